@@ -1,0 +1,46 @@
+"""Everything that can go wrong, and what the node does about it.
+
+NodeError
+├── ConfigError      refuse to start (exit 1)
+├── StudyError       say so in the result; trying again would not help
+│   ├── Unreadable   an object whose bytes are not what they claim to be
+│   └── Held         the study is kept and nothing is sent until a person has looked
+├── ModelError       try again a few times, then answer "not analysed"
+├── Superseded       somebody else, or a newer version, has this work: stop quietly
+└── DeliveryError    try again with growing delay
+
+The class decides what happens; nobody passes `retry=True`. Messages say what, where,
+what was expected and what to do, and never quote patient data.
+"""
+
+
+class NodeError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(NodeError):
+    """The configuration, a manifest or a weights file cannot be used."""
+
+
+class StudyError(NodeError):
+    """The study itself cannot be analysed."""
+
+
+class Unreadable(StudyError):  # noqa: N818 - the state of an object, not a failure of ours
+    """An object that is damaged, or is not what it says it is."""
+
+
+class Held(StudyError):  # noqa: N818 - an answer, not a failure
+    """Analysing or sending would be a guess about who the patient is."""
+
+
+class ModelError(NodeError):
+    """Inference failed on an image that looked fine."""
+
+
+class Superseded(NodeError):  # noqa: N818 - an answer, not a failure
+    """The work belongs to a later attempt or a later study version."""
+
+
+class DeliveryError(NodeError):
+    """A destination did not take an object."""

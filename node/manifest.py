@@ -1,0 +1,222 @@
+"""models/<name>/manifest.toml -> Manifest: what a model package declares about itself.
+
+A manifest says everything the node needs to run a network and to describe it honestly; a
+network that fits these words needs no Python. `models/README.md` tells how to add one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from node import result
+from node.errors import ConfigError
+from node.study import Laterality, View
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=48)]
+Uid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$", max_length=64)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Ascii = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
+ViewName = Annotated[str, Field(pattern=r"^[RL] [A-Z]+$")]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Code(Section):
+    """A coded concept."""
+
+    value: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[str, Field(min_length=1, max_length=16)]
+    meaning: Ascii
+
+    def as_code(self) -> result.Code:
+        """Return it as the plain value the results carry."""
+        return result.Code(self.value, self.scheme, self.meaning)
+
+
+class Weights(Section):
+    """The network file beside the manifest, and the hash it must have."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+\.onnx$")]
+    sha256: Sha256
+
+
+class Licence(Section):
+    """SPDX identifiers, or the name of a licence file in the package."""
+
+    code: str
+    weights: str
+
+
+class Input(Section):
+    """What the model may see; everything else is refused with a reason."""
+
+    modality: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+    """A study with an instance of this Modality (0008,0060) is in scope and is answered."""
+    sop_classes: Annotated[tuple[Uid, ...], Field(min_length=1)]
+    projections: tuple[Annotated[str, Field(pattern=r"^[A-Z]+$")], ...]
+    """View positions the model was made for, such as CC and MLO."""
+    expected_views: tuple[ViewName, ...] = ()
+    """A study is complete as soon as these are there: "R CC", "L MLO"."""
+    implants: Literal["refuse", "analyse"] = "refuse"
+
+    @property
+    def expected(self) -> frozenset[View]:
+        """The expected views as values."""
+        return frozenset(
+            View(Laterality(side), projection)
+            for side, projection in (name.split() for name in self.expected_views)
+        )
+
+
+class Pixels(Section):
+    """From stored values to the network's input; named operations, in this order."""
+
+    grey: Literal["voi", "stored"]
+    """voi: the first VOI LUT or window; stored: values as stored. MONOCHROME1 is inverted."""
+    orientation: Literal["as stored", "chest wall left"]
+    """chest wall left: mirrored if needed so that the chest wall is on the left edge."""
+    height: Annotated[int, Field(ge=8, le=8192)]
+    width: Annotated[int, Field(ge=8, le=8192)]
+    fit: Literal["pad", "stretch"]
+    """pad: keep the aspect ratio, fill the right and bottom with background."""
+    scale: Literal["0..1"]
+    """0..1: background to the brightest value the grey values can take."""
+    channels: Literal[1, 3] = 1
+
+
+class MaskOutput(Section):
+    """A tensor [1, 1, height, width] that marks a region; its area is measured in cm2."""
+
+    kind: Literal["mask"]
+    tensor: str
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    finding: Code
+    """What the region is."""
+    label: Ascii
+    """Behind the view's name: "outline" gives "R MLO outline"."""
+    area: Code
+    """The concept of the measured area; its unit is cm2 (UCUM)."""
+    decimals: Annotated[int, Field(ge=0, le=4)] = 1
+    difference: Code | None = None
+    """Left-right difference of the areas of one projection, in percent of the larger."""
+
+
+class Manifest(Section):
+    """The whole file."""
+
+    name: Name
+    title: Ascii
+    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    manufacturer: Ascii
+    device_uid: Uid
+    """Fixed for this algorithm and version; another version gets another."""
+    status: Literal["research", "product"]
+    intended_use: Literal["measurement"]
+    """Decides what may be shown: a measurement sets no priority and judges nothing."""
+    statement: Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[ -~]+$")]
+    """One honest sentence for the report: what the numbers are and are not."""
+    licence: Licence
+    weights: Weights
+    input: Input
+    pixels: Pixels
+    output: MaskOutput
+
+    @model_validator(mode="after")
+    def _expected_views_are_ones_the_model_reads(self) -> Self:
+        for view in self.input.expected_views:
+            if view.split()[1] not in self.input.projections:
+                raise ValueError(f"expected view {view!r} is not among the projections")
+        return self
+
+
+class Model:
+    """A model package on disk: its manifest and its verified weights file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _load_manifest(folder / "manifest.toml")
+        if self.manifest.name != folder.name:
+            raise ConfigError(
+                f"{folder / 'manifest.toml'}: name is {self.manifest.name!r}, expected "
+                f"{folder.name!r}, the name of its folder; rename one of them"
+            )
+
+    @property
+    def weights_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / self.manifest.weights.file
+
+    def verify_weights(self) -> None:
+        """Raise ConfigError unless the weights file is the one the manifest describes."""
+        try:
+            found = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(f"{self.weights_path}: cannot be read ({error.strerror})") from error
+        if found != self.manifest.weights.sha256:
+            raise ConfigError(
+                f"{self.weights_path}: SHA-256 is {found}, the manifest says "
+                f"{self.manifest.weights.sha256}; restore the file or correct the manifest"
+            )
+
+    @cached_property
+    def identity(self) -> result.ModelIdentity:
+        """Who speaks when this model speaks."""
+        m = self.manifest
+        return result.ModelIdentity(
+            name=m.name,
+            title=m.title,
+            version=m.version,
+            manufacturer=m.manufacturer,
+            device_uid=m.device_uid,
+            weights_sha256=m.weights.sha256,
+            is_research=m.status == "research",
+        )
+
+    @cached_property
+    def preprocessing_digest(self) -> str:
+        """Changes whenever preparing an image, or reading the network's answer, changes."""
+        text = self.manifest.pixels.model_dump_json() + self.manifest.output.model_dump_json()
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bundled_models_dir() -> Path:
+    """Return the folder of the models that come with the node: in the wheel, or the repository."""
+    package = Path(__file__).parent
+    in_wheel = package / "models"
+    return in_wheel if in_wheel.is_dir() else package.parent / "models"
+
+
+def load_model(name: str, models_dir: Path) -> Model:
+    """Open a model package by name and verify its weights."""
+    folder = models_dir / name
+    if not (folder / "manifest.toml").is_file():
+        known = sorted(p.parent.name for p in models_dir.glob("*/manifest.toml"))
+        raise ConfigError(
+            f"no model is called {name!r} in {models_dir}; it holds: {', '.join(known) or 'none'}"
+        )
+    model = Model(folder)
+    model.verify_weights()
+    return model
+
+
+def _load_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from error

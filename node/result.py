@@ -1,0 +1,137 @@
+"""What a model says about a study version, in words every output builder understands.
+
+Positions are (column, row) in the stored pixel matrix, (0.0, 0.0) being the top left
+corner of the top left pixel (PS3.3 C.18.6), whatever was flipped, cropped or resized
+before the model saw it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from node.study import Laterality
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A coded concept: Code Value, Coding Scheme Designator, Code Meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+class Priority(IntEnum):
+    """Triage level; the higher, the sooner a person should look.
+
+    "Not assessed" sorts above routine: what nobody has judged must not sink to the bottom.
+    """
+
+    ROUTINE = 0
+    NOT_ASSESSED = 1
+    URGENT = 2
+
+    def __str__(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which algorithm spoke; the same words in every object and in the ledger."""
+
+    name: str
+    """The package's name, "breast-area"."""
+    title: str
+    """Algorithm Name (111001, DCM) = Manufacturer's Model Name, "Breast Area"."""
+    version: str
+    manufacturer: str
+    device_uid: str
+    weights_sha256: str
+    is_research: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number with its meaning and unit (a NUM content item)."""
+
+    concept: Code
+    value: float
+    unit: Code
+    decimals: int = 1
+    """How many decimals the number is worth; every object writes the same ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A closed outline on one image; the last point repeats the first."""
+
+    sop_uid: str
+    outline: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something with a place (a TID 1410 group)."""
+
+    label: str
+    """Tracking Identifier, plain ASCII: "Right MLO breast outline"."""
+    kind: Code
+    laterality: Laterality
+    region: Region
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Numbers about images, a breast or the exam, without a place (a TID 1501 group)."""
+
+    label: str
+    sop_uids: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    laterality: Laterality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One instance that was not analysed, and why, in words a radiologist understands."""
+
+    sop_uid: str
+    what: str
+    """What it is, without patient data: "R MLO", or the SOP class's name."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything one model says about one study version."""
+
+    model: ModelIdentity
+    analysed: tuple[str, ...]
+    """SOP Instance UIDs of the images that were analysed."""
+    refused: tuple[Refusal, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    statements: tuple[str, ...] = ()
+    """Plain ASCII sentences for the Impression: missing views, what the numbers mean."""
+    priority: Priority = Priority.NOT_ASSESSED
+    reason: str = ""
+    """Why nothing was analysed; empty if something was."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every image the model should have read was read."""
+        return bool(self.analysed) and not self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScore:
+    """What a network said about one image, already in that image's own coordinates and units."""
+
+    sop_uid: str
+    measurements: tuple[Measurement, ...]
+    """One per number the manifest names, in the manifest's order."""
+    outline: tuple[Point, ...] = ()
+    """Closed outline of the mask output, empty if the model has none."""

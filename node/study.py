@@ -1,0 +1,76 @@
+"""What arrives: instances, the views they show, and the version of a study they make up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Laterality(StrEnum):
+    """Image Laterality (0020,0062)."""
+
+    RIGHT = "R"
+    LEFT = "L"
+    BOTH = "B"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A side and a projection, such as right MLO; `str(view)` is "R MLO"."""
+
+    laterality: Laterality
+    projection: str
+    """CC, MLO, ML, LM, XCCL, ...: the View Position (0018,5101) defined terms."""
+
+    def __str__(self) -> str:
+        return f"{self.laterality} {self.projection}"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One DICOM object on disk, exactly as it came off the network (Part 10, as sent)."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    transfer_syntax: str
+    modality: str
+    path: Path
+    digest: str
+    """SHA-256 of the encoded data set as sent, without preamble and file meta."""
+    view: View | None = None
+    """None if the object shows no mammographic view, or contradicts itself about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyVersion:
+    """A study as it was when it was closed: what is analysed, and why it was closed then."""
+
+    study_uid: str
+    number: int
+    """1 for the first, one more for each time late images reopened the study."""
+    reason: str
+    """Why it was closed, in words a person reads: "4/4 views", "quiet 60 s, R MLO missing"."""
+    instances: tuple[Instance, ...]
+    decided_at: datetime
+    """The time (UTC) every object built of this version carries, however often it is rebuilt."""
+    installation: str
+    """Identity of this installation: keeps the UIDs of test and production apart."""
+    replaces: datetime | None = None
+    """When the version before this one was reported (UTC), None for the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image as a display shows it: what captures are drawn on."""
+
+    grey: NDArray[np.uint8]
+    """Shape (rows, columns); 0 is black; MONOCHROME1 and VOI are already applied."""
+    scale: float
+    """Pixels of the picture per pixel of the stored matrix, at most 1."""
