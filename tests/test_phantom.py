@@ -12,6 +12,7 @@ from pydicom import dcmread
 
 from node import phantom
 from node.phantom import Technique
+from node.study import View
 
 
 def test_an_exam_has_four_views_of_one_study() -> None:
@@ -36,7 +37,7 @@ def test_the_same_text_makes_the_same_exam_and_another_text_another() -> None:
 
 
 @pytest.mark.parametrize("view", [R_CC, L_CC, R_MLO, L_MLO], ids=str)
-def test_the_breast_is_exactly_as_large_as_promised(view: phantom.View) -> None:
+def test_the_breast_is_exactly_as_large_as_promised(view: View) -> None:
     dataset = phantom.exam("x", [view], technique=SMALL)[0]
     bright = dataset.pixel_array > 0
     assert np.array_equal(bright, phantom.breast(view, SMALL))
@@ -50,7 +51,7 @@ def test_area_hardly_depends_on_the_size_of_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("view", [R_CC, L_CC, R_MLO, L_MLO], ids=str)
-def test_the_chest_wall_is_where_the_orientation_says(view: phantom.View) -> None:
+def test_the_chest_wall_is_where_the_orientation_says(view: View) -> None:
     dataset = phantom.exam("x", [view], technique=SMALL)[0]
     columns = (dataset.pixel_array > 0).sum(axis=0)
     rows_run_anterior = dataset.PatientOrientation[0] == "A"
