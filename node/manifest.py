@@ -68,6 +68,9 @@ class Input(Section):
     expected_views: tuple[ViewName, ...] = ()
     """A study is complete as soon as these are there: "R CC", "L MLO"."""
     implants: Literal["refuse", "analyse"] = "refuse"
+    """Views with the implant displaced are analysed either way."""
+    synthetic_2d: Literal["refuse", "analyse"] = "refuse"
+    """2D images computed from a tomosynthesis."""
 
     @property
     def expected(self) -> frozenset[View]:

@@ -1,0 +1,516 @@
+"""Which instances a model may see, and for the others a reason a radiologist understands.
+
+Everything is read from the header alone. Attributes are read as the bytes they are, so
+that a wrong character set, an odd VR or a value out of range elsewhere in the object
+cannot decide whether an image is analysed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from node.errors import Unreadable
+from node.manifest import Input, Model
+from node.result import Refusal
+from node.study import Instance, Laterality, View
+
+MG_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
+MG_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
+
+LARGEST_DEFLATED = 1 << 30
+"""Bytes a deflated object may inflate to; more is taken for an attack."""
+DEFER_BYTES = 1 << 16
+"""Values longer than this stay on disk until somebody asks for them."""
+
+_CLASS_WORDS = {
+    MG_FOR_PRESENTATION: "For Presentation image",
+    MG_FOR_PROCESSING: "For Processing image",
+    "1.2.840.10008.5.1.4.1.1.13.1.3": "tomosynthesis image",
+    "1.2.840.10008.5.1.4.1.1.13.1.4": "tomosynthesis projection image",
+    "1.2.840.10008.5.1.4.1.1.13.1.5": "tomosynthesis projection image",
+    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture image",
+    "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography image",
+    "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray image",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "For Processing image",
+}
+
+_INTENTS = {MG_FOR_PRESENTATION: "FOR PRESENTATION", MG_FOR_PROCESSING: "FOR PROCESSING"}
+
+_SNOMED_SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
+
+# PS3.16 CID 4014, SCT and SRT codes, by the abbreviations of View Position (0018,5101).
+_PROJECTIONS = {
+    "CC": ("399162004", "R-10242"),
+    "MLO": ("399368009", "R-10226"),
+    "ML": ("399260004", "R-10224"),
+    "LM": ("399352003", "R-10228"),
+    "LMO": ("399099002", "R-10230"),
+    "XCCL": ("399192008", "R-1024A"),
+    "XCCM": ("399101009", "R-1024B"),
+    "FB": ("399196006", "R-10244"),
+    "SIO": ("399188001", "R-102D0"),
+    "ISO": ("441555000", "R-40AAA"),
+    "SPECIMEN": ("127457009", "G-8310"),
+}
+_PROJECTION_OF_CODE = {code: name for name, codes in _PROJECTIONS.items() for code in codes}
+_SEEN_FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
+_IN_THE_PLANE_OF_THE_MLO = frozenset({"MLO", "LMO"})
+
+# PS3.16 CID 4015: the modifiers that make a view another one. Not here, hence analysed:
+# nipple in profile, anterior compression, infra-mammary fold and implant displaced.
+_REFUSED_MODIFIERS = (
+    ("399163009", "R-102D6", "magnification view"),
+    ("399055006", "R-102D7", "spot compression view"),
+    ("399110001", "R-102C2", "tangential view"),
+    ("399161006", "R-102D2", "cleavage view"),
+    ("399197002", "R-102D3", "rolled view"),
+    ("399226006", "R-102D4", "rolled view"),
+    ("415670009", "R-102C9", "rolled view"),
+    ("414493004", "R-102CA", "rolled view"),
+    ("399011000", "R-102D1", "axillary tail view"),
+    ("442580003", "R-40AB2", "axillary tissue view"),
+    ("127457009", "G-8310", "specimen image"),
+)
+_REASON_OF_MODIFIER = {
+    code: reason for sct, srt, reason in _REFUSED_MODIFIERS for code in (sct, srt)
+}
+_IMPLANT_DISPLACED = frozenset({"399209000", "R-102D5"})
+
+# PS3.3 C.8.11.7.1.4, Image Type (0008,0008) values 3 to 5.
+_BIOPSY_TERMS = ("STEREO_", "PREFIRE", "POSTFIRE", "POSTBIOPSY", "POSTMARKER", "TOMO_SCOUT")
+_CONTRAST_TERMS = frozenset(
+    {"PRE_CONTRAST", "POST_CONTRAST", "ADDITION", "SUBTRACTION", "LOW_ENERGY", "HIGH_ENERGY"}
+    | {"RECOMBINED"}  # not in the standard, met in practice
+)
+
+_LARGEST_CONTACT_FACTOR = 1.2
+"""Above this Estimated Radiographic Magnification Factor the breast was not on the detector."""
+
+_HANGING_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a model is shown of a study, and what it is not shown, each in a fixed order."""
+
+    selected: tuple[Instance, ...]
+    refused: tuple[Refusal, ...]
+
+
+def select(
+    instances: Sequence[Instance], headers: Mapping[str, Dataset], model: Model
+) -> Selection:
+    """Divide the instances of the model's modality; headers are by SOP Instance UID.
+
+    Repeats of a view are all selected; instances of another modality appear nowhere.
+    """
+    wanted = model.manifest.input
+    considered = sorted((i for i in instances if i.modality == wanted.modality), key=_hanging_order)
+    reasons = {i.sop_uid: why_refused(i, headers[i.sop_uid], wanted) for i in considered}
+    return Selection(
+        selected=tuple(i for i in considered if not reasons[i.sop_uid]),
+        refused=tuple(
+            Refusal(sop_uid=i.sop_uid, what=_what(i), reason=reasons[i.sop_uid])
+            for i in considered
+            if reasons[i.sop_uid]
+        ),
+    )
+
+
+def is_in_scope(modalities: Collection[str], model: Model) -> bool:
+    """Whether a study with instances of these modalities gets an answer of the model."""
+    return model.manifest.input.modality in modalities
+
+
+def expected_views(models: Iterable[Model], modalities: Collection[str]) -> frozenset[View]:
+    """Return the views that the models a study is in scope of wait for."""
+    return frozenset(
+        view
+        for model in models
+        if is_in_scope(modalities, model)
+        for view in model.manifest.input.expected
+    )
+
+
+# Headers
+
+
+def read_header(path: Path) -> Dataset:
+    """Read a Part 10 file up to its pixel data; raise Unreadable if it is damaged."""
+    header = _parse(path)
+    if any(_is_cut_short(element) for element in header.values()):
+        raise Unreadable("the object ends in the middle of an attribute")
+    for keyword, name in (
+        ("SOPClassUID", "SOP Class UID"),
+        ("SOPInstanceUID", "SOP Instance UID"),
+        ("StudyInstanceUID", "Study Instance UID"),
+        ("SeriesInstanceUID", "Series Instance UID"),
+    ):
+        _require_uid(header, keyword, name)
+    _require_uid(header.file_meta, "TransferSyntaxUID", "Transfer Syntax UID")
+    for in_meta, in_data_set in (
+        ("MediaStorageSOPInstanceUID", "SOPInstanceUID"),
+        ("MediaStorageSOPClassUID", "SOPClassUID"),
+    ):
+        if _texts(header.file_meta, in_meta) != _texts(header, in_data_set):
+            raise Unreadable("the file meta information names another object than the data set")
+    return header
+
+
+def describe(header: Dataset, path: Path, digest: str) -> Instance:
+    """Return what `read_header` read as an Instance; path and digest are the caller's."""
+    view = _view_or_reason(header)
+    return Instance(
+        study_uid=_text(header, "StudyInstanceUID"),
+        series_uid=_text(header, "SeriesInstanceUID"),
+        sop_uid=_text(header, "SOPInstanceUID"),
+        sop_class=_text(header, "SOPClassUID"),
+        transfer_syntax=_text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID"),
+        modality=_text(header, "Modality"),
+        path=path,
+        digest=digest,
+        view=view if isinstance(view, View) else None,
+    )
+
+
+_quiet = threading.Lock()
+
+
+def _parse(path: Path) -> Dataset:
+    """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
+    # catch_warnings changes the whole process: one thread at a time.
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _refuse_deflate_bomb(path)
+            return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)
+        except Unreadable:
+            raise
+        except InvalidDicomError as error:
+            raise Unreadable("not a DICOM Part 10 file") from error
+        except OSError as error:
+            raise Unreadable(f"cannot be read from disk ({error.strerror})") from error
+        except Exception as error:  # whatever it is, the bytes are to blame
+            raise Unreadable("not a well-formed DICOM object") from error
+
+
+def _refuse_deflate_bomb(path: Path) -> None:
+    meta = read_file_meta_info(path)
+    if _text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    with path.open("rb") as file:
+        file.seek(128 + 4)
+        # PS3.10 7.1: the group length counts from behind its own 12 bytes.
+        file.seek(int(meta.FileMetaInformationGroupLength) + 12, 1)
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflate.decompress(file.read(), LARGEST_DEFLATED)
+    if inflate.unconsumed_tail:
+        raise Unreadable("the deflated object is unreasonably large")
+
+
+def _is_cut_short(element: object) -> bool:
+    return (
+        isinstance(element, RawDataElement)
+        and element.value is not None
+        and element.length != 0xFFFFFFFF
+        and len(element.value) < element.length
+    )
+
+
+def _require_uid(dataset: Dataset, keyword: str, name: str) -> None:
+    value = _text(dataset, keyword)
+    if not value:
+        raise Unreadable(f"no {name}")
+    if len(value) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", value):
+        raise Unreadable(f"invalid {name}")
+
+
+def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute as ASCII text, () if it is absent, empty or broken."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    try:
+        value = dataset.get_item(tag).value if tag in dataset else None
+    except Exception:  # noqa: BLE001 - a value that cannot be had says nothing
+        return ()
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace").split("\\")
+    elif not isinstance(value, MultiValue):
+        value = [] if value is None else [value]
+    texts = tuple(str(part).strip(" \0") for part in value)
+    return texts if any(texts) else ()
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Return the values of an attribute as written, "" if it is absent."""
+    return "\\".join(_texts(dataset, keyword))
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence, none if it is absent or broken."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return [item for item in dataset.get(keyword) or () if isinstance(item, Dataset)]
+        except Exception:  # noqa: BLE001 - a sequence that cannot be parsed says nothing
+            return []
+
+
+def _codes(items: Iterable[Dataset]) -> list[str]:
+    """Return the SNOMED codes of code sequence items, of whichever age they are."""
+    return [
+        _text(item, "CodeValue").upper()
+        for item in items
+        if _text(item, "CodingSchemeDesignator").upper() in _SNOMED_SCHEMES
+    ]
+
+
+# Views
+
+
+def why_no_view(header: Dataset) -> str:
+    """Return why an object has no view, or "" if it has one."""
+    view = _view_or_reason(header)
+    return "" if isinstance(view, View) else view
+
+
+def _view_or_reason(header: Dataset) -> View | str:
+    if _text(header, "Modality") != "MG":
+        return "not a mammogram"
+    sides = _sides(header)
+    projections = _projections(header)
+    if reason := _why_not_one(sides, projections):
+        return reason
+    if not projections:
+        return _why_no_projection(header)
+    view = View(sides[0], projections[0])
+    if not _can_be_oriented(view, _texts(header, "PatientOrientation")):
+        return f"{view} contradicts Patient Orientation"
+    return view
+
+
+def _why_not_one(sides: Sequence[Laterality], projections: Sequence[str]) -> str:
+    if not sides:
+        return "no laterality given"
+    if len(set(sides)) > 1:
+        return "laterality contradicts itself"
+    if len(set(projections)) > 1:
+        return f"view contradicts itself ({' or '.join(dict.fromkeys(projections))})"
+    return ""
+
+
+def _sides(header: Dataset) -> list[Laterality]:
+    """Return what the header says about the side, most trusted first."""
+    of_image, of_series = (
+        [Laterality(t) for t in _texts(header, keyword) if t in list(Laterality)]
+        for keyword in ("ImageLaterality", "Laterality")
+    )
+    if of_image and Laterality.BOTH in of_series:
+        return of_image  # a series of both sides, and an image of one
+    return of_image + of_series
+
+
+def _projections(header: Dataset) -> list[str]:
+    """Return what the header says about the projection, most trusted first."""
+    coded = [
+        _PROJECTION_OF_CODE[code]
+        for code in _codes(_items(header, "ViewCodeSequence"))
+        if code in _PROJECTION_OF_CODE
+    ]
+    return coded + [t for t in _texts(header, "ViewPosition") if t in _PROJECTIONS]
+
+
+def _why_no_projection(header: Dataset) -> str:
+    term = _text(header, "ViewPosition")
+    if re.fullmatch(r"[A-Z0-9_ ]{1,16}", term):
+        return f"unknown view {term}"
+    return "unknown view" if term or _items(header, "ViewCodeSequence") else "no view given"
+
+
+def _can_be_oriented(view: View, orientation: Sequence[str]) -> bool:
+    """Whether Patient Orientation (0020,0020) is possible for the view, however mirrored.
+
+    Seen from above, one axis is anterior-posterior and the other left-right; in every other
+    projection the other is head-foot. The plane of an MLO runs from above and lateral to
+    below and medial, which tells the sides apart: down is FL on the right, FR on the left.
+    """
+    axes = [direction for direction in orientation if re.fullmatch(r"[APLRHF]{1,3}", direction)]
+    if len(axes) != 2 or view.projection == "SPECIMEN":
+        return True
+    across = [axis for axis in axes if axis[0] not in "AP"]
+    if len(across) != 1:
+        return False
+    if view.projection in _SEEN_FROM_ABOVE:
+        return across[0][0] in "LR"
+    return across[0][0] in "HF" and _is_on_its_side(view, across[0])
+
+
+def _is_on_its_side(view: View, across: str) -> bool:
+    if view.projection not in _IN_THE_PLANE_OF_THE_MLO or across[1:2] not in ("L", "R"):
+        return True
+    return (across[:2] in ("FL", "HR")) == (view.laterality == Laterality.RIGHT)
+
+
+# Refusals
+
+
+def why_refused(instance: Instance, header: Dataset, wanted: Input) -> str:
+    """Return why a model with this input must not see the instance, or "" if it may."""
+    if instance.sop_class not in wanted.sop_classes:
+        return class_words(instance.sop_class)
+    if wanted.modality != "MG":
+        return ""
+    for applies, reason in _NOT_A_STANDARD_VIEW:
+        if applies(header):
+            return reason
+    return (
+        _refused_modifier(header)
+        or _refused_by_manifest(header, wanted)
+        or _refused_view(instance, header, wanted)
+    )
+
+
+def class_words(sop_class: str) -> str:
+    """Return what an instance of a SOP class is called in a sentence."""
+    uid = UID(sop_class)
+    if sop_class in _CLASS_WORDS:
+        return _CLASS_WORDS[sop_class]
+    if uid.name == sop_class:
+        return "object of an unknown kind"
+    return uid.name.removesuffix(" Storage")
+
+
+def is_of_other_intent(header: Dataset) -> bool:
+    """Presentation Intent Type (0008,0068) denies what the SOP class says."""
+    intent = _text(header, "PresentationIntentType")
+    claimed = _INTENTS.get(_text(header, "SOPClassUID"))
+    return bool(intent and claimed) and intent != claimed
+
+
+def is_quality_control(header: Dataset) -> bool:
+    """Quality Control Image (0028,0300): a phantom, or a phantom beside the breast."""
+    return _text(header, "QualityControlImage") in ("YES", "BOTH")
+
+
+def is_biopsy(header: Dataset) -> bool:
+    """Made for, or during, a biopsy."""
+    return (
+        any(term.startswith(_BIOPSY_TERMS) for term in _texts(header, "ImageType"))
+        or "BiopsyTargetSequence" in header
+        or "BIOPSY" in _text(header, "PaddleDescription").upper()
+    )
+
+
+def is_contrast_enhanced(header: Dataset) -> bool:
+    """Contrast mammography: low and high energy images, and what is computed of them."""
+    return (
+        not _CONTRAST_TERMS.isdisjoint(_texts(header, "ImageType"))
+        or bool(_text(header, "ContrastBolusAgent"))
+        or "ContrastBolusAgentSequence" in header
+    )
+
+
+def is_tomosynthesis_projection(header: Dataset) -> bool:
+    """One of the low dose exposures a tomosynthesis is reconstructed from."""
+    return "TOMO_PROJ" in _texts(header, "ImageType")
+
+
+def is_synthetic(header: Dataset) -> bool:
+    """Mathematically generated from a tomosynthesis, not exposed."""
+    return "GENERATED_2D" in _texts(header, "ImageType")
+
+
+def is_specimen(header: Dataset) -> bool:
+    """Tissue outside the body."""
+    return "SPECIMEN" in _projections(header)
+
+
+def is_partial(header: Dataset) -> bool:
+    """One tile of a breast that is larger than the detector (0028,1350)."""
+    return _text(header, "PartialView") == "YES"
+
+
+def is_magnified(header: Dataset) -> bool:
+    """Lifted off the detector (0018,1114), on a magnification stand."""
+    try:
+        factor = float(_text(header, "EstimatedRadiographicMagnificationFactor") or 1)
+    except ValueError:
+        return False
+    return factor > _LARGEST_CONTACT_FACTOR
+
+
+def is_spot_compression(header: Dataset) -> bool:
+    """Compressed with a small paddle (0018,11A4)."""
+    return "SPOT" in _text(header, "PaddleDescription").upper()
+
+
+_NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
+    (is_of_other_intent, "Presentation Intent Type contradicts the SOP class"),
+    (is_quality_control, "quality control image"),
+    (is_specimen, "specimen image"),
+    (is_biopsy, "biopsy image"),
+    (is_contrast_enhanced, "contrast-enhanced image"),
+    (is_tomosynthesis_projection, "tomosynthesis projection image"),
+    (is_partial, "partial view"),
+    (is_magnified, "magnification view"),
+    (is_spot_compression, "spot compression view"),
+)
+
+
+def _modifiers(header: Dataset) -> list[str]:
+    """Return the view modifiers: inside the view item, or (old objects) at top level."""
+    return [
+        code
+        for place in (*_items(header, "ViewCodeSequence"), header)
+        for code in _codes(_items(place, "ViewModifierCodeSequence"))
+    ]
+
+
+def _refused_modifier(header: Dataset) -> str:
+    reasons = (_REASON_OF_MODIFIER.get(code, "") for code in _modifiers(header))
+    return next((reason for reason in reasons if reason), "")
+
+
+def _refused_by_manifest(header: Dataset, wanted: Input) -> str:
+    if wanted.synthetic_2d == "refuse" and is_synthetic(header):
+        return "synthetic 2D image"
+    is_displaced = not _IMPLANT_DISPLACED.isdisjoint(_modifiers(header))
+    has_implant = _text(header, "BreastImplantPresent") == "YES"
+    if wanted.implants == "refuse" and has_implant and not is_displaced:
+        return "breast implant"
+    return ""
+
+
+def _refused_view(instance: Instance, header: Dataset, wanted: Input) -> str:
+    view = instance.view
+    if view is None:
+        return why_no_view(header) or "no view given"
+    if view.laterality == Laterality.BOTH:
+        return "both breasts in one image"
+    if view.projection not in wanted.projections:
+        return f"{view.projection} is not a view this model reads"
+    return ""
+
+
+def _what(instance: Instance) -> str:
+    return str(instance.view) if instance.view else class_words(instance.sop_class)
+
+
+def _hanging_order(instance: Instance) -> tuple[int, str]:
+    name = str(instance.view)
+    place = _HANGING_ORDER.index(name) if name in _HANGING_ORDER else len(_HANGING_ORDER)
+    return place, instance.sop_uid
