@@ -1,0 +1,116 @@
+"""The durable queue: DBOS Transact on the ledger's own database. The only module that knows it.
+
+The ledger is the checkpoint, not the engine: a job is a plain function that may run twice,
+ends in one ledger transaction and names its attempt there. What the engine gives is taking
+turns: one queue for processing, one for deliveries where each destination has a lane of its
+own, and one where a study that killed its process before runs alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+
+from node.ledger import Job
+
+log = logging.getLogger(__name__)
+
+Run = Callable[[Job], None]
+
+_VERSION = "1"
+"""Constant: DBOS would not run a job that another application version enqueued."""
+
+_POLL_S = 0.25
+"""Every hop through a queue costs about this long."""
+
+_run: dict[str, Run] = {}
+"""DBOS keeps its workflows in a registry of the process, so what they call is kept here."""
+
+
+@DBOS.workflow(name="process")
+def _process(study_uid: str, number: int, attempt: int, destination: str) -> None:
+    _run["process"](Job("process", study_uid, number, attempt))
+
+
+@DBOS.workflow(name="deliver")
+def _deliver(study_uid: str, number: int, attempt: int, destination: str) -> None:
+    _run["deliver"](Job("deliver", study_uid, number, attempt, destination))
+
+
+class Engine:
+    """The queue of one process. DBOS allows one at a time in a process."""
+
+    def __init__(self, database_url: str, node_id: str, jobs: Mapping[str, Run]) -> None:
+        _run.clear()
+        _run.update(jobs)
+        config: DBOSConfig = {
+            "name": "ai-node",
+            "system_database_url": database_url,
+            "executor_id": node_id,
+            "application_version": _VERSION,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+            "enable_otlp": False,
+            "max_executor_threads": 32,
+        }
+        DBOS(config=config)
+        self._url = database_url
+        self._client: DBOSClient | None = None
+
+    def start(self, *, processes: int) -> None:
+        """Begin to run jobs: as many studies at once as there are inference processes."""
+        DBOS.launch()
+        DBOS.register_queue("process", worker_concurrency=processes, polling_interval_sec=_POLL_S)
+        DBOS.register_queue("quarantine", global_concurrency=1, polling_interval_sec=4 * _POLL_S)
+        DBOS.register_queue("deliver", partition_concurrency=1, polling_interval_sec=_POLL_S)
+        self._client = DBOSClient(
+            system_database_url=self._url,
+            serializer=DBOSPortableJSONSerializer(),
+            application_name="ai-node",
+        )
+
+    def enqueue(self, db: sa.Connection, job: Job) -> None:
+        """Put a job on its queue when the caller's transaction commits."""
+        assert self._client is not None, "the engine has not been started"
+        queue = "quarantine" if job.is_quarantined else job.kind
+        options: dict[str, object] = {
+            "workflow_name": job.kind,
+            "queue_name": queue,
+            "workflow_id": job.id,
+            "app_version": _VERSION,
+        }
+        if job.delay_s:
+            options["delay_seconds"] = job.delay_s
+        if queue == "deliver":
+            options["queue_partition_key"] = job.destination
+        self._client.enqueue_in_transaction(
+            db,
+            options,  # type: ignore[arg-type]  # a TypedDict, built key by key
+            job.study_uid,
+            job.number,
+            job.attempt,
+            job.destination,
+        )
+
+    def lost(self, jobs: Iterable[Job], live_nodes: Collection[str]) -> list[Job]:
+        """Return the jobs that neither wait in a queue nor run in a live process."""
+        wanted = {job.id: job for job in jobs}
+        if not wanted:
+            return []
+        known = DBOS.list_workflows(workflow_ids=list(wanted), load_input=False, load_output=False)
+        for workflow in known:
+            waits = workflow.status in ("ENQUEUED", "DELAYED")
+            runs = workflow.status == "PENDING" and workflow.executor_id in live_nodes
+            if waits or runs:
+                wanted.pop(workflow.workflow_id)
+        return list(wanted.values())
+
+    def stop(self, *, drain_s: int) -> None:
+        """Take no more jobs, and let the running ones finish within the time given."""
+        DBOS.destroy(workflow_completion_timeout_sec=drain_s)
+        if self._client is not None:
+            self._client.destroy()
+            self._client = None

@@ -1,0 +1,117 @@
+"""Where objects lie: temporary names, fsync, rename; damaged ones set aside with the reason.
+
+Promise: a path that `keep` or `write` has returned holds all its bytes after a power cut.
+Names are made of checked UIDs and digests only, never of anything else a sender chose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node.errors import Unreadable
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_META_GROUP_LENGTH_AT = 140
+"""Preamble (128), "DICM" (4), then (0002,0000) UL: its value starts here (PS3.10 7.1)."""
+
+
+def checked_uid(uid: str) -> str:
+    """Return a UID that is safe as a file name, or raise Unreadable."""
+    if len(uid) > 64 or not _UID.fullmatch(uid):
+        raise Unreadable("an identifier in the object is not a valid DICOM UID")
+    return uid
+
+
+def dataset_digest(path: Path) -> str:
+    """Return the SHA-256 of a Part 10 file's data set, the part that came over the network."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        head = file.read(_META_GROUP_LENGTH_AT + 4)
+        if head[128:132] != b"DICM":
+            raise Unreadable("the file has no DICOM preamble")
+        file.seek(len(head) + int.from_bytes(head[_META_GROUP_LENGTH_AT:], "little"))
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The folder that holds every object, received and made."""
+
+    root: Path
+
+    @property
+    def incoming(self) -> Path:
+        """Where an object is written while it arrives."""
+        return self.root / "incoming"
+
+    @property
+    def rejected(self) -> Path:
+        """Where objects are kept that could not be used, each with its reason beside it."""
+        return self.root / "rejected"
+
+    def prepare(self) -> None:
+        """Create the folders; objects half received by a former process are set aside."""
+        for folder in (self.incoming, self.rejected, self.root / "received", self.root / "reports"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.incoming.iterdir():
+            leftover.unlink()  # never acknowledged: its sender still has it
+
+    def path(self, relative: str) -> Path:
+        """Return where a relative path of the ledger lies."""
+        return self.root / relative
+
+    def keep(self, temporary: Path, study_uid: str, sop_uid: str, digest: str) -> str:
+        """Make a received file permanent and return its relative path.
+
+        The digest in the name lets two senders of one SOP Instance UID not meet.
+        """
+        name = f"{checked_uid(sop_uid)}.{digest[:12]}.dcm"
+        return self._settle(temporary, f"received/{checked_uid(study_uid)}/{name}")
+
+    def write_report(self, content: bytes, study_uid: str, sop_uid: str) -> str:
+        """Write a result object and return its relative path."""
+        temporary = self.incoming / f"{uuid.uuid4()}.part"
+        temporary.write_bytes(content)
+        name = f"{checked_uid(sop_uid)}.dcm"
+        return self._settle(temporary, f"reports/{checked_uid(study_uid)}/{name}")
+
+    def reject(self, temporary: Path, reason: str) -> Path:
+        """Set an object aside with the reason in words."""
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        target = self.rejected / f"{name}.dcm"
+        (self.rejected / f"{name}.json").write_text(json.dumps({"reason": reason}), "utf-8")
+        temporary.replace(target)
+        return target
+
+    def free_bytes(self) -> int:
+        """Return the free space on the store's file system."""
+        return shutil.disk_usage(self.root).free
+
+    def _settle(self, temporary: Path, relative: str) -> str:
+        target = self.root / relative
+        is_new_folder = not target.parent.exists()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fsync(temporary)
+        temporary.replace(target)
+        _fsync(target.parent)
+        if is_new_folder:
+            _fsync(target.parent.parent)
+        return relative
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,178 @@
+"""The ledger's tables, one schema for SQLite and PostgreSQL. Times are epoch seconds, UTC."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _text(name: str, *, nullable: bool = False, primary_key: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=nullable, primary_key=primary_key)
+
+
+def _whole(
+    name: str, *, default: str | None = None, nullable: bool = False, primary_key: bool = False
+) -> sa.Column[int]:
+    return sa.Column(
+        name, sa.Integer, nullable=nullable, primary_key=primary_key, server_default=default
+    )
+
+
+def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=nullable)
+
+
+installation = sa.Table(
+    "installation", metadata, _text("id", primary_key=True), _time("created_at", nullable=False)
+)
+
+node = sa.Table(
+    "node",
+    metadata,
+    _text("id", primary_key=True),  # a new one at each start
+    _time("started_at", nullable=False),
+    _time("beat_at", nullable=False),
+    _time("stopped_at"),
+)
+
+association = sa.Table(
+    "association",
+    metadata,
+    _text("id", primary_key=True),
+    _text("node_id"),
+    _text("peer"),
+    _time("opened_at", nullable=False),
+    _time("closed_at"),
+    sa.Index(None, "closed_at"),
+)
+
+study = sa.Table(
+    "study",
+    metadata,
+    _text("study_uid", primary_key=True),
+    _text("sender"),  # the peer whose settings say where results go
+    _text("state"),  # receiving | closed | held
+    _text("held_reason", nullable=True),
+    _text("identity_digest"),  # of patient ID, its issuer and accession number
+    _whole("version", default="0"),  # the newest one
+    _time("first_at", nullable=False),  # of the version now being received
+    _time("last_at", nullable=False),
+    sa.Index(None, "state"),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    _text("sop_uid", primary_key=True),
+    _text("study_uid"),
+    _text("series_uid"),
+    _text("sop_class"),
+    _text("transfer_syntax"),
+    _text("modality"),
+    _text("view", nullable=True),  # "R MLO"
+    _text("path"),
+    _text("digest"),
+    _text("state"),  # current | own
+    _whole("version", nullable=True),  # of the study; empty until the closing transaction
+    _text("association_id"),
+    _time("received_at", nullable=False),
+    sa.Index(None, "study_uid"),
+)
+
+study_version = sa.Table(
+    "study_version",
+    metadata,
+    _text("study_uid", primary_key=True),
+    _whole("number", primary_key=True),
+    _text("reason"),
+    _text("state"),  # queued | running | finished | cancelled | out of scope
+    _whole("attempt", default="1"),  # which attempt's commit counts
+    _whole("crashes", default="0"),  # how often a process died with it
+    _whole("failures", default="0"),  # how often a model failed on it
+    _text("owner", nullable=True),  # the node that runs it
+    _text("error", nullable=True),
+    _time("closed_at", nullable=False),
+    _time("last_image_at", nullable=False),
+    _time("decided_at"),  # the time its objects carry
+    _time("finished_at"),
+    sa.Index(None, "state"),
+)
+
+analysis = sa.Table(
+    "analysis",
+    metadata,
+    _text("study_uid", primary_key=True),
+    _whole("number", primary_key=True),
+    _text("model", primary_key=True),
+    _text("model_version"),
+    _text("weights_sha256"),
+    _text("mode"),  # shadow | deliver
+    _text("result", nullable=True),  # JSON of result.Result
+    _text("priority", nullable=True),
+)
+
+image_score = sa.Table(
+    "image_score",
+    metadata,
+    _text("instance_digest", primary_key=True),
+    _text("model_digest", primary_key=True),  # weights and preprocessing
+    _text("score"),  # JSON of result.ImageScore
+)
+
+report = sa.Table(
+    "report",
+    metadata,
+    _text("sop_uid", primary_key=True),
+    _text("study_uid"),
+    _whole("number"),
+    _whole("position"),  # the order in which the set is sent
+    _text("sop_class"),
+    _text("path"),
+    _text("digest"),
+    sa.Index(None, "study_uid", "number"),
+)
+
+dispatch = sa.Table(
+    "dispatch",
+    metadata,
+    _text("study_uid", primary_key=True),
+    _whole("number", primary_key=True),
+    _text("destination", primary_key=True),
+    _text("state"),  # queued | running | finished | dead | cancelled
+    _whole("attempt", default="1"),
+    _text("owner", nullable=True),
+    _text("error", nullable=True),
+    _time("next_at"),
+    _time("deadline_at", nullable=False),
+    sa.Index(None, "state"),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    _text("sop_uid", primary_key=True),
+    _text("destination", primary_key=True),
+    _text("study_uid"),
+    _whole("number"),
+    _text("state"),  # queued | sent | refused
+    _text("error", nullable=True),
+    _time("sent_at"),
+    sa.Index(None, "study_uid", "number", "destination"),
+)
+
+history = sa.Table(
+    "history",
+    metadata,
+    _whole("id", primary_key=True),
+    _time("at", nullable=False),
+    _text("study_uid"),
+    _text("event"),
+    sa.Index(None, "study_uid"),
+)
