@@ -1,0 +1,69 @@
+"""Model packages written to a temporary folder, with weights that are no network."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from node.manifest import Model
+
+WEIGHTS = b"these bytes are no network"
+
+MANIFEST = f"""\
+name = "breast-area"
+title = "Breast Area"
+version = "1.0.0"
+manufacturer = "Test"
+device_uid = "2.25.1"
+status = "research"
+intended_use = "measurement"
+statement = "Areas of the breast as projected, for research."
+
+[licence]
+code = "Apache-2.0"
+weights = "Apache-2.0"
+
+[weights]
+file = "model.onnx"
+sha256 = "{hashlib.sha256(WEIGHTS).hexdigest()}"
+
+[input]
+modality = "MG"
+sop_classes = ["1.2.840.10008.5.1.4.1.1.1.2"]
+projections = ["CC", "MLO"]
+expected_views = ["R CC", "L CC", "R MLO", "L MLO"]
+
+[pixels]
+grey = "voi"
+orientation = "chest wall left"
+height = 64
+width = 48
+fit = "pad"
+scale = "0..1"
+
+[output]
+kind = "mask"
+tensor = "mask"
+label = "outline"
+finding = {{ value = "76752008", scheme = "SCT", meaning = "Breast" }}
+area = {{ value = "42798000", scheme = "SCT", meaning = "Area" }}
+difference = {{ value = "D1", scheme = "99TEST", meaning = "Left-right difference" }}
+"""
+
+
+def write_package(models_dir: Path, *changes: tuple[str, str]) -> Path:
+    """Write the package `breast-area`, each (present, replacement) text changed, and return it."""
+    text = MANIFEST
+    for present, replacement in changes:
+        assert present in text
+        text = text.replace(present, replacement)
+    folder = models_dir / "breast-area"
+    folder.mkdir(parents=True)
+    (folder / "manifest.toml").write_text(text)
+    (folder / "model.onnx").write_bytes(WEIGHTS)
+    return folder
+
+
+def package(models_dir: Path, *changes: tuple[str, str]) -> Model:
+    """Write a package and open it."""
+    return Model(write_package(models_dir, *changes))

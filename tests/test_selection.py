@@ -1,0 +1,512 @@
+"""Which instances a model may see, and the reasons for the others."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import factories
+import pytest
+from factories import L_CC, L_MLO, R_CC, R_MLO
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from packages import package
+from pydicom import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from node import phantom, selection
+from node.errors import Unreadable
+from node.manifest import Model
+from node.result import Refusal
+from node.selection import describe, read_header, select, why_no_view
+from node.study import Instance, Laterality, View
+
+Change = Callable[[Dataset], object]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return package(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def mammogram_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A whole Part 10 file with few pixels, sequences of known and unknown length in it."""
+    header = factories.exam(views=[R_MLO])[0]
+    header.Rows = header.Columns = 2
+    header.PixelData = bytes(8)
+    header["ViewCodeSequence"].is_undefined_length = True
+    path = tmp_path_factory.mktemp("part10") / "mammogram.dcm"
+    header.save_as(path, enforce_file_format=True)
+    return path.read_bytes()
+
+
+def mammogram(view: View = R_CC, change: Change = lambda _: None) -> Dataset:
+    header = phantom.exam("test", [view], technique=factories.SMALL)[0]
+    change(header)
+    return header
+
+
+def instance(header: Dataset) -> Instance:
+    return describe(header, Path("0001.dcm"), "digest")
+
+
+def put(**attributes: object) -> Change:
+    def change(header: Dataset) -> None:
+        for keyword, value in attributes.items():
+            setattr(header, keyword, value)
+
+    return change
+
+
+def modified(value: str, scheme: str = "SCT", *, at_top: bool = False) -> Change:
+    def change(header: Dataset) -> None:
+        place = header if at_top else header.ViewCodeSequence[0]
+        place.ViewModifierCodeSequence = [phantom.code(value, scheme, "x")]
+
+    return change
+
+
+def coded(value: str, scheme: str) -> Change:
+    return put(ViewCodeSequence=[phantom.code(value, scheme, "x")])
+
+
+def view_of(header: Dataset) -> View | None:
+    return instance(header).view
+
+
+def reason(header: Dataset, model: Model) -> str:
+    return selection.why_refused(instance(header), header, model.manifest.input)
+
+
+# Reading headers
+
+
+def test_a_header_is_described_without_its_pixels(tmp_path: Path) -> None:
+    path = factories.saved_exam(tmp_path, views=[L_MLO])[0]
+    header = read_header(path)
+    found = describe(header, path, "abc")
+    assert "PixelData" not in header
+    assert found == Instance(
+        study_uid=str(header.StudyInstanceUID),
+        series_uid=str(header.SeriesInstanceUID),
+        sop_uid=str(header.SOPInstanceUID),
+        sop_class=selection.MG_FOR_PRESENTATION,
+        transfer_syntax="1.2.840.10008.1.2.1",
+        modality="MG",
+        path=path,
+        digest="abc",
+        view=L_MLO,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put(StudyInstanceUID=""), "no Study Instance UID"),
+        (lambda header: header.__delitem__("SeriesInstanceUID"), "no Series Instance UID"),
+        (put(SOPInstanceUID="1.2.3"), "names another object"),
+        (put(SOPClassUID="1.2.3"), "names another object"),
+    ],
+)
+def test_an_object_that_is_not_what_it_says_is_unreadable(
+    change: Change, message: str, tmp_path: Path
+) -> None:
+    header = mammogram()
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
+    change(header)
+    header.preamble = bytes(128)
+    header.save_as(tmp_path / "x.dcm", enforce_file_format=False)
+    with pytest.raises(Unreadable, match=message):
+        read_header(tmp_path / "x.dcm")
+
+
+@pytest.mark.parametrize("uid", ["1.2.3.PATIENT", "1.2.3/../../etc", "1" * 65, "1.2\\1.3", "..."])
+def test_a_uid_of_other_characters_is_unreadable_and_not_quoted(uid: str, tmp_path: Path) -> None:
+    path = factories.saved_exam(tmp_path, views=[R_CC])[0]
+    study_uid = str(read_header(path).StudyInstanceUID).encode()
+    length = len(study_uid) + len(study_uid) % 2
+    data = path.read_bytes()
+    old = length.to_bytes(2, "little") + study_uid.ljust(length, b"\0")
+    hostile = uid.encode().ljust(len(uid) + len(uid) % 2, b"\0")
+    assert old in data
+    path.write_bytes(data.replace(old, len(hostile).to_bytes(2, "little") + hostile))
+    with pytest.raises(Unreadable, match=r"^invalid Study Instance UID$"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(132), bytes(128) + b"DICM", b"\x7fELF" * 99])
+def test_something_else_than_dicom_is_unreadable(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(data)
+    with pytest.raises(Unreadable):
+        read_header(path)
+
+
+def test_a_file_that_is_not_there_is_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="No such file"):
+        read_header(tmp_path / "x.dcm")
+
+
+def test_a_wrong_character_set_does_not_matter(tmp_path: Path) -> None:
+    path = factories.saved_exam(tmp_path, views=[R_CC])[0]
+    for wrong in (b"ISO_IR 999", b"ISO_IR 192", b"\\ISO 2022 "):
+        (tmp_path / "x.dcm").write_bytes(
+            path.read_bytes()
+            .replace(b"ISO_IR 100", wrong)
+            .replace(b"GENERATED", b"GENER\xe4\xff\xc3D")
+        )
+        header = read_header(tmp_path / "x.dcm")
+        assert view_of(header) == R_CC
+
+
+def test_a_value_out_of_range_elsewhere_does_not_matter(tmp_path: Path, model: Model) -> None:
+    path = factories.saved_exam(tmp_path, views=[R_CC])[0]
+    header = read_header(path)
+    body = path.read_bytes().replace(b"19650214", b"19659999").replace(b"P\\L ", b"?\\? ")
+    path.write_bytes(body)
+    header = read_header(path)
+    assert view_of(header) == R_CC
+    assert reason(header, model) == ""
+
+
+def test_an_object_cut_in_the_middle_of_an_attribute_is_unreadable(
+    mammogram_bytes: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(mammogram_bytes[: mammogram_bytes.index(b"PHANTOM^GENERATED") + 5])
+    with pytest.raises(Unreadable):
+        read_header(path)
+
+
+def test_a_deflated_object_is_read_unless_it_inflates_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = mammogram(L_CC)
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = phantom.save([header], tmp_path)[0]
+    assert view_of(read_header(path)) == L_CC
+    monkeypatch.setattr(selection, "LARGEST_DEFLATED", 1000)
+    with pytest.raises(Unreadable, match="unreasonably large"):
+        read_header(path)
+
+
+fuzzed = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def assert_reads_or_refuses(path: Path, data: bytes, model: Model) -> None:
+    path.write_bytes(data)
+    try:
+        header = read_header(path)
+    except Unreadable as error:
+        assert "PHANTOM" not in str(error)
+        assert str(error).isascii()
+        return
+    found = describe(header, path, "digest")
+    chosen = select([found], {found.sop_uid: header}, model)
+    assert all(refusal.reason.isascii() and len(refusal.reason) < 64 for refusal in chosen.refused)
+
+
+@fuzzed
+@given(data=st.binary(max_size=300), has_prefix=st.booleans())
+def test_random_bytes_are_read_or_unreadable(
+    data: bytes, has_prefix: bool, tmp_path: Path, model: Model
+) -> None:
+    prefix = bytes(128) + b"DICM" if has_prefix else b""
+    assert_reads_or_refuses(tmp_path / "x.dcm", prefix + data, model)
+
+
+@fuzzed
+@given(cut=st.floats(0, 1))
+def test_a_truncated_object_is_read_or_unreadable(
+    cut: float, tmp_path: Path, model: Model, mammogram_bytes: bytes
+) -> None:
+    data = mammogram_bytes[: int(cut * len(mammogram_bytes))]
+    assert_reads_or_refuses(tmp_path / "x.dcm", data, model)
+
+
+@fuzzed
+@given(
+    flips=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=8
+    )
+)
+def test_an_object_with_flipped_bits_is_read_or_unreadable(
+    flips: list[tuple[float, int]], tmp_path: Path, model: Model, mammogram_bytes: bytes
+) -> None:
+    data = bytearray(mammogram_bytes)
+    for place, bits in flips:
+        data[128 + int(place * (len(data) - 128))] ^= bits
+    assert_reads_or_refuses(tmp_path / "x.dcm", bytes(data), model)
+
+
+@fuzzed
+@given(cut=st.floats(0, 1), junk=st.binary(max_size=60))
+def test_an_object_with_junk_in_it_is_read_or_unreadable(
+    cut: float, junk: bytes, tmp_path: Path, model: Model, mammogram_bytes: bytes
+) -> None:
+    place = int(cut * len(mammogram_bytes))
+    data = mammogram_bytes[:place] + junk + mammogram_bytes[place:]
+    assert_reads_or_refuses(tmp_path / "x.dcm", data, model)
+
+
+def test_a_deflated_object_of_junk_is_unreadable(mammogram_bytes: bytes, tmp_path: Path) -> None:
+    header = mammogram()
+    header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = phantom.save([header], tmp_path)[0]
+    whole = path.read_bytes()
+    for junk in (b"", b"junk", zlib.compress(b"wrapped in zlib")):
+        path.write_bytes(whole[:400] + junk)
+        with pytest.raises(Unreadable):
+            read_header(path)
+
+
+# Views
+
+
+@pytest.mark.parametrize("projection", phantom.PROJECTIONS)
+@pytest.mark.parametrize("side", [Laterality.RIGHT, Laterality.LEFT])
+def test_a_view_is_read_from_a_complete_header(side: Laterality, projection: str) -> None:
+    view = View(side, projection)
+    assert view_of(mammogram(view)) == view
+    assert why_no_view(mammogram(view)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "projection"),
+    [
+        ("399162004", "SCT", "CC"),
+        ("R-10242", "SRT", "CC"),
+        ("R-10242", "SNM3", "CC"),
+        ("R-10242", "99SDM", "CC"),
+        ("R-1024A", "SRT", "XCCL"),
+        ("399101009", "SCT", "XCCM"),
+        ("R-10244", "SRT", "FB"),
+    ],
+)
+def test_view_codes_of_every_age_are_understood(value: str, scheme: str, projection: str) -> None:
+    header = mammogram(R_CC, coded(value, scheme))
+    header.ViewPosition = ""
+    assert view_of(header) == View(Laterality.RIGHT, projection)
+
+
+def test_a_code_of_an_unknown_scheme_is_no_view_code() -> None:
+    header = mammogram(R_CC, coded("R-10242", "99OURS"))
+    header.ViewPosition = ""
+    assert (view_of(header), why_no_view(header)) == (None, "unknown view")
+
+
+def test_view_position_counts_where_there_is_no_code() -> None:
+    header = mammogram(L_MLO, lambda header: header.__delitem__("ViewCodeSequence"))
+    assert view_of(header) == L_MLO
+
+
+def test_laterality_of_the_series_counts_where_the_image_says_nothing() -> None:
+    assert view_of(mammogram(L_CC, put(ImageLaterality=None, Laterality="L"))) == L_CC
+
+
+def test_a_series_of_both_sides_does_not_contradict_an_image_of_one() -> None:
+    assert view_of(mammogram(L_CC, put(Laterality="B"))) == L_CC
+
+
+@pytest.mark.parametrize(
+    ("view", "change", "expected"),
+    [
+        (R_CC, put(Modality="CR"), "not a mammogram"),
+        (R_CC, put(ImageLaterality=""), "no laterality given"),
+        (R_CC, put(ImageLaterality="U"), "no laterality given"),
+        (R_CC, put(Laterality="L"), "laterality contradicts itself"),
+        (R_CC, put(ViewPosition="MLO"), "view contradicts itself (CC or MLO)"),
+        (R_CC, put(ViewCodeSequence=[], ViewPosition=""), "no view given"),
+        (R_CC, put(ViewCodeSequence=[], ViewPosition="AT"), "unknown view AT"),
+        (R_CC, put(PatientOrientation=["P", "F"]), "R CC contradicts Patient Orientation"),
+        (R_CC, put(PatientOrientation=["L", "F"]), "R CC contradicts Patient Orientation"),
+        (R_MLO, put(PatientOrientation=["P", "L"]), "R MLO contradicts Patient Orientation"),
+        (R_MLO, put(PatientOrientation=["P", "FR"]), "R MLO contradicts Patient Orientation"),
+        (L_MLO, put(PatientOrientation=["P", "FL"]), "L MLO contradicts Patient Orientation"),
+    ],
+)
+def test_a_header_that_contradicts_itself_has_no_view(
+    view: View, change: Change, expected: str
+) -> None:
+    header = mammogram(view, change)
+    assert (view_of(header), why_no_view(header)) == (None, expected)
+
+
+@pytest.mark.parametrize(
+    ("view", "orientation"),
+    [
+        (R_CC, ["A", "R"]),
+        (L_CC, ["A", "L"]),
+        (R_CC, ["L", "P"]),
+        (R_MLO, ["A", "FL"]),
+        (R_MLO, ["A", "HR"]),
+        (L_MLO, ["A", "F"]),
+        (L_MLO, ["A", "FR"]),
+        (L_MLO, ["HL", "P"]),
+        (R_CC, []),
+        (R_CC, ["P", ""]),
+    ],
+)
+def test_mirrored_and_turned_images_keep_their_view(view: View, orientation: list[str]) -> None:
+    assert view_of(mammogram(view, put(PatientOrientation=orientation))) == view
+
+
+def test_a_hostile_view_position_is_not_quoted() -> None:
+    header = mammogram()
+    header.ViewCodeSequence = []
+    header.add_new("ViewPosition", "LO", "John Doe <script>")
+    assert why_no_view(header) == "unknown view"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (put(SOPClassUID=selection.MG_FOR_PROCESSING), "For Processing image"),
+        (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.13.1.3"), "tomosynthesis image"),
+        (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"), "Secondary Capture image"),
+        (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), "MR Image"),
+        (put(SOPClassUID="1.2.3"), "object of an unknown kind"),
+        (
+            put(PresentationIntentType="FOR PROCESSING"),
+            "Presentation Intent Type contradicts the SOP class",
+        ),
+        (put(QualityControlImage="YES"), "quality control image"),
+        (put(QualityControlImage="BOTH"), "quality control image"),
+        (put(ImageType=["DERIVED", "PRIMARY", "STEREO_SCOUT"]), "biopsy image"),
+        (put(ImageType=["DERIVED", "PRIMARY", "POSTMARKER_PLUS"]), "biopsy image"),
+        (put(BiopsyTargetSequence=[Dataset()]), "biopsy image"),
+        (put(PaddleDescription="Biopsy 5x5"), "biopsy image"),
+        (
+            put(ImageType=["DERIVED", "PRIMARY", "POST_CONTRAST", "", "LOW_ENERGY"]),
+            "contrast-enhanced image",
+        ),
+        (put(ContrastBolusAgent="Iohexol"), "contrast-enhanced image"),
+        (put(ImageType=["ORIGINAL", "PRIMARY", "TOMO_PROJ"]), "tomosynthesis projection image"),
+        (put(ImageType=["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]), "synthetic 2D image"),
+        (put(PartialView="YES"), "partial view"),
+        (put(EstimatedRadiographicMagnificationFactor="1.8"), "magnification view"),
+        (put(PaddleDescription="SPOT COMPRESSION"), "spot compression view"),
+        (put(BreastImplantPresent="YES"), "breast implant"),
+        (modified("399163009"), "magnification view"),
+        (modified("R-102D6", "SRT"), "magnification view"),
+        (modified("R-102D7", "SNM3", at_top=True), "spot compression view"),
+        (modified("399110001"), "tangential view"),
+        (modified("399161006"), "cleavage view"),
+        (modified("399226006"), "rolled view"),
+        (modified("414493004"), "rolled view"),
+        (modified("127457009"), "specimen image"),
+        (coded("127457009", "SCT"), "specimen image"),
+        (put(ImageLaterality="B"), "both breasts in one image"),
+        (put(ImageLaterality=""), "no laterality given"),
+    ],
+)
+def test_what_is_not_a_standard_view_is_refused(
+    change: Change, expected: str, model: Model
+) -> None:
+    assert reason(mammogram(R_CC, change), model) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        modified("399209000"),
+        modified("442581004"),
+        modified("441752004"),
+        put(EstimatedRadiographicMagnificationFactor="1.08"),
+        put(PaddleDescription="18X24"),
+        put(PresentationIntentType=""),
+        put(ImageType=["DERIVED", "PRIMARY"]),
+        put(ContrastBolusAgent=""),
+        put(BreastImplantPresent="NO"),
+    ],
+)
+def test_what_is_a_standard_view_is_accepted(change: Change, model: Model) -> None:
+    assert reason(mammogram(R_CC, change), model) == ""
+
+
+def test_a_projection_the_model_was_not_made_for_is_refused(model: Model) -> None:
+    header = mammogram(View(Laterality.LEFT, "XCCL"))
+    assert reason(header, model) == "XCCL is not a view this model reads"
+
+
+def test_implant_displaced_views_are_accepted(model: Model) -> None:
+    header = mammogram(R_CC, put(BreastImplantPresent="YES"))
+    modified("R-102D5", "SRT")(header)
+    assert reason(header, model) == ""
+
+
+def test_the_manifest_decides_about_implants_and_synthetic_images(tmp_path: Path) -> None:
+    lenient = package(
+        tmp_path, ("[pixels]", 'implants = "analyse"\nsynthetic_2d = "analyse"\n[pixels]')
+    )
+    assert reason(mammogram(R_CC, put(BreastImplantPresent="YES")), lenient) == ""
+    synthetic = mammogram(R_CC, put(ImageType=["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]))
+    assert reason(synthetic, lenient) == ""
+
+
+def test_a_model_for_processing_refuses_presentation(tmp_path: Path) -> None:
+    raw = package(
+        tmp_path, (f'"{selection.MG_FOR_PRESENTATION}"', f'"{selection.MG_FOR_PROCESSING}"')
+    )
+    assert reason(mammogram(), raw) == "For Presentation image"
+
+
+# Selections
+
+
+def selected_from(headers: list[Dataset], model: Model) -> selection.Selection:
+    by_uid = {str(header.SOPInstanceUID): header for header in headers}
+    return select([instance(header) for header in headers], by_uid, model)
+
+
+def test_the_order_is_that_of_a_hanging_whatever_came_first(model: Model) -> None:
+    exam = factories.exam(views=[L_MLO, R_MLO, R_CC, L_CC, R_CC])
+    first, second = selected_from(exam, model), selected_from(exam[::-1], model)
+    assert first == second
+    assert [i.view for i in first.selected] == [R_CC, R_CC, L_CC, R_MLO, L_MLO]
+    assert first.selected[0].sop_uid < first.selected[1].sop_uid
+    assert first.refused == ()
+
+
+def test_a_refusal_says_what_was_refused(model: Model) -> None:
+    partial = mammogram(L_MLO, put(PartialView="YES"))
+    tomosynthesis = mammogram(
+        R_CC, put(SOPClassUID="1.2.840.10008.5.1.4.1.1.13.1.3", ImageLaterality="")
+    )
+    chosen = selected_from([tomosynthesis, partial], model)
+    assert chosen.selected == ()
+    assert chosen.refused == (
+        Refusal(str(partial.SOPInstanceUID), "L MLO", "partial view"),
+        Refusal(str(tomosynthesis.SOPInstanceUID), "tomosynthesis image", "tomosynthesis image"),
+    )
+
+
+def test_other_modalities_are_ignored(model: Model) -> None:
+    report = mammogram(R_CC, put(Modality="SR"))
+    assert selected_from([report], model) == selection.Selection((), ())
+
+
+def test_scope_is_a_matter_of_modality(model: Model) -> None:
+    assert selection.is_in_scope({"MG", "SR"}, model)
+    assert not selection.is_in_scope({"MR"}, model)
+    assert not selection.is_in_scope((), model)
+
+
+def test_expected_views_are_those_of_the_models_in_scope(tmp_path: Path, model: Model) -> None:
+    lateral = package(
+        tmp_path / "lateral",
+        ('projections = ["CC", "MLO"]', 'projections = ["ML"]'),
+        ('["R CC", "L CC", "R MLO", "L MLO"]', '["R ML"]'),
+    )
+    other = package(tmp_path / "other", ('modality = "MG"', 'modality = "MR"'))
+    views = selection.expected_views([model, lateral, other], {"MG"})
+    assert views == {R_CC, L_CC, R_MLO, L_MLO, View(Laterality.RIGHT, "ML")}
+    assert selection.expected_views([model], {"MR"}) == frozenset()
