@@ -1,0 +1,81 @@
+"""When is a study complete, and why: decided from what arrived, the reason kept in words.
+
+In order of strength: every expected view is there and it has been quiet for a moment; no
+association that brought images is open and it has been quiet for longer; the final limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from node import config
+from node.ledger import Arrival, Enqueue, Ledger, PlannedAnalysis
+from node.manifest import Model
+from node.selection import expected_views, is_in_scope
+from node.study import Laterality, View
+
+log = logging.getLogger(__name__)
+
+
+def why_complete(
+    arrival: Arrival, expected: frozenset[View], settings: config.Completeness
+) -> str | None:
+    """Return why the study is complete, or None if it is not."""
+    there = expected & set(arrival.views)
+    missing = sorted(expected - there, key=_hanging_order)
+    if expected and not missing:
+        if arrival.quiet_s >= settings.settle_s:
+            return f"{len(there)}/{len(expected)} views"
+        return None
+    words = f", {', '.join(map(str, missing))} missing" if missing else ""
+    if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
+        return f"quiet {settings.quiet_s:g} s{words}"
+    if arrival.age_s >= settings.final_s:
+        return f"final limit {settings.final_s:g} s{words}"
+    return None
+
+
+class Settler:
+    """Closes the studies that are complete, each in one transaction with its work."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        enqueue: Enqueue,
+        settings: config.Completeness,
+        models: Sequence[tuple[Model, str]],
+    ) -> None:
+        self._ledger = ledger
+        self._enqueue = enqueue
+        self._settings = settings
+        self._models = models
+        """Each enabled model with its mode."""
+
+    def settle(self) -> None:
+        """Look at every study that is being received. Repeats safely, on any node."""
+        for arrival in self._ledger.arrivals():
+            in_scope = [
+                (model, mode)
+                for model, mode in self._models
+                if is_in_scope(arrival.modalities, model)
+            ]
+            expected = expected_views([model for model, _ in in_scope], arrival.modalities)
+            reason = why_complete(arrival, expected, self._settings)
+            if reason is None:
+                continue
+            planned = [
+                PlannedAnalysis(
+                    model=model.manifest.name,
+                    model_version=model.manifest.version,
+                    weights_sha256=model.manifest.weights.sha256,
+                    mode=mode,
+                )
+                for model, mode in in_scope
+            ]
+            if self._ledger.close_version(arrival, reason, planned, self._enqueue):
+                log.info("Study %s is complete: %s", arrival.study_uid, reason)
+
+
+def _hanging_order(view: View) -> tuple[str, bool]:
+    return view.projection, view.laterality != Laterality.RIGHT

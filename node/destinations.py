@@ -1,0 +1,183 @@
+"""C-STORE to another application entity, object by object as its bytes lie on disk.
+
+One presentation context per (SOP class, transfer syntax), so that nothing is converted on
+the way, unless the other side takes nothing but the default transfer syntax. It says of each
+object: sent, refused for good, or try again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, build_context
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from node.errors import DeliveryError
+
+log = logging.getLogger(__name__)
+
+_config.STORE_SEND_CHUNKED_DATASET = True  # bytes from the file, not parsed and written anew
+
+_PAIRS_PER_ASSOCIATION = 64
+"""Two contexts each; PS3.8 9.3.2.2: there are 128, the odd numbers below 256."""
+
+_SUCCESS = 0x0000
+_DUPLICATE = 0x0111
+"""Duplicate SOP Instance (PS3.7 C.5.7): it is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An application entity on the network."""
+
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float = 120
+
+
+@dataclass(frozen=True, slots=True)
+class SendOutcome:
+    """What became of one object: the status the other side gave, in words."""
+
+    path: Path
+    state: Literal["sent", "refused", "queued"]
+    """queued: not taken this time, worth another try."""
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    path: Path
+    sop_class: str
+    sop_uid: str
+    syntax: str
+
+
+def echo(to: Address, calling_ae: str) -> None:
+    """Verify by C-ECHO that an application entity answers; raise DeliveryError if not."""
+    association = _associate(to, calling_ae, [build_context(Verification)])
+    try:
+        status = association.send_c_echo()
+        if getattr(status, "Status", None) != _SUCCESS:
+            raise DeliveryError(f"{to.ae_title} did not answer C-ECHO")
+    finally:
+        association.release()
+
+
+def send(
+    objects: Sequence[Path],
+    to: Address,
+    calling_ae: str,
+    on_sent: Callable[[SendOutcome], None] = lambda outcome: None,
+) -> list[SendOutcome]:
+    """Send Part 10 files over one association (more only if they need over 128 contexts).
+
+    Raises DeliveryError if no association can be had; whatever goes wrong later is told by
+    the outcomes, one per object in the order given.
+    """
+    described = [_describe(path) for path in objects]
+    outcomes: list[SendOutcome] = []
+    for part in _by_contexts(described):
+        association = _associate(to, calling_ae, _contexts(part))
+        try:
+            for described_object in part:
+                outcome = _send_one(association, described_object, to)
+                outcomes.append(outcome)
+                on_sent(outcome)
+        finally:
+            if association.is_established:
+                association.release()
+    return outcomes
+
+
+def _describe(path: Path) -> _Object:
+    meta = read_file_meta_info(path)
+    return _Object(
+        path,
+        str(meta.MediaStorageSOPClassUID),
+        str(meta.MediaStorageSOPInstanceUID),
+        str(meta.TransferSyntaxUID),
+    )
+
+
+def _by_contexts(objects: Sequence[_Object]) -> list[list[_Object]]:
+    """Divide the objects so that each part needs no more contexts than an association has."""
+    pairs = list(dict.fromkeys((o.sop_class, o.syntax) for o in objects))
+    parts = [
+        set(pairs[start : start + _PAIRS_PER_ASSOCIATION])
+        for start in range(0, len(pairs), _PAIRS_PER_ASSOCIATION)
+    ]
+    return [[o for o in objects if (o.sop_class, o.syntax) in part] for part in parts]
+
+
+def _contexts(objects: Sequence[_Object]) -> list[PresentationContext]:
+    pairs = dict.fromkeys((o.sop_class, o.syntax) for o in objects)
+    # PS3.5 10.1: whoever offers an uncompressed syntax offers the default one too.
+    default = {(o.sop_class, str(ImplicitVRLittleEndian)): None for o in objects if _is_plain(o)}
+    return [build_context(sop_class, syntax) for sop_class, syntax in pairs | default]
+
+
+def _is_plain(item: _Object) -> bool:
+    return not UID(item.syntax).is_compressed
+
+
+def _associate(to: Address, calling_ae: str, contexts: list[PresentationContext]) -> Association:
+    ae = AE(calling_ae)
+    ae.connection_timeout = min(to.timeout_s, 30)
+    ae.acse_timeout = min(to.timeout_s, 30)
+    ae.dimse_timeout = to.timeout_s
+    ae.network_timeout = to.timeout_s
+    association = ae.associate(to.host, to.port, contexts, ae_title=to.ae_title, max_pdu=0)
+    if association.is_established:
+        return association
+    where = f"{to.ae_title} at {to.host}:{to.port}"
+    if association.is_rejected:
+        raise DeliveryError(
+            f"{where} rejected the association; does it know the calling AE title {calling_ae}?"
+        )
+    if association.is_aborted:
+        raise DeliveryError(f"{where} broke off, or accepts none of the kinds of object offered")
+    raise DeliveryError(f"{where} cannot be reached")
+
+
+def _send_one(association: Association, item: _Object, to: Address) -> SendOutcome:
+    if not association.is_established:
+        return SendOutcome(item.path, "queued", f"{to.ae_title} ended the association")
+    accepted = {
+        (str(context.abstract_syntax), str(syntax))
+        for context in association.accepted_contexts
+        for syntax in context.transfer_syntax
+    }
+    as_it_is = (item.sop_class, item.syntax) in accepted
+    default = (item.sop_class, str(ImplicitVRLittleEndian)) in accepted
+    if not as_it_is and not (default and _is_plain(item)):
+        kind = UID(item.sop_class).name
+        words = f"{to.ae_title} accepts no {kind} in {UID(item.syntax).name}"
+        return SendOutcome(item.path, "refused", words)
+    try:
+        status = association.send_c_store(item.path if as_it_is else dcmread(item.path))
+    except (ValueError, AttributeError, RuntimeError, OSError) as error:
+        log.warning("Could not send %s: %s", item.sop_uid, type(error).__name__)
+        return SendOutcome(item.path, "queued", f"could not be sent: {type(error).__name__}")
+    return _judge(item, getattr(status, "Status", None), to)
+
+
+def _judge(item: _Object, status: int | None, to: Address) -> SendOutcome:
+    if status is None:
+        return SendOutcome(item.path, "queued", f"{to.ae_title} gave no answer")
+    # PS3.4 B.2.3: 0xBxxx are warnings, the object is stored.
+    if status == _SUCCESS:
+        return SendOutcome(item.path, "sent")
+    if status == _DUPLICATE or 0xB000 <= status <= 0xBFFF:
+        return SendOutcome(item.path, "sent", f"stored with warning 0x{status:04X}")
+    return SendOutcome(item.path, "queued", f"{to.ae_title} answered 0x{status:04X}")

@@ -1,0 +1,188 @@
+"""Select, infer, conclude, build: one study from instances to result objects, as one call.
+
+No network and no database: the durable `process` job, `ai-node analyse` and the tests all
+call `analyse`, so that there is one order of things, written once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Protocol
+
+from pydicom import Dataset
+
+from node.conclusion import conclude, not_analysed
+from node.errors import ModelError, StudyError, Unreadable
+from node.inference import Inference
+from node.manifest import Model
+from node.outputs.draft import Draft
+from node.outputs.table import build_report_set
+from node.result import ImageScore, Refusal, Result
+from node.selection import read_header, select
+from node.study import Instance, Picture, StudyVersion
+
+log = logging.getLogger(__name__)
+
+
+class Scores(Protocol):
+    """Where the scores of images are remembered, by digest of instance and of model."""
+
+    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
+        """Return a score recorded before."""
+        ...
+
+    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
+        """Keep a score."""
+        ...
+
+
+class ScoresInMemory:
+    """Scores of one call, for an analysis without a ledger."""
+
+    def __init__(self) -> None:
+        self._scores: dict[tuple[str, str], ImageScore] = {}
+
+    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
+        """Return a score recorded before."""
+        return self._scores.get((instance_digest, model_digest))
+
+    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
+        """Keep a score."""
+        self._scores[instance_digest, model_digest] = score
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What an analysis needs besides the study: the same for every study of a configuration."""
+
+    inference: Inference
+    scores: Scores
+    local_zone: tzinfo
+    outputs: tuple[str, ...]
+    """Kinds of object to build, names of `outputs.table.BUILDERS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One study version, and the models that are to read it."""
+
+    version: StudyVersion
+    models: tuple[Model, ...]
+    delivering: frozenset[str]
+    """Names of the models whose results go into the report set."""
+    is_last_try: bool = True
+    """A model's failure becomes part of the answer, rather than an error to try again."""
+    set_aside: str = ""
+    """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
+
+
+def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Dataset]]:
+    """Return every model's result and the report set of the delivering ones.
+
+    Raises ModelError if a model failed and it is worth another try.
+    """
+    headers, damaged = _headers(task.version.instances)
+    results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
+    delivered = tuple(result for result in results if result.model.name in task.delivering)
+    if not delivered or not headers:
+        return results, []
+    draft = Draft(
+        version=task.version,
+        results=delivered,
+        headers=headers,
+        pictures=_pictures(pipeline, task, delivered),
+        local_zone=pipeline.local_zone,
+        configuration_digest=_configuration_digest(pipeline, task),
+    )
+    return results, build_report_set(draft, pipeline.outputs)
+
+
+def _headers(
+    instances: Sequence[Instance],
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    headers, damaged = {}, {}
+    for instance in instances:
+        try:
+            headers[instance.sop_uid] = read_header(instance.path)
+        except Unreadable as error:
+            damaged[instance.sop_uid] = str(error)
+    return headers, damaged
+
+
+def _run(
+    pipeline: Pipeline,
+    task: Task,
+    model: Model,
+    headers: Mapping[str, Dataset],
+    damaged: Mapping[str, str],
+) -> Result:
+    readable = [i for i in task.version.instances if i.sop_uid in headers]
+    selection = select(readable, headers, model)
+    refused = [
+        Refusal(i.sop_uid, str(i.view or i.modality), damaged[i.sop_uid])
+        for i in task.version.instances
+        if i.sop_uid in damaged
+    ]
+    refused += selection.refused
+    if task.set_aside:
+        return not_analysed(model, refused, task.set_aside)
+    scores: dict[str, ImageScore] = {}
+    for instance in selection.selected:
+        try:
+            scores[instance.sop_uid] = _score(pipeline, instance, model)
+        except StudyError as error:
+            refused.append(Refusal(instance.sop_uid, str(instance.view), str(error)))
+        except ModelError as error:
+            if not task.is_last_try:
+                raise
+            log.warning("%s failed on %s: %s", model.manifest.name, instance.sop_uid, error)
+            words = "the model failed on this image"
+            refused.append(Refusal(instance.sop_uid, str(instance.view), words))
+    return conclude(model, selection.selected, refused, scores)
+
+
+def _score(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
+    model_digest = model_digest_of(model)
+    score = pipeline.scores.find_score(instance.digest, model_digest)
+    if score is None:
+        score = pipeline.inference.score(instance, model)
+        pipeline.scores.record_score(instance.digest, model_digest, score)
+    return score
+
+
+def model_digest_of(model: Model) -> str:
+    """Return what a score depends on besides the image: weights and preprocessing."""
+    text = f"{model.manifest.weights.sha256} {model.preprocessing_digest}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
+    """Return the pictures of the analysed images, without those that cannot be drawn."""
+    shown = {sop_uid for result in results for sop_uid in result.analysed}
+    pictures = {}
+    for instance in task.version.instances:
+        if instance.sop_uid not in shown:
+            continue
+        try:
+            pictures[instance.sop_uid] = pipeline.inference.picture(instance)
+        except (ModelError, StudyError) as error:
+            if not task.is_last_try:
+                raise ModelError(str(error)) from error
+            log.warning("No picture of %s: %s", instance.sop_uid, error)
+    return pictures
+
+
+def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
+    """Cover every setting that changes what the objects say."""
+    settings = {
+        "models": [model_digest_of(model) for model in task.models],
+        "outputs": pipeline.outputs,
+        "zone": str(pipeline.local_zone),
+        "set_aside": task.set_aside,
+    }
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
