@@ -81,8 +81,7 @@ def exam(
     """Return one object per view; all UIDs follow from the text `study` and the view's place."""
     made = []
     for number, view in enumerate(views, start=1):
-        moment = taken_at + timedelta(seconds=40 * (number - 1))
-        dataset = mammogram(study, view, number, patient, moment)
+        dataset = mammogram(study, view, number, patient, taken_at)
         _describe_generated(dataset, technique)
         _set_pixels(dataset, _stored_values(study, view, technique), technique)
         made.append(dataset)
@@ -117,7 +116,10 @@ def area_cm2(view: View, technique: Technique = Technique()) -> float:
 
 
 def mammogram(study: str, view: View, number: int, patient: Patient, taken_at: datetime) -> Dataset:
-    """Return a Digital Mammography For Presentation object with all but equipment and pixels."""
+    """Return a Digital Mammography For Presentation object with all but equipment and pixels.
+
+    The study is of `taken_at`, the images follow one another 40 seconds apart.
+    """
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -128,6 +130,10 @@ def mammogram(study: str, view: View, number: int, patient: Patient, taken_at: d
     dataset.SeriesNumber = dataset.AcquisitionNumber = number
     dataset.InstanceNumber = 1
     dataset.SeriesDescription = str(view)
+    moment = taken_at + timedelta(seconds=40 * (number - 1))
+    date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+    dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = date
+    dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = time
     _describe_view(dataset, view)
     return dataset
 
@@ -141,7 +147,6 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
 
 def _describe_study(dataset: Dataset, study: str, patient: Patient, taken_at: datetime) -> None:
     number = int(hashlib.sha256(study.encode()).hexdigest(), 16) % 10**10
-    date, time = taken_at.strftime("%Y%m%d"), taken_at.strftime("%H%M%S")
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.PatientName, dataset.PatientID = patient.name, patient.patient_id
     dataset.PatientBirthDate, dataset.PatientSex = patient.birth_date, "F"
@@ -150,8 +155,7 @@ def _describe_study(dataset: Dataset, study: str, patient: Patient, taken_at: da
     dataset.AccessionNumber = f"A{number:010}"
     dataset.ReferringPhysicianName = ""
     dataset.StudyDescription = "Mammography screening"
-    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = date
-    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = time
+    dataset.StudyDate, dataset.StudyTime = taken_at.strftime("%Y%m%d"), taken_at.strftime("%H%M%S")
 
 
 def _describe_view(dataset: Dataset, view: View) -> None:

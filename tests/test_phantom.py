@@ -25,7 +25,8 @@ def test_an_exam_has_four_views_of_one_study() -> None:
     ]
     assert len({d.StudyInstanceUID for d in exam}) == 1
     assert len({d.SOPInstanceUID for d in exam}) == 4
-    assert len({d.AccessionNumber for d in exam}) == 1
+    for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "PatientID"):
+        assert len({d[keyword].value for d in exam}) == 1
 
 
 def test_the_same_text_makes_the_same_exam_and_another_text_another() -> None:

@@ -1,0 +1,94 @@
+"""The receiving PACS of the demonstration: keeps what it is sent, and reads every object back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import cast
+
+from pydicom import Dataset, dcmread
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+log = logging.getLogger(__name__)
+
+AE_TITLE = "DEMO_PACS"
+SUCCESS, CANNOT_UNDERSTAND = 0x0000, 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One object as it lies on the PACS's disk."""
+
+    path: Path
+    study_uid: str
+    stored_at: float
+    """Epoch seconds."""
+
+    def read(self) -> Dataset:
+        """Read the object back from disk."""
+        return dcmread(self.path)
+
+
+class Pacs:
+    """A storage SCP on a free port of the loopback interface; use it in a `with` statement."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._kept: dict[str, Kept] = {}
+        self._lock = threading.Lock()
+        self._ae = AE(ae_title=AE_TITLE)
+        self._ae.supported_contexts = AllStoragePresentationContexts
+        self._ae.add_supported_context(Verification)
+        self._server: ThreadedAssociationServer | None = None
+
+    def __enter__(self) -> Pacs:
+        self._server = self._ae.start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)]
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ae.shutdown()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None, "the PACS is not started"
+        return int(self._server.server_address[1])
+
+    @property
+    def kept(self) -> Mapping[str, Kept]:
+        """Everything received until now, by SOP Instance UID."""
+        with self._lock:
+            return dict(self._kept)
+
+    def _keep(self, event: evt.Event) -> int:
+        try:
+            # pynetdicom streams to a file where the node, in the same process, asks for it.
+            streamed = cast("Path | None", event.dataset_path)
+            sop_uid, kept = self._write(
+                streamed.read_bytes() if streamed else event.encoded_dataset()
+            )
+        except Exception:
+            log.exception("the demo PACS could not keep an object")
+            return CANNOT_UNDERSTAND
+        with self._lock:
+            self._kept[sop_uid] = kept
+        return SUCCESS
+
+    def _write(self, part_10: bytes) -> tuple[str, Kept]:
+        header = dcmread(BytesIO(part_10), stop_before_pixels=True)
+        study_uid, sop_uid = str(header.StudyInstanceUID), str(header.SOPInstanceUID)
+        path = self.folder / study_uid / f"{header.Modality}.{sop_uid}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{threading.get_ident()}")
+        temporary.write_bytes(part_10)
+        temporary.rename(path)
+        return sop_uid, Kept(path, study_uid, time.time())

