@@ -1,0 +1,108 @@
+"""A node, the programs around it, and the promise that none outlives its test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import factories
+import pytest
+
+from .programs import (
+    MODALITY_AE,
+    Daemon,
+    Node,
+    Orthanc,
+    StoreScp,
+    dcmtk,
+    free_port,
+    peer,
+    settings,
+)
+
+Started = Callable[[Daemon], None]
+
+
+@pytest.fixture
+def started(request: pytest.FixtureRequest) -> Iterator[Started]:
+    """Start programs that end with the test; a traceback in the log of a node fails it."""
+    daemons: list[Daemon] = []
+
+    def start(daemon: Daemon) -> None:
+        daemons.append(daemon)
+        daemon.start()
+
+    yield start
+    for daemon in reversed(daemons):
+        daemon.stop()
+    for daemon in daemons:
+        output = daemon.log.read_text("utf-8", "replace")
+        sys.stdout.write(f"--- {daemon.log}\n{output[-6000:]}\n")  # shown where a test fails
+        if isinstance(daemon, Node):
+            assert "Traceback (most recent call last)" not in output
+
+
+@pytest.fixture
+def pacs(tmp_path: Path, started: Started) -> StoreScp:
+    """An archive of dcmtk's that takes results."""
+    archive = StoreScp(tmp_path / "pacs", "PACS")
+    started(archive)
+    return archive
+
+
+@pytest.fixture
+def node(tmp_path: Path, pacs: StoreScp, started: Started) -> Node:
+    """A running node between a modality that only sends and the archive `pacs`."""
+    port = free_port()
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs"])
+    archive = peer("pacs", pacs.ae_title, pacs.port)
+    running = Node(tmp_path / "node", port, settings(port, modality, archive))
+    started(running)
+    return running
+
+
+@pytest.fixture
+def orthanc_node(tmp_path: Path, started: Started) -> tuple[Orthanc, Node]:
+    """The configuration of the README between a stock Orthanc and itself: its only peer."""
+    port = free_port()
+    orthanc = Orthanc(tmp_path / "orthanc", port)
+    running = Node(tmp_path / "node", port, _readme_settings(port, orthanc.port))
+    started(orthanc)
+    started(running)
+    return orthanc, running
+
+
+@pytest.fixture
+def exam(tmp_path: Path) -> Callable[[str], list[Path]]:
+    """Make the files of a four-view exam, encoded as dcmtk encodes when it sends them."""
+
+    def make(study: str) -> list[Path]:
+        folder = tmp_path / "exams" / study
+        made = factories.saved_exam(folder / "made", study)
+        for path in made:
+            dcmtk("dcmconv", path, folder / path.name)
+        return [folder / path.name for path in made]
+
+    return make
+
+
+def _readme_settings(port: int, orthanc_port: int) -> str:
+    return f"""
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+[listener]
+host = "127.0.0.1"
+port = {port}
+[[peers]]
+name = "orthanc"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = {orthanc_port}
+sends = true
+receives = "default"
+[[models]]
+name = "breast-area"
+mode = "deliver"
+"""
