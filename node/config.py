@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import ipaddress
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from node.errors import ConfigError
-from node.manifest import bundled_models_dir
+from node import toml_file
+from node.toml_file import Place, Section, did_you_mean, matching, wrong
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f'expected a time zone such as "Europe/Berlin", found "{name}"') from error
+    return name
+
+
+def _network(address: str) -> str:
+    try:
+        ipaddress.ip_network(address, strict=False)
+    except ValueError as error:
+        raise ValueError(
+            f'expected an address or network such as "192.0.2.0/24", found "{address}"'
+        ) from error
+    return address
+
 
 AETitle = Annotated[
-    str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")
+    str,
+    matching(
+        r"(?=.{1,16}$)[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?",
+        "an AE title: 1 to 16 ASCII characters, no backslash, no blank at either end",
+    ),
 ]
-"""PS3.5 6.2: printable ASCII without backslash, no leading or trailing blank."""
+"""PS3.5 6.2."""
+Name = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}",
+        "a name: at most 48 letters, digits, hyphens and underscores",
+    ),
+]
+Host = Annotated[str, matching(r"\S+", "a host name or address")]
+Network = Annotated[str, AfterValidator(_network)]
+Zone = Annotated[str, AfterValidator(_zone)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=48)]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Node(Section):
@@ -38,26 +64,16 @@ class Node(Section):
     """Received and result objects; default: inside state_dir."""
     models_dir: Path | None = None
     """Model packages; default: the ones that come with the node."""
-    timezone: str | None = None
+    timezone: Zone | None = None
     """IANA name; for studies that do not say their time zone. Default: the machine's."""
     min_free_mb: Annotated[int, Field(ge=0)] = 2048
     """Below this free space on the store's disk C-STORE answers 0xA700 (out of resources)."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, name: str | None) -> str | None:
-        try:
-            if name is not None:
-                ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from error
-        return name
 
 
 class Listener(Section):
     """The socket that studies come to."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach us
+    host: Host = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach us
     port: Port = 11112
     max_associations: Annotated[int, Field(ge=1)] = 50
     max_pdu: Annotated[int, Field(ge=4096)] = 262_144
@@ -70,9 +86,9 @@ class Peer(Section):
 
     name: Name
     ae_title: AETitle
-    host: str
+    host: Host
     port: Port
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[Network, ...] = ()
     """Other addresses or networks (CIDR) it may send from."""
     sends: bool = False
     """Its studies are accepted."""
@@ -83,12 +99,10 @@ class Peer(Section):
     timeout_s: Seconds = 120
     """How long we wait for an answer from it."""
 
-    @field_validator("addresses")
-    @classmethod
-    def _addresses_parse(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            ipaddress.ip_network(address, strict=False)
-        return addresses
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The names of the peers that get the results of its studies."""
+        return (self.name,) if self.receives else self.results_to
 
 
 class Model(Section):
@@ -144,34 +158,42 @@ class Config(Section):
     delivery: Delivery = Delivery()
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        for what, names in (
+    def _tables_agree(self) -> Self:
+        problems = [*self._doubled_names(), *self._impossible_results(), *self._doubled_senders()]
+        if problems:
+            raise wrong(problems)
+        return self
+
+    def _doubled_names(self) -> Iterator[tuple[Place, str]]:
+        for table, names in (
             ("peers", [peer.name for peer in self.peers]),
             ("models", [model.name for model in self.models]),
         ):
-            for name in names:
-                if names.count(name) > 1:
-                    raise ValueError(f"two {what} are called {name!r}; names must differ")
-        return self
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    yield (table, i, "name"), f'"{name}" is there twice, give each its own name'
 
-    @model_validator(mode="after")
-    def _results_go_to_peers_that_take_them(self) -> Self:
+    def _impossible_results(self) -> Iterator[tuple[Place, str]]:
         takes = {peer.name: peer.receives is not None for peer in self.peers}
-        for peer in self.peers:
+        for i, peer in enumerate(self.peers):
+            place = ("peers", i, "results_to")
             if peer.receives and peer.results_to:
-                raise ValueError(
-                    f"peer {peer.name!r} has both receives and results_to; results go back to it, "
-                    "or to others: keep one"
-                )
+                yield place, "results go back to this peer, which receives, or to others: keep one"
             for name in peer.results_to:
                 if name not in takes:
-                    raise ValueError(f"peer {peer.name!r}: results_to names unknown peer {name!r}")
-                if not takes[name]:
-                    raise ValueError(
-                        f"peer {peer.name!r}: results_to names {name!r}, which takes no results; "
-                        'add receives = "default" to it'
-                    )
-        return self
+                    yield place, f'no peer is called "{name}", {did_you_mean(name, takes)}'
+                elif not takes[name]:
+                    yield place, f'"{name}" takes no results, add receives = "default" to it'
+
+    def _doubled_senders(self) -> Iterator[tuple[Place, str]]:
+        seen: dict[tuple[str, str], str] = {}
+        for i, peer in enumerate(self.peers):
+            if not peer.sends:
+                continue
+            other = seen.setdefault((peer.ae_title, peer.host), peer.name)
+            if other != peer.name:
+                problem = f'same AE title and host as "{other}", so that nobody knows who sends'
+                yield ("peers", i, "ae_title"), problem
 
     @property
     def store_dir(self) -> Path:
@@ -189,18 +211,12 @@ class Config(Section):
 
     def destinations_of(self, sender: str) -> tuple[str, ...]:
         """Return the names of the peers that get the results of a sender's studies."""
-        for peer in self.peers:
-            if peer.name == sender:
-                return (peer.name,) if peer.receives else peer.results_to
-        return ()
+        return next((peer.destinations for peer in self.peers if peer.name == sender), ())
 
 
 def load(path: Path) -> Config:
     """Read and check a configuration file; paths in it are relative to its folder."""
-    try:
-        config = Config.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    config = toml_file.load(path, Config)
     base = path.resolve().parent
     node = config.node.model_copy(
         update={
@@ -210,3 +226,55 @@ def load(path: Path) -> Config:
         }
     )
     return config.model_copy(update={"node": node})
+
+
+def bundled_models_dir() -> Path:
+    """Return the folder of the models that come with the node: in the wheel, or the repository."""
+    package = Path(__file__).parent
+    in_wheel = package / "models"
+    return in_wheel if in_wheel.is_dir() else package.parent / "models"
+
+
+def advice(config: Config) -> list[str]:
+    """Return what is allowed but hardly meant, one sentence each."""
+    return [*_advice_on_peers(config), *_advice_on_models(config), *_advice_on_times(config)]
+
+
+def _advice_on_peers(config: Config) -> Iterator[str]:
+    if not any(peer.sends for peer in config.peers):
+        yield "No peer has sends = true: no calling AE is accepted."
+    reached = {name for peer in config.peers if peer.sends for name in peer.destinations}
+    for peer in config.peers:
+        if peer.sends and not peer.destinations:
+            yield (
+                f'The results of what peer "{peer.name}" sends go nowhere: '
+                'give it receives = "default", or results_to with the names of others.'
+            )
+        if peer.receives and peer.name not in reached:
+            yield (
+                f'Peer "{peer.name}" receives nothing: it does not send, '
+                "and no peer that sends names it in results_to."
+            )
+        if not peer.sends and not peer.receives:
+            yield f'Peer "{peer.name}" neither sends nor receives.'
+
+
+def _advice_on_models(config: Config) -> Iterator[str]:
+    modes = {model.mode for model in config.models}
+    if not config.models:
+        yield "No model is named: nothing is analysed."
+    elif modes == {"off"}:
+        yield "Every model is off: nothing is analysed."
+    elif "deliver" not in modes:
+        yield "No model has the mode deliver: results are kept here and sent to nobody."
+
+
+def _advice_on_times(config: Config) -> Iterator[str]:
+    for shorter, longer, table in (
+        ("settle_s", "quiet_s", config.completeness),
+        ("quiet_s", "final_s", config.completeness),
+        ("retry_first_s", "retry_max_s", config.delivery),
+        ("retry_max_s", "deliver_within_s", config.delivery),
+    ):
+        if getattr(table, shorter) > getattr(table, longer):
+            yield f"{shorter} is longer than {longer}, which therefore comes first."

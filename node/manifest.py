@@ -7,28 +7,35 @@ network that fits these words needs no Python. `models/README.md` tells how to a
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from node import result
+from node import result, toml_file
 from node.errors import ConfigError
 from node.study import Laterality, View
+from node.toml_file import Section, did_you_mean, matching, wrong
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=48)]
-Uid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$", max_length=64)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Ascii = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -~]+$")]
-ViewName = Annotated[str, Field(pattern=r"^[RL] [A-Z]+$")]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Name = Annotated[
+    str, matching(r"[a-z0-9][a-z0-9-]{0,47}", "at most 48 small letters, digits and hyphens")
+]
+Uid = Annotated[
+    str, matching(r"(?=.{1,64}$)[0-2](\.(0|[1-9][0-9]*))+", 'a UID such as "1.2.840.10008.1.1"')
+]
+Sha256 = Annotated[str, matching(r"[0-9a-f]{64}", "a SHA-256 of 64 digits and small letters")]
+Ascii = Annotated[str, matching(r"[ -~]{1,64}", "1 to 64 characters of plain ASCII")]
+Version = Annotated[
+    str, matching(r"[0-9]+\.[0-9]+\.[0-9]+", 'a version of three numbers such as "1.0.2"')
+]
+Sentence = Annotated[str, matching(r"[ -~]{1,400}", "1 to 400 characters of plain ASCII")]
+WeightsFile = Annotated[
+    str, matching(r"[A-Za-z0-9._-]+\.onnx", 'the name of an ONNX file such as "model.onnx"')
+]
+Modality = Annotated[str, matching(r"[A-Z]{2}", 'a modality of two letters such as "MG"')]
+Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')]
+ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
 
 
 class Code(Section):
@@ -46,7 +53,7 @@ class Code(Section):
 class Weights(Section):
     """The network file beside the manifest, and the hash it must have."""
 
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+\.onnx$")]
+    file: WeightsFile
     sha256: Sha256
 
 
@@ -60,10 +67,10 @@ class Licence(Section):
 class Input(Section):
     """What the model may see; everything else is refused with a reason."""
 
-    modality: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+    modality: Modality
     """A study with an instance of this Modality (0008,0060) is in scope and is answered."""
     sop_classes: Annotated[tuple[Uid, ...], Field(min_length=1)]
-    projections: tuple[Annotated[str, Field(pattern=r"^[A-Z]+$")], ...]
+    projections: tuple[Projection, ...]
     """View positions the model was made for, such as CC and MLO."""
     expected_views: tuple[ViewName, ...] = ()
     """A study is complete as soon as these are there: "R CC", "L MLO"."""
@@ -119,14 +126,14 @@ class Manifest(Section):
 
     name: Name
     title: Ascii
-    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    version: Version
     manufacturer: Ascii
     device_uid: Uid
     """Fixed for this algorithm and version; another version gets another."""
     status: Literal["research", "product"]
     intended_use: Literal["measurement"]
     """Decides what may be shown: a measurement sets no priority and judges nothing."""
-    statement: Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[ -~]+$")]
+    statement: Sentence
     """One honest sentence for the report: what the numbers are and are not."""
     licence: Licence
     weights: Weights
@@ -136,9 +143,13 @@ class Manifest(Section):
 
     @model_validator(mode="after")
     def _expected_views_are_ones_the_model_reads(self) -> Self:
-        for view in self.input.expected_views:
-            if view.split()[1] not in self.input.projections:
-                raise ValueError(f"expected view {view!r} is not among the projections")
+        problems = [
+            (("input", "expected_views", i), f'"{view}" is not of one of the projections')
+            for i, view in enumerate(self.input.expected_views)
+            if view.split()[1] not in self.input.projections
+        ]
+        if problems:
+            raise wrong(problems)
         return self
 
 
@@ -147,11 +158,11 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _load_manifest(folder / "manifest.toml")
+        self.manifest = toml_file.load(folder / "manifest.toml", Manifest)
         if self.manifest.name != folder.name:
             raise ConfigError(
-                f"{folder / 'manifest.toml'}: name is {self.manifest.name!r}, expected "
-                f"{folder.name!r}, the name of its folder; rename one of them"
+                f'{folder / "manifest.toml"}: name: expected "{folder.name}", the name of '
+                f'its folder, found "{self.manifest.name}"; rename one of them'
             )
 
     @property
@@ -192,34 +203,14 @@ class Model:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def bundled_models_dir() -> Path:
-    """Return the folder of the models that come with the node: in the wheel, or the repository."""
-    package = Path(__file__).parent
-    in_wheel = package / "models"
-    return in_wheel if in_wheel.is_dir() else package.parent / "models"
-
-
 def load_model(name: str, models_dir: Path) -> Model:
     """Open a model package by name and verify its weights."""
     folder = models_dir / name
     if not (folder / "manifest.toml").is_file():
         known = sorted(p.parent.name for p in models_dir.glob("*/manifest.toml"))
         raise ConfigError(
-            f"no model is called {name!r} in {models_dir}; it holds: {', '.join(known) or 'none'}"
+            f'no model is called "{name}" in {models_dir}, {did_you_mean(name, known)}'
         )
     model = Model(folder)
     model.verify_weights()
     return model
-
-
-def _load_manifest(path: Path) -> Manifest:
-    try:
-        return Manifest.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"
-            for e in error.errors()
-        ]
-        raise ConfigError("\n".join(lines)) from error

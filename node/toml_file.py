@@ -1,0 +1,223 @@
+"""A TOML file -> a checked table, or a ConfigError with one line per problem.
+
+A line reads `node.toml:12: listener.prot: unknown key, did you mean "port"?`: file, line,
+key, what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from node.errors import ConfigError
+
+Place = tuple[str | int, ...]
+"""Where a value is: ("peers", 0, "port")."""
+
+
+class Section(BaseModel):
+    """A table of a file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Table = TypeVar("Table", bound=Section)
+
+
+def load(path: Path, schema: type[Table]) -> Table:
+    """Read and check a file."""
+    text = _read(path)
+    try:
+        return schema.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}{_syntax_problem(str(error))}") from error
+    except ValidationError as error:
+        lines = line_numbers(text)
+        problems = sorted(
+            (_nearest(lines, details["loc"]), _problem(details, schema))
+            for details in error.errors()
+        )
+        raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in problems)) from error
+
+
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """Return a check that a string matches as a whole; `expected` describes one that does."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}, found {_shown(value)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def wrong(problems: Iterable[tuple[Place, str]]) -> ValidationError:
+    """Return the error to raise in a model validator: each problem with its place in the table."""
+    return ValidationError.from_exception_data(
+        "file",
+        [
+            InitErrorDetails(
+                # The problem is no template itself: it may hold braces.
+                type=PydanticCustomError("wrong", "{problem}", {"problem": problem}),
+                loc=place,
+                input=None,
+            )
+            for place, problem in problems
+        ],
+    )
+
+
+def did_you_mean(found: str, known: Collection[str]) -> str:
+    """Return the end of a sentence about an unknown name: the nearest known ones."""
+    close = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"known are: {', '.join(known) or 'none'}"
+
+
+# Lines
+
+
+_TOKEN = re.compile(
+    r"""(?P<blank>[ \t\r]+|\#[^\n]*)
+    |(?P<quoted>\"{3}(?:\\.|[^\\])*?\"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\])*"|'[^']*')
+    |(?P<bare>[A-Za-z0-9_-]+)
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def line_numbers(text: str) -> dict[Place, int]:
+    """Return the line of every table and key of a valid TOML text, but those of inline tables."""
+    lines: dict[Place, int] = {}
+    last: dict[Place, int] = {}  # the index of the last table of each array of tables
+    table: Place = ()
+    for line, brackets, keys in _statements(text):
+        place = table if brackets == 0 else ()
+        for key in keys:
+            if place in last:
+                place = (*place, last[place])
+            place = (*place, key)
+            lines.setdefault(place, line)
+        if brackets == 2:
+            last[place] = last.get(place, -1) + 1
+        if brackets:
+            table = (*place, last[place]) if place in last else place
+            lines[table] = line
+    return lines
+
+
+def _statements(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the line, the number of opening brackets (0 to 2) and the keys of each statement."""
+    line, depth, brackets, keys, in_value = 1, 0, 0, list[str](), False
+    for token in _TOKEN.finditer(text + "\n"):
+        found, kind = token.group(), token.lastgroup
+        if found == "\n" and depth == 0:
+            if keys:
+                yield line, brackets, keys
+            brackets, keys, in_value = 0, [], False
+        elif found == "=":
+            in_value = True
+        elif found in ("[", "{"):
+            depth += 1
+            brackets += not in_value
+        elif found in ("]", "}"):
+            depth -= 1
+        elif kind in ("bare", "quoted") and not in_value:
+            keys.append(found if kind == "bare" else tomllib.loads(f"key = {found}")["key"])
+        line += found.count("\n")
+
+
+def _nearest(lines: dict[Place, int], place: Place) -> int:
+    while place and place not in lines:
+        place = place[:-1]
+    return lines.get(place, 1)
+
+
+# Words
+
+
+_EXPECTED = {
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number not below {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number not above {le}",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text in quotes",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "path_type": "a path in quotes",
+    "tuple_type": 'a list such as ["one", "two"]',
+    "too_short": "a list of at least {min_length}",
+    "literal_error": "{expected}",
+    "model_type": "a table",
+}
+
+
+def _problem(error: ErrorDetails, schema: type[Section]) -> str:
+    place, found, context = error["loc"], error["input"], error.get("ctx", {})
+    key = ".".join(part for part in place if isinstance(part, str))
+    if error["type"] == "extra_forbidden":
+        known = tuple(_table_at(schema, place[:-1]).model_fields)
+        return f"{key}: unknown key, {did_you_mean(str(place[-1]), known)}"
+    if error["type"] == "missing":
+        is_table = len(place) == 1
+        line = f"[{place[-1]}]" if is_table else f"{place[-1]} = ..."
+        return f"{key}: missing, add {line}"
+    if error["type"] in _EXPECTED:
+        expected = _EXPECTED[error["type"]].format(**context).replace("'", '"')
+        return f"{key}: expected {expected}, found {_shown(found)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _shown(value: object) -> str:
+    """Return a value as the file has it, cut if it is long."""
+    shown = json.dumps(value, default=str, ensure_ascii=False)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _table_at(schema: type[Section], place: Place) -> type[Section]:
+    for key in place:
+        if isinstance(key, str):
+            annotation: Any = schema.model_fields[key].annotation
+            schema = next(
+                kind
+                for kind in (annotation, *get_args(annotation))
+                if isinstance(kind, type) and issubclass(kind, Section)
+            )
+    return schema
+
+
+def _read(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text, save the file as UTF-8") from error
+
+
+def _syntax_problem(message: str) -> str:
+    """Return tomllib's message with the line number in front, where it names one."""
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if place is None:
+        return f": not valid TOML: {message}"
+    return f":{place[1]}: not valid TOML: {message[: place.start()]} (column {place[2]})"
