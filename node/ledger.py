@@ -38,7 +38,7 @@ QUARANTINE_AFTER = 2
 """Crashes after which a study is processed alone."""
 
 SET_ASIDE_AFTER = 5
-"""Crashes after which a study is answered "not analysed" without touching its pixels."""
+"""Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +422,7 @@ class Ledger:
                 version=_study_version(db, job, row.reason, decided_at, store),
                 sender=study.sender,
                 analyses=_planned(db, job),
-                is_set_aside=row.crashes >= SET_ASIDE_AFTER,
+                is_set_aside=max(row.crashes, row.failures) >= SET_ASIDE_AFTER,
                 failures=row.failures,
             )
 
@@ -488,6 +488,14 @@ class Ledger:
             )
             _note(db, job.study_uid, f"attempt {job.attempt} failed: {error}")
             enqueue(db, replace(job, attempt=job.attempt + 1, delay_s=delay_s))
+
+    def hold_version(self, job: Job, reason: str) -> None:
+        """Send nothing of a study until a person has looked: going on would be a guess."""
+        with self._writing() as db:
+            _lock(db, job.study_uid)
+            uid_is = schema.study.c.study_uid == job.study_uid
+            db.execute(schema.study.update().where(uid_is).values(state="held", held_reason=reason))
+            _end_version(db, job, "cancelled", reason)
 
     # 8 Deliver ----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ APScheduler with its memory store: nothing here has to survive, the ledger does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -13,9 +14,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from node.engine import Engine
 from node.ledger import Ledger
 
+log = logging.getLogger(__name__)
+
 SETTLE_EVERY_S = 2
 BEAT_EVERY_S = 5
 RECONCILE_EVERY_S = 5
+
+FAILURES_ALLOWED = 10
+"""In a row; a node that listens but no longer works is the worst state there is."""
 
 
 def reconcile(ledger: Ledger, engine: Engine) -> None:
@@ -27,12 +33,12 @@ def reconcile(ledger: Ledger, engine: Engine) -> None:
 class Timers:
     """The clockwork of one process."""
 
-    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(self, on_dead: Callable[[], None]) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        self._on_error = on_error
+        self._on_dead = on_dead
 
     def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep at an interval."""
@@ -60,10 +66,18 @@ class Timers:
         self._scheduler.shutdown(wait=True)
 
     def _guarded(self, sweep: Callable[[], None]) -> Callable[[], None]:
+        """Let a sweep fail now and then; one that keeps failing takes the process down."""
+        failures = 0
+
         def run() -> None:
+            nonlocal failures
             try:
                 sweep()
-            except Exception as error:  # noqa: BLE001 - reported; the next run may succeed
-                self._on_error(error)
+                failures = 0
+            except Exception:  # the next run may succeed
+                failures += 1
+                log.exception("A sweep failed, %d times in a row", failures)
+                if failures >= FAILURES_ALLOWED:
+                    self._on_dead()
 
         return run

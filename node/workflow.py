@@ -16,7 +16,7 @@ from pydicom import Dataset
 from node import delivery
 from node.config import Config
 from node.engine import Engine
-from node.errors import ModelError, Superseded
+from node.errors import ModelError, StudyError, Superseded
 from node.files import Store
 from node.ledger import BuiltReport, Finished, Job, Ledger, Work
 from node.manifest import Model
@@ -49,12 +49,16 @@ class Workflow:
             self._process(job, work, engine)
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
+        except StudyError as error:
+            log.error("Study %s is held: %s", job.study_uid, error)  # noqa: TRY400 - no defect
+            self.ledger.hold_version(job, str(error))
         except ModelError as error:
             log.warning("%s failed: %s", job.id, error)
-            self.ledger.fail_version(job, str(error), RETRY_MODEL_S, engine.enqueue)
+            self.ledger.fail_version(job, str(error), RETRY_MODEL_S * job.attempt, engine.enqueue)
         except Exception as error:  # a defect of ours: visible, counted, and tried again
             log.exception("%s failed", job.id)
-            self.ledger.fail_version(job, type(error).__name__, RETRY_MODEL_S, engine.enqueue)
+            error_name, delay_s = type(error).__name__, RETRY_MODEL_S * job.attempt
+            self.ledger.fail_version(job, error_name, delay_s, engine.enqueue)
 
     def _process(self, job: Job, work: Work, engine: Engine) -> None:
         results, objects = analyse(self.pipeline, self._task(work))

@@ -1,0 +1,243 @@
+"""The command `ai-node`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from node import __version__
+from node.errors import NodeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""An AI node for the DICOM network: studies in by C-STORE, AI results back into the
+    same study.
+
+    Begin with `ai-node demo`, which needs nothing. For your hospital: write a
+    configuration (config/node.example.toml explains every setting), `ai-node check` it, then
+    `ai-node run` it.
+
+    Exit codes: 0 done, 1 not done (the reason is on standard error), 2 wrong usage.""",
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)
+]
+_CONFIG = Path("node.toml")
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        out.print(f"ai-node {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigOption = _CONFIG,
+    verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
+) -> None:
+    """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it."""
+    from node.app import App
+    from node.config import load
+    from node.logs import start_logging
+
+    start_logging(is_verbose=verbose)
+    with _errors_as_messages():
+        node = App(load(config))
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        node.start()
+        while not stop.wait(0.2) and not node.failed.is_set():
+            pass
+        node.stop()
+        if node.failed.is_set():
+            err.print("A part of the node died; the log says which. Start it again.")
+            raise typer.Exit(1)
+
+
+@app.command()
+def check(config: ConfigOption = _CONFIG) -> None:
+    """Load the configuration, its models and their weights, and change nothing."""
+    from node.app import load_models
+    from node.config import advice, load
+    from node.inference import Inference
+
+    with _errors_as_messages():
+        loaded = load(config)
+        models = load_models(loaded)
+        with Inference(loaded.inference, tuple(models.values())):
+            pass  # starting means every network has loaded and run once
+        where = f"{loaded.listener.host}:{loaded.listener.port}"
+        out.print(f"{config} is right: {loaded.node.ae_title} will listen on {where}.")
+        for model in models.values():
+            identity = model.identity
+            out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
+        for line in advice(loaded):
+            out.print(f"Note: {line}")
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where results go; replaced if a demo made it.")
+    ] = Path("demo-results"),
+    phantom: Annotated[bool, typer.Option(help="Use generated images, not real ones.")] = False,
+) -> None:
+    """Show the whole node at work: a modality sends mammograms, a PACS receives the results."""
+    from node.demo import run_demo
+
+    with _errors_as_messages():
+        raise typer.Exit(run_demo(out_dir, out, is_generated=phantom))
+
+
+@app.command()
+def send(
+    folder: Annotated[Path, typer.Argument(help="A DICOM file, or a folder of them.")],
+    to: Annotated[str, typer.Option(help="Where to: AET@HOST:PORT.")],
+    aet: Annotated[str, typer.Option(help="The AE title we call ourselves.")] = "AINODE-SEND",
+) -> None:
+    """Send DICOM files by C-STORE, as they lie on disk."""
+    from node.destinations import Address, SendOutcome
+    from node.destinations import send as send_files
+
+    with _errors_as_messages():
+        ae_title, host, port = _parse_address(to)
+        paths = find_dicom(folder)
+        bad: list[SendOutcome] = []
+        with _progress("Sending", len(paths)) as advance:
+
+            def on_sent(outcome: SendOutcome) -> None:
+                if outcome.state != "sent":
+                    bad.append(outcome)
+                advance()
+
+            send_files(paths, Address(ae_title, host, port), aet, on_sent)
+    for outcome in bad:
+        err.print(f"{outcome.path}: {outcome.words}")
+    out.print(f"{len(paths) - len(bad)} of {len(paths)} objects stored by {to}.")
+    raise typer.Exit(1 if bad else 0)
+
+
+@app.command()
+def analyse(
+    folder: Annotated[Path, typer.Argument(help="A folder with the DICOM files of studies.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
+    model: Annotated[str, typer.Option(help="The model to run.")] = "breast-area",
+) -> None:
+    """Analyse files without network or database, exactly as the node would."""
+    from node.offline import analyse_folder
+
+    with _errors_as_messages():
+        paths = find_dicom(folder)
+        with _progress("Reading", len(paths)) as advance:
+            outcomes = analyse_folder(paths, out_dir, model, advance)
+        for outcome in outcomes:
+            out.print(f"Study {outcome.study_uid}: {outcome.words}")
+            for written in outcome.written:
+                out.print(f"  {written}")
+
+
+@app.command()
+def studies(
+    config: ConfigOption = _CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """List the studies: why each was started, where it stands, what destinations said."""
+    from node.app import open_ledger
+    from node.config import load
+    from node.overview import study_overviews
+
+    with _errors_as_messages():
+        overviews = study_overviews(open_ledger(load(config)))
+    if as_json:
+        out.print_json(json.dumps([asdict(overview) for overview in overviews]))
+        return
+    table = Table("Study", "State", "Images", "Started because", "Result", "Delivered", "Error")
+    for study in overviews:
+        sent = sum(delivery.state == "sent" for delivery in study.deliveries)
+        table.add_row(
+            study.study_uid,
+            study.state,
+            str(study.images),
+            study.reason,
+            "\n".join(f"{model.model}: {model.outcome}" for model in study.models),
+            f"{sent}/{len(study.deliveries)}",
+            study.error or "",
+        )
+    out.print(table)
+
+
+@app.command()
+def retry(config: ConfigOption = _CONFIG) -> None:
+    """Send again what was given up; a running node takes it up within seconds."""
+    from node.app import open_ledger
+    from node.config import load
+
+    with _errors_as_messages():
+        loaded = load(config)
+        count = open_ledger(loaded).retry_dead(loaded.delivery.deliver_within_s)
+        out.print(f"{count} report sets will be sent again.")
+
+
+def find_dicom(folder: Path) -> list[Path]:
+    """Return the Part 10 files in a folder, or the one file given."""
+    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+    found = [path for path in paths if _is_part10(path)]
+    if not found:
+        raise NodeError(f"{folder}: no DICOM file (Part 10) found there")
+    return found
+
+
+def _is_part10(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _parse_address(text: str) -> tuple[str, str, int]:
+    ae_title, _, rest = text.rpartition("@")
+    host, _, port = rest.rpartition(":")
+    if not (ae_title and host and port.isdecimal()):
+        raise NodeError(f"--to {text!r}: expected AET@HOST:PORT, such as AINODE@127.0.0.1:11112")
+    return ae_title, host, int(port)
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+@contextlib.contextmanager
+def _errors_as_messages() -> Iterator[None]:
+    try:
+        yield
+    except NodeError as error:
+        err.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,294 @@
+"""1 Receive: C-ECHO and C-STORE. Success is answered only once an object is kept.
+
+Kept means: its bytes, exactly as sent, fsynced under their final name, and its row committed.
+Peers are known by calling AE title and address; nobody else is let in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+from sqlalchemy.exc import OperationalError
+
+from node.config import Config, Peer
+from node.errors import Unreadable
+from node.files import Store, dataset_digest
+from node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_own
+from node.ledger import Ledger
+from node.selection import describe, read_header
+
+log = logging.getLogger(__name__)
+
+# PS3.4 B.2.3
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000
+NOT_AUTHORISED = 0x0124  # PS3.7 C.5.11
+
+_REJECTED_PERMANENT, _SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
+_CALLING_AE_NOT_RECOGNISED, _CALLED_AE_NOT_RECOGNISED = 0x03, 0x07
+
+_FIRST_CHOICES = (
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    HTJ2KLossless,
+)
+_NOT_OFFERED = (
+    ImplicitVRLittleEndian,  # put last
+    *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"),  # JPIP: the pixels stay elsewhere
+    *("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
+)
+TRANSFER_SYNTAXES: tuple[UID, ...] = (
+    *_FIRST_CHOICES,
+    *(UID(s) for s in ALL_TRANSFER_SYNTAXES if s not in (*_FIRST_CHOICES, *_NOT_OFFERED)),
+    ImplicitVRLittleEndian,
+)
+"""Of what a sender offers the first here is taken: lossless before lossy, and Implicit VR last,
+because it loses the VR of private attributes."""
+
+_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pynetdicom's list
+
+# Streams a data set to a file as it arrives, instead of holding it in memory.
+_config.STORE_RECV_CHUNKED_DATASET = True
+
+
+class Listener:
+    """The Verification and Storage SCP."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        ledger: Ledger,
+        node_id: str,
+        on_stored: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._ledger = ledger
+        self._node_id = node_id
+        self._on_stored = on_stored
+        self._peers: dict[Association, Peer] = {}
+        self._association_ids: dict[Association, str] = {}
+        self._lock = threading.Lock()
+        self._ae = _application_entity(config)
+        self._server: ThreadedAssociationServer | None = None
+
+    @property
+    def port(self) -> int:
+        """The port really in use, which differs from the configured one if that is 0."""
+        assert self._server is not None, "the listener has not been started"
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Accept associations in the background."""
+        # pynetdicom writes what arrives where tempfile says.
+        tempfile.tempdir = str(self._store.incoming)
+        self._server = self._ae.start_server(
+            (self._config.listener.host, self._config.listener.port),
+            block=False,
+            evt_handlers=[
+                (evt.EVT_REQUESTED, self._admit),
+                (evt.EVT_C_ECHO, lambda event: SUCCESS),
+                (evt.EVT_C_STORE, self._receive),
+                (evt.EVT_RELEASED, self._forget),
+                (evt.EVT_ABORTED, self._forget),
+                (evt.EVT_CONN_CLOSE, self._forget),
+            ],
+        )
+        log.info("Listening on %s:%d", self._config.listener.host, self.port)
+
+    def stop(self, drain_s: float) -> None:
+        """Accept nothing new, wait for open associations to end, then abort them."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        give_up_at = time.monotonic() + drain_s
+        while self._peers and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+        self._ae.shutdown()
+        tempfile.tempdir = None
+
+    def _admit(self, event: Event) -> None:
+        """Let known peers in, and nobody else."""
+        request = event.assoc.requestor.primitive
+        assert request is not None, "pynetdicom announces no request without its primitive"
+        calling_ae, called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        address = str(event.assoc.requestor.address)
+        if called_ae != self._config.node.ae_title:
+            log.warning(
+                "Rejected %s from %s: it called %s, this is %s",
+                calling_ae,
+                address,
+                called_ae,
+                self._config.node.ae_title,
+            )
+            _reject(event.assoc, _CALLED_AE_NOT_RECOGNISED)
+            return
+        peer = find_peer(self._config.peers, calling_ae, address)
+        if peer is None:
+            log.warning(
+                "Rejected %s from %s: no peer has this AE title and address; to allow it: "
+                '[[peers]] name = "...", ae_title = "%s", host = "%s", port = ..., sends = true',
+                calling_ae,
+                address,
+                calling_ae,
+                address,
+            )
+            _reject(event.assoc, _CALLING_AE_NOT_RECOGNISED)
+            return
+        with self._lock:
+            self._peers[event.assoc] = peer
+
+    def _receive(self, event: Event) -> int:
+        """Keep one object, and answer its sender."""
+        temporary = Path(event.dataset_path)
+        if not self._peers[event.assoc].sends:
+            log.warning(
+                "Refused an object: peer %s has no sends = true", self._peers[event.assoc].name
+            )
+            return NOT_AUTHORISED
+        if self._store.free_bytes() < self._config.node.min_free_mb << 20:
+            log.error("Refused an object: less than %d MB free", self._config.node.min_free_mb)
+            return OUT_OF_RESOURCES
+        try:
+            self._keep(event.assoc, temporary)
+        except Unreadable as error:
+            kept = self._store.reject(temporary, str(error))
+            log.warning("Refused an object: %s; kept as %s", error, kept.name)
+            return CANNOT_UNDERSTAND
+        except (OSError, OperationalError):
+            log.exception("Could not keep an object")
+            return OUT_OF_RESOURCES
+        self._on_stored()
+        return SUCCESS
+
+    def _keep(self, association: Association, temporary: Path) -> None:
+        header = read_header(temporary)
+        digest = dataset_digest(temporary)
+        instance = describe(header, temporary, digest)
+        if self._ledger.find_digest(instance.sop_uid) == digest:
+            return
+        sender = self._peers[association].name
+        is_ours = is_own(header) or self._ledger.is_report(instance.sop_uid)
+        association_id = self._record_association(association, sender)
+        relative = self._store.keep(temporary, instance.study_uid, instance.sop_uid, digest)
+        receipt = self._ledger.record_instance(
+            instance,
+            relative_path=relative,
+            sender=sender,
+            association_id=association_id,
+            identity_digest=identity_digest(header),
+            is_own=is_ours,
+        )
+        if receipt == "conflict":
+            reason = f"other content for {instance.sop_uid}, which is kept as first received"
+            log.warning("Set an object aside: %s", reason)
+            self._store.reject(self._store.path(relative), reason)
+
+    def _record_association(self, association: Association, sender: str) -> str:
+        with self._lock:
+            known = self._association_ids.get(association)
+            association_id = known or str(uuid.uuid4())
+            self._association_ids[association] = association_id
+        if known is None:
+            self._ledger.open_association(association_id, self._node_id, sender)
+        return association_id
+
+    def _forget(self, event: Event) -> None:
+        """Let go of an association that has ended, and of what was half received."""
+        with self._lock:
+            self._peers.pop(event.assoc, None)
+            association_id = self._association_ids.pop(event.assoc, None)
+        half = getattr(event.assoc.dimse.message, "_data_set_path", None)
+        if isinstance(half, Path):
+            half.unlink(missing_ok=True)
+        if association_id is not None:
+            self._ledger.close_association(association_id)
+
+
+def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | None:
+    """Return the peer that has this AE title and address; one that sends, if there is a choice."""
+    for peer in sorted(peers, key=lambda peer: not peer.sends):
+        if peer.ae_title == calling_ae and _is_at(peer, address):
+            return peer
+    return None
+
+
+def identity_digest(header: Dataset) -> str:
+    """Return a digest of what says whose study this is: it must agree within a study."""
+    texts = (
+        header.get_item(tag).value if tag in header else None
+        for tag in (0x00100020, 0x00100021, 0x00080050)  # patient ID, its issuer, accession
+    )
+    parts = (text if isinstance(text, bytes) else str(text or "").encode() for text in texts)
+    return hashlib.sha256(b"\x1f".join(part.strip(b" \0") for part in parts)).hexdigest()
+
+
+def _is_at(peer: Peer, address: str) -> bool:
+    if peer.host == address:
+        return True
+    found = ipaddress.ip_address(address)
+    return any(
+        found in ipaddress.ip_network(allowed, strict=False)
+        for allowed in (*peer.addresses, *_addresses_of(peer.host))
+    )
+
+
+def _addresses_of(host: str) -> list[str]:
+    """Return the addresses a host name stands for today."""
+    try:
+        return sorted({str(info[4][0]) for info in socket.getaddrinfo(host, None)})
+    except OSError:
+        return []
+
+
+def _application_entity(config: Config) -> AE:
+    ae = AE(config.node.ae_title)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.maximum_associations = config.listener.max_associations
+    ae.maximum_pdu_size = config.listener.max_pdu
+    ae.network_timeout = config.listener.idle_timeout_s
+    ae.dimse_timeout = config.listener.idle_timeout_s
+    syntaxes = list(TRANSFER_SYNTAXES)
+    for context in AllStoragePresentationContexts:
+        ae.add_supported_context(str(context.abstract_syntax), syntaxes)
+    ae.add_supported_context(_LABEL_MAP_SEGMENTATION, syntaxes)
+    ae.add_supported_context(Verification)
+    return ae
+
+
+def _reject(association: Association, diagnostic: int) -> None:
+    association.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, diagnostic)
+    association.kill()

@@ -1,0 +1,18 @@
+"""What the log looks like, and what may not be in it: no patient data at INFO or above."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def start_logging(*, is_verbose: bool = False) -> None:
+    """Log to standard error, where systemd and containers collect it."""
+    logging.basicConfig(
+        stream=sys.stderr, format=_FORMAT, level=logging.DEBUG if is_verbose else logging.INFO
+    )
+    # These quote data set values or repeat what we log ourselves.
+    for name in ("pynetdicom", "pydicom", "apscheduler", "dbos", "highdicom", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL if name == "pydicom" else logging.WARNING)
