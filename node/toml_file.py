@@ -117,13 +117,14 @@ def line_numbers(text: str) -> dict[Place, int]:
 
 def _statements(text: str) -> Iterator[tuple[int, int, list[str]]]:
     """Yield the line, the number of opening brackets (0 to 2) and the keys of each statement."""
-    line, depth, brackets, keys, in_value = 1, 0, 0, list[str](), False
+    line = start = 1
+    depth, brackets, keys, in_value = 0, 0, list[str](), False
     for token in _TOKEN.finditer(text + "\n"):
         found, kind = token.group(), token.lastgroup
         if found == "\n" and depth == 0:
             if keys:
-                yield line, brackets, keys
-            brackets, keys, in_value = 0, [], False
+                yield start, brackets, keys
+            start, brackets, keys, in_value = line + 1, 0, [], False
         elif found == "=":
             in_value = True
         elif found in ("[", "{"):

@@ -1,0 +1,400 @@
+"""The configuration file: what it may say, and how mistakes in it are told."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node import config, toml_file
+from node.config import Config, advice
+from node.errors import ConfigError
+from node.toml_file import Place, Section
+
+MINIMAL = """\
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+
+[listener]
+host = "127.0.0.1"
+port = 11112
+
+[[peers]]
+name = "orthanc"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = 4242
+sends = true
+receives = "default"
+
+[[models]]
+name = "breast-area"
+mode = "deliver"
+"""
+
+EXAMPLE = Path(__file__).parent.parent / "config" / "node.example.toml"
+
+
+def loaded(folder: Path, *changes: tuple[str, str], text: str = MINIMAL) -> Config:
+    for present, replacement in changes:
+        assert present in text
+        text = text.replace(present, replacement)
+    path = folder / "node.toml"
+    path.write_text(text, "utf-8")
+    return config.load(path)
+
+
+def problems(folder: Path, *changes: tuple[str, str], text: str = MINIMAL) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, *changes, text=text)
+    prefix = f"{folder / 'node.toml'}:"
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(prefix) for line in lines)
+    return [line.removeprefix(prefix) for line in lines]
+
+
+# What it may say
+
+
+def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
+    found = loaded(tmp_path)
+    assert found.node.state_dir == tmp_path / "state"
+    assert found.store_dir == tmp_path / "state" / "store"
+    assert found.models_dir == config.bundled_models_dir()
+    assert found.peer("orthanc").destinations == ("orthanc",)
+    assert found.destinations_of("orthanc") == ("orthanc",)
+    assert found.destinations_of("nobody") == ()
+    assert advice(found) == []
+
+
+def test_absolute_paths_stay_and_relative_ones_belong_to_the_file(tmp_path: Path) -> None:
+    change = ('state_dir = "state"', 'state_dir = "/s"\nstore_dir = "x/y"\nmodels_dir = "m"')
+    found = loaded(tmp_path, change)
+    assert found.node.state_dir == Path("/s")
+    assert found.store_dir == tmp_path / "x" / "y"
+    assert found.models_dir == tmp_path / "m"
+
+
+def test_results_of_a_modality_go_where_results_to_says(tmp_path: Path) -> None:
+    modality = (
+        '[[peers]]\nname = "room-1"\nae_title = "MG1"\nhost = "h"\nport = 104\n'
+        'sends = true\nresults_to = ["orthanc"]\n'
+    )
+    found = loaded(tmp_path, text=MINIMAL + modality)
+    assert found.destinations_of("room-1") == ("orthanc",)
+    assert advice(found) == []
+
+
+def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
+    assert config.load(path).node.ae_title == "AINODE"
+
+
+# How mistakes are told
+
+
+@pytest.mark.parametrize(
+    ("present", "replacement", "expected"),
+    [
+        ("port = 11112", "prot = 11112", '7: listener.prot: unknown key, did you mean "port"?'),
+        (
+            "port = 11112",
+            "zzz = 1",
+            "7: listener.zzz: unknown key, known are: "
+            "host, port, max_associations, max_pdu, idle_timeout_s",
+        ),
+        ("[listener]", "[listner]", '5: listner: unknown key, did you mean "listener"?'),
+        (
+            "port = 4242",
+            "port = 99999",
+            "13: peers.port: expected a number not above 65535, found 99999",
+        ),
+        (
+            "port = 4242",
+            'port = "dicom"',
+            '13: peers.port: expected a whole number, found "dicom"',
+        ),
+        ("port = 4242\n", "", "9: peers.port: missing, add port = ..."),
+        ("sends = true", "sends = 7", "14: peers.sends: expected true or false, found 7"),
+        (
+            "sends = true",
+            'sends = true\naddresses = [\n  "192.0.2.0/24",\n  "pacs"\n]',
+            '15: peers.addresses: expected an address or network such as "192.0.2.0/24", '
+            'found "pacs"',
+        ),
+        (
+            'ae_title = "ORTHANC"',
+            'ae_title = "ORTHANC-IN-THE-CELLAR"',
+            "11: peers.ae_title: expected an AE title: 1 to 16 ASCII characters, "
+            'no backslash, no blank at either end, found "ORTHANC-IN-THE-CELLAR"',
+        ),
+        (
+            'mode = "deliver"',
+            'mode = "shadwo"',
+            '19: models.mode: expected "off", "shadow" or "deliver", found "shadwo"',
+        ),
+        (
+            'mode = "deliver"',
+            'mode = "deliver"\n[[models]]\nname = "breast-area"\nmode = "off"',
+            '21: models.name: "breast-area" is there twice, give each its own name',
+        ),
+        (
+            'receives = "default"',
+            'results_to = ["orthnac"]',
+            '15: peers.results_to: no peer is called "orthnac", did you mean "orthanc"?',
+        ),
+        (
+            'receives = "default"',
+            'results_to = ["orthanc"]',
+            '15: peers.results_to: "orthanc" takes no results, add receives = "default" to it',
+        ),
+        (
+            'receives = "default"',
+            'receives = "default"\nresults_to = ["orthanc"]',
+            "16: peers.results_to: results go back to this peer, which receives, or to others: "
+            "keep one",
+        ),
+        (
+            'state_dir = "state"',
+            'state_dir = "state"\ntimezone = "Mars/Phobos"',
+            '4: node.timezone: expected a time zone such as "Europe/Berlin", found "Mars/Phobos"',
+        ),
+        (
+            'state_dir = "state"',
+            "state_dir = 3",
+            "3: node.state_dir: expected a path in quotes, found 3",
+        ),
+        (
+            "port = 11112",
+            "port = = 11112",
+            "7: not valid TOML: Invalid value (column 8)",
+        ),
+        ("[[models]]", "[[peers", "17: not valid TOML: Expected ']]' at the end of an array "
+         "declaration (column 8)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_line_key_and_remedy(
+    present: str, replacement: str, expected: str, tmp_path: Path
+) -> None:
+    assert problems(tmp_path, (present, replacement)) == [expected]
+
+
+def test_all_mistakes_are_told_at_once_from_top_to_bottom(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        ('mode = "deliver"', 'mode = "on"'),
+        ("port = 11112", "port = -1"),
+        ("[[models]]", "[inferense]\n[[models]]"),
+    )
+    assert [int(line.split(":")[0]) for line in found] == [7, 17, 20]
+
+
+def test_two_senders_that_cannot_be_told_apart_are_a_mistake(tmp_path: Path) -> None:
+    twin = MINIMAL[MINIMAL.index("[[peers]]") : MINIMAL.index("[[models]]")]
+    assert problems(tmp_path, text=MINIMAL + twin.replace('"orthanc"', '"twin"')) == [
+        '22: peers.ae_title: same AE title and host as "orthanc", so that nobody knows who sends'
+    ]
+
+
+def test_an_empty_file_says_what_it_needs(tmp_path: Path) -> None:
+    assert problems(tmp_path, text="") == ["1: node: missing, add [node]"]
+
+
+def test_a_table_that_is_no_table_is_told(tmp_path: Path) -> None:
+    assert problems(tmp_path, text="node = 3\npeers = 4\n") == [
+        "1: node: expected a table, found 3",
+        '2: peers: expected a list such as ["one", "two"], found 4',
+    ]
+
+
+def test_a_missing_file_and_another_encoding_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read \(No such file"):
+        config.load(tmp_path / "absent.toml")
+    path = tmp_path / "node.toml"
+    path.write_bytes('[node]\nae_title = "KÖLN"\n'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"node\.toml:2: not UTF-8 text, save the file as UTF-8"):
+        config.load(path)
+
+
+def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
+    found = problems(tmp_path, ('receives = "default"', 'results_to = ["a-b"]'), ("a-b", "a_b"))
+    assert found == ['15: peers.results_to: no peer is called "a_b", known are: orthanc']
+    assert "{x}" in str(toml_file.wrong([(("a",), "{x}")]))
+
+
+# What is allowed but hardly meant
+
+
+@pytest.mark.parametrize(
+    ("present", "replacement", "expected"),
+    [
+        ("sends = true\n", "", "No peer has sends = true: no calling AE is accepted."),
+        ('receives = "default"\n', "", 'The results of what peer "orthanc" sends go nowhere'),
+        ("sends = true\n", "", 'Peer "orthanc" receives nothing'),
+        ('sends = true\nreceives = "default"', "", 'Peer "orthanc" neither sends nor receives.'),
+        ('[[models]]\nname = "breast-area"\nmode = "deliver"\n', "", "No model is named"),
+        ('"deliver"', '"off"', "Every model is off"),
+        ('"deliver"', '"shadow"', "No model has the mode deliver"),
+        (
+            "[[models]]",
+            "[completeness]\nquiet_s = 2\n[[models]]",
+            "settle_s is longer than quiet_s",
+        ),
+        ("[[models]]", "[delivery]\nretry_first_s = 1e9\n[[models]]", "retry_first_s is longer"),
+    ],
+)
+def test_advice_names_what_is_hardly_meant(
+    present: str, replacement: str, expected: str, tmp_path: Path
+) -> None:
+    found = advice(loaded(tmp_path, (present, replacement)))
+    assert any(sentence.startswith(expected) for sentence in found), found
+
+
+# The example
+
+
+def uncommented(text: str) -> str:
+    """Return the example with every optional setting switched on."""
+    return re.sub(r"^# ([a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
+
+
+def sections(schema: type[Section] = Config, place: Place = ()) -> dict[Place, type[Section]]:
+    found: dict[Place, type[Section]] = {place: schema} if place else {}
+    for name, field in schema.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                found |= sections(kind, (*place, name))
+    return found
+
+
+def tables_of_example() -> dict[str, dict[str, Any]]:
+    tables = tomllib.loads(uncommented(EXAMPLE.read_text("utf-8")))
+    return {
+        name: {key: value for part in table for key, value in part.items()}
+        if isinstance(table, list)
+        else table
+        for name, table in tables.items()
+    }
+
+
+def test_the_example_loads_and_needs_no_advice() -> None:
+    found = config.load(EXAMPLE)
+    assert found.destinations_of("mammo-room-1") == ("pacs",)
+    assert [sentence for sentence in advice(found) if "No model has the mode" not in sentence] == []
+
+
+def test_the_example_mentions_every_setting_of_every_table() -> None:
+    tables = tables_of_example()
+    for place, schema in sections().items():
+        assert set(tables[str(place[0])]) == set(schema.model_fields), place
+
+
+def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text("utf-8")
+    for place, schema in sections().items():
+        for key, field in schema.model_fields.items():
+            shown = re.search(rf"^# {key} = ", text, re.MULTILINE)
+            if field.is_required() or not shown or field.default in (None, ()):
+                continue
+            assert tables_of_example()[str(place[0])][key] == field.default, (place, key)
+    for line in text.splitlines():
+        assert len(line) <= 100
+    loaded(tmp_path, text=uncommented(text))
+
+
+# Line numbers
+
+bare = st.text("abcXYZ019_-", min_size=1, max_size=4)
+quoted = st.text("ab .=#[]{}'\n\t\\\"é", max_size=4)
+
+
+@st.composite
+def written_keys(draw: st.DrawFn) -> tuple[str, str]:
+    """Return a key, and how a file may write it."""
+    if draw(st.booleans()):
+        key = draw(bare)
+        return key, key
+    key = draw(quoted)
+    if draw(st.booleans()) and not set(key) & set("'\n"):
+        return key, f"'{key}'"
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
+    return key, '"' + "".join(escapes.get(letter, letter) for letter in key) + '"'
+
+
+VALUES = st.sampled_from(
+    [
+        "1",
+        "1.5e3",
+        "1979-05-27T07:32:00Z",
+        "true",
+        '"a = # \\" [b]"',
+        "'[x]\\'",
+        '"""\n[t]\nk = 1\\""" \n"""',
+        '""""quoted""""',
+        "'''\n[t]\n# '' \nk = 1\n'''",
+        "[]",
+        "[ # ]\n  [1, 2],\n  'a=b', # c\n]",
+        "{}",
+        '{ a = 1, "b=c" = [ { d = "}" } ] }',
+    ]
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[str, dict[Place, int]]:
+    """Return a valid TOML text and the line of every table and key in it."""
+    text = ""
+    lines: dict[Place, int] = {}
+    names = draw(st.lists(written_keys(), max_size=5, unique_by=lambda written: written[0]))
+    for i, (name, written) in enumerate(names):
+        is_array = draw(st.booleans())
+        for n in range(draw(st.integers(1, 3)) if is_array else 1):
+            text += draw(st.sampled_from(["", "\n", "  # [x]\n", "\t"]))
+            place: Place = (name, n) if is_array else (name,)
+            lines.setdefault((name,), text.count("\n") + 1)
+            lines[place] = text.count("\n") + 1
+            text += f"[[ {written} ]] # y = 1\n" if is_array else f"[{written}]\n"
+            keys = draw(st.lists(written_keys(), max_size=4, unique_by=lambda pair: pair[0]))
+            for key, written_key in keys:
+                lines[(*place, key)] = text.count("\n") + 1
+                text += f"{written_key} = {draw(VALUES)}\n"
+            if draw(st.booleans()):
+                lines[(*place, "sub", "deep")] = text.count("\n") + 1
+                lines[(*place, "sub")] = text.count("\n") + 1
+                lines[(*place, "sub", "deep", f"k{i}")] = text.count("\n") + 2
+                lines[(*place, "sub", "deep", f"k{i}", "x")] = text.count("\n") + 2
+                text += f"[{written}.sub . deep]\nk{i} . x = 1\n"
+    return text, lines
+
+
+def places(value: object, place: Place = ()) -> set[Place]:
+    found = {place} if place else set()
+    if isinstance(value, dict):
+        return found.union(*(places(part, (*place, key)) for key, part in value.items()))
+    if isinstance(value, list):
+        return found.union(*(places(part, (*place, i)) for i, part in enumerate(value)))
+    return found
+
+
+@given(document=documents())
+def test_line_numbers_agree_with_tomllib(document: tuple[str, dict[Place, int]]) -> None:
+    text, expected = document
+    found = toml_file.line_numbers(text)
+    assert found == expected
+    assert set(found) <= places(tomllib.loads(text))
+
+
+@given(text=st.text("ab=.[]{}'\"#\\\n 1,", max_size=60))
+def test_line_numbers_of_any_valid_file_are_of_keys_that_tomllib_finds(text: str) -> None:
+    try:
+        expected = places(tomllib.loads(text))
+    except tomllib.TOMLDecodeError:
+        return
+    assert set(toml_file.line_numbers(text)) <= expected
