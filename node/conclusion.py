@@ -27,8 +27,12 @@ def conclude(
     refused: Sequence[Refusal],
     scores: Mapping[str, ImageScore],
 ) -> Result:
-    """Combine the scores of the selected images, given by SOP Instance UID, into one Result."""
+    """Combine the scores of the selected images, given by SOP Instance UID, into one Result.
+
+    A selected image without a score joins the refused ones: no image goes unmentioned.
+    """
     analysed = [instance for instance in selected if instance.sop_uid in scores]
+    refused = [*refused, *_without_score(selected, refused, scores)]
     if not analysed:
         return not_analysed(model, refused, _why_nothing(refused))
     return Result(
@@ -41,7 +45,7 @@ def conclude(
             for finding in _findings(model, instance, scores[instance.sop_uid])
         ),
         evaluations=tuple(_differences(model, analysed, scores)),
-        statements=tuple(_statements(model, analysed)),
+        statements=tuple(_statements(model, analysed, scores)),
         priority=Priority.NOT_ASSESSED,
     )
 
@@ -63,6 +67,17 @@ def missing_views(model: Model, present: Sequence[Instance]) -> list[View]:
         model.manifest.input.expected - {instance.view for instance in present if instance.view},
         key=lambda view: (view.projection, view.laterality != Laterality.RIGHT),
     )
+
+
+def _without_score(
+    selected: Sequence[Instance], refused: Sequence[Refusal], scores: Mapping[str, ImageScore]
+) -> list[Refusal]:
+    known = scores.keys() | {refusal.sop_uid for refusal in refused}
+    return [
+        Refusal(instance.sop_uid, str(instance.view), "could not be analysed")
+        for instance in selected
+        if instance.sop_uid not in known
+    ]
 
 
 def _why_nothing(refused: Sequence[Refusal]) -> str:
@@ -104,7 +119,7 @@ def _differences(
     for projection in model.manifest.input.projections:
         right = largest.get(View(Laterality.RIGHT, projection))
         left = largest.get(View(Laterality.LEFT, projection))
-        if right is None or left is None:
+        if right is None or left is None or right[0] == left[0] == 0:
             continue
         percent = 100 * abs(right[0] - left[0]) / max(right[0], left[0])
         evaluations.append(
@@ -117,8 +132,13 @@ def _differences(
     return evaluations
 
 
-def _statements(model: Model, analysed: Sequence[Instance]) -> list[str]:
+def _statements(
+    model: Model, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
+) -> list[str]:
     statements = [model.manifest.statement]
+    empty = [str(i.view) for i in analysed if not scores[i.sop_uid].outline]
+    if empty:
+        statements.append(f"No {model.manifest.output.label} found on: {', '.join(empty)}.")
     missing = missing_views(model, analysed)
     if missing:
         statements.append(f"Views not analysed or not received: {', '.join(map(str, missing))}.")

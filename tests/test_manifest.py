@@ -1,0 +1,110 @@
+"""What a model package says about itself, and how mistakes in it are told."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from factories import L_CC, L_MLO, R_CC, R_MLO
+from packages import WEIGHTS, package, write_package
+
+from node.errors import ConfigError
+from node.manifest import Model, load_model
+
+
+def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
+    path = write_package(folder, *changes) / "manifest.toml"
+    with pytest.raises(ConfigError) as caught:
+        Model(path.parent)
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{path}:") for line in lines)
+    return [line.removeprefix(f"{path}:").lstrip() for line in lines]
+
+
+def test_a_package_opens_and_says_who_it_is(tmp_path: Path) -> None:
+    write_package(tmp_path)
+    model = load_model("breast-area", tmp_path)
+    assert model.identity.title == "Breast Area"
+    assert model.identity.is_research
+    assert model.identity.weights_sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    assert model.manifest.input.expected == {R_CC, L_CC, R_MLO, L_MLO}
+
+
+def test_a_product_is_not_research(tmp_path: Path) -> None:
+    model = package(tmp_path, ('status = "research"', 'status = "product"'))
+    assert not model.identity.is_research
+
+
+@pytest.mark.parametrize(
+    ("present", "replacement", "expected"),
+    [
+        ('grey = "voi"', 'gray = "voi"', '25: pixels.gray: unknown key, did you mean "grey"?'),
+        ('"model.onnx"', '"model.pkl"', "15: weights.file: expected the name of an ONNX file"),
+        ('"model.onnx"', '"../x.onnx"', "15: weights.file: expected the name of an ONNX file"),
+        ('"2.25.1"', '"2.25.01"', '5: device_uid: expected a UID such as "1.2.840.10008.1.1"'),
+        ('"2.25.1"', f'"2.25.{"1" * 60}"', "5: device_uid: expected a UID"),
+        ('"1.0.0"', '"1.0"', '3: version: expected a version of three numbers such as "1.0.2"'),
+        ('"1.0.0"', '"1.0.0\\n"', "3: version: expected a version of three numbers"),
+        ('"R CC", ', '"R CC", "R ML", ', '22: input.expected_views: "R ML" is not of one of'),
+        ('"R CC", ', '"RCC", ', "22: input.expected_views: expected a side and a projection"),
+        ("height = 64", "height = 1", "27: pixels.height: expected a number not below 8, found 1"),
+        ('kind = "mask"', 'kind = "masc"', '33: output.kind: expected "mask", found "masc"'),
+        ('value = "D1", ', "", "38: output.difference.value: missing, add value = ..."),
+        (
+            '["1.2.840.10008.5.1.4.1.1.1.2"]',
+            "[]",
+            "20: input.sop_classes: expected a list of at least 1, found []",
+        ),
+        ('scale = "0..1"', 'scale = "0..1', "30: not valid TOML: "),
+        (
+            'name = "breast-area"',
+            'name = "other"',
+            'name: expected "breast-area", the name of its folder, found "other"; rename one',
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_line_key_and_remedy(
+    present: str, replacement: str, expected: str, tmp_path: Path
+) -> None:
+    (found,) = [
+        line
+        for line in problems(tmp_path, (present, replacement))
+        if "pixels.grey: missing" not in line
+    ]
+    assert found.startswith(expected)
+
+
+def test_a_package_without_manifest_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"manifest\.toml: cannot be read"):
+        Model(tmp_path)
+
+
+def test_a_wrong_model_name_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="known are: none"):
+        load_model("breast-area", tmp_path)
+    write_package(tmp_path)
+    with pytest.raises(ConfigError, match=r'"brest-area" in .*, did you mean "breast-area"'):
+        load_model("brest-area", tmp_path)
+
+
+def test_changed_or_missing_weights_are_refused(tmp_path: Path) -> None:
+    model = package(tmp_path)
+    model.verify_weights()
+    model.weights_path.write_bytes(b"other")
+    with pytest.raises(ConfigError, match=r"model\.onnx: SHA-256 is .*, the manifest says"):
+        load_model("breast-area", tmp_path)
+    model.weights_path.unlink()
+    with pytest.raises(ConfigError, match=r"model\.onnx: cannot be read \(No such file"):
+        model.verify_weights()
+
+
+def test_the_preprocessing_digest_follows_pixels_and_output_only(tmp_path: Path) -> None:
+    digest = package(tmp_path / "a").preprocessing_digest
+    assert package(tmp_path / "b").preprocessing_digest == digest
+    other_pixels = package(tmp_path / "c", ('grey = "voi"', 'grey = "stored"'))
+    other_output = package(tmp_path / "d", ('label = "outline"', 'label = "outline"\ndecimals = 2'))
+    other_words = package(tmp_path / "e", ("Breast Area", "Area of the Breast"))
+    assert other_pixels.preprocessing_digest != digest
+    assert other_output.preprocessing_digest != digest
+    assert other_words.preprocessing_digest == digest
