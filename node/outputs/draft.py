@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom import Dataset
 
+from node.outputs import verbatim
 from node.result import Result
-from node.study import Picture, StudyVersion
+from node.study import Instance, Picture, StudyVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,11 @@ class Draft:
     results: tuple[Result, ...]
     """One per delivering model, in the order of the configuration; never empty."""
     headers: Mapping[str, Dataset]
-    """Header (without pixels) of every instance of the version, by SOP Instance UID."""
+    """Header (without pixels) of every instance that could be read, by SOP Instance UID.
+
+    Freshly read and not looked at: pydicom decodes an element when it is first read, and only
+    what is not decoded can be copied byte for byte.
+    """
     pictures: Mapping[str, Picture]
     """What a display shows of every analysed image, by SOP Instance UID."""
     local_zone: tzinfo
@@ -32,7 +38,29 @@ class Draft:
     @property
     def source(self) -> Dataset:
         """The header whose patient and study attributes every object of the set copies."""
-        return self.headers[self.version.instances[0].sop_uid]
+        return next(
+            self.headers[instance.sop_uid]
+            for instance in self.version.instances
+            if instance.sop_uid in self.headers
+        )
+
+    @property
+    def source_zone(self) -> tzinfo | None:
+        """The zone the source declares (0008,0201), None if it declares none that is valid."""
+        offset = re.fullmatch(
+            r"([+-])(\d\d)([0-5]\d)", verbatim.plain(self.source, "TimezoneOffsetFromUTC")
+        )
+        if offset is None:
+            return None
+        sign, hours, minutes = offset.groups()
+        distance = timedelta(hours=int(hours), minutes=int(minutes))
+        if distance > timedelta(hours=14):
+            return None
+        return timezone(-distance if sign == "-" else distance)
+
+    def instance(self, sop_uid: str) -> Instance:
+        """Return the instance of the version with this SOP Instance UID."""
+        return next(i for i in self.version.instances if i.sop_uid == sop_uid)
 
     def uid(self, *parts: str) -> str:
         """Return the UID of a thing that belongs to this version: same input, same UID."""
@@ -58,9 +86,4 @@ def stable_uid(*parts: str) -> str:
 
 def local_time(draft: Draft, moment: datetime) -> datetime:
     """Return a moment (UTC) in the study's own zone (0008,0201), else in the configured one."""
-    offset = str(draft.source.get("TimezoneOffsetFromUTC") or "")
-    try:
-        zone = datetime.strptime(offset, "%z").tzinfo
-    except ValueError:
-        zone = None
-    return moment.astimezone(zone or draft.local_zone)
+    return moment.astimezone(draft.source_zone or draft.local_zone)

@@ -1,0 +1,119 @@
+"""Elements of other people's objects, copied as the bytes they arrived in.
+
+Nothing is decoded: a wrong or missing Specific Character Set (0008,0005), a value too long or
+a name in an unknown encoding goes into our objects exactly as it came.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import cast
+
+from pydicom import Dataset
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
+from pydicom.tag import BaseTag, Tag
+
+log = logging.getLogger(__name__)
+
+SPECIFIC_CHARACTER_SET = Tag(0x00080005)
+BINARY_VRS = {"AT", "FD", "FL", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "US", "UV"}
+
+
+def copy(source: Dataset, target: Dataset, keywords: Iterable[str]) -> None:
+    """Copy the attributes that the source has; sequences too, without private elements."""
+    for keyword in keywords:
+        tag = tag_of(keyword)
+        if tag in source:
+            copied = _copied(source, tag)
+            if copied is not None:
+                target[tag] = copied
+
+
+def value_bytes(dataset: Dataset, keyword: str) -> bytes:
+    """Return the value as encoded, without padding; empty if there is none."""
+    tag = tag_of(keyword)
+    if tag not in dataset:
+        return b""
+    return _encoded(dataset, tag).rstrip(b" \0")
+
+
+def plain(dataset: Dataset, keyword: str) -> str:
+    """Read a short ASCII value without decoding the element in place; odd bytes become "?"."""
+    return value_bytes(dataset, keyword).decode("ascii", "replace").replace("\ufffd", "?").strip()
+
+
+def keep(dataset: Dataset) -> None:
+    """Make pydicom write the copied elements of the data set as they are.
+
+    It does so if it believes the data set was read in the encoding it is written in; else it
+    decodes and encodes every element anew, and what cannot be decoded is lost.
+    """
+    dataset.set_original_encoding(False, True, _encodings(dataset))
+
+
+def tag_of(keyword: str) -> BaseTag:
+    """Return the tag of a keyword of the standard."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return Tag(tag)
+
+
+def _copied(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | None:
+    vr = _vr(source, tag)
+    if vr == "SQ":
+        return _copied_sequence(source, tag)
+    value = _encoded(source, tag)
+    if len(value) % 2:
+        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    return RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+def _copied_sequence(source: Dataset, tag: BaseTag) -> DataElement | None:
+    try:
+        items = [_copied_item(item) for item in source[tag].value]
+    except Exception:  # noqa: BLE001 - damaged sequences raise anything; the result is still sent
+        log.warning("sequence %s of the source cannot be read and is left out", tag)
+        return None
+    return DataElement(tag, "SQ", items)
+
+
+def _copied_item(item: Dataset) -> Dataset:
+    copied = Dataset()
+    for tag in item.keys():  # noqa: SIM118 - iterating a Dataset would decode its elements
+        if not tag.is_private and (element := _copied(item, tag)) is not None:
+            copied[tag] = element
+    keep(copied)
+    return copied
+
+
+def _encodings(dataset: Dataset) -> list[str] | str:
+    if SPECIFIC_CHARACTER_SET not in dataset:
+        return default_encoding
+    return convert_encodings(dataset[SPECIFIC_CHARACTER_SET].value)
+
+
+def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
+    element = cast("DataElement | RawDataElement", dataset.get_item(tag))
+    if isinstance(element, RawDataElement):
+        if element.is_little_endian or _vr(dataset, tag) not in BINARY_VRS:
+            return element.value or b""
+        element = dataset[tag]
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, True
+    write_data_element(stream, element, _encodings(dataset))
+    return stream.getvalue()[8:]  # implicit VR: tag and length are 8 bytes
+
+
+def _vr(dataset: Dataset, tag: BaseTag) -> str:
+    declared = dataset.get_item(tag).VR
+    if declared and declared != "UN" and len(declared) == 2:
+        return declared
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN"
