@@ -13,6 +13,9 @@ def start_logging(*, is_verbose: bool = False) -> None:
     logging.basicConfig(
         stream=sys.stderr, format=_FORMAT, level=logging.DEBUG if is_verbose else logging.INFO
     )
+    # Warnings of pydicom quote what is in the data set.
+    logging.captureWarnings(capture=True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
     # These quote data set values or repeat what we log ourselves.
     for name in ("pynetdicom", "pydicom", "apscheduler", "dbos", "highdicom", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "pydicom" else logging.WARNING)

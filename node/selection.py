@@ -150,7 +150,10 @@ def expected_views(models: Iterable[Model], modalities: Collection[str]) -> froz
 
 
 def read_header(path: Path) -> Dataset:
-    """Read a Part 10 file up to its pixel data; raise Unreadable if it is damaged."""
+    """Read a Part 10 file up to its pixel data; raise Unreadable if it is damaged.
+
+    FileNotFoundError passes through: it says nothing about the object.
+    """
     header = _parse(path)
     if any(_is_cut_short(element) for element in header.values()):
         raise Unreadable("the object ends in the middle of an attribute")
@@ -198,8 +201,8 @@ def _parse(path: Path) -> Dataset:
         try:
             _refuse_deflate_bomb(path)
             return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)
-        except Unreadable:
-            raise
+        except (Unreadable, FileNotFoundError):
+            raise  # a file that is not there says nothing about the object
         except InvalidDicomError as error:
             raise Unreadable("not a DICOM Part 10 file") from error
         except OSError as error:
