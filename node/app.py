@@ -134,8 +134,8 @@ class App:
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
+        self.ledger.retire_node(self.node_id)  # before what still runs is cut off below
         self._inference.close()
-        self.ledger.retire_node(self.node_id)
         self.ledger.close()
         self._lock.close()
         log.info("Stopped")

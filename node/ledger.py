@@ -253,7 +253,7 @@ class Ledger:
         relative_path: str,
         sender: str,
         association_id: str,
-        identity_digest: str,
+        identity: str,
         is_own: bool,
     ) -> Literal["new", "same", "conflict"]:
         """Commit one received instance.
@@ -262,14 +262,14 @@ class Ledger:
         first are kept. Patient or accession number that disagree within a study hold it.
         """
         with self._writing() as db:
-            self._touch_study(db, instance.study_uid, sender, identity_digest)
+            self._touch_study(db, instance.study_uid, sender, identity)
             known = db.execute(
                 sa.select(schema.instance.c.digest).where(
                     schema.instance.c.sop_uid == instance.sop_uid
                 )
             ).scalar_one_or_none()
             if not is_own:
-                self._compare_identity(db, instance.study_uid, identity_digest)
+                self._compare_identity(db, instance.study_uid, identity)
             if known is not None:
                 if known != instance.digest:
                     _note(db, instance.study_uid, f"other content came for {instance.sop_uid}")
@@ -294,9 +294,7 @@ class Ledger:
                 self._reopen(db, instance.study_uid)
             return "new"
 
-    def _touch_study(
-        self, db: sa.Connection, study_uid: str, sender: str, identity_digest: str
-    ) -> None:
+    def _touch_study(self, db: sa.Connection, study_uid: str, sender: str, identity: str) -> None:
         """Make sure the study has a row, and lock it."""
         db.execute(
             _insert(db, schema.study)
@@ -304,7 +302,7 @@ class Ledger:
                 study_uid=study_uid,
                 sender=sender,
                 state="closed",
-                identity_digest=identity_digest,
+                identity=identity,
                 first_at=now(),
                 last_at=now(),
             )
@@ -312,17 +310,18 @@ class Ledger:
         )
         _lock(db, study_uid)
 
-    def _compare_identity(self, db: sa.Connection, study_uid: str, identity_digest: str) -> None:
+    def _compare_identity(self, db: sa.Connection, study_uid: str, identity: str) -> None:
         study = _lock(db, study_uid)
-        if study.identity_digest == identity_digest or study.state == "held":
-            return
-        reason = "patient ID, its issuer or accession number disagree within the study"
-        db.execute(
-            schema.study.update()
-            .where(schema.study.c.study_uid == study_uid)
-            .values(state="held", held_reason=reason)
-        )
-        _note(db, study_uid, f"held: {reason}")
+        pairs = list(zip(study.identity.split(), identity.split(), strict=True))
+        merged = " ".join(new if known == "-" else known for known, new in pairs)
+        values = {"identity": merged}
+        if study.state != "held" and any("-" not in p and p[0] != p[1] for p in pairs):
+            reason = "patient ID, its issuer or accession number disagree within the study"
+            values |= {"state": "held", "held_reason": reason}
+            _note(db, study_uid, f"held: {reason}")
+        if values != {"identity": study.identity}:
+            uid_is = schema.study.c.study_uid == study_uid
+            db.execute(schema.study.update().where(uid_is).values(values))
 
     def _reopen(self, db: sa.Connection, study_uid: str) -> None:
         is_closed = schema.study.c.state == "closed"

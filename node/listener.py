@@ -208,7 +208,7 @@ class Listener:
             relative_path=relative,
             sender=sender,
             association_id=association_id,
-            identity_digest=identity_digest(header),
+            identity=identity_of(header),
             is_own=is_ours,
         )
         if receipt == "conflict":
@@ -245,14 +245,19 @@ def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | No
     return None
 
 
-def identity_digest(header: Dataset) -> str:
-    """Return a digest of what says whose study this is: it must agree within a study."""
-    texts = (
-        header.get_item(tag).value if tag in header else None
-        for tag in (0x00100020, 0x00100021, 0x00080050)  # patient ID, its issuer, accession
-    )
-    parts = (text if isinstance(text, bytes) else str(text or "").encode() for text in texts)
-    return hashlib.sha256(b"\x1f".join(part.strip(b" \0") for part in parts)).hexdigest()
+def identity_of(header: Dataset) -> str:
+    """Return digests of what says whose study this is; "-" where the object does not say.
+
+    Patient ID, its issuer and accession number must agree within a study.
+    """
+    tags = (0x00100020, 0x00100021, 0x00080050)
+    return " ".join(_digest(header, tag) for tag in tags)
+
+
+def _digest(header: Dataset, tag: int) -> str:
+    value = header.get_item(tag).value if tag in header else b""
+    text = (value if isinstance(value, bytes) else str(value or "").encode()).strip(b" \0")
+    return hashlib.sha256(text).hexdigest() if text else "-"
 
 
 def _is_at(peer: Peer, address: str) -> bool:

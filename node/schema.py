@@ -60,7 +60,7 @@ study = sa.Table(
     _text("sender"),  # the peer whose settings say where results go
     _text("state"),  # receiving | closed | held
     _text("held_reason", nullable=True),
-    _text("identity_digest"),  # of patient ID, its issuer and accession number
+    _text("identity"),  # digests of patient ID, its issuer and accession number, "-" if not said
     _whole("version", default="0"),  # the newest one
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),

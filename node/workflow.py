@@ -74,6 +74,8 @@ class Workflow:
 
     def _task(self, work: Work) -> Task:
         planned = {analysis.model: analysis for analysis in work.analyses}
+        for name in planned.keys() - self.models.keys():
+            log.warning("Study %s waits for %s, which is off now", work.version.study_uid, name)
         return Task(
             version=work.version,
             models=tuple(self.models[name] for name in self.models if name in planned),
