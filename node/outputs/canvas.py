@@ -130,13 +130,15 @@ class Canvas:
         x, y = at
         margin = round(size * 0.45)
         right = x + width(text, size) + 2 * margin
+        bottom = y + round(size * 1.6)
         self._draw.rounded_rectangle(
-            (x, y, right, y + round(size * 1.6)),
+            (x, y, right, bottom),
             radius=round(size * 0.35),
             outline=colour,
             width=max(2, size // 14),
         )
-        self.text((x + margin, y + round(size * 0.27)), text, size, colour)
+        middle = (y + bottom) / 2 - size * 0.04
+        self._draw.text((x + margin, middle), text, colour, font(size), anchor="lm")
         return right
 
     def picture(self, grey: NDArray[np.uint8], box: Box) -> None:

@@ -40,7 +40,7 @@ MARGIN = 64
 TOP, BOTTOM = 226, 1424
 GRID_RIGHT = 1180
 COLUMN_LEFT = 1252
-SIZES = (38, 36, 34, 32, 30, 28, 26, 24)
+SIZES = (42, 40, 38, 36, 34, 32, 30, 28, 26, 24)
 """Type sizes of the column of words; the largest that fits is taken."""
 HANGING = tuple(
     View(side, projection)
@@ -102,19 +102,28 @@ def _footer(canvas: Canvas, draft: Draft) -> None:
     note = "Not for measurement"
     canvas.text_right((right, BOTTOM + 26), note, 30, BODY)
     room = right - MARGIN - width(note, 30) - 60
-    models = "; ".join(
-        f"{r.model.title} {r.model.version}, {r.model.manufacturer}, "
-        f"weights {r.model.weights_sha256[:12]}"
-        for r in draft.results
-    )
-    line = wording.ascii_text(f"{models}; DICOM AI Node {__version__}")
-    size = fitting_size(line, 28, room, 22)
-    canvas.text((MARGIN, BOTTOM + 28), shorten(line, size, room), size, MUTED)
+    for line in _model_lines(draft):
+        size = fitting_size(line, 28, room, 22)
+        if width(line, size) <= room:
+            break
+    else:
+        line, size = shorten(line, 22, room), 22
+    canvas.text((MARGIN, BOTTOM + 28), line, size, MUTED)
+
+
+def _model_lines(draft: Draft) -> list[str]:
+    """Return who spoke, in decreasing detail."""
+    models = [result.model for result in draft.results]
+    node = f"DICOM AI Node {__version__}"
+    weights = [f"{m.title} {m.version}, weights {m.weights_sha256[:12]}" for m in models]
+    both = [f"{w}, {m.manufacturer}" for w, m in zip(weights, models, strict=True)]
+    names = [f"{m.title} {m.version}" for m in models]
+    return [wording.ascii_text("; ".join([*words, node])) for words in (both, weights, names)]
 
 
 def _grid(canvas: Canvas, draft: Draft) -> None:
     gap = 24
-    cell = ((GRID_RIGHT - MARGIN - gap) // 2, (BOTTOM - TOP - 24 - gap) // 2)
+    cell = ((GRID_RIGHT - MARGIN - gap) // 2, (BOTTOM - TOP - 48 - gap) // 2)
     for index, (label, sop_uid, absent) in enumerate(_cells(draft)):
         left = MARGIN + (index % 2) * (cell[0] + gap)
         top = TOP + 24 + (index // 2) * (cell[1] + gap)
@@ -158,15 +167,16 @@ def _why_absent(draft: Draft, view: View) -> str:
 
 
 def _cell_label(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, str, bool]) -> None:
+    """Write the view on the outer side, where a film carries its marker, the number beside it."""
     label, sop_uid, is_mirrored = cell
     number = next(map(wording.quantity, _numbers_on(draft, sop_uid)), "")
     colour = next((colour for colour, _ in findings_on(draft, sop_uid)), MARK)
     if is_mirrored:
-        canvas.text_right((box[2], box[1]), label, 48, WHITE)
-        canvas.text((box[0], box[1] + 4), number, 42, colour)
+        begin = canvas.text_right((box[2], box[1]), label, 48, WHITE)
+        canvas.text_right((begin - 32, box[1] + 4), number, 42, colour)
     else:
-        canvas.text((box[0], box[1]), label, 48, WHITE)
-        canvas.text_right((box[2], box[1] + 4), number, 42, colour)
+        end = canvas.text((box[0], box[1]), label, 48, WHITE)
+        canvas.text((end + 32, box[1] + 4), number, 42, colour)
 
 
 def _thumbnail(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, bool]) -> None:
@@ -222,13 +232,15 @@ def _height(row: Row, size: int) -> int:
 
 
 def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
-    for result in draft.results:
+    for index, result in enumerate(draft.results):
         if len(draft.results) > 1:
-            yield Row(shorten(result.model.title, size, room), colour=WHITE, above=0.7)
+            title = shorten(wording.ascii_text(result.model.title), size, room)
+            yield Row(title, colour=WHITE, above=0.7 if index else 0)
         yield from _outcome(draft, result, size, room)
         yield from _paragraphs(result.statements, size, room)
-        yield from _refusals(result, size, room)
     yield from _closing(draft, size, room)
+    for result in draft.results:
+        yield from _refusals(result, size, room)
 
 
 def _outcome(draft: Draft, result: Result, size: int, room: int) -> Iterator[Row]:
@@ -272,18 +284,18 @@ def _refusals(result: Result, size: int, room: int) -> Iterator[Row]:
     if not result.refused:
         return
     count = len(result.refused)
-    yield Row(f"Not analysed: {count} image{'s' * (count > 1)}", colour=WARNING, above=0.7)
-    for refused in result.refused:
-        for index, line in enumerate(wrap(wording.refusal(refused), size, room - size)):
-            yield Row(line if index == 0 else f"   {line}", above=0 if index else 0.15)
+    yield Row(f"{count} image{'s' * (count > 1)} not analysed", colour=WARNING, above=0.7)
+    for refused in wording.refusals(result):
+        for index, line in enumerate(wrap(refused, size, room)):
+            yield Row(line, above=0 if index else 0.15)
 
 
 def _closing(draft: Draft, size: int, room: int) -> Iterator[Row]:
     priorities = ", ".join(dict.fromkeys(str(result.priority) for result in draft.results))
-    yield Row("Priority", priorities, above=0.9, colour=MUTED, right_colour=BODY)
+    yield Row(f"Priority: {priorities}", colour=MUTED, above=0.7)
     reason = wording.ascii_text(draft.version.reason)
-    for index, line in enumerate(wrap(f"Study closed: {reason}", size, room)):
-        yield Row(line, colour=MUTED, above=0 if index else 0.1)
+    for line in wrap(f"Study closed for analysis: {reason}", size, room):
+        yield Row(line, colour=MUTED)
 
 
 def analysed(draft: Draft) -> list[str]:

@@ -49,6 +49,21 @@ def refusal(refused: Refusal) -> str:
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")
 
 
+def refusals(result: Result) -> list[str]:
+    """Return what was not analysed and why, one line for each reason: "R CC, L CC: implant"."""
+    by_reason: dict[str, list[str]] = {}
+    for refused in result.refused:
+        by_reason.setdefault(refused.reason, []).append(refused.what)
+    lines = []
+    for reason, whats in by_reason.items():
+        counted = [
+            what if (count := whats.count(what)) == 1 else f"{what} ({count} images)"
+            for what in dict.fromkeys(whats)
+        ]
+        lines.append(ascii_text(f"{', '.join(counted)}: {reason}").rstrip("."))
+    return lines
+
+
 def model(result: Result) -> str:
     """Return which algorithm spoke, and which program ran it."""
     m = result.model

@@ -152,8 +152,9 @@ def _finding(instance: Instance, technique: phantom.Technique) -> Finding:
 def _outline(view: View, technique: phantom.Technique) -> tuple[Point, ...]:
     mask = np.pad(phantom.breast(view, technique).astype(float), 1)
     lines = contour_generator(z=mask).lines(0.5)
-    line = max(lines, key=len) - 0.5  # the padding, and pixel centres at 0.5
-    return tuple((float(x), float(y)) for x, y in line)
+    longest = max((np.asarray(line, dtype=float) for line in lines), key=len)
+    # One pixel of padding less, and the centre of the first pixel is at (0.5, 0.5).
+    return tuple((float(x), float(y)) for x, y in longest - 0.5)
 
 
 def _differences(
