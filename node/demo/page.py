@@ -32,6 +32,7 @@ HEADINGS = (
     "Seconds",
 )
 _STYLE = Path(__file__).with_name("page.css")
+_SUMMARY = "Summary"
 _DOI = "https://doi.org/"
 
 
@@ -119,11 +120,16 @@ def _row(outcome: Outcome) -> str:
     name, *rest = cells(outcome)
     letter = outcome.exam.plan.letter
     data = "".join(
-        f'<td data-heading="{escape(heading)}">{escape(cell)}</td>'
+        f'<td data-heading="{escape(heading)}">{_unbroken(cell)}</td>'
         for heading, cell in zip(HEADINGS[1:], rest, strict=True)
     )
     state = ' class="bad"' if outcome.faults else ""
     return f'<tr{state}><th scope="row"><a href="#{letter}">{escape(name)}</a></th>{data}</tr>'
+
+
+def _unbroken(cell: str) -> str:
+    """Return escaped text in which the name of a view, "R MLO", stays on one line."""
+    return re.sub(r"\b([RL]) ([A-Z]{2,4})\b", "\\1\u00a0\\2", escape(cell))
 
 
 def _study(out: Path, outcome: Outcome) -> str:
@@ -131,7 +137,8 @@ def _study(out: Path, outcome: Outcome) -> str:
     return _STUDY.format(
         letter=plan.letter,
         title=escape(plan.title),
-        patient=escape(f"{plan.patient.name}  {plan.patient.patient_id}".replace("^", " ")),
+        patient=escape(plan.patient.name.replace("^", " ")),
+        patient_id=escape(plan.patient.patient_id),
         study_uid=escape(outcome.exam.study_uid),
         faults=_list("faults", outcome.faults),
         refusals=_list("refusals", _refusals(outcome)),
@@ -186,7 +193,11 @@ def _captures(out: Path, outcome: Outcome) -> Iterable[str]:
         name = f"captures/{letter}-{number}-{slug}.png"
         Image.fromarray(capture.pixel_array).save(out / name, compress_level=3)
         yield _CAPTURE.format(
-            anchor=f"{letter}-{number}", letter=letter, what=escape(what), path=escape(name)
+            anchor=f"{letter}-{number}",
+            letter=letter,
+            what=escape(what),
+            path=escape(name),
+            style=' class="summary"' if what == _SUMMARY else "",
         )
 
 
@@ -196,7 +207,7 @@ def _what(outcome: Outcome, capture: Dataset) -> str:
     shown = {outcome.exam.names.get(str(item.ReferencedSOPInstanceUID)) for item in sources}
     views = [name for name in shown if name]
     has_view = bool(capture.get("ViewCodeSequence")) and len(views) == 1
-    return views[0] if has_view else "Summary"
+    return views[0] if has_view else _SUMMARY
 
 
 def _reports(out: Path, outcome: Outcome) -> Iterable[str]:
@@ -204,7 +215,12 @@ def _reports(out: Path, outcome: Outcome) -> Iterable[str]:
         text = report_text(report, outcome.exam.names)
         name = f"reports/{outcome.exam.plan.letter}-{number}.txt"
         (out / name).write_text(text, "utf-8")
-        yield f"<details><summary>Report as text</summary><pre>{escape(text)}</pre></details>"
+        # The short ones, of studies that were not analysed, are read at once.
+        is_open = " open" if outcome.exam.plan.refusal else ""
+        yield (
+            f"<details{is_open}><summary>Report as text</summary>"
+            f"<pre>{escape(text)}</pre></details>"
+        )
 
 
 def _history(outcome: Outcome) -> str:
@@ -255,7 +271,7 @@ in <code>reports/</code>, captures in <code>captures/</code>, log in <code>node.
 
 _STUDY = """<section class="study" id="{letter}">
 <h2><span class="letter">{letter}</span> {title}</h2>
-<p class="patient">{patient}<br><span class="uid">{study_uid}</span></p>
+<p class="patient">{patient} &middot; {patient_id}<br><span class="uid">{study_uid}</span></p>
 {faults}{refusals}
 <div class="lightbox">{captures}</div>
 {numbers}
@@ -263,7 +279,7 @@ _STUDY = """<section class="study" id="{letter}">
 </section>
 """
 
-_CAPTURE = """<figure>
+_CAPTURE = """<figure{style}>
 <a href="#view-{anchor}"><img src="{path}" alt="Capture: {what}" loading="lazy"></a>
 <figcaption>{what}</figcaption>
 </figure>

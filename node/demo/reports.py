@@ -46,8 +46,13 @@ def report_text(report: Dataset, names: Mapping[str, str]) -> str:
 
 
 def _device(report: Dataset) -> str:
-    words = (report.get(k) for k in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"))
-    return ", ".join(str(word) for word in words if word)
+    versions = report.get("SoftwareVersions") or ""
+    words = (
+        str(report.get("Manufacturer") or ""),
+        str(report.get("ManufacturerModelName") or ""),
+        versions if isinstance(versions, str) else ", ".join(versions),
+    )
+    return ", ".join(filter(None, words))
 
 
 def _optional(report: Dataset, keyword: str) -> str:
