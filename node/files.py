@@ -60,11 +60,11 @@ class Store:
         return self.root / "rejected"
 
     def prepare(self) -> None:
-        """Create the folders; objects half received by a former process are set aside."""
+        """Create the folders; what a former process left half received is removed."""
+        # Never acknowledged: its sender still has it. A tree, because tempfile points here.
+        shutil.rmtree(self.incoming, ignore_errors=True)
         for folder in (self.incoming, self.rejected, self.root / "received", self.root / "reports"):
             folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.incoming.iterdir():
-            leftover.unlink()  # never acknowledged: its sender still has it
 
     def path(self, relative: str) -> Path:
         """Return where a relative path of the ledger lies."""
