@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -41,6 +42,7 @@ NODE, MODALITY = "DEMO_NODE", "DEMO_MODALITY"
 DEADLINE_S = 150
 """How long the four exams may take together before the demonstration gives up."""
 POLL_S = 0.25
+_WIDTHS = {"Model": len(MODEL), "Priority": len("assessed")}
 FINAL = frozenset({"done", "undelivered", "cancelled", "held", "out of scope"})
 
 
@@ -69,6 +71,8 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
     started = time.monotonic()
     folders = Folders(out.resolve())
     _empty(folders.out)
+    if not console.is_terminal:
+        console.width = max(console.width, 150)  # a log can take the whole line
     women = None if is_generated else find_films()
     _introduce(console, is_generated=women is None)
     exams = write_exams(folders.work / "exams", fresh_run(), women)
@@ -122,15 +126,17 @@ def _log_to(path: Path) -> Iterator[None]:
     """Keep the log out of the table and in a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    level = root.level
+    logging.captureWarnings(capture=True)
+    root, ours = logging.getLogger(), logging.getLogger("node")
+    level = ours.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    ours.setLevel(logging.INFO)
     try:
         yield
     finally:
-        root.setLevel(level)
+        ours.setLevel(level)
         root.removeHandler(handler)
+        logging.captureWarnings(capture=False)
         handler.close()
 
 
@@ -188,7 +194,7 @@ def _watch(
         is_over = all(future.done() for future in sending) and all(
             _is_final(exam, overviews.get(exam.study_uid)) for exam in exams
         )
-        if is_over or time.monotonic() > give_up_at:
+        if is_over or app.failed.is_set() or time.monotonic() > give_up_at:
             return overviews
         time.sleep(POLL_S)
 
@@ -218,9 +224,10 @@ def _send(exam: Exam, to: Address, board: Board) -> None:
 
 
 def _conclude(console: Console, outcomes: Sequence[Outcome], index: Path, seconds: float) -> None:
-    table = Table(title="\nWhat came back", title_justify="left", title_style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in page.HEADINGS:
-        table.add_column(heading)
+        justify: JustifyMethod = "right" if heading in page.NUMBERS else "left"
+        table.add_column(heading, justify=justify, overflow="fold", min_width=_WIDTHS.get(heading))
     for outcome in outcomes:
         table.add_row(*(escape(cell) for cell in page.cells(outcome)))
     console.print(table)

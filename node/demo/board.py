@@ -81,12 +81,16 @@ class Board:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("", "Study", "Views", "Step", "What happens"):
-            table.add_column(heading, no_wrap=heading != "What happens")
+            table.add_column(
+                heading,
+                no_wrap=heading != "What happens",
+                min_width=len("delivering") if heading == "Step" else None,
+            )
         for exam in self._exams:
             row = self._rows[exam.study_uid]
             colour = _COLOURS.get(row.step, "dim" if row.step == "-" else "red")
             step = f"[{colour}]{row.step}[/]"
-            table.add_row(exam.plan.letter, exam.plan.title, row.views, step, row.note)
+            table.add_row(exam.plan.letter, exam.plan.label, row.views, step, row.note)
         return table
 
 

@@ -44,6 +44,8 @@ class Plan:
     """What one exam of the demonstration is to show, and what it must lead to."""
 
     letter: str
+    label: str
+    """In a word or two, for the table."""
     title: str
     patient: Patient
     woman: int
@@ -61,6 +63,7 @@ class Plan:
 PLANS = (
     Plan(
         letter="A",
+        label="four views",
         title="Four views over one association",
         patient=Patient("DEMO-0001", "DEMO^FOUR VIEWS", "19610301"),
         woman=0,
@@ -69,6 +72,7 @@ PLANS = (
     ),
     Plan(
         letter="B",
+        label="late views",
         title="Three associations, two views late",
         patient=Patient("DEMO-0002", "DEMO^LATE VIEWS", "19620302"),
         woman=1,
@@ -77,6 +81,7 @@ PLANS = (
     ),
     Plan(
         letter="C",
+        label="missing view",
         title="One view missing",
         patient=Patient("DEMO-0003", "DEMO^MISSING VIEW", "19630303"),
         woman=0,
@@ -85,6 +90,7 @@ PLANS = (
     ),
     Plan(
         letter="D",
+        label="magnified",
         title="A magnification view, which the model must refuse",
         patient=Patient("DEMO-0004", "DEMO^MAGNIFICATION", "19640304"),
         woman=1,

@@ -31,6 +31,8 @@ HEADINGS = (
     "Objects",
     "Seconds",
 )
+NUMBERS = HEADINGS[-2:]
+"""The headings above numbers."""
 _STYLE = Path(__file__).with_name("page.css")
 _SUMMARY = "Summary"
 _DOI = "https://doi.org/"
@@ -39,20 +41,30 @@ _DOI = "https://doi.org/"
 def cells(outcome: Outcome) -> tuple[str, ...]:
     """Return the row of the table that tells what became of a study."""
     exam, overview = outcome.exam, outcome.overview
-    name = f"{exam.plan.letter}  {exam.plan.title}"
+    name = f"{exam.plan.letter}  {exam.plan.label}"
     if overview is None:
         return (name, *("-" for _ in HEADINGS[1:]))
     seconds = outcome.seconds
     return (
         name,
-        ", ".join(overview.views) or "none",
-        overview.reason or "-",
+        _unbroken(", ".join(sorted(overview.views, key=_hanging_order))) or "none",
+        _unbroken(overview.reason) or "-",
         ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
         ", ".join(m.outcome for m in overview.models) or overview.state,
         ", ".join(m.priority for m in overview.models) or "-",
         str(len(outcome.datasets)),
         "-" if seconds is None else f"{seconds:.1f}",
     )
+
+
+def _unbroken(text: str) -> str:
+    """Keep the name of a view, "R MLO", on one line."""
+    return re.sub(r"\b([RL]) ([A-Z]{2,4})\b", "\\1\u00a0\\2", text)
+
+
+def _hanging_order(view: str) -> tuple[str, bool]:
+    side, _, projection = view.partition(" ")
+    return projection, side != "R"
 
 
 def write(out: Path, outcomes: Sequence[Outcome], *, is_generated: bool) -> Path:
@@ -120,16 +132,11 @@ def _row(outcome: Outcome) -> str:
     name, *rest = cells(outcome)
     letter = outcome.exam.plan.letter
     data = "".join(
-        f'<td data-heading="{escape(heading)}">{_unbroken(cell)}</td>'
+        f'<td data-heading="{escape(heading)}">{escape(cell)}</td>'
         for heading, cell in zip(HEADINGS[1:], rest, strict=True)
     )
     state = ' class="bad"' if outcome.faults else ""
     return f'<tr{state}><th scope="row"><a href="#{letter}">{escape(name)}</a></th>{data}</tr>'
-
-
-def _unbroken(cell: str) -> str:
-    """Return escaped text in which the name of a view, "R MLO", stays on one line."""
-    return re.sub(r"\b([RL]) ([A-Z]{2,4})\b", "\\1\u00a0\\2", escape(cell))
 
 
 def _study(out: Path, outcome: Outcome) -> str:
