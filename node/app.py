@@ -55,9 +55,24 @@ def open_ledger(config: Config) -> Ledger:
     return ledger
 
 
+def existing_ledger(config: Config) -> Ledger:
+    """Open the ledger of a node that has run; raise ConfigError if there is none."""
+    if not ledger_path(config).exists():
+        raise ConfigError(
+            f"{ledger_path(config)} does not exist: no node has run with this configuration yet; "
+            "start it with `ai-node run`"
+        )
+    return Ledger(database_url(config))
+
+
+def ledger_path(config: Config) -> Path:
+    """Return the file of the ledger."""
+    return config.node.state_dir / "ledger.db"
+
+
 def database_url(config: Config) -> str:
     """Return where ledger and queue lie."""
-    return f"sqlite:///{config.node.state_dir / 'ledger.db'}"
+    return f"sqlite:///{ledger_path(config)}"
 
 
 class App:

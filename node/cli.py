@@ -163,12 +163,12 @@ def studies(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """List the studies: why each was started, where it stands, what destinations said."""
-    from node.app import open_ledger
+    from node.app import existing_ledger
     from node.config import load
     from node.overview import study_overviews
 
     with _errors_as_messages():
-        overviews = study_overviews(open_ledger(load(config)))
+        overviews = study_overviews(existing_ledger(load(config)))
     if as_json:
         out.print_json(json.dumps([asdict(overview) for overview in overviews]))
         return
@@ -190,12 +190,12 @@ def studies(
 @app.command()
 def retry(config: ConfigOption = _CONFIG) -> None:
     """Send again what was given up; a running node takes it up within seconds."""
-    from node.app import open_ledger
+    from node.app import existing_ledger
     from node.config import load
 
     with _errors_as_messages():
         loaded = load(config)
-        count = open_ledger(loaded).retry_dead(loaded.delivery.deliver_within_s)
+        count = existing_ledger(loaded).retry_dead(loaded.delivery.deliver_within_s)
         out.print(f"{count} report sets will be sent again.")
 
 
