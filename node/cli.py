@@ -21,6 +21,7 @@ from node.errors import NodeError
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="""An AI node for the DICOM network: studies in by C-STORE, AI results back into the
@@ -55,7 +56,11 @@ def run(
     config: ConfigOption = _CONFIG,
     verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
 ) -> None:
-    """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it."""
+    """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it.
+
+    Prints "Listening on HOST:PORT" on standard error when it is ready. What a former process
+    left unfinished, however it ended, is taken up at the start.
+    """
     from node.app import App
     from node.config import load
     from node.logs import start_logging
@@ -77,7 +82,10 @@ def run(
 
 @app.command()
 def check(config: ConfigOption = _CONFIG) -> None:
-    """Load the configuration, its models and their weights, and change nothing."""
+    """Load the configuration, its models and their weights, and change nothing.
+
+    Every problem is named with file, line, key and remedy. Exit code 0: `ai-node run` will start.
+    """
     from node.app import load_models
     from node.config import advice, load
     from node.inference import Inference
@@ -103,7 +111,11 @@ def demo(
     ] = Path("demo-results"),
     phantom: Annotated[bool, typer.Option(help="Use generated images, not real ones.")] = False,
 ) -> None:
-    """Show the whole node at work: a modality sends mammograms, a PACS receives the results."""
+    """Show the whole node at work: a modality sends mammograms, a PACS receives the results.
+
+    Needs no configuration and no other program. Exit code 0 only if every expected object
+    arrived and was read back.
+    """
     from node.demo import run_demo
 
     with _errors_as_messages():
@@ -116,7 +128,11 @@ def send(
     to: Annotated[str, typer.Option(help="Where to: AET@HOST:PORT.")],
     aet: Annotated[str, typer.Option(help="The AE title we call ourselves.")] = "AINODE-SEND",
 ) -> None:
-    """Send DICOM files by C-STORE, as they lie on disk."""
+    """Send DICOM files by C-STORE, as they lie on disk.
+
+    For example: `ai-node send exam/ --to AINODE@127.0.0.1:11112 --aet ORTHANC`. The other side
+    must know the AE title we call ourselves.
+    """
     from node.destinations import Address, SendOutcome
     from node.destinations import send as send_files
 
@@ -144,7 +160,11 @@ def analyse(
     out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
     model: Annotated[str, typer.Option(help="The model to run.")] = "breast-area",
 ) -> None:
-    """Analyse files without network or database, exactly as the node would."""
+    """Analyse files without network or database, exactly as the node would.
+
+    For example: `ai-node analyse exam/ --out results/`. Each study gets a folder of its own with
+    the Structured Report and the captures as DICOM files.
+    """
     from node.offline import analyse_folder
 
     with _errors_as_messages():
@@ -162,7 +182,10 @@ def studies(
     config: ConfigOption = _CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
-    """List the studies: why each was started, where it stands, what destinations said."""
+    """List the studies: why each was started, where it stands, what destinations said.
+
+    `--json` gives all there is, the history of each study too; times are epoch seconds, UTC.
+    """
     from node.app import existing_ledger
     from node.config import load
     from node.overview import study_overviews
@@ -189,7 +212,11 @@ def studies(
 
 @app.command()
 def retry(config: ConfigOption = _CONFIG) -> None:
-    """Send again what was given up; a running node takes it up within seconds."""
+    """Send again what was given up; a running node takes it up within seconds.
+
+    A delivery is given up after `deliver_within_s`, or at once if the destination refuses the
+    kind of object. Mend the cause first; `ai-node studies` names it.
+    """
     from node.app import existing_ledger
     from node.config import load
 
