@@ -40,6 +40,9 @@ QUARANTINE_AFTER = 2
 SET_ASIDE_AFTER = 5
 """Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
 
+_UNSAID = "- - -"
+"""The identity of an object that does not say whose it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -261,15 +264,15 @@ class Ledger:
         The same bytes again change nothing. Other bytes under a known UID are a conflict: the
         first are kept. Patient or accession number that disagree within a study hold it.
         """
+        said = _UNSAID if is_own else identity  # an archive may have rewritten what we made
         with self._writing() as db:
-            self._touch_study(db, instance.study_uid, sender, identity)
+            self._touch_study(db, instance.study_uid, sender, said)
+            self._compare_identity(db, instance.study_uid, said)
             known = db.execute(
                 sa.select(schema.instance.c.digest).where(
                     schema.instance.c.sop_uid == instance.sop_uid
                 )
             ).scalar_one_or_none()
-            if not is_own:
-                self._compare_identity(db, instance.study_uid, identity)
             if known is not None:
                 if known != instance.digest:
                     _note(db, instance.study_uid, f"other content came for {instance.sop_uid}")
@@ -412,18 +415,20 @@ class Ledger:
             row = _version_row(db, job)
             if row.attempt != job.attempt or row.state not in ("queued", "running"):
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
-            if study.version != job.number or study.state == "held":
-                _end_version(db, job, "cancelled", study.held_reason or "a newer version exists")
-                raise Superseded(f"{job.id}: {study.held_reason or 'a newer version exists'}")
-            decided_at = row.decided_at or db.execute(sa.select(now())).scalar_one()
-            db.execute(_version(job).values(state="running", owner=node_id, decided_at=decided_at))
-            return Work(
-                version=_study_version(db, job, row.reason, decided_at, store),
-                sender=study.sender,
-                analyses=_planned(db, job),
-                is_set_aside=max(row.crashes, row.failures) >= SET_ASIDE_AFTER,
-                failures=row.failures,
-            )
+            obstacle = _obstacle(study, job)
+            if obstacle is None:
+                at = row.decided_at or db.execute(sa.select(now())).scalar_one()
+                db.execute(_version(job).values(state="running", owner=node_id, decided_at=at))
+                return Work(
+                    version=_study_version(db, job, row.reason, at, store),
+                    sender=study.sender,
+                    analyses=_planned(db, job),
+                    is_set_aside=max(row.crashes, row.failures) >= SET_ASIDE_AFTER,
+                    failures=row.failures,
+                )
+            _end_version(db, job, "cancelled", obstacle)
+        # Only now that the cancellation is committed: raised above, it would be rolled back.
+        raise Superseded(f"{job.id}: {obstacle}")
 
     def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
         """Return what a model said of an image before."""
@@ -460,8 +465,9 @@ class Ledger:
             row = _version_row(db, job)
             if row.attempt != job.attempt or row.state != "running":
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
-            if study.version != job.number or study.state == "held":
-                _end_version(db, job, "cancelled", study.held_reason or "a newer version exists")
+            obstacle = _obstacle(study, job)
+            if obstacle is not None:
+                _end_version(db, job, "cancelled", obstacle)
                 return
             _record_results(db, job, finished.results)
             if finished.reports:
@@ -486,12 +492,17 @@ class Ledger:
                 )
             )
             _note(db, job.study_uid, f"attempt {job.attempt} failed: {error}")
-            enqueue(db, replace(job, attempt=job.attempt + 1, delay_s=delay_s))
+            is_quarantined = row.crashes >= QUARANTINE_AFTER
+            following = replace(job, attempt=job.attempt + 1, is_quarantined=is_quarantined)
+            enqueue(db, replace(following, delay_s=delay_s))
 
     def hold_version(self, job: Job, reason: str) -> None:
         """Send nothing of a study until a person has looked: going on would be a guess."""
         with self._writing() as db:
             _lock(db, job.study_uid)
+            row = _version_row(db, job)
+            if row.attempt != job.attempt or row.state != "running":
+                return
             uid_is = schema.study.c.study_uid == job.study_uid
             db.execute(schema.study.update().where(uid_is).values(state="held", held_reason=reason))
             _end_version(db, job, "cancelled", reason)
@@ -505,21 +516,12 @@ class Ledger:
             row = _dispatch_row(db, job)
             if row.attempt != job.attempt or row.state not in ("queued", "running"):
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
-            if study.version != job.number or study.state == "held":
-                reason = study.held_reason or "a newer version exists"
-                db.execute(_dispatch(job).values(state="cancelled", owner=None, error=reason))
-                raise Superseded(f"{job.id}: {reason}")
-            db.execute(_dispatch(job).values(state="running", owner=node_id))
-            rows = db.execute(
-                sa.select(schema.report)
-                .join(schema.delivery, schema.delivery.c.sop_uid == schema.report.c.sop_uid)
-                .where(schema.report.c.study_uid == job.study_uid)
-                .where(schema.report.c.number == job.number)
-                .where(schema.delivery.c.destination == job.destination)
-                .where(schema.delivery.c.state == "queued")
-                .order_by(schema.report.c.position)
-            ).all()
-            return tuple(BuiltReport(r.sop_uid, r.sop_class, r.path, r.digest) for r in rows)
+            obstacle = _obstacle(study, job)
+            if obstacle is None:
+                db.execute(_dispatch(job).values(state="running", owner=node_id))
+                return _undelivered(db, job)
+            db.execute(_dispatch(job).values(state="cancelled", owner=None, error=obstacle))
+        raise Superseded(f"{job.id}: {obstacle}")  # now that the cancellation is committed
 
     def finish_dispatch(
         self, job: Job, outcomes: Sequence[Outcome], delay_s: float, enqueue: Enqueue
@@ -689,6 +691,13 @@ def _lock(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     return db.execute(query.with_for_update()).one()
 
 
+def _obstacle(study: sa.Row[Any], job: Job) -> str | None:
+    """Return why nothing of this version may be analysed or sent any more, or None."""
+    if study.state == "held":
+        return str(study.held_reason)
+    return None if study.version == job.number else "a newer version exists"
+
+
 def _note(db: sa.Connection, study_uid: str, event: str) -> None:
     db.execute(schema.history.insert().values(at=now(), study_uid=study_uid, event=event))
 
@@ -748,6 +757,19 @@ def _deliveries(job: Job, state: str) -> sa.Update:
         .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
         .where(table.c.destination == job.destination, table.c.state == state)
     )
+
+
+def _undelivered(db: sa.Connection, job: Job) -> tuple[BuiltReport, ...]:
+    rows = db.execute(
+        sa.select(schema.report)
+        .join(schema.delivery, schema.delivery.c.sop_uid == schema.report.c.sop_uid)
+        .where(schema.report.c.study_uid == job.study_uid)
+        .where(schema.report.c.number == job.number)
+        .where(schema.delivery.c.destination == job.destination)
+        .where(schema.delivery.c.state == "queued")
+        .order_by(schema.report.c.position)
+    ).all()
+    return tuple(BuiltReport(r.sop_uid, r.sop_class, r.path, r.digest) for r in rows)
 
 
 def _deliveries_left(db: sa.Connection, job: Job) -> dict[str, str]:
