@@ -1,0 +1,56 @@
+"""What many tests begin with: a store, a ledger on a real file, a PACS on a free port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ledgers import Desk
+from peers import Pacs
+
+from node.files import Store
+from node.ledger import Ledger
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger on a SQLite file."""
+    opened = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def desk(ledger: Ledger, store: Store) -> Desk:
+    """The ledger with a queue that only remembers."""
+    return Desk(ledger, store)
+
+
+@pytest.fixture
+def open_pacs() -> Iterator[Callable[..., Pacs]]:
+    """Start PACSs that end with the test."""
+    opened: list[Pacs] = []
+
+    def start(*args: object, **kwargs: object) -> Pacs:
+        opened.append(Pacs(*args, **kwargs))  # type: ignore[arg-type]  # as Pacs says
+        return opened[-1]
+
+    yield start
+    for pacs in opened:
+        pacs.close()
+
+
+@pytest.fixture
+def pacs(open_pacs: Callable[..., Pacs]) -> Pacs:
+    """A PACS that takes everything, uncompressed."""
+    return open_pacs()
