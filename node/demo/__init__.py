@@ -42,7 +42,6 @@ NODE, MODALITY = "DEMO_NODE", "DEMO_MODALITY"
 DEADLINE_S = 150
 """How long the four exams may take together before the demonstration gives up."""
 POLL_S = 0.25
-_WIDTHS = {"Model": len(MODEL), "Priority": len("assessed")}
 FINAL = frozenset({"done", "undelivered", "cancelled", "held", "out of scope"})
 
 
@@ -224,13 +223,7 @@ def _send(exam: Exam, to: Address, board: Board) -> None:
 
 
 def _conclude(console: Console, outcomes: Sequence[Outcome], index: Path, seconds: float) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in page.HEADINGS:
-        justify: JustifyMethod = "right" if heading in page.NUMBERS else "left"
-        table.add_column(heading, justify=justify, overflow="fold", min_width=_WIDTHS.get(heading))
-    for outcome in outcomes:
-        table.add_row(*(escape(cell) for cell in page.cells(outcome)))
-    console.print(table)
+    console.print(_table(outcomes) if console.width >= 100 else _list(outcomes))
     for outcome in outcomes:
         for fault in outcome.faults:
             console.print(f"[red]{outcome.exam.plan.letter}: {escape(fault)}[/]", soft_wrap=True)
@@ -245,3 +238,26 @@ def _conclude(console: Console, outcomes: Sequence[Outcome], index: Path, second
             f"{seconds:.0f} s in all."
         )
     console.print(f"Look at them: {index}", soft_wrap=True, highlight=False)
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in page.HEADINGS:
+        justify: JustifyMethod = "right" if heading in page.NUMBERS else "left"
+        table.add_column(heading, justify=justify)
+    for outcome in outcomes:
+        table.add_row(*(escape(cell) for cell in page.cells(outcome)))
+    return table
+
+
+def _list(outcomes: Sequence[Outcome]) -> Table:
+    """Return the same for a narrow terminal: a line for each cell."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for outcome in outcomes:
+        study, *rest = page.cells(outcome)
+        table.add_row()
+        table.add_row("[bold]Study[/]", f"[bold]{escape(study)}[/]")
+        for heading, cell in zip(page.HEADINGS[1:], rest, strict=True):
+            table.add_row(heading, escape(cell))
+    table.add_row()
+    return table
