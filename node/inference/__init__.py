@@ -1,0 +1,194 @@
+"""Warm child processes that decode and run networks, with a deadline and a memory limit.
+
+A poisonous image, a leaking codec or a network that never ends kills a child, never the node:
+the call raises ModelError and the child is replaced. Children are started as plain commands,
+not by multiprocessing, so that they import neither the parent's main module nor what it imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
+from types import TracebackType
+from typing import Self
+
+from node import config
+from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.inference.wire import Answer, Failure, PictureJob, ScoreJob, Setup
+from node.manifest import Model
+from node.result import ImageScore
+from node.study import Instance, Picture
+
+START_S = 120
+"""A child may take this long to import, load its networks and run each once."""
+COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]))"
+_ERRORS = {kind.__name__: kind for kind in (Unreadable, StudyError, ModelError, ConfigError)}
+
+
+class Inference:
+    """The children; any thread may call, and waits while all of them are busy."""
+
+    def __init__(self, settings: config.Inference, models: Sequence[Model]) -> None:
+        self._settings = settings
+        self._setup = Setup(settings, tuple(models))
+        self._free: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
+        self._children: set[_Child] = set()
+        # Linux kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), so one
+        # thread that lives as long as we do starts them all.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="inference-starter")
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Start the children and wait until their networks have run; or raise ConfigError."""
+        try:
+            for _ in range(self._settings.processes):
+                self._free.put(self._new_child())
+        except BaseException:
+            self.close()
+            raise
+
+    def score(self, instance: Instance, model: Model) -> ImageScore:
+        """Run a model on an image."""
+        answer = self._ask(ScoreJob(instance, model.manifest.name))
+        assert isinstance(answer, ImageScore)
+        return answer
+
+    def picture(self, instance: Instance) -> Picture:
+        """Return an image as a display shows it."""
+        answer = self._ask(PictureJob(instance))
+        assert isinstance(answer, Picture)
+        return answer
+
+    def close(self) -> None:
+        """Stop the children; a call under way raises ModelError."""
+        self._is_closed = True
+        for child in tuple(self._children):
+            self._discard(child)
+        self._free.put(None)
+        self._starter.shutdown()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(self, job: ScoreJob | PictureJob) -> ImageScore | Picture:
+        with self._child() as child:
+            answer = child.ask(job, self._settings.deadline_s)
+        if isinstance(answer, Failure):
+            raise _ERRORS[answer.kind](answer.message)
+        assert answer is not None, "only a child's greeting is empty"
+        return answer
+
+    @contextlib.contextmanager
+    def _child(self) -> Iterator[_Child]:
+        """Lend a free child; one that does not survive is replaced by the next call."""
+        child = self._free.get()
+        if self._is_closed:
+            self._free.put(None)  # wakes the next caller that waits
+            raise ModelError("inference is shutting down")
+        try:
+            if child is None or child.has_ended:
+                child = self._replaced(child)
+            yield child
+        finally:
+            if child is not None and child.is_broken:
+                self._discard(child)
+            self._free.put(child)
+
+    def _replaced(self, child: _Child | None) -> _Child:
+        if child is not None:
+            self._discard(child)
+        try:
+            return self._new_child()
+        except ConfigError as error:  # it started before, so this is not the configuration
+            raise ModelError(str(error)) from error
+
+    def _new_child(self) -> _Child:
+        try:
+            child = self._starter.submit(_Child).result()
+        except RuntimeError as error:
+            raise ModelError("inference is shutting down") from error
+        self._children.add(child)
+        try:
+            greeting = child.ask(self._setup, START_S)
+        except ModelError as error:
+            self._discard(child)
+            raise ConfigError(
+                f"inference cannot start: {error}; if memory is short, raise "
+                f"[inference] memory_mb (now {self._settings.memory_mb})"
+            ) from error
+        if isinstance(greeting, Failure):
+            self._discard(child)
+            raise ConfigError(greeting.message)
+        return child
+
+    def _discard(self, child: _Child) -> None:
+        self._children.discard(child)
+        child.kill()
+
+
+class _Child:
+    """One process and the pipe to it; does one thing at a time."""
+
+    def __init__(self) -> None:
+        self._pipe, far_end = Pipe()
+        with far_end:
+            number = far_end.fileno()
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                [sys.executable, "-P", "-c", COMMAND, str(number)],
+                pass_fds=[number],
+                stdin=subprocess.DEVNULL,
+            )
+        self.is_broken = False
+        """Whether it died, hangs, or said something nobody understands."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it must not be used any more."""
+        return self.is_broken or self._process.poll() is not None
+
+    def ask(self, question: Setup | ScoreJob | PictureJob, deadline_s: float) -> Answer:
+        """Ask one thing and wait for the answer, or raise ModelError."""
+        self.is_broken = True  # until it has answered: a late answer would be to another question
+        try:
+            self._pipe.send(question)
+            if self._pipe.poll(deadline_s):
+                answer: Answer = self._pipe.recv()
+                self.is_broken = False
+                return answer
+        except (EOFError, OSError) as error:
+            raise ModelError(f"the inference process {self._ending()}") from error
+        raise ModelError(f"the inference process took longer than {deadline_s:g} s and was killed")
+
+    def kill(self) -> None:
+        """End the process at once; it holds nothing worth saving."""
+        self.is_broken = True
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def _ending(self) -> str:
+        """Say how the process ended."""
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "closed its pipe"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        with contextlib.suppress(ValueError):
+            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"was killed by signal {-code}"

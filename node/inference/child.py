@@ -1,0 +1,94 @@
+"""The inference child: decodes, prepares, runs, and answers one question at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+from node import pixels
+from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.inference.mask import score_mask
+from node.inference.wire import Answer, Failure, PictureJob, ScoreJob, Setup
+from node.manifest import Model
+from node.result import ImageScore
+from node.runtime import Session
+
+PR_SET_PDEATHSIG = 1
+
+
+def serve(file_descriptor: int) -> None:
+    """Answer questions until the parent closes the pipe, however it does that."""
+    _die_with_the_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent drains, then closes the pipe
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its tracebacks may quote a header
+    with (
+        contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
+        Connection(file_descriptor) as pipe,
+    ):
+        setup = pipe.recv()
+        networks, greeting = _open(setup)
+        pipe.send(greeting)
+        while networks is not None:
+            pipe.send(_answer(networks, pipe.recv()))
+
+
+class _Networks:
+    """The loaded sessions, by model name."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._models = {model.manifest.name: model for model in setup.models}
+        self._sessions = {
+            name: Session(model, setup.settings.threads) for name, model in self._models.items()
+        }
+        for session in self._sessions.values():
+            session.warm_up()
+
+    def score(self, job: ScoreJob) -> ImageScore:
+        """Decode, prepare, run, and read the answer."""
+        model: Model = self._models[job.model_name]
+        image = pixels.open_image(job.instance.path)
+        laterality = job.instance.view.laterality if job.instance.view else None
+        tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
+        output = model.manifest.output
+        mask = self._sessions[job.model_name].run(tensor)[output.tensor][0, 0]
+        return score_mask(job.instance.sop_uid, mask, output, geometry, image.measured_spacing_mm)
+
+
+def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:
+    limit = setup.settings.memory_mb * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        return _Networks(setup), None
+    except (ConfigError, ModelError) as error:
+        return None, Failure("ConfigError", str(error))
+    except MemoryError:
+        message = f"[inference] memory_mb = {setup.settings.memory_mb} is too little for the models"
+        return None, Failure("ConfigError", message)
+
+
+def _answer(networks: _Networks, job: ScoreJob | PictureJob) -> Answer:
+    try:
+        if isinstance(job, ScoreJob):
+            return networks.score(job)
+        return pixels.picture(pixels.open_image(job.instance.path))
+    except (Unreadable, StudyError, ModelError) as error:
+        return Failure(type(error).__name__, str(error))
+    except MemoryError:
+        return Failure("ModelError", "the image needs more memory than [inference] memory_mb")
+
+
+def _die_with_the_parent() -> None:
+    """Ask Linux for SIGKILL when the parent dies; elsewhere the closed pipe must do."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)

@@ -1,0 +1,101 @@
+"""A mask tensor -> area in the breast and outline in the stored matrix."""
+
+from __future__ import annotations
+
+import contourpy
+import numpy as np
+from numpy.typing import NDArray
+
+from node.errors import StudyError
+from node.manifest import MaskOutput
+from node.pixels import Float32, Geometry, Points
+from node.result import Code, ImageScore, Measurement, Point
+
+SQUARE_CENTIMETER = Code("cm2", "UCUM", "square centimeter")
+MM2_PER_CM2 = 100
+TOLERANCE_PX = 0.5
+"""How far the simplified outline may lie from the exact one, in pixels of the network."""
+
+
+def score_mask(
+    sop_uid: str,
+    mask: Float32,
+    output: MaskOutput,
+    geometry: Geometry,
+    spacing_mm: tuple[float, float],
+) -> ImageScore:
+    """Measure a mask, shape (height, width), of the network's input."""
+    seen = mask[: geometry.height, : geometry.width]  # what lies on the padding is no tissue
+    count = int(np.count_nonzero(seen > output.threshold))
+    outline = _outline(seen, output.threshold, geometry)
+    if count == 0 or not outline:
+        raise StudyError("no breast outline found in this image")
+    area_cm2 = count * geometry.pixel_area_mm2(spacing_mm) / MM2_PER_CM2
+    return ImageScore(
+        sop_uid=sop_uid,
+        measurements=(
+            Measurement(output.area.as_code(), area_cm2, SQUARE_CENTIMETER, output.decimals),
+        ),
+        outline=outline,
+    )
+
+
+def _outline(mask: Float32, threshold: float, geometry: Geometry) -> tuple[Point, ...]:
+    """Return the largest region's outline: closed, clockwise on the screen, inside the image."""
+    contours = [line for line in _contours(mask, threshold) if len(line) > 3]
+    if not contours:
+        return ()
+    largest = max(contours, key=lambda line: abs(_signed_area(line)))
+    stored = geometry.to_stored(_simplified(largest, TOLERANCE_PX))
+    stored = np.clip(stored, 0, (geometry.columns, geometry.rows))
+    if len(stored) < 4 or _signed_area(stored) == 0:
+        return ()
+    if _signed_area(stored) < 0:  # rows grow downwards: positive is clockwise for the eye
+        stored = stored[::-1]
+    points = [(round(float(x), 2), round(float(y), 2)) for x, y in stored]
+    return (*points[:-1], points[0])
+
+
+def _contours(mask: Float32, threshold: float) -> list[Points]:
+    """Return contours in corner coordinates; a frame of zeros closes those that meet an edge."""
+    framed = np.pad(mask, 1)
+    centres_x = np.arange(framed.shape[1]) - 0.5
+    centres_y = np.arange(framed.shape[0]) - 0.5
+    lines = contourpy.contour_generator(centres_x, centres_y, framed).lines(threshold)
+    height, width = mask.shape
+    return [np.clip(np.asarray(line), 0, (width, height)) for line in lines]
+
+
+def _signed_area(line: NDArray[np.float64]) -> float:
+    x, y = line[:-1].T
+    next_x, next_y = line[1:].T
+    return float(np.sum(x * next_y - next_x * y)) / 2
+
+
+def _simplified(line: Points, tolerance: float) -> Points:
+    """Drop points of a closed line that lie within a tolerance of it (Douglas-Peucker)."""
+    farthest = int(np.argmax(np.linalg.norm(line - line[0], axis=1)))
+    keep = np.zeros(len(line), dtype=bool)
+    keep[[0, farthest, len(line) - 1]] = True
+    spans = [(0, farthest), (farthest, len(line) - 1)]
+    while spans:
+        first, last = spans.pop()
+        if last - first < 2:
+            continue
+        distances = _distances(line[first + 1 : last], line[first], line[last])
+        worst = int(np.argmax(distances))
+        if distances[worst] > tolerance:
+            middle = first + 1 + worst
+            keep[middle] = True
+            spans += [(first, middle), (middle, last)]
+    return line[keep]
+
+
+def _distances(points: Points, start: Points, end: Points) -> NDArray[np.float64]:
+    """Return how far points lie from the straight piece between two points."""
+    along = end - start
+    length_squared = float(along @ along)
+    if length_squared == 0:
+        return np.asarray(np.linalg.norm(points - start, axis=1), dtype=np.float64)
+    share = np.clip((points - start) @ along / length_squared, 0, 1)
+    return np.asarray(np.linalg.norm(points - start - share[:, None] * along, axis=1))

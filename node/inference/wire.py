@@ -1,0 +1,45 @@
+"""What parent and child say to each other: plain values, and errors as kind and words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node import config
+from node.manifest import Model
+from node.result import ImageScore
+from node.study import Instance, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first thing a child hears."""
+
+    settings: config.Inference
+    models: tuple[Model, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """Run a model on an image."""
+
+    instance: Instance
+    model_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureJob:
+    """Draw an image as a display shows it."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error: its class in node.errors, and words without patient data."""
+
+    kind: str
+    message: str
+
+
+Answer = ImageScore | Picture | Failure | None
+"""None answers a Setup."""

@@ -1,0 +1,148 @@
+"""ONNX Runtime, and nothing else of it anywhere in the node.
+
+A session is checked against its manifest when it is opened and its answers are checked when
+they come, so that whoever calls `run` may trust names, shapes and numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from node.errors import ConfigError, ModelError
+from node.manifest import Model
+
+Tensor = NDArray[np.float32]
+ERRORS_ONLY = 3
+
+
+class Session:
+    """A network in memory, ready to run on the CPU."""
+
+    def __init__(self, model: Model, threads: int) -> None:
+        self._name = model.manifest.name
+        self._session = _open(model, threads)
+        self._input_shape = _input_shape(model)
+        self._output_shapes = _output_shapes(model)
+        self._check_signature()
+
+    def run(self, tensor: Tensor) -> dict[str, Tensor]:
+        """Run the network once and return its declared outputs by name."""
+        if tensor.shape != self._input_shape:
+            raise ModelError(
+                f"model {self._name} expects an input of shape {self._input_shape}, "
+                f"got {tensor.shape}"
+            )
+        names = list(self._output_shapes)
+        try:
+            values = self._session.run(names, {self._input_name: tensor})
+        except MemoryError:
+            raise
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise ModelError(f"model {self._name} failed: {_first_line(error)}") from error
+        answers = dict(zip(names, values, strict=True))
+        for name, value in answers.items():
+            self._check_answer(name, value)
+        return answers
+
+    def warm_up(self) -> None:
+        """Run once on a black image, so that the first patient does not wait for allocations."""
+        self.run(np.zeros(self._input_shape, np.float32))
+
+    @property
+    def _input_name(self) -> str:
+        return str(self._session.get_inputs()[0].name)
+
+    def _check_signature(self) -> None:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ConfigError(f"model {self._name} has {len(inputs)} inputs, expected one")
+        if inputs[0].type != "tensor(float)" or not _fits(inputs[0].shape, self._input_shape):
+            raise ConfigError(
+                f"model {self._name} takes {inputs[0].type} {inputs[0].shape}, its manifest says "
+                f"tensor(float) {list(self._input_shape)}; correct [pixels] in the manifest"
+            )
+        found = {output.name: output for output in self._session.get_outputs()}
+        for name, shape in self._output_shapes.items():
+            if name not in found:
+                raise ConfigError(
+                    f"model {self._name} has no output {name!r}, only "
+                    f"{', '.join(sorted(found))}; correct [output] tensor in the manifest"
+                )
+            if found[name].type != "tensor(float)" or not _fits(found[name].shape, shape):
+                raise ConfigError(
+                    f"model {self._name}: output {name!r} is {found[name].type} "
+                    f"{found[name].shape}, expected tensor(float) {list(shape)}"
+                )
+
+    def _check_answer(self, name: str, value: Any) -> None:
+        expected = self._output_shapes[name]
+        if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+            raise ModelError(f"model {self._name}: output {name!r} is not a tensor of floats")
+        if value.shape != expected:
+            raise ModelError(
+                f"model {self._name}: output {name!r} has shape {value.shape}, expected {expected}"
+            )
+        if not np.isfinite(value).all():
+            raise ModelError(f"model {self._name}: output {name!r} holds NaN or infinity")
+
+
+def _input_shape(model: Model) -> tuple[int, ...]:
+    pixels = model.manifest.pixels
+    return (1, pixels.channels, pixels.height, pixels.width)
+
+
+def _output_shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    pixels = model.manifest.pixels
+    return {model.manifest.output.tensor: (1, 1, pixels.height, pixels.width)}
+
+
+def _fits(declared: list[Any], expected: tuple[int, ...]) -> bool:
+    """Return whether a declared shape, where names and None are free, allows the expected one."""
+    return len(declared) == len(expected) and all(
+        not isinstance(size, int) or size == wanted
+        for size, wanted in zip(declared, expected, strict=True)
+    )
+
+
+def _open(model: Model, threads: int) -> Any:
+    """Open the network from bytes whose hash was taken of the same bytes."""
+    content = _verified(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle means idle
+    try:
+        return onnxruntime.InferenceSession(
+            content, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except MemoryError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ConfigError(
+            f"{model.weights_path}: ONNX Runtime cannot load it: {_first_line(error)}"
+        ) from error
+
+
+def _verified(model: Model) -> bytes:
+    try:
+        content = model.weights_path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{model.weights_path}: cannot be read ({error.strerror})") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != model.manifest.weights.sha256:
+        raise ConfigError(
+            f"{model.weights_path}: SHA-256 is {found}, the manifest says "
+            f"{model.manifest.weights.sha256}; restore the file or correct the manifest"
+        )
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
