@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -65,9 +66,7 @@ def shorten(text: str, size: int, room: int) -> str:
     """Return the text, or as much of it as fits with three dots behind."""
     if width(text, size) <= room:
         return text
-    while text and width(f"{text.rstrip()}...", size) > room:
-        text = text[:-1]
-    return f"{text.rstrip()}..."
+    return f"{text[: _fitting_letters(text, size, room - width('...', size) - 1)].rstrip()}..."
 
 
 def fitting_size(text: str, size: int, room: int, smallest: int) -> int:
@@ -191,14 +190,18 @@ def _joined(runs: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
 
 
 def _words(text: str, size: int, room: int) -> list[str]:
+    """Split at blanks, and words that are too long wherever they stop fitting."""
     words = []
     for word in text.split():
         rest = word
         while width(rest, size) > room and len(rest) > 1:
-            cut = len(rest) - 1
-            while cut > 1 and width(rest[:cut], size) > room:
-                cut -= 1
+            cut = max(1, _fitting_letters(rest, size, room))
             words.append(rest[:cut])
             rest = rest[cut:]
         words.append(rest)
     return words
+
+
+def _fitting_letters(text: str, size: int, room: int) -> int:
+    """Return how many of the letters, but not all, fit."""
+    return bisect_right(range(1, len(text)), room, key=lambda count: width(text[:count], size))

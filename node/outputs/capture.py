@@ -63,6 +63,7 @@ def _marked(draft: Draft, sop_uid: str, index: int) -> Dataset:
 def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset:
     series = Series(("capture",), "OT", SERIES_NUMBER, "Images", draft.results)
     dataset = header.begin(draft, series, SecondaryCaptureImageStorage, name, index)
+    verbatim.copy(draft.source, dataset, ("RequestAttributesSequence",))
     moment = local_time(draft, draft.version.decided_at)
     dataset.DateOfSecondaryCapture = f"{moment:%Y%m%d}"
     dataset.TimeOfSecondaryCapture = f"{moment:%H%M%S}"

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom import Dataset
 
+from node.errors import Held
 from node.outputs import verbatim
 from node.result import Result
 from node.study import Instance, Picture, StudyVersion
@@ -60,7 +61,10 @@ class Draft:
 
     def instance(self, sop_uid: str) -> Instance:
         """Return the instance of the version with this SOP Instance UID."""
-        return next(i for i in self.version.instances if i.sop_uid == sop_uid)
+        for instance in self.version.instances:
+            if instance.sop_uid == sop_uid:
+                return instance
+        raise Held("a result refers to an image of another study; nothing is sent")
 
     def uid(self, *parts: str) -> str:
         """Return the UID of a thing that belongs to this version: same input, same UID."""

@@ -32,7 +32,7 @@ def report(draft: Draft, result: Result) -> ContainerContentItem:
     lines = [line for e in result.evaluations for line in wording.measured(e)]
     sections = [
         container(
-            Code("19005-8", "LN", "Impressions"),
+            Code("121072", "DCM", "Impressions"),
             [
                 text(Code("121073", "DCM", "Impression"), s)
                 for s in wording.sentences(draft, result)
@@ -42,7 +42,7 @@ def report(draft: Draft, result: Result) -> ContainerContentItem:
     if lines:
         sections.append(
             container(
-                Code("59776-5", "LN", "Findings"),
+                Code("121070", "DCM", "Findings"),
                 [text(Code("121071", "DCM", "Finding"), line) for line in lines],
             )
         )

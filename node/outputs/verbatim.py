@@ -12,7 +12,7 @@ from typing import cast
 
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, default_encoding
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
@@ -83,9 +83,11 @@ def _copied_sequence(source: Dataset, tag: BaseTag) -> DataElement | None:
 
 
 def _copied_item(item: Dataset) -> Dataset:
+    """Copy what the standard knows: an unknown tag here is a misread one, or needs its creator."""
     copied = Dataset()
-    for tag in item.keys():  # noqa: SIM118 - iterating a Dataset would decode its elements
-        if not tag.is_private and (element := _copied(item, tag)) is not None:
+    for tag in list(item.keys()):  # iterating the data set itself would decode its elements
+        element = _copied(item, tag) if dictionary_has_tag(tag) else None
+        if element is not None:
             copied[tag] = element
     keep(copied)
     return copied

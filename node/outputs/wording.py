@@ -26,8 +26,15 @@ def ascii_text(text: str) -> str:
 
 
 def number(measurement: Measurement) -> str:
-    """Return the value with the decimals it is worth: what every object writes."""
-    return f"{measurement.value:.{measurement.decimals}f}"
+    """Return the value with the decimals it is worth: what every object writes.
+
+    A Decimal String (PS3.5 6.2) has room for 16 characters; decimals give way to it.
+    """
+    for decimals in range(measurement.decimals, -1, -1):
+        text = f"{measurement.value:.{decimals}f}"
+        if len(text) <= 16:
+            return text
+    return f"{measurement.value:.9e}"
 
 
 def quantity(measurement: Measurement) -> str:

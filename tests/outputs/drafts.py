@@ -12,8 +12,11 @@ import factories
 import numpy as np
 from contourpy import contour_generator
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 
 from node import phantom
+from node.outputs import table, verbatim
 from node.outputs.draft import Draft
 from node.result import (
     Code,
@@ -173,3 +176,28 @@ def _differences(
                 )
             )
     return tuple(evaluations)
+
+
+def with_bytes(draft: Draft, **values: bytes) -> Draft:
+    """Return the draft with these values, by keyword, as encoded, in every header."""
+    for header in draft.headers.values():
+        for keyword, value in values.items():
+            tag = verbatim.tag_of(keyword)
+            header[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    return draft
+
+
+def reread(dataset: Dataset) -> Dataset:
+    """Return what a reader of the encoded object gets."""
+    return dcmread(BytesIO(table.to_bytes(dataset)))
+
+
+def items(content: Dataset, value_type: str = "", code_value: str = "") -> list[Dataset]:
+    """Return the content items anywhere below, of one value type and concept name."""
+    found = []
+    for item in content.get("ContentSequence", []):
+        name = item.ConceptNameCodeSequence[0].CodeValue
+        if value_type in ("", item.ValueType) and code_value in ("", name):
+            found.append(item)
+        found += items(item, value_type, code_value)
+    return found
