@@ -24,10 +24,8 @@ def why_complete(
     """Return why the study is complete, or None if it is not."""
     there = expected & set(arrival.views)
     missing = sorted(expected - there, key=_hanging_order)
-    if expected and not missing:
-        if arrival.quiet_s >= settings.settle_s:
-            return f"{len(there)}/{len(expected)} views"
-        return None
+    if expected and not missing and arrival.quiet_s >= settings.settle_s:
+        return f"{len(there)}/{len(expected)} views"
     words = f", {', '.join(map(str, missing))} missing" if missing else ""
     if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
         return f"quiet {settings.quiet_s:g} s{words}"
