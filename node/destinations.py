@@ -8,7 +8,7 @@ object: sent, refused for good, or try again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,12 +16,13 @@ from typing import Literal
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context
+from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.errors import DeliveryError
+from node.errors import DeliveryError, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -85,29 +86,40 @@ def send(
     Raises DeliveryError if no association can be had; whatever goes wrong later is told by
     the outcomes, one per object in the order given.
     """
-    described = [_describe(path) for path in objects]
-    outcomes: list[SendOutcome] = []
-    for part in _by_contexts(described):
-        association = _associate(to, calling_ae, _contexts(part))
+    outcomes: dict[Path, SendOutcome] = {}
+    for part in _by_contexts([_describe(path) for path in objects]):
         try:
-            for described_object in part:
-                outcome = _send_one(association, described_object, to)
-                outcomes.append(outcome)
+            for outcome in _send_part(part, to, calling_ae):
+                outcomes[outcome.path] = outcome
                 on_sent(outcome)
-        finally:
-            if association.is_established:
-                association.release()
-    return outcomes
+        except DeliveryError as error:
+            if not outcomes:
+                raise
+            outcomes |= {o.path: SendOutcome(o.path, "queued", str(error)) for o in part}
+    return [outcomes[path] for path in objects]
+
+
+def _send_part(objects: Sequence[_Object], to: Address, calling_ae: str) -> Iterator[SendOutcome]:
+    association = _associate(to, calling_ae, _contexts(objects))
+    try:
+        for item in objects:
+            yield _send_one(association, item, to)
+    finally:
+        if association.is_established:
+            association.release()
 
 
 def _describe(path: Path) -> _Object:
-    meta = read_file_meta_info(path)
-    return _Object(
-        path,
-        str(meta.MediaStorageSOPClassUID),
-        str(meta.MediaStorageSOPInstanceUID),
-        str(meta.TransferSyntaxUID),
-    )
+    try:
+        meta = read_file_meta_info(path)
+        return _Object(
+            path,
+            str(meta.MediaStorageSOPClassUID),
+            str(meta.MediaStorageSOPInstanceUID),
+            str(meta.TransferSyntaxUID),
+        )
+    except Exception as error:  # pydicom raises nearly anything; the bytes are to blame
+        raise Unreadable(f"{path}: its file meta information cannot be read") from error
 
 
 def _by_contexts(objects: Sequence[_Object]) -> list[list[_Object]]:
@@ -137,17 +149,27 @@ def _associate(to: Address, calling_ae: str, contexts: list[PresentationContext]
     ae.acse_timeout = min(to.timeout_s, 30)
     ae.dimse_timeout = to.timeout_s
     ae.network_timeout = to.timeout_s
-    association = ae.associate(to.host, to.port, contexts, ae_title=to.ae_title, max_pdu=0)
+    connections: list[Event] = []
+    association = ae.associate(
+        to.host,
+        to.port,
+        contexts,
+        ae_title=to.ae_title,
+        max_pdu=0,
+        evt_handlers=[(evt.EVT_CONN_OPEN, connections.append)],
+    )
     if association.is_established:
         return association
     where = f"{to.ae_title} at {to.host}:{to.port}"
+    if not connections:  # pynetdicom calls this aborted, too
+        raise DeliveryError(f"{where} cannot be reached")
     if association.is_rejected:
         raise DeliveryError(
             f"{where} rejected the association; does it know the calling AE title {calling_ae}?"
         )
     if association.is_aborted:
         raise DeliveryError(f"{where} broke off, or accepts none of the kinds of object offered")
-    raise DeliveryError(f"{where} cannot be reached")
+    raise DeliveryError(f"{where} does not answer")
 
 
 def _send_one(association: Association, item: _Object, to: Address) -> SendOutcome:
