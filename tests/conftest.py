@@ -50,7 +50,15 @@ def open_pacs() -> Iterator[Callable[..., Pacs]]:
         pacs.close()
 
 
+@pytest.fixture(scope="session")
+def _standing_pacs() -> Iterator[Pacs]:
+    standing = Pacs()
+    yield standing
+    standing.close()
+
+
 @pytest.fixture
-def pacs(open_pacs: Callable[..., Pacs]) -> Pacs:
-    """A PACS that takes everything, uncompressed."""
-    return open_pacs()
+def pacs(_standing_pacs: Pacs) -> Pacs:
+    """A PACS that takes everything, uncompressed; one for all tests, each finds it as new."""
+    _standing_pacs.forget()
+    return _standing_pacs

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import cast
 
+import pytest
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pynetdicom import (
@@ -28,6 +29,12 @@ from node import config
 
 MODALITY_AE = "MODALITY"
 NODE_AE = "AINODE"
+
+BREAK_OFF = 0xFFFF
+"""Instead of a status: abort the association."""
+
+# pynetdicom leaves the socket of a connection that was refused to the garbage collector.
+refused_connections = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # files are sent as their bytes lie on disk
 
@@ -56,6 +63,7 @@ class Pacs:
         *,
         syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
         sop_classes: Iterable[str] | None = None,
+        knows: Sequence[str] = (),
     ) -> None:
         self.ae_title = ae_title
         self.received: list[Received] = []
@@ -66,13 +74,25 @@ class Pacs:
         for sop_class in every if sop_classes is None else sop_classes:
             self._ae.add_supported_context(sop_class, list(syntaxes))
         self._ae.add_supported_context(Verification)
+        self._ae.require_calling_aet = list(knows)
         server = self._ae.start_server(
             ("127.0.0.1", 0),
             block=False,
             evt_handlers=[(evt.EVT_C_STORE, self._record), (evt.EVT_ACCEPTED, self._count)],
         )
         assert server is not None
+        self._server = server
         self.port = int(server.server_address[1])
+
+    def forget(self) -> None:
+        """Be as new."""
+        self.received.clear()
+        self.associations = 0
+        self.answer = lambda received: 0x0000
+
+    def stop_accepting(self) -> None:
+        """Let open associations go on, and nobody else in."""
+        self._server.shutdown()
 
     def close(self) -> None:
         self._ae.shutdown()
@@ -104,6 +124,8 @@ class Pacs:
             content=content,
         )
         status = self.answer(received)
+        if status == BREAK_OFF:
+            event.assoc.abort()
         self.received.append(received)
         return status
 
