@@ -53,6 +53,7 @@ SIDES = {
     Laterality.BOTH: Code("51440002", "SCT", "Bilateral"),
 }
 ORIGINAL_SOURCE = Code("111040", "DCM", "Original Source")
+MEASURED = Code("121112", "DCM", "Source of Measurement")
 PROCESSING_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 VIEWS = {
     "CC": Code("399162004", "SCT", "cranio-caudal"),
@@ -140,7 +141,7 @@ def _exam_group(
             *_tracking(draft, model, f"evaluation {index}", evaluation.label),
             *side,
             *(_number(m, model) for m in evaluation.measurements),
-            *(_image(draft, sop_uid, CONTAINS) for sop_uid in evaluation.sop_uids),
+            *(_image(draft, image, name=MEASURED) for image in evaluation.sop_uids),
         ],
         template="1501",
     )
@@ -190,10 +191,15 @@ def _algorithm(model: ModelIdentity) -> list[ContentItem]:
     ]
 
 
-def _image(draft: Draft, sop_uid: str, relationship: RelationshipTypeValues) -> ContentItem:
+def _image(
+    draft: Draft,
+    sop_uid: str,
+    relationship: RelationshipTypeValues = CONTAINS,
+    name: Code = ORIGINAL_SOURCE,
+) -> ContentItem:
     instance = draft.instance(sop_uid)
     return ImageContentItem(
-        concept(ORIGINAL_SOURCE),
+        concept(name),
         instance.sop_class,
         instance.sop_uid,
         relationship_type=relationship,
@@ -202,7 +208,7 @@ def _image(draft: Draft, sop_uid: str, relationship: RelationshipTypeValues) -> 
 
 def _image_library(draft: Draft, result: Result) -> ContainerContentItem:
     entries = [
-        with_children(_image(draft, sop_uid, CONTAINS), list(_acquisition(draft.instance(sop_uid))))
+        with_children(_image(draft, sop_uid), list(_acquisition(draft.instance(sop_uid))))
         for sop_uid in result.analysed
     ]
     return container(
