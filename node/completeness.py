@@ -49,10 +49,13 @@ class Settler:
         self._settings = settings
         self._models = models
         """Each enabled model with its mode."""
+        self._sop_classes = frozenset(
+            sop_class for model, _ in models for sop_class in model.manifest.input.sop_classes
+        )
 
     def settle(self) -> None:
         """Look at every study that is being received. Repeats safely, on any node."""
-        for arrival in self._ledger.arrivals():
+        for arrival in self._ledger.arrivals(self._sop_classes):
             in_scope = [
                 (model, mode)
                 for model, mode in self._models

@@ -9,7 +9,7 @@ changes nothing (Superseded).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -79,7 +79,7 @@ class Arrival:
     sender: str
     modalities: frozenset[str]
     views: tuple[View, ...]
-    """One per image that shows a view; repeats count."""
+    """One per image that stands for a view; repeats count."""
     last_at: float
     """When the last image came: settling takes place only if that is still so."""
     quiet_s: float
@@ -286,6 +286,7 @@ class Ledger:
                     transfer_syntax=instance.transfer_syntax,
                     modality=instance.modality,
                     view=str(instance.view) if instance.view else None,
+                    is_standard=instance.is_standard,
                     path=relative_path,
                     digest=instance.digest,
                     state="own" if is_own else "current",
@@ -340,8 +341,8 @@ class Ledger:
 
     # 2 Settle -----------------------------------------------------------------------------
 
-    def arrivals(self) -> list[Arrival]:
-        """Return every study that is being received."""
+    def arrivals(self, sop_classes: Collection[str]) -> list[Arrival]:
+        """Return every study that is being received; views count in these SOP classes only."""
         with self.reading() as db:
             rows = db.execute(
                 sa.select(
@@ -352,7 +353,7 @@ class Ledger:
                     (now() - schema.study.c.first_at).label("age_s"),
                 ).where(schema.study.c.state == "receiving")
             ).all()
-            return [_arrival(db, row) for row in rows]
+            return [_arrival(db, row, sop_classes) for row in rows]
 
     def close_version(
         self,
@@ -858,10 +859,10 @@ def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
         )
 
 
-def _arrival(db: sa.Connection, study: sa.Row[Any]) -> Arrival:
+def _arrival(db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str]) -> Arrival:
     instance, association, node = schema.instance, schema.association, schema.node
     of_study = (instance.c.study_uid == study.study_uid) & (instance.c.state == "current")
-    rows = db.execute(sa.select(instance.c.modality, instance.c.view).where(of_study)).all()
+    rows = db.execute(sa.select(instance).where(of_study)).all()
     open_associations = db.execute(
         sa.select(sa.func.count(sa.distinct(association.c.id)))
         .join(instance, instance.c.association_id == association.c.id)
@@ -873,7 +874,11 @@ def _arrival(db: sa.Connection, study: sa.Row[Any]) -> Arrival:
         study_uid=study.study_uid,
         sender=study.sender,
         modalities=frozenset(row.modality for row in rows),
-        views=tuple(view for row in rows if (view := parse_view(row.view))),
+        views=tuple(
+            view
+            for row in rows
+            if row.is_standard and row.sop_class in sop_classes and (view := parse_view(row.view))
+        ),
         last_at=study.last_at,
         quiet_s=study.quiet_s,
         age_s=study.age_s,
@@ -921,6 +926,7 @@ def _study_version(
                 path=store.path(row.path),
                 digest=row.digest,
                 view=parse_view(row.view),
+                is_standard=row.is_standard,
             )
             for row in rows
         ),

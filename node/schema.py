@@ -77,6 +77,7 @@ instance = sa.Table(
     _text("transfer_syntax"),
     _text("modality"),
     _text("view", nullable=True),  # "R MLO"
+    sa.Column("is_standard", sa.Boolean, nullable=False),  # whether it stands for its view
     _text("path"),
     _text("digest"),
     _text("state"),  # current | own

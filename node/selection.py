@@ -187,6 +187,7 @@ def describe(header: Dataset, path: Path, digest: str) -> Instance:
         path=path,
         digest=digest,
         view=view if isinstance(view, View) else None,
+        is_standard=not why_not_standard(header),
     )
 
 
@@ -377,14 +378,17 @@ def why_refused(instance: Instance, header: Dataset, wanted: Input) -> str:
         return class_words(instance.sop_class)
     if wanted.modality != "MG":
         return ""
-    for applies, reason in _NOT_A_STANDARD_VIEW:
-        if applies(header):
-            return reason
     return (
-        _refused_modifier(header)
+        why_not_standard(header)
         or _refused_by_manifest(header, wanted)
         or _refused_view(instance, header, wanted)
     )
+
+
+def why_not_standard(header: Dataset) -> str:
+    """Return why a mammogram does not stand for its view in a screening exam, "" if it does."""
+    reasons = (reason for applies, reason in _NOT_A_STANDARD_VIEW if applies(header))
+    return next(reasons, "") or _refused_modifier(header)
 
 
 def class_words(sop_class: str) -> str:

@@ -46,6 +46,8 @@ class Instance:
     """SHA-256 of the encoded data set as sent, without preamble and file meta."""
     view: View | None = None
     """None if the object shows no mammographic view, or contradicts itself about it."""
+    is_standard: bool = True
+    """False for magnified, spot, specimen and other images that do not stand for their view."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from node.ledger import (
     parse_view,
 )
 from node.result import ModelIdentity, Priority, Result
+from node.selection import MG_FOR_PRESENTATION
 from node.study import Instance
 
 STUDY = "1.2.826.1"
@@ -78,7 +79,9 @@ class Desk:
 
     def close(self, plan: Iterable[PlannedAnalysis] = PLAN, *, study: str = STUDY) -> Job:
         """Close what has arrived as a version, and return its job."""
-        arrival = next(a for a in self.ledger.arrivals() if a.study_uid == study)
+        arrival = next(
+            a for a in self.ledger.arrivals({MG_FOR_PRESENTATION}) if a.study_uid == study
+        )
         assert self.ledger.close_version(arrival, "4/4 views", tuple(plan), self.enqueue)
         number = self.row(schema.study, study)["version"]
         return Job("process", study, number, 1)

@@ -510,3 +510,14 @@ def test_expected_views_are_those_of_the_models_in_scope(tmp_path: Path, model: 
     views = selection.expected_views([model, lateral, other], {"MG"})
     assert views == {R_CC, L_CC, R_MLO, L_MLO, View(Laterality.RIGHT, "ML")}
     assert selection.expected_views([model], {"MR"}) == frozenset()
+
+
+def test_a_magnified_view_does_not_stand_for_its_view(tmp_path: Path) -> None:
+    dataset = factories.exam(views=[R_CC])[0]
+    path = tmp_path / "x.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    assert describe(read_header(path), path, "digest").is_standard
+    dataset.EstimatedRadiographicMagnificationFactor = "1.8"
+    dataset.save_as(path, enforce_file_format=True)
+    seen = describe(read_header(path), path, "digest")
+    assert (str(seen.view), seen.is_standard) == ("R CC", False)

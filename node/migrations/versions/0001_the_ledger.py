@@ -103,6 +103,7 @@ def upgrade() -> None:
         sa.Column("transfer_syntax", sa.Text(), nullable=False),
         sa.Column("modality", sa.Text(), nullable=False),
         sa.Column("view", sa.Text(), nullable=True),
+        sa.Column("is_standard", sa.Boolean(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
