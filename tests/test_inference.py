@@ -1,0 +1,289 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import uid
+from small_images import PATIENT, compressed, encoded, instance, mammogram, saved
+from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, model
+
+from node import config
+from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.inference import Inference
+from node.study import Instance
+
+ROWS, COLUMNS = 300, 200
+
+
+def half_disc(radius: int = 90) -> NDArray[np.uint16]:
+    """Return a white half disc on the right edge, as a right breast lies there."""
+    y, x = np.indices((ROWS, COLUMNS)) + 0.5
+    inside = (COLUMNS - x) ** 2 + (y - ROWS / 2) ** 2 < radius**2
+    return np.where(inside, 4095, 0).astype(np.uint16)
+
+
+@pytest.fixture
+def breast(tmp_path: Path) -> Instance:
+    return instance(saved(mammogram(half_disc()), tmp_path))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
+    with running(model(tmp_path_factory.mktemp("models"))) as inference:
+        yield inference
+
+
+def running(*models: Any, **settings: Any) -> Inference:
+    return Inference(config.Inference.model_validate({"threads": 1} | settings), models)
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the processes whose parent is this one, as /proc shows them."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
+    small: Inference, breast: Instance
+) -> None:
+    score = small.score(breast, small_model(small))
+    true_cm2 = np.count_nonzero(half_disc()) * 0.1 * 0.1 / 100
+    (measured,) = score.measurements
+    assert measured.value == pytest.approx(true_cm2, rel=0.02)
+    assert (measured.concept.value, measured.unit.value) == ("42798000", "cm2")
+    assert score.sop_uid == breast.sop_uid
+    outline = np.array(score.outline)
+    assert score.outline[0] == score.outline[-1]
+    assert 8 < len(outline) < 150
+    assert outline.min() >= 0
+    assert outline[:, 0].max() == COLUMNS
+    assert outline[:, 0].min() == pytest.approx(COLUMNS - 90, abs=3)
+    assert outline[:, 1].min() == pytest.approx(ROWS / 2 - 90, abs=3)
+    x, y = outline.T
+    enclosed = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
+    assert enclosed == pytest.approx(np.count_nonzero(half_disc()), rel=0.03)  # > 0: clockwise
+    assert small.score(breast, small_model(small)) == score
+
+
+def small_model(inference: Inference) -> Any:
+    return inference._setup.models[0]
+
+
+def test_magnification_makes_the_breast_smaller(small: Inference, tmp_path: Path) -> None:
+    def area(**changes: Any) -> float:
+        path = saved(mammogram(half_disc(), **changes), tmp_path)
+        return small.score(instance(path), small_model(small)).measurements[0].value
+
+    plain = area()
+    assert area(EstimatedRadiographicMagnificationFactor=2) == pytest.approx(plain / 4)
+    assert area(ImagerPixelSpacing=[0.1, 0.3]) == pytest.approx(plain * 3)
+
+
+def test_a_picture_comes_from_the_child(small: Inference, breast: Instance) -> None:
+    shown = small.picture(breast)
+    assert shown.grey.shape == (ROWS, COLUMNS)
+    assert shown.grey[ROWS // 2, -1] == 255
+    assert shown.scale == 1
+
+
+def test_a_damaged_file_is_unreadable_and_the_words_name_no_patient(
+    small: Inference, tmp_path: Path
+) -> None:
+    frame = encoded(half_disc(), uid.JPEGLosslessSV1)
+    path = saved(compressed(half_disc(), uid.JPEGLosslessSV1, frame[:500]), tmp_path)
+    with pytest.raises(Unreadable, match="ends early") as caught:
+        small.score(instance(path), small_model(small))
+    assert PATIENT not in str(caught.value)
+    with pytest.raises(Unreadable):
+        small.picture(instance(path))
+
+
+def test_an_image_without_spacing_or_without_breast_is_the_studys_own_fault(
+    small: Inference, tmp_path: Path
+) -> None:
+    no_spacing = saved(mammogram(half_disc(), ImagerPixelSpacing=None), tmp_path, "a.dcm")
+    with pytest.raises(StudyError, match="no detector pixel spacing"):
+        small.score(instance(no_spacing), small_model(small))
+    black = saved(mammogram(half_disc(0)), tmp_path, "b.dcm")
+    with pytest.raises(StudyError, match="no breast outline"):
+        small.score(instance(black), small_model(small))
+
+
+def test_a_missing_file_is_tried_again(small: Inference, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be read"):
+        small.picture(instance(tmp_path / "not-yet.dcm"))
+
+
+def test_nan_is_a_model_error_and_the_child_lives_on(tmp_path: Path, breast: Instance) -> None:
+    package = model(tmp_path, NAN_WHEN_BRIGHT)
+    before = children_of(os.getpid())
+    with running(package) as inference:
+        started = children_of(os.getpid()) - before
+        with pytest.raises(ModelError, match="NaN"):
+            inference.score(breast, package)
+        assert inference.picture(breast).scale == 1
+        assert children_of(os.getpid()) - before == started
+
+
+def test_a_network_that_cannot_answer_the_warm_up_refuses_to_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="NaN"):
+        running(model(tmp_path, NOT_A_NUMBER)).start()
+
+
+def test_the_deadline_kills_the_child_and_the_next_call_finds_another(
+    tmp_path: Path, breast: Instance
+) -> None:
+    package = model(tmp_path, ENDLESS)
+    with running(package, deadline_s=0.5) as inference:
+        before = children_of(os.getpid())
+        with pytest.raises(ModelError, match="took longer than 0.5 s"):
+            inference.score(breast, package)
+        assert inference.picture(breast).scale == 1
+        assert len(children_of(os.getpid()) - before) == 1
+
+
+def test_a_child_killed_at_work_is_a_model_error_and_one_killed_while_idle_is_none(
+    tmp_path: Path, breast: Instance
+) -> None:
+    package = model(tmp_path, ENDLESS)
+    before = children_of(os.getpid())
+    with running(package) as inference, ThreadPoolExecutor(1) as caller:
+        (child,) = children_of(os.getpid()) - before
+        answer = caller.submit(inference.score, breast, package)
+        time.sleep(0.3)
+        os.kill(child, signal.SIGSEGV)
+        with pytest.raises(ModelError, match=r"signal 11 \(SIGSEGV\)"):
+            answer.result()
+        assert inference.picture(breast).scale == 1
+        (child,) = children_of(os.getpid()) - before
+        os.kill(child, signal.SIGKILL)  # while idle: nobody notices
+        wait_until(lambda: not _is_alive(child))
+        assert inference.picture(breast).scale == 1
+
+
+def test_an_image_too_large_for_the_memory_limit_is_a_model_error(tmp_path: Path) -> None:
+    values = np.zeros((6000, 6000), np.uint16)
+    path = saved(mammogram(values), tmp_path)
+    with (
+        running(model(tmp_path), memory_mb=512) as inference,
+        pytest.raises(ModelError, match="memory_mb"),
+    ):
+        inference.score(instance(path), small_model(inference))
+
+
+def test_a_model_that_cannot_be_loaded_refuses_to_start(tmp_path: Path) -> None:
+    package = model(tmp_path)
+    package.weights_path.write_bytes(b"not ONNX")
+    before = children_of(os.getpid())
+    with pytest.raises(ConfigError, match="SHA-256"):
+        running(package).start()
+    assert children_of(os.getpid()) <= before
+
+
+def test_many_threads_share_the_children(tmp_path: Path, breast: Instance) -> None:
+    package = model(tmp_path)
+    with running(package, processes=2) as inference, ThreadPoolExecutor(6) as callers:
+        scores = list(callers.map(lambda _: inference.score(breast, package), range(12)))
+    assert all(score == scores[0] for score in scores)
+
+
+def test_children_outlive_the_thread_that_started_them(tmp_path: Path, breast: Instance) -> None:
+    inference = running(model(tmp_path))
+    thread = Thread(target=inference.start)
+    thread.start()
+    thread.join()
+    before = children_of(os.getpid())
+    time.sleep(0.2)
+    assert inference.picture(breast).scale == 1
+    assert children_of(os.getpid()) == before
+    inference.close()
+
+
+def test_closing_ends_a_call_under_way_and_refuses_later_ones(
+    tmp_path: Path, breast: Instance
+) -> None:
+    package = model(tmp_path, ENDLESS)
+    inference = running(package)
+    inference.start()
+    with ThreadPoolExecutor(2) as callers:
+        answers = [callers.submit(inference.score, breast, package) for _ in range(2)]
+        time.sleep(0.3)
+        inference.close()
+        for answer in answers:
+            with pytest.raises(ModelError):
+                answer.result()
+    with pytest.raises(ModelError, match="shutting down"):
+        inference.picture(breast)
+    inference.close()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from node import config
+from node.inference import Inference
+from node.manifest import Model
+inference = Inference(config.Inference(processes=2, threads=1), [Model(Path({folder!r}))])
+inference.start()
+print("started", flush=True)
+time.sleep(60)
+"""
+
+
+def test_children_die_with_a_parent_that_is_killed_even_while_they_work(tmp_path: Path) -> None:
+    package = model(tmp_path)
+    parent = subprocess.Popen(
+        [sys.executable, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdin is not None and parent.stdout is not None
+    with parent:
+        parent.stdin.write(PARENT.format(folder=str(package.folder)))
+        parent.stdin.close()
+        assert parent.stdout.readline() == "started\n"
+        children = children_of(parent.pid)
+        assert len(children) == 2
+        for child in children:
+            os.kill(child, signal.SIGSTOP)  # a child that cannot notice anything by itself
+        parent.kill()
+        wait_until(lambda: not any(_is_alive(child) for child in children))
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether any thread of a process is left."""
+    try:
+        tasks = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return False
+    return any(stat.rpartition(")")[2].split()[0] != "Z" for stat in tasks)
+
+
+def test_a_child_imports_neither_network_nor_queue_nor_database() -> None:
+    code = """
+import sys, node.inference.child
+print(*sorted({"pynetdicom", "dbos", "sqlalchemy", "highdicom"} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

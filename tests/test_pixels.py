@@ -1,0 +1,361 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset, uid
+from pydicom.encaps import encapsulate
+from pydicom.pixels.processing import apply_windowing
+from small_images import PATIENT, compressed, encoded, mammogram, saved
+
+from node.errors import ModelError, StudyError, Unreadable
+from node.manifest import Pixels
+from node.pixels import Geometry, Image, open_image, picture, prepare
+from node.study import Laterality
+
+COMPRESSED = (
+    uid.RLELossless,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEG2000Lossless,
+)
+VALUES = np.random.default_rng(1).integers(0, 4096, (37, 23)).astype(np.uint16)
+
+
+def opened(dataset: Dataset, folder: Path) -> Image:
+    return open_image(saved(dataset, folder))
+
+
+def pixels(**changes: Any) -> Pixels:
+    words = {
+        "grey": "voi",
+        "orientation": "chest wall left",
+        "height": 64,
+        "width": 48,
+        "fit": "pad",
+        "scale": "0..1",
+    }
+    return Pixels.model_validate(words | changes)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
+def test_every_lossless_syntax_gives_the_values_that_went_in(
+    syntax: uid.UID, tmp_path: Path
+) -> None:
+    assert np.array_equal(opened(compressed(VALUES, syntax), tmp_path).values, VALUES)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian],
+    ids=lambda syntax: syntax.name,
+)
+def test_uncompressed_values_are_read(syntax: uid.UID, tmp_path: Path) -> None:
+    dataset = mammogram(VALUES)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+def test_big_endian_values_are_read(tmp_path: Path) -> None:
+    dataset = mammogram(VALUES, PixelData=VALUES.astype(">u2").tobytes())
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+def test_bits_beyond_bits_stored_are_ignored(tmp_path: Path) -> None:
+    dataset = mammogram(VALUES, PixelData=(VALUES | 0xA000).tobytes())
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+def test_high_bit_tells_where_samples_end(tmp_path: Path) -> None:
+    dataset = mammogram(VALUES, PixelData=(VALUES << 4).tobytes(), HighBit=15)
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+def test_signed_values_keep_their_order(tmp_path: Path) -> None:
+    signed = VALUES.astype(np.int16) - 2048
+    image = opened(mammogram(signed), tmp_path)
+    assert np.array_equal(image.values, VALUES)
+    assert np.allclose(image.grey("stored"), VALUES / 4095)
+    signed_code = compressed(signed, uid.JPEG2000Lossless)
+    assert np.array_equal(opened(signed_code, tmp_path).values, VALUES)
+
+
+def test_bytes_with_an_odd_count_are_read(tmp_path: Path) -> None:
+    values = VALUES.astype(np.uint8)
+    assert np.array_equal(opened(mammogram(values), tmp_path).values, values)
+
+
+def test_monochrome1_is_inverted_so_that_brighter_is_denser(tmp_path: Path) -> None:
+    values = np.array([[0, 4095]], np.uint16)
+    image = opened(mammogram(values, PhotometricInterpretation="MONOCHROME1"), tmp_path)
+    assert image.grey("voi").tolist() == image.grey("stored").tolist() == [[1, 0]]
+
+
+def test_padding_and_its_range_are_background_even_when_inverted(tmp_path: Path) -> None:
+    values = np.array([[0, 5, 6, 4095]], np.uint16)
+    image = opened(
+        mammogram(
+            values,
+            PhotometricInterpretation="MONOCHROME1",
+            PixelPaddingValue=5,
+            PixelPaddingRangeLimit=0,
+        ),
+        tmp_path,
+    )
+    assert image.grey("voi")[0, :2].tolist() == [0, 0]
+    assert image.grey("voi")[0, 2] > 0.99
+
+
+@pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_the_first_window_is_applied_as_the_standard_writes_it(
+    function: str | None, tmp_path: Path
+) -> None:
+    dataset = mammogram(VALUES, WindowCenter=[2000, 1], WindowWidth=[1500, 1])
+    if function:
+        dataset.VOILUTFunction = function
+    expected = apply_windowing(VALUES, dataset) / 4095
+    assert np.allclose(opened(dataset, tmp_path).grey("voi"), expected, atol=1e-5)
+
+
+def test_a_voi_lut_comes_before_a_window(tmp_path: Path) -> None:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [3, 10, 8])
+    table.add_new("LUTData", "US", [0, 51, 255])
+    values = np.array([[0, 10, 11, 12, 4000]], np.uint16)
+    dataset = mammogram(values, VOILUTSequence=[table], WindowCenter=0, WindowWidth=9)
+    grey = opened(dataset, tmp_path).grey("voi")[0]
+    assert np.allclose(grey, [0, 0, 0.2, 1, 1])
+
+
+def test_rescaling_comes_before_the_window(tmp_path: Path) -> None:
+    values = np.array([[0, 100, 200]], np.uint16)
+    dataset = mammogram(
+        values,
+        RescaleSlope=2,
+        RescaleIntercept=-100,
+        WindowCenter=100,
+        WindowWidth=400,
+        VOILUTFunction="LINEAR_EXACT",
+    )
+    assert np.allclose(opened(dataset, tmp_path).grey("voi"), [[0, 0.5, 1]])
+
+
+def damaged_objects() -> dict[str, Dataset]:
+    lossless = encoded(VALUES, uid.JPEGLosslessSV1)
+    cases = {
+        f"truncated {syntax.name}": compressed(
+            VALUES, syntax, encoded(VALUES, syntax)[: len(encoded(VALUES, syntax)) // 4 * 2]
+        )
+        for syntax in COMPRESSED
+    }
+    cases |= {
+        "pixel data too short": mammogram(VALUES, PixelData=VALUES.tobytes()[:-2]),
+        "pixel data too long": mammogram(VALUES, PixelData=VALUES.tobytes() * 2),
+        "no pixel data": mammogram(VALUES, PixelData=b""),
+        "an empty run-length header": compressed(VALUES, uid.RLELossless, b"\2\0\0\0" + bytes(66)),
+        "a run-length header alone": compressed(
+            VALUES, uid.RLELossless, encoded(VALUES, uid.RLELossless)[:70]
+        ),
+        "half a run-length header": compressed(VALUES, uid.RLELossless, bytes(10)),
+        "no JPEG at all": compressed(VALUES, uid.JPEGLosslessSV1, b"not a JPEG" + b"\xff\xd9"),
+        "another JPEG": compressed(VALUES, uid.JPEG2000Lossless, lossless),
+        "other rows in the header": compressed(VALUES, uid.JPEGLosslessSV1),
+        "a value above Bits Stored": compressed(VALUES, uid.JPEGLosslessSV1),
+        "several frames": mammogram(VALUES, NumberOfFrames=2),
+        "colour": mammogram(VALUES, SamplesPerPixel=3, PhotometricInterpretation="RGB"),
+        "no rows": mammogram(VALUES, Rows=0, PixelData=b""),
+        "more than 16 bits": mammogram(VALUES, BitsAllocated=32, BitsStored=32, HighBit=31),
+        "samples of no bits": mammogram(VALUES, BitsStored=0),
+        "a window of no width": mammogram(VALUES, WindowCenter=5, WindowWidth=0),
+        "an unknown syntax": compressed(VALUES, uid.JPEGLosslessSV1),
+    }
+    cases["other rows in the header"].Rows = 36
+    cases["a value above Bits Stored"].BitsStored = 11
+    cases["a value above Bits Stored"].HighBit = 10
+    cases["an unknown syntax"].file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    del cases["no pixel data"].PixelData
+    return cases
+
+
+@pytest.mark.parametrize("name", damaged_objects())
+def test_a_damaged_or_foreign_image_is_unreadable_in_plain_words(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Unreadable) as caught:
+        opened(damaged_objects()[name], tmp_path)
+    assert PATIENT not in str(caught.value)
+    assert len(str(caught.value)) > 10
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_byte_is_wrong_nothing_but_unreadable_is_raised(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    content = bytearray(
+        saved(mammogram(VALUES[:4, :4], WindowCenter=9, WindowWidth=9), folder).read_bytes()
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = folder / "damaged.dcm"
+    path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    try:
+        open_image(path)
+    except Unreadable as error:
+        assert PATIENT not in str(error)
+
+
+def test_a_file_that_is_not_there_yet_is_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="No such file"):
+        open_image(tmp_path / "later.dcm")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "laterality", "is_mirrored"),
+    [
+        (["P", "L"], Laterality.RIGHT, True),
+        (["A", "R"], Laterality.LEFT, False),
+        (["P", "FL"], Laterality.RIGHT, True),
+        (["A", "FR"], Laterality.LEFT, False),
+        (["A", "L"], Laterality.RIGHT, False),
+        (None, Laterality.RIGHT, True),
+        (None, Laterality.LEFT, False),
+        ("MLO", Laterality.RIGHT, True),
+        (["", ""], Laterality.LEFT, False),
+    ],
+)
+def test_the_chest_wall_comes_to_the_left(
+    orientation: list[str] | str | None,
+    laterality: Laterality,
+    is_mirrored: bool,
+    tmp_path: Path,
+) -> None:
+    image = opened(mammogram(VALUES, PatientOrientation=orientation), tmp_path)
+    tensor, geometry = prepare(image, pixels(height=37, width=23), laterality)
+    assert geometry.is_mirrored is is_mirrored
+    expected = VALUES[:, ::-1] if is_mirrored else VALUES
+    assert np.allclose(tensor[0, 0], expected / 4095, atol=1e-6)
+
+
+def test_a_rotated_image_is_refused(tmp_path: Path) -> None:
+    image = opened(mammogram(VALUES, PatientOrientation=["L", "P"]), tmp_path)
+    with pytest.raises(StudyError, match="rotated"):
+        prepare(image, pixels(), Laterality.RIGHT)
+
+
+def test_an_image_without_orientation_and_side_is_refused(tmp_path: Path) -> None:
+    image = opened(mammogram(VALUES, PatientOrientation=None), tmp_path)
+    with pytest.raises(StudyError, match="chest wall"):
+        prepare(image, pixels(), None)
+    prepare(image, pixels(orientation="as stored"), None)
+
+
+def test_fitting_keeps_the_aspect_and_pads_right_and_bottom(tmp_path: Path) -> None:
+    white = np.full((100, 50), 4095, np.uint16)
+    image = opened(mammogram(white), tmp_path)
+    tensor, geometry = prepare(image, pixels(height=64, width=48, channels=3), Laterality.RIGHT)
+    assert tensor.shape == (1, 3, 64, 48)
+    assert tensor.dtype == np.float32
+    assert (geometry.height, geometry.width) == (64, 32)
+    assert tensor[:, :, :, :32].min() == 1
+    assert tensor[:, :, :, 32:].max() == 0
+    stretched, _ = prepare(image, pixels(fit="stretch"), Laterality.RIGHT)
+    assert stretched.min() == 1
+
+
+sizes = st.integers(1, 5000)
+
+
+@given(
+    rows=sizes, columns=sizes, height=sizes, width=sizes, is_mirrored=st.booleans(), data=st.data()
+)
+def test_points_come_back_from_both_sides(
+    rows: int, columns: int, height: int, width: int, is_mirrored: bool, data: st.DataObject
+) -> None:
+    geometry = Geometry(rows, columns, height, width, is_mirrored)
+    share = np.array(data.draw(st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=1)))
+    in_model, in_stored = share * (width, height), share * (columns, rows)
+    assert np.allclose(geometry.to_model(geometry.to_stored(in_model)), in_model)
+    assert np.allclose(geometry.to_stored(geometry.to_model(in_stored)), in_stored)
+    corners = geometry.to_stored(np.array([[0, 0], [width, height]], dtype=float))
+    assert sorted(corners[:, 0]) == pytest.approx([0, columns])
+    assert list(corners[:, 1]) == pytest.approx([0, rows])
+
+
+@given(
+    shape=st.tuples(st.integers(60, 300), st.integers(60, 300)),
+    corner=st.tuples(st.integers(8, 32), st.integers(8, 32)),
+    side=st.sampled_from([Laterality.RIGHT, Laterality.LEFT]),
+    fit=st.sampled_from(["pad", "stretch"]),
+)
+@settings(deadline=None)
+def test_a_blob_seen_by_the_network_lies_on_the_same_tissue_in_the_file(
+    shape: tuple[int, int], corner: tuple[int, int], side: Laterality, fit: str
+) -> None:
+    values = np.zeros(shape, np.uint16)
+    top, left = corner
+    values[top : top + 20, left : left + 20] = 65535
+    grey = np.linspace(0, 1, 65536).astype(np.float32)
+    image = Image(values, grey, grey, (), (1.0, 1.0))
+    tensor, geometry = prepare(image, pixels(fit=fit, height=96, width=80), side)
+    weights = tensor[0, 0].astype(float)
+    rows, columns = np.indices(weights.shape) + 0.5
+    centre = [(weights * axis).sum() / weights.sum() for axis in (columns, rows)]
+    found = geometry.to_stored(np.array([centre]))[0]
+    assert np.allclose(found, (left + 10, top + 10), atol=0.15)
+    area = weights.sum() * geometry.pixel_area_mm2((1.0, 1.0))
+    assert area == pytest.approx(400, rel=0.03)
+
+
+def test_a_picture_is_small_enough_and_looks_like_the_display(tmp_path: Path) -> None:
+    values = np.zeros((300, 100), np.uint16)
+    values[:150] = 4095
+    values[:, 50:] = 7
+    image = opened(
+        mammogram(values, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=7), tmp_path
+    )
+    shown = picture(image, max_side=150)
+    assert shown.scale == 0.5
+    assert shown.grey.shape == (150, 50)
+    assert shown.grey.dtype == np.uint8
+    assert shown.grey[10, 5] == 0
+    assert shown.grey[140, 5] == 255
+    assert shown.grey[:, 30:].max() == 0
+    assert picture(image).scale == 1
+    assert picture(image).grey.shape == values.shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (0.1, 0.1)),
+        ({"ImagerPixelSpacing": [0.1, 0.2]}, (0.1, 0.2)),
+        ({"EstimatedRadiographicMagnificationFactor": 2}, (0.05, 0.05)),
+        ({"EstimatedRadiographicMagnificationFactor": 0}, (0.1, 0.1)),
+        ({"PixelSpacing": [0.3, 0.3]}, (0.1, 0.1)),
+        ({"ImagerPixelSpacing": None, "PixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        ({"ImagerPixelSpacing": [0, 0]}, None),
+        ({"ImagerPixelSpacing": None}, None),
+    ],
+)
+def test_spacing_is_the_detectors_over_the_magnification(
+    changes: dict[str, Any], expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    image = opened(mammogram(VALUES, **changes), tmp_path)
+    assert image.spacing_mm == (pytest.approx(expected) if expected else None)
+
+
+def test_without_spacing_areas_cannot_be_measured(tmp_path: Path) -> None:
+    image = opened(mammogram(VALUES, ImagerPixelSpacing=None), tmp_path)
+    with pytest.raises(StudyError, match="no detector pixel spacing"):
+        _ = image.measured_spacing_mm
+
+
+def test_a_frame_in_several_fragments_is_one_frame(tmp_path: Path) -> None:
+    frame = encoded(VALUES, uid.JPEGLosslessSV1)
+    dataset = compressed(VALUES, uid.JPEGLosslessSV1)
+    dataset.PixelData = encapsulate([frame], fragments_per_frame=3, has_bot=False)
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
