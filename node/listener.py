@@ -37,7 +37,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
-from node.errors import Unreadable
+from node.errors import ConfigError, Unreadable
 from node.files import Store, dataset_digest
 from node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_own
 from node.ledger import Ledger
@@ -114,25 +114,33 @@ class Listener:
         """Accept associations in the background."""
         # pynetdicom writes what arrives where tempfile says.
         tempfile.tempdir = str(self._store.incoming)
-        self._server = self._ae.start_server(
-            (self._config.listener.host, self._config.listener.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_REQUESTED, self._admit),
-                (evt.EVT_C_ECHO, lambda event: SUCCESS),
-                (evt.EVT_C_STORE, self._receive),
-                (evt.EVT_RELEASED, self._forget),
-                (evt.EVT_ABORTED, self._forget),
-                (evt.EVT_CONN_CLOSE, self._forget),
-            ],
-        )
-        log.info("Listening on %s:%d", self._config.listener.host, self.port)
+        host, port = self._config.listener.host, self._config.listener.port
+        try:
+            self._server = self._ae.start_server(
+                (host, port),
+                block=False,
+                evt_handlers=[
+                    (evt.EVT_REQUESTED, self._admit),
+                    (evt.EVT_C_ECHO, lambda event: SUCCESS),
+                    (evt.EVT_C_STORE, self._receive),
+                    (evt.EVT_RELEASED, self._forget),
+                    (evt.EVT_ABORTED, self._forget),
+                    (evt.EVT_CONN_CLOSE, self._forget),
+                ],
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} ({error.strerror}); give [listener] "
+                "a host of this machine and a port that is free and allowed"
+            ) from error
+        log.info("Listening on %s:%d", host, self.port)
 
     def stop(self, drain_s: float) -> None:
         """Accept nothing new, wait for open associations to end, then abort them."""
-        if self._server is None:
+        server, self._server = self._server, None
+        if server is None:
             return
-        self._server.shutdown()
+        server.shutdown()
         give_up_at = time.monotonic() + drain_s
         while self._peers and time.monotonic() < give_up_at:
             time.sleep(0.05)
@@ -230,9 +238,10 @@ class Listener:
         with self._lock:
             self._peers.pop(event.assoc, None)
             association_id = self._association_ids.pop(event.assoc, None)
-        half = getattr(event.assoc.dimse.message, "_data_set_path", None)
-        if isinstance(half, Path):
-            half.unlink(missing_ok=True)
+        half = getattr(event.assoc.dimse.message, "_data_set_file", None)
+        if half is not None:
+            half.close()
+            Path(half.name).unlink(missing_ok=True)
         if association_id is not None:
             self._ledger.close_association(association_id)
 
