@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from node import schema
 from node.files import Store
 from node.ledger import (
+    Arrival,
     BuiltReport,
     Finished,
     Job,
@@ -55,18 +55,21 @@ class Desk:
         sender: str = "modality",
         association: str = "association",
         is_own: bool = False,
+        sop_class: str = MG_FOR_PRESENTATION,
+        is_standard: bool = True,
     ) -> Literal["new", "same", "conflict"]:
         """Record an instance as the listener does."""
         instance = Instance(
             study_uid=study,
             series_uid=f"{study}.0",
             sop_uid=sop_uid,
-            sop_class="1.2.840.10008.5.1.4.1.1.1.2",
+            sop_class=sop_class,
             transfer_syntax="1.2.840.10008.1.2.1",
             modality=modality,
             path=Path("unused"),
             digest=digest,
             view=parse_view(view),
+            is_standard=is_standard,
         )
         return self.ledger.record_instance(
             instance,
@@ -77,11 +80,12 @@ class Desk:
             is_own=is_own,
         )
 
+    def arrivals(self) -> list[Arrival]:
+        return self.ledger.arrivals({MG_FOR_PRESENTATION})
+
     def close(self, plan: Iterable[PlannedAnalysis] = PLAN, *, study: str = STUDY) -> Job:
         """Close what has arrived as a version, and return its job."""
-        arrival = next(
-            a for a in self.ledger.arrivals({MG_FOR_PRESENTATION}) if a.study_uid == study
-        )
+        arrival = next(a for a in self.arrivals() if a.study_uid == study)
         assert self.ledger.close_version(arrival, "4/4 views", tuple(plan), self.enqueue)
         number = self.row(schema.study, study)["version"]
         return Job("process", study, number, 1)
@@ -138,7 +142,3 @@ class Desk:
         """Make everything received that much older."""
         study = schema.study
         self.change(study, first_at=study.c.first_at - seconds, last_at=study.c.last_at - seconds)
-
-
-def new_sop_uid() -> str:
-    return f"2.25.{uuid.uuid4().int}"

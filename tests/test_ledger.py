@@ -17,7 +17,6 @@ from node import schema
 from node.errors import Superseded
 from node.ledger import QUARANTINE_AFTER, SET_ASIDE_AFTER, Job, Ledger, Outcome
 from node.result import Code, ImageScore, Measurement
-from node.selection import MG_FOR_PRESENTATION
 
 HOUR_S = 3600.0
 
@@ -75,7 +74,7 @@ def test_the_clock_is_the_databases_and_counts_seconds(desk: Desk) -> None:
 
 def test_an_image_opens_its_study(desk: Desk) -> None:
     assert desk.receive() == "new"
-    (arrival,) = desk.ledger.arrivals({MG_FOR_PRESENTATION})
+    (arrival,) = desk.arrivals()
     assert arrival.study_uid == STUDY
     assert arrival.sender == "modality"
     assert arrival.modalities == {"MG"}
@@ -97,7 +96,7 @@ def test_the_same_bytes_again_do_not_reopen_a_closed_study(desk: Desk) -> None:
     desk.receive()
     desk.close()
     assert desk.receive() == "same"
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION}) == []
+    assert desk.arrivals() == []
 
 
 def test_other_bytes_of_an_instance_are_a_conflict_and_the_first_are_kept(desk: Desk) -> None:
@@ -123,7 +122,7 @@ def test_another_patient_in_the_study_holds_it(desk: Desk) -> None:
     study = desk.row(schema.study, STUDY)
     assert study["state"] == "held"
     assert "patient ID" in study["held_reason"]
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION}) == []
+    assert desk.arrivals() == []
     assert desk.history() == [f"held: {study['held_reason']}"]
 
 
@@ -178,13 +177,13 @@ def test_our_own_objects_never_reopen_a_study_nor_reset_a_timer(desk: Desk) -> N
     assert desk.row(schema.study, STUDY) == before
     desk.close()
     assert desk.receive("2.25.2", is_own=True, modality="SR", view=None) == "new"
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION}) == []
+    assert desk.arrivals() == []
 
 
 def test_our_own_objects_are_no_part_of_what_is_analysed(desk: Desk) -> None:
     desk.receive("2.25.1", is_own=True, modality="SR", view=None)
     desk.receive()
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION})[0].modalities == {"MG"}
+    assert desk.arrivals()[0].modalities == {"MG"}
     assert [i.sop_uid for i in desk.begin(desk.close()).version.instances] == [f"{STUDY}.1"]
 
 
@@ -202,6 +201,14 @@ def test_what_we_made_is_known_by_its_uid(desk: Desk) -> None:
     assert not desk.ledger.is_report(f"{STUDY}.1")
 
 
+def test_a_view_counts_only_in_an_object_that_can_stand_for_it(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", view="R MLO", sop_class="1.2.840.10008.5.1.4.1.1.1.2.1")
+    desk.receive(f"{STUDY}.2", view="L MLO", is_standard=False)
+    desk.receive(f"{STUDY}.3", view="R CC")
+    (arrival,) = desk.arrivals()
+    assert [str(view) for view in arrival.views] == ["R CC"]
+
+
 # Associations and nodes
 
 
@@ -210,9 +217,9 @@ def test_an_open_association_that_brought_images_counts_until_it_ends(desk: Desk
     desk.ledger.open_association("a", NODE, "modality")
     desk.receive(f"{STUDY}.1", association="a")
     desk.receive(f"{STUDY}.2", association="a")
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION})[0].open_associations == 1
+    assert desk.arrivals()[0].open_associations == 1
     desk.ledger.close_association("a")
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION})[0].open_associations == 0
+    assert desk.arrivals()[0].open_associations == 0
 
 
 def test_an_association_of_a_dead_node_is_not_waited_for(desk: Desk) -> None:
@@ -220,7 +227,7 @@ def test_an_association_of_a_dead_node_is_not_waited_for(desk: Desk) -> None:
     desk.ledger.open_association("a", NODE, "modality")
     desk.receive(association="a")
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION})[0].open_associations == 0
+    assert desk.arrivals()[0].open_associations == 0
 
 
 def test_a_node_lives_while_it_beats_and_has_not_stopped(desk: Desk) -> None:
@@ -251,12 +258,12 @@ def test_closing_makes_a_version_with_its_reason_and_its_work(desk: Desk) -> Non
     assert (version["state"], version["reason"]) == ("queued", "4/4 views")
     assert desk.row(schema.analysis, STUDY, 1, "breast-area")["mode"] == "deliver"
     assert desk.history() == ["version 1 closed: 4/4 views"]
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION}) == []
+    assert desk.arrivals() == []
 
 
 def test_closing_loses_against_an_image_that_came_meanwhile(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
-    (arrival,) = desk.ledger.arrivals({MG_FOR_PRESENTATION})
+    (arrival,) = desk.arrivals()
     time.sleep(0.005)
     desk.receive(f"{STUDY}.2")
     assert not desk.ledger.close_version(arrival, "quiet 60 s", PLAN, desk.enqueue)
@@ -267,7 +274,7 @@ def test_closing_loses_against_an_image_that_came_meanwhile(desk: Desk) -> None:
 
 def test_of_two_who_close_a_study_at_once_one_does(desk: Desk) -> None:
     desk.receive()
-    (arrival,) = desk.ledger.arrivals({MG_FOR_PRESENTATION})
+    (arrival,) = desk.arrivals()
     closed: list[bool] = []
 
     def close() -> None:
@@ -311,7 +318,7 @@ def test_a_late_image_restarts_the_final_limit(desk: Desk) -> None:
     desk.let_pass(HOUR_S)
     desk.close()
     desk.receive(f"{STUDY}.2")
-    assert desk.ledger.arrivals({MG_FOR_PRESENTATION})[0].age_s < 5
+    assert desk.arrivals()[0].age_s < 5
 
 
 def test_an_older_version_still_queued_is_cancelled(desk: Desk) -> None:

@@ -1,0 +1,427 @@
+"""Who is let in, what is answered, and that Success means kept."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import factories
+import pytest
+from factories import R_CC
+from ledgers import Desk
+from peers import MODALITY_AE, association, contexts_of, modality, store
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+from pynetdicom import build_context
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from node import config, identity, schema
+from node.errors import ConfigError
+from node.files import Store, dataset_digest
+from node.ledger import Ledger
+from node.listener import CANNOT_UNDERSTAND, NOT_AUTHORISED, OUT_OF_RESOURCES, SUCCESS, Listener
+
+MG = DigitalMammographyXRayImageStorageForPresentation
+
+
+@dataclass(slots=True)
+class Door:
+    """A listener with what lies behind it."""
+
+    listener: Listener
+    store: Store
+    desk: Desk
+    stored: list[float] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    def files(self, folder: str) -> list[Path]:
+        return sorted(p for p in (self.store.root / folder).rglob("*") if p.is_file())
+
+    def instances(self) -> list[str]:
+        return [str(row["sop_uid"]) for row in self.desk.rows(schema.instance)]
+
+
+OpenDoor = Callable[..., Door]
+
+
+@pytest.fixture
+def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor]:
+    """Start a listener for peers, with settings of the node."""
+    doors: list[Door] = []
+
+    def start(*peers: config.Peer, min_free_mb: int = 0) -> Door:
+        settings = config.Config(
+            node=config.Node(ae_title="AINODE", state_dir=tmp_path, min_free_mb=min_free_mb),
+            listener=config.Listener(host="127.0.0.1", port=0),
+            peers=peers or (modality(),),
+        )
+        stored: list[float] = []
+        listener = Listener(settings, store, ledger, "node", lambda: stored.append(time.time()))
+        listener.start()
+        doors.append(Door(listener, store, Desk(ledger, store), stored))
+        return doors[-1]
+
+    ledger.register_node("node")
+    yield start
+    for door in doors:
+        door.listener.stop(0)
+
+
+@pytest.fixture
+def door(open_door: OpenDoor) -> Door:
+    return open_door()
+
+
+@pytest.fixture
+def exam(tmp_path: Path) -> list[Path]:
+    return factories.saved_exam(tmp_path / "exam")
+
+
+def changed(path: Path, change: Callable[[Dataset], None]) -> Path:
+    """Write a mammogram with something changed."""
+    dataset = factories.exam(views=[R_CC])[0]
+    change(dataset)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def until(is_so: Callable[[], bool], within_s: float = 5) -> bool:
+    give_up_at = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    return is_so()
+
+
+# Who is let in
+
+
+def test_a_known_peer_gets_an_echo(door: Door) -> None:
+    with association(door.port, [build_context(Verification)]) as opened:
+        assert opened.send_c_echo().Status == SUCCESS
+
+
+def rejection(opened: object) -> tuple[int, int, int]:
+    primitive = opened.acceptor.primitive  # type: ignore[attr-defined]
+    return (primitive.result, primitive.result_source, primitive.diagnostic)
+
+
+def test_an_unknown_ae_is_rejected_and_the_log_says_how_to_let_it_in(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    with association(door.port, [build_context(Verification)], "STRANGER") as opened:
+        assert opened.is_rejected
+        assert rejection(opened) == (1, 1, 3)
+    assert '[[peers]] name = "...", ae_title = "STRANGER", host = "127.0.0.1"' in caplog.text
+
+
+def test_a_known_ae_from_another_address_is_rejected(open_door: OpenDoor) -> None:
+    door = open_door(modality(host="192.0.2.1"))
+    with association(door.port, [build_context(Verification)]) as opened:
+        assert opened.is_rejected
+        assert rejection(opened) == (1, 1, 3)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.0/8", "127.0.0.1/32"])
+def test_a_peer_may_send_from_its_other_addresses(open_door: OpenDoor, address: str) -> None:
+    door = open_door(modality(host="192.0.2.1", addresses=[address]))
+    with association(door.port, [build_context(Verification)]) as opened:
+        assert opened.is_established
+
+
+def test_a_peer_may_be_given_by_host_name(open_door: OpenDoor) -> None:
+    door = open_door(modality(host="localhost"))
+    with association(door.port, [build_context(Verification)]) as opened:
+        assert opened.is_established
+
+
+def test_whoever_calls_somebody_else_is_rejected(door: Door) -> None:
+    contexts = [build_context(Verification)]
+    with association(door.port, contexts, called_ae="OTHER") as opened:
+        assert opened.is_rejected
+        assert rejection(opened) == (1, 1, 7)
+
+
+def test_a_peer_that_does_not_send_gets_echoes_and_no_storage(
+    open_door: OpenDoor, exam: list[Path]
+) -> None:
+    door = open_door(modality(sends=False))
+    with association(door.port, [build_context(Verification)]) as opened:
+        assert opened.send_c_echo().Status == SUCCESS
+    assert store(door.port, exam[:1]) == [NOT_AUTHORISED]
+    assert door.instances() == []
+    assert until(lambda: door.files("incoming") == [])
+
+
+# What is kept
+
+
+def test_an_object_is_kept_byte_for_byte_in_its_own_syntax(door: Door, exam: list[Path]) -> None:
+    assert store(door.port, exam) == [SUCCESS] * 4
+    rows = {row["sop_uid"]: row for row in door.desk.rows(schema.instance)}
+    assert len(rows) == 4
+    for path, original in zip(exam, factories.exam(), strict=True):
+        row = rows[original.SOPInstanceUID]
+        assert row["digest"] == dataset_digest(path) == dataset_digest(door.store.path(row["path"]))
+        assert row["transfer_syntax"] == ExplicitVRLittleEndian
+    assert {row["view"] for row in rows.values()} == {"R CC", "L CC", "R MLO", "L MLO"}
+    assert until(lambda: door.files("incoming") == [])
+    assert len(door.stored) == 4
+
+
+def test_a_compressed_object_stays_compressed(door: Door, tmp_path: Path) -> None:
+    path = changed(
+        tmp_path / "rle.dcm",
+        lambda d: d.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False),
+    )
+    assert store(door.port, [path]) == [SUCCESS]
+    (row,) = door.desk.rows(schema.instance)
+    assert row["transfer_syntax"] == RLELossless
+    assert dataset_digest(door.store.path(row["path"])) == dataset_digest(path)
+
+
+def test_success_is_answered_only_when_the_row_is_committed(door: Door, exam: list[Path]) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        for number, path in enumerate(exam, start=1):
+            assert opened.send_c_store(path).Status == SUCCESS
+            assert len(door.instances()) == number
+            assert len(door.files("received")) == number
+
+
+def test_the_same_object_again_is_answered_and_changes_nothing(
+    door: Door, exam: list[Path]
+) -> None:
+    store(door.port, exam[:1])
+    before = door.desk.rows(schema.study), door.desk.rows(schema.instance)
+    assert store(door.port, exam[:1]) == [SUCCESS]
+    assert (door.desk.rows(schema.study), door.desk.rows(schema.instance)) == before
+    assert until(lambda: door.files("incoming") == [])
+
+
+def test_other_content_under_a_known_uid_is_set_aside(door: Door, tmp_path: Path) -> None:
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "PixelData", d.PixelData[::-1]))
+    assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
+    (row,) = door.desk.rows(schema.instance)
+    assert row["digest"] == dataset_digest(first)
+    assert len(door.files("received")) == 1
+    reason, kept = sorted(door.files("rejected"), key=lambda p: p.suffix, reverse=True)
+    assert "other content" in json.loads(reason.read_text())["reason"]
+    assert dataset_digest(kept) == dataset_digest(second)
+
+
+def test_another_patient_in_one_study_holds_it(door: Door, tmp_path: Path) -> None:
+    def rename(dataset: Dataset) -> None:
+        dataset.PatientID = "SOMEBODY-ELSE"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.77")
+
+    paths = [
+        changed(tmp_path / "1.dcm", lambda d: None),
+        changed(tmp_path / "2.dcm", rename),
+    ]
+    assert store(door.port, paths) == [SUCCESS, SUCCESS]
+    assert door.desk.rows(schema.study)[0]["state"] == "held"
+
+
+def test_padding_makes_no_other_patient(door: Door, tmp_path: Path) -> None:
+    def pad(dataset: Dataset) -> None:
+        dataset.PatientID = f" {dataset.PatientID} "
+        del dataset.AccessionNumber
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.77")
+
+    store(
+        door.port,
+        [changed(tmp_path / "1.dcm", lambda d: None), changed(tmp_path / "2.dcm", pad)],
+    )
+    assert door.desk.rows(schema.study)[0]["state"] == "receiving"
+
+
+def test_our_own_objects_are_kept_and_open_no_study(door: Door, tmp_path: Path) -> None:
+    path = changed(tmp_path / "own.dcm", lambda d: setattr(d, "DeviceUID", identity.OWN_DEVICE_UID))
+    assert store(door.port, [path]) == [SUCCESS]
+    assert door.desk.rows(schema.instance)[0]["state"] == "own"
+    assert door.desk.arrivals() == []
+
+
+def test_an_association_that_brings_images_is_open_until_it_ends(
+    door: Door, exam: list[Path]
+) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        opened.send_c_store(exam[0])
+        assert door.desk.arrivals()[0].open_associations == 1
+    assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
+
+
+# What is refused
+
+
+def test_a_damaged_object_is_refused_and_kept_aside_with_the_reason(
+    door: Door, tmp_path: Path
+) -> None:
+    path = changed(tmp_path / "damaged.dcm", lambda d: None)
+    content = path.read_bytes()
+    path.write_bytes(content[:900])
+    assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
+    assert door.instances() == []
+    kept, reason = sorted(door.files("rejected"), key=lambda p: p.suffix)
+    assert dataset_digest(kept) == dataset_digest(path)
+    assert json.loads(reason.read_text())["reason"]
+    assert until(lambda: door.files("incoming") == [])
+    assert door.files("received") == []
+
+
+def test_an_object_without_a_study_is_refused(door: Door, tmp_path: Path) -> None:
+    path = changed(tmp_path / "1.dcm", lambda d: d.__delattr__("StudyInstanceUID"))
+    assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
+    (reason,) = [p for p in door.files("rejected") if p.suffix == ".json"]
+    assert json.loads(reason.read_text())["reason"] == "no Study Instance UID"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning")
+def test_a_hostile_study_uid_reaches_no_file_name(door: Door, tmp_path: Path) -> None:
+    path = changed(tmp_path / "1.dcm", lambda d: setattr(d, "StudyInstanceUID", "../../../../etc"))
+    assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
+    assert door.files("received") == []
+
+
+def test_damage_of_one_object_does_not_stand_in_the_way_of_others(
+    door: Door, tmp_path: Path, exam: list[Path]
+) -> None:
+    bad = changed(tmp_path / "1.dcm", lambda d: d.__delattr__("StudyInstanceUID"))
+    assert store(door.port, [exam[1], bad, exam[2]]) == [SUCCESS, CANNOT_UNDERSTAND, SUCCESS]
+    assert len(door.instances()) == 2
+
+
+def test_a_full_disk_is_said_before_it_is_full(open_door: OpenDoor, exam: list[Path]) -> None:
+    door = open_door(min_free_mb=1 << 40)
+    assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
+    assert door.instances() == []
+    assert until(lambda: door.files("incoming") == [])
+    assert door.files("rejected") == []
+
+
+def test_a_store_that_cannot_be_written_is_told_to_the_sender(
+    door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = door.store.root / "received"
+    folder.rmdir()
+    folder.write_text("in the way")
+    assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
+    assert door.instances() == []
+    folder.unlink()
+    assert store(door.port, exam[:1]) == [SUCCESS]
+
+
+# Presentation contexts
+
+
+def test_a_sender_that_offers_both_is_asked_for_explicit_vr(door: Door) -> None:
+    offered = [build_context(MG, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])]
+    with association(door.port, offered) as opened:
+        assert opened.accepted_contexts[0].transfer_syntax == [ExplicitVRLittleEndian]
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, ImplicitVRLittleEndian])
+def test_what_a_sender_offers_alone_is_taken(door: Door, syntax: str) -> None:
+    with association(door.port, [build_context(MG, syntax)]) as opened:
+        assert opened.accepted_contexts[0].transfer_syntax == [syntax]
+
+
+def test_a_kind_of_object_nobody_knows_is_not_accepted(door: Door) -> None:
+    offered = [build_context("1.2.3.4.5.6.7"), build_context(Verification)]
+    with association(door.port, offered) as opened:
+        assert [c.abstract_syntax for c in opened.accepted_contexts] == [Verification]
+        assert opened.rejected_contexts[0].result == 3  # abstract syntax not supported
+
+
+# Endings
+
+
+def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answered(
+    door: Door, exam: list[Path]
+) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+        request = C_STORE()
+        request.MessageID = 2
+        request.AffectedSOPClassUID = MG
+        request.AffectedSOPInstanceUID = "1.2.3"
+        request.Priority = 2
+        header = len(exam[1].read_bytes()) - factories.SMALL.rows * factories.SMALL.columns * 2
+        request._dataset_path = (exam[1], header // 4)
+        message = C_STORE_RQ()
+        message.primitive_to_message(request)
+        context_id = opened.accepted_contexts[0].context_id
+        assert context_id is not None
+        for number, pdata in enumerate(message.encode_msg(context_id, 16384)):
+            opened.dul.send_pdu(pdata)
+            if number == 3:  # the command and a part of the data set
+                break
+        assert until(lambda: len(door.files("incoming")) == 1)
+        opened.abort()
+    assert until(lambda: door.files("incoming") == [])
+    assert door.instances() == [factories.exam()[0].SOPInstanceUID]
+    assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
+
+
+def test_stopping_waits_for_a_sender_in_the_middle_and_lets_nobody_else_in(
+    door: Door, exam: list[Path]
+) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+        port = door.port
+        stopping = threading.Thread(target=door.listener.stop, args=[5])
+        stopping.start()
+        time.sleep(0.7)
+        assert opened.send_c_store(exam[1]).Status == SUCCESS
+        with socket.socket() as caller, pytest.raises(OSError):
+            caller.connect(("127.0.0.1", port))
+    stopping.join()
+    assert len(door.instances()) == 2
+    assert tempfile.tempdir is None
+
+
+def test_stopping_does_not_wait_for_ever(door: Door, exam: list[Path]) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        opened.send_c_store(exam[0])
+        begun = time.monotonic()
+        door.listener.stop(0.2)
+        assert time.monotonic() - begun < 5
+        assert until(lambda: not opened.is_established)
+    assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
+
+
+def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger: Ledger) -> None:
+    taken = open_door().port
+    settings = config.Config(
+        node=config.Node(ae_title="AINODE", state_dir=store.root),
+        listener=config.Listener(host="127.0.0.1", port=taken),
+    )
+    second = Listener(settings, store, ledger, "node", lambda: None)
+    with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
+        second.start()
+
+
+def test_of_two_peers_with_one_ae_title_the_one_that_sends_is_meant(
+    open_door: OpenDoor, exam: list[Path]
+) -> None:
+    door = open_door(modality(name="results", sends=False), modality(name="images"))
+    assert store(door.port, exam[:1], MODALITY_AE) == [SUCCESS]
+    assert door.desk.rows(schema.study)[0]["sender"] == "images"
