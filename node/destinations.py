@@ -54,6 +54,8 @@ class SendOutcome:
     state: Literal["sent", "refused", "queued"]
     """queued: not taken this time, worth another try."""
     words: str = ""
+    is_silence: bool = False
+    """There was no answer: the association is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,17 @@ def send(
 
 def _send_part(objects: Sequence[_Object], to: Address, calling_ae: str) -> Iterator[SendOutcome]:
     association = _associate(to, calling_ae, _contexts(objects))
+    is_over = False
     try:
         for item in objects:
-            yield _send_one(association, item, to)
+            # pynetdicom calls an aborted association established for a moment longer, and who
+            # sends within it waits the whole time-out for an answer.
+            is_over = is_over or not association.is_established
+            outcome = _ended(item, to) if is_over else _send_one(association, item, to)
+            is_over = is_over or outcome.is_silence
+            yield outcome
     finally:
-        if association.is_established:
+        if not is_over and association.is_established:
             association.release()
 
 
@@ -173,8 +181,6 @@ def _associate(to: Address, calling_ae: str, contexts: list[PresentationContext]
 
 
 def _send_one(association: Association, item: _Object, to: Address) -> SendOutcome:
-    if not association.is_established:
-        return SendOutcome(item.path, "queued", f"{to.ae_title} ended the association")
     accepted = {
         (str(context.abstract_syntax), str(syntax))
         for context in association.accepted_contexts
@@ -194,9 +200,13 @@ def _send_one(association: Association, item: _Object, to: Address) -> SendOutco
     return _judge(item, getattr(status, "Status", None), to)
 
 
+def _ended(item: _Object, to: Address) -> SendOutcome:
+    return SendOutcome(item.path, "queued", f"{to.ae_title} ended the association")
+
+
 def _judge(item: _Object, status: int | None, to: Address) -> SendOutcome:
     if status is None:
-        return SendOutcome(item.path, "queued", f"{to.ae_title} gave no answer")
+        return SendOutcome(item.path, "queued", f"{to.ae_title} gave no answer", is_silence=True)
     # PS3.4 B.2.3: 0xBxxx are warnings, the object is stored.
     if status == _SUCCESS:
         return SendOutcome(item.path, "sent")
