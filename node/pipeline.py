@@ -86,7 +86,7 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Da
 
     Raises ModelError if a model failed and it is worth another try.
     """
-    headers, damaged = _headers(task.version.instances)
+    headers, damaged = _headers(task)
     results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
     delivered = tuple(result for result in results if result.model.name in task.delivering)
     if not delivered or not headers:
@@ -102,15 +102,17 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Da
     return results, build_report_set(draft, pipeline.outputs)
 
 
-def _headers(
-    instances: Sequence[Instance],
-) -> tuple[dict[str, Dataset], dict[str, str]]:
+def _headers(task: Task) -> tuple[dict[str, Dataset], dict[str, str]]:
     headers, damaged = {}, {}
-    for instance in instances:
+    for instance in task.version.instances:
         try:
             headers[instance.sop_uid] = read_header(instance.path)
         except Unreadable as error:
             damaged[instance.sop_uid] = str(error)
+        except OSError:
+            if not task.set_aside:  # on a shared store a file may come late
+                raise
+            damaged[instance.sop_uid] = "its file is missing in the store"
     return headers, damaged
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -18,7 +18,7 @@ from node.config import Config
 from node.engine import Engine
 from node.errors import ModelError, StudyError, Superseded
 from node.files import Store
-from node.ledger import BuiltReport, Finished, Job, Ledger, Work
+from node.ledger import BuiltReport, Finished, Job, Ledger, Outcome, Work
 from node.manifest import Model
 from node.outputs.table import to_bytes
 from node.pipeline import Pipeline, Task, analyse
@@ -100,9 +100,19 @@ class Workflow:
         """Send what a destination does not have yet of a report set, over one association."""
         try:
             reports = self.ledger.begin_dispatch(job, self.node_id)
-            peer = self.config.peer(job.destination)
-            outcomes = delivery.send_reports(reports, peer, self.store, self.config.node.ae_title)
+            outcomes = self._send(reports, job)
             delay_s = delivery.delay_s(job.attempt, self.config.delivery)
             self.ledger.finish_dispatch(job, outcomes, delay_s, engine.enqueue)
         except Superseded as reason:
             log.info("Nothing to send: %s", reason)
+
+    def _send(self, reports: Sequence[BuiltReport], job: Job) -> list[Outcome]:
+        try:
+            peer = self.config.peer(job.destination)
+            return delivery.send_reports(reports, peer, self.store, self.config.node.ae_title)
+        except StopIteration:
+            error = f"no peer is called {job.destination} any more"
+        except Exception as defect:  # of ours: visible, and tried again with growing delay
+            log.exception("%s failed", job.id)
+            error = type(defect).__name__
+        return [Outcome(report.sop_uid, "queued", error) for report in reports]
