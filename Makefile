@@ -10,7 +10,7 @@ help:                ## show this list
 
 setup: $(VENV)/.ready   ## virtual environment from the lock files, and the node in it
 
-$(VENV)/.ready: requirements/dev.txt requirements/demo.txt pyproject.toml
+$(VENV)/.ready: requirements/dev.txt requirements/demo.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \

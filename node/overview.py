@@ -138,7 +138,13 @@ def _outcome(result: Result | None) -> str:
     if not result.analysed:
         return f"not analysed: {result.reason}"
     total = len(result.analysed) + len(result.refused)
-    return f"{len(result.analysed)} of {total} images analysed"
+    words = [f"{len(result.analysed)} of {total} images analysed"]
+    words += [
+        f"{evaluation.label} {m.value:.{m.decimals}f} {m.unit.value}"
+        for evaluation in result.evaluations
+        for m in evaluation.measurements
+    ]
+    return "; ".join(words)
 
 
 def _of_study(db: sa.Connection, table: sa.Table, study_uid: str) -> list[sa.Row[Any]]:

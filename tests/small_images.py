@@ -25,7 +25,7 @@ def mammogram(values: Values, **changes: Any) -> Dataset:
     dataset.file_meta.MediaStorageSOPClassUID = (
         uid.DigitalMammographyXRayImageStorageForPresentation
     )
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid.UID("1.2.3.4")
     dataset.SOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
     dataset.SOPInstanceUID = "1.2.3.4"
     dataset.PatientName = PATIENT

@@ -54,7 +54,6 @@ SIDES = {
 }
 ORIGINAL_SOURCE = Code("111040", "DCM", "Original Source")
 MEASURED = Code("121112", "DCM", "Source of Measurement")
-PROCESSING_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 VIEWS = {
     "CC": Code("399162004", "SCT", "cranio-caudal"),
     "MLO": Code("399368009", "SCT", "medio-lateral oblique"),
@@ -233,16 +232,14 @@ def _acquisition(instance: Instance) -> Iterator[ContentItem]:
 
 
 def _qualitative(draft: Draft, result: Result) -> ContainerContentItem:
-    """Say in words what the numbers are, and what was not analysed (TID 1500 row 12)."""
-    outcome = (
-        Code("111242", "DCM", "All algorithms succeeded; with findings")
-        if result.is_complete
-        else Code("111244", "DCM", "Not all algorithms succeeded; with findings")
-    )
+    """Say in words what the numbers are, and what was not analysed (TID 1500 row 12).
+
+    No CAD Processing and Findings Summary (111017): its "with findings" and "without findings"
+    are about lesions, which a model that measures does not look for.
+    """
     return container(
         Code("C0034375", "UMLS", "Qualitative Evaluations"),
         [
-            coded(PROCESSING_SUMMARY, outcome),
             text(Code("121073", "DCM", "Impression"), " ".join(wording.sentences(draft, result))),
         ],
     )
