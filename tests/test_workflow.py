@@ -1,0 +1,420 @@
+"""From a closed study to objects at its destinations, whatever fails on the way.
+
+The parts are the real ones; only the network's answers are made up, at `pipeline.inference`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+
+import factories
+import numpy as np
+import packages
+import pytest
+from factories import L_CC, R_CC
+from ledgers import Desk
+from peers import Pacs, modality, refused_connections
+from pydicom import Dataset, dcmread
+
+from node import config, schema
+from node.engine import Engine
+from node.errors import ModelError, Unreadable
+from node.files import Store, dataset_digest
+from node.ledger import Job, Ledger, PlannedAnalysis
+from node.listener import identity_of
+from node.manifest import Model
+from node.outputs.table import PRESETS
+from node.overview import StudyOverview, study_overviews
+from node.pipeline import Pipeline
+from node.result import Code, ImageScore, Measurement
+from node.selection import MG_FOR_PRESENTATION, describe, read_header
+from node.study import Instance, Picture
+from node.timers import reconcile
+from node.workflow import TRIES, Workflow
+
+NODE_ID = "node-1"
+AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
+OUTLINE = ((10.0, 10.0), (90.0, 10.0), (90.0, 200.0), (10.0, 200.0), (10.0, 10.0))
+
+
+@dataclass(slots=True)
+class Network:
+    """A network that says the same of every image, unless it is told to fail."""
+
+    asked: list[str] = field(default_factory=list)
+    fail: Callable[[Instance], None] = lambda instance: None
+
+    def score(self, instance: Instance, model: Model) -> ImageScore:
+        self.asked.append(instance.sop_uid)
+        self.fail(instance)
+        return ImageScore(instance.sop_uid, (AREA,), OUTLINE)
+
+    def picture(self, instance: Instance) -> Picture:
+        return Picture(np.full((332, 256), 99, np.uint8), 1.0)
+
+
+@dataclass(slots=True)
+class Works:
+    """A node without its door: ledger, store, queue and jobs."""
+
+    settings: config.Config
+    desk: Desk
+    network: Network
+    engine: Engine
+    model: Model
+
+    def receive(self, datasets: Sequence[Dataset], folder: Path) -> str:
+        """Keep and record objects as the listener does; return the study."""
+        folder.mkdir(exist_ok=True)
+        for dataset in datasets:
+            temporary = folder / f"{dataset.SOPInstanceUID}.dcm"
+            dataset.save_as(temporary, enforce_file_format=True)
+            digest = dataset_digest(temporary)
+            header = read_header(temporary)
+            instance = describe(header, temporary, digest)
+            kept = self.desk.store.keep(temporary, instance.study_uid, instance.sop_uid, digest)
+            self.desk.ledger.record_instance(
+                instance,
+                relative_path=kept,
+                sender="modality",
+                association_id="association",
+                identity=identity_of(header),
+                is_own=False,
+            )
+        return str(datasets[0].StudyInstanceUID)
+
+    def close(self, study: str, mode: str = "deliver") -> None:
+        """Close what has arrived of a study, its processing enqueued."""
+        arrival = next(
+            a for a in self.desk.ledger.arrivals({MG_FOR_PRESENTATION}) if a.study_uid == study
+        )
+        identity = self.model.identity
+        plan = PlannedAnalysis("breast-area", identity.version, identity.weights_sha256, mode)
+        assert self.desk.ledger.close_version(arrival, "4/4 views", [plan], self.engine.enqueue)
+
+    def overview(self, study: str) -> StudyOverview:
+        return next(s for s in study_overviews(self.desk.ledger) if s.study_uid == study)
+
+    def reaches(self, study: str, state: str, within_s: float = 20) -> StudyOverview:
+        """Wait until a study is in a state."""
+        assert until(lambda: self.overview(study).state == state, within_s), self.overview(study)
+        return self.overview(study)
+
+
+def until(is_so: Callable[[], bool], within_s: float = 20) -> bool:
+    give_up_at = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < give_up_at:
+        time.sleep(0.02)
+    return is_so()
+
+
+@pytest.fixture(scope="module")
+def second_pacs() -> Iterator[Pacs]:
+    opened = Pacs("PACS2")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def standing_works(
+    tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs, second_pacs: Pacs
+) -> Iterator[Works]:
+    """One for the module: the queue takes seconds to start and to stop."""
+    folder = tmp_path_factory.mktemp("works")
+    url = f"sqlite:///{folder / 'ledger.db'}"
+    ledger = Ledger(url)
+    ledger.migrate()
+    ledger.register_node(NODE_ID)
+    store = Store(folder / "store")
+    store.prepare()
+    settings = config.Config(
+        node=config.Node(ae_title="AINODE", state_dir=folder),
+        peers=(
+            modality(results_to=["pacs", "second"]),
+            _standing_pacs.peer("pacs"),
+            second_pacs.peer("second"),
+        ),
+        delivery=config.Delivery(retry_first_s=0.2, retry_max_s=0.2),
+    )
+    model = packages.package(folder / "models")
+    network = Network()
+    workflow = Workflow(
+        config=settings,
+        ledger=ledger,
+        store=store,
+        pipeline=Pipeline(network, ledger, UTC, PRESETS["default"]),  # type: ignore[arg-type]
+        models={"breast-area": model},
+        node_id=NODE_ID,
+    )
+    jobs: dict[str, Callable[[Job], None]] = {
+        "process": lambda job: workflow.process(job, engine),
+        "deliver": lambda job: workflow.deliver(job, engine),
+    }
+    engine = Engine(url, NODE_ID, jobs)
+    engine.start(processes=1)
+    yield Works(settings, Desk(ledger, store), network, engine, model)
+    engine.stop(drain_s=10)
+    ledger.close()
+
+
+@pytest.fixture
+def works(
+    standing_works: Works, pacs: Pacs, second_pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> Works:
+    monkeypatch.setattr("node.workflow.RETRY_MODEL_S", 0.05)
+    second_pacs.forget()
+    standing_works.network.asked.clear()
+    standing_works.network.fail = lambda instance: None
+    return standing_works
+
+
+def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
+    works: Works, pacs: Pacs, second_pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("delivered"), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome == "4 of 4 images analysed"
+    for archive in (pacs, second_pacs):
+        objects = [received.read() for received in archive.received]
+        assert [d.Modality for d in objects].count("SR") == 1
+        assert {d.StudyInstanceUID for d in objects} == {study}
+        assert len(objects) == 6  # a report, a summary, four marked views
+    assert pacs.associations == second_pacs.associations == 1
+    assert len(seen.deliveries) == 12
+
+
+def test_what_is_delivered_is_what_lies_in_the_store(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("stored", [R_CC]), tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    for received in pacs.received:
+        row = works.desk.row(schema.report, received.sop_uid)
+        assert received.read() == dcmread(works.desk.store.path(row["path"]))
+
+
+def test_a_model_in_shadow_sends_nothing_and_its_result_is_kept(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("shadow", [R_CC]), tmp_path)
+    works.close(study, mode="shadow")
+    seen = works.reaches(study, "done")
+    assert seen.models[0].result
+    assert seen.deliveries == ()
+    assert pacs.received == []
+
+
+def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(
+    works: Works, tmp_path: Path
+) -> None:
+    failures = iter([ModelError("out of memory")])
+
+    def fail_at_the_third(instance: Instance) -> None:
+        if len(works.network.asked) == 3:
+            raise next(failures)
+
+    works.network.fail = fail_at_the_third
+    study = works.receive(factories.exam("failing once"), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome == "4 of 4 images analysed"
+    assert len(works.network.asked) == 5
+    assert any("attempt 1 failed: out of memory" in event for _, event in seen.history)
+
+
+def test_a_model_that_keeps_failing_is_answered_not_analysed(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    def fail(instance: Instance) -> None:
+        raise ModelError("out of memory")
+
+    works.network.fail = fail
+    study = works.receive(factories.exam("failing", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("not analysed: ")
+    assert works.desk.row(schema.study_version, study, 1)["attempt"] == TRIES
+    (report,) = [r.read() for r in pacs.received if r.read().Modality == "SR"]
+    assert "not analysed" in report.to_json().lower()
+
+
+def test_one_image_that_cannot_be_read_does_not_silence_the_others(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    def fail(instance: Instance) -> None:
+        if instance.view == R_CC:
+            raise Unreadable("the pixels cannot be decoded")
+
+    works.network.fail = fail
+    study = works.receive(factories.exam("partly"), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome == "3 of 4 images analysed"
+    assert pacs.received
+
+
+def test_a_defect_of_ours_is_tried_again_and_at_last_answered(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    def fail(instance: Instance) -> None:
+        raise KeyError("nobody thought of this")
+
+    works.network.fail = fail
+    study = works.receive(factories.exam("defect", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert "ended unexpectedly" in seen.models[0].outcome
+    assert pacs.received
+
+
+def test_a_late_image_makes_a_second_report_set_with_one_inference(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("late")
+    study = works.receive(exam[:3], tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    first = {received.sop_uid for received in pacs.received}
+    works.network.asked.clear()
+    works.receive(exam[3:], tmp_path)
+    works.close(study)
+    assert until(lambda: works.overview(study).version == 2)
+    seen = works.reaches(study, "done")
+    assert works.network.asked == [exam[3].SOPInstanceUID]
+    assert seen.models[0].outcome == "4 of 4 images analysed"
+    second = {received.sop_uid for received in pacs.received} - first
+    assert len(second) == 6
+
+
+def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(instance: Instance) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    works.network.fail = wait
+    exam = factories.exam("overtaken")
+    study = works.receive(exam[:3], tmp_path)
+    works.close(study)
+    assert begun.wait(20)
+    works.receive(exam[3:], tmp_path)
+    works.close(study)
+    go_on.set()
+    assert until(lambda: works.overview(study).version == 2)
+    works.reaches(study, "done")
+    assert works.desk.row(schema.study_version, study, 1)["state"] == "cancelled"
+    assert len(pacs.received) == 6
+
+
+def test_what_would_go_into_another_file_is_held_and_not_sent(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("held", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path)
+    row = works.desk.row(schema.instance, exam[1].SOPInstanceUID)
+    kept = works.desk.store.path(row["path"])
+    dataset = dcmread(kept)
+    dataset.PatientID = "SOMEBODY-ELSE"
+    dataset.save_as(kept, enforce_file_format=True)
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error
+    assert "PatientID" in seen.error
+    assert pacs.received == []
+
+
+def test_a_file_that_stays_away_is_answered_at_last(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("gone", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path)
+    row = works.desk.row(schema.instance, exam[0].SOPInstanceUID)
+    works.desk.store.path(row["path"]).unlink()
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("not analysed")
+    assert works.desk.row(schema.study_version, study, 1)["failures"] == 5
+    assert pacs.received
+
+
+def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("deadly", [R_CC]), tmp_path)
+    version = schema.study_version
+    works.network.fail = lambda instance: pytest.fail("its pixels were touched")
+    arrival = next(
+        a for a in works.desk.ledger.arrivals({MG_FOR_PRESENTATION}) if a.study_uid == study
+    )
+    plan = PlannedAnalysis("breast-area", "1.0.0", works.model.identity.weights_sha256, "deliver")
+    assert works.desk.ledger.close_version(arrival, "4/4 views", [plan], works.desk.enqueue)
+    with works.desk.ledger._writing() as db:
+        db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
+    reconcile(works.desk.ledger, works.engine)
+    seen = works.reaches(study, "done")
+    assert "ended unexpectedly" in seen.models[0].outcome
+    assert works.network.asked == []
+    assert any(received.read().Modality == "SR" for received in pacs.received)
+
+
+# Delivery
+
+
+def test_a_destination_that_refuses_for_now_gets_the_rest_later(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    busy = iter([0x0000, 0xA700, 0xA700])
+    pacs.answer = lambda received: next(busy, 0x0000)
+    study = works.receive(factories.exam("busy", [R_CC]), tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    sent = [received.sop_uid for received in pacs.received]
+    assert len(sent) == 3 + 2
+    assert len(set(sent)) == 3
+
+
+@refused_connections
+def test_a_dead_destination_does_not_hold_up_another(
+    works: Works, pacs: Pacs, second_pacs: Pacs, tmp_path: Path
+) -> None:
+    second_pacs.stop_accepting()
+    studies = [works.receive(factories.exam(f"dead {n}", [R_CC]), tmp_path) for n in range(2)]
+    for study in studies:
+        works.close(study)
+    for study in studies:
+        assert until(lambda: bool(works.overview(study).error))  # noqa: B023 - at once
+        words = f"PACS2 at 127.0.0.1:{second_pacs.port} cannot be reached"
+        assert words in str(works.overview(study).error)
+        assert works.overview(study).state == "delivering"
+    assert until(lambda: len(pacs.received) == 6)
+    assert {received.read().StudyInstanceUID for received in pacs.received} == set(studies)
+
+
+def test_a_destination_that_was_taken_out_of_the_configuration_is_given_up(
+    works: Works, tmp_path: Path, desk: Desk
+) -> None:
+    """On a ledger and a queue of its own that only remember, without the running ones."""
+    (job, *_) = desk.analysed(destinations=("gone",))
+    workflow = Workflow(
+        config=works.settings,
+        ledger=desk.ledger,
+        store=desk.store,
+        pipeline=Pipeline(works.network, desk.ledger, UTC, ()),  # type: ignore[arg-type]
+        models={},
+        node_id=NODE_ID,
+    )
+    workflow.deliver(job, desk)  # type: ignore[arg-type]
+    dispatch = desk.row(schema.dispatch, job.study_uid, 1, "gone")
+    assert dispatch["state"] == "queued"
+    assert dispatch["error"] == "no peer is called gone any more"
+    assert desk.jobs[-1].attempt == 2
