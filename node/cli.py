@@ -42,13 +42,22 @@ ConfigOption = Annotated[
 _CONFIG = Path("node.toml")
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        out.print(f"ai-node {__version__}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
 ) -> None:
-    if version:
-        out.print(f"ai-node {__version__}")
-        raise typer.Exit
+    pass
 
 
 @app.command()
@@ -149,7 +158,7 @@ def send(
 
             send_files(paths, Address(ae_title, host, port), aet, on_sent)
     for outcome in bad:
-        err.print(f"{outcome.path}: {outcome.words}")
+        err.print(f"{outcome.path}: {outcome.words}", markup=False, soft_wrap=True)
     out.print(f"{len(paths) - len(bad)} of {len(paths)} objects stored by {to}.")
     raise typer.Exit(1 if bad else 0)
 
@@ -174,7 +183,7 @@ def analyse(
         for outcome in outcomes:
             out.print(f"Study {outcome.study_uid}: {outcome.words}")
             for written in outcome.written:
-                out.print(f"  {written}")
+                out.print(f"  {written}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -190,8 +199,8 @@ def studies(
     from node.config import load
     from node.overview import study_overviews
 
-    with _errors_as_messages():
-        overviews = study_overviews(existing_ledger(load(config)))
+    with _errors_as_messages(), contextlib.closing(existing_ledger(load(config))) as ledger:
+        overviews = study_overviews(ledger)
     if as_json:
         out.print_json(json.dumps([asdict(overview) for overview in overviews]))
         return
@@ -222,7 +231,8 @@ def retry(config: ConfigOption = _CONFIG) -> None:
 
     with _errors_as_messages():
         loaded = load(config)
-        count = existing_ledger(loaded).retry_dead(loaded.delivery.deliver_within_s)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            count = ledger.retry_dead(loaded.delivery.deliver_within_s)
         out.print(f"{count} report sets will be sent again.")
 
 
@@ -261,7 +271,7 @@ def _errors_as_messages() -> Iterator[None]:
     try:
         yield
     except NodeError as error:
-        err.print(str(error), style="red", markup=False, highlight=False)
+        err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
