@@ -1,0 +1,279 @@
+"""The command teaches its use, says in one message what is wrong, and exits accordingly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import factories
+import pytest
+from factories import L_CC, R_CC
+from ledgers import NODE, STUDY, Desk
+from peers import Pacs, refused_connections
+from pydicom import dcmread
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from node import cli
+from node.files import Store
+from node.ledger import Ledger, Outcome
+
+COMMANDS = ["run", "check", "demo", "send", "analyse", "studies", "retry"]
+
+SETTINGS = """
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+min_free_mb = 0
+
+[listener]
+host = "127.0.0.1"
+port = {port}
+
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 4242
+sends = true
+receives = "default"
+
+[[models]]
+name = "breast-area"
+mode = "deliver"
+"""
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text(SETTINGS.format(port=free_port()))
+    return path
+
+
+@pytest.fixture
+def desk_of_node(tmp_path: Path) -> Desk:
+    """The ledger of the node that the settings describe."""
+    (tmp_path / "state").mkdir()
+    ledger = Ledger(f"sqlite:///{tmp_path / 'state' / 'ledger.db'}")
+    ledger.migrate()
+    return Desk(ledger, Store(tmp_path / "state" / "store"))
+
+
+# Help
+
+
+def test_these_are_the_commands() -> None:
+    command = get_command(cli.app)
+    assert sorted(command.commands) == sorted(COMMANDS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_teaches(name: str) -> None:
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    command = get_command(cli.app).commands[name]  # type: ignore[attr-defined]
+    assert command.help.count(".") >= 2, "a sentence on what it does, and one on how"
+    for parameter in command.params:
+        assert parameter.name == "help" or parameter.help, parameter.name
+
+
+def test_without_arguments_it_says_where_to_begin() -> None:
+    result = call()
+    assert "ai-node demo" in result.output
+    for name in COMMANDS:
+        assert name in result.output
+
+
+def test_it_tells_its_version() -> None:
+    assert call("--version").output.startswith("ai-node ")
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "-c", "nowhere.toml"], "nowhere.toml"),
+        (["run", "-c", "nowhere.toml"], "nowhere.toml"),
+        (["studies", "-c", "nowhere.toml"], "nowhere.toml"),
+        (["retry", "-c", "nowhere.toml"], "nowhere.toml"),
+        (["send", "nowhere", "--to", "PACS@127.0.0.1:104"], "no DICOM file"),
+        (["send", "exam", "--to", "127.0.0.1:104"], "expected AET@HOST:PORT"),
+        (["send", "exam", "--to", "PACS@127.0.0.1"], "expected AET@HOST:PORT"),
+        (["analyse", "nowhere", "--out", "results"], "no DICOM file"),
+        (["analyse", "exam", "--out", "results", "--model", "breast-aera"], "breast-aera"),
+        (["analyse", "damaged", "--out", "results"], "odd.dcm"),
+    ],
+)
+def test_what_is_wrong_is_one_message(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "odd.dcm").write_bytes(bytes(128) + b"DICM" + b"and nothing else")
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert words in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+
+
+def test_a_message_is_one_line_however_long_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30) / ("longer" * 20)
+    assert f"{folder}: no DICOM file" in call("analyse", folder, "--out", tmp_path).stderr
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert call("send").exit_code == 2
+    assert call("sned").exit_code == 2
+
+
+# Commands
+
+
+def test_check_passes_the_smallest_configuration_and_changes_nothing(
+    settings: Path, tmp_path: Path
+) -> None:
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "is right: AINODE will listen on 127.0.0.1:" in " ".join(result.output.split())
+    assert "Model breast-area 1.0.0: weights verified, runs." in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == [settings]
+
+
+def test_send_sends_a_folder(pacs: Pacs, tmp_path: Path) -> None:
+    factories.saved_exam(tmp_path / "exam")
+    (tmp_path / "exam" / "notes.txt").write_text("no DICOM")
+    result = call("send", tmp_path / "exam", "--to", f"PACS@127.0.0.1:{pacs.port}", "--aet", "ME")
+    assert result.exit_code == 0
+    assert "4 of 4 objects stored" in result.output
+    assert {received.calling_ae for received in pacs.received} == {"ME"}
+    assert len(pacs.received) == 4
+
+
+def test_send_names_what_was_not_stored(pacs: Pacs, tmp_path: Path) -> None:
+    (first, _) = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    statuses = iter([0xA700, 0x0000])
+    pacs.answer = lambda received: next(statuses)
+    result = call("send", tmp_path / "exam", "--to", f"PACS@127.0.0.1:{pacs.port}")
+    assert result.exit_code == 1
+    assert f"{first}: PACS answered 0xA700" in result.stderr
+    assert "1 of 2 objects stored" in result.output
+
+
+@refused_connections
+def test_send_says_that_nobody_is_there(tmp_path: Path) -> None:
+    factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    port = free_port()
+    result = call("send", tmp_path / "exam", "--to", f"PACS@127.0.0.1:{port}")
+    assert result.exit_code == 1
+    assert f"PACS at 127.0.0.1:{port} cannot be reached" in result.stderr
+
+
+def test_analyse_writes_the_objects_a_pacs_would_get(tmp_path: Path) -> None:
+    exam = factories.exam(views=[R_CC, L_CC])
+    factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    result = call("analyse", tmp_path / "exam", "--out", tmp_path / "results")
+    assert result.exit_code == 0, result.output
+    written = sorted((tmp_path / "results" / exam[0].StudyInstanceUID).iterdir())
+    objects = [dcmread(path) for path in written]
+    assert sorted(d.Modality for d in objects) == ["OT", "OT", "OT", "SR"]
+    assert {d.StudyInstanceUID for d in objects} == {exam[0].StudyInstanceUID}
+    assert "cm2" in result.output
+
+
+def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.analysed()
+    result = call("studies", "-c", settings, "--json")
+    assert result.exit_code == 0, result.output
+    (study,) = json.loads(result.output)
+    assert (study["study_uid"], study["state"]) == (STUDY, "delivering")
+    assert study["reason"] == "4/4 views"
+    assert [delivery["state"] for delivery in study["deliveries"]] == ["queued", "queued"]
+    assert study["history"]
+
+
+def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.receive()
+    result = call("studies", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "receiving" in result.output
+
+
+def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk) -> None:
+    (job,) = desk_of_node.analysed(deliver_within_s=0)
+    reports = desk_of_node.ledger.begin_dispatch(job, NODE)
+    refused = [Outcome(report.sop_uid, "refused", "not accepted") for report in reports]
+    desk_of_node.ledger.finish_dispatch(job, refused, 1, desk_of_node.enqueue)
+    result = call("retry", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "1 report sets will be sent again" in result.output
+    assert len(desk_of_node.ledger.unfinished()) == 1
+    assert "0 report sets" in call("retry", "-c", settings).output
+
+
+# The process
+
+
+def run(settings: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "node", "run", "-c", str(settings)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "300"},
+    )
+
+
+def test_run_listens_and_ends_cleanly_when_it_is_told_to(settings: Path) -> None:
+    with run(settings) as process:
+        assert process.stderr is not None
+        assert reads(process.stderr.readline, "Listening on 127.0.0.1:")
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+    assert "Stopped" in rest
+
+
+def test_run_on_a_port_that_is_taken_ends_with_one_message(settings: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings.write_text(SETTINGS.format(port=port))
+        with run(settings) as process:
+            _, messages = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in messages
+    assert "Traceback" not in messages
+
+
+def reads(readline: Callable[[], str], words: str, within_s: float = 60) -> bool:
+    give_up_at = time.monotonic() + within_s
+    while time.monotonic() < give_up_at:
+        line = readline()
+        if words in line:
+            return True
+        if not line:
+            return False
+    return False

@@ -1,0 +1,42 @@
+"""The README names every command and every promise a file backs, and its configuration works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from node import cli, config
+from node.app import load_models
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(get_command(cli.app).commands))  # type: ignore[attr-defined]
+def test_the_readme_names_the_command(name: str) -> None:
+    assert f"| `ai-node {name}" in README
+
+
+def test_the_readme_names_no_command_that_is_not_there() -> None:
+    named = set(re.findall(r"ai-node ([a-z]+)", README))
+    assert named <= set(get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "node.toml"
+    path.write_text(block, "utf-8")
+    loaded = config.load(path)
+    assert config.advice(loaded) == []
+    assert list(load_models(loaded)) == ["breast-area"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "models/breast-area/README.md"])
+def test_links_lead_to_files_that_are_there(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
