@@ -108,6 +108,13 @@ class Engine:
                 wanted.pop(workflow.workflow_id)
         return list(wanted.values())
 
+    def release(self, live_nodes: Collection[str]) -> None:
+        """End what dead processes were running: it would hold its place in a lane for ever."""
+        running = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        dead = [one.workflow_id for one in running if one.executor_id not in live_nodes]
+        if dead:
+            DBOS.cancel_workflows(dead)
+
     def stop(self, *, drain_s: int) -> None:
         """Take no more jobs, and let the running ones finish within the time given."""
         DBOS.destroy(workflow_completion_timeout_sec=drain_s)

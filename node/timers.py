@@ -26,7 +26,9 @@ FAILURES_ALLOWED = 10
 
 def reconcile(ledger: Ledger, engine: Engine) -> None:
     """Enqueue anew what is not final in the ledger and has no live job."""
-    for job in engine.lost(ledger.unfinished(), ledger.live_nodes()):
+    live_nodes = ledger.live_nodes()
+    engine.release(live_nodes)
+    for job in engine.lost(ledger.unfinished(), live_nodes):
         ledger.revive(job, engine.enqueue)
 
 
