@@ -35,7 +35,12 @@ from .programs import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(600),
+    # pynetdicom leaves the sockets of associations that are killed to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SUCCESS = 0x0000
 RESULTS = 6
