@@ -24,7 +24,7 @@ from .programs import (
 
 Started = Callable[[Daemon], None]
 
-OUR_ERROR = re.compile(r"\S+ \S+ (ERROR|CRITICAL) +(?!pynetdicom)")
+OUR_ERROR = re.compile(r"\S+ \S+ (ERROR|CRITICAL) +(?! |pynetdicom)")
 """A line of the log; pynetdicom calls it an error when the other side hangs up."""
 
 

@@ -169,7 +169,7 @@ def test_an_archive_that_dies_in_the_middle_gets_the_rest_when_it_is_back(
     started(aborting)
     started(node)
     node.send(*exam("aborted"))
-    aborting.wait_until("it has aborted", lambda: "Abort" in aborting.says())
+    aborting.wait_until("it has aborted", lambda: "ABORT" in aborting.says())
     aborting.stop()
 
     back = StoreScp(tmp_path / "back", "PACS", port=aborting.port)

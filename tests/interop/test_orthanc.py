@@ -137,9 +137,12 @@ def test_a_late_image_is_answered_with_a_second_report_set_beside_the_first(
     )
     assert len(reports) == 2
     assert len({report.SeriesInstanceUID for report in reports}) == 1
-    replaced = reports[1].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
-    [named] = replaced.ReferencedSOPSequence
-    assert named.ReferencedSOPInstanceUID == reports[0].SOPInstanceUID
+    [page] = [
+        dcmtk("dsr2html", orthanc.folder / f"{identifier}.dcm")
+        for identifier, result in both.items()
+        if result.SOPInstanceUID == reports[1].SOPInstanceUID
+    ]
+    assert "Version 2, replaces that of" in page
     assert _told(node, first)["version"] == 2
 
 
