@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socketserver
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from peers import Pacs
 
 from node.files import Store
 from node.ledger import Ledger
+
+# How often a server looks whether it is to end: the half second of the default adds up.
+socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ def address(pacs: Pacs) -> Address:
     return Address(pacs.ae_title, "127.0.0.1", pacs.port, timeout_s=5)
 
 
-@pytest.fixture
-def exam(tmp_path: Path) -> list[Path]:
-    return factories.saved_exam(tmp_path / "exam")
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return factories.saved_exam(tmp_path_factory.mktemp("exam"))
 
 
 def small(path: Path, sop_class: str, syntax: str = ExplicitVRLittleEndian) -> Path:
@@ -185,20 +185,21 @@ def test_more_kinds_than_an_association_can_offer_still_go(
 
 @refused_connections
 def test_what_was_sent_counts_even_if_the_next_association_cannot_be_had(
-    open_pacs: OpenPacs, tmp_path: Path
+    open_pacs: OpenPacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classes = [str(c.abstract_syntax) for c in AllStoragePresentationContexts[:65]]
+    monkeypatch.setattr("node.destinations._PAIRS_PER_ASSOCIATION", 2)
+    classes = [str(c.abstract_syntax) for c in AllStoragePresentationContexts[:3]]
     pacs = open_pacs()
     paths = [small(tmp_path / f"{n}.dcm", sop_class) for n, sop_class in enumerate(classes)]
 
-    def close_after_64(_: object) -> int:
-        if len(pacs.received) == 63:
+    def close_after_two(_: object) -> int:
+        if len(pacs.received) == 1:
             pacs.stop_accepting()
         return 0x0000
 
-    pacs.answer = close_after_64
+    pacs.answer = close_after_two
     outcomes = send(paths, address(pacs), "AINODE")
-    assert [outcome.state for outcome in outcomes] == ["sent"] * 64 + ["queued"]
+    assert [outcome.state for outcome in outcomes] == ["sent", "sent", "queued"]
     assert "cannot be reached" in outcomes[-1].words
 
 

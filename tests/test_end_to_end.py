@@ -73,7 +73,7 @@ def reaches(node: App, study: str, is_so: Callable[[StudyOverview], bool]) -> St
         for seen in study_overviews(node.ledger):
             if seen.study_uid == study and is_so(seen):
                 return seen
-        time.sleep(0.1)
+        time.sleep(0.2)
     pytest.fail(f"{[s for s in study_overviews(node.ledger) if s.study_uid == study]}")
 
 

@@ -90,9 +90,9 @@ def door(open_door: OpenDoor) -> Door:
     return open_door()
 
 
-@pytest.fixture
-def exam(tmp_path: Path) -> list[Path]:
-    return factories.saved_exam(tmp_path / "exam")
+@pytest.fixture(scope="module")
+def exam(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return factories.saved_exam(tmp_path_factory.mktemp("exam"))
 
 
 def changed(path: Path, change: Callable[[Dataset], None]) -> Path:

@@ -109,7 +109,7 @@ class Works:
 def until(is_so: Callable[[], bool], within_s: float = 20) -> bool:
     give_up_at = time.monotonic() + within_s
     while not is_so() and time.monotonic() < give_up_at:
-        time.sleep(0.02)
+        time.sleep(0.15)  # looking at all studies costs time, too
     return is_so()
 
 
@@ -179,7 +179,7 @@ def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
     study = works.receive(factories.exam("delivered"), tmp_path)
     works.close(study)
     seen = works.reaches(study, "done")
-    assert seen.models[0].outcome == "4 of 4 images analysed"
+    assert seen.models[0].outcome.startswith("4 of 4 images analysed")
     for archive in (pacs, second_pacs):
         objects = [received.read() for received in archive.received]
         assert [d.Modality for d in objects].count("SR") == 1
@@ -224,7 +224,7 @@ def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(
     study = works.receive(factories.exam("failing once"), tmp_path)
     works.close(study)
     seen = works.reaches(study, "done")
-    assert seen.models[0].outcome == "4 of 4 images analysed"
+    assert seen.models[0].outcome.startswith("4 of 4 images analysed")
     assert len(works.network.asked) == 5
     assert any("attempt 1 failed: out of memory" in event for _, event in seen.history)
 
@@ -256,7 +256,7 @@ def test_one_image_that_cannot_be_read_does_not_silence_the_others(
     study = works.receive(factories.exam("partly"), tmp_path)
     works.close(study)
     seen = works.reaches(study, "done")
-    assert seen.models[0].outcome == "3 of 4 images analysed"
+    assert seen.models[0].outcome.startswith("3 of 4 images analysed")
     assert pacs.received
 
 
@@ -288,7 +288,7 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
     assert until(lambda: works.overview(study).version == 2)
     seen = works.reaches(study, "done")
     assert works.network.asked == [exam[3].SOPInstanceUID]
-    assert seen.models[0].outcome == "4 of 4 images analysed"
+    assert seen.models[0].outcome.startswith("4 of 4 images analysed")
     second = {received.sop_uid for received in pacs.received} - first
     assert len(second) == 6
 
