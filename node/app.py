@@ -14,13 +14,13 @@ from zoneinfo import ZoneInfo
 from tzlocal import get_localzone
 
 from node.completeness import Settler
-from node.config import Config
+from node.config import Config, advice
 from node.engine import Engine
 from node.errors import ConfigError
 from node.files import Store
 from node.inference import Inference
 from node.ledger import Ledger
-from node.listener import Listener
+from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
 from node.outputs.table import PRESETS
 from node.pipeline import Pipeline
@@ -120,7 +120,9 @@ class App:
             ],
         )
         self._timers = Timers(self.failed.set)
-        self._listener = Listener(config, self.store, self.ledger, self.node_id, self._settle_soon)
+        modalities = frozenset(m.manifest.input.modality for m in self._models.values())
+        hooks = Hooks(on_stored=self._settle_soon, modalities=modalities)
+        self._listener = Listener(config, self.store, self.ledger, self.node_id, hooks)
 
     @property
     def port(self) -> int:
@@ -128,20 +130,27 @@ class App:
         return self._listener.port
 
     def start(self) -> None:
-        """Take up what a former process left, then begin to listen."""
+        """Begin to listen and to work, first at what a former process left."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        for line in advice(self.config):
+            log.warning("%s", line)
         self.store.prepare()
         self.ledger.bury_other_nodes(self.node_id)  # we hold the lock of the state folder
         self.ledger.register_node(self.node_id)
         self._inference.start()
+        self._listener.start()  # before the engine: if the port is taken, no job has been begun
         self._engine.start(processes=self.config.inference.processes)
-        reconcile(self.ledger, self._engine)
+        self._reconcile()
         self._timers.every(BEAT_EVERY_S, lambda: self.ledger.beat(self.node_id), "beat")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
-        self._timers.every(
-            RECONCILE_EVERY_S, lambda: reconcile(self.ledger, self._engine), "reconcile"
-        )
+        self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.start()
-        self._listener.start()
 
     def stop(self) -> None:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
@@ -154,6 +163,10 @@ class App:
         self.ledger.close()
         self._lock.close()
         log.info("Stopped")
+
+    def _reconcile(self) -> None:
+        self.ledger.close_associations(self.node_id, self._listener.is_open)
+        reconcile(self.ledger, self._engine, self.node_id)
 
     def _settle_soon(self) -> None:
         # A moment later than needed, so that the sweep finds the quiet time over.

@@ -179,6 +179,8 @@ class Config(Section):
             place = ("peers", i, "results_to")
             if peer.receives and peer.results_to:
                 yield place, "results go back to this peer, which receives, or to others: keep one"
+            if len(set(peer.results_to)) < len(peer.results_to):
+                yield place, "a peer is named twice, name each once"
             for name in peer.results_to:
                 if name not in takes:
                     yield place, f'no peer is called "{name}", {did_you_mean(name, takes)}'

@@ -81,17 +81,24 @@ class Store:
     def write_report(self, content: bytes, study_uid: str, sop_uid: str) -> str:
         """Write a result object and return its relative path."""
         temporary = self.incoming / f"{uuid.uuid4()}.part"
-        temporary.write_bytes(content)
-        name = f"{checked_uid(sop_uid)}.dcm"
-        return self._settle(temporary, f"reports/{checked_uid(study_uid)}/{name}")
+        try:
+            temporary.write_bytes(content)
+            name = f"{checked_uid(sop_uid)}.dcm"
+            return self._settle(temporary, f"reports/{checked_uid(study_uid)}/{name}")
+        finally:
+            temporary.unlink(missing_ok=True)  # there only if the disk is full
 
-    def reject(self, temporary: Path, reason: str) -> Path:
-        """Set an object aside with the reason in words."""
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    def reject(self, temporary: Path, reason: str, name: str = "") -> Path:
+        """Set an object aside with the reason in words; a name given twice keeps one copy."""
+        name = name or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         target = self.rejected / f"{name}.dcm"
         (self.rejected / f"{name}.json").write_text(json.dumps({"reason": reason}), "utf-8")
         temporary.replace(target)
         return target
+
+    def count_rejected(self) -> int:
+        """Return how many objects have been set aside."""
+        return sum(1 for _ in self.rejected.glob("*.dcm"))
 
     def free_bytes(self) -> int:
         """Return the free space on the store's file system."""

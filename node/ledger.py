@@ -8,6 +8,8 @@ changes nothing (Superseded).
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +38,8 @@ HEARTBEAT_EXPIRES_S = 30
 
 QUARANTINE_AFTER = 2
 """Crashes after which a study is processed alone."""
+
+DELAY_PER_CRASH_S = 2.0
 
 SET_ASIDE_AFTER = 5
 """Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
@@ -88,6 +92,32 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Reception:
+    """How an instance came, and what follows for its study."""
+
+    relative_path: str
+    sender: str
+    """The peer that sent it."""
+    association_id: str
+    identity: str
+    """What it says of whose study it is, as `listener.identity_of` writes it."""
+    is_own: bool
+    """We made it: it says nothing, and opens no study."""
+    is_in_scope: bool
+    """Some model reads its modality; else it does not reopen a study that has been closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An instance we have."""
+
+    study_uid: str
+    transfer_syntax: str
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedAnalysis:
     """A model that is to read a study version."""
 
@@ -127,6 +157,8 @@ class Finished:
     reports: tuple[BuiltReport, ...]
     destinations: tuple[str, ...]
     deliver_within_s: float
+    problem: str | None = None
+    """Why results that should be delivered go nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +176,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._engine = _create_engine(url)
         self._writer = self._engine.execution_options(is_write=True)
+        self._turn = threading.Lock()
 
     # Life ---------------------------------------------------------------------------------
 
@@ -236,12 +269,26 @@ class Ledger:
                 .values(closed_at=now())
             )
 
-    def find_digest(self, sop_uid: str) -> str | None:
-        """Return the digest of an instance we keep."""
+    def close_associations(self, node_id: str, is_open: Callable[[str], bool]) -> None:
+        """Close the associations of a node that it does not know to be open.
+
+        For a sweep: the end of an association may have been missed.
+        """
+        table = schema.association
         with self.reading() as db:
-            return db.execute(
-                sa.select(schema.instance.c.digest).where(schema.instance.c.sop_uid == sop_uid)
-            ).scalar_one_or_none()
+            query = sa.select(table.c.id).where(table.c.node_id == node_id)
+            open_ids = db.execute(query.where(table.c.closed_at.is_(None))).scalars().all()
+        for association_id in open_ids:
+            if not is_open(association_id):
+                self.close_association(association_id)
+
+    def find_kept(self, sop_uid: str) -> Kept | None:
+        """Return an instance we keep."""
+        table = schema.instance
+        columns = (table.c.study_uid, table.c.transfer_syntax, table.c.digest, table.c.path)
+        with self.reading() as db:
+            row = db.execute(sa.select(*columns).where(table.c.sop_uid == sop_uid)).one_or_none()
+        return None if row is None else Kept(*row)
 
     def is_report(self, sop_uid: str) -> bool:
         """Return whether we made this object."""
@@ -250,23 +297,17 @@ class Ledger:
             return db.execute(query).first() is not None
 
     def record_instance(
-        self,
-        instance: Instance,
-        *,
-        relative_path: str,
-        sender: str,
-        association_id: str,
-        identity: str,
-        is_own: bool,
+        self, instance: Instance, reception: Reception
     ) -> Literal["new", "same", "conflict"]:
         """Commit one received instance.
 
         The same bytes again change nothing. Other bytes under a known UID are a conflict: the
         first are kept. Patient or accession number that disagree within a study hold it.
         """
-        said = _UNSAID if is_own else identity  # an archive may have rewritten what we made
+        # An archive may have rewritten what we made.
+        said = _UNSAID if reception.is_own else reception.identity
         with self._writing() as db:
-            self._touch_study(db, instance.study_uid, sender, said)
+            self._touch_study(db, instance.study_uid, reception.sender, said)
             self._compare_identity(db, instance.study_uid, said)
             known = db.execute(
                 sa.select(schema.instance.c.digest).where(
@@ -277,6 +318,8 @@ class Ledger:
                 if known != instance.digest:
                     _note(db, instance.study_uid, f"other content came for {instance.sop_uid}")
                 return "same" if known == instance.digest else "conflict"
+            if not reception.is_own:
+                self._reopen(db, instance.study_uid, reception)
             db.execute(
                 schema.instance.insert().values(
                     sop_uid=instance.sop_uid,
@@ -287,16 +330,21 @@ class Ledger:
                     modality=instance.modality,
                     view=str(instance.view) if instance.view else None,
                     is_standard=instance.is_standard,
-                    path=relative_path,
+                    path=reception.relative_path,
                     digest=instance.digest,
-                    state="own" if is_own else "current",
-                    association_id=association_id,
+                    state="own" if reception.is_own else "current",
+                    association_id=reception.association_id,
                     received_at=now(),
                 )
             )
-            if not is_own:
-                self._reopen(db, instance.study_uid)
             return "new"
+
+    def hold_study(self, study_uid: str, reason: str) -> None:
+        """Analyse and send nothing of a study until a person has looked."""
+        with self._writing() as db:
+            if _lock(db, study_uid).state != "held":
+                _hold(db, study_uid, reason)
+                _note(db, study_uid, f"held: {reason}")
 
     def _touch_study(self, db: sa.Connection, study_uid: str, sender: str, identity: str) -> None:
         """Make sure the study has a row, and lock it."""
@@ -327,17 +375,19 @@ class Ledger:
             uid_is = schema.study.c.study_uid == study_uid
             db.execute(schema.study.update().where(uid_is).values(values))
 
-    def _reopen(self, db: sa.Connection, study_uid: str) -> None:
-        is_closed = schema.study.c.state == "closed"
-        db.execute(
-            schema.study.update()
-            .where(schema.study.c.study_uid == study_uid)
-            .values(
-                last_at=now(),
-                first_at=sa.case((is_closed, now()), else_=schema.study.c.first_at),
-                state=sa.case((is_closed, "receiving"), else_=schema.study.c.state),
-            )
-        )
+    def _reopen(self, db: sa.Connection, study_uid: str, reception: Reception) -> None:
+        """Let an instance open its study, or keep it open."""
+        study = _lock(db, study_uid)
+        if study.state == "closed" and study.version and not reception.is_in_scope:
+            _note(db, study_uid, "an object came that no model reads; nothing follows")
+            return
+        values: dict[str, Any] = {"last_at": now()}
+        if study.state == "closed":
+            values |= {"state": "receiving", "first_at": now()}
+        if not study.version and not _has_current(db, study_uid):
+            values |= {"sender": reception.sender}  # until now there was nothing to answer
+        uid_is = schema.study.c.study_uid == study_uid
+        db.execute(schema.study.update().where(uid_is).values(values))
 
     # 2 Settle -----------------------------------------------------------------------------
 
@@ -474,10 +524,15 @@ class Ledger:
             if finished.reports:
                 _record_reports(db, job, finished.reports)
                 _plan_deliveries(db, job, finished, enqueue)
-            _end_version(db, job, "finished", None)
+            _end_version(db, job, "finished", finished.problem)
 
-    def fail_version(self, job: Job, error: str, delay_s: float, enqueue: Enqueue) -> None:
-        """Record that a model failed, and enqueue the next attempt."""
+    def fail_version(
+        self, job: Job, error: str, delay_s: float, enqueue: Enqueue, *, is_its_fault: bool
+    ) -> None:
+        """Record that an attempt failed, and enqueue the next.
+
+        What is not the study's fault, such as a full disk, does not count against it.
+        """
         with self._writing() as db:
             _lock(db, job.study_uid)
             row = _version_row(db, job)
@@ -488,7 +543,7 @@ class Ledger:
                     state="queued",
                     owner=None,
                     attempt=job.attempt + 1,
-                    failures=row.failures + 1,
+                    failures=row.failures + is_its_fault,
                     error=error,
                 )
             )
@@ -504,9 +559,16 @@ class Ledger:
             row = _version_row(db, job)
             if row.attempt != job.attempt or row.state != "running":
                 return
-            uid_is = schema.study.c.study_uid == job.study_uid
-            db.execute(schema.study.update().where(uid_is).values(state="held", held_reason=reason))
+            _hold(db, job.study_uid, reason)
             _end_version(db, job, "cancelled", reason)
+
+    def cancel_version(self, job: Job, reason: str) -> None:
+        """End a study version that nobody can analyse any more."""
+        with self._writing() as db:
+            _lock(db, job.study_uid)
+            row = _version_row(db, job)
+            if row.attempt == job.attempt and row.state == "running":
+                _end_version(db, job, "cancelled", reason)
 
     # 8 Deliver ----------------------------------------------------------------------------
 
@@ -596,7 +658,12 @@ class Ledger:
             else:
                 crashes = row.crashes + (row.state == "running")
                 db.execute(_version(job).values(values | {"crashes": crashes}))
-                following = replace(following, is_quarantined=crashes >= QUARANTINE_AFTER)
+                following = replace(
+                    following,
+                    is_quarantined=crashes >= QUARANTINE_AFTER,
+                    # A study that kills its process must not keep the node deaf.
+                    delay_s=crashes * DELAY_PER_CRASH_S,
+                )
             if row.state == "running":
                 _note(db, job.study_uid, f"{job.kind}: attempt {job.attempt} died with its process")
             enqueue(db, following)
@@ -635,7 +702,9 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with self._writer.begin() as db:
+        # SQLite lets writers of one process compete without a queue, and gives up on the unlucky.
+        turn = self._turn if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
+        with turn, self._writer.begin() as db:
             yield db
 
 
@@ -657,7 +726,7 @@ def _now_postgresql(element: now, compiler: Any, **kwargs: Any) -> str:
 
 
 def _create_engine(url: str) -> sa.Engine:
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, hide_parameters=True)  # an error would quote them in the log
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -690,6 +759,17 @@ def _lock(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     """Lock and return the study's row. SQLite ignores FOR UPDATE: BEGIN IMMEDIATE has locked."""
     query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
     return db.execute(query.with_for_update()).one()
+
+
+def _hold(db: sa.Connection, study_uid: str, reason: str) -> None:
+    uid_is = schema.study.c.study_uid == study_uid
+    db.execute(schema.study.update().where(uid_is).values(state="held", held_reason=reason))
+
+
+def _has_current(db: sa.Connection, study_uid: str) -> bool:
+    table = schema.instance
+    query = sa.select(table.c.sop_uid).where(table.c.study_uid == study_uid)
+    return db.execute(query.where(table.c.state == "current").limit(1)).first() is not None
 
 
 def _obstacle(study: sa.Row[Any], job: Job) -> str | None:

@@ -15,9 +15,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -34,14 +35,14 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
-from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
 from node.errors import ConfigError, Unreadable
 from node.files import Store, dataset_digest
 from node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_own
-from node.ledger import Ledger
+from node.ledger import Kept, Ledger, Reception
 from node.selection import describe, read_header
+from node.study import Instance
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,16 @@ _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pynetdico
 _config.STORE_RECV_CHUNKED_DATASET = True
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the rest of the node tells the listener, and hears from it."""
+
+    on_stored: Callable[[], None]
+    """Called after every object that was kept."""
+    modalities: frozenset[str]
+    """The modalities that some model reads."""
+
+
 class Listener:
     """The Verification and Storage SCP."""
 
@@ -91,13 +102,13 @@ class Listener:
         store: Store,
         ledger: Ledger,
         node_id: str,
-        on_stored: Callable[[], None],
+        hooks: Hooks,
     ) -> None:
         self._config = config
         self._store = store
         self._ledger = ledger
         self._node_id = node_id
-        self._on_stored = on_stored
+        self._hooks = hooks
         self._peers: dict[Association, Peer] = {}
         self._association_ids: dict[Association, str] = {}
         self._lock = threading.Lock()
@@ -148,89 +159,123 @@ class Listener:
         tempfile.tempdir = None
 
     def _admit(self, event: Event) -> None:
-        """Let known peers in, and nobody else."""
-        request = event.assoc.requestor.primitive
+        """Let known peers in, and nobody else, whatever goes wrong here."""
+        try:
+            diagnostic = self._why_not(event.assoc)
+        except Exception:  # pynetdicom would log this, and accept
+            log.exception("Rejected an association: it could not be judged")
+            diagnostic = _CALLING_AE_NOT_RECOGNISED
+        if diagnostic is not None:
+            event.assoc.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, diagnostic)
+            event.assoc.kill()
+
+    def _why_not(self, association: Association) -> int | None:
+        """Return the diagnostic of a rejection, or None and remember the peer."""
+        request = association.requestor.primitive
         assert request is not None, "pynetdicom announces no request without its primitive"
         calling_ae, called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        address = str(event.assoc.requestor.address)
-        if called_ae != self._config.node.ae_title:
-            log.warning(
-                "Rejected %s from %s: it called %s, this is %s",
-                calling_ae,
-                address,
-                called_ae,
-                self._config.node.ae_title,
-            )
-            _reject(event.assoc, _CALLED_AE_NOT_RECOGNISED)
-            return
+        address = str(association.requestor.address)
+        own_ae = self._config.node.ae_title
+        if called_ae != own_ae:
+            words = "Rejected %s from %s: it called %s, this is %s"
+            log.warning(words, calling_ae, address, called_ae, own_ae)
+            return _CALLED_AE_NOT_RECOGNISED
         peer = find_peer(self._config.peers, calling_ae, address)
         if peer is None:
-            log.warning(
+            words = (
                 "Rejected %s from %s: no peer has this AE title and address; to allow it: "
-                '[[peers]] name = "...", ae_title = "%s", host = "%s", port = ..., sends = true',
-                calling_ae,
-                address,
-                calling_ae,
-                address,
+                '[[peers]] name = "...", ae_title = "%s", host = "%s", port = ..., sends = true'
             )
-            _reject(event.assoc, _CALLING_AE_NOT_RECOGNISED)
-            return
+            log.warning(words, calling_ae, address, calling_ae, address)
+            return _CALLING_AE_NOT_RECOGNISED
         with self._lock:
-            self._peers[event.assoc] = peer
+            self._peers[association] = peer
+        return None
 
     def _receive(self, event: Event) -> int:
-        """Keep one object, and answer its sender."""
+        """Keep one object, and answer its sender; only a kept object gets Success."""
         temporary = Path(event.dataset_path)
-        if not self._peers[event.assoc].sends:
-            log.warning(
-                "Refused an object: peer %s has no sends = true", self._peers[event.assoc].name
-            )
+        try:
+            return self._answer(event.assoc, temporary)
+        except OSError as error:
+            log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
+        except Exception:  # the sender must get an answer, and send again
+            log.exception("Could not keep an object")
+        temporary.unlink(missing_ok=True)
+        return OUT_OF_RESOURCES
+
+    def _answer(self, association: Association, temporary: Path) -> int:
+        with self._lock:
+            peer = self._peers.get(association)
+        if peer is None:
+            return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
+        if not peer.sends:
+            log.warning("Refused an object: peer %s has no sends = true", peer.name)
             return NOT_AUTHORISED
         if self._store.free_bytes() < self._config.node.min_free_mb << 20:
             log.error("Refused an object: less than %d MB free", self._config.node.min_free_mb)
             return OUT_OF_RESOURCES
         try:
-            self._keep(event.assoc, temporary)
+            self._keep(association, peer, temporary)
         except Unreadable as error:
             kept = self._store.reject(temporary, str(error))
             log.warning("Refused an object: %s; kept as %s", error, kept.name)
             return CANNOT_UNDERSTAND
-        except (OSError, OperationalError):
-            log.exception("Could not keep an object")
-            return OUT_OF_RESOURCES
-        self._on_stored()
+        self._hooks.on_stored()
         return SUCCESS
 
-    def _keep(self, association: Association, temporary: Path) -> None:
+    def _keep(self, association: Association, peer: Peer, temporary: Path) -> None:
         header = read_header(temporary)
-        digest = dataset_digest(temporary)
-        instance = describe(header, temporary, digest)
-        if self._ledger.find_digest(instance.sop_uid) == digest:
+        instance = describe(header, temporary, dataset_digest(temporary))
+        kept = self._ledger.find_kept(instance.sop_uid)
+        if kept is not None and kept.digest == instance.digest:
             return
-        sender = self._peers[association].name
-        is_ours = is_own(header) or self._ledger.is_report(instance.sop_uid)
-        association_id = self._record_association(association, sender)
-        relative = self._store.keep(temporary, instance.study_uid, instance.sop_uid, digest)
-        receipt = self._ledger.record_instance(
-            instance,
-            relative_path=relative,
-            sender=sender,
-            association_id=association_id,
+        reception = Reception(
+            relative_path=self._store.keep(
+                temporary, instance.study_uid, instance.sop_uid, instance.digest
+            ),
+            sender=peer.name,
+            association_id=self._record_association(association, peer),
             identity=identity_of(header),
-            is_own=is_ours,
+            is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
+            is_in_scope=instance.modality in self._hooks.modalities,
         )
-        if receipt == "conflict":
-            reason = f"other content for {instance.sop_uid}, which is kept as first received"
-            log.warning("Set an object aside: %s", reason)
-            self._store.reject(self._store.path(relative), reason)
+        if self._ledger.record_instance(instance, reception) == "conflict":
+            self._set_aside(instance, reception.relative_path)
 
-    def _record_association(self, association: Association, sender: str) -> str:
+    def _set_aside(self, instance: Instance, relative_path: str) -> None:
+        """Keep what came under a known UID apart, and hold the study if it matters."""
+        kept = self._ledger.find_kept(instance.sop_uid)
+        assert kept is not None, "a conflict is with something"
+        path = self._store.path(relative_path)
+        reason = self._why_held(instance, kept, path)
+        if reason:
+            self._ledger.hold_study(instance.study_uid, reason)
+        words = f"other content for {instance.sop_uid}, which is kept as first received"
+        log.warning("Set an object aside: %s", f"{words}; {reason}" if reason else words)
+        self._store.reject(path, words, name=path.stem)
+
+    def _why_held(self, instance: Instance, kept: Kept, path: Path) -> str | None:
+        if kept.study_uid != instance.study_uid:
+            return f"its image {instance.sop_uid} is known as one of study {kept.study_uid}"
+        if kept.transfer_syntax != instance.transfer_syntax:
+            return None  # compressed anew on the way; the pixels cannot be compared byte by byte
+        if pixel_digest(path) != pixel_digest(self._store.path(kept.path)):
+            return f"image {instance.sop_uid} came twice with different pixels"
+        return None
+
+    def is_open(self, association_id: str) -> bool:
+        """Return whether an association is still open, for the sweep over those that are not."""
+        with self._lock:
+            return association_id in self._association_ids.values()
+
+    def _record_association(self, association: Association, peer: Peer) -> str:
         with self._lock:
             known = self._association_ids.get(association)
             association_id = known or str(uuid.uuid4())
             self._association_ids[association] = association_id
         if known is None:
-            self._ledger.open_association(association_id, self._node_id, sender)
+            self._ledger.open_association(association_id, self._node_id, peer.name)
         return association_id
 
     def _forget(self, event: Event) -> None:
@@ -252,6 +297,11 @@ def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | No
         if peer.ae_title == calling_ae and _is_at(peer, address):
             return peer
     return None
+
+
+def pixel_digest(path: Path) -> str:
+    """Return a digest of an object's encoded pixel data, as it was sent."""
+    return hashlib.sha256(dcmread(path).get("PixelData", b"")).hexdigest()
 
 
 def identity_of(header: Dataset) -> str:
@@ -283,7 +333,7 @@ def _addresses_of(host: str) -> list[str]:
     """Return the addresses a host name stands for today."""
     try:
         return sorted({str(info[4][0]) for info in socket.getaddrinfo(host, None)})
-    except OSError:
+    except (OSError, ValueError):  # no such name, or no name at all
         return []
 
 
@@ -301,8 +351,3 @@ def _application_entity(config: Config) -> AE:
     ae.add_supported_context(_LABEL_MAP_SEGMENTATION, syntaxes)
     ae.add_supported_context(Verification)
     return ae
-
-
-def _reject(association: Association, diagnostic: int) -> None:
-    association.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, diagnostic)
-    association.kill()

@@ -45,7 +45,8 @@ class StudyOverview:
     study_uid: str
     sender: str
     state: str
-    """receiving, held, queued, running, delivering, done, undelivered, cancelled, out of scope."""
+    """receiving, queued, running, delivering, done; held, cancelled or undelivered for the reason
+    in `error`; out of scope of every model; kept: nothing but objects that say nothing."""
     version: int
     """0 until the study has been closed for the first time."""
     reason: str
@@ -104,13 +105,15 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
 
 
 def _state(study: sa.Row[Any], version: sa.Row[Any] | None, dispatches: set[str]) -> str:
+    if version is None and study.state == "closed":
+        return "kept"
     if study.state != "closed" or version is None:
         return str(study.state)
     if version.state != "finished":
         return str(version.state)
     if dispatches & {"queued", "running"}:
         return "delivering"
-    return "undelivered" if "dead" in dispatches else "done"
+    return "undelivered" if version.error or "dead" in dispatches else "done"
 
 
 def _error(version: sa.Row[Any] | None, dispatches: list[sa.Row[Any]]) -> str | None:

@@ -152,7 +152,7 @@ def expected_views(models: Iterable[Model], modalities: Collection[str]) -> froz
 def read_header(path: Path) -> Dataset:
     """Read a Part 10 file up to its pixel data; raise Unreadable if it is damaged.
 
-    FileNotFoundError passes through: it says nothing about the object.
+    OSError passes through: it says nothing about the object.
     """
     header = _parse(path)
     if any(_is_cut_short(element) for element in header.values()):
@@ -202,12 +202,14 @@ def _parse(path: Path) -> Dataset:
         try:
             _refuse_deflate_bomb(path)
             return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)
-        except (Unreadable, FileNotFoundError):
-            raise  # a file that is not there says nothing about the object
+        except Unreadable:
+            raise
+        except OSError as error:
+            if error.errno is not None:
+                raise  # the file cannot be had: that says nothing about the object
+            raise Unreadable("not a well-formed DICOM object") from error  # pydicom's own
         except InvalidDicomError as error:
             raise Unreadable("not a DICOM Part 10 file") from error
-        except OSError as error:
-            raise Unreadable(f"cannot be read from disk ({error.strerror})") from error
         except Exception as error:  # whatever it is, the bytes are to blame
             raise Unreadable("not a well-formed DICOM object") from error
 

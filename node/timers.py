@@ -24,9 +24,9 @@ FAILURES_ALLOWED = 10
 """In a row; a node that listens but no longer works is the worst state there is."""
 
 
-def reconcile(ledger: Ledger, engine: Engine) -> None:
+def reconcile(ledger: Ledger, engine: Engine, node_id: str) -> None:
     """Enqueue anew what is not final in the ledger and has no live job."""
-    live_nodes = ledger.live_nodes()
+    live_nodes = ledger.live_nodes() | {node_id}  # we live, however late our last beat is
     engine.release(live_nodes)
     for job in engine.lost(ledger.unfinished(), live_nodes):
         ledger.revive(job, engine.enqueue)
@@ -65,7 +65,8 @@ class Timers:
 
     def stop(self) -> None:
         """End, after the sweep that is running."""
-        self._scheduler.shutdown(wait=True)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
 
     def _guarded(self, sweep: Callable[[], None]) -> Callable[[], None]:
         """Let a sweep fail now and then; one that keeps failing takes the process down."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
+from sqlalchemy.exc import SQLAlchemyError
 
 from node import delivery
 from node.config import Config
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 TRIES = 3
 """How often a model may fail on a study before its failure is the answer."""
 
-RETRY_MODEL_S = 5.0
+RETRY_S = 5.0
+RETRY_MAX_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,10 @@ class Workflow:
 
     def process(self, job: Job, engine: Engine) -> None:
         """Analyse a study version, build its report set and enqueue the deliveries."""
+        is_last_chance = False
         try:
             work = self.ledger.begin_version(job, self.node_id, self.store)
+            is_last_chance = work.is_set_aside
             self._process(job, work, engine)
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
@@ -53,29 +57,44 @@ class Workflow:
             log.error("Study %s is held: %s", job.study_uid, error)  # noqa: TRY400 - no defect
             self.ledger.hold_version(job, str(error))
         except ModelError as error:
-            log.warning("%s failed: %s", job.id, error)
-            self.ledger.fail_version(job, str(error), RETRY_MODEL_S * job.attempt, engine.enqueue)
+            self._try_again(job, str(error), engine, is_its_fault=True)
+        except (OSError, SQLAlchemyError) as error:
+            words = f"{type(error).__name__} of the machine: {getattr(error, 'strerror', '')}"
+            is_missing = isinstance(error, FileNotFoundError)
+            self._try_again(job, words, engine, is_its_fault=is_missing)
         except Exception as error:  # a defect of ours: visible, counted, and tried again
             log.exception("%s failed", job.id)
-            error_name, delay_s = type(error).__name__, RETRY_MODEL_S * job.attempt
-            self.ledger.fail_version(job, error_name, delay_s, engine.enqueue)
+            words = type(error).__name__
+            if is_last_chance:
+                self.ledger.hold_version(job, f"its report could not be built ({words})")
+            else:
+                self._try_again(job, words, engine, is_its_fault=True)
+
+    def _try_again(self, job: Job, error: str, engine: Engine, *, is_its_fault: bool) -> None:
+        log.warning("%s failed: %s", job.id, error)
+        delay_s = min(RETRY_S * job.attempt, RETRY_MAX_S)
+        self.ledger.fail_version(job, error, delay_s, engine.enqueue, is_its_fault=is_its_fault)
 
     def _process(self, job: Job, work: Work, engine: Engine) -> None:
-        results, objects = analyse(self.pipeline, self._task(work))
-        reports = tuple(self._write(work, dataset) for dataset in objects)
+        task = self._task(work)
+        if not task.models:
+            names = ", ".join(analysis.model for analysis in work.analyses)
+            self.ledger.cancel_version(job, f"model {names} has been switched off")
+            return
+        results, objects = analyse(self.pipeline, task)
+        destinations = self.config.destinations_of(work.sender)
         finished = Finished(
             results=results,
-            reports=reports,
-            destinations=self.config.destinations_of(work.sender),
+            reports=tuple(self._write(work, dataset) for dataset in objects),
+            destinations=destinations,
             deliver_within_s=self.config.delivery.deliver_within_s,
+            problem=_why_undelivered(task, work.sender, bool(objects), bool(destinations)),
         )
         self.ledger.finish_version(job, finished, engine.enqueue)
         log.info("Study %s version %d is analysed", job.study_uid, job.number)
 
     def _task(self, work: Work) -> Task:
         planned = {analysis.model: analysis for analysis in work.analyses}
-        for name in planned.keys() - self.models.keys():
-            log.warning("Study %s waits for %s, which is off now", work.version.study_uid, name)
         return Task(
             version=work.version,
             models=tuple(self.models[name] for name in self.models if name in planned),
@@ -116,3 +135,15 @@ class Workflow:
             log.exception("%s failed", job.id)
             error = type(defect).__name__
         return [Outcome(report.sop_uid, "queued", error) for report in reports]
+
+
+def _why_undelivered(
+    task: Task, sender: str, has_objects: bool, has_destinations: bool
+) -> str | None:
+    if not task.delivering:
+        return None  # in shadow, nothing is meant to be sent
+    if not has_objects:
+        return "no result can be written: none of the study's objects can be read"
+    if not has_destinations:
+        return f"no destination: peer {sender} neither receives nor names one in results_to"
+    return None

@@ -18,6 +18,7 @@ from node.ledger import (
     Job,
     Ledger,
     PlannedAnalysis,
+    Reception,
     Work,
     parse_view,
 )
@@ -57,6 +58,7 @@ class Desk:
         is_own: bool = False,
         sop_class: str = MG_FOR_PRESENTATION,
         is_standard: bool = True,
+        is_in_scope: bool = True,
     ) -> Literal["new", "same", "conflict"]:
         """Record an instance as the listener does."""
         instance = Instance(
@@ -73,11 +75,14 @@ class Desk:
         )
         return self.ledger.record_instance(
             instance,
-            relative_path=f"received/{study}/{sop_uid}.dcm",
-            sender=sender,
-            association_id=association,
-            identity=identity,
-            is_own=is_own,
+            Reception(
+                relative_path=f"received/{study}/{sop_uid}.dcm",
+                sender=sender,
+                association_id=association,
+                identity=identity,
+                is_own=is_own,
+                is_in_scope=is_in_scope,
+            ),
         )
 
     def arrivals(self) -> list[Arrival]:

@@ -193,7 +193,7 @@ def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:
     running.ledger.register_node(NODE_ID)
     running.desk.receive()
     running.desk.close()  # on a queue that only remembers: as if the engine had lost it
-    reconcile(running.ledger, running.engine)
+    reconcile(running.ledger, running.engine, NODE_ID)
     assert until(lambda: Job("process", STUDY, 1, 2) in running.worker.done)
     row = running.desk.row(schema.study_version, STUDY, 1)
     assert (row["attempt"], row["crashes"]) == (2, 0)

@@ -15,10 +15,15 @@ from ledgers import NODE, PLAN, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
 
 from node import schema
 from node.errors import Superseded
-from node.ledger import QUARANTINE_AFTER, SET_ASIDE_AFTER, Job, Ledger, Outcome
+from node.ledger import DELAY_PER_CRASH_S, QUARANTINE_AFTER, SET_ASIDE_AFTER, Job, Ledger, Outcome
 from node.result import Code, ImageScore, Measurement
 
 HOUR_S = 3600.0
+
+
+def digest_of(desk: Desk, sop_uid: str) -> str | None:
+    kept = desk.ledger.find_kept(sop_uid)
+    return kept.digest if kept else None
 
 
 # Transactions
@@ -80,7 +85,7 @@ def test_an_image_opens_its_study(desk: Desk) -> None:
     assert arrival.modalities == {"MG"}
     assert [str(view) for view in arrival.views] == ["R MLO"]
     assert 0 <= arrival.quiet_s < 5
-    assert desk.ledger.find_digest(f"{STUDY}.1") == "digest"
+    assert digest_of(desk, f"{STUDY}.1") == "digest"
 
 
 def test_the_same_bytes_again_do_nothing_and_reset_no_timer(desk: Desk) -> None:
@@ -104,7 +109,7 @@ def test_other_bytes_of_an_instance_are_a_conflict_and_the_first_are_kept(desk: 
     desk.let_pass(30)
     before = desk.row(schema.study, STUDY)
     assert desk.receive(digest="second") == "conflict"
-    assert desk.ledger.find_digest(f"{STUDY}.1") == "first"
+    assert digest_of(desk, f"{STUDY}.1") == "first"
     assert desk.row(schema.study, STUDY) == before
     assert desk.history() == [f"other content came for {STUDY}.1"]
 
@@ -370,7 +375,7 @@ def test_a_later_attempt_carries_the_time_the_first_decided(desk: Desk) -> None:
     job = desk.close()
     first = desk.begin(job)
     desk.change(schema.study_version, decided_at=schema.study_version.c.decided_at - HOUR_S)
-    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue)
+    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
     second = desk.begin(replace(job, attempt=2))
     assert first.version.decided_at - second.version.decided_at == timedelta(hours=1)
 
@@ -405,7 +410,7 @@ def test_a_stale_attempt_changes_nothing(desk: Desk) -> None:
         desk.begin(stale)
     with pytest.raises(Superseded):
         desk.finish(stale)
-    desk.ledger.fail_version(stale, "late", 5, desk.enqueue)
+    desk.ledger.fail_version(stale, "late", 5, desk.enqueue, is_its_fault=True)
     desk.ledger.hold_version(stale, "late")
     desk.ledger.revive(stale, desk.enqueue)
     assert everything(desk) == before
@@ -416,7 +421,7 @@ def test_a_failure_is_recorded_and_the_next_attempt_waits(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
     desk.begin(job)
-    desk.ledger.fail_version(job, "out of memory", 7.0, desk.enqueue)
+    desk.ledger.fail_version(job, "out of memory", 7.0, desk.enqueue, is_its_fault=True)
     assert desk.jobs[-1] == replace(job, attempt=2, delay_s=7.0)
     version = desk.row(schema.study_version, STUDY, 1)
     assert (version["state"], version["failures"], version["crashes"]) == ("queued", 1, 0)
@@ -460,7 +465,7 @@ def crash(desk: Desk, job: Job) -> Job:
 def test_a_process_that_dies_with_a_study_counts_as_a_crash(desk: Desk) -> None:
     desk.receive()
     following = crash(desk, desk.close())
-    assert following == Job("process", STUDY, 1, 2)
+    assert following == Job("process", STUDY, 1, 2, delay_s=DELAY_PER_CRASH_S)
     assert desk.row(schema.study_version, STUDY, 1)["crashes"] == 1
     assert "process: attempt 1 died with its process" in desk.history()
 
@@ -509,7 +514,9 @@ def test_a_study_that_runs_alone_still_does_after_a_failure(desk: Desk) -> None:
         job = crash(desk, job)
     desk.begin(job)
     as_the_engine_has_it = Job("process", STUDY, 1, job.attempt)
-    desk.ledger.fail_version(as_the_engine_has_it, "out of memory", 5, desk.enqueue)
+    desk.ledger.fail_version(
+        as_the_engine_has_it, "out of memory", 5, desk.enqueue, is_its_fault=True
+    )
     assert desk.jobs[-1].is_quarantined
 
 
@@ -527,7 +534,7 @@ def test_after_five_failures_a_study_is_set_aside(desk: Desk) -> None:
     job = desk.close()
     for _ in range(SET_ASIDE_AFTER):
         assert not desk.begin(job).is_set_aside
-        desk.ledger.fail_version(job, "a defect", 1, desk.enqueue)
+        desk.ledger.fail_version(job, "a defect", 1, desk.enqueue, is_its_fault=True)
         job = desk.jobs[-1]
     assert desk.begin(job).is_set_aside
 
@@ -666,3 +673,37 @@ def run_at_once(*works: Callable[[], None]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_an_object_no_model_reads_reopens_no_study(desk: Desk) -> None:
+    desk.receive()
+    desk.close()
+    desk.receive("2.25.77", modality="PR", view=None, is_in_scope=False)
+    assert desk.arrivals() == []
+    desk.receive("2.25.78")
+    assert len(desk.arrivals()) == 1
+
+
+def test_the_sender_of_a_study_is_who_sent_the_first_object_that_is_not_ours(desk: Desk) -> None:
+    desk.receive("2.25.1", is_own=True, modality="SR", view=None, sender="archive")
+    desk.receive(sender="modality")
+    assert desk.row(schema.study, STUDY)["sender"] == "modality"
+
+
+def test_trouble_of_the_machine_does_not_count_against_the_study(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for attempt in range(1, 2 * SET_ASIDE_AFTER):
+        job = replace(job, attempt=attempt)
+        assert not desk.begin(job).is_set_aside
+        desk.ledger.fail_version(job, "disk full", 1, desk.enqueue, is_its_fault=False)
+
+
+def test_a_missed_end_of_an_association_is_made_good_by_the_sweep(desk: Desk) -> None:
+    desk.ledger.register_node("node")
+    for name, sop_uid in (("a", "2.25.1"), ("b", "2.25.2")):
+        desk.ledger.open_association(name, "node", "modality")
+        desk.receive(sop_uid, association=name)
+    assert desk.arrivals()[0].open_associations == 2
+    desk.ledger.close_associations("node", lambda association_id: association_id == "b")
+    assert desk.arrivals()[0].open_associations == 1

@@ -34,7 +34,14 @@ from node import config, identity, schema
 from node.errors import ConfigError
 from node.files import Store, dataset_digest
 from node.ledger import Ledger
-from node.listener import CANNOT_UNDERSTAND, NOT_AUTHORISED, OUT_OF_RESOURCES, SUCCESS, Listener
+from node.listener import (
+    CANNOT_UNDERSTAND,
+    NOT_AUTHORISED,
+    OUT_OF_RESOURCES,
+    SUCCESS,
+    Hooks,
+    Listener,
+)
 
 MG = DigitalMammographyXRayImageStorageForPresentation
 
@@ -74,7 +81,8 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
             peers=peers or (modality(),),
         )
         stored: list[float] = []
-        listener = Listener(settings, store, ledger, "node", lambda: stored.append(time.time()))
+        hooks = Hooks(on_stored=lambda: stored.append(time.time()), modalities=frozenset({"MG"}))
+        listener = Listener(settings, store, ledger, "node", hooks)
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), stored))
         return doors[-1]
@@ -225,6 +233,44 @@ def test_other_content_under_a_known_uid_is_set_aside(door: Door, tmp_path: Path
     reason, kept = sorted(door.files("rejected"), key=lambda p: p.suffix, reverse=True)
     assert "other content" in json.loads(reason.read_text())["reason"]
     assert dataset_digest(kept) == dataset_digest(second)
+    study = door.desk.rows(schema.study)[0]
+    assert (study["state"], "different pixels" in study["held_reason"]) == ("held", True)
+    assert store(door.port, [second]) == [SUCCESS]
+    assert len(door.files("rejected")) == 2
+
+
+def test_another_header_round_the_same_pixels_holds_nothing(door: Door, tmp_path: Path) -> None:
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "InstitutionName", "Coerced"))
+    assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
+    assert door.desk.rows(schema.study)[0]["state"] == "receiving"
+    assert len(door.files("rejected")) == 2
+
+
+def test_an_image_that_turns_up_in_another_study_holds_that_one(door: Door, tmp_path: Path) -> None:
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "StudyInstanceUID", "2.25.4711"))
+    assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
+    states = {row["study_uid"]: row["state"] for row in door.desk.rows(schema.study)}
+    assert sorted(states.values()) == ["held", "receiving"]
+    assert states["2.25.4711"] == "held"
+
+
+def test_whatever_goes_wrong_the_sender_gets_an_answer_and_nothing_is_left(
+    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*args: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr("node.listener.describe", defect)
+    assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
+    assert until(lambda: door.files("incoming") == [])
+
+
+def test_a_peer_whose_address_cannot_be_judged_is_not_let_in(open_door: OpenDoor) -> None:
+    opened = open_door(modality(host="pacs..local"))
+    with association(opened.port, [build_context(Verification)]) as refused:
+        assert refused.is_rejected
 
 
 def test_another_patient_in_one_study_holds_it(door: Door, tmp_path: Path) -> None:
@@ -414,7 +460,7 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         node=config.Node(ae_title="AINODE", state_dir=store.root),
         listener=config.Listener(host="127.0.0.1", port=taken),
     )
-    second = Listener(settings, store, ledger, "node", lambda: None)
+    second = Listener(settings, store, ledger, "node", Hooks(lambda: None, frozenset()))
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
 

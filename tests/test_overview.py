@@ -86,7 +86,7 @@ def test_a_failure_is_shown_until_it_is_overcome(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
     desk.begin(job)
-    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue)
+    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
     assert overview(desk).error == "out of memory"
     again = desk.jobs[-1]
     desk.begin(again)

@@ -5,6 +5,7 @@ The parts are the real ones; only the network's answers are made up, at `pipelin
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from node import config, schema
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store, dataset_digest
-from node.ledger import Job, Ledger, PlannedAnalysis
+from node.ledger import Job, Ledger, PlannedAnalysis, Reception
 from node.listener import identity_of
 from node.manifest import Model
 from node.outputs.table import PRESETS
@@ -68,7 +69,7 @@ class Works:
     engine: Engine
     model: Model
 
-    def receive(self, datasets: Sequence[Dataset], folder: Path) -> str:
+    def receive(self, datasets: Sequence[Dataset], folder: Path, sender: str = "modality") -> str:
         """Keep and record objects as the listener does; return the study."""
         folder.mkdir(exist_ok=True)
         for dataset in datasets:
@@ -80,11 +81,14 @@ class Works:
             kept = self.desk.store.keep(temporary, instance.study_uid, instance.sop_uid, digest)
             self.desk.ledger.record_instance(
                 instance,
-                relative_path=kept,
-                sender="modality",
-                association_id="association",
-                identity=identity_of(header),
-                is_own=False,
+                Reception(
+                    relative_path=kept,
+                    sender=sender,
+                    association_id="association",
+                    identity=identity_of(header),
+                    is_own=False,
+                    is_in_scope=True,
+                ),
             )
         return str(datasets[0].StudyInstanceUID)
 
@@ -166,7 +170,8 @@ def standing_works(
 def works(
     standing_works: Works, pacs: Pacs, second_pacs: Pacs, monkeypatch: pytest.MonkeyPatch
 ) -> Works:
-    monkeypatch.setattr("node.workflow.RETRY_MODEL_S", 0.05)
+    monkeypatch.setattr("node.workflow.RETRY_S", 0.0)
+    monkeypatch.setattr("node.ledger.DELAY_PER_CRASH_S", 0.0)
     second_pacs.forget()
     standing_works.network.asked.clear()
     standing_works.network.fail = lambda instance: None
@@ -329,7 +334,7 @@ def test_what_would_go_into_another_file_is_held_and_not_sent(
     works.close(study)
     seen = works.reaches(study, "held")
     assert seen.error
-    assert "PatientID" in seen.error
+    assert "patient" in seen.error.lower()
     assert pacs.received == []
 
 
@@ -360,11 +365,72 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     assert works.desk.ledger.close_version(arrival, "4/4 views", [plan], works.desk.enqueue)
     with works.desk.ledger._writing() as db:
         db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
-    reconcile(works.desk.ledger, works.engine)
+    reconcile(works.desk.ledger, works.engine, NODE_ID)
     seen = works.reaches(study, "done")
     assert "ended unexpectedly" in seen.models[0].outcome
     assert works.network.asked == []
     assert any(received.read().Modality == "SR" for received in pacs.received)
+
+
+def alone(works: Works, desk: Desk) -> Workflow:
+    """The jobs on a ledger that only remembers what it would enqueue, and without models."""
+    return Workflow(
+        config=works.settings,
+        ledger=desk.ledger,
+        store=desk.store,
+        pipeline=Pipeline(works.network, desk.ledger, UTC, ()),  # type: ignore[arg-type]
+        models={},
+        node_id=NODE_ID,
+    )
+
+
+def test_a_model_that_was_switched_off_leaves_no_study_waiting(works: Works, desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+    (seen,) = study_overviews(desk.ledger)
+    assert (seen.state, seen.error) == ("cancelled", "model breast-area has been switched off")
+
+
+def test_a_result_that_can_go_nowhere_is_said(works: Works, tmp_path: Path) -> None:
+    study = works.receive(factories.exam("nowhere", [R_CC]), tmp_path, sender="removed")
+    works.close(study)
+    seen = works.reaches(study, "undelivered")
+    assert "no destination: peer removed" in str(seen.error)
+
+
+def test_a_full_disk_is_waited_out(
+    works: Works, pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real file system's ENOSPC cannot be had here; the error is the one it raises."""
+    fulls = iter([True] * 7)
+    write_report = Store.write_report
+
+    def full_at_first(self: Store, content: bytes, study_uid: str, sop_uid: str) -> str:
+        if next(fulls, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_report(self, content, study_uid, sop_uid)
+
+    monkeypatch.setattr(Store, "write_report", full_at_first)
+    study = works.receive(factories.exam("full", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("1 of 1 images analysed")
+    assert pacs.received
+
+
+def test_a_report_that_cannot_be_built_holds_the_study_in_the_end(
+    works: Works, pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*args: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr("node.pipeline.build_report_set", defect)
+    study = works.receive(factories.exam("unbuildable", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error == "its report could not be built (KeyError)"
+    assert pacs.received == []
 
 
 # Delivery
@@ -400,20 +466,13 @@ def test_a_dead_destination_does_not_hold_up_another(
     assert {received.read().StudyInstanceUID for received in pacs.received} == set(studies)
 
 
+@refused_connections  # of the test before, collected here
 def test_a_destination_that_was_taken_out_of_the_configuration_is_given_up(
     works: Works, tmp_path: Path, desk: Desk
 ) -> None:
     """On a ledger and a queue of its own that only remember, without the running ones."""
     (job, *_) = desk.analysed(destinations=("gone",))
-    workflow = Workflow(
-        config=works.settings,
-        ledger=desk.ledger,
-        store=desk.store,
-        pipeline=Pipeline(works.network, desk.ledger, UTC, ()),  # type: ignore[arg-type]
-        models={},
-        node_id=NODE_ID,
-    )
-    workflow.deliver(job, desk)  # type: ignore[arg-type]
+    alone(works, desk).deliver(job, desk)  # type: ignore[arg-type]
     dispatch = desk.row(schema.dispatch, job.study_uid, 1, "gone")
     assert dispatch["state"] == "queued"
     assert dispatch["error"] == "no peer is called gone any more"
