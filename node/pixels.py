@@ -6,10 +6,12 @@ Unreadable; a decoder that crashes takes only the child with it.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,7 +22,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset, dcmread, uid
 from pydicom.encaps import get_frame
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
+from pydicom.multival import MultiValue
 
 from node import manifest
 from node.errors import ModelError, StudyError, Unreadable
@@ -30,7 +32,11 @@ Float32 = NDArray[np.float32]
 Points = NDArray[np.float64]
 """Shape (n, 2): (column, row) from the top left corner of the top left pixel."""
 
+MOST_PIXELS = 200_000_000
+"""More rows times columns than any detector has; refused before memory is asked for."""
+
 _Value = TypeVar("_Value", bound=np.generic)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Image:
     def measured_spacing_mm(self) -> tuple[float, float]:
         """Return the spacing, or say that areas cannot be measured."""
         if self.spacing_mm is None:
-            raise StudyError("no detector pixel spacing, so areas cannot be measured")
+            raise StudyError("has no usable detector pixel spacing, so no area can be measured")
         return self.spacing_mm
 
 
@@ -106,13 +112,9 @@ def open_image(path: Path) -> Image:
         raise ModelError(f"the image file cannot be read ({error.strerror})") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of oddities it copes with
-        try:
-            return _image(dcmread(io.BytesIO(content)))
-        except (Unreadable, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001 - foreign bytes: anything may come out
-            # The cause's text may quote the file, hence patient data: keep only its kind.
-            raise Unreadable(f"pixel data cannot be decoded ({type(error).__name__})") from None
+        with _failing_as("the file is damaged, or is not a DICOM object"):
+            dataset = dcmread(io.BytesIO(content))
+        return _image(dataset)
 
 
 def prepare(
@@ -136,7 +138,7 @@ def picture(image: Image, max_side: int = 2048) -> Picture:
     """Return the image as a display shows it, its longer side at most `max_side` pixels."""
     rows, columns = image.shape
     scale = min(1.0, max_side / max(rows, columns))
-    table = np.round(image.voi_grey * 255).astype(np.uint8)
+    table = np.round(np.clip(image.voi_grey, 0, 1) * 255).astype(np.uint8)
     height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
     return Picture(grey=_resized(table[image.values], height, width), scale=scale)
 
@@ -171,6 +173,19 @@ def _is_chest_wall_right(image: Image, laterality: Laterality | None) -> bool:
 # --- decoding ---------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _failing_as(reason: str) -> Iterator[None]:
+    """Turn whatever foreign bytes make a reader raise into Unreadable, in these words."""
+    try:
+        yield
+    except (Unreadable, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign bytes: anything may come out
+        # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
+        log.warning("%s: %s", reason, type(error).__name__)
+        raise Unreadable(reason) from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """How samples lie in their containers (PS3.5 8.1.1)."""
@@ -199,17 +214,21 @@ class _Layout:
 
 
 def _image(dataset: FileDataset) -> Image:
-    layout = _layout(dataset)
-    values = _values(dataset, layout)
+    with _failing_as("the header does not say how the pixels are stored"):
+        layout = _layout(dataset)
+    with _failing_as("pixel data cannot be decoded"):
+        values = _values(dataset, layout)
     numbers = np.arange(layout.lowest, layout.highest + 1)
+    with _failing_as("window or lookup table that cannot be displayed"):
+        voi_grey = _displayed(numbers, dataset)
     stored_grey = (numbers - layout.lowest) / (len(numbers) - 1)
     is_inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     padding = _padding(dataset, layout)
     return Image(
         values=values,
         stored_grey=_finished(stored_grey, is_inverted, padding),
-        voi_grey=_finished(_displayed(numbers, dataset), is_inverted, padding),
-        patient_orientation=_patient_orientation(dataset),
+        voi_grey=_finished(voi_grey, is_inverted, padding),
+        patient_orientation=_words(dataset, "PatientOrientation"),
         spacing_mm=_spacing_mm(dataset),
     )
 
@@ -234,6 +253,8 @@ def _layout(dataset: Dataset) -> _Layout:
     )
     if layout.rows < 1 or layout.columns < 1:
         raise Unreadable("no rows or no columns")
+    if layout.rows * layout.columns > MOST_PIXELS:
+        raise Unreadable("the image is too large to be read")
     fits = 2 <= layout.stored <= layout.high_bit + 1 <= layout.allocated
     if layout.allocated not in (8, 16) or not fits:
         raise Unreadable(
@@ -318,8 +339,9 @@ def _coded(frame: bytes, syntax: uid.UID, layout: _Layout) -> NDArray[np.uint16]
 
 
 def _finished(grey: NDArray[np.floating[Any]], is_inverted: bool, padding: slice | None) -> Float32:
-    """Make brighter mean denser, and padding black."""
-    finished = np.asarray(1 - grey if is_inverted else grey, dtype=np.float32).copy()
+    """Make brighter mean denser, padding black, and everything lie in 0..1."""
+    shown = np.clip(np.nan_to_num(grey), 0, 1)
+    finished = np.asarray(1 - shown if is_inverted else shown, dtype=np.float32).copy()
     if padding is not None:
         finished[padding] = 0
     return finished
@@ -327,10 +349,10 @@ def _finished(grey: NDArray[np.floating[Any]], is_inverted: bool, padding: slice
 
 def _padding(dataset: Dataset, layout: _Layout) -> slice | None:
     """Return the steps from Pixel Padding Value to its Range Limit (PS3.3 C.7.5.1.1.2)."""
-    value = dataset.get("PixelPaddingValue")
+    value = _number(dataset, "PixelPaddingValue")
     if value is None:
         return None
-    limit = dataset.get("PixelPaddingRangeLimit")
+    limit = _number(dataset, "PixelPaddingRangeLimit")
     first, last = sorted((int(value), int(value if limit is None else limit)))
     first, last = max(first, layout.lowest), min(last, layout.highest)
     return slice(first - layout.lowest, last - layout.lowest + 1) if first <= last else None
@@ -338,21 +360,69 @@ def _padding(dataset: Dataset, layout: _Layout) -> slice | None:
 
 def _displayed(numbers: NDArray[np.int64], dataset: Dataset) -> NDArray[np.float64]:
     """Return the display's grey, 0..1, of each stored number: modality LUT, then VOI LUT."""
+    real = _rescaled(numbers, dataset)
     if dataset.get("VOILUTSequence"):
-        output_bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        indices = np.round(apply_modality_lut(numbers, dataset)).astype(np.int64)
-        grey = apply_voi(indices, dataset, index=0)
-        return np.asarray(grey / float((1 << output_bits) - 1), dtype=np.float64)
-    real = np.asarray(apply_modality_lut(numbers, dataset), dtype=np.float64)
+        table = _lookup_table(dataset, "VOILUTSequence")
+        return np.asarray(table.applied_to(real) / table.highest, dtype=np.float64)
     window = _window(dataset)
     if window is None:
         return np.asarray((real - real.min()) / max(float(np.ptp(real)), 1e-9))
-    return _windowed(real, *window, str(dataset.get("VOILUTFunction") or "LINEAR"))
+    function = "".join(_words(dataset, "VOILUTFunction")[:1])
+    return _windowed(real, *window, function or "LINEAR")
+
+
+def _rescaled(numbers: NDArray[np.int64], dataset: Dataset) -> NDArray[np.float64]:
+    """Apply the modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return _lookup_table(dataset, "ModalityLUTSequence").applied_to(numbers.astype(float))
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    if slope is None or intercept is None:
+        return numbers.astype(np.float64)
+    return np.asarray(numbers * slope + intercept, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _LookupTable:
+    """A modality or VOI LUT (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
+
+    entries: NDArray[np.int64]
+    first: int
+    """The value that the first entry belongs to, 0..65535 as it was written."""
+    bits: int
+
+    @property
+    def highest(self) -> int:
+        return (1 << self.bits) - 1
+
+    def applied_to(self, real: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Where values can be negative, the first one is signed whatever its VR says.
+        is_negative = self.first > 0x7FFF and real.min() < 0
+        first = self.first - 0x10000 if is_negative else self.first
+        indices = np.clip(np.round(real) - first, 0, len(self.entries) - 1).astype(np.int64)
+        return self.entries[indices].astype(np.float64)
+
+
+def _lookup_table(dataset: Dataset, keyword: str) -> _LookupTable:
+    """Read the first table of a sequence; its entries may be words, or bytes two to a word."""
+    item = dataset[keyword].value[0]
+    count, first, bits = (int(number) for number in item.LUTDescriptor)
+    count = count % 0x10000 or 0x10000
+    content = item.LUTData
+    if isinstance(content, bytes):
+        is_big_endian = dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
+        words = np.frombuffer(content, ">u2" if is_big_endian else "<u2")
+    else:
+        words = np.atleast_1d(np.asarray(content, dtype=np.int64)).astype("<u2")
+    is_in_bytes = bits == 8 and len(words) == (count + 1) // 2
+    entries = np.frombuffer(words.astype("<u2").tobytes(), "u1") if is_in_bytes else words
+    if not 1 <= count <= len(entries) or not 8 <= bits <= 16:
+        raise ValueError("descriptor and table do not agree")
+    return _LookupTable(entries[:count].astype(np.int64), first % 0x10000, bits)
 
 
 def _window(dataset: Dataset) -> tuple[float, float] | None:
     """Return the first window's centre and width."""
-    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     return None if centre is None or width is None else (centre, width)
 
 
@@ -360,7 +430,7 @@ def _windowed(
     real: NDArray[np.float64], centre: float, width: float, function: str
 ) -> NDArray[np.float64]:
     """Apply a window as PS3.3 C.11.2.1.2 and C.11.2.1.3 write it, to 0..1."""
-    if not (math.isfinite(centre) and math.isfinite(width)) or width < (function == "LINEAR"):
+    if width < (function == "LINEAR"):
         raise Unreadable("window that cannot be displayed")
     if function == "SIGMOID":
         exponent = -4 * (real - centre) / max(width, 1e-9)
@@ -375,37 +445,62 @@ def _windowed(
 # --- the rest of the header -------------------------------------------------------------------
 
 
-def _patient_orientation(dataset: Dataset) -> tuple[str, ...]:
-    value = dataset.get("PatientOrientation")
-    if value is None or isinstance(value, str):
-        return (value,) if value else ()
-    return tuple(str(part) for part in value)
-
-
 def _spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
     """Return row and column spacing at the breast: the detector's over the magnification.
 
-    Pixel Spacing (0028,0030) counts only where there is no Imager Pixel Spacing (0018,1164).
+    Pixel Spacing (0028,0030) counts only where there is no Imager Pixel Spacing (0018,1164);
+    it too is the detector's, unless a calibration type (0028,0A02) says it has been corrected.
     """
-    at_detector = _pair(dataset.get("ImagerPixelSpacing"))
+    at_detector = _pair(dataset, "ImagerPixelSpacing")
     if at_detector is None:
-        return _pair(dataset.get("PixelSpacing"))
-    factor = _first(dataset.get("EstimatedRadiographicMagnificationFactor"))
-    magnification = factor if factor is not None and 0 < factor < math.inf else 1.0
+        at_detector = _pair(dataset, "PixelSpacing")
+        if at_detector is None or _is_calibrated(dataset):
+            return at_detector
+    factor = _number(dataset, "EstimatedRadiographicMagnificationFactor")
+    magnification = factor if factor is not None and factor > 0 else 1.0
     return at_detector[0] / magnification, at_detector[1] / magnification
 
 
-def _pair(value: Any) -> tuple[float, float] | None:
-    if value is None or isinstance(value, str) or len(value) != 2:
+def _is_calibrated(dataset: Dataset) -> bool:
+    return _words(dataset, "PixelSpacingCalibrationType")[:1] in (("GEOMETRY",), ("FIDUCIAL",))
+
+
+def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Return two lengths, None unless there are two and both can be."""
+    numbers = [_as_number(part) for part in _parts(dataset, keyword)]
+    if len(numbers) != 2:
         return None
-    row, column = (float(part) for part in value)
-    return (row, column) if 0 < row < math.inf and 0 < column < math.inf else None
+    row, column = (number or 0.0 for number in numbers)
+    return (row, column) if row > 0 and column > 0 else None
 
 
-def _first(value: Any) -> float | None:
+def _number(dataset: Dataset, keyword: str) -> float | None:
     """Return the first number of a value that may hold none, one or several."""
-    if value is None or value == "":
+    parts = _parts(dataset, keyword)
+    return _as_number(parts[0]) if parts else None
+
+
+def _as_number(part: object) -> float | None:
+    if not isinstance(part, (str, int, float)):
         return None
-    if isinstance(value, (str, int, float)):
-        return float(value)
-    return float(value[0]) if len(value) else None
+    try:
+        number = float(part)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    parts = _parts(dataset, keyword)
+    return tuple(parts) if all(isinstance(part, str) for part in parts) else ()
+
+
+def _parts(dataset: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an element; none if it is absent or pydicom cannot read it."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # noqa: BLE001 - foreign bytes: an element that nobody can read is unknown
+        return []
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, (list, tuple, MultiValue)) else [value]

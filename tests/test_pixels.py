@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,70 @@ def test_rescaling_comes_before_the_window(tmp_path: Path) -> None:
     assert np.allclose(opened(dataset, tmp_path).grey("voi"), [[0, 0.5, 1]])
 
 
+Table = tuple[int, int, int, list[int]]
+"""Number of entries, first value mapped, bits, entries."""
+
+
+def with_table(values: Any, table: Table, vr: str = "US", **changes: Any) -> Dataset:
+    """Return an object that is displayed through a VOI LUT."""
+    count, first, bits, entries = table
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [count % 65536, first, bits])
+    content = np.array(entries, "<u2").tobytes()
+    item.add_new("LUTData", vr, content if vr == "OW" else entries)
+    return mammogram(values, VOILUTSequence=[item], **changes)
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_a_voi_lut_of_4096_entries_maps_every_value(bits: int, vr: str, tmp_path: Path) -> None:
+    highest = (1 << bits) - 1
+    entries = np.round(np.linspace(0, 1, 4096) ** 2 * highest).astype(int).tolist()
+    image = opened(with_table(VALUES, (4096, 0, bits, entries), vr), tmp_path)
+    assert np.allclose(image.grey("voi"), np.take(entries, VALUES) / highest, atol=1e-6)
+
+
+def test_a_voi_lut_may_hold_two_entries_of_a_byte_in_a_word(tmp_path: Path) -> None:
+    words = [low | (low + 1) << 8 for low in range(0, 256, 2)]
+    values = np.array([[0, 1, 2, 255, 4000]], np.uint16)
+    image = opened(with_table(values, (256, 0, 8, words), "OW"), tmp_path)
+    assert np.allclose(image.grey("voi") * 255, [[0, 1, 2, 255, 255]])
+
+
+@pytest.mark.parametrize("first", [-2048, 0x10000 - 2048])
+def test_a_voi_lut_of_signed_values_starts_at_a_signed_one(first: int, tmp_path: Path) -> None:
+    signed = VALUES.astype(np.int16) - 2048
+    image = opened(with_table(signed, (4096, first, 12, list(range(4096)))), tmp_path)
+    assert np.allclose(image.grey("voi"), VALUES / 4095)
+
+
+def test_a_voi_lut_reached_by_large_rescaled_values_ends_at_its_last_entry(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 2, 3, 656, 4095]], np.uint16)
+    dataset = with_table(values, (256, 0, 8, list(range(256))), RescaleSlope=100)
+    dataset.RescaleIntercept = 0
+    grey = opened(dataset, tmp_path).grey("voi")
+    assert np.allclose(grey * 255, [[0, 100, 200, 255, 255, 255]])
+
+
+def test_entries_above_the_bits_of_a_voi_lut_are_white_and_stay_white(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 2]], np.uint16)
+    image = opened(with_table(values, (3, 0, 10, [0, 1023, 4095])), tmp_path)
+    assert image.grey("voi").tolist() == [[0, 1, 1]]
+    assert picture(image).grey.tolist() == [[0, 255, 255]]
+    beyond = Image(values, image.stored_grey, image.voi_grey * 3 - 1, (), None)
+    assert picture(beyond).grey.tolist() == [[0, 255, 255]]
+
+
+def test_a_modality_lut_comes_before_the_window(tmp_path: Path) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [3, 0, 12])
+    item.add_new("LUTData", "US", [300, 200, 100])
+    dataset = mammogram(np.array([[0, 1, 2]], np.uint16), ModalityLUTSequence=[item])
+    dataset.WindowCenter, dataset.WindowWidth = 200, 200
+    dataset.VOILUTFunction = "LINEAR_EXACT"
+    assert np.allclose(opened(dataset, tmp_path).grey("voi"), [[1, 0.5, 0]])
+
+
 def damaged_objects() -> dict[str, Dataset]:
     lossless = encoded(VALUES, uid.JPEGLosslessSV1)
     cases = {
@@ -172,6 +237,10 @@ def damaged_objects() -> dict[str, Dataset]:
         "samples of no bits": mammogram(VALUES, BitsStored=0),
         "a window of no width": mammogram(VALUES, WindowCenter=5, WindowWidth=0),
         "an unknown syntax": compressed(VALUES, uid.JPEGLosslessSV1),
+        "a table shorter than it says": with_table(VALUES, (4096, 0, 12, [1, 2, 3])),
+        "a table of 20 bits": with_table(VALUES, (3, 0, 20, [1, 2, 3])),
+        "a table without a descriptor": mammogram(VALUES, VOILUTSequence=[Dataset()]),
+        "no bits": mammogram(VALUES, BitsStored=None),
     }
     cases["other rows in the header"].Rows = 36
     cases["a value above Bits Stored"].BitsStored = 11
@@ -187,6 +256,59 @@ def test_a_damaged_or_foreign_image_is_unreadable_in_plain_words(name: str, tmp_
         opened(damaged_objects()[name], tmp_path)
     assert PATIENT not in str(caught.value)
     assert len(str(caught.value)) > 10
+    assert not re.search(r"Error|Exception|None", str(caught.value))
+
+
+def test_an_image_larger_than_any_detector_is_refused_before_decoding(tmp_path: Path) -> None:
+    dataset = compressed(VALUES, uid.JPEGLosslessSV1, b"nothing to decode")
+    dataset.Rows = dataset.Columns = 65535
+    with pytest.raises(Unreadable, match="the image is too large to be read"):
+        opened(dataset, tmp_path)
+
+
+ODD: dict[str, tuple[str, Any]] = {
+    "a word": ("LO", "about 2"),
+    "words": ("LO", ["x", "y"]),
+    "bytes": ("OB", b"\1\2"),
+    "a name": ("PN", PATIENT),
+    "a sequence": ("SQ", [Dataset()]),
+    "not a number": ("FD", [float("nan"), float("inf")]),
+    "nothing": ("DS", None),
+    "three": ("DS", [1, 2, 3]),
+}
+HEADER = (
+    "ImagerPixelSpacing",
+    "PixelSpacing",
+    "PixelSpacingCalibrationType",
+    "EstimatedRadiographicMagnificationFactor",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PatientOrientation",
+)
+
+
+@pytest.mark.parametrize("keyword", HEADER)
+def test_odd_values_in_the_header_count_as_unknown(keyword: str, tmp_path: Path) -> None:
+    for vr, value in ODD.values():
+        dataset = mammogram(VALUES)
+        dataset.add_new(keyword, vr, value)
+        image = opened(dataset, tmp_path)
+        assert np.array_equal(image.values, VALUES)
+        if keyword == "ImagerPixelSpacing":
+            with pytest.raises(StudyError, match="has no usable detector pixel spacing"):
+                _ = image.measured_spacing_mm
+
+
+def test_a_number_that_is_none_is_unknown_whatever_pydicom_thinks_of_it(tmp_path: Path) -> None:
+    content = saved(mammogram(VALUES, ImagerPixelSpacing=["0.125", "0.25"]), tmp_path).read_bytes()
+    path = tmp_path / "odd.dcm"
+    path.write_bytes(content.replace(b"0.125\\0.25", b"0.1x5\\0.25"))
+    assert open_image(path).spacing_mm is None
 
 
 @given(st.data())
@@ -328,6 +450,13 @@ def test_a_picture_is_small_enough_and_looks_like_the_display(tmp_path: Path) ->
     assert picture(image).grey.shape == values.shape
 
 
+ONLY_PIXEL_SPACING = {
+    "ImagerPixelSpacing": None,
+    "PixelSpacing": [0.3, 0.4],
+    "EstimatedRadiographicMagnificationFactor": 2,
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -337,6 +466,10 @@ def test_a_picture_is_small_enough_and_looks_like_the_display(tmp_path: Path) ->
         ({"EstimatedRadiographicMagnificationFactor": 0}, (0.1, 0.1)),
         ({"PixelSpacing": [0.3, 0.3]}, (0.1, 0.1)),
         ({"ImagerPixelSpacing": None, "PixelSpacing": [0.3, 0.4]}, (0.3, 0.4)),
+        (ONLY_PIXEL_SPACING, (0.15, 0.2)),
+        (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": ""}, (0.15, 0.2)),
+        (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": "GEOMETRY"}, (0.3, 0.4)),
+        (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": "FIDUCIAL"}, (0.3, 0.4)),
         ({"ImagerPixelSpacing": [0, 0]}, None),
         ({"ImagerPixelSpacing": None}, None),
     ],
@@ -350,7 +483,7 @@ def test_spacing_is_the_detectors_over_the_magnification(
 
 def test_without_spacing_areas_cannot_be_measured(tmp_path: Path) -> None:
     image = opened(mammogram(VALUES, ImagerPixelSpacing=None), tmp_path)
-    with pytest.raises(StudyError, match="no detector pixel spacing"):
+    with pytest.raises(StudyError, match="has no usable detector pixel spacing"):
         _ = image.measured_spacing_mm
 
 
