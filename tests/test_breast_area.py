@@ -1,3 +1,4 @@
+import math
 import re
 from pathlib import Path
 
@@ -5,16 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import load_model as load_network
-from small_images import instance, mammogram, saved
+from small_images import mammogram, saved
 
-from node import config
+from node import config, phantom
 from node.config import bundled_models_dir
-from node.inference.mask import score_mask
+from node.errors import StudyError
+from node.inference.mask import score_mask, signed_area
 from node.manifest import Model, load_model
-from node.pixels import open_image, prepare
+from node.pixels import Image, open_image, prepare
+from node.result import ImageScore
 from node.runtime import Session
 from node.study import Laterality, View
-from node.training.breast_area import build_network, measure, table
+from node.training.breast_area import Agreement, build_network, measure, table, worst
 
 ROWS, COLUMNS = 800, 640
 SPACING_MM = 0.3
@@ -60,6 +63,56 @@ def film(view: View) -> NDArray[np.float64]:
     return grey[:, ::-1] if is_right else grey
 
 
+def scored(image: Image, side: Laterality, model: Model, session: Session) -> ImageScore:
+    """Return what the child answers."""
+    tensor, geometry = prepare(image, model.manifest.pixels, side)
+    mask = session.run(tensor)["mask"][0, 0]
+    return score_mask("1.2.3.4", mask, model.manifest, geometry, image.measured_spacing_mm)
+
+
+def images_without_a_breast() -> dict[str, NDArray[np.uint16]]:
+    random = np.random.default_rng(3)
+    shape = (ROWS, COLUMNS)
+    return {
+        "white": np.full(shape, 4095, np.uint16),
+        "grey": np.full(shape, 1500, np.uint16),
+        "noise": random.integers(0, 4096, shape).astype(np.uint16),
+        "noise of more pixels": random.integers(0, 4096, (1328, 1024)).astype(np.uint16),
+        "faint noise": random.integers(1500, 1540, (1328, 1024)).astype(np.uint16),
+    }
+
+
+@pytest.mark.parametrize("name", images_without_a_breast())
+def test_an_image_that_shows_no_breast_has_no_area(
+    name: str, model: Model, session: Session, tmp_path: Path
+) -> None:
+    image = open_image(saved(mammogram(images_without_a_breast()[name]), tmp_path))
+    with pytest.raises(StudyError, match="no breast outline found"):
+        scored(image, Laterality.RIGHT, model, session)
+
+
+@pytest.mark.parametrize("view", phantom.EXAM, ids=str)
+def test_a_phantom_is_measured_and_an_inverted_one_is_refused(
+    view: View, model: Model, session: Session, tmp_path: Path
+) -> None:
+    (dataset,) = phantom.exam("inverted", [view])
+    image = open_image(saved(dataset, tmp_path))
+    area_cm2 = scored(image, view.laterality, model, session).measurements[0].value
+    assert area_cm2 == pytest.approx(phantom.area_cm2(view), rel=0.03)
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+    with pytest.raises(StudyError, match="no breast outline found: "):
+        scored(open_image(saved(dataset, tmp_path)), view.laterality, model, session)
+
+
+def test_a_breast_on_the_wrong_side_is_refused(
+    model: Model, session: Session, tmp_path: Path
+) -> None:
+    values = (digital(View(Laterality.LEFT, "CC")) * 4095).astype(np.uint16)
+    image = open_image(saved(mammogram(values), tmp_path))
+    with pytest.raises(StudyError, match="opposite the chest wall"):
+        scored(image, Laterality.RIGHT, model, session)
+
+
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 @pytest.mark.parametrize("kind", [digital, film])
 def test_the_area_of_a_known_breast_is_right_within_three_percent(
@@ -69,14 +122,11 @@ def test_the_area_of_a_known_breast_is_right_within_three_percent(
     values = (kind(view) * 4095).astype(np.uint16)
     orientation = ["P", "L"] if view.laterality is Laterality.RIGHT else ["A", "R"]
     dataset = mammogram(values, PatientOrientation=orientation, ImagerPixelSpacing=[SPACING_MM] * 2)
-    image = open_image(saved(dataset, tmp_path))
-    tensor, geometry = prepare(image, model.manifest.pixels, view.laterality)
-    mask = session.run(tensor)["mask"][0, 0]
-    score = score_mask(
-        instance(tmp_path).sop_uid, mask, model.manifest.output, geometry, image.measured_spacing_mm
-    )
+    score = scored(open_image(saved(dataset, tmp_path)), view.laterality, model, session)
     true_cm2 = np.count_nonzero(breast(view)) * SPACING_MM**2 / 100
     assert score.measurements[0].value == pytest.approx(true_cm2, rel=0.03)
+    enclosed_cm2 = signed_area(np.array(score.outline)) * SPACING_MM**2 / 100
+    assert score.measurements[0].value == pytest.approx(enclosed_cm2, rel=0.005)
     columns = np.array(score.outline)[:, 0]
     is_right = view.laterality is Laterality.RIGHT
     assert (columns.max() == COLUMNS) if is_right else (columns.min() == 0)
@@ -109,14 +159,29 @@ def test_the_model_card_states_what_is_measured_on_real_films(model: Model) -> N
         assert agreement.dice >= 0.95, agreement
         assert abs(agreement.area_error_percent) < 10, agreement
     card = (model.folder / "README.md").read_text("utf-8")
-    for stated, measured in zip(_numbers(card), _numbers(table(agreements)), strict=True):
+    printed = f"{table(agreements)}\n\n{worst(agreements)}\n"
+    for stated, measured in zip(_numbers(card), _numbers(printed), strict=True):
         last_digit = 10.0 ** -len(stated.partition(".")[2])
         assert float(stated) == pytest.approx(float(measured), abs=2.1 * last_digit)
+    one_film, two_films, _ = map(float, re.findall(r"\d+\.\d", worst(agreements)))
+    stated_percent = map(int, re.findall(r"(\d+) %", model.manifest.statement))
+    assert list(stated_percent) == [math.ceil(one_film), math.ceil(two_films)]
+
+
+def test_the_worst_film_says_how_little_a_difference_means() -> None:
+    agreements = [
+        Agreement("case lcc", dice=1, found_px=100, drawn_px=100),
+        Agreement("case rcc", dice=1, found_px=90, drawn_px=100),
+    ]
+    said = worst(agreements)
+    assert "one film: 10.0 %" in said
+    assert "differ by 18.2 % of the larger" in said  # 90 and 110
+    assert "10.0 percentage points" in said
 
 
 def _numbers(text: str) -> list[str]:
     """Return the numbers of the table of figures, wherever in a text it stands."""
-    rows = re.findall(r"(?m)^\| (?:sfm|mean|range).*$", text)
+    rows = re.findall(r"(?m)^(?:\| (?:sfm|mean|range)|Worst ).*$", text)
     return [number for row in rows for number in re.findall(r"[-+]?\d+\.\d+", row)]
 
 

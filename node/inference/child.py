@@ -56,9 +56,9 @@ class _Networks:
         image = pixels.open_image(job.instance.path)
         laterality = job.instance.view.laterality if job.instance.view else None
         tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
-        output = model.manifest.output
-        mask = self._sessions[job.model_name].run(tensor)[output.tensor][0, 0]
-        return score_mask(job.instance.sop_uid, mask, output, geometry, image.measured_spacing_mm)
+        mask = self._sessions[job.model_name].run(tensor)[model.manifest.output.tensor][0, 0]
+        spacing_mm = image.measured_spacing_mm
+        return score_mask(job.instance.sop_uid, mask, model.manifest, geometry, spacing_mm)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:

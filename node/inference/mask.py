@@ -1,4 +1,7 @@
-"""A mask tensor -> area in the breast and outline in the stored matrix."""
+"""A mask tensor -> area in the breast and outline in the stored matrix.
+
+Both are of one and the same region: the largest, without its holes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.manifest import MaskOutput
+from node.manifest import Manifest
 from node.pixels import Float32, Geometry, Points
 from node.result import Code, ImageScore, Measurement, Point
 
@@ -15,22 +18,30 @@ SQUARE_CENTIMETER = Code("cm2", "UCUM", "square centimeter")
 MM2_PER_CM2 = 100
 TOLERANCE_PX = 0.5
 """How far the simplified outline may lie from the exact one, in pixels of the network."""
+MOST_OF_IMAGE = 0.95
+"""A region that covers more than this share of the image is no breast: air must be visible."""
+EDGE_STRIP = 0.05
+"""Share of the width, opposite the chest wall, that counts as the edge."""
+MOST_OF_EDGE = 0.5
+"""A region in more than this share of that edge's rows is no breast, or lies the wrong way."""
 
 
 def score_mask(
     sop_uid: str,
     mask: Float32,
-    output: MaskOutput,
+    manifest: Manifest,
     geometry: Geometry,
     spacing_mm: tuple[float, float],
 ) -> ImageScore:
     """Measure a mask, shape (height, width), of the network's input."""
+    output = manifest.output
     seen = mask[: geometry.height, : geometry.width]  # what lies on the padding is no tissue
-    count = int(np.count_nonzero(seen > output.threshold))
-    outline = _outline(seen, output.threshold, geometry)
-    if count == 0 or not outline:
+    region = largest_region(seen, output.threshold)
+    outline = _outline(region, geometry)
+    if not outline:
         raise StudyError("no breast outline found in this image")
-    area_cm2 = count * geometry.pixel_area_mm2(spacing_mm) / MM2_PER_CM2
+    _refuse_what_is_no_breast(region, geometry, manifest.pixels.orientation == "chest wall left")
+    area_cm2 = abs(signed_area(region)) * geometry.pixel_area_mm2(spacing_mm) / MM2_PER_CM2
     return ImageScore(
         sop_uid=sop_uid,
         measurements=(
@@ -40,17 +51,41 @@ def score_mask(
     )
 
 
-def _outline(mask: Float32, threshold: float, geometry: Geometry) -> tuple[Point, ...]:
-    """Return the largest region's outline: closed, clockwise on the screen, inside the image."""
+def largest_region(mask: Float32, threshold: float) -> Points:
+    """Return the exact outline, closed, of the largest region; no points if there is none."""
     contours = [line for line in _contours(mask, threshold) if len(line) > 3]
     if not contours:
+        return np.empty((0, 2))
+    return max(contours, key=lambda line: abs(signed_area(line)))
+
+
+def signed_area(line: NDArray[np.float64]) -> float:
+    """Return the area that a closed line encloses, positive if it runs clockwise on the screen."""
+    x, y = line[:-1].T
+    next_x, next_y = line[1:].T
+    return float(np.sum(x * next_y - next_x * y)) / 2
+
+
+def _refuse_what_is_no_breast(region: Points, geometry: Geometry, is_chest_wall_left: bool) -> None:
+    if abs(signed_area(region)) > MOST_OF_IMAGE * geometry.height * geometry.width:
+        raise StudyError("no breast outline found: the bright region covers the whole image")
+    x, y = region.T
+    rows = np.unique(np.floor(y[x >= (1 - EDGE_STRIP) * geometry.width]))
+    if is_chest_wall_left and len(rows) > MOST_OF_EDGE * geometry.height:
+        raise StudyError(
+            "no breast outline found: the bright region lies along the edge opposite the chest wall"
+        )
+
+
+def _outline(region: Points, geometry: Geometry) -> tuple[Point, ...]:
+    """Return a region's outline: closed, clockwise on the screen, inside the image."""
+    if len(region) == 0:
         return ()
-    largest = max(contours, key=lambda line: abs(_signed_area(line)))
-    stored = geometry.to_stored(_simplified(largest, TOLERANCE_PX))
+    stored = geometry.to_stored(_simplified(region, TOLERANCE_PX))
     stored = np.clip(stored, 0, (geometry.columns, geometry.rows))
-    if len(stored) < 4 or _signed_area(stored) == 0:
+    if len(stored) < 4 or signed_area(stored) == 0:
         return ()
-    if _signed_area(stored) < 0:  # rows grow downwards: positive is clockwise for the eye
+    if signed_area(stored) < 0:  # rows grow downwards: positive is clockwise for the eye
         stored = stored[::-1]
     points = [(round(float(x), 2), round(float(y), 2)) for x, y in stored]
     return (*points[:-1], points[0])
@@ -69,12 +104,6 @@ def _contours(mask: Float32, threshold: float) -> list[Points]:
     lines = contourpy.contour_generator(centres_x, centres_y, framed).lines(threshold)
     height, width = mask.shape
     return [np.clip(np.asarray(line), 0, (width, height)) for line in lines]
-
-
-def _signed_area(line: NDArray[np.float64]) -> float:
-    x, y = line[:-1].T
-    next_x, next_y = line[1:].T
-    return float(np.sum(x * next_y - next_x * y)) / 2
 
 
 def _simplified(line: Points, tolerance: float) -> Points:

@@ -1,7 +1,7 @@
 """Recipe of models/breast-area: a network that is written, not trained.
 
 `python -m node.training.breast_area --out models/breast-area` writes the same bytes every
-time; `--measure` compares the network with outlines drawn by eye and prints the table of the
+time; `--measure` compares the network with outlines drawn by eye and prints the figures of the
 model card. The graph is ONNX's own text language, so that what runs is what stands here.
 """
 
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from node import pixels
 from node.config import bundled_models_dir
+from node.inference.mask import MM2_PER_CM2, score_mask, signed_area
 from node.manifest import Model
 from node.runtime import Session
 from node.study import Laterality
@@ -208,7 +209,14 @@ class Agreement:
 
     film: str
     dice: float
-    area_error_percent: float
+    found_px: float
+    """Area that the node reports, in pixels of the film."""
+    drawn_px: float
+
+    @property
+    def area_error_percent(self) -> float:
+        """By how much the area that the node reports is too large."""
+        return 100 * (self.found_px / self.drawn_px - 1)
 
 
 def measure(model: Model) -> Iterator[Agreement]:
@@ -226,19 +234,21 @@ def measure(model: Model) -> Iterator[Agreement]:
         image = pixels.open_image(paths[name])
         side = Laterality(film["view"][0].upper())
         tensor, geometry = pixels.prepare(image, model.manifest.pixels, side)
-        found = session.run(tensor)[model.manifest.output.tensor][0, 0] > 0.5
-        drawn = _drawn(film["outline"], geometry)
+        mask = session.run(tensor)[model.manifest.output.tensor][0, 0]
+        score = score_mask(name, mask, model.manifest, geometry, spacing_mm=(1.0, 1.0))
+        outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
+        found = _inside(geometry.to_model(np.array(score.outline)))
+        drawn = _inside(geometry.to_model(outline))
         yield Agreement(
             name,
             dice=2 * np.count_nonzero(found & drawn) / float(found.sum() + drawn.sum()),
-            area_error_percent=100 * (float(found.sum()) / float(drawn.sum()) - 1),
+            found_px=score.measurements[0].value * MM2_PER_CM2,
+            drawn_px=abs(signed_area(outline)),
         )
 
 
-def _drawn(outline_percent: list[list[float]], geometry: pixels.Geometry) -> NDArray[np.bool_]:
-    """Return the pixels of the network's input that lie inside an outline of the film."""
-    size = np.array([geometry.columns, geometry.rows])
-    points = geometry.to_model(np.array(outline_percent) / 100 * size)
+def _inside(points: pixels.Points) -> NDArray[np.bool_]:
+    """Return the pixels of the network's input that lie inside a closed line."""
     canvas = Image.new("L", (WIDTH, HEIGHT))
     ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points], fill=1)
     return np.asarray(canvas) > 0
@@ -258,11 +268,38 @@ def table(agreements: list[Agreement]) -> str:
     return "\n".join(lines)
 
 
+def worst(agreements: list[Agreement]) -> str:
+    """Return what the worst film means for a comparison of left and right."""
+    error = max(abs(a.area_error_percent) for a in agreements) / 100
+    apart = 100 * 2 * error / (1 + error)
+    seen = max(_difference_errors(agreements))
+    return (
+        f"Worst area error of one film: {100 * error:.1f} %. If one side is too large by that "
+        f"and the other too small, equal breasts differ by {apart:.1f} % of the larger. "
+        f"Worst seen in a left-right pair of these films: {seen:.1f} percentage points."
+    )
+
+
+def _difference_errors(agreements: list[Agreement]) -> Iterator[float]:
+    """Yield, for each pair of sides, by how many points their difference is wrong."""
+    films = {a.film: a for a in agreements}
+    for name, left in films.items():
+        case, _, view = name.rpartition(" ")
+        if view.startswith("l"):
+            right = films[f"{case} r{view[1:]}"]
+            found = _difference_percent(left.found_px, right.found_px)
+            yield abs(found - _difference_percent(left.drawn_px, right.drawn_px))
+
+
+def _difference_percent(left: float, right: float) -> float:
+    return 100 * (left - right) / max(left, right)
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser("python -m node.training.breast_area", description=__doc__)
     parser.add_argument("--out", type=Path, help="folder to write model.onnx to")
-    parser.add_argument("--measure", action="store_true", help="print the model card's table")
+    parser.add_argument("--measure", action="store_true", help="print the model card's figures")
     arguments = parser.parse_args()
     if arguments.out:
         content = build_network().SerializeToString()
@@ -270,7 +307,8 @@ def main() -> None:
         sys.stdout.write(f"sha256 for manifest.toml: {hashlib.sha256(content).hexdigest()}\n")
     if arguments.measure:
         model = Model(bundled_models_dir() / "breast-area")
-        sys.stdout.write(table(list(measure(model))) + "\n")
+        agreements = list(measure(model))
+        sys.stdout.write(f"{table(agreements)}\n\n{worst(agreements)}\n")
 
 
 if __name__ == "__main__":
