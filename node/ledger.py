@@ -986,11 +986,13 @@ def _study_version(
         .where(instance.c.version <= job.number)
         .order_by(instance.c.received_at, instance.c.sop_uid)
     ).all()
-    replaced_at = db.execute(
-        sa.select(sa.func.max(version.c.decided_at))
+    replaced = db.execute(
+        sa.select(version)
         .where(version.c.study_uid == job.study_uid, version.c.number < job.number)
         .where(version.c.state == "finished")
-    ).scalar_one_or_none()
+        .order_by(version.c.number.desc())
+        .limit(1)
+    ).one_or_none()
     return StudyVersion(
         study_uid=job.study_uid,
         number=job.number,
@@ -1012,8 +1014,16 @@ def _study_version(
         ),
         decided_at=utc(decided_at),
         installation=str(db.execute(sa.select(schema.installation.c.id)).scalar_one()),
-        replaces=None if replaced_at is None else utc(replaced_at),
+        replaces=None if replaced is None else utc(replaced.decided_at),
+        predecessors=() if replaced is None else _report_uids(db, job.study_uid, replaced.number),
     )
+
+
+def _report_uids(db: sa.Connection, study_uid: str, number: int) -> tuple[str, ...]:
+    table = schema.report
+    query = sa.select(table.c.sop_uid).where(table.c.study_uid == study_uid)
+    of_version = query.where(table.c.number == number).order_by(table.c.position)
+    return tuple(db.execute(of_version).scalars())
 
 
 def utc(epoch_s: float) -> datetime:

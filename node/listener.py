@@ -93,6 +93,16 @@ class Hooks:
     """The modalities that some model reads."""
 
 
+@dataclass(slots=True)
+class _Session:
+    """What is known of an open association; several of pynetdicom's threads look at it."""
+
+    peer: Peer
+    id: str | None = None
+    """Its row in the ledger, from the first object on."""
+    kept: int = 0
+
+
 class Listener:
     """The Verification and Storage SCP."""
 
@@ -109,8 +119,7 @@ class Listener:
         self._ledger = ledger
         self._node_id = node_id
         self._hooks = hooks
-        self._peers: dict[Association, Peer] = {}
-        self._association_ids: dict[Association, str] = {}
+        self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
         self._server: ThreadedAssociationServer | None = None
@@ -153,7 +162,7 @@ class Listener:
             return
         server.shutdown()
         give_up_at = time.monotonic() + drain_s
-        while self._peers and time.monotonic() < give_up_at:
+        while self._sessions and time.monotonic() < give_up_at:
             time.sleep(0.05)
         self._ae.shutdown()
         tempfile.tempdir = None
@@ -189,7 +198,7 @@ class Listener:
             log.warning(words, calling_ae, address, calling_ae, address)
             return _CALLING_AE_NOT_RECOGNISED
         with self._lock:
-            self._peers[association] = peer
+            self._sessions[association] = _Session(peer)
         return None
 
     def _receive(self, event: Event) -> int:
@@ -206,25 +215,26 @@ class Listener:
 
     def _answer(self, association: Association, temporary: Path) -> int:
         with self._lock:
-            peer = self._peers.get(association)
-        if peer is None:
+            session = self._sessions.get(association)
+        if session is None:
             return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
-        if not peer.sends:
-            log.warning("Refused an object: peer %s has no sends = true", peer.name)
+        if not session.peer.sends:
+            log.warning("Refused an object: peer %s has no sends = true", session.peer.name)
             return NOT_AUTHORISED
         if self._store.free_bytes() < self._config.node.min_free_mb << 20:
             log.error("Refused an object: less than %d MB free", self._config.node.min_free_mb)
             return OUT_OF_RESOURCES
         try:
-            self._keep(association, peer, temporary)
+            self._keep(session, temporary)
         except Unreadable as error:
             kept = self._store.reject(temporary, str(error))
             log.warning("Refused an object: %s; kept as %s", error, kept.name)
             return CANNOT_UNDERSTAND
+        session.kept += 1
         self._hooks.on_stored()
         return SUCCESS
 
-    def _keep(self, association: Association, peer: Peer, temporary: Path) -> None:
+    def _keep(self, session: _Session, temporary: Path) -> None:
         header = read_header(temporary)
         instance = describe(header, temporary, dataset_digest(temporary))
         kept = self._ledger.find_kept(instance.sop_uid)
@@ -234,8 +244,8 @@ class Listener:
             relative_path=self._store.keep(
                 temporary, instance.study_uid, instance.sop_uid, instance.digest
             ),
-            sender=peer.name,
-            association_id=self._record_association(association, peer),
+            sender=session.peer.name,
+            association_id=self._record_association(session),
             identity=identity_of(header),
             is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
             is_in_scope=instance.modality in self._hooks.modalities,
@@ -267,28 +277,33 @@ class Listener:
     def is_open(self, association_id: str) -> bool:
         """Return whether an association is still open, for the sweep over those that are not."""
         with self._lock:
-            return association_id in self._association_ids.values()
+            return any(session.id == association_id for session in self._sessions.values())
 
-    def _record_association(self, association: Association, peer: Peer) -> str:
-        with self._lock:
-            known = self._association_ids.get(association)
-            association_id = known or str(uuid.uuid4())
-            self._association_ids[association] = association_id
-        if known is None:
-            self._ledger.open_association(association_id, self._node_id, peer.name)
-        return association_id
+    def _record_association(self, session: _Session) -> str:
+        """Open the association's row before the first object that refers to it."""
+        if session.id is None:
+            association_id = str(uuid.uuid4())
+            self._ledger.open_association(association_id, self._node_id, session.peer.name)
+            session.id = association_id
+        return session.id
 
     def _forget(self, event: Event) -> None:
         """Let go of an association that has ended, and of what was half received."""
         with self._lock:
-            self._peers.pop(event.assoc, None)
-            association_id = self._association_ids.pop(event.assoc, None)
+            session = self._sessions.pop(event.assoc, None)
         half = getattr(event.assoc.dimse.message, "_data_set_file", None)
         if half is not None:
             half.close()
             Path(half.name).unlink(missing_ok=True)
-        if association_id is not None:
-            self._ledger.close_association(association_id)
+        if session is None:
+            return
+        if event.event is not evt.EVT_RELEASED:
+            words = "%s broke off its association; %d objects of it are kept"
+            log.warning(words, session.peer.name, session.kept)
+        elif session.kept:
+            log.info("%s sent %d objects", session.peer.name, session.kept)
+        if session.id is not None:
+            self._ledger.close_association(session.id)
 
 
 def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | None:

@@ -16,6 +16,8 @@ def start_logging(*, is_verbose: bool = False) -> None:
     # Warnings of pydicom quote what is in the data set.
     logging.captureWarnings(capture=True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    # These quote data set values or repeat what we log ourselves.
-    for name in ("pynetdicom", "pydicom", "apscheduler", "dbos", "highdicom", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL if name == "pydicom" else logging.WARNING)
+    # These quote data set values, or repeat at length what we log ourselves.
+    for name in ("pydicom", "pynetdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("apscheduler", "dbos", "highdicom", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

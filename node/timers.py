@@ -6,8 +6,9 @@ APScheduler with its memory store: nothing here has to survive, the ledger does.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -41,6 +42,8 @@ class Timers:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._on_dead = on_dead
+        self._once: dict[str, threading.Timer] = {}
+        self._lock = threading.Lock()
 
     def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep at an interval."""
@@ -49,15 +52,18 @@ class Timers:
         )
 
     def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
-        """Run a sweep once, in a while; asked again before that, it moves."""
-        self._scheduler.add_job(
-            self._guarded(sweep),
-            "date",
-            run_date=datetime.now(UTC) + timedelta(seconds=delay_s),
-            id=name,
-            name=name,
-            replace_existing=True,
-        )
+        """Run a sweep once, in a while; asked again before that, it moves.
+
+        Not a job of the scheduler's: one that ends while the scheduler stops kills its thread.
+        """
+        timer = threading.Timer(delay_s, self._guarded(sweep))
+        timer.daemon = True
+        with self._lock:
+            former = self._once.get(name)
+            if former is not None:
+                former.cancel()
+            self._once[name] = timer
+        timer.start()
 
     def start(self) -> None:
         """Begin."""
@@ -67,6 +73,9 @@ class Timers:
         """End, after the sweep that is running."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        for timer in self._once.values():
+            timer.cancel()
+            timer.join()
 
     def _guarded(self, sweep: Callable[[], None]) -> Callable[[], None]:
         """Let a sweep fail now and then; one that keeps failing takes the process down."""

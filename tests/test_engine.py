@@ -125,6 +125,22 @@ def test_a_delayed_job_waits_and_is_not_lost_meanwhile(running: Running) -> None
     assert time.monotonic() - begun >= 1.0
 
 
+def test_what_a_dead_node_was_sending_holds_no_lane(running: Running) -> None:
+    release = running.worker.hold("crashed")
+    first, second = (Job("deliver", study, 1, 1, "crashed") for study in ("1.51", "1.52"))
+    running.enqueue(first)
+    assert until(lambda: first in running.worker.begun)
+    running.worker.holds.pop("crashed")
+    running.enqueue(second)
+    running.engine.release({NODE_ID})  # it lives: nothing happens
+    time.sleep(0.6)
+    assert second not in running.worker.begun
+    running.engine.release({"another"})  # as another node would, with this one gone
+    assert until(lambda: second in running.worker.done)
+    release.set()
+    assert until(lambda: first in running.worker.done)
+
+
 def test_a_dead_destination_does_not_hold_up_another(running: Running) -> None:
     release = running.worker.hold("dead")
     jobs = [Job("deliver", "1.5", 1, 1, "dead"), Job("deliver", "1.6", 1, 1, "dead")]

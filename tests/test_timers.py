@@ -50,12 +50,12 @@ def test_asked_again_before_its_time_it_moves(timers: Timers) -> None:
     runs: list[float] = []
     begun = time.monotonic()
     for _ in range(5):
-        timers.once_in(0.2, lambda: runs.append(time.monotonic()), "soon")
+        timers.once_in(1.0, lambda: runs.append(time.monotonic()), "soon")
         time.sleep(0.05)
     assert until(lambda: bool(runs))
     time.sleep(0.1)
     assert len(runs) == 1
-    assert runs[0] - begun >= 0.4
+    assert runs[0] - begun >= 1.2
 
 
 def test_a_sweep_that_fails_now_and_then_goes_on(
