@@ -172,18 +172,24 @@ def analyse(
     """Analyse files without network or database, exactly as the node would.
 
     For example: `ai-node analyse exam/ --out results/`. Each study gets a folder of its own with
-    the Structured Report and the captures as DICOM files.
+    the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
+    a study was held because its files contradict one another; the others are analysed.
     """
     from node.offline import analyse_folder
 
     with _errors_as_messages():
         paths = find_dicom(folder)
         with _progress("Reading", len(paths)) as advance:
-            outcomes = analyse_folder(paths, out_dir, model, advance)
-        for outcome in outcomes:
-            out.print(f"Study {outcome.study_uid}: {outcome.words}")
-            for written in outcome.written:
-                out.print(f"  {written}", markup=False, soft_wrap=True)
+            outcome = analyse_folder(paths, out_dir, model, advance)
+        for line in outcome.damaged:
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+        for study in outcome.studies:
+            out.print(f"Study {study.study_uid}: {study.words}", markup=False, soft_wrap=True)
+            for line in (*study.details, *map(str, study.written)):
+                out.print(f"  {line}", markup=False, soft_wrap=True)
+        if not outcome.studies:
+            out.print("There is no study to analyse.")
+    raise typer.Exit(0 if outcome.is_clean else 1)
 
 
 @app.command()

@@ -1,13 +1,15 @@
-"""Who the node says it is, inside every object it makes and on the wire.
+"""Who the node says it is, inside every object it makes and on the wire; whose an object is.
 
-These are fixed for ever: a changed UID would make the node analyse its own earlier output.
+The node's own are fixed for ever: a changed UID would make it analyse its own earlier output.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from pydicom import Dataset
+from pydicom.sequence import Sequence
 
 MANUFACTURER: Final = "DICOM AI Node Project"
 MODEL_NAME: Final = "DICOM AI Node"
@@ -21,6 +23,12 @@ INSTANCE_CREATOR_UID_TAG = 0x00080014
 DEVICE_UID_TAG = 0x00181002
 
 
+PATIENT_ID_TAG = 0x00100020
+ISSUER_OF_PATIENT_ID_TAG = 0x00100021
+ACCESSION_NUMBER_TAG = 0x00080050
+UNSAID: Final = "-"
+
+
 def is_own(header: Dataset) -> bool:
     """Return whether the node made this object, whatever an archive did to its file meta."""
     return any(
@@ -29,10 +37,39 @@ def is_own(header: Dataset) -> bool:
     )
 
 
+def identity_of(header: Dataset) -> str:
+    """Return digests of what says whose study this is; "-" where the object does not say.
+
+    Patient ID, its issuer and accession number must agree within a study.
+    """
+    tags = (PATIENT_ID_TAG, ISSUER_OF_PATIENT_ID_TAG, ACCESSION_NUMBER_TAG)
+    return " ".join(_digest(header, tag) for tag in tags)
+
+
+def disagree(first: str, second: str) -> bool:
+    """Return whether two identities cannot be of one study; what is not said contradicts nothing.
+
+    Of several, compare all pairs: two may each agree with a third that says less.
+    """
+    pairs = zip(first.split(), second.split(), strict=True)
+    return any(UNSAID not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+def _digest(header: Dataset, tag: int) -> str:
+    value = _encoded(header, tag).strip(b" \0")
+    return hashlib.sha256(value).hexdigest() if value else UNSAID
+
+
 def _plain_uid(header: Dataset, tag: int) -> str:
-    if tag not in header:
-        return ""
-    # get_item does not decode: what strangers wrote here must not raise or warn.
-    value = header.get_item(tag).value
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip("\0 ")
+    return _encoded(header, tag).decode("ascii", "replace").strip("\0 ")
+
+
+def _encoded(header: Dataset, tag: int) -> bytes:
+    """Return a value as it came; what cannot be had, or is a sequence, says nothing."""
+    try:
+        value = header.get_item(tag).value if tag in header else b""  # does not decode
+    except Exception:  # noqa: BLE001 - a value left on disk that cannot be had
+        return b""
+    if isinstance(value, bytes):
+        return value
+    return b"" if isinstance(value, Sequence) else str(value or "").encode()

@@ -2,99 +2,211 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydicom import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import MediaStorageDirectoryStorage
 from tzlocal import get_localzone
 
 from node import config
-from node.errors import NodeError, Unreadable
+from node.errors import Held, Unreadable
 from node.files import dataset_digest
-from node.identity import is_own
+from node.identity import disagree, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model, load_model
+from node.outputs import wording
 from node.outputs.table import PRESETS, to_bytes
 from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
-from node.result import Result
+from node.result import Evaluation, Finding, Result
 from node.selection import describe, is_in_scope, read_header
 from node.study import Instance, StudyVersion
 
 log = logging.getLogger(__name__)
 
+WRITTEN = re.compile(r"[A-Z]+-\d+-\d+\.dcm")
+"""What the files this module writes are called: modality, series number, instance number."""
+
 
 @dataclass(frozen=True, slots=True)
-class FolderOutcome:
+class StudyOutcome:
     """What became of one study of a folder."""
 
     study_uid: str
     words: str
+    details: tuple[str, ...] = ()
+    """What was not analysed and why, one line for each reason."""
     written: tuple[Path, ...] = ()
+    is_held: bool = False
+    """The files contradict one another: nothing was analysed on a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderOutcome:
+    """What became of a folder."""
+
+    studies: tuple[StudyOutcome, ...]
+    damaged: tuple[str, ...]
+    """One line for each file that could not be read."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every file could be read and every study be told from the others."""
+        return not self.damaged and not any(study.is_held for study in self.studies)
+
+
+@dataclass(slots=True)
+class _Study:
+    """The files of one study, as they are read."""
+
+    instances: list[Instance] = field(default_factory=list)
+    identities: set[str] = field(default_factory=set)
+    held: str = ""
+
+    def add(self, instance: Instance, identity: str) -> None:
+        self.instances.append(instance)
+        if any(disagree(identity, other) for other in self.identities):
+            self.held = "patient ID, its issuer or accession number disagree within the study"
+        self.identities.add(identity)
 
 
 def analyse_folder(
     paths: Sequence[Path], out_dir: Path, model_name: str, on_read: Callable[[], None]
-) -> list[FolderOutcome]:
-    """Analyse every study among the files, and write its result objects to a folder of its own."""
+) -> FolderOutcome:
+    """Analyse every study among the files, and write its result objects to a folder of its own.
+
+    What an earlier analysis wrote there is replaced.
+    """
     model = load_model(model_name, config.bundled_models_dir())
-    by_study = _read(paths, on_read)
+    studies, damaged = _read(paths, on_read)
     with Inference(config.Inference(), (model,)) as inference:
         pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), PRESETS["default"])
-        return [
-            _analyse_study(pipeline, model, study_uid, instances, out_dir)
-            for study_uid, instances in by_study.items()
+        outcomes = [
+            _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
+            for study_uid, study in studies.items()
         ]
+    return FolderOutcome(tuple(outcomes), tuple(damaged))
 
 
-def _read(paths: Sequence[Path], on_read: Callable[[], None]) -> dict[str, list[Instance]]:
-    by_study: dict[str, list[Instance]] = defaultdict(list)
+def _read(
+    paths: Sequence[Path], on_read: Callable[[], None]
+) -> tuple[dict[str, _Study], list[str]]:
+    """Sort the files by study; a file that is there twice is taken once."""
+    studies: dict[str, _Study] = {}
+    first: dict[str, Instance] = {}
+    damaged = []
     for path in paths:
         try:
             header = read_header(path)
+            instance = describe(header, path, dataset_digest(path))
+        except (Unreadable, OSError) as error:
+            if not _is_directory(path):
+                damaged.append(f"{path}: {error}")
+        else:
             if not is_own(header):
-                instance = describe(header, path, dataset_digest(path))
-                by_study[instance.study_uid].append(instance)
-        except Unreadable as error:
-            raise NodeError(f"{path}: {error}") from error
+                known = first.setdefault(instance.sop_uid, instance)
+                _sort(studies, header, instance, known)
         on_read()
-    return dict(by_study)
+    return studies, damaged
+
+
+def _sort(studies: dict[str, _Study], header: Dataset, instance: Instance, known: Instance) -> None:
+    """Put an instance into its study; `known` is the first with its SOP Instance UID."""
+    if known is not instance and known.digest == instance.digest:
+        return
+    studies.setdefault(instance.study_uid, _Study()).add(instance, identity_of(header))
+    if known is not instance:
+        for study_uid in (known.study_uid, instance.study_uid):
+            studies[study_uid].held = (
+                f"{known.path.name} and {instance.path.name} are different objects "
+                "with the same SOP Instance UID"
+            )
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether a file is a DICOMDIR, the table of contents of a disc."""
+    try:
+        meta = read_file_meta_info(path)
+        return bool(meta.MediaStorageSOPClassUID == MediaStorageDirectoryStorage)
+    except Exception:  # noqa: BLE001 - pydicom raises nearly anything; then it is a damaged file
+        return False
 
 
 def _analyse_study(
-    pipeline: Pipeline, model: Model, study_uid: str, instances: list[Instance], out_dir: Path
-) -> FolderOutcome:
-    if not is_in_scope({instance.modality for instance in instances}, model):
-        return FolderOutcome(study_uid, f"out of scope of {model.manifest.name}")
-    version = StudyVersion(
+    pipeline: Pipeline, model: Model, study_uid: str, study: _Study, folder: Path
+) -> StudyOutcome:
+    if study.held:
+        return _held(study_uid, study.held)
+    if not is_in_scope({instance.modality for instance in study.instances}, model):
+        return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}")
+    version = _version(study_uid, study.instances)
+    name = model.manifest.name
+    try:
+        (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({name})))
+    except Held as error:
+        return _held(study_uid, str(error))
+    written = _write(objects, folder)
+    return StudyOutcome(study_uid, _words(result), tuple(_details(result)), tuple(written))
+
+
+def _held(study_uid: str, reason: str) -> StudyOutcome:
+    return StudyOutcome(study_uid, f"held, nothing was analysed: {reason}", is_held=True)
+
+
+def _version(study_uid: str, instances: Sequence[Instance]) -> StudyVersion:
+    decided_at = datetime.now(UTC).replace(microsecond=0)
+    # Stands in for the identity of an installation: other input or another time, other UIDs.
+    text = " ".join([*sorted(i.digest for i in instances), decided_at.isoformat()])
+    return StudyVersion(
         study_uid=study_uid,
         number=1,
         reason=f"{len(instances)} files given",
         instances=tuple(instances),
-        decided_at=datetime.now(UTC).replace(microsecond=0),
-        installation="offline",
+        decided_at=decided_at,
+        installation=f"offline {hashlib.sha256(text.encode()).hexdigest()[:32]}",
     )
-    name = model.manifest.name
-    results, objects = analyse(pipeline, Task(version, (model,), frozenset({name})))
-    folder = out_dir / study_uid
+
+
+def _write(objects: Iterable[Dataset], folder: Path) -> list[Path]:
+    contents = [
+        (f"{d.Modality}-{d.SeriesNumber}-{d.InstanceNumber}.dcm", to_bytes(d)) for d in objects
+    ]
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if WRITTEN.fullmatch(path.name) and _is_ours(path):
+            path.unlink()
     written = []
-    for dataset in objects:
-        path = folder / f"{dataset.Modality}-{dataset.SeriesNumber}-{dataset.InstanceNumber}.dcm"
-        path.write_bytes(to_bytes(dataset))
+    for name, content in contents:
+        path = folder / name
+        path.write_bytes(content)
         written.append(path)
-    return FolderOutcome(study_uid, _words(results[0]), tuple(written))
+    return written
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return is_own(read_header(path))
+    except (Unreadable, OSError):
+        return False
 
 
 def _words(result: Result) -> str:
     if not result.analysed:
         return f"not analysed: {result.reason}"
-    measured = [(finding.label, finding.measurements) for finding in result.findings]
-    measured += [(about.label, about.measurements) for about in result.evaluations]
-    return "; ".join(
-        f"{label} {m.value:.{m.decimals}f} {m.unit.value}"
-        for label, measurements in measured
-        for m in measurements
-    )
+    subjects: list[Finding | Evaluation] = [*result.findings, *result.evaluations]
+    numbers = [
+        f"{about.label} {wording.quantity(measurement)}"
+        for about in subjects
+        for measurement in about.measurements
+    ]
+    return "; ".join(numbers) or wording.conclusion(result)
+
+
+def _details(result: Result) -> list[str]:
+    return [f"not analysed: {line}" for line in wording.refusals(result)]

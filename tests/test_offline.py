@@ -6,24 +6,43 @@ from pathlib import Path
 
 import factories
 import pytest
-from factories import R_CC
-from pydicom import dcmread
-from pydicom.uid import CTImageStorage
+from factories import L_CC, R_CC
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from node import identity, offline, phantom
-from node.errors import ConfigError, NodeError
-from node.offline import FolderOutcome
+from node.errors import ConfigError
+from node.offline import FolderOutcome, StudyOutcome
 
 AREA_TOLERANCE = 0.05
 
 
-def analyse(tmp_path: Path, paths: list[Path]) -> list[FolderOutcome]:
+def analyse_all(tmp_path: Path, paths: list[Path]) -> FolderOutcome:
     read: list[int] = []
-    outcomes = offline.analyse_folder(
+    outcome = offline.analyse_folder(
         paths, tmp_path / "results", "breast-area", lambda: read.append(1)
     )
     assert len(read) == len(paths)
-    return outcomes
+    return outcome
+
+
+def analyse(tmp_path: Path, paths: list[Path]) -> tuple[StudyOutcome, ...]:
+    outcome = analyse_all(tmp_path, paths)
+    assert outcome.is_clean
+    return outcome.studies
+
+
+def edit(path: Path, **values: object) -> None:
+    dataset = dcmread(path)
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
 
 
 def test_every_study_of_a_folder_gets_its_own_answer(tmp_path: Path) -> None:
@@ -49,7 +68,7 @@ def test_our_own_objects_among_the_files_are_passed_over(tmp_path: Path) -> None
     dataset = dcmread(path)
     dataset.DeviceUID = identity.OWN_DEVICE_UID
     dataset.save_as(path)
-    assert analyse(tmp_path, [path]) == []
+    assert analyse(tmp_path, [path]) == ()
 
 
 def test_a_study_that_does_not_concern_the_model_is_said_to_be_out_of_scope(
@@ -75,11 +94,95 @@ def test_a_study_nothing_of_which_can_be_read_is_answered(tmp_path: Path) -> Non
     assert [dcmread(path).Modality for path in outcome.written].count("SR") == 1
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_and_the_others_are_analysed(tmp_path: Path) -> None:
+    right, left = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    right.write_bytes(right.read_bytes()[:600])
+    outcome = analyse_all(tmp_path, [right, left])
+    (line,) = outcome.damaged
+    assert line.startswith(f"{right}: ")
+    assert not outcome.is_clean
+    assert outcome.studies[0].words.startswith("L CC")
+
+
+def test_a_table_of_contents_is_passed_over(tmp_path: Path) -> None:
     (path,) = factories.saved_exam(tmp_path / "exam", views=[R_CC])
-    path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(NodeError, match="0001-R-CC"):
-        analyse(tmp_path, [path])
+    index = tmp_path / "exam" / "DICOMDIR"
+    dataset = Dataset()
+    dataset.FileSetID = "DISC"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.9")
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(index, enforce_file_format=True)
+    assert len(analyse(tmp_path, [index, path])) == 1
+
+
+def test_what_was_not_analysed_is_said_with_its_reason(tmp_path: Path) -> None:
+    _, left = paths = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    edit(left, EstimatedRadiographicMagnificationFactor=1.8)
+    (outcome,) = analyse(tmp_path, paths)
+    assert outcome.words.startswith("R CC")
+    assert outcome.details == ("not analysed: L CC: magnification view",)
+
+
+@pytest.mark.parametrize(
+    "said", [{"PatientID": "OTHER"}, {"IssuerOfPatientID": "OTHER"}, {"AccessionNumber": "OTHER"}]
+)
+def test_a_study_of_two_patients_is_held_and_the_others_are_analysed(
+    said: dict[str, str], tmp_path: Path
+) -> None:
+    right, left = paths = factories.saved_exam(tmp_path / "one", "one", [R_CC, L_CC])
+    edit(right, IssuerOfPatientID="HOSPITAL", AccessionNumber="A1")
+    edit(left, **said)
+    paths += factories.saved_exam(tmp_path / "two", "two", [R_CC])
+    outcome = analyse_all(tmp_path, paths)
+    held, other = outcome.studies
+    assert held.is_held
+    assert "disagree within the study" in held.words
+    assert held.written == ()
+    assert other.written
+    assert not outcome.is_clean
+
+
+def test_what_an_object_does_not_say_contradicts_nothing(tmp_path: Path) -> None:
+    right, left = paths = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    edit(right, IssuerOfPatientID="HOSPITAL", AccessionNumber="A1")
+    edit(left, PatientID="", AccessionNumber="")
+    (outcome,) = analyse(tmp_path, paths)
+    assert outcome.written
+
+
+def test_the_same_file_twice_is_used_once(tmp_path: Path) -> None:
+    (path,) = factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes(path.read_bytes())
+    (outcome,) = analyse(tmp_path, [path, copy])
+    assert outcome.words.count("R CC") == 1
+    assert len(outcome.written) == 3
+
+
+def test_other_content_under_one_uid_holds_the_study(tmp_path: Path) -> None:
+    (path,) = factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    other = tmp_path / "other.dcm"
+    other.write_bytes(path.read_bytes())
+    edit(other, StationName="ANOTHER")
+    (outcome,) = analyse_all(tmp_path, [path, other]).studies
+    assert outcome.is_held
+    assert "0001-R-CC.dcm and other.dcm" in outcome.words
+
+
+def test_other_input_never_shares_a_uid_and_replaces_what_was_written(tmp_path: Path) -> None:
+    paths = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    (first,) = analyse(tmp_path, paths)
+    before = {dcmread(path).SOPInstanceUID for path in first.written}
+    folder = first.written[0].parent
+    for name in ("notes.txt", "OT-1-1.dcm"):
+        (folder / name).write_bytes(paths[0].read_bytes())
+    (second,) = analyse(tmp_path, paths[:1])
+    assert not before & {dcmread(path).SOPInstanceUID for path in second.written}
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {*(path.name for path in second.written), "notes.txt", "OT-1-1.dcm"}
+    assert len(first.written) > len(second.written)
 
 
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:

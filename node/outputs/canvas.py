@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ WARNING: Colour = (255, 176, 0)
 
 SMOOTHING = 3
 """Outlines are drawn this many times larger, then made smaller."""
+WORD = re.compile(r"[(]?[RL] [A-Z]+(?![a-z])\S*|\S+")
+"""What is not broken at its blank: a side and its projection, "R MLO", are one word."""
 SUPERSCRIPT = {"cm2": "cm", "mm2": "mm"}
 """Units with a raised 2, a character the font does not have."""
 
@@ -191,8 +194,8 @@ def _joined(runs: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
 
 def _words(text: str, size: int, room: int) -> list[str]:
     """Split at blanks, and words that are too long wherever they stop fitting."""
-    words = []
-    for word in text.split():
+    words: list[str] = []
+    for word in WORD.findall(" ".join(text.split())):
         rest = word
         while width(rest, size) > room and len(rest) > 1:
             cut = max(1, _fitting_letters(rest, size, room))

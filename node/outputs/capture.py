@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -61,9 +63,12 @@ def _marked(draft: Draft, sop_uid: str, index: int) -> Dataset:
 
 
 def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset:
-    series = Series(("capture",), "OT", SERIES_NUMBER, "Images", draft.results)
+    body_part = _body_part(draft.source)
+    series = Series(("capture", body_part), "OT", SERIES_NUMBER, "Images", draft.results)
     dataset = header.begin(draft, series, SecondaryCaptureImageStorage, name, index)
     verbatim.copy(draft.source, dataset, ("RequestAttributesSequence",))
+    if body_part:
+        dataset.BodyPartExamined = body_part
     moment = local_time(draft, draft.version.decided_at)
     dataset.DateOfSecondaryCapture = f"{moment:%Y%m%d}"
     dataset.TimeOfSecondaryCapture = f"{moment:%H%M%S}"
@@ -72,7 +77,6 @@ def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset
     dataset.SecondaryCaptureDeviceSoftwareVersions = header.software_versions()
     dataset.ImageType = ["DERIVED", "SECONDARY", "AI RESULT"]
     dataset.ImageComments = COMMENT
-    dataset.BodyPartExamined = "BREAST"
     dataset.RecognizableVisualFeatures = "NO"
     burned_in = any(_says(draft, uid, "BurnedInAnnotation", "YES") for uid in sources)
     dataset.BurnedInAnnotation = "YES" if burned_in else "NO"
@@ -80,6 +84,14 @@ def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset
     if sources:
         dataset.SourceImageSequence = [_reference(draft, uid) for uid in sources]
     return dataset
+
+
+def _body_part(source: Dataset) -> str:
+    """Return the Body Part Examined (0018,0015) of the series, "" if it is not known."""
+    said = verbatim.plain(source, "BodyPartExamined")
+    if re.fullmatch(r"[A-Z0-9_ ]{1,16}", said):
+        return said
+    return "BREAST" if verbatim.plain(source, "Modality") == "MG" else ""
 
 
 def _copy_lossy(draft: Draft, dataset: Dataset, sources: list[str]) -> None:

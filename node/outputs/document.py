@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from highdicom.sr import (
     CodeContentItem,
@@ -27,6 +27,7 @@ SERIES_NUMBER = 9002
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
 MAMMOGRAPHY = Code("71651007", "SCT", "Mammography")
+IMAGING = Code("363679005", "SCT", "Imaging procedure")
 PRIVATE_SCHEME = "99AINODE"
 PRIVATE_SCHEME_NAME = "DICOM AI Node private codes"
 
@@ -88,6 +89,16 @@ def with_children(item: ContentItem, children: Sequence[ContentItem]) -> Content
     return item
 
 
+def procedure(draft: Draft) -> ContentItem:
+    """Return which procedure is reported: mammography, or no more than that it was imaging."""
+    is_mammography = verbatim.plain(draft.source, "Modality") == "MG"
+    return coded(
+        Code("121058", "DCM", "Procedure reported"),
+        MAMMOGRAPHY if is_mammography else IMAGING,
+        CONCEPT_MOD,
+    )
+
+
 def observer(result: Result) -> list[ContentItem]:
     """Return the device that speaks: the algorithm, not the node (TID 1002, TID 1004)."""
     model = result.model
@@ -122,6 +133,12 @@ def build_document(draft: Draft, result: Result, root: ContainerContentItem) -> 
     evidence = _evidence(draft, result)
     if evidence:
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence
+    if result.model.name in draft.predecessors:
+        replaced = draft.predecessors[result.model.name]
+        reference = _reference(replaced.sop_class, replaced.sop_uid)
+        dataset.PredecessorDocumentsSequence = [
+            _study_reference(draft, {replaced.series_uid: [reference]})
+        ]
     for element in root:
         dataset[element.tag] = element
     if PRIVATE_SCHEME in _schemes(dataset):
@@ -180,12 +197,20 @@ def _evidence(draft: Draft, result: Result) -> list[Dataset]:
     by_series: dict[str, list[Dataset]] = {}
     for instance in draft.version.instances:
         if instance.sop_uid in considered:
-            reference = Dataset()
-            reference.ReferencedSOPClassUID = instance.sop_class
-            reference.ReferencedSOPInstanceUID = instance.sop_uid
+            reference = _reference(instance.sop_class, instance.sop_uid)
             by_series.setdefault(instance.series_uid, []).append(reference)
-    if not by_series:
-        return []
+    return [_study_reference(draft, by_series)] if by_series else []
+
+
+def _reference(sop_class: str, sop_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class
+    item.ReferencedSOPInstanceUID = sop_uid
+    return item
+
+
+def _study_reference(draft: Draft, by_series: Mapping[str, list[Dataset]]) -> Dataset:
+    """Return references to objects of the study, by series (PS3.3 C.17.2.1)."""
     study = Dataset()
     study.StudyInstanceUID = draft.version.study_uid
     study.ReferencedSeriesSequence = []
@@ -194,7 +219,7 @@ def _evidence(draft: Draft, result: Result) -> list[Dataset]:
         series.ReferencedSOPSequence = references
         series.SeriesInstanceUID = series_uid
         study.ReferencedSeriesSequence.append(series)
-    return [study]
+    return study
 
 
 def _schemes(content: Dataset) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom import Dataset
@@ -14,6 +14,15 @@ from node.errors import Held
 from node.outputs import verbatim
 from node.result import Result
 from node.study import Instance, Picture, StudyVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The report of a former version of the study, which one of this version replaces."""
+
+    series_uid: str
+    sop_class: str
+    sop_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +44,20 @@ class Draft:
     """The zone of times in objects whose source does not say its own (0008,0201)."""
     configuration_digest: str
     """Changes with every setting that changes what is said: another result, another UID."""
+    predecessors: Mapping[str, Predecessor] = field(default_factory=dict)
+    """The report that was sent before this version, by the name of its model."""
 
     @property
     def source(self) -> Dataset:
-        """The header whose patient and study attributes every object of the set copies."""
-        return next(
-            self.headers[instance.sop_uid]
-            for instance in self.version.instances
-            if instance.sop_uid in self.headers
-        )
+        """The header whose patient and study attributes every object of the set copies.
+
+        An analysed image's, else a refused one's, else any: what a workstation added to the
+        study may describe the patient otherwise than the modality did.
+        """
+        analysed = {uid for result in self.results for uid in result.analysed}
+        refused = {refusal.sop_uid for result in self.results for refusal in result.refused}
+        readable = (i.sop_uid for i in self.version.instances if i.sop_uid in self.headers)
+        return self.headers[min(readable, key=lambda u: (u not in analysed, u not in refused))]
 
     @property
     def source_zone(self) -> tzinfo | None:
@@ -78,7 +92,7 @@ class Draft:
         )
 
     def series_uid(self, *parts: str) -> str:
-        """Return the UID of a series, which all versions of a study share."""
+        """Return the UID of a series, shared by the versions of a study that say the same of it."""
         return stable_uid(self.version.installation, self.version.study_uid, "series", *parts)
 
 

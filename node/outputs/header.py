@@ -93,7 +93,7 @@ LO_LENGTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A series of ours in the study; all versions of the study share it."""
+    """A series of ours in the study; all versions share it while what describes it stays."""
 
     key: tuple[str, ...]
     """What tells it from our other series, such as ("measurement-report", "breast-area")."""
@@ -126,7 +126,9 @@ def begin(draft: Draft, series: Series, sop_class: str, name: str, index: int) -
     dataset.SOPInstanceUID = draft.uid(*series.key, name)
     dataset.InstanceNumber = (draft.version.number - 1) * INSTANCES_PER_VERSION + index
     dataset.Modality = series.modality
-    dataset.SeriesInstanceUID = draft.series_uid(*series.key)
+    dataset.SeriesInstanceUID = draft.series_uid(
+        *series.key, series.description, *software_versions()
+    )
     dataset.SeriesNumber = series.number
     dataset.SeriesDescription = series.description
     is_research = any(result.model.is_research for result in series.results)
@@ -162,7 +164,8 @@ def code_item(code: Code) -> Dataset:
 
 
 def _write_times(dataset: Dataset, moment: datetime) -> None:
-    for what in ("InstanceCreation", "Series", "Content"):
+    """Write when it was made; no Series Date, which all versions would have to share."""
+    for what in ("InstanceCreation", "Content"):
         setattr(dataset, f"{what}Date", f"{moment:%Y%m%d}")
         setattr(dataset, f"{what}Time", f"{moment:%H%M%S}")
 
@@ -188,7 +191,7 @@ def _acquisition(source: Dataset) -> Dataset:
     ]
     verbatim.copy(source, item, ACQUISITION_EQUIPMENT)
     if not verbatim.value_bytes(item, "Manufacturer"):
-        item.Manufacturer = "UNKNOWN"
+        item.add_new("Manufacturer", "LO", "UNKNOWN")
     verbatim.keep(item)
     return item
 

@@ -157,13 +157,24 @@ def _headline(draft: Draft, sop_uid: str) -> float:
 
 def _why_absent(draft: Draft, view: View) -> str:
     received = {i.sop_uid for i in draft.version.instances if i.view == view}
-    for result in draft.results:
-        for refused in result.refused:
-            if refused.sop_uid in received:
-                return f"not analysed: {wording.ascii_text(refused.reason)}"
-    if any(sop_uid in result.analysed for result in draft.results for sop_uid in received):
+    if not received.isdisjoint(analysed(draft)):
         return "analysed, but cannot be displayed"
-    return "not used" if received else "not received"
+    refused = [refusal for result in draft.results for refusal in result.refused]
+    for refusal in refused:
+        if refusal.sop_uid in received:
+            return f"not analysed: {wording.ascii_text(refusal.reason)}"
+    if received:
+        return "not used"
+    unplaced = {refusal.sop_uid for refusal in refused} & _without_view(draft)
+    if not unplaced:
+        return "not received"
+    images = "an image" if len(unplaced) == 1 else f"{len(unplaced)} images"
+    return f"not identified: {images} of unclear view, see right"
+
+
+def _without_view(draft: Draft) -> set[str]:
+    """Return the images that may show any view, for they do not say, or contradict themselves."""
+    return {i.sop_uid for i in draft.version.instances if i.view is None and i.is_standard}
 
 
 def _cell_label(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, str, bool]) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
+from itertools import combinations
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
 
 from node.errors import ConfigError, Held
+from node.identity import disagree, identity_of
 from node.outputs import capture, header, measurement_report, verbatim
 from node.outputs.draft import Draft
 
@@ -51,6 +53,7 @@ def build_report_set(draft: Draft, names: Iterable[str] = ("default",)) -> list[
     Raises Held rather than return an object that would go into another patient's file.
     """
     datasets = [dataset for kind in kinds_of(names) for dataset in BUILDERS[kind](draft)]
+    _check_patient(draft)
     for dataset in datasets:
         check(draft, dataset)
     return datasets
@@ -70,7 +73,6 @@ def check(draft: Draft, dataset: Dataset) -> None:
     for keyword in COMPARED:
         if verbatim.value_bytes(draft.source, keyword) != verbatim.value_bytes(dataset, keyword):
             raise Held(f"{keyword} of a result is not that of its study; nothing is sent")
-    _check_patient(draft)
     known = {instance.sop_uid for instance in draft.version.instances}
     if not known.issuperset(_referenced(dataset)):
         raise Held("a result refers to an image of another study; nothing is sent")
@@ -78,9 +80,14 @@ def check(draft: Draft, dataset: Dataset) -> None:
 
 def _check_patient(draft: Draft) -> None:
     """All instances of a study are of one patient, or we do not know whose results these are."""
-    for keyword in ("PatientID", "StudyInstanceUID"):
-        if len({verbatim.value_bytes(d, keyword) for d in draft.headers.values()}) > 1:
-            raise Held(f"the instances of the study disagree about {keyword}; nothing is sent")
+    studies = {verbatim.value_bytes(h, "StudyInstanceUID") for h in draft.headers.values()}
+    if len(studies) > 1:
+        raise Held("the instances of the study disagree about StudyInstanceUID; nothing is sent")
+    identities = {identity_of(header) for header in draft.headers.values()}
+    if any(disagree(first, second) for first, second in combinations(identities, 2)):
+        raise Held(
+            "patient ID, its issuer or accession number disagree within the study; nothing is sent"
+        )
 
 
 def _referenced(dataset: Dataset) -> Iterator[str]:

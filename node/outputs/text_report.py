@@ -13,10 +13,10 @@ from node.outputs.document import (
     CONCEPT_MOD,
     ENGLISH,
     LANGUAGE,
-    MAMMOGRAPHY,
     coded,
     container,
     observer,
+    procedure,
     text,
 )
 from node.outputs.draft import Draft
@@ -49,7 +49,7 @@ def report(draft: Draft, result: Result) -> ContainerContentItem:
     return container(
         TITLE,
         [
-            coded(Code("121058", "DCM", "Procedure reported"), MAMMOGRAPHY, CONCEPT_MOD),
+            procedure(draft),
             coded(LANGUAGE, ENGLISH, CONCEPT_MOD),
             *observer(result),
             *sections,

@@ -1,7 +1,8 @@
 """Elements of other people's objects, copied as the bytes they arrived in.
 
 Nothing is decoded: a wrong or missing Specific Character Set (0008,0005), a value too long or
-a name in an unknown encoding goes into our objects exactly as it came.
+a name in an unknown encoding goes into our objects exactly as it came. What cannot be copied,
+such as a sequence that is none, counts as absent: no oddity of a source makes copying raise.
 """
 
 from __future__ import annotations
@@ -21,23 +22,29 @@ from pydicom.tag import BaseTag, Tag
 log = logging.getLogger(__name__)
 
 SPECIFIC_CHARACTER_SET = Tag(0x00080005)
-BINARY_VRS = {"AT", "FD", "FL", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "US", "UV"}
+WIDTHS = {
+    **dict.fromkeys(("OW", "SS", "US"), 2),
+    **dict.fromkeys(("AT", "FL", "OF", "OL", "SL", "UL"), 4),
+    **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
+}
+"""Bytes of one value, of the VRs that depend on the byte order."""
+DEEPEST = 8
+"""Sequences nested deeper than this are left out: writing them could exhaust the stack."""
 
 
 def copy(source: Dataset, target: Dataset, keywords: Iterable[str]) -> None:
     """Copy the attributes that the source has; sequences too, without private elements."""
     for keyword in keywords:
         tag = tag_of(keyword)
-        if tag in source:
-            copied = _copied(source, tag)
-            if copied is not None:
-                target[tag] = copied
+        copied = _copied(source, tag, 0) if tag in source else None
+        if copied is not None:
+            target[tag] = copied
 
 
 def value_bytes(dataset: Dataset, keyword: str) -> bytes:
     """Return the value as encoded, without padding; empty if there is none."""
     tag = tag_of(keyword)
-    if tag not in dataset:
+    if tag not in dataset or not _vr(dataset, tag):
         return b""
     return _encoded(dataset, tag).rstrip(b" \0")
 
@@ -53,7 +60,7 @@ def keep(dataset: Dataset) -> None:
     It does so if it believes the data set was read in the encoding it is written in; else it
     decodes and encodes every element anew, and what cannot be decoded is lost.
     """
-    dataset.set_original_encoding(False, True, _encodings(dataset))
+    dataset.set_original_encoding(False, True, _encodings(dataset) or default_encoding)
 
 
 def tag_of(keyword: str) -> BaseTag:
@@ -63,59 +70,77 @@ def tag_of(keyword: str) -> BaseTag:
     return Tag(tag)
 
 
-def _copied(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | None:
+def _copied(source: Dataset, tag: BaseTag, depth: int) -> DataElement | RawDataElement | None:
     vr = _vr(source, tag)
     if vr == "SQ":
-        return _copied_sequence(source, tag)
+        return _copied_sequence(source, tag, depth)
+    if not vr or (tag == SPECIFIC_CHARACTER_SET and _encodings(source) is None):
+        return None
     value = _encoded(source, tag)
+    if len(value) % WIDTHS.get(vr, 1):
+        return None
     if len(value) % 2:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
     return RawDataElement(tag, vr, len(value), value, 0, False, True)
 
 
-def _copied_sequence(source: Dataset, tag: BaseTag) -> DataElement | None:
+def _copied_sequence(source: Dataset, tag: BaseTag, depth: int) -> DataElement | None:
     try:
-        items = [_copied_item(item) for item in source[tag].value]
+        items = [_copied_item(item, depth + 1) for item in source[tag].value or ()]
     except Exception:  # noqa: BLE001 - damaged sequences raise anything; the result is still sent
         log.warning("sequence %s of the source cannot be read and is left out", tag)
         return None
     return DataElement(tag, "SQ", items)
 
 
-def _copied_item(item: Dataset) -> Dataset:
+def _copied_item(item: Dataset, depth: int) -> Dataset:
     """Copy what the standard knows: an unknown tag here is a misread one, or needs its creator."""
+    if depth > DEEPEST:
+        raise ValueError("nested too deeply")
     copied = Dataset()
     for tag in list(item.keys()):  # iterating the data set itself would decode its elements
-        element = _copied(item, tag) if dictionary_has_tag(tag) else None
+        element = _copied(item, tag, depth) if dictionary_has_tag(tag) else None
         if element is not None:
             copied[tag] = element
     keep(copied)
     return copied
 
 
-def _encodings(dataset: Dataset) -> list[str] | str:
+def _encodings(dataset: Dataset) -> list[str] | str | None:
+    """Return the encodings the data set declares, None if it declares what cannot be used."""
     if SPECIFIC_CHARACTER_SET not in dataset:
         return default_encoding
-    return convert_encodings(dataset[SPECIFIC_CHARACTER_SET].value)
+    try:
+        return convert_encodings(dataset[SPECIFIC_CHARACTER_SET].value)
+    except Exception:  # noqa: BLE001 - a wrong VR or an embedded NUL raises anything
+        return None
 
 
 def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
-    element = cast("DataElement | RawDataElement", dataset.get_item(tag))
-    if isinstance(element, RawDataElement):
-        if element.is_little_endian or _vr(dataset, tag) not in BINARY_VRS:
-            return element.value or b""
-        element = dataset[tag]
-    stream = DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, True
-    write_data_element(stream, element, _encodings(dataset))
+    try:
+        element = cast("DataElement | RawDataElement", dataset.get_item(tag))
+        if isinstance(element, RawDataElement):
+            if element.is_little_endian or element.VR not in WIDTHS:
+                return element.value or b""
+            element = dataset[tag]
+        stream = DicomBytesIO()
+        stream.is_little_endian, stream.is_implicit_VR = True, True
+        write_data_element(stream, element, _encodings(dataset) or default_encoding)
+    except Exception:  # noqa: BLE001 - a value of a wrong VR or length raises anything
+        log.warning("element %s of the source cannot be read and is left out", tag)
+        return b""
     return stream.getvalue()[8:]  # implicit VR: tag and length are 8 bytes
 
 
 def _vr(dataset: Dataset, tag: BaseTag) -> str:
-    declared = dataset.get_item(tag).VR
-    if declared and declared != "UN" and len(declared) == 2:
-        return declared
+    """Return the VR of the standard; "" if a value declared as it is cannot be one of that."""
+    known = dictionary_VR(tag)
     try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return "UN"
+        declared = dataset.get_item(tag).VR
+    except Exception:  # noqa: BLE001 - a value left on disk that cannot be had
+        return ""
+    if declared in (None, "UN", known):
+        return known if len(known) == 2 else ""
+    if len(known) != 2 or known in WIDTHS or "SQ" in (known, declared):
+        return ""
+    return known

@@ -10,15 +10,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import factories
 import pytest
 from outputs.drafts import as_version_2, draft, with_bytes, with_result
 from pydicom import Dataset
+from pydicom.uid import ComprehensiveSRStorage
 
 from node import phantom
-from node.outputs.draft import Draft
+from node.outputs.draft import Draft, Predecessor
 from node.outputs.table import build_report_set, to_bytes
 
 pytestmark = pytest.mark.interop
@@ -44,10 +47,20 @@ ALLOWED = (
     r"(PatientID|StudyID).*needed to build DICOMDIR",
     # CID 100 is a baseline group (others may be used) and has no mammography in it.
     r'\(121058,DCM,"Procedure reported"\).*not found in context group 100',
+    # Also an attribute of the requests (0040,0275) of a series: dcentvfy knows one place only.
+    r"Different information entities for attribute.*AccessionNumber",
 )
 PIXELMED_SAYS = r"Found |Root Template Validation Complete|IOD validation complete|\s*$"
 
 EXAM = draft()
+LATER = as_version_2(EXAM)
+LATER = replace(
+    LATER,
+    version=replace(LATER.version, decided_at=LATER.version.decided_at + timedelta(days=1)),
+    predecessors={
+        "breast-area": Predecessor("2.25.111", ComprehensiveSRStorage, "2.25.112"),
+    },
+)
 PARTLY = draft(refuse={factories.R_MLO: "the view is magnified"})
 NOTHING = draft(refuse=dict.fromkeys(phantom.EXAM, "the images are For Processing"))
 
@@ -83,6 +96,7 @@ def bare() -> Draft:
 CASES = {
     "four views": EXAM,
     "version 2, partly": as_version_2(PARTLY),
+    "version 2, a day later": LATER,
     "not analysed": NOTHING,
     "nothing found": with_result(EXAM, findings=(), evaluations=()),
     "numbers without a place": with_result(EXAM, findings=()),
@@ -133,6 +147,14 @@ def test_dicom3tools_finds_nothing(case: str, tmp_path: Path) -> None:
         lines = run("dciodvfy", "-new", path)
         assert lines, "dciodvfy names the object it checks"
         assert not unexpected([line for line in lines if re.match("Error|Warning", line)])
+
+
+def test_the_versions_of_a_study_agree_about_patient_study_and_series(tmp_path: Path) -> None:
+    paths = phantom.save(phantom.exam("test", technique=factories.SMALL), tmp_path / "exam")
+    for name, made in (("first", PARTLY), ("second", LATER)):
+        (tmp_path / name).mkdir()
+        paths += [path for path, _ in saved(made, tmp_path / name)]
+    assert not unexpected(run("dcentvfy", *paths))
 
 
 @pytest.mark.parametrize("case", PRINTABLE)

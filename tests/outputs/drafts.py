@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import factories
 import numpy as np
 from contourpy import contour_generator
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -57,16 +60,17 @@ def draft(
     technique: phantom.Technique = factories.SMALL,
 ) -> Draft:
     """Return a draft about a phantom exam; `change` edits every object before it is read."""
-    exam = phantom.exam("test", views, technique=technique)
+    views = tuple(views)
+    exam = [copy.deepcopy(dataset) for dataset, _ in images(views, technique)]
+    greys = [grey for _, grey in images(views, technique)]
     headers, instances, pictures = {}, [], {}
-    for dataset in exam:
+    for dataset, grey in zip(exam, greys, strict=True):
         if change is not None:
             change(dataset)
         view = View(Laterality(dataset.ImageLaterality), dataset.ViewPosition)
         instance = _instance(dataset, view)
         instances.append(instance)
         headers[instance.sop_uid] = as_read(dataset)
-        grey = (dataset.pixel_array >> 4).astype(np.uint8)
         pictures[instance.sop_uid] = Picture(grey, 1.0)
     return Draft(
         version=StudyVersion(
@@ -83,6 +87,22 @@ def draft(
         local_zone=UTC,
         configuration_digest="0",
     )
+
+
+@cache
+def images(
+    views: tuple[View, ...], technique: phantom.Technique
+) -> list[tuple[Dataset, NDArray[np.uint8]]]:
+    """Return the objects of a phantom exam, without pixels, and their pictures; not to be changed.
+
+    Generating pixels takes longer than building a report of them.
+    """
+    made = []
+    for dataset in phantom.exam("test", views, technique=technique):
+        grey = (dataset.pixel_array >> 4).astype(np.uint8)
+        del dataset.PixelData
+        made.append((dataset, grey))
+    return made
 
 
 def as_read(dataset: Dataset) -> Dataset:
@@ -152,6 +172,7 @@ def _finding(instance: Instance, technique: phantom.Technique) -> Finding:
     )
 
 
+@cache
 def _outline(view: View, technique: phantom.Technique) -> tuple[Point, ...]:
     mask = np.pad(phantom.breast(view, technique).astype(float), 1)
     lines = contour_generator(z=mask).lines(0.5)

@@ -15,7 +15,7 @@ from node import phantom
 from node.outputs import canvas, capture, marked_view, summary_page, wording
 from node.outputs.draft import Draft
 from node.result import Refusal
-from node.study import Picture
+from node.study import Picture, View
 from outputs.drafts import as_version_2, draft, reread, with_bytes, with_result
 
 EXAM = draft()
@@ -40,26 +40,25 @@ CASES = {
 }
 
 
-@pytest.fixture(params=list(CASES.values()), ids=list(CASES))
-def case(request: pytest.FixtureRequest) -> Draft:
-    made: Draft = request.param
-    return made
+@pytest.fixture(scope="module", params=list(CASES.values()), ids=list(CASES))
+def case(request: pytest.FixtureRequest) -> list[Dataset]:
+    return capture.build(request.param)
 
 
 def pixels(dataset: Dataset) -> NDArray[np.uint8]:
     return np.asarray(reread(dataset).pixel_array)
 
 
-def test_every_page_is_an_rgb_secondary_capture_of_sensible_size(case: Draft) -> None:
-    for dataset in capture.build(case):
+def test_every_page_is_an_rgb_secondary_capture_of_sensible_size(case: list[Dataset]) -> None:
+    for dataset in case:
         assert dataset.SOPClassUID == SecondaryCaptureImageStorage
         assert dataset.PhotometricInterpretation == "RGB"
         assert 600 <= max(dataset.Rows, dataset.Columns) <= 2048
         assert pixels(dataset).shape == (dataset.Rows, dataset.Columns, 3)
 
 
-def test_no_word_touches_the_edge_of_a_page(case: Draft) -> None:
-    for dataset in capture.build(case):
+def test_no_word_touches_the_edge_of_a_page(case: list[Dataset]) -> None:
+    for dataset in case:
         page = pixels(dataset)
         for edge in (page[:8], page[-8:], page[:, :5], page[:, -5:]):
             assert not edge.any()
@@ -152,6 +151,67 @@ def test_of_a_repeated_view_the_larger_number_hangs() -> None:
     assert cells[0][1] == second.region.sop_uid
 
 
+def with_unplaced(made: Draft, *views: View, is_standard: bool = True) -> Draft:
+    """Return the draft with the images of these (refused) views said to show none."""
+    instances = tuple(
+        replace(i, view=None, is_standard=is_standard) if i.view in views else i
+        for i in made.version.instances
+    )
+    return replace(made, version=replace(made.version, instances=instances))
+
+
+def absent(made: Draft) -> dict[str, str]:
+    return {label: words for label, sop_uid, words in summary_page._cells(made) if not sop_uid}
+
+
+def test_a_view_that_did_not_come_is_said_not_to_have_been_received() -> None:
+    assert absent(draft([R_CC, L_CC, R_MLO])) == {"L MLO": "not received"}
+
+
+def test_a_received_image_that_contradicts_itself_is_not_said_to_be_missing() -> None:
+    made = with_unplaced(draft(refuse={L_MLO: "view contradicts itself (CC or MLO)"}), L_MLO)
+    words = "not identified: an image of unclear view, see right"
+    assert absent(made) == {"L MLO": words}
+    made = draft(refuse={L_MLO: "no view given", R_MLO: "no view given"})
+    words = "not identified: 2 images of unclear view, see right"
+    assert absent(with_unplaced(made, L_MLO, R_MLO)) == {"R MLO": words, "L MLO": words}
+
+
+def test_an_image_that_stands_for_no_view_is_not_taken_for_the_missing_one() -> None:
+    made = draft(refuse={L_MLO: "specimen image"})
+    assert absent(with_unplaced(made, L_MLO, is_standard=False)) == {"L MLO": "not received"}
+
+
+def test_what_one_model_analysed_is_not_said_to_be_refused_by_another() -> None:
+    made = draft([R_CC, L_CC, R_MLO, L_MLO])
+    first = made.results[0]
+    sop_uid = first.analysed[-1]
+    refusing = replace(
+        first, analysed=first.analysed[:-1], refused=(Refusal(sop_uid, "L MLO", "implant"),)
+    )
+    pictures = {uid: p for uid, p in made.pictures.items() if uid != sop_uid}
+    made = replace(made, results=(refusing, first), pictures=pictures)
+    (words,) = [words for label, _, words in summary_page._cells(made) if label == "L MLO"]
+    assert words == "analysed, but cannot be displayed"
+
+
+@pytest.mark.parametrize(
+    ("modality", "said", "written"),
+    [
+        ("MG", "", "BREAST"),
+        ("MG", "AXILLA", "AXILLA"),
+        ("MR", "", None),
+        ("MR", "BREAST", "BREAST"),
+    ],
+)
+def test_the_body_part_is_that_of_the_source(modality: str, said: str, written: str | None) -> None:
+    def describe(dataset: Dataset) -> None:
+        dataset.Modality, dataset.BodyPartExamined = modality, said
+
+    for dataset in capture.build(draft([R_CC], change=describe)):
+        assert dataset.get("BodyPartExamined") == written
+
+
 def test_reasons_are_grouped_by_what_they_say() -> None:
     made = draft(refuse={R_CC: "implant", L_CC: "implant", R_MLO: "blurred."})
     assert wording.refusals(made.results[0]) == ["R CC, L CC: implant", "R MLO: blurred"]
@@ -163,6 +223,17 @@ def test_wrapped_lines_fit_and_lose_nothing(text: str, size: int) -> None:
     lines = canvas.wrap(text, size, 400)
     assert all(canvas.width(line, size) <= 400 for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("room", range(140, 400, 20))
+def test_a_side_stays_with_its_projection(room: int) -> None:
+    text = (
+        "Views not analysed: R MLO, L MLO (2 images), (R CC), L XCCL: implant. R and L are sides."
+    )
+    lines = canvas.wrap(text, 24, room)
+    for view in ("R MLO,", "L MLO", "(R CC),", "L XCCL:"):
+        assert any(view in line for line in lines), (view, lines)
+    assert " ".join(lines) == text
 
 
 def test_a_shortened_line_fits() -> None:

@@ -189,6 +189,46 @@ def test_versions_share_series_and_differ_in_instances() -> None:
         assert after.InstanceNumber > before.InstanceNumber
 
 
+def test_a_series_says_the_same_of_itself_in_every_version() -> None:
+    made = small()
+    later = as_version_2(made)
+    later = replace(
+        later, version=replace(later.version, decided_at=later.version.decided_at.replace(day=11))
+    )
+    other = replace(made.results[0].model, title="Another", name="another")
+    joined = replace(later, results=(*later.results, replace(later.results[0], model=other)))
+    said: dict[str, set[tuple[str, ...]]] = {}
+    for dataset in [d for m in (made, later, joined) for d in build_report_set(m)]:
+        assert "SeriesDate" not in dataset
+        assert "SeriesTime" not in dataset
+        words = (dataset.SeriesDescription, str(dataset.SoftwareVersions), dataset.Modality)
+        said.setdefault(dataset.SeriesInstanceUID, set()).add(words)
+    assert [len(words) for words in said.values()] == [1] * 4
+
+
+def workstation_first(made: Draft) -> Draft:
+    """Return the draft with the last object, of another kind and name, arrived before the rest."""
+    *images, other = made.version.instances
+    with_bytes(made, StudyDescription=b"AT THE MODALITY")
+    header_of_it = made.headers[other.sop_uid]
+    header_of_it.StudyDescription = "AT THE WORKSTATION"
+    return replace(made, version=replace(made.version, instances=(other, *images)))
+
+
+def test_patient_and_study_are_those_of_an_analysed_image() -> None:
+    made = workstation_first(draft([R_CC, L_CC], refuse={L_CC: "not an image"}))
+    for dataset in build_report_set(made):
+        assert dataset.StudyDescription == "AT THE MODALITY"
+
+
+def test_without_an_analysed_image_they_are_those_of_a_refused_one() -> None:
+    made = workstation_first(draft([R_CC, L_CC], refuse={R_CC: "blurred", L_CC: "no image"}))
+    made = with_result(made, refused=made.results[0].refused[:1])
+    assert {r.what for r in made.results[0].refused} == {"R CC"}
+    for dataset in build_report_set(made):
+        assert dataset.StudyDescription == "AT THE MODALITY"
+
+
 def test_installations_do_not_share_uids() -> None:
     made = small()
     other = replace(made, version=replace(made.version, installation="another"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import factories
 import numpy as np
+import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from pydicom.uid import ComprehensiveSRStorage
 
 from node import phantom
 from node.outputs import measurement_report
-from node.outputs.draft import Draft
+from node.outputs.draft import Draft, Predecessor
 from node.result import Measurement, Region
 from outputs.drafts import (
     AREA,
@@ -165,6 +166,29 @@ def test_a_study_not_analysed_says_so_with_every_reason() -> None:
     assert dataset.CompletionFlag == "PARTIAL"
     assert dataset.CurrentRequestedProcedureEvidenceSequence
     assert not items(dataset, "IMAGE")
+
+
+def test_a_report_names_the_one_it_replaces() -> None:
+    replaced = Predecessor("2.25.11", ComprehensiveSRStorage, "2.25.12")
+    dataset = report(replace(as_version_2(EXAM), predecessors={"breast-area": replaced}))
+    (study,) = dataset.PredecessorDocumentsSequence
+    assert study.StudyInstanceUID == dataset.StudyInstanceUID
+    (series,) = study.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == "2.25.11"
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.12"
+    assert "PredecessorDocumentsSequence" not in report(EXAM)
+
+
+@pytest.mark.parametrize(("modality", "procedure"), [("MG", "71651007"), ("MR", "363679005")])
+@pytest.mark.parametrize("has_regions", [True, False])
+def test_the_procedure_is_that_of_the_source(
+    modality: str, procedure: str, has_regions: bool
+) -> None:
+    made = draft([R_CC], change=lambda dataset: setattr(dataset, "Modality", modality))
+    if not has_regions:
+        made = with_result(made, findings=())
+    (item,) = items(report(made), "CODE", "121058")
+    assert item.ConceptCodeSequence[0].CodeValue == procedure
 
 
 COORDINATE = st.floats(0, 5000, width=32)

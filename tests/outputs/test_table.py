@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from factories import L_CC, R_CC
+from factories import L_CC, R_CC, R_MLO
 from pydicom.dataelem import RawDataElement
 
 from node.errors import ConfigError, Held
 from node.outputs import verbatim
+from node.outputs.draft import Draft
 from node.outputs.table import build_report_set, check, kinds_of
 from outputs.drafts import draft, with_bytes
 
@@ -38,13 +39,35 @@ def test_a_result_of_another_patient_is_held(keyword: str) -> None:
         check(made, dataset)
 
 
-def test_instances_that_disagree_about_the_patient_are_held() -> None:
+def set_bytes(made: Draft, index: int, keyword: str, value: bytes) -> None:
+    source = made.headers[made.version.instances[index].sop_uid]
+    tag = verbatim.tag_of(keyword)
+    source[tag] = RawDataElement(tag, "LO", len(value), value, 0, False, True)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID", "AccessionNumber"])
+def test_instances_that_disagree_about_the_patient_are_held(keyword: str) -> None:
     made = draft([R_CC, L_CC])
-    last = made.headers[made.version.instances[-1].sop_uid]
-    tag = verbatim.tag_of("PatientID")
-    last[tag] = RawDataElement(tag, "LO", 6, b"OTHER ", 0, False, True)
-    with pytest.raises(Held, match="disagree about PatientID"):
+    set_bytes(made, 0, keyword, b"ONE ")
+    set_bytes(made, 1, keyword, b"OTHER ")
+    with pytest.raises(Held, match="patient ID, its issuer or accession number disagree"):
         build_report_set(made)
+
+
+@pytest.mark.parametrize("value", [b"", b" \0", b" ONE\0", b"ONE   "])
+def test_padding_and_what_is_not_said_contradict_nothing(value: bytes) -> None:
+    made = draft([R_CC, L_CC])
+    set_bytes(made, 0, "IssuerOfPatientID", b"ONE")
+    set_bytes(made, 1, "IssuerOfPatientID", value)
+    assert build_report_set(made, ["measurement-report"])
+
+
+def test_two_that_agree_with_one_who_says_less_may_still_disagree() -> None:
+    made = draft([R_CC, L_CC, R_MLO])
+    for index, value in enumerate((b"ONE", b"", b"OTHER")):
+        set_bytes(made, index, "AccessionNumber", value)
+    with pytest.raises(Held, match="disagree"):
+        build_report_set(made, ["measurement-report"])
 
 
 def test_a_reference_to_an_image_of_another_study_is_held() -> None:
