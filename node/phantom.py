@@ -216,7 +216,7 @@ def _set_pixels(dataset: Dataset, values: NDArray[np.uint16], technique: Techniq
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.WindowCenter, dataset.WindowWidth = [2048, 1800], [4096, 2600]
     dataset.WindowCenterWidthExplanation = ["NORMAL", "HARDER"]
-    dataset.VOILUTFunction = "LINEAR"
+    # No VOI LUT Function: absent means linear, and OHIF 3.13 shows nothing where it stands.
     dataset.LossyImageCompression = "00"
     dataset.PixelData = values.astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"

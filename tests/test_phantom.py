@@ -86,6 +86,12 @@ def test_a_magnification_view_says_so_and_is_smaller_in_the_body() -> None:
     )
 
 
+def test_windows_are_linear_without_saying_so_since_ohif_shows_nothing_otherwise() -> None:
+    dataset = factories.exam("x", [R_CC])[0]
+    assert "WindowCenter" in dataset
+    assert "VOILUTFunction" not in dataset  # absent means LINEAR (PS3.3 C.11.2.1.3)
+
+
 def test_saved_objects_read_back_as_they_were(tmp_path: Path) -> None:
     exam = factories.exam()
     paths = phantom.save(exam, tmp_path / "exam")

@@ -208,7 +208,6 @@ def _copy_pixels(film: Dataset, dataset: Dataset, is_compressed: bool) -> None:
     dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LOG", -1
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.WindowCenter, dataset.WindowWidth = 32768, 65536
-    dataset.VOILUTFunction = "LINEAR"
     dataset.LossyImageCompression = "00"
     if is_compressed:
         dataset.file_meta.TransferSyntaxUID = film.file_meta.TransferSyntaxUID

@@ -7,7 +7,7 @@ with a Tracking UID of its own, every item with a concept name, the image of a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from highdicom.sr import (
@@ -89,7 +89,6 @@ def build(draft: Draft) -> list[Dataset]:
 
 def _report(draft: Draft, result: Result) -> ContainerContentItem:
     groups = [_region_group(draft, result.model, n, f) for n, f in enumerate(result.findings)]
-    groups += [_exam_group(draft, result.model, n, e) for n, e in enumerate(result.evaluations)]
     return container(
         TITLE,
         [
@@ -98,6 +97,7 @@ def _report(draft: Draft, result: Result) -> ContainerContentItem:
             procedure(draft),
             _image_library(draft, result),
             container(Code("126010", "DCM", "Imaging Measurements"), groups),
+            *_derived(draft, result),
             _qualitative(draft, result),
         ],
         template="1500",
@@ -130,20 +130,29 @@ def _region_group(
     )
 
 
-def _exam_group(
-    draft: Draft, model: ModelIdentity, index: int, evaluation: Evaluation
-) -> ContainerContentItem:
+def _derived(draft: Draft, result: Result) -> list[ContentItem]:
+    """Return what follows from several regions together (TID 1420), if there is anything.
+
+    Not as measurement groups beside those with regions: a group without coordinates leaves the
+    whole report black in OHIF 3.13.
+    """
+    numbers = [
+        _derived_number(draft, result.model, evaluation, measurement)
+        for evaluation in result.evaluations
+        for measurement in evaluation.measurements
+    ]
+    name = Code("126011", "DCM", "Derived Imaging Measurements")
+    return [container(name, numbers)] if numbers else []
+
+
+def _derived_number(
+    draft: Draft, model: ModelIdentity, evaluation: Evaluation, measurement: Measurement
+) -> ContentItem:
+    label = text(Code("112039", "DCM", "Tracking Identifier"), evaluation.label, OBS_CONTEXT)
     side = [] if evaluation.laterality is None else [_site(evaluation.laterality)]
-    return container(
-        Code("125007", "DCM", "Measurement Group"),
-        [
-            *_tracking(draft, model, f"evaluation {index}", evaluation.label),
-            *side,
-            *(_number(m, model) for m in evaluation.measurements),
-            *(_image(draft, image, name=MEASURED) for image in evaluation.sop_uids),
-        ],
-        template="1501",
-    )
+    inferred = RelationshipTypeValues.INFERRED_FROM
+    images = [_image(draft, image, inferred, MEASURED) for image in evaluation.sop_uids]
+    return _number(measurement, model, [label, *side], images)
 
 
 def _tracking(draft: Draft, model: ModelIdentity, key: str, label: str) -> list[ContentItem]:
@@ -164,7 +173,12 @@ def _site(laterality: Laterality) -> ContentItem:
     )
 
 
-def _number(measurement: Measurement, model: ModelIdentity) -> ContentItem:
+def _number(
+    measurement: Measurement,
+    model: ModelIdentity,
+    before: Sequence[ContentItem] = (),
+    after: Sequence[ContentItem] = (),
+) -> ContentItem:
     item = NumContentItem(
         concept(measurement.concept),
         float(measurement.value),
@@ -174,7 +188,7 @@ def _number(measurement: Measurement, model: ModelIdentity) -> ContentItem:
     value = item.MeasuredValueSequence[0]
     value.NumericValue = wording.number(measurement)
     del value.FloatingPointValue  # more digits than the number is worth
-    return with_children(item, _algorithm(model))
+    return with_children(item, [*before, *_algorithm(model), *after])
 
 
 def _algorithm(model: ModelIdentity) -> list[ContentItem]:
