@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from node import __version__
 from node.errors import NodeError
+
+if TYPE_CHECKING:
+    from node.overview import StudyOverview
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,14 +90,16 @@ def run(
         node.stop()
         if node.failed.is_set():
             err.print("A part of the node died; the log says which. Start it again.")
-            raise typer.Exit(1)
+        logging.shutdown()
+        # All is committed; a thread that still waits for a dead destination must not hold us up.
+        os._exit(1 if node.failed.is_set() else 0)
 
 
 @app.command()
 def check(config: ConfigOption = _CONFIG) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
-    Every problem is named with file, line, key and remedy. Exit code 0: `ai-node run` will start.
+    Every problem is named with file, line, key and remedy. The port is not tried.
     """
     from node.app import load_models
     from node.config import advice, load
@@ -203,26 +209,39 @@ def studies(
     """
     from node.app import existing_ledger
     from node.config import load
+    from node.files import Store
     from node.overview import study_overviews
 
-    with _errors_as_messages(), contextlib.closing(existing_ledger(load(config))) as ledger:
-        overviews = study_overviews(ledger)
+    with _errors_as_messages():
+        loaded = load(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            overviews = study_overviews(ledger)
+        rejected = Store(loaded.store_dir).count_rejected()
     if as_json:
         out.print_json(json.dumps([asdict(overview) for overview in overviews]))
         return
-    table = Table("Study", "State", "Images", "Started because", "Result", "Delivered", "Error")
     for study in overviews:
-        sent = sum(delivery.state == "sent" for delivery in study.deliveries)
-        table.add_row(
-            study.study_uid,
-            study.state,
-            str(study.images),
-            study.reason,
-            "\n".join(f"{model.model}: {model.outcome}" for model in study.models),
-            f"{sent}/{len(study.deliveries)}",
-            study.error or "",
-        )
-    out.print(table)
+        _print_study(study)
+    out.print(f"{len(overviews)} studies", highlight=False)
+    if rejected:
+        where = loaded.store_dir / "rejected"
+        out.print(f"{rejected} objects set aside in {where}, each with its reason", highlight=False)
+
+
+def _print_study(study: StudyOverview) -> None:
+    """Print where a study stands, in lines that no terminal is too narrow for."""
+    out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
+    lines = [
+        ("images", f"{study.images} of {study.sender}: {', '.join(study.views) or 'no views'}")
+    ]
+    lines += [("started", study.reason)] if study.reason else []
+    lines += [(model.model, model.outcome) for model in study.models]
+    for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
+        states = [d.state for d in study.deliveries if d.destination == destination]
+        lines.append((destination, f"{states.count('sent')} of {len(states)} objects stored"))
+    lines += [("error", study.error)] if study.error else []
+    for name, words in lines:
+        out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
