@@ -27,7 +27,7 @@ demo: setup          ## run the node on real mammograms and show the results
 	$(BIN)/ai-node demo
 
 test: setup          ## the default tests: no servers needed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-interop: setup  ## tests against Orthanc, dcmtk and validators (needs them installed)
 	$(BIN)/pytest -m interop

@@ -30,6 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from node import schema
 from node.errors import Superseded
 from node.files import Store
+from node.identity import UNSAID, disagree
 from node.result import ImageScore, Result
 from node.study import Instance, Laterality, StudyVersion, View
 
@@ -44,7 +45,7 @@ DELAY_PER_CRASH_S = 2.0
 SET_ASIDE_AFTER = 5
 """Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
 
-_UNSAID = "- - -"
+_UNSAID = " ".join([UNSAID] * 3)
 """The identity of an object that does not say whose it is."""
 
 
@@ -100,7 +101,7 @@ class Reception:
     """The peer that sent it."""
     association_id: str
     identity: str
-    """What it says of whose study it is, as `listener.identity_of` writes it."""
+    """What it says of whose study it is, as `identity.identity_of` writes it."""
     is_own: bool
     """We made it: it says nothing, and opens no study."""
     is_in_scope: bool
@@ -364,10 +365,10 @@ class Ledger:
 
     def _compare_identity(self, db: sa.Connection, study_uid: str, identity: str) -> None:
         study = _lock(db, study_uid)
-        pairs = list(zip(study.identity.split(), identity.split(), strict=True))
-        merged = " ".join(new if known == "-" else known for known, new in pairs)
+        pairs = zip(study.identity.split(), identity.split(), strict=True)
+        merged = " ".join(new if known == UNSAID else known for known, new in pairs)
         values = {"identity": merged}
-        if study.state != "held" and any("-" not in p and p[0] != p[1] for p in pairs):
+        if study.state != "held" and disagree(study.identity, identity):
             reason = "patient ID, its issuer or accession number disagree within the study"
             values |= {"state": "held", "held_reason": reason}
             _note(db, study_uid, f"held: {reason}")
@@ -1015,13 +1016,17 @@ def _study_version(
         decided_at=utc(decided_at),
         installation=str(db.execute(sa.select(schema.installation.c.id)).scalar_one()),
         replaces=None if replaced is None else utc(replaced.decided_at),
-        predecessors=() if replaced is None else _report_uids(db, job.study_uid, replaced.number),
+        predecessors=(
+            ()
+            if replaced is None
+            else tuple(map(store.path, _report_paths(db, job.study_uid, replaced.number)))
+        ),
     )
 
 
-def _report_uids(db: sa.Connection, study_uid: str, number: int) -> tuple[str, ...]:
+def _report_paths(db: sa.Connection, study_uid: str, number: int) -> tuple[str, ...]:
     table = schema.report
-    query = sa.select(table.c.sop_uid).where(table.c.study_uid == study_uid)
+    query = sa.select(table.c.path).where(table.c.study_uid == study_uid)
     of_version = query.where(table.c.number == number).order_by(table.c.position)
     return tuple(db.execute(of_version).scalars())
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -39,7 +39,12 @@ from pynetdicom.transport import ThreadedAssociationServer
 from node.config import Config, Peer
 from node.errors import ConfigError, Unreadable
 from node.files import Store, dataset_digest
-from node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_own
+from node.identity import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    identity_of,
+    is_own,
+)
 from node.ledger import Kept, Ledger, Reception
 from node.selection import describe, read_header
 from node.study import Instance
@@ -317,21 +322,6 @@ def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | No
 def pixel_digest(path: Path) -> str:
     """Return a digest of an object's encoded pixel data, as it was sent."""
     return hashlib.sha256(dcmread(path).get("PixelData", b"")).hexdigest()
-
-
-def identity_of(header: Dataset) -> str:
-    """Return digests of what says whose study this is; "-" where the object does not say.
-
-    Patient ID, its issuer and accession number must agree within a study.
-    """
-    tags = (0x00100020, 0x00100021, 0x00080050)
-    return " ".join(_digest(header, tag) for tag in tags)
-
-
-def _digest(header: Dataset, tag: int) -> str:
-    value = header.get_item(tag).value if tag in header else b""
-    text = (value if isinstance(value, bytes) else str(value or "").encode()).strip(b" \0")
-    return hashlib.sha256(text).hexdigest() if text else "-"
 
 
 def _is_at(peer: Peer, address: str) -> bool:

@@ -20,7 +20,7 @@ from node.conclusion import conclude, not_analysed
 from node.errors import ModelError, StudyError, Unreadable
 from node.inference import Inference
 from node.manifest import Model
-from node.outputs.draft import Draft
+from node.outputs.draft import Draft, Predecessor
 from node.outputs.table import build_report_set
 from node.result import ImageScore, Refusal, Result
 from node.selection import read_header, select
@@ -98,6 +98,7 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Da
         pictures=_pictures(pipeline, task, delivered),
         local_zone=pipeline.local_zone,
         configuration_digest=_configuration_digest(pipeline, task),
+        predecessors=_predecessors(task.version, delivered),
     )
     return results, build_report_set(draft, pipeline.outputs)
 
@@ -177,6 +178,21 @@ def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict
                 raise ModelError(str(error)) from error
             log.warning("No picture of %s: %s", instance.sop_uid, error)
     return pictures
+
+
+def _predecessors(version: StudyVersion, results: Sequence[Result]) -> dict[str, Predecessor]:
+    """Return the former version's report of each model that made one, by the model's name."""
+    found = {}
+    for header in map(read_header, version.predecessors):
+        made_by = {e.get("ManufacturerModelName") for e in header.ContributingEquipmentSequence}
+        for result in results:
+            if header.Modality == "SR" and result.model.title in made_by:
+                found[result.model.name] = Predecessor(
+                    str(header.SeriesInstanceUID),
+                    str(header.SOPClassUID),
+                    str(header.SOPInstanceUID),
+                )
+    return found
 
 
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:

@@ -66,8 +66,8 @@ class StudyVersion:
     """Identity of this installation: keeps the UIDs of test and production apart."""
     replaces: datetime | None = None
     """When the version before this one was reported (UTC), None for the first."""
-    predecessors: tuple[str, ...] = ()
-    """SOP Instance UIDs of the report objects of that version."""
+    predecessors: tuple[Path, ...] = ()
+    """The report objects of that version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,14 @@ from factories import L_CC, R_CC
 from ledgers import Desk
 from peers import Pacs, modality, refused_connections
 from pydicom import Dataset, dcmread
+from pydicom.uid import ComprehensiveSRStorage
 
 from node import config, schema
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store, dataset_digest
+from node.identity import identity_of
 from node.ledger import Job, Ledger, PlannedAnalysis, Reception
-from node.listener import identity_of
 from node.manifest import Model
 from node.outputs.table import PRESETS
 from node.overview import StudyOverview, study_overviews
@@ -296,6 +297,11 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
     assert seen.models[0].outcome.startswith("4 of 4 images analysed")
     second = {received.sop_uid for received in pacs.received} - first
     assert len(second) == 6
+    reports = [r.read() for r in pacs.received if r.sop_class == ComprehensiveSRStorage]
+    (study_reference,) = reports[1].PredecessorDocumentsSequence
+    (series,) = study_reference.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == reports[0].SOPInstanceUID
+    assert series.SeriesInstanceUID == reports[0].SeriesInstanceUID
 
 
 def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
