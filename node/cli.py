@@ -99,7 +99,7 @@ def run(
 def check(config: ConfigOption = _CONFIG) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
-    Every problem is named with file, line, key and remedy. The port is not tried.
+    Every problem is named with file, line, key and remedy. Neither port nor folders are tried.
     """
     from node.app import load_models
     from node.config import advice, load
@@ -258,15 +258,17 @@ def retry(config: ConfigOption = _CONFIG) -> None:
         loaded = load(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             count = ledger.retry_dead(loaded.delivery.deliver_within_s)
-        out.print(f"{count} report sets will be sent again.")
+        out.print(f"{count} deliveries that were given up will be tried again.")
 
 
 def find_dicom(folder: Path) -> list[Path]:
     """Return the Part 10 files in a folder, or the one file given."""
+    if not folder.exists():
+        raise NodeError(f"{folder} does not exist")
     paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
     found = [path for path in paths if _is_part10(path)]
     if not found:
-        raise NodeError(f"{folder}: no DICOM file (Part 10) found there")
+        raise NodeError(f"{folder}: no DICOM file found there")
     return found
 
 

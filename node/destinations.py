@@ -158,22 +158,26 @@ def _associate(to: Address, calling_ae: str, contexts: list[PresentationContext]
     ae.dimse_timeout = to.timeout_s
     ae.network_timeout = to.timeout_s
     connections: list[Event] = []
-    association = ae.associate(
-        to.host,
-        to.port,
-        contexts,
-        ae_title=to.ae_title,
-        max_pdu=0,
-        evt_handlers=[(evt.EVT_CONN_OPEN, connections.append)],
-    )
+    where = f"{to.ae_title} at {to.host}:{to.port}"
+    try:
+        association = ae.associate(
+            to.host,
+            to.port,
+            contexts,
+            ae_title=to.ae_title,
+            max_pdu=0,
+            evt_handlers=[(evt.EVT_CONN_OPEN, connections.append)],
+        )
+    except (OSError, UnicodeError) as error:
+        raise DeliveryError(f"{where} cannot be reached: the host name is not known") from error
     if association.is_established:
         return association
-    where = f"{to.ae_title} at {to.host}:{to.port}"
     if not connections:  # pynetdicom calls this aborted, too
         raise DeliveryError(f"{where} cannot be reached")
     if association.is_rejected:
         raise DeliveryError(
-            f"{where} rejected the association; does it know the calling AE title {calling_ae}?"
+            f"{where} rejected the association; is {to.ae_title} its AE title, and does it know "
+            f"the calling AE title {calling_ae}?"
         )
     if association.is_aborted:
         raise DeliveryError(f"{where} broke off, or accepts none of the kinds of object offered")

@@ -9,6 +9,7 @@ changes nothing (Superseded).
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -33,6 +34,8 @@ from node.files import Store
 from node.identity import UNSAID, disagree
 from node.result import ImageScore, Result
 from node.study import Instance, Laterality, StudyVersion, View
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_EXPIRES_S = 30
 """A node that has not beaten for this long is taken for dead."""
@@ -370,7 +373,7 @@ class Ledger:
         values = {"identity": merged}
         if study.state != "held" and disagree(study.identity, identity):
             reason = "patient ID, its issuer or accession number disagree within the study"
-            values |= {"state": "held", "held_reason": reason}
+            _hold(db, study_uid, reason)
             _note(db, study_uid, f"held: {reason}")
         if values != {"identity": study.identity}:
             uid_is = schema.study.c.study_uid == study_uid
@@ -763,6 +766,7 @@ def _lock(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
 
 
 def _hold(db: sa.Connection, study_uid: str, reason: str) -> None:
+    log.warning("Study %s is held: %s", study_uid, reason)
     uid_is = schema.study.c.study_uid == study_uid
     db.execute(schema.study.update().where(uid_is).values(state="held", held_reason=reason))
 

@@ -196,15 +196,26 @@ class Listener:
             return _CALLED_AE_NOT_RECOGNISED
         peer = find_peer(self._config.peers, calling_ae, address)
         if peer is None:
-            words = (
-                "Rejected %s from %s: no peer has this AE title and address; to allow it: "
-                '[[peers]] name = "...", ae_title = "%s", host = "%s", port = ..., sends = true'
+            log.warning(
+                "Rejected %s from %s: %s", calling_ae, address, self._remedy(calling_ae, address)
             )
-            log.warning(words, calling_ae, address, calling_ae, address)
             return _CALLING_AE_NOT_RECOGNISED
         with self._lock:
             self._sessions[association] = _Session(peer)
         return None
+
+    def _remedy(self, calling_ae: str, address: str) -> str:
+        """Return which line of the configuration would let somebody in."""
+        for peer in self._config.peers:
+            if peer.ae_title == calling_ae:
+                return (
+                    f'peer "{peer.name}" has this AE title, but this is not its address; to allow '
+                    f'it, add to that peer: addresses = ["{address}"]'
+                )
+        return (
+            'no peer has this AE title; to allow it: [[peers]] name = "...", '
+            f'ae_title = "{calling_ae}", host = "{address}", port = ..., sends = true'
+        )
 
     def _receive(self, event: Event) -> int:
         """Keep one object, and answer its sender; only a kept object gets Success."""

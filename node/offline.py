@@ -16,7 +16,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from tzlocal import get_localzone
 
 from node import config
-from node.errors import Held, Unreadable
+from node.errors import ConfigError, Held, Unreadable
 from node.files import dataset_digest
 from node.identity import disagree, identity_of, is_own
 from node.inference import Inference
@@ -84,6 +84,10 @@ def analyse_folder(
     What an earlier analysis wrote there is replaced.
     """
     model = load_model(model_name, config.bundled_models_dir())
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     studies, damaged = _read(paths, on_read)
     with Inference(config.Inference(), (model,)) as inference:
         pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), PRESETS["default"])

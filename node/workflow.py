@@ -54,7 +54,6 @@ class Workflow:
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
         except StudyError as error:
-            log.error("Study %s is held: %s", job.study_uid, error)  # noqa: TRY400 - no defect
             self.ledger.hold_version(job, str(error))
         except ModelError as error:
             self._try_again(job, str(error), engine, is_its_fault=True)
@@ -122,6 +121,9 @@ class Workflow:
             outcomes = self._send(reports, job)
             delay_s = delivery.delay_s(job.attempt, self.config.delivery)
             self.ledger.finish_dispatch(job, outcomes, delay_s, engine.enqueue)
+            sent = sum(outcome.state == "sent" for outcome in outcomes)
+            words = "%s stored %d of %d objects of study %s"
+            log.info(words, job.destination, sent, len(outcomes), job.study_uid)
         except Superseded as reason:
             log.info("Nothing to send: %s", reason)
 

@@ -116,10 +116,10 @@ def test_it_tells_its_version() -> None:
         (["run", "-c", "nowhere.toml"], "nowhere.toml"),
         (["studies", "-c", "nowhere.toml"], "nowhere.toml"),
         (["retry", "-c", "nowhere.toml"], "nowhere.toml"),
-        (["send", "nowhere", "--to", "PACS@127.0.0.1:104"], "no DICOM file"),
+        (["send", "nowhere", "--to", "PACS@127.0.0.1:104"], "does not exist"),
         (["send", "exam", "--to", "127.0.0.1:104"], "expected AET@HOST:PORT"),
         (["send", "exam", "--to", "PACS@127.0.0.1"], "expected AET@HOST:PORT"),
-        (["analyse", "nowhere", "--out", "results"], "no DICOM file"),
+        (["analyse", "nowhere", "--out", "results"], "does not exist"),
         (["analyse", "exam", "--out", "results", "--model", "breast-aera"], "breast-aera"),
         (["analyse", "damaged", "--out", "results"], "odd.dcm"),
     ],
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_one_message(
 
 def test_a_message_is_one_line_however_long_it_is(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30) / ("longer" * 20)
-    assert f"{folder}: no DICOM file" in call("analyse", folder, "--out", tmp_path).stderr
+    assert f"{folder} does not exist" in call("analyse", folder, "--out", tmp_path).stderr
 
 
 def test_wrong_usage_is_exit_code_2() -> None:
@@ -227,9 +227,9 @@ def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk)
     desk_of_node.ledger.finish_dispatch(job, refused, 1, desk_of_node.enqueue)
     result = call("retry", "-c", settings)
     assert result.exit_code == 0, result.output
-    assert "1 report sets will be sent again" in result.output
+    assert "1 deliveries that were given up will be tried again" in result.output
     assert len(desk_of_node.ledger.unfinished()) == 1
-    assert "0 report sets" in call("retry", "-c", settings).output
+    assert "0 deliveries" in call("retry", "-c", settings).output
 
 
 # The process

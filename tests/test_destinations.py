@@ -228,3 +228,8 @@ def test_a_file_that_only_looks_like_dicom_is_named(pacs: Pacs, tmp_path: Path) 
     path.write_bytes(bytes(128) + b"DICM" + b"and then nothing of the kind")
     with pytest.raises(Unreadable, match=r"odd\.dcm"):
         send([path], address(pacs), "AINODE")
+
+
+def test_a_host_name_nobody_knows_is_said_in_words(exam: list[Path]) -> None:
+    with pytest.raises(DeliveryError, match=r"cannot be reached: the host name is not known"):
+        send(exam[:1], Address("PACS", "nohost.invalid", 104), "AINODE")

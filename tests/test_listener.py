@@ -140,11 +140,14 @@ def test_an_unknown_ae_is_rejected_and_the_log_says_how_to_let_it_in(
     assert '[[peers]] name = "...", ae_title = "STRANGER", host = "127.0.0.1"' in caplog.text
 
 
-def test_a_known_ae_from_another_address_is_rejected(open_door: OpenDoor) -> None:
+def test_a_known_ae_from_another_address_is_rejected_and_the_log_says_what_to_add(
+    open_door: OpenDoor, caplog: pytest.LogCaptureFixture
+) -> None:
     door = open_door(modality(host="192.0.2.1"))
     with association(door.port, [build_context(Verification)]) as opened:
         assert opened.is_rejected
         assert rejection(opened) == (1, 1, 3)
+    assert 'addresses = ["127.0.0.1"]' in caplog.text
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.0/8", "127.0.0.1/32"])

@@ -188,3 +188,10 @@ def test_other_input_never_shares_a_uid_and_replaces_what_was_written(tmp_path: 
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="breast-aera"):
         offline.analyse_folder([], tmp_path, "breast-aera", lambda: None)
+
+
+def test_a_place_that_is_no_folder_is_said_before_the_work(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("here already")
+    with pytest.raises(ConfigError, match="cannot be a folder"):
+        offline.analyse_folder([], place, "breast-area", lambda: None)
