@@ -105,7 +105,7 @@ class Pacs:
             host="127.0.0.1",
             port=self.port,
             receives="default",
-            timeout_s=5,
+            timeout_s=30,  # a busy machine may be silent for a while
         )
 
     def _count(self, event: evt.Event) -> None:
