@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -741,13 +743,21 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     # The driver's own transaction control begins only at the first write, after the read that
     # the write depends on; without it the BEGIN below is really the beginning.
     connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "busy_timeout=5000",
-        "foreign_keys=ON",
-    ):
+    for pragma in ("busy_timeout=5000", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    _use_wal(connection)
+
+
+def _use_wal(connection: DBAPIConnection) -> None:
+    """Switch a new file to write-ahead logging; SQLite does not wait for others who do the same."""
+    for patience in range(50, -1, -1):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if not patience:
+                raise
+            time.sleep(0.1)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
