@@ -6,6 +6,7 @@ The node's own are fixed for ever: a changed UID would make it analyse its own e
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Final
 
 from pydicom import Dataset
@@ -27,6 +28,9 @@ PATIENT_ID_TAG = 0x00100020
 ISSUER_OF_PATIENT_ID_TAG = 0x00100021
 ACCESSION_NUMBER_TAG = 0x00080050
 UNSAID: Final = "-"
+UNREADABLE: Final = "?"
+
+log = logging.getLogger(__name__)
 
 
 def is_own(header: Dataset) -> bool:
@@ -56,20 +60,24 @@ def disagree(first: str, second: str) -> bool:
 
 
 def _digest(header: Dataset, tag: int) -> str:
-    value = _encoded(header, tag).strip(b" \0")
+    value = _encoded(header, tag)
+    if value is None:
+        return UNREADABLE  # something is said: taken for nothing, it could hide another patient
+    value = value.strip(b" \0")
     return hashlib.sha256(value).hexdigest() if value else UNSAID
 
 
 def _plain_uid(header: Dataset, tag: int) -> str:
-    return _encoded(header, tag).decode("ascii", "replace").strip("\0 ")
+    return (_encoded(header, tag) or b"").decode("ascii", "replace").strip("\0 ")
 
 
-def _encoded(header: Dataset, tag: int) -> bytes:
-    """Return a value as it came; what cannot be had, or is a sequence, says nothing."""
+def _encoded(header: Dataset, tag: int) -> bytes | None:
+    """Return a value as it came, b"" if it is absent, None if it cannot be had as text."""
     try:
         value = header.get_item(tag).value if tag in header else b""  # does not decode
-    except Exception:  # noqa: BLE001 - a value left on disk that cannot be had
-        return b""
+    except Exception as error:  # noqa: BLE001 - long values stay on disk: anything may be raised
+        log.warning("(%04X,%04X) cannot be read: %s", tag >> 16, tag & 0xFFFF, type(error).__name__)
+        return None
     if isinstance(value, bytes):
         return value
-    return b"" if isinstance(value, Sequence) else str(value or "").encode()
+    return None if isinstance(value, Sequence) else str(value or "").encode()
