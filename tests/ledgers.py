@@ -140,7 +140,7 @@ class Desk:
 
     def change(self, table: sa.Table, **values: Any) -> None:
         """Set columns of every row, as time or another process would have."""
-        with self.ledger._writing() as db:
+        with self.ledger.writing() as db:
             db.execute(table.update().values(values))
 
     def let_pass(self, seconds: float) -> None:

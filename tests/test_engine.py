@@ -54,7 +54,7 @@ def open_engine(url: str, worker: Worker, node_id: str = NODE_ID) -> Engine:
 
 
 def enqueue(ledger: Ledger, engine: Engine, *jobs: Job) -> None:
-    with ledger._writing() as db:
+    with ledger.writing() as db:
         for job in jobs:
             engine.enqueue(db, job)
 
@@ -108,7 +108,7 @@ def test_the_same_attempt_enqueued_twice_runs_once(running: Running) -> None:
 
 def test_what_is_rolled_back_does_not_run(running: Running) -> None:
     job = Job("process", "1.3", 1, 1)
-    with pytest.raises(ZeroDivisionError), running.ledger._writing() as db:
+    with pytest.raises(ZeroDivisionError), running.ledger.writing() as db:
         running.engine.enqueue(db, job)
         raise ZeroDivisionError
     time.sleep(0.6)

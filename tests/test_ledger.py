@@ -35,12 +35,12 @@ def test_two_processes_that_count_up_at_once_lose_nothing(tmp_path: Path) -> Non
     ledgers[0].migrate()
     ledgers[0].register_node("counter")
     table, rounds = schema.node, 15
-    with ledgers[0]._writing() as db:
+    with ledgers[0].writing() as db:
         db.execute(table.update().values(beat_at=0))
 
     def count_up(ledger: Ledger) -> None:
         for _ in range(rounds):
-            with ledger._writing() as db:
+            with ledger.writing() as db:
                 before = db.execute(sa.select(table.c.beat_at)).scalar_one()
                 time.sleep(0.003)  # the other one would read the same number here
                 db.execute(table.update().values(beat_at=before + 1))
@@ -54,14 +54,14 @@ def test_two_processes_that_count_up_at_once_lose_nothing(tmp_path: Path) -> Non
 
 def test_a_reader_does_not_wait_for_a_writer(desk: Desk) -> None:
     desk.receive()
-    with desk.ledger._writing() as db:
+    with desk.ledger.writing() as db:
         db.execute(schema.study.update().values(sender="another"))
         with desk.ledger.reading() as other:
             assert other.execute(sa.select(schema.study.c.sender)).scalar_one() == "modality"
 
 
 def test_what_was_committed_is_on_disk(desk: Desk) -> None:
-    with desk.ledger._writing() as db:
+    with desk.ledger.writing() as db:
         assert db.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert db.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
         assert db.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 5000

@@ -29,7 +29,7 @@ def test_migrations_make_exactly_the_declared_tables(ledger: Ledger) -> None:
 
 
 def test_the_comparison_would_notice_a_missing_column(ledger: Ledger) -> None:
-    with ledger._writing() as db:
+    with ledger.writing() as db:
         db.execute(sa.text("ALTER TABLE study DROP COLUMN held_reason"))
     assert len(differences(ledger)) == 1
 
@@ -69,7 +69,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
 
 
 def test_tables_that_are_not_ours_are_left_alone(ledger: Ledger) -> None:
-    with ledger._writing() as db:
+    with ledger.writing() as db:
         db.execute(sa.text("CREATE TABLE workflow_status (workflow_uuid TEXT)"))
     ledger.migrate()
     assert differences(ledger) == []

@@ -172,7 +172,7 @@ def works(
     standing_works: Works, pacs: Pacs, second_pacs: Pacs, monkeypatch: pytest.MonkeyPatch
 ) -> Works:
     monkeypatch.setattr("node.workflow.RETRY_S", 0.0)
-    monkeypatch.setattr("node.ledger.DELAY_PER_CRASH_S", 0.0)
+    monkeypatch.setattr("node.ledger.sweeping.DELAY_PER_CRASH_S", 0.0)
     second_pacs.forget()
     standing_works.network.asked.clear()
     standing_works.network.fail = lambda instance: None
@@ -369,7 +369,7 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     )
     plan = PlannedAnalysis("breast-area", "1.0.0", works.model.identity.weights_sha256, "deliver")
     assert works.desk.ledger.close_version(arrival, "4/4 views", [plan], works.desk.enqueue)
-    with works.desk.ledger._writing() as db:
+    with works.desk.ledger.writing() as db:
         db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
     reconcile(works.desk.ledger, works.engine, NODE_ID)
     seen = works.reaches(study, "done")

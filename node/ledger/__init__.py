@@ -1,0 +1,57 @@
+"""Our tables and every transaction on them: the truth about each study.
+
+Every read-decide-write first locks the study's row: FOR UPDATE on PostgreSQL, on SQLite a
+transaction that begins with BEGIN IMMEDIATE. Times are the database's, never the process's.
+Whoever commits work says which attempt he is; an attempt that is no longer the current one
+changes nothing (Superseded).
+
+One module per step of the straight line, all over one `Database`; `Ledger` is all of them.
+"""
+
+from __future__ import annotations
+
+from node.ledger.clock import now, utc
+from node.ledger.delivering import Delivering
+from node.ledger.nodes import HEARTBEAT_EXPIRES_S, Nodes
+from node.ledger.processing import QUARANTINE_AFTER, SET_ASIDE_AFTER, Processing
+from node.ledger.receiving import Receiving
+from node.ledger.records import (
+    Arrival,
+    BuiltReport,
+    Enqueue,
+    Finished,
+    Job,
+    Kept,
+    Outcome,
+    PlannedAnalysis,
+    Reception,
+    Work,
+    parse_view,
+)
+from node.ledger.settling import Settling
+from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
+
+__all__ = [
+    "DELAY_PER_CRASH_S",
+    "HEARTBEAT_EXPIRES_S",
+    "QUARANTINE_AFTER",
+    "SET_ASIDE_AFTER",
+    "Arrival",
+    "BuiltReport",
+    "Enqueue",
+    "Finished",
+    "Job",
+    "Kept",
+    "Ledger",
+    "Outcome",
+    "PlannedAnalysis",
+    "Reception",
+    "Work",
+    "now",
+    "parse_view",
+    "utc",
+]
+
+
+class Ledger(Nodes, Receiving, Settling, Processing, Delivering, Sweeping):
+    """The database. Safe to use from many threads."""

@@ -1,0 +1,283 @@
+"""3 to 7 Process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from node import schema
+from node.errors import Superseded
+from node.files import Store
+from node.ledger.clock import now, utc
+from node.ledger.database import Database
+from node.ledger.records import (
+    BuiltReport,
+    Enqueue,
+    Finished,
+    Job,
+    PlannedAnalysis,
+    Work,
+    parse_view,
+)
+from node.ledger.rows import (
+    add_note,
+    end_version,
+    find_obstacle,
+    hold,
+    insert_into,
+    lock_study,
+    update_version,
+    version_row,
+)
+from node.result import ImageScore, Result
+from node.study import Instance, StudyVersion
+
+QUARANTINE_AFTER = 2
+"""Crashes after which a study is processed alone."""
+
+SET_ASIDE_AFTER = 5
+"""Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
+
+
+class Processing(Database):
+    """The attempts at a study version."""
+
+    def begin_version(self, job: Job, node_id: str, store: Store) -> Work:
+        """Take a study version for an attempt, and return what is to be done."""
+        with self.writing() as db:
+            study = lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt != job.attempt or row.state not in ("queued", "running"):
+                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+            obstacle = find_obstacle(study, job)
+            if obstacle is None:
+                at = row.decided_at or db.execute(sa.select(now())).scalar_one()
+                db.execute(
+                    update_version(job).values(state="running", owner=node_id, decided_at=at)
+                )
+                return Work(
+                    version=_study_version(db, job, row.reason, at, store),
+                    sender=study.sender,
+                    analyses=_planned(db, job),
+                    is_set_aside=max(row.crashes, row.failures) >= SET_ASIDE_AFTER,
+                    failures=row.failures,
+                )
+            end_version(db, job, "cancelled", obstacle)
+        # Only now that the cancellation is committed: raised above, it would be rolled back.
+        raise Superseded(f"{job.id}: {obstacle}")
+
+    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
+        """Return what a model said of an image before."""
+        with self.reading() as db:
+            text = db.execute(
+                sa.select(schema.image_score.c.score)
+                .where(schema.image_score.c.instance_digest == instance_digest)
+                .where(schema.image_score.c.model_digest == model_digest)
+            ).scalar_one_or_none()
+        return None if text is None else _SCORE.validate_json(text)
+
+    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
+        """Keep what a model said of an image."""
+        with self.writing() as db:
+            db.execute(
+                insert_into(db, schema.image_score)
+                .values(
+                    instance_digest=instance_digest,
+                    model_digest=model_digest,
+                    score=_SCORE.dump_json(score).decode(),
+                )
+                .on_conflict_do_nothing()
+            )
+
+    def finish_version(
+        self,
+        job: Job,
+        finished: Finished,
+        enqueue: Enqueue,
+    ) -> None:
+        """Record results, reports and deliveries, and enqueue the deliveries, all at once."""
+        with self.writing() as db:
+            study = lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt != job.attempt or row.state != "running":
+                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+            obstacle = find_obstacle(study, job)
+            if obstacle is not None:
+                end_version(db, job, "cancelled", obstacle)
+                return
+            _record_results(db, job, finished.results)
+            if finished.reports:
+                _record_reports(db, job, finished.reports)
+                _plan_deliveries(db, job, finished, enqueue)
+            end_version(db, job, "finished", finished.problem)
+
+    def fail_version(
+        self, job: Job, error: str, delay_s: float, enqueue: Enqueue, *, is_its_fault: bool
+    ) -> None:
+        """Record that an attempt failed, and enqueue the next.
+
+        What is not the study's fault, such as a full disk, does not count against it.
+        """
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt != job.attempt or row.state != "running":
+                return
+            db.execute(
+                update_version(job).values(
+                    state="queued",
+                    owner=None,
+                    attempt=job.attempt + 1,
+                    failures=row.failures + is_its_fault,
+                    error=error,
+                )
+            )
+            add_note(db, job.study_uid, f"attempt {job.attempt} failed: {error}")
+            is_quarantined = row.crashes >= QUARANTINE_AFTER
+            following = replace(job, attempt=job.attempt + 1, is_quarantined=is_quarantined)
+            enqueue(db, replace(following, delay_s=delay_s))
+
+    def hold_version(self, job: Job, reason: str) -> None:
+        """Send nothing of a study until a person has looked: going on would be a guess."""
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt != job.attempt or row.state != "running":
+                return
+            hold(db, job.study_uid, reason)
+            end_version(db, job, "cancelled", reason)
+
+    def cancel_version(self, job: Job, reason: str) -> None:
+        """End a study version that nobody can analyse any more."""
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt == job.attempt and row.state == "running":
+                end_version(db, job, "cancelled", reason)
+
+
+def _record_results(db: sa.Connection, job: Job, results: Sequence[Result]) -> None:
+    table = schema.analysis
+    for result in results:
+        db.execute(
+            table.update()
+            .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
+            .where(table.c.model == result.model.name)
+            .values(result=_RESULT.dump_json(result).decode(), priority=str(result.priority))
+        )
+
+
+def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport]) -> None:
+    db.execute(
+        schema.report.insert(),
+        [
+            {
+                "sop_uid": report.sop_uid,
+                "study_uid": job.study_uid,
+                "number": job.number,
+                "position": position,
+                "sop_class": report.sop_class,
+                "path": report.path,
+                "digest": report.digest,
+            }
+            for position, report in enumerate(reports)
+        ],
+    )
+
+
+def _plan_deliveries(db: sa.Connection, job: Job, finished: Finished, enqueue: Enqueue) -> None:
+    for destination in finished.destinations:
+        db.execute(
+            schema.dispatch.insert().values(
+                study_uid=job.study_uid,
+                number=job.number,
+                destination=destination,
+                state="queued",
+                deadline_at=now() + finished.deliver_within_s,
+            )
+        )
+        db.execute(
+            schema.delivery.insert(),
+            [
+                {
+                    "sop_uid": report.sop_uid,
+                    "destination": destination,
+                    "study_uid": job.study_uid,
+                    "number": job.number,
+                    "state": "queued",
+                }
+                for report in finished.reports
+            ],
+        )
+        enqueue(db, Job("deliver", job.study_uid, job.number, 1, destination))
+
+
+def _planned(db: sa.Connection, job: Job) -> tuple[PlannedAnalysis, ...]:
+    table = schema.analysis
+    rows = db.execute(
+        sa.select(table).where(table.c.study_uid == job.study_uid, table.c.number == job.number)
+    ).all()
+    return tuple(
+        PlannedAnalysis(row.model, row.model_version, row.weights_sha256, row.mode) for row in rows
+    )
+
+
+def _study_version(
+    db: sa.Connection, job: Job, reason: str, decided_at: float, store: Store
+) -> StudyVersion:
+    instance, version = schema.instance, schema.study_version
+    rows = db.execute(
+        sa.select(instance)
+        .where(instance.c.study_uid == job.study_uid, instance.c.state == "current")
+        .where(instance.c.version <= job.number)
+        .order_by(instance.c.received_at, instance.c.sop_uid)
+    ).all()
+    replaced = db.execute(
+        sa.select(version)
+        .where(version.c.study_uid == job.study_uid, version.c.number < job.number)
+        .where(version.c.state == "finished")
+        .order_by(version.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    return StudyVersion(
+        study_uid=job.study_uid,
+        number=job.number,
+        reason=reason,
+        instances=tuple(
+            Instance(
+                study_uid=row.study_uid,
+                series_uid=row.series_uid,
+                sop_uid=row.sop_uid,
+                sop_class=row.sop_class,
+                transfer_syntax=row.transfer_syntax,
+                modality=row.modality,
+                path=store.path(row.path),
+                digest=row.digest,
+                view=parse_view(row.view),
+                is_standard=row.is_standard,
+            )
+            for row in rows
+        ),
+        decided_at=utc(decided_at),
+        installation=str(db.execute(sa.select(schema.installation.c.id)).scalar_one()),
+        replaces=None if replaced is None else utc(replaced.decided_at),
+        predecessors=(
+            ()
+            if replaced is None
+            else tuple(map(store.path, _report_paths(db, job.study_uid, replaced.number)))
+        ),
+    )
+
+
+def _report_paths(db: sa.Connection, study_uid: str, number: int) -> tuple[str, ...]:
+    table = schema.report
+    query = sa.select(table.c.path).where(table.c.study_uid == study_uid)
+    of_version = query.where(table.c.number == number).order_by(table.c.position)
+    return tuple(db.execute(of_version).scalars())
+
+
+_SCORE = TypeAdapter(ImageScore)
+_RESULT = TypeAdapter(Result)

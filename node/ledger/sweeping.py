@@ -1,0 +1,104 @@
+"""Sweeps and hands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from node import schema
+from node.ledger.clock import now
+from node.ledger.database import Database
+from node.ledger.processing import QUARANTINE_AFTER
+from node.ledger.records import Enqueue, Job
+from node.ledger.rows import (
+    add_note,
+    dispatch_row,
+    lock_study,
+    update_deliveries,
+    update_dispatch,
+    update_version,
+    version_row,
+)
+
+DELAY_PER_CRASH_S = 2.0
+
+
+class Sweeping(Database):
+    """What is taken up again."""
+
+    def unfinished(self) -> list[Job]:
+        """Return the current job of every row that is not final."""
+        with self.reading() as db:
+            versions = db.execute(
+                sa.select(schema.study_version).where(
+                    schema.study_version.c.state.in_(("queued", "running"))
+                )
+            ).all()
+            dispatches = db.execute(
+                sa.select(
+                    schema.dispatch, (schema.dispatch.c.next_at - now()).label("wait_s")
+                ).where(schema.dispatch.c.state.in_(("queued", "running")))
+            ).all()
+        return [Job("process", row.study_uid, row.number, row.attempt) for row in versions] + [
+            Job(
+                "deliver",
+                row.study_uid,
+                row.number,
+                row.attempt,
+                row.destination,
+                delay_s=max(0.0, row.wait_s or 0.0),
+            )
+            for row in dispatches
+        ]
+
+    def revive(self, job: Job, enqueue: Enqueue) -> None:
+        """Enqueue the next attempt of a job that nobody has any more.
+
+        A row found running was in a process that died: that counts as a crash.
+        """
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            row = dispatch_row(db, job) if job.kind == "deliver" else version_row(db, job)
+            if row.attempt != job.attempt or row.state not in ("queued", "running"):
+                return
+            values: dict[str, Any] = {"state": "queued", "owner": None, "attempt": job.attempt + 1}
+            following = replace(job, attempt=job.attempt + 1)
+            if job.kind == "deliver":
+                db.execute(update_dispatch(job).values(values))
+            else:
+                crashes = row.crashes + (row.state == "running")
+                db.execute(update_version(job).values(values | {"crashes": crashes}))
+                following = replace(
+                    following,
+                    is_quarantined=crashes >= QUARANTINE_AFTER,
+                    # A study that kills its process must not keep the node deaf.
+                    delay_s=crashes * DELAY_PER_CRASH_S,
+                )
+            if row.state == "running":
+                add_note(
+                    db, job.study_uid, f"{job.kind}: attempt {job.attempt} died with its process"
+                )
+            enqueue(db, following)
+
+    def retry_dead(self, deliver_within_s: float) -> int:
+        """Queue anew what was given up or refused, for the reconcile sweep to pick up.
+
+        Returns how many report sets.
+        """
+        with self.writing() as db:
+            rows = db.execute(
+                sa.select(schema.dispatch).where(schema.dispatch.c.state == "dead")
+            ).all()
+            for row in rows:
+                job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
+                deadline_at = now() + deliver_within_s
+                db.execute(
+                    update_dispatch(job).values(
+                        state="queued", deadline_at=deadline_at, next_at=None
+                    )
+                )
+                db.execute(update_deliveries(job, "refused").values(state="queued"))
+                add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
+            return len(rows)
