@@ -8,6 +8,7 @@ NodeError
 ├── ModelError       try again a few times, then answer "not analysed"
 ├── Superseded       somebody else, or a newer version, has this work: stop quietly
 └── DeliveryError    try again with growing delay
+    └── Unsupported  the destination does not offer this service: do without it
 
 The class decides what happens; nobody passes `retry=True`. Messages say what, where,
 what was expected and what to do, and never quote patient data.
@@ -44,3 +45,7 @@ class Superseded(NodeError):  # noqa: N818 - an answer, not a failure
 
 class DeliveryError(NodeError):
     """A destination did not take an object."""
+
+
+class Unsupported(DeliveryError):  # noqa: N818 - an answer, not a failure
+    """The destination does not offer this service."""

@@ -187,7 +187,7 @@ def test_more_kinds_than_an_association_can_offer_still_go(
 def test_what_was_sent_counts_even_if_the_next_association_cannot_be_had(
     open_pacs: OpenPacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.destinations._PAIRS_PER_ASSOCIATION", 2)
+    monkeypatch.setattr("node.destinations.store._PAIRS_PER_ASSOCIATION", 2)
     classes = [str(c.abstract_syntax) for c in AllStoragePresentationContexts[:3]]
     pacs = open_pacs()
     paths = [small(tmp_path / f"{n}.dcm", sop_class) for n, sop_class in enumerate(classes)]

@@ -16,12 +16,11 @@ from typing import Literal
 from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from node.destinations.association import SUCCESS, Address, associate
 from node.errors import DeliveryError, Unreadable
 
 log = logging.getLogger(__name__)
@@ -31,19 +30,8 @@ _config.STORE_SEND_CHUNKED_DATASET = True  # bytes from the file, not parsed and
 _PAIRS_PER_ASSOCIATION = 64
 """Two contexts each; PS3.8 9.3.2.2: there are 128, the odd numbers below 256."""
 
-_SUCCESS = 0x0000
 _DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 C.5.7): it is there already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An application entity on the network."""
-
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +52,6 @@ class _Object:
     sop_class: str
     sop_uid: str
     syntax: str
-
-
-def echo(to: Address, calling_ae: str) -> None:
-    """Verify by C-ECHO that an application entity answers; raise DeliveryError if not."""
-    association = _associate(to, calling_ae, [build_context(Verification)])
-    try:
-        status = association.send_c_echo()
-        if getattr(status, "Status", None) != _SUCCESS:
-            raise DeliveryError(f"{to.ae_title} did not answer C-ECHO")
-    finally:
-        association.release()
 
 
 def send(
@@ -102,7 +79,7 @@ def send(
 
 
 def _send_part(objects: Sequence[_Object], to: Address, calling_ae: str) -> Iterator[SendOutcome]:
-    association = _associate(to, calling_ae, _contexts(objects))
+    association = associate(to, calling_ae, _contexts(objects))
     is_over = False
     try:
         for item in objects:
@@ -151,39 +128,6 @@ def _is_plain(item: _Object) -> bool:
     return not UID(item.syntax).is_compressed
 
 
-def _associate(to: Address, calling_ae: str, contexts: list[PresentationContext]) -> Association:
-    ae = AE(calling_ae)
-    ae.connection_timeout = min(to.timeout_s, 30)
-    ae.acse_timeout = min(to.timeout_s, 30)
-    ae.dimse_timeout = to.timeout_s
-    ae.network_timeout = to.timeout_s
-    connections: list[Event] = []
-    where = f"{to.ae_title} at {to.host}:{to.port}"
-    try:
-        association = ae.associate(
-            to.host,
-            to.port,
-            contexts,
-            ae_title=to.ae_title,
-            max_pdu=0,
-            evt_handlers=[(evt.EVT_CONN_OPEN, connections.append)],
-        )
-    except (OSError, UnicodeError) as error:
-        raise DeliveryError(f"{where} cannot be reached: the host name is not known") from error
-    if association.is_established:
-        return association
-    if not connections:  # pynetdicom calls this aborted, too
-        raise DeliveryError(f"{where} cannot be reached")
-    if association.is_rejected:
-        raise DeliveryError(
-            f"{where} rejected the association; is {to.ae_title} its AE title, and does it know "
-            f"the calling AE title {calling_ae}?"
-        )
-    if association.is_aborted:
-        raise DeliveryError(f"{where} broke off, or accepts none of the kinds of object offered")
-    raise DeliveryError(f"{where} does not answer")
-
-
 def _send_one(association: Association, item: _Object, to: Address) -> SendOutcome:
     accepted = {
         (str(context.abstract_syntax), str(syntax))
@@ -212,7 +156,7 @@ def _judge(item: _Object, status: int | None, to: Address) -> SendOutcome:
     if status is None:
         return SendOutcome(item.path, "queued", f"{to.ae_title} gave no answer", is_silence=True)
     # PS3.4 B.2.3: 0xBxxx are warnings, the object is stored.
-    if status == _SUCCESS:
+    if status == SUCCESS:
         return SendOutcome(item.path, "sent")
     if status == _DUPLICATE or 0xB000 <= status <= 0xBFFF:
         return SendOutcome(item.path, "sent", f"stored with warning 0x{status:04X}")
