@@ -6,12 +6,13 @@ import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
 from node import toml_file
-from node.toml_file import Place, Section, did_you_mean, matching, wrong
+from node.toml_file import Place, Section, did_you_mean, matching, shown, wrong
 
 
 def _zone(name: str) -> str:
@@ -32,6 +33,23 @@ def _network(address: str) -> str:
     return address
 
 
+def _database(url: str) -> str:
+    if not (_is_server(url) or url.startswith("sqlite:////")):
+        raise ValueError(
+            'expected "postgresql://USER@HOST/DATABASE" (reserved characters in it as %XX), or for '
+            f'one machine "sqlite:////ABSOLUTE/PATH", found {shown(url)}'
+        )
+    return url
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "postgresql" and parts.port != 0 and len(parts.path) > 1
+    except ValueError:  # the port is no number
+        return False
+
+
 AETitle = Annotated[
     str,
     matching(
@@ -50,6 +68,7 @@ Name = Annotated[
 Host = Annotated[str, matching(r"\S+", "a host name or address")]
 Network = Annotated[str, AfterValidator(_network)]
 Zone = Annotated[str, AfterValidator(_zone)]
+DatabaseURL = Annotated[str, AfterValidator(_database)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -61,7 +80,11 @@ class Node(Section):
     state_dir: Path
     """Ledger, locks and temporary files; local disk. Relative to the configuration file."""
     store_dir: Path | None = None
-    """Received and result objects; default: inside state_dir."""
+    """Received and result objects; default: inside state_dir. Nodes of one ledger share it."""
+    database: Annotated[DatabaseURL | None, Field(repr=False)] = None  # it may hold a password
+    """The ledger: `postgresql://...` or `sqlite:////...`; default: a SQLite file in state_dir."""
+    dead_after_s: Annotated[float, Field(ge=3, le=3600, allow_inf_nan=False)] = 30
+    """A node whose heartbeat is older is taken for dead; the same on all nodes of one ledger."""
     models_dir: Path | None = None
     """Model packages; default: the ones that come with the node."""
     timezone: Zone | None = None
@@ -201,6 +224,11 @@ class Config(Section):
     def store_dir(self) -> Path:
         """Where objects lie."""
         return self.node.store_dir or self.node.state_dir / "store"
+
+    @property
+    def database_url(self) -> str:
+        """Where ledger and queue lie; it may hold a password."""
+        return self.node.database or f"sqlite:///{self.node.state_dir / 'ledger.db'}"
 
     @property
     def models_dir(self) -> Path:

@@ -53,10 +53,19 @@ def matching(pattern: str, expected: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"expected {expected}, found {_shown(value)}")
+            raise ValueError(f"expected {expected}, found {shown(value)}")
         return value
 
     return AfterValidator(check)
+
+
+def shown(value: object) -> str:
+    """Return a value as the file has it, cut if it is long, and without the password of a URL."""
+    text = _SECRET.sub("***", json.dumps(value, default=str, ensure_ascii=False))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_SECRET = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&\"]*")
 
 
 def wrong(problems: Iterable[tuple[Place, str]]) -> ValidationError:
@@ -181,15 +190,9 @@ def _problem(error: ErrorDetails, schema: type[Section]) -> str:
         return f"{key}: missing, add {line}"
     if error["type"] in _EXPECTED:
         expected = _EXPECTED[error["type"]].format(**context).replace("'", '"')
-        return f"{key}: expected {expected}, found {_shown(found)}"
+        return f"{key}: expected {expected}, found {shown(found)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
-
-
-def _shown(value: object) -> str:
-    """Return a value as the file has it, cut if it is long."""
-    shown = json.dumps(value, default=str, ensure_ascii=False)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _table_at(schema: type[Section], place: Place) -> type[Section]:

@@ -81,6 +81,49 @@ def test_absolute_paths_stay_and_relative_ones_belong_to_the_file(tmp_path: Path
     assert found.models_dir == tmp_path / "m"
 
 
+def test_the_ledger_is_a_file_in_the_state_folder_unless_the_configuration_names_a_database(
+    tmp_path: Path,
+) -> None:
+    assert loaded(tmp_path).database_url == f"sqlite:///{tmp_path / 'state' / 'ledger.db'}"
+    for url in (
+        "postgresql://ainode@db.example.org/ainode",
+        "postgresql://ainode:s%40cret@[2001:db8::1]:5433/ainode?sslmode=verify-full",
+        "postgresql:///ainode?host=/run/postgresql",
+        "sqlite:////srv/ledger.db",
+    ):
+        change = ('state_dir = "state"', f'state_dir = "state"\ndatabase = "{url}"')
+        assert loaded(tmp_path, change).database_url == url
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        '"postgres://ainode:SECRET@db/ainode"',
+        '"postgresql://ainode:SECRET@db"',
+        '"postgresql://ainode:SECRET@db:port/ainode"',
+        '"postgresql://db/?user=ainode&password=SECRET"',
+        '"mysql://ainode:SEC/RET@SECRET@db/ainode"',
+        '"sqlite:///SECRET@relative.db"',
+        '["postgresql://ainode:SECRET@db/ainode"]',
+    ],
+)
+def test_a_database_that_cannot_be_is_told_without_its_password(
+    database: str, tmp_path: Path
+) -> None:
+    change = ('state_dir = "state"', f'state_dir = "state"\ndatabase = {database}')
+    (problem,) = problems(tmp_path, change)
+    assert problem.startswith("4: node.database: expected ")
+    assert "SEC" not in problem
+
+
+def test_the_password_of_the_database_does_not_show_where_the_configuration_is_printed(
+    tmp_path: Path,
+) -> None:
+    database = 'database = "postgresql://ainode:SECRET@db/ainode"'
+    found = loaded(tmp_path, ('state_dir = "state"', f'state_dir = "state"\n{database}'))
+    assert "SECRET" not in f"{found} {found!r}"
+
+
 def test_results_of_a_modality_go_where_results_to_says(tmp_path: Path) -> None:
     modality = (
         '[[peers]]\nname = "room-1"\nae_title = "MG1"\nhost = "h"\nport = 104\n'
