@@ -69,6 +69,7 @@ Host = Annotated[str, matching(r"\S+", "a host name or address")]
 Network = Annotated[str, AfterValidator(_network)]
 Zone = Annotated[str, AfterValidator(_zone)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]
+ConfirmBy = Literal["commitment", "find"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -119,6 +120,11 @@ class Peer(Section):
     """The preset by which results are sent to it; results of its own studies go back to it."""
     results_to: tuple[Name, ...] = ()
     """For a peer that takes no results: the peers that get the results of its studies."""
+    confirm: tuple[ConfirmBy, ...] = ("commitment", "find")
+    """How a result that was accepted is confirmed: the first that the peer offers; () = accepted
+    is enough, shown as unconfirmed."""
+    compares_identity: bool = True
+    """Before each send, ask it by C-FIND whose study it is; a mismatch holds the study."""
     timeout_s: Seconds = 120
     """How long we wait for an answer from it."""
 
@@ -167,6 +173,8 @@ class Delivery(Section):
     """The delay doubles from the first to this."""
     deliver_within_s: Seconds = 259_200
     """After this long a delivery is given up, shown as dead, and can be re-sent by hand."""
+    commitment_wait_s: Seconds = 3600
+    """How long to wait for a storage commitment report before asking again."""
 
 
 class Config(Section):

@@ -68,6 +68,8 @@ def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
     assert found.store_dir == tmp_path / "state" / "store"
     assert found.models_dir == config.bundled_models_dir()
     assert found.peer("orthanc").destinations == ("orthanc",)
+    assert found.peer("orthanc").confirm == ("commitment", "find")
+    assert found.peer("orthanc").compares_identity
     assert found.destinations_of("orthanc") == ("orthanc",)
     assert found.destinations_of("nobody") == ()
     assert advice(found) == []
@@ -134,6 +136,16 @@ def test_results_of_a_modality_go_where_results_to_says(tmp_path: Path) -> None:
     assert advice(found) == []
 
 
+@pytest.mark.parametrize("ways", [(), ("find",), ("find", "commitment")])
+def test_how_results_are_confirmed_is_a_choice_in_order(
+    ways: tuple[str, ...], tmp_path: Path
+) -> None:
+    written = f"sends = true\ncompares_identity = false\nconfirm = {list(ways)}"
+    [peer] = loaded(tmp_path, ("sends = true", written)).peers
+    assert peer.confirm == ways
+    assert not peer.compares_identity
+
+
 def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
@@ -177,6 +189,16 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
             'ae_title = "ORTHANC-IN-THE-CELLAR"',
             "11: peers.ae_title: expected an AE title: 1 to 16 ASCII characters, "
             'no backslash, no blank at either end, found "ORTHANC-IN-THE-CELLAR"',
+        ),
+        (
+            "sends = true",
+            'sends = true\nconfirm = ["comitment"]',
+            '15: peers.confirm: expected "commitment" or "find", found "comitment"',
+        ),
+        (
+            "sends = true",
+            'sends = true\nconfirm = "find"',
+            '15: peers.confirm: expected a list such as ["one", "two"], found "find"',
         ),
         (
             'mode = "deliver"',
@@ -346,7 +368,8 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
             shown = re.search(rf"^# {key} = ", text, re.MULTILINE)
             if field.is_required() or not shown or field.default in (None, ()):
                 continue
-            assert tables_of_example()[str(place[0])][key] == field.default, (place, key)
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            assert tables_of_example()[str(place[0])][key] == default, (place, key)
     for line in text.splitlines():
         assert len(line) <= 100
     loaded(tmp_path, text=uncommented(text))
