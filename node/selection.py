@@ -8,22 +8,17 @@ cannot decide whether an image is analysed.
 from __future__ import annotations
 
 import re
-import threading
-import warnings
-import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.multival import MultiValue
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from node.errors import Unreadable
+from node.foreign import items, quietly, refuse_deflate_bomb, text, texts
 from node.manifest import Input, Model
 from node.result import Refusal
 from node.study import Instance, Laterality, View
@@ -31,8 +26,6 @@ from node.study import Instance, Laterality, View
 MG_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 MG_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 
-LARGEST_DEFLATED = 1 << 30
-"""Bytes a deflated object may inflate to; more is taken for an attack."""
 DEFER_BYTES = 1 << 16
 """Values longer than this stay on disk until somebody asks for them."""
 
@@ -169,7 +162,7 @@ def read_header(path: Path) -> Dataset:
         ("MediaStorageSOPInstanceUID", "SOPInstanceUID"),
         ("MediaStorageSOPClassUID", "SOPClassUID"),
     ):
-        if _texts(header.file_meta, in_meta) != _texts(header, in_data_set):
+        if texts(header.file_meta, in_meta) != texts(header, in_data_set):
             raise Unreadable("the file meta information names another object than the data set")
     return header
 
@@ -178,12 +171,12 @@ def describe(header: Dataset, path: Path, digest: str) -> Instance:
     """Return what `read_header` read as an Instance; path and digest are the caller's."""
     view = _view_or_reason(header)
     return Instance(
-        study_uid=_text(header, "StudyInstanceUID"),
-        series_uid=_text(header, "SeriesInstanceUID"),
-        sop_uid=_text(header, "SOPInstanceUID"),
-        sop_class=_text(header, "SOPClassUID"),
-        transfer_syntax=_text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID"),
-        modality=_text(header, "Modality"),
+        study_uid=text(header, "StudyInstanceUID"),
+        series_uid=text(header, "SeriesInstanceUID"),
+        sop_uid=text(header, "SOPInstanceUID"),
+        sop_class=text(header, "SOPClassUID"),
+        transfer_syntax=text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID"),
+        modality=text(header, "Modality"),
         path=path,
         digest=digest,
         view=view if isinstance(view, View) else None,
@@ -191,16 +184,11 @@ def describe(header: Dataset, path: Path, digest: str) -> Instance:
     )
 
 
-_quiet = threading.Lock()
-
-
 def _parse(path: Path) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
-    # catch_warnings changes the whole process: one thread at a time.
-    with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
-            _refuse_deflate_bomb(path)
+            refuse_deflate_bomb(path)
             return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)
         except Unreadable:
             raise
@@ -214,20 +202,6 @@ def _parse(path: Path) -> Dataset:
             raise Unreadable("not a well-formed DICOM object") from error
 
 
-def _refuse_deflate_bomb(path: Path) -> None:
-    meta = read_file_meta_info(path)
-    if _text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
-    with path.open("rb") as file:
-        file.seek(128 + 4)
-        # PS3.10 7.1: the group length counts from behind its own 12 bytes.
-        file.seek(int(meta.FileMetaInformationGroupLength) + 12, 1)
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflate.decompress(file.read(), LARGEST_DEFLATED)
-    if inflate.unconsumed_tail:
-        raise Unreadable("the deflated object is unreasonably large")
-
-
 def _is_cut_short(element: object) -> bool:
     return (
         isinstance(element, RawDataElement)
@@ -238,50 +212,19 @@ def _is_cut_short(element: object) -> bool:
 
 
 def _require_uid(dataset: Dataset, keyword: str, name: str) -> None:
-    value = _text(dataset, keyword)
+    value = text(dataset, keyword)
     if not value:
         raise Unreadable(f"no {name}")
     if len(value) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", value):
         raise Unreadable(f"invalid {name}")
 
 
-def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Return the values of an attribute as ASCII text, () if it is absent, empty or broken."""
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
-    try:
-        value = dataset.get_item(tag).value if tag in dataset else None
-    except Exception:  # noqa: BLE001 - a value that cannot be had says nothing
-        return ()
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "replace").split("\\")
-    elif not isinstance(value, MultiValue):
-        value = [] if value is None else [value]
-    texts = tuple(str(part).strip(" \0") for part in value)
-    return texts if any(texts) else ()
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    """Return the values of an attribute as written, "" if it is absent."""
-    return "\\".join(_texts(dataset, keyword))
-
-
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence, none if it is absent or broken."""
-    with _quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return [item for item in dataset.get(keyword) or () if isinstance(item, Dataset)]
-        except Exception:  # noqa: BLE001 - a sequence that cannot be parsed says nothing
-            return []
-
-
-def _codes(items: Iterable[Dataset]) -> list[str]:
+def _codes(coded: Iterable[Dataset]) -> list[str]:
     """Return the SNOMED codes of code sequence items, of whichever age they are."""
     return [
-        _text(item, "CodeValue").upper()
-        for item in items
-        if _text(item, "CodingSchemeDesignator").upper() in _SNOMED_SCHEMES
+        text(item, "CodeValue").upper()
+        for item in coded
+        if text(item, "CodingSchemeDesignator").upper() in _SNOMED_SCHEMES
     ]
 
 
@@ -295,7 +238,7 @@ def why_no_view(header: Dataset) -> str:
 
 
 def _view_or_reason(header: Dataset) -> View | str:
-    if _text(header, "Modality") != "MG":
+    if text(header, "Modality") != "MG":
         return "not a mammogram"
     sides = _sides(header)
     projections = _projections(header)
@@ -304,7 +247,7 @@ def _view_or_reason(header: Dataset) -> View | str:
     if not projections:
         return _why_no_projection(header)
     view = View(sides[0], projections[0])
-    if not _can_be_oriented(view, _texts(header, "PatientOrientation")):
+    if not _can_be_oriented(view, texts(header, "PatientOrientation")):
         return f"{view} contradicts Patient Orientation"
     return view
 
@@ -322,7 +265,7 @@ def _why_not_one(sides: Sequence[Laterality], projections: Sequence[str]) -> str
 def _sides(header: Dataset) -> list[Laterality]:
     """Return what the header says about the side, most trusted first."""
     of_image, of_series = (
-        [Laterality(t) for t in _texts(header, keyword) if t in list(Laterality)]
+        [Laterality(t) for t in texts(header, keyword) if t in list(Laterality)]
         for keyword in ("ImageLaterality", "Laterality")
     )
     if of_image and Laterality.BOTH in of_series:
@@ -334,17 +277,17 @@ def _projections(header: Dataset) -> list[str]:
     """Return what the header says about the projection, most trusted first."""
     coded = [
         _PROJECTION_OF_CODE[code]
-        for code in _codes(_items(header, "ViewCodeSequence"))
+        for code in _codes(items(header, "ViewCodeSequence"))
         if code in _PROJECTION_OF_CODE
     ]
-    return coded + [t for t in _texts(header, "ViewPosition") if t in _PROJECTIONS]
+    return coded + [t for t in texts(header, "ViewPosition") if t in _PROJECTIONS]
 
 
 def _why_no_projection(header: Dataset) -> str:
-    term = _text(header, "ViewPosition")
+    term = text(header, "ViewPosition")
     if re.fullmatch(r"[A-Z0-9_ ]{1,16}", term):
         return f"unknown view {term}"
-    return "unknown view" if term or _items(header, "ViewCodeSequence") else "no view given"
+    return "unknown view" if term or items(header, "ViewCodeSequence") else "no view given"
 
 
 def _can_be_oriented(view: View, orientation: Sequence[str]) -> bool:
@@ -405,42 +348,42 @@ def class_words(sop_class: str) -> str:
 
 def is_of_other_intent(header: Dataset) -> bool:
     """Presentation Intent Type (0008,0068) denies what the SOP class says."""
-    intent = _text(header, "PresentationIntentType")
-    claimed = _INTENTS.get(_text(header, "SOPClassUID"))
+    intent = text(header, "PresentationIntentType")
+    claimed = _INTENTS.get(text(header, "SOPClassUID"))
     return bool(intent and claimed) and intent != claimed
 
 
 def is_quality_control(header: Dataset) -> bool:
     """Quality Control Image (0028,0300): a phantom, or a phantom beside the breast."""
-    return _text(header, "QualityControlImage") in ("YES", "BOTH")
+    return text(header, "QualityControlImage") in ("YES", "BOTH")
 
 
 def is_biopsy(header: Dataset) -> bool:
     """Made for, or during, a biopsy."""
     return (
-        any(term.startswith(_BIOPSY_TERMS) for term in _texts(header, "ImageType"))
+        any(term.startswith(_BIOPSY_TERMS) for term in texts(header, "ImageType"))
         or "BiopsyTargetSequence" in header
-        or "BIOPSY" in _text(header, "PaddleDescription").upper()
+        or "BIOPSY" in text(header, "PaddleDescription").upper()
     )
 
 
 def is_contrast_enhanced(header: Dataset) -> bool:
     """Contrast mammography: low and high energy images, and what is computed of them."""
     return (
-        not _CONTRAST_TERMS.isdisjoint(_texts(header, "ImageType"))
-        or bool(_text(header, "ContrastBolusAgent"))
+        not _CONTRAST_TERMS.isdisjoint(texts(header, "ImageType"))
+        or bool(text(header, "ContrastBolusAgent"))
         or "ContrastBolusAgentSequence" in header
     )
 
 
 def is_tomosynthesis_projection(header: Dataset) -> bool:
     """One of the low dose exposures a tomosynthesis is reconstructed from."""
-    return "TOMO_PROJ" in _texts(header, "ImageType")
+    return "TOMO_PROJ" in texts(header, "ImageType")
 
 
 def is_synthetic(header: Dataset) -> bool:
     """Mathematically generated from a tomosynthesis, not exposed."""
-    return "GENERATED_2D" in _texts(header, "ImageType")
+    return "GENERATED_2D" in texts(header, "ImageType")
 
 
 def is_specimen(header: Dataset) -> bool:
@@ -450,13 +393,13 @@ def is_specimen(header: Dataset) -> bool:
 
 def is_partial(header: Dataset) -> bool:
     """One tile of a breast that is larger than the detector (0028,1350)."""
-    return _text(header, "PartialView") == "YES"
+    return text(header, "PartialView") == "YES"
 
 
 def is_magnified(header: Dataset) -> bool:
     """Lifted off the detector (0018,1114), on a magnification stand."""
     try:
-        factor = float(_text(header, "EstimatedRadiographicMagnificationFactor") or 1)
+        factor = float(text(header, "EstimatedRadiographicMagnificationFactor") or 1)
     except ValueError:
         return False
     return factor > _LARGEST_CONTACT_FACTOR
@@ -464,7 +407,7 @@ def is_magnified(header: Dataset) -> bool:
 
 def is_spot_compression(header: Dataset) -> bool:
     """Compressed with a small paddle (0018,11A4)."""
-    return "SPOT" in _text(header, "PaddleDescription").upper()
+    return "SPOT" in text(header, "PaddleDescription").upper()
 
 
 _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
@@ -484,8 +427,8 @@ def _modifiers(header: Dataset) -> list[str]:
     """Return the view modifiers: inside the view item, or (old objects) at top level."""
     return [
         code
-        for place in (*_items(header, "ViewCodeSequence"), header)
-        for code in _codes(_items(place, "ViewModifierCodeSequence"))
+        for place in (*items(header, "ViewCodeSequence"), header)
+        for code in _codes(items(place, "ViewModifierCodeSequence"))
     ]
 
 
@@ -498,7 +441,7 @@ def _refused_by_manifest(header: Dataset, wanted: Input) -> str:
     if wanted.synthetic_2d == "refuse" and is_synthetic(header):
         return "synthetic 2D image"
     is_displaced = not _IMPLANT_DISPLACED.isdisjoint(_modifiers(header))
-    has_implant = _text(header, "BreastImplantPresent") == "YES"
+    has_implant = text(header, "BreastImplantPresent") == "YES"
     if wanted.implants == "refuse" and has_implant and not is_displaced:
         return "breast implant"
     return ""

@@ -15,7 +15,7 @@ from packages import package
 from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from node import phantom, selection
+from node import foreign, phantom, selection
 from node.errors import Unreadable
 from node.manifest import Model
 from node.result import Refusal
@@ -188,7 +188,7 @@ def test_a_deflated_object_is_read_unless_it_inflates_without_end(
     header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     path = phantom.save([header], tmp_path)[0]
     assert view_of(read_header(path)) == L_CC
-    monkeypatch.setattr(selection, "LARGEST_DEFLATED", 1000)
+    monkeypatch.setattr(foreign, "LARGEST_DEFLATED", 1000)
     with pytest.raises(Unreadable, match="unreasonably large"):
         read_header(path)
 

@@ -1,0 +1,81 @@
+"""Other people's objects, read without trusting them.
+
+Values are taken as the bytes they are, so that a wrong character set, an odd VR or a value out
+of range elsewhere in an object decides nothing; a value that cannot be had says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from node.errors import Unreadable
+
+LARGEST_DEFLATED = 1 << 30
+"""Bytes a deflated object may inflate to; more is taken for an attack."""
+
+_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep pydicom from warning, with quoted values, of oddities it copes with."""
+    # catch_warnings changes the whole process: one thread at a time.
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def refuse_deflate_bomb(path: Path) -> None:
+    """Raise Unreadable if a deflated object would inflate to more than LARGEST_DEFLATED."""
+    meta = read_file_meta_info(path)
+    if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    with path.open("rb") as file:
+        file.seek(128 + 4)
+        # PS3.10 7.1: the group length counts from behind its own 12 bytes.
+        file.seek(int(meta.FileMetaInformationGroupLength) + 12, 1)
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflate.decompress(file.read(), LARGEST_DEFLATED)
+    if inflate.unconsumed_tail:
+        raise Unreadable("the deflated object is unreasonably large")
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute as ASCII text, () if it is absent, empty or broken."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    try:
+        value = dataset.get_item(tag).value if tag in dataset else None
+    except Exception:  # noqa: BLE001 - a value that cannot be had says nothing
+        return ()
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace").split("\\")
+    elif not isinstance(value, MultiValue):
+        value = [] if value is None else [value]
+    found = tuple(str(part).strip(" \0") for part in value)
+    return found if any(found) else ()
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return the values of an attribute as written, "" if it is absent."""
+    return "\\".join(texts(dataset, keyword))
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence, none if it is absent or broken."""
+    with quietly():
+        try:
+            return [item for item in dataset.get(keyword) or () if isinstance(item, Dataset)]
+        except Exception:  # noqa: BLE001 - a sequence that cannot be parsed says nothing
+            return []
