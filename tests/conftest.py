@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ledgers import Desk
-from peers import Pacs
+from peers import Archive, Pacs
 
 from node.files import Store
 from node.ledger import Ledger
@@ -52,6 +52,26 @@ def open_pacs() -> Iterator[Callable[..., Pacs]]:
     yield start
     for pacs in opened:
         pacs.close()
+
+
+@pytest.fixture
+def open_archive() -> Iterator[Callable[..., Archive]]:
+    """Start archives that end with the test."""
+    opened: list[Archive] = []
+
+    def start(*args: object, **kwargs: object) -> Archive:
+        opened.append(Archive(*args, **kwargs))  # type: ignore[arg-type]  # as Archive says
+        return opened[-1]
+
+    yield start
+    for archive in opened:
+        archive.close()
+
+
+@pytest.fixture
+def archive(open_archive: Callable[..., Archive]) -> Archive:
+    """A PACS that also answers C-FIND and storage commitment."""
+    return open_archive()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""The other systems of a test: a PACS that records, a modality that sends; real DICOM, loopback."""
+"""The other systems of a test: PACS that record, a modality that sends; real DICOM, loopback."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,26 +13,40 @@ from typing import cast
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import (
     AE,
     DEFAULT_TRANSFER_SYNTAXES,
     AllStoragePresentationContexts,
     _config,
     build_context,
+    build_role,
     evt,
 )
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
 from node import config
 
 MODALITY_AE = "MODALITY"
 NODE_AE = "AINODE"
 
+FIND = str(StudyRootQueryRetrieveInformationModelFind)
+COMMITMENT = str(StorageCommitmentPushModel)
+
 BREAK_OFF = 0xFFFF
 """Instead of a status: abort the association."""
+SILENCE = 0xFFFE
+"""Instead of a status: give no answer, and keep the association open."""
 
 # pynetdicom leaves the socket of a connection that was refused to the garbage collector.
 refused_connections = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -64,6 +79,7 @@ class Pacs:
         syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
         sop_classes: Iterable[str] | None = None,
         knows: Sequence[str] = (),
+        services: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.ae_title = ae_title
         self.received: list[Received] = []
@@ -73,12 +89,14 @@ class Pacs:
         every = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
         for sop_class in every if sop_classes is None else sop_classes:
             self._ae.add_supported_context(sop_class, list(syntaxes))
+        for service, service_syntaxes in (services or {}).items():
+            self._ae.add_supported_context(service, list(service_syntaxes))
         self._ae.add_supported_context(Verification)
         self._ae.require_calling_aet = list(knows)
         server = self._ae.start_server(
             ("127.0.0.1", 0),
             block=False,
-            evt_handlers=[(evt.EVT_C_STORE, self._record), (evt.EVT_ACCEPTED, self._count)],
+            evt_handlers=self._handlers(),
         )
         assert server is not None
         self._server = server
@@ -108,6 +126,9 @@ class Pacs:
             timeout_s=30,  # a busy machine may be silent for a while
         )
 
+    def _handlers(self) -> list[EventHandlerType]:
+        return [(evt.EVT_C_STORE, self._record), (evt.EVT_ACCEPTED, self._count)]
+
     def _count(self, event: evt.Event) -> None:
         self.associations += 1
 
@@ -128,6 +149,173 @@ class Pacs:
             event.assoc.abort()
         self.received.append(received)
         return status
+
+
+Answers = Iterable[tuple[int, Dataset | None]]
+"""Of a C-FIND: a status and, where that is pending, a match."""
+
+
+class Archive(Pacs):
+    """A Pacs that tells by C-FIND what it holds and answers for it by storage commitment.
+
+    It is honest until `find` or `commit` are replaced. Their statuses may be BREAK_OFF or SILENCE.
+    """
+
+    def __init__(
+        self,
+        ae_title: str = "ARCHIVE",
+        *,
+        offers: Sequence[str] = (FIND, COMMITMENT),
+        service_syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
+        knows: Sequence[str] = (),
+    ) -> None:
+        self.find: Callable[[Dataset], Answers] = self.held
+        self.commit: Callable[[Dataset, Association], int] = self.commit_to_what_is_held
+        self.queries: list[Dataset] = []
+        """The identifiers of C-FIND requests."""
+        self.requests: list[Dataset] = []
+        """The action information of storage commitment requests."""
+        self.answers: list[int | None] = []
+        """What its reports were answered with; None: not at all."""
+        self.calls_port: int | None = None
+        """Where it opens an association for its reports; None: it uses that of the request."""
+        self._late: list[threading.Thread] = []
+        self._is_closing = threading.Event()
+        super().__init__(
+            ae_title, knows=knows, services=dict.fromkeys(offers, tuple(service_syntaxes))
+        )
+
+    def forget(self) -> None:
+        """Be as new."""
+        super().forget()
+        self.find, self.commit = self.held, self.commit_to_what_is_held
+        self.calls_port = None
+        for record in (self.queries, self.requests, self.answers):
+            record.clear()
+
+    def close(self) -> None:
+        self._is_closing.set()
+        super().close()
+        for thread in self._late:
+            thread.join()
+
+    def held(self, query: Dataset) -> Answers:
+        """Answer a query at STUDY or IMAGE level from what was received."""
+        keys = [element.keyword for element in query if element.keyword != "QueryRetrieveLevel"]
+        found: dict[str, Dataset] = {}
+        for header in (received.read() for received in self.received):
+            if all(str(query[key].value) in ("", str(header.get(key, ""))) for key in keys):
+                match = Dataset()
+                match.QueryRetrieveLevel = query.QueryRetrieveLevel
+                if charset := header.get("SpecificCharacterSet"):
+                    match.SpecificCharacterSet = charset
+                for key in keys:
+                    setattr(match, key, header.get(key, ""))
+                per_study = query.QueryRetrieveLevel == "STUDY"
+                found[header.StudyInstanceUID if per_study else header.SOPInstanceUID] = match
+        return [(0xFF00, match) for match in found.values()]
+
+    def commit_to_what_is_held(self, request: Dataset, association: Association) -> int:
+        """Take the request, and report on it truthfully a moment later."""
+        asked = [str(item.ReferencedSOPInstanceUID) for item in request.ReferencedSOPSequence]
+        held = {received.sop_uid for received in self.received}
+        report = report_of(
+            request.TransactionUID,
+            [one for one in asked if one in held],
+            dict.fromkeys([one for one in asked if one not in held], 0x0112),
+        )
+        port = self.calls_port
+        if port is None:
+            self.later(lambda: self.report(report, association))
+        else:
+            self.later(lambda: self.call(report, port))
+        return 0x0000
+
+    def report(
+        self, information: Dataset, association: Association, event_type: int | None = None
+    ) -> None:
+        """Send an N-EVENT-REPORT on an association, and record the answer."""
+        if event_type is None:
+            event_type = 2 if "FailedSOPSequence" in information else 1
+        try:
+            answer, _ = association.send_n_event_report(
+                information, event_type, COMMITMENT, StorageCommitmentPushModelInstance
+            )
+            self.answers.append(answer.get("Status"))
+        except (RuntimeError, ValueError):  # the association is over, or not for this
+            self.answers.append(None)
+
+    def call(
+        self,
+        information: Dataset,
+        port: int,
+        event_type: int | None = None,
+        *,
+        says_its_role: bool = True,
+    ) -> None:
+        """Open an association with the node, and send it an N-EVENT-REPORT."""
+        roles = [build_role(COMMITMENT, scp_role=True)] if says_its_role else []
+        with association(port, [build_context(COMMITMENT)], self.ae_title, roles=roles) as opened:
+            self.report(information, opened, event_type)
+
+    def later(self, job: Callable[[], None], delay_s: float = 0) -> None:
+        """Do something in the background, unless the archive is closed before."""
+
+        def run() -> None:
+            if not self._is_closing.wait(delay_s):
+                job()
+
+        self._late.append(threading.Thread(target=run))
+        self._late[-1].start()
+
+    def _handlers(self) -> list[EventHandlerType]:
+        return [
+            *super()._handlers(),
+            (evt.EVT_C_FIND, self._find),
+            (evt.EVT_N_ACTION, self._commit),
+        ]
+
+    def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        self.queries.append(event.identifier)
+        for status, match in self.find(event.identifier):
+            if self._is_answered(status, event.assoc):
+                yield status, match
+
+    def _commit(self, event: evt.Event) -> tuple[int, None]:
+        self.requests.append(event.action_information)
+        status = self.commit(event.action_information, event.assoc)
+        self._is_answered(status, event.assoc)
+        return status, None
+
+    def _is_answered(self, status: int, association: Association) -> bool:
+        if status == SILENCE:
+            self._is_closing.wait()
+        if status in (BREAK_OFF, SILENCE):
+            association.abort()
+        return status not in (BREAK_OFF, SILENCE)
+
+
+def report_of(
+    transaction_uid: str, committed: Iterable[str], failed: Mapping[str, int | None] | None = None
+) -> Dataset:
+    """Return the event information of a storage commitment report; `failed`: UID -> reason."""
+    report = Dataset()
+    report.TransactionUID = transaction_uid
+    if listed := [_referenced(sop_uid) for sop_uid in committed]:
+        report.ReferencedSOPSequence = listed
+    if failed:
+        report.FailedSOPSequence = [_referenced(sop_uid) for sop_uid in failed]
+        for item, reason in zip(report.FailedSOPSequence, failed.values(), strict=True):
+            if reason is not None:
+                item.FailureReason = reason
+    return report
+
+
+def _referenced(sop_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = SecondaryCaptureImageStorage
+    item.ReferencedSOPInstanceUID = sop_uid
+    return item
 
 
 def modality(**changes: object) -> config.Peer:
@@ -155,11 +343,12 @@ def association(
     contexts: list[PresentationContext],
     calling_ae: str = MODALITY_AE,
     called_ae: str = NODE_AE,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Ask for an association, and release it if it was had and is still there."""
     ae = AE(calling_ae)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
-    opened = ae.associate("127.0.0.1", port, contexts, ae_title=called_ae)
+    opened = ae.associate("127.0.0.1", port, contexts, ae_title=called_ae, ext_neg=list(roles))
     try:
         yield opened
     finally:
