@@ -23,6 +23,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from node.destinations.association import SUCCESS, Address, offered
 from node.destinations.reference import Reference
 from node.errors import DeliveryError, Unreadable, Unsupported
+from node.foreign import quietly, text
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +98,13 @@ def read_commitment_report(event_type: int | None, information: Dataset) -> Comm
 
     An object in both of its lists has failed; one in neither is the caller's to notice.
     """
-    try:
-        return _read(event_type, information)
-    except Unreadable:
-        raise
-    except Exception as error:  # pydicom raises nearly anything; the bytes are to blame
-        raise Unreadable("a storage commitment report that cannot be read") from error
+    with quietly():
+        try:
+            return _read(event_type, information)
+        except Unreadable:
+            raise
+        except Exception as error:  # pydicom raises nearly anything; the bytes are to blame
+            raise Unreadable("a storage commitment report that cannot be read") from error
 
 
 def _item(reference: Reference) -> Dataset:
@@ -204,7 +206,7 @@ class _Reports:
 
 
 def _read(event_type: int | None, information: Dataset) -> CommitmentReport:
-    transaction_uid = str(information.get("TransactionUID") or "").strip(" \0")
+    transaction_uid = text(information, "TransactionUID")
     if not transaction_uid:
         raise Unreadable("a storage commitment report without Transaction UID")
     if event_type not in (_COMPLETE, _FAILURES_EXIST):
@@ -217,7 +219,7 @@ def _read(event_type: int | None, information: Dataset) -> CommitmentReport:
 
 
 def _sop_uid(item: Dataset) -> str:
-    sop_uid = str(item.get("ReferencedSOPInstanceUID") or "").strip(" \0")
+    sop_uid = text(item, "ReferencedSOPInstanceUID")
     if not sop_uid:
         raise Unreadable("a storage commitment report with an object that has no UID")
     return sop_uid

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from node.destinations.association import SUCCESS, Address, offered
 from node.destinations.reference import Reference
 from node.errors import DeliveryError, Unsupported
+from node.foreign import quietly, text, texts
 
 _PENDING = (0xFF00, 0xFF01)
 """PS3.4 C.4.1.1.4; 0xFF01: some optional key was not supported."""
@@ -63,7 +64,7 @@ def find_study(study_uid: str, to: Address, calling_ae: str) -> tuple[StudyIdent
                 comparable_text(match, "AccessionNumber"),
             )
             for match in _matches(association, query, to)
-            if comparable_text(match, "StudyInstanceUID") == study_uid  # some ignore the key
+            if text(match, "StudyInstanceUID") == study_uid  # some ignore the key
         ]
     return tuple(dict.fromkeys(found))
 
@@ -96,11 +97,11 @@ def _instances_of(
     query.SeriesInstanceUID = series_uid
     query.SOPInstanceUID = ""
     for match in _matches(association, query, to):
-        place = [comparable_text(match, "StudyInstanceUID"), study_uid]
-        place += [comparable_text(match, "SeriesInstanceUID"), series_uid]
-        # Some leave out what they were asked for, and some ignore what they were asked for.
-        if place[0] in ("", study_uid) and place[2] in ("", series_uid):
-            yield comparable_text(match, "SOPInstanceUID")
+        # Some leave these two out, and some ignore them.
+        is_of_study = text(match, "StudyInstanceUID") in ("", study_uid)
+        is_of_series = text(match, "SeriesInstanceUID") in ("", series_uid)
+        if is_of_study and is_of_series:
+            yield text(match, "SOPInstanceUID")
 
 
 def _matches(association: Association, query: Dataset, to: Address) -> Iterator[Dataset]:
@@ -134,26 +135,32 @@ def _require_success(status: int | None, to: Address) -> None:
 
 
 def comparable_text(dataset: Dataset, keyword: str) -> str:
-    r"""Return an attribute as text that can be compared with that of another system.
+    r"""Return a value as text that can be compared with what another system says of the same.
 
-    Padding is gone, and the encoding does not matter. "" means that nothing is said. What
-    cannot be decoded keeps its bytes as "\xfc": it equals no text, only the same bytes.
+    Padding is gone and the character set does not matter; "" means that nothing is said. What
+    cannot be decoded keeps its bytes, written as \xfc: it equals no text, only the same bytes.
     """
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     value = dataset.get_item(tag).value if tag in dataset else b""
     if not isinstance(value, bytes):
-        return str(value or "").strip(" \0")
-    return unicodedata.normalize("NFC", _decoded(value.strip(b" \0"), dataset)).strip()
+        return str("" if value is None else value).strip(" \0")
+    value = value.strip(b" \0")
+    with quietly():
+        try:
+            return unicodedata.normalize("NFC", _decode(value, dataset))
+        except Exception:  # noqa: BLE001 - pydicom raises nearly anything; the bytes are to blame
+            return value.decode("ascii", "backslashreplace")
 
 
-def _decoded(value: bytes, dataset: Dataset) -> str:
-    try:
-        if b"\x1b" not in value and value.isascii():
-            return value.decode("ascii")
-        charsets = dataset.get("SpecificCharacterSet", None) or ""
-        names: Iterable[str] = [charsets] if isinstance(charsets, str) else charsets
-        text = decode_bytes(value, [python_encoding[name] for name in names], TEXT_VR_DELIMS)
-    except Exception:  # noqa: BLE001 - pydicom raises nearly anything; the bytes are to blame
-        return value.decode("ascii", "backslashreplace")
-    return value.decode("ascii", "backslashreplace") if "\ufffd" in text else text
+def _decode(value: bytes, dataset: Dataset) -> str:
+    """Decode by the Specific Character Set (0008,0005); raise if that does not fit."""
+    if value.isascii() and b"\x1b" not in value:
+        return value.decode("ascii")
+    # PS3.3 C.12.1.1.2: absent, it is ASCII. Blank as the first of several, too.
+    charsets = texts(dataset, "SpecificCharacterSet")
+    encodings = [python_encoding[charset] if charset else "ascii" for charset in charsets]
+    decoded = decode_bytes(value, encodings or ["ascii"], TEXT_VR_DELIMS)
+    if "\ufffd" in decoded:  # pydicom's sign that it gave up
+        raise UnicodeError
+    return decoded.strip(" \0")
