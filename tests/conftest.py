@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ledgers import Desk
 from peers import Archive, Pacs
+from postgres import DATABASES, NewDatabase, PostgreSQL
 
 from node.files import Store
 from node.ledger import Ledger
@@ -25,11 +26,35 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server that all tests share; each asks it for a database of its own."""
+    started = PostgreSQL()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def new_database(request: pytest.FixtureRequest) -> NewDatabase:
+    """Make databases with the ledger's tables; tests that use this run on SQLite and PostgreSQL."""
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        return lambda folder: server.new_database()
+
+    def new_file(folder: Path) -> str:
+        url = f"sqlite:///{folder / 'ledger.db'}"
+        ledger = Ledger(url)
+        ledger.migrate()
+        ledger.close()
+        return url
+
+    return new_file
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A ledger on a SQLite file."""
-    opened = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    opened.migrate()
+def ledger(new_database: NewDatabase, tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger on a SQLite file, and in interop tests on PostgreSQL."""
+    opened = Ledger(new_database(tmp_path))
     yield opened
     opened.close()
 

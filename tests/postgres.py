@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +16,10 @@ import psycopg
 import pytest
 
 from node.ledger import Ledger
+
+DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.interop))
+NewDatabase = Callable[[Path], str]
+"""Makes a database, in a folder if it is a file, and returns its address."""
 
 USER = "ainode"
 QUICK = ("fsync=off", "full_page_writes=off")
@@ -60,9 +64,9 @@ class PostgreSQL:
         self.stop("immediate")
         shutil.rmtree(self._folder)
 
-    def url(self, database: str, *, password: str = "") -> str:
+    def url(self, database: str) -> str:
         """Return the address of a database as node.toml has it."""
-        return f"postgresql://{USER}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def new_database(self, *, is_empty: bool = False) -> str:
         """Make a database that holds the ledger's tables, or nothing; return its address."""

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from ledgers import NODE, PLAN, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
+from postgres import NewDatabase, PostgreSQL
 
 from node import schema
 from node.errors import Superseded
+from node.files import Store
 from node.ledger import DELAY_PER_CRASH_S, QUARANTINE_AFTER, SET_ASIDE_AFTER, Job, Ledger, Outcome
 from node.result import Code, ImageScore, Measurement
 
@@ -29,10 +31,11 @@ def digest_of(desk: Desk, sop_uid: str) -> str | None:
 # Transactions
 
 
-def test_two_processes_that_count_up_at_once_lose_nothing(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+def test_two_processes_that_count_up_at_once_lose_nothing(
+    new_database: NewDatabase, tmp_path: Path
+) -> None:
+    url = new_database(tmp_path)
     ledgers = [Ledger(url), Ledger(url)]
-    ledgers[0].migrate()
     ledgers[0].register_node("counter")
     table, rounds = schema.node, 15
     with ledgers[0].writing() as db:
@@ -41,7 +44,8 @@ def test_two_processes_that_count_up_at_once_lose_nothing(tmp_path: Path) -> Non
     def count_up(ledger: Ledger) -> None:
         for _ in range(rounds):
             with ledger.writing() as db:
-                before = db.execute(sa.select(table.c.beat_at)).scalar_one()
+                query = sa.select(table.c.beat_at).with_for_update()
+                before = db.execute(query).scalar_one()
                 time.sleep(0.003)  # the other one would read the same number here
                 db.execute(table.update().values(beat_at=before + 1))
 
@@ -60,11 +64,46 @@ def test_a_reader_does_not_wait_for_a_writer(desk: Desk) -> None:
             assert other.execute(sa.select(schema.study.c.sender)).scalar_one() == "modality"
 
 
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
 def test_what_was_committed_is_on_disk(desk: Desk) -> None:
     with desk.ledger.writing() as db:
         assert db.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         assert db.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
         assert db.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 5000
+
+
+@pytest.mark.interop
+def test_what_was_committed_is_on_the_disk_of_a_server_that_is_set_to_be_careless(
+    postgresql: PostgreSQL,
+) -> None:
+    url = postgresql.new_database()
+    careless = Ledger(f"{url}?options=-c%20synchronous_commit%3Doff")
+    with careless.writing() as db:
+        assert db.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+    careless.close()
+    replicated = Ledger(f"{url}?options=-c%20synchronous_commit%3Dremote_apply")
+    with replicated.writing() as db:
+        assert db.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "remote_apply"
+    replicated.close()
+
+
+@pytest.mark.interop
+def test_whoever_finds_a_study_locked_gives_up_before_its_sender_does(
+    postgresql: PostgreSQL, store: Store
+) -> None:
+    url = postgresql.new_database()
+    ledger, frozen = Ledger(url), Ledger(url)
+    desk = Desk(ledger, store)
+    desk.receive()
+    with frozen.writing() as db:
+        db.execute(sa.select(schema.study).with_for_update())
+        begun = time.monotonic()
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            desk.receive(f"{STUDY}.2")
+        assert 4 < time.monotonic() - begun < 8
+    assert desk.receive(f"{STUDY}.2") == "new"
+    ledger.close()
+    frozen.close()
 
 
 def test_the_clock_is_the_databases_and_counts_seconds(desk: Desk) -> None:

@@ -1,11 +1,9 @@
-"""The database itself: connections, transactions, clock, locks, schema."""
+"""The database itself: transactions, and the schema brought up to date."""
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,30 +12,38 @@ from pathlib import Path
 import alembic.command
 import alembic.config
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from node import schema
 from node.ledger.clock import now
+from node.ledger.connections import open_ledger_pool
+
+DEAD_AFTER_S = 30.0
+"""A node whose heartbeat is older is taken for dead."""
+
+_MIGRATION_LOCK = int.from_bytes(b"ai-node", "big")
 
 
 class Database:
     """The database. Safe to use from many threads."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = _create_engine(url)
+    def __init__(self, url: str, *, dead_after_s: float = DEAD_AFTER_S) -> None:
+        self.dead_after_s = dead_after_s
+        self._engine = open_ledger_pool(url)
         self._writer = self._engine.execution_options(is_write=True)
         self._turn = threading.Lock()
 
     # Life ---------------------------------------------------------------------------------
 
     def migrate(self) -> None:
-        """Bring the schema up to date."""
+        """Bring the schema up to date; of nodes that start at once, one does and others wait."""
         settings = alembic.config.Config()
         settings.set_main_option(
             "script_location", str(Path(schema.__file__).parent / "migrations")
         )
         with self.writing() as db:
+            if db.dialect.name == "postgresql":  # SQLite has only one writer anyway
+                db.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
+                db.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             settings.attributes["connection"] = db
             alembic.command.upgrade(settings, "head")
             if db.execute(sa.select(schema.installation.c.id)).first() is None:
@@ -70,37 +76,3 @@ class Database:
         turn = self._turn if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
         with turn, self._writer.begin() as db:
             yield db
-
-
-def _create_engine(url: str) -> sa.Engine:
-    engine = sa.create_engine(url, hide_parameters=True)  # an error would quote them in the log
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver's own transaction control begins only at the first write, after the read that
-    # the write depends on; without it the BEGIN below is really the beginning.
-    connection.isolation_level = None
-    for pragma in ("busy_timeout=5000", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-    _use_wal(connection)
-
-
-def _use_wal(connection: DBAPIConnection) -> None:
-    """Switch a new file to write-ahead logging; SQLite does not wait for others who do the same."""
-    for patience in range(50, -1, -1):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError:
-            if not patience:
-                raise
-            time.sleep(0.1)
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    is_write = connection.get_execution_options().get("is_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")

@@ -1,0 +1,102 @@
+"""Connections to SQLite and PostgreSQL, each with the promises that the ledger rests on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from node.errors import ConfigError
+
+_WAIT_S = 5
+"""For a connection, a lock or a turn: peers give up after 30 s, so they must hear no before."""
+
+_NETWORK = {
+    "application_name": "ai-node",
+    "connect_timeout": _WAIT_S,
+    # A server that has vanished from the network is noticed, not waited for.
+    "tcp_user_timeout": _WAIT_S * 1000,
+    "keepalives_idle": _WAIT_S,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+
+_SESSION = """
+    SET lock_timeout = '5s';
+    SET statement_timeout = '20s';
+    SET idle_in_transaction_session_timeout = '15s';
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""A frozen process lets go of its locks, and what was committed survives a power cut."""
+
+
+def open_ledger_pool(url: str) -> sa.Engine:
+    """Open the ledger's own connections."""
+    if url.startswith("postgresql:"):
+        engine = open_server_pool(url, pool_size=5, max_overflow=10)
+        sa.event.listen(engine, "connect", _prepare_postgresql)
+        return engine
+    engine = sa.create_engine(url, hide_parameters=True)  # an error would quote them in the log
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def open_server_pool(url: str, *, pool_size: int, max_overflow: int = 0) -> sa.Engine:
+    """Open connections to PostgreSQL. They find out when the server has been away."""
+    try:
+        parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise ConfigError(
+            "[node] database is no address; write reserved characters in it as %XX"
+        ) from error
+    settings: dict[str, Any] = {
+        name: value for name, value in _NETWORK.items() if name not in parsed.query
+    }
+    return sa.create_engine(
+        parsed,
+        connect_args=settings,
+        hide_parameters=True,
+        max_overflow=max_overflow,
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        pool_timeout=_WAIT_S,
+    )
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(_SESSION)
+    cursor.close()
+    connection.commit()  # or the first rollback would undo the settings
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver's own transaction control begins only at the first write, after the read that
+    # the write depends on; without it the BEGIN below is really the beginning.
+    connection.isolation_level = None
+    for pragma in ("busy_timeout=5000", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    _use_wal(connection)
+
+
+def _use_wal(connection: DBAPIConnection) -> None:
+    """Switch a new file to write-ahead logging; SQLite does not wait for others who do the same."""
+    for patience in range(50, -1, -1):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if not patience:
+                raise
+            time.sleep(0.1)
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    is_write = connection.get_execution_options().get("is_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
