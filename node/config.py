@@ -153,6 +153,40 @@ class Completeness(Section):
     """After this long, whatever is there is analysed."""
 
 
+class Intake(Section):
+    """Which studies are kept and listed, but analysed only if a person asks.
+
+    Patterns are of whole values, whatever the case: "*" stands for any text, "?" for any
+    character, "[0-9]" for one of several.
+    """
+
+    max_study_age_days: Annotated[int, Field(ge=0)] = 90
+    """By Study Date; 0 is any age, and a study without a date that can be read is not old.
+
+    Triage is for studies nobody has read yet. No reading room is 90 days behind, and most of
+    what is older is a prior (one to three years old, at a short-term follow-up six months) or
+    part of a migration.
+    """
+    test_patients: tuple[str, ...] = (
+        *("TEST", "TEST[0-9]*", "TEST-[0-9]*", "TEST[_ ]*", "*[_ ]TEST", "TESTPATIENT*", "ZZTEST*"),
+        *("ZZZTEST*", "DUMMY", "DUMMY[_ ]*", "QC", "QC[_ ]*", "QUALITY CONTROL*", "CALIBRATION*"),
+        *("PHANTOM", "PHANTOM[-_ 0-9]*", "*[-_ ]PHANTOM", "FANTOM", "FANTOM[-_ 0-9]*"),
+    )
+    """Patterns of Patient ID and of each component of Patient's Name.
+
+    None of the default ones is a name people have, such as Tester or Testa.
+    """
+    shared_patient_ids: tuple[str, ...] = (
+        *("0", "X", "XX", "XXX", "-", ".", "[?]", "ID", "NA", "N/A", "NULL", "NONE", "NO ID"),
+        *("NOID", "UNKNOWN", "ANON", "ANONYM", "ANONYMOUS", "ANONYMIZED", "ANONYMISED"),
+    )
+    """Patterns of Patient IDs that stand for nobody; "0" is any number of zeros.
+
+    Whole words only: "ANON-0012" is one patient's pseudonym, and "UNKNOWN-1" somebody who was
+    brought in without papers.
+    """
+
+
 class Inference(Section):
     """The child processes that decode and run."""
 
@@ -185,6 +219,7 @@ class Config(Section):
     peers: tuple[Peer, ...] = ()
     models: tuple[Model, ...] = ()
     completeness: Completeness = Completeness()
+    intake: Intake = Intake()
     inference: Inference = Inference()
     delivery: Delivery = Delivery()
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
@@ -70,6 +71,32 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 def text(dataset: Dataset, keyword: str) -> str:
     """Return the values of an attribute as written, "" if it is absent."""
     return "\\".join(texts(dataset, keyword))
+
+
+def decoded_text(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute in the data set's character set, "?" for what is not of that.
+
+    "" if it is absent or empty.
+    """
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    with quietly():
+        try:
+            value = dataset.get_item(tag).value if tag in dataset else None
+            if isinstance(value, bytes):
+                value = decode_bytes(value, encodings_of(dataset) or [default_encoding], set())
+        except Exception:  # noqa: BLE001 - a value that cannot be had is there, and unknown
+            return "?"
+    return str("" if value is None else value).replace("\ufffd", "?").strip(" \0")
+
+
+def encodings_of(dataset: Dataset) -> list[str] | None:
+    """Return the Python encodings of Specific Character Set (0008,0005), None if it has unknown."""
+    terms = texts(dataset, "SpecificCharacterSet")
+    if not all(term in python_encoding for term in terms):
+        return None
+    with quietly():
+        return list(convert_encodings(list(terms)))
 
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:

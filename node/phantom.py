@@ -52,8 +52,8 @@ _WHITE = 4095
 class Patient:
     """Who the exam says it is of."""
 
-    patient_id: str = "PHANTOM-1"
-    name: str = "PHANTOM^GENERATED"
+    patient_id: str = "GENERATED-1"
+    name: str = "GENERATED^MAMMOGRAM"
     birth_date: str = "19650214"
 
 

@@ -327,7 +327,7 @@ def test_advice_names_what_is_hardly_meant(
 
 def uncommented(text: str) -> str:
     """Return the example with every optional setting switched on."""
-    return re.sub(r"^# ([a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"^# ([a-z_]+ = |    \"|\]$)", r"\1", text, flags=re.MULTILINE)
 
 
 def sections(schema: type[Section] = Config, place: Place = ()) -> dict[Place, type[Section]]:
