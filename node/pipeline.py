@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from node.inference import Inference
 from node.manifest import Model
 from node.outputs.draft import Draft, Predecessor
 from node.outputs.table import build_report_set
+from node.pixels import image_digest
 from node.result import ImageScore, Refusal, Result
 from node.selection import read_header, select
 from node.study import Instance, Picture, StudyVersion
@@ -30,13 +31,13 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Protocol):
-    """Where the scores of images are remembered, by digest of instance and of model."""
+    """Where scores are remembered, by what they depend on: digests of the image and the model."""
 
-    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
-        """Return a score recorded before."""
+    def find_score(self, image_digest: str, model_digest: str, /) -> ImageScore | None:
+        """Return a score recorded before, perhaps of another instance of the same image."""
         ...
 
-    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
+    def record_score(self, image_digest: str, model_digest: str, score: ImageScore, /) -> None:
         """Keep a score."""
         ...
 
@@ -47,13 +48,13 @@ class ScoresInMemory:
     def __init__(self) -> None:
         self._scores: dict[tuple[str, str], ImageScore] = {}
 
-    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
+    def find_score(self, image_digest: str, model_digest: str) -> ImageScore | None:
         """Return a score recorded before."""
-        return self._scores.get((instance_digest, model_digest))
+        return self._scores.get((image_digest, model_digest))
 
-    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
+    def record_score(self, image_digest: str, model_digest: str, score: ImageScore) -> None:
         """Keep a score."""
-        self._scores[instance_digest, model_digest] = score
+        self._scores[image_digest, model_digest] = score
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +151,21 @@ def _run(
 
 
 def _score(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
-    model_digest = model_digest_of(model)
-    score = pipeline.scores.find_score(instance.digest, model_digest)
+    key = image_digest_of(instance), model_digest_of(model)
+    score = pipeline.scores.find_score(*key)
     if score is None:
         score = pipeline.inference.score(instance, model)
-        pipeline.scores.record_score(instance.digest, model_digest, score)
-    return score
+        pipeline.scores.record_score(*key, score)
+    return replace(score, sop_uid=instance.sop_uid)  # it may be known from another instance
+
+
+def image_digest_of(instance: Instance) -> str:
+    """Return what a score depends on besides the model: not on who the patient is.
+
+    Raises Unreadable; OSError passes.
+    """
+    side = instance.view.laterality if instance.view else ""
+    return hashlib.sha256(f"{image_digest(instance.path)} {side}".encode()).hexdigest()
 
 
 def model_digest_of(model: Model) -> str:

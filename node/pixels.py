@@ -1,30 +1,35 @@
 """A DICOM file -> grey values, the network's input, and the way back to stored pixels.
 
-Runs in the inference child. Whatever a file holds, `open_image` returns an image or raises
-Unreadable; a decoder that crashes takes only the child with it.
+Decoding runs in the inference child: a decoder that crashes takes only the child with it.
+`image_digest` decodes nothing and runs anywhere. Whatever a file holds, a function here answers
+or raises Unreadable.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
+import hashlib
 import logging
 import math
-import warnings
+import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 import imagecodecs
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset, dcmread, uid
-from pydicom.encaps import get_frame
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.encaps import generate_frames
+from pydicom.filebase import DicomBytesIO
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 
-from node import manifest
+from node import foreign, manifest
 from node.errors import ModelError, StudyError, Unreadable
 from node.study import Laterality, Picture
 
@@ -34,6 +39,20 @@ Points = NDArray[np.float64]
 
 MOST_PIXELS = 200_000_000
 """More rows times columns than any detector has; refused before memory is asked for."""
+
+READ = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("ModalityLUTSequence", "LUTDescriptor", "LUTData", "RescaleIntercept", "RescaleSlope"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("PatientOrientation", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
+    *("PixelSpacing", "PixelSpacingCalibrationType"),
+)
+"""The attributes that an image is made of, besides its pixel data; nothing here sees others.
+
+`image_digest` covers them all. Who the patient is must not be among them.
+"""
 
 _Value = TypeVar("_Value", bound=np.generic)
 log = logging.getLogger(__name__)
@@ -107,14 +126,44 @@ class Geometry:
 def open_image(path: Path) -> Image:
     """Read and decode one file, or raise Unreadable."""
     try:
-        content = path.read_bytes()
+        with foreign.quietly(), _opened(path) as source:
+            return _image(source)
     except OSError as error:
         raise ModelError(f"the image file cannot be read ({error.strerror})") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of oddities it copes with
-        with _failing_as("the file is damaged, or is not a DICOM object"):
-            dataset = dcmread(io.BytesIO(content))
-        return _image(dataset)
+
+
+def image_digest(path: Path) -> str:
+    """Return a SHA-256 of all that `open_image` depends on, and of nothing else.
+
+    That is the encoded pixel data, their transfer syntax and READ: the same before and after
+    a patient was corrected. Decodes nothing and keeps no pixels in memory. Raises Unreadable;
+    OSError passes, because it says nothing about the object.
+    """
+    digest = hashlib.sha256()
+    with _opened(path) as source:
+        with foreign.quietly(), _failing_as("the header cannot be read"):
+            digest.update(f"{source.syntax}\n".encode())
+            _add_header(digest, source.header)
+        for piece in source.pieces():
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def pixel_digest(path: Path) -> str:
+    """Return a SHA-256 of the decoded stored values, or "" if the object has no pixel data.
+
+    The same image has the same in every lossless transfer syntax, byte order and container:
+    it covers the values, their shape, and whether they are grey (from black or from white),
+    colours or indices; not what Bits Allocated, High Bit, Planar Configuration and bits above
+    Bits Stored are. Float Pixel Data are covered as they are. Raises Unreadable for what this
+    node does not decode, such as video. What is elsewhere in an object, such as waveforms,
+    encapsulated documents and overlays, belongs to its header.
+    """
+    try:
+        with foreign.quietly(), _opened(path) as source:
+            return _digest_of_values(source) if source.tag else ""
+    except OSError as error:
+        raise ModelError(f"the image file cannot be read ({error.strerror})") from error
 
 
 def prepare(
@@ -170,7 +219,15 @@ def _is_chest_wall_right(image: Image, laterality: Laterality | None) -> bool:
     return laterality is Laterality.RIGHT  # as acquired, unmirrored
 
 
-# --- decoding ---------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------
+
+_PIXEL_DATA, _DOUBLE_PIXEL_DATA, _FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00009, 0x7FE00008
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+_PIECE = 1 << 20
+_LONGEST = 1 << 24
+"""Bytes of an attribute; no lookup table comes near."""
+_TAGS = tuple(Tag(tag_for_keyword(keyword) or 0) for keyword in READ)
 
 
 @contextlib.contextmanager
@@ -180,10 +237,121 @@ def _failing_as(reason: str) -> Iterator[None]:
         yield
     except (Unreadable, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - foreign bytes: anything may come out
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file cannot be had: that says nothing about the object
         # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
         log.warning("%s: %s", reason, type(error).__name__)
         raise Unreadable(reason) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An object as far as an image depends on it."""
+
+    header: FileDataset
+    """READ, and the file meta information."""
+    file: BinaryIO
+    """Holds the pixel data."""
+    tag: int
+    """Which pixel data there are, 0 if none."""
+    at: int
+    """Where their value begins."""
+    length: int
+
+    @property
+    def syntax(self) -> uid.UID:
+        return uid.UID(foreign.text(self.header.file_meta, "TransferSyntaxUID"))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return the encoded pixel data in pieces; of encapsulated ones the items (PS3.5 A.4)."""
+        if not self.tag:
+            raise Unreadable("no pixel data")
+        self.file.seek(self.at)
+        if self.length != _UNDEFINED_LENGTH:
+            yield from self._next(self.length)
+            return
+        while True:
+            head = b"".join(self._next(8))
+            group, element, length = struct.unpack("<HHL", head)
+            if group << 16 | element == _SEQUENCE_END:
+                return
+            if group << 16 | element != _ITEM or length == _UNDEFINED_LENGTH:
+                raise Unreadable("pixel data are not divided into items as they must be")
+            yield head
+            yield from self._next(length)
+
+    def _next(self, length: int) -> Iterator[bytes]:
+        while length:
+            piece = self.file.read(min(length, _PIECE))
+            if not piece:
+                raise Unreadable("pixel data ends early")
+            length -= len(piece)
+            yield piece
+
+    def content(self) -> bytes:
+        return b"".join(self.pieces())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[_Source]:
+    """Read what READ names, find the pixel data, and keep the file open for those."""
+    with path.open("rb") as file:
+        with foreign.quietly(), _failing_as("the file is damaged, or is not a DICOM object"):
+            foreign.refuse_deflate_bomb(path)
+            source = _read(file)
+        yield source
+
+
+def _read(file: BinaryIO) -> _Source:
+    header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=_LONGEST)
+    # Of a deflated object, pydicom reads on in a buffer of its own.
+    body = cast("BinaryIO", header.buffer) if isinstance(header.buffer, DicomBytesIO) else file
+    source = _found(header, body)
+    _drop_all_but_read(header)
+    return source
+
+
+def _found(header: FileDataset, file: BinaryIO) -> _Source:
+    """Return where the pixel data are; pydicom stopped there, in the element's first byte."""
+    raw = next((e for e in header.values() if isinstance(e, RawDataElement)), None)
+    if raw is None:
+        raise Unreadable("the header does not say how the pixels are stored")
+    order = "<" if raw.is_little_endian else ">"
+    head = file.read(8)
+    if len(head) < 8:
+        return _Source(header, file, 0, 0, 0)
+    group, element, length = struct.unpack(f"{order}HHL", head)
+    if not raw.is_implicit_VR:
+        if head[4:6] not in (b"OB", b"OW", b"OF", b"OD", b"UN"):
+            raise Unreadable("pixel data of another kind than pixels are")
+        (length,) = struct.unpack(f"{order}L", file.read(4))
+    return _Source(header, file, group << 16 | element, file.tell(), length)
+
+
+def _drop_all_but_read(dataset: Dataset) -> None:
+    for tag in list(dataset.keys()):
+        if tag not in _TAGS:
+            del dataset[tag]
+
+
+def _add_header(digest: hashlib._Hash, dataset: Dataset) -> None:
+    """Add what READ names, in sequences too, as it is encoded."""
+    for tag in sorted(tag for tag in dataset.keys() if tag in _TAGS):  # noqa: SIM118 - undecoded
+        element = dataset.get_item(tag)
+        vr = element.VR or dictionary_VR(tag)
+        if vr == "SQ":
+            items = list(dataset[tag].value or ())
+            digest.update(f"{tag} {len(items)} items\n".encode())
+            for item in items:
+                _add_header(digest, item)
+            continue
+        value = element.value
+        encoded = value if isinstance(value, bytes) else str(value or "").encode()
+        digest.update(f"{tag} {vr} {len(encoded)}\n".encode() + encoded)
+
+
+# --- decoding ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +360,19 @@ class _Layout:
 
     rows: int
     columns: int
+    samples: int
+    """Per pixel: 1 if grey, 3 if coloured."""
+    frames: int
+    is_planar: bool
+    """Whether all red samples come before all green ones; only in what is not compressed."""
     allocated: int
     stored: int
     high_bit: int
     is_signed: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rows, self.columns) + ((self.samples,) if self.samples > 1 else ())
 
     @property
     def lowest(self) -> int:
@@ -205,105 +382,184 @@ class _Layout:
     def highest(self) -> int:
         return self.lowest + (1 << self.stored) - 1
 
-    def steps(self, samples: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    @property
+    def container(self) -> np.dtype[Any]:
+        return np.dtype(f"u{self.allocated // 8}")
+
+    @property
+    def word(self) -> type[np.uint16 | np.uint32]:
+        return np.uint16 if self.allocated <= 16 else np.uint32
+
+    def steps(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Turn right-aligned samples into steps above the lowest value that can be stored."""
-        steps = samples & np.uint16((1 << self.stored) - 1)
+        steps = samples & self.word((1 << self.stored) - 1)
         if self.is_signed:
-            steps ^= np.uint16(1 << (self.stored - 1))  # two's complement to offset binary
+            steps ^= self.word(1 << (self.stored - 1))  # two's complement to offset binary
         return steps
 
 
-def _image(dataset: FileDataset) -> Image:
+def _image(source: _Source) -> Image:
+    header = source.header
     with _failing_as("the header does not say how the pixels are stored"):
-        layout = _layout(dataset)
+        if not source.tag:
+            raise Unreadable("no pixel data")
+        layout = _layout(header)
+        _require_grey_image(header, layout)
     with _failing_as("pixel data cannot be decoded"):
-        values = _values(dataset, layout)
+        (values,) = _frames(source, layout)
     numbers = np.arange(layout.lowest, layout.highest + 1)
     with _failing_as("window or lookup table that cannot be displayed"):
-        voi_grey = _displayed(numbers, dataset)
+        voi_grey = _displayed(numbers, header)
     stored_grey = (numbers - layout.lowest) / (len(numbers) - 1)
-    is_inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-    padding = _padding(dataset, layout)
+    is_inverted = header.PhotometricInterpretation == "MONOCHROME1"
+    padding = _padding(header, layout)
     return Image(
         values=values,
         stored_grey=_finished(stored_grey, is_inverted, padding),
         voi_grey=_finished(voi_grey, is_inverted, padding),
-        patient_orientation=_words(dataset, "PatientOrientation"),
-        spacing_mm=_spacing_mm(dataset),
+        patient_orientation=_words(header, "PatientOrientation"),
+        spacing_mm=_spacing_mm(header),
     )
 
 
-def _layout(dataset: Dataset) -> _Layout:
-    if "PixelData" not in dataset:
-        raise Unreadable("no pixel data")
-    if dataset.SamplesPerPixel != 1 or dataset.PhotometricInterpretation not in (
+def _require_grey_image(header: Dataset, layout: _Layout) -> None:
+    if layout.samples != 1 or header.PhotometricInterpretation not in (
         "MONOCHROME1",
         "MONOCHROME2",
     ):
         raise Unreadable("colour image")
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
+    if layout.frames != 1:
         raise Unreadable("several frames in one object")
+    if layout.allocated > 16 or layout.stored < 2:
+        raise Unreadable(_unreadable_samples(layout))
+
+
+def _layout(header: Dataset) -> _Layout:
     layout = _Layout(
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
-        allocated=int(dataset.BitsAllocated),
-        stored=int(dataset.BitsStored),
-        high_bit=int(dataset.HighBit),
-        is_signed=dataset.PixelRepresentation == 1,
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        samples=int(header.SamplesPerPixel),
+        frames=int(header.get("NumberOfFrames") or 1),
+        is_planar=header.get("PlanarConfiguration") == 1,
+        allocated=int(header.BitsAllocated),
+        stored=int(header.BitsStored),
+        high_bit=int(header.HighBit),
+        is_signed=header.PixelRepresentation == 1,
     )
-    if layout.rows < 1 or layout.columns < 1:
+    if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
         raise Unreadable("no rows or no columns")
-    if layout.rows * layout.columns > MOST_PIXELS:
+    if layout.rows * layout.columns * layout.samples > MOST_PIXELS:
         raise Unreadable("the image is too large to be read")
-    fits = 2 <= layout.stored <= layout.high_bit + 1 <= layout.allocated
-    if layout.allocated not in (8, 16) or not fits:
-        raise Unreadable(
-            f"samples of {layout.stored} bits in {layout.allocated}, up to bit {layout.high_bit}, "
-            "cannot be read; expected at most 16 bits"
-        )
+    fits = 1 <= layout.stored <= layout.high_bit + 1 <= layout.allocated
+    if layout.allocated not in (8, 16, 32) or layout.samples not in (1, 3) or not fits:
+        raise Unreadable(_unreadable_samples(layout))
     return layout
 
 
-def _values(dataset: FileDataset, layout: _Layout) -> NDArray[np.uint16]:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated:
-        samples = _native(dataset.PixelData, layout, is_big_endian=not syntax.is_little_endian)
-    else:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        is_rle = syntax == uid.RLELossless
-        samples = _rle(frame, layout) if is_rle else _coded(frame, syntax, layout)
-    return layout.steps(samples)
+def _unreadable_samples(layout: _Layout) -> str:
+    return (
+        f"samples of {layout.stored} bits in {layout.allocated}, up to bit {layout.high_bit}, "
+        "cannot be read; expected at most 16 bits"
+    )
 
 
-def _native(content: bytes, layout: _Layout, *, is_big_endian: bool) -> NDArray[np.uint16]:
-    dtype = np.dtype(f"u{layout.allocated // 8}").newbyteorder(">" if is_big_endian else "<")
-    expected = layout.rows * layout.columns * dtype.itemsize
-    if not expected <= len(content) <= expected + 1:
-        raise Unreadable(f"pixel data is {len(content)} bytes long, expected {expected}")
-    return _aligned(np.frombuffer(content, dtype, count=layout.rows * layout.columns), layout)
+def _digest_of_values(source: _Source) -> str:
+    digest = hashlib.sha256()
+    with _failing_as("the header does not say how the pixels are stored"):
+        if source.tag != _PIXEL_DATA:
+            return _digest_of_floats(source)
+        layout = _layout(source.header)
+        kind = _kind(source, layout)
+    digest.update(f"{kind} {layout.frames} {layout.shape}\n".encode())
+    dtype = "<i4" if layout.stored <= 16 else "<i8"
+    with _failing_as("pixel data cannot be decoded"):
+        for steps in _frames(source, layout):
+            digest.update((steps.astype(np.int64) + layout.lowest).astype(dtype).tobytes())
+    return digest.hexdigest()
 
 
-def _rle(frame: bytes, layout: _Layout) -> NDArray[np.uint16]:
+def _kind(source: _Source, layout: _Layout) -> str:
+    """Return what decoded values mean: colour transforms of a codec are undone by its decoder."""
+    written = str(source.header.PhotometricInterpretation)
+    is_converted = written in ("YBR_RCT", "YBR_ICT") or source.syntax in _JPEG_DCT
+    return "RGB" if layout.samples == 3 and is_converted else written
+
+
+def _digest_of_floats(source: _Source) -> str:
+    """Cover Float and Double Float Pixel Data (7FE0,0008), (7FE0,0009), never compressed."""
+    width = 4 if source.tag == _FLOAT_PIXEL_DATA else 8
+    order = "<" if source.syntax.is_little_endian else ">"
+    header = source.header
+    shape = (header.get("NumberOfFrames") or 1, header.Rows, header.Columns)
+    values = np.frombuffer(source.content(), f"{order}f{width}").astype(f"<f{width}")
+    return hashlib.sha256(f"float {shape}\n".encode() + values.tobytes()).hexdigest()
+
+
+def _frames(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
+    """Return frame by frame the steps above the lowest value that can be stored."""
+    if source.tag != _PIXEL_DATA:
+        raise Unreadable("pixel data are no integers")
+    syntax = source.header.file_meta.TransferSyntaxUID
+    decoded = _compressed if syntax.is_encapsulated else _uncompressed
+    for samples in decoded(source, layout):
+        yield layout.steps(samples)
+
+
+def _uncompressed(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
+    is_big_endian = not source.header.file_meta.TransferSyntaxUID.is_little_endian
+    size = math.prod(layout.shape) * layout.container.itemsize
+    expected = size * layout.frames
+    if not expected <= source.length <= expected + 1:
+        raise Unreadable(f"pixel data is {source.length} bytes long, expected {expected}")
+    left = b""
+    frames = 0
+    for piece in source.pieces():
+        left += piece
+        while len(left) >= size and frames < layout.frames:
+            frame, left = left[:size], left[size:]
+            yield _native(frame, layout, is_big_endian=is_big_endian)
+            frames += 1
+
+
+def _compressed(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
+    syntax = source.header.file_meta.TransferSyntaxUID
+    count = 0
+    for frame in generate_frames(source.content(), number_of_frames=layout.frames):
+        yield _rle(frame, layout) if syntax == uid.RLELossless else _coded(frame, syntax, layout)
+        count += 1
+    if count != layout.frames:
+        raise Unreadable(f"pixel data of {count} frames, expected {layout.frames}")
+
+
+def _native(content: bytes, layout: _Layout, *, is_big_endian: bool) -> NDArray[Any]:
+    dtype = layout.container.newbyteorder(">" if is_big_endian else "<")
+    samples = np.frombuffer(content, dtype, count=math.prod(layout.shape)).astype(layout.word)
+    shift = layout.high_bit + 1 - layout.stored
+    if shift:  # samples that do not end at bit 0
+        samples = np.right_shift(samples, shift)
+    if not (layout.is_planar and layout.samples > 1):
+        return samples.reshape(layout.shape)
+    planes = samples.reshape(layout.samples, layout.rows, layout.columns)
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+
+
+def _rle(frame: bytes, layout: _Layout) -> NDArray[Any]:
     """Decode PS3.5 Annex G; the header is checked here because the decoder trusts it."""
+    segments = layout.allocated // 8 * layout.samples
     header = np.frombuffer(frame[:64], "<u4")
-    offsets = header[1 : 1 + layout.allocated // 8].astype(int)
+    offsets = header[1 : 1 + segments].astype(int)
     if (
         len(header) != 16
-        or header[0] != layout.allocated // 8
+        or header[0] != segments
         or offsets[0] != 64
         or np.any(np.diff([*offsets, len(frame)]) <= 0)
     ):
         raise Unreadable("pixel data has a damaged run-length header")
-    dtype = np.dtype(f"<u{layout.allocated // 8}")
-    content = imagecodecs.dicomrle_decode(frame, dtype)
-    return _native(bytes(content), layout, is_big_endian=False)
-
-
-def _aligned(samples: NDArray[Any], layout: _Layout) -> NDArray[np.uint16]:
-    """Shift samples that do not end at bit 0 (High Bit above Bits Stored - 1)."""
-    shift = layout.high_bit + 1 - layout.stored
-    wide = samples.astype(np.uint16).reshape(layout.rows, layout.columns)
-    return wide >> np.uint16(shift) if shift else wide
+    content = imagecodecs.dicomrle_decode(frame, layout.container.newbyteorder("<"))
+    size = math.prod(layout.shape) * layout.container.itemsize
+    if not size <= len(content) <= size + 1:
+        raise Unreadable(f"pixel data is {len(content)} bytes long, expected {size}")
+    return _native(bytes(content), replace(layout, is_planar=True), is_big_endian=False)
 
 
 _DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
@@ -317,10 +573,11 @@ _DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     uid.JPEG2000Lossless: imagecodecs.jpeg2k_decode,
     uid.JPEG2000: imagecodecs.jpeg2k_decode,
 }
+_JPEG_DCT = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 END_OF_IMAGE = b"\xff\xd9"
 
 
-def _coded(frame: bytes, syntax: uid.UID, layout: _Layout) -> NDArray[np.uint16]:
+def _coded(frame: bytes, syntax: uid.UID, layout: _Layout) -> NDArray[Any]:
     """Decode the JPEG family, whose samples always end at bit 0."""
     decode = _DECODERS.get(syntax)
     if decode is None:
@@ -328,11 +585,11 @@ def _coded(frame: bytes, syntax: uid.UID, layout: _Layout) -> NDArray[np.uint16]
     if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
         raise Unreadable("pixel data ends early")
     samples = decode(frame)
-    if samples.shape != (layout.rows, layout.columns):
+    if samples.shape != layout.shape:
         raise Unreadable("pixel data shows another size than Rows and Columns say")
     if samples.dtype == np.uint16 and samples.max() >> layout.stored and not layout.is_signed:
         raise Unreadable(f"pixel data holds values of more than {layout.stored} bits")
-    return samples.astype(np.uint16)
+    return samples.astype(layout.word)
 
 
 # --- grey values ------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from node import config
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
-from node.inference.wire import Answer, Failure, PictureJob, ScoreJob, Setup
+from node.inference.wire import Answer, Failure, Job, PictureJob, PixelDigestJob, ScoreJob, Setup
 from node.manifest import Model
 from node.result import ImageScore
 from node.study import Instance, Picture
@@ -65,6 +66,16 @@ class Inference:
         assert isinstance(answer, Picture)
         return answer
 
+    def pixel_digest(self, path: Path) -> str:
+        """Return a digest of an object's decoded pixels, "" if it has none; needs no model.
+
+        Two objects with the same show the same values, however they are encoded. Raises
+        Unreadable if the pixels cannot be decoded, hence not compared.
+        """
+        answer = self._ask(PixelDigestJob(path))
+        assert isinstance(answer, str)
+        return answer
+
     def close(self) -> None:
         """Stop the children; a call under way raises ModelError."""
         self._is_closed = True
@@ -85,7 +96,7 @@ class Inference:
     ) -> None:
         self.close()
 
-    def _ask(self, job: ScoreJob | PictureJob) -> ImageScore | Picture:
+    def _ask(self, job: Job) -> ImageScore | Picture | str:
         with self._child() as child:
             answer = child.ask(job, self._settings.deadline_s)
         if isinstance(answer, Failure):
@@ -161,7 +172,7 @@ class _Child:
         """Whether it must not be used any more."""
         return self.is_broken or self._process.poll() is not None
 
-    def ask(self, question: Setup | ScoreJob | PictureJob, deadline_s: float) -> Answer:
+    def ask(self, question: Setup | Job, deadline_s: float) -> Answer:
         """Ask one thing and wait for the answer, or raise ModelError."""
         self.is_broken = True  # until it has answered: a late answer would be to another question
         try:

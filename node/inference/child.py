@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from node import pixels
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.inference.mask import score_mask
-from node.inference.wire import Answer, Failure, PictureJob, ScoreJob, Setup
+from node.inference.wire import Answer, Failure, Job, PixelDigestJob, ScoreJob, Setup
 from node.manifest import Model
 from node.result import ImageScore
 from node.runtime import Session
@@ -73,10 +73,12 @@ def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:
         return None, Failure("ConfigError", message)
 
 
-def _answer(networks: _Networks, job: ScoreJob | PictureJob) -> Answer:
+def _answer(networks: _Networks, job: Job) -> Answer:
     try:
         if isinstance(job, ScoreJob):
             return networks.score(job)
+        if isinstance(job, PixelDigestJob):
+            return pixels.pixel_digest(job.path)
         return pixels.picture(pixels.open_image(job.instance.path))
     except (Unreadable, StudyError, ModelError) as error:
         return Failure(type(error).__name__, str(error))

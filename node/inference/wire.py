@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from node import config
 from node.manifest import Model
@@ -34,6 +35,13 @@ class PictureJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelDigestJob:
+    """Digest the decoded pixels of an object."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An error: its class in node.errors, and words without patient data."""
 
@@ -41,5 +49,6 @@ class Failure:
     message: str
 
 
-Answer = ImageScore | Picture | Failure | None
-"""None answers a Setup."""
+Job = ScoreJob | PictureJob | PixelDigestJob
+Answer = ImageScore | Picture | str | Failure | None
+"""None answers a Setup, a text a PixelDigestJob."""
