@@ -12,7 +12,7 @@ import hashlib
 import logging
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -27,7 +27,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
 from pydicom.filebase import DicomBytesIO
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from node import foreign, manifest
 from node.errors import ModelError, StudyError, Unreadable
@@ -40,9 +40,13 @@ Points = NDArray[np.float64]
 MOST_PIXELS = 200_000_000
 """More rows times columns than any detector has; refused before memory is asked for."""
 
-READ = (
+LAYOUT = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
+"""The attributes that say which values the pixel data hold."""
+READ = (
+    *LAYOUT,
     *("PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "LUTDescriptor", "LUTData", "RescaleIntercept", "RescaleSlope"),
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
@@ -139,14 +143,19 @@ def image_digest(path: Path) -> str:
     a patient was corrected. Decodes nothing and keeps no pixels in memory. Raises Unreadable;
     OSError passes, because it says nothing about the object.
     """
-    digest = hashlib.sha256()
     with _opened(path) as source:
-        with foreign.quietly(), _failing_as("the header cannot be read"):
-            digest.update(f"{source.syntax}\n".encode())
-            _add_header(digest, source.header)
-        for piece in source.pieces():
-            digest.update(piece)
-    return digest.hexdigest()
+        return _digest_as_encoded(source, _TAGS)
+
+
+def encoded_digest(path: Path) -> str:
+    """Return a SHA-256 of the encoded pixel data and what tells their values, "" if there are none.
+
+    Two objects with the same show the same pixels, even such as nobody here can decode; with
+    another they may. Decodes nothing and keeps no pixels in memory. Raises Unreadable; OSError
+    passes.
+    """
+    with _opened(path) as source:
+        return _digest_as_encoded(source, _tags(LAYOUT)) if source.tag else ""
 
 
 def pixel_digest(path: Path) -> str:
@@ -227,7 +236,13 @@ _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _PIECE = 1 << 20
 _LONGEST = 1 << 24
 """Bytes of an attribute; no lookup table comes near."""
-_TAGS = tuple(Tag(tag_for_keyword(keyword) or 0) for keyword in READ)
+
+
+def _tags(keywords: Iterable[str]) -> tuple[BaseTag, ...]:
+    return tuple(Tag(tag_for_keyword(keyword) or 0) for keyword in keywords)
+
+
+_TAGS = _tags(READ)
 
 
 @contextlib.contextmanager
@@ -335,16 +350,26 @@ def _drop_all_but_read(dataset: Dataset) -> None:
             del dataset[tag]
 
 
-def _add_header(digest: hashlib._Hash, dataset: Dataset) -> None:
-    """Add what READ names, in sequences too, as it is encoded."""
-    for tag in sorted(tag for tag in dataset.keys() if tag in _TAGS):  # noqa: SIM118 - undecoded
+def _digest_as_encoded(source: _Source, tags: Sequence[BaseTag]) -> str:
+    digest = hashlib.sha256()
+    with foreign.quietly(), _failing_as("the header cannot be read"):
+        digest.update(f"{source.syntax}\n".encode())
+        _add_header(digest, source.header, tags)
+    for piece in source.pieces():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _add_header(digest: hashlib._Hash, dataset: Dataset, tags: Sequence[BaseTag]) -> None:
+    """Add these attributes, in sequences too, as they are encoded."""
+    for tag in sorted(tag for tag in dataset.keys() if tag in tags):  # noqa: SIM118 - undecoded
         element = dataset.get_item(tag)
         vr = element.VR or dictionary_VR(tag)
         if vr == "SQ":
             items = list(dataset[tag].value or ())
             digest.update(f"{tag} {len(items)} items\n".encode())
             for item in items:
-                _add_header(digest, item)
+                _add_header(digest, item, tags)
             continue
         value = element.value
         encoded = value if isinstance(value, bytes) else str(value or "").encode()
@@ -572,6 +597,10 @@ _DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     uid.JPEGLSNearLossless: imagecodecs.jpegls_decode,
     uid.JPEG2000Lossless: imagecodecs.jpeg2k_decode,
     uid.JPEG2000: imagecodecs.jpeg2k_decode,
+    # High throughput too: the decoder made for it does not notice that the data ends early.
+    uid.HTJ2KLossless: imagecodecs.jpeg2k_decode,
+    uid.HTJ2KLosslessRPCL: imagecodecs.jpeg2k_decode,
+    uid.HTJ2K: imagecodecs.jpeg2k_decode,
 }
 _JPEG_DCT = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 END_OF_IMAGE = b"\xff\xd9"

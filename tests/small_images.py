@@ -62,6 +62,7 @@ def encoded(values: Values, syntax: uid.UID) -> bytes:
         uid.JPEG2000Lossless: lambda v: imagecodecs.jpeg2k_encode(
             v, codecformat="j2k", reversible=True, bitspersample=12
         ),
+        uid.HTJ2KLossless: lambda v: imagecodecs.htj2k_encode(v, reversible=True),
     }
     return bytes(encode[syntax](values))
 
@@ -80,6 +81,22 @@ def run_lengths(values: Values) -> bytes:
     header = np.zeros(16, "<u4")
     header[:3] = 2, 64, 64 + len(segments[0])
     return header.tobytes() + b"".join(segments)
+
+
+def colours(values: Values, **changes: Any) -> Dataset:
+    """Return an uncompressed RGB Secondary Capture of 8 bits; frames may come first."""
+    frames, rows, columns = values.shape[:3] if values.ndim == 4 else (1, *values.shape[:2])
+    dataset = mammogram(np.zeros((rows, columns), np.uint8))
+    dataset.SOPClassUID = uid.SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
+    dataset.Modality = "OT"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+    dataset.PlanarConfiguration, dataset.NumberOfFrames = 0, frames
+    content = values.tobytes()
+    dataset.PixelData = content + b"\0" * (len(content) % 2)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    return dataset
 
 
 def compressed(values: Values, syntax: uid.UID, frame: bytes | None = None) -> Dataset:

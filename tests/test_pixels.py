@@ -22,6 +22,7 @@ COMPRESSED = (
     uid.JPEGLosslessSV1,
     uid.JPEGLSLossless,
     uid.JPEG2000Lossless,
+    uid.HTJ2KLossless,
 )
 VALUES = np.random.default_rng(1).integers(0, 4096, (37, 23)).astype(np.uint16)
 
