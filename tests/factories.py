@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.sr import CodedConcept
 from pydicom import Dataset
+from pydicom.uid import generate_uid
 
 from node import phantom
 from node.phantom import Patient, Technique
@@ -25,6 +28,23 @@ def exam(
 ) -> list[Dataset]:
     """Return small phantom mammograms; the text `study` decides all UIDs."""
     return phantom.exam(study, views, patient=patient or Patient(), technique=SMALL)
+
+
+def rejection_note(
+    images: Sequence[Dataset], title: str = "113001", meaning: str = "Rejected for Quality Reasons"
+) -> Dataset:
+    """Return a Key Object Selection that takes these images of one study out of use (IHE IOCM)."""
+    return KeyObjectSelectionDocument(
+        evidence=images,
+        content=KeyObjectSelection(
+            document_title=CodedConcept(title, "DCM", meaning), referenced_objects=images
+        ),
+        series_instance_uid=generate_uid(entropy_srcs=["series", images[0].StudyInstanceUID]),
+        series_number=900,
+        sop_instance_uid=generate_uid(entropy_srcs=["note", *(i.SOPInstanceUID for i in images)]),
+        instance_number=1,
+        manufacturer="Test",
+    )
 
 
 def saved_exam(
