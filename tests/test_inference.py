@@ -172,6 +172,21 @@ def test_a_picture_comes_from_the_child(small: Inference, breast: Instance) -> N
     assert shown.scale == 1
 
 
+def test_pixels_are_compared_without_any_model(tmp_path: Path) -> None:
+    plain = saved(mammogram(half_disc()), tmp_path, "plain.dcm")
+    packed = saved(compressed(half_disc(), uid.JPEGLosslessSV1), tmp_path, "packed.dcm")
+    other = saved(mammogram(half_disc(80)), tmp_path, "other.dcm")
+    video = compressed(half_disc(), uid.JPEGLosslessSV1)
+    video.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    with running() as inference:
+        assert inference.pixel_digest(plain) == inference.pixel_digest(packed) != ""
+        assert inference.pixel_digest(other) != inference.pixel_digest(plain)
+        with pytest.raises(Unreadable, match="which this node does not decode"):
+            inference.pixel_digest(saved(video, tmp_path))
+        with pytest.raises(ModelError, match="cannot be read"):
+            inference.pixel_digest(tmp_path / "later.dcm")
+
+
 def test_a_damaged_file_is_unreadable_and_the_words_name_no_patient(
     small: Inference, tmp_path: Path
 ) -> None:
