@@ -296,6 +296,12 @@ class _Source:
             yield head
             yield from self._next(length)
 
+    def chunks(self, size: int, count: int) -> Iterator[bytes]:
+        """Return so many chunks from the beginning of pixel data that are not encapsulated."""
+        self.file.seek(self.at)
+        for _ in range(count):
+            yield b"".join(self._next(size))
+
     def _next(self, length: int) -> Iterator[bytes]:
         while length:
             piece = self.file.read(min(length, _PIECE))
@@ -496,10 +502,10 @@ def _digest_of_values(source: _Source) -> str:
         layout = _layout(source.header)
         kind = _kind(source, layout)
     digest.update(f"{kind} {layout.frames} {layout.shape}\n".encode())
-    dtype = "<i4" if layout.stored <= 16 else "<i8"
+    number = np.dtype("<i4" if layout.stored <= 16 else "<i8")
     with _failing_as("pixel data cannot be decoded"):
         for steps in _frames(source, layout):
-            digest.update((steps.astype(np.int64) + layout.lowest).astype(dtype).tobytes())
+            digest.update((steps.astype(number) + number.type(layout.lowest)).tobytes())
     return digest.hexdigest()
 
 
@@ -536,14 +542,8 @@ def _uncompressed(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
     expected = size * layout.frames
     if not expected <= source.length <= expected + 1:
         raise Unreadable(f"pixel data is {source.length} bytes long, expected {expected}")
-    left = b""
-    frames = 0
-    for piece in source.pieces():
-        left += piece
-        while len(left) >= size and frames < layout.frames:
-            frame, left = left[:size], left[size:]
-            yield _native(frame, layout, is_big_endian=is_big_endian)
-            frames += 1
+    for frame in source.chunks(size, layout.frames):
+        yield _native(frame, layout, is_big_endian=is_big_endian)
 
 
 def _compressed(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
