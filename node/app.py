@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from tzlocal import get_localzone
 
+from node.comparison import Comparison
 from node.completeness import Settler
 from node.config import Config, advice
 from node.engine import Engine
@@ -25,6 +26,7 @@ from node.manifest import Model, load_model
 from node.outputs.table import PRESETS
 from node.pipeline import Pipeline
 from node.timers import BEAT_EVERY_S, RECONCILE_EVERY_S, SETTLE_EVERY_S, Timers, reconcile
+from node.warmer import Warmer
 from node.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -88,16 +90,19 @@ class App:
         self.ledger = open_ledger(config)
         self.store = Store(config.store_dir)
         self._inference = Inference(config.inference, tuple(self._models.values()))
+        pipeline = Pipeline(
+            inference=self._inference,
+            scores=self.ledger,
+            local_zone=local_zone(config),
+            outputs=PRESETS["default"],
+        )
+        models = tuple(self._models.values())
+        self._warmer = Warmer(self.ledger, self.store, pipeline, models, self.node_id)
         workflow = Workflow(
             config=config,
             ledger=self.ledger,
             store=self.store,
-            pipeline=Pipeline(
-                inference=self._inference,
-                scores=self.ledger,
-                local_zone=local_zone(config),
-                outputs=PRESETS["default"],
-            ),
+            pipeline=pipeline,
             models=self._models,
             node_id=self.node_id,
         )
@@ -121,7 +126,8 @@ class App:
         )
         self._timers = Timers(self.failed.set)
         modalities = frozenset(m.manifest.input.modality for m in self._models.values())
-        hooks = Hooks(on_stored=self._settle_soon, modalities=modalities)
+        self._comparison = Comparison(config.inference)
+        hooks = Hooks(self._on_stored, modalities, self._comparison.compare)
         self._listener = Listener(config, self.store, self.ledger, self.node_id, hooks)
 
     @property
@@ -151,15 +157,19 @@ class App:
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.start()
+        self._warmer.start()
 
     def stop(self) -> None:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
         log.info("Stopping")
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
+        self._comparison.close()
+        self._warmer.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
         self.ledger.retire_node(self.node_id)  # before what still runs is cut off below
         self._inference.close()
+        self._warmer.join()
         self.ledger.close()
         self._lock.close()
         log.info("Stopped")
@@ -168,7 +178,8 @@ class App:
         self.ledger.close_associations(self.node_id, self._listener.is_open)
         reconcile(self.ledger, self._engine, self.node_id)
 
-    def _settle_soon(self) -> None:
+    def _on_stored(self) -> None:
+        self._warmer.wake()
         # A moment later than needed, so that the sweep finds the quiet time over.
         delay_s = self.config.completeness.settle_s + 0.05
         self._timers.once_in(delay_s, self._settler.settle, "settle soon")

@@ -238,8 +238,11 @@ def _print_study(study: StudyOverview) -> None:
     lines += [(model.model, model.outcome) for model in study.models]
     for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
         states = [d.state for d in study.deliveries if d.destination == destination]
-        lines.append((destination, f"{states.count('sent')} of {len(states)} objects stored"))
-    lines += [("error", study.error)] if study.error else []
+        confirmed = states.count("confirmed")
+        stored = confirmed + states.count("sent")
+        words = f"{stored} of {len(states)} objects stored, {confirmed} confirmed"
+        lines.append((destination, words))
+    lines += [("reason", study.error)] if study.error else []
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
@@ -259,6 +262,26 @@ def retry(config: ConfigOption = _CONFIG) -> None:
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             count = ledger.retry_dead(loaded.delivery.deliver_within_s)
         out.print(f"{count} deliveries that were given up will be tried again.")
+
+
+@app.command()
+def release(
+    study: Annotated[str, typer.Argument(help="The Study Instance UID, as `studies` shows it.")],
+    config: ConfigOption = _CONFIG,
+) -> None:
+    """Let a study go on that is held, or that is not analysed by itself.
+
+    `ai-node studies` says why it was stopped. Look at the study first: from here on its results
+    are sent. A study whose objects disagree about the patient cannot be released: send its
+    corrected images again, which releases it by itself.
+    """
+    from node.app import existing_ledger
+    from node.config import load
+
+    with _errors_as_messages():
+        with contextlib.closing(existing_ledger(load(config))) as ledger:
+            what_follows = ledger.release_study(study)
+        out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
 
 
 def find_dicom(folder: Path) -> list[Path]:

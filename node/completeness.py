@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from node import config
-from node.ledger import Arrival, Enqueue, Ledger, PlannedAnalysis
+from node.ledger import Arrival, Closing, Enqueue, Ledger, PlannedAnalysis
 from node.manifest import Model
 from node.selection import expected_views, is_in_scope
 from node.study import Laterality, View
@@ -65,17 +65,33 @@ class Settler:
             reason = why_complete(arrival, expected, self._settings)
             if reason is None:
                 continue
-            planned = [
-                PlannedAnalysis(
-                    model=model.manifest.name,
-                    model_version=model.manifest.version,
-                    weights_sha256=model.manifest.weights.sha256,
-                    mode=mode,
-                )
-                for model, mode in in_scope
-            ]
-            if self._ledger.close_version(arrival, reason, planned, self._enqueue):
-                log.info("Study %s is complete: %s", arrival.study_uid, reason)
+            closing = _closing(arrival, reason, in_scope)
+            if self._ledger.close_version(arrival, closing, self._enqueue):
+                words = f"{closing.reason}; {closing.why_not}" if closing.why_not else reason
+                log.info("Study %s is complete: %s", arrival.study_uid, words)
+
+
+def _closing(arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, str]]) -> Closing:
+    """Return what is to be done with a complete study, and why nothing if so."""
+    if arrival.revision_reason:
+        reason = f"{arrival.revision_reason}; {reason}"
+    if not in_scope and arrival.rejected:
+        return Closing(reason, state="rejected", why_not=f"no image is left: {arrival.rejected}")
+    if not in_scope:
+        modalities = ", ".join(sorted(arrival.modalities)) or "it"
+        return Closing(reason, state="out of scope", why_not=f"no model reads {modalities}")
+    if arrival.intake:
+        return Closing(reason, state="not analysed", why_not=arrival.intake)
+    planned = (
+        PlannedAnalysis(
+            model=model.manifest.name,
+            model_version=model.manifest.version,
+            weights_sha256=model.manifest.weights.sha256,
+            mode=mode,
+        )
+        for model, mode in in_scope
+    )
+    return Closing(reason, tuple(planned))
 
 
 def _hanging_order(view: View) -> tuple[str, bool]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from pydicom import Dataset
@@ -57,6 +58,17 @@ def disagree(first: str, second: str) -> bool:
     """
     pairs = zip(first.split(), second.split(), strict=True)
     return any(UNSAID not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+def merge(identities: Iterable[str]) -> str:
+    """Return what is said by any of the identities; of several that disagree, by the first."""
+    merged = [UNSAID, UNSAID, UNSAID]
+    for identity in identities:
+        said = identity.split()
+        merged = [
+            new if known == UNSAID else known for known, new in zip(merged, said, strict=True)
+        ]
+    return " ".join(merged)
 
 
 def _digest(header: Dataset, tag: int) -> str:

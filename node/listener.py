@@ -6,7 +6,6 @@ Peers are known by calling AE title and address; nobody else is let in.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import logging
 import socket
@@ -15,10 +14,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from pydicom import dcmread
+from pydicom import Dataset
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -33,10 +34,15 @@ from pydicom.uid import (
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
 from pynetdicom.transport import ThreadedAssociationServer
 
 from node.config import Config, Peer
+from node.delivery import record_commitment
+from node.destinations import read_commitment_report
 from node.errors import ConfigError, Unreadable
 from node.files import Store, dataset_digest
 from node.identity import (
@@ -45,7 +51,9 @@ from node.identity import (
     identity_of,
     is_own,
 )
-from node.ledger import Kept, Ledger, Reception
+from node.intake import why_not_by_itself
+from node.ledger import Again, Ledger, Reception, Recorded, Rejects
+from node.rejection import read_rejection_note
 from node.selection import describe, read_header
 from node.study import Instance
 
@@ -56,6 +64,7 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 NOT_AUTHORISED = 0x0124  # PS3.7 C.5.11
+PROCESSING_FAILURE, INVALID_ARGUMENT_VALUE = 0x0110, 0x0115  # PS3.7 C.5
 
 _REJECTED_PERMANENT, _SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
 _CALLING_AE_NOT_RECOGNISED, _CALLED_AE_NOT_RECOGNISED = 0x03, 0x07
@@ -96,6 +105,9 @@ class Hooks:
     """Called after every object that was kept."""
     modalities: frozenset[str]
     """The modalities that some model reads."""
+    compare: Callable[[Path, Path], tuple[Literal["same", "other", "unknown"], tuple[str, ...]]]
+    """Says of two files of one SOP instance how their pixels compare, and which attributes
+    differ that may matter to a result."""
 
 
 @dataclass(slots=True)
@@ -148,6 +160,7 @@ class Listener:
                     (evt.EVT_REQUESTED, self._admit),
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._receive),
+                    (evt.EVT_N_EVENT_REPORT, self._hear_report),
                     (evt.EVT_RELEASED, self._forget),
                     (evt.EVT_ABORTED, self._forget),
                     (evt.EVT_CONN_CLOSE, self._forget),
@@ -229,6 +242,21 @@ class Listener:
         temporary.unlink(missing_ok=True)
         return OUT_OF_RESOURCES
 
+    def _hear_report(self, event: Event) -> tuple[int, None]:
+        """Keep a storage commitment report; it may come hours after we asked for it."""
+        try:
+            report = read_commitment_report(event.event_type, event.event_information)
+            is_ours = record_commitment(self._ledger, report, self._config.delivery)
+        except Unreadable as error:
+            log.warning("Refused a storage commitment report: %s", error)
+            return INVALID_ARGUMENT_VALUE, None
+        except Exception:  # not kept: the other side must hear so, and may repeat it
+            log.exception("Could not keep a storage commitment report")
+            return PROCESSING_FAILURE, None
+        if not is_ours:
+            log.warning("A storage commitment report came on a transaction that is not known here")
+        return (SUCCESS if is_ours else INVALID_ARGUMENT_VALUE), None
+
     def _answer(self, association: Association, temporary: Path) -> int:
         with self._lock:
             session = self._sessions.get(association)
@@ -254,7 +282,7 @@ class Listener:
         header = read_header(temporary)
         instance = describe(header, temporary, dataset_digest(temporary))
         kept = self._ledger.find_kept(instance.sop_uid)
-        if kept is not None and kept.digest == instance.digest:
+        if kept is not None and (kept.digest == instance.digest or kept.state == "own"):
             return
         reception = Reception(
             relative_path=self._store.keep(
@@ -265,30 +293,37 @@ class Listener:
             identity=identity_of(header),
             is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
             is_in_scope=instance.modality in self._hooks.modalities,
+            intake=why_not_by_itself(header, datetime.now(UTC).date(), self._config.intake),
+            rejects=self._rejects(header),
         )
-        if self._ledger.record_instance(instance, reception) == "conflict":
-            self._set_aside(instance, reception.relative_path)
+        recorded = self._ledger.record_instance(instance, reception)
+        while recorded == "compare":  # again only if another sender was faster
+            again = self._compare(instance, self._store.path(reception.relative_path))
+            recorded = self._ledger.record_instance(instance, replace(reception, again=again))
+        self._tidy(recorded, instance, self._store.path(reception.relative_path))
 
-    def _set_aside(self, instance: Instance, relative_path: str) -> None:
-        """Keep what came under a known UID apart, and hold the study if it matters."""
+    def _compare(self, instance: Instance, path: Path) -> Again:
         kept = self._ledger.find_kept(instance.sop_uid)
-        assert kept is not None, "a conflict is with something"
-        path = self._store.path(relative_path)
-        reason = self._why_held(instance, kept, path)
-        if reason:
-            self._ledger.hold_study(instance.study_uid, reason)
-        words = f"other content for {instance.sop_uid}, which is kept as first received"
-        log.warning("Set an object aside: %s", f"{words}; {reason}" if reason else words)
-        self._store.reject(path, words, name=path.stem)
+        assert kept is not None, "only what is known is compared"
+        pixels, changed = self._hooks.compare(self._store.path(kept.path), path)
+        return Again(kept.digest, pixels, changed)
 
-    def _why_held(self, instance: Instance, kept: Kept, path: Path) -> str | None:
-        if kept.study_uid != instance.study_uid:
-            return f"its image {instance.sop_uid} is known as one of study {kept.study_uid}"
-        if kept.transfer_syntax != instance.transfer_syntax:
-            return None  # compressed anew on the way; the pixels cannot be compared byte by byte
-        if pixel_digest(path) != pixel_digest(self._store.path(kept.path)):
-            return f"image {instance.sop_uid} came twice with different pixels"
-        return None
+    def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
+        """See to the file of what came again and was not taken."""
+        if recorded == "unchanged":
+            path.unlink(missing_ok=True)
+        if recorded == "set aside":
+            words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
+            log.warning("Set an object aside: %s; its study is held", words)
+            self._store.reject(path, words, name=path.stem)
+
+    def _rejects(self, header: Dataset) -> Rejects | None:
+        note = read_rejection_note(header)
+        if note is None:
+            return None
+        own_study = (one for one in note.references if one.study_uid == note.study_uid)
+        uids = tuple(one.sop_uid for one in own_study)
+        return Rejects(note.words, uids, self._hooks.modalities)
 
     def is_open(self, association_id: str) -> bool:
         """Return whether an association is still open, for the sweep over those that are not."""
@@ -330,11 +365,6 @@ def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | No
     return None
 
 
-def pixel_digest(path: Path) -> str:
-    """Return a digest of an object's encoded pixel data, as it was sent."""
-    return hashlib.sha256(dcmread(path).get("PixelData", b"")).hexdigest()
-
-
 def _is_at(peer: Peer, address: str) -> bool:
     if peer.host == address:
         return True
@@ -366,4 +396,7 @@ def _application_entity(config: Config) -> AE:
         ae.add_supported_context(str(context.abstract_syntax), syntaxes)
     ae.add_supported_context(_LABEL_MAP_SEGMENTATION, syntaxes)
     ae.add_supported_context(Verification)
+    # An archive that reports is the requestor, yet the SCP of this service; some insist on having
+    # negotiated that (PS3.7 D.3.3.4).
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     return ae

@@ -33,9 +33,11 @@ class DeliveryOverview:
     destination: str
     sop_uid: str
     state: str
-    """queued, sent or refused."""
+    """queued, sent (accepted, not confirmed), confirmed or refused."""
     error: str | None
     sent_at: float | None
+    confirmed_by: str | None
+    """commitment or find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,9 @@ class StudyOverview:
     study_uid: str
     sender: str
     state: str
-    """receiving, queued, running, delivering, done; held, cancelled or undelivered for the reason
-    in `error`; out of scope of every model; kept: nothing but objects that say nothing."""
+    """receiving, queued, running, delivering, done; held, not analysed, rejected, out of scope,
+    cancelled or undelivered for the reason in `error`; kept: nothing but objects that say nothing.
+    """
     version: int
     """0 until the study has been closed for the first time."""
     reason: str
@@ -75,7 +78,9 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
     version = _of_version(db, schema.study_version, study.study_uid, number)
     dispatches = _of_version(db, schema.dispatch, study.study_uid, number)
     deliveries = tuple(
-        DeliveryOverview(row.destination, row.sop_uid, row.state, row.error, row.sent_at)
+        DeliveryOverview(
+            row.destination, row.sop_uid, row.state, row.error, row.sent_at, row.confirmed_by
+        )
         for row in _of_version(db, schema.delivery, study.study_uid, number)
     )
     images = _of_study(db, schema.instance, study.study_uid)
@@ -105,10 +110,10 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
 
 
 def _state(study: sa.Row[Any], version: sa.Row[Any] | None, dispatches: set[str]) -> str:
-    if version is None and study.state == "closed":
-        return "kept"
-    if study.state != "closed" or version is None:
-        return str(study.state)
+    if study.held_reason is not None:
+        return "held"
+    if version is None or study.state != "closed":
+        return "kept" if study.state == "closed" else str(study.state)
     if version.state != "finished":
         return str(version.state)
     if dispatches & {"queued", "running"}:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +76,13 @@ def exam(
     *,
     patient: Patient = Patient(),
     technique: Technique = Technique(),
-    taken_at: datetime = datetime(2026, 3, 10, 10, 15),
+    taken_at: datetime | None = None,
 ) -> list[Dataset]:
-    """Return one object per view; all UIDs follow from the text `study` and the view's place."""
+    """Return one object per view; all UIDs follow from the text `study` and the view's place.
+
+    They are of today: a node does not analyse old studies by itself.
+    """
+    taken_at = taken_at or datetime.combine(date.today(), time(10, 15))
     made = []
     for number, view in enumerate(views, start=1):
         dataset = mammogram(study, view, number, patient, taken_at)

@@ -138,7 +138,7 @@ def _run(
     scores: dict[str, ImageScore] = {}
     for instance in selection.selected:
         try:
-            scores[instance.sop_uid] = _score(pipeline, instance, model)
+            scores[instance.sop_uid] = score_image(pipeline, instance, model)
         except StudyError as error:
             refused.append(Refusal(instance.sop_uid, str(instance.view), str(error)))
         except ModelError as error:
@@ -150,7 +150,8 @@ def _run(
     return conclude(model, selection.selected, refused, scores)
 
 
-def _score(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
+def score_image(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
+    """Return what a model says of an image, running it only if that is not known yet."""
     key = image_digest_of(instance), model_digest_of(model)
     score = pipeline.scores.find_score(*key)
     if score is None:

@@ -37,6 +37,8 @@ node = sa.Table(
     "node",
     metadata,
     _text("id", primary_key=True),  # a new one at each start
+    _text("place", nullable=True),  # its state folder: only one process at a time has it
+    _text("role", nullable=True),  # all | listener | worker
     _time("started_at", nullable=False),
     _time("beat_at", nullable=False),
     _time("stopped_at"),
@@ -58,10 +60,14 @@ study = sa.Table(
     metadata,
     _text("study_uid", primary_key=True),
     _text("sender"),  # the peer whose settings say where results go
-    _text("state"),  # receiving | closed | held
-    _text("held_reason", nullable=True),
+    _text("state"),  # receiving | closed
+    _text("held_reason", nullable=True),  # if there is one: nothing is analysed or sent
+    _text("held_because", nullable=True),  # records.HeldBecause
     _text("identity"),  # digests of patient ID, its issuer and accession number, "-" if not said
     _whole("version", default="0"),  # the newest one
+    _whole("revision", default="0"),  # one more whenever what was known of its images changes
+    _text("revision_reason", nullable=True),
+    sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # past intake
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
     sa.Index(None, "state"),
@@ -80,11 +86,32 @@ instance = sa.Table(
     sa.Column("is_standard", sa.Boolean, nullable=False),  # whether it stands for its view
     _text("path"),
     _text("digest"),
-    _text("state"),  # current | own
+    _text("identity", nullable=True),  # as study.identity, but of this object alone
+    _text("intake", nullable=True),  # why its study is not analysed by itself
+    _text("state"),  # current | rejected | own
     _whole("version", nullable=True),  # of the study; empty until the closing transaction
     _text("association_id"),
     _time("received_at", nullable=False),
     sa.Index(None, "study_uid"),
+)
+
+former_instance = sa.Table(
+    "former_instance",  # as it was before it came again with a corrected header
+    metadata,
+    _text("sop_uid", primary_key=True),
+    _text("digest", primary_key=True),
+    _text("path"),
+    _time("received_at", nullable=False),
+    _time("replaced_at", nullable=False),
+)
+
+rejection = sa.Table(
+    "rejection",  # what an IOCM rejection note says must not be used
+    metadata,
+    _text("sop_uid", primary_key=True),
+    _text("study_uid", primary_key=True),  # a note speaks for its own study only
+    _text("note_sop_uid"),
+    _text("reason"),
 )
 
 study_version = sa.Table(
@@ -93,7 +120,9 @@ study_version = sa.Table(
     _text("study_uid", primary_key=True),
     _whole("number", primary_key=True),
     _text("reason"),
-    _text("state"),  # queued | running | finished | cancelled | out of scope
+    # queued | running | finished | cancelled | out of scope | not analysed | rejected
+    _text("state"),
+    _whole("revision", default="0"),  # of the study, when it was closed
     _whole("attempt", default="1"),  # which attempt's commit counts
     _whole("crashes", default="0"),  # how often a process died with it
     _whole("failures", default="0"),  # how often a model failed on it
@@ -122,7 +151,7 @@ analysis = sa.Table(
 image_score = sa.Table(
     "image_score",
     metadata,
-    _text("instance_digest", primary_key=True),
+    _text("instance_digest", primary_key=True),  # pipeline.image_digest_of: the image, no patient
     _text("model_digest", primary_key=True),  # weights and preprocessing
     _text("score"),  # JSON of result.ImageScore
 )
@@ -152,6 +181,7 @@ dispatch = sa.Table(
     _text("error", nullable=True),
     _time("next_at"),
     _time("deadline_at", nullable=False),
+    _whole("asks", default="0"),  # requests for confirmation that came to nothing
     sa.Index(None, "state"),
 )
 
@@ -162,10 +192,25 @@ delivery = sa.Table(
     _text("destination", primary_key=True),
     _text("study_uid"),
     _whole("number"),
-    _text("state"),  # queued | sent | refused
+    _text("state"),  # queued | sent | confirmed | refused
     _text("error", nullable=True),
     _time("sent_at"),
+    _text("confirmed_by", nullable=True),  # commitment | find
+    _time("confirmed_at"),
+    _text("transaction_uid", nullable=True),  # of the storage commitment last asked for
     sa.Index(None, "study_uid", "number", "destination"),
+    sa.Index(None, "transaction_uid"),
+)
+
+commitment = sa.Table(
+    "commitment",  # requests for storage commitment, written before they are sent
+    metadata,
+    _text("transaction_uid", primary_key=True),
+    _text("study_uid"),
+    _whole("number"),
+    _text("destination"),
+    _time("asked_at", nullable=False),
+    _time("answered_at"),
 )
 
 history = sa.Table(

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydicom import Dataset
 from sqlalchemy.exc import SQLAlchemyError
 
-from node import delivery
 from node.config import Config
+from node.delivery import Confirmation, Courier, Transaction, delay_s, record_commitment
 from node.engine import Engine
-from node.errors import ModelError, StudyError, Superseded
+from node.errors import DeliveryError, ModelError, StudyError, Superseded
 from node.files import Store
-from node.ledger import BuiltReport, Finished, Job, Ledger, Outcome, Work
+from node.ledger import BuiltReport, Finished, Job, Ledger, Outcome, Patience, Shipment, Work
 from node.manifest import Model
 from node.outputs.table import to_bytes
 from node.pipeline import Pipeline, Task, analyse
@@ -115,28 +115,55 @@ class Workflow:
         )
 
     def deliver(self, job: Job, engine: Engine) -> None:
-        """Send what a destination does not have yet of a report set, over one association."""
+        """Send what a destination does not have yet of a report set, and have it confirmed."""
         try:
-            reports = self.ledger.begin_dispatch(job, self.node_id)
-            outcomes = self._send(reports, job)
-            delay_s = delivery.delay_s(job.attempt, self.config.delivery)
-            self.ledger.finish_dispatch(job, outcomes, delay_s, engine.enqueue)
-            sent = sum(outcome.state == "sent" for outcome in outcomes)
-            words = "%s stored %d of %d objects of study %s"
-            log.info(words, job.destination, sent, len(outcomes), job.study_uid)
+            shipment = self.ledger.begin_dispatch(job, self.node_id)
+            confirmation = self._deliver(job, shipment)
+            self.ledger.finish_dispatch(
+                job, confirmation.outcomes, confirmation.patience, engine.enqueue
+            )
         except Superseded as reason:
             log.info("Nothing to send: %s", reason)
 
-    def _send(self, reports: Sequence[BuiltReport], job: Job) -> list[Outcome]:
+    def _deliver(self, job: Job, shipment: Shipment) -> Confirmation:
+        retry_s = delay_s(job.attempt, self.config.delivery)
         try:
             peer = self.config.peer(job.destination)
-            return delivery.send_reports(reports, peer, self.store, self.config.node.ae_title)
+            courier = Courier(peer, self.store, self.config.node.ae_title, self.config.delivery)
+            return self._send_and_confirm(job, shipment, courier)
+        except Superseded:
+            raise
         except StopIteration:
             error = f"no peer is called {job.destination} any more"
+        except (DeliveryError, StudyError) as reason:
+            log.warning("Delivery to %s: %s", job.destination, reason)
+            error = str(reason)
         except Exception as defect:  # of ours: visible, and tried again with growing delay
             log.exception("%s failed", job.id)
             error = type(defect).__name__
-        return [Outcome(report.sop_uid, "queued", error) for report in reports]
+        outcomes = [Outcome(report.sop_uid, "queued", error) for report in shipment.to_send]
+        return Confirmation(Patience(retry_s, retry_s, waits_for=error), outcomes)
+
+    def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Confirmation:
+        unsent = shipment.to_send
+        if unsent:
+            conflict = courier.find_conflict(unsent, job.attempt)
+            if conflict is not None:
+                self.ledger.hold_dispatch(job, conflict)
+                raise Superseded(f"{job.id}: {conflict}")
+            outcomes = courier.send(unsent, lambda: self.ledger.require_current(job))
+            shipment = self.ledger.record_sent(job, outcomes)
+            sent = sum(outcome.state == "sent" for outcome in outcomes)
+            words = "%s stored %d of %d objects of study %s"
+            log.info(words, job.destination, sent, len(outcomes), job.study_uid)
+        if shipment.to_send or not shipment.to_confirm:
+            return Confirmation(Patience(delay_s(job.attempt, self.config.delivery)))
+        transaction = Transaction(
+            ask=lambda uid: self.ledger.ask_commitment(job, uid),
+            withdraw=lambda uid: self.ledger.withdraw_commitment(job, uid),
+            record=lambda report: record_commitment(self.ledger, report, self.config.delivery),
+        )
+        return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(unsent))
 
 
 def _why_undelivered(

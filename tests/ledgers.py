@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,19 @@ import sqlalchemy as sa
 from node import schema
 from node.files import Store
 from node.ledger import (
+    Again,
     Arrival,
     BuiltReport,
+    Closing,
     Finished,
     Job,
     Ledger,
+    Outcome,
+    Patience,
     PlannedAnalysis,
     Reception,
+    Recorded,
+    Rejects,
     Work,
     parse_view,
 )
@@ -26,10 +33,15 @@ from node.result import ModelIdentity, Priority, Result
 from node.selection import MG_FOR_PRESENTATION
 from node.study import Instance
 
+HOUR_S = 3600.0
 STUDY = "1.2.826.1"
 NODE = "node-1"
 SOMEBODY, SOMEBODY_ELSE = "patient-1 - accession-1", "patient-2 - accession-1"
 PLAN = (PlannedAnalysis("breast-area", "1.0.0", "0" * 64, "deliver"),)
+CLOSING = Closing("4/4 views", PLAN)
+OUT_OF_SCOPE = Closing("quiet 60 s", state="out of scope", why_not="no model reads CT")
+PATIENCE = Patience(60)
+APART = Closing("4/4 views", state="not analysed", why_not="no Patient ID")
 MODEL = ModelIdentity("breast-area", "Breast Area", "1.0.0", "Test", "2.25.1", "0" * 64)
 
 
@@ -59,7 +71,11 @@ class Desk:
         sop_class: str = MG_FOR_PRESENTATION,
         is_standard: bool = True,
         is_in_scope: bool = True,
-    ) -> Literal["new", "same", "conflict"]:
+        intake: str | None = None,
+        again: Again | None = None,
+        rejects: Rejects | None = None,
+        relative_path: str | None = None,
+    ) -> Recorded:
         """Record an instance as the listener does."""
         instance = Instance(
             study_uid=study,
@@ -76,22 +92,59 @@ class Desk:
         return self.ledger.record_instance(
             instance,
             Reception(
-                relative_path=f"received/{study}/{sop_uid}.dcm",
+                relative_path=relative_path or f"received/{study}/{sop_uid}.dcm",
                 sender=sender,
                 association_id=association,
                 identity=identity,
                 is_own=is_own,
                 is_in_scope=is_in_scope,
+                intake=intake,
+                again=again,
+                rejects=rejects,
             ),
+        )
+
+    def receive_again(
+        self,
+        sop_uid: str = f"{STUDY}.1",
+        *,
+        digest: str = "corrected",
+        pixels: Literal["same", "other", "unknown"] = "same",
+        changed: tuple[str, ...] = ("Patient ID",),
+        **how: Any,
+    ) -> Recorded:
+        """Record an instance that we have, compared with it as the listener does."""
+        kept = self.ledger.find_kept(sop_uid)
+        assert kept is not None
+        again = Again(kept.digest, pixels, changed)
+        return self.receive(sop_uid, digest=digest, again=again, **how)
+
+    def reject(
+        self,
+        *sop_uids: str,
+        note: str = f"{STUDY}.900",
+        reason: str = "Rejected for Quality Reasons",
+        digest: str = "note",
+        **how: Any,
+    ) -> Recorded:
+        """Record a rejection note."""
+        return self.receive(
+            note,
+            digest=digest,
+            modality="KO",
+            view=None,
+            is_in_scope=False,
+            rejects=Rejects(reason, sop_uids, frozenset({"MG"})),
+            **how,
         )
 
     def arrivals(self) -> list[Arrival]:
         return self.ledger.arrivals({MG_FOR_PRESENTATION})
 
-    def close(self, plan: Iterable[PlannedAnalysis] = PLAN, *, study: str = STUDY) -> Job:
+    def close(self, closing: Closing = CLOSING, *, study: str = STUDY) -> Job:
         """Close what has arrived as a version, and return its job."""
         arrival = next(a for a in self.arrivals() if a.study_uid == study)
-        assert self.ledger.close_version(arrival, "4/4 views", tuple(plan), self.enqueue)
+        assert self.ledger.close_version(arrival, closing, self.enqueue)
         number = self.row(schema.study, study)["version"]
         return Job("process", study, number, 1)
 
@@ -124,12 +177,50 @@ class Desk:
         self.begin(job)
         return self.finish(job, **how)
 
+    def deliver(
+        self, job: Job, *states: str, patience: Patience = PATIENCE, node_id: str = NODE
+    ) -> None:
+        """Make an attempt at a delivery, with an answer for each object; without any: "sent"."""
+        shipment = self.ledger.begin_dispatch(job, node_id)
+        states = states or ("sent",) * len(shipment.to_send)
+        pairs = zip(shipment.to_send, states, strict=True)
+        outcomes = [self.outcome(report, state) for report, state in pairs]
+        self.ledger.record_sent(job, outcomes)
+        self.ledger.finish_dispatch(job, (), patience, self.enqueue)
+
+    def outcome(self, report: BuiltReport, state: str) -> Outcome:
+        error = None if state in ("sent", "confirmed") else f"{state} by PACS"
+        return Outcome(report.sop_uid, state, error)  # type: ignore[arg-type]  # as Outcome says
+
+    def revived(self) -> Job:
+        """Let the sweep take up the only job that is left, and return its next attempt."""
+        (job,) = self.ledger.unfinished()
+        self.ledger.revive(job, self.enqueue)
+        return self.jobs[-1]
+
     def row(self, table: sa.Table, *key: object) -> dict[str, Any]:
         """Return the row with this primary key."""
         columns = list(table.primary_key.columns)
         query = sa.select(table).where(*(c == v for c, v in zip(columns, key, strict=True)))
         with self.ledger.reading() as db:
             return dict(db.execute(query).one()._mapping)
+
+    def study(self, study: str = STUDY) -> dict[str, Any]:
+        return self.row(schema.study, study)
+
+    def version(self, number: int = 1, *, study: str = STUDY) -> dict[str, Any]:
+        return self.row(schema.study_version, study, number)
+
+    def dispatch(self, number: int = 1, destination: str = "pacs") -> dict[str, Any]:
+        return self.row(schema.dispatch, STUDY, number, destination)
+
+    def objects(self) -> list[str]:
+        """Return the states of all objects to be delivered, in the order of their UIDs."""
+        rows = sorted(self.rows(schema.delivery), key=lambda row: row["sop_uid"])
+        return [row["state"] for row in rows]
+
+    def everything(self) -> list[list[dict[str, Any]]]:
+        return [self.rows(table) for table in schema.metadata.sorted_tables]
 
     def rows(self, table: sa.Table) -> list[dict[str, Any]]:
         with self.ledger.reading() as db:
@@ -147,3 +238,11 @@ class Desk:
         """Make everything received that much older."""
         study = schema.study
         self.change(study, first_at=study.c.first_at - seconds, last_at=study.c.last_at - seconds)
+
+
+def run_at_once(*works: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -23,9 +23,9 @@ from typer.testing import CliRunner, Result
 
 from node import cli
 from node.files import Store
-from node.ledger import Ledger, Outcome
+from node.ledger import Closing, Ledger, Outcome, Patience
 
-COMMANDS = ["run", "check", "demo", "send", "analyse", "studies", "retry"]
+COMMANDS = ["run", "check", "demo", "send", "analyse", "studies", "retry", "release"]
 
 SETTINGS = """
 [node]
@@ -222,14 +222,34 @@ def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> 
 
 def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk) -> None:
     (job,) = desk_of_node.analysed(deliver_within_s=0)
-    reports = desk_of_node.ledger.begin_dispatch(job, NODE)
-    refused = [Outcome(report.sop_uid, "refused", "not accepted") for report in reports]
-    desk_of_node.ledger.finish_dispatch(job, refused, 1, desk_of_node.enqueue)
+    shipment = desk_of_node.ledger.begin_dispatch(job, NODE)
+    refused = [Outcome(report.sop_uid, "refused", "not accepted") for report in shipment.to_send]
+    desk_of_node.ledger.finish_dispatch(job, refused, Patience(1), desk_of_node.enqueue)
     result = call("retry", "-c", settings)
     assert result.exit_code == 0, result.output
     assert "1 deliveries that were given up will be tried again" in result.output
     assert len(desk_of_node.ledger.unfinished()) == 1
     assert "0 deliveries" in call("retry", "-c", settings).output
+
+
+def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.receive(intake="study is 412 days old (max_study_age_days = 90)")
+    (arrival,) = desk_of_node.arrivals()
+    closing = Closing("quiet 60 s", state="not analysed", why_not=arrival.intake)
+    desk_of_node.ledger.close_version(arrival, closing, desk_of_node.enqueue)
+    assert "412 days old" in call("studies", "-c", settings).output
+    result = call("release", STUDY, "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "it is analysed once it is complete" in result.output
+    again = call("release", STUDY, "-c", settings)
+    assert again.exit_code == 1
+    assert "neither held nor set apart" in again.output
+
+
+def test_release_says_that_a_study_is_not_known(settings: Path, desk_of_node: Desk) -> None:
+    result = call("release", "1.2.3", "-c", settings)
+    assert result.exit_code == 1
+    assert "study 1.2.3 is not known here; `ai-node studies` lists all" in result.output
 
 
 # The process

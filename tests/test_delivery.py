@@ -1,4 +1,4 @@
-"""A report set goes out as recorded or not at all, and failures are told to the ledger."""
+"""A report set goes out as recorded or not at all, to the right patient, and is confirmed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Callable
 
 import factories
 import pytest
-from peers import Pacs, refused_connections
+from peers import FIND, Archive, Pacs, refused_connections, report_of
+from pydicom import Dataset
 
 from node import config, delivery
+from node.delivery import Courier, Transaction
+from node.destinations import CommitmentReport
+from node.errors import DeliveryError, Superseded
 from node.files import Store
-from node.ledger import BuiltReport, Outcome
+from node.ledger import BuiltReport, Outcome, Shipment
 from node.outputs.table import to_bytes
 
-SETTINGS = config.Delivery(retry_first_s=30, retry_max_s=3600)
+SETTINGS = config.Delivery(retry_first_s=30, retry_max_s=3600, commitment_wait_s=900)
 
 
 @pytest.fixture
@@ -29,10 +33,43 @@ def reports(store: Store) -> list[BuiltReport]:
     return made
 
 
+def courier(to: Pacs, store: Store, **changes: object) -> Courier:
+    peer = to.peer("pacs").model_copy(update=changes)
+    return Courier(peer, store, "AINODE", SETTINGS)
+
+
+def nothing() -> None:
+    """Whoever sends is still the one."""
+
+
+def sent(to: Pacs, store: Store, reports: list[BuiltReport]) -> Shipment:
+    """Send the reports; return what is left to do."""
+    outcomes = courier(to, store).send(reports, nothing)
+    assert {outcome.state for outcome in outcomes} == {"sent"}
+    return Shipment((), tuple(reports), 0)
+
+
+class Book:
+    """What the ledger would be told of storage commitment."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.withdrawn: list[str] = []
+        self.reports: list[CommitmentReport] = []
+        self.transaction = Transaction(self.asked.append, self.withdrawn.append, self._record)
+
+    def _record(self, report: CommitmentReport) -> bool:
+        self.reports.append(report)
+        return True
+
+
+# Sending
+
+
 def test_a_report_set_goes_out_in_order_over_one_association(
     pacs: Pacs, store: Store, reports: list[BuiltReport]
 ) -> None:
-    outcomes = delivery.send_reports(reports, pacs.peer("pacs"), store, "AINODE")
+    outcomes = courier(pacs, store).send(reports, nothing)
     assert outcomes == [Outcome(report.sop_uid, "sent") for report in reports]
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports]
     assert pacs.associations == 1
@@ -44,7 +81,7 @@ def test_a_report_that_is_not_as_recorded_is_not_sent_and_the_others_are(
     damaged, missing, intact = reports
     store.path(damaged.path).write_bytes(store.path(damaged.path).read_bytes()[:-2])
     store.path(missing.path).unlink()
-    outcomes = delivery.send_reports(reports, pacs.peer("pacs"), store, "AINODE")
+    outcomes = courier(pacs, store).send(reports, nothing)
     words = "its file is missing or damaged in the store"
     assert set(outcomes) == {
         Outcome(damaged.sop_uid, "queued", words),
@@ -59,7 +96,7 @@ def test_what_the_destination_says_is_kept_with_each_object(
 ) -> None:
     statuses = iter([0x0000, 0xB000, 0xA700])
     pacs.answer = lambda received: next(statuses)
-    outcomes = delivery.send_reports(reports, pacs.peer("pacs"), store, "AINODE")
+    outcomes = courier(pacs, store).send(reports, nothing)
     assert [(o.state, o.error) for o in outcomes] == [
         ("sent", None),
         ("sent", "stored with warning 0xB000"),
@@ -73,9 +110,21 @@ def test_a_destination_that_is_down_is_named(
 ) -> None:
     pacs = open_pacs()
     pacs.close()
-    outcomes = delivery.send_reports(reports, pacs.peer("pacs"), store, "AINODE")
+    outcomes = courier(pacs, store).send(reports, nothing)
     words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached"
     assert outcomes == [Outcome(report.sop_uid, "queued", words) for report in reports]
+
+
+def test_sending_stops_between_two_objects_once_somebody_else_has_the_work(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    def overtaken() -> None:
+        raise Superseded("a newer version exists")
+
+    outcomes = courier(pacs, store).send(reports, overtaken)
+    assert len(pacs.received) == 1
+    assert [outcome.state for outcome in outcomes] == ["sent", "queued", "queued"]
+    assert outcomes[1].error == "a newer version exists"
 
 
 def test_the_wait_doubles_from_the_first_to_the_longest() -> None:
@@ -86,3 +135,209 @@ def test_the_wait_doubles_from_the_first_to_the_longest() -> None:
 
 def test_no_two_nodes_wait_equally_long() -> None:
     assert len({delivery.delay_s(1, SETTINGS) for _ in range(20)}) > 1
+
+
+# Whose study it is there
+
+
+def listing(**said: str) -> Callable[[Dataset], list[tuple[int, Dataset | None]]]:
+    """Return what an archive answers that has the study under this identity."""
+
+    def find(query: Dataset) -> list[tuple[int, Dataset | None]]:
+        match = Dataset()
+        match.QueryRetrieveLevel = "STUDY"
+        match.StudyInstanceUID = query.StudyInstanceUID
+        for keyword, value in said.items():
+            setattr(match, keyword, value)
+        return [(0xFF00, match)]
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("said", "conflict"),
+    [
+        ({"PatientID": "{own}"}, None),
+        ({"PatientID": ""}, None),
+        ({}, None),
+        ({"PatientID": "SOMEBODY ELSE"}, "pacs has it under another patient ID"),
+        (
+            {"PatientID": "{own}", "AccessionNumber": "OTHER"},
+            "pacs has it under another accession number",
+        ),
+        (
+            {"PatientID": "X", "AccessionNumber": "Y"},
+            "pacs has it under another patient ID, accession number",
+        ),
+    ],
+)
+def test_a_destination_that_knows_another_patient_is_told_nothing(
+    archive: Archive,
+    store: Store,
+    reports: list[BuiltReport],
+    said: dict[str, str],
+    conflict: str | None,
+) -> None:
+    own = factories.exam()[0]
+    assert own.PatientID
+    assert own.AccessionNumber
+    archive.find = listing(**{k: v.replace("{own}", own.PatientID) for k, v in said.items()})
+    assert courier(archive, store).find_conflict(reports, 1) == conflict
+
+
+def test_a_study_that_the_destination_does_not_have_yet_may_be_sent(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    assert courier(archive, store).find_conflict(reports, 1) is None
+
+
+def test_one_other_patient_among_several_matches_is_enough(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    same = listing(PatientID=factories.exam()[0].PatientID)
+    other = listing(PatientID="SOMEBODY ELSE")
+    archive.find = lambda query: [*same(query), *other(query)]
+    assert courier(archive, store).find_conflict(reports, 1) is not None
+
+
+def test_a_destination_without_c_find_is_not_asked(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    assert courier(pacs, store).find_conflict(reports, 1) is None
+
+
+def test_a_peer_that_is_not_to_be_asked_is_not(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    archive.find = listing(PatientID="SOMEBODY ELSE")
+    assert courier(archive, store, compares_identity=False).find_conflict(reports, 1) is None
+    assert not archive.queries
+
+
+def test_a_destination_that_fails_to_say_is_asked_again_and_at_last_no_more(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    archive.find = lambda query: [(0xC001, None)]
+    for attempt in range(1, delivery.CHECK_TRIES):
+        with pytest.raises(DeliveryError):
+            courier(archive, store).find_conflict(reports, attempt)
+    assert courier(archive, store).find_conflict(reports, delivery.CHECK_TRIES) is None
+
+
+# Confirmation
+
+
+def test_storage_commitment_is_asked_first_and_recorded_before(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    shipment, book = sent(archive, store, reports), Book()
+    found = courier(archive, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
+    [request] = archive.requests
+    assert book.asked == [request.TransactionUID]
+    assert {i.ReferencedSOPInstanceUID for i in request.ReferencedSOPSequence} == {
+        report.sop_uid for report in reports
+    }
+    assert book.reports[0].committed == {report.sop_uid for report in reports}
+    assert found.patience.waits_for == "the storage commitment report of pacs"
+    assert found.patience.wait_s == 900
+
+
+def test_who_offers_no_storage_commitment_is_asked_what_it_lists(
+    open_archive: Callable[..., Archive], store: Store, reports: list[BuiltReport]
+) -> None:
+    archive, book = open_archive(offers=[FIND]), Book()
+    shipment = sent(archive, store, reports)
+    found = courier(archive, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
+    assert found.outcomes == [Outcome(report.sop_uid, "confirmed") for report in reports]
+    assert found.patience.waits_for is None
+    assert book.withdrawn == book.asked != []
+
+
+def test_what_is_not_listed_yet_is_waited_for(
+    open_archive: Callable[..., Archive], store: Store, reports: list[BuiltReport]
+) -> None:
+    archive = open_archive(offers=[FIND])
+    shipment = sent(archive, store, reports)
+    del archive.received[1]
+    found = courier(archive, store).confirm(shipment, Book().transaction, 1, has_just_sent=True)
+    assert [outcome.sop_uid for outcome in found.outcomes] == [
+        reports[0].sop_uid,
+        reports[2].sop_uid,
+    ]
+    assert found.patience.waits_for == "pacs to list all of them (C-FIND)"
+    assert found.patience.has_asked
+
+
+def test_who_offers_neither_is_believed_and_that_is_visible(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    shipment, book = sent(pacs, store, reports), Book()
+    found = courier(pacs, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
+    assert found.outcomes == []
+    assert found.patience.waits_for is None
+    assert found.patience.gives_up is None
+
+
+def test_a_peer_that_need_not_confirm_is_not_asked(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    shipment, book = sent(archive, store, reports), Book()
+    one = courier(archive, store, confirm=())
+    found = one.confirm(shipment, book.transaction, 1, has_just_sent=True)
+    assert found.patience.waits_for is None
+    assert not archive.requests
+    assert not archive.queries
+
+
+def test_before_it_is_asked_for_the_last_time_everything_is_sent_again(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    book = Book()
+    silent = Shipment((), tuple(reports), asks=delivery.ASKS - 1)
+    found = courier(archive, store).confirm(silent, book.transaction, 5, has_just_sent=False)
+    assert [outcome.state for outcome in found.outcomes] == ["queued"] * 3
+    assert not book.asked
+    found = courier(archive, store).confirm(silent, book.transaction, 6, has_just_sent=True)
+    assert len(book.asked) == 1
+
+
+def test_who_never_answers_is_looked_up_and_given_up_with_words(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    book = Book()
+    silent = Shipment((), tuple(reports), asks=delivery.ASKS)
+    found = courier(archive, store).confirm(silent, book.transaction, 7, has_just_sent=False)
+    assert found.outcomes == []
+    words = "pacs accepted it, but was asked 3 times and never confirmed it"
+    assert found.patience.gives_up == words
+    sent(archive, store, reports)
+    found = courier(archive, store).confirm(silent, book.transaction, 7, has_just_sent=False)
+    assert [outcome.state for outcome in found.outcomes] == ["confirmed"] * 3
+
+
+def test_a_destination_that_takes_no_request_now_is_asked_later(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    shipment, book = sent(archive, store, reports), Book()
+    archive.commit = lambda request, association: 0x0213  # resource limitation
+    found = courier(archive, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
+    assert found.patience.waits_for is not None
+    assert found.patience.wait_s == pytest.approx(30, rel=0.11)
+    assert not book.withdrawn
+
+
+def test_a_report_with_failures_is_handed_over_with_their_reasons(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    shipment, book = sent(archive, store, reports), Book()
+    first, *others = [report.sop_uid for report in reports]
+
+    def commit(request: Dataset, association: object) -> int:
+        report = report_of(request.TransactionUID, others, {first: 0x0213})
+        archive.later(lambda: archive.report(report, association))  # type: ignore[arg-type]
+        return 0x0000
+
+    archive.commit = commit
+    courier(archive, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
+    assert book.reports[0].committed == set(others)
+    assert dict(book.reports[0].failed) == {first: "resource limitation"}

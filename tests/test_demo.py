@@ -168,7 +168,8 @@ def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> Stud
         views=tuple(exam.names.values()),
         models=(model,),
         deliveries=tuple(
-            DeliveryOverview("pacs", str(d.SOPInstanceUID), "sent", None, now) for d in datasets
+            DeliveryOverview("pacs", str(d.SOPInstanceUID), "sent", None, now, None)
+            for d in datasets
         ),
         history=((now, "received <4> images"),),
         last_at=now - 5,

@@ -8,15 +8,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import factories
 import pytest
-from factories import R_CC
-from ledgers import Desk
-from peers import MODALITY_AE, association, contexts_of, modality, store
-from pydicom import Dataset
+from factories import R_CC, rejection_note
+from ledgers import NODE, Desk
+from peers import MODALITY_AE, association, contexts_of, modality, report_of, store
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     DigitalMammographyXRayImageStorageForPresentation,
@@ -25,19 +28,27 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
 )
-from pynetdicom import build_context
+from pynetdicom import build_context, build_role
+from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    Verification,
+)
 
 from node import config, identity, schema
+from node.comparison import Comparison
 from node.errors import ConfigError
 from node.files import Store, dataset_digest
-from node.ledger import Ledger
+from node.ledger import Ledger, Outcome
 from node.listener import (
     CANNOT_UNDERSTAND,
+    INVALID_ARGUMENT_VALUE,
     NOT_AUTHORISED,
     OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
     SUCCESS,
     Hooks,
     Listener,
@@ -62,6 +73,13 @@ class Door:
     def files(self, folder: str) -> list[Path]:
         return sorted(p for p in (self.store.root / folder).rglob("*") if p.is_file())
 
+    def study(self) -> dict[str, Any]:
+        (row,) = self.desk.rows(schema.study)
+        return row
+
+    def history(self) -> list[str]:
+        return self.desk.history(self.study()["study_uid"])
+
     def instances(self) -> list[str]:
         return [str(row["sop_uid"]) for row in self.desk.rows(schema.instance)]
 
@@ -81,16 +99,22 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
             peers=peers or (modality(),),
         )
         stored: list[float] = []
-        hooks = Hooks(on_stored=lambda: stored.append(time.time()), modalities=frozenset({"MG"}))
+        comparisons.append(Comparison(settings.inference))
+        hooks = Hooks(
+            lambda: stored.append(time.time()), frozenset({"MG"}), comparisons[-1].compare
+        )
         listener = Listener(settings, store, ledger, "node", hooks)
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), stored))
         return doors[-1]
 
+    comparisons: list[Comparison] = []
     ledger.register_node("node")
     yield start
     for door in doors:
         door.listener.stop(0)
+    for comparison in comparisons:
+        comparison.close()
 
 
 @pytest.fixture
@@ -226,7 +250,9 @@ def test_the_same_object_again_is_answered_and_changes_nothing(
     assert until(lambda: door.files("incoming") == [])
 
 
-def test_other_content_under_a_known_uid_is_set_aside(door: Door, tmp_path: Path) -> None:
+def test_other_pixels_under_a_known_uid_are_set_aside_and_hold_the_study(
+    door: Door, tmp_path: Path
+) -> None:
     first = changed(tmp_path / "1.dcm", lambda d: None)
     second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "PixelData", d.PixelData[::-1]))
     assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
@@ -234,29 +260,166 @@ def test_other_content_under_a_known_uid_is_set_aside(door: Door, tmp_path: Path
     assert row["digest"] == dataset_digest(first)
     assert len(door.files("received")) == 1
     reason, kept = sorted(door.files("rejected"), key=lambda p: p.suffix, reverse=True)
-    assert "other content" in json.loads(reason.read_text())["reason"]
+    assert "contradicts" in json.loads(reason.read_text())["reason"]
     assert dataset_digest(kept) == dataset_digest(second)
-    study = door.desk.rows(schema.study)[0]
-    assert (study["state"], "different pixels" in study["held_reason"]) == ("held", True)
+    assert "came twice with different pixels" in door.study()["held_reason"]
     assert store(door.port, [second]) == [SUCCESS]
     assert len(door.files("rejected")) == 2
 
 
-def test_another_header_round_the_same_pixels_holds_nothing(door: Door, tmp_path: Path) -> None:
+def test_a_corrected_header_takes_the_place_of_the_first(door: Door, tmp_path: Path) -> None:
     first = changed(tmp_path / "1.dcm", lambda d: None)
-    second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "InstitutionName", "Coerced"))
+    second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "PatientName", "Corrected^Name"))
     assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
-    assert door.desk.rows(schema.study)[0]["state"] == "receiving"
-    assert len(door.files("rejected")) == 2
+    (row,) = door.desk.rows(schema.instance)
+    assert row["digest"] == dataset_digest(second)
+    (former,) = door.desk.rows(schema.former_instance)
+    assert dataset_digest(door.store.path(former["path"])) == dataset_digest(first)
+    assert door.study()["held_reason"] is None
+    assert door.history()[-1] == "R CC came with a corrected header: Patient's Name"
+    assert store(door.port, [first]) == [SUCCESS]
+    assert door.desk.rows(schema.instance) == [row]
+    assert door.history()[-1] == "R CC came as it was before its correction, which stands"
 
 
-def test_an_image_that_turns_up_in_another_study_holds_that_one(door: Door, tmp_path: Path) -> None:
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless])
+def test_the_same_image_in_another_encoding_changes_nothing(
+    door: Door, tmp_path: Path, syntax: UID
+) -> None:
+    def encode(dataset: Dataset) -> None:
+        if syntax.is_compressed:
+            dataset.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
+        dataset.file_meta.TransferSyntaxUID = syntax
+
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    second = changed(tmp_path / "2.dcm", encode)
+    assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
+    (row,) = door.desk.rows(schema.instance)
+    assert row["digest"] == dataset_digest(first)
+    assert len(door.files("received")) == 1
+    assert door.files("rejected") == []
+    assert door.study()["held_reason"] is None
+    assert "the same but for how it is encoded" in door.history()[-1]
+
+
+def test_other_pixels_in_another_encoding_hold_the_study(door: Door, tmp_path: Path) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.PixelData = dataset.PixelData[::-1]
+        dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    assert store(door.port, [first, changed(tmp_path / "2.dcm", change)]) == [SUCCESS, SUCCESS]
+    assert "came twice with different pixels" in door.study()["held_reason"]
+
+
+def test_pixels_that_cannot_be_decoded_cannot_be_compared_and_hold_the_study(
+    door: Door, tmp_path: Path
+) -> None:
+    def damage(dataset: Dataset) -> None:
+        dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+        dataset.PixelData = encapsulate([b"no run lengths at all"])
+
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    assert store(door.port, [first, changed(tmp_path / "2.dcm", damage)]) == [SUCCESS, SUCCESS]
+    assert "came twice and cannot be compared" in door.study()["held_reason"]
+
+
+def test_an_image_that_turns_up_in_another_study_holds_both(door: Door, tmp_path: Path) -> None:
     first = changed(tmp_path / "1.dcm", lambda d: None)
     second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "StudyInstanceUID", "2.25.4711"))
     assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
-    states = {row["study_uid"]: row["state"] for row in door.desk.rows(schema.study)}
-    assert sorted(states.values()) == ["held", "receiving"]
-    assert states["2.25.4711"] == "held"
+    reasons = {row["study_uid"]: row["held_reason"] for row in door.desk.rows(schema.study)}
+    assert "2.25.4711" in reasons
+    assert len(reasons) == 2
+    for study_uid, reason in reasons.items():
+        (other,) = reasons.keys() - {study_uid}
+        assert reason.endswith(f"came in this study and in {other}")
+
+
+def test_a_rejection_note_takes_an_image_out_of_use(
+    door: Door, exam: list[Path], tmp_path: Path
+) -> None:
+    assert store(door.port, exam) == [SUCCESS] * 4
+    rejected = dcmread(exam[0])
+    note = tmp_path / "note.dcm"
+    rejection_note([rejected]).save_as(note, enforce_file_format=True)
+    assert store(door.port, [note]) == [SUCCESS]
+    states = {row["sop_uid"]: row["state"] for row in door.desk.rows(schema.instance)}
+    assert states.pop(rejected.SOPInstanceUID) == "rejected"
+    assert set(states.values()) == {"current"}
+    assert "Rejected for Quality Reasons" in door.history()[-1]
+
+
+def test_why_a_study_is_not_analysed_by_itself_is_kept_with_its_images(
+    door: Door, tmp_path: Path
+) -> None:
+    phantom = changed(tmp_path / "1.dcm", lambda d: setattr(d, "QualityControlImage", "YES"))
+    assert store(door.port, [phantom]) == [SUCCESS]
+    (row,) = door.desk.rows(schema.instance)
+    assert (
+        row["intake"] == "phantom or quality control, not a patient (Quality Control Image is YES)"
+    )
+
+
+# Storage commitment reports
+
+
+@contextmanager
+def reporting(door: Door, *, role: bool = True) -> Iterator[Association]:
+    """Open an association as an archive does that has to report."""
+    roles = [build_role(StorageCommitmentPushModel, scp_role=True)] if role else []
+    context = [build_context(StorageCommitmentPushModel)]
+    with association(door.port, context, roles=roles) as opened:
+        assert opened.is_established
+        yield opened
+
+
+def report(opened: Association, transaction_uid: str, *sop_uids: str, event_type: int = 1) -> int:
+    """Send a storage commitment report; return the answer's status."""
+    status, _ = opened.send_n_event_report(
+        report_of(transaction_uid, sop_uids),
+        event_type,
+        StorageCommitmentPushModel,
+        StorageCommitmentPushModelInstance,
+    )
+    return int(status.Status)
+
+
+@pytest.mark.parametrize("role", [True, False])
+def test_a_report_that_comes_hours_later_on_its_own_association_confirms_the_delivery(
+    door: Door, role: bool
+) -> None:
+    [job] = door.desk.analysed()
+    shipment = door.desk.ledger.begin_dispatch(job, NODE)
+    uids = [report.sop_uid for report in shipment.to_send]
+    outcomes = [Outcome(sop_uid, "sent") for sop_uid in uids]
+    door.desk.ledger.record_sent(job, outcomes)
+    door.desk.ledger.ask_commitment(job, "2.25.1")
+    with reporting(door, role=role) as opened:
+        assert report(opened, "2.25.1", *uids) == SUCCESS
+        assert report(opened, "2.25.1", *uids) == SUCCESS  # repeats change nothing
+    assert {row["state"] for row in door.desk.rows(schema.delivery)} == {"confirmed"}
+
+
+def test_a_report_on_an_unknown_transaction_is_refused(door: Door) -> None:
+    with reporting(door) as opened:
+        assert report(opened, "2.25.4711", "2.25.1") == INVALID_ARGUMENT_VALUE
+
+
+def test_a_report_that_makes_no_sense_is_refused(door: Door) -> None:
+    with reporting(door) as opened:
+        assert report(opened, "2.25.4711", "2.25.1", event_type=7) == INVALID_ARGUMENT_VALUE
+
+
+def test_a_report_that_cannot_be_kept_may_be_repeated(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_disk(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("node.listener.record_commitment", no_disk)
+    with reporting(door) as opened:
+        assert report(opened, "2.25.4711", "2.25.1") == PROCESSING_FAILURE
 
 
 def test_whatever_goes_wrong_the_sender_gets_an_answer_and_nothing_is_left(
@@ -286,7 +449,7 @@ def test_another_patient_in_one_study_holds_it(door: Door, tmp_path: Path) -> No
         changed(tmp_path / "2.dcm", rename),
     ]
     assert store(door.port, paths) == [SUCCESS, SUCCESS]
-    assert door.desk.rows(schema.study)[0]["state"] == "held"
+    assert "disagree" in door.study()["held_reason"]
 
 
 def test_padding_makes_no_other_patient(door: Door, tmp_path: Path) -> None:
@@ -463,7 +626,13 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         node=config.Node(ae_title="AINODE", state_dir=store.root),
         listener=config.Listener(host="127.0.0.1", port=taken),
     )
-    second = Listener(settings, store, ledger, "node", Hooks(lambda: None, frozenset()))
+    second = Listener(
+        settings,
+        store,
+        ledger,
+        "node",
+        Hooks(lambda: None, frozenset(), Comparison(settings.inference).compare),
+    )
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
 

@@ -1,8 +1,12 @@
-"""8 Deliver."""
+"""8 Deliver: each object of a report set at each destination, from queued to confirmed.
+
+An object is queued, then sent (the destination has accepted it), then confirmed (it has been
+found to keep it), or refused for good. The delivery as a whole is final when each of them is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +16,20 @@ from node import schema
 from node.errors import Superseded
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.records import BuiltReport, Enqueue, Job, Outcome
+from node.ledger.records import (
+    BuiltReport,
+    Enqueue,
+    HeldBecause,
+    Job,
+    Outcome,
+    Patience,
+    Shipment,
+)
 from node.ledger.rows import (
     add_note,
     dispatch_row,
     find_obstacle,
+    hold,
     lock_study,
     update_deliveries,
     update_dispatch,
@@ -26,84 +39,249 @@ from node.ledger.rows import (
 class Delivering(Database):
     """The attempts at a delivery."""
 
-    def begin_dispatch(self, job: Job, node_id: str) -> tuple[BuiltReport, ...]:
-        """Take a delivery for an attempt, and return what the destination does not have yet."""
+    def begin_dispatch(self, job: Job, node_id: str) -> Shipment:
+        """Take a delivery for an attempt, and return what is left to do of it."""
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
             row = dispatch_row(db, job)
             if row.attempt != job.attempt or row.state not in ("queued", "running"):
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
-            obstacle = find_obstacle(study, job)
+            obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 db.execute(update_dispatch(job).values(state="running", owner=node_id))
-                return _undelivered(db, job)
-            db.execute(update_dispatch(job).values(state="cancelled", owner=None, error=obstacle))
+                return _shipment(db, job)
+            _cancel(db, job, obstacle)
         raise Superseded(f"{job.id}: {obstacle}")  # now that the cancellation is committed
 
+    def require_current(self, job: Job) -> None:
+        """Raise Superseded if somebody else has this delivery by now, or nothing may be sent."""
+        with self.reading() as db:
+            query = sa.select(schema.study).where(schema.study.c.study_uid == job.study_uid)
+            _require_running(db, job)
+            obstacle = find_obstacle(db, db.execute(query).one(), job)
+        if obstacle is not None:
+            raise Superseded(f"{job.id}: {obstacle}")
+
+    def record_sent(self, job: Job, outcomes: Sequence[Outcome]) -> Shipment:
+        """Record what the destination said of each object; return what is left to do.
+
+        Raises Superseded if nothing more may be sent.
+        """
+        with self.writing() as db:
+            study = lock_study(db, job.study_uid)
+            _require_running(db, job)
+            for outcome in outcomes:
+                _record_outcome(db, job, outcome)
+            obstacle = find_obstacle(db, study, job)
+            if obstacle is None:
+                return _shipment(db, job)
+            _cancel(db, job, obstacle)
+        raise Superseded(f"{job.id}: {obstacle}")  # now that all that is committed
+
+    def ask_commitment(self, job: Job, transaction_uid: str) -> None:
+        """Record that the destination is about to be asked to answer for what it accepted."""
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            _require_running(db, job)
+            db.execute(
+                schema.commitment.insert().values(
+                    transaction_uid=transaction_uid,
+                    study_uid=job.study_uid,
+                    number=job.number,
+                    destination=job.destination,
+                    asked_at=now(),
+                )
+            )
+            sent = update_deliveries(job).where(schema.delivery.c.state == "sent")
+            db.execute(sent.values(transaction_uid=transaction_uid))
+
+    def withdraw_commitment(self, job: Job, transaction_uid: str) -> None:
+        """Forget a request that the destination does not understand."""
+        table = schema.commitment
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            _require_running(db, job)
+            db.execute(table.delete().where(table.c.transaction_uid == transaction_uid))
+            asked = schema.delivery.c.transaction_uid == transaction_uid
+            db.execute(update_deliveries(job).where(asked).values(transaction_uid=None))
+
+    def record_commitment(
+        self,
+        transaction_uid: str,
+        committed: Set[str],
+        failed: Mapping[str, str],
+        retry_s: Callable[[int], float],
+    ) -> bool:
+        """Record a storage commitment report; what was not committed is sent again.
+
+        Returns False if the transaction is none of ours. `retry_s` says for an attempt how long
+        to wait before the next. Repeats change nothing.
+        """
+        table = schema.commitment
+        uid_is = table.c.transaction_uid == transaction_uid
+        with self.writing() as db:
+            asked = db.execute(sa.select(table).where(uid_is)).one_or_none()
+            if asked is None:
+                return False
+            study_uid, destination = asked.study_uid, asked.destination
+            lock_study(db, study_uid)
+            db.execute(
+                table.update()
+                .where(uid_is, table.c.answered_at.is_(None))
+                .values(answered_at=now())
+            )
+            job = Job("deliver", study_uid, asked.number, 0, destination)
+            if _record_answer(db, job, transaction_uid, committed, failed):
+                db.execute(update_dispatch(job).values(asks=0))
+                _conclude(db, job, retry_s)
+            return True
+
     def finish_dispatch(
-        self, job: Job, outcomes: Sequence[Outcome], delay_s: float, enqueue: Enqueue
+        self, job: Job, outcomes: Sequence[Outcome], patience: Patience, enqueue: Enqueue
     ) -> None:
-        """Record what the destination said; what it did not take is tried again, or given up.
+        """End an attempt: with success, with a next one later, or by giving up.
 
         A refusal is final: the same object would be refused again.
         """
         with self.writing() as db:
             lock_study(db, job.study_uid)
-            row = dispatch_row(db, job)
-            if row.attempt != job.attempt or row.state != "running":
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+            row = _require_running(db, job)
             for outcome in outcomes:
                 _record_outcome(db, job, outcome)
+            left = _errors_by_state(db, job)
             at = db.execute(sa.select(now())).scalar_one()
-            left = _deliveries_left(db, job)
-            is_late = at + delay_s > row.deadline_at
-            if "queued" in left and not is_late:
-                _retry_dispatch(db, job, left["queued"], at + delay_s)
+            if patience.has_asked and "sent" in left:  # else it has been answered meanwhile
+                db.execute(update_dispatch(job).values(asks=row.asks + 1))
+            waits = {"queued": patience.retry_s}
+            if patience.waits_for is not None:
+                waits["sent"] = patience.wait_s
+            state = next((state for state in waits if state in left), None)
+            error = _why_given_up(left, patience)
+            if state is not None and at + waits[state] <= row.deadline_at:
+                delay_s = waits[state]
+                reason = left["queued"] if state == "queued" else patience.waits_for
+                _put_off(db, job, reason, at + delay_s)
                 enqueue(db, replace(job, attempt=job.attempt + 1, delay_s=delay_s))
-            elif left:
-                error = left.get("queued") or left["refused"]
+            elif error is not None:
                 db.execute(update_dispatch(job).values(state="dead", owner=None, error=error))
                 add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
             else:
-                db.execute(update_dispatch(job).values(state="finished", owner=None, error=None))
-                add_note(db, job.study_uid, f"delivered to {job.destination}")
+                _finish(db, job)
+
+    def hold_dispatch(self, job: Job, reason: str) -> None:
+        """Send nothing of a study: the destination knows it as somebody else's."""
+        with self.writing() as db:
+            lock_study(db, job.study_uid)
+            _require_running(db, job)
+            _cancel(db, job, reason)
+            hold(db, job.study_uid, HeldBecause.DESTINATION, reason)
 
 
-def _retry_dispatch(db: sa.Connection, job: Job, error: str, next_at: float) -> None:
-    db.execute(
-        update_dispatch(job).values(
-            state="queued", owner=None, attempt=job.attempt + 1, error=error, next_at=next_at
-        )
-    )
+def _require_running(db: sa.Connection, job: Job) -> sa.Row[Any]:
+    row = dispatch_row(db, job)
+    if row.attempt != job.attempt or row.state != "running":
+        raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+    return row
 
 
-def _undelivered(db: sa.Connection, job: Job) -> tuple[BuiltReport, ...]:
+def _cancel(db: sa.Connection, job: Job, reason: str) -> None:
+    db.execute(update_dispatch(job).values(state="cancelled", owner=None, error=reason))
+    add_note(db, job.study_uid, f"nothing more is sent to {job.destination}: {reason}")
+
+
+def _put_off(db: sa.Connection, job: Job, reason: str | None, next_at: float) -> None:
+    values = {"state": "queued", "owner": None, "attempt": job.attempt + 1}
+    db.execute(update_dispatch(job).values(values | {"error": reason, "next_at": next_at}))
+
+
+def _finish(db: sa.Connection, job: Job) -> None:
+    db.execute(update_dispatch(job).values(state="finished", owner=None, error=None, next_at=None))
+    is_confirmed = "sent" not in _errors_by_state(db, job)
+    how = "delivered to {}, confirmed" if is_confirmed else "accepted by {}, unconfirmed"
+    add_note(db, job.study_uid, how.format(job.destination))
+
+
+def _shipment(db: sa.Connection, job: Job) -> Shipment:
     rows = db.execute(
-        sa.select(schema.report)
+        sa.select(schema.report, schema.delivery.c.state)
         .join(schema.delivery, schema.delivery.c.sop_uid == schema.report.c.sop_uid)
         .where(schema.report.c.study_uid == job.study_uid)
         .where(schema.report.c.number == job.number)
         .where(schema.delivery.c.destination == job.destination)
-        .where(schema.delivery.c.state == "queued")
         .order_by(schema.report.c.position)
     ).all()
-    return tuple(BuiltReport(r.sop_uid, r.sop_class, r.path, r.digest) for r in rows)
+    by_state: dict[str, list[BuiltReport]] = {"queued": [], "sent": []}
+    for row in rows:
+        report = BuiltReport(row.sop_uid, row.sop_class, row.path, row.digest)
+        by_state.setdefault(row.state, []).append(report)
+    asks = dispatch_row(db, job).asks
+    return Shipment(tuple(by_state["queued"]), tuple(by_state["sent"]), asks)
 
 
-def _deliveries_left(db: sa.Connection, job: Job) -> dict[str, str]:
-    """Return an error for each state, other than sent, that objects of the job are in."""
+def _errors_by_state(db: sa.Connection, job: Job) -> dict[str, str]:
+    """Return an error for each state, other than confirmed, that objects of the job are in."""
     table = schema.delivery
     rows = db.execute(
         sa.select(table.c.state, table.c.error)
         .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
-        .where(table.c.destination == job.destination, table.c.state != "sent")
+        .where(table.c.destination == job.destination, table.c.state != "confirmed")
+        .order_by(table.c.sop_uid)
     ).all()
     return {row.state: row.error or "not sent yet" for row in rows}
+
+
+def _why_given_up(left: Mapping[str, str], patience: Patience) -> str | None:
+    """Return why a delivery that is not tried again is dead, None if it is done."""
+    if "queued" in left:
+        return left["queued"]
+    if "sent" in left and (patience.waits_for or patience.gives_up):
+        return patience.gives_up or f"accepted, but never confirmed: {patience.waits_for}"
+    return left.get("refused")
 
 
 def _record_outcome(db: sa.Connection, job: Job, outcome: Outcome) -> None:
     values: dict[str, Any] = {"state": outcome.state, "error": outcome.error}
     if outcome.state == "sent":
         values["sent_at"] = now()
-    query = update_deliveries(job, "queued").where(schema.delivery.c.sop_uid == outcome.sop_uid)
-    db.execute(query.values(values))
+    if outcome.state == "confirmed":
+        values |= {"confirmed_at": now(), "confirmed_by": "find"}
+    open_ones = update_deliveries(job).where(schema.delivery.c.state.in_(("queued", "sent")))
+    db.execute(open_ones.where(schema.delivery.c.sop_uid == outcome.sop_uid).values(values))
+
+
+def _record_answer(
+    db: sa.Connection,
+    job: Job,
+    transaction_uid: str,
+    committed: Set[str],
+    failed: Mapping[str, str],
+) -> bool:
+    """Return whether the report says anything new.
+
+    What is kept is kept, whichever request it answers; what is not kept may have been sent again
+    since an older one.
+    """
+    table = schema.delivery
+    sent = update_deliveries(job).where(table.c.state == "sent")
+    confirmed = {"state": "confirmed", "confirmed_by": "commitment", "error": None}
+    uids = [uid for uid in committed if uid not in failed]
+    of_uids = sent.where(table.c.sop_uid.in_(uids))
+    changed = db.execute(of_uids.values(confirmed | {"confirmed_at": now()})).rowcount
+    asked = sent.where(table.c.transaction_uid == transaction_uid)
+    for uid, why in failed.items():
+        error = f"{job.destination} accepted it, but does not answer for it: {why}"
+        not_kept = {"state": "queued", "error": error, "transaction_uid": None}
+        changed += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
+    return changed > 0
+
+
+def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> None:
+    """Let a delivery that waits for an answer go on; one that is running sees by itself."""
+    row = dispatch_row(db, job)
+    left = _errors_by_state(db, job)
+    if not left and row.state in ("queued", "finished", "dead"):
+        _finish(db, job)
+    elif "queued" in left and row.state in ("queued", "finished"):
+        at = db.execute(sa.select(now())).scalar_one()
+        # The reconcile sweep takes it up: nobody has a job of this attempt.
+        _put_off(db, replace(job, attempt=row.attempt), left["queued"], at + retry_s(row.attempt))

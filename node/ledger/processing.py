@@ -17,13 +17,14 @@ from node.ledger.records import (
     BuiltReport,
     Enqueue,
     Finished,
+    HeldBecause,
     Job,
     PlannedAnalysis,
     Work,
-    parse_view,
 )
 from node.ledger.rows import (
     add_note,
+    as_instance,
     end_version,
     find_obstacle,
     hold,
@@ -33,7 +34,7 @@ from node.ledger.rows import (
     version_row,
 )
 from node.result import ImageScore, Result
-from node.study import Instance, StudyVersion
+from node.study import StudyVersion
 
 QUARANTINE_AFTER = 2
 """Crashes after which a study is processed alone."""
@@ -52,7 +53,7 @@ class Processing(Database):
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state not in ("queued", "running"):
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
-            obstacle = find_obstacle(study, job)
+            obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 at = row.decided_at or db.execute(sa.select(now())).scalar_one()
                 db.execute(
@@ -104,7 +105,7 @@ class Processing(Database):
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != "running":
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
-            obstacle = find_obstacle(study, job)
+            obstacle = find_obstacle(db, study, job)
             if obstacle is not None:
                 end_version(db, job, "cancelled", obstacle)
                 return
@@ -147,7 +148,7 @@ class Processing(Database):
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != "running":
                 return
-            hold(db, job.study_uid, reason)
+            hold(db, job.study_uid, HeldBecause.REPORT, reason)
             end_version(db, job, "cancelled", reason)
 
     def cancel_version(self, job: Job, reason: str) -> None:
@@ -246,21 +247,7 @@ def _study_version(
         study_uid=job.study_uid,
         number=job.number,
         reason=reason,
-        instances=tuple(
-            Instance(
-                study_uid=row.study_uid,
-                series_uid=row.series_uid,
-                sop_uid=row.sop_uid,
-                sop_class=row.sop_class,
-                transfer_syntax=row.transfer_syntax,
-                modality=row.modality,
-                path=store.path(row.path),
-                digest=row.digest,
-                view=parse_view(row.view),
-                is_standard=row.is_standard,
-            )
-            for row in rows
-        ),
+        instances=tuple(as_instance(row, store) for row in rows),
         decided_at=utc(decided_at),
         installation=str(db.execute(sa.select(schema.installation.c.id)).scalar_one()),
         replaces=None if replaced is None else utc(replaced.decided_at),

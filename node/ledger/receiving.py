@@ -1,21 +1,40 @@
-"""1 Receive."""
+"""1 Receive: what an instance means for its study, decided and committed in one transaction.
+
+An instance that is new joins its study. One that came again changes nothing if it is the same,
+replaces the former one if only its header was corrected, and holds the study if its pixels
+differ. Nothing of a study whose objects disagree about the patient is analysed or sent.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from node import schema
-from node.identity import UNSAID, disagree
+from node.errors import NodeError
+from node.identity import UNSAID, disagree, merge
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.records import Kept, Reception
-from node.ledger.rows import add_note, hold, insert_into, lock_study
+from node.ledger.records import HeldBecause, Kept, Reception, Recorded, Rejects
+from node.ledger.rows import (
+    add_note,
+    hold,
+    insert_into,
+    is_held,
+    lock_study,
+    newest_version,
+    open_study,
+    release,
+    revise,
+    update_study,
+)
 from node.study import Instance
 
 _UNSAID = " ".join([UNSAID] * 3)
 """The identity of an object that does not say whose it is."""
+
+_DISAGREE = "patient ID, its issuer or accession number disagree within the study"
 
 
 class Receiving(Database):
@@ -23,10 +42,10 @@ class Receiving(Database):
 
     def find_kept(self, sop_uid: str) -> Kept | None:
         """Return an instance we keep."""
-        table = schema.instance
-        columns = (table.c.study_uid, table.c.transfer_syntax, table.c.digest, table.c.path)
+        columns = [schema.instance.c[name] for name in Kept.__slots__]
+        query = sa.select(*columns).where(schema.instance.c.sop_uid == sop_uid)
         with self.reading() as db:
-            row = db.execute(sa.select(*columns).where(table.c.sop_uid == sop_uid)).one_or_none()
+            row = db.execute(query).one_or_none()
         return None if row is None else Kept(*row)
 
     def is_report(self, sop_uid: str) -> bool:
@@ -35,101 +54,256 @@ class Receiving(Database):
             query = sa.select(schema.report.c.sop_uid).where(schema.report.c.sop_uid == sop_uid)
             return db.execute(query).first() is not None
 
-    def record_instance(
-        self, instance: Instance, reception: Reception
-    ) -> Literal["new", "same", "conflict"]:
-        """Commit one received instance.
+    def record_instance(self, instance: Instance, reception: Reception) -> Recorded:
+        """Commit one received instance, and what follows for its study.
 
-        The same bytes again change nothing. Other bytes under a known UID are a conflict: the
-        first are kept. Patient or accession number that disagree within a study hold it.
+        "compare" commits nothing: what we have must be compared with it first (Reception.again).
         """
-        # An archive may have rewritten what we made.
-        said = _UNSAID if reception.is_own else reception.identity
         with self.writing() as db:
-            self._touch_study(db, instance.study_uid, reception.sender, said)
-            self._compare_identity(db, instance.study_uid, said)
-            known = db.execute(
-                sa.select(schema.instance.c.digest).where(
-                    schema.instance.c.sop_uid == instance.sop_uid
-                )
-            ).scalar_one_or_none()
-            if known is not None:
-                if known != instance.digest:
-                    add_note(db, instance.study_uid, f"other content came for {instance.sop_uid}")
-                return "same" if known == instance.digest else "conflict"
-            if not reception.is_own:
-                self._reopen(db, instance.study_uid, reception)
-            db.execute(
-                schema.instance.insert().values(
-                    sop_uid=instance.sop_uid,
-                    study_uid=instance.study_uid,
-                    series_uid=instance.series_uid,
-                    sop_class=instance.sop_class,
-                    transfer_syntax=instance.transfer_syntax,
-                    modality=instance.modality,
-                    view=str(instance.view) if instance.view else None,
-                    is_standard=instance.is_standard,
-                    path=reception.relative_path,
-                    digest=instance.digest,
-                    state="own" if reception.is_own else "current",
-                    association_id=reception.association_id,
-                    received_at=now(),
-                )
-            )
-            return "new"
+            _touch_study(db, instance.study_uid, reception)
+            known = _find(db, instance.sop_uid)
+            if known is None:
+                _record_new(db, instance, reception)
+                recorded: Recorded = "new"
+            else:
+                recorded = _judge(db, instance, reception, known)
+                if recorded == "corrected":
+                    _correct(db, instance, reception, known)
+            if recorded in ("new", "corrected"):
+                if reception.rejects is not None:
+                    _reject(db, instance, reception.rejects)
+                _compare_identities(db, instance.study_uid)
+            return recorded
 
-    def hold_study(self, study_uid: str, reason: str) -> None:
-        """Analyse and send nothing of a study until a person has looked."""
+    def release_study(self, study_uid: str) -> str:
+        """Let a held or set-apart study go on, on a person's word; return what follows.
+
+        Raises NodeError if there is nothing to release, or if its objects disagree about the
+        patient: no word of a person's makes a guess of ours safe.
+        """
         with self.writing() as db:
-            if lock_study(db, study_uid).state != "held":
-                hold(db, study_uid, reason)
-                add_note(db, study_uid, f"held: {reason}")
+            query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
+            study = db.execute(query.with_for_update()).one_or_none()
+            if study is None:
+                raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
+            if is_held(study) and _identities_disagree(db, study_uid):
+                raise NodeError(
+                    f"study {study_uid} stays held: {_DISAGREE}. Correct it in the archive and "
+                    "send all its images again, or send a rejection note for the wrong ones"
+                )
+            return _release_by_hand(db, study)
 
-    def _touch_study(self, db: sa.Connection, study_uid: str, sender: str, identity: str) -> None:
-        """Make sure the study has a row, and lock it."""
+
+def _touch_study(db: sa.Connection, study_uid: str, reception: Reception) -> None:
+    """Make sure the study has a row, and lock it."""
+    db.execute(
+        insert_into(db, schema.study)
+        .values(
+            study_uid=study_uid,
+            sender=reception.sender,
+            state="closed",
+            identity=_UNSAID,
+            first_at=now(),
+            last_at=now(),
+        )
+        .on_conflict_do_nothing()
+    )
+    lock_study(db, study_uid)
+
+
+def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:
+    query = sa.select(schema.instance).where(schema.instance.c.sop_uid == sop_uid)
+    return db.execute(query).one_or_none()
+
+
+def _record_new(db: sa.Connection, instance: Instance, reception: Reception) -> None:
+    state = "own" if reception.is_own else "current"
+    table = schema.rejection
+    query = sa.select(table.c.reason).where(table.c.sop_uid == instance.sop_uid)
+    reason = db.execute(query.where(table.c.study_uid == instance.study_uid)).scalar_one_or_none()
+    if reason is not None and state == "current":
+        state = "rejected"
+        add_note(db, instance.study_uid, f"{_name(instance)} came, which is rejected: {reason}")
+    if state == "current":
+        _reopen(db, instance.study_uid, reception)
+    db.execute(
+        schema.instance.insert().values(
+            _columns(instance, reception) | {"sop_uid": instance.sop_uid, "state": state}
+        )
+    )
+
+
+def _columns(instance: Instance, reception: Reception) -> dict[str, Any]:
+    return {
+        "study_uid": instance.study_uid,
+        "series_uid": instance.series_uid,
+        "sop_class": instance.sop_class,
+        "transfer_syntax": instance.transfer_syntax,
+        "modality": instance.modality,
+        "view": str(instance.view) if instance.view else None,
+        "is_standard": instance.is_standard,
+        "path": reception.relative_path,
+        "digest": instance.digest,
+        # An archive may have rewritten what we made: it says nothing of whose the study is.
+        "identity": _UNSAID if reception.is_own else reception.identity,
+        "intake": reception.intake,
+        "version": None,
+        "association_id": reception.association_id,
+        "received_at": now(),
+    }
+
+
+def _judge(
+    db: sa.Connection, instance: Instance, reception: Reception, known: sa.Row[Any]
+) -> Recorded:
+    """Return what an instance that came again is to the one we have."""
+    again = reception.again
+    if _says_nothing_new(db, instance, known) or reception.is_own:
+        return "same"
+    if known.study_uid != instance.study_uid:
+        # Of which of the two it is would be a guess.
+        for study, other in ((instance, known), (known, instance)):
+            reason = f"image {instance.sop_uid} came in this study and in {other.study_uid}"
+            hold(db, study.study_uid, HeldBecause.PIXELS, reason)
+        return "set aside"
+    if again is None or again.digest != known.digest:
+        return "compare"
+    if again.pixels == "same":
+        if not again.changed:
+            words = "came again, the same but for how it is encoded; nothing follows"
+            add_note(db, instance.study_uid, f"{_name(instance)} {words}")
+        return "corrected" if again.changed else "unchanged"
+    how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
+    reason = f"image {instance.sop_uid} came twice {how}"
+    hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
+    return "set aside"
+
+
+def _says_nothing_new(db: sa.Connection, instance: Instance, known: sa.Row[Any]) -> bool:
+    if known.digest == instance.digest or known.state == "own":
+        return True
+    table = schema.former_instance
+    query = sa.select(table.c.digest).where(table.c.sop_uid == instance.sop_uid)
+    is_former = db.execute(query.where(table.c.digest == instance.digest)).first() is not None
+    if is_former:
+        words = f"{_name(instance)} came as it was before its correction, which stands"
+        add_note(db, known.study_uid, words)
+    return is_former
+
+
+def _correct(
+    db: sa.Connection, instance: Instance, reception: Reception, known: sa.Row[Any]
+) -> None:
+    """Put an instance in the place of the one it corrects."""
+    assert reception.again is not None, "judged by it"
+    db.execute(
+        schema.former_instance.insert().values(
+            sop_uid=known.sop_uid,
+            digest=known.digest,
+            path=known.path,
+            received_at=known.received_at,
+            replaced_at=now(),
+        )
+    )
+    sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
+    db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, reception)))
+    words = f"{_name(instance)} came with a corrected header: {', '.join(reception.again.changed)}"
+    add_note(db, instance.study_uid, words)
+    if known.state == "current" and reception.is_in_scope:
+        revise(db, instance.study_uid, "corrected headers")
+        _reopen(db, instance.study_uid, reception)
+    if lock_study(db, instance.study_uid).held_because == HeldBecause.DESTINATION:
+        release(db, instance.study_uid, "its headers have been corrected")
+
+
+def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
+    """Take out of use what a rejection note names; what it names and comes later, too."""
+    for sop_uid in rejects.sop_uids:
         db.execute(
-            insert_into(db, schema.study)
+            insert_into(db, schema.rejection)
             .values(
-                study_uid=study_uid,
-                sender=sender,
-                state="closed",
-                identity=identity,
-                first_at=now(),
-                last_at=now(),
+                sop_uid=sop_uid,
+                study_uid=note.study_uid,
+                note_sop_uid=note.sop_uid,
+                reason=rejects.reason,
             )
             .on_conflict_do_nothing()
         )
-        lock_study(db, study_uid)
+    table = schema.instance
+    query = sa.select(table.c.sop_uid, table.c.modality).where(table.c.state == "current")
+    of_note = query.where(table.c.study_uid == note.study_uid)
+    rows = db.execute(of_note.where(table.c.sop_uid.in_(rejects.sop_uids))).all()
+    uids = [row.sop_uid for row in rows]
+    db.execute(table.update().where(table.c.sop_uid.in_(uids)).values(state="rejected"))
+    words = f"took {_objects(len(rows))} out of use"
+    if not rows:
+        words = f"names {_objects(len(rejects.sop_uids))}, none of which is in use"
+    add_note(db, note.study_uid, f"a rejection note {words}: {rejects.reason}")
+    if any(row.modality in rejects.modalities for row in rows):
+        revise(db, note.study_uid, f"{_objects(len(rows))} rejected: {rejects.reason}")
+        open_study(db, lock_study(db, note.study_uid))
 
-    def _compare_identity(self, db: sa.Connection, study_uid: str, identity: str) -> None:
-        study = lock_study(db, study_uid)
-        pairs = zip(study.identity.split(), identity.split(), strict=True)
-        merged = " ".join(new if known == UNSAID else known for known, new in pairs)
-        values = {"identity": merged}
-        if study.state != "held" and disagree(study.identity, identity):
-            reason = "patient ID, its issuer or accession number disagree within the study"
-            hold(db, study_uid, reason)
-            add_note(db, study_uid, f"held: {reason}")
-        if values != {"identity": study.identity}:
-            uid_is = schema.study.c.study_uid == study_uid
-            db.execute(schema.study.update().where(uid_is).values(values))
 
-    def _reopen(self, db: sa.Connection, study_uid: str, reception: Reception) -> None:
-        """Let an instance open its study, or keep it open."""
-        study = lock_study(db, study_uid)
-        if study.state == "closed" and study.version and not reception.is_in_scope:
-            add_note(db, study_uid, "an object came that no model reads; nothing follows")
-            return
-        values: dict[str, Any] = {"last_at": now()}
-        if study.state == "closed":
-            values |= {"state": "receiving", "first_at": now()}
-        if not study.version and not _has_current(db, study_uid):
-            values |= {"sender": reception.sender}  # until now there was nothing to answer
-        uid_is = schema.study.c.study_uid == study_uid
-        db.execute(schema.study.update().where(uid_is).values(values))
+def _compare_identities(db: sa.Connection, study_uid: str) -> None:
+    """Hold a study whose objects disagree about whose it is, until they agree again."""
+    study = lock_study(db, study_uid)
+    merged = merge(_identities(db, study_uid))
+    if merged != study.identity:
+        db.execute(update_study(study_uid).values(identity=merged))
+    if _identities_disagree(db, study_uid):
+        if not is_held(study):
+            hold(db, study_uid, HeldBecause.IDENTITY, _DISAGREE)
+    elif study.held_because == HeldBecause.IDENTITY:
+        release(db, study_uid, "its objects agree again")
+
+
+def _identities_disagree(db: sa.Connection, study_uid: str) -> bool:
+    identities = _identities(db, study_uid)
+    return any(disagree(a, b) for i, a in enumerate(identities) for b in identities[:i])
+
+
+def _identities(db: sa.Connection, study_uid: str) -> list[str]:
+    """Return each that is said once."""
+    table = schema.instance
+    query = sa.select(table.c.identity).distinct().where(table.c.study_uid == study_uid)
+    of_current = query.where(table.c.state == "current", table.c.identity.is_not(None))
+    return list(db.execute(of_current.order_by(table.c.identity)).scalars())
+
+
+def _reopen(db: sa.Connection, study_uid: str, reception: Reception) -> None:
+    """Let an instance open its study, or keep it open."""
+    study = lock_study(db, study_uid)
+    if study.state == "closed" and study.version and not reception.is_in_scope:
+        add_note(db, study_uid, "an object came that no model reads; nothing follows")
+        return
+    if not study.version and not _has_current(db, study_uid):
+        # Until now there was nothing to answer.
+        db.execute(update_study(study_uid).values(sender=reception.sender))
+    open_study(db, study)
 
 
 def _has_current(db: sa.Connection, study_uid: str) -> bool:
     table = schema.instance
     query = sa.select(table.c.sop_uid).where(table.c.study_uid == study_uid)
     return db.execute(query.where(table.c.state == "current").limit(1)).first() is not None
+
+
+def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
+    newest = newest_version(db, study)
+    is_apart = newest is not None and newest.state == "not analysed"
+    if not is_held(study) and not is_apart:
+        raise NodeError(f"study {study.study_uid} is neither held nor set apart")
+    release(db, study.study_uid, "by hand")
+    if is_apart:
+        db.execute(update_study(study.study_uid).values(is_by_hand=True))
+        open_study(db, study)
+    is_open = lock_study(db, study.study_uid).state == "receiving"
+    return "it is analysed once it is complete" if is_open else "what is left of it goes on"
+
+
+def _objects(count: int) -> str:
+    return f"{count} object" if count == 1 else f"{count} objects"
+
+
+def _name(instance: Instance) -> str:
+    return str(instance.view or f"{instance.modality or 'object'} {instance.sop_uid}")

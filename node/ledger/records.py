@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 import sqlalchemy as sa
@@ -39,6 +40,19 @@ Enqueue = Callable[[sa.Connection, Job], None]
 """Puts a job on the durable queue within the caller's transaction."""
 
 
+class HeldBecause(StrEnum):
+    """What a study is held for, which decides what ends it."""
+
+    IDENTITY = "identity"
+    """Its objects disagree about whose study it is; ends when they agree again."""
+    PIXELS = "pixels"
+    """An image came twice with different pixels; a person must look."""
+    DESTINATION = "destination"
+    """A destination knows it as somebody else's; ends with a correction, or by hand."""
+    REPORT = "report"
+    """No report of it can be built; by hand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """What is known of a study that is being received, for deciding whether it is complete."""
@@ -53,6 +67,12 @@ class Arrival:
     quiet_s: float
     age_s: float
     open_associations: int
+    intake: str | None = None
+    """Why it is not analysed by itself."""
+    revision_reason: str | None = None
+    """What has changed of known images since the last version."""
+    rejected: str | None = None
+    """Why images of it must not be used any more, if there are such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +89,38 @@ class Reception:
     """We made it: it says nothing, and opens no study."""
     is_in_scope: bool
     """Some model reads its modality; else it does not reopen a study that has been closed."""
+    intake: str | None = None
+    """Why its study is not to be analysed by itself."""
+    again: Again | None = None
+    """If the instance is known: how it compares with what we have."""
+    rejects: Rejects | None = None
+    """If it is a rejection note: what must not be used any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How an instance that came again compares with the one we have."""
+
+    digest: str
+    """Of the one we have."""
+    pixels: Literal["same", "other", "unknown"]
+    changed: tuple[str, ...]
+    """Names of the attributes that differ and may matter to a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejects:
+    """What an IOCM rejection note takes out of use."""
+
+    reason: str
+    sop_uids: tuple[str, ...]
+    modalities: frozenset[str]
+    """Those that some model reads: a rejected object of another one changes no result."""
+
+
+Recorded = Literal["new", "same", "unchanged", "corrected", "set aside", "compare"]
+"""What became of a received instance: same bytes as before; unchanged but for its encoding;
+put in the place of the former one; contradicting it; or to be compared with it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +131,7 @@ class Kept:
     transfer_syntax: str
     digest: str
     path: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +142,17 @@ class PlannedAnalysis:
     model_version: str
     weights_sha256: str
     mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a study version begins: with work, or with the reason why there is none."""
+
+    reason: str
+    """Why the study is complete."""
+    analyses: tuple[PlannedAnalysis, ...] = ()
+    state: Literal["queued", "out of scope", "not analysed", "rejected"] = "queued"
+    why_not: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +190,38 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Shipment:
+    """What is left to do of a delivery."""
+
+    to_send: tuple[BuiltReport, ...]
+    to_confirm: tuple[BuiltReport, ...]
+    """Accepted by the destination, which has not yet been found to keep them."""
+    asks: int
+    """How often it was asked to confirm, without success."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a destination said about one object."""
 
     sop_uid: str
-    state: Literal["queued", "sent", "refused"]
+    state: Literal["queued", "sent", "confirmed", "refused"]
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait before the next attempt at a delivery, and for what."""
+
+    retry_s: float
+    """If an object has to be sent again."""
+    wait_s: float = 0
+    waits_for: str | None = None
+    """What is to come before accepted objects count as delivered; None if nothing is."""
+    gives_up: str | None = None
+    """Why accepted objects will never be confirmed."""
+    has_asked: bool = False
+    """The destination was asked to confirm, without success."""
 
 
 def parse_view(text: str | None) -> View | None:

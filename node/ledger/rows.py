@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from node import schema
+from node.files import Store
 from node.ledger.clock import now
-from node.ledger.records import Job
+from node.ledger.records import HeldBecause, Job, parse_view
+from node.study import Instance
 
 log = logging.getLogger(__name__)
 
@@ -26,23 +28,101 @@ def lock_study(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     return db.execute(query.with_for_update()).one()
 
 
+def as_instance(row: sa.Row[Any], store: Store) -> Instance:
+    """Return an instance as its row describes it."""
+    return Instance(
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        sop_uid=row.sop_uid,
+        sop_class=row.sop_class,
+        transfer_syntax=row.transfer_syntax,
+        modality=row.modality,
+        path=store.path(row.path),
+        digest=row.digest,
+        view=parse_view(row.view),
+        is_standard=row.is_standard,
+    )
+
+
 def add_note(db: sa.Connection, study_uid: str, event: str) -> None:
     """Add a line to a study's history."""
     db.execute(schema.history.insert().values(at=now(), study_uid=study_uid, event=event))
 
 
-def hold(db: sa.Connection, study_uid: str, reason: str) -> None:
-    """Analyse and send nothing of a study until a person has looked."""
+def update_study(study_uid: str) -> sa.Update:
+    """Begin an UPDATE of a study."""
+    return schema.study.update().where(schema.study.c.study_uid == study_uid)
+
+
+def is_held(study: sa.Row[Any]) -> bool:
+    """Return whether nothing of the study may be analysed or sent."""
+    return study.held_reason is not None
+
+
+def hold(db: sa.Connection, study_uid: str, because: HeldBecause, reason: str) -> None:
+    """Analyse and send nothing of a study; what it was held for first stays the reason.
+
+    Unless that ends by itself, and somebody must look at the pixels before.
+    """
+    study = lock_study(db, study_uid)
+    ends_by_itself = study.held_because in (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
+    if is_held(study) and not (ends_by_itself and because == HeldBecause.PIXELS):
+        return
     log.warning("Study %s is held: %s", study_uid, reason)
-    uid_is = schema.study.c.study_uid == study_uid
-    db.execute(schema.study.update().where(uid_is).values(state="held", held_reason=reason))
+    db.execute(update_study(study_uid).values(held_because=because, held_reason=reason))
+    add_note(db, study_uid, f"held: {reason}")
 
 
-def find_obstacle(study: sa.Row[Any], job: Job) -> str | None:
+def release(db: sa.Connection, study_uid: str, why: str) -> None:
+    """Let a held study go on where it was stopped."""
+    db.execute(update_study(study_uid).values(held_because=None, held_reason=None))
+    add_note(db, study_uid, f"released: {why}")
+    study = lock_study(db, study_uid)
+    newest = newest_version(db, study)
+    if newest is None or newest.revision != study.revision:
+        return  # nothing of it goes on, whatever it was held for
+    if newest.state == "cancelled":
+        open_study(db, study)
+    dispatch = schema.dispatch  # the reconcile sweep takes these up
+    db.execute(
+        dispatch.update()
+        .where(dispatch.c.study_uid == study_uid, dispatch.c.number == study.version)
+        .where(dispatch.c.state == "cancelled")
+        .values(state="queued", error=None, next_at=None)
+    )
+
+
+def newest_version(db: sa.Connection, study: sa.Row[Any]) -> sa.Row[Any] | None:
+    """Return the newest version, None if there is none."""
+    table = schema.study_version
+    query = sa.select(table).where(table.c.study_uid == study.study_uid)
+    return db.execute(query.where(table.c.number == study.version)).one_or_none()
+
+
+def open_study(db: sa.Connection, study: sa.Row[Any]) -> None:
+    """Let the study be settled again, as if something had just come."""
+    values: dict[str, Any] = {"last_at": now()}
+    if study.state == "closed":
+        values |= {"state": "receiving", "first_at": now()}
+    db.execute(update_study(study.study_uid).values(values))
+
+
+def revise(db: sa.Connection, study_uid: str, reason: str) -> None:
+    """Let nothing go out any more that was made from what was known of the images before."""
+    study = lock_study(db, study_uid)
+    values = {"revision": study.revision + 1, "revision_reason": reason}
+    db.execute(update_study(study_uid).values(values))
+
+
+def find_obstacle(db: sa.Connection, study: sa.Row[Any], job: Job) -> str | None:
     """Return why nothing of this version may be analysed or sent any more, or None."""
-    if study.state == "held":
+    if is_held(study):
         return str(study.held_reason)
-    return None if study.version == job.number else "a newer version exists"
+    if study.version != job.number:
+        return "a newer version exists"
+    if study.revision != version_row(db, job).revision:
+        return f"made before its images changed: {study.revision_reason}"
+    return None
 
 
 def update_version(job: Job) -> sa.Update:
@@ -86,11 +166,11 @@ def dispatch_row(db: sa.Connection, job: Job) -> sa.Row[Any]:
     ).one()
 
 
-def update_deliveries(job: Job, state: str) -> sa.Update:
-    """Begin an UPDATE of the job's objects that are in a state."""
+def update_deliveries(job: Job) -> sa.Update:
+    """Begin an UPDATE of the job's objects."""
     table = schema.delivery
-    return (
-        table.update()
-        .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
-        .where(table.c.destination == job.destination, table.c.state == state)
+    return table.update().where(
+        table.c.study_uid == job.study_uid,
+        table.c.number == job.number,
+        table.c.destination == job.destination,
     )

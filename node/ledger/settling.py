@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 
 from node import schema
+from node.files import Store
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.nodes import HEARTBEAT_EXPIRES_S
-from node.ledger.records import Arrival, Enqueue, Job, PlannedAnalysis, parse_view
-from node.ledger.rows import add_note, lock_study
+from node.ledger.records import Arrival, Closing, Enqueue, Job, parse_view
+from node.ledger.rows import add_note, as_instance, is_held, lock_study, update_study
+from node.study import Instance
 
 
 class Settling(Database):
@@ -28,61 +30,85 @@ class Settling(Database):
                     schema.study.c.last_at,
                     (now() - schema.study.c.last_at).label("quiet_s"),
                     (now() - schema.study.c.first_at).label("age_s"),
-                ).where(schema.study.c.state == "receiving")
+                    schema.study.c.version,
+                    schema.study.c.revision,
+                    schema.study.c.revision_reason,
+                    schema.study.c.is_by_hand,
+                )
+                .where(schema.study.c.state == "receiving")
+                .where(schema.study.c.held_reason.is_(None))
             ).all()
             return [_arrival(db, row, sop_classes) for row in rows]
 
-    def close_version(
-        self,
-        arrival: Arrival,
-        reason: str,
-        analyses: Sequence[PlannedAnalysis],
-        enqueue: Enqueue,
-    ) -> bool:
-        """Close the study as a new version and enqueue its processing.
+    def arriving(self, store: Store) -> list[Instance]:
+        """Return the images of studies that are being received and will be analysed."""
+        study, instance = schema.study, schema.instance
+        query = (
+            sa.select(instance)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(study.c.state == "receiving", study.c.held_reason.is_(None))
+            .where(instance.c.state == "current", instance.c.version.is_(None))
+            .where(study.c.is_by_hand | instance.c.intake.is_(None))
+            .order_by(instance.c.received_at, instance.c.sop_uid)
+        )
+        with self.reading() as db:
+            return [as_instance(row, store) for row in db.execute(query).all()]
+
+    def close_version(self, arrival: Arrival, closing: Closing, enqueue: Enqueue) -> bool:
+        """Close the study as a new version, and enqueue its processing if it is to be analysed.
 
         Changes nothing and returns False if an image has come since the arrival was read.
-        Without analyses the study is out of scope: kept and listed, and nothing else.
         """
         with self.writing() as db:
             study = lock_study(db, arrival.study_uid)
-            if study.state != "receiving" or study.last_at != arrival.last_at:
+            is_as_read = study.last_at == arrival.last_at and not is_held(study)
+            if study.state != "receiving" or not is_as_read:
                 return False
             number = study.version + 1
-            uid_is = schema.study.c.study_uid == arrival.study_uid
-            db.execute(schema.study.update().where(uid_is).values(state="closed", version=number))
+            db.execute(update_study(study.study_uid).values(state="closed", version=number))
             db.execute(
                 schema.instance.update()
-                .where(schema.instance.c.study_uid == arrival.study_uid)
+                .where(schema.instance.c.study_uid == study.study_uid)
                 .where(schema.instance.c.version.is_(None), schema.instance.c.state == "current")
                 .values(version=number)
             )
-            _cancel_older(db, arrival.study_uid, number)
-            db.execute(
-                schema.study_version.insert().values(
-                    study_uid=arrival.study_uid,
-                    number=number,
-                    reason=reason,
-                    state="queued" if analyses else "out of scope",
-                    closed_at=now(),
-                    last_image_at=study.last_at,
-                )
+            _cancel_older(db, study.study_uid, number)
+            _insert_version(db, study, number, closing)
+            words = f"version {number} closed: {closing.reason}"
+            add_note(
+                db,
+                study.study_uid,
+                words if closing.why_not is None else f"{words}; {closing.why_not}",
             )
-            for planned in analyses:
-                db.execute(
-                    schema.analysis.insert().values(
-                        study_uid=arrival.study_uid,
-                        number=number,
-                        model=planned.model,
-                        model_version=planned.model_version,
-                        weights_sha256=planned.weights_sha256,
-                        mode=planned.mode,
-                    )
-                )
-            add_note(db, arrival.study_uid, f"version {number} closed: {reason}")
-            if analyses:
-                enqueue(db, Job("process", arrival.study_uid, number, attempt=1))
+            if closing.state == "queued":
+                enqueue(db, Job("process", study.study_uid, number, attempt=1))
             return True
+
+
+def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing) -> None:
+    db.execute(
+        schema.study_version.insert().values(
+            study_uid=study.study_uid,
+            number=number,
+            reason=closing.reason,
+            state=closing.state,
+            error=closing.why_not,
+            revision=study.revision,
+            closed_at=now(),
+            last_image_at=study.last_at,
+        )
+    )
+    for planned in closing.analyses:
+        db.execute(
+            schema.analysis.insert().values(
+                study_uid=study.study_uid,
+                number=number,
+                model=planned.model,
+                model_version=planned.model_version,
+                weights_sha256=planned.weights_sha256,
+                mode=planned.mode,
+            )
+        )
 
 
 def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
@@ -97,16 +123,9 @@ def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
 
 
 def _arrival(db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str]) -> Arrival:
-    instance, association, node = schema.instance, schema.association, schema.node
-    of_study = (instance.c.study_uid == study.study_uid) & (instance.c.state == "current")
-    rows = db.execute(sa.select(instance).where(of_study)).all()
-    open_associations = db.execute(
-        sa.select(sa.func.count(sa.distinct(association.c.id)))
-        .join(instance, instance.c.association_id == association.c.id)
-        .join(node, node.c.id == association.c.node_id)
-        .where(of_study, association.c.closed_at.is_(None), node.c.stopped_at.is_(None))
-        .where(node.c.beat_at > now() - HEARTBEAT_EXPIRES_S)
-    ).scalar_one()
+    instance = schema.instance
+    query = sa.select(instance).where(instance.c.study_uid == study.study_uid)
+    rows = db.execute(query.where(instance.c.state == "current")).all()
     return Arrival(
         study_uid=study.study_uid,
         sender=study.sender,
@@ -119,5 +138,43 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str]
         last_at=study.last_at,
         quiet_s=study.quiet_s,
         age_s=study.age_s,
-        open_associations=open_associations,
+        open_associations=_count_open_associations(db, study),
+        intake=(
+            None if study.is_by_hand else next((row.intake for row in rows if row.intake), None)
+        ),
+        revision_reason=_why_revised(db, study),
+        rejected=_why_rejected(db, study),
     )
+
+
+def _count_open_associations(db: sa.Connection, study: sa.Row[Any]) -> int:
+    instance, association, node = schema.instance, schema.association, schema.node
+    query = (
+        sa.select(sa.func.count(sa.distinct(association.c.id)))
+        .join(instance, instance.c.association_id == association.c.id)
+        .join(node, node.c.id == association.c.node_id)
+        .where(instance.c.study_uid == study.study_uid, instance.c.state == "current")
+        .where(association.c.closed_at.is_(None), node.c.stopped_at.is_(None))
+        .where(node.c.beat_at > now() - HEARTBEAT_EXPIRES_S)
+    )
+    return int(db.execute(query).scalar_one())
+
+
+def _why_revised(db: sa.Connection, study: sa.Row[Any]) -> str | None:
+    """Return what has changed of the images since the newest version was closed."""
+    version = schema.study_version
+    query = sa.select(version.c.revision).where(version.c.study_uid == study.study_uid)
+    closed_at = db.execute(query.where(version.c.number == study.version)).scalar_one_or_none()
+    is_revised = closed_at is not None and closed_at != study.revision
+    return study.revision_reason if is_revised else None
+
+
+def _why_rejected(db: sa.Connection, study: sa.Row[Any]) -> str | None:
+    instance, rejection = schema.instance, schema.rejection
+    query = (
+        sa.select(rejection.c.reason)
+        .join(instance, instance.c.sop_uid == rejection.c.sop_uid)
+        .where(rejection.c.study_uid == study.study_uid)
+        .where(instance.c.study_uid == study.study_uid, instance.c.state == "rejected")
+    )
+    return db.execute(query.order_by(rejection.c.reason).limit(1)).scalar_one_or_none()

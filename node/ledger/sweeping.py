@@ -94,11 +94,9 @@ class Sweeping(Database):
             for row in rows:
                 job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
                 deadline_at = now() + deliver_within_s
-                db.execute(
-                    update_dispatch(job).values(
-                        state="queued", deadline_at=deadline_at, next_at=None
-                    )
-                )
-                db.execute(update_deliveries(job, "refused").values(state="queued"))
+                again = {"state": "queued", "deadline_at": deadline_at, "next_at": None, "asks": 0}
+                db.execute(update_dispatch(job).values(again))
+                refused = update_deliveries(job).where(schema.delivery.c.state == "refused")
+                db.execute(refused.values(state="queued"))
                 add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
             return len(rows)

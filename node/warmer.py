@@ -1,0 +1,105 @@
+"""Scores images while their study still arrives, so that after the last one only it is left.
+
+A cache warmer and nothing more: it fills the table of scores, owns no job and decides nothing.
+What it fails at, or does not get to, the analysis does again by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+
+from node.errors import ModelError, StudyError
+from node.files import Store
+from node.ledger import Ledger
+from node.manifest import Model
+from node.pipeline import Pipeline, score_image
+from node.selection import read_header, select
+from node.study import Instance
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 2.0
+_PAUSE_S = 30.0
+"""After a failure that is not an image's."""
+
+
+class Warmer:
+    """One thread; it asks for one image at a time, so that an analysis waits for one at most."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        pipeline: Pipeline,
+        models: Sequence[Model],
+        node_id: str,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._pipeline = pipeline
+        self._models = tuple(models)
+        self._node_id = node_id
+        self._seen: set[str] = set()
+        """Digests of instances that were scored, or could not be."""
+        self._is_wanted = threading.Event()
+        self._is_stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="warmer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now: something has come."""
+        self._is_wanted.set()
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs ends with the inference it waits for."""
+        self._is_stopped.set()
+        self._is_wanted.set()
+
+    def join(self) -> None:
+        """Wait for the end, once inference has been closed."""
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def warm(self) -> None:
+        """Score every image that waits and falls to this node."""
+        arriving = self._ledger.arriving(self._store)
+        self._seen &= {instance.digest for instance in arriving}
+        nodes = self._ledger.live_nodes() | {self._node_id}
+        for instance in arriving:
+            if self._is_stopped.is_set():
+                return
+            if instance.digest not in self._seen and self._falls_to_us(instance, nodes):
+                self._seen.add(instance.digest)
+                self._score(instance)
+
+    def _run(self) -> None:
+        while not self._is_stopped.is_set():
+            self._is_wanted.wait(_LOOK_EVERY_S)
+            self._is_wanted.clear()
+            try:
+                self.warm()
+            except Exception:  # nothing depends on it; the next look may succeed
+                if not self._is_stopped.is_set():
+                    log.exception("Scoring images as they arrive failed; trying again")
+                self._is_stopped.wait(_PAUSE_S)
+
+    def _score(self, instance: Instance) -> None:
+        for model in self._models:
+            try:
+                headers = {instance.sop_uid: read_header(instance.path)}
+                if select([instance], headers, model).selected:
+                    score_image(self._pipeline, instance, model)
+            except (StudyError, ModelError, OSError) as error:
+                log.info("Not scored as it arrived: %s: %s", instance.sop_uid, error)
+
+    def _falls_to_us(self, instance: Instance, nodes: frozenset[str]) -> bool:
+        """Agree with the other nodes, without talking to them, on who takes an image."""
+        return self._node_id == max(
+            nodes, key=lambda node: hashlib.sha256(f"{node} {instance.sop_uid}".encode()).digest()
+        )
