@@ -24,7 +24,10 @@ def why_complete(
     """Return why the study is complete, or None if it is not."""
     there = expected & set(arrival.views)
     missing = sorted(expected - there, key=_hanging_order)
-    if expected and not missing and arrival.quiet_s >= settings.settle_s:
+    # Of images that are being corrected all are there, some of them as they were before.
+    is_being_corrected = arrival.revision_reason is not None and arrival.open_associations > 0
+    is_all_there = bool(expected) and not missing and not is_being_corrected
+    if is_all_there and arrival.quiet_s >= settings.settle_s:
         return f"{len(there)}/{len(expected)} views"
     words = f", {', '.join(map(str, missing))} missing" if missing else ""
     if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import packages
@@ -184,3 +185,12 @@ def test_a_late_image_starts_a_second_version(desk: Desk, settler: Settler) -> N
     settler.settle()
     assert desk.jobs[-1] == Job("process", STUDY, 2, 1)
     assert desk.row(schema.study_version, STUDY, 1)["state"] == "cancelled"
+
+
+def test_images_that_are_being_corrected_are_waited_for() -> None:
+    all_there = arrival(ALL, quiet_s=4, open_associations=1)
+    assert why_complete(all_there, FOUR, SETTINGS) == "4/4 views"
+    in_correction = replace(all_there, revision_reason="corrected headers")
+    assert why_complete(in_correction, FOUR, SETTINGS) is None
+    ended = replace(in_correction, open_associations=0)
+    assert why_complete(ended, FOUR, SETTINGS) == "4/4 views"

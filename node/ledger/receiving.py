@@ -290,7 +290,7 @@ def _has_current(db: sa.Connection, study_uid: str) -> bool:
 
 def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     newest = newest_version(db, study)
-    is_apart = newest is not None and newest.state == "not analysed"
+    is_apart = newest is not None and newest.state == "not analysed" and not study.is_by_hand
     if not is_held(study) and not is_apart:
         raise NodeError(f"study {study.study_uid} is neither held nor set apart")
     release(db, study.study_uid, "by hand")

@@ -52,11 +52,13 @@ class Draft:
         """The header whose patient and study attributes every object of the set copies.
 
         An analysed image's, else a refused one's, else any: what a workstation added to the
-        study may describe the patient otherwise than the modality did.
+        study may describe the patient otherwise than the modality did. Of these the latest:
+        while a study is being corrected, the others may still bear the former name.
         """
         analysed = {uid for result in self.results for uid in result.analysed}
         refused = {refusal.sop_uid for result in self.results for refusal in result.refused}
-        readable = (i.sop_uid for i in self.version.instances if i.sop_uid in self.headers)
+        latest_first = reversed(self.version.instances)
+        readable = (i.sop_uid for i in latest_first if i.sop_uid in self.headers)
         return self.headers[min(readable, key=lambda u: (u not in analysed, u not in refused))]
 
     @property
