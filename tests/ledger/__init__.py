@@ -1,0 +1,1 @@
+"""Tests of the ledger, one module per step."""

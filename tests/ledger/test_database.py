@@ -1,0 +1,148 @@
+"""Transactions: nothing is lost between two that write at once, and what is committed stays."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ledgers import STUDY, Desk, run_at_once
+from postgres import NewDatabase, PostgreSQL
+
+from node import schema
+from node.files import Store
+from node.ledger import Ledger
+
+
+def test_two_processes_that_count_up_at_once_lose_nothing(
+    new_database: NewDatabase, tmp_path: Path
+) -> None:
+    url = new_database(tmp_path)
+    ledgers = [Ledger(url), Ledger(url)]
+    ledgers[0].register_node("counter")
+    table, rounds = schema.node, 15
+    with ledgers[0].writing() as db:
+        db.execute(table.update().values(beat_at=0))
+
+    def count_up(ledger: Ledger) -> None:
+        for _ in range(rounds):
+            with ledger.writing() as db:
+                query = sa.select(table.c.beat_at).with_for_update()
+                before = db.execute(query).scalar_one()
+                time.sleep(0.003)  # the other one would read the same number here
+                db.execute(table.update().values(beat_at=before + 1))
+
+    run_at_once(*(lambda ledger=ledger: count_up(ledger) for ledger in ledgers))
+    with ledgers[0].reading() as db:
+        assert db.execute(sa.select(table.c.beat_at)).scalar_one() == 2 * rounds
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_a_reader_does_not_wait_for_a_writer(desk: Desk) -> None:
+    desk.receive()
+    with desk.ledger.writing() as db:
+        db.execute(schema.study.update().values(sender="another"))
+        with desk.ledger.reading() as other:
+            assert other.execute(sa.select(schema.study.c.sender)).scalar_one() == "modality"
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+def test_what_was_committed_is_on_disk(desk: Desk) -> None:
+    with desk.ledger.writing() as db:
+        assert db.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert db.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
+        assert db.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 5000
+
+
+@pytest.mark.interop
+def test_what_was_committed_is_on_the_disk_of_a_server_that_is_set_to_be_careless(
+    postgresql: PostgreSQL,
+) -> None:
+    url = postgresql.new_database()
+    careless = Ledger(f"{url}?options=-c%20synchronous_commit%3Doff")
+    with careless.writing() as db:
+        assert db.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+    careless.close()
+    replicated = Ledger(f"{url}?options=-c%20synchronous_commit%3Dremote_apply")
+    with replicated.writing() as db:
+        assert db.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "remote_apply"
+    replicated.close()
+
+
+@pytest.mark.interop
+def test_whoever_finds_a_study_locked_gives_up_before_its_sender_does(
+    postgresql: PostgreSQL, store: Store
+) -> None:
+    url = postgresql.new_database()
+    ledger, frozen = Ledger(url), Ledger(url)
+    desk = Desk(ledger, store)
+    desk.receive()
+    with frozen.writing() as db:
+        db.execute(sa.select(schema.study).with_for_update())
+        begun = time.monotonic()
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            desk.receive(f"{STUDY}.2")
+        assert 4 < time.monotonic() - begun < 8
+    assert desk.receive(f"{STUDY}.2") == "new"
+    ledger.close()
+    frozen.close()
+
+
+@pytest.mark.interop
+def test_two_who_need_each_others_study_do_not_wait_for_ever(
+    postgresql: PostgreSQL, store: Store
+) -> None:
+    """An image of one study comes in the other, and the other way round: each locks both."""
+    url = postgresql.new_database()
+    ledger, other = Ledger(url), Ledger(url)
+    desk = Desk(ledger, store)
+    desk.receive("1.1.1", study="1.1")
+    desk.receive("1.2.1", study="1.2")
+    told: list[str] = []
+
+    def come() -> None:
+        try:
+            told.append(desk.receive("1.2.1", study="1.1", digest="other"))
+        except sa.exc.OperationalError as error:  # which the sender hears as 0xA700
+            told.append(str(error))
+
+    def cross(db: sa.Connection) -> None:
+        while not _is_waiting(ledger):
+            time.sleep(0.01)
+        try:
+            _lock(db, "1.1")
+        except sa.exc.OperationalError as error:
+            told.append(str(error))
+            db.rollback()
+
+    begun = time.monotonic()
+    with other.writing() as db:
+        _lock(db, "1.2")
+        run_at_once(come, lambda: cross(db))
+    assert time.monotonic() - begun < 5
+    assert [words for words in told if "deadlock detected" in words], told
+    assert desk.receive("1.2.1", study="1.1", digest="other") == "set aside"
+    assert all(desk.study(study)["held_reason"] for study in ("1.1", "1.2"))
+    ledger.close()
+    other.close()
+
+
+def _lock(db: sa.Connection, study_uid: str) -> None:
+    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
+    db.execute(query.with_for_update())
+
+
+def _is_waiting(ledger: Ledger) -> bool:
+    with ledger.reading() as db:
+        return bool(
+            db.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one()
+        )
+
+
+def test_the_clock_is_the_databases_and_counts_seconds(desk: Desk) -> None:
+    before = time.time()
+    desk.receive()
+    received_at = desk.study()["last_at"]
+    assert before - 0.01 <= received_at <= time.time() + 0.01

@@ -1,0 +1,471 @@
+"""Each object is sent until the destination has it, and found to be kept before that counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+from ledgers import HOUR_S, NODE, SOMEBODY_ELSE, STUDY, Desk, run_at_once
+
+from node import schema
+from node.errors import Superseded
+from node.ledger import HeldBecause, Job, Patience, Shipment
+
+TRANSACTION = "2.25.500"
+FIRST, SECOND = "2.25.10", "2.25.11"
+"""The two objects of the first version."""
+
+REPORT = "the storage commitment report of pacs"
+WAITING = Patience(60, 600, waits_for=REPORT, has_asked=True)
+NOT_KEPT = {FIRST: "no such object instance"}
+
+
+def send(desk: Desk, job: Job, *states: str) -> Shipment:
+    """Begin an attempt and send; return what is left to do."""
+    shipment = desk.ledger.begin_dispatch(job, NODE)
+    states = states or ("sent",) * len(shipment.to_send)
+    pairs = zip(shipment.to_send, states, strict=True)
+    return desk.ledger.record_sent(job, [desk.outcome(report, state) for report, state in pairs])
+
+
+def wait_for_report(
+    desk: Desk, job: Job, *states: str, transaction: str = TRANSACTION, patience: Patience = WAITING
+) -> None:
+    """Make an attempt that ends with the destination asked to answer for what it accepted."""
+    send(desk, job, *states)
+    desk.ledger.ask_commitment(job, transaction)
+    desk.ledger.finish_dispatch(job, (), patience, desk.enqueue)
+
+
+def report(
+    desk: Desk,
+    committed: Iterable[str] = (),
+    failed: dict[str, str] | None = None,
+    transaction: str = TRANSACTION,
+) -> bool:
+    """Let the destination report."""
+    return desk.ledger.record_commitment(
+        transaction, frozenset(committed), failed or {}, lambda attempt: 60.0 * attempt
+    )
+
+
+# Sending
+
+
+def test_a_report_set_is_sent_in_its_order(desk: Desk) -> None:
+    (job,) = desk.analysed(reports=4)
+    shipment = desk.ledger.begin_dispatch(job, NODE)
+    assert [one.path for one in shipment.to_send] == [f"reports/{n}.dcm" for n in range(4)]
+    assert (shipment.to_confirm, shipment.asks) == ((), 0)
+
+
+def test_when_all_is_sent_where_nobody_confirms_the_delivery_is_finished_unconfirmed(
+    desk: Desk,
+) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job)
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"], dispatch["owner"]) == ("finished", None, None)
+    assert all(row["sent_at"] for row in desk.rows(schema.delivery))
+    assert desk.objects() == ["sent", "sent"]
+    assert desk.history()[-1] == "accepted by pacs, unconfirmed"
+    assert desk.ledger.unfinished() == []
+
+
+def test_what_was_not_taken_is_tried_again_later_and_nothing_else(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    before = time.time()
+    desk.deliver(job, "sent", "queued", patience=Patience(60))
+    assert desk.jobs[-1] == replace(job, attempt=2, delay_s=60)
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["attempt"]) == ("queued", 2)
+    assert dispatch["error"] == "queued by PACS"
+    assert before + 59 < dispatch["next_at"] < time.time() + 61
+    shipment = desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+    assert [one.sop_uid for one in shipment.to_send] == [SECOND]
+    assert [one.sop_uid for one in shipment.to_confirm] == [FIRST]
+
+
+def test_what_was_sent_is_recorded_at_once_and_a_crash_after_it_sends_nothing_twice(
+    desk: Desk,
+) -> None:
+    (job,) = desk.analysed()
+    left = send(desk, job, "sent", "queued")
+    assert ([one.sop_uid for one in left.to_send], len(left.to_confirm)) == ([SECOND], 1)
+    again = desk.ledger.begin_dispatch(desk.revived(), "node-2")
+    assert again == left
+
+
+def test_a_refusal_is_final_and_the_rest_is_tried_on(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job, "refused", "queued")
+    desk.deliver(desk.jobs[-1], "sent")
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"]) == ("dead", "refused by PACS")
+    assert desk.history()[-1] == "given up sending to pacs: refused by PACS"
+
+
+def test_past_the_deadline_a_delivery_is_given_up(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=30)
+    desk.deliver(job, "queued", "sent", patience=Patience(60))
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"]) == ("dead", "queued by PACS")
+    assert desk.jobs[-1] == job
+    assert desk.ledger.unfinished() == []
+
+
+def test_a_stale_delivery_changes_nothing(desk: Desk) -> None:
+    (stale,) = desk.analysed()
+    outcome = desk.outcome(desk.ledger.begin_dispatch(stale, NODE).to_send[0], "sent")
+    desk.ledger.revive(stale, desk.enqueue)
+    desk.ledger.begin_dispatch(desk.jobs[-1], "node-2")
+    before = desk.everything()
+    late_calls: tuple[Callable[[], object], ...] = (
+        lambda: desk.ledger.begin_dispatch(stale, NODE),
+        lambda: desk.ledger.require_current(stale),
+        lambda: desk.ledger.record_sent(stale, [outcome]),
+        lambda: desk.ledger.ask_commitment(stale, TRANSACTION),
+        lambda: desk.ledger.withdraw_commitment(stale, TRANSACTION),
+        lambda: desk.ledger.finish_dispatch(stale, [outcome], Patience(1), desk.enqueue),
+        lambda: desk.ledger.hold_dispatch(stale, "another patient"),
+    )
+    for late in late_calls:
+        with pytest.raises(Superseded, match="attempt 2 is running"):
+            late()
+    assert desk.everything() == before
+
+
+def test_what_a_destination_took_before_the_study_was_held_is_remembered(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    shipment = desk.ledger.begin_dispatch(job, NODE)
+    desk.receive("2.25.77", identity=SOMEBODY_ELSE)
+    outcomes = [desk.outcome(shipment.to_send[0], "sent")]
+    with pytest.raises(Superseded, match="disagree"):
+        desk.ledger.record_sent(job, outcomes)
+    assert desk.objects() == ["sent", "queued"]
+    assert desk.dispatch()["state"] == "cancelled"
+    assert desk.history()[-1].startswith("nothing more is sent to pacs: patient ID")
+
+
+def test_a_delivery_under_way_is_told_as_soon_as_its_images_are_corrected(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.ledger.begin_dispatch(job, NODE)
+    desk.ledger.require_current(job)
+    desk.receive_again()
+    with pytest.raises(Superseded, match="corrected headers"):
+        desk.ledger.require_current(job)
+    assert desk.dispatch()["state"] == "running"  # it only looked: who sends, records
+
+
+def test_what_a_destination_knows_as_somebody_elses_is_said_once(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.ledger.begin_dispatch(job, NODE)
+    desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
+    assert desk.dispatch()["state"] == "cancelled"
+    assert desk.study()["held_because"] == HeldBecause.DESTINATION
+    assert desk.history()[-1] == "held: pacs has it under another patient ID"
+    assert desk.objects() == ["queued", "queued"]
+
+
+# Asking for confirmation
+
+
+def test_a_request_is_written_down_before_it_is_sent(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    send(desk, job, "sent", "queued")
+    desk.ledger.ask_commitment(job, TRANSACTION)
+    asked = desk.row(schema.commitment, TRANSACTION)
+    assert (asked["study_uid"], asked["number"], asked["destination"]) == (STUDY, 1, "pacs")
+    assert asked["answered_at"] is None
+    by_object = {row["sop_uid"]: row["transaction_uid"] for row in desk.rows(schema.delivery)}
+    assert by_object == {FIRST: TRANSACTION, SECOND: None}  # only what it has accepted
+
+
+def test_what_is_accepted_waits_for_its_confirmation(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"]) == ("queued", REPORT)
+    assert desk.jobs[-1] == replace(job, attempt=2, delay_s=600)
+
+
+def test_each_request_that_comes_to_nothing_counts(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job, transaction="2.25.501")
+    shipment = desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+    assert (len(shipment.to_send), len(shipment.to_confirm), shipment.asks) == (0, 2, 1)
+    looked_up = Patience(60, 60, waits_for="pacs to list all of them", has_asked=True)
+    desk.ledger.finish_dispatch(desk.jobs[-1], (), looked_up, desk.enqueue)
+    assert desk.ledger.begin_dispatch(desk.jobs[-1], NODE).asks == 2
+
+
+def test_a_request_that_is_not_understood_is_taken_back(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    send(desk, job)
+    before = desk.everything()
+    desk.ledger.ask_commitment(job, TRANSACTION)
+    desk.ledger.withdraw_commitment(job, TRANSACTION)
+    assert desk.everything() == before
+    assert not report(desk, [FIRST, SECOND])
+
+
+def test_what_is_found_at_the_destination_is_confirmed(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    left = send(desk, job)
+    outcomes = [desk.outcome(one, "confirmed") for one in left.to_confirm]
+    desk.ledger.finish_dispatch(job, outcomes, Patience(60), desk.enqueue)
+    assert desk.dispatch()["state"] == "finished"
+    assert {row["confirmed_by"] for row in desk.rows(schema.delivery)} == {"find"}
+    assert all(row["confirmed_at"] for row in desk.rows(schema.delivery))
+    assert desk.history()[-1] == "delivered to pacs, confirmed"
+
+
+def test_what_is_not_found_is_waited_for_until_it_is_given_up(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    left = send(desk, job)
+    outcomes = [desk.outcome(left.to_confirm[0], "confirmed")]
+    words = "pacs accepted it, but was asked 3 times and never confirmed it"
+    desk.ledger.finish_dispatch(job, outcomes, Patience(60, gives_up=words), desk.enqueue)
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"]) == ("dead", words)
+    assert desk.objects() == ["confirmed", "sent"]
+
+
+def test_what_is_never_confirmed_is_given_up_at_the_deadline(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=300)
+    wait_for_report(desk, job)
+    dispatch = desk.dispatch()
+    words = f"accepted, but never confirmed: {REPORT}"
+    assert (dispatch["state"], dispatch["error"]) == ("dead", words)
+    assert desk.history()[-1] == f"given up sending to pacs: {words}"
+    assert desk.ledger.unfinished() == []
+
+
+def test_what_was_refused_stays_refused_when_the_rest_is_confirmed(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job, "refused", "sent")
+    assert desk.dispatch()["state"] == "queued"
+    assert report(desk, [FIRST, SECOND])  # an archive that says so of what it refused is wrong
+    assert desk.objects() == ["refused", "confirmed"]
+    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    assert (left.to_send, left.to_confirm) == ((), ())
+    desk.ledger.finish_dispatch(desk.jobs[-1], (), Patience(60), desk.enqueue)
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"]) == ("dead", "refused by PACS")
+
+
+# Reports of storage commitment
+
+
+def test_a_report_on_all_of_them_finishes_the_delivery(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    assert report(desk, [FIRST, SECOND])
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"], dispatch["asks"]) == ("finished", None, 0)
+    assert {row["confirmed_by"] for row in desk.rows(schema.delivery)} == {"commitment"}
+    assert desk.row(schema.commitment, TRANSACTION)["answered_at"]
+    assert desk.history()[-1] == "delivered to pacs, confirmed"
+    assert desk.ledger.unfinished() == []
+    with pytest.raises(Superseded, match="finished"):
+        desk.ledger.begin_dispatch(desk.jobs[-1], NODE)  # the attempt that would have asked again
+
+
+def test_a_report_on_some_leaves_the_others_waiting(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    assert report(desk, [FIRST])
+    assert desk.objects() == ["confirmed", "sent"]
+    (unfinished,) = desk.ledger.unfinished()
+    assert unfinished.attempt == 2
+    assert 595 < unfinished.delay_s <= 600
+    left = desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+    assert [one.sop_uid for one in left.to_confirm] == [SECOND]
+    assert left.asks == 0
+
+
+def test_what_is_not_kept_is_sent_again_after_the_usual_wait(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    assert report(desk, [SECOND], NOT_KEPT)
+    error = "pacs accepted it, but does not answer for it: no such object instance"
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["attempt"], dispatch["error"]) == ("queued", 3, error)
+    following = desk.revived()
+    assert 115 < following.delay_s <= 120
+    left = desk.ledger.begin_dispatch(following, NODE)
+    assert [one.sop_uid for one in left.to_send] == [FIRST]
+    assert left.to_confirm == ()
+    with pytest.raises(Superseded):
+        desk.ledger.begin_dispatch(replace(job, attempt=2), NODE)  # that would have asked again
+
+
+def test_what_is_named_both_kept_and_not_kept_is_not_kept(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    report(desk, [FIRST, SECOND], NOT_KEPT)
+    assert desk.objects() == ["queued", "confirmed"]
+
+
+def test_a_report_that_names_none_of_the_objects_is_a_request_that_came_to_nothing(
+    desk: Desk,
+) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    assert report(desk, ["1.2.3.4"], {"1.2.3.5": "no such object instance"})
+    assert desk.objects() == ["sent", "sent"]
+    assert desk.ledger.begin_dispatch(desk.jobs[-1], NODE).asks == 1
+
+
+@pytest.mark.parametrize("failed", [{}, NOT_KEPT])
+def test_a_report_that_comes_twice_changes_nothing(desk: Desk, failed: dict[str, str]) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    report(desk, [FIRST, SECOND], failed)
+    before = desk.everything()
+    assert report(desk, [FIRST, SECOND], failed)
+    assert desk.everything() == before
+
+
+def test_a_repeated_report_does_not_send_again_what_has_been_sent_since(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    report(desk, [SECOND], NOT_KEPT)
+    send(desk, desk.revived())
+    report(desk, [SECOND], NOT_KEPT)
+    assert desk.objects() == ["sent", "confirmed"]
+
+
+def test_a_report_on_an_unknown_transaction_is_told_so_and_changes_nothing(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    before = desk.everything()
+    assert not report(desk, [FIRST, SECOND], transaction="2.25.999")
+    assert desk.everything() == before
+
+
+def test_reports_that_are_always_later_than_the_next_request_still_confirm(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job, transaction="2.25.501")
+    wait_for_report(desk, desk.jobs[-1], transaction="2.25.502")
+    assert report(desk, [FIRST, SECOND], transaction="2.25.501")
+    assert desk.dispatch()["state"] == "finished"
+
+
+def test_an_older_request_that_failed_says_nothing_of_what_is_asked_for_now(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job, transaction="2.25.501")
+    wait_for_report(desk, desk.jobs[-1], transaction="2.25.502")
+    assert report(desk, [], NOT_KEPT, transaction="2.25.501")
+    assert desk.objects() == ["sent", "sent"]
+
+
+@pytest.mark.parametrize("committed", [[FIRST, SECOND], [FIRST]])
+def test_a_report_that_comes_while_an_attempt_runs_is_seen_when_it_ends(
+    desk: Desk, committed: list[str]
+) -> None:
+    """An archive may report on the association it was asked over, or beside it."""
+    (job,) = desk.analysed()
+    send(desk, job)
+    desk.ledger.ask_commitment(job, TRANSACTION)
+    assert report(desk, committed, {SECOND: "busy"} if SECOND not in committed else {})
+    assert desk.dispatch()["state"] == "running"
+    desk.ledger.finish_dispatch(job, (), WAITING, desk.enqueue)
+    dispatch = desk.dispatch()
+    if SECOND in committed:
+        assert dispatch["state"] == "finished"
+    else:
+        error = "pacs accepted it, but does not answer for it: busy"
+        assert (dispatch["state"], dispatch["error"]) == ("queued", error)
+        assert desk.jobs[-1] == replace(job, attempt=2, delay_s=60)
+
+
+def test_a_report_that_comes_after_the_delivery_was_given_up_finishes_it(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=300)
+    wait_for_report(desk, job)
+    assert desk.dispatch()["state"] == "dead"
+    assert report(desk, [FIRST, SECOND])
+    dispatch = desk.dispatch()
+    assert (dispatch["state"], dispatch["error"]) == ("finished", None)
+    assert desk.ledger.retry_dead(HOUR_S) == 0
+
+
+def test_what_was_given_up_and_is_not_kept_is_sent_again_only_by_hand(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=300)
+    wait_for_report(desk, job)
+    report(desk, [SECOND], NOT_KEPT)
+    assert desk.dispatch()["state"] == "dead"
+    assert desk.ledger.unfinished() == []
+    desk.ledger.retry_dead(HOUR_S)
+    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    assert [one.sop_uid for one in left.to_send] == [FIRST]
+
+
+def test_what_turns_out_not_to_be_kept_after_the_delivery_was_finished_is_sent_again(
+    desk: Desk,
+) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    desk.deliver(desk.jobs[-1])  # with a configuration that no longer asks
+    assert desk.dispatch()["state"] == "finished"
+    assert report(desk, [SECOND], NOT_KEPT)
+    assert desk.dispatch()["state"] == "queued"
+    desk.deliver(desk.revived())
+    assert desk.dispatch()["state"] == "finished"
+    assert desk.objects() == ["sent", "confirmed"]
+
+
+def test_a_report_on_an_older_version_sends_nothing_of_it_again(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    desk.receive(f"{STUDY}.2")
+    desk.close()
+    assert desk.dispatch()["state"] == "cancelled"
+    assert report(desk, [SECOND], NOT_KEPT)
+    assert desk.dispatch()["state"] == "cancelled"
+    assert desk.objects() == ["queued", "confirmed"]
+    assert [unfinished.kind for unfinished in desk.ledger.unfinished()] == ["process"]
+
+
+def test_a_report_on_a_held_study_is_kept_and_what_it_asks_for_waits(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    desk.receive_again(pixels="other")
+    report(desk, [SECOND], NOT_KEPT)
+    with pytest.raises(Superseded, match="came twice"):
+        desk.ledger.begin_dispatch(desk.revived(), NODE)
+    desk.ledger.release_study(STUDY)
+    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    assert [one.sop_uid for one in left.to_send] == [FIRST]
+
+
+def test_a_confirmed_object_stays_confirmed_whatever_is_said_of_it_later(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    send(desk, job)
+    desk.ledger.ask_commitment(job, TRANSACTION)
+    shipment = desk.ledger.begin_dispatch(job, NODE)
+    report(desk, [FIRST])
+    again = [desk.outcome(one, "queued") for one in shipment.to_confirm]
+    desk.ledger.finish_dispatch(job, again, Patience(60), desk.enqueue)
+    assert desk.objects() == ["confirmed", "queued"]
+    report(desk, [], NOT_KEPT)
+    assert desk.objects() == ["confirmed", "queued"]
+
+
+def test_each_destination_is_confirmed_on_its_own(desk: Desk) -> None:
+    pacs, _ = desk.analysed(destinations=("pacs", "workstation"))
+    wait_for_report(desk, pacs)
+    report(desk, [FIRST, SECOND])
+    assert desk.dispatch()["state"] == "finished"
+    assert desk.dispatch(1, "workstation")["state"] == "queued"
+    assert desk.objects().count("confirmed") == 2
+
+
+def test_two_reports_at_once_finish_a_delivery_once(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    wait_for_report(desk, job)
+    run_at_once(*[lambda: report(desk, [FIRST, SECOND])] * 3)
+    assert desk.dispatch()["state"] == "finished"
+    assert desk.history().count("delivered to pacs, confirmed") == 1

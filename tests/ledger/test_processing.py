@@ -1,0 +1,197 @@
+"""An attempt at a study version: only the current one counts, and it commits all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from ledgers import HOUR_S, PLAN, STUDY, Desk
+
+from node import schema
+from node.errors import Superseded
+from node.ledger import SET_ASIDE_AFTER, HeldBecause, Job
+from node.result import Code, ImageScore, Measurement
+
+
+def test_the_work_names_what_was_planned_and_where_it_came_from(desk: Desk) -> None:
+    desk.receive()
+    work = desk.begin(desk.close())
+    assert work.analyses == PLAN
+    assert work.sender == "modality"
+    assert work.version.reason == "4/4 views"
+    assert work.version.installation == desk.ledger.installation
+    assert work.version.instances[0].path == desk.store.path(f"received/{STUDY}/{STUDY}.1.dcm")
+    assert (work.failures, work.is_set_aside) == (0, False)
+
+
+def test_the_work_is_on_the_corrected_object_and_not_on_the_former(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2")
+    desk.begin(desk.close())
+    desk.receive_again(f"{STUDY}.1", digest="corrected", relative_path="received/corrected.dcm")
+    first, second = desk.begin(desk.close()).version.instances
+    assert {first.sop_uid, second.sop_uid} == {f"{STUDY}.1", f"{STUDY}.2"}
+    assert {first.digest, second.digest} == {"corrected", "digest"}
+    corrected = next(i for i in (first, second) if i.digest == "corrected")
+    assert corrected.path == desk.store.path("received/corrected.dcm")
+
+
+def test_the_work_is_not_on_what_is_rejected(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2")
+    desk.reject(f"{STUDY}.1")
+    instances = desk.begin(desk.close()).version.instances
+    assert [i.sop_uid for i in instances if i.modality == "MG"] == [f"{STUDY}.2"]
+
+
+def test_a_later_attempt_carries_the_time_the_first_decided(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    first = desk.begin(job)
+    desk.change(schema.study_version, decided_at=schema.study_version.c.decided_at - HOUR_S)
+    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
+    second = desk.begin(replace(job, attempt=2))
+    assert first.version.decided_at - second.version.decided_at == timedelta(hours=1)
+
+
+def test_finishing_records_results_and_reports_and_enqueues_each_delivery(desk: Desk) -> None:
+    jobs = desk.analysed(destinations=("pacs", "workstation"))
+    assert jobs == [
+        Job("deliver", STUDY, 1, 1, "pacs"),
+        Job("deliver", STUDY, 1, 1, "workstation"),
+    ]
+    assert len(desk.rows(schema.report)) == 2
+    assert len(desk.rows(schema.delivery)) == 4
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == "not assessed"
+    assert desk.version()["state"] == "finished"
+
+
+def test_a_shadow_result_is_recorded_and_nothing_is_sent(desk: Desk) -> None:
+    assert desk.analysed(reports=0) == []
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["result"]
+    assert desk.rows(schema.dispatch) == []
+    assert desk.ledger.unfinished() == []
+
+
+def test_a_stale_attempt_changes_nothing(desk: Desk) -> None:
+    desk.receive()
+    stale = desk.close()
+    desk.begin(stale)
+    desk.ledger.revive(stale, desk.enqueue)  # it was taken for dead, and wakes up after all
+    desk.begin(desk.jobs[-1], "node-2")
+    before = desk.everything()
+    with pytest.raises(Superseded):
+        desk.begin(stale)
+    with pytest.raises(Superseded):
+        desk.finish(stale)
+    desk.ledger.fail_version(stale, "late", 5, desk.enqueue, is_its_fault=True)
+    desk.ledger.hold_version(stale, "late")
+    desk.ledger.cancel_version(stale, "late")
+    desk.ledger.revive(stale, desk.enqueue)
+    assert desk.everything() == before
+    assert desk.jobs[-1].attempt == 2
+
+
+def test_a_failure_is_recorded_and_the_next_attempt_waits(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.ledger.fail_version(job, "out of memory", 7.0, desk.enqueue, is_its_fault=True)
+    assert desk.jobs[-1] == replace(job, attempt=2, delay_s=7.0)
+    version = desk.version()
+    assert (version["state"], version["failures"], version["crashes"]) == ("queued", 1, 0)
+    assert desk.begin(desk.jobs[-1]).failures == 1
+    assert "attempt 1 failed: out of memory" in desk.history()
+
+
+def test_after_five_failures_a_study_is_set_aside(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for _ in range(SET_ASIDE_AFTER):
+        assert not desk.begin(job).is_set_aside
+        desk.ledger.fail_version(job, "a defect", 1, desk.enqueue, is_its_fault=True)
+        job = desk.jobs[-1]
+    assert desk.begin(job).is_set_aside
+
+
+def test_trouble_of_the_machine_does_not_count_against_the_study(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for attempt in range(1, 2 * SET_ASIDE_AFTER):
+        job = replace(job, attempt=attempt)
+        assert not desk.begin(job).is_set_aside
+        desk.ledger.fail_version(job, "disk full", 1, desk.enqueue, is_its_fault=False)
+
+
+def test_a_study_that_no_report_can_be_built_of_is_held_until_a_person_has_looked(
+    desk: Desk,
+) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    reason = "a result would go into another study"
+    desk.ledger.hold_version(job, reason)
+    study = desk.study()
+    assert (study["held_because"], study["held_reason"]) == (HeldBecause.REPORT, reason)
+    assert desk.version()["state"] == "cancelled"
+    desk.receive_again()  # a person must say so, whatever comes
+    assert desk.study()["held_reason"] == reason
+    desk.ledger.release_study(STUDY)
+    assert desk.begin(desk.close()).version.number == 2
+
+
+def test_a_version_that_nobody_can_analyse_any_more_says_so(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.ledger.cancel_version(job, "no model of it is configured any more")
+    version = desk.version()
+    assert (version["state"], version["error"]) == (
+        "cancelled",
+        "no model of it is configured any more",
+    )
+    assert desk.ledger.unfinished() == []
+
+
+def test_a_correction_that_comes_before_an_attempt_begins_cancels_it(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.receive_again()
+    with pytest.raises(Superseded, match="made before its images changed: corrected headers"):
+        desk.begin(job)
+    assert desk.version()["state"] == "cancelled"
+
+
+def test_a_correction_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.receive_again()
+    assert desk.finish(job) == []
+    version = desk.version()
+    assert version["state"] == "cancelled"
+    assert version["error"] == "made before its images changed: corrected headers"
+    assert desk.rows(schema.report) == []
+    work = desk.begin(desk.close())
+    assert (work.version.number, work.version.replaces) == (2, None)
+
+
+def test_a_rejection_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2")
+    job = desk.close()
+    desk.begin(job)
+    desk.reject(f"{STUDY}.2")
+    assert desk.finish(job) == []
+    assert desk.rows(schema.report) == []
+
+
+def test_a_score_comes_back_as_it_was(desk: Desk) -> None:
+    area = Measurement(Code("42798000", "SCT", "Area"), 123.456789, Code("cm2", "UCUM", "cm2"), 2)
+    score = ImageScore("1.2.3", (area,), ((0.5, 1.5), (2.0, 3.0), (0.5, 1.5)))
+    assert desk.ledger.find_score("image", "model") is None
+    desk.ledger.record_score("image", "model", score)
+    desk.ledger.record_score("image", "model", score)
+    assert desk.ledger.find_score("image", "model") == score
+    assert desk.ledger.find_score("image", "another model") is None

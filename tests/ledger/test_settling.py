@@ -1,0 +1,267 @@
+"""A version is closed once, of exactly what is there, and an older one goes nowhere any more."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from ledgers import (
+    APART,
+    CLOSING,
+    HOUR_S,
+    NODE,
+    OUT_OF_SCOPE,
+    SOMEBODY_ELSE,
+    STUDY,
+    Desk,
+    run_at_once,
+)
+
+from node import schema
+from node.errors import Superseded
+from node.ledger import Closing, Job
+
+
+def test_closing_makes_a_version_with_its_reason_and_its_work(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    assert job == desk.jobs[-1] == Job("process", STUDY, 1, 1)
+    version = desk.version()
+    assert (version["state"], version["reason"], version["error"]) == ("queued", "4/4 views", None)
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["mode"] == "deliver"
+    assert desk.history() == ["version 1 closed: 4/4 views"]
+    assert desk.arrivals() == []
+
+
+def test_closing_loses_against_an_image_that_came_meanwhile(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    (arrival,) = desk.arrivals()
+    time.sleep(0.005)
+    desk.receive(f"{STUDY}.2")
+    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+    assert desk.jobs == []
+    assert desk.rows(schema.study_version) == []
+    assert desk.study()["state"] == "receiving"
+
+
+def test_closing_loses_against_a_correction_that_came_meanwhile(desk: Desk) -> None:
+    desk.receive()
+    (arrival,) = desk.arrivals()
+    time.sleep(0.005)
+    desk.receive_again()
+    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+
+
+def test_closing_loses_against_a_hold_that_came_meanwhile(desk: Desk) -> None:
+    desk.receive()
+    (arrival,) = desk.arrivals()
+    desk.receive_again(pixels="other")
+    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+    assert desk.rows(schema.study_version) == []
+
+
+def test_closing_loses_against_a_rejection_that_came_meanwhile(desk: Desk) -> None:
+    desk.receive()
+    (arrival,) = desk.arrivals()
+    time.sleep(0.005)
+    desk.reject(f"{STUDY}.1")
+    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+
+
+def test_of_two_who_close_a_study_at_once_one_does(desk: Desk) -> None:
+    desk.receive()
+    (arrival,) = desk.arrivals()
+    closed: list[bool] = []
+
+    def close() -> None:
+        closed.append(desk.ledger.close_version(arrival, CLOSING, desk.enqueue))
+
+    run_at_once(close, close, close)
+    assert sorted(closed) == [False, False, True]
+    assert len(desk.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "closing", [OUT_OF_SCOPE, APART, replace(OUT_OF_SCOPE, state="rejected")], ids=lambda c: c.state
+)
+def test_a_study_that_is_not_analysed_is_kept_with_the_reason_and_nothing_else(
+    desk: Desk, closing: Closing
+) -> None:
+    desk.receive()
+    desk.close(closing)
+    assert desk.jobs == []
+    version = desk.version()
+    assert (version["state"], version["error"]) == (closing.state, closing.why_not)
+    assert desk.history() == [f"version 1 closed: {closing.reason}; {closing.why_not}"]
+    assert desk.ledger.unfinished() == []
+    assert desk.rows(schema.analysis) == []
+
+
+# A late image
+
+
+def test_a_late_image_makes_the_next_version_of_all_images(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    first = desk.begin(desk.close())
+    desk.finish(Job("process", STUDY, 1, 1))
+    desk.receive(f"{STUDY}.2")
+    job = desk.close()
+    assert job.number == 2
+    work = desk.begin(job)
+    assert [i.sop_uid for i in work.version.instances] == [f"{STUDY}.1", f"{STUDY}.2"]
+    assert first.version.replaces is None
+    assert work.version.replaces == first.version.decided_at
+    assert work.version.predecessors == tuple(desk.store.path(f"reports/{n}.dcm") for n in range(2))
+
+
+def test_an_image_of_the_next_version_is_no_part_of_this_one(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    job = desk.close()
+    desk.receive(f"{STUDY}.2")
+    assert [i.sop_uid for i in desk.begin(job).version.instances] == [f"{STUDY}.1"]
+
+
+def test_a_late_image_restarts_the_final_limit(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.let_pass(HOUR_S)
+    desk.close()
+    desk.receive(f"{STUDY}.2")
+    assert desk.arrivals()[0].age_s < 5
+
+
+def test_an_image_that_comes_while_receiving_does_not_restart_the_final_limit(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.let_pass(HOUR_S)
+    desk.receive(f"{STUDY}.2")
+    assert desk.arrivals()[0].age_s > HOUR_S - 5
+    assert desk.arrivals()[0].quiet_s < 5
+
+
+def test_an_older_version_still_queued_is_cancelled(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    first = desk.close()
+    desk.receive(f"{STUDY}.2")
+    desk.close()
+    assert desk.version(1)["state"] == "cancelled"
+    assert desk.version(1)["error"] == "a newer version exists"
+    with pytest.raises(Superseded):
+        desk.begin(first)
+
+
+def test_deliveries_of_an_older_version_still_queued_are_cancelled(desk: Desk) -> None:
+    (delivery,) = desk.analysed()
+    desk.receive(f"{STUDY}.2")
+    desk.close()
+    assert desk.dispatch()["state"] == "cancelled"
+    with pytest.raises(Superseded):
+        desk.ledger.begin_dispatch(delivery, NODE)
+
+
+def test_an_older_version_that_runs_may_finish_and_delivers_nothing(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    job = desk.close()
+    desk.begin(job)
+    desk.receive(f"{STUDY}.2")
+    desk.close()
+    assert desk.finish(job) == []
+    assert desk.version(1)["state"] == "cancelled"
+    assert desk.rows(schema.report) == []
+
+
+def test_an_older_version_whose_process_died_is_not_processed_again(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    job = desk.close()
+    desk.begin(job)
+    desk.receive(f"{STUDY}.2")
+    desk.close()
+    desk.ledger.revive(job, desk.enqueue)
+    with pytest.raises(Superseded, match="a newer version exists"):
+        desk.begin(desk.jobs[-1])
+    assert desk.version(1)["state"] == "cancelled"
+
+
+def test_an_older_version_goes_out_until_the_newer_is_closed_and_never_after(desk: Desk) -> None:
+    first, second = desk.analysed(destinations=("pacs", "workstation"))
+    desk.receive(f"{STUDY}.2")
+    desk.deliver(first)
+    shipment = desk.ledger.begin_dispatch(second, NODE)
+    assert len(shipment.to_send) == 2
+    desk.ledger.require_current(second)
+    desk.close()
+    with pytest.raises(Superseded, match="a newer version exists"):
+        desk.ledger.require_current(second)
+    with pytest.raises(Superseded, match="a newer version exists"):
+        desk.ledger.record_sent(second, [])
+    assert desk.dispatch(1, "workstation")["state"] == "cancelled"
+
+
+def test_what_was_given_up_of_an_older_version_is_not_sent_again_by_hand(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=0)
+    desk.deliver(job, "queued", "queued")
+    desk.receive(f"{STUDY}.2")
+    desk.begin(desk.close())
+    desk.ledger.retry_dead(HOUR_S)
+    desk.ledger.revive(job, desk.enqueue)
+    with pytest.raises(Superseded, match="a newer version exists"):
+        desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+
+
+# What an arrival tells
+
+
+def test_a_view_counts_only_in_an_object_that_can_stand_for_it(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", view="R MLO", sop_class="1.2.840.10008.5.1.4.1.1.1.2.1")
+    desk.receive(f"{STUDY}.2", view="L MLO", is_standard=False)
+    desk.receive(f"{STUDY}.3", view="R CC")
+    (arrival,) = desk.arrivals()
+    assert [str(view) for view in arrival.views] == ["R CC"]
+
+
+def test_a_rejected_image_stands_for_no_view_and_the_reason_is_told(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", view="R CC")
+    desk.receive(f"{STUDY}.2", view="L CC")
+    desk.reject(f"{STUDY}.2")
+    (arrival,) = desk.arrivals()
+    assert [str(view) for view in arrival.views] == ["R CC"]
+    assert arrival.rejected == "Rejected for Quality Reasons"
+    assert arrival.revision_reason is None  # no version has been closed yet
+
+
+def test_one_image_with_a_reason_sets_its_study_apart_and_a_person_overrules_it(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2", intake="no Patient ID")
+    assert desk.arrivals()[0].intake == "no Patient ID"
+    desk.close(APART)
+    desk.ledger.release_study(STUDY)
+    assert desk.arrivals()[0].intake is None
+    desk.begin(desk.close())
+    desk.receive(f"{STUDY}.3", intake="no Patient ID")
+    assert desk.arrivals()[0].intake is None
+
+
+def test_a_correction_takes_back_the_reason_that_set_its_study_apart(desk: Desk) -> None:
+    desk.receive(intake="no Patient ID")
+    desk.close(APART)
+    desk.receive_again(intake=None)
+    (arrival,) = desk.arrivals()
+    assert (arrival.intake, arrival.revision_reason) == (None, "corrected headers")
+
+
+def test_what_has_changed_since_the_last_version_is_told_until_the_next(desk: Desk) -> None:
+    desk.receive()
+    assert desk.arrivals()[0].revision_reason is None
+    desk.close()
+    desk.receive(f"{STUDY}.2")
+    assert desk.arrivals()[0].revision_reason is None
+    desk.receive_again()
+    assert desk.arrivals()[0].revision_reason == "corrected headers"
+    desk.close()
+    desk.receive(f"{STUDY}.3")
+    assert desk.arrivals()[0].revision_reason is None
+
+
+def test_a_held_study_does_not_arrive(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    assert desk.arrivals() == []

@@ -1,0 +1,145 @@
+"""What is taken up again: after a crash, a lost job, or by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ledgers import HOUR_S, STUDY, Desk
+
+from node.ledger import (
+    DELAY_PER_CRASH_S,
+    QUARANTINE_AFTER,
+    SET_ASIDE_AFTER,
+    Job,
+    Patience,
+)
+
+UNCONFIRMED = Patience(60, gives_up="PACS accepted it, but never confirmed it")
+
+
+def crash(desk: Desk, job: Job) -> Job:
+    """Let a process die with a job, and return the job's next attempt."""
+    desk.begin(job)
+    desk.ledger.revive(job, desk.enqueue)
+    return desk.jobs[-1]
+
+
+def test_a_process_that_dies_with_a_study_counts_as_a_crash(desk: Desk) -> None:
+    desk.receive()
+    following = crash(desk, desk.close())
+    assert following == Job("process", STUDY, 1, 2, delay_s=DELAY_PER_CRASH_S)
+    assert desk.version()["crashes"] == 1
+    assert "process: attempt 1 died with its process" in desk.history()
+
+
+def test_a_job_that_was_lost_before_it_ran_is_no_crash(desk: Desk) -> None:
+    desk.receive()
+    desk.ledger.revive(desk.close(), desk.enqueue)
+    assert desk.jobs[-1].attempt == 2
+    assert desk.version()["crashes"] == 0
+
+
+def test_a_clean_stop_is_no_crash_however_often(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for n in range(SET_ASIDE_AFTER + 1):
+        desk.ledger.register_node(f"node {n}")
+        desk.begin(job, f"node {n}")
+        desk.ledger.retire_node(f"node {n}")
+        desk.ledger.revive(job, desk.enqueue)
+        job = desk.jobs[-1]
+        assert not job.is_quarantined
+    assert not desk.begin(job).is_set_aside
+    assert desk.version()["crashes"] == 0
+
+
+def test_after_two_crashes_a_study_runs_alone(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for _ in range(QUARANTINE_AFTER):
+        assert not job.is_quarantined
+        job = crash(desk, job)
+    assert job.is_quarantined
+
+
+def test_a_study_that_runs_alone_still_does_after_a_failure(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for _ in range(QUARANTINE_AFTER):
+        job = crash(desk, job)
+    desk.begin(job)
+    as_the_engine_has_it = Job("process", STUDY, 1, job.attempt)
+    desk.ledger.fail_version(
+        as_the_engine_has_it, "out of memory", 5, desk.enqueue, is_its_fault=True
+    )
+    assert desk.jobs[-1].is_quarantined
+
+
+def test_after_five_crashes_a_study_is_set_aside(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    for _ in range(SET_ASIDE_AFTER):
+        assert not desk.version()["crashes"] >= SET_ASIDE_AFTER
+        job = crash(desk, job)
+    assert desk.begin(job).is_set_aside
+
+
+def test_what_is_not_final_is_unfinished(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    assert desk.ledger.unfinished() == [job]
+    desk.begin(job)
+    assert desk.ledger.unfinished() == [job]
+    deliveries = desk.finish(job, destinations=("pacs", "workstation"))
+    assert desk.ledger.unfinished() == deliveries
+
+
+def test_a_lost_delivery_keeps_its_waiting_time(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job, "queued", "queued", patience=Patience(600))
+    assert desk.revived().attempt == 3
+    assert 590 < desk.jobs[-1].delay_s <= 600
+
+
+@pytest.mark.parametrize("state", ["queued", "refused"])
+def test_what_was_given_up_can_be_sent_again_by_hand(desk: Desk, state: str) -> None:
+    (job,) = desk.analysed(deliver_within_s=0)
+    desk.deliver(job, "sent", state)
+    assert desk.ledger.retry_dead(HOUR_S) == 1
+    assert desk.ledger.retry_dead(HOUR_S) == 0
+    assert desk.revived() == replace(job, attempt=2)
+    desk.deliver(desk.jobs[-1], "sent")
+    assert desk.dispatch()["state"] == "finished"
+    assert "sent again to pacs by hand" in desk.history()
+
+
+def test_sending_again_gives_the_whole_time_anew(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=0)
+    desk.deliver(job, "queued", "queued")
+    desk.ledger.retry_dead(HOUR_S)
+    desk.deliver(desk.ledger.unfinished()[0], "queued", "queued")
+    assert desk.dispatch()["state"] == "queued"
+
+
+def test_what_was_never_confirmed_is_asked_for_anew_by_hand_and_not_sent_again(
+    desk: Desk,
+) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job, patience=UNCONFIRMED)
+    assert desk.dispatch()["state"] == "dead"
+    desk.ledger.retry_dead(HOUR_S)
+    shipment = desk.ledger.begin_dispatch(desk.revived(), "node-1")
+    assert (len(shipment.to_send), len(shipment.to_confirm), shipment.asks) == (0, 2, 0)
+
+
+def test_jobs_have_ids_of_their_own() -> None:
+    jobs = [
+        Job("process", STUDY, 1, 1),
+        Job("process", STUDY, 1, 2),
+        Job("process", STUDY, 2, 1),
+        Job("deliver", STUDY, 1, 1, "pacs"),
+        Job("deliver", STUDY, 1, 1, "pacs2"),
+    ]
+    assert len({job.id for job in jobs}) == len(jobs)
+    assert replace(jobs[0], delay_s=5, is_quarantined=True).id == jobs[0].id
