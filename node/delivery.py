@@ -159,7 +159,7 @@ class Courier:
         except Unsupported:
             transaction.withdraw(transaction_uid)
             raise
-        waits_for = f"the storage commitment report of {self.peer.name}"
+        waits_for = f"waiting for the storage commitment report of {self.peer.name}"
         wait_s = self.settings.commitment_wait_s
         return Confirmation(Patience(retry_s, wait_s, waits_for, has_asked=True))
 
@@ -168,7 +168,7 @@ class Courier:
     ) -> Confirmation:
         outcomes = self._listed(shipment)
         is_all = len(outcomes) == len(shipment.to_confirm)
-        waits_for = None if is_all else f"{self.peer.name} to list all of them (C-FIND)"
+        waits_for = None if is_all else f"waiting for {self.peer.name} to list all of them (C-FIND)"
         patience = Patience(retry_s, retry_s, waits_for, has_asked=not is_all)
         return Confirmation(patience, outcomes)
 

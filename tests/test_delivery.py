@@ -238,7 +238,7 @@ def test_storage_commitment_is_asked_first_and_recorded_before(
         report.sop_uid for report in reports
     }
     assert book.reports[0].committed == {report.sop_uid for report in reports}
-    assert found.patience.waits_for == "the storage commitment report of pacs"
+    assert found.patience.waits_for == "waiting for the storage commitment report of pacs"
     assert found.patience.wait_s == 900
 
 
@@ -264,7 +264,7 @@ def test_what_is_not_listed_yet_is_waited_for(
         reports[0].sop_uid,
         reports[2].sop_uid,
     ]
-    assert found.patience.waits_for == "pacs to list all of them (C-FIND)"
+    assert found.patience.waits_for == "waiting for pacs to list all of them (C-FIND)"
     assert found.patience.has_asked
 
 
