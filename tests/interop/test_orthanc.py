@@ -107,7 +107,7 @@ def test_a_study_that_comes_back_with_our_results_in_it_is_not_analysed_again(
     study = orthanc.upload(exam("circle"))
     orthanc.forward(study)
     before = _wait_for_results(orthanc, study)
-    told = _told(node, before)
+    told = wait_for("the results to be confirmed", lambda: _done(node, before))
     orthanc.forward(study)
 
     later = orthanc.upload(exam("the next one"))  # once this is answered, so would the other be
@@ -117,6 +117,41 @@ def test_a_study_that_comes_back_with_our_results_in_it_is_not_analysed_again(
     assert _results(orthanc.instances(study)) == before
     assert _told(node, before) == told
     assert told["version"] == 1
+
+
+def test_orthanc_answers_for_every_object_by_storage_commitment(
+    orthanc_node: tuple[Orthanc, Node], exam: Exam
+) -> None:
+    orthanc, node = orthanc_node
+    study = orthanc.upload(exam("committed"))
+    orthanc.forward(study)
+    results = _wait_for_results(orthanc, study)
+    told = wait_for("the results to be confirmed", lambda: _done(node, results))
+    assert len(told["deliveries"]) == RESULTS
+    for delivery in told["deliveries"]:
+        assert (delivery["state"], delivery["confirmed_by"]) == ("confirmed", "commitment")
+    assert [words for _, words in told["history"]][-1] == "delivered to orthanc, confirmed"
+
+
+def test_nothing_is_sent_to_an_orthanc_that_has_the_study_under_another_patient(
+    orthanc_node: tuple[Orthanc, Node], exam: Exam
+) -> None:
+    orthanc, node = orthanc_node
+    files = exam("mixed up")
+    study = orthanc.upload(files)
+    other = dcmread(files[0])
+    other.PatientID = "SOMEBODY-ELSE"
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid(None)
+    other.save_as(files[0].with_suffix(".other"))
+    orthanc.upload([files[0].with_suffix(".other")])
+    orthanc.forward(study)
+    study_uid = str(other.StudyInstanceUID)
+    told = wait_for(
+        "the study to be held",
+        lambda: (now := node.studies().get(study_uid)) and now["state"] == "held" and now,
+    )
+    assert told["error"] == "orthanc has it under another patient ID"
+    assert len(orthanc.instances(study)) == len(files)
 
 
 def test_a_late_image_is_answered_with_a_second_report_set_beside_the_first(
@@ -192,6 +227,12 @@ def _wait_for_results(
 
     wait_for(f"{count} results in Orthanc", are_there)
     return _results(orthanc.instances(study))
+
+
+def _done(node: Node, results: dict[str, Dataset]) -> dict[str, Any] | None:
+    """Return what the node says of a study whose delivery is final."""
+    told = _told(node, results)
+    return told if told["state"] == "done" else None
 
 
 def _told(node: Node, results: dict[str, Dataset]) -> dict[str, Any]:
