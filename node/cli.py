@@ -243,6 +243,8 @@ def _print_study(study: StudyOverview) -> None:
         words = f"{stored} of {len(states)} objects stored, {confirmed} confirmed"
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
+    if study.state in ("held", "not analysed"):
+        lines.append(("next", "look at it; then `ai-node release` with its UID lets it go on"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 

@@ -237,7 +237,9 @@ def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_n
     (arrival,) = desk_of_node.arrivals()
     closing = Closing("quiet 60 s", state="not analysed", why_not=arrival.intake)
     desk_of_node.ledger.close_version(arrival, closing, desk_of_node.enqueue)
-    assert "412 days old" in call("studies", "-c", settings).output
+    shown = call("studies", "-c", settings).output
+    assert "412 days old" in shown
+    assert "`ai-node release`" in shown
     result = call("release", STUDY, "-c", settings)
     assert result.exit_code == 0, result.output
     assert "it is analysed once it is complete" in result.output
