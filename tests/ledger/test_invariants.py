@@ -1,0 +1,363 @@
+"""Whatever happens in whatever order: what must never be, never is."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from ledgers import APART, CLOSING, HOUR_S, NODE, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
+
+from node import schema
+from node.errors import NodeError, Superseded
+from node.files import Store
+from node.identity import disagree
+from node.ledger import Again, Closing, Job, Ledger, Patience, Shipment
+
+IMAGES = tuple(f"{STUDY}.{n}" for n in range(1, 4))
+UNREAD = f"{STUDY}.77"
+"""An object that no model reads."""
+
+FINAL = {"finished", "dead", "cancelled", "out of scope", "not analysed", "rejected"}
+REJECTED = Closing("quiet 60 s", state="rejected", why_not="no image is left")
+PATIENCES = (
+    Patience(60),
+    Patience(60, 600, waits_for="a report", has_asked=True),
+    Patience(60, gives_up="never confirmed"),
+    Patience(2 * HOUR_S, 2 * HOUR_S, waits_for="a report"),  # past the deadline
+)
+
+identities = st.sampled_from((*[SOMEBODY] * 5, SOMEBODY_ELSE))
+numbers = st.integers(0, 99)
+"""Of one of several things, as many as there are."""
+
+
+T = TypeVar("T")
+
+
+def one_of(things: Sequence[T], number: int) -> T:
+    """Return one, by a number that hypothesis likes small: the late ones, which are not stale."""
+    return things[-1 - number % len(things)]
+
+
+class StudyLife(RuleBasedStateMachine):
+    """All that can happen to one study, some of it to attempts that are long stale."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.notes, self.transactions = itertools.count(900), itertools.count(500)
+        self.sending: list[tuple[Job, Shipment]] = []
+        self.confirmed: set[tuple[str, str]] = set()
+        self.must_be_looked_at = False
+        """An image contradicted another, and nobody has released the study since."""
+
+    def teardown(self) -> None:
+        self.desk.ledger.close()
+
+    # What comes
+
+    @rule(
+        sop_uid=st.sampled_from(IMAGES),
+        identity=identities,
+        pixels=st.sampled_from("aaaaab"),
+        encoding=st.sampled_from("xxxy"),
+        intake=st.sampled_from((*[None] * 9, "no Patient ID")),
+    )
+    def an_image_comes(
+        self, sop_uid: str, identity: str, pixels: str, encoding: str, intake: str | None
+    ) -> None:
+        digest = f"{identity}|{intake}|{pixels}|{encoding}"
+        self._come(sop_uid, digest, identity=identity, intake=intake)
+
+    @rule(identity=identities)
+    def an_object_comes_that_no_model_reads(self, identity: str) -> None:
+        digest = f"{identity}|None|a|x"
+        how = {"modality": "PR", "view": None, "is_in_scope": False}
+        self._come(UNREAD, digest, identity=identity, **how)
+
+    @rule(sop_uid=st.sampled_from((IMAGES[-1], UNREAD)))
+    def a_rejection_note_comes(self, sop_uid: str) -> None:
+        self.desk.reject(sop_uid, note=f"{STUDY}.{next(self.notes)}", identity="- - -")
+
+    def _come(self, sop_uid: str, digest: str, **how: Any) -> None:
+        recorded = self.desk.receive(sop_uid, digest=digest, **how)
+        if recorded == "compare":
+            kept = self.desk.ledger.find_kept(sop_uid)
+            assert kept is not None
+            before, after = kept.digest.split("|"), digest.split("|")
+            changed = ("Patient ID",) if before[:2] != after[:2] else ()
+            again = Again(kept.digest, "same" if before[2] == after[2] else "other", changed)
+            recorded = self.desk.receive(sop_uid, digest=digest, again=again, **how)
+        assert recorded != "compare"
+        self.must_be_looked_at |= recorded == "set aside"
+
+    # What is made of it
+
+    @precondition(lambda self: self.desk.arrivals())
+    @rule()
+    def it_is_closed(self) -> None:
+        (arrival,) = self.desk.arrivals()
+        closing = CLOSING if arrival.intake is None else APART
+        self.desk.close(closing if "MG" in arrival.modalities else REJECTED)
+
+    @precondition(lambda self: self._jobs("process"))
+    @rule(number=numbers)
+    def an_attempt_begins(self, number: int) -> None:
+        job = one_of(self._jobs("process"), number)
+        with contextlib.suppress(Superseded):
+            self.desk.begin(job)
+            self._may_go_on(job)
+
+    @precondition(lambda self: self._jobs("process"))
+    @rule(number=numbers, how=st.sampled_from(("well", "well", "badly", "without report")))
+    def an_attempt_ends(self, number: int, how: str) -> None:
+        job = one_of(self._jobs("process"), number)
+        ledger = self.desk.ledger
+        if how == "badly":
+            ledger.fail_version(job, "out of memory", 5, self.desk.enqueue, is_its_fault=True)
+        elif how == "without report":
+            ledger.hold_version(job, "no report can be built")
+        else:
+            with contextlib.suppress(Superseded):
+                if self.desk.finish(job, destinations=("pacs", "workstation")):
+                    self._may_go_on(job)
+
+    # Where it goes
+
+    @precondition(lambda self: self._jobs("deliver"))
+    @rule(number=numbers)
+    def a_delivery_begins(self, number: int) -> None:
+        job = one_of(self._jobs("deliver"), number)
+        with contextlib.suppress(Superseded):
+            self.sending.append((job, self.desk.ledger.begin_dispatch(job, NODE)))
+            self._may_go_on(job)
+
+    @precondition(lambda self: self.sending)
+    @rule(
+        number=numbers,
+        states=st.lists(st.sampled_from(("sent", "sent", "queued", "refused")), min_size=2),
+    )
+    def objects_are_sent(self, number: int, states: list[str]) -> None:
+        job, shipment = one_of(self.sending, number)
+        outcomes = [
+            self.desk.outcome(report, state)
+            for report, state in zip(shipment.to_send, states, strict=False)
+        ]
+        with contextlib.suppress(Superseded):
+            self.desk.ledger.require_current(job)
+            self._may_go_on(job)
+            self.sending.append((job, self.desk.ledger.record_sent(job, outcomes)))
+            self._may_go_on(job)
+
+    @precondition(lambda self: self.sending)
+    @rule(number=numbers)
+    def confirmation_is_asked_for(self, number: int) -> None:
+        job, _ = one_of(self.sending, number)
+        with contextlib.suppress(Superseded):
+            self.desk.ledger.ask_commitment(job, f"2.25.{next(self.transactions)}")
+
+    @precondition(lambda self: self.sending)
+    @rule(
+        number=numbers,
+        patience=st.sampled_from(PATIENCES),
+        state=st.sampled_from((None, "confirmed", "queued")),
+    )
+    def a_delivery_ends(self, number: int, patience: Patience, state: str | None) -> None:
+        job, shipment = one_of(self.sending, number)
+        outcomes = [self.desk.outcome(report, state) for report in shipment.to_confirm if state]
+        with contextlib.suppress(Superseded):
+            self.desk.ledger.finish_dispatch(job, outcomes, patience, self.desk.enqueue)
+
+    @precondition(lambda self: self.sending)
+    @rule(number=numbers)
+    def a_destination_knows_another_patient(self, number: int) -> None:
+        job, _ = one_of(self.sending, number)
+        with contextlib.suppress(Superseded):
+            self.desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
+
+    @precondition(lambda self: self.desk.rows(schema.commitment))
+    @rule(number=numbers, committed=st.sets(numbers), failed=st.sets(numbers, max_size=1))
+    def a_destination_reports(self, number: int, committed: set[int], failed: set[int]) -> None:
+        asked = one_of(self.desk.rows(schema.commitment), number)
+        uids = sorted({row["sop_uid"] for row in self.desk.rows(schema.delivery)})
+        assert self.desk.ledger.record_commitment(
+            asked["transaction_uid"],
+            {one_of(uids, one) for one in committed},
+            {one_of(uids, one): "no such object instance" for one in failed},
+            lambda attempt: 60.0,
+        )
+
+    # As it should go: without this, chance would seldom get far
+
+    @initialize(stage=st.sampled_from(("new", "analysed", "sent", "sent")))
+    def it_has_come_so_far(self, stage: str) -> None:
+        if stage == "new":
+            return
+        for sop_uid in IMAGES:
+            self.an_image_comes(sop_uid, SOMEBODY, "a", "x", None)
+        self.it_is_analysed()
+        while stage == "sent" and len(self.sending) < 2:
+            self.it_is_sent(len(self.sending))
+
+    @precondition(lambda self: self.desk.arrivals())
+    @rule()
+    def it_is_analysed(self) -> None:
+        self.it_is_closed()
+        job = self.desk.jobs[-1] if self.desk.jobs else None
+        if job is not None and job in self.desk.ledger.unfinished():
+            self.desk.begin(job)
+            self.desk.finish(job, destinations=("pacs", "workstation"))
+
+    @precondition(lambda self: self._unsent())
+    @rule(number=numbers)
+    def it_is_sent(self, number: int) -> None:
+        job = one_of(self._unsent(), number)
+        with contextlib.suppress(Superseded):
+            shipment = self.desk.ledger.begin_dispatch(job, NODE)
+            outcomes = [self.desk.outcome(report, "sent") for report in shipment.to_send]
+            shipment = self.desk.ledger.record_sent(job, outcomes)
+            self.desk.ledger.ask_commitment(job, f"2.25.{next(self.transactions)}")
+            self.sending.append((job, shipment))
+            self.desk.ledger.finish_dispatch(job, (), PATIENCES[1], self.desk.enqueue)
+
+    # Sweeps, hands and crashes
+
+    @precondition(lambda self: self.desk.ledger.unfinished())
+    @rule(number=numbers)
+    def a_job_is_taken_up_again(self, number: int) -> None:
+        job = one_of(self.desk.ledger.unfinished(), number)
+        self.desk.ledger.revive(job, self.desk.enqueue)
+
+    @rule()
+    def what_was_given_up_is_sent_again(self) -> None:
+        self.desk.ledger.retry_dead(HOUR_S)
+
+    @rule()
+    def a_person_lets_it_go_on(self) -> None:
+        with contextlib.suppress(NodeError):
+            self.desk.ledger.release_study(STUDY)
+            self.must_be_looked_at = False
+
+    @rule()
+    def the_node_stops(self) -> None:
+        self.desk.ledger.retire_node(NODE)
+
+    # What must never be
+
+    @invariant()
+    def a_study_that_nobody_can_be_sure_of_is_held(self) -> None:
+        said = {i["identity"] for i in self.desk.rows(schema.instance) if i["state"] == "current"}
+        if any(disagree(a, b) for a, b in itertools.combinations(sorted(said), 2)):
+            assert self._held_reason()
+        if self.must_be_looked_at:
+            assert self._held_reason()
+
+    @invariant()
+    def what_is_not_final_is_listed(self) -> None:
+        rows = self.desk.rows(schema.study_version) + self.desk.rows(schema.dispatch)
+        open_rows = {
+            (row["number"], row.get("destination", ""), row["attempt"])
+            for row in rows
+            if row["state"] not in FINAL
+        }
+        listed = self.desk.ledger.unfinished()
+        assert {(job.number, job.destination, job.attempt) for job in listed} == open_rows
+
+    @invariant()
+    def a_version_that_finished_has_one_report_set_and_no_other_has_any(self) -> None:
+        versions = self.desk.rows(schema.study_version)
+        finished = [row["number"] for row in versions if row["state"] == "finished"]
+        reports = [row["number"] for row in self.desk.rows(schema.report)]
+        assert sorted(reports) == sorted(finished * 2)
+
+    @invariant()
+    def what_is_confirmed_stays_confirmed(self) -> None:
+        confirmed = {
+            (row["sop_uid"], row["destination"])
+            for row in self.desk.rows(schema.delivery)
+            if row["state"] == "confirmed"
+        }
+        assert self.confirmed <= confirmed
+        self.confirmed = confirmed
+
+    @invariant()
+    def nothing_is_left_to_send_in_a_delivery_that_is_over(self) -> None:
+        finished = {
+            (row["number"], row["destination"])
+            for row in self.desk.rows(schema.dispatch)
+            if row["state"] == "finished"
+        }
+        for row in self.desk.rows(schema.delivery):
+            if (row["number"], row["destination"]) in finished:
+                assert row["state"] in ("sent", "confirmed")
+
+    @invariant()
+    def a_study_at_rest_has_an_answer_to_all_its_images(self) -> None:
+        """Neither held nor received: what is there is answered, or somebody works on it."""
+        study = next(iter(self.desk.rows(schema.study)), None)
+        if study is None or study["held_reason"] or study["state"] != "closed":
+            return
+        for instance in self.desk.rows(schema.instance):
+            if instance["state"] == "current" and instance["modality"] == "MG":
+                assert instance["version"] is not None
+        for table in (schema.study_version, schema.dispatch):
+            for row in self.desk.rows(table):
+                assert row["state"] != "cancelled" or row["number"] != study["version"]
+
+    def _may_go_on(self, job: Job) -> None:
+        study = self.desk.study()
+        assert study["held_reason"] is None
+        assert study["version"] == job.number
+        assert study["revision"] == self.desk.version(job.number)["revision"]
+
+    def _held_reason(self) -> str | None:
+        return next((str(row["held_reason"]) for row in self.desk.rows(schema.study)), None)
+
+    def _unsent(self) -> list[Job]:
+        return [job for job in self.desk.ledger.unfinished() if job.kind == "deliver"]
+
+    def _jobs(self, kind: str) -> list[Job]:
+        return [job for job in self.desk.jobs if job.kind == kind]
+
+
+@pytest.fixture(scope="module")
+def new_life(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], StudyLife]:
+    folder = tmp_path_factory.mktemp("lives")
+    template = folder / "template.db"
+    ledger = Ledger(f"sqlite:///{template}")
+    ledger.migrate()
+    ledger.close()
+    lives = itertools.count()
+
+    def new_life() -> StudyLife:
+        copy = Path(shutil.copyfile(template, folder / f"{next(lives)}.db"))
+        return StudyLife(Desk(Ledger(f"sqlite:///{copy}"), Store(folder)))
+
+    return new_life
+
+
+def test_no_order_of_events_breaks_a_promise(new_life: Callable[[], StudyLife]) -> None:
+    run_state_machine_as_test(
+        new_life,  # type: ignore[arg-type]  # a factory will do, it says itself
+        settings=settings(
+            deadline=None,
+            max_examples=20,
+            stateful_step_count=40,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
