@@ -10,7 +10,7 @@ import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import given
 from hypothesis import strategies as st
-from ledgers import NODE, STUDY, Desk
+from ledgers import NODE, SOMEBODY_ELSE, STUDY, Desk
 
 from node import config, schema
 from node.completeness import Settler, why_complete
@@ -166,6 +166,113 @@ def test_a_study_of_another_modality_is_kept_without_work(desk: Desk, settler: S
     settler.settle()
     assert desk.jobs == []
     assert desk.row(schema.study_version, STUDY, 1)["state"] == "out of scope"
+
+
+def state_and_words(desk: Desk, number: int = 1) -> tuple[str, str, str | None]:
+    """Return what became of a version, why it was complete, and why it is not analysed."""
+    version = desk.version(number)
+    return version["state"], version["reason"], version["error"]
+
+
+def test_a_study_that_no_model_reads_says_what_it_is_of(desk: Desk, settler: Settler) -> None:
+    desk.receive(f"{STUDY}.1", modality="US", view=None)
+    desk.receive(f"{STUDY}.2", modality="CT", view=None)
+    desk.receive(f"{STUDY}.3", modality="CT", view=None)
+    desk.let_pass(60)
+    settler.settle()
+    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads CT, US")
+    assert desk.history() == ["version 1 closed: quiet 60 s; no model reads CT, US"]
+
+
+def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.receive(f"{STUDY}.5", view="R CC", intake="no Patient ID")
+    desk.let_pass(3)
+    settler.settle()
+    assert desk.jobs == []
+    assert state_and_words(desk) == ("not analysed", "4/4 views", "no Patient ID")
+    desk.ledger.release_study(STUDY)
+    desk.let_pass(3)
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 2, 1)]
+    assert state_and_words(desk, 2) == ("queued", "4/4 views", None)
+
+
+def test_a_study_that_no_model_reads_needs_no_other_reason(desk: Desk, settler: Settler) -> None:
+    desk.receive(modality="CT", view=None, intake="no Patient ID")
+    desk.let_pass(60)
+    settler.settle()
+    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads CT")
+
+
+def test_a_study_all_of_whose_images_are_rejected_is_closed_as_such(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.reject(*(f"{STUDY}.{number}" for number in range(4)))
+    desk.let_pass(60)
+    settler.settle()
+    reason = "4 objects rejected: Rejected for Quality Reasons; quiet 60 s"
+    why_not = "no image is left: Rejected for Quality Reasons"
+    assert state_and_words(desk, 2) == ("rejected", reason, why_not)
+    assert state_and_words(desk, 1) == ("cancelled", "4/4 views", "a newer version exists")
+
+
+def test_a_study_whose_images_were_rejected_before_they_came_is_closed_as_such(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.reject(f"{STUDY}.0", f"{STUDY}.1")
+    receive(desk, ALL[:2])
+    desk.let_pass(60)
+    settler.settle()
+    why_not = "no image is left: Rejected for Quality Reasons"
+    assert state_and_words(desk) == ("rejected", "quiet 60 s", why_not)
+    assert desk.jobs == []
+
+
+def test_a_rejected_view_is_missing_and_the_version_says_why_it_was_made(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.reject(f"{STUDY}.3")
+    desk.let_pass(60)
+    settler.settle()
+    reason = "1 object rejected: Rejected for Quality Reasons; quiet 60 s, L MLO missing"
+    assert state_and_words(desk, 2) == ("queued", reason, None)
+
+
+def test_a_version_made_of_corrected_images_says_so_first(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.receive_again(f"{STUDY}.0", view=str(R_CC))
+    desk.let_pass(3)
+    settler.settle()
+    assert state_and_words(desk, 2) == ("queued", "corrected headers; 4/4 views", None)
+
+
+def test_images_corrected_before_the_study_was_complete_are_no_news(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.receive_again(f"{STUDY}.0", view=str(R_CC))
+    desk.let_pass(3)
+    settler.settle()
+    assert state_and_words(desk) == ("queued", "4/4 views", None)
+
+
+def test_a_held_study_is_not_closed_however_long_it_waits(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    desk.receive(f"{STUDY}.9", identity=SOMEBODY_ELSE)
+    desk.let_pass(7200)
+    settler.settle()
+    assert desk.rows(schema.study_version) == []
 
 
 def test_studies_settle_each_in_its_own_time(desk: Desk, settler: Settler) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import factories
+import pytest
 from factories import R_CC
+from hypothesis import given
+from hypothesis import strategies as st
 
-from node.identity import disagree, identity_of
+from node.identity import UNREADABLE, UNSAID, disagree, identity_of, merge
 from node.selection import DEFER_BYTES, read_header
 
 
@@ -26,3 +29,92 @@ def test_a_patient_id_that_cannot_be_read_contradicts_one_that_can(tmp_path: Pat
     header = read_header(tmp_path / "long.dcm")
     (tmp_path / "long.dcm").unlink()
     assert disagree(identity_of(said), identity_of(header))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "do_disagree"),
+    [
+        ("a - -", "a - -", False),
+        ("a - -", "b - -", True),
+        ("a - -", "- - -", False),
+        ("a - -", "- x 1", False),
+        ("a x 1", "a x 2", True),
+        ("a x 1", "a y 1", True),
+        ("a x -", "a - 1", False),
+        ("? - -", "? - -", False),
+        ("? - -", "a - -", True),
+    ],
+)
+def test_identities_disagree_where_both_say_something_else(
+    first: str, second: str, do_disagree: bool
+) -> None:
+    assert disagree(first, second) is do_disagree
+    assert disagree(second, first) is do_disagree
+
+
+@pytest.mark.parametrize(
+    ("identities", "merged"),
+    [
+        ((), "- - -"),
+        (("a - -",), "a - -"),
+        (("a - -", "- x -", "- - 1"), "a x 1"),
+        (("- - -", "a - -"), "a - -"),
+        (("a - -", "b - -"), "a - -"),
+    ],
+)
+def test_merged_is_what_any_of_them_says(identities: tuple[str, ...], merged: str) -> None:
+    assert merge(identities) == merged
+
+
+PARTS = st.sampled_from((UNSAID, UNREADABLE, "a", "b"))
+IDENTITIES = st.tuples(PARTS, PARTS, PARTS).map(" ".join)
+SEVERAL = st.lists(IDENTITIES, max_size=5)
+
+
+@given(IDENTITIES, IDENTITIES)
+def test_it_does_not_matter_who_is_compared_with_whom(first: str, second: str) -> None:
+    assert disagree(first, second) == disagree(second, first)
+    assert not disagree(first, first)
+
+
+@given(SEVERAL)
+def test_the_merged_identity_agrees_with_all_exactly_if_all_pairs_agree(several: list[str]) -> None:
+    pairs = [disagree(a, b) for a in several for b in several]
+    merged = merge(several)
+    assert any(pairs) == any(disagree(merged, one) for one in several)
+
+
+@given(SEVERAL)
+def test_the_merged_identity_says_all_that_is_said_and_nothing_else(several: list[str]) -> None:
+    for position, merged in enumerate(merge(several).split()):
+        said = {one.split()[position] for one in several} - {UNSAID}
+        assert merged in said or (not said and merged == UNSAID)
+
+
+def test_two_that_each_agree_with_a_third_may_disagree() -> None:
+    assert not disagree("a - -", "- x -")
+    assert not disagree("- x -", "b - -")
+    assert disagree("a - -", "b - -")
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID", "AccessionNumber"])
+def test_each_of_the_three_says_whose_study_it_is(keyword: str) -> None:
+    one, other = factories.exam(views=[R_CC])[0], factories.exam(views=[R_CC])[0]
+    setattr(one, keyword, "ONE")
+    setattr(other, keyword, "OTHER")
+    assert disagree(identity_of(one), identity_of(other))
+
+
+@pytest.mark.parametrize("keyword", ["PatientName", "PatientBirthDate", "PatientSex"])
+def test_a_name_that_is_spelled_otherwise_is_not_another_patient(keyword: str) -> None:
+    one, other = factories.exam(views=[R_CC])[0], factories.exam(views=[R_CC])[0]
+    setattr(one, keyword, "")
+    assert not disagree(identity_of(one), identity_of(other))
+
+
+def test_padding_and_emptiness_say_nothing() -> None:
+    one, other = factories.exam(views=[R_CC])[0], factories.exam(views=[R_CC])[0]
+    one.PatientID, other.PatientID = "PAT-1", " PAT-1 "
+    one.AccessionNumber, other.AccessionNumber = "", "   "
+    assert identity_of(one) == identity_of(other)
+    assert "PAT-1" not in identity_of(one)

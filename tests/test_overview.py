@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from ledgers import NODE, SOMEBODY_ELSE, STUDY, Desk
+from ledgers import APART, NODE, OUT_OF_SCOPE, SOMEBODY_ELSE, STUDY, Desk
 
-from node.ledger import Job, Outcome
+from node.errors import Superseded
+from node.ledger import Closing, Patience
 from node.overview import StudyOverview, study_overviews
 
 
 def overview(desk: Desk) -> StudyOverview:
     (only,) = study_overviews(desk.ledger)
     return only
-
-
-def answer(desk: Desk, job: Job, state: str) -> None:
-    reports = desk.ledger.begin_dispatch(job, NODE)
-    error = None if state == "sent" else "PACS answered 0xA700"
-    outcomes = [Outcome(report.sop_uid, state, error) for report in reports]  # type: ignore[arg-type]
-    desk.ledger.finish_dispatch(job, outcomes, 60, desk.enqueue)
 
 
 def test_a_study_is_followed_from_its_first_image_to_its_last_result(desk: Desk) -> None:
@@ -46,31 +40,59 @@ def test_a_study_is_followed_from_its_first_image_to_its_last_result(desk: Desk)
     assert seen.models[0].priority == "not assessed"
     assert [d.state for d in seen.deliveries] == ["queued", "queued"]
 
-    answer(desk, delivery, "sent")
+    desk.deliver(delivery)
     seen = overview(desk)
     assert seen.state == "done"
+    assert {(d.state, d.confirmed_by) for d in seen.deliveries} == {("sent", None)}
     assert seen.done_at == max(d.sent_at for d in seen.deliveries if d.sent_at)
     assert seen.last_at == last_at
     assert [event for _, event in seen.history] == [
         "version 1 closed: 4/4 views",
         "version 1 finished",
-        "delivered to pacs",
+        "accepted by pacs, unconfirmed",
     ]
+
+
+def test_what_is_sent_is_delivering_until_it_is_confirmed(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    waits_for = "waits for the storage commitment report of pacs"
+    shipment = desk.ledger.begin_dispatch(job, NODE)
+    desk.ledger.record_sent(job, [desk.outcome(one, "sent") for one in shipment.to_send])
+    desk.ledger.ask_commitment(job, "2.25.500")
+    desk.ledger.finish_dispatch(job, (), Patience(60, 600, waits_for), desk.enqueue)
+    seen = overview(desk)
+    assert (seen.state, seen.error, seen.done_at) == ("delivering", f"pacs: {waits_for}", None)
+    assert {d.state for d in seen.deliveries} == {"sent"}
+
+    uids = {report.sop_uid for report in shipment.to_send}
+    desk.ledger.record_commitment("2.25.500", uids, {}, float)
+    seen = overview(desk)
+    assert (seen.state, seen.error) == ("done", None)
+    assert seen.done_at is not None
+    assert {(d.state, d.confirmed_by) for d in seen.deliveries} == {("confirmed", "commitment")}
+
+
+def test_what_was_never_confirmed_is_undelivered_and_says_so(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job, patience=Patience(60, gives_up="pacs accepted it, but never confirmed it"))
+    seen = overview(desk)
+    assert (seen.state, seen.done_at) == ("undelivered", None)
+    assert seen.error == "pacs: pacs accepted it, but never confirmed it"
 
 
 def test_a_destination_that_takes_nothing_is_named_with_its_words(desk: Desk) -> None:
     (job,) = desk.analysed()
-    answer(desk, job, "queued")
+    desk.deliver(job, "queued", "queued")
     seen = overview(desk)
-    assert (seen.state, seen.error) == ("delivering", "pacs: PACS answered 0xA700")
+    assert (seen.state, seen.error) == ("delivering", "pacs: queued by PACS")
     assert seen.done_at is None
 
 
 def test_what_was_given_up_is_undelivered(desk: Desk) -> None:
     (job,) = desk.analysed(deliver_within_s=0)
-    answer(desk, job, "queued")
+    desk.deliver(job, "queued", "queued")
     seen = overview(desk)
-    assert (seen.state, seen.error) == ("undelivered", "pacs: PACS answered 0xA700")
+    assert (seen.state, seen.error) == ("undelivered", "pacs: queued by PACS")
 
 
 def test_a_held_study_says_why(desk: Desk) -> None:
@@ -80,6 +102,28 @@ def test_a_held_study_says_why(desk: Desk) -> None:
     assert seen.state == "held"
     assert seen.error
     assert "patient ID" in seen.error
+    assert seen.views == ("R MLO", "R MLO")
+
+
+def test_a_study_held_after_its_results_were_made_is_held_before_all_else(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.receive_again(pixels="other")
+    with pytest.raises(Superseded):
+        desk.ledger.begin_dispatch(job, NODE)
+    seen = overview(desk)
+    assert (seen.state, seen.error) == ("held", f"image {STUDY}.1 came twice with different pixels")
+    desk.ledger.release_study(STUDY)
+    seen = overview(desk)
+    assert (seen.state, seen.error) == ("delivering", None)
+
+
+def test_a_corrected_study_is_received_again_and_shown_as_it_is_now(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job)
+    desk.receive_again(view="L CC")
+    seen = overview(desk)
+    assert (seen.state, seen.images, seen.views) == ("receiving", 1, ("L CC",))
+    assert seen.history[-1][1] == "L CC came with a corrected header: Patient ID"
 
 
 def test_a_failure_is_shown_until_it_is_overcome(desk: Desk) -> None:
@@ -96,7 +140,7 @@ def test_a_failure_is_shown_until_it_is_overcome(desk: Desk) -> None:
 
 def test_a_late_image_shows_the_study_as_being_received_again(desk: Desk) -> None:
     (job,) = desk.analysed()
-    answer(desk, job, "sent")
+    desk.deliver(job)
     desk.receive(f"{STUDY}.2")
     seen = overview(desk)
     assert (seen.state, seen.version, seen.images) == ("receiving", 1, 2)
@@ -105,9 +149,44 @@ def test_a_late_image_shows_the_study_as_being_received_again(desk: Desk) -> Non
 @pytest.mark.parametrize("modality", ["CT", "US"])
 def test_a_study_that_concerns_no_model_is_listed(desk: Desk, modality: str) -> None:
     desk.receive(modality=modality, view=None)
-    desk.close(plan=())
+    desk.close(OUT_OF_SCOPE)
     seen = overview(desk)
     assert (seen.state, seen.images, seen.models) == ("out of scope", 1, ())
+    assert seen.error == "no model reads CT"
+
+
+def test_a_study_set_apart_says_why_until_a_person_lets_it_go_on(desk: Desk) -> None:
+    desk.receive(intake="no Patient ID")
+    desk.close(APART)
+    seen = overview(desk)
+    assert (seen.state, seen.reason, seen.error) == ("not analysed", "4/4 views", "no Patient ID")
+    desk.ledger.release_study(STUDY)
+    assert overview(desk).state == "receiving"
+    desk.begin(desk.close())
+    seen = overview(desk)
+    assert (seen.state, seen.error) == ("running", None)
+
+
+def test_a_study_without_an_image_that_may_be_used_says_so(desk: Desk) -> None:
+    desk.receive()
+    desk.reject(f"{STUDY}.1")
+    why_not = "no image is left: Rejected for Quality Reasons"
+    desk.close(Closing("quiet 60 s", state="rejected", why_not=why_not))
+    seen = overview(desk)
+    assert (seen.state, seen.error, seen.views) == ("rejected", why_not, ())
+
+
+def test_a_rejected_image_is_no_image_of_the_study(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", view="R CC")
+    desk.receive(f"{STUDY}.2", view="L CC")
+    desk.reject(f"{STUDY}.2")
+    assert overview(desk).views == ("R CC",)
+
+
+def test_a_study_of_nothing_but_our_own_objects_is_kept(desk: Desk) -> None:
+    desk.receive("2.25.1", is_own=True, modality="SR", view=None)
+    seen = overview(desk)
+    assert (seen.state, seen.images, seen.version) == ("kept", 0, 0)
 
 
 def test_our_own_objects_are_no_images_of_the_study(desk: Desk) -> None:
