@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import alembic.command
+import alembic.config
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
+from postgres import DATABASES, PostgreSQL
 
 from node import schema
-from node.ledger import Ledger
+from node.errors import Superseded
+from node.files import Store
+from node.ledger import Job, Ledger
+
+DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
+WHY_HELD = "patient ID, its issuer or accession number disagree within the study"
 
 
 def differences(ledger: Ledger) -> list[object]:
@@ -75,3 +87,142 @@ def test_tables_that_are_not_ours_are_left_alone(ledger: Ledger) -> None:
     assert differences(ledger) == []
     with ledger.reading() as db:
         assert sa.inspect(db).has_table("workflow_status")
+
+
+# A database of the first release
+
+
+def study_of_0001(study_uid: str, state: str, **more: Any) -> dict[str, Any]:
+    times = {"first_at": 1000.0, "last_at": 1000.0}
+    row = {"study_uid": study_uid, "sender": "modality", "state": state, "identity": SOMEBODY}
+    return row | times | {"version": 0, "held_reason": None} | more
+
+
+def instance_of_0001(sop_uid: str, **more: Any) -> dict[str, Any]:
+    row = {
+        "sop_uid": sop_uid,
+        "study_uid": sop_uid[:3],
+        "series_uid": f"{sop_uid[:3]}.0",
+        "sop_class": "1.2.840.10008.5.1.4.1.1.1.2",
+        "transfer_syntax": "1.2.840.10008.1.2.1",
+        "modality": "MG",
+        "view": "R MLO",
+        "is_standard": True,
+        "path": f"received/{sop_uid}.dcm",
+        "digest": "digest",
+        "state": "current",
+        "version": 1,
+        "association_id": "association",
+        "received_at": 1000.0,
+    }
+    return row | more
+
+
+def version_of_0001(study_uid: str, state: str) -> dict[str, Any]:
+    row = {"study_uid": study_uid, "number": 1, "reason": "4/4 views", "state": state}
+    return row | {"closed_at": 1000.0, "last_image_at": 1000.0, "decided_at": 1000.0}
+
+
+DISPATCH = {"study_uid": DONE, "number": 1, "destination": "pacs", "deadline_at": 4e9}
+REPORT = {"study_uid": DONE, "number": 1, "sop_class": "1.2.3", "digest": "digest"}
+DELIVERY = {"study_uid": DONE, "number": 1, "destination": "pacs"}
+OF_0001: dict[str, list[dict[str, Any]]] = {
+    "installation": [{"id": "the installation", "created_at": 1000.0}],
+    "study": [
+        study_of_0001(DONE, "closed", version=1),
+        study_of_0001(HELD, "held", version=1, held_reason=WHY_HELD),
+        study_of_0001(RECEIVING, "receiving"),
+    ],
+    "instance": [
+        instance_of_0001(f"{DONE}.1"),
+        instance_of_0001(f"{DONE}.2", modality="SR", view=None, state="own", version=None),
+        instance_of_0001(f"{HELD}.1"),
+        instance_of_0001(f"{HELD}.2", version=None),
+        instance_of_0001(f"{RECEIVING}.1", version=None),
+    ],
+    "study_version": [version_of_0001(DONE, "finished"), version_of_0001(HELD, "queued")],
+    "report": [
+        REPORT | {"sop_uid": f"2.25.{position}", "position": position, "path": f"{position}.dcm"}
+        for position in range(2)
+    ],
+    "dispatch": [DISPATCH | {"state": "queued"}],
+    "delivery": [
+        DELIVERY | {"sop_uid": "2.25.0", "state": "sent", "sent_at": 1000.0},
+        DELIVERY | {"sop_uid": "2.25.1", "state": "queued", "sent_at": None},
+    ],
+}
+
+
+@pytest.fixture(params=DATABASES)
+def old_desk(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Iterator[Desk]:
+    """A ledger as the first release left it, brought up to date."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        url = server.new_database(is_empty=True)
+    ledger = Ledger(url)
+    with ledger.writing() as db:
+        settings = alembic.config.Config()
+        scripts = Path(schema.__file__).parent / "migrations"
+        settings.set_main_option("script_location", str(scripts))
+        settings.attributes["connection"] = db
+        alembic.command.upgrade(settings, "0001")
+        tables = sa.MetaData()
+        tables.reflect(db)
+        for name, rows in OF_0001.items():
+            db.execute(tables.tables[name].insert(), rows)
+    ledger.migrate()
+    yield Desk(ledger, store)
+    ledger.close()
+
+
+def test_a_database_of_the_first_release_becomes_as_declared_and_keeps_its_rows(
+    old_desk: Desk,
+) -> None:
+    assert differences(old_desk.ledger) == []
+    assert old_desk.ledger.installation == "the installation"
+    for name, rows in OF_0001.items():
+        assert len(old_desk.rows(schema.metadata.tables[name])) == len(rows)
+
+
+def test_a_delivery_of_the_first_release_is_taken_up_where_it_was(old_desk: Desk) -> None:
+    job = Job("deliver", DONE, 1, 1, "pacs")
+    assert job in old_desk.ledger.unfinished()
+    shipment = old_desk.ledger.begin_dispatch(job, NODE)
+    assert [report.sop_uid for report in shipment.to_send] == ["2.25.1"]
+    assert [report.sop_uid for report in shipment.to_confirm] == ["2.25.0"]
+    assert shipment.asks == 0
+
+
+def test_instances_of_the_first_release_are_of_whom_their_study_was(old_desk: Desk) -> None:
+    identities = {row["sop_uid"]: row["identity"] for row in old_desk.rows(schema.instance)}
+    assert identities.pop(f"{DONE}.2") is None  # ours: it says nothing
+    assert set(identities.values()) == {SOMEBODY}
+    old_desk.receive(f"{RECEIVING}.2", study=RECEIVING, identity=SOMEBODY_ELSE)
+    assert old_desk.study(RECEIVING)["held_reason"] == WHY_HELD
+
+
+def test_an_image_of_the_first_release_can_be_corrected(old_desk: Desk) -> None:
+    recorded = old_desk.receive_again(f"{DONE}.1", study=DONE, identity=SOMEBODY_ELSE)
+    assert recorded == "corrected"
+    with pytest.raises(Superseded, match="corrected headers"):
+        old_desk.ledger.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
+    assert old_desk.close(study=DONE).number == 2
+
+
+def test_a_study_that_was_being_received_goes_on(old_desk: Desk) -> None:
+    (arrival,) = old_desk.arrivals()
+    assert arrival.study_uid == RECEIVING
+    assert old_desk.ledger.close_version(arrival, CLOSING, old_desk.enqueue)
+
+
+def test_a_study_that_was_held_still_is_until_a_person_releases_it(old_desk: Desk) -> None:
+    assert old_desk.study(HELD)["held_reason"] == WHY_HELD
+    with pytest.raises(Superseded, match="disagree"):
+        old_desk.begin(Job("process", HELD, 1, 1))
+    # Which of its objects disagreed was not recorded: that they seem to agree releases nothing.
+    old_desk.receive(f"{HELD}.3", study=HELD)
+    assert old_desk.study(HELD)["held_reason"] == WHY_HELD
+    old_desk.ledger.release_study(HELD)
+    instances = old_desk.begin(old_desk.close(study=HELD)).version.instances
+    assert {instance.sop_uid for instance in instances} == {f"{HELD}.{n}" for n in (1, 2, 3)}
