@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,6 +30,7 @@ from node.identity import disagree
 from node.ledger import Again, Closing, Job, Ledger, Patience, Shipment
 
 IMAGES = tuple(f"{STUDY}.{n}" for n in range(1, 4))
+VERSIONS = schema.study_version
 UNREAD = f"{STUDY}.77"
 """An object that no model reads."""
 
@@ -84,12 +86,13 @@ class StudyLife(RuleBasedStateMachine):
         digest = f"{identity}|{intake}|{pixels}|{encoding}"
         self._come(sop_uid, digest, identity=identity, intake=intake)
 
-    @rule(identity=identities)
+    @rule(identity=st.sampled_from((SOMEBODY, SOMEBODY_ELSE)))
     def an_object_comes_that_no_model_reads(self, identity: str) -> None:
         digest = f"{identity}|None|a|x"
         how = {"modality": "PR", "view": None, "is_in_scope": False}
         self._come(UNREAD, digest, identity=identity, **how)
 
+    @precondition(lambda self: len(self.desk.rows(schema.rejection)) < 2)
     @rule(sop_uid=st.sampled_from((IMAGES[-1], UNREAD)))
     def a_rejection_note_comes(self, sop_uid: str) -> None:
         self.desk.reject(sop_uid, note=f"{STUDY}.{next(self.notes)}", identity="- - -")
@@ -243,16 +246,21 @@ class StudyLife(RuleBasedStateMachine):
         job = one_of(self.desk.ledger.unfinished(), number)
         self.desk.ledger.revive(job, self.desk.enqueue)
 
+    @precondition(lambda self: self._is_any(schema.dispatch, "dead"))
     @rule()
     def what_was_given_up_is_sent_again(self) -> None:
         self.desk.ledger.retry_dead(HOUR_S)
 
+    @precondition(lambda self: self._held_reason() or self._is_any(VERSIONS, "not analysed"))
     @rule()
     def a_person_lets_it_go_on(self) -> None:
         with contextlib.suppress(NodeError):
             self.desk.ledger.release_study(STUDY)
             self.must_be_looked_at = False
 
+    @precondition(
+        lambda self: self._is_any(VERSIONS, "running") or self._is_any(schema.dispatch, "running")
+    )
     @rule()
     def the_node_stops(self) -> None:
         self.desk.ledger.retire_node(NODE)
@@ -269,7 +277,7 @@ class StudyLife(RuleBasedStateMachine):
 
     @invariant()
     def what_is_not_final_is_listed(self) -> None:
-        rows = self.desk.rows(schema.study_version) + self.desk.rows(schema.dispatch)
+        rows = self.desk.rows(VERSIONS) + self.desk.rows(schema.dispatch)
         open_rows = {
             (row["number"], row.get("destination", ""), row["attempt"])
             for row in rows
@@ -280,7 +288,7 @@ class StudyLife(RuleBasedStateMachine):
 
     @invariant()
     def a_version_that_finished_has_one_report_set_and_no_other_has_any(self) -> None:
-        versions = self.desk.rows(schema.study_version)
+        versions = self.desk.rows(VERSIONS)
         finished = [row["number"] for row in versions if row["state"] == "finished"]
         reports = [row["number"] for row in self.desk.rows(schema.report)]
         assert sorted(reports) == sorted(finished * 2)
@@ -315,7 +323,7 @@ class StudyLife(RuleBasedStateMachine):
         for instance in self.desk.rows(schema.instance):
             if instance["state"] == "current" and instance["modality"] == "MG":
                 assert instance["version"] is not None
-        for table in (schema.study_version, schema.dispatch):
+        for table in (VERSIONS, schema.dispatch):
             for row in self.desk.rows(table):
                 assert row["state"] != "cancelled" or row["number"] != study["version"]
 
@@ -326,13 +334,17 @@ class StudyLife(RuleBasedStateMachine):
         assert study["revision"] == self.desk.version(job.number)["revision"]
 
     def _held_reason(self) -> str | None:
-        return next((str(row["held_reason"]) for row in self.desk.rows(schema.study)), None)
+        return next((row["held_reason"] for row in self.desk.rows(schema.study)), None)
 
     def _unsent(self) -> list[Job]:
         return [job for job in self.desk.ledger.unfinished() if job.kind == "deliver"]
 
     def _jobs(self, kind: str) -> list[Job]:
-        return [job for job in self.desk.jobs if job.kind == kind]
+        """Return all there ever were, and last those that still count."""
+        return [job for job in self.desk.jobs + self.desk.ledger.unfinished() if job.kind == kind]
+
+    def _is_any(self, table: sa.Table, state: str) -> bool:
+        return any(row["state"] == state for row in self.desk.rows(table))
 
 
 @pytest.fixture(scope="module")
