@@ -184,6 +184,7 @@ class Archive(Pacs):
         super().__init__(
             ae_title, knows=knows, services=dict.fromkeys(offers, tuple(service_syntaxes))
         )
+        self._ae.dimse_timeout = 10  # for an answer to its reports
 
     def forget(self) -> None:
         """Be as new."""

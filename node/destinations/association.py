@@ -18,6 +18,8 @@ SUCCESS = 0x0000
 
 _ANSWER_WITHIN_S = 30
 """How long at most to wait for a connection and for an answer to the association request."""
+_RELEASED_WITHIN_S = 5
+"""How long at most to wait for an answer to the release; then the association is aborted."""
 _PERMANENT = 0x01
 """Result of a rejection (PS3.8 9.3.4): asking again would not help."""
 
@@ -64,6 +66,8 @@ def offered(
     except BaseException:
         association.abort()
         raise
+    # An archive that is just reporting may wait for an answer that will not come any more.
+    association.acse_timeout = _RELEASED_WITHIN_S
     association.release()
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
-from pydicom.charset import decode_bytes, python_encoding
+from pydicom.charset import decode_bytes, default_encoding, python_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.valuerep import TEXT_VR_DELIMS
+from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
@@ -23,6 +24,9 @@ from node.destinations.association import SUCCESS, Address, offered
 from node.destinations.reference import Reference
 from node.errors import DeliveryError, Unsupported
 from node.foreign import quietly, text, texts
+
+# pynetdicom would write patients into the log, and decode them for that, right or wrong.
+_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
 
 _PENDING = (0xFF00, 0xFF01)
 """PS3.4 C.4.1.1.4; 0xFF01: some optional key was not supported."""
@@ -157,10 +161,10 @@ def _decode(value: bytes, dataset: Dataset) -> str:
     """Decode by the Specific Character Set (0008,0005); raise if that does not fit."""
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
-    # PS3.3 C.12.1.1.2: absent, it is ASCII. Blank as the first of several, too.
-    charsets = texts(dataset, "SpecificCharacterSet")
-    encodings = [python_encoding[charset] if charset else "ascii" for charset in charsets]
-    decoded = decode_bytes(value, encodings or ["ascii"], TEXT_VR_DELIMS)
+    names = [python_encoding[term] for term in texts(dataset, "SpecificCharacterSet") or [""]]
+    # PS3.3 C.12.1.1.2: the default is ASCII; pydicom takes Latin 1.
+    encodings = ["ascii" if name == default_encoding else name for name in names]
+    decoded = decode_bytes(value, encodings, TEXT_VR_DELIMS)
     if "\ufffd" in decoded:  # pydicom's sign that it gave up
         raise UnicodeError
     return decoded.strip(" \0")

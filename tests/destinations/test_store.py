@@ -27,13 +27,11 @@ from node.errors import DeliveryError, Unreadable
 from node.files import dataset_digest
 from node.outputs.draft import stable_uid
 
+from .places import address
+
 MAMMOGRAM = factories.exam(views=[R_CC])[0]
 
 OpenPacs = Callable[..., Pacs]
-
-
-def address(pacs: Pacs) -> Address:
-    return Address(pacs.ae_title, "127.0.0.1", pacs.port, timeout_s=5)
 
 
 @pytest.fixture(scope="module")

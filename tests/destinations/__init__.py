@@ -1,0 +1,1 @@
+"""Tests of what the node asks of other application entities."""
