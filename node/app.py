@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
+import socket
 import threading
 import uuid
+from collections.abc import Iterator
 from datetime import tzinfo
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 from zoneinfo import ZoneInfo
 
+import alembic.util
+import sqlalchemy as sa
 from tzlocal import get_localzone
 
 from node.comparison import Comparison
 from node.completeness import Settler
 from node.config import Config, advice
 from node.engine import Engine
-from node.errors import ConfigError
+from node.errors import ConfigError, Superseded
 from node.files import Store
 from node.inference import Inference
 from node.ledger import Ledger
@@ -25,7 +30,8 @@ from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
 from node.outputs.table import PRESETS
 from node.pipeline import Pipeline
-from node.timers import BEAT_EVERY_S, RECONCILE_EVERY_S, SETTLE_EVERY_S, Timers, reconcile
+from node.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
+from node.toml_file import shown
 from node.warmer import Warmer
 from node.workflow import Workflow
 
@@ -52,43 +58,60 @@ def load_models(config: Config) -> dict[str, Model]:
 def open_ledger(config: Config) -> Ledger:
     """Open the ledger of a configuration, with its schema up to date."""
     config.node.state_dir.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(database_url(config))
-    ledger.migrate()
+    with _database_errors_as_messages(config):
+        ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
+        ledger.migrate()
     return ledger
 
 
 def existing_ledger(config: Config) -> Ledger:
     """Open the ledger of a node that has run; raise ConfigError if there is none."""
-    if not ledger_path(config).exists():
+    where = shown(config.database_url)
+    path = Path(config.database_url.removeprefix("sqlite:///"))
+    is_server = config.database_url.startswith("postgresql:")
+    with _database_errors_as_messages(config):
+        if is_server or path.exists():
+            ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
+            if ledger.is_there:
+                return ledger
+    raise ConfigError(
+        f"there is no ledger at {where if is_server else path}: no node has run with this "
+        "configuration yet; start it with `ai-node run`"
+    )
+
+
+@contextlib.contextmanager
+def _database_errors_as_messages(config: Config) -> Iterator[None]:
+    """Say what is wrong with a database, and never its password."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
         raise ConfigError(
-            f"{ledger_path(config)} does not exist: no node has run with this configuration yet; "
-            "start it with `ai-node run`"
-        )
-    return Ledger(database_url(config))
-
-
-def ledger_path(config: Config) -> Path:
-    """Return the file of the ledger."""
-    return config.node.state_dir / "ledger.db"
-
-
-def database_url(config: Config) -> str:
-    """Return where ledger and queue lie."""
-    return f"sqlite:///{ledger_path(config)}"
+            f"[node] database {shown(config.database_url)} cannot be used: {reason}; see that it "
+            "runs, and that this machine and this user may create tables there"
+        ) from error
+    except alembic.util.CommandError as error:
+        raise ConfigError(
+            f"[node] database {shown(config.database_url)} belongs to a newer release of the node "
+            f"({error}); install that release here too"
+        ) from error
 
 
 class App:
-    """A running node."""
+    """A running node: all of it, or only the part that listens, or the part that works."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, only: Literal["listener", "worker"] | None = None) -> None:
         self.config = config
+        self._only = only
         self.node_id = str(uuid.uuid4())
         self.failed = threading.Event()
         """Set when a part has died: the process should stop and be started afresh."""
         self._models = load_models(config)
         self._lock = _lock_state_dir(config.node.state_dir)
         self.ledger = open_ledger(config)
-        self.store = Store(config.store_dir)
+        self.store = Store(config.store_dir, self.node_id)
+        self._pulse = Pulse(self.ledger, self.node_id)
         self._inference = Inference(config.inference, tuple(self._models.values()))
         pipeline = Pipeline(
             inference=self._inference,
@@ -107,7 +130,7 @@ class App:
             node_id=self.node_id,
         )
         self._engine = Engine(
-            database_url(config),
+            config.database_url,
             self.node_id,
             {
                 "process": lambda job: workflow.process(job, self._engine),
@@ -146,18 +169,28 @@ class App:
     def _start(self) -> None:
         for line in advice(self.config):
             log.warning("%s", line)
-        self.store.prepare()
-        self.ledger.bury_other_nodes(self.node_id)  # we hold the lock of the state folder
-        self.ledger.register_node(self.node_id)
-        self._inference.start()
-        self._listener.start()  # before the engine: if the port is taken, no job has been begun
-        self._engine.start(processes=self.config.inference.processes)
+        place = _place(self.config.node.state_dir)
+        self.ledger.register_node(self.node_id, place, self._only or "all")
+        self.store.prepare()  # once others can see whose folder it is
+        processes = 0 if self._only == "listener" else self.config.inference.processes
+        if processes:
+            self._inference.start()
+        if self._only != "worker":
+            self._listener.start()  # before the engine: if the port is taken, no job has begun
+        self._engine.start(processes=processes)
+        # Every node runs every sweep, whatever its role: they need only the database, and what
+        # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
-        self._timers.every(BEAT_EVERY_S, lambda: self.ledger.beat(self.node_id), "beat")
+        self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.start()
-        self._warmer.start()
+        if processes:
+            self._warmer.start()
+        if self._only == "worker":
+            log.info("Working on the studies that other nodes receive")
+        elif self._only == "listener":
+            log.info("Only receiving; other nodes work on the studies")
 
     def stop(self) -> None:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
@@ -167,16 +200,34 @@ class App:
         self._warmer.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
-        self.ledger.retire_node(self.node_id)  # before what still runs is cut off below
+        self._retire()  # before what still runs is cut off below
         self._inference.close()
         self._warmer.join()
         self.ledger.close()
         self._lock.close()
         log.info("Stopped")
 
+    def _retire(self) -> None:
+        try:
+            self.ledger.retire_node(self.node_id)
+            self.store.remove_leftovers([self.node_id])
+        except sa.exc.DBAPIError:
+            log.warning("The database does not answer; our work is taken over as if we had died")
+
+    def _beat(self) -> None:
+        try:
+            self._pulse.beat()
+        except Superseded as reason:
+            log.critical("Stopping: %s", reason)
+            self.failed.set()
+        self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
+
     def _reconcile(self) -> None:
         self.ledger.close_associations(self.node_id, self._listener.is_open)
-        reconcile(self.ledger, self._engine, self.node_id)
+        others = self.store.others()
+        reconcile(self.ledger, self._engine, self._pulse.live_nodes)
+        dead = self.ledger.registered(others) - self._pulse.live_nodes()
+        self.store.remove_leftovers(dead)
 
     def _on_stored(self) -> None:
         self._warmer.wake()
@@ -203,3 +254,13 @@ def _lock_state_dir(state_dir: Path) -> IO[str]:
             f"another ai-node is running on state_dir {state_dir}; stop it, or use another folder"
         ) from None
     return lock
+
+
+def _place(state_dir: Path) -> str:
+    """Return what tells people, and then other nodes, whose state folder this is."""
+    path = state_dir / "place"
+    if not path.exists():
+        temporary = path.with_suffix(".part")
+        temporary.write_text(str(uuid.uuid4()), "ascii")
+        temporary.replace(path)
+    return f"{socket.gethostname()}:{state_dir} {path.read_text('ascii').strip()}"

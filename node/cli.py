@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,13 @@ ConfigOption = Annotated[
 _CONFIG = Path("node.toml")
 
 
+class Role(StrEnum):
+    """What one of several machines is for."""
+
+    LISTENER = "listener"
+    WORKER = "worker"
+
+
 def _show_version(is_asked: bool) -> None:
     if is_asked:
         out.print(f"ai-node {__version__}", highlight=False)
@@ -67,12 +75,16 @@ def _common(
 @app.command()
 def run(
     config: ConfigOption = _CONFIG,
+    only: Annotated[
+        Role | None,
+        typer.Option(help="On several machines: only receive, or only work and deliver."),
+    ] = None,
     verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
 ) -> None:
     """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it.
 
-    Prints "Listening on HOST:PORT" on standard error when it is ready. What a former process
-    left unfinished, however it ended, is taken up at the start.
+    Prints "Listening on HOST:PORT" on standard error when it is ready, and a worker "Working".
+    What a former process left unfinished, however it ended, is taken up at the start.
     """
     from node.app import App
     from node.config import load
@@ -80,7 +92,7 @@ def run(
 
     start_logging(is_verbose=verbose)
     with _errors_as_messages():
-        node = App(load(config))
+        node = App(load(config), only.value if only else None)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

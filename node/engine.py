@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, cast
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 
 from node.ledger import Job
+from node.ledger.connections import open_server_pool
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[Job], None]
+LiveNodes = Callable[[], Collection[str]]
+"""Asked only after the jobs were read, so that a node that began with one since is among them."""
 
 _VERSION = "1"
 """Constant: DBOS would not run a job that another application version enqueued."""
@@ -46,30 +50,43 @@ class Engine:
     def __init__(self, database_url: str, node_id: str, jobs: Mapping[str, Run]) -> None:
         _run.clear()
         _run.update(jobs)
-        config: DBOSConfig = {
+        self._database = _database(database_url)
+        config = {
             "name": "ai-node",
-            "system_database_url": database_url,
             "executor_id": node_id,
             "application_version": _VERSION,
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
             "enable_otlp": False,
             "max_executor_threads": 32,
+            "use_listen_notify": False,  # for events, which we have none of
+            **self._database,
         }
-        DBOS(config=config)
-        self._url = database_url
+        DBOS(config=cast(DBOSConfig, config))
         self._client: DBOSClient | None = None
 
     def start(self, *, processes: int) -> None:
-        """Begin to run jobs: as many studies at once as there are inference processes."""
+        """Begin to run jobs: as many studies at once as there are inference processes.
+
+        With none, jobs are only enqueued, for other nodes to run.
+        """
+        if not processes:
+            DBOS.listen_queues([])
         DBOS.launch()
-        DBOS.register_queue("process", worker_concurrency=processes, polling_interval_sec=_POLL_S)
-        DBOS.register_queue("quarantine", global_concurrency=1, polling_interval_sec=4 * _POLL_S)
-        DBOS.register_queue("deliver", partition_concurrency=1, polling_interval_sec=_POLL_S)
+        if processes:
+            # All nodes read these from the database: the last one to start decides for all.
+            DBOS.register_queue(
+                "process", worker_concurrency=processes, polling_interval_sec=_POLL_S
+            )
+            DBOS.register_queue(
+                "quarantine", global_concurrency=1, polling_interval_sec=4 * _POLL_S
+            )
+            DBOS.register_queue("deliver", partition_concurrency=1, polling_interval_sec=_POLL_S)
         self._client = DBOSClient(
-            system_database_url=self._url,
+            **self._database,
             serializer=DBOSPortableJSONSerializer(),
             application_name="ai-node",
+            retry_connection_errors=False,  # C-STORE must be answered, and sweeps come again
         )
 
     def enqueue(self, db: sa.Connection, job: Job) -> None:
@@ -95,25 +112,31 @@ class Engine:
             job.destination,
         )
 
-    def lost(self, jobs: Iterable[Job], live_nodes: Collection[str]) -> list[Job]:
+    def lost(self, jobs: Iterable[Job], live_nodes: LiveNodes) -> list[Job]:
         """Return the jobs that neither wait in a queue nor run in a live process."""
+        assert self._client is not None, "the engine has not been started"
         wanted = {job.id: job for job in jobs}
         if not wanted:
             return []
-        known = DBOS.list_workflows(workflow_ids=list(wanted), load_input=False, load_output=False)
+        known = self._client.list_workflows(
+            workflow_ids=list(wanted), load_input=False, load_output=False
+        )
+        alive = live_nodes()
         for workflow in known:
             waits = workflow.status in ("ENQUEUED", "DELAYED")
-            runs = workflow.status == "PENDING" and workflow.executor_id in live_nodes
+            runs = workflow.status == "PENDING" and workflow.executor_id in alive
             if waits or runs:
                 wanted.pop(workflow.workflow_id)
         return list(wanted.values())
 
-    def release(self, live_nodes: Collection[str]) -> None:
+    def release(self, live_nodes: LiveNodes) -> None:
         """End what dead processes were running: it would hold its place in a lane for ever."""
-        running = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
-        dead = [one.workflow_id for one in running if one.executor_id not in live_nodes]
+        assert self._client is not None, "the engine has not been started"
+        running = self._client.list_workflows(status="PENDING", load_input=False, load_output=False)
+        alive = live_nodes() if running else ()
+        dead = [one.workflow_id for one in running if one.executor_id not in alive]
         if dead:
-            DBOS.cancel_workflows(dead)
+            self._client.cancel_workflows(dead)
 
     def stop(self, *, drain_s: int) -> None:
         """Take no more jobs, and let the running ones finish within the time given."""
@@ -121,3 +144,15 @@ class Engine:
         if self._client is not None:
             self._client.destroy()
             self._client = None
+        pool = self._database.get("system_database_engine")
+        if pool is not None:
+            pool.dispose()
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Return how DBOS is told where its tables are; it would log what it does with a URL."""
+    if not url.startswith("postgresql:"):
+        return {"system_database_url": url}
+    # A transaction that a frozen process holds open would keep the others from their jobs.
+    session = "SET idle_in_transaction_session_timeout = '15s'"
+    return {"system_database_engine": open_server_pool(url, session, pool_size=10)}

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,11 +49,13 @@ class Store:
     """The folder that holds every object, received and made."""
 
     root: Path
+    node_id: str = "alone"
+    """Several nodes may share the root; each writes what is not yet whole apart."""
 
     @property
     def incoming(self) -> Path:
-        """Where an object is written while it arrives."""
-        return self.root / "incoming"
+        """Where this node writes an object while it arrives."""
+        return self.root / "incoming" / self.node_id
 
     @property
     def rejected(self) -> Path:
@@ -60,11 +63,20 @@ class Store:
         return self.root / "rejected"
 
     def prepare(self) -> None:
-        """Create the folders; what a former process left half received is removed."""
-        # Never acknowledged: its sender still has it. A tree, because tempfile points here.
-        shutil.rmtree(self.incoming, ignore_errors=True)
+        """Create the folders that are not there."""
         for folder in (self.incoming, self.rejected, self.root / "received", self.root / "reports"):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def others(self) -> frozenset[str]:
+        """Return the ids of other nodes that have, or had, something on its way into the store."""
+        names = {folder.name for folder in self.incoming.parent.iterdir()}
+        return frozenset(names - {self.node_id})
+
+    def remove_leftovers(self, dead_nodes: Collection[str]) -> None:
+        """Remove what dead nodes left half received."""
+        # Never acknowledged: its sender still has it. A tree, because tempfile points there.
+        for node_id in dead_nodes:
+            shutil.rmtree(self.incoming.parent / node_id, ignore_errors=True)
 
     def path(self, relative: str) -> Path:
         """Return where a relative path of the ledger lies."""

@@ -7,27 +7,57 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC
 
+import sqlalchemy as sa
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from node.engine import Engine
+from node.engine import Engine, LiveNodes
 from node.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 SETTLE_EVERY_S = 2
-BEAT_EVERY_S = 5
 RECONCILE_EVERY_S = 5
+BEATS = 6
+"""Of a heart in the time after which a node is taken for dead."""
 
 FAILURES_ALLOWED = 10
 """In a row; a node that listens but no longer works is the worst state there is."""
+PATIENCE_S = 180.0
+"""And for this long: a database may be away for a minute or two, and is waited for."""
 
 
-def reconcile(ledger: Ledger, engine: Engine, node_id: str) -> None:
+class Pulse:
+    """Our heartbeat, and whose others we hear."""
+
+    def __init__(self, ledger: Ledger, node_id: str) -> None:
+        self._ledger = ledger
+        self._node_id = node_id
+        self._judges_from = time.monotonic() + ledger.dead_after_s
+
+    def beat(self) -> None:
+        """Record that we live. Raises Superseded if another has our state folder."""
+        gap_s = self._ledger.beat(self._node_id)
+        # If we could not, others may not have been able to either.
+        if gap_s > self._ledger.dead_after_s / 2:
+            self._judges_from = time.monotonic() + self._ledger.dead_after_s
+
+    def live_nodes(self) -> frozenset[str]:
+        """Return who lives.
+
+        After our start, or a gap in our own heartbeat such as an outage of the database makes,
+        all others get the time to beat again before any is taken for dead.
+        """
+        self.beat()
+        is_too_early = time.monotonic() < self._judges_from
+        return self._ledger.live_nodes(even_if_late=is_too_early) | {self._node_id}
+
+
+def reconcile(ledger: Ledger, engine: Engine, live_nodes: LiveNodes) -> None:
     """Enqueue anew what is not final in the ledger and has no live job."""
-    live_nodes = ledger.live_nodes() | {node_id}  # we live, however late our last beat is
     engine.release(live_nodes)
     for job in engine.lost(ledger.unfinished(), live_nodes):
         ledger.revive(job, engine.enqueue)
@@ -36,19 +66,20 @@ def reconcile(ledger: Ledger, engine: Engine, node_id: str) -> None:
 class Timers:
     """The clockwork of one process."""
 
-    def __init__(self, on_dead: Callable[[], None]) -> None:
+    def __init__(self, on_dead: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._on_dead = on_dead
+        self._patience_s = patience_s
         self._once: dict[str, threading.Timer] = {}
         self._lock = threading.Lock()
 
     def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep at an interval."""
         self._scheduler.add_job(
-            self._guarded(sweep), "interval", seconds=interval_s, id=name, name=name
+            self._guarded(sweep, name), "interval", seconds=interval_s, id=name, name=name
         )
 
     def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
@@ -56,7 +87,7 @@ class Timers:
 
         Not a job of the scheduler's: one that ends while the scheduler stops kills its thread.
         """
-        timer = threading.Timer(delay_s, self._guarded(sweep))
+        timer = threading.Timer(delay_s, self._guarded(sweep, name))
         timer.daemon = True
         with self._lock:
             former = self._once.get(name)
@@ -77,19 +108,29 @@ class Timers:
             timer.cancel()
             timer.join()
 
-    def _guarded(self, sweep: Callable[[], None]) -> Callable[[], None]:
+    def _guarded(self, sweep: Callable[[], None], name: str) -> Callable[[], None]:
         """Let a sweep fail now and then; one that keeps failing takes the process down."""
         failures = 0
+        worked_at = time.monotonic()
 
         def run() -> None:
-            nonlocal failures
+            nonlocal failures, worked_at
             try:
                 sweep()
-                failures = 0
-            except Exception:  # the next run may succeed
+                if failures:
+                    log.info("The sweep %s works again", name)
+                failures, worked_at = 0, time.monotonic()
+            except Exception as error:  # the next run may succeed
                 failures += 1
-                log.exception("A sweep failed, %d times in a row", failures)
-                if failures >= FAILURES_ALLOWED:
+                if isinstance(error, sa.exc.OperationalError):  # without pages of traceback
+                    reason = " ".join(str(error.orig).split())
+                    words = "The sweep %s failed, %d times in a row: the database says: %s"
+                    log.warning(words, name, failures, reason)
+                else:
+                    log.exception("The sweep %s failed, %d times in a row", name, failures)
+                is_long = time.monotonic() - worked_at >= self._patience_s
+                if failures >= FAILURES_ALLOWED and is_long:
+                    log.critical("The sweep %s does not work any more", name)
                     self._on_dead()
 
         return run

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from ledgers import STUDY, Desk
+from postgres import NewDatabase
 
 from node import schema
-from node.engine import Engine
+from node.engine import Engine, LiveNodes
 from node.files import Store
 from node.ledger import Job, Ledger
 from node.timers import reconcile
@@ -59,6 +60,10 @@ def enqueue(ledger: Ledger, engine: Engine, *jobs: Job) -> None:
             engine.enqueue(db, job)
 
 
+def alive(*node_ids: str) -> LiveNodes:
+    return lambda: node_ids
+
+
 def until(is_so: Callable[[], bool], within_s: float = 10) -> bool:
     give_up_at = time.monotonic() + within_s
     while not is_so() and time.monotonic() < give_up_at:
@@ -69,10 +74,8 @@ def until(is_so: Callable[[], bool], within_s: float = 10) -> bool:
 class Running:
     """One engine for the tests of this module: it takes seconds to start and to stop."""
 
-    def __init__(self, folder: Path) -> None:
-        url = f"sqlite:///{folder / 'ledger.db'}"
+    def __init__(self, url: str, folder: Path) -> None:
         self.ledger = Ledger(url)
-        self.ledger.migrate()
         self.worker = Worker()
         self.engine = open_engine(url, self.worker)
         self.desk = Desk(self.ledger, Store(folder))
@@ -82,8 +85,11 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    made = Running(tmp_path_factory.mktemp("engine"))
+def running(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("engine")
+    made = Running(new_database(folder), folder)
     yield made
     made.engine.stop(drain_s=5)
     made.ledger.close()
@@ -113,14 +119,14 @@ def test_what_is_rolled_back_does_not_run(running: Running) -> None:
         raise ZeroDivisionError
     time.sleep(0.6)
     assert job not in running.worker.begun
-    assert running.engine.lost([job], {NODE_ID}) == [job]
+    assert running.engine.lost([job], alive(NODE_ID)) == [job]
 
 
 def test_a_delayed_job_waits_and_is_not_lost_meanwhile(running: Running) -> None:
     begun = time.monotonic()
     running.enqueue(Job("process", "1.4", 1, 1, delay_s=1.0))
     job = Job("process", "1.4", 1, 1)
-    assert running.engine.lost([job], {NODE_ID}) == []
+    assert running.engine.lost([job], alive(NODE_ID)) == []
     assert until(lambda: job in running.worker.done)
     assert time.monotonic() - begun >= 1.0
 
@@ -132,10 +138,10 @@ def test_what_a_dead_node_was_sending_holds_no_lane(running: Running) -> None:
     assert until(lambda: first in running.worker.begun)
     running.worker.holds.pop("crashed")
     running.enqueue(second)
-    running.engine.release({NODE_ID})  # it lives: nothing happens
+    running.engine.release(alive(NODE_ID))  # it lives: nothing happens
     time.sleep(0.6)
     assert second not in running.worker.begun
-    running.engine.release({"another"})  # as another node would, with this one gone
+    running.engine.release(alive("another"))  # as another node would, with this one gone
     assert until(lambda: second in running.worker.done)
     release.set()
     assert until(lambda: first in running.worker.done)
@@ -190,8 +196,8 @@ def test_a_running_job_is_lost_only_if_its_node_is_dead(running: Running) -> Non
     job = Job("process", "1.11", 1, 1)
     running.enqueue(job)
     assert until(lambda: job in running.worker.begun)
-    assert running.engine.lost([job], {NODE_ID, "node-2"}) == []
-    assert running.engine.lost([job], {"node-2"}) == [job]
+    assert running.engine.lost([job], alive(NODE_ID, "node-2")) == []
+    assert running.engine.lost([job], alive("node-2")) == [job]
     release.set()
     assert until(lambda: job in running.worker.done)
 
@@ -199,28 +205,29 @@ def test_a_running_job_is_lost_only_if_its_node_is_dead(running: Running) -> Non
 def test_a_job_that_ended_or_was_never_there_is_lost(running: Running) -> None:
     ended, unknown = Job("process", "1.12", 1, 1), Job("process", "1.13", 1, 1)
     running.enqueue(ended)
-    assert until(lambda: running.engine.lost([ended], {NODE_ID}) == [ended])
+    assert until(lambda: running.engine.lost([ended], alive(NODE_ID)) == [ended])
     assert ended in running.worker.done
-    assert running.engine.lost([unknown], {NODE_ID}) == [unknown]
-    assert running.engine.lost([], {NODE_ID}) == []
+    assert running.engine.lost([unknown], alive(NODE_ID)) == [unknown]
+    assert running.engine.lost([], alive(NODE_ID)) == []
 
 
 def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:
     running.ledger.register_node(NODE_ID)
     running.desk.receive()
     running.desk.close()  # on a queue that only remembers: as if the engine had lost it
-    reconcile(running.ledger, running.engine, NODE_ID)
+    reconcile(running.ledger, running.engine, alive(NODE_ID))
     assert until(lambda: Job("process", STUDY, 1, 2) in running.worker.done)
     row = running.desk.row(schema.study_version, STUDY, 1)
     assert (row["attempt"], row["crashes"]) == (2, 0)
 
 
-def test_jobs_that_a_stopped_process_left_run_in_the_next(tmp_path: Path, running: Running) -> None:
+def test_jobs_that_a_stopped_process_left_run_in_the_next(
+    new_database: NewDatabase, tmp_path: Path, running: Running
+) -> None:
     # The last of the module: DBOS allows one engine at a time in a process.
     running.engine.stop(drain_s=5)
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    url = new_database(tmp_path)
     ledger = Ledger(url)
-    ledger.migrate()
     first, second = Worker(), Worker()
     release = first.hold("2.1")
     running_job, waiting = Job("process", "2.1", 1, 1), Job("process", "2.2", 1, 1)

@@ -134,14 +134,27 @@ def test_a_report_written_twice_is_there_once(store: Store) -> None:
     assert list(store.incoming.iterdir()) == []
 
 
-def test_what_a_former_process_half_received_is_swept_and_what_is_kept_stays(store: Store) -> None:
-    kept = store.keep(incoming(store), STUDY, SOP, "1" * 64)
-    incoming(store, b"half an obj")
-    (store.incoming / "pymp-1234").mkdir()  # other parts of Python leave folders
-    (store.incoming / "pymp-1234" / "file").write_text("x")
-    store.prepare()
-    assert list(store.incoming.iterdir()) == []
+def test_what_a_dead_node_half_received_is_swept_and_what_is_kept_stays(store: Store) -> None:
+    dead, alive = Store(store.root, "dead"), Store(store.root, "alive")
+    for other in (dead, alive):
+        other.prepare()
+        incoming(other, b"half an obj")
+    kept = dead.keep(incoming(dead), STUDY, SOP, "1" * 64)
+    (dead.incoming / "pymp-1234").mkdir()  # other parts of Python leave folders
+    (dead.incoming / "pymp-1234" / "file").write_text("x")
+    incoming(store)
+    assert store.others() == {"dead", "alive"}
+    store.remove_leftovers({"dead", "gone before"})
+    assert store.others() == {"alive"}
+    assert len(list(alive.incoming.iterdir())) == len(list(store.incoming.iterdir())) == 1
     assert store.path(kept).exists()
+
+
+def test_a_node_that_was_taken_for_dead_gets_its_folder_back(store: Store) -> None:
+    Store(store.root, "other").remove_leftovers({store.node_id})
+    assert not store.incoming.exists()
+    store.prepare()
+    assert incoming(store).exists()
 
 
 def test_a_rejected_object_has_its_reason_beside_it(store: Store) -> None:

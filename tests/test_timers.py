@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 
-from node.timers import FAILURES_ALLOWED, Timers
+from node import schema
+from node.ledger import Ledger
+from node.ledger.database import DEAD_AFTER_S
+from node.timers import FAILURES_ALLOWED, Pulse, Timers
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def dead() -> threading.Event:
 
 @pytest.fixture
 def timers(dead: threading.Event) -> Iterator[Timers]:
-    clockwork = Timers(dead.set)
+    clockwork = Timers(dead.set, patience_s=0)
     clockwork.start()
     yield clockwork
     clockwork.stop()
@@ -83,6 +87,54 @@ def test_a_sweep_that_keeps_failing_takes_the_process_down(
     timers.every(0.01, sweep, "sweep")
     assert dead.wait(5)
     assert f"{FAILURES_ALLOWED} times in a row" in caplog.text
+
+
+def test_a_sweep_that_fails_for_a_short_time_is_waited_for(
+    dead: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database server that is started anew is away for a while."""
+    caplog.set_level(logging.INFO)
+    runs: list[int] = []
+
+    def sweep() -> None:
+        runs.append(0)
+        if len(runs) <= 2 * FAILURES_ALLOWED:
+            refusal = OSError("connection\nrefused")
+            raise sa.exc.OperationalError("SELECT", None, refusal)
+
+    clockwork = Timers(dead.set, patience_s=60)
+    clockwork.every(0.01, sweep, "beat")
+    clockwork.start()
+    assert until(lambda: "The sweep beat works again" in caplog.text)
+    clockwork.stop()
+    assert not dead.is_set()
+    assert "the database says: connection refused" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_nobody_is_taken_for_dead_before_all_had_the_time_to_beat(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("node.timers.time.monotonic", lambda: clock[0])
+    late = schema.node.c.beat_at - 2 * DEAD_AFTER_S
+
+    def become_late() -> None:
+        with ledger.writing() as db:
+            db.execute(schema.node.update().values(beat_at=late))
+
+    ledger.register_node("we")
+    ledger.register_node("other")
+    become_late()
+    pulse = Pulse(ledger, "we")
+    assert pulse.live_nodes() == {"we", "other"}  # we have only just begun to listen
+    clock[0] += DEAD_AFTER_S + 1
+    assert pulse.live_nodes() == {"we"}
+    become_late()  # all of us: the database was away
+    assert pulse.live_nodes() == {"we", "other"}
+    ledger.beat("other")
+    clock[0] += DEAD_AFTER_S + 1
+    assert pulse.live_nodes() == {"we", "other"}
 
 
 def test_stopping_waits_for_the_sweep_that_runs() -> None:

@@ -20,6 +20,7 @@ import pytest
 from factories import L_CC, R_CC
 from ledgers import Desk
 from peers import Pacs, modality, refused_connections
+from postgres import NewDatabase
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage
 
@@ -127,13 +128,15 @@ def second_pacs() -> Iterator[Pacs]:
 
 @pytest.fixture(scope="module")
 def standing_works(
-    tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs, second_pacs: Pacs
+    new_database: NewDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    _standing_pacs: Pacs,
+    second_pacs: Pacs,
 ) -> Iterator[Works]:
     """One for the module: the queue takes seconds to start and to stop."""
     folder = tmp_path_factory.mktemp("works")
-    url = f"sqlite:///{folder / 'ledger.db'}"
+    url = new_database(folder)
     ledger = Ledger(url)
-    ledger.migrate()
     ledger.register_node(NODE_ID)
     store = Store(folder / "store")
     store.prepare()
@@ -371,7 +374,7 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     assert works.desk.ledger.close_version(arrival, "4/4 views", [plan], works.desk.enqueue)
     with works.desk.ledger.writing() as db:
         db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
-    reconcile(works.desk.ledger, works.engine, NODE_ID)
+    reconcile(works.desk.ledger, works.engine, lambda: {NODE_ID})
     seen = works.reaches(study, "done")
     assert "ended unexpectedly" in seen.models[0].outcome
     assert works.network.asked == []

@@ -38,17 +38,18 @@ _SESSION = """
 def open_ledger_pool(url: str) -> sa.Engine:
     """Open the ledger's own connections."""
     if url.startswith("postgresql:"):
-        engine = open_server_pool(url, pool_size=5, max_overflow=10)
-        sa.event.listen(engine, "connect", _prepare_postgresql)
-        return engine
-    engine = sa.create_engine(url, hide_parameters=True)  # an error would quote them in the log
+        return open_server_pool(url, _SESSION, pool_size=15)
+    engine = sa.create_engine(url, hide_parameters=True)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def open_server_pool(url: str, *, pool_size: int, max_overflow: int = 0) -> sa.Engine:
-    """Open connections to PostgreSQL. They find out when the server has been away."""
+def open_server_pool(url: str, session: str, *, pool_size: int) -> sa.Engine:
+    """Open connections to PostgreSQL that begin with some SQL.
+
+    They find out when the server has been away.
+    """
     try:
         parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
     except (sa.exc.ArgumentError, ValueError) as error:
@@ -58,22 +59,24 @@ def open_server_pool(url: str, *, pool_size: int, max_overflow: int = 0) -> sa.E
     settings: dict[str, Any] = {
         name: value for name, value in _NETWORK.items() if name not in parsed.query
     }
-    return sa.create_engine(
+    engine = sa.create_engine(
         parsed,
         connect_args=settings,
-        hide_parameters=True,
-        max_overflow=max_overflow,
+        hide_parameters=True,  # an error would quote them in the log
+        max_overflow=0,
         pool_pre_ping=True,
         pool_size=pool_size,
         pool_timeout=_WAIT_S,
     )
 
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute(session)
+        cursor.close()
+        connection.commit()  # or the first rollback would undo the settings
 
-def _prepare_postgresql(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    cursor.execute(_SESSION)
-    cursor.close()
-    connection.commit()  # or the first rollback would undo the settings
+    sa.event.listen(engine, "connect", prepare)
+    return engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

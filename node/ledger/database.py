@@ -56,6 +56,12 @@ class Database:
         self._engine.dispose()
 
     @property
+    def is_there(self) -> bool:
+        """Whether a node has ever run on it."""
+        with self.reading() as db:
+            return sa.inspect(db).has_table(schema.installation.name)
+
+    @property
     def installation(self) -> str:
         """The identity of this installation."""
         with self.reading() as db:

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import sqlalchemy as sa
 
 from node import schema
+from node.errors import Superseded
 from node.ledger.clock import now
-from node.ledger.database import Database
+from node.ledger.database import DEAD_AFTER_S, Database
 
-HEARTBEAT_EXPIRES_S = 30
-"""A node that has not beaten for this long is taken for dead."""
+HEARTBEAT_EXPIRES_S = DEAD_AFTER_S
 
 
 class Nodes(Database):
     """Who is alive."""
 
-    def register_node(self, node_id: str) -> None:
-        """Record that a process has started."""
-        with self.writing() as db:
-            db.execute(schema.node.insert().values(id=node_id, started_at=now(), beat_at=now()))
+    def register_node(self, node_id: str, place: str | None = None, role: str = "all") -> None:
+        """Record that a process has started, and that all before it on its state folder are dead.
 
-    def beat(self, node_id: str) -> None:
-        """Record that a process is alive."""
+        The place is the state folder, whose lock the caller holds; its last word identifies it.
+        """
+        table = schema.node
         with self.writing() as db:
+            if place is not None:
+                db.execute(
+                    table.update()
+                    .where(table.c.place.endswith(place.rpartition(" ")[2], autoescape=True))
+                    .where(table.c.stopped_at.is_(None))
+                    .values(stopped_at=now())
+                )
+            db.execute(
+                table.insert().values(
+                    id=node_id, place=place, role=role, started_at=now(), beat_at=now()
+                )
+            )
+
+    def beat(self, node_id: str) -> float:
+        """Record that a process is alive; return the seconds since it last was.
+
+        Raises Superseded if another has started on its state folder, or on a copy of it.
+        """
+        table = schema.node
+        with self.writing() as db:
+            query = sa.select(table.c.stopped_at, (now() - table.c.beat_at).label("gap_s"))
+            row = db.execute(query.where(table.c.id == node_id)).one()
+            if row.stopped_at is not None:
+                raise Superseded("another process has started on this state folder, or on a copy")
             db.execute(_node(node_id).values(beat_at=now()))
+            return float(row.gap_s)
 
     def retire_node(self, node_id: str) -> None:
         """Record a clean stop; what it was running is released and counts as no crash."""
@@ -44,25 +68,20 @@ class Nodes(Database):
                 .values(closed_at=now())
             )
 
-    def live_nodes(self) -> frozenset[str]:
-        """Return the ids of the processes that beat lately and have not stopped."""
+    def live_nodes(self, *, even_if_late: bool = False) -> frozenset[str]:
+        """Return the ids of the processes that have not stopped and, unless late, beat lately."""
+        table = schema.node
+        query = sa.select(table.c.id).where(table.c.stopped_at.is_(None))
+        if not even_if_late:
+            query = query.where(table.c.beat_at > now() - self.dead_after_s)
         with self.reading() as db:
-            return frozenset(
-                db.execute(
-                    sa.select(schema.node.c.id)
-                    .where(schema.node.c.stopped_at.is_(None))
-                    .where(schema.node.c.beat_at > now() - HEARTBEAT_EXPIRES_S)
-                ).scalars()
-            )
+            return frozenset(db.execute(query).scalars())
 
-    def bury_other_nodes(self, node_id: str) -> None:
-        """Declare every other process dead. For a start under the lock of the state folder."""
-        with self.writing() as db:
-            db.execute(
-                schema.node.update()
-                .where(schema.node.c.id != node_id, schema.node.c.stopped_at.is_(None))
-                .values(stopped_at=now())
-            )
+    def registered(self, node_ids: Collection[str]) -> frozenset[str]:
+        """Return those of the ids that are, or were, processes on this ledger."""
+        query = sa.select(schema.node.c.id).where(schema.node.c.id.in_(node_ids))
+        with self.reading() as db:
+            return frozenset(db.execute(query).scalars())
 
     def open_association(self, association_id: str, node_id: str, peer: str) -> None:
         """Record that a peer has begun to talk to us."""

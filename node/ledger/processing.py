@@ -27,6 +27,7 @@ from node.ledger.rows import (
     as_instance,
     end_version,
     find_obstacle,
+    find_place,
     hold,
     insert_into,
     lock_study,
@@ -59,6 +60,8 @@ class Processing(Database):
                 db.execute(
                     update_version(job).values(state="running", owner=node_id, decided_at=at)
                 )
+                if job.attempt > 1 and (place := find_place(db, node_id)):
+                    add_note(db, job.study_uid, f"process: attempt {job.attempt} runs on {place}")
                 return Work(
                     version=_study_version(db, job, row.reason, at, store),
                     sender=study.sender,

@@ -174,3 +174,10 @@ def update_deliveries(job: Job) -> sa.Update:
         table.c.number == job.number,
         table.c.destination == job.destination,
     )
+
+
+def find_place(db: sa.Connection, node_id: str) -> str | None:
+    """Return where a node runs, for people to read."""
+    query = sa.select(schema.node.c.place).where(schema.node.c.id == node_id)
+    place = db.execute(query).scalar_one_or_none()
+    return place and place.rpartition(" ")[0]

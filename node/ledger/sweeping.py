@@ -15,6 +15,7 @@ from node.ledger.records import Enqueue, Job
 from node.ledger.rows import (
     add_note,
     dispatch_row,
+    find_place,
     lock_study,
     update_deliveries,
     update_dispatch,
@@ -77,9 +78,7 @@ class Sweeping(Database):
                     delay_s=crashes * DELAY_PER_CRASH_S,
                 )
             if row.state == "running":
-                add_note(
-                    db, job.study_uid, f"{job.kind}: attempt {job.attempt} died with its process"
-                )
+                add_note(db, job.study_uid, _what_ended(db, job, row.owner, self.dead_after_s))
             enqueue(db, following)
 
     def retry_dead(self, deliver_within_s: float) -> int:
@@ -100,3 +99,14 @@ class Sweeping(Database):
                 db.execute(refused.values(state="queued"))
                 add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
             return len(rows)
+
+
+def _what_ended(db: sa.Connection, job: Job, owner: str, dead_after_s: float) -> str:
+    """Say what has become of an attempt, and on which node."""
+    node = schema.node
+    is_dead = node.c.stopped_at.is_not(None) | (node.c.beat_at < now() - dead_after_s)
+    lives = db.execute(sa.select(node.c.id).where(node.c.id == owner, ~is_dead)).first()
+    how = "ended unexpectedly" if lives else "died with its node"
+    place = find_place(db, owner)
+    where = f" on {place}" if place else ""
+    return f"{job.kind}: attempt {job.attempt} {how}{where}; attempt {job.attempt + 1} follows"
