@@ -39,6 +39,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 from pynetdicom.transport import ThreadedAssociationServer
+from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
 from node.delivery import record_commitment
@@ -237,6 +238,8 @@ class Listener:
             return self._answer(event.assoc, temporary)
         except OSError as error:
             log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
+        except OperationalError as error:  # the database is away, or somebody holds the study
+            log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
         except Exception:  # the sender must get an answer, and send again
             log.exception("Could not keep an object")
         temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -21,3 +22,30 @@ def start_logging(*, is_verbose: bool = False) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in ("apscheduler", "dbos", "highdicom", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    queue = logging.getLogger("dbos")
+    queue.addHandler(logging.NullHandler())  # or it would bring one of its own, with its own format
+    queue.addFilter(Seldom())
+
+
+class Seldom(logging.Filter):
+    """Lets each place in a library speak in one line, and once a minute.
+
+    Without its database the queue would say so many times a second.
+    """
+
+    def __init__(self, every_s: float = 60) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._said_at: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record pass, or not."""
+        place, now = (record.pathname, record.lineno), time.monotonic()
+        if now - self._said_at.get(place, -self._every_s) < self._every_s:
+            return False
+        self._said_at[place] = now
+        lines = record.getMessage().strip().splitlines() or [""]
+        is_traceback = lines[0].endswith("Traceback (most recent call last):")
+        record.msg = f"{lines[0].partition('Traceback')[0]}..." if is_traceback else lines[0]
+        record.args = ()
+        return True

@@ -120,17 +120,21 @@ class Timers:
                 if failures:
                     log.info("The sweep %s works again", name)
                 failures, worked_at = 0, time.monotonic()
-            except Exception as error:  # the next run may succeed
+            except Exception as error:  # noqa: BLE001 - said in full below; the next run may succeed
                 failures += 1
-                if isinstance(error, sa.exc.OperationalError):  # without pages of traceback
-                    reason = " ".join(str(error.orig).split())
-                    words = "The sweep %s failed, %d times in a row: the database says: %s"
-                    log.warning(words, name, failures, reason)
-                else:
-                    log.exception("The sweep %s failed, %d times in a row", name, failures)
+                _log_failure(error, name, failures)
                 is_long = time.monotonic() - worked_at >= self._patience_s
                 if failures >= FAILURES_ALLOWED and is_long:
                     log.critical("The sweep %s does not work any more", name)
                     self._on_dead()
 
         return run
+
+
+def _log_failure(error: Exception, name: str, failures: int) -> None:
+    if not isinstance(error, sa.exc.OperationalError):
+        log.error("The sweep %s failed, %d times in a row", name, failures, exc_info=error)
+    elif failures & (failures - 1) == 0:  # 1, 2, 4, ...: it may last, and needs no traceback
+        reason = " ".join(str(error.orig).split())
+        words = "The sweep %s failed, %d times in a row: the database says: %s"
+        log.warning(words, name, failures, reason)

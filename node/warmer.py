@@ -70,7 +70,7 @@ class Warmer:
         """Score every image that waits and falls to this node."""
         arriving = self._ledger.arriving(self._store)
         self._seen &= {instance.digest for instance in arriving}
-        nodes = self._ledger.live_nodes() | {self._node_id}
+        nodes = self._ledger.live_workers() | {self._node_id}
         for instance in arriving:
             if self._is_stopped.is_set():
                 return

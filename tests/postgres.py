@@ -61,7 +61,8 @@ class PostgreSQL:
 
     def close(self) -> None:
         """Stop it and leave nothing."""
-        self.stop("immediate")
+        if (self._folder / "data" / "postmaster.pid").exists():
+            self.stop("immediate")
         shutil.rmtree(self._folder)
 
     def url(self, database: str) -> str:

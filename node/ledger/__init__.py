@@ -11,8 +11,9 @@ One module per step of the straight line, all over one `Database`; `Ledger` is a
 from __future__ import annotations
 
 from node.ledger.clock import now, utc
+from node.ledger.database import DEAD_AFTER_S
 from node.ledger.delivering import Delivering
-from node.ledger.nodes import HEARTBEAT_EXPIRES_S, Nodes
+from node.ledger.nodes import Nodes
 from node.ledger.processing import QUARANTINE_AFTER, SET_ASIDE_AFTER, Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -39,8 +40,8 @@ from node.ledger.settling import Settling
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 
 __all__ = [
+    "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
-    "HEARTBEAT_EXPIRES_S",
     "QUARANTINE_AFTER",
     "SET_ASIDE_AFTER",
     "Again",

@@ -9,9 +9,7 @@ import sqlalchemy as sa
 from node import schema
 from node.errors import Superseded
 from node.ledger.clock import now
-from node.ledger.database import DEAD_AFTER_S, Database
-
-HEARTBEAT_EXPIRES_S = DEAD_AFTER_S
+from node.ledger.database import Database
 
 
 class Nodes(Database):
@@ -76,6 +74,13 @@ class Nodes(Database):
             query = query.where(table.c.beat_at > now() - self.dead_after_s)
         with self.reading() as db:
             return frozenset(db.execute(query).scalars())
+
+    def live_workers(self) -> frozenset[str]:
+        """Return the ids of the live processes that run models."""
+        table = schema.node
+        with self.reading() as db:
+            query = sa.select(table.c.id).where(table.c.role == "listener")
+            return self.live_nodes() - frozenset(db.execute(query).scalars())
 
     def registered(self, node_ids: Collection[str]) -> frozenset[str]:
         """Return those of the ids that are, or were, processes on this ledger."""

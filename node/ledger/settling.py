@@ -11,7 +11,6 @@ from node import schema
 from node.files import Store
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.nodes import HEARTBEAT_EXPIRES_S
 from node.ledger.records import Arrival, Closing, Enqueue, Job, parse_view
 from node.ledger.rows import add_note, as_instance, is_held, lock_study, update_study
 from node.study import Instance
@@ -38,7 +37,11 @@ class Settling(Database):
                 .where(schema.study.c.state == "receiving")
                 .where(schema.study.c.held_reason.is_(None))
             ).all()
-            return [_arrival(db, row, sop_classes) for row in rows]
+            counts = [_count_open_associations(db, row, self.dead_after_s) for row in rows]
+            return [
+                _arrival(db, row, sop_classes, count)
+                for row, count in zip(rows, counts, strict=True)
+            ]
 
     def arriving(self, store: Store) -> list[Instance]:
         """Return the images of studies that are being received and will be analysed."""
@@ -122,7 +125,9 @@ def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
         )
 
 
-def _arrival(db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str]) -> Arrival:
+def _arrival(
+    db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str], open_associations: int
+) -> Arrival:
     instance = schema.instance
     query = sa.select(instance).where(instance.c.study_uid == study.study_uid)
     rows = db.execute(query.where(instance.c.state == "current")).all()
@@ -138,7 +143,7 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str]
         last_at=study.last_at,
         quiet_s=study.quiet_s,
         age_s=study.age_s,
-        open_associations=_count_open_associations(db, study),
+        open_associations=open_associations,
         intake=(
             None if study.is_by_hand else next((row.intake for row in rows if row.intake), None)
         ),
@@ -147,7 +152,7 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str]
     )
 
 
-def _count_open_associations(db: sa.Connection, study: sa.Row[Any]) -> int:
+def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:
     instance, association, node = schema.instance, schema.association, schema.node
     query = (
         sa.select(sa.func.count(sa.distinct(association.c.id)))
@@ -155,7 +160,7 @@ def _count_open_associations(db: sa.Connection, study: sa.Row[Any]) -> int:
         .join(node, node.c.id == association.c.node_id)
         .where(instance.c.study_uid == study.study_uid, instance.c.state == "current")
         .where(association.c.closed_at.is_(None), node.c.stopped_at.is_(None))
-        .where(node.c.beat_at > now() - HEARTBEAT_EXPIRES_S)
+        .where(node.c.beat_at > now() - dead_after_s)
     )
     return int(db.execute(query).scalar_one())
 

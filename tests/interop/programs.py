@@ -6,6 +6,7 @@ A program that is not installed fails the test and names its Debian package; not
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -15,10 +16,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 from pydicom import Dataset, dcmread
+
+from node import config
 
 T = TypeVar("T")
 
@@ -154,6 +157,18 @@ class Daemon:
         """End it with SIGKILL."""
         self._end(signal.SIGKILL, 30)
 
+    def freeze(self) -> None:
+        """Let it stand still, as a virtual machine that is moved does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def has_ended(self) -> bool:
+        """Say whether it was started and has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def _end(self, how: signal.Signals, within_s: float) -> int:
         process, self._process = self._process, None
         if process is None:
@@ -271,17 +286,25 @@ class Orthanc(Daemon):
 class Node(Daemon):
     """`ai-node run` on a configuration of its own, and the commands that look at it."""
 
-    def __init__(self, folder: Path, port: int, settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        settings: str,
+        only: Literal["listener", "worker"] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port
         self.config = folder / "node.toml"
         self.config.write_text(settings, "utf-8")
-        super().__init__(folder, [AI_NODE, "run", "--config", str(self.config)])
+        self.ready = f"Listening on {LOOPBACK}:{port}" if only != "worker" else "Working on"
+        role = ["--only", only] if only else []
+        super().__init__(folder, [AI_NODE, "run", "--config", str(self.config), *role])
 
     @property
     def store(self) -> Path:
         """Where it keeps objects."""
-        return self.folder / "state" / "store"
+        return config.load(self.config).store_dir
 
     @property
     def kept(self) -> dict[str, Path]:
@@ -289,10 +312,13 @@ class Node(Daemon):
         return objects_in(self.store / "received")
 
     def start(self) -> None:
-        """Start it and wait until it says that it listens."""
+        """Start it and wait until it says that it listens, or works."""
         super().start()
-        ready = f"Listening on {LOOPBACK}:{self.port}"
-        self.wait_until(f'it says "{ready}"', lambda: ready in self.says())
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it says that it listens, or works."""
+        self.wait_until(f'it says "{self.ready}"', lambda: self.ready in self.says())
 
     def command(self, *arguments: str, ok: bool = True) -> str:
         """Run another `ai-node` command on the same configuration; return its standard output."""
@@ -338,9 +364,10 @@ def peer(
     return "\n".join(lines)
 
 
-def settings(port: int, *peers: str) -> str:
-    """Return a configuration that waits less than the default one."""
-    head = f'[node]\nae_title = "{NODE_AE}"\nstate_dir = "state"\nmin_free_mb = 64'
+def settings(port: int, *peers: str, node: Sequence[str] = ()) -> str:
+    """Return a configuration that waits less than the default one; `node`: more lines of [node]."""
+    own = ["[node]", f'ae_title = "{NODE_AE}"', 'state_dir = "state"', "min_free_mb = 64"]
+    head = "\n".join([*own, *node])
     listener = f'[listener]\nhost = "{LOOPBACK}"\nport = {port}'
     model = '[[models]]\nname = "breast-area"\nmode = "deliver"'
     waits = "[completeness]\nsettle_s = 0.5\n[delivery]\nretry_first_s = 1\nretry_max_s = 2"

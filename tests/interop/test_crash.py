@@ -168,7 +168,7 @@ class Stage:
 
     def kill(self) -> None:
         """Kill the node, but none of its children."""
-        self.children |= _children_of(self.node.pid)
+        self.children |= children_of(self.node.pid)
         self.node.kill()
 
     def kill_while_starting(self) -> None:
@@ -289,7 +289,7 @@ def _wait_until_all_is_delivered(node: Node) -> dict[str, dict[str, object]]:
     return wait_for("every delivery to be recorded as sent", look)
 
 
-def _children_of(pid: int) -> set[int]:
+def children_of(pid: int) -> set[int]:
     children = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from ledgers import HOUR_S, NODE, STUDY, Desk
 
 from node import schema
+from node.errors import Superseded
 
 
 def test_an_open_association_that_brought_images_counts_until_it_ends(desk: Desk) -> None:
@@ -53,13 +55,55 @@ def test_a_node_lives_while_it_beats_and_has_not_stopped(desk: Desk) -> None:
     desk.ledger.beat("stopped")
     desk.ledger.retire_node("stopped")
     assert desk.ledger.live_nodes() == {"beats"}
+    assert desk.ledger.live_nodes(even_if_late=True) == {"beats", "silent"}
+    assert desk.ledger.registered(["beats", "stopped", "of another ledger"]) == {"beats", "stopped"}
 
 
-def test_whoever_holds_the_state_folder_may_declare_the_others_dead(desk: Desk) -> None:
-    desk.ledger.register_node("before")
-    desk.ledger.register_node("now")
-    desk.ledger.bury_other_nodes("now")
-    assert desk.ledger.live_nodes() == {"now"}
+def test_a_node_that_only_listens_is_no_worker(desk: Desk) -> None:
+    desk.ledger.register_node("ear", role="listener")
+    desk.ledger.register_node("hand", role="worker")
+    assert desk.ledger.live_nodes() == {"ear", "hand"}
+    assert desk.ledger.live_workers() == {"hand"}
+
+
+def test_whoever_starts_on_a_state_folder_declares_only_those_before_on_it_dead(desk: Desk) -> None:
+    desk.ledger.register_node("before", "ward-a:/srv/ai-node 1-1")
+    desk.ledger.register_node("elsewhere", "ward-b:/srv/ai-node 2-2")
+    desk.ledger.register_node("of a former release")
+    desk.ledger.register_node("now", "ward-a-renamed:/srv/moved 1-1")
+    assert desk.ledger.live_nodes() == {"elsewhere", "of a former release", "now"}
+    with pytest.raises(Superseded, match="another process has started"):
+        desk.ledger.beat("before")
+    assert "before" not in desk.ledger.live_nodes()
+
+
+def test_a_heart_knows_how_long_it_has_not_beaten(desk: Desk) -> None:
+    desk.ledger.register_node(NODE)
+    assert 0 <= desk.ledger.beat(NODE) < 5
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
+    assert HOUR_S <= desk.ledger.beat(NODE) < HOUR_S + 5
+
+
+def test_the_history_names_the_node_that_died_with_an_attempt(desk: Desk) -> None:
+    desk.ledger.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
+    desk.ledger.revive(job, desk.enqueue)
+    words = "process: attempt 1 died with its node on ward-a:/srv/ai-node; attempt 2 follows"
+    assert desk.history()[-1] == words
+
+
+def test_an_attempt_that_ended_without_its_node_is_not_said_to_have_died_with_it(
+    desk: Desk,
+) -> None:
+    desk.ledger.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    (job,) = desk.analysed()
+    desk.ledger.begin_dispatch(job, NODE)
+    desk.ledger.revive(job, desk.enqueue)
+    words = "deliver: attempt 1 ended unexpectedly on ward-a:/srv/ai-node; attempt 2 follows"
+    assert desk.history()[-1] == words
 
 
 def test_a_clean_stop_releases_only_what_was_its_own(desk: Desk) -> None:

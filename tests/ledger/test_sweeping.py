@@ -30,7 +30,7 @@ def test_a_process_that_dies_with_a_study_counts_as_a_crash(desk: Desk) -> None:
     following = crash(desk, desk.close())
     assert following == Job("process", STUDY, 1, 2, delay_s=DELAY_PER_CRASH_S)
     assert desk.version()["crashes"] == 1
-    assert "process: attempt 1 died with its process" in desk.history()
+    assert "process: attempt 1 died with its node; attempt 2 follows" in desk.history()
 
 
 def test_a_job_that_was_lost_before_it_ran_is_no_crash(desk: Desk) -> None:
