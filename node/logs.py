@@ -27,10 +27,14 @@ def start_logging(*, is_verbose: bool = False) -> None:
     queue.addFilter(Seldom())
 
 
+_GIVEN_AWAY = "DBOSAwaitedWorkflowCancelledError"
+
+
 class Seldom(logging.Filter):
     """Lets each place in a library speak in one line, and once a minute.
 
-    Without its database the queue would say so many times a second.
+    Without its database the queue would say so many times a second. A job that was given away
+    while its process was frozen is no error: the job itself has said so.
     """
 
     def __init__(self, every_s: float = 60) -> None:
@@ -40,6 +44,11 @@ class Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let a record pass, or not."""
+        if record.exc_info and record.exc_info[0] is not None:
+            if record.exc_info[0].__name__ == _GIVEN_AWAY:
+                return False
+            record.msg, record.args = f"{record.getMessage()} {record.exc_info[0].__name__}", ()
+            record.exc_info = None
         place, now = (record.pathname, record.lineno), time.monotonic()
         if now - self._said_at.get(place, -self._every_s) < self._every_s:
             return False

@@ -11,6 +11,8 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from sqlalchemy.exc import OperationalError
+
 from node.errors import ModelError, StudyError
 from node.files import Store
 from node.ledger import Ledger
@@ -84,6 +86,8 @@ class Warmer:
             self._is_wanted.clear()
             try:
                 self.warm()
+            except OperationalError:  # the sweeps say that the database is away
+                self._is_stopped.wait(_PAUSE_S)
             except Exception:  # nothing depends on it; the next look may succeed
                 if not self._is_stopped.is_set():
                     log.exception("Scoring images as they arrive failed; trying again")

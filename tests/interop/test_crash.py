@@ -108,7 +108,7 @@ class Modality:
     """A scanner that repeats what was not answered with Success, for as long as it takes."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._ae = AE(MODALITY_AE)
         self._ae.add_requested_context(
             DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
@@ -140,7 +140,7 @@ class Modality:
         wait_for("the node to acknowledge everything", self.send)
 
     def _send(self, files: Sequence[tuple[str, Path]]) -> None:
-        association = self._ae.associate(LOOPBACK, self._port, ae_title=NODE_AE)
+        association = self._ae.associate(LOOPBACK, self.port, ae_title=NODE_AE)
         try:
             for sop_uid, file in files:
                 if not association.is_established:

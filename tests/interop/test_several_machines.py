@@ -119,7 +119,7 @@ def test_a_node_that_dies_for_good_in_mid_analysis_has_its_study_delivered_once_
     told = " / ".join(history)
     assert f"process: attempt 1 died with its node on {_host()}:{ward.folder / victim}" in told
     assert f"process: attempt 2 runs on {_host()}:{ward.folder / survivor}" in told
-    assert history.count("delivered to archive") == 1
+    assert history.count("accepted by archive, unconfirmed") == 1
     assert node.studies()[exam.study_uid]["version"] == 1
 
 
@@ -146,9 +146,9 @@ def test_a_node_that_was_frozen_finds_its_work_done_and_goes_on(ward: Ward) -> N
         lambda: len(list((ward.folder / "store" / "incoming").iterdir())) == 2,
     )
     node.stop()
-    again = Modality(frozen.port)
-    second = again.acquire(ward.folder / "again")
-    again.insist()
+    modality.port = frozen.port
+    second = modality.acquire(ward.folder / "again")
+    modality.insist()
     ward.wait_until_delivered(second, frozen)
     assert len(ward.archive.of_study(exam.study_uid)) == RESULTS, "something was sent twice"
 
@@ -165,7 +165,7 @@ def test_one_that_only_listens_and_one_that_only_works_do_the_whole_line_togethe
     modality.insist()
     for exam in (early, late):
         history = ward.wait_until_delivered(exam, listener)
-        assert "delivered to archive" in history
+        assert "accepted by archive, unconfirmed" in history
     assert len(ward.archive.received) == 2 * RESULTS
     assert children_of(listener.pid) == set()
     assert len(children_of(worker.pid)) == 1
