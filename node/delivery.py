@@ -107,7 +107,7 @@ class Courier:
     ) -> list[Outcome]:
         """Send a report set over one association; return an outcome for each object.
 
-        Stops between two objects if `require_current` raises Superseded.
+        Sends nothing more once `require_current`, asked right before each, raises Superseded.
         """
         outcomes: list[Outcome] = []
         by_path = {self.store.path(r.path): r.sop_uid for r in reports if self._is_intact(r)}
@@ -115,10 +115,9 @@ class Courier:
 
         def on_sent(sent: SendOutcome) -> None:
             outcomes.append(Outcome(by_path[sent.path], sent.state, sent.words or None))
-            require_current()
 
         try:
-            send(list(by_path), self._address, self.calling_ae, on_sent)
+            send(list(by_path), self._address, self.calling_ae, on_sent, require_current)
         except (DeliveryError, Superseded) as error:
             log.warning("Delivery to %s: %s", self.peer.name, error)
             reason = str(error)

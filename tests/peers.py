@@ -85,6 +85,8 @@ class Pacs:
         self.received: list[Received] = []
         self.answer: Callable[[Received], int] = lambda received: 0x0000
         self.associations = 0
+        self.released = threading.Event()
+        """An association has ended in good order."""
         self._ae = AE(ae_title)
         every = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
         for sop_class in every if sop_classes is None else sop_classes:
@@ -106,6 +108,7 @@ class Pacs:
         """Be as new."""
         self.received.clear()
         self.associations = 0
+        self.released.clear()
         self.answer = lambda received: 0x0000
 
     def stop_accepting(self) -> None:
@@ -127,7 +130,11 @@ class Pacs:
         )
 
     def _handlers(self) -> list[EventHandlerType]:
-        return [(evt.EVT_C_STORE, self._record), (evt.EVT_ACCEPTED, self._count)]
+        return [
+            (evt.EVT_C_STORE, self._record),
+            (evt.EVT_ACCEPTED, self._count),
+            (evt.EVT_RELEASED, lambda event: self.released.set()),
+        ]
 
     def _count(self, event: evt.Event) -> None:
         self.associations += 1

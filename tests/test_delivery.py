@@ -115,16 +115,21 @@ def test_a_destination_that_is_down_is_named(
     assert outcomes == [Outcome(report.sop_uid, "queued", words) for report in reports]
 
 
-def test_sending_stops_between_two_objects_once_somebody_else_has_the_work(
-    pacs: Pacs, store: Store, reports: list[BuiltReport]
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_nothing_more_is_sent_once_somebody_else_has_the_work(
+    pacs: Pacs, store: Store, reports: list[BuiltReport], count: int
 ) -> None:
-    def overtaken() -> None:
-        raise Superseded("a newer version exists")
+    def be_overtaken() -> None:
+        if len(pacs.received) == count:
+            raise Superseded("a newer version exists")
 
-    outcomes = courier(pacs, store).send(reports, overtaken)
-    assert len(pacs.received) == 1
-    assert [outcome.state for outcome in outcomes] == ["sent", "queued", "queued"]
-    assert outcomes[1].error == "a newer version exists"
+    outcomes = courier(pacs, store).send(reports, be_overtaken)
+    assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports[:count]]
+    words = "a newer version exists"
+    assert outcomes == [
+        *(Outcome(report.sop_uid, "sent") for report in reports[:count]),
+        *(Outcome(report.sop_uid, "queued", words) for report in reports[count:]),
+    ]
 
 
 def test_the_wait_doubles_from_the_first_to_the_longest() -> None:

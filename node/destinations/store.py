@@ -59,16 +59,18 @@ def send(
     to: Address,
     calling_ae: str,
     on_sent: Callable[[SendOutcome], None] = lambda outcome: None,
+    before_each: Callable[[], None] = lambda: None,
 ) -> list[SendOutcome]:
     """Send Part 10 files over one association (more only if they need over 128 contexts).
 
     Raises DeliveryError if no association can be had; whatever goes wrong later is told by
-    the outcomes, one per object in the order given.
+    the outcomes, one per object in the order given. What `before_each` raises ends it there,
+    the association released; `on_sent` has been told of all that was sent.
     """
     outcomes: dict[Path, SendOutcome] = {}
     for part in _by_contexts([_describe(path) for path in objects]):
         try:
-            for outcome in _send_part(part, to, calling_ae):
+            for outcome in _send_part(part, to, calling_ae, before_each):
                 outcomes[outcome.path] = outcome
                 on_sent(outcome)
         except DeliveryError as error:
@@ -78,7 +80,9 @@ def send(
     return [outcomes[path] for path in objects]
 
 
-def _send_part(objects: Sequence[_Object], to: Address, calling_ae: str) -> Iterator[SendOutcome]:
+def _send_part(
+    objects: Sequence[_Object], to: Address, calling_ae: str, before_each: Callable[[], None]
+) -> Iterator[SendOutcome]:
     association = associate(to, calling_ae, _contexts(objects))
     is_over = False
     try:
@@ -86,8 +90,12 @@ def _send_part(objects: Sequence[_Object], to: Address, calling_ae: str) -> Iter
             # pynetdicom calls an aborted association established for a moment longer, and who
             # sends within it waits the whole time-out for an answer.
             is_over = is_over or not association.is_established
-            outcome = _ended(item, to) if is_over else _send_one(association, item, to)
-            is_over = is_over or outcome.is_silence
+            if is_over:
+                yield _ended(item, to)
+                continue
+            before_each()
+            outcome = _send_one(association, item, to)
+            is_over = outcome.is_silence
             yield outcome
     finally:
         if not is_over and association.is_established:

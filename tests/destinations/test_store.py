@@ -23,7 +23,7 @@ from pydicom.uid import (
 from pynetdicom import AllStoragePresentationContexts
 
 from node.destinations import Address, SendOutcome, echo, send
-from node.errors import DeliveryError, Unreadable
+from node.errors import DeliveryError, Superseded, Unreadable
 from node.files import dataset_digest
 from node.outputs.draft import stable_uid
 
@@ -76,6 +76,23 @@ def test_each_answer_is_told_as_it_comes(pacs: Pacs, exam: list[Path]) -> None:
     told: list[tuple[Path, int]] = []
     send(exam, address(pacs), "AINODE", lambda o: told.append((o.path, len(pacs.received))))
     assert told == [(path, number) for number, path in enumerate(exam, start=1)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_who_sends_is_asked_before_each_object_and_may_stop(
+    pacs: Pacs, exam: list[Path], count: int
+) -> None:
+    def stop() -> None:
+        if len(pacs.received) == count:
+            raise Superseded("enough")
+
+    told: list[SendOutcome] = []
+    with pytest.raises(Superseded):
+        send(exam, address(pacs), "AINODE", told.append, stop)
+    assert told == [SendOutcome(path, "sent") for path in exam[:count]]
+    assert len(pacs.received) == count
+    assert pacs.released.wait(5)
+    assert pacs.associations == 1
 
 
 def test_compressed_objects_stay_compressed(open_pacs: OpenPacs, tmp_path: Path) -> None:
