@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 
@@ -19,17 +20,19 @@ import packages
 import pytest
 from factories import L_CC, R_CC
 from ledgers import Desk
-from peers import Pacs, modality, refused_connections
+from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_connections, report_of
 from postgres import NewDatabase
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage
+from pynetdicom.association import Association
 
 from node import config, schema
+from node.comparison import Comparison
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store, dataset_digest
 from node.identity import identity_of
-from node.ledger import Job, Ledger, PlannedAnalysis, Reception
+from node.ledger import Again, Arrival, Closing, Job, Ledger, PlannedAnalysis, Reception
 from node.manifest import Model
 from node.outputs.table import PRESETS
 from node.overview import StudyOverview, study_overviews
@@ -80,28 +83,45 @@ class Works:
             digest = dataset_digest(temporary)
             header = read_header(temporary)
             instance = describe(header, temporary, digest)
-            kept = self.desk.store.keep(temporary, instance.study_uid, instance.sop_uid, digest)
-            self.desk.ledger.record_instance(
-                instance,
-                Reception(
-                    relative_path=kept,
-                    sender=sender,
-                    association_id="association",
-                    identity=identity_of(header),
-                    is_own=False,
-                    is_in_scope=True,
+            reception = Reception(
+                relative_path=self.desk.store.keep(
+                    temporary, instance.study_uid, instance.sop_uid, digest
                 ),
+                sender=sender,
+                association_id="association",
+                identity=identity_of(header),
+                is_own=False,
+                is_in_scope=True,
             )
+            if self.desk.ledger.record_instance(instance, reception) == "compare":
+                again = self._compare(instance.sop_uid, reception.relative_path)
+                self.desk.ledger.record_instance(instance, replace(reception, again=again))
         return str(datasets[0].StudyInstanceUID)
+
+    def _compare(self, sop_uid: str, path: str) -> Again:
+        kept = self.desk.ledger.find_kept(sop_uid)
+        assert kept is not None
+        compared = Comparison(config.Inference()).compare(
+            self.desk.store.path(kept.path), self.desk.store.path(path)
+        )
+        return Again(kept.digest, *compared)
+
+    def arrival(self, study: str) -> Arrival:
+        arrivals = self.desk.ledger.arrivals({MG_FOR_PRESENTATION})
+        return next(arrival for arrival in arrivals if arrival.study_uid == study)
+
+    def closing(self, mode: str = "deliver") -> Closing:
+        identity = self.model.identity
+        plan = PlannedAnalysis("breast-area", identity.version, identity.weights_sha256, mode)
+        return Closing("4/4 views", (plan,))
 
     def close(self, study: str, mode: str = "deliver") -> None:
         """Close what has arrived of a study, its processing enqueued."""
-        arrival = next(
-            a for a in self.desk.ledger.arrivals({MG_FOR_PRESENTATION}) if a.study_uid == study
-        )
-        identity = self.model.identity
-        plan = PlannedAnalysis("breast-area", identity.version, identity.weights_sha256, mode)
-        assert self.desk.ledger.close_version(arrival, "4/4 views", [plan], self.engine.enqueue)
+        ledger, closing = self.desk.ledger, self.closing(mode)
+        assert ledger.close_version(self.arrival(study), closing, self.engine.enqueue)
+
+    def reconcile(self) -> None:
+        reconcile(self.desk.ledger, self.engine, lambda: {NODE_ID})
 
     def overview(self, study: str) -> StudyOverview:
         return next(s for s in study_overviews(self.desk.ledger) if s.study_uid == study)
@@ -127,11 +147,41 @@ def second_pacs() -> Iterator[Pacs]:
 
 
 @pytest.fixture(scope="module")
+def standing_archive() -> Iterator[Archive]:
+    opened = Archive()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def standing_catalogue() -> Iterator[Archive]:
+    opened = Archive("CATALOGUE", offers=[FIND])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def archive(standing_archive: Archive) -> Archive:
+    """It answers for what it keeps, and tells whose it is; results of room 1 go there."""
+    standing_archive.forget()
+    return standing_archive
+
+
+@pytest.fixture
+def catalogue(standing_catalogue: Archive) -> Archive:
+    """It only tells what it keeps and whose it is; results of room 2 go there."""
+    standing_catalogue.forget()
+    return standing_catalogue
+
+
+@pytest.fixture(scope="module")
 def standing_works(
     new_database: NewDatabase,
     tmp_path_factory: pytest.TempPathFactory,
     _standing_pacs: Pacs,
     second_pacs: Pacs,
+    standing_archive: Archive,
+    standing_catalogue: Archive,
 ) -> Iterator[Works]:
     """One for the module: the queue takes seconds to start and to stop."""
     folder = tmp_path_factory.mktemp("works")
@@ -146,6 +196,10 @@ def standing_works(
             modality(results_to=["pacs", "second"]),
             _standing_pacs.peer("pacs"),
             second_pacs.peer("second"),
+            modality(name="room-1", ae_title="ROOM1", results_to=["archive"]),
+            standing_archive.peer("archive"),
+            modality(name="room-2", ae_title="ROOM2", results_to=["catalogue"]),
+            standing_catalogue.peer("catalogue"),
         ),
         delivery=config.Delivery(retry_first_s=0.2, retry_max_s=0.2),
     )
@@ -194,7 +248,7 @@ def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
         assert [d.Modality for d in objects].count("SR") == 1
         assert {d.StudyInstanceUID for d in objects} == {study}
         assert len(objects) == 6  # a report, a summary, four marked views
-    assert pacs.associations == second_pacs.associations == 1
+        assert len({d.SOPInstanceUID for d in objects}) == 6
     assert len(seen.deliveries) == 12
 
 
@@ -305,6 +359,7 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
     (series,) = study_reference.ReferencedSeriesSequence
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == reports[0].SOPInstanceUID
     assert series.SeriesInstanceUID == reports[0].SeriesInstanceUID
+    assert reports[1].SeriesInstanceUID == reports[0].SeriesInstanceUID
 
 
 def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
@@ -367,14 +422,11 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     study = works.receive(factories.exam("deadly", [R_CC]), tmp_path)
     version = schema.study_version
     works.network.fail = lambda instance: pytest.fail("its pixels were touched")
-    arrival = next(
-        a for a in works.desk.ledger.arrivals({MG_FOR_PRESENTATION}) if a.study_uid == study
-    )
-    plan = PlannedAnalysis("breast-area", "1.0.0", works.model.identity.weights_sha256, "deliver")
-    assert works.desk.ledger.close_version(arrival, "4/4 views", [plan], works.desk.enqueue)
+    ledger, enqueue = works.desk.ledger, works.desk.enqueue
+    assert ledger.close_version(works.arrival(study), works.closing(), enqueue)
     with works.desk.ledger.writing() as db:
         db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
-    reconcile(works.desk.ledger, works.engine, lambda: {NODE_ID})
+    works.reconcile()
     seen = works.reaches(study, "done")
     assert "ended unexpectedly" in seen.models[0].outcome
     assert works.network.asked == []
@@ -456,6 +508,169 @@ def test_a_destination_that_refuses_for_now_gets_the_rest_later(
     sent = [received.sop_uid for received in pacs.received]
     assert len(sent) == 3 + 2
     assert len(set(sent)) == 3
+
+
+@pytest.mark.parametrize(
+    ("sender", "how", "words"),
+    [
+        ("room-1", ("confirmed", "commitment"), "delivered to archive, confirmed"),
+        ("room-2", ("confirmed", "find"), "delivered to catalogue, confirmed"),
+        ("modality", ("sent", None), "accepted by pacs, unconfirmed"),
+    ],
+)
+@pytest.mark.usefixtures("archive", "catalogue")
+def test_what_was_accepted_is_confirmed_as_the_destination_offers(
+    works: Works, tmp_path: Path, sender: str, how: tuple[str, str | None], words: str
+) -> None:
+    study = works.receive(factories.exam(f"from {sender}", [R_CC]), tmp_path, sender)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert {(one.state, one.confirmed_by) for one in seen.deliveries} == {how}
+    assert words in [event for _, event in seen.history]
+
+
+def test_what_the_destination_does_not_answer_for_is_sent_again_and_nothing_else(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    def lose_one(request: Dataset, association: Association) -> int:
+        archive.commit = archive.commit_to_what_is_held
+        first, *others = [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence]
+        report = report_of(request.TransactionUID, others, {first: 0x0112})
+        archive.later(lambda: archive.report(report, association))
+        return 0x0000
+
+    archive.commit = lose_one
+    study = works.receive(factories.exam("lost", [R_CC]), tmp_path, "room-1")
+    works.close(study)
+
+    def is_asked_again() -> bool:
+        works.reconcile()
+        return len(archive.requests) == 2
+
+    assert until(is_asked_again)
+    works.reaches(study, "done")
+    lost, *_ = archive.requests[0].ReferencedSOPSequence
+    asked_again = [
+        item.ReferencedSOPInstanceUID for item in archive.requests[1].ReferencedSOPSequence
+    ]
+    assert asked_again == [lost.ReferencedSOPInstanceUID]
+    sent = Counter(received.sop_uid for received in archive.received)
+    assert sorted(sent.values()) == [1, 1, 2]
+    assert sent[lost.ReferencedSOPInstanceUID] == 2
+
+
+# Corrections
+
+
+def correct(exam: Sequence[Dataset], patient_id: str) -> None:
+    for image in exam:
+        image.PatientID, image.PatientName = patient_id, "Right^Her"
+
+
+def test_what_is_somebody_elses_at_the_destination_is_held_until_it_is_corrected(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    def find(query: Dataset) -> Answers:
+        match = Dataset()
+        match.QueryRetrieveLevel, match.PatientID = "STUDY", "RIGHT"
+        match.StudyInstanceUID = query.StudyInstanceUID
+        return [(0xFF00, match)]
+
+    archive.find = find
+    exam = factories.exam("mistaken", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path, "room-1")
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error == "archive has it under another patient ID"
+    assert archive.received == []
+    correct(exam, "RIGHT")
+    works.receive(exam, tmp_path, "room-1")
+    works.close(study)
+    assert works.reaches(study, "done").version == 2
+    assert len(works.network.asked) == 2
+    headers = [received.read() for received in archive.received]
+    assert {(d.PatientID, str(d.PatientName)) for d in headers} == {("RIGHT", "Right^Her")}
+    assert len(headers) == 4
+
+
+def test_a_correction_stops_what_is_being_analysed(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(instance: Instance) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    works.network.fail = wait
+    exam = factories.exam("corrected as it ran", [R_CC])
+    study = works.receive(exam, tmp_path)
+    works.close(study)
+    assert begun.wait(20)
+    correct(exam, "RIGHT")
+    works.receive(exam, tmp_path)
+    go_on.set()
+    version = schema.study_version
+    assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
+    assert pacs.received == []
+    works.close(study)
+    works.reaches(study, "done")
+    assert {received.read().PatientID for received in pacs.received} == {"RIGHT"}
+    assert len(works.network.asked) == 1
+
+
+def test_a_correction_stops_what_is_being_delivered(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    exam = factories.exam("corrected as it went out", [R_CC])
+    former = exam[0].PatientID
+
+    def correct_at_the_first(received: Received) -> int:
+        if not archive.received:
+            correct(exam, "RIGHT")
+            works.receive(exam, tmp_path, "room-1")
+        return 0x0000
+
+    archive.answer = correct_at_the_first
+    study = works.receive(exam, tmp_path, "room-1")
+    works.close(study)
+    dispatch = schema.dispatch
+    assert until(lambda: study in {row["study_uid"] for row in works.desk.rows(dispatch)})
+    assert until(lambda: works.desk.row(dispatch, study, 1, "archive")["state"] == "cancelled")
+    archive.find = lambda query: []  # it has been corrected there, too
+    works.close(study)
+    works.reaches(study, "done")
+    names = [received.read().PatientID for received in archive.received]
+    assert names == [former, "RIGHT", "RIGHT", "RIGHT"]
+    assert len(works.network.asked) == 1
+
+
+def test_an_older_version_is_not_sent_after_a_newer(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    taken: list[int] = []
+    is_busy = threading.Event()
+    is_busy.set()
+
+    def take(received: Received) -> int:
+        if is_busy.is_set():
+            return 0xA700
+        taken.append(received.read().InstanceNumber)
+        return 0x0000
+
+    archive.answer = take
+    exam = factories.exam("slow", [R_CC, L_CC])
+    study = works.receive(exam[:1], tmp_path, "room-1")
+    works.close(study)
+    assert until(lambda: bool(archive.received))
+    works.receive(exam[1:], tmp_path, "room-1")
+    works.close(study)
+    assert until(lambda: works.overview(study).state == "delivering")
+    is_busy.clear()
+    works.reaches(study, "done")
+    assert works.desk.row(schema.dispatch, study, 1, "archive")["state"] == "cancelled"
+    assert len(taken) == 4
+    assert min(taken) > 1000  # numbers of the second version
 
 
 @refused_connections
