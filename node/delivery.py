@@ -19,6 +19,7 @@ from node import config
 from node.destinations import (
     Address,
     CommitmentReport,
+    Linger,
     Reference,
     SendOutcome,
     StudyIdentity,
@@ -58,6 +59,8 @@ class Transaction:
     """Takes that back: the destination does not offer this."""
     record: Callable[[CommitmentReport], bool]
     """Records what the destination answered."""
+    is_answered: Callable[[str], bool]
+    """Says whether that has happened, wherever the answer came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,12 @@ class Courier:
         transaction.ask(transaction_uid)
         try:
             request_commitment(
-                transaction_uid, references, self._address, self.calling_ae, transaction.record
+                transaction_uid,
+                references,
+                self._address,
+                self.calling_ae,
+                transaction.record,
+                Linger(is_over=lambda: transaction.is_answered(transaction_uid)),
             )
         except Unsupported:
             transaction.withdraw(transaction_uid)

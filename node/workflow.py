@@ -162,6 +162,7 @@ class Workflow:
             ask=lambda uid: self.ledger.ask_commitment(job, uid),
             withdraw=lambda uid: self.ledger.withdraw_commitment(job, uid),
             record=lambda report: record_commitment(self.ledger, report, self.config.delivery),
+            is_answered=self.ledger.is_answered,
         )
         return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(unsent))
 

@@ -56,7 +56,9 @@ class Book:
         self.asked: list[str] = []
         self.withdrawn: list[str] = []
         self.reports: list[CommitmentReport] = []
-        self.transaction = Transaction(self.asked.append, self.withdrawn.append, self._record)
+        self.transaction = Transaction(
+            self.asked.append, self.withdrawn.append, self._record, lambda uid: False
+        )
 
     def _record(self, report: CommitmentReport) -> bool:
         self.reports.append(report)

@@ -8,6 +8,7 @@ follows. DeliveryError means: try again later; Unsupported: not with this destin
 from node.destinations.association import Address, echo
 from node.destinations.commitment import (
     CommitmentReport,
+    Linger,
     read_commitment_report,
     request_commitment,
 )
@@ -18,6 +19,7 @@ from node.destinations.store import SendOutcome, send
 __all__ = [
     "Address",
     "CommitmentReport",
+    "Linger",
     "Reference",
     "SendOutcome",
     "StudyIdentity",

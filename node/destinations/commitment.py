@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ _REQUEST = 1
 _COMPLETE, _FAILURES_EXIST = 1, 2
 """Event Type IDs (PS3.4 J.3.3)."""
 _PROCESSING_FAILURE = 0x0110
+_LOOK_EVERY_S = 0.1
 _NOT_OFFERED = {
     0x0112: "no such SOP instance",
     0x0117: "invalid SOP instance",
@@ -63,19 +65,28 @@ class CommitmentReport:
     """SOP Instance UID -> why, in words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Linger:
+    """How long to keep the association of a request open for the report on it."""
+
+    seconds: float = 3.0
+    is_over: Callable[[], bool] = bool
+    """Says that the report came another way: on an association that the destination opened."""
+
+
 def request_commitment(
     transaction_uid: str,
     references: Sequence[Reference],
     to: Address,
     calling_ae: str,
     on_report: Callable[[CommitmentReport], bool],
-    linger_s: float = 3.0,
+    linger: Linger = Linger(),
 ) -> None:
     """Ask a destination to answer for objects; return once it has taken the request.
 
-    Its report may come while we wait `linger_s` for it; `on_report` gets it, in another thread,
-    and says whether it was kept: if not, the destination is told so and may repeat it. A report
-    on another transaction is handed over, too, and one may come before the request is answered.
+    Its report may come while we linger for it; `on_report` gets it, in another thread, and says
+    whether it was kept: if not, the destination is told so and may repeat it. A report on
+    another transaction is handed over, too, and one may come before the request is answered.
 
     Raises Unsupported if it does not offer this to us, DeliveryError if it does not take it.
     """
@@ -86,7 +97,7 @@ def request_commitment(
     try:
         with offered(StorageCommitmentPushModel, to, calling_ae, reports.handlers()) as association:
             _ask(association, request, to, reports)
-            reports.wait(linger_s)
+            reports.wait(linger)
             reports.close()
     finally:
         reports.close()
@@ -159,9 +170,12 @@ class _Reports:
             (evt.EVT_RELEASED, self._stop_waiting),
         ]
 
-    def wait(self, linger_s: float) -> None:
+    def wait(self, linger: Linger) -> None:
         """Wait for the report on our transaction, or for the end of the association."""
-        self._nothing_to_wait_for.wait(linger_s)
+        give_up_at = time.monotonic() + linger.seconds
+        while time.monotonic() < give_up_at and not linger.is_over():
+            if self._nothing_to_wait_for.wait(min(_LOOK_EVERY_S, linger.seconds)):
+                return
 
     def close(self) -> None:
         """Take no further report, and wait until those that came have been answered."""

@@ -105,6 +105,13 @@ class Delivering(Database):
             asked = schema.delivery.c.transaction_uid == transaction_uid
             db.execute(update_deliveries(job).where(asked).values(transaction_uid=None))
 
+    def is_answered(self, transaction_uid: str) -> bool:
+        """Return whether a storage commitment report has come."""
+        table = schema.commitment
+        query = sa.select(table.c.answered_at).where(table.c.transaction_uid == transaction_uid)
+        with self.reading() as db:
+            return db.execute(query).scalar_one_or_none() is not None
+
     def record_commitment(
         self,
         transaction_uid: str,

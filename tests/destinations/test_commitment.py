@@ -14,7 +14,12 @@ from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.association import Association
 
-from node.destinations import CommitmentReport, read_commitment_report, request_commitment
+from node.destinations import (
+    CommitmentReport,
+    Linger,
+    read_commitment_report,
+    request_commitment,
+)
 from node.errors import DeliveryError, Unreadable, Unsupported
 
 from .places import MARKED, NODE, REPORT, RESULTS, SUMMARY, UIDS, address, within
@@ -39,7 +44,7 @@ class Desk:
     def ask(self, archive: Archive, linger_s: float = 20, timeout_s: float = 20) -> None:
         """Ask for a commitment; must come back in any case."""
         to = address(archive, timeout_s)
-        request_commitment(TRANSACTION, RESULTS, to, NODE, self.take, linger_s)
+        request_commitment(TRANSACTION, RESULTS, to, NODE, self.take, Linger(linger_s))
 
 
 @pytest.fixture
@@ -277,6 +282,14 @@ def test_reports_at_the_moment_of_the_release_block_nobody(
     archive.commit = answer_and_report(archive, *[report] * 5, delay_s=delay_s)
     for _ in range(20):
         within(30, lambda: desk.ask(archive, linger_s=0.005))
+
+
+def test_nobody_lingers_once_the_report_has_come_another_way(archive: Archive, desk: Desk) -> None:
+    archive.commit = lambda request, association: 0x0000
+    begun = time.monotonic()
+    linger = Linger(60, is_over=lambda: True)
+    request_commitment(TRANSACTION, RESULTS, address(archive), NODE, desk.take, linger)
+    assert time.monotonic() - begun < 20
 
 
 # pynetdicom leaves the sockets of associations that are aborted to the garbage collector.
