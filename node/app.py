@@ -120,7 +120,7 @@ class App:
             outputs=PRESETS["default"],
         )
         models = tuple(self._models.values())
-        self._warmer = Warmer(self.ledger, self.store, pipeline, models, self.node_id)
+        self._warmer = Warmer(self.ledger, self.store, pipeline, models)
         workflow = Workflow(
             config=config,
             ledger=self.ledger,

@@ -88,6 +88,7 @@ instance = sa.Table(
     _text("digest"),
     _text("identity", nullable=True),  # as study.identity, but of this object alone
     _text("intake", nullable=True),  # why its study is not analysed by itself
+    _time("warmed_at"),  # when somebody began to score it as it arrived
     _text("state"),  # current | rejected | own
     _whole("version", nullable=True),  # of the study; empty until the closing transaction
     _text("association_id"),

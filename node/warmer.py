@@ -6,7 +6,6 @@ What it fails at, or does not get to, the analysis does again by itself.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from node.files import Store
 from node.ledger import Ledger
 from node.manifest import Model
 from node.pipeline import Pipeline, score_image
-from node.selection import read_header, select
+from node.selection import is_in_scope, read_header, select
 from node.study import Instance
 
 log = logging.getLogger(__name__)
@@ -37,15 +36,11 @@ class Warmer:
         store: Store,
         pipeline: Pipeline,
         models: Sequence[Model],
-        node_id: str,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._pipeline = pipeline
         self._models = tuple(models)
-        self._node_id = node_id
-        self._seen: set[str] = set()
-        """Digests of instances that were scored, or could not be."""
         self._is_wanted = threading.Event()
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="warmer", daemon=True)
@@ -69,15 +64,11 @@ class Warmer:
             self._thread.join(timeout=10)
 
     def warm(self) -> None:
-        """Score every image that waits and falls to this node."""
-        arriving = self._ledger.arriving(self._store)
-        self._seen &= {instance.digest for instance in arriving}
-        nodes = self._ledger.live_workers() | {self._node_id}
-        for instance in arriving:
+        """Score every image that nobody has begun with."""
+        for instance in self._ledger.arriving(self._store):
             if self._is_stopped.is_set():
                 return
-            if instance.digest not in self._seen and self._falls_to_us(instance, nodes):
-                self._seen.add(instance.digest)
+            if self._is_wanted_by_a_model(instance) and self._ledger.claim(instance.sop_uid):
                 self._score(instance)
 
     def _run(self) -> None:
@@ -93,6 +84,9 @@ class Warmer:
                     log.exception("Scoring images as they arrive failed; trying again")
                 self._is_stopped.wait(_PAUSE_S)
 
+    def _is_wanted_by_a_model(self, instance: Instance) -> bool:
+        return any(is_in_scope([instance.modality], model) for model in self._models)
+
     def _score(self, instance: Instance) -> None:
         for model in self._models:
             try:
@@ -101,9 +95,3 @@ class Warmer:
                     score_image(self._pipeline, instance, model)
             except (StudyError, ModelError, OSError) as error:
                 log.info("Not scored as it arrived: %s: %s", instance.sop_uid, error)
-
-    def _falls_to_us(self, instance: Instance, nodes: frozenset[str]) -> bool:
-        """Agree with the other nodes, without talking to them, on who takes an image."""
-        return self._node_id == max(
-            nodes, key=lambda node: hashlib.sha256(f"{node} {instance.sop_uid}".encode()).digest()
-        )

@@ -75,13 +75,6 @@ class Nodes(Database):
         with self.reading() as db:
             return frozenset(db.execute(query).scalars())
 
-    def live_workers(self) -> frozenset[str]:
-        """Return the ids of the live processes that run models."""
-        table = schema.node
-        with self.reading() as db:
-            query = sa.select(table.c.id).where(table.c.role == "listener")
-            return self.live_nodes() - frozenset(db.execute(query).scalars())
-
     def registered(self, node_ids: Collection[str]) -> frozenset[str]:
         """Return those of the ids that are, or were, processes on this ledger."""
         query = sa.select(schema.node.c.id).where(schema.node.c.id.in_(node_ids))

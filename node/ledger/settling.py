@@ -44,18 +44,29 @@ class Settling(Database):
             ]
 
     def arriving(self, store: Store) -> list[Instance]:
-        """Return the images of studies that are being received and will be analysed."""
+        """Return what has come of studies that will be analysed, and was not claimed."""
         study, instance = schema.study, schema.instance
         query = (
             sa.select(instance)
             .join(study, study.c.study_uid == instance.c.study_uid)
             .where(study.c.state == "receiving", study.c.held_reason.is_(None))
             .where(instance.c.state == "current", instance.c.version.is_(None))
+            .where(instance.c.warmed_at.is_(None))
             .where(study.c.is_by_hand | instance.c.intake.is_(None))
             .order_by(instance.c.received_at, instance.c.sop_uid)
         )
         with self.reading() as db:
             return [as_instance(row, store) for row in db.execute(query).all()]
+
+    def claim(self, sop_uid: str) -> bool:
+        """Return whether the caller is the first to score an instance as it arrives.
+
+        Once and never again, by whichever node: an image that kills its process has killed one.
+        """
+        table = schema.instance
+        unclaimed = (table.c.sop_uid == sop_uid) & table.c.warmed_at.is_(None)
+        with self.writing() as db:
+            return db.execute(table.update().where(unclaimed).values(warmed_at=now())).rowcount == 1
 
     def close_version(self, arrival: Arrival, closing: Closing, enqueue: Enqueue) -> bool:
         """Close the study as a new version, and enqueue its processing if it is to be analysed.

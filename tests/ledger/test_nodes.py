@@ -59,13 +59,6 @@ def test_a_node_lives_while_it_beats_and_has_not_stopped(desk: Desk) -> None:
     assert desk.ledger.registered(["beats", "stopped", "of another ledger"]) == {"beats", "stopped"}
 
 
-def test_a_node_that_only_listens_is_no_worker(desk: Desk) -> None:
-    desk.ledger.register_node("ear", role="listener")
-    desk.ledger.register_node("hand", role="worker")
-    assert desk.ledger.live_nodes() == {"ear", "hand"}
-    assert desk.ledger.live_workers() == {"hand"}
-
-
 def test_whoever_starts_on_a_state_folder_declares_only_those_before_on_it_dead(desk: Desk) -> None:
     desk.ledger.register_node("before", "ward-a:/srv/ai-node 1-1")
     desk.ledger.register_node("elsewhere", "ward-b:/srv/ai-node 2-2")

@@ -22,6 +22,7 @@ _ADDED = {
     "instance": (
         sa.Column("identity", sa.Text(), nullable=True),
         sa.Column("intake", sa.Text(), nullable=True),
+        sa.Column("warmed_at", sa.Double(), nullable=True),
     ),
     "study_version": (sa.Column("revision", sa.Integer(), server_default="0", nullable=False),),
     "dispatch": (sa.Column("asks", sa.Integer(), server_default="0", nullable=False),),
