@@ -16,7 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -105,6 +105,17 @@ def objects_in(folder: Path) -> dict[str, Path]:
     return found
 
 
+class Process(Protocol):
+    """What a daemon needs of a subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Daemon:
     """A program that runs beside the test, its output in a file."""
 
@@ -113,7 +124,7 @@ class Daemon:
         self.folder = folder
         self.log = folder / "output.log"
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._log_from = 0
 
     @property

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import factories
 import pytest
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
-from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from node import phantom
 from node.phantom import Technique
 
+from .actors import RESULTS, Archive, Modality, Sent
 from .conftest import Started
+from .killing import Fate, MortalNode, Point
 from .programs import (
-    LOOPBACK,
     MODALITY_AE,
-    NODE_AE,
     Daemon,
     Node,
     data_set,
@@ -42,116 +38,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SUCCESS = 0x0000
-RESULTS = 6
-"""Of a four-view exam: the report, the summary and one marked image per view."""
-ROUNDS = 4
+SCORE = "node.inference:Inference.score"
+
+ROUNDS = 2
 """Each of them kills four times: at start, while receiving, while working, while delivering."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One object the node has sent."""
-
-    study_uid: str
-    sop_uid: str
-    modality: str
-    digest: str
-
-
-class Archive:
-    """A storage SCP that records every object it is sent, repeats too."""
-
-    def __init__(self) -> None:
-        self.received: list[Sent] = []
-        self.before_answer: Callable[[], object] = bool
-        """Called with every object, before the node is told that it is stored."""
-        self._ae = AE("ARCHIVE")
-        self._ae.supported_contexts = AllStoragePresentationContexts
-        server = self._ae.start_server(
-            (LOOPBACK, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._receive)]
-        )
-        assert server is not None
-        self.port = int(server.server_address[1])
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._ae.shutdown()
-
-    def of_study(self, study_uid: str) -> list[Sent]:
-        """Return what came of a study."""
-        return [sent for sent in list(self.received) if sent.study_uid == study_uid]
-
-    def has_all_of(self, study_uid: str) -> bool:
-        """Say whether a whole report set has come."""
-        return len({sent.sop_uid for sent in self.of_study(study_uid)}) >= RESULTS
-
-    def _receive(self, event: evt.Event) -> int:
-        result = event.dataset
-        digest = hashlib.sha256(event.encoded_dataset(include_meta=False)).hexdigest()
-        uids = str(result.StudyInstanceUID), str(result.SOPInstanceUID)
-        self.received.append(Sent(*uids, str(result.Modality), digest))
-        self.before_answer()
-        return SUCCESS
-
-
-@dataclass(frozen=True, slots=True)
-class Exam:
-    """The files of one study."""
-
-    study_uid: str
-    files: dict[str, Path]
-    """By SOP Instance UID."""
-
-
-class Modality:
-    """A scanner that repeats what was not answered with Success, for as long as it takes."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._ae = AE(MODALITY_AE)
-        self._ae.add_requested_context(
-            DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
-        )
-        self.exams: list[Exam] = []
-        self.acknowledged: set[str] = set()
-        """The objects the node said are safe."""
-
-    def acquire(self, folder: Path, technique: Technique = factories.SMALL) -> Exam:
-        """Make another exam."""
-        name = f"exam {len(self.exams)}"
-        made = phantom.exam(name, technique=technique)
-        paths = phantom.save(made, folder / name)
-        uids = [str(one.SOPInstanceUID) for one in made]
-        exam = Exam(str(made[0].StudyInstanceUID), dict(zip(uids, paths, strict=True)))
-        self.exams.append(exam)
-        return exam
-
-    def send(self) -> bool:
-        """Try once to send what is not yet acknowledged; say whether nothing is left."""
-        for exam in self.exams:
-            left = [uid for uid in exam.files if uid not in self.acknowledged]
-            if left:
-                self._send([(uid, exam.files[uid]) for uid in left])
-        return all(exam.files.keys() <= self.acknowledged for exam in self.exams)
-
-    def insist(self) -> None:
-        """Send until everything is acknowledged."""
-        wait_for("the node to acknowledge everything", self.send)
-
-    def _send(self, files: Sequence[tuple[str, Path]]) -> None:
-        association = self._ae.associate(LOOPBACK, self.port, ae_title=NODE_AE)
-        try:
-            for sop_uid, file in files:
-                if not association.is_established:
-                    return
-                if association.send_c_store(file).get("Status") == SUCCESS:
-                    self.acknowledged.add(sop_uid)
-        except RuntimeError:
-            pass  # the association ended between the question and the sending
-        finally:
-            if association.is_established:
-                association.release()
 
 
 @dataclass
@@ -202,7 +92,7 @@ class Stage:
         nth = len(self.archive.received) + self.chance.randint(1, RESULTS)
         is_told = self.chance.random() < 0.3
 
-        def before_answer() -> None:
+        def before_answer(_: Sent) -> None:
             if len(self.archive.received) >= nth:
                 reached.set()
                 if not is_told:
@@ -306,3 +196,46 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_study_that_kills_its_process_is_set_aside_and_its_neighbours_are_answered(
+    tmp_path: Path,
+) -> None:
+    archive, port = Archive(), free_port()
+    sender = peer("modality", MODALITY_AE, 104, sends=True, results_to=["archive"])
+    text = settings(port, sender, peer("archive", "ARCHIVE", archive.port))
+    node, modality = MortalNode(tmp_path / "node", port, text), Modality(port)
+    exams = [modality.acquire(tmp_path) for _ in range(3)]
+    poison = exams[1].study_uid
+    at_every_image = Point("analyse", "an image is looked at", "before", SCORE)
+    node.launch(Fate(at_every_image, (poison,), is_lasting=True))
+    wait_for("it to listen", lambda: node.listens)
+    deaths = 0
+
+    def is_over() -> bool:
+        nonlocal deaths
+        if node.has_ended():  # as systemd does
+            deaths += 1
+            node.launch(Fate(at_every_image, (poison,), is_lasting=True))
+            wait_for("it to listen or to end", lambda: node.listens or node.has_ended())
+        is_safe = modality.send()
+        return is_safe and all(archive.has_some_of(exam.study_uid) for exam in exams)
+
+    try:
+        wait_for("an answer to every study", is_over, 240)
+        told = wait_for("every delivery", lambda: _done(node), 60)
+    finally:
+        node.stop()
+        archive.close()
+    assert deaths == 4 + 5, "once for each image as it arrived, then five times at work"
+    [model] = told[poison]["models"]
+    assert "the analysis ended unexpectedly several times" in model["outcome"]
+    assert told[poison]["version"] == 1
+    for exam in (exams[0], exams[2]):
+        assert "4 of 4 images analysed" in str(told[exam.study_uid]["models"])
+        assert len(set(archive.of_study(exam.study_uid))) == RESULTS
+
+
+def _done(node: MortalNode) -> dict[str, dict[str, Any]] | None:
+    told = node.studies()
+    return told if {study["state"] for study in told.values()} == {"done"} else None

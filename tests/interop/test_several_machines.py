@@ -16,6 +16,7 @@ from postgres import PostgreSQL
 
 from node.phantom import Technique
 
+from .actors import RESULTS, Archive, Exam, Modality
 from .conftest import Started
 from .programs import (
     AI_NODE,
@@ -28,7 +29,7 @@ from .programs import (
     settings,
     wait_for,
 )
-from .test_crash import RESULTS, Archive, Exam, Modality, children_of
+from .test_crash import children_of
 
 pytestmark = [
     pytest.mark.interop,

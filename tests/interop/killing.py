@@ -1,0 +1,302 @@
+"""A node that kills itself with SIGKILL just before, inside or just after one named call.
+
+`POINTS` is the whole table. A process that imported the node once is forked for every start,
+as systemd would start it anew but without the seconds that imports take.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from .programs import Node
+
+When = Literal["before", "inside", "after"]
+
+ARCHIVE = "the archive"
+"""The target of a point where the archive kills: it holds an object and has not said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One instant at which a node dies."""
+
+    step: str
+    name: str
+    when: When
+    """inside: after the last statement of the call's transaction, before COMMIT."""
+    target: str
+    """module:attribute, as the node itself looks it up."""
+    nth: int = 1
+    within: str = ""
+    """A call on the same thread that names the study, where the target itself does not."""
+    is_of_study: bool = True
+    """Counts only calls that concern the study that was sent for this point."""
+    goes_on: bool = False
+    """Dies a second time, with the study of the point before."""
+    is_at_stop: bool = False
+    """The node is told to stop once it has acknowledged the study."""
+
+    @property
+    def words(self) -> str:
+        """The point as a row of the table."""
+        return f"{self.when} {self.name}"
+
+
+def _write(step: str, name: str, target: str, **more: Any) -> list[Point]:
+    """Return the three instants around one transaction."""
+    whens: tuple[When, ...] = ("before", "inside", "after")
+    return [Point(step, name, when, target, **more) for when in whens]
+
+
+def _call(step: str, name: str, target: str, **more: Any) -> list[Point]:
+    """Return the two instants around anything else."""
+    whens: tuple[When, ...] = ("before", "after")
+    return [Point(step, name, when, target, **more) for when in whens]
+
+
+_LEDGER = "node.ledger:Ledger."
+_KEEP = "node.files:Store.keep"
+_WRITE = "node.files:Store.write_report"
+_PROCESS = "node.workflow:Workflow.process"
+_DELIVER = "node.workflow:Workflow.deliver"
+_ASK = "pynetdicom.association:Association.send_n_action"
+_AT_STOP: dict[str, Any] = {"is_of_study": False, "is_at_stop": True}
+_STORE = "pynetdicom.association:Association.send_c_store"
+
+POINTS: tuple[Point, ...] = (
+    *_write("start", "the ledger's tables are made", _LEDGER + "migrate", is_of_study=False),
+    *_call("start", "the queue's tables are made", "node.engine:DBOS.launch", is_of_study=False),
+    *_write("start", "the process is entered", _LEDGER + "register_node", is_of_study=False),
+    # 1
+    Point("receive", "the object's bytes are fsynced", "before", "node.files:_fsync", within=_KEEP),
+    *_call("receive", "it is renamed", "pathlib:Path.replace", within=_KEEP),
+    Point("receive", "its folder is fsynced", "after", "node.files:_fsync", nth=2, within=_KEEP),
+    *_write(
+        "receive",
+        "the association's row",
+        _LEDGER + "open_association",
+        is_of_study=False,
+    ),
+    *_write("receive", "the third object's row", _LEDGER + "record_instance", nth=3),
+    *_call("receive", "Success is sent", "pynetdicom.transport:AssociationSocket.send"),
+    *_write(
+        "receive", "the association is closed", _LEDGER + "close_association", is_of_study=False
+    ),
+    # 2
+    *_write("settle", "the version is closed and enqueued", _LEDGER + "close_version"),
+    # 3 to 6
+    *_write("analyse", "the study is taken", _LEDGER + "begin_version"),
+    *_write("recover", "its work is queued anew", _LEDGER + "revive", goes_on=True),
+    *_write("analyse", "the second image's score", _LEDGER + "record_score", nth=2),
+    *_call("analyse", "the objects are built", "node.pipeline:build_report_set"),
+    Point("analyse", "the third object is on disk", "before", _WRITE, nth=3),
+    Point("analyse", "its bytes are fsynced", "before", "node.files:_fsync", nth=3, within=_WRITE),
+    *_call("analyse", "it is renamed", "pathlib:Path.replace", nth=3, within=_WRITE),
+    Point("analyse", "the last object is on disk", "after", _WRITE, nth=6),
+    # 7
+    *_write("finish", "results, reports, deliveries", _LEDGER + "finish_version"),
+    # 8
+    *_write("deliver", "the delivery is taken", _LEDGER + "begin_dispatch"),
+    *_write("recover", "its delivery is queued anew", _LEDGER + "revive", goes_on=True),
+    *_call("deliver", "the first object is sent", _STORE, within=_DELIVER),
+    Point("deliver", "the archive says that it has the second", "before", ARCHIVE, nth=2),
+    Point("deliver", "the fifth object is sent", "after", _STORE, nth=5, within=_DELIVER),
+    Point("deliver", "the last object is sent", "after", _STORE, nth=6, within=_DELIVER),
+    *_write("deliver", "what the archive said", _LEDGER + "record_sent"),
+    *_write("confirm", "the transaction of the request", _LEDGER + "ask_commitment"),
+    *_call("confirm", "the request is sent", _ASK, within=_DELIVER),
+    *_write("confirm", "the end of the attempt", _LEDGER + "finish_dispatch"),
+    *_write("confirm", "the archive's report", _LEDGER + "record_commitment", is_of_study=False),
+    #
+    Point("stop", "the queue lets go", "before", "node.engine:Engine.stop", **_AT_STOP),
+    *_write("stop", "its work is released", _LEDGER + "retire_node", **_AT_STOP),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """When a process is to die: at a point, and at which studies."""
+
+    point: Point
+    marks: tuple[str, ...]
+    """UIDs, of which the arguments of a call name one if the call counts."""
+    is_lasting: bool = False
+    """Every start dies there; the study is fatal."""
+
+
+class _Killer:
+    """Wraps the calls that a fate names, in this process."""
+
+    def __init__(self, fate: Fate) -> None:
+        self._fate = fate
+        self._seen = 0
+        self._lock = threading.Lock()
+        self._here = threading.local()
+        """is_named: a call that names the study is under way; is_open: so is the target."""
+
+    def arm(self) -> None:
+        point = self._fate.point
+        if point.within:
+            _wrap(point.within, self._naming)
+        _wrap(point.target, self._target)
+        if point.when == "inside":
+            from sqlalchemy import Engine, event
+
+            event.listen(Engine, "commit", self._on_commit)
+
+    def _naming(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self._here.is_named = self._names_the_study(args)
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._here.is_named = False
+
+        return wrapped
+
+    def _target(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        point = self._fate.point
+
+        @wraps(call)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            is_it = self._counts(args)
+            if is_it and point.when == "before":
+                self._die()
+            self._here.is_open = is_it
+            try:
+                result = call(*args, **kwargs)
+            finally:
+                self._here.is_open = False
+            if is_it and point.when == "after":
+                self._die()
+            return result
+
+        return wrapped
+
+    def _counts(self, args: Sequence[Any]) -> bool:
+        point = self._fate.point
+        is_named = getattr(self._here, "is_named", False)
+        if point.within and not is_named:
+            return False
+        if point.is_of_study and not (is_named or self._names_the_study(args)):
+            return False
+        with self._lock:
+            self._seen += 1
+            return self._seen == point.nth or self._fate.is_lasting
+
+    def _names_the_study(self, args: Sequence[Any]) -> bool:
+        text = repr(args)
+        return any(mark in text for mark in self._fate.marks)
+
+    def _on_commit(self, _: object) -> None:
+        if getattr(self._here, "is_open", False):
+            self._die()
+
+    def _die(self) -> None:
+        os.write(2, f"{killed_words(self._fate.point)}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_words(point: Point) -> str:
+    """Return what a process says when it has reached its point."""
+    return f"Killed {point.words}"
+
+
+def _wrap(target: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    module, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for one in owners:
+        owner = getattr(owner, one)
+    setattr(owner, name, wrapper(getattr(owner, name)))
+
+
+def _run(config: str, log: str, fate: Fate | None) -> None:
+    """Be `ai-node run`, in a fresh process."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    if fate is not None and fate.point.target != ARCHIVE:
+        _Killer(fate).arm()
+    from node import cli
+
+    sys.argv = ["ai-node", "run", "--config", config]
+    os.chdir(Path(config).parent)
+    cli.main()
+
+
+_starter = multiprocessing.get_context("forkserver")
+_starter.set_forkserver_preload(["node.cli", "node.app", __name__])
+
+
+class _Forked:
+    """What is needed of subprocess.Popen."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("ai-node run", timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class MortalNode(Node):
+    """A node that may be told, at its start, when to die."""
+
+    def launch(self, fate: Fate | None = None) -> None:
+        """Start it; does not wait."""
+        self.log.touch()
+        self._log_from = self.log.stat().st_size
+        process = _starter.Process(target=_run, args=(str(self.config), str(self.log), fate))
+        process.start()
+        self._process = _Forked(process)
+
+    def has_ended(self) -> bool:
+        """Say whether it does not run (any more)."""
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has said so since its start."""
+        return f"Listening on 127.0.0.1:{self.port}" in self.says()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal; it may have ended."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def bury(self) -> int:
+        """Forget a process that has ended, and return its exit status."""
+        process, self._process = self._process, None
+        assert process is not None
+        return process.wait(10)
