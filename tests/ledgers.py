@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from pydicom import Dataset
 
-from node import schema
-from node.files import Store
+from node import config, schema
+from node.comparison import Comparison
+from node.files import Store, dataset_digest
+from node.identity import identity_of
 from node.ledger import (
     Again,
     Arrival,
@@ -30,7 +33,7 @@ from node.ledger import (
     parse_view,
 )
 from node.result import ModelIdentity, Priority, Result
-from node.selection import MG_FOR_PRESENTATION
+from node.selection import MG_FOR_PRESENTATION, describe, read_header
 from node.study import Instance
 
 HOUR_S = 3600.0
@@ -103,6 +106,41 @@ class Desk:
                 rejects=rejects,
             ),
         )
+
+    def keep(
+        self,
+        dataset: Dataset,
+        folder: Path,
+        *,
+        sender: str = "modality",
+        intake: str | None = None,
+    ) -> Recorded:
+        """Store and record an object as the listener does; one that came again is compared."""
+        temporary = folder / f"{dataset.SOPInstanceUID}.dcm"
+        dataset.save_as(temporary, enforce_file_format=True)
+        header = read_header(temporary)
+        instance = describe(header, temporary, dataset_digest(temporary))
+        reception = Reception(
+            relative_path=self.store.keep(
+                temporary, instance.study_uid, instance.sop_uid, instance.digest
+            ),
+            sender=sender,
+            association_id="association",
+            identity=identity_of(header),
+            is_own=False,
+            is_in_scope=instance.modality == "MG",
+            intake=intake,
+        )
+        recorded = self.ledger.record_instance(instance, reception)
+        if recorded != "compare":
+            return recorded
+        kept = self.ledger.find_kept(instance.sop_uid)
+        assert kept is not None
+        again = Comparison(config.Inference()).compare(
+            self.store.path(kept.path), self.store.path(reception.relative_path)
+        )
+        of_it = replace(reception, again=Again(kept.digest, *again))
+        return self.ledger.record_instance(instance, of_it)
 
     def receive_again(
         self,

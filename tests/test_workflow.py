@@ -10,16 +10,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
 import factories
-import numpy as np
 import packages
 import pytest
 from factories import L_CC, R_CC
 from ledgers import Desk
+from networks import Network
 from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_connections, report_of
 from postgres import NewDatabase
 from pydicom import Dataset, dcmread
@@ -27,41 +27,20 @@ from pydicom.uid import ComprehensiveSRStorage
 from pynetdicom.association import Association
 
 from node import config, schema
-from node.comparison import Comparison
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
-from node.files import Store, dataset_digest
-from node.identity import identity_of
-from node.ledger import Again, Arrival, Closing, Job, Ledger, PlannedAnalysis, Reception
+from node.files import Store
+from node.ledger import Arrival, Closing, Job, Ledger, PlannedAnalysis
 from node.manifest import Model
 from node.outputs.table import PRESETS
 from node.overview import StudyOverview, study_overviews
 from node.pipeline import Pipeline
-from node.result import Code, ImageScore, Measurement
-from node.selection import MG_FOR_PRESENTATION, describe, read_header
-from node.study import Instance, Picture
+from node.selection import MG_FOR_PRESENTATION
+from node.study import Instance
 from node.timers import reconcile
 from node.workflow import TRIES, Workflow
 
 NODE_ID = "node-1"
-AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
-OUTLINE = ((10.0, 10.0), (90.0, 10.0), (90.0, 200.0), (10.0, 200.0), (10.0, 10.0))
-
-
-@dataclass(slots=True)
-class Network:
-    """A network that says the same of every image, unless it is told to fail."""
-
-    asked: list[str] = field(default_factory=list)
-    fail: Callable[[Instance], None] = lambda instance: None
-
-    def score(self, instance: Instance, model: Model) -> ImageScore:
-        self.asked.append(instance.sop_uid)
-        self.fail(instance)
-        return ImageScore(instance.sop_uid, (AREA,), OUTLINE)
-
-    def picture(self, instance: Instance) -> Picture:
-        return Picture(np.full((332, 256), 99, np.uint8), 1.0)
 
 
 @dataclass(slots=True)
@@ -76,35 +55,9 @@ class Works:
 
     def receive(self, datasets: Sequence[Dataset], folder: Path, sender: str = "modality") -> str:
         """Keep and record objects as the listener does; return the study."""
-        folder.mkdir(exist_ok=True)
         for dataset in datasets:
-            temporary = folder / f"{dataset.SOPInstanceUID}.dcm"
-            dataset.save_as(temporary, enforce_file_format=True)
-            digest = dataset_digest(temporary)
-            header = read_header(temporary)
-            instance = describe(header, temporary, digest)
-            reception = Reception(
-                relative_path=self.desk.store.keep(
-                    temporary, instance.study_uid, instance.sop_uid, digest
-                ),
-                sender=sender,
-                association_id="association",
-                identity=identity_of(header),
-                is_own=False,
-                is_in_scope=True,
-            )
-            if self.desk.ledger.record_instance(instance, reception) == "compare":
-                again = self._compare(instance.sop_uid, reception.relative_path)
-                self.desk.ledger.record_instance(instance, replace(reception, again=again))
+            self.desk.keep(dataset, folder, sender=sender)
         return str(datasets[0].StudyInstanceUID)
-
-    def _compare(self, sop_uid: str, path: str) -> Again:
-        kept = self.desk.ledger.find_kept(sop_uid)
-        assert kept is not None
-        compared = Comparison(config.Inference()).compare(
-            self.desk.store.path(kept.path), self.desk.store.path(path)
-        )
-        return Again(kept.digest, *compared)
 
     def arrival(self, study: str) -> Arrival:
         arrivals = self.desk.ledger.arrivals({MG_FOR_PRESENTATION})

@@ -1,0 +1,31 @@
+"""A network whose answers are made up, where `pipeline.inference` would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from node.manifest import Model
+from node.result import Code, ImageScore, Measurement
+from node.study import Instance, Picture
+
+AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
+OUTLINE = ((10.0, 10.0), (90.0, 10.0), (90.0, 200.0), (10.0, 200.0), (10.0, 10.0))
+
+
+@dataclass(slots=True)
+class Network:
+    """A network that says the same of every image, unless it is told to fail."""
+
+    asked: list[str] = field(default_factory=list)
+    fail: Callable[[Instance], None] = lambda instance: None
+
+    def score(self, instance: Instance, model: Model) -> ImageScore:
+        self.asked.append(instance.sop_uid)
+        self.fail(instance)
+        return ImageScore(instance.sop_uid, (AREA,), OUTLINE)
+
+    def picture(self, instance: Instance) -> Picture:
+        return Picture(np.full((332, 256), 99, np.uint8), 1.0)
