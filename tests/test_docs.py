@@ -34,7 +34,17 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
     assert list(load_models(loaded)) == ["breast-area"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "models/breast-area/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "models/breast-area/README.md",
+        "docs/corrections.md",
+        "docs/reliability.md",
+        "docs/several-machines.md",
+    ],
+)
 def test_links_lead_to_files_that_are_there(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):

@@ -47,14 +47,14 @@ class Archive:
     that port, again and again until somebody there has taken the report.
     """
 
-    def __init__(self, calls: int | None = None) -> None:
+    def __init__(self, ae_title: str = "ARCHIVE", calls: int | None = None) -> None:
         self.received: list[Sent] = []
         self.before_answer: Callable[[Sent], object] = bool
         """Called with every object, before the node is told that it is stored."""
         self._calls = calls
         self._is_closing = threading.Event()
         self._reports: list[threading.Thread] = []
-        self._ae = AE("ARCHIVE")
+        self._ae = AE(ae_title)
         self._ae.supported_contexts = AllStoragePresentationContexts
         if calls is not None:
             self._ae.add_supported_context(StorageCommitmentPushModel)
@@ -109,7 +109,7 @@ class Archive:
 
     def _is_taken(self, report: Dataset) -> bool:
         assert self._calls is not None
-        ae = AE("ARCHIVE")
+        ae = AE(self._ae.ae_title)
         ae.acse_timeout = ae.dimse_timeout = 5
         roles: list[Any] = [build_role(StorageCommitmentPushModel, scp_role=True)]
         contexts = [build_context(StorageCommitmentPushModel)]
@@ -139,9 +139,9 @@ class Exam:
 class Modality:
     """A scanner that repeats what was not answered with Success, for as long as it takes."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, ae_title: str = MODALITY_AE) -> None:
         self.port = port
-        self._ae = AE(MODALITY_AE)
+        self._ae = AE(ae_title)
         self._ae.add_requested_context(
             DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
         )
