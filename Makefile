@@ -30,7 +30,7 @@ test: setup          ## the default tests: no servers needed
 	$(BIN)/pytest -n auto --dist loadfile
 
 test-interop: setup  ## tests against Orthanc, dcmtk and validators (needs them installed)
-	$(BIN)/pytest -m interop -n auto --dist loadscope
+	$(BIN)/pytest -m interop -n auto --dist worksteal
 
 check: setup         ## format, lint, types, import layers
 	$(BIN)/ruff format --check .
