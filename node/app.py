@@ -185,7 +185,7 @@ class App:
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.start()
-        if processes:
+        if processes and self.config.inference.scores_early:
             self._warmer.start()
         if self._only == "worker":
             log.info("Working on the studies that other nodes receive")

@@ -197,6 +197,8 @@ class Inference(Section):
     """One image may take this long; then the child is killed."""
     memory_mb: Annotated[int, Field(ge=512)] = 4096
     """Address space one child may use."""
+    scores_early: bool = True
+    """Each image is scored as it comes, so that after the last one only that is left."""
 
 
 class Delivery(Section):
