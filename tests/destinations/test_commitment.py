@@ -47,6 +47,12 @@ class Desk:
         request_commitment(TRANSACTION, RESULTS, to, NODE, self.take, Linger(linger_s))
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait long for an archive that waits for us."""
+    monkeypatch.setattr("node.destinations.association._RELEASED_WITHIN_S", 0.1)
+
+
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
@@ -275,9 +281,8 @@ def test_a_report_that_makes_no_sense_is_answered_so(archive: Archive, desk: Des
 @pytest.mark.interop  # takes long
 @pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.002, 0.005, 0.01])
 def test_reports_at_the_moment_of_the_release_block_nobody(
-    archive: Archive, desk: Desk, delay_s: float, monkeypatch: pytest.MonkeyPatch
+    archive: Archive, desk: Desk, delay_s: float
 ) -> None:
-    monkeypatch.setattr("node.destinations.association._RELEASED_WITHIN_S", 0.1)
     report = report_of("1.2.8", UIDS)  # does not end the waiting
     archive.commit = answer_and_report(archive, *[report] * 5, delay_s=delay_s)
     for _ in range(20):
