@@ -262,6 +262,29 @@ def _print_study(study: StudyOverview) -> None:
 
 
 @app.command()
+def nodes(config: ConfigOption = _CONFIG) -> None:
+    """List the nodes that share the database, on this and other machines, and say who is alive.
+
+    One that is silent for longer than `dead_after_s` is taken for dead: others do its work. It is
+    shown for a week.
+    """
+    from node.app import existing_ledger
+    from node.config import load
+
+    with _errors_as_messages():
+        with contextlib.closing(existing_ledger(load(config))) as ledger:
+            presences = ledger.presences()
+        for node in presences:
+            line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
+            if node.state != "stopped":
+                line += f", heard of {node.heard_of_s:.0f} s ago"
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_ROLES = {"all": "listens and works", "listener": "listens", "worker": "works"}
+
+
+@app.command()
 def retry(config: ConfigOption = _CONFIG) -> None:
     """Send again what was given up; a running node takes it up within seconds.
 

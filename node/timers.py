@@ -85,8 +85,11 @@ class Timers:
     def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep once, in a while; asked again before that, it moves.
 
+        Before the start nothing is run: what the sweep needs may not be there, and its turn comes.
         Not a job of the scheduler's: one that ends while the scheduler stops kills its thread.
         """
+        if not self._scheduler.running:
+            return
         timer = threading.Timer(delay_s, self._guarded(sweep, name))
         timer.daemon = True
         with self._lock:

@@ -21,7 +21,7 @@ DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.interop))
 NewDatabase = Callable[[Path], str]
 """Makes a database, in a folder if it is a file, and returns its address."""
 
-USER = "ainode"
+USER = "postgres"
 QUICK = ("fsync=off", "full_page_writes=off")
 """For tests that do not ask what is left after a power cut."""
 _SETTINGS = ("unix_socket_directories=", "listen_addresses=127.0.0.1", "max_connections=200")

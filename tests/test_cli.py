@@ -25,7 +25,7 @@ from node import cli
 from node.files import Store
 from node.ledger import Closing, Ledger, Outcome, Patience
 
-COMMANDS = ["run", "check", "demo", "send", "analyse", "studies", "retry", "release"]
+COMMANDS = ["run", "check", "demo", "send", "analyse", "studies", "nodes", "retry", "release"]
 
 SETTINGS = """
 [node]

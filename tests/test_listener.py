@@ -566,23 +566,28 @@ def test_a_kind_of_object_nobody_knows_is_not_accepted(door: Door) -> None:
 # Endings
 
 
+def pdus_of(opened: Association, path: Path, sop_uid: str = "1.2.3") -> Iterator[Any]:
+    """Return the parts in which a file is sent by C-STORE, to be sent one by one."""
+    request = C_STORE()
+    request.MessageID = 2
+    request.AffectedSOPClassUID = MG
+    request.AffectedSOPInstanceUID = sop_uid
+    request.Priority = 2
+    header = len(path.read_bytes()) - factories.SMALL.rows * factories.SMALL.columns * 2
+    request._dataset_path = (path, header // 4)
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    context_id = opened.accepted_contexts[0].context_id
+    assert context_id is not None
+    yield from message.encode_msg(context_id, 16384)
+
+
 def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answered(
     door: Door, exam: list[Path]
 ) -> None:
     with association(door.port, contexts_of(exam)) as opened:
         assert opened.send_c_store(exam[0]).Status == SUCCESS
-        request = C_STORE()
-        request.MessageID = 2
-        request.AffectedSOPClassUID = MG
-        request.AffectedSOPInstanceUID = "1.2.3"
-        request.Priority = 2
-        header = len(exam[1].read_bytes()) - factories.SMALL.rows * factories.SMALL.columns * 2
-        request._dataset_path = (exam[1], header // 4)
-        message = C_STORE_RQ()
-        message.primitive_to_message(request)
-        context_id = opened.accepted_contexts[0].context_id
-        assert context_id is not None
-        for number, pdata in enumerate(message.encode_msg(context_id, 16384)):
+        for number, pdata in enumerate(pdus_of(opened, exam[1])):
             opened.dul.send_pdu(pdata)
             if number == 3:  # the command and a part of the data set
                 break
@@ -591,6 +596,31 @@ def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answere
     assert until(lambda: door.files("incoming") == [])
     assert door.instances() == [factories.exam()[0].SOPInstanceUID]
     assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
+
+
+# What pynetdicom does with an error while it writes: the thread, and the association, end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_node_whose_folder_was_taken_while_it_was_frozen_answers_no_success_and_recovers(
+    door: Door, exam: list[Path]
+) -> None:
+    """Others take it for dead, and remove what it had half received."""
+    with association(door.port, contexts_of(exam)) as opened:
+        opened._reactor_checkpoint.clear()  # the answer is for us, not for the reactor
+        parts = list(pdus_of(opened, exam[0]))
+        for part in parts[:4]:
+            opened.dul.send_pdu(part)
+        assert until(lambda: len(door.files("incoming")) == 1)
+        Store(door.store.root, "another").remove_leftovers({door.store.node_id})
+        for part in parts[4:]:
+            opened.dul.send_pdu(part)
+        _, answer = opened.dimse.get_msg(block=True)
+        opened._reactor_checkpoint.set()
+        assert answer is not None
+        assert answer.Status == OUT_OF_RESOURCES
+        assert "Status" not in opened.send_c_store(exam[0])  # the association is broken off
+    assert door.instances() == []
+    door.store.prepare()  # as with the next heartbeat
+    assert store(door.port, exam) == [SUCCESS] * len(exam)
 
 
 def test_stopping_waits_for_a_sender_in_the_middle_and_lets_nobody_else_in(

@@ -61,8 +61,15 @@ def test_each_installation_has_an_identity_of_its_own(ledger: Ledger, tmp_path: 
     other.close()
 
 
-def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
-    ledgers = [Ledger(f"sqlite:///{tmp_path / 'new.db'}") for _ in range(4)]
+@pytest.mark.parametrize("kind", DATABASES)
+def test_processes_that_start_at_once_migrate_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    if kind == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        url = server.new_database(is_empty=True)
+    ledgers = [Ledger(url) for _ in range(4)]
     identities: list[str] = []
 
     def start(ledger: Ledger) -> None:

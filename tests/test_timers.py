@@ -50,6 +50,17 @@ def test_a_sweep_that_is_asked_for_soon_runs_once(timers: Timers) -> None:
     assert len(runs) == 1
 
 
+def test_a_sweep_that_is_asked_for_before_the_start_waits_for_its_turn(
+    dead: threading.Event,
+) -> None:
+    runs: list[float] = []
+    clockwork = Timers(dead.set)
+    clockwork.once_in(0.01, lambda: runs.append(0), "soon")
+    time.sleep(0.1)
+    assert runs == []
+    clockwork.stop()
+
+
 def test_asked_again_before_its_time_it_moves(timers: Timers) -> None:
     runs: list[float] = []
     begun = time.monotonic()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -10,6 +12,21 @@ from node import schema
 from node.errors import Superseded
 from node.ledger.clock import now
 from node.ledger.database import Database
+
+_FORGOTTEN_AFTER_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A node as the others see it."""
+
+    place: str
+    """The machine and the state folder."""
+    role: str
+    state: Literal["alive", "silent", "stopped"]
+    """Silent: taken for dead. Stopped: it said that it would."""
+    heard_of_s: float
+    """How long ago."""
 
 
 class Nodes(Database):
@@ -74,6 +91,27 @@ class Nodes(Database):
             query = query.where(table.c.beat_at > now() - self.dead_after_s)
         with self.reading() as db:
             return frozenset(db.execute(query).scalars())
+
+    def presences(self) -> list[Presence]:
+        """Return the newest process of each state folder that was heard of within a week."""
+        table = schema.node
+        query = (
+            sa.select(table, (now() - table.c.beat_at).label("heard_of_s"))
+            .where(table.c.beat_at > now() - _FORGOTTEN_AFTER_S)
+            .order_by(table.c.started_at)
+        )
+        with self.reading() as db:
+            newest = {(row.place or row.id).rpartition(" ")[2]: row for row in db.execute(query)}
+        return sorted(map(self._presence, newest.values()), key=lambda presence: presence.place)
+
+    def _presence(self, row: sa.Row[Any]) -> Presence:
+        is_late = row.heard_of_s > self.dead_after_s
+        return Presence(
+            place=(row.place or row.id).rpartition(" ")[0] or row.id,
+            role=row.role or "all",
+            state="stopped" if row.stopped_at is not None else "silent" if is_late else "alive",
+            heard_of_s=row.heard_of_s,
+        )
 
     def registered(self, node_ids: Collection[str]) -> frozenset[str]:
         """Return those of the ids that are, or were, processes on this ledger."""

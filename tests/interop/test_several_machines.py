@@ -246,7 +246,7 @@ def test_a_database_that_cannot_be_used_is_one_message_without_the_password(
         "server": url.replace(str(postgresql.port), str(free_port())),
         "password": url.replace(postgresql.password, "SECRET"),
         "database": f"{url}0",
-        "rights": url.replace(f"ainode:{postgresql.password}", "stranger:SECRET"),
+        "rights": url.replace(f"postgres:{postgresql.password}", "stranger:SECRET"),
     }[what_is_wrong]
     expected = {
         "server": "Connection refused",

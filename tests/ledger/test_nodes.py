@@ -70,6 +70,23 @@ def test_whoever_starts_on_a_state_folder_declares_only_those_before_on_it_dead(
     assert "before" not in desk.ledger.live_nodes()
 
 
+def test_nodes_are_listed_with_who_is_alive_each_place_once(desk: Desk) -> None:
+    desk.ledger.register_node("1", "ward-a:/srv/ai-node 1-1")
+    desk.ledger.register_node("2", "ward-a:/srv/ai-node 1-1", "listener")
+    desk.ledger.register_node("3", "ward-b:/srv/ai-node 2-2", "worker")
+    desk.ledger.register_node("4", "ward-c:/srv/ai-node 3-3", "worker")
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
+    desk.ledger.beat("2")
+    desk.ledger.retire_node("4")
+    assert [(one.place, one.role, one.state) for one in desk.ledger.presences()] == [
+        ("ward-a:/srv/ai-node", "listener", "alive"),
+        ("ward-b:/srv/ai-node", "worker", "silent"),
+        ("ward-c:/srv/ai-node", "worker", "stopped"),
+    ]
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - 14 * 24 * HOUR_S)
+    assert desk.ledger.presences() == []
+
+
 def test_a_heart_knows_how_long_it_has_not_beaten(desk: Desk) -> None:
     desk.ledger.register_node(NODE)
     assert 0 <= desk.ledger.beat(NODE) < 5
