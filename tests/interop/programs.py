@@ -33,6 +33,7 @@ PACKAGES = {
     "dcmdump": "dcmtk",
     "dcmj2pnm": "dcmtk",
     "dcmodify": "dcmtk",
+    "dcmqrscp": "dcmtk",
     "dsr2html": "dcmtk",
     "dsrdump": "dcmtk",
     "echoscu": "dcmtk",
@@ -227,6 +228,38 @@ class StoreScp(Daemon):
             within_s,
         )
         return self.objects()
+
+
+class DcmQrScp(Daemon):
+    """dcmtk's dcmqrscp: an archive that answers queries and has no storage commitment."""
+
+    ae_title = "QRSCP"
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        storage = folder / "storage"
+        storage.mkdir(parents=True, exist_ok=True)
+        settings = [
+            "MaxPDUSize = 16384",
+            "MaxAssociations = 16",
+            "HostTable BEGIN",
+            f"ainode = ({NODE_AE}, {LOOPBACK}, 104)",
+            "HostTable END",
+            "VendorTable BEGIN",
+            "VendorTable END",
+            "AETable BEGIN",
+            f"{self.ae_title} {storage} RW (100, 1024mb) ainode",
+            "AETable END",
+            "",
+        ]
+        (folder / "dcmqrscp.cfg").write_text("\n".join(settings), "utf-8")
+        command = [program("dcmqrscp"), "-v", "-dhl", "--fork", "-c", str(folder / "dcmqrscp.cfg")]
+        super().__init__(folder, [*command, str(self.port)])
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        super().start()
+        self.wait_until("it listens", lambda: answers(self.port))
 
 
 class Orthanc(Daemon):
