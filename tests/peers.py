@@ -20,7 +20,6 @@ from pynetdicom import (
     AllStoragePresentationContexts,
     _config,
     build_context,
-    build_role,
     evt,
 )
 from pynetdicom.association import Association
@@ -115,6 +114,10 @@ class Pacs:
         """Let open associations go on, and nobody else in."""
         self._server.shutdown()
 
+    def admit_at_most(self, associations: int) -> None:
+        """Reject more associations than so many at a time, for now."""
+        self._ae.maximum_associations = associations
+
     def close(self) -> None:
         self._ae.shutdown()
 
@@ -184,8 +187,6 @@ class Archive(Pacs):
         """The action information of storage commitment requests."""
         self.answers: list[int | None] = []
         """What its reports were answered with; None: not at all."""
-        self.calls_port: int | None = None
-        """Where it opens an association for its reports; None: it uses that of the request."""
         self._late: list[threading.Thread] = []
         self._is_closing = threading.Event()
         super().__init__(
@@ -197,7 +198,6 @@ class Archive(Pacs):
         """Be as new."""
         super().forget()
         self.find, self.commit = self.held, self.commit_to_what_is_held
-        self.calls_port = None
         for record in (self.queries, self.requests, self.answers):
             record.clear()
 
@@ -232,11 +232,7 @@ class Archive(Pacs):
             [one for one in asked if one in held],
             dict.fromkeys([one for one in asked if one not in held], 0x0112),
         )
-        port = self.calls_port
-        if port is None:
-            self.later(lambda: self.report(report, association))
-        else:
-            self.later(lambda: self.call(report, port))
+        self.later(lambda: self.report(report, association))
         return 0x0000
 
     def report(
@@ -252,19 +248,6 @@ class Archive(Pacs):
             self.answers.append(answer.get("Status"))
         except (RuntimeError, ValueError):  # the association is over, or not for this
             self.answers.append(None)
-
-    def call(
-        self,
-        information: Dataset,
-        port: int,
-        event_type: int | None = None,
-        *,
-        says_its_role: bool = True,
-    ) -> None:
-        """Open an association with the node, and send it an N-EVENT-REPORT."""
-        roles = [build_role(COMMITMENT, scp_role=True)] if says_its_role else []
-        with association(port, [build_context(COMMITMENT)], self.ae_title, roles=roles) as opened:
-            self.report(information, opened, event_type)
 
     def later(self, job: Callable[[], None], delay_s: float = 0) -> None:
         """Do something in the background, unless the archive is closed before."""

@@ -10,7 +10,15 @@ from typing import Protocol
 
 import factories
 import pytest
-from peers import BREAK_OFF, SILENCE, Answers, Archive, refused_connections
+from peers import (
+    BREAK_OFF,
+    FIND,
+    SILENCE,
+    Answers,
+    Archive,
+    association,
+    refused_connections,
+)
 from pydicom import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -18,6 +26,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from pynetdicom import build_context
 from pynetdicom.dsutils import decode
 
 from node.destinations import Reference, StudyIdentity, find_instances, find_study, send
@@ -296,6 +305,16 @@ def test_an_archive_without_queries_is_understood(open_archive: OpenArchive, ask
 def test_an_archive_that_rejects_us_does_not_offer_it(open_archive: OpenArchive, ask: Ask) -> None:
     with pytest.raises(Unsupported, match="does it know the calling AE title AINODE"):
         ask(open_archive(knows=["SOMEBODY"]))
+
+
+def test_an_archive_that_is_busy_is_worth_another_try(archive: Archive) -> None:
+    archive.admit_at_most(1)
+    contexts = [build_context(FIND)]
+    with association(archive.port, contexts, called_ae=archive.ae_title) as opened:
+        assert opened.is_established
+        with pytest.raises(DeliveryError, match="rejected the association for now") as caught:
+            ask_for_study(archive)
+    assert not isinstance(caught.value, Unsupported)
 
 
 @both
