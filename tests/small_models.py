@@ -12,6 +12,11 @@ from node.manifest import Model
 SIZE = 64
 
 COPY = "mask = Identity(image)"
+BRIGHT = """
+    dark = Constant<value_float = 0.1>()
+    is_bright = Greater(image, dark)
+    mask = Cast<to = 1>(is_bright)
+"""
 NOT_A_NUMBER = """
     nothing = Sub(image, image)
     mask = Div(nothing, nothing)

@@ -11,16 +11,22 @@ from pathlib import Path
 import factories
 import packages
 import pytest
+import small_models
 from factories import L_CC, R_CC
 from ledgers import Desk, run_at_once
 from networks import Network
+from peers import Pacs, modality, store
 
-from node import phantom
+from node import config, phantom
+from node.app import App
 from node.errors import ModelError, Unreadable
+from node.inference import Inference
 from node.manifest import Model
 from node.outputs.table import PRESETS
+from node.overview import study_overviews
 from node.phantom import Technique
 from node.pipeline import Pipeline, Task, analyse
+from node.result import ImageScore
 from node.study import Instance
 from node.warmer import Warmer
 
@@ -196,3 +202,44 @@ def test_after_the_last_image_only_that_is_left_to_score(
     assert network.asked == [last.SOPInstanceUID]
     assert len(result.analysed) == 4
     assert objects
+
+
+def test_a_node_scores_images_while_the_rest_of_the_study_comes(
+    pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole node, with a network that runs; the calls are only counted."""
+    asked: list[str] = []
+
+    class Counted(Inference):
+        def score(self, instance: Instance, model: Model) -> ImageScore:
+            score = super().score(instance, model)
+            asked.append(instance.sop_uid)
+            return score
+
+    monkeypatch.setattr("node.app.Inference", Counted)
+    small_models.model(tmp_path, small_models.BRIGHT)
+    node = App(
+        config.Config(
+            node=config.Node(
+                ae_title="AINODE", state_dir=tmp_path / "state", models_dir=tmp_path, min_free_mb=0
+            ),
+            listener=config.Listener(host="127.0.0.1", port=0),
+            peers=(modality(results_to=["pacs"]), pacs.peer("pacs")),
+            models=(config.Model(name="small", mode="deliver"),),
+            completeness=config.Completeness(settle_s=0.2),
+        )
+    )
+    paths = factories.saved_exam(tmp_path / "exam", "node")
+    uids = [image.SOPInstanceUID for image in factories.exam("node")]
+    node.start()
+    try:
+        store(node.port, paths[:3])
+        assert until(lambda: len(asked) == 3, 30)
+        assert study_overviews(node.ledger)[0].state == "receiving"
+        store(node.port, paths[3:])
+        assert until(lambda: study_overviews(node.ledger)[0].state == "done", 30)
+    finally:
+        node.stop()
+    assert sorted(asked[:3]) == sorted(uids[:3])
+    assert asked[3:] == uids[3:]
+    assert len(pacs.received) == 6
