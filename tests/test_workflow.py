@@ -322,6 +322,8 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == reports[0].SOPInstanceUID
     assert series.SeriesInstanceUID == reports[0].SeriesInstanceUID
     assert reports[1].SeriesInstanceUID == reports[0].SeriesInstanceUID
+    assert "PredecessorDocumentsSequence" not in reports[0]
+    assert "Version 2, replaces that of " in reports[1].to_json()
 
 
 def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
