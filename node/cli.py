@@ -246,13 +246,16 @@ def _print_study(study: StudyOverview) -> None:
     lines = [
         ("images", f"{study.images} of {study.sender}: {', '.join(study.views) or 'no views'}")
     ]
-    lines += [("started", study.reason)] if study.reason else []
+    version = f" (version {study.version})" if study.version > 1 else ""
+    lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]
     for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
         states = [d.state for d in study.deliveries if d.destination == destination]
         confirmed = states.count("confirmed")
         stored = confirmed + states.count("sent")
-        words = f"{stored} of {len(states)} objects stored, {confirmed} confirmed"
+        ways = dict.fromkeys(d.confirmed_by for d in study.deliveries if d.confirmed_by)
+        by = f"{confirmed} confirmed ({', '.join(ways)})" if ways else "accepted, unconfirmed"
+        words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
     if study.state in ("held", "not analysed"):

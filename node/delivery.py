@@ -36,9 +36,6 @@ from node.selection import read_header
 
 log = logging.getLogger(__name__)
 
-CHECK_TRIES = 3
-"""Attempts in which a destination that fails to say whose study it has is not sent anything."""
-
 ASKS = 3
 """Requests for confirmation without result; before the last of them everything is sent again."""
 
@@ -80,7 +77,7 @@ class Courier:
     calling_ae: str
     settings: config.Delivery
 
-    def find_conflict(self, reports: Sequence[BuiltReport], attempt: int) -> str | None:
+    def find_conflict(self, reports: Sequence[BuiltReport]) -> str | None:
         """Return why the reports do not belong where the destination would put them, or None.
 
         Raises DeliveryError if it should say so but does not.
@@ -93,10 +90,10 @@ class Courier:
         except Unsupported:
             return None
         except DeliveryError as error:
-            if attempt < CHECK_TRIES:
-                raise
-            log.warning("%s is not asked whose study it has: %s", self.peer.name, error)
-            return None
+            raise DeliveryError(
+                f"{error}; nothing is sent before it says whose study it has "
+                "(compares_identity = false does without)"
+            ) from error
         ours = StudyIdentity(
             comparable_text(header, "PatientID"),
             comparable_text(header, "IssuerOfPatientID"),

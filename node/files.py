@@ -85,10 +85,15 @@ class Store:
     def keep(self, temporary: Path, study_uid: str, sop_uid: str, digest: str) -> str:
         """Make a received file permanent and return its relative path.
 
-        The digest in the name lets two senders of one SOP Instance UID not meet.
+        Each reception has a name of its own: what is not taken can go without looking who else
+        has the same.
         """
-        name = f"{checked_uid(sop_uid)}.{digest[:12]}.dcm"
+        name = f"{checked_uid(sop_uid)}.{digest[:12]}.{uuid.uuid4().hex[:8]}.dcm"
         return self._settle(temporary, f"received/{checked_uid(study_uid)}/{name}")
+
+    def restore(self, temporary: Path, relative: str) -> None:
+        """Put a received file where its like was, which has been lost."""
+        self._settle(temporary, relative)
 
     def write_report(self, content: bytes, study_uid: str, sop_uid: str) -> str:
         """Write a result object and return its relative path."""

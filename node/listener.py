@@ -53,7 +53,7 @@ from node.identity import (
     is_own,
 )
 from node.intake import why_not_by_itself
-from node.ledger import Again, Ledger, Reception, Recorded, Rejects
+from node.ledger import Again, Kept, Ledger, Reception, Recorded, Rejects
 from node.rejection import read_rejection_note
 from node.selection import describe, read_header
 from node.study import Instance
@@ -286,11 +286,12 @@ class Listener:
         instance = describe(header, temporary, dataset_digest(temporary))
         kept = self._ledger.find_kept(instance.sop_uid)
         if kept is not None and (kept.digest == instance.digest or kept.state == "own"):
+            if not self._store.path(kept.path).exists():
+                self._store.restore(temporary, kept.path)
             return
-        reception = Reception(
-            relative_path=self._store.keep(
-                temporary, instance.study_uid, instance.sop_uid, instance.digest
-            ),
+        # All of it before the file moves: long values are read from where it lies.
+        received = Reception(
+            relative_path="",
             sender=session.peer.name,
             association_id=self._record_association(session),
             identity=identity_of(header),
@@ -298,27 +299,42 @@ class Listener:
             is_in_scope=instance.modality in self._hooks.modalities,
             intake=why_not_by_itself(header, datetime.now(UTC).date(), self._config.intake),
             rejects=self._rejects(header),
+            again=None if kept is None else self._compare(kept, instance, temporary),
         )
+        reception = replace(
+            received,
+            relative_path=self._store.keep(
+                temporary, instance.study_uid, instance.sop_uid, instance.digest
+            ),
+        )
+        path = self._store.path(reception.relative_path)
         recorded = self._ledger.record_instance(instance, reception)
-        while recorded == "compare":  # again only if another sender was faster
-            again = self._compare(instance, self._store.path(reception.relative_path))
+        while recorded == "compare":  # another sender was faster
+            known = self._ledger.find_kept(instance.sop_uid)
+            assert known is not None, "only what is known is compared"
+            again = self._compare(known, instance, path)
             recorded = self._ledger.record_instance(instance, replace(reception, again=again))
-        self._tidy(recorded, instance, self._store.path(reception.relative_path))
+        self._tidy(recorded, instance, path)
 
-    def _compare(self, instance: Instance, path: Path) -> Again:
-        kept = self._ledger.find_kept(instance.sop_uid)
-        assert kept is not None, "only what is known is compared"
+    def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
         pixels, changed = self._hooks.compare(self._store.path(kept.path), path)
-        return Again(kept.digest, pixels, changed)
+        former = map(self._store.path, self._ledger.find_former(instance.sop_uid))
+        return Again(
+            digest=kept.digest,
+            pixels=pixels,
+            changed=changed,
+            is_former=any(self._hooks.compare(one, path) == ("same", ()) for one in former),
+            was_in_scope=kept.modality in self._hooks.modalities,
+        )
 
     def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
         """See to the file of what came again and was not taken."""
-        if recorded == "unchanged":
+        if recorded in ("same", "unchanged"):
             path.unlink(missing_ok=True)
         if recorded == "set aside":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
             log.warning("Set an object aside: %s; its study is held", words)
-            self._store.reject(path, words, name=path.stem)
+            self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
 
     def _rejects(self, header: Dataset) -> Rejects | None:
         note = read_rejection_note(header)

@@ -194,7 +194,12 @@ def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict
 def _predecessors(version: StudyVersion, results: Sequence[Result]) -> dict[str, Predecessor]:
     """Return the former version's report of each model that made one, by the model's name."""
     found = {}
-    for header in map(read_header, version.predecessors):
+    for path in version.predecessors:
+        try:
+            header = read_header(path)
+        except (Unreadable, OSError):  # the reference is optional, the answer is not
+            log.warning("The former report %s cannot be read, and is not referred to", path.name)
+            continue
         made_by = {e.get("ManufacturerModelName") for e in header.ContributingEquipmentSequence}
         for result in results:
             if header.Modality == "SR" and result.model.title in made_by:

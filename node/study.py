@@ -60,7 +60,7 @@ class StudyVersion:
     reason: str
     """Why it was closed, in words a person reads: "4/4 views", "quiet 60 s, R MLO missing"."""
     instances: tuple[Instance, ...]
-    """In the order in which they came; one that was corrected, when its correction came."""
+    """In the order in which they came; behind them those that were corrected, the latest last."""
     decided_at: datetime
     """The time (UTC) every object built of this version carries, however often it is rebuilt."""
     installation: str

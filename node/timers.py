@@ -25,9 +25,12 @@ BEATS = 6
 """Of a heart in the time after which a node is taken for dead."""
 
 FAILURES_ALLOWED = 10
-"""In a row; a node that listens but no longer works is the worst state there is."""
+"""In a row; a node that listens but no longer works is the worst state there is.
+
+A database that is away is waited for, however long: meanwhile C-STORE answers 0xA700.
+"""
 PATIENCE_S = 180.0
-"""And for this long: a database may be away for a minute or two, and is waited for."""
+"""And for this long."""
 
 
 class Pulse:
@@ -127,7 +130,8 @@ class Timers:
                 failures += 1
                 _log_failure(error, name, failures)
                 is_long = time.monotonic() - worked_at >= self._patience_s
-                if failures >= FAILURES_ALLOWED and is_long:
+                is_ours = not isinstance(error, sa.exc.OperationalError)
+                if is_ours and failures >= FAILURES_ALLOWED and is_long:
                     log.critical("The sweep %s does not work any more", name)
                     self._on_dead()
 

@@ -147,7 +147,7 @@ class Workflow:
     def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Confirmation:
         unsent = shipment.to_send
         if unsent:
-            conflict = courier.find_conflict(unsent, job.attempt)
+            conflict = courier.find_conflict(unsent)
             if conflict is not None:
                 self.ledger.hold_dispatch(job, conflict)
                 raise Superseded(f"{job.id}: {conflict}")
@@ -164,7 +164,14 @@ class Workflow:
             record=lambda report: record_commitment(self.ledger, report, self.config.delivery),
             is_answered=self.ledger.is_answered,
         )
-        return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(unsent))
+        try:
+            return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(unsent))
+        except Superseded:
+            raise
+        except Exception as error:  # what was sent stays sent; it is asked again later
+            log.exception("%s: the confirmation failed", job.id)
+            retry_s = delay_s(job.attempt, self.config.delivery)
+            return Confirmation(Patience(retry_s, retry_s, waits_for=type(error).__name__))
 
 
 def _why_undelivered(

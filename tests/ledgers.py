@@ -154,7 +154,8 @@ class Desk:
         """Record an instance that we have, compared with it as the listener does."""
         kept = self.ledger.find_kept(sop_uid)
         assert kept is not None
-        again = Again(kept.digest, pixels, changed)
+        former = {row["digest"] for row in self.rows(schema.former_instance)}
+        again = Again(kept.digest, pixels, changed, digest in former, kept.modality == "MG")
         return self.receive(sop_uid, digest=digest, again=again, **how)
 
     def reject(

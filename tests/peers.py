@@ -87,6 +87,7 @@ class Pacs:
         self.released = threading.Event()
         """An association has ended in good order."""
         self._ae = AE(ae_title)
+        self._ae.maximum_pdu_size = 1 << 18  # in the 16 kB of the default, images take long
         every = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
         for sop_class in every if sop_classes is None else sop_classes:
             self._ae.add_supported_context(sop_class, list(syntaxes))

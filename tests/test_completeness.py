@@ -187,8 +187,9 @@ def test_a_study_that_no_model_reads_says_what_it_is_of(desk: Desk, settler: Set
 def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
     desk: Desk, settler: Settler
 ) -> None:
-    receive(desk, ALL)
-    desk.receive(f"{STUDY}.5", view="R CC", intake="no Patient ID")
+    for n, view in enumerate(ALL):
+        desk.receive(f"{STUDY}.{n}", view=str(view), intake="no Patient ID")
+    desk.receive(f"{STUDY}.9", modality="SR", view=None, sop_class="1.2.3", is_in_scope=False)
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs == []

@@ -189,13 +189,13 @@ def test_a_destination_that_knows_another_patient_is_told_nothing(
     assert own.PatientID
     assert own.AccessionNumber
     archive.find = listing(**{k: v.replace("{own}", own.PatientID) for k, v in said.items()})
-    assert courier(archive, store).find_conflict(reports, 1) == conflict
+    assert courier(archive, store).find_conflict(reports) == conflict
 
 
 def test_a_study_that_the_destination_does_not_have_yet_may_be_sent(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:
-    assert courier(archive, store).find_conflict(reports, 1) is None
+    assert courier(archive, store).find_conflict(reports) is None
 
 
 def test_one_other_patient_among_several_matches_is_enough(
@@ -204,31 +204,29 @@ def test_one_other_patient_among_several_matches_is_enough(
     same = listing(PatientID=factories.exam()[0].PatientID)
     other = listing(PatientID="SOMEBODY ELSE")
     archive.find = lambda query: [*same(query), *other(query)]
-    assert courier(archive, store).find_conflict(reports, 1) is not None
+    assert courier(archive, store).find_conflict(reports) is not None
 
 
 def test_a_destination_without_c_find_is_not_asked(
     pacs: Pacs, store: Store, reports: list[BuiltReport]
 ) -> None:
-    assert courier(pacs, store).find_conflict(reports, 1) is None
+    assert courier(pacs, store).find_conflict(reports) is None
 
 
 def test_a_peer_that_is_not_to_be_asked_is_not(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:
     archive.find = listing(PatientID="SOMEBODY ELSE")
-    assert courier(archive, store, compares_identity=False).find_conflict(reports, 1) is None
+    assert courier(archive, store, compares_identity=False).find_conflict(reports) is None
     assert not archive.queries
 
 
-def test_a_destination_that_fails_to_say_is_asked_again_and_at_last_no_more(
+def test_a_destination_that_fails_to_say_is_sent_nothing(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:
     archive.find = lambda query: [(0xC001, None)]
-    for attempt in range(1, delivery.CHECK_TRIES):
-        with pytest.raises(DeliveryError):
-            courier(archive, store).find_conflict(reports, attempt)
-    assert courier(archive, store).find_conflict(reports, delivery.CHECK_TRIES) is None
+    with pytest.raises(DeliveryError, match="nothing is sent before it says whose study it has"):
+        courier(archive, store).find_conflict(reports)
 
 
 # Confirmation

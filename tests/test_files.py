@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import factories
@@ -62,7 +63,7 @@ def test_a_file_that_is_no_part_10_file_has_no_digest(tmp_path: Path) -> None:
 def test_a_kept_object_lies_under_study_and_instance_and_has_left_incoming(store: Store) -> None:
     temporary = incoming(store)
     relative = store.keep(temporary, STUDY, SOP, "abcdef0123456789")
-    assert relative == "received/1.2.3/1.2.3.4.abcdef012345.dcm"
+    assert re.fullmatch(r"received/1\.2\.3/1\.2\.3\.4\.abcdef012345\.[0-9a-f]{8}\.dcm", relative)
     assert store.path(relative).read_bytes() == b"some bytes"
     assert list(store.incoming.iterdir()) == []
 

@@ -54,6 +54,9 @@ from node.listener import (
     Listener,
 )
 
+# pynetdicom leaves the sockets of associations that are aborted to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 MG = DigitalMammographyXRayImageStorageForPresentation
 
 

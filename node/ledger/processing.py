@@ -232,12 +232,13 @@ def _planned(db: sa.Connection, job: Job) -> tuple[PlannedAnalysis, ...]:
 def _study_version(
     db: sa.Connection, job: Job, reason: str, decided_at: float, store: Store
 ) -> StudyVersion:
-    instance, version = schema.instance, schema.study_version
+    instance, version, former = schema.instance, schema.study_version, schema.former_instance
+    is_corrected = sa.exists().where(former.c.sop_uid == instance.c.sop_uid)
     rows = db.execute(
         sa.select(instance)
         .where(instance.c.study_uid == job.study_uid, instance.c.state == "current")
         .where(instance.c.version <= job.number)
-        .order_by(instance.c.received_at, instance.c.sop_uid)
+        .order_by(sa.case((is_corrected, 1), else_=0), instance.c.received_at, instance.c.sop_uid)
     ).all()
     replaced = db.execute(
         sa.select(version)

@@ -16,7 +16,7 @@ from node.errors import NodeError
 from node.identity import UNSAID, disagree, merge
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.records import HeldBecause, Kept, Reception, Recorded, Rejects
+from node.ledger.records import Again, HeldBecause, Kept, Reception, Recorded, Rejects
 from node.ledger.rows import (
     add_note,
     hold,
@@ -47,6 +47,13 @@ class Receiving(Database):
         with self.reading() as db:
             row = db.execute(query).one_or_none()
         return None if row is None else Kept(*row)
+
+    def find_former(self, sop_uid: str) -> tuple[str, ...]:
+        """Return the paths of an instance as it was before each of its corrections."""
+        table = schema.former_instance
+        query = sa.select(table.c.path).where(table.c.sop_uid == sop_uid)
+        with self.reading() as db:
+            return tuple(db.execute(query.order_by(table.c.replaced_at)).scalars())
 
     def is_report(self, sop_uid: str) -> bool:
         """Return whether we made this object."""
@@ -144,8 +151,9 @@ def _columns(instance: Instance, reception: Reception) -> dict[str, Any]:
         "is_standard": instance.is_standard,
         "path": reception.relative_path,
         "digest": instance.digest,
-        # An archive may have rewritten what we made: it says nothing of whose the study is.
-        "identity": _UNSAID if reception.is_own else reception.identity,
+        # An archive may have rewritten what we made, and a rejection note bears the identity of
+        # what it rejects: neither says whose the study is.
+        "identity": _UNSAID if reception.is_own or reception.rejects else reception.identity,
         "intake": reception.intake,
         "version": None,
         "association_id": reception.association_id,
@@ -158,7 +166,7 @@ def _judge(
 ) -> Recorded:
     """Return what an instance that came again is to the one we have."""
     again = reception.again
-    if _says_nothing_new(db, instance, known) or reception.is_own:
+    if known.digest == instance.digest or known.state == "own" or reception.is_own:
         return "same"
     if known.study_uid != instance.study_uid:
         # Of which of the two it is would be a guess.
@@ -169,26 +177,28 @@ def _judge(
     if again is None or again.digest != known.digest:
         return "compare"
     if again.pixels == "same":
-        if not again.changed:
-            words = "came again, the same but for how it is encoded; nothing follows"
-            add_note(db, instance.study_uid, f"{_name(instance)} {words}")
-        return "corrected" if again.changed else "unchanged"
+        return _judge_header(db, instance, again)
     how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
     reason = f"image {instance.sop_uid} came twice {how}"
     hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
     return "set aside"
 
 
-def _says_nothing_new(db: sa.Connection, instance: Instance, known: sa.Row[Any]) -> bool:
-    if known.digest == instance.digest or known.state == "own":
-        return True
-    table = schema.former_instance
-    query = sa.select(table.c.digest).where(table.c.sop_uid == instance.sop_uid)
-    is_former = db.execute(query.where(table.c.digest == instance.digest)).first() is not None
-    if is_former:
-        words = f"{_name(instance)} came as it was before its correction, which stands"
-        add_note(db, known.study_uid, words)
-    return is_former
+def _judge_header(db: sa.Connection, instance: Instance, again: Again) -> Recorded:
+    stands = again.is_former and not _is_contradicted(db, instance.study_uid)
+    if again.changed and not stands:
+        return "corrected"
+    words = "came again, the same but for how it is encoded; nothing follows"
+    if again.changed:
+        words = "came as it was before its correction, which stands"
+    add_note(db, instance.study_uid, f"{_name(instance)} {words}")
+    return "unchanged"
+
+
+def _is_contradicted(db: sa.Connection, study_uid: str) -> bool:
+    """Return whether a correction has led to a contradiction, so that it may be taken back."""
+    because = lock_study(db, study_uid).held_because
+    return because in (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
 
 
 def _correct(
@@ -196,22 +206,26 @@ def _correct(
 ) -> None:
     """Put an instance in the place of the one it corrects."""
     assert reception.again is not None, "judged by it"
+    former = schema.former_instance
     db.execute(
-        schema.former_instance.insert().values(
+        insert_into(db, former)
+        .values(
             sop_uid=known.sop_uid,
             digest=known.digest,
             path=known.path,
             received_at=known.received_at,
             replaced_at=now(),
         )
+        .on_conflict_do_nothing()
     )
     sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
     db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, reception)))
     words = f"{_name(instance)} came with a corrected header: {', '.join(reception.again.changed)}"
     add_note(db, instance.study_uid, words)
-    if known.state == "current" and reception.is_in_scope:
+    is_in_scope = reception.is_in_scope or reception.again.was_in_scope
+    if known.state == "current" and is_in_scope:
         revise(db, instance.study_uid, "corrected headers")
-        _reopen(db, instance.study_uid, reception)
+        open_study(db, lock_study(db, instance.study_uid))
     if lock_study(db, instance.study_uid).held_because == HeldBecause.DESTINATION:
         release(db, instance.study_uid, "its headers have been corrected")
 

@@ -106,6 +106,10 @@ class Again:
     pixels: Literal["same", "other", "unknown"]
     changed: tuple[str, ...]
     """Names of the attributes that differ and may matter to a result."""
+    is_former: bool = False
+    """It is as the instance was before a correction, but perhaps for how it is encoded."""
+    was_in_scope: bool = True
+    """Some model reads the modality of the one we have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class Kept:
     digest: str
     path: str
     state: str
+    modality: str
 
 
 @dataclass(frozen=True, slots=True)

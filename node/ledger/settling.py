@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -127,13 +127,16 @@ def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing:
 
 def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
     """Cancel what is still queued for older versions; what runs finds out when it commits."""
+    cancelled = 0
     for table in (schema.study_version, schema.dispatch):
-        db.execute(
+        cancelled += db.execute(
             table.update()
             .where(table.c.study_uid == study_uid, table.c.number < number)
             .where(table.c.state == "queued")
             .values(state="cancelled", error="a newer version exists")
-        )
+        ).rowcount
+    if cancelled:
+        add_note(db, study_uid, f"what was queued of versions before {number} is cancelled")
 
 
 def _arrival(
@@ -155,12 +158,16 @@ def _arrival(
         quiet_s=study.quiet_s,
         age_s=study.age_s,
         open_associations=open_associations,
-        intake=(
-            None if study.is_by_hand else next((row.intake for row in rows if row.intake), None)
-        ),
+        intake=None if study.is_by_hand else _why_apart(rows, sop_classes),
         revision_reason=_why_revised(db, study),
         rejected=_why_rejected(db, study),
     )
+
+
+def _why_apart(rows: Sequence[sa.Row[Any]], sop_classes: Collection[str]) -> str | None:
+    """Return why a study is not analysed by itself: if no image of it would be."""
+    reasons = [row.intake for row in rows if row.sop_class in sop_classes]
+    return reasons[0] if reasons and all(reasons) else None
 
 
 def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:

@@ -31,7 +31,7 @@ pytestmark = [
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 STAGES = ("SQLite, 1 node", "SQLite, 2 nodes", "PostgreSQL, 1 node", "PostgreSQL, 2 nodes")
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 """A point that one node alone does not reach within this time does not exist any more."""
 TRIES = 12
 """With two nodes chance decides who works: so many studies are sent until the one to die does."""

@@ -320,9 +320,47 @@ def test_an_image_as_it_was_before_its_correction_changes_nothing(desk: Desk) ->
     desk.receive_again(digest="corrected", identity=SOMEBODY_ELSE)
     desk.close()
     before = desk.study(), desk.rows(schema.instance)
-    assert desk.receive(digest="former", identity=SOMEBODY) == "same"
+    assert desk.receive_again(digest="former", identity=SOMEBODY) == "unchanged"
     assert (desk.study(), desk.rows(schema.instance)) == before
     assert desk.history()[-1] == "R MLO came as it was before its correction, which stands"
+
+
+def test_a_correction_that_led_to_a_contradiction_can_be_taken_back(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", digest="former")
+    desk.receive(f"{STUDY}.2")
+    desk.receive_again(f"{STUDY}.1", digest="mistaken", identity=SOMEBODY_ELSE)
+    assert desk.study()["held_because"] == HeldBecause.IDENTITY
+    assert desk.receive_again(f"{STUDY}.1", digest="former", identity=SOMEBODY) == "corrected"
+    assert desk.study()["held_reason"] is None
+    assert (
+        desk.receive_again(f"{STUDY}.1", digest="mistaken", identity=SOMEBODY_ELSE) == "unchanged"
+    )
+
+
+def test_a_note_that_bears_the_wrong_patient_frees_the_study_it_cleans(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    assert desk.study()["held_because"] == HeldBecause.IDENTITY
+    desk.reject(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    assert desk.study()["held_reason"] is None
+
+
+def test_a_late_image_with_a_former_header_comes_before_the_corrected_ones(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", digest="former")
+    desk.receive_again(f"{STUDY}.1", digest="corrected")
+    desk.receive(f"{STUDY}.2", digest="late")
+    instances = desk.begin(desk.close()).version.instances
+    assert [one.digest for one in instances] == ["late", "corrected"]
+
+
+def test_an_image_that_turns_into_what_no_model_reads_is_a_revision(desk: Desk) -> None:
+    for n in (1, 2):
+        desk.receive(f"{STUDY}.{n}")
+    job = desk.close()
+    assert desk.receive_again(f"{STUDY}.1", modality="OT", is_in_scope=False) == "corrected"
+    with pytest.raises(Superseded, match="made before its images changed"):
+        desk.begin(job)
+    assert [arrival.study_uid for arrival in desk.arrivals()] == [STUDY]
 
 
 def test_an_image_can_be_corrected_more_than_once(desk: Desk) -> None:
@@ -330,7 +368,7 @@ def test_an_image_can_be_corrected_more_than_once(desk: Desk) -> None:
     for digest in ("second", "third"):
         assert desk.receive_again(digest=digest) == "corrected"
     for former in ("first", "second"):
-        assert desk.receive(digest=former) == "same"
+        assert desk.receive_again(digest=former) == "unchanged"
     assert digest_of(desk) == "third"
     assert desk.study()["revision"] == 2
 

@@ -228,8 +228,16 @@ def test_a_rejected_image_stands_for_no_view_and_the_reason_is_told(desk: Desk) 
     assert arrival.revision_reason is None  # no version has been closed yet
 
 
-def test_one_image_with_a_reason_sets_its_study_apart_and_a_person_overrules_it(desk: Desk) -> None:
+def test_one_image_with_a_reason_does_not_silence_its_study(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
+    desk.receive(f"{STUDY}.2", intake="phantom or quality control, not a patient")
+    assert desk.arrivals()[0].intake is None
+
+
+def test_images_that_all_have_a_reason_set_their_study_apart_and_a_person_overrules_it(
+    desk: Desk,
+) -> None:
+    desk.receive(f"{STUDY}.1", intake="no Patient ID")
     desk.receive(f"{STUDY}.2", intake="no Patient ID")
     assert desk.arrivals()[0].intake == "no Patient ID"
     desk.close(APART)
