@@ -80,6 +80,15 @@ def existing_ledger(config: Config) -> Ledger:
     )
 
 
+def try_database(config: Config) -> None:
+    """Connect to the database server of a configuration, if it names one; or raise ConfigError."""
+    if config.database_url.startswith("postgresql:"):
+        with _database_errors_as_messages(config):
+            ledger = Ledger(config.database_url)
+            with contextlib.closing(ledger), ledger.reading() as db:
+                db.execute(sa.select(1))
+
+
 @contextlib.contextmanager
 def _database_errors_as_messages(config: Config) -> Iterator[None]:
     """Say what is wrong with a database, and never its password."""

@@ -111,15 +111,17 @@ def run(
 def check(config: ConfigOption = _CONFIG) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
-    Every problem is named with file, line, key and remedy. Neither port nor folders are tried.
+    Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
+    neither port nor folders are tried.
     """
-    from node.app import load_models
+    from node.app import load_models, try_database
     from node.config import advice, load
     from node.inference import Inference
 
     with _errors_as_messages():
         loaded = load(config)
         models = load_models(loaded)
+        try_database(loaded)
         with Inference(loaded.inference, tuple(models.values())):
             pass  # starting means every network has loaded and run once
         where = f"{loaded.listener.host}:{loaded.listener.port}"
@@ -240,6 +242,14 @@ def studies(
         out.print(f"{rejected} objects set aside in {where}, each with its reason", highlight=False)
 
 
+_NEXT = {
+    "identity": "correct it in the archive and send all its images again; that releases it",
+    "destination": "correct it there or here, and send its images again; that releases it",
+    "by hand": "look at it; then `ai-node release` with its UID lets it go on",
+}
+"""What a person does about a study that waits for one, by what it is held for."""
+
+
 def _print_study(study: StudyOverview) -> None:
     """Print where a study stands, in lines that no terminal is too narrow for."""
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
@@ -259,7 +269,7 @@ def _print_study(study: StudyOverview) -> None:
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
     if study.state in ("held", "not analysed"):
-        lines.append(("next", "look at it; then `ai-node release` with its UID lets it go on"))
+        lines.append(("next", _NEXT.get(study.held_because or "", _NEXT["by hand"])))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 

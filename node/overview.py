@@ -64,6 +64,8 @@ class StudyOverview:
     done_at: float | None
     """When the last object was stored at its last destination."""
     error: str | None
+    held_because: str | None
+    """For a held study, a value of `ledger.HeldBecause`."""
 
 
 def study_overviews(ledger: Ledger) -> list[StudyOverview]:
@@ -106,6 +108,7 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
         closed_at=closed.closed_at if closed else None,
         done_at=max(sent) if sent and state == "done" else None,
         error=study.held_reason or _error(closed, dispatches),
+        held_because=study.held_because,
     )
 
 

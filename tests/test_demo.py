@@ -176,6 +176,7 @@ def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> Stud
         closed_at=now - 4,
         done_at=now,
         error=None,
+        held_because=None,
     )
 
 

@@ -54,9 +54,7 @@ from node.listener import (
     Listener,
 )
 
-# pynetdicom leaves the sockets of associations that are aborted to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
+OTHER_AE = "OTHER"
 MG = DigitalMammographyXRayImageStorageForPresentation
 
 
@@ -270,7 +268,10 @@ def test_other_pixels_under_a_known_uid_are_set_aside_and_hold_the_study(
     assert len(door.files("rejected")) == 2
 
 
-def test_a_corrected_header_takes_the_place_of_the_first(door: Door, tmp_path: Path) -> None:
+def test_a_corrected_header_takes_the_place_of_the_first(
+    open_door: OpenDoor, tmp_path: Path
+) -> None:
+    door = open_door(modality(), modality(name="other", ae_title=OTHER_AE))
     first = changed(tmp_path / "1.dcm", lambda d: None)
     second = changed(tmp_path / "2.dcm", lambda d: setattr(d, "PatientName", "Corrected^Name"))
     assert store(door.port, [first, second]) == [SUCCESS, SUCCESS]
@@ -280,9 +281,16 @@ def test_a_corrected_header_takes_the_place_of_the_first(door: Door, tmp_path: P
     assert dataset_digest(door.store.path(former["path"])) == dataset_digest(first)
     assert door.study()["held_reason"] is None
     assert door.history()[-1] == "R CC came with a corrected header: Patient's Name"
-    assert store(door.port, [first]) == [SUCCESS]
+    again = changed(tmp_path / "3.dcm", lambda d: setattr(d, "InstanceCreationTime", "120000"))
+    assert store(door.port, [again], OTHER_AE) == [SUCCESS]
     assert door.desk.rows(schema.instance) == [row]
     assert door.history()[-1] == "R CC came as it was before its correction, which stands"
+    assert store(door.port, [first]) == [SUCCESS]  # from whom the correction came
+    assert door.history()[-1] == "R CC came with a corrected header: Patient's Name"
+    assert len(door.files("received")) == 3
+    assert store(door.port, [second]) == [SUCCESS]
+    (row,) = door.desk.rows(schema.instance)
+    assert row["digest"] == dataset_digest(second)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless])

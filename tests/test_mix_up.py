@@ -212,8 +212,10 @@ def wrong_in_capture(truth: Truth, seen: Sighting) -> Iterator[str]:
     greys = {code.grey for code in by_view.values()}
     if set(seen.greys[: len(greys)]) != greys:
         yield f"shows the greys {seen.greys[: len(greys)]} instead of {sorted(greys)}"
-    if len(shown) == 1 and seen.header.ImageLaterality != shown[0].view.laterality:
-        yield f"says {seen.header.ImageLaterality} of {shown[0]}"
+    is_summary = seen.header.InstanceNumber % 1000 == 1
+    side = "B" if is_summary else str(shown[0].view.laterality)
+    if seen.header.ImageLaterality != side or (len(shown) > 1 and not is_summary):
+        yield f"says {seen.header.ImageLaterality} of {shown}"
 
 
 def wrong_in_order(truth: Truth, seen: Sequence[Sighting]) -> Iterator[str]:

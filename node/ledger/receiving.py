@@ -177,15 +177,22 @@ def _judge(
     if again is None or again.digest != known.digest:
         return "compare"
     if again.pixels == "same":
-        return _judge_header(db, instance, again)
+        return _judge_header(db, instance, again, _is_from_whom_we_have_it(db, reception, known))
     how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
     reason = f"image {instance.sop_uid} came twice {how}"
     hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
     return "set aside"
 
 
-def _judge_header(db: sa.Connection, instance: Instance, again: Again) -> Recorded:
-    stands = again.is_former and not _is_contradicted(db, instance.study_uid)
+def _judge_header(
+    db: sa.Connection, instance: Instance, again: Again, is_from_the_same: bool
+) -> Recorded:
+    """Return what another header is: a correction, or a former one that has been corrected.
+
+    Who sent the correction may take it back; from another, the former header is a stale copy.
+    """
+    may_return = is_from_the_same or _is_contradicted(db, instance.study_uid)
+    stands = again.is_former and not may_return
     if again.changed and not stands:
         return "corrected"
     words = "came again, the same but for how it is encoded; nothing follows"
@@ -193,6 +200,12 @@ def _judge_header(db: sa.Connection, instance: Instance, again: Again) -> Record
         words = "came as it was before its correction, which stands"
     add_note(db, instance.study_uid, f"{_name(instance)} {words}")
     return "unchanged"
+
+
+def _is_from_whom_we_have_it(db: sa.Connection, reception: Reception, known: sa.Row[Any]) -> bool:
+    table = schema.association
+    query = sa.select(table.c.peer).where(table.c.id == known.association_id)
+    return bool(db.execute(query).scalar_one_or_none() == reception.sender)
 
 
 def _is_contradicted(db: sa.Connection, study_uid: str) -> bool:

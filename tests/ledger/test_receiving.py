@@ -337,6 +337,16 @@ def test_a_correction_that_led_to_a_contradiction_can_be_taken_back(desk: Desk) 
     )
 
 
+def test_who_sent_a_correction_may_take_it_back(desk: Desk) -> None:
+    desk.ledger.register_node(NODE)
+    desk.ledger.open_association("from the archive", NODE, "archive")
+    desk.receive(digest="former")
+    desk.receive_again(digest="mistaken", association="from the archive", sender="archive")
+    assert desk.receive_again(digest="former", sender="modality") == "unchanged"
+    assert desk.receive_again(digest="former", sender="archive") == "corrected"
+    assert digest_of(desk) == "former"
+
+
 def test_a_note_that_bears_the_wrong_patient_frees_the_study_it_cleans(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
