@@ -232,7 +232,8 @@ def studies(
             overviews = study_overviews(ledger)
         rejected = Store(loaded.store_dir).count_rejected()
     if as_json:
-        out.print_json(json.dumps([asdict(overview) for overview in overviews]))
+        # Not by rich: it takes a minute to colour what a hundred studies say.
+        typer.echo(json.dumps([asdict(overview) for overview in overviews], indent=1))
         return
     for study in overviews:
         _print_study(study)
