@@ -227,8 +227,13 @@ def wrong_in_order(truth: Truth, seen: Sequence[Sighting]) -> Iterator[str]:
     versions = [one.version for one in seen]
     if versions != sorted(versions):
         yield "an older version came after a newer"
-    for former, at in zip(truth.identities, truth.acknowledged_at[1:], strict=False):
-        late = [one for one in seen if one.at > at and Identity.of(one.header) == former]
+    said = list(zip(truth.identities, truth.asserted_at, strict=True))
+    for number, (former, at) in enumerate(
+        zip(truth.identities, truth.acknowledged_at[1:], strict=False)
+    ):
+        again = (begun for identity, begun in said[number + 1 :] if identity == former)
+        until = next(again, float("inf"))  # unless the correction was taken back
+        late = [one for one in seen if at < one.at < until and Identity.of(one.header) == former]
         if len(late) > 1:
             yield f"{len(late)} results came under a former identity"
 
@@ -307,6 +312,8 @@ class Step:
     objects: list[Dataset]
     is_ready: Callable[[], bool] = lambda: True
     corrects: Identity | None = None
+    room: str | None = None
+    """Who sends it, if not the room of the study."""
     left: int = 0
     """How many have not been answered."""
 
@@ -355,7 +362,7 @@ class Hospital:
 
     def _send(self, port: int, room: str) -> None:
         give_up_at = time.monotonic() + DONE_WITHIN_S
-        while any(j.steps for j in self._journeys if j.room == room) and not self.failures:
+        while any(journey.steps for journey in self._journeys) and not self.failures:
             if time.monotonic() > give_up_at:
                 self.failures.append("some results did not come in time to go on")
             taken = self._take(room)
@@ -377,8 +384,8 @@ class Hospital:
             journeys = [
                 journey
                 for journey in self._journeys
-                if journey.room == room
-                and journey.steps
+                if journey.steps
+                and (journey.steps[0].room or journey.room) == room
                 and journey.steps[0].objects
                 and journey.steps[0].is_ready()
             ]
@@ -386,7 +393,7 @@ class Hospital:
                 return None
             journey = self._rng.choice(journeys)
             step = journey.steps[0]
-            if step.corrects is not None and step.corrects not in journey.truth.identities:
+            if step.corrects and step.corrects != journey.truth.identities[-1]:
                 journey.truth.identities.append(step.corrects)
                 journey.truth.asserted_at.append(time.monotonic())
             step.left = step.left or len(step.objects)
@@ -518,7 +525,8 @@ class Planner:
             *(self._late, self._late, self._late, self._resent, self._resent),
             *(self._encoded_anew, self._encoded_anew),
             *(self._corrected, self._corrected, self._corrected, self._corrected_twice),
-            *(self._renamed, self._corrected_and_resent, self._corrected_and_late),
+            *(self._renamed, self._taken_back),
+            *(self._corrected_and_resent, self._corrected_and_late),
         )
         for happen, (journey, images) in zip(happenings, studies, strict=False):
             happen(journey, images)
@@ -590,12 +598,18 @@ class Planner:
         self._correct(journey, images, Identity("NEW-1", "Lund^Eva", "19700101", number))
         self._correct(journey, images, Identity("NEW-2", "Lund^Ebba", "19710101", f"{number}B"))
 
+    def _taken_back(self, journey: Journey, images: list[Dataset]) -> None:
+        first = journey.truth.identities[0]
+        self._correct(journey, images, replace(first, patient_id="WRONG", name="Wrong^Name"))
+        self._correct(journey, images, first)
+
     def _corrected_and_resent(self, journey: Journey, images: list[Dataset]) -> None:
-        """What an archive had queued before the correction comes after it."""
+        """The other room, which knows nothing of the correction, sends what it has."""
         former = [in_syntax(image, self.rng.choice(SYNTAXES)) for image in images]
         former += journey.steps[0].objects
         self._corrected_twice(journey, images)
-        journey.steps.append(Step(former, self._somewhen(images)))
+        (other,) = ROOMS.keys() - {journey.room}
+        journey.steps.append(Step(former, self._somewhen(images), room=other))
 
     def _corrected_and_late(self, journey: Journey, images: list[Dataset]) -> None:
         """The late view comes under the former identity, and is corrected at last."""
