@@ -27,7 +27,7 @@ demo: setup          ## run the node on real mammograms and show the results
 	$(BIN)/ai-node demo
 
 test: setup          ## the default tests: no servers needed
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-interop: setup  ## tests against Orthanc, dcmtk and validators (needs them installed)
 	$(BIN)/pytest -m interop -n auto --dist worksteal

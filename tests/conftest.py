@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
 import socketserver
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +19,19 @@ from node.ledger import Ledger
 
 # How often a server looks whether it is to end: the half second of the default adds up.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes run the tests: many of them wait, for a network or a timer."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported by now out of the collector's sight.
+
+    Each of pynetdicom's servers collects at every 59th look, which then is every second.
+    """
+    gc.freeze()
 
 
 @pytest.fixture
@@ -34,6 +50,16 @@ def postgresql() -> Iterator[PostgreSQL]:
     started.close()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with the ledger's tables, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
+    ledger.migrate()
+    ledger.close()
+    return path
+
+
 @pytest.fixture(scope="module", params=DATABASES)
 def new_database(request: pytest.FixtureRequest) -> NewDatabase:
     """Make databases with the ledger's tables; tests that use this run on SQLite and PostgreSQL."""
@@ -41,12 +67,10 @@ def new_database(request: pytest.FixtureRequest) -> NewDatabase:
         server: PostgreSQL = request.getfixturevalue("postgresql")
         return lambda folder: server.new_database()
 
+    template: Path = request.getfixturevalue("sqlite_template")
+
     def new_file(folder: Path) -> str:
-        url = f"sqlite:///{folder / 'ledger.db'}"
-        ledger = Ledger(url)
-        ledger.migrate()
-        ledger.close()
-        return url
+        return f"sqlite:///{shutil.copy(template, folder / 'ledger.db')}"
 
     return new_file
 

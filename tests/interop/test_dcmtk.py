@@ -193,7 +193,7 @@ def test_a_sender_that_is_cut_off_loses_nothing_it_was_told_is_safe(
         assert len(kept) < len(files)
     node.send(*files)
     assert len(pacs.wait_for(RESULTS)) == RESULTS
-    assert not list((node.store / "incoming").iterdir())
+    assert not [path for path in (node.store / "incoming").rglob("*") if path.is_file()]
 
 
 def test_a_sender_that_is_killed_leaves_the_node_working(

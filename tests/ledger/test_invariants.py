@@ -394,27 +394,26 @@ class StudyLife(RuleBasedStateMachine):
 
 
 @pytest.fixture(scope="module")
-def new_life(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], StudyLife]:
+def new_life(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
+) -> Callable[[], StudyLife]:
     folder = tmp_path_factory.mktemp("lives")
-    template = folder / "template.db"
-    ledger = Ledger(f"sqlite:///{template}")
-    ledger.migrate()
-    ledger.close()
     lives = itertools.count()
 
     def new_life() -> StudyLife:
-        copy = Path(shutil.copyfile(template, folder / f"{next(lives)}.db"))
+        copy = Path(shutil.copyfile(sqlite_template, folder / f"{next(lives)}.db"))
         return StudyLife(Desk(Ledger(f"sqlite:///{copy}"), Store(folder)))
 
     return new_life
 
 
-def test_no_order_of_events_breaks_a_promise(new_life: Callable[[], StudyLife]) -> None:
+@pytest.mark.parametrize("lives", [10, pytest.param(100, marks=pytest.mark.interop)])
+def test_no_order_of_events_breaks_a_promise(new_life: Callable[[], StudyLife], lives: int) -> None:
     run_state_machine_as_test(
         new_life,  # type: ignore[arg-type]  # a factory will do, it says itself
         settings=settings(
             deadline=None,
-            max_examples=25,
+            max_examples=lives,
             phases=set(Phase) - {Phase.shrink},  # takes minutes; without this line, it is done
             stateful_step_count=40,
             suppress_health_check=[HealthCheck.too_slow],
