@@ -30,7 +30,7 @@ test: setup          ## the default tests: no servers needed
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-interop: setup  ## tests against Orthanc, dcmtk and validators (needs them installed)
-	$(BIN)/pytest -m interop -n auto --dist worksteal
+	$(BIN)/pytest -m interop -n auto --dist load --maxschedchunk 1
 
 check: setup         ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

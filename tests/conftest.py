@@ -26,6 +26,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) * 3 // 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that nobody waits for it at the end."""
+
+    def patience_s(item: pytest.Item) -> int:
+        mark = item.get_closest_marker("timeout")
+        return int(mark.args[0]) if mark else 0
+
+    items.sort(key=patience_s, reverse=True)
+
+
 def pytest_collection_finish() -> None:
     """Take what is imported by now out of the collector's sight.
 

@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 from .programs import Node
 
+_LEDGER = "node.ledger:Ledger."
+
 When = Literal["before", "inside", "after"]
 
 ARCHIVE = "the archive"
@@ -49,6 +51,11 @@ class Point:
     """The node is told to stop once it has acknowledged the study."""
 
     @property
+    def is_write(self) -> bool:
+        """Whether the call is a transaction."""
+        return self.target.startswith(_LEDGER)
+
+    @property
     def words(self) -> str:
         """The point as a row of the table."""
         return f"{self.when} {self.name}"
@@ -66,7 +73,6 @@ def _call(step: str, name: str, target: str, **more: Any) -> list[Point]:
     return [Point(step, name, when, target, **more) for when in whens]
 
 
-_LEDGER = "node.ledger:Ledger."
 _KEEP = "node.files:Store.keep"
 _WRITE = "node.files:Store.write_report"
 _PROCESS = "node.workflow:Workflow.process"
