@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -32,14 +33,13 @@ app = typer.Typer(
     help="""An AI node for the DICOM network: studies in by C-STORE, AI results back into the
     same study.
 
-    Begin with `ai-node demo`, which needs nothing. For your hospital: write a
-    configuration (config/node.example.toml explains every setting), `ai-node check` it, then
-    `ai-node run` it.
+    Begin with `ai-node demo`, which needs nothing. For your hospital: `ai-node init` writes a
+    configuration, `ai-node doctor` examines everything it names, `ai-node run` runs it.
 
     Exit codes: 0 done, 1 not done (the reason is on standard error), 2 wrong usage.""",
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)  # "node.toml:100:" is no emoji
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)
@@ -105,6 +105,53 @@ def run(
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
+
+
+@app.command()
+def init(  # noqa: PLR0913 - one for each question
+    config: ConfigOption = _CONFIG,
+    ae_title: Annotated[str | None, typer.Option(help="Our own AE title.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port we listen on.")] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where studies are kept; relative to the configuration.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A PACS that sends studies and gets results: NAME=AET@HOST:PORT. Repeatable."
+        ),
+    ] = None,
+    sender: Annotated[
+        list[str] | None,
+        typer.Option(help="A modality; its results go to every --peer: NAME=AET@HOST:PORT."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model, NAME or NAME=MODE (deliver, shadow, off). Repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what suits most.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a configuration, and print what to enter on the PACS.
+
+    Asks what the options do not say; where it cannot ask, or need not (`--yes`), `--peer` is all
+    it needs. For example: `ai-node init --peer pacs=PACS@192.0.2.10:104`. Every setting is in the
+    file, explained.
+    """
+    from node import initial_config as initial
+
+    def ask(question: str, default: str) -> str:
+        return str(typer.prompt(question, default=default or None, err=True))
+
+    can_ask = sys.stdin.isatty() and not yes
+    with _errors_as_messages():
+        initial.refuse_to_replace(config, is_forced=force)
+        given = initial.Given(ae_title, port, state_dir, peer or (), sender or (), model or ())
+        loaded = initial.write(config, initial.choose(given, ask if can_ask else None))
+        lines = [f"Wrote {config}.", *initial.pacs_side(loaded), "", "Then:"]
+        lines += [f"  ai-node {verb} --config {config}" for verb in ("doctor", "run")]
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -291,8 +291,8 @@ class Config(Section):
 
 def load(path: Path) -> Config:
     """Read and check a configuration file; paths in it are relative to its folder."""
-    config = toml_file.load(path, Config)
     base = path.resolve().parent
+    config = toml_file.load(path, Config, problems_of=lambda found: _unknown_models(found, base))
     node = config.node.model_copy(
         update={
             key: base / value
@@ -303,11 +303,34 @@ def load(path: Path) -> Config:
     return config.model_copy(update={"node": node})
 
 
+def _unknown_models(config: Config, base: Path) -> Iterator[tuple[Place, str]]:
+    models_dir = base / config.models_dir
+    known = names_of_models(models_dir)
+    for i, model in enumerate(config.models):
+        if model.mode != "off" and model.name not in known:
+            problem = f'no model is called "{model.name}" in {models_dir}'
+            yield ("models", i, "name"), f"{problem}, {did_you_mean(model.name, known)}"
+
+
+def names_of_models(models_dir: Path) -> list[str]:
+    """Return the names of the model packages in a folder."""
+    return sorted(path.parent.name for path in models_dir.glob("*/manifest.toml"))
+
+
 def bundled_models_dir() -> Path:
     """Return the folder of the models that come with the node: in the wheel, or the repository."""
+    return _bundled("models", "models")
+
+
+def example_path() -> Path:
+    """Return the configuration that explains every setting."""
+    return _bundled("node.example.toml", "config/node.example.toml")
+
+
+def _bundled(in_wheel: str, in_repository: str) -> Path:
     package = Path(__file__).parent
-    in_wheel = package / "models"
-    return in_wheel if in_wheel.is_dir() else package.parent / "models"
+    path = package / in_wheel
+    return path if path.exists() else package.parent / in_repository
 
 
 def advice(config: Config) -> list[str]:

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -30,22 +30,29 @@ class Section(BaseModel):
 
 
 Table = TypeVar("Table", bound=Section)
+ProblemsOf = Callable[[Table], Iterable[tuple[Place, str]]]
+"""Finds problems in a table, each with its place in it."""
 
 
-def load(path: Path, schema: type[Table]) -> Table:
-    """Read and check a file."""
+def load(
+    path: Path, schema: type[Table], *, problems_of: ProblemsOf[Table] = lambda _: ()
+) -> Table:
+    """Read and check a file; `problems_of` finds what only the world outside of it can tell."""
     text = _read(path)
     try:
-        return schema.model_validate(tomllib.loads(text))
+        checked = schema.model_validate(tomllib.loads(text))
+        if problems := list(problems_of(checked)):
+            raise wrong(problems)
+        return checked
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}{_syntax_problem(str(error))}") from error
     except ValidationError as error:
         lines = line_numbers(text)
-        problems = sorted(
+        found = sorted(
             (_nearest(lines, details["loc"]), _problem(details, schema))
             for details in error.errors()
         )
-        raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in problems)) from error
+        raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in found)) from error
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:

@@ -25,7 +25,18 @@ from node import cli
 from node.files import Store
 from node.ledger import Closing, Ledger, Outcome, Patience
 
-COMMANDS = ["run", "check", "demo", "send", "analyse", "studies", "nodes", "retry", "release"]
+COMMANDS = [
+    "run",
+    "init",
+    "check",
+    "demo",
+    "send",
+    "analyse",
+    "studies",
+    "nodes",
+    "retry",
+    "release",
+]
 
 SETTINGS = """
 [node]
@@ -141,6 +152,12 @@ def test_what_is_wrong_is_one_message(
 def test_a_message_is_one_line_however_long_it_is(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30) / ("longer" * 20)
     assert f"{folder} does not exist" in call("analyse", folder, "--out", tmp_path).stderr
+
+
+def test_a_line_number_is_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text("\n" * 99 + "[nod]\n")
+    assert "node.toml:100: nod: unknown key" in call("check", "-c", path).stderr
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packages import write_package
 
 from node import config, toml_file
 from node.config import Config, advice
@@ -77,6 +78,7 @@ def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
 
 def test_absolute_paths_stay_and_relative_ones_belong_to_the_file(tmp_path: Path) -> None:
     change = ('state_dir = "state"', 'state_dir = "/s"\nstore_dir = "x/y"\nmodels_dir = "m"')
+    write_package(tmp_path / "m")
     found = loaded(tmp_path, change)
     assert found.node.state_dir == Path("/s")
     assert found.store_dir == tmp_path / "x" / "y"
@@ -199,6 +201,12 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
             "sends = true",
             'sends = true\nconfirm = "find"',
             '15: peers.confirm: expected a list such as ["one", "two"], found "find"',
+        ),
+        (
+            'name = "breast-area"',
+            'name = "breast-aera"',
+            f'18: models.name: no model is called "breast-aera" in {config.bundled_models_dir()}, '
+            'did you mean "breast-area"?',
         ),
         (
             'mode = "deliver"',
@@ -372,7 +380,8 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
             assert tables_of_example()[str(place[0])][key] == default, (place, key)
     for line in text.splitlines():
         assert len(line) <= 100
-    loaded(tmp_path, text=uncommented(text))
+    here = ("/srv/ai-node/models", str(config.bundled_models_dir()))
+    loaded(tmp_path, here, text=uncommented(text))
 
 
 # Line numbers
