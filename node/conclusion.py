@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from node.manifest import Model
+from node.manifest import ClassesOutput, MaskOutput, Model
 from node.result import (
     Code,
     Evaluation,
     Finding,
+    Grade,
     ImageScore,
     Measurement,
     Priority,
@@ -44,7 +46,7 @@ def conclude(
             for instance in analysed
             for finding in _findings(model, instance, scores[instance.sop_uid])
         ),
-        evaluations=tuple(_differences(model, analysed, scores)),
+        evaluations=tuple(_evaluations(model, analysed, scores)),
         statements=tuple(_statements(model, analysed, scores)),
         priority=Priority.NOT_ASSESSED,
     )
@@ -62,9 +64,11 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
 
 
 def missing_views(model: Model, present: Sequence[Instance]) -> list[View]:
-    """Return the expected views that no instance shows, in a fixed order."""
+    """Return the expected views of the model that no instance shows, in a fixed order."""
+    wanted = model.manifest.input
+    expected = {view for view in wanted.expected if view.projection in wanted.projections}
     return sorted(
-        model.manifest.input.expected - {instance.view for instance in present if instance.view},
+        expected - {instance.view for instance in present if instance.view},
         key=lambda view: (view.projection, view.laterality != Laterality.RIGHT),
     )
 
@@ -88,10 +92,10 @@ def _why_nothing(refused: Sequence[Refusal]) -> str:
 
 
 def _findings(model: Model, instance: Instance, score: ImageScore) -> list[Finding]:
-    if not score.outline:
+    output = model.manifest.output
+    if not score.outline or not isinstance(output, MaskOutput):
         return []
     assert instance.view is not None, "selection lets only images with a view through"
-    output = model.manifest.output
     return [
         Finding(
             label=f"{instance.view} {output.label}",
@@ -103,11 +107,70 @@ def _findings(model: Model, instance: Instance, score: ImageScore) -> list[Findi
     ]
 
 
-def _differences(
+def _evaluations(
     model: Model, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
 ) -> list[Evaluation]:
+    output = model.manifest.output
+    if isinstance(output, ClassesOutput):
+        return _grades(output, analysed, scores)
+    return _differences(model, output, analysed, scores)
+
+
+def _grades(
+    output: ClassesOutput, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
+) -> list[Evaluation]:
+    """Grade the exam, and each breast if there are two of them."""
+    breasts: dict[Laterality, list[ImageScore]] = {}
+    for instance in analysed:
+        assert instance.view is not None
+        breasts.setdefault(instance.view.laterality, []).append(scores[instance.sop_uid])
+    of_breast = {
+        side: _evaluation(output, f"{side} {output.label}", breasts[side], side)
+        for side in (Laterality.RIGHT, Laterality.LEFT)
+        if side in breasts
+    }
+    parts = list(of_breast.values())
+    exam = _evaluation(output, f"Exam {output.label}", parts, None)
+    return [exam, *parts] if len(parts) > 1 else [exam]
+
+
+def _evaluation(
+    output: ClassesOutput,
+    label: str,
+    parts: Sequence[ImageScore] | Sequence[Evaluation],
+    laterality: Laterality | None,
+) -> Evaluation:
+    """Return the mean of the probabilities of the parts, and the most probable class."""
+    means = [fmean(values) for values in zip(*map(_values, parts), strict=True)]
+    best = means.index(max(means))
+    return Evaluation(
+        label=label,
+        sop_uids=tuple(uid for part in parts for uid in _images(part)),
+        measurements=tuple(
+            Measurement(one.probability.as_code(), mean, PERCENT, output.decimals)
+            for one, mean in zip(output.classes, means, strict=True)
+        ),
+        laterality=laterality,
+        grade=Grade(output.concept.as_code(), output.classes[best].grade.as_code()),
+    )
+
+
+def _values(part: ImageScore | Evaluation) -> list[float]:
+    return [measurement.value for measurement in part.measurements]
+
+
+def _images(part: ImageScore | Evaluation) -> tuple[str, ...]:
+    return (part.sop_uid,) if isinstance(part, ImageScore) else part.sop_uids
+
+
+def _differences(
+    model: Model,
+    output: MaskOutput,
+    analysed: Sequence[Instance],
+    scores: Mapping[str, ImageScore],
+) -> list[Evaluation]:
     """Compare right and left, projection by projection; of repeats the larger area counts."""
-    concept = model.manifest.output.difference
+    concept = output.difference
     if concept is None:
         return []
     largest: dict[View, tuple[float, str]] = {}
@@ -136,9 +199,10 @@ def _statements(
     model: Model, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
 ) -> list[str]:
     statements = [model.manifest.statement]
+    output = model.manifest.output
     empty = [str(i.view) for i in analysed if not scores[i.sop_uid].outline]
-    if empty:
-        statements.append(f"No {model.manifest.output.label} found on: {', '.join(empty)}.")
+    if empty and isinstance(output, MaskOutput):
+        statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     missing = missing_views(model, analysed)
     if missing:
         statements.append(f"Views not analysed or not received: {', '.join(map(str, missing))}.")

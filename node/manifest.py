@@ -72,6 +72,8 @@ class Input(Section):
     sop_classes: Annotated[tuple[Uid, ...], Field(min_length=1)]
     projections: tuple[Projection, ...]
     """View positions the model was made for, such as CC and MLO."""
+    passed_over: tuple[Projection, ...] = ()
+    """View positions of the same exam that the model leaves aside without a word of warning."""
     expected_views: tuple[ViewName, ...] = ()
     """A study is complete as soon as these are there: "R CC", "L MLO"."""
     implants: Literal["refuse", "analyse"] = "refuse"
@@ -120,6 +122,42 @@ class MaskOutput(Section):
     difference: Code | None = None
     """Left-right difference of the areas of one projection, in percent of the larger."""
 
+    def tensor_shape(self, pixels: Pixels) -> tuple[int, ...]:
+        """Return the shape the tensor must have."""
+        return (1, 1, pixels.height, pixels.width)
+
+
+class Class(Section):
+    """One of the classes that exclude one another."""
+
+    grade: Code
+    """What is written if this class is the most probable."""
+    probability: Code
+    """The concept of its probability; the unit is percent."""
+
+
+class ClassesOutput(Section):
+    """A tensor [1, classes] of probabilities that add up to 1.
+
+    A breast gets the mean over its images, the exam the mean over its breasts; the most probable
+    class is the grade.
+    """
+
+    kind: Literal["classes"]
+    tensor: str
+    label: Ascii
+    """Behind whom it is about: "breast density" gives "R breast density"."""
+    concept: Code
+    """What is graded."""
+    classes: Annotated[tuple[Class, ...], Field(min_length=2)]
+    """In the order of the tensor."""
+    decimals: Annotated[int, Field(ge=0, le=2)] = 0
+    """Of the probabilities in percent."""
+
+    def tensor_shape(self, _: Pixels) -> tuple[int, ...]:
+        """Return the shape the tensor must have."""
+        return (1, len(self.classes))
+
 
 class Manifest(Section):
     """The whole file."""
@@ -131,22 +169,23 @@ class Manifest(Section):
     device_uid: Uid
     """Fixed for this algorithm and version; another version gets another."""
     status: Literal["research", "product"]
-    intended_use: Literal["measurement"]
-    """Decides what may be shown: a measurement sets no priority and judges nothing."""
+    intended_use: Literal["measurement", "density"]
+    """Decides what may be shown: both set no priority and judge nothing."""
     statement: Sentence
     """One honest sentence for the report: what the numbers are and are not."""
     licence: Licence
     weights: Weights
     input: Input
     pixels: Pixels
-    output: MaskOutput
+    output: Annotated[MaskOutput | ClassesOutput, Field(discriminator="kind")]
 
     @model_validator(mode="after")
     def _expected_views_are_ones_the_model_reads(self) -> Self:
+        known = {*self.input.projections, *self.input.passed_over}
         problems = [
             (("input", "expected_views", i), f'"{view}" is not of one of the projections')
             for i, view in enumerate(self.input.expected_views)
-            if view.split()[1] not in self.input.projections
+            if view.split()[1] not in known
         ]
         if problems:
             raise wrong(problems)

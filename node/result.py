@@ -85,6 +85,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Grade:
+    """One of several grades that exclude one another (a CODE content item)."""
+
+    concept: Code
+    value: Code
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Numbers about images, a breast or the exam, without a place (a TID 1501 group)."""
 
@@ -92,6 +100,7 @@ class Evaluation:
     sop_uids: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     laterality: Laterality | None = None
+    grade: Grade | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,11 @@ class Result:
     priority: Priority = Priority.NOT_ASSESSED
     reason: str = ""
     """Why nothing was analysed; empty if something was."""
+
+    @property
+    def is_about_places(self) -> bool:
+        """Whether the answer is drawn on images; otherwise it is about a breast or the exam."""
+        return bool(self.findings) or not self.evaluations
 
     @property
     def is_complete(self) -> bool:

@@ -97,8 +97,8 @@ def _input_shape(model: Model) -> tuple[int, ...]:
 
 
 def _output_shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    pixels = model.manifest.pixels
-    return {model.manifest.output.tensor: (1, 1, pixels.height, pixels.width)}
+    output = model.manifest.output
+    return {output.tensor: output.tensor_shape(model.manifest.pixels)}
 
 
 def _fits(declared: list[Any], expected: tuple[int, ...]) -> bool:

@@ -112,7 +112,10 @@ def select(
     Repeats of a view are all selected; instances of another modality appear nowhere.
     """
     wanted = model.manifest.input
-    considered = sorted((i for i in instances if i.modality == wanted.modality), key=_hanging_order)
+    considered = sorted(
+        (i for i in instances if i.modality == wanted.modality and not is_passed_over(i, wanted)),
+        key=_hanging_order,
+    )
     reasons = {i.sop_uid: why_refused(i, headers[i.sop_uid], wanted) for i in considered}
     return Selection(
         selected=tuple(i for i in considered if not reasons[i.sop_uid]),
@@ -315,6 +318,12 @@ def _is_on_its_side(view: View, across: str) -> bool:
 
 
 # Refusals
+
+
+def is_passed_over(instance: Instance, wanted: Input) -> bool:
+    """Whether a model leaves the instance to others, as one that reads MLO leaves CC."""
+    view = instance.view
+    return instance.is_standard and view is not None and view.projection in wanted.passed_over
 
 
 def why_refused(instance: Instance, header: Dataset, wanted: Input) -> str:

@@ -48,10 +48,13 @@ def load(
         raise ConfigError(f"{path}{_syntax_problem(str(error))}") from error
     except ValidationError as error:
         lines = line_numbers(text)
-        found = sorted(
-            (_nearest(lines, details["loc"]), _problem(details, schema))
-            for details in error.errors()
-        )
+        found = []
+        for details in error.errors():
+            place, within = _located(schema, details["loc"])
+            if details["type"].startswith("union_tag"):
+                place = (*place, "kind")
+            found.append((_nearest(lines, place), _problem(details, place, within)))
+        found.sort()
         raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in found)) from error
 
 
@@ -181,17 +184,18 @@ _EXPECTED = {
     "tuple_type": 'a list such as ["one", "two"]',
     "too_short": "a list of at least {min_length}",
     "literal_error": "{expected}",
+    "union_tag_invalid": "{expected_tags}",
     "model_type": "a table",
 }
 
 
-def _problem(error: ErrorDetails, schema: type[Section]) -> str:
-    place, found, context = error["loc"], error["input"], error.get("ctx", {})
+def _problem(error: ErrorDetails, place: Place, table: type[Section]) -> str:
+    context = error.get("ctx", {})
+    found = context.get("tag", error["input"])
     key = ".".join(part for part in place if isinstance(part, str))
     if error["type"] == "extra_forbidden":
-        known = tuple(_table_at(schema, place[:-1]).model_fields)
-        return f"{key}: unknown key, {did_you_mean(str(place[-1]), known)}"
-    if error["type"] == "missing":
+        return f"{key}: unknown key, {did_you_mean(str(place[-1]), tuple(table.model_fields))}"
+    if error["type"] in ("missing", "union_tag_not_found"):
         is_table = len(place) == 1
         line = f"[{place[-1]}]" if is_table else f"{place[-1]} = ..."
         return f"{key}: missing, add {line}"
@@ -202,16 +206,32 @@ def _problem(error: ErrorDetails, schema: type[Section]) -> str:
     return f"{key}: {message}" if key else message
 
 
-def _table_at(schema: type[Section], place: Place) -> type[Section]:
-    for key in place:
-        if isinstance(key, str):
-            annotation: Any = schema.model_fields[key].annotation
-            schema = next(
-                kind
-                for kind in (annotation, *get_args(annotation))
-                if isinstance(kind, type) and issubclass(kind, Section)
-            )
-    return schema
+def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
+    """Return the place of an error in the file, and what the table it is in may hold.
+
+    Of a table that comes in several kinds pydantic names the kind too, as if it were a key.
+    """
+    place: Place = ()
+    table, kinds = schema, list[type[Section]]()
+    for part in loc:
+        if len(kinds) > 1:
+            table = next(k for k in kinds if part in get_args(k.model_fields["kind"].annotation))
+            kinds = []
+            continue
+        place = (*place, part)
+        if isinstance(part, str):
+            kinds = _tables_in(table, part)
+            table = kinds[0] if len(kinds) == 1 else table
+    return place, table
+
+
+def _tables_in(table: type[Section], key: str) -> list[type[Section]]:
+    annotation: Any = table.model_fields[key].annotation if key in table.model_fields else None
+    return [
+        kind
+        for kind in (annotation, *get_args(annotation))
+        if isinstance(kind, type) and issubclass(kind, Section)
+    ]
 
 
 def _read(path: Path) -> str:

@@ -50,6 +50,23 @@ area = {{ value = "42798000", scheme = "SCT", meaning = "Area" }}
 difference = {{ value = "D1", scheme = "99TEST", meaning = "Left-right difference" }}
 """
 
+CLASSES = """\
+kind = "classes"
+tensor = "density"
+label = "breast density"
+concept = { value = "129715009", scheme = "SCT", meaning = "Breast composition" }
+
+[[output.classes]]
+grade = { value = "F", scheme = "99TEST", meaning = "F: fatty" }
+probability = { value = "PF", scheme = "99TEST", meaning = "Probability of F" }
+
+[[output.classes]]
+grade = { value = "D", scheme = "99TEST", meaning = "D: dense" }
+probability = { value = "PD", scheme = "99TEST", meaning = "Probability of D" }
+"""
+OUTPUT = MANIFEST.partition("[output]\n")[2]
+"""Replaced by CLASSES, the package sorts into classes."""
+
 
 def write_package(models_dir: Path, *changes: tuple[str, str]) -> Path:
     """Write the package `breast-area`, each (present, replacement) text changed, and return it."""

@@ -10,6 +10,7 @@ from node.config import bundled_models_dir
 from node.manifest import Model
 
 SIZE = 64
+MASK = f"float[1,1,{SIZE},{SIZE}] mask"
 
 COPY = "mask = Identity(image)"
 BRIGHT = """
@@ -40,14 +41,31 @@ ENDLESS = f"""
 """Ends at once on a dark image, as in the warm-up, and never on a bright one."""
 
 
+SHARE_OF_WHITE = """
+    white = ReduceMean<keepdims = 0>(image)
+    one = Constant<value_float = 1.0>()
+    black = Sub(one, white)
+    axis = Constant<value_ints = [0]>()
+    first = Unsqueeze(black, axis)
+    second = Unsqueeze(white, axis)
+    both = Concat<axis = 0>(first, second)
+    density = Unsqueeze(both, axis)
+"""
+"""Two classes: how black and how white the image is."""
+
+
 def model(
     folder: Path,
     body: str = COPY,
     *,
-    output: str = f"float[1,1,{SIZE},{SIZE}] mask",
+    output: str = MASK,
     size: int = SIZE,
+    described: str = "",
 ) -> Model:
-    """Write a model package around the nodes of a network from `image` to `mask`."""
+    """Write a model package around the nodes of a network from `image` to its output.
+
+    `described` is another [output] than that of breast-area.
+    """
     package = folder / "small"
     package.mkdir()
     network = onnx.parser.parse_model(
@@ -64,5 +82,7 @@ def model(
         "width": str(size),
     }.items():
         text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+    if described:
+        text = text.partition("[output]\n")[0] + "[output]\n" + described
     (package / "manifest.toml").write_text(text, "utf-8")
     return Model(package)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO
-from packages import package
+from packages import CLASSES, OUTPUT, package
 
 from node.conclusion import conclude, missing_views, not_analysed
 from node.manifest import Model
@@ -181,3 +181,57 @@ def test_the_result_does_not_depend_on_the_order_of_the_scores(model: Model) -> 
     forwards = conclude(model, selected, [], {s.sop_uid: s for s in scores})
     backwards = conclude(model, selected, [], {s.sop_uid: s for s in reversed(scores)})
     assert forwards == backwards
+
+
+# Classes
+
+ONLY_MLO = ('projections = ["CC", "MLO"]', 'projections = ["MLO"]\npassed_over = ["CC"]')
+PERCENT = Code("%", "UCUM", "percent")
+
+
+@pytest.fixture(scope="module")
+def grader(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return package(tmp_path_factory.mktemp("models"), ONLY_MLO, (OUTPUT, CLASSES))
+
+
+def graded(model: Model, dense: Sequence[tuple[View, float]]) -> Result:
+    """Conclude from images with UIDs 1.1, 1.2 and so on, of given probabilities of D."""
+    selected = [instance(view, f"1.{i}") for i, (view, _) in enumerate(dense, start=1)]
+    scores = {
+        f"1.{i}": ImageScore(
+            f"1.{i}",
+            (
+                Measurement(Code("PF", "99TEST", "Probability of F"), 100 - percent, PERCENT, 0),
+                Measurement(Code("PD", "99TEST", "Probability of D"), percent, PERCENT, 0),
+            ),
+        )
+        for i, (_, percent) in enumerate(dense, start=1)
+    }
+    return conclude(model, selected, (), scores)
+
+
+def test_the_exam_is_graded_by_the_mean_of_its_breasts_and_each_of_them_too(grader: Model) -> None:
+    result = graded(grader, [(R_MLO, 10.0), (L_MLO, 90.0), (L_MLO, 70.0)])
+    said = [
+        (e.label, e.laterality, e.measurements[1].value, e.grade and e.grade.value.value)
+        for e in result.evaluations
+    ]
+    assert said == [
+        ("Exam breast density", None, 45.0, "F"),
+        ("R breast density", "R", 10.0, "F"),
+        ("L breast density", "L", 80.0, "D"),
+    ]
+    assert result.evaluations[0].sop_uids == ("1.1", "1.2", "1.3")
+    assert result.evaluations[2].sop_uids == ("1.2", "1.3")
+    assert result.priority == Priority.NOT_ASSESSED
+    assert (result.findings, result.is_about_places) == ((), False)
+
+
+def test_of_one_breast_the_grade_is_said_once(grader: Model) -> None:
+    (exam,) = graded(grader, [(L_MLO, 80.0)]).evaluations
+    assert exam.label == "Exam breast density"
+
+
+def test_a_view_that_the_model_passes_over_is_not_missing(grader: Model) -> None:
+    result = graded(grader, [(R_MLO, 10.0)])
+    assert result.statements[1:] == ("Views not analysed or not received: L MLO.",)

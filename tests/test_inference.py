@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,16 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from packages import CLASSES
 from pydicom import uid
 from small_images import PATIENT, compressed, encoded, instance, mammogram, saved
-from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, model
+from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE, model
 
 from node import config
 from node.config import bundled_models_dir
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.inference import Inference
+from node.inference.classes import score_classes
 from node.inference.mask import TOLERANCE_PX, score_mask, signed_area
-from node.manifest import load_model
+from node.manifest import ClassesOutput, load_model
 from node.pixels import Geometry
 from node.study import Instance
 
@@ -96,6 +99,26 @@ def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
 
 def small_model(inference: Inference) -> Any:
     return inference._setup.models[0]
+
+
+def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Instance) -> None:
+    share = 100 * np.count_nonzero(half_disc()) / 300**2  # the input is padded to a square
+    package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES)
+    with running(package) as inference:
+        fatty, dense = inference.score(breast, package).measurements
+        assert dense.value == pytest.approx(share, rel=0.02)
+        assert fatty.value + dense.value == pytest.approx(100)
+        assert (dense.concept.meaning, dense.unit.value) == ("Probability of D", "%")
+        blank = instance(saved(mammogram(np.zeros((ROWS, COLUMNS), np.uint16)), tmp_path))
+        with pytest.raises(StudyError, match="blank"):
+            inference.score(blank, package)
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.6), (-0.1, 1.1), (0.0, 0.0)])
+def test_what_does_not_add_up_to_one_is_no_probability(values: tuple[float, float]) -> None:
+    output = ClassesOutput.model_validate(tomllib.loads(f"[output]\n{CLASSES}")["output"])
+    with pytest.raises(ModelError, match="no probabilities that add up to 1"):
+        score_classes("1.2.3.4", np.array(values, np.float32), output)
 
 
 def test_magnification_makes_the_breast_smaller(small: Inference, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO
-from packages import WEIGHTS, package, write_package
+from packages import CLASSES, OUTPUT, WEIGHTS, package, write_package
 
 from node.errors import ConfigError
-from node.manifest import Model, load_model
+from node.manifest import ClassesOutput, Model, load_model
 
 
 def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
@@ -49,7 +49,11 @@ def test_a_product_is_not_research(tmp_path: Path) -> None:
         ('"R CC", ', '"R CC", "R ML", ', '22: input.expected_views: "R ML" is not of one of'),
         ('"R CC", ', '"RCC", ', "22: input.expected_views: expected a side and a projection"),
         ("height = 64", "height = 1", "27: pixels.height: expected a number not below 8, found 1"),
-        ('kind = "mask"', 'kind = "masc"', '33: output.kind: expected "mask", found "masc"'),
+        (
+            'kind = "mask"',
+            'kind = "masc"',
+            '33: output.kind: expected "mask", "classes", found "masc"',
+        ),
         ('value = "D1", ', "", "38: output.difference.value: missing, add value = ..."),
         (
             '["1.2.840.10008.5.1.4.1.1.1.2"]',
@@ -73,6 +77,38 @@ def test_a_mistake_is_told_with_line_key_and_remedy(
         if "pixels.grey: missing" not in line
     ]
     assert found.startswith(expected)
+
+
+def test_a_model_may_sort_into_classes(tmp_path: Path) -> None:
+    output = package(tmp_path, (OUTPUT, CLASSES)).manifest.output
+    assert isinstance(output, ClassesOutput)
+    assert [one.grade.meaning for one in output.classes] == ["F: fatty", "D: dense"]
+
+
+@pytest.mark.parametrize(
+    ("present", "replacement", "expected"),
+    [
+        ('kind = "classes"\n', "", "32: output.kind: missing, add kind = ..."),
+        (
+            'label = "breast',
+            'labl = "breast',
+            'output.labl: unknown key, did you mean "label"?',
+        ),
+        ('value = "PD", ', "", "output.classes.probability.value: missing, add value = ..."),
+    ],
+)
+def test_a_mistake_in_the_classes_is_told_as_any_other(
+    present: str, replacement: str, expected: str, tmp_path: Path
+) -> None:
+    assert present in CLASSES
+    told = problems(tmp_path, (OUTPUT, CLASSES.replace(present, replacement)))
+    assert any(expected in line for line in told), told
+
+
+def test_a_model_expects_only_views_that_it_reads_or_passes_over(tmp_path: Path) -> None:
+    only_mlo = ('projections = ["CC", "MLO"]', 'projections = ["MLO"]\npassed_over = ["CC"]')
+    wanted = package(tmp_path, only_mlo).manifest.input
+    assert wanted.expected == {R_CC, L_CC, R_MLO, L_MLO}
 
 
 def test_a_package_without_manifest_is_told(tmp_path: Path) -> None:

@@ -462,6 +462,16 @@ def test_a_model_for_processing_refuses_presentation(tmp_path: Path) -> None:
 # Selections
 
 
+def test_a_view_that_is_passed_over_is_neither_selected_nor_refused(tmp_path: Path) -> None:
+    only_mlo = package(
+        tmp_path, ('projections = ["CC", "MLO"]', 'projections = ["MLO"]\npassed_over = ["CC"]')
+    )
+    magnified = mammogram(L_CC, put(EstimatedRadiographicMagnificationFactor="1.8"))
+    chosen = selected_from([mammogram(R_CC), mammogram(R_MLO), magnified], only_mlo)
+    assert [i.view for i in chosen.selected] == [R_MLO]
+    assert [r.reason for r in chosen.refused] == ["magnification view"]
+
+
 def selected_from(headers: list[Dataset], model: Model) -> selection.Selection:
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
     return select([instance(header) for header in headers], by_uid, model)

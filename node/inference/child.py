@@ -13,9 +13,10 @@ from multiprocessing.connection import Connection
 
 from node import pixels
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.inference.classes import score_classes
 from node.inference.mask import score_mask
 from node.inference.wire import Answer, Failure, Job, PixelDigestJob, ScoreJob, Setup
-from node.manifest import Model
+from node.manifest import ClassesOutput, Model
 from node.result import ImageScore
 from node.runtime import Session
 
@@ -56,9 +57,14 @@ class _Networks:
         image = pixels.open_image(job.instance.path)
         laterality = job.instance.view.laterality if job.instance.view else None
         tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
-        mask = self._sessions[job.model_name].run(tensor)[model.manifest.output.tensor][0, 0]
+        output, sop_uid = model.manifest.output, job.instance.sop_uid
+        answer = self._sessions[job.model_name].run(tensor)[output.tensor]
+        if isinstance(output, ClassesOutput):
+            if tensor.min() == tensor.max():
+                raise StudyError("the image is blank")
+            return score_classes(sop_uid, answer[0], output)
         spacing_mm = image.measured_spacing_mm
-        return score_mask(job.instance.sop_uid, mask, model.manifest, geometry, spacing_mm)
+        return score_mask(sop_uid, answer[0, 0], model.manifest, geometry, spacing_mm)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:

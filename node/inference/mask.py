@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.manifest import Manifest
+from node.manifest import Manifest, MaskOutput
 from node.pixels import Float32, Geometry, Points
 from node.result import Code, ImageScore, Measurement, Point
 
@@ -35,6 +35,7 @@ def score_mask(
 ) -> ImageScore:
     """Measure a mask, shape (height, width), of the network's input."""
     output = manifest.output
+    assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
     seen = mask[: geometry.height, : geometry.width]  # what lies on the padding is no tissue
     region = largest_region(seen, output.threshold)
     outline = _outline(region, geometry)

@@ -26,11 +26,13 @@ LOSSY = (
 
 
 def build(draft: Draft) -> list[Dataset]:
-    """Return the summary page, then one capture per analysed view that can be displayed."""
+    """Return the summary page, then one capture per view that was searched and can be displayed."""
     shown = [uid for uid in summary_page.analysed(draft) if uid in draft.pictures]
+    searched = {uid for r in draft.results if r.is_about_places for uid in r.analysed}
+    marked = [uid for uid in shown if uid in searched]
     return [
         _summary(draft, shown),
-        *(_marked(draft, sop_uid, index) for index, sop_uid in enumerate(shown, start=2)),
+        *(_marked(draft, sop_uid, index) for index, sop_uid in enumerate(marked, start=2)),
     ]
 
 

@@ -32,7 +32,7 @@ from node.outputs.canvas import (
 )
 from node.outputs.draft import Draft
 from node.outputs.marked_view import findings_on
-from node.result import Measurement, Result
+from node.result import Evaluation, Grade, Measurement, Result
 from node.study import Laterality, View
 
 PAGE = (2048, 1536)
@@ -261,7 +261,7 @@ def _outcome(draft: Draft, result: Result, size: int, room: int) -> Iterator[Row
         for index, line in enumerate(wrap(reason, round(size * 1.2), room)):
             yield Row(line, colour=WHITE, scale=1.2, above=0 if index else 0.3)
         return
-    for sop_uid in _in_hanging_order(draft, result.analysed):
+    for sop_uid in _in_hanging_order(draft, result.analysed) if result.is_about_places else ():
         label = str(draft.instance(sop_uid).view or "Image")
         measured = [
             m for f in result.findings if f.region.sop_uid == sop_uid for m in f.measurements
@@ -270,11 +270,32 @@ def _outcome(draft: Draft, result: Result, size: int, room: int) -> Iterator[Row
             yield _number_row(label, measurement, size, room)
         if not measured:
             yield Row(label, "nothing found", right_colour=MUTED)
+    yield from _evaluated(result, size, room)
+
+
+def _evaluated(result: Result, size: int, room: int) -> Iterator[Row]:
     for index, evaluation in enumerate(result.evaluations):
+        above = 0.5 if index == 0 and result.is_about_places else 0
+        if evaluation.grade is not None:
+            yield from _graded(evaluation, evaluation.grade, size, room)
+            continue
         for measurement in evaluation.measurements:
             label = wording.ascii_text(evaluation.label)
             row = _number_row(label, measurement, size, room, is_named=True)
-            yield Row(row.left, row.right, above=0 if index else 0.5)
+            yield Row(row.left, row.right, above=above)
+
+
+def _graded(evaluation: Evaluation, grade: Grade, size: int, room: int) -> Iterator[Row]:
+    """Name the grade; the probabilities below it where it is that of the exam."""
+    label, value = map(wording.ascii_text, (evaluation.label, grade.value.meaning))
+    is_exam = evaluation.laterality is None
+    scale = 1.2 if is_exam else 1.0
+    large = round(size * scale)
+    yield Row(shorten(label, large, room - width(value, large) - large), value, scale=scale)
+    if is_exam:
+        for measurement in evaluation.measurements:
+            name = wording.ascii_text(measurement.concept.meaning)
+            yield _number_row(name, measurement, size, room, is_named=True)
 
 
 def _number_row(

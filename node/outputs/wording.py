@@ -45,10 +45,10 @@ def quantity(measurement: Measurement) -> str:
 
 def measured(subject: Finding | Evaluation) -> list[str]:
     """Return a line for each number: "R MLO outline, Area: 123.4 cm2"."""
-    return [
-        ascii_text(f"{subject.label}, {m.concept.meaning}: {quantity(m)}")
-        for m in subject.measurements
-    ]
+    grade = subject.grade if isinstance(subject, Evaluation) else None
+    graded = [] if grade is None else [f"{grade.concept.meaning}: {grade.value.meaning}"]
+    numbers = [f"{m.concept.meaning}: {quantity(m)}" for m in subject.measurements]
+    return [ascii_text(f"{subject.label}, {line}") for line in (*graded, *numbers)]
 
 
 def refusal(refused: Refusal) -> str:
@@ -101,7 +101,7 @@ def conclusion(result: Result) -> str:
         return f"{NOT_ANALYSED}: {ascii_text(result.reason) or 'no reason was recorded'}"
     count = len(result.analysed)
     images = "1 image" if count == 1 else f"{count} images"
-    if not result.findings:
+    if not result.findings and not result.evaluations:
         return f"Processed {images}, nothing found"
     return f"Processed {images}"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import factories
 import pytest
-from outputs.drafts import as_version_2, draft, with_bytes, with_result
+from outputs.drafts import as_version_2, draft, graded, with_bytes, with_result
 from pydicom import Dataset
 from pydicom.uid import ComprehensiveSRStorage
 
@@ -104,7 +104,7 @@ CASES = {
     "version 2, a day later": LATER,
     "not analysed": NOTHING,
     "nothing found": with_result(EXAM, findings=(), evaluations=()),
-    "numbers without a place": with_result(EXAM, findings=()),
+    "numbers without a place": graded(EXAM),
     "requested": requested(),
     "bare": bare(),
     "Latin-1": with_bytes(

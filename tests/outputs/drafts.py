@@ -25,6 +25,7 @@ from node.result import (
     Code,
     Evaluation,
     Finding,
+    Grade,
     Measurement,
     ModelIdentity,
     Point,
@@ -46,6 +47,7 @@ AREA = Code("42798000", "SCT", "Area")
 CM2 = Code("cm2", "UCUM", "square centimeter")
 PERCENT = Code("%", "UCUM", "percent")
 DIFFERENCE = Code("LRDIFF", "99AINODE", "Left-right difference")
+COMPOSITION = Code("129715009", "SCT", "Breast composition")
 BREAST = Code("76752008", "SCT", "Breast")
 STATEMENT = "The area of the breast as projected on the detector. It says nothing about disease."
 
@@ -139,6 +141,26 @@ def result_about(
 def with_result(draft: Draft, **changes: object) -> Draft:
     """Return the draft with other values in its one result."""
     return replace(draft, results=(replace(draft.results[0], **changes),))  # type: ignore[arg-type]
+
+
+def graded(draft: Draft) -> Draft:
+    """Return the draft as a model would have it that grades the exam and marks nothing."""
+    result = draft.results[0]
+    percent = (72.0, 21.0, 7.0)
+    evaluations = tuple(
+        Evaluation(
+            label=f"{who} breast density",
+            sop_uids=result.analysed,
+            measurements=tuple(
+                Measurement(Code(f"P{grade}", "99AINODE", f"Probability of {grade}"), p, PERCENT, 0)
+                for grade, p in zip("FGD", percent, strict=True)
+            ),
+            laterality=side,
+            grade=Grade(COMPOSITION, Code("F", "99AINODE", "F: fatty")),
+        )
+        for who, side in (("Exam", None), ("R", Laterality.RIGHT), ("L", Laterality.LEFT))
+    )
+    return with_result(draft, findings=(), evaluations=evaluations)
 
 
 def as_version_2(draft: Draft) -> Draft:

@@ -16,7 +16,7 @@ from node.outputs import canvas, capture, marked_view, summary_page, wording
 from node.outputs.draft import Draft
 from node.result import Refusal
 from node.study import Picture, View
-from outputs.drafts import as_version_2, draft, reread, with_bytes, with_result
+from outputs.drafts import as_version_2, draft, graded, reread, with_bytes, with_result
 
 EXAM = draft()
 LONG = "A sentence that goes on and on and says what the numbers are and what they are not. " * 4
@@ -34,6 +34,7 @@ CASES = {
     "one refused": draft(refuse={R_MLO: LONG}),
     "none": draft(refuse=dict.fromkeys(phantom.EXAM, LONG)),
     "nothing found": with_result(EXAM, findings=(), evaluations=()),
+    "graded": graded(EXAM),
     "much to say": with_result(EXAM, statements=(LONG, LONG), refused=many_refused(50)),
     "unbroken": with_result(EXAM, statements=("x" * 400,), refused=many_refused(2)),
     "large": draft([R_CC], technique=LARGE),
@@ -69,6 +70,12 @@ def test_a_summary_comes_first_then_a_page_for_each_analysed_view() -> None:
     assert [d.ConversionType for d in made] == ["SYN", "WSD", "WSD", "WSD"]
     assert [d.InstanceNumber for d in made] == [1, 2, 3, 4]
     assert [d.get("ImageLaterality") for d in made] == ["B", "R", "R", "L"]
+
+
+def test_what_is_about_the_exam_alone_is_on_the_summary_alone() -> None:
+    assert [d.ConversionType for d in capture.build(graded(EXAM))] == ["SYN"]
+    with_outlines = replace(EXAM, results=(*EXAM.results, *graded(EXAM).results))
+    assert len(capture.build(with_outlines)) == 5
 
 
 def test_not_analysed_is_a_page_too() -> None:

@@ -22,6 +22,7 @@ from outputs.drafts import (
     CM2,
     as_version_2,
     draft,
+    graded,
     items,
     reread,
     with_result,
@@ -154,13 +155,18 @@ def test_one_report_for_each_model_in_a_series_of_its_own() -> None:
 
 
 def test_without_a_region_it_is_a_text_report() -> None:
-    made = with_result(EXAM, findings=())
-    dataset = report(made)
+    dataset = report(graded(EXAM))
     assert dataset.ConceptNameCodeSequence[0].CodeValue == "18748-4"
     assert dataset.SOPClassUID == ComprehensiveSRStorage
-    assert "Processed 4 images, nothing found." in impression(dataset)
+    assert impression(dataset).startswith("Processed 4 images. ")
     lines = [str(item.TextValue) for item in items(dataset, "TEXT", "121071")]
-    assert lines[0] == "CC left-right difference, Left-right difference: 4.3 %"
+    assert lines[:4] == [
+        "Exam breast density, Breast composition: F: fatty",
+        "Exam breast density, Probability of F: 72 %",
+        "Exam breast density, Probability of G: 21 %",
+        "Exam breast density, Probability of D: 7 %",
+    ]
+    assert lines[4] == "R breast density, Breast composition: F: fatty"
     assert dataset.SeriesInstanceUID == report(EXAM).SeriesInstanceUID
 
 
