@@ -167,6 +167,11 @@ class App:
         """The port the listener really uses."""
         return self._listener.port
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether all of our regular work still comes round; for who starts us afresh if not."""
+        return self._timers.are_turning()
+
     def start(self) -> None:
         """Begin to listen and to work, first at what a former process left."""
         try:

@@ -84,11 +84,13 @@ def run(
     """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it.
 
     Prints "Listening on HOST:PORT" on standard error when it is ready, and a worker "Working".
-    What a former process left unfinished, however it ended, is taken up at the start.
+    What a former process left unfinished, however it ended, is taken up at the start. Under
+    systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
     from node.app import App
     from node.config import load
     from node.logs import start_logging
+    from node.supervisor import Watchdog, tell
 
     start_logging(is_verbose=verbose)
     with _errors_as_messages():
@@ -97,8 +99,12 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         node.start()
+        tell("READY=1")
+        watchdog = Watchdog()
         while not stop.wait(0.2) and not node.failed.is_set():
-            pass
+            if node.is_alive:
+                watchdog.feed()
+        tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
             err.print("A part of the node died; the log says which. Start it again.")

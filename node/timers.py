@@ -31,6 +31,8 @@ A database that is away is waited for, however long: meanwhile C-STORE answers 0
 """
 PATIENCE_S = 180.0
 """And for this long."""
+STUCK_AFTER_S = 180.0
+"""A sweep that has not ended for so long, well or badly, will not end any more."""
 
 
 class Pulse:
@@ -78,12 +80,22 @@ class Timers:
         self._patience_s = patience_s
         self._once: dict[str, threading.Timer] = {}
         self._lock = threading.Lock()
+        self._ended_at: dict[str, float] = {}
 
     def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep at an interval."""
-        self._scheduler.add_job(
-            self._guarded(sweep, name), "interval", seconds=interval_s, id=name, name=name
-        )
+        guarded = self._guarded(sweep, name)
+
+        def run() -> None:
+            guarded()
+            self._ended_at[name] = time.monotonic()
+
+        self._ended_at[name] = time.monotonic()
+        self._scheduler.add_job(run, "interval", seconds=interval_s, id=name, name=name)
+
+    def are_turning(self, stuck_after_s: float = STUCK_AFTER_S) -> bool:
+        """Say whether every sweep still comes round: none hangs, and the clockwork lives."""
+        return time.monotonic() - min(self._ended_at.values()) < stuck_after_s
 
     def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep once, in a while; asked again before that, it moves.

@@ -42,6 +42,23 @@ def test_a_sweep_comes_again_and_again(timers: Timers) -> None:
     assert until(lambda: len(runs) >= 3)
 
 
+def test_a_sweep_that_hangs_is_noticed_and_one_that_fails_does_not_hang(timers: Timers) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    def hang() -> None:
+        go_on.wait()
+
+    go_on = threading.Event()
+    timers.every(0.02, fail, "fails")
+    assert until(lambda: not timers.are_turning(0.01)) and until(lambda: timers.are_turning(0.01))
+    timers.every(0.02, hang, "hangs")
+    assert until(lambda: not timers.are_turning(0.3))
+    assert timers.are_turning()
+    go_on.set()
+    assert until(lambda: timers.are_turning(0.3))
+
+
 def test_a_sweep_that_is_asked_for_soon_runs_once(timers: Timers) -> None:
     runs: list[float] = []
     timers.once_in(0.02, lambda: runs.append(0), "soon")

@@ -39,6 +39,7 @@ PACKAGES = {
     "echoscu": "dcmtk",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
+    "systemd-analyze": "systemd",
 }
 """Which Debian package brings a program."""
 
@@ -328,7 +329,10 @@ class Orthanc(Daemon):
 
 
 class Node(Daemon):
-    """`ai-node run` on a configuration of its own, and the commands that look at it."""
+    """`ai-node run` on a configuration of its own, and the commands that look at it.
+
+    `under`: a command that runs it.
+    """
 
     def __init__(
         self,
@@ -336,6 +340,7 @@ class Node(Daemon):
         port: int,
         settings: str,
         only: Literal["listener", "worker"] | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port
@@ -343,7 +348,7 @@ class Node(Daemon):
         self.config.write_text(settings, "utf-8")
         self.ready = f"Listening on {LOOPBACK}:{port}" if only != "worker" else "Working on"
         role = ["--only", only] if only else []
-        super().__init__(folder, [AI_NODE, "run", "--config", str(self.config), *role])
+        super().__init__(folder, [*under, AI_NODE, "run", "--config", str(self.config), *role])
 
     @property
     def store(self) -> Path:

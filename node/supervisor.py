@@ -1,0 +1,37 @@
+"""What systemd hears from us: ready, alive, stopping. Without systemd nobody is told anything.
+
+The protocol is that of sd_notify(3): datagrams to the socket that $NOTIFY_SOCKET names.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+
+def tell(state: str) -> None:
+    """Tell systemd: "READY=1", "STOPPING=1", "WATCHDOG=1"."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # Linux's abstract namespace
+        address = f"\0{address[1:]}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
+        systemd.connect(address)
+        systemd.sendall(state.encode("ascii"))
+
+
+class Watchdog:
+    """Lets systemd know that we live, if it wants to; it kills and restarts who falls silent."""
+
+    def __init__(self) -> None:
+        wanted = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._period_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6 / 2 if wanted else 0.0
+        self._fed_at = float("-inf")
+
+    def feed(self) -> None:
+        """Say that we live, at least twice in the time that it waits."""
+        if self._period_s and time.monotonic() - self._fed_at >= self._period_s:
+            tell("WATCHDOG=1")
+            self._fed_at = time.monotonic()

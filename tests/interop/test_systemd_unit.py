@@ -1,0 +1,123 @@
+"""systemd/ai-node.service: systemd takes it, finds little to blame, and the node lives with it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node import app
+
+from .conftest import Started
+from .programs import (
+    AI_NODE,
+    MODALITY_AE,
+    Node,
+    StoreScp,
+    free_port,
+    peer,
+    program,
+    settings,
+)
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+
+UNIT = Path(__file__).parents[2] / "systemd" / "ai-node.service"
+CONFINED = str(Path(__file__).with_name("confined.py"))
+EXPOSURE_ALLOWED = 20
+"""In tenths, of 100; a service that forbids itself nothing has 96."""
+
+
+def values(key: str) -> list[str]:
+    """Return what the unit says of a key, in order."""
+    return re.findall(rf"^{key}=(.*)$", UNIT.read_text("utf-8"), re.MULTILINE)
+
+
+def analyze(*arguments: object) -> str:
+    ran = subprocess.run(
+        [program("systemd-analyze"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={"SYSTEMD_COLORS": "0", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def system_calls(name: str) -> set[str]:
+    """Return the system calls of a set of systemd's, such as @system-service."""
+    if not name.startswith("@"):
+        return {name}
+    lines = analyze("syscall-filter", name).splitlines()[1:]
+    words = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    return set[str]().union(*map(system_calls, words))
+
+
+def allowed_calls(filters: list[str]) -> set[str]:
+    allowed = set[str]()
+    for words in filters:
+        calls = set[str]().union(*map(system_calls, words.removeprefix("~").split()))
+        allowed = allowed - calls if words.startswith("~") else allowed | calls
+    return allowed
+
+
+def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
+    text = UNIT.read_text("utf-8")
+    assert "/opt/ai-node/bin/ai-node run" in text
+    here = tmp_path / UNIT.name
+    here.write_text(text.replace("/opt/ai-node/bin/ai-node", AI_NODE), "utf-8")
+    assert analyze("verify", here) == ""
+
+
+def test_systemd_finds_little_that_it_could_still_forbid() -> None:
+    shown = analyze("security", "--offline=true", f"--threshold={EXPOSURE_ALLOWED}", UNIT)
+    assert "Overall exposure level" in shown
+
+
+def test_it_is_stopped_no_sooner_than_a_node_may_take_to_drain() -> None:
+    [given] = values("TimeoutStopSec")
+    assert int(given.removesuffix("s")) > 1.5 * (app._DRAIN_ASSOCIATIONS_S + app._DRAIN_JOBS_S)
+
+
+def test_a_node_under_everything_the_unit_forbids_analyses_and_answers(
+    tmp_path: Path,
+    pacs: StoreScp,
+    started: Started,
+    exam: Callable[[str], list[Path]],
+) -> None:
+    assert values("MemoryDenyWriteExecute") == ["yes"]
+    port = free_port()
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs"])
+    archive = peer("pacs", pacs.ae_title, pacs.port)
+    calls = allowed_calls(values("SystemCallFilter"))
+    assert "read" in calls and "mount" not in calls and "setuid" not in calls
+    node = Node(
+        tmp_path / "node",
+        port,
+        settings(port, modality, archive),
+        under=[sys.executable, CONFINED, ",".join(sorted(calls)), sys.executable],
+    )
+    started(node)
+    node.send(*exam("confined"))
+    kinds = [dataset.Modality for dataset in pacs.wait_for(6)]
+    assert sorted(kinds) == ["OT"] * 5 + ["SR"]
+
+
+def test_what_is_forbidden_is_really_refused_there() -> None:
+    calls = ",".join(allowed_calls(["@system-service", "~@privileged"]))
+    writable_code = "import mmap; mmap.mmap(-1, 4096, prot=7)"
+    for forbidden in ("import os; os.setuid(0)", writable_code):
+        ran = subprocess.run(
+            [sys.executable, CONFINED, calls, sys.executable, "-c", forbidden],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 1
+        assert "PermissionError" in ran.stderr

@@ -1,0 +1,117 @@
+"""systemd hears when the node is ready, that it lives, and that it stops; nobody else does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.supervisor import Watchdog, tell
+
+SETTINGS = """
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+
+[listener]
+host = "127.0.0.1"
+port = {port}
+"""
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket that systemd would listen on."""
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        opened.bind("notify")
+        opened.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", "notify")
+        yield opened
+
+
+def is_silent(systemd: socket.socket) -> bool:
+    systemd.setblocking(False)
+    try:
+        systemd.recv(100)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def test_a_word_reaches_systemd(systemd: socket.socket) -> None:
+    tell("READY=1")
+    assert systemd.recv(100) == b"READY=1"
+
+
+def test_a_socket_without_a_file_is_reached_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"ai-node-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        opened.bind(f"\0{name}")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        tell("READY=1")
+        assert opened.recv(100) == b"READY=1"
+
+
+def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setenv("WATCHDOG_USEC", "1000")
+    tell("READY=1")
+    Watchdog().feed()
+
+
+def test_the_watchdog_is_fed_twice_in_its_time_and_not_more(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    watchdog = Watchdog()
+    for _ in range(2):
+        watchdog.feed()
+    assert systemd.recv(100) == b"WATCHDOG=1"
+    assert is_silent(systemd)
+    time.sleep(0.21)
+    watchdog.feed()
+    assert systemd.recv(100) == b"WATCHDOG=1"
+
+
+@pytest.mark.parametrize(
+    "environment", [{}, {"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}], ids=["none", "of another"]
+)
+def test_a_watchdog_that_is_not_ours_is_not_fed(
+    environment: dict[str, str], systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    Watchdog().feed()
+    assert is_silent(systemd)
+
+
+def test_a_node_says_that_it_is_ready_that_it_lives_and_that_it_stops(
+    systemd: socket.socket, tmp_path: Path
+) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = int(found.getsockname()[1])
+    (tmp_path / "node.toml").write_text(SETTINGS.format(port=port))
+    with subprocess.Popen(
+        [sys.executable, "-m", "node", "run"],
+        env=os.environ | {"WATCHDOG_USEC": "500000"},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert systemd.recv(100) == b"READY=1"
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        for _ in range(2):
+            assert systemd.recv(100) == b"WATCHDOG=1"
+        process.send_signal(signal.SIGTERM)
+        said = b"WATCHDOG=1"
+        while said == b"WATCHDOG=1":
+            said = systemd.recv(100)
+        assert said == b"STOPPING=1"
+    assert process.returncode == 0
