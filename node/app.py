@@ -127,6 +127,7 @@ class App:
             scores=self.ledger,
             local_zone=local_zone(config),
             outputs=PRESETS["default"],
+            provider=config.inference.provider,
         )
         models = tuple(self._models.values())
         self._warmer = Warmer(self.ledger, self.store, pipeline, models)

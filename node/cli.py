@@ -240,7 +240,9 @@ def send(
 def analyse(
     folder: Annotated[Path, typer.Argument(help="A folder with the DICOM files of studies.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
-    model: Annotated[str, typer.Option(help="The model to run.")] = "breast-area",
+    model: Annotated[
+        str, typer.Option(help="The model to run: the name of a bundled one, or its folder.")
+    ] = "breast-area",
 ) -> None:
     """Analyse files without network or database, exactly as the node would.
 
@@ -248,12 +250,15 @@ def analyse(
     the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
     a study was held because its files contradict one another; the others are analysed.
     """
+    from node.config import bundled_models_dir
+    from node.manifest import open_model
     from node.offline import analyse_folder
 
     with _errors_as_messages():
+        opened = open_model(model, bundled_models_dir())
         paths = find_dicom(folder)
         with _progress("Reading", len(paths)) as advance:
-            outcome = analyse_folder(paths, out_dir, model, advance)
+            outcome = analyse_folder(paths, out_dir, opened, advance)
         for line in outcome.damaged:
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
@@ -386,6 +391,49 @@ def release(
         with contextlib.closing(existing_ledger(load(config))) as ledger:
             what_follows = ledger.release_study(study)
         out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
+
+
+models = typer.Typer(
+    no_args_is_help=True, help="The model packages: what there is, and whether it works."
+)
+app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models that come with the node."""
+    from node.config import bundled_models_dir, names_of_models
+    from node.manifest import load_model
+
+    with _errors_as_messages():
+        folder = bundled_models_dir()
+        for name in names_of_models(folder):
+            about = load_model(name, folder).manifest
+            out.print(f"[bold]{name}[/bold] {about.version}, {about.status}", highlight=False)
+            out.print(f"  {about.statement}", markup=False, highlight=False, soft_wrap=True)
+
+
+@models.command("check")
+def check_model(
+    model: Annotated[str, typer.Argument(help="The name of a bundled model, or its folder.")],
+) -> None:
+    """Try a model package: its weights, its network on a generated exam, its model card.
+
+    Also on every other device that ONNX Runtime can use here, how far its answers differ from
+    those of the CPU. Exit code 0 only if every check is passed.
+    """
+    from node.config import bundled_models_dir
+    from node.manifest import open_model
+    from node.model_check import check as check_package
+
+    is_ok = True
+    with _errors_as_messages():
+        for finding in check_package(open_model(model, bundled_models_dir())):
+            word = "[green]ok    [/green]" if finding.is_ok else "[red]FAILED[/red]"
+            out.print(f"{word} {finding.what:<10} ", end="", highlight=False)
+            out.print(finding.words, markup=False, highlight=False, soft_wrap=True)
+            is_ok = is_ok and finding.is_ok
+    raise typer.Exit(0 if is_ok else 1)
 
 
 def find_dicom(folder: Path) -> list[Path]:

@@ -187,6 +187,9 @@ class Intake(Section):
     """
 
 
+Provider = Literal["cpu", "cuda", "openvino", "directml"]
+
+
 class Inference(Section):
     """The child processes that decode and run."""
 
@@ -199,6 +202,8 @@ class Inference(Section):
     """Address space one child may use."""
     scores_early: bool = True
     """Each image is scored as it comes, so that after the last one only that is left."""
+    provider: Provider = "cpu"
+    """What the networks run on: an execution provider of ONNX Runtime, which must be installed."""
 
 
 class Delivery(Section):

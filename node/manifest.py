@@ -242,6 +242,14 @@ class Model:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def open_model(name_or_folder: str, models_dir: Path) -> Model:
+    """Open a model package by the name of one in `models_dir`, or by its own folder."""
+    folder = Path(name_or_folder)
+    if (folder / "manifest.toml").is_file():
+        return load_model(folder.resolve().name, folder.resolve().parent)
+    return load_model(name_or_folder, models_dir)
+
+
 def load_model(name: str, models_dir: Path) -> Model:
     """Open a model package by name and verify its weights."""
     folder = models_dir / name

@@ -20,7 +20,7 @@ from node.errors import ConfigError, Held, Unreadable
 from node.files import dataset_digest
 from node.identity import disagree, identity_of, is_own
 from node.inference import Inference
-from node.manifest import Model, load_model
+from node.manifest import Model
 from node.outputs import wording
 from node.outputs.table import PRESETS, to_bytes
 from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
@@ -77,13 +77,12 @@ class _Study:
 
 
 def analyse_folder(
-    paths: Sequence[Path], out_dir: Path, model_name: str, on_read: Callable[[], None]
+    paths: Sequence[Path], out_dir: Path, model: Model, on_read: Callable[[], None]
 ) -> FolderOutcome:
     """Analyse every study among the files, and write its result objects to a folder of its own.
 
     What an earlier analysis wrote there is replaced.
     """
-    model = load_model(model_name, config.bundled_models_dir())
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

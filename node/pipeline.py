@@ -17,6 +17,7 @@ from typing import Protocol
 from pydicom import Dataset
 
 from node.conclusion import conclude, not_analysed
+from node.config import Provider
 from node.errors import ModelError, StudyError, Unreadable
 from node.inference import Inference
 from node.manifest import Model
@@ -66,6 +67,8 @@ class Pipeline:
     local_zone: tzinfo
     outputs: tuple[str, ...]
     """Kinds of object to build, names of `outputs.table.BUILDERS`."""
+    provider: Provider = "cpu"
+    """What the networks run on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +150,13 @@ def _run(
             log.warning("%s failed on %s: %s", model.manifest.name, instance.sop_uid, error)
             words = "the model failed on this image"
             refused.append(Refusal(instance.sop_uid, str(instance.view), words))
-    return conclude(model, selection.selected, refused, scores)
+    result = conclude(model, selection.selected, refused, scores)
+    return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
 
 
 def score_image(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
     """Return what a model says of an image, running it only if that is not known yet."""
-    key = image_digest_of(instance), model_digest_of(model)
+    key = image_digest_of(instance), model_digest_of(model, pipeline.provider)
     score = pipeline.scores.find_score(*key)
     if score is None:
         score = pipeline.inference.score(instance, model)
@@ -169,9 +173,10 @@ def image_digest_of(instance: Instance) -> str:
     return hashlib.sha256(f"{image_digest(instance.path)} {side}".encode()).hexdigest()
 
 
-def model_digest_of(model: Model) -> str:
-    """Return what a score depends on besides the image: weights and preprocessing."""
-    text = f"{model.manifest.weights.sha256} {model.preprocessing_digest}"
+def model_digest_of(model: Model, provider: Provider) -> str:
+    """Return what a score depends on besides the image: weights, preprocessing, provider."""
+    where = "" if provider == "cpu" else f" {provider}"
+    text = f"{model.manifest.weights.sha256} {model.preprocessing_digest}{where}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -214,7 +219,7 @@ def _predecessors(version: StudyVersion, results: Sequence[Result]) -> dict[str,
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
     """Cover every setting that changes what the objects say."""
     settings = {
-        "models": [model_digest_of(model) for model in task.models],
+        "models": [model_digest_of(model, pipeline.provider) for model in task.models],
         "outputs": pipeline.outputs,
         "zone": str(pipeline.local_zone),
         "set_aside": task.set_aside,

@@ -128,6 +128,8 @@ class Result:
     priority: Priority = Priority.NOT_ASSESSED
     reason: str = ""
     """Why nothing was analysed; empty if something was."""
+    ran_on: str = ""
+    """The execution provider, "CPU"; empty if nothing ran."""
 
     @property
     def is_about_places(self) -> bool:

@@ -7,25 +7,39 @@ they come, so that whoever calls `run` may trust names, shapes and numbers.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from node.config import Provider
 from node.errors import ConfigError, ModelError
 from node.manifest import Model
 
 Tensor = NDArray[np.float32]
 ERRORS_ONLY = 3
+PROVIDERS: Mapping[Provider, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+
+
+def available_providers() -> list[Provider]:
+    """Return what networks can run on with the ONNX Runtime that is installed."""
+    found = onnxruntime.get_available_providers()
+    return [provider for provider, name in PROVIDERS.items() if name in found]
 
 
 class Session:
-    """A network in memory, ready to run on the CPU."""
+    """A network in memory, ready to run."""
 
-    def __init__(self, model: Model, threads: int) -> None:
+    def __init__(self, model: Model, threads: int, provider: Provider = "cpu") -> None:
         self._name = model.manifest.name
-        self._session = _open(model, threads)
+        self._session = _open(model, threads, provider)
         self._input_shape = _input_shape(model)
         self._output_shapes = _output_shapes(model)
         self._check_signature()
@@ -109,8 +123,13 @@ def _fits(declared: list[Any], expected: tuple[int, ...]) -> bool:
     )
 
 
-def _open(model: Model, threads: int) -> Any:
+def _open(model: Model, threads: int, provider: Provider) -> Any:
     """Open the network from bytes whose hash was taken of the same bytes."""
+    if provider not in (known := available_providers()):
+        raise ConfigError(
+            f'[inference] provider = "{provider}" is not in the installed ONNX Runtime '
+            f"{onnxruntime.__version__}, which has: {', '.join(known)}; install one that has it"
+        )
     content = _verified(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -118,16 +137,22 @@ def _open(model: Model, threads: int) -> Any:
     options.use_deterministic_compute = True
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle means idle
+    # What a provider cannot run runs on the CPU; in the same place, if it cannot run at all.
+    names = list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
     try:
-        return onnxruntime.InferenceSession(
-            content, sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(content, sess_options=options, providers=names)
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ConfigError(
             f"{model.weights_path}: ONNX Runtime cannot load it: {_first_line(error)}"
         ) from error
+    if PROVIDERS[provider] not in session.get_providers():
+        raise ConfigError(
+            f'[inference] provider = "{provider}" cannot be used on this machine: ONNX Runtime '
+            "took the CPU instead; see that the device and its driver are there"
+        )
+    return session
 
 
 def _verified(model: Model) -> bytes:

@@ -46,7 +46,8 @@ class _Networks:
     def __init__(self, setup: Setup) -> None:
         self._models = {model.manifest.name: model for model in setup.models}
         self._sessions = {
-            name: Session(model, setup.settings.threads) for name, model in self._models.items()
+            name: Session(model, setup.settings.threads, setup.settings.provider)
+            for name, model in self._models.items()
         }
         for session in self._sessions.values():
             session.warm_up()
@@ -68,8 +69,9 @@ class _Networks:
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:
-    limit = setup.settings.memory_mb * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if setup.settings.provider == "cpu":  # others map address space they never use
+        limit = setup.settings.memory_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         return _Networks(setup), None
     except (ConfigError, ModelError) as error:

@@ -6,7 +6,7 @@ ASCII, and depend on the draft alone, so that the same draft gives the same byte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -177,7 +177,7 @@ def _write_equipment(dataset: Dataset, draft: Draft, series: Series) -> None:
     dataset.SoftwareVersions = software_versions()
     dataset.DeviceUID = OWN_DEVICE_UID
     dataset.InstanceCreatorUID = OWN_DEVICE_UID
-    models = dict.fromkeys(result.model for result in series.results)
+    models = {result.model: result.ran_on for result in series.results}
     dataset.ContributingEquipmentSequence = [
         _acquisition(draft.source),
         *_algorithms(draft, models),
@@ -196,11 +196,11 @@ def _acquisition(source: Dataset) -> Dataset:
     return item
 
 
-def _algorithms(draft: Draft, models: Iterable[ModelIdentity]) -> list[Dataset]:
+def _algorithms(draft: Draft, models: Mapping[ModelIdentity, str]) -> list[Dataset]:
     """Return one item per algorithm; the same words as in the SR's observer (IHE AIR 6.5.3.1)."""
     moment = local_time(draft, draft.version.decided_at)
     items = []
-    for model in models:
+    for model, ran_on in models.items():
         item = Dataset()
         item.PurposeOfReferenceCodeSequence = [
             code_item(Code("109102", "DCM", "Processing Equipment"))
@@ -211,7 +211,7 @@ def _algorithms(draft: Draft, models: Iterable[ModelIdentity]) -> list[Dataset]:
         item.DeviceUID = model.device_uid
         zone = "%z" if draft.source_zone is not None else ""
         item.ContributionDateTime = f"{moment:%Y%m%d%H%M%S{zone}}"
-        item.ContributionDescription = "AI analysis"
+        item.ContributionDescription = f"AI analysis on {ran_on}" if ran_on else "AI analysis"
         items.append(item)
     return items
 

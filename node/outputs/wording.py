@@ -76,7 +76,7 @@ def model(result: Result) -> str:
     m = result.model
     return ascii_text(
         f"{m.title} {m.version} by {m.manufacturer}, weights {m.weights_sha256[:12]}, "
-        f"node {__version__}"
+        f"node {__version__}" + (f" on {result.ran_on}" if result.ran_on else "")
     )
 
 

@@ -227,7 +227,8 @@ def test_a_study_that_kills_its_process_is_set_aside_and_its_neighbours_are_answ
     finally:
         node.stop()
         archive.close()
-    assert deaths == 4 + 5, "once for each image as it arrived, then five times at work"
+    # Five times at work; before that once for each image, if it was looked at as it arrived.
+    assert 5 <= deaths <= 4 + 5
     [model] = told[poison]["models"]
     assert "the analysis ended unexpectedly several times" in model["outcome"]
     assert told[poison]["version"] == 1

@@ -1,0 +1,114 @@
+"""Looks at a model package before a hospital does: whole, able to run, honestly described."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from node import phantom
+from node.errors import NodeError
+from node.manifest import Model
+from node.offline import analyse_folder
+from node.pixels import open_image, prepare
+from node.runtime import Session, Tensor, available_providers
+from node.selection import describe, read_header
+
+CARD = "README.md"
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one check."""
+
+    what: str
+    words: str
+    is_ok: bool
+
+
+def check(model: Model) -> Iterator[Finding]:
+    """Yield a finding for each check, as it is made."""
+    yield _attempt("weights", lambda: _weights(model))
+    network = _attempt("network", lambda: _network(model))
+    yield network
+    if network.is_ok:
+        with tempfile.TemporaryDirectory(prefix="ai-node-check-") as folder:
+            files = phantom.save(phantom.exam("model check"), Path(folder) / "exam")
+            yield _attempt("exam", lambda: _exam(model, files, Path(folder) / "results"))
+            yield _attempt("providers", lambda: _providers(model, files))
+    yield _attempt("card", lambda: _card(model))
+
+
+def _attempt(what: str, do: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, do(), is_ok=True)
+    except NodeError as error:
+        return Finding(what, str(error), is_ok=False)
+
+
+def _weights(model: Model) -> str:
+    model.verify_weights()
+    size_mb = model.weights_path.stat().st_size / 1e6
+    sha256 = model.manifest.weights.sha256
+    return f"{model.weights_path.name}, {size_mb:.1f} MB, SHA-256 {sha256[:12]}... as declared"
+
+
+def _network(model: Model) -> str:
+    Session(model, THREADS).warm_up()
+    pixels, output = model.manifest.pixels, model.manifest.output
+    takes = f"1 x {pixels.channels} x {pixels.height} x {pixels.width}"
+    gives = " x ".join(map(str, output.tensor_shape(pixels)))
+    return f"takes {takes}, gives {output.tensor!r} of {gives}, ran on a black image"
+
+
+def _exam(model: Model, files: Sequence[Path], out_dir: Path) -> str:
+    (study,) = analyse_folder(files, out_dir, model, lambda: None).studies
+    if not study.written:
+        raise NodeError(f"a generated exam of four views: {study.words}")
+    return f"a generated exam of four views: {study.words}, {len(study.written)} objects"
+
+
+def _providers(model: Model, files: Sequence[Path]) -> str:
+    """Compare the tensors of every provider that is installed with those of the CPU."""
+    tensors = [_prepared(model, path) for path in files]
+    name = model.manifest.output.tensor
+    reference = [Session(model, THREADS).run(tensor)[name] for tensor in tensors]
+    lines = []
+    for provider in available_providers():
+        if provider != "cpu":
+            session = Session(model, THREADS, provider)
+            found = [session.run(tensor)[name] for tensor in tensors]
+            most = max(float(np.abs(a - b).max()) for a, b in zip(reference, found, strict=True))
+            lines.append(f"{provider} differs from the CPU by at most {most:.2g} in {name!r}")
+    return "; ".join(lines) or "only the CPU is there: nothing to compare"
+
+
+def _prepared(model: Model, path: Path) -> Tensor:
+    view = describe(read_header(path), path, "").view
+    assert view is not None, "the generated views are plain"
+    return prepare(open_image(path), model.manifest.pixels, view.laterality)[0]
+
+
+def _card(model: Model) -> str:
+    """Require a section "Measured" that holds a figure with an interval or a number of cases."""
+    path = model.folder / CARD
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise NodeError(
+            f"{path}: there is no model card; write what it measures and is not"
+        ) from None
+    section = re.search(r"(?ms)^#+ *Measured\b(.*?)(?=^# |^## |\Z)", text)
+    if section is None:
+        raise NodeError(f'{path}: no section "Measured"; state what was measured, on what data')
+    if not re.search(r"\d", section[1]) or not re.search(r"\bn = \d|\d to [-+]?\d", section[1]):
+        raise NodeError(
+            f'{path}: "Measured" states no figure with its interval ("0.91 (0.87 to 0.94)") '
+            'or number of cases ("n = 322")'
+        )
+    return f"{CARD} states what was measured"

@@ -1,0 +1,94 @@
+"""A model package is tried before a hospital does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from packages import CLASSES
+from small_models import SHARE_OF_WHITE, model
+from typer.testing import CliRunner
+
+from node.cli import app
+from node.config import bundled_models_dir
+from node.errors import ConfigError
+from node.manifest import Model
+from node.model_check import check
+from node.runtime import Session
+
+
+def call(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["models", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def copied(folder: Path) -> Path:
+    return shutil.copytree(bundled_models_dir() / "breast-area", folder / "breast-area")
+
+
+def failures(package: Path) -> dict[str, str]:
+    return {found.what: found.words for found in check(Model(package)) if not found.is_ok}
+
+
+def test_the_bundled_models_pass_every_check() -> None:
+    code, said = call("check", "breast-area")
+    assert code == 0, said
+    assert "takes 1 x 1 x 640 x 512" in said
+    assert "a generated exam of four views: " in said
+    assert "only the CPU is there: nothing to compare" in said
+
+
+def test_the_models_are_listed_with_what_they_are() -> None:
+    code, said = call("list")
+    assert code == 0
+    assert "breast-area 1.0.0, research" in said
+
+
+def test_a_package_of_ones_own_is_checked_by_its_folder(tmp_path: Path) -> None:
+    package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES).folder
+    (package / "README.md").write_text("# Small\n\n## Measured\n\nAUC 0.91 (0.87 to 0.94)\n")
+    code, said = call("check", package)
+    assert code == 0, said
+
+
+def test_other_weights_than_declared_are_told(tmp_path: Path) -> None:
+    package = copied(tmp_path)
+    (package / "model.onnx").write_bytes(b"other")
+    found = failures(package)
+    assert found.keys() == {"weights", "network"}
+    assert "restore the file or correct the manifest" in found["weights"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "there is no model card"),
+        ("# A model\n\nIt is good.\n", 'no section "Measured"'),
+        ("## Measured\n\nAUC 0.99.\n", "states no figure with its interval"),
+        ("## Measured\n\nVery well.\n\n## Limits\n\nn = 8\n", "states no figure"),
+    ],
+)
+def test_a_card_that_states_nothing_measured_is_told(
+    text: str | None, told: str, tmp_path: Path
+) -> None:
+    package = copied(tmp_path)
+    (package / "README.md").unlink()
+    if text is not None:
+        (package / "README.md").write_text(text)
+    assert told in failures(package)["card"]
+
+
+def test_an_unknown_model_is_named() -> None:
+    code, said = call("check", "breast-aera")
+    assert code == 1
+    assert 'did you mean "breast-area"?' in said
+
+
+def test_a_provider_that_is_not_installed_refuses_to_start(tmp_path: Path) -> None:
+    assert "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+    with pytest.raises(
+        ConfigError, match=r'provider = "cuda" is not in the installed ONNX Runtime'
+    ):
+        Session(model(tmp_path), 1, "cuda")
