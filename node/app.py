@@ -25,7 +25,7 @@ from node.engine import Engine
 from node.errors import ConfigError, Superseded
 from node.files import Store
 from node.inference import Inference
-from node.ledger import Ledger
+from node.ledger import Examination, Ledger, examine
 from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
 from node.outputs.table import PRESETS
@@ -87,6 +87,14 @@ def try_database(config: Config) -> None:
             ledger = Ledger(config.database_url)
             with contextlib.closing(ledger), ledger.reading() as db:
                 db.execute(sa.select(1))
+
+
+def examine_database(config: Config) -> Examination:
+    """Look at the database of a configuration, and change nothing; or raise ConfigError."""
+    with _database_errors_as_messages(config):
+        ledger = Ledger(config.database_url)
+        with contextlib.closing(ledger):
+            return examine(ledger)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from node import __version__
 from node.errors import NodeError
 
 if TYPE_CHECKING:
+    from node.doctor import Verdict
     from node.overview import StudyOverview
 
 app = typer.Typer(
@@ -184,6 +185,49 @@ def check(config: ConfigOption = _CONFIG) -> None:
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
         for line in advice(loaded):
             out.print(f"Note: {line}")
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = _CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Examine everything the configuration names, and send a generated exam through the node.
+
+    Folders, disk, clock, database, models, port, every peer by C-ECHO and what it accepts; each
+    red line says what to do. Other systems are sent no object, and nothing is changed: it may be
+    used while the node is running. Exit code 0 only if nothing failed.
+    """
+    from node.doctor import examine
+
+    verdicts = []
+    for verdict in examine(config):
+        verdicts.append(verdict)
+        if not as_json:
+            _print_verdict(verdict)
+    states: list[str] = [verdict.state for verdict in verdicts]
+    if as_json:
+        typer.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
+    else:
+        words = {"failed": "failed", "warning": "to look at", "ok": "ok"}
+        counts = [f"{states.count(state)} {word}" for state, word in words.items()]
+        out.print(f"{', '.join(counts)}.", highlight=False)
+    raise typer.Exit(1 if "failed" in states else 0)
+
+
+_SIGNS = {
+    "ok": "[green]ok     [/green]",
+    "warning": "[yellow]warning[/yellow]",
+    "failed": "[red]FAILED [/red]",
+}
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    out.print(f"{_SIGNS[verdict.state]} [bold]{verdict.what:<18}[/bold] ", end="", highlight=False)
+    out.print(verdict.words, markup=False, highlight=False, soft_wrap=True)
+    if verdict.remedy:
+        line = f"{'':<8}{'what to do:':<18} {verdict.remedy}"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -394,7 +438,7 @@ def release(
 
 
 models = typer.Typer(
-    no_args_is_help=True, help="The model packages: what there is, and whether it works."
+    no_args_is_help=True, help="List the model packages. Check one before a hospital does."
 )
 app.add_typer(models, name="models")
 

@@ -29,11 +29,13 @@ COMMANDS = [
     "run",
     "init",
     "check",
+    "doctor",
     "demo",
     "send",
     "analyse",
     "studies",
     "nodes",
+    "models",
     "retry",
     "release",
 ]

@@ -75,7 +75,7 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
     women = None if is_generated else find_films()
     _introduce(console, is_generated=women is None)
     exams = write_exams(folders.work / "exams", fresh_run(), women)
-    with _log_to(folders.out / "node.log"), Pacs(folders.pacs) as pacs:
+    with log_to(folders.out / "node.log"), Pacs(folders.pacs) as pacs:
         config = _config(folders.work / "state", pacs.port)
         overviews = _play(config, exams, console)
         model = load_model(MODEL, config.models_dir).identity
@@ -121,11 +121,12 @@ def _introduce(console: Console, *, is_generated: bool) -> None:
 
 
 @contextmanager
-def _log_to(path: Path) -> Iterator[None]:
+def log_to(path: Path) -> Iterator[None]:
     """Keep the log out of the table and in a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(capture=True)
+    logging.getLogger("dbos").addHandler(logging.NullHandler())  # or it would bring one of its own
     root, ours = logging.getLogger(), logging.getLogger("node")
     level = ours.level
     root.addHandler(handler)

@@ -51,6 +51,17 @@ def judge(
     exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kept], model: ModelIdentity
 ) -> Outcome:
     """Read back what the PACS keeps of an exam and say what is missing or wrong."""
+    outcome = read_back(exam, overview, kept)
+    faults = list(outcome.faults)
+    if overview is not None:
+        faults += _object_faults(outcome)
+    for report in outcome.reports:
+        faults += _report_faults(exam, content_lines(report, exam.names), model)
+    return replace(outcome, faults=tuple(faults))
+
+
+def read_back(exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kept]) -> Outcome:
+    """Read back what the PACS keeps, and compare it with what the node says, whatever the model."""
     objects = {uid: item for uid, item in kept.items() if item.study_uid == exam.study_uid}
     datasets, faults = [], []
     for uid, item in objects.items():
@@ -63,10 +74,6 @@ def judge(
     datasets.sort(key=lambda d: (int(d.SeriesNumber or 0), int(d.InstanceNumber or 0)))
     outcome = Outcome(exam, overview, objects, tuple(datasets))
     faults += _work_faults(outcome)
-    if overview is not None:
-        faults += _object_faults(outcome)
-    for report in outcome.reports:
-        faults += _report_faults(exam, content_lines(report, exam.names), model)
     return replace(outcome, faults=tuple(faults))
 
 

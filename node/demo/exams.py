@@ -141,12 +141,13 @@ def write_exams(folder: Path, run: str, women: Sequence[Woman] | None) -> list[E
     taken_at = datetime.now().astimezone() - timedelta(minutes=15)
     make = _of_films(women) if women else _of_phantoms
     return [
-        _write(make(plan, f"{run} {plan.letter}", taken_at), plan, folder / plan.letter)
+        write_exam(make(plan, f"{run} {plan.letter}", taken_at), plan, folder / plan.letter)
         for plan in PLANS
     ]
 
 
-def _write(datasets: Sequence[Dataset], plan: Plan, folder: Path) -> Exam:
+def write_exam(datasets: Sequence[Dataset], plan: Plan, folder: Path) -> Exam:
+    """Write the objects of an exam as Part 10 files, and return it."""
     paths = phantom.save(datasets, folder)
     bursts, at = [], 0
     for pause_s, count in plan.bursts:

@@ -1,28 +1,33 @@
 """What the node asks of another application entity: to keep objects, and to say that it does.
 
 `send` is C-STORE, `request_commitment` Storage Commitment, `find_study` and `find_instances`
-are C-FIND. Each call is one exchange over associations of its own; who calls decides what
-follows. DeliveryError means: try again later; Unsupported: not with this destination.
+are C-FIND, and `accepted_kinds` only asks what it would take. Each call is one exchange over
+associations of its own; who calls decides what follows. DeliveryError means: try again later;
+Unsupported: not with this destination.
 """
 
-from node.destinations.association import Address, echo
+from node.destinations.association import Address, Rejected, echo
 from node.destinations.commitment import (
     CommitmentReport,
     Linger,
     read_commitment_report,
     request_commitment,
 )
+from node.destinations.probe import CONFIRMING, accepted_kinds
 from node.destinations.query import StudyIdentity, find_instances, find_study
 from node.destinations.reference import Reference
 from node.destinations.store import SendOutcome, send
 
 __all__ = [
+    "CONFIRMING",
     "Address",
     "CommitmentReport",
     "Linger",
     "Reference",
+    "Rejected",
     "SendOutcome",
     "StudyIdentity",
+    "accepted_kinds",
     "echo",
     "find_instances",
     "find_study",

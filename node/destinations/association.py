@@ -59,7 +59,7 @@ def offered(
     """
     try:
         association = associate(to, calling_ae, [build_context(service)], handlers)
-    except _Rejected as error:
+    except Rejected as error:
         raise Unsupported(str(error)) from error
     try:
         yield association
@@ -109,7 +109,7 @@ def associate(
     raise _refusal(association, to, calling_ae)
 
 
-class _Rejected(DeliveryError):  # noqa: N818 - a kind of answer
+class Rejected(DeliveryError):  # noqa: N818 - a kind of answer
     """The association was rejected for good."""
 
 
@@ -121,7 +121,7 @@ def _refusal(association: Association, to: Address, calling_ae: str) -> Delivery
         )
         answer = association.acceptor.primitive
         if answer is not None and answer.result == _PERMANENT:
-            return _Rejected(words)
+            return Rejected(words)
         return DeliveryError(f"{to} rejected the association for now")
     if association.rejected_contexts:
         return Unsupported(f"{to} accepts none of the services or kinds of object offered")

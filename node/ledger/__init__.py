@@ -13,6 +13,7 @@ from __future__ import annotations
 from node.ledger.clock import now, utc
 from node.ledger.database import DEAD_AFTER_S
 from node.ledger.delivering import Delivering
+from node.ledger.examination import Examination, examine
 from node.ledger.nodes import Nodes
 from node.ledger.processing import QUARANTINE_AFTER, SET_ASIDE_AFTER, Processing
 from node.ledger.receiving import Receiving
@@ -49,6 +50,7 @@ __all__ = [
     "BuiltReport",
     "Closing",
     "Enqueue",
+    "Examination",
     "Finished",
     "HeldBecause",
     "Job",
@@ -62,6 +64,7 @@ __all__ = [
     "Rejects",
     "Shipment",
     "Work",
+    "examine",
     "now",
     "parse_view",
     "utc",

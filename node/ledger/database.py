@@ -23,6 +23,13 @@ DEAD_AFTER_S = 30.0
 _MIGRATION_LOCK = int.from_bytes(b"ai-node", "big")
 
 
+def migrations() -> alembic.config.Config:
+    """Return where Alembic finds our migrations."""
+    settings = alembic.config.Config()
+    settings.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    return settings
+
+
 class Database:
     """The database. Safe to use from many threads."""
 
@@ -36,10 +43,7 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema up to date; of nodes that start at once, one does and others wait."""
-        settings = alembic.config.Config()
-        settings.set_main_option(
-            "script_location", str(Path(schema.__file__).parent / "migrations")
-        )
+        settings = migrations()
         with self.writing() as db:
             if db.dialect.name == "postgresql":  # SQLite has only one writer anyway
                 db.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))

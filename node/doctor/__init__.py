@@ -1,0 +1,64 @@
+"""Examines everything a configuration names, before it is needed: `ai-node doctor`.
+
+It changes nothing: other systems are asked by C-ECHO and by negotiation and are sent no object,
+the ledger is only looked at, and the exam that goes through the whole node does so in a folder of
+its own, on loopback. A node on the same configuration may be running meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from node.config import Config, advice, load
+from node.doctor.exam import check_exam
+from node.doctor.machine import check_clock, check_disk, check_folders, check_port
+from node.doctor.parts import check_database, check_models
+from node.doctor.peers import check_peers
+from node.doctor.verdict import Verdict, counted, failed, ok, warning
+from node.errors import NodeError
+
+__all__ = ["CHECKS", "Verdict", "examine"]
+
+
+def check_advice(config: Config) -> Iterator[Verdict]:
+    """Name what is allowed, but hardly meant."""
+    for sentence in advice(config):
+        yield warning("configuration", sentence, "If that is not meant, change the configuration.")
+
+
+Check = Callable[[Config], Iterator[Verdict]]
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("configuration", check_advice),
+    ("folders", check_folders),
+    ("disk", check_disk),
+    ("clock", check_clock),
+    ("database", check_database),
+    ("models", check_models),
+    ("port", check_port),
+    ("peers", check_peers),
+    ("exam", check_exam),
+)
+"""All of them, in order, each with its name for when it cannot be finished."""
+
+
+def examine(path: Path) -> Iterator[Verdict]:
+    """Make every check of a configuration, and say what each found as soon as it is known."""
+    try:
+        config = load(path)
+    except NodeError as error:
+        yield failed(
+            "configuration",
+            str(error),
+            "Correct what is named; `ai-node init` writes a new file that explains every setting.",
+        )
+        return
+    counts = f"{counted(config.peers, 'peer')}, {counted(config.models, 'model')}"
+    yield ok("configuration", f"{path}: {config.node.ae_title}, {counts}")
+    for name, check in CHECKS:
+        try:
+            yield from check(config)
+        except (NodeError, OSError) as error:
+            remedy = "Correct what is named. The checks after this one are made all the same."
+            yield failed(name, str(error), remedy)

@@ -1,0 +1,77 @@
+"""Checks of what the node works with: the database, and the models."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from node.app import examine_database, open_ledger
+from node.config import Config
+from node.doctor.machine import nearest
+from node.doctor.verdict import Verdict, failed, ok, warning
+from node.errors import ConfigError, NodeError
+from node.inference import Inference
+from node.ledger import Examination
+from node.manifest import load_model
+
+_TABLES = {
+    "none": "its tables will be made at the first start",
+    "older": "its tables are of a former release; the next start extends them",
+    "current": "its tables are of this release",
+}
+
+_FILE = "sqlite:///"
+
+
+def check_database(config: Config) -> Iterator[Verdict]:
+    """Connect, and see whether we may do there what we must."""
+    remedy = "docs/several-machines.md, 1, tells how to set it up; then try again."
+    try:
+        found = _examine(config)
+    except ConfigError as error:
+        yield failed("database", str(error), remedy)
+        return
+    if found.tables == "newer":
+        words = f"{found.server}: its tables are of a newer release of the node"
+        yield failed("database", words, "Install that release here too.")
+        return
+    words = f"{found.server}: {_TABLES[found.tables]}"
+    if found.survives_power_cuts:
+        yield ok("database", words)
+    else:
+        remedy = "Set fsync = on in its postgresql.conf, as it is by default."
+        yield warning("database", f"{words}; it does not survive power cuts", remedy)
+
+
+def _examine(config: Config) -> Examination:
+    """Look at the database; in place of a file that a first start will make, make one for trial."""
+    path = Path(config.database_url.removeprefix(_FILE))
+    if not config.database_url.startswith(_FILE) or path.exists():
+        return examine_database(config)
+    with tempfile.TemporaryDirectory(prefix=".ai-node-doctor-", dir=nearest(path.parent)) as folder:
+        node = config.node.model_copy(update={"state_dir": Path(folder), "database": None})
+        trial = config.model_copy(update={"node": node})
+        open_ledger(trial).close()
+        found = examine_database(trial)
+    return Examination(found.server, "none", found.survives_power_cuts)
+
+
+def check_models(config: Config) -> Iterator[Verdict]:
+    """Verify each model's weights and run it once, in a process of its own as the node does."""
+    remedy = "Restore the model's folder from the release, or set its mode to off."
+    for chosen in config.models:
+        what = f"model {chosen.name}"
+        if chosen.mode == "off":
+            yield ok(what, "off")
+            continue
+        try:
+            model = load_model(chosen.name, config.models_dir)
+            with Inference(config.inference, (model,)):
+                pass  # starting means that it has loaded and run once
+        except NodeError as error:
+            yield failed(what, str(error), remedy)
+            continue
+        where = config.inference.provider.upper()
+        words = f"{model.identity.version}: weights verified, runs on the {where}"
+        yield ok(what, f"{words}, mode {chosen.mode}")

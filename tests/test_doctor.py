@@ -1,0 +1,438 @@
+"""`ai-node doctor`: what would not work is found before it is needed, each with its remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from packages import write_package
+from peers import COMMITMENT, FIND, Archive, Pacs, refused_connections
+from pydicom.uid import SecondaryCaptureImageStorage
+from typer.testing import CliRunner, Result
+
+from node import cli, doctor
+from node.app import _lock_state_dir
+from node.config import Config, Listener, Model, Node, Peer, bundled_models_dir
+from node.demo.checks import read_back
+from node.doctor import Verdict, exam, machine
+from node.doctor.exam import check_exam
+from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
+from node.doctor.parts import check_database, check_models
+from node.doctor.peers import RESULTS, check_peers
+
+BREAST_AREA = Model(name="breast-area", mode="deliver")
+
+
+def site(folder: Path, *peers: Peer, models: Iterable[Model] = (), **node: object) -> Config:
+    own = {"ae_title": "AINODE", "state_dir": folder / "state", "min_free_mb": 0, **node}
+    return Config(
+        node=Node.model_validate(own),
+        listener=Listener(host="127.0.0.1", port=free_port()),
+        peers=peers,
+        models=tuple(models),
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def one(verdicts: Iterable[Verdict]) -> Verdict:
+    [verdict] = verdicts
+    assert (verdict.state == "ok") == (verdict.remedy == "")
+    return verdict
+
+
+def states(verdicts: Iterable[Verdict]) -> list[str]:
+    return [verdict.state for verdict in verdicts]
+
+
+# The whole
+
+
+def call(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(cli.app, ["doctor", "-c", str(folder / "node.toml"), *options])
+
+
+def write_settings(folder: Path, pacs: Pacs, more: str = "") -> None:
+    (folder / "node.toml").write_text(f"""
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+min_free_mb = 0
+timezone = "Europe/Berlin"
+[listener]
+host = "127.0.0.1"
+port = {free_port()}
+[[peers]]
+name = "pacs"
+ae_title = "{pacs.ae_title}"
+host = "127.0.0.1"
+port = {pacs.port}
+sends = true
+receives = "default"
+[[models]]
+name = "breast-area"
+mode = "shadow"
+{more}
+""")
+
+
+@pytest.mark.timeout(120)
+def test_where_all_is_well_every_line_is_green_and_nothing_has_changed(
+    archive: Archive, tmp_path: Path
+) -> None:
+    write_settings(tmp_path, archive)
+    result = call(tmp_path)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    # The mode is shadow, on purpose: that is worth a word.
+    [warned] = [line for line in lines if line.startswith("warning")]
+    assert "No model has the mode deliver" in warned
+    assert [line for line in lines if line.startswith("FAILED")] == []
+    [last] = [line for line in lines if " exam " in line]
+    assert "4 generated images in; back and read: 1 report, 5 images" in last
+    assert "breast-area: 4 of 4 images analysed" in last
+    assert lines[-1].startswith("0 failed, 1 to look at, ")
+    assert [path.name for path in tmp_path.iterdir()] == ["node.toml"]
+    assert archive.received == archive.queries == archive.requests == []
+
+
+def test_a_mistake_in_the_configuration_is_all_it_says(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[node]\nae_titel = 'X'\n")
+    result = call(tmp_path)
+    assert result.exit_code == 1
+    assert 'node.toml:2: node.ae_titel: unknown key, did you mean "ae_title"?' in result.output
+    assert "what to do:" in result.output
+
+
+@refused_connections
+def test_what_fails_is_there_for_programs_too_and_no_password_with_it(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = [check for check in doctor.CHECKS if check[0] in ("database", "peers")]
+    monkeypatch.setattr(doctor, "CHECKS", tuple(checks))
+    write_settings(tmp_path, archive)
+    path = tmp_path / "node.toml"
+    url = f"postgresql://ainode:SECRET@127.0.0.1:{free_port()}/ainode"
+    path.write_text(path.read_text().replace("[listener]", f'database = "{url}"\n[listener]'))
+    result = call(tmp_path, "--json")
+    assert result.exit_code == 1
+    found = {line["what"]: line["state"] for line in json.loads(result.output)}
+    assert found == {"configuration": "ok", "database": "failed", "peer pacs": "ok"}
+    assert "SECRET" not in result.output
+
+
+def test_a_check_that_breaks_off_does_not_take_the_others_with_it(
+    pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(config: Config) -> Iterable[Verdict]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor, "CHECKS", (("disk", breaks), ("clock", check_clock)))
+    write_settings(tmp_path, pacs)
+    found = list(doctor.examine(tmp_path / "node.toml"))
+    assert states(found) == ["ok", "failed", "ok"]
+    assert "Permission denied" in found[1].words
+
+
+# Folders and disk
+
+
+def test_folders_are_written_to_and_left_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    state, store = check_folders(site(tmp_path, store_dir=tmp_path / "away" / "store"))
+    assert state.state == store.state == "ok"
+    assert " ms" in state.words
+    assert "made at the first start" not in state.words
+    assert "made at the first start" in store.words
+    assert [path.name for path in tmp_path.rglob("*")] == ["state"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_a_command_that_helps() -> None:
+    for verdict in check_folders(site(Path("/proc"))):
+        assert verdict.state == "failed"
+        assert "/proc/state" in verdict.words
+        assert "sudo chown -R USER /proc/state" in verdict.remedy
+
+
+def test_a_folder_of_another_user_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state" / "store").mkdir(parents=True)
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    found = list(check_folders(site(tmp_path)))
+    doubts = [verdict for verdict in found if verdict.state == "warning"]
+    assert [verdict.what for verdict in doubts] == ["state_dir", "store_dir"]
+    assert "run by nobody" in doubts[0].words
+    assert "sudo -u " in doubts[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "states_found", "words"),
+    [
+        ("ext4 /dev/sda1 rw", ["ok", "ok"], "(ext4)"),
+        ("tmpfs tmpfs rw", ["warning", "warning"], "which is memory"),
+        ("nfs4 server:/x rw,hard", ["failed", "ok"], "over the network"),
+        ("nfs4 server:/x rw,soft", ["failed", "failed"], "(nfs4)"),
+    ],
+)
+def test_where_a_folder_lies_matters(
+    line: str,
+    states_found: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 0 8:1 / / rw - ext4 /dev/root rw\n2 1 8:2 / {tmp_path} rw - {line}\n")
+    monkeypatch.setattr(machine, "mount_of", lambda folder: mount_of(folder, table))
+    found = list(check_folders(site(tmp_path)))
+    assert states(found) == states_found
+    assert words in found[0].words
+
+
+def test_the_mount_of_a_folder_is_the_innermost(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "1 0 8:1 / / rw shared:1 - ext4 /dev/root rw\n"
+        "2 1 0:9 / /srv rw - nfs4 host:/x rw,soft\n"
+        "3 2 0:9 / /srv/my\\040images rw - xfs /dev/sdb rw\n"
+    )
+    assert mount_of(Path("/var/lib"), table).kind == "ext4"
+    assert mount_of(Path("/srvr"), table).kind == "ext4"
+    assert mount_of(Path("/srv/ai"), table).kind == "nfs4"
+    assert mount_of(Path("/srv/ai"), table).options == ("rw", "soft")
+    assert mount_of(Path("/srv/my images/store"), table).kind == "xfs"
+    assert mount_of(Path("/"), tmp_path / "nowhere").kind == "unknown"
+
+
+def test_a_slow_disk_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_SLOW_MS", 0)
+    assert states(check_folders(site(tmp_path))) == ["warning", "warning"]
+
+
+@pytest.mark.parametrize(("share", "state"), [(0.1, "ok"), (0.5, "warning"), (2, "failed")])
+def test_free_space_is_compared_with_what_the_node_insists_on(
+    share: float, state: str, tmp_path: Path
+) -> None:
+    free_mb = shutil.disk_usage(tmp_path).free >> 20
+    found = list(check_disk(site(tmp_path, min_free_mb=int(free_mb * share))))
+    assert states(found) == [state, state]
+
+
+def test_the_time_is_shown_and_a_machine_on_utc_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = one(check_clock(site(tmp_path, timezone="Asia/Tokyo")))
+    assert named.state == "ok"
+    assert "Asia/Tokyo ([node] timezone)" in named.words
+    monkeypatch.setenv("TZ", "UTC")
+    asked = one(check_clock(site(tmp_path)))
+    assert asked.state == "warning"
+    assert '"Europe/Berlin"' in asked.remedy
+
+
+# Port
+
+
+def test_a_free_port_is_free(tmp_path: Path) -> None:
+    assert one(check_port(site(tmp_path))).state == "ok"
+
+
+def test_a_port_that_another_program_has_is_not(tmp_path: Path) -> None:
+    config = site(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", config.listener.port))
+        taken.listen()
+        verdict = one(check_port(config))
+    assert verdict.state == "failed"
+    assert "taken by another program" in verdict.words
+    assert f"sport = :{config.listener.port}" in verdict.remedy
+
+
+def test_a_node_that_runs_and_does_not_answer_is_noticed(tmp_path: Path) -> None:
+    config = site(tmp_path)
+    with (
+        _lock_state_dir(config.node.state_dir),
+        socket.create_server(("127.0.0.1", config.listener.port)) as hung,
+    ):
+        hung.close()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", config.listener.port))  # and does not listen
+            verdict = one(check_port(config))
+    assert verdict.state == "failed"
+    assert "the node is running, but AINODE at 127.0.0.1" in verdict.words
+    assert "systemctl restart" in verdict.remedy
+
+
+def test_an_address_of_another_machine_is_none_to_listen_on(tmp_path: Path) -> None:
+    config = site(tmp_path).model_copy(update={"listener": Listener(host="192.0.2.7")})
+    verdict = one(check_port(config))
+    assert verdict.state == "failed"
+    assert "0.0.0.0" in verdict.remedy
+
+
+# Database and models
+
+
+def test_a_database_that_is_not_there_yet_is_tried_and_not_made(tmp_path: Path) -> None:
+    verdict = one(check_database(site(tmp_path)))
+    assert verdict.state == "ok"
+    assert "SQLite 3" in verdict.words and "made at the first start" in verdict.words
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("revision", "state", "words"),
+    [
+        ("", "ok", "of this release"),
+        ("0001", "ok", "the next start extends them"),
+        ("9999", "failed", "of a newer release"),
+    ],
+)
+def test_it_is_said_of_which_release_a_database_is_and_it_stays_so(
+    revision: str, state: str, words: str, tmp_path: Path, sqlite_template: Path
+) -> None:
+    config = site(tmp_path)
+    config.node.state_dir.mkdir()
+    path = shutil.copy(sqlite_template, config.node.state_dir / "ledger.db")
+    if revision:
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        db.close()
+    before = Path(path).read_bytes()
+    verdict = one(check_database(config))
+    assert verdict.state == state
+    assert words in verdict.words
+    assert Path(path).read_bytes() == before
+
+
+def test_each_model_is_verified_and_run_and_a_broken_one_hides_no_other(tmp_path: Path) -> None:
+    broken = write_package(tmp_path / "models")
+    broken.rename(tmp_path / "models" / "broken")
+    manifest = tmp_path / "models" / "broken" / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace('name = "breast-area"', 'name = "broken"'))
+    (tmp_path / "models" / "breast-area").symlink_to(bundled_models_dir() / "breast-area")
+    models = [Model(name="broken", mode="deliver"), Model(name="broken-too", mode="off")]
+    found = list(
+        check_models(site(tmp_path, models=[*models, BREAST_AREA], models_dir=tmp_path / "models"))
+    )
+    assert states(found) == ["failed", "ok", "ok"]
+    assert "ONNX Runtime cannot load it" in found[0].words
+    assert "weights verified, runs on the CPU" in found[2].words
+    (tmp_path / "models" / "broken" / "model.onnx").write_bytes(b"other")
+    damaged = one(check_models(site(tmp_path, models=models[:1], models_dir=tmp_path / "models")))
+    assert "SHA-256" in damaged.words
+
+
+# Peers
+
+
+def test_an_archive_that_does_all_we_ask_for_is_green(archive: Archive, tmp_path: Path) -> None:
+    found = list(check_peers(site(tmp_path, archive.peer("archive"))))
+    assert states(found) == ["ok", "ok"]
+    assert "Comprehensive SR Storage and Secondary Capture" in found[0].words
+    assert "storage commitment" in found[1].words
+    assert archive.received == archive.queries == archive.requests == []
+
+
+@pytest.mark.parametrize(
+    ("offers", "expected", "words"),
+    [
+        ([FIND], ["ok", "ok"], "by C-FIND"),
+        ([COMMITMENT], ["ok", "ok", "warning"], "offers no C-FIND: whose study"),
+        ([], ["ok", "warning", "warning"], "offers neither"),
+    ],
+)
+def test_what_an_archive_does_not_offer_is_said_with_what_follows(
+    offers: list[str],
+    expected: list[str],
+    words: str,
+    open_archive: Callable[..., Archive],
+    tmp_path: Path,
+) -> None:
+    found = list(check_peers(site(tmp_path, open_archive(offers=offers).peer("archive"))))
+    assert states(found) == expected
+    assert any(words in verdict.words for verdict in found)
+
+
+def test_who_wants_no_confirmation_and_no_comparison_is_not_asked_for_it(
+    pacs: Pacs, tmp_path: Path
+) -> None:
+    modest = pacs.peer("pacs").model_copy(update={"confirm": (), "compares_identity": False})
+    assert states(check_peers(site(tmp_path, modest))) == ["ok"]
+
+
+def test_an_archive_that_takes_no_reports_is_red(
+    open_pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    images_only = open_pacs(sop_classes=[SecondaryCaptureImageStorage])
+    found = list(check_peers(site(tmp_path, images_only.peer("pacs"))))
+    assert found[0].state == "failed"
+    assert "takes no Comprehensive SR Storage" in found[0].words
+    assert "allow AINODE to store" in found[0].remedy
+
+
+def test_an_archive_that_does_not_know_us_is_red(
+    open_pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    verdict = one(check_peers(site(tmp_path, open_pacs(knows=["SOMEBODY"]).peer("pacs"))))
+    assert verdict.state == "failed"
+    assert "does it know the calling AE title AINODE" in verdict.words
+    assert "enter AINODE" in verdict.remedy
+
+
+@refused_connections
+def test_a_modality_need_not_answer_but_an_archive_must(tmp_path: Path) -> None:
+    def silent(name: str, **role: object) -> Peer:
+        values = {"name": name, "ae_title": name.upper(), "host": "127.0.0.1", "port": free_port()}
+        return Peer.model_validate({**values, **role})
+
+    room, pacs = silent("room", sends=True, results_to=["pacs"]), silent("pacs", receives="default")
+    found = list(check_peers(site(tmp_path, room, pacs)))
+    assert states(found) == ["warning", "failed"]
+
+
+# The exam
+
+
+def test_without_a_model_there_is_no_exam(tmp_path: Path) -> None:
+    assert one(check_exam(site(tmp_path))).state == "warning"
+
+
+@pytest.mark.timeout(120)
+def test_what_the_node_sends_is_what_others_are_asked_to_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+
+    def look(*arguments: object) -> object:
+        outcome = read_back(*arguments)  # type: ignore[arg-type]
+        seen.update(str(dataset.SOPClassUID) for dataset in outcome.datasets)
+        return outcome
+
+    monkeypatch.setattr(exam, "read_back", look)
+    assert one(check_exam(site(tmp_path, models=[BREAST_AREA]))).state == "ok"
+    assert seen == set(RESULTS)
+
+
+@pytest.mark.timeout(120)
+def test_an_exam_that_does_not_come_back_is_red_and_leaves_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(exam, "_WITHIN_S", 0)
+    found = list(check_exam(site(tmp_path, models=[BREAST_AREA])))
+    assert set(states(found)) == {"failed"}
+    [log] = tmp_path.rglob("node.log")
+    assert str(log) in found[0].remedy
+    assert list(log.parent.iterdir()) == [log]
