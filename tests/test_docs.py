@@ -41,6 +41,7 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
         "CONTRIBUTING.md",
         "models/breast-area/README.md",
         "docs/corrections.md",
+        "docs/install.md",
         "docs/reliability.md",
         "docs/several-machines.md",
     ],

@@ -39,7 +39,10 @@ PACKAGES = {
     "echoscu": "dcmtk",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
+    "systemctl": "systemd",
     "systemd-analyze": "systemd",
+    "useradd": "passwd",
+    "userdel": "passwd",
 }
 """Which Debian package brings a program."""
 

@@ -1,0 +1,194 @@
+"""docs/install.md is followed to the letter, in a folder in place of "/", with a stock Orthanc.
+
+What needs root or a running systemd is not run: its programs and options are looked at, and the
+unit is installed and enabled in that folder and its command started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import factories
+import pytest
+
+from .programs import LOOPBACK, Daemon, Orthanc, free_port, program, wait_for
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENT = (REPOSITORY / "docs" / "install.md").read_text("utf-8")
+FIVE_MINUTES_S = 300
+IMAGES, RESULTS = 4, 6
+PLACE = re.compile(r"/(opt|etc|usr/local|var/lib|root)/")
+"""Where the document puts things."""
+PEER = "pacs=PACS@192.0.2.10:104"
+NOT_HERE = ("apt-get", "useradd", "userdel", "journalctl")
+"""They change, or look at, the machine itself."""
+
+
+def sections() -> dict[str, list[str]]:
+    """Return the commands of each section of the document."""
+    found = {}
+    for section in DOCUMENT.split("\n## ")[1:]:
+        boxes = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+        found[section.partition("\n")[0]] = "".join(boxes).splitlines()
+    return found
+
+
+SECTIONS = sections()
+
+
+class Machine:
+    """A folder with what an administrator finds on a new machine, and a systemd that obeys."""
+
+    def __init__(self, root: Path, orthanc: Orthanc, port: int) -> None:
+        self.root = root
+        self.service: Daemon | None = None
+        self.orthanc = orthanc
+        self._port = port
+        for folder in ("opt", "etc/systemd/system", "usr/local/bin", "var/lib", "root"):
+            (root / folder).mkdir(parents=True)
+        # The node that is installed, not the one that is being developed.
+        self._environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        self._environment["PATH"] = f"{sys.base_prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+    def follow(self, section: str, lines: slice = slice(None)) -> str:
+        """Do what a section says, or some lines of it; return what the last command printed."""
+        printed = ""
+        for line in SECTIONS[section][lines]:
+            words = shlex.split(line)
+            if words[0] == "sudo":
+                words = words[3:] if words[1] == "-u" else words[1:]
+            if words[0] == "systemctl":
+                self._obey(words[1:])
+            elif words[0] in NOT_HERE:
+                self._look_at(words)
+            else:
+                printed = self._run(words)
+        return printed
+
+    def _run(self, words: list[str]) -> str:
+        here = [self.here(word) for word in words if word not in ("-o", "-g", "ai-node")]
+        if words[0] == "ai-node":
+            here = [str(self.root / "usr/local/bin/ai-node"), *here]
+        if "init" in words:
+            pacs = f"pacs={self.orthanc.ae_title}@{LOOPBACK}:{self.orthanc.port}"
+            here[here.index(PEER)] = pacs
+            here += ["--port", str(self._port)]
+        ran = subprocess.run(
+            here,
+            cwd=REPOSITORY,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert ran.returncode == 0, f"{here}\n{ran.stdout[-3000:]}{ran.stderr[-3000:]}"
+        return ran.stdout
+
+    def here(self, word: str) -> str:
+        """Return where a place of the document is."""
+        return f"{self.root}{word}" if PLACE.match(f"{word}/") else word
+
+    def _obey(self, words: list[str]) -> None:
+        """Do what systemd would."""
+        if words[0] in ("disable", "stop", "restart"):
+            self.stop()
+        if words[0] in ("enable", "disable"):
+            systemctl = [program("systemctl"), f"--root={self.root}", words[0], words[-1]]
+            subprocess.run(systemctl, check=True, capture_output=True, timeout=60)
+        if words[0] in ("start", "restart") or words[:2] == ["enable", "--now"]:
+            unit = (self.root / "etc/systemd/system/ai-node.service").read_text("utf-8")
+            [command] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+            self.service = Daemon(self.root, [self.here(word) for word in command.split()])
+            self.service.start()
+            ready = f"Listening on 0.0.0.0:{self._port}"
+            self.service.wait_until(ready, lambda: ready in self.says())
+
+    def says(self) -> str:
+        """Return the log."""
+        assert self.service is not None
+        return self.service.says()
+
+    def stop(self) -> None:
+        """Stop the service; it must end as it should."""
+        service, self.service = self.service, None
+        if service is not None:
+            assert service.stop() == 0
+
+    def _look_at(self, words: list[str]) -> None:
+        """See that a program of Debian's has the options that the document gives it."""
+        if words[0] not in ("useradd", "userdel"):
+            return
+        shown = subprocess.run(
+            [program(words[0]), "--help"], capture_output=True, text=True, check=False, timeout=60
+        ).stdout
+        for option in (word for word in words if word.startswith("--")):
+            assert option in shown
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    port = free_port()
+    orthanc = Orthanc(tmp_path / "orthanc", port)
+    orthanc.start()
+    made = Machine(tmp_path / "machine", orthanc, port)
+    yield made
+    made.stop()
+    orthanc.stop()
+
+
+def test_whoever_follows_the_document_has_results_and_can_remove_all_of_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    install(machine)
+    study = machine.orthanc.upload(factories.saved_exam(tmp_path / "exam"))
+    machine.orthanc.forward(study)
+    wait_for("its results", lambda: len(machine.orthanc.instances(study)) == IMAGES + RESULTS, 120)
+    assert time.monotonic() - started < FIVE_MINUTES_S
+    assert "6 of 6 objects stored" in machine.follow("6. The first result")
+
+    machine.follow("Backup")
+    assert {"etc/ai-node/node.toml", "var/lib/ai-node/ledger.db"} <= backed_up(machine)
+    machine.follow("Upgrade")
+    assert "1 studies" in machine.follow("6. The first result", slice(1))
+
+    machine.follow("Remove", slice(2))
+    assert (machine.root / "var/lib/ai-node/ledger.db").exists()
+    machine.follow("Remove", slice(2, None))
+    left = {path.name for path in machine.root.rglob("*") if not path.is_dir()}
+    assert left == {"ai-node.tar.gz", "output.log"}
+
+
+def install(machine: Machine) -> None:
+    """Do what sections 1 to 5 say."""
+    machine.follow("1. Install")
+    told, table = machine.follow("2. Say who you are"), DOCUMENT.split("\n## ")[3]
+    for words in ("AINODE", "For Presentation", "Comprehensive SR and Secondary Capture"):
+        assert words in told
+        assert words in table
+    examined = machine.follow("4. Examine everything")
+    assert "FAILED" not in examined
+    assert "ORTHANC at 127.0.0.1" in examined
+    assert machine.orthanc.ask("/instances") == []
+    machine.follow("5. Start")
+    wanted = machine.root / "etc/systemd/system/multi-user.target.wants"
+    assert (wanted / "ai-node.service").is_symlink()
+
+
+def backed_up(machine: Machine) -> set[str]:
+    """Return what the backup holds, as it would be named on a machine."""
+    command = ["tar", "--list", "--file", str(machine.root / "root" / "ai-node.tar.gz")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    root = str(machine.root).removeprefix("/")
+    return {line.removeprefix(f"{root}/") for line in ran.stdout.splitlines()}
