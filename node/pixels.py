@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import math
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -587,12 +588,32 @@ def _rle(frame: bytes, layout: _Layout) -> NDArray[Any]:
     return _native(bytes(content), replace(layout, is_planar=True), is_big_endian=False)
 
 
+END_OF_IMAGE = b"\xff\xd9"
+_START_OF_SCAN = b"\xff\xda"
+_END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+"""A marker other than the restart markers that a scan may hold."""
+_OTHER_CODE = bytes(range(0xFE, 6, -8))
+
+
+def _jpeg(frame: bytes) -> NDArray[Any]:
+    """Decode with libjpeg, and notice that data are missing, which it fills up without a word.
+
+    It is asked a second time, with other data where those of the scan end: where all are there
+    it never looks at them.
+    """
+    samples = imagecodecs.jpeg8_decode(frame)
+    end = _END_OF_SCAN.search(frame, frame.rindex(_START_OF_SCAN) + len(_START_OF_SCAN))
+    at = end.start() if end else len(frame)
+    if not np.array_equal(samples, imagecodecs.jpeg8_decode(frame[:at] + _OTHER_CODE + frame[at:])):
+        raise Unreadable("pixel data ends early")
+    return samples
+
+
 _DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
-    uid.JPEGBaseline8Bit: imagecodecs.jpeg8_decode,
-    uid.JPEGExtended12Bit: imagecodecs.jpeg8_decode,
-    # Of three decoders for JPEG Lossless this one alone notices that the data ends early.
-    uid.JPEGLossless: imagecodecs.jpegsof3_decode,
-    uid.JPEGLosslessSV1: imagecodecs.jpegsof3_decode,
+    uid.JPEGBaseline8Bit: _jpeg,
+    uid.JPEGExtended12Bit: _jpeg,
+    uid.JPEGLossless: _jpeg,
+    uid.JPEGLosslessSV1: _jpeg,
     uid.JPEGLSLossless: imagecodecs.jpegls_decode,
     uid.JPEGLSNearLossless: imagecodecs.jpegls_decode,
     uid.JPEG2000Lossless: imagecodecs.jpeg2k_decode,
@@ -603,7 +624,7 @@ _DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
     uid.HTJ2K: imagecodecs.jpeg2k_decode,
 }
 _JPEG_DCT = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-END_OF_IMAGE = b"\xff\xd9"
+_LOSSY = (*_JPEG_DCT, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
 def _coded(frame: bytes, syntax: uid.UID, layout: _Layout) -> NDArray[Any]:
@@ -611,12 +632,15 @@ def _coded(frame: bytes, syntax: uid.UID, layout: _Layout) -> NDArray[Any]:
     decode = _DECODERS.get(syntax)
     if decode is None:
         raise Unreadable(f"pixel data is in {syntax.name}, which this node does not decode")
-    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
+    if not frame.rstrip(b"\0\xff").endswith(END_OF_IMAGE):  # padded as some encoders pad
         raise Unreadable("pixel data ends early")
     samples = decode(frame)
     if samples.shape != layout.shape:
         raise Unreadable("pixel data shows another size than Rows and Columns say")
-    if samples.dtype == np.uint16 and samples.max() >> layout.stored and not layout.is_signed:
+    lowest, highest = layout.lowest, layout.highest
+    if syntax in _LOSSY and (samples.dtype.kind == "i") == layout.is_signed:
+        samples = np.clip(samples, lowest, highest)  # a lossy code may overshoot, rightly
+    elif samples.dtype == np.uint16 and samples.max() > highest and not layout.is_signed:
         raise Unreadable(f"pixel data holds values of more than {layout.stored} bits")
     return samples.astype(layout.word)
 

@@ -44,6 +44,7 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
         "docs/install.md",
         "docs/reliability.md",
         "docs/several-machines.md",
+        "docs/transfer-syntaxes.md",
     ],
 )
 def test_links_lead_to_files_that_are_there(page: str) -> None:

@@ -1,8 +1,11 @@
+import io
 import re
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from small_images import PATIENT, compressed, encoded, mammogram, saved
 
 from node.errors import ModelError, StudyError, Unreadable
 from node.manifest import Pixels
-from node.pixels import Geometry, Image, open_image, picture, prepare
+from node.pixels import END_OF_IMAGE, Geometry, Image, open_image, picture, prepare
 from node.study import Laterality
 
 COMPRESSED = (
@@ -258,6 +261,73 @@ def test_a_damaged_or_foreign_image_is_unreadable_in_plain_words(name: str, tmp_
     assert PATIENT not in str(caught.value)
     assert len(str(caught.value)) > 10
     assert not re.search(r"Error|Exception|None", str(caught.value))
+
+
+SMOOTH = np.add.outer(np.arange(0, 2400, 30), np.arange(0, 1600, 25)).astype(np.uint16)
+JPEG: dict[uid.UID, tuple[Any, dict[str, Any]]] = {
+    uid.JPEGBaseline8Bit: ((SMOOTH >> 4).astype(np.uint8), {}),
+    uid.JPEGExtended12Bit: (SMOOTH, {"bitspersample": 12}),
+    uid.JPEGLossless: (SMOOTH, {"lossless": True, "predictor": 4, "bitspersample": 12}),
+    uid.JPEGLosslessSV1: (SMOOTH, {"lossless": True, "predictor": 1, "bitspersample": 12}),
+}
+
+
+def jpeg(syntax: uid.UID) -> bytes:
+    values, options = JPEG[syntax]
+    return bytes(imagecodecs.jpeg8_encode(values, level=95, **options))
+
+
+@pytest.mark.parametrize("syntax", JPEG, ids=lambda syntax: syntax.name)
+def test_jpeg_of_8_and_12_bits_is_read(syntax: uid.UID, tmp_path: Path) -> None:
+    values, _ = JPEG[syntax]
+    read = opened(compressed(values, syntax, jpeg(syntax)), tmp_path).values
+    assert np.abs(read.astype(int) - values).max() <= values.max() / 100
+
+
+@pytest.mark.parametrize("syntax", JPEG, ids=lambda syntax: syntax.name)
+def test_jpeg_that_lacks_a_part_is_refused_and_not_filled_up(
+    syntax: uid.UID, tmp_path: Path
+) -> None:
+    values, _ = JPEG[syntax]
+    code = jpeg(syntax).removesuffix(END_OF_IMAGE)
+    middle = len(code) * 3 // 4
+    lacking = [code[:-missing] for missing in (2, 3, 7, 20, 100)]
+    lacking.append(code[:middle] + code[middle + 30 :])
+    lacking.append(code[:middle] + b"\xff\xfe\x00\x02" + code[middle:])
+    for part in lacking:
+        with pytest.raises(Unreadable, match="pixel data ends early"):
+            opened(compressed(values, syntax, part + END_OF_IMAGE), tmp_path)
+
+
+def test_jpeg_with_restart_markers_is_read_unless_a_part_is_missing(tmp_path: Path) -> None:
+    values = (SMOOTH >> 4).astype(np.uint8)
+    file = io.BytesIO()
+    PIL.Image.fromarray(values).save(file, "jpeg", quality=95, restart_marker_rows=2)
+    code = file.getvalue()
+    assert code.count(b"\xff\xd0") == 1
+    read = opened(compressed(values, uid.JPEGBaseline8Bit, code), tmp_path).values
+    assert np.array_equal(read, np.asarray(PIL.Image.open(file)))
+    short = code[: code.rindex(b"\xff\xd1") + 40] + END_OF_IMAGE
+    with pytest.raises(Unreadable, match="pixel data ends early"):
+        opened(compressed(values, uid.JPEGBaseline8Bit, short), tmp_path)
+
+
+def test_jpeg_may_be_padded_with_any_byte(tmp_path: Path) -> None:
+    code = encoded(VALUES, uid.JPEGLosslessSV1)
+    for padding in (b"\0", b"\xff", b"\xff\0"):
+        dataset = compressed(VALUES, uid.JPEGLosslessSV1, code + padding)
+        assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_what_a_lossy_code_overshoots_stays_white_or_black(is_signed: bool, tmp_path: Path) -> None:
+    edge = np.where(np.indices((64, 64)).sum(0) % 16 < 8, 0, 4095)
+    values = (edge - 2048).astype(np.int16) if is_signed else edge.astype(np.uint16)
+    code = imagecodecs.jpeg2k_encode(values, level=30, codecformat="j2k", bitspersample=14)
+    coded = imagecodecs.jpeg2k_decode(code).astype(int) + 2048 * is_signed
+    assert coded.min() < 0 or coded.max() > 4095
+    read = opened(compressed(values, uid.JPEG2000, bytes(code)), tmp_path).values
+    assert np.array_equal(read, np.clip(coded, 0, 4095))
 
 
 def test_an_image_larger_than_any_detector_is_refused_before_decoding(tmp_path: Path) -> None:
