@@ -15,6 +15,7 @@ from node import app
 from .conftest import Started
 from .programs import (
     AI_NODE,
+    LOOPBACK,
     MODALITY_AE,
     Node,
     StoreScp,
@@ -121,3 +122,23 @@ def test_what_is_forbidden_is_really_refused_there() -> None:
         )
         assert ran.returncode == 1
         assert "PermissionError" in ran.stderr
+
+
+def test_a_node_whose_database_is_away_ends_so_that_systemd_starts_it_again(
+    tmp_path: Path,
+) -> None:
+    assert values("Restart") == ["on-failure"]
+    assert values("StartLimitIntervalSec") == ["0"], "however often"
+    away = f'database = "postgresql://ainode:SECRET@{LOOPBACK}:{free_port()}/ainode"'
+    node = Node(tmp_path, free_port(), settings(free_port(), node=[away]))
+    ran = subprocess.run(
+        [AI_NODE, "run", "--config", str(node.config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 1
+    [line] = ran.stderr.splitlines()
+    assert "[node] database" in line
+    assert "SECRET" not in line
