@@ -23,6 +23,7 @@ from node.manifest import Input, Model
 from node.result import Refusal
 from node.study import Instance, Laterality, View
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 MG_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 MG_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 
@@ -35,7 +36,7 @@ _CLASS_WORDS = {
     "1.2.840.10008.5.1.4.1.1.13.1.3": "tomosynthesis image",
     "1.2.840.10008.5.1.4.1.1.13.1.4": "tomosynthesis projection image",
     "1.2.840.10008.5.1.4.1.1.13.1.5": "tomosynthesis projection image",
-    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture image",
+    SECONDARY_CAPTURE: "Secondary Capture image",
     "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography image",
     "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray image",
     "1.2.840.10008.5.1.4.1.1.1.1.1": "For Processing image",
@@ -60,6 +61,14 @@ _PROJECTIONS = {
     "SPECIMEN": ("127457009", "G-8310"),
 }
 _PROJECTION_OF_CODE = {code: name for name, codes in _PROJECTIONS.items() for code in codes}
+_USUAL_PROJECTIONS: dict[tuple[Laterality, tuple[int, ...]], str] = {
+    (Laterality.RIGHT, (0, 0, -1)): "CC",
+    (Laterality.LEFT, (0, 0, -1)): "CC",
+    (Laterality.RIGHT, (-1, 0, -1)): "MLO",
+    (Laterality.LEFT, (1, 0, -1)): "MLO",
+}
+"""What is called so where nothing but the side and the direction one looks to is known: down, and
+down and outwards. Of other directions several projections, or mirrored ones, are possible."""
 _SEEN_FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 _IN_THE_PLANE_OF_THE_MLO = frozenset({"MLO", "LMO"})
 
@@ -90,6 +99,9 @@ _CONTRAST_TERMS = frozenset(
     | {"RECOMBINED"}  # not in the standard, met in practice
 )
 
+_HOLOGIC_GROUP = 0x7E01
+_PRIVATE_TOMOSYNTHESIS = "tomosynthesis image in a private form"
+
 _LARGEST_CONTACT_FACTOR = 1.2
 """Above this Estimated Radiographic Magnification Factor the breast was not on the detector."""
 
@@ -117,6 +129,9 @@ def select(
         key=_hanging_order,
     )
     reasons = {i.sop_uid: why_refused(i, headers[i.sop_uid], wanted) for i in considered}
+    if wanted.implants == "refuse":
+        for sop_uid in _in_front_of_implants(instances, headers):
+            reasons[sop_uid] = reasons.get(sop_uid) or "breast implant"
     return Selection(
         selected=tuple(i for i in considered if not reasons[i.sop_uid]),
         refused=tuple(
@@ -125,6 +140,25 @@ def select(
             if reasons[i.sop_uid]
         ),
     )
+
+
+def _in_front_of_implants(
+    instances: Iterable[Instance], headers: Mapping[str, Dataset]
+) -> list[str]:
+    """Return images that do not say whether there is an implant, of breasts that have one.
+
+    Those are the breasts that were also imaged with the implant displaced.
+    """
+    in_views = [(i, i.view.laterality) for i in instances if i.view and i.modality == "MG"]
+    displaced = {i.sop_uid for i, _ in in_views if _is_implant_displaced(headers[i.sop_uid])}
+    sides = {side for i, side in in_views if i.sop_uid in displaced}
+    return [
+        i.sop_uid
+        for i, side in in_views
+        if side in sides
+        and i.sop_uid not in displaced
+        and not text(headers[i.sop_uid], "BreastImplantPresent")
+    ]
 
 
 def is_in_scope(modalities: Collection[str], model: Model) -> bool:
@@ -244,7 +278,7 @@ def _view_or_reason(header: Dataset) -> View | str:
     if text(header, "Modality") != "MG":
         return "not a mammogram"
     sides = _sides(header)
-    projections = _projections(header)
+    projections = _projections(header) or _projections_of_film(header, sides)
     if reason := _why_not_one(sides, projections):
         return reason
     if not projections:
@@ -283,7 +317,37 @@ def _projections(header: Dataset) -> list[str]:
         for code in _codes(items(header, "ViewCodeSequence"))
         if code in _PROJECTION_OF_CODE
     ]
-    return coded + [t for t in texts(header, "ViewPosition") if t in _PROJECTIONS]
+    positions = [position.upper() for position in texts(header, "ViewPosition")]
+    return coded + [position for position in positions if position in _PROJECTIONS]
+
+
+def _projections_of_film(header: Dataset, sides: Sequence[Laterality]) -> list[str]:
+    """Return what Patient Orientation (0020,0020) says where an object has no other place for it.
+
+    That is digitised film: a mammogram of another class than those that must have a view code.
+    """
+    if text(header, "SOPClassUID") in _INTENTS or _why_no_projection(header) != "no view given":
+        return []
+    orientation = texts(header, "PatientOrientation")
+    if len(orientation) == 1 and orientation[0] in _PROJECTIONS:
+        return [orientation[0]]  # as CBIS-DDSM, and others after it, write it
+    if len(orientation) != 2 or len(set(sides)) != 1:
+        return []
+    name = _USUAL_PROJECTIONS.get((sides[0], _direction_of_view(*orientation)))
+    return [name] if name else []
+
+
+def _direction_of_view(along_rows: str, down_columns: str) -> tuple[int, ...]:
+    """Return where one looks to, of an image with this orientation: signs of right to left, ...
+
+    The axes are those of the patient (PS3.3 C.7.6.2.1.1): to the left, to the back, to the head.
+    """
+    row, column = (
+        [(letter in word) - (opposite in word) for letter, opposite in ("LR", "PA", "HF")]
+        for word in (along_rows, down_columns)
+    )
+    cross = (row[n - 2] * column[n - 1] - row[n - 1] * column[n - 2] for n in range(3))
+    return tuple((axis > 0) - (axis < 0) for axis in cross)
 
 
 def _why_no_projection(header: Dataset) -> str:
@@ -329,7 +393,8 @@ def is_passed_over(instance: Instance, wanted: Input) -> bool:
 def why_refused(instance: Instance, header: Dataset, wanted: Input) -> str:
     """Return why a model with this input must not see the instance, or "" if it may."""
     if instance.sop_class not in wanted.sop_classes:
-        return class_words(instance.sop_class)
+        is_private = is_private_tomosynthesis(header)
+        return _PRIVATE_TOMOSYNTHESIS if is_private else class_words(instance.sop_class)
     if wanted.modality != "MG":
         return ""
     return (
@@ -372,6 +437,7 @@ def is_biopsy(header: Dataset) -> bool:
     return (
         any(term.startswith(_BIOPSY_TERMS) for term in texts(header, "ImageType"))
         or "BiopsyTargetSequence" in header
+        or "STEREO" in text(header, "ProtocolName").upper()  # GE
         or "BIOPSY" in text(header, "PaddleDescription").upper()
     )
 
@@ -388,6 +454,14 @@ def is_contrast_enhanced(header: Dataset) -> bool:
 def is_tomosynthesis_projection(header: Dataset) -> bool:
     """One of the low dose exposures a tomosynthesis is reconstructed from."""
     return "TOMO_PROJ" in texts(header, "ImageType")
+
+
+def is_private_tomosynthesis(header: Dataset) -> bool:
+    """Slices that Hologic's older devices hide in private attributes of a Secondary Capture."""
+    return text(header, "SOPClassUID") == SECONDARY_CAPTURE and any(
+        tag.group == _HOLOGIC_GROUP
+        for tag in header.keys()  # noqa: SIM118 - a data set iterates over its elements
+    )
 
 
 def is_synthetic(header: Dataset) -> bool:
@@ -426,6 +500,7 @@ _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
     (is_biopsy, "biopsy image"),
     (is_contrast_enhanced, "contrast-enhanced image"),
     (is_tomosynthesis_projection, "tomosynthesis projection image"),
+    (is_private_tomosynthesis, _PRIVATE_TOMOSYNTHESIS),
     (is_partial, "partial view"),
     (is_magnified, "magnification view"),
     (is_spot_compression, "spot compression view"),
@@ -449,11 +524,14 @@ def _refused_modifier(header: Dataset) -> str:
 def _refused_by_manifest(header: Dataset, wanted: Input) -> str:
     if wanted.synthetic_2d == "refuse" and is_synthetic(header):
         return "synthetic 2D image"
-    is_displaced = not _IMPLANT_DISPLACED.isdisjoint(_modifiers(header))
     has_implant = text(header, "BreastImplantPresent") == "YES"
-    if wanted.implants == "refuse" and has_implant and not is_displaced:
+    if wanted.implants == "refuse" and has_implant and not _is_implant_displaced(header):
         return "breast implant"
     return ""
+
+
+def _is_implant_displaced(header: Dataset) -> bool:
+    return not _IMPLANT_DISPLACED.isdisjoint(_modifiers(header))
 
 
 def _refused_view(instance: Instance, header: Dataset, wanted: Input) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -356,6 +357,101 @@ def test_mirrored_and_turned_images_keep_their_view(view: View, orientation: lis
     assert view_of(mammogram(view, put(PatientOrientation=orientation))) == view
 
 
+def film(orientation: object, side: str | None) -> Dataset:
+    """Return a digitised film, whose class has no place for a view."""
+
+    def change(header: Dataset) -> None:
+        header.SOPClassUID = selection.SECONDARY_CAPTURE
+        del header.ViewCodeSequence, header.ViewPosition
+        header.ImageLaterality, header.Laterality = None, side
+        header.PatientOrientation = orientation
+
+    return mammogram(R_CC, change)
+
+
+AXES = ("L", "R", "P", "A", "H", "F")
+WORDS = (*AXES, "FL", "FR", "HL", "HR")
+SEEN_FROM_ABOVE = {("P", "L"), ("L", "A"), ("A", "R"), ("R", "P")}
+"""As usual, and turned by 90, 180 and 270 degrees."""
+DOWN_AND_OUT = {
+    "R": {("P", "FL"), ("FL", "A"), ("A", "HR"), ("HR", "P")},
+    "L": {("A", "FR"), ("FR", "P"), ("P", "HL"), ("HL", "A")},
+}
+
+
+@pytest.mark.parametrize("side", ["R", "L", "B", "U"])
+def test_the_view_of_a_film_is_where_its_orientation_looks_to_and_else_unknown(side: str) -> None:
+    header = film(None, side)
+    for orientation in itertools.product(WORDS, WORDS):
+        header.PatientOrientation = list(orientation)
+        expected = None
+        if orientation in SEEN_FROM_ABOVE and side in "RL":
+            expected = View(Laterality(side), "CC")
+        elif orientation in DOWN_AND_OUT.get(side, ()):
+            expected = View(Laterality(side), "MLO")
+        assert view_of(header) == expected, orientation
+
+
+@pytest.mark.parametrize("side", ["R", "L"])
+@pytest.mark.parametrize("projection", ["CC", "MLO"])
+def test_films_are_read_as_generated_mammograms_are_oriented(projection: str, side: str) -> None:
+    orientation = phantom.ORIENTATIONS[projection][side]
+    assert view_of(film(orientation, side)) == View(Laterality(side), projection)
+    assert view_of(film(projection, side)) == View(Laterality(side), projection)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "side", "expected"),
+    [
+        (["P", "L"], None, "no laterality given"),
+        ("CC", None, "no laterality given"),
+        ("AP", "L", "no view given"),
+        ([], "L", "no view given"),
+        (["P", "F"], "R", "no view given"),
+        (["P", "FR"], "R", "no view given"),
+        (["P", "R"], "R", "no view given"),
+        (["P", "P"], "R", "no view given"),
+        (["P", "L", "F"], "R", "no view given"),
+    ],
+)
+def test_a_film_that_leaves_a_choice_has_no_view(
+    orientation: object, side: str | None, expected: str
+) -> None:
+    assert why_no_view(film(orientation, side)) == expected
+
+
+def test_orientation_tells_no_view_where_the_class_or_the_object_has_another_place() -> None:
+    header = film(["P", "FL"], "R")
+    header.ViewPosition = "AT"
+    assert why_no_view(header) == "unknown view AT"
+    header = film(["P", "FL"], "R")
+    header.SOPClassUID = selection.MG_FOR_PRESENTATION
+    assert why_no_view(header) == "no view given"
+
+
+def test_a_film_is_analysed_where_the_manifest_accepts_its_class(tmp_path: Path) -> None:
+    header = film("MLO", "L")
+    refusing = package(tmp_path / "refusing")
+    accepting = package(
+        tmp_path / "accepting",
+        (
+            f'["{selection.MG_FOR_PRESENTATION}"]',
+            f'["{selection.MG_FOR_PRESENTATION}", "{selection.SECONDARY_CAPTURE}"]',
+        ),
+    )
+    assert reason(header, refusing) == "Secondary Capture image"
+    assert reason(header, accepting) == ""
+    header.add_new(0x7E010010, "LO", "HOLOGIC, Inc.")
+    for model in (refusing, accepting):
+        assert reason(header, model) == "tomosynthesis image in a private form"
+
+
+def test_view_position_may_be_in_small_letters() -> None:
+    header = mammogram(L_MLO, put(ViewCodeSequence=[]))
+    header.add_new("ViewPosition", "LO", "mlo")
+    assert view_of(header) == L_MLO
+
+
 def test_a_hostile_view_position_is_not_quoted() -> None:
     header = mammogram()
     header.ViewCodeSequence = []
@@ -384,6 +480,7 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
         (put(ImageType=["DERIVED", "PRIMARY", "POSTMARKER_PLUS"]), "biopsy image"),
         (put(BiopsyTargetSequence=[Dataset()]), "biopsy image"),
         (put(PaddleDescription="Biopsy 5x5"), "biopsy image"),
+        (put(ProtocolName="STEREO"), "biopsy image"),
         (
             put(ImageType=["DERIVED", "PRIMARY", "POST_CONTRAST", "", "LOW_ENERGY"]),
             "contrast-enhanced image",
@@ -426,6 +523,8 @@ def test_what_is_not_a_standard_view_is_refused(
         put(ImageType=["DERIVED", "PRIMARY"]),
         put(ContrastBolusAgent=""),
         put(BreastImplantPresent="NO"),
+        put(PatientSex="M"),
+        put(ProtocolName="ROUTINE"),
     ],
 )
 def test_what_is_a_standard_view_is_accepted(change: Change, model: Model) -> None:
@@ -441,6 +540,26 @@ def test_implant_displaced_views_are_accepted(model: Model) -> None:
     header = mammogram(R_CC, put(BreastImplantPresent="YES"))
     modified("R-102D5", "SRT")(header)
     assert reason(header, model) == ""
+
+
+def test_a_breast_has_an_implant_if_it_was_also_imaged_with_the_implant_displaced(
+    model: Model, tmp_path: Path
+) -> None:
+    exam = factories.exam(views=[R_CC, L_CC, R_MLO, L_MLO, R_CC, R_MLO])
+    for header in exam:
+        header.BreastImplantPresent = ""
+    for header in exam[4:]:
+        modified("399209000")(header)
+    right_cc, left_cc, right_mlo, left_mlo, *displaced = (str(h.SOPInstanceUID) for h in exam)
+    chosen = selected_from(exam, model)
+    assert {i.sop_uid for i in chosen.selected} == {left_cc, left_mlo, *displaced}
+    assert {r.sop_uid: r.reason for r in chosen.refused} == dict.fromkeys(
+        (right_cc, right_mlo), "breast implant"
+    )
+    exam[0].BreastImplantPresent = "NO"
+    assert right_cc in {i.sop_uid for i in selected_from(exam, model).selected}
+    lenient = package(tmp_path, ("[pixels]", 'implants = "analyse"\n[pixels]'))
+    assert selected_from(exam, lenient).refused == ()
 
 
 def test_the_manifest_decides_about_implants_and_synthetic_images(tmp_path: Path) -> None:
