@@ -274,6 +274,8 @@ class _Source:
     at: int
     """Where their value begins."""
     length: int
+    is_in_swapped_words: bool = False
+    """Whether the bytes are those of words with the high byte first (big endian, OW)."""
 
     @property
     def syntax(self) -> uid.UID:
@@ -336,19 +338,21 @@ def _read(file: BinaryIO) -> _Source:
 
 def _found(header: FileDataset, file: BinaryIO) -> _Source:
     """Return where the pixel data are; pydicom stopped there, in the element's first byte."""
+    head = file.read(8)
+    if len(head) < 8:
+        return _Source(header, file, 0, 0, 0)
     raw = next((e for e in header.values() if isinstance(e, RawDataElement)), None)
     if raw is None:
         raise Unreadable("the header does not say how the pixels are stored")
     order = "<" if raw.is_little_endian else ">"
-    head = file.read(8)
-    if len(head) < 8:
-        return _Source(header, file, 0, 0, 0)
     group, element, length = struct.unpack(f"{order}HHL", head)
     if not raw.is_implicit_VR:
         if head[4:6] not in (b"OB", b"OW", b"OF", b"OD", b"UN"):
             raise Unreadable("pixel data of another kind than pixels are")
         (length,) = struct.unpack(f"{order}L", file.read(4))
-    return _Source(header, file, group << 16 | element, file.tell(), length)
+    is_in_swapped_words = order == ">" and head[4:6] == b"OW"
+    tag = group << 16 | element
+    return _Source(header, file, tag, file.tell(), length, is_in_swapped_words)
 
 
 def _drop_all_but_read(dataset: Dataset) -> None:
@@ -361,6 +365,8 @@ def _digest_as_encoded(source: _Source, tags: Sequence[BaseTag]) -> str:
     digest = hashlib.sha256()
     with foreign.quietly(), _failing_as("the header cannot be read"):
         digest.update(f"{source.syntax}\n".encode())
+        if source.is_in_swapped_words:
+            digest.update(b"OW\n")
         _add_header(digest, source.header, tags)
     for piece in source.pieces():
         digest.update(piece)
@@ -543,7 +549,11 @@ def _uncompressed(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
     expected = size * layout.frames
     if not expected <= source.length <= expected + 1:
         raise Unreadable(f"pixel data is {source.length} bytes long, expected {expected}")
-    for frame in source.chunks(size, layout.frames):
+    frames = source.chunks(size, layout.frames)
+    if source.is_in_swapped_words and layout.allocated == 8:
+        words = np.frombuffer(source.content(), ">u2").astype("<u2").tobytes()
+        frames = (words[n * size : (n + 1) * size] for n in range(layout.frames))
+    for frame in frames:
         yield _native(frame, layout, is_big_endian=is_big_endian)
 
 

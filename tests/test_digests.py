@@ -141,6 +141,20 @@ def test_other_pixels_another_syntax_and_another_table_are_other_keys(tmp_path: 
     assert len(set(keys)) == len(keys)
 
 
+def test_the_same_bytes_in_words_of_big_endian_are_another_image_and_another_key(
+    tmp_path: Path,
+) -> None:
+    def in_big_endian(vr: str) -> Path:
+        dataset = mammogram(VALUES[:12].astype(np.uint8))
+        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+        dataset.add_new("PixelData", vr, dataset.PixelData)
+        return saved(dataset, tmp_path, f"{vr}.dcm")
+
+    one, other = in_big_endian("OB"), in_big_endian("OW")
+    assert not np.array_equal(open_image(one).values, open_image(other).values)
+    assert image_digest(one) != image_digest(other)
+
+
 def test_how_a_sequence_says_its_length_and_what_it_explains_is_no_matter(tmp_path: Path) -> None:
     plain = mammogram(VALUES, VOILUTSequence=table([1, 2, 3]))
     rewritten = mammogram(VALUES, VOILUTSequence=table([1, 2, 3]))
@@ -384,6 +398,11 @@ def test_an_object_without_pixel_data_has_no_pixels_to_compare(tmp_path: Path) -
     for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated"):
         delattr(report, keyword)
     assert pixels_of(report, tmp_path) == ""
+    for keyword in READ:
+        if keyword in report:
+            delattr(report, keyword)
+    path = saved(report, tmp_path)
+    assert pixel_digest(path) == encoded_digest(path) == ""
 
 
 def test_float_pixel_data_are_compared_as_they_are(tmp_path: Path) -> None:

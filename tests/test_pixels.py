@@ -70,6 +70,18 @@ def test_big_endian_values_are_read(tmp_path: Path) -> None:
     assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
 
 
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_bytes_are_read_from_words_of_big_endian_too(vr: str, tmp_path: Path) -> None:
+    values = VALUES.astype(np.uint8)
+    content = values.tobytes() + b"\0"
+    if vr == "OW":
+        content = np.frombuffer(content, "<u2").astype(">u2").tobytes()
+    dataset = mammogram(values)
+    dataset.add_new("PixelData", vr, content)
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRBigEndian
+    assert np.array_equal(opened(dataset, tmp_path).values, values)
+
+
 def test_bits_beyond_bits_stored_are_ignored(tmp_path: Path) -> None:
     dataset = mammogram(VALUES, PixelData=(VALUES | 0xA000).tobytes())
     assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
