@@ -15,6 +15,9 @@ from node.errors import ConfigError
 _WAIT_S = 5
 """For a connection, a lock or a turn: peers give up after 30 s, so they must hear no before."""
 
+_IDLE_IN_TRANSACTION = "25P03"
+"""PostgreSQL's word for having ended a transaction in which nothing happened."""
+
 _NETWORK = {
     "application_name": "ai-node",
     "connect_timeout": _WAIT_S,
@@ -76,7 +79,19 @@ def open_server_pool(url: str, session: str, *, pool_size: int) -> sa.Engine:
         connection.commit()  # or the first rollback would undo the settings
 
     sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "handle_error", _frozen_too_long, retval=True)
     return engine
+
+
+def _frozen_too_long(context: sa.engine.ExceptionContext) -> BaseException | None:
+    """Tell a process that was frozen in a transaction that its connection is gone, as it is.
+
+    The driver calls this an internal error, which would look like a defect of ours.
+    """
+    error = context.original_exception
+    if getattr(error, "sqlstate", None) == _IDLE_IN_TRANSACTION:
+        return sa.exc.OperationalError(context.statement, None, error)
+    return None
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -141,6 +141,22 @@ def _is_waiting(ledger: Ledger) -> bool:
         )
 
 
+@pytest.mark.interop
+def test_whose_transaction_was_ended_while_it_was_frozen_hears_that_the_database_was_away(
+    postgresql: PostgreSQL,
+) -> None:
+    ledger = Ledger(postgresql.new_database())
+    with (
+        pytest.raises(sa.exc.OperationalError, match="idle-in-transaction"),
+        ledger.reading() as db,
+    ):
+        db.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        time.sleep(0.5)
+        db.execute(sa.select(1))
+    assert ledger.installation  # on another connection
+    ledger.close()
+
+
 def test_the_clock_is_the_databases_and_counts_seconds(desk: Desk) -> None:
     before = time.time()
     desk.receive()
