@@ -203,11 +203,7 @@ def _words(result: Result) -> str:
     if not result.analysed:
         return f"not analysed: {result.reason}"
     subjects: list[Finding | Evaluation] = [*result.findings, *result.evaluations]
-    numbers = [
-        f"{about.label} {wording.quantity(measurement)}"
-        for about in subjects
-        for measurement in about.measurements
-    ]
+    numbers = [line for about in subjects for line in wording.in_brief(about)]
     return "; ".join(numbers) or wording.conclusion(result)
 
 

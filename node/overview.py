@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from node import schema
 from node.ledger import Ledger
+from node.outputs import wording
 from node.result import Result
 
 
@@ -150,11 +151,7 @@ def _outcome(result: Result | None) -> str:
         return f"not analysed: {result.reason}"
     total = len(result.analysed) + len(result.refused)
     words = [f"{len(result.analysed)} of {total} images analysed"]
-    words += [
-        f"{evaluation.label} {m.value:.{m.decimals}f} {m.unit.value}"
-        for evaluation in result.evaluations
-        for m in evaluation.measurements
-    ]
+    words += [line for evaluation in result.evaluations for line in wording.in_brief(evaluation)]
     return "; ".join(words)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,19 @@ class Received:
         return dcmread(BytesIO(self.content))
 
 
+def shut_down(ae: AE) -> None:
+    """Stop a server of a test once the associations it has rejected or released have ended.
+
+    pynetdicom would abort them, and an abort in that state is an error of its thread.
+    """
+    give_up_at = time.monotonic() + 2
+    while time.monotonic() < give_up_at:
+        if all(association.is_established for association in ae.active_associations):
+            break
+        time.sleep(0.01)
+    ae.shutdown()
+
+
 class Pacs:
     """A storage SCP that records every object, and answers as told."""
 
@@ -120,7 +134,7 @@ class Pacs:
         self._ae.maximum_associations = associations
 
     def close(self) -> None:
-        self._ae.shutdown()
+        shut_down(self._ae)
 
     def peer(self, name: str) -> config.Peer:
         """Return the PACS as a destination."""

@@ -39,7 +39,9 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
     [
         "README.md",
         "CONTRIBUTING.md",
+        "models/README.md",
         "models/breast-area/README.md",
+        "models/breast-density/README.md",
         "docs/corrections.md",
         "docs/install.md",
         "docs/reliability.md",

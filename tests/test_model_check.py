@@ -32,10 +32,14 @@ def failures(package: Path) -> dict[str, str]:
     return {found.what: found.words for found in check(Model(package)) if not found.is_ok}
 
 
-def test_the_bundled_models_pass_every_check() -> None:
-    code, said = call("check", "breast-area")
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [("breast-area", "takes 1 x 1 x 640 x 512"), ("breast-density", "takes 1 x 1 x 384 x 384")],
+)
+def test_the_bundled_models_pass_every_check(name: str, network: str) -> None:
+    code, said = call("check", name)
     assert code == 0, said
-    assert "takes 1 x 1 x 640 x 512" in said
+    assert network in said
     assert "a generated exam of four views: " in said
     assert "only the CPU is there: nothing to compare" in said
 
@@ -44,6 +48,7 @@ def test_the_models_are_listed_with_what_they_are() -> None:
     code, said = call("list")
     assert code == 0
     assert "breast-area 1.0.0, research" in said
+    assert "breast-density 1.0.0, research" in said
 
 
 def test_a_package_of_ones_own_is_checked_by_its_folder(tmp_path: Path) -> None:

@@ -290,6 +290,9 @@ def _graded(evaluation: Evaluation, grade: Grade, size: int, room: int) -> Itera
     label, value = map(wording.ascii_text, (evaluation.label, grade.value.meaning))
     is_exam = evaluation.laterality is None
     scale = 1.2 if is_exam else 1.0
+    if is_exam and width(f"{label}  {value}", round(size * scale)) > room:
+        yield Row(shorten(label, size, room))
+        label = ""
     large = round(size * scale)
     yield Row(shorten(label, large, room - width(value, large) - large), value, scale=scale)
     if is_exam:

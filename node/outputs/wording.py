@@ -51,6 +51,15 @@ def measured(subject: Finding | Evaluation) -> list[str]:
     return [ascii_text(f"{subject.label}, {line}") for line in (*graded, *numbers)]
 
 
+def in_brief(subject: Finding | Evaluation) -> list[str]:
+    """Return what a line of a list says: "R MLO outline 123.4 cm2", or the grade alone."""
+    if isinstance(subject, Evaluation) and subject.grade is not None:
+        surest = max(subject.measurements, key=lambda m: m.value)
+        said = f"{subject.grade.value.meaning} ({surest.concept.meaning} {quantity(surest)})"
+        return [ascii_text(f"{subject.label} {said}")]
+    return [ascii_text(f"{subject.label} {quantity(m)}") for m in subject.measurements]
+
+
 def refusal(refused: Refusal) -> str:
     """Return what was not analysed and why: "R MLO: implant"."""
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")

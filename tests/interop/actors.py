@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import factories
+from peers import shut_down
 from pydicom import Dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, build_role, evt
@@ -69,7 +70,7 @@ class Archive:
     def close(self) -> None:
         """Stop listening."""
         self._is_closing.set()
-        self._ae.shutdown()
+        shut_down(self._ae)
         for thread in self._reports:
             thread.join()
 

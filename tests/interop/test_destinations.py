@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from peers import COMMITMENT
+from peers import COMMITMENT, shut_down
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
@@ -49,7 +49,7 @@ class Callback:
         self.port = int(server.server_address[1])
 
     def close(self) -> None:
-        self._ae.shutdown()
+        shut_down(self._ae)
 
     def _take(self, event: evt.Event) -> tuple[int, None]:
         self.reports.put(read_commitment_report(event.event_type, event.event_information))
