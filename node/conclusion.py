@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from statistics import fmean
 
-from node.manifest import ClassesOutput, MaskOutput, Model
+from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.result import (
     Code,
     Evaluation,
@@ -41,14 +43,16 @@ def conclude(
         model=model.identity,
         analysed=tuple(instance.sop_uid for instance in analysed),
         refused=tuple(refused),
-        findings=tuple(
-            finding
-            for instance in analysed
-            for finding in _findings(model, instance, scores[instance.sop_uid])
-        ),
+        findings=tuple(_findings(model, analysed, scores)),
         evaluations=tuple(_evaluations(model, analysed, scores)),
         statements=tuple(_statements(model, analysed, scores)),
         priority=Priority.NOT_ASSESSED,
+        looked_for=model.manifest.output.looks_for,
+        heat_maps=tuple(
+            replace(heat_map, sop_uid=instance.sop_uid)
+            for instance in analysed
+            if (heat_map := scores[instance.sop_uid].heat_map) is not None
+        ),
     )
 
 
@@ -60,6 +64,7 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
         refused=tuple(refused),
         priority=Priority.NOT_ASSESSED,
         reason=reason,
+        looked_for=model.manifest.output.looks_for,
     )
 
 
@@ -91,29 +96,107 @@ def _why_nothing(refused: Sequence[Refusal]) -> str:
     return "; ".join(reasons) or "the study holds no image this model reads"
 
 
-def _findings(model: Model, instance: Instance, score: ImageScore) -> list[Finding]:
+def _findings(
+    model: Model, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
+) -> list[Finding]:
+    """Return one finding for each mark, image by image."""
     output = model.manifest.output
-    if not score.outline or not isinstance(output, MaskOutput):
+    if not isinstance(output, MaskOutput | BoxesOutput):
         return []
-    assert instance.view is not None, "selection lets only images with a view through"
-    return [
-        Finding(
-            label=f"{instance.view} {output.label}",
-            kind=output.finding.as_code(),
-            laterality=instance.view.laterality,
-            region=Region(instance.sop_uid, score.outline),
-            measurements=score.measurements,
+    lesions = _lesions(output, analysed, scores)
+    findings = []
+    for instance in analysed:
+        assert instance.view is not None, "selection lets only images with a view through"
+        marks = scores[instance.sop_uid].marks
+        for number, mark in enumerate(marks):
+            label = f"{instance.view} {output.label}"
+            findings.append(
+                Finding(
+                    label=f"{label} {number + 1}" if len(marks) > 1 else label,
+                    kind=output.finding.as_code(),
+                    laterality=instance.view.laterality,
+                    region=Region(instance.sop_uid, mark.outline, mark.is_box),
+                    measurements=mark.measurements,
+                    lesion=lesions.get((instance.sop_uid, number), ""),
+                )
+            )
+    return findings
+
+
+def _lesions(
+    output: MaskOutput | BoxesOutput,
+    analysed: Sequence[Instance],
+    scores: Mapping[str, ImageScore],
+) -> dict[tuple[str, int], str]:
+    """Name the lesions that are marked on CC and on MLO, by image and place among its marks."""
+    if not isinstance(output, BoxesOutput) or output.same_lesion_within_mm is None:
+        return {}
+    names: dict[tuple[str, int], str] = {}
+    for side in (Laterality.RIGHT, Laterality.LEFT):
+        on_cc, on_mlo = (
+            [
+                ((instance.sop_uid, number), mark.depth_mm)
+                for instance in analysed
+                if instance.view == View(side, projection)
+                for number, mark in enumerate(scores[instance.sop_uid].marks)
+                if mark.depth_mm is not None
+            ]
+            for projection in ("CC", "MLO")
         )
-    ]
+        pairs = sorted((abs(a[1] - b[1]), a[0], b[0]) for a, b in product(on_cc, on_mlo))
+        count = 0
+        for difference_mm, *places in pairs:
+            is_free = not any(place in names for place in places)
+            if is_free and difference_mm <= output.same_lesion_within_mm:
+                count += 1
+                names |= dict.fromkeys(places, f"{side} lesion {count}")
+    return names
 
 
 def _evaluations(
     model: Model, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
 ) -> list[Evaluation]:
     output = model.manifest.output
-    if isinstance(output, ClassesOutput):
-        return _grades(output, analysed, scores)
-    return _differences(model, output, analysed, scores)
+    match output:
+        case ClassesOutput():
+            return _grades(output, analysed, scores)
+        case ScoreOutput():
+            return _highest(output, analysed, scores)
+        case MaskOutput():
+            return _differences(model, output, analysed, scores)
+        case BoxesOutput():
+            return []
+
+
+def _highest(
+    output: ScoreOutput, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
+) -> list[Evaluation]:
+    """Score the exam and each breast by the highest of their images, and each image by its own."""
+    of_image = {
+        instance.sop_uid: Evaluation(
+            label=f"{instance.view} {output.label}",
+            sop_uids=(instance.sop_uid,),
+            measurements=scores[instance.sop_uid].measurements,
+            laterality=instance.view.laterality if instance.view else None,
+        )
+        for instance in analysed
+    }
+    of_breast = [
+        _highest_of([e for e in of_image.values() if e.laterality == side], label, side)
+        for side in (Laterality.RIGHT, Laterality.LEFT)
+        for label in [f"{side} breast {output.label}"]
+        if any(e.laterality == side for e in of_image.values())
+    ]
+    exam = _highest_of(of_breast, f"Exam {output.label}", None)
+    return [exam, *of_breast, *of_image.values()]
+
+
+def _highest_of(
+    parts: Sequence[Evaluation], label: str, laterality: Laterality | None
+) -> Evaluation:
+    highest = max(parts, key=lambda part: part.measurements[0].value)
+    images = tuple(uid for part in parts for uid in part.sop_uids)
+    return Evaluation(label, images, highest.measurements, laterality)
 
 
 def _grades(
@@ -176,8 +259,9 @@ def _differences(
     largest: dict[View, tuple[float, str]] = {}
     for instance in analysed:
         assert instance.view is not None
-        area = (scores[instance.sop_uid].measurements[0].value, instance.sop_uid)
-        largest[instance.view] = max(area, largest.get(instance.view, area))
+        for breast in scores[instance.sop_uid].marks:
+            area = (breast.measurements[0].value, instance.sop_uid)
+            largest[instance.view] = max(area, largest.get(instance.view, area))
     evaluations = []
     for projection in model.manifest.input.projections:
         right = largest.get(View(Laterality.RIGHT, projection))
@@ -200,8 +284,8 @@ def _statements(
 ) -> list[str]:
     statements = [model.manifest.statement]
     output = model.manifest.output
-    empty = [str(i.view) for i in analysed if not scores[i.sop_uid].outline]
-    if empty and isinstance(output, MaskOutput):
+    empty = [str(i.view) for i in analysed if not scores[i.sop_uid].marks]
+    if empty and isinstance(output, MaskOutput | BoxesOutput):
         statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     missing = missing_views(model, analysed)
     if missing:

@@ -38,6 +38,10 @@ Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')
 ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
 
 
+SCORE_SCHEMA = 2
+"""Of result.ImageScore: scores that were kept in a former form are computed anew."""
+
+
 class Code(Section):
     """A coded concept."""
 
@@ -112,6 +116,10 @@ class MaskOutput(Section):
     kind: Literal["mask"]
     tensor: str
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    regions: Literal["largest", "all"] = "largest"
+    """largest: the breast, which every image shows; all: lesions, each one a finding."""
+    min_area_mm2: Annotated[float, Field(ge=0)] = 0
+    """Of a region, where all count: what is smaller is dropped."""
     finding: Code
     """What the region is."""
     label: Ascii
@@ -122,9 +130,20 @@ class MaskOutput(Section):
     difference: Code | None = None
     """Left-right difference of the areas of one projection, in percent of the larger."""
 
-    def tensor_shape(self, pixels: Pixels) -> tuple[int, ...]:
-        """Return the shape the tensor must have."""
-        return (1, 1, pixels.height, pixels.width)
+    @property
+    def looks_for(self) -> tuple[result.Code, ...]:
+        """What it detects."""
+        return (self.finding.as_code(),) if self.regions == "all" else ()
+
+    def tensor_shapes(self, pixels: Pixels) -> dict[str, tuple[int, ...]]:
+        """Return the shape that each tensor must have, by its name."""
+        return {self.tensor: (1, 1, pixels.height, pixels.width)}
+
+    @model_validator(mode="after")
+    def _difference_is_of_breasts(self) -> Self:
+        if self.regions == "all" and self.difference is not None:
+            raise wrong([(("difference",), 'is of breasts, not of lesions (regions = "all")')])
+        return self
 
 
 class Class(Section):
@@ -154,9 +173,87 @@ class ClassesOutput(Section):
     decimals: Annotated[int, Field(ge=0, le=2)] = 0
     """Of the probabilities in percent."""
 
-    def tensor_shape(self, _: Pixels) -> tuple[int, ...]:
-        """Return the shape the tensor must have."""
-        return (1, len(self.classes))
+    @property
+    def looks_for(self) -> tuple[result.Code, ...]:
+        """What it detects: nothing, it grades."""
+        return ()
+
+    def tensor_shapes(self, _: Pixels) -> dict[str, tuple[int, ...]]:
+        """Return the shape that each tensor must have, by its name."""
+        return {self.tensor: (1, len(self.classes))}
+
+
+class BoxesOutput(Section):
+    """A tensor [1, boxes, 5] of lesions: left, top, right, bottom, score; unused rows score 0.
+
+    The edges are in pixels of the network's input, (0, 0) being the top left corner of the first.
+    """
+
+    kind: Literal["boxes"]
+    tensor: str
+    boxes: Annotated[int, Field(ge=1, le=1000)]
+    """Rows of the tensor."""
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    """Boxes whose score is at least this become findings."""
+    finding: Code
+    """What is in the box."""
+    label: Ascii
+    """Behind the view's name: "mass" gives "R MLO mass 1"."""
+    score: Code
+    """The concept of the score, whose unit is percent. Probability of cancer (111047, DCM) only
+    if it is calibrated."""
+    decimals: Annotated[int, Field(ge=0, le=2)] = 0
+    same_lesion_within_mm: Annotated[float, Field(gt=0, le=50)] | None = None
+    """A finding on CC and one on MLO of a breast whose depths from the chest wall's edge differ
+    by no more are called one lesion; each is matched once, the nearest first."""
+
+    @property
+    def looks_for(self) -> tuple[result.Code, ...]:
+        """What it detects."""
+        return (self.finding.as_code(),)
+
+    def tensor_shapes(self, _: Pixels) -> dict[str, tuple[int, ...]]:
+        """Return the shape that each tensor must have, by its name."""
+        return {self.tensor: (1, self.boxes, 5)}
+
+
+class HeatMapOutput(Section):
+    """A tensor [1, 1, height, width], 0..1, over the whole of the network's input."""
+
+    tensor: str
+    height: Annotated[int, Field(ge=2, le=128)]
+    width: Annotated[int, Field(ge=2, le=128)]
+    concept: Code
+    """What is warm in it."""
+
+
+class ScoreOutput(Section):
+    """A tensor [1, 1]: one score, 0..1, of the whole image.
+
+    A breast gets the highest score of its images, the exam the highest of its breasts.
+    """
+
+    kind: Literal["score"]
+    tensor: str
+    label: Ascii
+    """Behind what it is about: "AI score" gives "R MLO AI score"."""
+    score: Code
+    """The concept of the score, whose unit is percent. Probability of cancer (111047, DCM) only
+    if it is calibrated."""
+    decimals: Annotated[int, Field(ge=0, le=2)] = 0
+    heat_map: HeatMapOutput | None = None
+
+    @property
+    def looks_for(self) -> tuple[result.Code, ...]:
+        """What it detects: nothing with a place."""
+        return ()
+
+    def tensor_shapes(self, _: Pixels) -> dict[str, tuple[int, ...]]:
+        """Return the shape that each tensor must have, by its name."""
+        shapes: dict[str, tuple[int, ...]] = {self.tensor: (1, 1)}
+        if self.heat_map is not None:
+            shapes[self.heat_map.tensor] = (1, 1, self.heat_map.height, self.heat_map.width)
+        return shapes
 
 
 class Manifest(Section):
@@ -169,15 +266,17 @@ class Manifest(Section):
     device_uid: Uid
     """Fixed for this algorithm and version; another version gets another."""
     status: Literal["research", "product"]
-    intended_use: Literal["measurement", "density"]
-    """Decides what may be shown: both set no priority and judge nothing."""
+    intended_use: Literal["measurement", "density", "detection"]
+    """What it is for; none of them sets a priority."""
     statement: Sentence
     """One honest sentence for the report: what the numbers are and are not."""
     licence: Licence
     weights: Weights
     input: Input
     pixels: Pixels
-    output: Annotated[MaskOutput | ClassesOutput, Field(discriminator="kind")]
+    output: Annotated[
+        MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput, Field(discriminator="kind")
+    ]
 
     @model_validator(mode="after")
     def _expected_views_are_ones_the_model_reads(self) -> Self:
@@ -239,6 +338,7 @@ class Model:
     def preprocessing_digest(self) -> str:
         """Changes whenever preparing an image, or reading the network's answer, changes."""
         text = self.manifest.pixels.model_dump_json() + self.manifest.output.model_dump_json()
+        text += f" as written by schema {SCORE_SCHEMA}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -62,8 +62,11 @@ def _network(model: Model) -> str:
     Session(model, THREADS).warm_up()
     pixels, output = model.manifest.pixels, model.manifest.output
     takes = f"1 x {pixels.channels} x {pixels.height} x {pixels.width}"
-    gives = " x ".join(map(str, output.tensor_shape(pixels)))
-    return f"takes {takes}, gives {output.tensor!r} of {gives}, ran on a black image"
+    gives = " and ".join(
+        f"{name!r} of {' x '.join(map(str, shape))}"
+        for name, shape in output.tensor_shapes(pixels).items()
+    )
+    return f"takes {takes}, gives {gives}, ran on a black image"
 
 
 def _exam(model: Model, files: Sequence[Path], out_dir: Path) -> str:

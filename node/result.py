@@ -62,6 +62,8 @@ class Measurement:
     unit: Code
     decimals: int = 1
     """How many decimals the number is worth; every object writes the same ones."""
+    is_score: bool = False
+    """Whether it says how sure the model is; the others are measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Region:
 
     sop_uid: str
     outline: tuple[Point, ...]
+    is_box: bool = False
+    """Whether it is a box around something, not the thing's own edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,13 @@ class Finding:
     laterality: Laterality
     region: Region
     measurements: tuple[Measurement, ...] = ()
+    lesion: str = ""
+    """Findings on several images that are one lesion share it; empty if it stands alone."""
+
+    @property
+    def score(self) -> Measurement | None:
+        """How sure the model is of it."""
+        return next((m for m in self.measurements if m.is_score), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,20 @@ class Evaluation:
     measurements: tuple[Measurement, ...]
     laterality: Laterality | None = None
     grade: Grade | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Where on an image a network looked, coarse, in the orientation of the stored matrix."""
+
+    sop_uid: str
+    concept: Code
+    rows: int
+    columns: int
+    values: str
+    """Base64 of rows x columns bytes, row by row: 0 is nothing, 255 the most it can say."""
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom of what the map covers; it may reach beyond the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +155,15 @@ class Result:
     """Why nothing was analysed; empty if something was."""
     ran_on: str = ""
     """The execution provider, "CPU"; empty if nothing ran."""
+    looked_for: tuple[Code, ...] = ()
+    """What the model detects, found or not; empty if it measures or grades."""
+    heat_maps: tuple[HeatMap, ...] = ()
 
     @property
     def is_about_places(self) -> bool:
         """Whether the answer is drawn on images; otherwise it is about a breast or the exam."""
-        return bool(self.findings) or not self.evaluations
+        has_places = self.findings or self.heat_maps or self.looked_for
+        return bool(has_places) or not self.evaluations
 
     @property
     def is_complete(self) -> bool:
@@ -143,11 +172,24 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """One place a network pointed at."""
+
+    outline: tuple[Point, ...]
+    """Closed: the last point repeats the first."""
+    measurements: tuple[Measurement, ...] = ()
+    is_box: bool = False
+    depth_mm: float | None = None
+    """How far its middle lies from the chest wall's edge of the image, if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageScore:
     """What a network said about one image, already in that image's own coordinates and units."""
 
     sop_uid: str
-    measurements: tuple[Measurement, ...]
-    """One per number the manifest names, in the manifest's order."""
-    outline: tuple[Point, ...] = ()
-    """Closed outline of the mask output, empty if the model has none."""
+    measurements: tuple[Measurement, ...] = ()
+    """About the whole image: one per number the manifest names, in the manifest's order."""
+    marks: tuple[Mark, ...] = ()
+    """The surest, or largest, first."""
+    heat_map: HeatMap | None = None

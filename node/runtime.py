@@ -111,8 +111,7 @@ def _input_shape(model: Model) -> tuple[int, ...]:
 
 
 def _output_shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    output = model.manifest.output
-    return {output.tensor: output.tensor_shape(model.manifest.pixels)}
+    return model.manifest.output.tensor_shapes(model.manifest.pixels)
 
 
 def _fits(declared: list[Any], expected: tuple[int, ...]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.manifest import Model
-from node.result import Code, ImageScore, Measurement
+from node.result import Code, ImageScore, Mark, Measurement
 from node.study import Instance, Picture
 
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
@@ -25,7 +25,7 @@ class Network:
     def score(self, instance: Instance, model: Model) -> ImageScore:
         self.asked.append(instance.sop_uid)
         self.fail(instance)
-        return ImageScore(instance.sop_uid, (AREA,), OUTLINE)
+        return ImageScore(instance.sop_uid, marks=(Mark(OUTLINE, (AREA,)),))
 
     def picture(self, instance: Instance) -> Picture:
         return Picture(np.full((332, 256), 99, np.uint8), 1.0)

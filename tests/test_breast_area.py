@@ -97,7 +97,7 @@ def test_a_phantom_is_measured_and_an_inverted_one_is_refused(
 ) -> None:
     (dataset,) = phantom.exam("inverted", [view])
     image = open_image(saved(dataset, tmp_path))
-    area_cm2 = scored(image, view.laterality, model, session).measurements[0].value
+    area_cm2 = scored(image, view.laterality, model, session).marks[0].measurements[0].value
     assert area_cm2 == pytest.approx(phantom.area_cm2(view), rel=0.03)
     dataset.PhotometricInterpretation = "MONOCHROME1"
     with pytest.raises(StudyError, match="no breast outline found: "):
@@ -124,13 +124,13 @@ def test_the_area_of_a_known_breast_is_right_within_three_percent(
     dataset = mammogram(values, PatientOrientation=orientation, ImagerPixelSpacing=[SPACING_MM] * 2)
     score = scored(open_image(saved(dataset, tmp_path)), view.laterality, model, session)
     true_cm2 = np.count_nonzero(breast(view)) * SPACING_MM**2 / 100
-    assert score.measurements[0].value == pytest.approx(true_cm2, rel=0.03)
-    enclosed_cm2 = signed_area(np.array(score.outline)) * SPACING_MM**2 / 100
-    assert score.measurements[0].value == pytest.approx(enclosed_cm2, rel=0.005)
-    columns = np.array(score.outline)[:, 0]
+    assert score.marks[0].measurements[0].value == pytest.approx(true_cm2, rel=0.03)
+    enclosed_cm2 = signed_area(np.array(score.marks[0].outline)) * SPACING_MM**2 / 100
+    assert score.marks[0].measurements[0].value == pytest.approx(enclosed_cm2, rel=0.005)
+    columns = np.array(score.marks[0].outline)[:, 0]
     is_right = view.laterality is Laterality.RIGHT
     assert (columns.max() == COLUMNS) if is_right else (columns.min() == 0)
-    assert 20 <= len(score.outline) < 200
+    assert 20 <= len(score.marks[0].outline) < 200
 
 
 def test_a_hole_in_the_breast_is_filled(session: Session) -> None:

@@ -11,7 +11,16 @@ from packages import CLASSES, OUTPUT, package
 
 from node.conclusion import conclude, missing_views, not_analysed
 from node.manifest import Model
-from node.result import Code, ImageScore, Measurement, Point, Priority, Refusal, Result
+from node.result import (
+    Code,
+    ImageScore,
+    Mark,
+    Measurement,
+    Point,
+    Priority,
+    Refusal,
+    Result,
+)
 from node.study import Instance, View
 
 AREA = Code("42798000", "SCT", "Area")
@@ -39,7 +48,8 @@ def instance(view: View, sop_uid: str) -> Instance:
 
 
 def score(sop_uid: str, area: float, outline: tuple[Point, ...] = OUTLINE) -> ImageScore:
-    return ImageScore(sop_uid, (Measurement(AREA, area, CM2),), outline)
+    marks = (Mark(outline, (Measurement(AREA, area, CM2),)),) if outline else ()
+    return ImageScore(sop_uid, marks=marks)
 
 
 def concluded(

@@ -29,7 +29,7 @@ from node.outputs.draft import Draft
 from node.outputs.table import build_report_set, to_bytes
 from node.overview import DeliveryOverview, ModelOverview, StudyOverview
 from node.phantom import EXAM, Patient
-from node.result import Code, ImageScore, Measurement, Result
+from node.result import Code, ImageScore, Mark, Measurement, Result
 from node.study import Picture, StudyVersion
 
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
@@ -140,7 +140,9 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
     )
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
     chosen = selection.select(instances, by_uid, model)
-    scores = {i.sop_uid: ImageScore(i.sop_uid, (AREA,), OUTLINE) for i in chosen.selected}
+    scores = {
+        i.sop_uid: ImageScore(i.sop_uid, marks=(Mark(OUTLINE, (AREA,)),)) for i in chosen.selected
+    }
     result = conclude(model, chosen.selected, chosen.refused, scores)
     moment = datetime(2026, 3, 10, 12, tzinfo=UTC)
     grey = np.tile(np.arange(256, dtype=np.uint8), (332, 1))

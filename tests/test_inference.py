@@ -80,12 +80,12 @@ def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
 ) -> None:
     score = small.score(breast, small_model(small))
     true_cm2 = np.count_nonzero(half_disc()) * 0.1 * 0.1 / 100
-    (area,) = score.measurements
+    (area,) = score.marks[0].measurements
     assert area.value == pytest.approx(true_cm2, rel=0.02)
     assert (area.concept.value, area.unit.value) == ("42798000", "cm2")
     assert score.sop_uid == breast.sop_uid
-    outline = np.array(score.outline)
-    assert score.outline[0] == score.outline[-1]
+    outline = np.array(score.marks[0].outline)
+    assert score.marks[0].outline[0] == score.marks[0].outline[-1]
     assert 8 < len(outline) < 150
     assert outline.min() >= 0
     assert outline[:, 0].max() == COLUMNS
@@ -124,7 +124,7 @@ def test_what_does_not_add_up_to_one_is_no_probability(values: tuple[float, floa
 def test_magnification_makes_the_breast_smaller(small: Inference, tmp_path: Path) -> None:
     def area(**changes: Any) -> float:
         path = saved(mammogram(half_disc(), **changes), tmp_path)
-        return small.score(instance(path), small_model(small)).measurements[0].value
+        return small.score(instance(path), small_model(small)).marks[0].measurements[0].value
 
     plain = area()
     assert area(EstimatedRadiographicMagnificationFactor=2) == pytest.approx(plain / 4)
@@ -147,7 +147,7 @@ def measured(mask: NDArray[np.float32], **changes: Any) -> tuple[float, float]:
     rows, columns = mask.shape
     geometry = Geometry(rows, columns, rows, columns, is_mirrored=False)
     score = score_mask("1.2.3.4", mask, MANIFEST.model_copy(update=changes), geometry, (10, 10))
-    return score.measurements[0].value, signed_area(np.array(score.outline))
+    return score.marks[0].measurements[0].value, signed_area(np.array(score.marks[0].outline))
 
 
 def test_of_two_regions_the_larger_alone_is_measured_and_outlined() -> None:

@@ -52,7 +52,7 @@ def test_a_product_is_not_research(tmp_path: Path) -> None:
         (
             'kind = "mask"',
             'kind = "masc"',
-            '33: output.kind: expected "mask", "classes", found "masc"',
+            '33: output.kind: expected "mask", "classes", "boxes", "score", found "masc"',
         ),
         ('value = "D1", ', "", "38: output.difference.value: missing, add value = ..."),
         (

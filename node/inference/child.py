@@ -13,10 +13,12 @@ from multiprocessing.connection import Connection
 
 from node import pixels
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.inference.boxes import score_boxes
 from node.inference.classes import score_classes
 from node.inference.mask import score_mask
+from node.inference.whole_image import score_image
 from node.inference.wire import Answer, Failure, Job, PixelDigestJob, ScoreJob, Setup
-from node.manifest import ClassesOutput, Model
+from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.result import ImageScore
 from node.runtime import Session
 
@@ -59,13 +61,20 @@ class _Networks:
         laterality = job.instance.view.laterality if job.instance.view else None
         tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
         output, sop_uid = model.manifest.output, job.instance.sop_uid
-        answer = self._sessions[job.model_name].run(tensor)[output.tensor]
-        if isinstance(output, ClassesOutput):
-            if tensor.min() == tensor.max():
-                raise StudyError("the image is blank")
-            return score_classes(sop_uid, answer[0], output)
-        spacing_mm = image.measured_spacing_mm
-        return score_mask(sop_uid, answer[0, 0], model.manifest, geometry, spacing_mm)
+        answers = self._sessions[job.model_name].run(tensor)
+        if not isinstance(output, MaskOutput) and tensor.min() == tensor.max():
+            raise StudyError("the image is blank")
+        match output:
+            case ClassesOutput():
+                return score_classes(sop_uid, answers[output.tensor][0], output)
+            case ScoreOutput():
+                return score_image(sop_uid, answers, model.manifest, geometry)
+            case BoxesOutput():
+                rows = answers[output.tensor][0]
+                return score_boxes(sop_uid, rows, model.manifest, geometry, image.spacing_mm)
+            case MaskOutput():
+                mask, spacing_mm = answers[output.tensor][0, 0], image.measured_spacing_mm
+                return score_mask(sop_uid, mask, model.manifest, geometry, spacing_mm)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:

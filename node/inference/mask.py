@@ -1,6 +1,6 @@
-"""A mask tensor -> area in the breast and outline in the stored matrix.
+"""A mask tensor -> regions: their areas in the breast and outlines in the stored matrix.
 
-Both are of one and the same region: the largest, without its holes.
+Regions are without their holes: the largest alone, where it is the breast, else every one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from node.errors import StudyError
 from node.manifest import Manifest, MaskOutput
 from node.pixels import Float32, Geometry, Points
-from node.result import Code, ImageScore, Measurement, Point
+from node.result import Code, ImageScore, Mark, Measurement, Point
 
 SQUARE_CENTIMETER = Code("cm2", "UCUM", "square centimeter")
 MM2_PER_CM2 = 100
@@ -37,27 +37,32 @@ def score_mask(
     output = manifest.output
     assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
     seen = mask[: geometry.height, : geometry.width]  # what lies on the padding is no tissue
-    region = largest_region(seen, output.threshold)
-    outline = _outline(region, geometry)
-    if not outline:
+    pixel_mm2 = geometry.pixel_area_mm2(spacing_mm)
+    found = regions(seen, output.threshold)
+    if output.regions == "all":
+        found = [r for r in found if abs(signed_area(r)) * pixel_mm2 >= output.min_area_mm2]
+        marks = [_mark(region, output, geometry, pixel_mm2) for region in found]
+        return ImageScore(sop_uid, marks=tuple(mark for mark in marks if mark.outline))
+    breast = found[0] if found else np.empty((0, 2))
+    mark = _mark(breast, output, geometry, pixel_mm2)
+    if not mark.outline:
         raise StudyError("no breast outline found in this image")
-    _refuse_what_is_no_breast(region, geometry, manifest.pixels.orientation == "chest wall left")
-    area_cm2 = abs(signed_area(region)) * geometry.pixel_area_mm2(spacing_mm) / MM2_PER_CM2
-    return ImageScore(
-        sop_uid=sop_uid,
-        measurements=(
-            Measurement(output.area.as_code(), area_cm2, SQUARE_CENTIMETER, output.decimals),
-        ),
-        outline=outline,
-    )
+    _refuse_what_is_no_breast(breast, geometry, manifest.pixels.orientation == "chest wall left")
+    return ImageScore(sop_uid, marks=(mark,))
 
 
-def largest_region(mask: Float32, threshold: float) -> Points:
-    """Return the exact outline, closed, of the largest region; no points if there is none."""
-    contours = [line for line in _contours(mask, threshold) if len(line) > 3]
-    if not contours:
-        return np.empty((0, 2))
-    return max(contours, key=lambda line: abs(signed_area(line)))
+def _mark(region: Points, output: MaskOutput, geometry: Geometry, pixel_mm2: float) -> Mark:
+    area_cm2 = abs(signed_area(region)) * pixel_mm2 / MM2_PER_CM2 if len(region) else 0.0
+    area = Measurement(output.area.as_code(), area_cm2, SQUARE_CENTIMETER, output.decimals)
+    return Mark(_outline(region, geometry), (area,))
+
+
+def regions(mask: Float32, threshold: float) -> list[Points]:
+    """Return the exact outlines, closed, of all regions, the largest first, without holes."""
+    lines = [line for line in _contours(mask, threshold) if len(line) > 3]
+    lines.sort(key=lambda line: abs(signed_area(line)), reverse=True)
+    # What surrounds a hole runs the other way; the largest of all surrounds nothing but a region.
+    return [line for line in lines if signed_area(line) * signed_area(lines[0]) > 0]
 
 
 def signed_area(line: NDArray[np.float64]) -> float:

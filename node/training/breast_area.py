@@ -237,12 +237,12 @@ def measure(model: Model) -> Iterator[Agreement]:
         mask = session.run(tensor)[model.manifest.output.tensor][0, 0]
         score = score_mask(name, mask, model.manifest, geometry, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
-        found = _inside(geometry.to_model(np.array(score.outline)))
+        found = _inside(geometry.to_model(np.array(score.marks[0].outline)))
         drawn = _inside(geometry.to_model(outline))
         yield Agreement(
             name,
             dice=2 * np.count_nonzero(found & drawn) / float(found.sum() + drawn.sum()),
-            found_px=score.measurements[0].value * MM2_PER_CM2,
+            found_px=score.marks[0].measurements[0].value * MM2_PER_CM2,
             drawn_px=abs(signed_area(outline)),
         )
 

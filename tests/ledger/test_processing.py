@@ -11,7 +11,7 @@ from ledgers import HOUR_S, PLAN, STUDY, Desk
 from node import schema
 from node.errors import Superseded
 from node.ledger import SET_ASIDE_AFTER, HeldBecause, Job
-from node.result import Code, ImageScore, Measurement
+from node.result import Code, HeatMap, ImageScore, Mark, Measurement
 
 
 def test_the_work_names_what_was_planned_and_where_it_came_from(desk: Desk) -> None:
@@ -189,7 +189,11 @@ def test_a_rejection_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk:
 
 def test_a_score_comes_back_as_it_was(desk: Desk) -> None:
     area = Measurement(Code("42798000", "SCT", "Area"), 123.456789, Code("cm2", "UCUM", "cm2"), 2)
-    score = ImageScore("1.2.3", (area,), ((0.5, 1.5), (2.0, 3.0), (0.5, 1.5)))
+    score = ImageScore(
+        "1.2.3",
+        marks=(Mark(((0.5, 1.5), (2.0, 3.0), (0.5, 1.5)), (area,), depth_mm=1.5),),
+        heat_map=HeatMap("1.2.3", area.concept, 1, 2, "AP8=", (0.0, 0.0, 8.0, 4.0)),
+    )
     assert desk.ledger.find_score("image", "model") is None
     desk.ledger.record_score("image", "model", score)
     desk.ledger.record_score("image", "model", score)

@@ -1,0 +1,56 @@
+"""A score of the whole image, and the heat map that may come with it."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from node.errors import ModelError
+from node.inference.classes import PERCENT
+from node.manifest import HeatMapOutput, Manifest, Pixels, ScoreOutput
+from node.pixels import Float32, Geometry
+from node.result import HeatMap, ImageScore, Measurement
+
+
+def score_image(
+    sop_uid: str, answers: Mapping[str, Float32], manifest: Manifest, geometry: Geometry
+) -> ImageScore:
+    """Take the score, shape (1, 1), as it is; raise ModelError if it is none."""
+    output = manifest.output
+    assert isinstance(output, ScoreOutput), "other outputs are read elsewhere"
+    score = float(answers[output.tensor][0, 0])
+    if not 0 <= score <= 1:
+        raise ModelError(f"output {output.tensor!r} is outside 0..1")
+    heat_map = None
+    if output.heat_map is not None:
+        values = answers[output.heat_map.tensor][0, 0]
+        heat_map = _heat_map(sop_uid, values, output.heat_map, manifest.pixels, geometry)
+    concept = output.score.as_code()
+    number = Measurement(concept, 100 * score, PERCENT, output.decimals, is_score=True)
+    return ImageScore(sop_uid, (number,), heat_map=heat_map)
+
+
+def _heat_map(
+    sop_uid: str, values: Float32, output: HeatMapOutput, pixels: Pixels, geometry: Geometry
+) -> HeatMap:
+    """Keep the cells that the image reaches into, in the orientation of the stored matrix."""
+    if np.any((values < 0) | (values > 1)):
+        raise ModelError(f"output {output.tensor!r} holds values outside 0..1")
+    cell_height, cell_width = pixels.height / output.height, pixels.width / output.width
+    rows, columns = math.ceil(geometry.height / cell_height), math.ceil(geometry.width / cell_width)
+    kept = np.round(255 * values[:rows, :columns]).astype(np.uint8)
+    corners = np.array([(0, 0), (columns * cell_width, rows * cell_height)])
+    (x0, y0), (x1, y1) = geometry.to_stored(corners).tolist()
+    if x0 > x1:
+        kept, x0, x1 = kept[:, ::-1], x1, x0
+    return HeatMap(
+        sop_uid=sop_uid,
+        concept=output.concept.as_code(),
+        rows=rows,
+        columns=columns,
+        values=base64.b64encode(kept.tobytes()).decode("ascii"),
+        box=(round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2)),
+    )
