@@ -71,7 +71,7 @@ def _network(model: Model) -> str:
 
 def _exam(model: Model, files: Sequence[Path], out_dir: Path) -> str:
     (study,) = analyse_folder(files, out_dir, model, lambda: None).studies
-    if not study.written:
+    if not study.written or not study.analysed:
         raise NodeError(f"a generated exam of four views: {study.words}")
     return f"a generated exam of four views: {study.words}, {len(study.written)} objects"
 

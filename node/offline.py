@@ -43,6 +43,8 @@ class StudyOutcome:
     details: tuple[str, ...] = ()
     """What was not analysed and why, one line for each reason."""
     written: tuple[Path, ...] = ()
+    analysed: int = 0
+    """How many of its images the model analysed."""
     is_held: bool = False
     """The files contradict one another: nothing was analysed on a guess."""
 
@@ -155,7 +157,8 @@ def _analyse_study(
     except Held as error:
         return _held(study_uid, str(error))
     written = _write(objects, folder)
-    return StudyOutcome(study_uid, _words(result), tuple(_details(result)), tuple(written))
+    words, details = _words(result), tuple(_details(result))
+    return StudyOutcome(study_uid, words, details, tuple(written), len(result.analysed))
 
 
 def _held(study_uid: str, reason: str) -> StudyOutcome:

@@ -18,6 +18,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
+from node.manifest import Input
 from node.outputs.draft import stable_uid
 from node.study import Laterality, View
 
@@ -90,6 +91,13 @@ def exam(
         _set_pixels(dataset, _stored_values(study, view, technique), technique)
         made.append(dataset)
     return made
+
+
+def is_read_by(wanted: Input) -> bool:
+    """Whether a model with this input reads any view of a generated exam."""
+    is_accepted = DigitalMammographyXRayImageStorageForPresentation in wanted.sop_classes
+    has_views = any(view.projection in wanted.projections for view in EXAM)
+    return wanted.modality == "MG" and is_accepted and has_views
 
 
 def save(datasets: Iterable[Dataset], folder: Path) -> list[Path]:

@@ -8,15 +8,17 @@ import socket
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import small_models
 from packages import write_package
 from peers import COMMITMENT, FIND, Archive, Pacs, refused_connections
 from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
-from node import cli, doctor
+from node import cli, doctor, phantom
 from node.app import _lock_state_dir
 from node.config import Config, Listener, Model, Node, Peer, bundled_models_dir
 from node.demo.checks import Outcome, read_back
@@ -25,6 +27,7 @@ from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import RESULTS, check_peers
+from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 
 BREAST_AREA = Model(name="breast-area", mode="deliver")
 
@@ -416,6 +419,40 @@ def test_a_modality_need_not_answer_but_an_archive_must(tmp_path: Path) -> None:
 
 def test_without_a_model_there_is_no_exam(tmp_path: Path) -> None:
     assert one(check_exam(site(tmp_path))).state == "warning"
+
+
+@pytest.mark.timeout(120)
+def test_a_model_that_is_on_and_analyses_nothing_is_red_and_one_of_other_images_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exam comes back and is read, but only to say that nothing was analysed."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    magnified = phantom.Technique(rows=332, columns=256, spacing_mm=0.72, magnification=1.8)
+    monkeypatch.setattr(phantom, "exam", partial(phantom.exam, technique=magnified))
+    packages = tmp_path / "models"
+    packages.mkdir()
+    (packages / "breast-area").symlink_to(bundled_models_dir() / "breast-area")
+    raw = small_models.model(packages).folder / "manifest.toml"
+    raw.write_text(raw.read_text().replace(MG_FOR_PRESENTATION, MG_FOR_PROCESSING))
+    models = [Model(name=name, mode="shadow") for name in ("breast-area", "small")]
+    came, red, told = check_exam(site(tmp_path, models=models, models_dir=packages))
+    assert states([came, red, told]) == ["ok", "failed", "warning"]
+    assert "breast-area analysed none of 4 generated images: magnification view" in red.words
+    assert "`ai-node models check breast-area`" in red.remedy
+    assert "small was not tried" in told.words
+
+
+def test_a_trial_that_does_not_start_is_red_and_names_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    write_package(tmp_path / "models")
+    config = site(tmp_path, models=[BREAST_AREA], models_dir=tmp_path / "models")
+    red = one(check_exam(config))
+    assert red.state == "failed"
+    assert "the trial broke off" in red.words and "cannot load it" in red.words
+    [log] = tmp_path.rglob("node.log")
+    assert str(log) in red.remedy
 
 
 @pytest.mark.interop

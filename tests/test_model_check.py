@@ -17,6 +17,7 @@ from node.errors import ConfigError
 from node.manifest import Model
 from node.model_check import check
 from node.runtime import Session
+from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 
 
 def call(*arguments: str | Path) -> tuple[int, str]:
@@ -83,6 +84,13 @@ def test_a_card_that_states_nothing_measured_is_told(
     if text is not None:
         (package / "README.md").write_text(text)
     assert told in failures(package)["card"]
+
+
+def test_a_model_that_analyses_none_of_the_exam_fails(tmp_path: Path) -> None:
+    package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES).folder
+    manifest = package / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace(MG_FOR_PRESENTATION, MG_FOR_PROCESSING))
+    assert "not analysed: For Presentation image" in failures(package)["exam"]
 
 
 def test_an_unknown_model_is_named() -> None:

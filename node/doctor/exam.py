@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from node import phantom
-from node.app import App
+from node.app import App, load_models
 from node.config import Completeness, Config, Delivery, Intake, Listener, Peer
 from node.demo import log_to
 from node.demo.checks import Outcome, read_back
@@ -22,6 +22,7 @@ from node.demo.exams import Exam, Plan, fresh_run, write_exam
 from node.demo.pacs import AE_TITLE, Pacs
 from node.destinations import Address, send
 from node.doctor.verdict import Verdict, counted, failed, ok, warning
+from node.errors import NodeError
 from node.overview import StudyOverview, study_overviews
 from node.phantom import Patient
 
@@ -49,8 +50,7 @@ def check_exam(config: Config) -> Iterator[Verdict]:
     remedy = f"The log of this trial says more: {log}. It holds no patient's data."
     is_right = False
     try:
-        outcome, took_s = _through_a_node(config, folder, log)
-        verdicts = list(_verdicts(outcome, took_s, remedy))
+        verdicts = list(_tried(config, folder, log, remedy))
         is_right = all(verdict.state != "failed" for verdict in verdicts)
         yield from verdicts
     finally:
@@ -59,6 +59,16 @@ def check_exam(config: Config) -> Iterator[Verdict]:
                 shutil.rmtree(made) if made.is_dir() else made.unlink()
         if is_right:
             folder.rmdir()
+
+
+def _tried(config: Config, folder: Path, log: Path, remedy: str) -> Iterator[Verdict]:
+    try:
+        outcome, took_s = _through_a_node(config, folder, log)
+    except NodeError as error:
+        yield failed("exam", f"the trial broke off: {error}", remedy)
+        return
+    yield from _verdicts(outcome, took_s, remedy)
+    yield from _verdicts_on_models(outcome, config, remedy)
 
 
 def _through_a_node(config: Config, folder: Path, log: Path) -> tuple[Outcome, float]:
@@ -129,6 +139,22 @@ def _verdicts(outcome: Outcome, took_s: float, remedy: str) -> Iterator[Verdict]
     found += f", {others} more" if others else ""
     words = f"{outcome.exam.images} generated images in; back and read: {found}; {took_s:.1f} s"
     yield ok("exam", f"{words} ({_outcomes(outcome)})")
+
+
+def _verdicts_on_models(outcome: Outcome, config: Config, remedy: str) -> Iterator[Verdict]:
+    """Say which models that are on have analysed nothing: then nothing of them is proved."""
+    overviews = outcome.overview.models if outcome.overview else ()
+    results = {one.model: one.result for one in overviews}
+    for name, model in load_models(config).items():
+        if not phantom.is_read_by(model.manifest.input):
+            words = f"{name} was not tried: it reads none of the generated images"
+            yield warning("exam", words, "Send it a study of its kind, and look at the result.")
+            continue
+        result = results.get(name)
+        if result is None or not result.analysed:
+            why = result.reason if result is not None else "no answer"
+            words = f"{name} analysed none of {outcome.exam.images} generated images: {why}"
+            yield failed("exam", words, f"`ai-node models check {name}` tries it alone. {remedy}")
 
 
 def _outcomes(outcome: Outcome) -> str:
