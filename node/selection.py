@@ -68,29 +68,38 @@ _USUAL_PROJECTIONS: dict[tuple[Laterality, tuple[int, ...]], str] = {
     (Laterality.LEFT, (1, 0, -1)): "MLO",
 }
 """What is called so where nothing but the side and the direction one looks to is known: down, and
-down and outwards. Of other directions several projections, or mirrored ones, are possible."""
+down and outwards. Such a film is assumed to be of a screening exam: an exaggerated CC looks down,
+too. Of other directions several projections, or mirrored ones, are possible."""
 _SEEN_FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 _IN_THE_PLANE_OF_THE_MLO = frozenset({"MLO", "LMO"})
 
-# PS3.16 CID 4015: the modifiers that make a view another one. Not here, hence analysed:
-# nipple in profile, anterior compression, infra-mammary fold and implant displaced.
-_REFUSED_MODIFIERS = (
-    ("399163009", "R-102D6", "magnification view"),
-    ("399055006", "R-102D7", "spot compression view"),
-    ("399110001", "R-102C2", "tangential view"),
-    ("399161006", "R-102D2", "cleavage view"),
-    ("399197002", "R-102D3", "rolled view"),
-    ("399226006", "R-102D4", "rolled view"),
-    ("415670009", "R-102C9", "rolled view"),
-    ("414493004", "R-102CA", "rolled view"),
-    ("399011000", "R-102D1", "axillary tail view"),
-    ("442580003", "R-40AB2", "axillary tissue view"),
-    ("127457009", "G-8310", "specimen image"),
-)
-_REASON_OF_MODIFIER = {
-    code: reason for sct, srt, reason in _REFUSED_MODIFIERS for code in (sct, srt)
+# PS3.16 CID 4015: the modifiers that make a view another one, by their abbreviations, which some
+# write as the View Position. Not here, hence analysed: nipple in profile, anterior compression,
+# infra-mammary fold and implant displaced.
+_REFUSED_MODIFIERS = {
+    "M": ("399163009", "R-102D6", "magnification view"),
+    "S": ("399055006", "R-102D7", "spot compression view"),
+    "TAN": ("399110001", "R-102C2", "tangential view"),
+    "CV": ("399161006", "R-102D2", "cleavage view"),
+    "RL": ("399197002", "R-102D3", "rolled view"),
+    "RM": ("399226006", "R-102D4", "rolled view"),
+    "RS": ("415670009", "R-102C9", "rolled view"),
+    "RI": ("414493004", "R-102CA", "rolled view"),
+    "AT": ("399011000", "R-102D1", "axillary tail view"),
+    "AXT": ("442580003", "R-40AB2", "axillary tissue view"),
+    "SPECIMEN": ("127457009", "G-8310", "specimen image"),
 }
+_REASON_OF_MODIFIER = {
+    term: reason
+    for name, (sct, srt, reason) in _REFUSED_MODIFIERS.items()
+    for term in (name, sct, srt)
+}
+_VIEWS_OF_OTHER_PARTS = frozenset({"AP", "PA", "LL", "RLD", "LLD", "RLO", "LLO"})
+"""Defined terms of View Position (PS3.3 C.8.1.2) that no mammogram has."""
 _IMPLANT_DISPLACED = frozenset({"399209000", "R-102D5"})
+
+_NO_AGENT = frozenset({"NONE", "NO", "N", "N/A", "NA"})
+"""What is written as Contrast/Bolus Agent (0018,0010) where there was none."""
 
 # PS3.3 C.8.11.7.1.4, Image Type (0008,0008) values 3 to 5.
 _BIOPSY_TERMS = ("STEREO_", "PREFIRE", "POSTFIRE", "POSTBIOPSY", "POSTMARKER", "TOMO_SCOUT")
@@ -279,7 +288,8 @@ def _view_or_reason(header: Dataset) -> View | str:
         return "not a mammogram"
     sides = _sides(header)
     projections = _projections(header) or _projections_of_film(header, sides)
-    if reason := _why_not_one(sides, projections):
+    others = [term for term in _positions(header) if term in _VIEWS_OF_OTHER_PARTS]
+    if reason := _why_not_one(sides, [*projections, *others] if projections else []):
         return reason
     if not projections:
         return _why_no_projection(header)
@@ -317,8 +327,11 @@ def _projections(header: Dataset) -> list[str]:
         for code in _codes(items(header, "ViewCodeSequence"))
         if code in _PROJECTION_OF_CODE
     ]
-    positions = [position.upper() for position in texts(header, "ViewPosition")]
-    return coded + [position for position in positions if position in _PROJECTIONS]
+    return coded + [position for position in _positions(header) if position in _PROJECTIONS]
+
+
+def _positions(header: Dataset) -> list[str]:
+    return [position.upper() for position in texts(header, "ViewPosition")]
 
 
 def _projections_of_film(header: Dataset, sides: Sequence[Laterality]) -> list[str]:
@@ -446,8 +459,8 @@ def is_contrast_enhanced(header: Dataset) -> bool:
     """Contrast mammography: low and high energy images, and what is computed of them."""
     return (
         not _CONTRAST_TERMS.isdisjoint(texts(header, "ImageType"))
-        or bool(text(header, "ContrastBolusAgent"))
-        or "ContrastBolusAgentSequence" in header
+        or text(header, "ContrastBolusAgent").upper() not in {"", *_NO_AGENT}
+        or bool(items(header, "ContrastBolusAgentSequence"))
     )
 
 
@@ -508,16 +521,18 @@ _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
 
 
 def _modifiers(header: Dataset) -> list[str]:
-    """Return the view modifiers: inside the view item, or (old objects) at top level."""
-    return [
+    """Return the view modifiers: inside the view item, at top level (old objects), or as a view."""
+    views = items(header, "ViewCodeSequence")
+    return _codes(views) + [
         code
-        for place in (*items(header, "ViewCodeSequence"), header)
+        for place in (*views, header)
         for code in _codes(items(place, "ViewModifierCodeSequence"))
     ]
 
 
 def _refused_modifier(header: Dataset) -> str:
-    reasons = (_REASON_OF_MODIFIER.get(code, "") for code in _modifiers(header))
+    said = [*_modifiers(header), *_positions(header)]
+    reasons = (_REASON_OF_MODIFIER.get(term, "") for term in said)
     return next((reason for reason in reasons if reason), "")
 
 

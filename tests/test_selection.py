@@ -446,6 +446,31 @@ def test_a_film_is_analysed_where_the_manifest_accepts_its_class(tmp_path: Path)
         assert reason(header, model) == "tomosynthesis image in a private form"
 
 
+PROJECTIONS = {name: codes[0] for name, codes in selection._PROJECTIONS.items()}
+REFUSED = {name: code for name, (code, _, _) in selection._REFUSED_MODIFIERS.items()}
+ALLOWED = {"NP": "442581004", "AC": "441752004", "IMF": "442593008", "ID": "399209000"}
+
+
+@pytest.mark.parametrize("coded_as", ["", *PROJECTIONS, *REFUSED, *ALLOWED])
+def test_a_view_is_analysed_only_if_nothing_in_the_header_names_another(
+    coded_as: str, model: Model
+) -> None:
+    """Whatever stands as view code, as a modifier beside it, and as View Position."""
+    header = mammogram(R_MLO)
+    del header.PatientOrientation
+    codes = {**PROJECTIONS, **REFUSED, **ALLOWED}
+    view = [phantom.code(codes[coded_as], "SCT", "x")] if coded_as else []
+    for modifier in ("", *REFUSED, *ALLOWED):
+        beside = [phantom.code(codes[modifier], "SCT", "x")] if modifier else []
+        header.ViewCodeSequence, header.ViewModifierCodeSequence = view, beside
+        for position in ("", *PROJECTIONS, *REFUSED, "PA", "LL"):
+            header.ViewPosition = position
+            said = {coded_as, position} - {"", *ALLOWED}
+            is_plain = len(said) == 1 and said <= {"CC", "MLO"} and modifier not in REFUSED
+            found = reason(header, model)
+            assert (found == "") == is_plain, (modifier, position, found)
+
+
 def test_view_position_may_be_in_small_letters() -> None:
     header = mammogram(L_MLO, put(ViewCodeSequence=[]))
     header.add_new("ViewPosition", "LO", "mlo")
@@ -486,6 +511,7 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
             "contrast-enhanced image",
         ),
         (put(ContrastBolusAgent="Iohexol"), "contrast-enhanced image"),
+        (put(ContrastBolusAgentSequence=[Dataset()]), "contrast-enhanced image"),
         (put(ImageType=["ORIGINAL", "PRIMARY", "TOMO_PROJ"]), "tomosynthesis projection image"),
         (put(ImageType=["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]), "synthetic 2D image"),
         (put(PartialView="YES"), "partial view"),
@@ -493,6 +519,12 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
         (put(PaddleDescription="SPOT COMPRESSION"), "spot compression view"),
         (put(BreastImplantPresent="YES"), "breast implant"),
         (modified("399163009"), "magnification view"),
+        (coded("399055006", "SCT"), "spot compression view"),
+        (coded("R-40AB2", "SRT"), "axillary tissue view"),
+        (put(ViewPosition="AT"), "axillary tail view"),
+        (put(ViewPosition="CV"), "cleavage view"),
+        (put(ViewPosition="AP"), "view contradicts itself (CC or AP)"),
+        (put(ViewPosition="AP", ViewCodeSequence=[]), "unknown view AP"),
         (modified("R-102D6", "SRT"), "magnification view"),
         (modified("R-102D7", "SNM3", at_top=True), "spot compression view"),
         (modified("399110001"), "tangential view"),
@@ -522,6 +554,11 @@ def test_what_is_not_a_standard_view_is_refused(
         put(PresentationIntentType=""),
         put(ImageType=["DERIVED", "PRIMARY"]),
         put(ContrastBolusAgent=""),
+        put(ContrastBolusAgent="NONE"),
+        put(ContrastBolusAgent="No"),
+        put(ContrastBolusAgent="N/A"),
+        put(ContrastBolusAgentSequence=[]),
+        coded("441752004", "SCT"),
         put(BreastImplantPresent="NO"),
         put(PatientSex="M"),
         put(ProtocolName="ROUTINE"),
