@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import socket
@@ -284,6 +285,56 @@ def test_a_node_that_runs_and_does_not_answer_is_noticed(tmp_path: Path) -> None
     assert verdict.state == "failed"
     assert "the node is running, but AINODE at 127.0.0.1" in verdict.words
     assert "systemctl restart" in verdict.remedy
+
+
+@pytest.fixture
+def ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who may listen on a port below 1024: then EACCES hides whether it is taken."""
+
+    def refuse(host: str, port: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(machine, "_listen", refuse)
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_on_a_port_that_we_may_not_try_a_node_that_runs_is_called(
+    pacs: Pacs, tmp_path: Path
+) -> None:
+    here = Listener(host="0.0.0.0", port=pacs.port)
+    config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": here})
+    with _lock_state_dir(config.node.state_dir):
+        verdict = one(check_port(config))
+    assert verdict.state == "ok"
+    assert "the node is running and answers" in verdict.words
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_on_a_port_that_we_may_not_try_nothing_is_called_wrong_unless_another_answers(
+    tmp_path: Path,
+) -> None:
+    config = site(tmp_path)
+    open_question = one(check_port(config))
+    assert open_question.state == "warning"
+    assert "systemd/ai-node.service" in open_question.remedy
+    with socket.create_server(("127.0.0.1", config.listener.port)):
+        taken = one(check_port(config))
+    assert taken.state == "failed"
+    assert "taken by another program" in taken.words
+
+
+def test_who_may_not_see_the_lock_is_told_to_ask_as_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    config = site(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)
+    with socket.create_server(("127.0.0.1", config.listener.port)):
+        verdict = one(check_port(config))
+    assert verdict.state == "warning"
+    assert "sudo -u ai-node ai-node doctor" in verdict.remedy
 
 
 def test_an_address_of_another_machine_is_none_to_listen_on(tmp_path: Path) -> None:

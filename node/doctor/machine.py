@@ -184,36 +184,60 @@ def check_port(config: Config) -> Iterator[Verdict]:
     host, port = config.listener.host, config.listener.port
     where = f"{host}:{port}"
     try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        _listen(host, port)
     except OSError as error:
         yield _verdict_on_port(config, where, error)
     else:
         yield ok("port", f"{where} is free")
 
 
+def _listen(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
 def _verdict_on_port(config: Config, where: str, error: OSError) -> Verdict:
-    port = config.listener.port
-    if error.errno == errno.EADDRINUSE:
-        if not is_running(config.node.state_dir):
-            words = f"{where} is taken by another program"
-            remedy = (
-                f"`sudo ss -ltnp 'sport = :{port}'` names it. Stop it, or change [listener] port."
-            )
-            return failed("port", words, remedy)
+    if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+        remedy = "Give [listener] host an address of this machine, or 0.0.0.0 for all of them."
+        return failed("port", f"cannot listen on {where} ({error.strerror})", remedy)
+    runs = is_running(config.node.state_dir)
+    if runs is None:
+        words = f"{_user()} may not see whether it is the node that has {where}"
+        remedy = "Run this as the user the node runs as: sudo -u ai-node ai-node doctor ..."
+        return warning("port", words, remedy)
+    if runs:
         return _verdict_on_running(config, where)
-    if error.errno == errno.EACCES:
-        remedy = "Use a port from 1024 on, or allow it: AmbientCapabilities in the systemd unit."
-        return failed("port", f"{_user()} may not listen on {where}", remedy)
-    remedy = "Give [listener] host an address of this machine, or 0.0.0.0 for all of them."
-    return failed("port", f"cannot listen on {where} ({error.strerror})", remedy)
+    # Below 1024 an ordinary user hears EACCES, whoever has the port.
+    if error.errno == errno.EADDRINUSE or _is_answered(config):
+        find = f"`sudo ss -ltnp 'sport = :{config.listener.port}'` names it"
+        remedy = f"{find}. Stop it, or change [listener] port."
+        return failed("port", f"{where} is taken by another program", remedy)
+    remedy = (
+        "See that its unit may: the lines on ports below 1024 in systemd/ai-node.service. "
+        "Or use a port from 1024 on."
+    )
+    return warning("port", f"{_user()} may not try {where}: whether the node may is open", remedy)
+
+
+def _is_answered(config: Config) -> bool:
+    try:
+        with socket.create_connection((_near(config), config.listener.port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _near(config: Config) -> str:
+    """Return the address at which this machine reaches its own listener."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+    return here.get(config.listener.host, config.listener.host)
 
 
 def _verdict_on_running(config: Config, where: str) -> Verdict:
-    host = "127.0.0.1" if config.listener.host == "0.0.0.0" else config.listener.host  # noqa: S104
+    node = Address(config.node.ae_title, _near(config), config.listener.port, timeout_s=10)
     try:
-        answer = _answer_of(Address(config.node.ae_title, host, config.listener.port, timeout_s=10))
+        answer = _answer_of(node)
     except DeliveryError as error:
         remedy = "Look into its log and start it again: journalctl -u ai-node; systemctl restart."
         return failed("port", f"the node is running, but {error}", remedy)
@@ -229,13 +253,15 @@ def _answer_of(node: Address) -> str:
     return "answers C-ECHO"
 
 
-def is_running(state_dir: Path) -> bool:
-    """Say whether a node has the lock of a state folder."""
+def is_running(state_dir: Path) -> bool | None:
+    """Say whether a node has the lock of a state folder; None if we may not look."""
     try:
         with (state_dir / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except PermissionError:
+        return None
     except OSError:
         return False
     return False
