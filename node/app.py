@@ -28,7 +28,7 @@ from node.inference import Inference
 from node.ledger import Examination, Ledger, examine
 from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
-from node.outputs.table import PRESETS
+from node.outputs.table import with_fallbacks
 from node.pipeline import Pipeline
 from node.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.toml_file import shown
@@ -134,7 +134,7 @@ class App:
             inference=self._inference,
             scores=self.ledger,
             local_zone=local_zone(config),
-            outputs=PRESETS["default"],
+            outputs=with_fallbacks(config.kinds),
             provider=config.inference.provider,
         )
         models = tuple(self._models.values())

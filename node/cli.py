@@ -287,6 +287,9 @@ def analyse(
     model: Annotated[
         str, typer.Option(help="The model to run: the name of a bundled one, or its folder.")
     ] = "breast-area",
+    preset: Annotated[
+        str, typer.Option(help="Which kinds of object: a preset, as destinations have one.")
+    ] = "default",
 ) -> None:
     """Analyse files without network or database, exactly as the node would.
 
@@ -294,15 +297,18 @@ def analyse(
     the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
     a study was held because its files contradict one another; the others are analysed.
     """
-    from node.config import bundled_models_dir
+    from node.config import bundled_models_dir, presets
+    from node.errors import ConfigError
     from node.manifest import open_model
     from node.offline import analyse_folder
 
     with _errors_as_messages():
+        if preset not in presets():
+            raise ConfigError(f'--preset: no "{preset}"; there are: {", ".join(presets())}')
         opened = open_model(model, bundled_models_dir())
         paths = find_dicom(folder)
         with _progress("Reading", len(paths)) as advance:
-            outcome = analyse_folder(paths, out_dir, opened, advance)
+            outcome = analyse_folder(paths, out_dir, opened, advance, presets()[preset])
         for line in outcome.damaged:
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
@@ -363,7 +369,11 @@ def _print_study(study: StudyOverview) -> None:
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]
     for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
-        states = [d.state for d in study.deliveries if d.destination == destination]
+        states = [
+            d.state
+            for d in study.deliveries
+            if d.destination == destination and d.state != "replaced"
+        ]
         confirmed = states.count("confirmed")
         stored = confirmed + states.count("sent")
         ways = dict.fromkeys(d.confirmed_by for d in study.deliveries if d.confirmed_by)

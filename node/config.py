@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -50,6 +51,12 @@ def _is_server(url: str) -> bool:
         return False
 
 
+def _preset(name: str) -> str:
+    if name not in presets():
+        raise ValueError(f'no preset is called "{name}", {did_you_mean(name, presets())}')
+    return name
+
+
 AETitle = Annotated[
     str,
     matching(
@@ -70,6 +77,13 @@ Network = Annotated[str, AfterValidator(_network)]
 Zone = Annotated[str, AfterValidator(_zone)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]
 ConfirmBy = Literal["commitment", "find"]
+OutputKind = Literal[
+    "capture",
+    "measurement-report",
+    "measurement-report-3d",
+]
+"""The kinds of result object; outputs/ has a module for each."""
+PresetName = Annotated[str, AfterValidator(_preset)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -105,6 +119,12 @@ class Listener(Section):
     """An association that says nothing for this long is aborted."""
 
 
+class Preset(Section):
+    """A file of config/presets: what a kind of destination is sent."""
+
+    outputs: Annotated[tuple[OutputKind, ...], Field(min_length=1)]
+
+
 class Peer(Section):
     """An application entity we know."""
 
@@ -116,8 +136,10 @@ class Peer(Section):
     """Other addresses or networks (CIDR) it may send from."""
     sends: bool = False
     """Its studies are accepted."""
-    receives: Literal["default"] | None = None
+    receives: PresetName | None = None
     """The preset by which results are sent to it; results of its own studies go back to it."""
+    outputs: tuple[OutputKind, ...] = ()
+    """For a peer that receives: kinds of object in place of those of its preset."""
     results_to: tuple[Name, ...] = ()
     """For a peer that takes no results: the peers that get the results of its studies."""
     confirm: tuple[ConfirmBy, ...] = ("commitment", "find")
@@ -132,6 +154,13 @@ class Peer(Section):
     def destinations(self) -> tuple[str, ...]:
         """The names of the peers that get the results of its studies."""
         return (self.name,) if self.receives else self.results_to
+
+    @property
+    def kinds(self) -> tuple[OutputKind, ...]:
+        """The kinds of object it is sent."""
+        if self.receives is None:
+            return ()
+        return self.outputs or presets()[self.receives]
 
 
 class Model(Section):
@@ -250,6 +279,8 @@ class Config(Section):
         takes = {peer.name: peer.receives is not None for peer in self.peers}
         for i, peer in enumerate(self.peers):
             place = ("peers", i, "results_to")
+            if peer.outputs and not peer.receives:
+                yield ("peers", i, "outputs"), 'add receives = "default": it takes no results yet'
             if peer.receives and peer.results_to:
                 yield place, "results go back to this peer, which receives, or to others: keep one"
             if len(set(peer.results_to)) < len(peer.results_to):
@@ -285,6 +316,12 @@ class Config(Section):
         """Where model packages lie."""
         return self.node.models_dir or bundled_models_dir()
 
+    @property
+    def kinds(self) -> tuple[OutputKind, ...]:
+        """The kinds of object that somebody is sent; those of the default preset if nobody is."""
+        wanted = [kind for peer in self.peers for kind in peer.kinds]
+        return tuple(dict.fromkeys(wanted)) or presets()["default"]
+
     def peer(self, name: str) -> Peer:
         """Return a peer by name."""
         return next(peer for peer in self.peers if peer.name == name)
@@ -292,6 +329,13 @@ class Config(Section):
     def destinations_of(self, sender: str) -> tuple[str, ...]:
         """Return the names of the peers that get the results of a sender's studies."""
         return next((peer.destinations for peer in self.peers if peer.name == sender), ())
+
+
+@cache
+def presets() -> dict[str, tuple[OutputKind, ...]]:
+    """Return what each preset sends, by its name."""
+    folder = _bundled("presets", "config/presets")
+    return {p.stem: toml_file.load(p, Preset).outputs for p in sorted(folder.glob("*.toml"))}
 
 
 def load(path: Path) -> Config:

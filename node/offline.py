@@ -22,7 +22,7 @@ from node.identity import disagree, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs import wording
-from node.outputs.table import PRESETS, to_bytes
+from node.outputs.table import to_bytes
 from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.result import Evaluation, Finding, Result
 from node.selection import describe, is_in_scope, read_header
@@ -79,11 +79,16 @@ class _Study:
 
 
 def analyse_folder(
-    paths: Sequence[Path], out_dir: Path, model: Model, on_read: Callable[[], None]
+    paths: Sequence[Path],
+    out_dir: Path,
+    model: Model,
+    on_read: Callable[[], None],
+    outputs: Sequence[config.OutputKind] = (),
 ) -> FolderOutcome:
     """Analyse every study among the files, and write its result objects to a folder of its own.
 
-    What an earlier analysis wrote there is replaced.
+    What an earlier analysis wrote there is replaced. `outputs` are the kinds of object to build,
+    those of the default preset if there are none.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,8 @@ def analyse_folder(
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     studies, damaged = _read(paths, on_read)
     with Inference(config.Inference(), (model,)) as inference:
-        pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), PRESETS["default"])
+        kinds = tuple(outputs) or config.presets()["default"]
+        pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), kinds)
         outcomes = [
             _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
             for study_uid, study in studies.items()

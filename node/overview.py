@@ -34,7 +34,7 @@ class DeliveryOverview:
     destination: str
     sop_uid: str
     state: str
-    """queued, sent (accepted, not confirmed), confirmed or refused."""
+    """queued, sent (accepted, not confirmed), confirmed, refused or replaced."""
     error: str | None
     sent_at: float | None
     confirmed_by: str | None

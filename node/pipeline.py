@@ -17,7 +17,7 @@ from typing import Protocol
 from pydicom import Dataset
 
 from node.conclusion import conclude, not_analysed
-from node.config import Provider
+from node.config import OutputKind, Provider
 from node.errors import ModelError, StudyError, Unreadable
 from node.inference import Inference
 from node.manifest import Model
@@ -65,8 +65,8 @@ class Pipeline:
     inference: Inference
     scores: Scores
     local_zone: tzinfo
-    outputs: tuple[str, ...]
-    """Kinds of object to build, names of `outputs.table.BUILDERS`."""
+    outputs: tuple[OutputKind, ...]
+    """Kinds of object to build."""
     provider: Provider = "cpu"
     """What the networks run on."""
 
@@ -196,8 +196,10 @@ def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict
     return pictures
 
 
-def _predecessors(version: StudyVersion, results: Sequence[Result]) -> dict[str, Predecessor]:
-    """Return the former version's report of each model that made one, by the model's name."""
+def _predecessors(
+    version: StudyVersion, results: Sequence[Result]
+) -> dict[tuple[str, str], Predecessor]:
+    """Return the former version's documents, by the model's name and the SOP class."""
     found = {}
     for path in version.predecessors:
         try:
@@ -208,7 +210,7 @@ def _predecessors(version: StudyVersion, results: Sequence[Result]) -> dict[str,
         made_by = {e.get("ManufacturerModelName") for e in header.ContributingEquipmentSequence}
         for result in results:
             if header.Modality == "SR" and result.model.title in made_by:
-                found[result.model.name] = Predecessor(
+                found[result.model.name, str(header.SOPClassUID)] = Predecessor(
                     str(header.SeriesInstanceUID),
                     str(header.SOPClassUID),
                     str(header.SOPInstanceUID),

@@ -193,7 +193,7 @@ delivery = sa.Table(
     _text("destination", primary_key=True),
     _text("study_uid"),
     _whole("number"),
-    _text("state"),  # queued | sent | confirmed | refused
+    _text("state"),  # queued | sent | confirmed | refused | replaced
     _text("error", nullable=True),
     _time("sent_at"),
     _text("confirmed_by", nullable=True),  # commitment | find

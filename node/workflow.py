@@ -21,7 +21,7 @@ from node.errors import DeliveryError, ModelError, StudyError, Superseded
 from node.files import Store
 from node.ledger import BuiltReport, Finished, Job, Ledger, Outcome, Patience, Shipment, Work
 from node.manifest import Model
-from node.outputs.table import to_bytes
+from node.outputs.table import SUBSTITUTES, sop_classes, to_bytes
 from node.pipeline import Pipeline, Task, analyse
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,10 @@ class Workflow:
             self.ledger.cancel_version(job, f"model {names} has been switched off")
             return
         results, objects = analyse(self.pipeline, task)
-        destinations = self.config.destinations_of(work.sender)
+        destinations = {
+            name: sop_classes(self.config.peer(name).kinds)
+            for name in self.config.destinations_of(work.sender)
+        }
         finished = Finished(
             results=results,
             reports=tuple(self._write(work, dataset) for dataset in objects),
@@ -145,14 +148,15 @@ class Workflow:
         return Confirmation(Patience(retry_s, retry_s, waits_for=error), outcomes)
 
     def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Confirmation:
-        unsent = shipment.to_send
-        if unsent:
-            conflict = courier.find_conflict(unsent)
+        tried: set[str] = set()
+        while unsent := [r for r in shipment.to_send if r.sop_uid not in tried]:
+            conflict = None if tried else courier.find_conflict(unsent)
             if conflict is not None:
                 self.ledger.hold_dispatch(job, conflict)
                 raise Superseded(f"{job.id}: {conflict}")
+            tried |= {report.sop_uid for report in unsent}
             outcomes = courier.send(unsent, lambda: self.ledger.require_current(job))
-            shipment = self.ledger.record_sent(job, outcomes)
+            shipment = self.ledger.record_sent(job, outcomes, SUBSTITUTES)
             sent = sum(outcome.state == "sent" for outcome in outcomes)
             words = "%s stored %d of %d objects of study %s"
             log.info(words, job.destination, sent, len(outcomes), job.study_uid)
@@ -165,7 +169,7 @@ class Workflow:
             is_answered=self.ledger.is_answered,
         )
         try:
-            return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(unsent))
+            return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
         except Superseded:
             raise
         except Exception as error:  # what was sent stays sent; it is asked again later

@@ -18,9 +18,9 @@ from small_images import instance, mammogram, saved
 from small_models import model
 
 from node import config
+from node.config import presets
 from node.inference import Inference
 from node.manifest import Model
-from node.outputs.table import PRESETS
 from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.result import ImageScore
 from node.study import Instance, Laterality, StudyVersion, View
@@ -54,7 +54,7 @@ def inference(small: Model) -> Iterator[Counting]:
 @pytest.fixture
 def pipeline(inference: Counting) -> Pipeline:
     inference.computed.clear()
-    return Pipeline(inference, ScoresInMemory(), UTC, PRESETS["default"])
+    return Pipeline(inference, ScoresInMemory(), UTC, presets()["default"])
 
 
 def image(folder: Path, sop_uid: str, *, radius: int = 90, **changes: Any) -> Instance:

@@ -19,10 +19,10 @@ from peers import Pacs, modality, store
 
 from node import config, phantom
 from node.app import App
+from node.config import presets
 from node.errors import ModelError, Unreadable
 from node.inference import Inference
 from node.manifest import Model
-from node.outputs.table import PRESETS
 from node.overview import study_overviews
 from node.phantom import Technique
 from node.pipeline import Pipeline, Task, analyse
@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def pipeline(desk: Desk, network: Network) -> Pipeline:
-    return Pipeline(network, desk.ledger, UTC, PRESETS["default"])  # type: ignore[arg-type]
+    return Pipeline(network, desk.ledger, UTC, presets()["default"])  # type: ignore[arg-type]
 
 
 @pytest.fixture

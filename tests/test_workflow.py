@@ -27,12 +27,12 @@ from pydicom.uid import ComprehensiveSRStorage
 from pynetdicom.association import Association
 
 from node import config, schema
+from node.config import presets
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store
 from node.ledger import Arrival, Closing, Job, Ledger, PlannedAnalysis
 from node.manifest import Model
-from node.outputs.table import PRESETS
 from node.overview import StudyOverview, study_overviews
 from node.pipeline import Pipeline
 from node.selection import MG_FOR_PRESENTATION
@@ -171,7 +171,7 @@ def standing_works(
         config=settings,
         ledger=ledger,
         store=store,
-        pipeline=Pipeline(network, ledger, UTC, PRESETS["default"]),  # type: ignore[arg-type]
+        pipeline=Pipeline(network, ledger, UTC, presets()["default"]),  # type: ignore[arg-type]
         models={"breast-area": model},
         node_id=NODE_ID,
     )

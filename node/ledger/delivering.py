@@ -1,7 +1,8 @@
 """8 Deliver: each object of a report set at each destination, from queued to confirmed.
 
 An object is queued, then sent (the destination has accepted it), then confirmed (it has been
-found to keep it), or refused for good. The delivery as a whole is final when each of them is.
+found to keep it), refused for good, or replaced by one of another kind. The delivery as a whole
+is final when each of them is.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from node.ledger.rows import (
     update_dispatch,
 )
 
+_NONE: Mapping[str, str] = {}
+
 
 class Delivering(Database):
     """The attempts at a delivery."""
@@ -62,16 +65,21 @@ class Delivering(Database):
         if obstacle is not None:
             raise Superseded(f"{job.id}: {obstacle}")
 
-    def record_sent(self, job: Job, outcomes: Sequence[Outcome]) -> Shipment:
+    def record_sent(
+        self, job: Job, outcomes: Sequence[Outcome], substitutes: Mapping[str, str] = _NONE
+    ) -> Shipment:
         """Record what the destination said of each object; return what is left to do.
 
-        Raises Superseded if nothing more may be sent.
+        For what it refuses, the objects of the SOP class that `substitutes` names are due in its
+        place. Raises Superseded if nothing more may be sent.
         """
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
             _require_running(db, job)
             for outcome in outcomes:
                 _record_outcome(db, job, outcome)
+            refused = {outcome.sop_uid for outcome in outcomes if outcome.state == "refused"}
+            _substitute(db, job, refused, substitutes)
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 return _shipment(db, job)
@@ -254,6 +262,42 @@ def _record_outcome(db: sa.Connection, job: Job, outcome: Outcome) -> None:
         values |= {"confirmed_at": now(), "confirmed_by": "find"}
     open_ones = update_deliveries(job).where(schema.delivery.c.state.in_(("queued", "sent")))
     db.execute(open_ones.where(schema.delivery.c.sop_uid == outcome.sop_uid).values(values))
+
+
+def _substitute(
+    db: sa.Connection, job: Job, refused: Set[str], substitutes: Mapping[str, str]
+) -> None:
+    """Plan what goes in place of refused objects, unless it is planned already."""
+    report, delivery = schema.report, schema.delivery
+    of_job = (report.c.study_uid == job.study_uid, report.c.number == job.number)
+    found = db.execute(
+        sa.select(report.c.sop_class, report.c.sop_uid).where(
+            *of_job, report.c.sop_uid.in_(refused), report.c.sop_class.in_(substitutes)
+        )
+    ).all()
+    if not found:
+        return
+    instead = {substitutes[row.sop_class] for row in found}
+    replaced = delivery.c.sop_uid.in_([row.sop_uid for row in found])
+    db.execute(update_deliveries(job).where(replaced).values(state="replaced"))
+    planned = sa.select(delivery.c.sop_uid).where(delivery.c.destination == job.destination)
+    due = db.execute(
+        sa.select(report.c.sop_uid)
+        .where(*of_job, report.c.sop_class.in_(instead), report.c.sop_uid.not_in(planned))
+        .order_by(report.c.position)
+    ).all()
+    for row in due:
+        db.execute(
+            delivery.insert().values(
+                sop_uid=row.sop_uid,
+                destination=job.destination,
+                study_uid=job.study_uid,
+                number=job.number,
+                state="queued",
+            )
+        )
+    words = f"{job.destination} refuses one kind of report; the other goes in its place"
+    add_note(db, job.study_uid, words)
 
 
 def _record_answer(

@@ -193,7 +193,10 @@ def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport])
 
 
 def _plan_deliveries(db: sa.Connection, job: Job, finished: Finished, enqueue: Enqueue) -> None:
-    for destination in finished.destinations:
+    for destination, sop_classes in finished.destinations.items():
+        wanted = [report for report in finished.reports if report.sop_class in sop_classes]
+        if not wanted:
+            continue
         db.execute(
             schema.dispatch.insert().values(
                 study_uid=job.study_uid,
@@ -213,7 +216,7 @@ def _plan_deliveries(db: sa.Connection, job: Job, finished: Finished, enqueue: E
                     "number": job.number,
                     "state": "queued",
                 }
-                for report in finished.reports
+                for report in wanted
             ],
         )
         enqueue(db, Job("deliver", job.study_uid, job.number, 1, destination))

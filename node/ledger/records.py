@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -188,7 +188,8 @@ class Finished:
 
     results: tuple[Result, ...]
     reports: tuple[BuiltReport, ...]
-    destinations: tuple[str, ...]
+    destinations: Mapping[str, frozenset[str]]
+    """Who is sent results, by name, and the SOP classes each should get."""
     deliver_within_s: float
     problem: str | None = None
     """Why results that should be delivered go nowhere."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from highdicom.sr import (
     CodeContentItem,
@@ -15,7 +16,6 @@ from highdicom.sr import (
     UIDRefContentItem,
 )
 from pydicom import Dataset
-from pydicom.uid import ComprehensiveSRStorage
 
 from node.identity import MANUFACTURER
 from node.outputs import header, verbatim
@@ -23,7 +23,6 @@ from node.outputs.draft import Draft
 from node.outputs.wording import ascii_text
 from node.result import Code, Result
 
-SERIES_NUMBER = 9002
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
 MAMMOGRAPHY = Code("71651007", "SCT", "Mammography")
@@ -113,16 +112,28 @@ def observer(result: Result) -> list[ContentItem]:
     ]
 
 
-def build_document(draft: Draft, result: Result, root: ContainerContentItem) -> Dataset:
-    """Return a Comprehensive SR with this content; one of each model in a study version."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of document: its SOP class, and the series that holds it."""
+
+    key: str
+    """Of the series and the objects' UIDs: the kind's name in the presets."""
+    sop_class: str
+    series_number: int
+    what: str
+    """The middle of "AI Breast Area Report - AI generated"."""
+
+
+def build_document(draft: Draft, result: Result, kind: Kind, root: Dataset) -> Dataset:
+    """Return an SR document with this content tree; one of each model in a study version."""
     series = header.Series(
-        key=("measurement-report", result.model.name),
+        key=(kind.key, result.model.name),
         modality="SR",
-        number=SERIES_NUMBER,
-        what="Report",
+        number=kind.series_number,
+        what=kind.what,
         results=(result,),
     )
-    dataset = header.begin(draft, series, ComprehensiveSRStorage, "report", 1)
+    dataset = header.begin(draft, series, kind.sop_class, "report", 1)
     _write_flags(dataset, result)
     dataset.AuthorObserverSequence = [_author(result)]
     dataset.ReferencedPerformedProcedureStepSequence = []
@@ -133,8 +144,8 @@ def build_document(draft: Draft, result: Result, root: ContainerContentItem) -> 
     evidence = _evidence(draft, result)
     if evidence:
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence
-    if result.model.name in draft.predecessors:
-        replaced = draft.predecessors[result.model.name]
+    replaced = draft.predecessors.get((result.model.name, kind.sop_class))
+    if replaced is not None:
         reference = _reference(replaced.sop_class, replaced.sop_uid)
         dataset.PredecessorDocumentsSequence = [
             _study_reference(draft, {replaced.series_uid: [reference]})

@@ -44,8 +44,8 @@ class Draft:
     """The zone of times in objects whose source does not say its own (0008,0201)."""
     configuration_digest: str
     """Changes with every setting that changes what is said: another result, another UID."""
-    predecessors: Mapping[str, Predecessor] = field(default_factory=dict)
-    """The report that was sent before this version, by the name of its model."""
+    predecessors: Mapping[tuple[str, str], Predecessor] = field(default_factory=dict)
+    """The documents that were sent before this version, by name of the model and SOP class."""
 
     @property
     def source(self) -> Dataset:

@@ -1,4 +1,4 @@
-"""TID 1500 Measurement Report as Comprehensive SR, one for each result that has a finding.
+"""TID 1500 Measurement Report, as Comprehensive (3D) SR, one for each result with a finding.
 
 Viewers draw it only in a certain shape: regions first, each a POLYLINE directly in its group
 with a Tracking UID of its own, every item with a concept name, the image of a region called
@@ -21,6 +21,7 @@ from highdicom.sr import (
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node.outputs import text_report, wording
 from node.outputs.document import (
@@ -29,6 +30,7 @@ from node.outputs.document import (
     ENGLISH,
     LANGUAGE,
     OBS_CONTEXT,
+    Kind,
     build_document,
     coded,
     concept,
@@ -76,11 +78,21 @@ ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
 
 
 def build(draft: Draft) -> list[Dataset]:
-    """Return one report per result, with regions or as text."""
+    """Return one Comprehensive SR per result, with regions or as text."""
+    return _build(draft, Kind("measurement-report", ComprehensiveSRStorage, 9002, "Report"))
+
+
+def build_3d(draft: Draft) -> list[Dataset]:
+    """Return the same as Comprehensive 3D SR, which IHE AIR wants and fewer archives take."""
+    return _build(draft, Kind("measurement-report-3d", Comprehensive3DSRStorage, 9012, "Report 3D"))
+
+
+def _build(draft: Draft, kind: Kind) -> list[Dataset]:
     return [
         build_document(
             draft,
             result,
+            kind,
             _report(draft, result) if result.findings else text_report.report(draft, result),
         )
         for result in draft.results

@@ -1,31 +1,47 @@
-"""The kinds of object there are, which of them a preset asks for, and the last look at each.
+"""The kinds of object there are, and the last look at each.
 
-To add a kind, write a module with `build` and add a line to BUILDERS.
+To add a kind, name it in `config.OutputKind`, write a module with `build`, add a line to KINDS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import combinations
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+)
 
-from node.errors import ConfigError, Held
+from node.config import OutputKind, presets
+from node.errors import Held
 from node.identity import disagree, identity_of
 from node.outputs import capture, header, measurement_report, verbatim
 from node.outputs.draft import Draft
 
-Builder = Callable[[Draft], list[Dataset]]
 
-BUILDERS: Mapping[str, Builder] = {
-    "measurement-report": measurement_report.build,
-    "capture": capture.build,
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of object."""
+
+    build: Callable[[Draft], list[Dataset]]
+    """None of them if the results hold nothing that it could say."""
+    sop_class: str
+    """What tells it from the others on the wire."""
+
+
+KINDS: Mapping[OutputKind, Kind] = {
+    "measurement-report": Kind(measurement_report.build, ComprehensiveSRStorage),
+    "measurement-report-3d": Kind(measurement_report.build_3d, Comprehensive3DSRStorage),
+    "capture": Kind(capture.build, SecondaryCaptureImageStorage),
 }
-PRESETS: Mapping[str, tuple[str, ...]] = {
-    "default": ("measurement-report", "capture"),
-}
+FALLBACKS: Mapping[OutputKind, OutputKind] = {"measurement-report-3d": "measurement-report"}
+"""What goes to a destination that does not take the kind it should get."""
 COMPARED = tuple(
     keyword for keyword in header.COPIED if dictionary_VR(verbatim.tag_of(keyword)) != "SQ"
 )
@@ -36,23 +52,31 @@ REFERENCES = (
 )
 
 
-def kinds_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the kinds that these presets and kinds name, each once, in order."""
-    kinds: dict[str, None] = {}
-    for name in names:
-        if name not in PRESETS and name not in BUILDERS:
-            known = ", ".join([*PRESETS, *BUILDERS])
-            raise ConfigError(f"no output is called {name!r}; there are: {known}")
-        kinds.update(dict.fromkeys(PRESETS.get(name, (name,))))
-    return tuple(kinds)
+SUBSTITUTES: Mapping[str, str] = {
+    KINDS[kind].sop_class: KINDS[instead].sop_class for kind, instead in FALLBACKS.items()
+}
+"""The same, by SOP class."""
 
 
-def build_report_set(draft: Draft, names: Iterable[str] = ("default",)) -> list[Dataset]:
-    """Build and check every object of these presets and kinds.
+def sop_classes(kinds: Iterable[OutputKind]) -> frozenset[str]:
+    """Return the SOP classes of the objects of these kinds."""
+    return frozenset(KINDS[kind].sop_class for kind in kinds)
+
+
+def with_fallbacks(kinds: Iterable[OutputKind]) -> tuple[OutputKind, ...]:
+    """Return the kinds and what may have to stand in for them, each once, in order."""
+    wanted = tuple(kinds)
+    return tuple(dict.fromkeys([*wanted, *(FALLBACKS[k] for k in wanted if k in FALLBACKS)]))
+
+
+def build_report_set(
+    draft: Draft, kinds: Iterable[OutputKind] = presets()["default"]
+) -> list[Dataset]:
+    """Build and check every object of these kinds.
 
     Raises Held rather than return an object that would go into another patient's file.
     """
-    datasets = [dataset for kind in kinds_of(names) for dataset in BUILDERS[kind](draft)]
+    datasets = [dataset for kind in kinds for dataset in KINDS[kind].build(draft)]
     _check_patient(draft)
     for dataset in datasets:
         check(draft, dataset)

@@ -63,7 +63,9 @@ LATER = replace(
     LATER,
     version=replace(LATER.version, decided_at=LATER.version.decided_at + timedelta(days=1)),
     predecessors={
-        "breast-area": Predecessor("2.25.111", ComprehensiveSRStorage, "2.25.112"),
+        ("breast-area", ComprehensiveSRStorage): Predecessor(
+            "2.25.111", ComprehensiveSRStorage, "2.25.112"
+        ),
     },
 )
 PARTLY = draft(refuse={factories.R_MLO: "the view is magnified"})

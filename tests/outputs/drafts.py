@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from node.result import (
     Evaluation,
     Finding,
     Grade,
+    HeatMap,
     Measurement,
     ModelIdentity,
     Point,
@@ -49,6 +51,20 @@ PERCENT = Code("%", "UCUM", "percent")
 DIFFERENCE = Code("LRDIFF", "99AINODE", "Left-right difference")
 COMPOSITION = Code("129715009", "SCT", "Breast composition")
 BREAST = Code("76752008", "SCT", "Breast")
+MASS = Code("129793001", "SCT", "Mammography breast density")
+"""What mammography workstations draw as a soft tissue mark (CID 6014)."""
+PROBABILITY_OF_CANCER = Code("111047", "DCM", "Probability of cancer")
+AI_SCORE = Code("AISCORE", "99AINODE", "AI score")
+ATTENTION = Code("AIHEAT", "99AINODE", "Where the network looked")
+DETECTOR = replace(
+    MODEL, name="mass-detector", title="Mass Detector", device_uid="2.25.328570164919053722"
+)
+SEGMENTER = replace(
+    MODEL, name="mass-segmenter", title="Mass Segmenter", device_uid="2.25.328570164919053723"
+)
+CLASSIFIER = replace(
+    MODEL, name="exam-score", title="Exam Score", device_uid="2.25.328570164919053724"
+)
 STATEMENT = "The area of the breast as projected on the detector. It says nothing about disease."
 
 Change = Callable[[Dataset], object]
@@ -161,6 +177,114 @@ def graded(draft: Draft) -> Draft:
         for who, side in (("Exam", None), ("R", Laterality.RIGHT), ("L", Laterality.LEFT))
     )
     return with_result(draft, findings=(), evaluations=evaluations)
+
+
+def detected(draft: Draft) -> Draft:
+    """Return the draft as a detector would have it: one mass on both right views, one on L CC.
+
+    A mass on the L MLO is not found. Boxes, with a probability of cancer each.
+    """
+    result = draft.results[0]
+    wanted = {"R CC": 87.0, "R MLO": 91.0, "L CC": 55.5}
+    findings = []
+    for instance in draft.version.instances:
+        view = str(instance.view)
+        if instance.sop_uid in result.analysed and view in wanted and instance.view is not None:
+            score = Measurement(PROBABILITY_OF_CANCER, wanted[view], PERCENT, 0, is_score=True)
+            findings.append(
+                Finding(
+                    label=f"{view} mass",
+                    kind=MASS,
+                    laterality=instance.view.laterality,
+                    region=Region(instance.sop_uid, _box(draft, instance), is_box=True),
+                    measurements=(score,),
+                    lesion="R lesion 1" if view.startswith("R") else "",
+                )
+            )
+    return with_result(
+        draft, model=DETECTOR, findings=tuple(findings), evaluations=(), looked_for=(MASS,)
+    )
+
+
+def segmented(draft: Draft) -> Draft:
+    """Return the draft as a segmenter would have it: the breasts stand for lesions."""
+    findings = [replace(f, kind=MASS) for f in draft.results[0].findings]
+    return with_result(
+        draft, model=SEGMENTER, findings=tuple(findings), evaluations=(), looked_for=(MASS,)
+    )
+
+
+def scored(draft: Draft) -> Draft:
+    """Return the draft as a classifier would have it: scores of images, breasts and the exam."""
+    result = draft.results[0]
+    instances = [i for i in draft.version.instances if i.sop_uid in result.analysed]
+    percent = {i.sop_uid: 12.0 + 20 * number for number, i in enumerate(instances)}
+    about: list[tuple[str, tuple[str, ...], Laterality | None]] = [
+        ("Exam", tuple(percent), None),
+        *(
+            (f"{side} breast", tuple(i.sop_uid for i in instances if _side(i) == side), side)
+            for side in dict.fromkeys(_side(i) for i in instances)
+        ),
+        *((str(i.view), (i.sop_uid,), _side(i)) for i in instances),
+    ]
+    return with_result(
+        draft,
+        model=CLASSIFIER,
+        findings=(),
+        evaluations=tuple(
+            Evaluation(
+                label=f"{who} AI score",
+                sop_uids=uids,
+                measurements=(
+                    Measurement(
+                        AI_SCORE, max(percent[uid] for uid in uids), PERCENT, 0, is_score=True
+                    ),
+                ),
+                laterality=side,
+            )
+            for who, uids, side in about
+        ),
+        heat_maps=tuple(_heat_map(draft, i) for i in instances),
+    )
+
+
+def _side(instance: Instance) -> Laterality:
+    assert instance.view is not None
+    return instance.view.laterality
+
+
+def _size(draft: Draft, instance: Instance) -> tuple[int, int]:
+    """Return rows and columns of the stored matrix."""
+    picture = draft.pictures[instance.sop_uid]
+    return picture.grey.shape[0], picture.grey.shape[1]
+
+
+def _box(draft: Draft, instance: Instance) -> tuple[Point, ...]:
+    """Return a box in the middle of the breast."""
+    rows, columns = _size(draft, instance)
+    is_left = _side(instance) == Laterality.LEFT
+    x0, x1 = (0.15, 0.3) if is_left else (0.7, 0.85)
+    left, right = float(round(columns * x0)), float(round(columns * x1))
+    top, bottom = float(round(rows * 0.45)), float(round(rows * 0.58))
+    return ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+
+
+def _heat_map(draft: Draft, instance: Instance) -> HeatMap:
+    """Return a map of 16 x 12 cells, warm where `_box` is."""
+    rows, columns = _size(draft, instance)
+    (left, top), _, (right, bottom), *_ = _box(draft, instance)
+    y = (np.arange(16)[:, None] + 0.5) / 16 * rows - (top + bottom) / 2
+    x = (np.arange(12)[None] + 0.5) / 12 * columns - (left + right) / 2
+    warmth = np.exp(-(x**2 + y**2) / (0.15 * rows) ** 2)
+    values = np.round(255 * warmth).astype(np.uint8)
+    return HeatMap(
+        sop_uid=instance.sop_uid,
+        concept=ATTENTION,
+        rows=16,
+        columns=12,
+        values=base64.b64encode(values.tobytes()).decode(),
+        box=(0.0, 0.0, float(columns), float(rows)),
+    )
 
 
 def as_version_2(draft: Draft) -> Draft:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from factories import L_CC, R_CC, R_MLO
 from pydicom.dataelem import RawDataElement
 
-from node.errors import ConfigError, Held
+from node.config import OutputKind
+from node.errors import Held
 from node.outputs import verbatim
 from node.outputs.draft import Draft
-from node.outputs.table import build_report_set, check, kinds_of
+from node.outputs.table import KINDS, build_report_set, check, sop_classes, with_fallbacks
 from outputs.drafts import draft, with_bytes
 
 
-def test_a_preset_names_its_kinds_once() -> None:
-    assert kinds_of(["default", "capture"]) == ("measurement-report", "capture")
+def test_every_kind_of_object_has_a_builder_and_a_sop_class_of_its_own() -> None:
+    assert set(KINDS) == set(get_args(OutputKind))
+    assert len(sop_classes(KINDS)) == len(KINDS)
 
 
-def test_an_unknown_kind_is_a_mistake_in_the_configuration() -> None:
-    with pytest.raises(ConfigError, match="no output is called 'gsps'"):
-        build_report_set(draft([R_CC]), ["gsps"])
+def test_what_may_have_to_stand_in_is_built_too() -> None:
+    assert with_fallbacks(["measurement-report-3d", "capture"]) == (
+        "measurement-report-3d",
+        "capture",
+        "measurement-report",
+    )
 
 
 def test_a_result_for_another_study_is_held() -> None:
