@@ -178,8 +178,11 @@ class App:
 
     @property
     def is_alive(self) -> bool:
-        """Whether all of our regular work still comes round; for who starts us afresh if not."""
-        return self._timers.are_turning()
+        """Whether our regular work still comes round and no part has died.
+
+        For who starts us afresh if not.
+        """
+        return self._timers.are_turning() and not self._dead_parts()
 
     def start(self) -> None:
         """Begin to listen and to work, first at what a former process left."""
@@ -243,7 +246,14 @@ class App:
         except Superseded as reason:
             log.critical("Stopping: %s", reason)
             self.failed.set()
+        for part in self._dead_parts():
+            log.critical("The %s has died", part)
+            self.failed.set()
         self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
+
+    def _dead_parts(self) -> list[str]:
+        parts = {"listener": self._listener.has_died, "queue": self._engine.has_died}
+        return [name for name, has_died in parts.items() if has_died]
 
     def _reconcile(self) -> None:
         self.ledger.close_associations(self.node_id, self._listener.is_open)

@@ -9,6 +9,7 @@ own, and one where a study that killed its process before runs alone.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
@@ -64,6 +65,12 @@ class Engine:
         }
         DBOS(config=cast(DBOSConfig, config))
         self._client: DBOSClient | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def has_died(self) -> bool:
+        """Whether nobody sees to the queues any more, though nobody has stopped us."""
+        return self._thread is not None and not self._thread.is_alive()
 
     def start(self, *, processes: int) -> None:
         """Begin to run jobs: as many studies at once as there are inference processes.
@@ -72,7 +79,11 @@ class Engine:
         """
         if not processes:
             DBOS.listen_queues([])
+        others = set(threading.enumerate())
         DBOS.launch()
+        # DBOS keeps it to itself. It starts the thread of each queue, and again if one dies.
+        managing = (t for t in threading.enumerate() if t.name.endswith("(queue_thread)"))
+        self._thread = next(thread for thread in managing if thread not in others)
         if processes:
             # All nodes read these from the database: the last one to start decides for all.
             DBOS.register_queue(
@@ -140,6 +151,7 @@ class Engine:
 
     def stop(self, *, drain_s: int) -> None:
         """Take no more jobs, and let the running ones finish within the time given."""
+        self._thread = None
         DBOS.destroy(workflow_completion_timeout_sec=drain_s)
         if self._client is not None:
             self._client.destroy()

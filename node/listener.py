@@ -141,6 +141,7 @@ class Listener:
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
         self._server: ThreadedAssociationServer | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
@@ -148,11 +149,18 @@ class Listener:
         assert self._server is not None, "the listener has not been started"
         return int(self._server.server_address[1])
 
+    @property
+    def has_died(self) -> bool:
+        """Whether nobody accepts associations any more, though nobody has stopped us."""
+        thread = self._thread
+        return self._server is not None and thread is not None and not thread.is_alive()
+
     def start(self) -> None:
         """Accept associations in the background."""
         # pynetdicom writes what arrives where tempfile says.
         tempfile.tempdir = str(self._store.incoming)
         host, port = self._config.listener.host, self._config.listener.port
+        others = set(threading.enumerate())
         try:
             self._server = self._ae.start_server(
                 (host, port),
@@ -172,6 +180,9 @@ class Listener:
                 f"cannot listen on {host}:{port} ({error.strerror}); give [listener] "
                 "a host of this machine and a port that is free and allowed"
             ) from error
+        # pynetdicom keeps no reference to it.
+        accepting = (t for t in threading.enumerate() if t.name.startswith("AcceptorServer@"))
+        self._thread = next(thread for thread in accepting if thread not in others)
         log.info("Listening on %s:%d", host, self.port)
 
     def stop(self, drain_s: float) -> None:

@@ -5,21 +5,40 @@ The protocol is that of sd_notify(3): datagrams to the socket that $NOTIFY_SOCKE
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import socket
 import time
 
+log = logging.getLogger(__name__)
 
-def tell(state: str) -> None:
-    """Tell systemd: "READY=1", "STOPPING=1", "WATCHDOG=1"."""
+
+def tell(state: str) -> bool:
+    """Tell systemd: "READY=1", "STOPPING=1", "WATCHDOG=1"; return whether it can have heard it.
+
+    A node whose supervisor is not there works on all the same, and never waits for it.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
-        return
+        return False
     if address.startswith("@"):  # Linux's abstract namespace
         address = f"\0{address[1:]}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
-        systemd.connect(address)
-        systemd.sendall(state.encode("ascii"))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
+            systemd.setblocking(False)
+            systemd.connect(address)
+            systemd.sendall(state.encode("ascii"))
+    except OSError as error:
+        _complain(error.strerror or str(error))
+        return False
+    return True
+
+
+@functools.cache
+def _complain(reason: str) -> None:
+    """Log it once: the watchdog would repeat it for ever."""
+    log.warning("systemd does not hear us at $NOTIFY_SOCKET: %s", reason)
 
 
 class Watchdog:
@@ -32,6 +51,6 @@ class Watchdog:
 
     def feed(self) -> None:
         """Say that we live, at least twice in the time that it waits."""
-        if self._period_s and time.monotonic() - self._fed_at >= self._period_s:
-            tell("WATCHDOG=1")
+        is_due = self._period_s and time.monotonic() - self._fed_at >= self._period_s
+        if is_due and tell("WATCHDOG=1"):
             self._fed_at = time.monotonic()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dbos._dbos import _get_dbos_instance
 
+from node import supervisor
+from node.app import App
+from node.config import load
 from node.supervisor import Watchdog, tell
 
 SETTINGS = """
@@ -37,6 +42,19 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         yield opened
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_until(is_so: Callable[[], bool], within_s: float = 10) -> None:
+    give_up_at = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
 def is_silent(systemd: socket.socket) -> bool:
     systemd.setblocking(False)
     try:
@@ -58,6 +76,26 @@ def test_a_socket_without_a_file_is_reached_too(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
         tell("READY=1")
         assert opened.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["nowhere", "/" + "x" * 200, "@ai-node-nobody"])
+def test_a_socket_that_leads_nowhere_is_said_once_and_harms_nobody(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setenv("WATCHDOG_USEC", "1000")
+    supervisor._complain.cache_clear()
+    watchdog = Watchdog()
+    for _ in range(3):
+        assert not tell("READY=1")
+        watchdog.feed()
+    assert len(caplog.records) == 1
+    assert "systemd does not hear us" in caplog.text
+
+
+def test_a_supervisor_that_does_not_listen_is_not_waited_for(systemd: socket.socket) -> None:
+    said = [tell("READY=1") for _ in range(2000)]
+    assert said[0] and not said[-1]
 
 
 def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,12 +131,60 @@ def test_a_watchdog_that_is_not_ours_is_not_fed(
     assert is_silent(systemd)
 
 
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[App]:
+    (tmp_path / "node.toml").write_text(SETTINGS.format(port=free_port()))
+    started = App(load(tmp_path / "node.toml"))
+    started.start()
+    yield started
+    started.stop()
+
+
+def test_the_watchdog_is_not_fed_for_a_node_whose_listener_has_died(
+    node: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert node.is_alive
+    server = node._listener._server
+    assert server is not None
+    socketserver.BaseServer.shutdown(server)  # its loop ends, and nobody has asked for it
+    wait_until(lambda: not node.is_alive)
+    node._beat()
+    assert node.failed.is_set()
+    assert "The listener has died" in caplog.text
+
+
+def test_the_watchdog_is_not_fed_for_a_node_whose_queue_has_died(node: App) -> None:
+    assert node.is_alive
+    for stop in _get_dbos_instance().background_thread_stop_events:
+        stop.set()
+    wait_until(lambda: not node.is_alive)
+
+
+def test_a_node_works_on_with_a_supervisor_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text(SETTINGS.format(port=free_port()))
+    with subprocess.Popen(
+        [sys.executable, "-m", "node", "run"],
+        cwd=tmp_path,
+        env=os.environ | {"NOTIFY_SOCKET": "nowhere", "WATCHDOG_USEC": "500000"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "systemd does not hear us" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        said += process.stderr.read()
+    assert process.returncode == 0, said
+    assert "Stopped" in said
+
+
 def test_a_node_says_that_it_is_ready_that_it_lives_and_that_it_stops(
     systemd: socket.socket, tmp_path: Path
 ) -> None:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = int(found.getsockname()[1])
+    port = free_port()
     (tmp_path / "node.toml").write_text(SETTINGS.format(port=port))
     with subprocess.Popen(
         [sys.executable, "-m", "node", "run"],
