@@ -171,7 +171,7 @@ def _evaluations(
 def _highest(
     output: ScoreOutput, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
 ) -> list[Evaluation]:
-    """Score the exam and each breast by the highest of their images, and each image by its own."""
+    """Score each image by its own, each breast by the highest of them, and the exam of two."""
     of_image = {
         instance.sop_uid: Evaluation(
             label=f"{instance.view} {output.label}",
@@ -187,8 +187,8 @@ def _highest(
         for label in [f"{side} breast {output.label}"]
         if any(e.laterality == side for e in of_image.values())
     ]
-    exam = _highest_of(of_breast, f"Exam {output.label}", None)
-    return [exam, *of_breast, *of_image.values()]
+    of_exam = [_highest_of(of_breast, f"Exam {output.label}", None)] if len(of_breast) > 1 else []
+    return [*of_exam, *of_breast, *of_image.values()]
 
 
 def _highest_of(
@@ -202,7 +202,7 @@ def _highest_of(
 def _grades(
     output: ClassesOutput, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
 ) -> list[Evaluation]:
-    """Grade the exam, and each breast if there are two of them."""
+    """Grade each breast, and the exam if it is of two: what is one breast's is not the exam's."""
     breasts: dict[Laterality, list[ImageScore]] = {}
     for instance in analysed:
         assert instance.view is not None
@@ -213,8 +213,9 @@ def _grades(
         if side in breasts
     }
     parts = list(of_breast.values())
-    exam = _evaluation(output, f"Exam {output.label}", parts, None)
-    return [exam, *parts] if len(parts) > 1 else [exam]
+    if len(parts) < 2:
+        return parts
+    return [_evaluation(output, f"Exam {output.label}", parts, None), *parts]
 
 
 def _evaluation(

@@ -237,11 +237,61 @@ def test_the_exam_is_graded_by_the_mean_of_its_breasts_and_each_of_them_too(grad
     assert (result.findings, result.is_about_places) == ((), False)
 
 
-def test_of_one_breast_the_grade_is_said_once(grader: Model) -> None:
-    (exam,) = graded(grader, [(L_MLO, 80.0)]).evaluations
-    assert exam.label == "Exam breast density"
+def test_the_grade_of_one_breast_is_not_called_that_of_the_exam(grader: Model) -> None:
+    (left,) = graded(grader, [(L_MLO, 80.0), (L_MLO, 60.0)]).evaluations
+    assert (left.label, left.laterality) == ("L breast density", "L")
+    assert left.measurements[1].value == 70.0
 
 
 def test_a_view_that_the_model_passes_over_is_not_missing(grader: Model) -> None:
     result = graded(grader, [(R_MLO, 10.0)])
     assert result.statements[1:] == ("Views not analysed or not received: L MLO.",)
+
+
+# One score
+
+SCORE = """\
+kind = "score"
+tensor = "score"
+label = "AI score"
+score = { value = "S1", scheme = "99TEST", meaning = "Score" }
+"""
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return package(tmp_path_factory.mktemp("models"), (OUTPUT, SCORE))
+
+
+def scored(model: Model, percents: Sequence[tuple[View, float]]) -> list[tuple[str, float]]:
+    """Return what is said of images of given scores: labels and values."""
+    concept = Code("S1", "99TEST", "Score")
+    selected = [instance(view, f"1.{i}") for i, (view, _) in enumerate(percents)]
+    scores = {
+        f"1.{i}": ImageScore(f"1.{i}", (Measurement(concept, percent, PERCENT),))
+        for i, (_, percent) in enumerate(percents)
+    }
+    evaluations = conclude(model, selected, (), scores).evaluations
+    assert [e.label[0] if e.label[0] in "RL" else None for e in evaluations] == [
+        e.laterality for e in evaluations
+    ]
+    return [(e.label, e.measurements[0].value) for e in evaluations]
+
+
+def test_the_highest_score_is_that_of_a_breast_and_of_the_exam_of_two(scorer: Model) -> None:
+    assert scored(scorer, [(R_CC, 10.0), (R_MLO, 40.0), (L_CC, 30.0)]) == [
+        ("Exam AI score", 40.0),
+        ("R breast AI score", 40.0),
+        ("L breast AI score", 30.0),
+        ("R CC AI score", 10.0),
+        ("R MLO AI score", 40.0),
+        ("L CC AI score", 30.0),
+    ]
+
+
+def test_the_score_of_one_breast_is_not_called_that_of_the_exam(scorer: Model) -> None:
+    assert scored(scorer, [(L_CC, 30.0), (L_MLO, 20.0)]) == [
+        ("L breast AI score", 30.0),
+        ("L CC AI score", 30.0),
+        ("L MLO AI score", 20.0),
+    ]
