@@ -21,13 +21,14 @@ from typer.testing import CliRunner, Result
 
 from node import cli, doctor, phantom
 from node.app import _lock_state_dir
-from node.config import Config, Listener, Model, Node, Peer, bundled_models_dir
+from node.config import Config, Listener, Model, Node, Peer, bundled_models_dir, presets
 from node.demo.checks import Outcome, read_back
 from node.doctor import Verdict, exam, machine
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
 from node.doctor.parts import check_database, check_models
-from node.doctor.peers import RESULTS, check_peers
+from node.doctor.peers import check_peers
+from node.outputs.table import sop_classes
 from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 
 BREAST_AREA = Model(name="breast-area", mode="deliver")
@@ -113,7 +114,9 @@ def test_where_all_is_well_every_line_is_green_and_nothing_has_changed(
     [last] = [line for line in lines if " exam " in line]
     assert "4 generated images in; back and read: 1 report, 5 images" in last
     assert "breast-area: 4 of 4 images analysed" in last
-    assert kinds == set(RESULTS), "what the node sends is what others are asked to take"
+    assert kinds == sop_classes(presets()["default"]), (
+        "what the node sends, and others are asked to"
+    )
     assert lines[-1].startswith("0 failed, 1 to look at, ")
     assert [path.name for path in tmp_path.iterdir()] == ["node.toml"]
     assert archive.received == archive.queries == archive.requests == []

@@ -23,16 +23,20 @@ from networks import Network
 from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_connections, report_of
 from postgres import NewDatabase
 from pydicom import Dataset, dcmread
-from pydicom.uid import ComprehensiveSRStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom.association import Association
 
 from node import config, schema
-from node.config import presets
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store
 from node.ledger import Arrival, Closing, Job, Ledger, PlannedAnalysis
 from node.manifest import Model
+from node.outputs.table import with_fallbacks
 from node.overview import StudyOverview, study_overviews
 from node.pipeline import Pipeline
 from node.selection import MG_FOR_PRESENTATION
@@ -137,6 +141,14 @@ def catalogue(standing_catalogue: Archive) -> Archive:
 
 
 @pytest.fixture(scope="module")
+def old_pacs() -> Iterator[Pacs]:
+    """It has never heard of Comprehensive 3D SR."""
+    opened = Pacs("OLD", sop_classes=[ComprehensiveSRStorage, SecondaryCaptureImageStorage])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
 def standing_works(
     new_database: NewDatabase,
     tmp_path_factory: pytest.TempPathFactory,
@@ -144,6 +156,7 @@ def standing_works(
     second_pacs: Pacs,
     standing_archive: Archive,
     standing_catalogue: Archive,
+    old_pacs: Pacs,
 ) -> Iterator[Works]:
     """One for the module: the queue takes seconds to start and to stop."""
     folder = tmp_path_factory.mktemp("works")
@@ -162,6 +175,10 @@ def standing_works(
             standing_archive.peer("archive"),
             modality(name="room-2", ae_title="ROOM2", results_to=["catalogue"]),
             standing_catalogue.peer("catalogue"),
+            modality(name="room-3", ae_title="ROOM3", results_to=["modern", "old", "pictures"]),
+            second_pacs.peer("modern").model_copy(update={"receives": "air"}),
+            old_pacs.peer("old").model_copy(update={"receives": "air"}),
+            second_pacs.peer("pictures").model_copy(update={"receives": "cad-off"}),
         ),
         delivery=config.Delivery(retry_first_s=0.2, retry_max_s=0.2),
     )
@@ -171,7 +188,7 @@ def standing_works(
         config=settings,
         ledger=ledger,
         store=store,
-        pipeline=Pipeline(network, ledger, UTC, presets()["default"]),  # type: ignore[arg-type]
+        pipeline=Pipeline(network, ledger, UTC, with_fallbacks(settings.kinds)),  # type: ignore[arg-type]
         models={"breast-area": model},
         node_id=NODE_ID,
     )
@@ -212,6 +229,26 @@ def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
         assert len(objects) == 6  # a report, a summary, four marked views
         assert len({d.SOPInstanceUID for d in objects}) == 6
     assert len(seen.deliveries) == 12
+
+
+def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what_it_refuses(
+    works: Works, second_pacs: Pacs, old_pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("presets", [R_CC]), tmp_path, sender="room-3")
+    works.close(study)
+    seen = works.reaches(study, "done")
+    states = {
+        name: {d.sop_uid: d.state for d in seen.deliveries if d.destination == name}
+        for name in ("modern", "old", "pictures")
+    }
+    classes = sorted(received.sop_class for received in second_pacs.received)
+    captures = [str(SecondaryCaptureImageStorage)] * 2  # summary and marked view
+    assert classes == sorted([str(Comprehensive3DSRStorage), *captures])
+    assert [received.sop_class for received in old_pacs.received] == [str(ComprehensiveSRStorage)]
+    assert list(states["modern"].values()) == ["sent"]
+    assert sorted(states["old"].values()) == ["replaced", "sent"]
+    assert list(states["pictures"].values()) == ["sent", "sent"]
+    assert any("the other goes in its place" in line for line in works.desk.history(study))
 
 
 def test_what_is_delivered_is_what_lies_in_the_store(

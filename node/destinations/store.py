@@ -21,7 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from node.destinations.association import SUCCESS, Address, associate
-from node.errors import DeliveryError, Unreadable
+from node.errors import DeliveryError, Unreadable, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,11 @@ def send(
 def _send_part(
     objects: Sequence[_Object], to: Address, calling_ae: str, before_each: Callable[[], None]
 ) -> Iterator[SendOutcome]:
-    association = associate(to, calling_ae, _contexts(objects))
+    try:
+        association = associate(to, calling_ae, _contexts(objects))
+    except Unsupported as error:
+        yield from (SendOutcome(item.path, "refused", str(error)) for item in objects)
+        return
     is_over = False
     try:
         for item in objects:

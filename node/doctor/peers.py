@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydicom.uid import UID, ComprehensiveSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import UID
 
-from node.config import Config, Peer
+from node.config import Config, OutputKind, Peer
 from node.destinations import CONFIRMING, Address, accepted_kinds, echo
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
+from node.outputs.table import FALLBACKS, KINDS, with_fallbacks
 
-RESULTS = (ComprehensiveSRStorage, SecondaryCaptureImageStorage)
-"""What the node sends."""
 _ANSWER_WITHIN_S = 10
 
 
@@ -30,11 +29,12 @@ def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
         if not peer.receives:
             yield ok(what, f"{to} answers C-ECHO; it only sends")
             return
-        accepted = accepted_kinds(to, our_ae, [*RESULTS, *CONFIRMING.values()])
+        classes = [KINDS[kind].sop_class for kind in with_fallbacks(peer.kinds)]
+        accepted = accepted_kinds(to, our_ae, [*classes, *CONFIRMING.values()])
     except DeliveryError as error:
         yield _verdict_on_silence(peer, what, str(error), our_ae)
         return
-    yield _verdict_on_results(what, to, accepted, our_ae)
+    yield _verdict_on_results(peer, to, accepted, our_ae)
     yield from _doubts_about_services(peer, what, accepted, our_ae)
 
 
@@ -50,12 +50,24 @@ def _verdict_on_silence(peer: Peer, what: str, words: str, our_ae: str) -> Verdi
     return failed(what, words, remedy)
 
 
-def _verdict_on_results(what: str, to: Address, accepted: frozenset[str], our_ae: str) -> Verdict:
-    refused = [UID(kind).name for kind in RESULTS if kind not in accepted]
-    if refused:
+def _verdict_on_results(peer: Peer, to: Address, accepted: frozenset[str], our_ae: str) -> Verdict:
+    """Say whether it takes what its preset sends, or what goes in place of that."""
+    what = f"peer {peer.name}"
+    taken = [kind for kind in peer.kinds if KINDS[kind].sop_class in accepted]
+    refused = [kind for kind in peer.kinds if kind not in taken]
+    instead = {kind: FALLBACKS[kind] for kind in refused if kind in FALLBACKS}
+    missing = [kind for kind in refused if KINDS[instead.get(kind, kind)].sop_class not in accepted]
+    if missing:
         remedy = f"On it, allow {our_ae} to store these kinds of object, uncompressed."
-        return failed(what, f"{to} takes no {', no '.join(refused)}", remedy)
-    return ok(what, f"{to} answers C-ECHO, takes {' and '.join(UID(k).name for k in RESULTS)}")
+        return failed(what, f"{to} takes no {', no '.join(map(_name, missing))}", remedy)
+    words = " and ".join(_name(instead.get(kind, kind)) for kind in peer.kinds)
+    if instead:
+        words += f" (no {', no '.join(map(_name, instead))})"
+    return ok(what, f"{to} answers C-ECHO, takes {words}")
+
+
+def _name(kind: OutputKind) -> str:
+    return UID(KINDS[kind].sop_class).name
 
 
 def _doubts_about_services(
