@@ -28,6 +28,7 @@ from .programs import (
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 UNIT = Path(__file__).parents[2] / "systemd" / "ai-node.service"
+INSTALL = Path(__file__).parents[2] / "docs" / "install.md"
 CONFINED = str(Path(__file__).with_name("confined.py"))
 EXPOSURE_ALLOWED = 20
 """In tenths, of 100; a service that forbids itself nothing has 96."""
@@ -73,6 +74,19 @@ def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
     assert "/opt/ai-node/bin/ai-node run" in text
     here = tmp_path / UNIT.name
     here.write_text(text.replace("/opt/ai-node/bin/ai-node", AI_NODE), "utf-8")
+    assert analyze("verify", here) == ""
+
+
+def test_what_a_gpu_needs_is_a_drop_in_that_systemd_takes(tmp_path: Path) -> None:
+    lines = ["PrivateDevices=no", "MemoryDenyWriteExecute=no"]
+    text = UNIT.read_text("utf-8")
+    assert "\n".join(f"# {line}" for line in lines) in text
+    assert "\n".join(["[Service]", *lines]) in INSTALL.read_text("utf-8")
+    here = tmp_path / UNIT.name
+    here.write_text(text.replace("/opt/ai-node/bin/ai-node", AI_NODE), "utf-8")
+    drop_in = tmp_path / f"{UNIT.name}.d" / "override.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("\n".join(["[Service]", *lines]), "utf-8")
     assert analyze("verify", here) == ""
 
 
