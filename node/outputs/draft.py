@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 
@@ -13,7 +13,7 @@ from pydicom import Dataset
 from node.errors import Held
 from node.outputs import verbatim
 from node.result import Result
-from node.study import Instance, Picture, StudyVersion
+from node.study import Instance, Laterality, Picture, StudyVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,12 @@ class Draft:
             if instance.sop_uid == sop_uid:
                 return instance
         raise Held("a result refers to an image of another study; nothing is sent")
+
+    def side_of(self, sop_uids: Sequence[str]) -> Laterality | None:
+        """Return the side that these images show, None if there are several or none is known."""
+        views = [self.instance(sop_uid).view for sop_uid in sop_uids]
+        sides = {view.laterality for view in views if view is not None}
+        return sides.pop() if len(sides) == 1 else None
 
     def uid(self, *parts: str) -> str:
         """Return the UID of a thing that belongs to this version: same input, same UID."""

@@ -12,6 +12,7 @@ from itertools import combinations
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
@@ -23,6 +24,7 @@ from node.errors import Held
 from node.identity import disagree, identity_of
 from node.outputs import capture, header, measurement_report, verbatim
 from node.outputs.draft import Draft
+from node.result import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,9 @@ FALLBACKS: Mapping[OutputKind, OutputKind] = {"measurement-report-3d": "measurem
 COMPARED = tuple(
     keyword for keyword in header.COPIED if dictionary_VR(verbatim.tag_of(keyword)) != "SQ"
 )
-REFERENCES = (
-    "SourceImageSequence",
-    "ContentSequence",
-    "CurrentRequestedProcedureEvidenceSequence",
+REFERENCES_ELSEWHERE = (
+    "PredecessorDocumentsSequence",  # a report of a former version
+    "ReferencedRequestSequence",
 )
 
 
@@ -76,8 +77,10 @@ def build_report_set(
 
     Raises Held rather than return an object that would go into another patient's file.
     """
-    datasets = [dataset for kind in kinds for dataset in KINDS[kind].build(draft)]
     _check_patient(draft)
+    for result in draft.results:
+        check_result(draft, result)
+    datasets = [dataset for kind in kinds for dataset in KINDS[kind].build(draft)]
     for dataset in datasets:
         check(draft, dataset)
     return datasets
@@ -102,6 +105,31 @@ def check(draft: Draft, dataset: Dataset) -> None:
         raise Held("a result refers to an image of another study; nothing is sent")
 
 
+def check_result(draft: Draft, result: Result) -> None:
+    """Raise Held if the result says anything of another image, another side, or no place at all."""
+    for finding in result.findings:
+        region = finding.region
+        if draft.side_of([region.sop_uid]) not in (finding.laterality, None):
+            raise Held(f"{result.model.name} marks one side and names the other; nothing is sent")
+        rows, columns = (_size(draft, region.sop_uid, keyword) for keyword in ("Rows", "Columns"))
+        if not all(0 <= x <= columns and 0 <= y <= rows for x, y in region.outline):
+            raise Held(f"{result.model.name} marks a place outside of its image; nothing is sent")
+    for evaluation in result.evaluations:
+        sides = {evaluation.laterality, draft.side_of(evaluation.sop_uids)} - {None}
+        if len(sides) > 1:
+            raise Held(f"{result.model.name} read one side and names the other; nothing is sent")
+    for heat_map in result.heat_maps:
+        draft.instance(heat_map.sop_uid)
+
+
+def _size(draft: Draft, sop_uid: str, keyword: str) -> int:
+    """Return Rows or Columns of an image that was decoded, and so has both."""
+    try:
+        return int(draft.headers[sop_uid][keyword].value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Held("a result is about an image without a size; nothing is sent") from error
+
+
 def _check_patient(draft: Draft) -> None:
     """All instances of a study are of one patient, or we do not know whose results these are."""
     studies = {verbatim.value_bytes(h, "StudyInstanceUID") for h in draft.headers.values()}
@@ -115,8 +143,13 @@ def _check_patient(draft: Draft) -> None:
 
 
 def _referenced(dataset: Dataset) -> Iterator[str]:
-    for keyword in REFERENCES:
-        for item in dataset.get(keyword) or []:
-            for element in item.iterall():
-                if element.keyword == "ReferencedSOPInstanceUID":
-                    yield str(element.value)
+    """Yield every SOP instance that we refer to, without decoding what was copied."""
+    for tag in sorted(dataset.keys()):
+        element: DataElement | RawDataElement = dataset.get_item(tag)
+        if isinstance(element, RawDataElement) or element.keyword in REFERENCES_ELSEWHERE:
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _referenced(item)
+        elif element.keyword == "ReferencedSOPInstanceUID":
+            yield str(element.value)

@@ -14,7 +14,8 @@ from node.errors import Held
 from node.outputs import verbatim
 from node.outputs.draft import Draft
 from node.outputs.table import KINDS, build_report_set, check, sop_classes, with_fallbacks
-from outputs.drafts import draft, with_bytes
+from node.study import Laterality
+from outputs.drafts import draft, graded, with_bytes, with_result
 
 
 def test_every_kind_of_object_has_a_builder_and_a_sop_class_of_its_own() -> None:
@@ -89,6 +90,30 @@ def test_a_reference_to_an_image_of_another_study_is_held() -> None:
             reference.ReferencedSOPInstanceUID = "2.25.1"
         with pytest.raises(Held, match="image of another study"):
             check(made, dataset)
+
+
+def test_a_mark_on_one_side_that_names_the_other_is_held() -> None:
+    made = draft([R_CC])
+    (finding,) = made.results[0].findings
+    wrong = replace(finding, laterality=Laterality.LEFT)
+    with pytest.raises(Held, match="marks one side and names the other"):
+        build_report_set(with_result(made, findings=(wrong,)))
+
+
+def test_a_number_of_one_side_that_names_the_other_is_held() -> None:
+    made = graded(draft([R_CC]))
+    with pytest.raises(Held, match="read one side and names the other"):
+        build_report_set(made)  # its grade of the left breast is of no left image
+
+
+@pytest.mark.parametrize("point", [(-1.0, 5.0), (5.0, 1e6)])
+def test_a_mark_outside_of_its_image_is_held(point: tuple[float, float]) -> None:
+    made = draft([R_CC])
+    (finding,) = made.results[0].findings
+    outline = (point, *finding.region.outline[1:-1], point)
+    wrong = replace(finding, region=replace(finding.region, outline=outline))
+    with pytest.raises(Held, match="outside of its image"):
+        build_report_set(with_result(made, findings=(wrong,)))
 
 
 def test_checking_and_building_decode_nothing_of_the_source() -> None:
