@@ -11,13 +11,26 @@ from packages import CLASSES
 from small_models import SHARE_OF_WHITE, model
 from typer.testing import CliRunner
 
+from node import model_check, runtime
 from node.cli import app
-from node.config import bundled_models_dir
+from node.config import Provider, bundled_models_dir
 from node.errors import ConfigError
 from node.manifest import Model
 from node.model_check import check
-from node.runtime import Session
+from node.runtime import Session, Tensor
 from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
+
+SCORE = """\
+kind = "score"
+tensor = "score"
+label = "AI score"
+score = { value = "S1", scheme = "99TEST", meaning = "Score" }
+[output.heat_map]
+tensor = "map"
+height = 8
+width = 8
+concept = { value = "W1", scheme = "99TEST", meaning = "Warmth" }
+"""
 
 
 def call(*arguments: str | Path) -> tuple[int, str]:
@@ -37,7 +50,10 @@ def failures(package: Path) -> dict[str, str]:
     ("name", "network"),
     [("breast-area", "takes 1 x 1 x 640 x 512"), ("breast-density", "takes 1 x 1 x 384 x 384")],
 )
-def test_the_bundled_models_pass_every_check(name: str, network: str) -> None:
+def test_the_bundled_models_pass_every_check(
+    name: str, network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     code, said = call("check", name)
     assert code == 0, said
     assert network in said
@@ -99,8 +115,76 @@ def test_an_unknown_model_is_named() -> None:
     assert 'did you mean "breast-area"?' in said
 
 
-def test_a_provider_that_is_not_installed_refuses_to_start(tmp_path: Path) -> None:
-    assert "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+@pytest.fixture
+def two_outputs(tmp_path: Path) -> Model:
+    """A model of one score and a heat map."""
+    body = """
+        axes = Constant<value_ints = [2, 3]>()
+        white = ReduceMean<keepdims = 0>(image, axes)
+        score = Identity(white)
+        map = AveragePool<kernel_shape = [8, 8], strides = [8, 8]>(image)
+    """
+    return model(tmp_path, body, output="float[1,1] score, float[1,1,8,8] map", described=SCORE)
+
+
+@pytest.fixture
+def second_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU is there under a second name."""
+    names = {"cpu": "CPUExecutionProvider", "openvino": "CPUExecutionProvider"}
+    monkeypatch.setattr(runtime, "PROVIDERS", names)
+
+
+@pytest.mark.usefixtures("second_provider")
+def test_every_output_is_compared_on_every_provider(two_outputs: Model) -> None:
+    found = {one.what: one for one in check(two_outputs)}["providers"]
+    assert found.is_ok
+    assert found.words == (
+        "openvino differs from the CPU by at most 0 in 'score'; "
+        "openvino differs from the CPU by at most 0 in 'map'"
+    )
+
+
+@pytest.mark.usefixtures("second_provider")
+@pytest.mark.parametrize(("difference", "is_ok"), [(0.009, True), (0.011, False)])
+def test_a_provider_that_differs_too_far_from_the_cpu_fails(
+    difference: float, is_ok: bool, two_outputs: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Session):
+        """Says something else of the heat map, in one place of it."""
+
+        def __init__(self, model: Model, threads: int, provider: Provider = "cpu") -> None:
+            super().__init__(model, threads, provider)
+            self._is_other = provider != "cpu"
+
+        def run(self, tensor: Tensor) -> dict[str, Tensor]:
+            answers = super().run(tensor)
+            answers["map"][0, 0, 3, 5] += difference if self._is_other else 0
+            return answers
+
+    monkeypatch.setattr(model_check, "Session", Other)
+    found = {one.what: one for one in check(two_outputs)}["providers"]
+    assert found.is_ok == is_ok
+    assert f"by at most {difference:.2g} in 'map'" in found.words
+    assert is_ok or "allowed are 0.01" in found.words
+
+
+def test_a_provider_without_its_device_is_no_fault_of_the_model(
+    two_outputs: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def available() -> list[Provider]:
+        return ["cpu", "cuda"]
+
+    monkeypatch.setattr(model_check, "available_providers", available)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    found = {one.what: one for one in check(two_outputs)}["providers"]
+    assert found.is_ok
+    assert found.words == "cuda is installed, and cannot be used on this machine"
+
+
+def test_a_provider_that_is_not_installed_refuses_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(
         ConfigError, match=r'provider = "cuda" is not in the installed ONNX Runtime'
     ):
