@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydicom.uid import UID
 
@@ -33,6 +33,7 @@ from node.config import (
 )
 from node.errors import ConfigError
 from node.manifest import Model
+from node.toml_file import did_you_mean
 
 _HEAD = """\
 # Configuration of the AI node, written by `ai-node init`. After a change:
@@ -124,23 +125,40 @@ def _models(given: Given, ask: Ask) -> tuple[tuple[str, str], ...]:
     if given.models:
         pairs = (text.partition("=") for text in given.models)
         return tuple((name, mode or "deliver") for name, _, mode in pairs)
-    names = ", ".join(names_of_models(bundled_models_dir()))
-    name = ask(f"Model to run (there are: {names})", "breast-area")
-    return ((name, ask("Its results: deliver (send them) or shadow (keep them here)", "deliver")),)
+    known = names_of_models(bundled_models_dir())
+    question = f"Model to run (there are: {', '.join(known)})"
+    name = _ask(ask, question, "breast-area", _one_of(known))
+    results = "Its results: deliver (send them) or shadow (keep them here)"
+    return ((name, _ask(ask, results, "deliver", _one_of(("deliver", "shadow", "off")))),)
+
+
+def _one_of(known: Collection[str]) -> Any:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f'there is no "{value}", {did_you_mean(value, known)}')
+        return value
+
+    return Annotated[str, AfterValidator(check)]
 
 
 def _ask_peers(ask: Ask) -> tuple[Peer, ...]:
     pacs = _ask_peer(ask, "The PACS, which sends studies and gets the results", "pacs")
     peers = [pacs.model_copy(update={"receives": "default"})]
     while ask("Does a modality send to this node itself? (y/n)", "n").lower().startswith("y"):
-        modality = _ask_peer(ask, "The modality, whose results go to the PACS", "modality")
+        taken = [peer.name for peer in peers]
+        modality = _ask_peer(ask, "The modality, whose results go to the PACS", "modality", taken)
         peers.append(modality.model_copy(update={"results_to": (pacs.name,)}))
     return tuple(peers)
 
 
-def _ask_peer(ask: Ask, what: str, name: str) -> Peer:
+def _ask_peer(ask: Ask, what: str, name: str, taken: Collection[str] = ()) -> Peer:
+    def check(value: str) -> str:
+        if value in taken:
+            raise ValueError(f'"{value}" is there already, give each its own name')
+        return value
+
     return Peer(
-        name=_ask(ask, f"{what}. A name for it", name, Name),
+        name=_ask(ask, f"{what}. A name for it", name, Annotated[Name, AfterValidator(check)]),
         ae_title=_ask(ask, "  its AE title", "", AETitle),
         host=_ask(ask, "  its host name or address", "", Host),
         port=_ask(ask, "  its port", "104", Port),
@@ -179,7 +197,7 @@ def write(path: Path, choices: Choices) -> Config:
         try:
             loaded = load(draft)
         except ConfigError as error:
-            raise ConfigError(str(error).replace(str(draft), str(path))) from error
+            raise ConfigError(_by_option(str(error), draft)) from error
         draft.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
@@ -187,6 +205,25 @@ def write(path: Path, choices: Choices) -> Config:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
     return loaded
+
+
+_OPTIONS = {
+    "node.ae_title": "--ae-title",
+    "node.state_dir": "--state-dir",
+    "listener.port": "--port",
+    "peers": "--peer or --sender",
+    "models": "--model",
+}
+
+
+def _by_option(problems: str, draft: Path) -> str:
+    """Name the options, in place of the lines of a file that is not left."""
+    lines = []
+    for line in problems.splitlines():
+        said = re.sub(rf"^{re.escape(str(draft))}:(\d+: )?", "", line).strip()
+        key = next((key for key in _OPTIONS if said.startswith(key)), "")
+        lines.append(_OPTIONS.get(key, "") + re.sub(r"^\.", ": ", said.removeprefix(key)))
+    return "\n".join(lines)
 
 
 def text(choices: Choices, name: str) -> str:

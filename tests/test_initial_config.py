@@ -92,9 +92,9 @@ def test_a_file_that_is_there_stays_unless_one_insists(tmp_path: Path) -> None:
         (["--peer", "PACS@192.0.2.10:104"], "expected NAME=AET@HOST:PORT"),
         (["--peer", "pacs=PACS@192.0.2.10:99999"], "port: Input should be less than"),
         (["--peer", PACS, "--sender", PACS], '"pacs" is there twice'),
-        (["--peer", PACS, "--ae-title", "A\\B"], "node.toml:11: node.ae_title: expected an AE"),
+        (["--peer", PACS, "--ae-title", "A\\B"], "--ae-title: expected an AE"),
         (["--peer", PACS, "--model", "breast-aera"], 'did you mean "breast-area"?'),
-        (["--peer", PACS, "--model", "breast-area=on"], "models.mode: expected"),
+        (["--peer", PACS, "--model", "breast-area=on"], "--model: mode: expected"),
         (["--peer", PACS, "--port", "0x68"], "--port"),
     ],
 )
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(
     result = init(tmp_path, *arguments)
     assert result.exit_code > 0
     assert words in result.stderr
-    assert ".part" not in result.stderr
+    assert ".part" not in result.stderr and "node.toml" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,8 +117,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_person_is_asked_for_what_was_not_said_and_again_if_the_answer_does_not_fit() -> None:
     questions: list[str] = []
     ours = ["A-TITLE-THAT-IS-FAR-TOO-LONG", "RADIO", "104", ""]
-    pacs, room = ["pacs", "PACS", "192.0.2.10", "4242"], ["room", "MG1", "192.0.2.21", ""]
-    answers = iter([*ours, *pacs, "y", *room, "n", "", "shadow"])
+    pacs, room = ["pacs", "PACS", "192.0.2.10", "4242"], ["pacs", "room", "MG1", "192.0.2.21", ""]
+    answers = iter([*ours, *pacs, "y", *room, "n", "breast-aera", "", "on", "shadow"])
 
     def ask(question: str, default: str) -> str:
         questions.append(question)
@@ -129,6 +129,13 @@ def test_a_person_is_asked_for_what_was_not_said_and_again_if_the_answer_does_no
     assert [(peer.name, peer.port) for peer in choices.peers] == [("pacs", 4242), ("room", 104)]
     assert choices.peers[1].results_to == ("pacs",)
     assert choices.models == (("breast-area", "shadow"),)
+    again = [question for question in questions if ".\n" in question]
+    assert [question.partition(".\n")[0] for question in again] == [
+        again[0].partition(".\n")[0],
+        '"pacs" is there already, give each its own name',
+        'there is no "breast-aera", did you mean "breast-area"?',
+        'there is no "on", known are: deliver, shadow, off',
+    ]
     assert questions[1].startswith("expected an AE title: 1 to 16")
     assert list(answers) == []
 
