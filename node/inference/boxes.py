@@ -10,6 +10,9 @@ from node.manifest import BoxesOutput, Manifest
 from node.pixels import Float32, Geometry
 from node.result import ImageScore, Mark, Measurement
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
 
 def score_boxes(
     sop_uid: str,
@@ -18,35 +21,49 @@ def score_boxes(
     geometry: Geometry,
     spacing_mm: tuple[float, float] | None,
 ) -> ImageScore:
-    """Take boxes, shape (boxes, 5): left, top, right, bottom in the network's pixels, and score."""
+    """Take boxes, shape (boxes, 5): left, top, right, bottom in the network's pixels, and score.
+
+    Of a box that reaches beyond the image, what lies on the image is kept.
+    """
     output = manifest.output
     assert isinstance(output, BoxesOutput), "other outputs are read elsewhere"
-    if np.any((rows[:, 4] < 0) | (rows[:, 4] > 1)):
+    if not np.all((rows[:, 4] >= 0) & (rows[:, 4] <= 1)):
         raise ModelError(f"output {output.tensor!r} holds scores outside 0..1")
-    is_deep = manifest.pixels.orientation == "chest wall left" and spacing_mm is not None
+    column_mm = None
+    if manifest.pixels.orientation == "chest wall left" and spacing_mm is not None:
+        column_mm = spacing_mm[1] * geometry.columns / geometry.width
+    sure = sorted(rows[rows[:, 4] >= output.threshold].tolist(), key=lambda row: -row[4])
     marks = []
-    for row in sorted(rows[rows[:, 4] >= output.threshold].tolist(), key=lambda row: -row[4]):
-        left, top, right, bottom, score = row
-        left, right = np.clip((left, right), 0, geometry.width)
-        top, bottom = np.clip((top, bottom), 0, geometry.height)
-        if left >= right or top >= bottom:
-            raise ModelError(f"output {output.tensor!r} holds a box outside the image")
-        corners = np.array([(left, top), (right, bottom)], dtype=np.float64)
-        middle_mm = None
-        if is_deep and spacing_mm is not None:
-            middle_mm = (left + right) / 2 * geometry.columns / geometry.width * spacing_mm[1]
-        (x0, y0), (x1, y1) = geometry.to_stored(corners).round(2).tolist()
-        x0, x1 = min(x0, x1), max(x0, x1)
+    for *edges, score in sure:
+        left, top, right, bottom = _on_image(edges, geometry, output.tensor)
+        number = Measurement(
+            output.score.as_code(), 100 * score, PERCENT, output.decimals, is_score=True
+        )
         marks.append(
             Mark(
-                outline=((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)),
-                measurements=(
-                    Measurement(
-                        output.score.as_code(), 100 * score, PERCENT, output.decimals, is_score=True
-                    ),
-                ),
+                outline=_outline((left, top, right, bottom), geometry, output.tensor),
+                measurements=(number,),
                 is_box=True,
-                depth_mm=middle_mm,
+                depth_mm=None if column_mm is None else (left + right) / 2 * column_mm,
             )
         )
     return ImageScore(sop_uid, marks=tuple(marks))
+
+
+def _on_image(edges: list[float], geometry: Geometry, tensor: str) -> Box:
+    """Return the part of a box that is not on the padding, in pixels of the network's input."""
+    left, right = (float(x) for x in np.clip(edges[0::2], 0, geometry.width))
+    top, bottom = (float(y) for y in np.clip(edges[1::2], 0, geometry.height))
+    if not (left < right and top < bottom):  # nor if one is not a number
+        raise ModelError(f"output {tensor!r} holds a box outside the image, or of no size")
+    return left, top, right, bottom
+
+
+def _outline(box: Box, geometry: Geometry, tensor: str) -> tuple[tuple[float, float], ...]:
+    """Return a box's corners in the stored matrix, clockwise on the screen and closed."""
+    corners = geometry.to_stored(np.array([box[:2], box[2:]], dtype=np.float64))
+    corners = np.clip(corners, 0, (geometry.columns, geometry.rows)).round(2)
+    (x0, y0), (x1, y1) = np.sort(corners, axis=0).tolist()
+    if x0 == x1 or y0 == y1:
+        raise ModelError(f"output {tensor!r} holds a box of no size")
+    return (x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)

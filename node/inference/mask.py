@@ -1,6 +1,7 @@
 """A mask tensor -> regions: their areas in the breast and outlines in the stored matrix.
 
-Regions are without their holes: the largest alone, where it is the breast, else every one.
+Holes count as part of a region, with whatever lies in them. The largest region alone counts, where
+it is the breast, else every one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ SQUARE_CENTIMETER = Code("cm2", "UCUM", "square centimeter")
 MM2_PER_CM2 = 100
 TOLERANCE_PX = 0.5
 """How far the simplified outline may lie from the exact one, in pixels of the network."""
+MOST_LOST = 0.05
+"""Share of its area that an outline may win or lose by being simplified."""
+MOST_REGIONS = 1000
+"""More than these are noise; as many as the boxes a manifest may ask for."""
 MOST_OF_IMAGE = 0.95
 """A region that covers more than this share of the image is no breast: air must be visible."""
 EDGE_STRIP = 0.05
@@ -41,7 +46,9 @@ def score_mask(
     found = regions(seen, output.threshold)
     if output.regions == "all":
         found = [r for r in found if abs(signed_area(r)) * pixel_mm2 >= output.min_area_mm2]
-        marks = [_mark(region, output, geometry, pixel_mm2) for region in found]
+        if len(found) > MOST_REGIONS:
+            raise StudyError(f"more than {MOST_REGIONS} separate regions marked in this image")
+        marks = [_mark(region, output, geometry, pixel_mm2) for region in _outermost(found)]
         return ImageScore(sop_uid, marks=tuple(mark for mark in marks if mark.outline))
     breast = found[0] if found else np.empty((0, 2))
     mark = _mark(breast, output, geometry, pixel_mm2)
@@ -63,6 +70,24 @@ def regions(mask: Float32, threshold: float) -> list[Points]:
     lines.sort(key=lambda line: abs(signed_area(line)), reverse=True)
     # What surrounds a hole runs the other way; the largest of all surrounds nothing but a region.
     return [line for line in lines if signed_area(line) * signed_area(lines[0]) > 0]
+
+
+def _outermost(found: list[Points]) -> list[Points]:
+    """Drop what lies in the hole of a region; the largest come first."""
+    kept: list[Points] = []
+    for region in found:
+        if not any(_encloses(larger, region[0]) for larger in kept):
+            kept.append(region)
+    return kept
+
+
+def _encloses(line: Points, point: Points) -> bool:
+    """Return whether a ray from the point to the left crosses the line an odd number of times."""
+    (x, y), (next_x, next_y) = line[:-1].T, line[1:].T
+    is_across = (y <= point[1]) != (next_y <= point[1])
+    share = (point[1] - y[is_across]) / (next_y - y)[is_across]
+    crossings = x[is_across] + share * (next_x - x)[is_across]
+    return bool(np.count_nonzero(crossings < point[0]) % 2)
 
 
 def signed_area(line: NDArray[np.float64]) -> float:
@@ -87,7 +112,7 @@ def _outline(region: Points, geometry: Geometry) -> tuple[Point, ...]:
     """Return a region's outline: closed, clockwise on the screen, inside the image."""
     if len(region) == 0:
         return ()
-    stored = geometry.to_stored(_simplified(region, TOLERANCE_PX))
+    stored = geometry.to_stored(_simplified_as_far_as_it_may(region))
     stored = np.clip(stored, 0, (geometry.columns, geometry.rows))
     if len(stored) < 4 or signed_area(stored) == 0:
         return ()
@@ -110,6 +135,16 @@ def _contours(mask: Float32, threshold: float) -> list[Points]:
     lines = contourpy.contour_generator(centres_x, centres_y, framed).lines(threshold)
     height, width = mask.shape
     return [np.clip(np.asarray(line), 0, (width, height)) for line in lines]
+
+
+def _simplified_as_far_as_it_may(region: Points) -> Points:
+    """Drop points of an outline without which it still encloses the same area; of a dot, none."""
+    exact = abs(signed_area(region))
+    for tolerance in (TOLERANCE_PX, TOLERANCE_PX / 4):
+        simpler = _simplified(region, tolerance)
+        if abs(abs(signed_area(simpler)) - exact) <= MOST_LOST * exact:
+            return simpler
+    return region
 
 
 def _simplified(line: Points, tolerance: float) -> Points:

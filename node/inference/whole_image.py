@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -37,10 +36,12 @@ def _heat_map(
     sop_uid: str, values: Float32, output: HeatMapOutput, pixels: Pixels, geometry: Geometry
 ) -> HeatMap:
     """Keep the cells that the image reaches into, in the orientation of the stored matrix."""
-    if np.any((values < 0) | (values > 1)):
+    if not np.all((values >= 0) & (values <= 1)):
         raise ModelError(f"output {output.tensor!r} holds values outside 0..1")
     cell_height, cell_width = pixels.height / output.height, pixels.width / output.width
-    rows, columns = math.ceil(geometry.height / cell_height), math.ceil(geometry.width / cell_width)
+    # In whole numbers: 8 / (8 / 49) is a little more than 49.
+    rows = -(-geometry.height * output.height // pixels.height)
+    columns = -(-geometry.width * output.width // pixels.width)
     kept = np.round(255 * values[:rows, :columns]).astype(np.uint8)
     corners = np.array([(0, 0), (columns * cell_width, rows * cell_height)])
     (x0, y0), (x1, y1) = geometry.to_stored(corners).tolist()
