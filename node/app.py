@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from pathlib import Path
 from typing import IO, Literal
@@ -21,6 +21,7 @@ from tzlocal import get_localzone
 from node.comparison import Comparison
 from node.completeness import Settler
 from node.config import Config, advice
+from node.config import Model as ChosenModel
 from node.engine import Engine
 from node.errors import ConfigError, Superseded
 from node.files import Store
@@ -53,6 +54,23 @@ def load_models(config: Config) -> dict[str, Model]:
         for model in config.models
         if model.mode != "off"
     }
+
+
+def doubt_about_licence(chosen: ChosenModel, model: Model) -> str:
+    """Return what to consider before results reach a patient's study, "" if there is nothing."""
+    licence = model.manifest.licence.weights
+    if chosen.mode != "deliver" or not licence.startswith("LicenseRef"):
+        return ""
+    return (
+        f"Model {chosen.name} delivers, and its weights are under a licence of their own "
+        f"({licence}, in {model.folder}), which may forbid the care of patients."
+    )
+
+
+def doubts_about_licences(config: Config, models: Mapping[str, Model]) -> list[str]:
+    """Return the same of every model that is on."""
+    chosen = (one for one in config.models if one.name in models)
+    return [doubt for one in chosen if (doubt := doubt_about_licence(one, models[one.name]))]
 
 
 def open_ledger(config: Config) -> Ledger:
@@ -193,7 +211,7 @@ class App:
             raise
 
     def _start(self) -> None:
-        for line in advice(self.config):
+        for line in [*advice(self.config), *doubts_about_licences(self.config, self._models)]:
             log.warning("%s", line)
         place = _place(self.config.node.state_dir)
         self.ledger.register_node(self.node_id, place, self._only or "all")

@@ -180,6 +180,14 @@ def test_check_passes_the_smallest_configuration_and_changes_nothing(
     assert list(tmp_path.iterdir()) == [settings]
 
 
+def test_check_asks_about_weights_under_a_licence_of_their_own(settings: Path) -> None:
+    assert "Note" not in call("check", "-c", settings).output
+    settings.write_text(settings.read_text().replace("breast-area", "breast-density"))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "LicenseRef-mini-MIAS-research-only" in "".join(result.output.split())
+
+
 def test_send_sends_a_folder(pacs: Pacs, tmp_path: Path) -> None:
     factories.saved_exam(tmp_path / "exam")
     (tmp_path / "exam" / "notes.txt").write_text("no DICOM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import socket
 import sqlite3
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import small_models
@@ -21,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from node import cli, doctor, phantom
 from node.app import _lock_state_dir
-from node.config import Config, Listener, Model, Node, Peer, bundled_models_dir, presets
+from node.config import Config, Listener, Model, Node, Peer, Provider, bundled_models_dir, presets
 from node.demo.checks import Outcome, read_back
 from node.doctor import Verdict, exam, machine
 from node.doctor.exam import check_exam
@@ -398,6 +400,44 @@ def test_each_model_is_verified_and_run_and_a_broken_one_hides_no_other(tmp_path
     (tmp_path / "models" / "broken" / "model.onnx").write_bytes(b"other")
     damaged = one(check_models(site(tmp_path, models=models[:1], models_dir=tmp_path / "models")))
     assert "SHA-256" in damaged.words
+
+
+@pytest.mark.parametrize(
+    ("present", "replacement", "provider", "remedy"),
+    [
+        ("", "", "directml", 'set it to "cpu"'),
+        ("height = 64", "height = 32", "cpu", "Correct the manifest: it does not describe"),
+        ('kind = "mask"', 'kind = "masc"', "cpu", "Correct the manifest there"),
+        ('sha256 = "', 'sha256 = "0', "cpu", "Correct the manifest there"),
+        ('file = "model.onnx"', 'file = "gone.onnx"', "cpu", "Restore the model's folder"),
+    ],
+)
+def test_the_remedy_for_a_model_is_one_for_what_is_wrong_with_it(
+    present: str, replacement: str, provider: Provider, remedy: str, tmp_path: Path
+) -> None:
+    manifest = small_models.model(tmp_path).folder / "manifest.toml"
+    text = manifest.read_text()
+    assert present in text
+    manifest.write_text(text.replace(present, replacement, 1))
+    models = [Model(name="small", mode="deliver")]
+    config = site(tmp_path, models=models, models_dir=tmp_path)
+    inference = config.inference.model_copy(update={"provider": provider})
+    red = one(check_models(config.model_copy(update={"inference": inference})))
+    assert red.state == "failed"
+    assert remedy in red.remedy, red.words
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("deliver", ["ok", "warning"]), ("shadow", ["ok"])])
+def test_a_model_that_delivers_under_a_licence_of_its_own_is_asked_about(
+    mode: Literal["deliver", "shadow"], expected: list[str], tmp_path: Path
+) -> None:
+    manifest = small_models.model(tmp_path).folder / "manifest.toml"
+    text = re.sub(r"(?m)^weights = .*$", 'weights = "LicenseRef-research"', manifest.read_text())
+    manifest.write_text(text)
+    models = [Model(name="small", mode=mode)]
+    found = list(check_models(site(tmp_path, models=models, models_dir=tmp_path)))
+    assert states(found) == expected
+    assert mode == "shadow" or "LicenseRef-research" in found[1].words
 
 
 # Peers

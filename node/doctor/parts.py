@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from node.app import examine_database, open_ledger
+from node.app import doubt_about_licence, examine_database, open_ledger
 from node.config import Config
 from node.doctor.machine import nearest
 from node.doctor.verdict import Verdict, failed, ok, warning
@@ -59,7 +59,6 @@ def _examine(config: Config) -> Examination:
 
 def check_models(config: Config) -> Iterator[Verdict]:
     """Verify each model's weights and run it once, in a process of its own as the node does."""
-    remedy = "Restore the model's folder from the release, or set its mode to off."
     for chosen in config.models:
         what = f"model {chosen.name}"
         if chosen.mode == "off":
@@ -70,8 +69,26 @@ def check_models(config: Config) -> Iterator[Verdict]:
             with Inference(config.inference, (model,)):
                 pass  # starting means that it has loaded and run once
         except NodeError as error:
-            yield failed(what, str(error), remedy)
+            yield failed(what, str(error), _remedy_of_model(str(error)))
             continue
         where = config.inference.provider.upper()
         words = f"{model.identity.version}: weights verified, runs on the {where}"
         yield ok(what, f"{words}, mode {chosen.mode}")
+        if doubt := doubt_about_licence(chosen, model):
+            remedy = 'Read it. Where it does not allow that, set mode = "shadow" or "off".'
+            yield warning(what, doubt, remedy)
+
+
+_REMEDIES = (
+    ("[inference] provider", 'Install what has it (docs/install.md, "A GPU"), or set it to "cpu".'),
+    ("[inference] memory_mb", "Raise [inference] memory_mb, or give the machine more memory."),
+    ("manifest.toml:", "Correct the manifest there, or restore the folder from the release."),
+    ("[pixels]", "Correct the manifest: it does not describe this network."),
+    ("[output]", "Correct the manifest: it does not describe this network."),
+)
+_RESTORE = "Restore the model's folder from the release, or set its mode to off."
+
+
+def _remedy_of_model(words: str) -> str:
+    """Return what helps against what an error names."""
+    return next((remedy for named, remedy in _REMEDIES if named in words), _RESTORE)
