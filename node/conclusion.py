@@ -288,6 +288,9 @@ def _statements(
     empty = [str(i.view) for i in analysed if not scores[i.sop_uid].marks]
     if empty and isinstance(output, MaskOutput | BoxesOutput):
         statements.append(f"No {output.label} found on: {', '.join(empty)}.")
+    for doubt in dict.fromkeys(doubt for i in analysed for doubt in i.doubts):
+        doubtful = ", ".join(str(i.view) for i in analysed if doubt in i.doubts)
+        statements.append(f"{doubt}: {doubtful}.")
     missing = missing_views(model, analysed)
     if missing:
         statements.append(f"Views not analysed or not received: {', '.join(map(str, missing))}.")

@@ -8,8 +8,8 @@ cannot decide whether an image is analysed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -70,6 +70,10 @@ _USUAL_PROJECTIONS: dict[tuple[Laterality, tuple[int, ...]], str] = {
 """What is called so where nothing but the side and the direction one looks to is known: down, and
 down and outwards. Such a film is assumed to be of a screening exam: an exaggerated CC looks down,
 too. Of other directions several projections, or mirrored ones, are possible."""
+_DESCRIPTIONS = {"SeriesDescription": "Series Description", "ProtocolName": "Protocol Name"}
+_DESCRIBED_VIEW = re.compile(
+    r"((?P<before>R|L|RIGHT|LEFT)[ _-]?)?(?P<projection>CC|MLO)([ _-]?(?P<behind>R|L|RIGHT|LEFT))?"
+)
 _SEEN_FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 _IN_THE_PLANE_OF_THE_MLO = frozenset({"MLO", "LMO"})
 
@@ -142,13 +146,25 @@ def select(
         for sop_uid in _in_front_of_implants(instances, headers):
             reasons[sop_uid] = reasons.get(sop_uid) or "breast implant"
     return Selection(
-        selected=tuple(i for i in considered if not reasons[i.sop_uid]),
+        selected=tuple(
+            replace(i, doubts=tuple(_doubts(headers[i.sop_uid])))
+            for i in considered
+            if not reasons[i.sop_uid]
+        ),
         refused=tuple(
             Refusal(sop_uid=i.sop_uid, what=_what(i), reason=reasons[i.sop_uid])
             for i in considered
             if reasons[i.sop_uid]
         ),
     )
+
+
+def _doubts(header: Dataset) -> Iterator[str]:
+    """Yield what does not keep an image from being analysed, and should be known."""
+    if text(header, "Modality") == "MG" and (name := _described(header)[1]):
+        yield f"View taken from {name}"
+    if text(header, "LossyImageCompression") == "01":
+        yield "Compressed with loss before it came"
 
 
 def _in_front_of_implants(
@@ -287,7 +303,7 @@ def _view_or_reason(header: Dataset) -> View | str:
     if text(header, "Modality") != "MG":
         return "not a mammogram"
     sides = _sides(header)
-    projections = _projections(header) or _projections_of_film(header, sides)
+    projections = _named_projections(header) or _described(header)[0]
     others = [term for term in _positions(header) if term in _VIEWS_OF_OTHER_PARTS]
     if reason := _why_not_one(sides, [*projections, *others] if projections else []):
         return reason
@@ -318,6 +334,32 @@ def _sides(header: Dataset) -> list[Laterality]:
     if of_image and Laterality.BOTH in of_series:
         return of_image  # a series of both sides, and an image of one
     return of_image + of_series
+
+
+def _named_projections(header: Dataset) -> list[str]:
+    """Return what the attributes that are there for it say about the projection."""
+    return _projections(header) or _projections_of_film(header, _sides(header))
+
+
+def _described(header: Dataset) -> tuple[list[str], str]:
+    """Return a projection that nothing but a description names, and the name of that attribute.
+
+    Only if the description says nothing else, and no other side than the header does; and not of
+    a Secondary Capture, which may be anybody's drawing.
+    """
+    has_place = text(header, "SOPClassUID") in _INTENTS
+    is_empty = not _named_projections(header) and _why_no_projection(header) == "no view given"
+    if not (has_place and is_empty):
+        return [], ""
+    sides = {str(side) for side in _sides(header)}
+    for keyword, name in _DESCRIPTIONS.items():
+        found = _DESCRIBED_VIEW.fullmatch(text(header, keyword).upper())
+        if found is None:
+            continue
+        said = {side[0] for side in (found["before"], found["behind"]) if side}
+        if len(sides) == 1 and said <= sides:
+            return [found["projection"]], name
+    return [], ""
 
 
 def _projections(header: Dataset) -> list[str]:

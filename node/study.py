@@ -48,6 +48,8 @@ class Instance:
     """None if the object shows no mammographic view, or contradicts itself about it."""
     is_standard: bool = True
     """False for magnified, spot, specimen and other images that do not stand for their view."""
+    doubts: tuple[str, ...] = ()
+    """What a reader of the result should know of a selected image: "Compressed with loss"."""
 
 
 @dataclass(frozen=True, slots=True)

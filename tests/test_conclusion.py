@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,17 @@ def test_missing_views_are_stated(model: Model) -> None:
         "Views not analysed or not received: L CC, R MLO.",
     )
     assert concluded(model, EXAM).statements == result.statements[:1]
+
+
+def test_what_is_doubtful_about_images_is_stated_once_for_all_of_them(model: Model) -> None:
+    lossy, described = "Compressed with loss before it came", "View taken from Protocol Name"
+    selected = [
+        replace(instance(R_CC, "1.1"), doubts=(lossy,)),
+        replace(instance(L_CC, "1.2"), doubts=(described, lossy)),
+        replace(instance(R_MLO, "1.3"), doubts=(described,)),
+    ]
+    result = conclude(model, selected, [], {uid: score(uid, 1.0) for uid in ("1.1", "1.2")})
+    assert result.statements[1:3] == (f"{lossy}: R CC, L CC.", f"{described}: L CC.")
 
 
 def test_an_image_where_nothing_was_found_is_analysed_and_said(model: Model) -> None:

@@ -322,7 +322,11 @@ def test_a_series_of_both_sides_does_not_contradict_an_image_of_one() -> None:
         (R_CC, put(ImageLaterality="U"), "no laterality given"),
         (R_CC, put(Laterality="L"), "laterality contradicts itself"),
         (R_CC, put(ViewPosition="MLO"), "view contradicts itself (CC or MLO)"),
-        (R_CC, put(ViewCodeSequence=[], ViewPosition=""), "no view given"),
+        (
+            R_CC,
+            put(ViewCodeSequence=[], ViewPosition="", SeriesDescription=""),
+            "no view given",
+        ),
         (R_CC, put(ViewCodeSequence=[], ViewPosition="AT"), "unknown view AT"),
         (R_CC, put(PatientOrientation=["P", "F"]), "R CC contradicts Patient Orientation"),
         (R_CC, put(PatientOrientation=["L", "F"]), "R CC contradicts Patient Orientation"),
@@ -425,7 +429,7 @@ def test_orientation_tells_no_view_where_the_class_or_the_object_has_another_pla
     header.ViewPosition = "AT"
     assert why_no_view(header) == "unknown view AT"
     header = film(["P", "FL"], "R")
-    header.SOPClassUID = selection.MG_FOR_PRESENTATION
+    header.SOPClassUID, header.SeriesDescription = selection.MG_FOR_PRESENTATION, ""
     assert why_no_view(header) == "no view given"
 
 
@@ -457,7 +461,7 @@ def test_a_view_is_analysed_only_if_nothing_in_the_header_names_another(
 ) -> None:
     """Whatever stands as view code, as a modifier beside it, and as View Position."""
     header = mammogram(R_MLO)
-    del header.PatientOrientation
+    del header.PatientOrientation, header.SeriesDescription
     codes = {**PROJECTIONS, **REFUSED, **ALLOWED}
     view = [phantom.code(codes[coded_as], "SCT", "x")] if coded_as else []
     for modifier in ("", *REFUSED, *ALLOWED):
@@ -469,6 +473,56 @@ def test_a_view_is_analysed_only_if_nothing_in_the_header_names_another(
             is_plain = len(said) == 1 and said <= {"CC", "MLO"} and modifier not in REFUSED
             found = reason(header, model)
             assert (found == "") == is_plain, (modifier, position, found)
+
+
+def described(description: str, keyword: str = "SeriesDescription") -> Dataset:
+    """Return a mammogram whose view only a description names."""
+    empty = put(ViewCodeSequence=[], ViewPosition="", SeriesDescription="")
+    header = mammogram(R_MLO, empty)
+    setattr(header, keyword, description)
+    return header
+
+
+@pytest.mark.parametrize("description", ["R MLO", "RMLO", "r-mlo", "MLO_R", "Right MLO", "MLO"])
+def test_a_view_that_only_a_description_names_is_analysed_and_told(
+    description: str, model: Model
+) -> None:
+    for keyword, name in (
+        ("SeriesDescription", "Series Description"),
+        ("ProtocolName", "Protocol Name"),
+    ):
+        header = described(description, keyword)
+        assert view_of(header) == R_MLO
+        [selected] = selected_from([header], model).selected
+        assert selected.doubts == (f"View taken from {name}",)
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["R MLO SPOT", "L MLO", "XCCL", "R MLO MAG", "R CC MLO", "MLO ID", "RL MLO", "R ML", "LR MLO"],
+)
+def test_a_description_that_says_more_or_something_else_names_no_view(description: str) -> None:
+    assert why_no_view(described(description)) == "no view given"
+
+
+def test_a_description_counts_for_nothing_beside_what_is_there_for_the_view(model: Model) -> None:
+    beside = mammogram(R_MLO, put(SeriesDescription="R CC"))
+    assert view_of(beside) == R_MLO
+    assert selected_from([beside], model).selected[0].doubts == ()
+    capture = described("R MLO")
+    capture.SOPClassUID, capture.PatientOrientation = selection.SECONDARY_CAPTURE, None
+    assert why_no_view(capture) == "no view given"
+    unknown = described("R MLO")
+    unknown.ViewPosition = "XYZ"
+    assert why_no_view(unknown) == "unknown view XYZ"
+    elsewhere = described("R CC")  # Patient Orientation says it is not
+    assert why_no_view(elsewhere) == "R CC contradicts Patient Orientation"
+
+
+def test_an_image_that_was_compressed_with_loss_is_analysed_and_told(model: Model) -> None:
+    lossy = mammogram(R_CC, put(LossyImageCompression="01"))
+    [selected] = selected_from([lossy], model).selected
+    assert selected.doubts == ("Compressed with loss before it came",)
 
 
 def test_view_position_may_be_in_small_letters() -> None:
