@@ -7,15 +7,13 @@ with a Tracking UID of its own, every item with a concept name, the image of a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from highdicom.sr import (
     ContainerContentItem,
     ContentItem,
     GraphicTypeValues,
-    ImageContentItem,
-    NumContentItem,
     RelationshipTypeValues,
     ScoordContentItem,
 )
@@ -42,20 +40,14 @@ from node.outputs.document import (
     with_children,
 )
 from node.outputs.draft import Draft
-from node.result import Code, Evaluation, Finding, Measurement, ModelIdentity, Result
-from node.study import Instance, Laterality
+from node.outputs.text_report import SIDES, algorithm, described, graded, image, number, site
+from node.outputs.wording import ascii_text
+from node.result import Code, Finding, ModelIdentity, Result
+from node.study import Instance
 
 TITLE = Code("126000", "DCM", "Imaging Measurement Report")
-FINDING_SITE = Code("363698007", "SCT", "Finding Site")
-BREAST = Code("76752008", "SCT", "Breast")
-LATERALITY = Code("272741003", "SCT", "Laterality")
-SIDES = {
-    Laterality.RIGHT: Code("24028007", "SCT", "Right"),
-    Laterality.LEFT: Code("7771000", "SCT", "Left"),
-    Laterality.BOTH: Code("51440002", "SCT", "Bilateral"),
-}
+TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
 ORIGINAL_SOURCE = Code("111040", "DCM", "Original Source")
-MEASURED = Code("121112", "DCM", "Source of Measurement")
 VIEWS = {
     "CC": Code("399162004", "SCT", "cranio-caudal"),
     "MLO": Code("399368009", "SCT", "medio-lateral oblique"),
@@ -75,6 +67,7 @@ MODALITIES: dict[str, str] = {
 }
 OTHER = Code("OT", "DCM", "Other")
 ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
+SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 
 
 def build(draft: Draft) -> list[Dataset]:
@@ -97,6 +90,20 @@ def _build(draft: Draft, kind: Kind) -> list[Dataset]:
         )
         for result in draft.results
     ]
+
+
+def tracking_identifier(finding: Finding) -> str:
+    """Return the name of a finding's region, and of the lesion it shows if others show it too.
+
+    Viewers merge regions that share a Tracking Unique Identifier and draw only the first of
+    them: that several are one lesion is said here.
+    """
+    return ascii_text(f"{finding.label} ({finding.lesion})" if finding.lesion else finding.label)
+
+
+def tracking_uid(draft: Draft, model: ModelIdentity, index: int) -> str:
+    """Return the Tracking Unique Identifier of a result's finding with this index."""
+    return draft.uid("tracking", model.name, f"region {index}")
 
 
 def _report(draft: Draft, result: Result) -> ContainerContentItem:
@@ -127,16 +134,20 @@ def _region_group(
             np.asarray(finding.region.outline, dtype=np.float64),
             relationship_type=CONTAINS,
         ),
-        [_image(draft, finding.region.sop_uid, RelationshipTypeValues.SELECTED_FROM)],
+        [image(draft, finding.region.sop_uid, SELECTED_FROM, ORIGINAL_SOURCE)],
     )
     return container(
         Code("125007", "DCM", "Measurement Group"),
         [
-            *_tracking(draft, model, f"region {index}", finding.label),
+            text(TRACKING_IDENTIFIER, tracking_identifier(finding), OBS_CONTEXT),
+            uid(
+                Code("112040", "DCM", "Tracking Unique Identifier"),
+                tracking_uid(draft, model, index),
+            ),
             coded(Code("121071", "DCM", "Finding"), finding.kind),
             region,
-            _site(finding.laterality),
-            *(_number(m, model) for m in finding.measurements),
+            site(finding.laterality),
+            *(number(m, algorithm(model)) for m in finding.measurements),
         ],
         template="1410",
     )
@@ -149,7 +160,15 @@ def _derived(draft: Draft, result: Result) -> list[ContentItem]:
     whole report black in OHIF 3.13.
     """
     numbers = [
-        _derived_number(draft, result.model, evaluation, measurement)
+        number(
+            measurement,
+            described(
+                draft,
+                result.model,
+                evaluation,
+                text(TRACKING_IDENTIFIER, evaluation.label, OBS_CONTEXT),
+            ),
+        )
         for evaluation in result.evaluations
         for measurement in evaluation.measurements
     ]
@@ -157,83 +176,12 @@ def _derived(draft: Draft, result: Result) -> list[ContentItem]:
     return [container(name, numbers)] if numbers else []
 
 
-def _derived_number(
-    draft: Draft, model: ModelIdentity, evaluation: Evaluation, measurement: Measurement
-) -> ContentItem:
-    label = text(Code("112039", "DCM", "Tracking Identifier"), evaluation.label, OBS_CONTEXT)
-    side = [] if evaluation.laterality is None else [_site(evaluation.laterality)]
-    inferred = RelationshipTypeValues.INFERRED_FROM
-    images = [_image(draft, image, inferred, MEASURED) for image in evaluation.sop_uids]
-    return _number(measurement, model, [label, *side], images)
-
-
-def _tracking(draft: Draft, model: ModelIdentity, key: str, label: str) -> list[ContentItem]:
-    """Name the group; viewers merge groups that share a UID and draw only the first of them."""
-    return [
-        text(Code("112039", "DCM", "Tracking Identifier"), label, OBS_CONTEXT),
-        uid(
-            Code("112040", "DCM", "Tracking Unique Identifier"),
-            draft.uid("tracking", model.name, key),
-        ),
-    ]
-
-
-def _site(laterality: Laterality) -> ContentItem:
-    return with_children(
-        coded(FINDING_SITE, BREAST, CONCEPT_MOD),
-        [coded(LATERALITY, SIDES[laterality], CONCEPT_MOD)],
-    )
-
-
-def _number(
-    measurement: Measurement,
-    model: ModelIdentity,
-    before: Sequence[ContentItem] = (),
-    after: Sequence[ContentItem] = (),
-) -> ContentItem:
-    item = NumContentItem(
-        concept(measurement.concept),
-        float(measurement.value),
-        concept(measurement.unit),
-        relationship_type=CONTAINS,
-    )
-    value = item.MeasuredValueSequence[0]
-    value.NumericValue = wording.number(measurement)
-    del value.FloatingPointValue  # more digits than the number is worth
-    return with_children(item, [*before, *_algorithm(model), *after])
-
-
-def _algorithm(model: ModelIdentity) -> list[ContentItem]:
-    """Return which algorithm measured (TID 4019)."""
-    return [
-        text(Code("111001", "DCM", "Algorithm Name"), model.title, CONCEPT_MOD),
-        text(Code("111003", "DCM", "Algorithm Version"), model.version, CONCEPT_MOD),
-        coded(
-            Code("111000", "DCM", "Algorithm Family"),
-            Code("123110", "DCM", "Artificial Intelligence"),
-            CONCEPT_MOD,
-        ),
-    ]
-
-
-def _image(
-    draft: Draft,
-    sop_uid: str,
-    relationship: RelationshipTypeValues = CONTAINS,
-    name: Code = ORIGINAL_SOURCE,
-) -> ContentItem:
-    instance = draft.instance(sop_uid)
-    return ImageContentItem(
-        concept(name),
-        instance.sop_class,
-        instance.sop_uid,
-        relationship_type=relationship,
-    )
-
-
 def _image_library(draft: Draft, result: Result) -> ContainerContentItem:
     entries = [
-        with_children(_image(draft, sop_uid), list(_acquisition(draft.instance(sop_uid))))
+        with_children(
+            image(draft, sop_uid, CONTAINS, ORIGINAL_SOURCE),
+            list(_acquisition(draft.instance(sop_uid))),
+        )
         for sop_uid in result.analysed
     ]
     return container(
@@ -258,7 +206,10 @@ def _acquisition(instance: Instance) -> Iterator[ContentItem]:
 
 
 def _qualitative(draft: Draft, result: Result) -> ContainerContentItem:
-    """Say in words what the numbers are, and what was not analysed (TID 1500 row 12).
+    """Say the grades, in words what the numbers are, and what was not analysed (TID 1500 row 12).
+
+    Grades stand here and not beside the numbers they follow from: of derived measurements
+    (TID 1420) none is a code.
 
     No CAD Processing and Findings Summary (111017): its "with findings" and "without findings"
     are about lesions, which a model that measures does not look for.
@@ -266,6 +217,7 @@ def _qualitative(draft: Draft, result: Result) -> ContainerContentItem:
     return container(
         Code("C0034375", "UMLS", "Qualitative Evaluations"),
         [
+            *(graded(result.model, e) for e in result.evaluations if e.grade is not None),
             text(Code("121073", "DCM", "Impression"), " ".join(wording.sentences(draft, result))),
         ],
     )
