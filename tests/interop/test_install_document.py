@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -168,6 +169,28 @@ def test_whoever_follows_the_document_has_results_and_can_remove_all_of_it(
     machine.follow("Remove", slice(2, None))
     left = {path.name for path in machine.root.rglob("*") if not path.is_dir()}
     assert left == {"ai-node.tar.gz", "output.log"}
+
+
+def test_whoever_has_no_network_carries_all_that_is_needed(tmp_path: Path) -> None:
+    """Fetched with the network and found without it; whether it installs is tried above."""
+    release = tmp_path / "release"
+    shutil.copytree(REPOSITORY, release, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    make, *rest = SECTIONS["Without a network"]
+    assert make == "python3 -m venv fetch", "this test's own Python stands in for it"
+    said = ""
+    for line in rest:
+        words = shlex.split(line.removeprefix("sudo "))
+        assert words[0] in ("fetch/bin/pip", "/opt/ai-node/bin/pip")
+        command = [sys.executable, "-m", "pip", *words[1:]]
+        if words[1] == "install":
+            assert "--no-index" in words
+            command += ["--dry-run", "--ignore-installed"]
+        ran = subprocess.run(
+            command, cwd=release, capture_output=True, text=True, check=False, timeout=600
+        )
+        assert ran.returncode == 0, f"{command}\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}"
+        said = ran.stdout
+    assert "Would install dicom-ai-node-" in said
 
 
 def install(machine: Machine) -> None:
