@@ -328,6 +328,14 @@ def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
     assert -0.01 <= beyond <= cell[0] + 0.01
 
 
+def test_as_many_cells_as_the_network_gives_are_kept_however_the_division_is_rounded() -> None:
+    """64 / (64 / 49) is a little more than 49."""
+    of = manifest(SCORE + HEAT_MAP, ("height = 8\nwidth = 6", "height = 49\nwidth = 49"))
+    whole = Geometry(rows=640, columns=480, height=64, width=48, is_mirrored=False)
+    found = mapped(np.zeros((49, 49)), whole, of)
+    assert cells(found).shape == (found.rows, found.columns) == (49, 49)
+
+
 def test_a_cell_is_where_the_network_saw_it() -> None:
     for geometry in (PLAIN, MIRRORED):
         for row in range(8):

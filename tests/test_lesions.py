@@ -252,6 +252,18 @@ def test_a_magnified_view_is_refused_and_the_others_are_read(
         assert {f.lesion for f in found[R_CC]} == {""}, "its other half was not read"
 
 
+def test_a_blank_view_is_refused_and_not_called_clean(
+    detector: Model, scorer: Model, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    exam = lesions.exam()
+    exam[1].PixelData = bytes(len(exam[1].PixelData))
+    for number, model in enumerate((detector, scorer)):
+        result = analysed(pipeline, model, exam, tmp_path / str(number))
+        (refusal,) = result.refused
+        assert (refusal.what, refusal.reason) == ("L CC", "the image is blank")
+        assert len(result.analysed) == 3
+
+
 def test_where_nothing_may_be_read_nothing_is_said_about_lesions(
     models: dict[str, Model], pipeline: Pipeline, tmp_path: Path
 ) -> None:
