@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import factories
@@ -11,20 +12,27 @@ from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.uid import ComprehensiveSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node import phantom
 from node.outputs import measurement_report
 from node.outputs.draft import Draft, Predecessor
-from node.result import Measurement, Region
+from node.result import Code, Evaluation, Grade, Measurement, Region
+from node.study import Laterality
 from outputs.drafts import (
+    AI_SCORE,
     AREA,
     CM2,
+    COMPOSITION,
+    PERCENT,
     as_version_2,
+    detected,
     draft,
     graded,
     items,
     reread,
+    scored,
+    segmented,
     with_result,
 )
 
@@ -208,7 +216,261 @@ def test_the_procedure_is_that_of_the_source(
     assert item.ConceptCodeSequence[0].CodeValue == procedure
 
 
+def with_grades(made: Draft) -> Draft:
+    """Return the draft with the grades of the exam besides what it marks and measures."""
+    more = graded(made).results[0].evaluations
+    return with_result(made, evaluations=(*made.results[0].evaluations, *more))
+
+
+CASES = {
+    "areas": EXAM,
+    "areas and grades": with_grades(EXAM),
+    "boxes": detected(EXAM),
+    "outlines": segmented(EXAM),
+    "scores": scored(EXAM),
+    "grades": graded(EXAM),
+    "nothing found": with_result(detected(EXAM), findings=()),
+    "version 2, partly": as_version_2(scored(draft(refuse={R_MLO: "the view is magnified"}))),
+    "not analysed": draft([R_CC], refuse={R_CC: "implant"}),
+}
+
+
+def code(item: Dataset) -> tuple[str, str, str]:
+    return item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning
+
+
+def plain(said: Code) -> tuple[str, str, str]:
+    return said.value, said.scheme, said.meaning
+
+
+def said_of(item: Dataset) -> tuple[object, ...]:
+    """Read what a NUM or CODE item is about: whose name, which side, which images, by whom."""
+    own: dict[str, list[Dataset]] = {}
+    for child in item.ContentSequence:
+        own.setdefault(child.ConceptNameCodeSequence[0].CodeValue, []).append(child)
+    (name,) = own.get("121050", []) + own.get("112039", [])
+    sides = [
+        modifier.ConceptCodeSequence[0].CodeMeaning
+        for place in own.get("363698007", [])
+        for modifier in place.ContentSequence
+    ]
+    images = {image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for image in own["121112"]}
+    (by,), (version,) = own["111001"], own["111003"]
+    return (name.TextValue, sides, images, by.TextValue, version.TextValue)
+
+
+def numbers_read(dataset: Dataset) -> list[tuple[object, ...]]:
+    """Read every number without a place from a report of either form."""
+    places = items(dataset, "CONTAINER", "121070") or items(dataset, "CONTAINER", "126011")
+    return [
+        (
+            *said_of(item),
+            code(item.ConceptNameCodeSequence[0]),
+            str(item.MeasuredValueSequence[0].NumericValue),
+            code(item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]),
+        )
+        for place in places
+        for item in items(place, "NUM")
+    ]
+
+
+def numbers_said(made: Draft) -> list[tuple[object, ...]]:
+    side = {Laterality.RIGHT: ["Right"], Laterality.LEFT: ["Left"], Laterality.BOTH: ["Bilateral"]}
+    result = made.results[0]
+    return [
+        (
+            e.label,
+            side[e.laterality] if e.laterality else [],
+            set(e.sop_uids),
+            result.model.title,
+            result.model.version,
+            plain(m.concept),
+            f"{m.value:.{m.decimals}f}",
+            plain(m.unit),
+        )
+        for e in result.evaluations
+        for m in e.measurements
+    ]
+
+
+def grades_read(dataset: Dataset) -> list[tuple[object, ...]]:
+    """Read every grade: whose, of what, which."""
+    places = items(dataset, "CONTAINER", "121070") or items(dataset, "CONTAINER", "C0034375")
+    return [
+        (
+            items(item, "TEXT", "121050")[0].TextValue,
+            code(item.ConceptNameCodeSequence[0]),
+            code(item.ConceptCodeSequence[0]),
+        )
+        for place in places
+        for item in place.ContentSequence
+        if item.ValueType == "CODE"
+    ]
+
+
+def grades_said(made: Draft) -> list[tuple[object, ...]]:
+    return [
+        (e.label, plain(e.grade.concept), plain(e.grade.value))
+        for e in made.results[0].evaluations
+        if e.grade is not None
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_number_and_grade_without_a_place_is_read_back(case: str) -> None:
+    dataset = report(CASES[case])
+    assert numbers_read(dataset) == numbers_said(CASES[case])
+    assert grades_read(dataset) == grades_said(CASES[case])
+
+
+def test_the_numbers_of_a_text_report_follow_their_words() -> None:
+    (findings,) = items(report(scored(EXAM)), "CONTAINER", "121070")
+    assert [i.ValueType for i in findings.ContentSequence] == ["TEXT"] * 7 + ["NUM"] * 7
+    assert findings.ContentSequence[1].TextValue == "R breast AI score, AI score: 52 %"
+
+
+def test_a_grade_is_inferred_from_its_probabilities() -> None:
+    (findings,) = items(report(graded(EXAM)), "CONTAINER", "121070")
+    grades = [i for i in findings.ContentSequence if i.ValueType == "CODE"]
+    for grade in grades:
+        inferred = [i for i in grade.ContentSequence if i.RelationshipType == "INFERRED FROM"]
+        assert [i.ValueType for i in inferred] == ["NUM"] * 3
+    assert len(grades) == 3
+
+
+def test_a_text_report_without_numbers_has_no_findings() -> None:
+    assert not items(report(CASES["nothing found"]), "CONTAINER", "121070")
+
+
+ALLOWED = {
+    "CONTAINS": ({"CONTAINER"}, {"TEXT", "CODE", "NUM", "SCOORD", "IMAGE", "CONTAINER"}),
+    "HAS OBS CONTEXT": ({"CONTAINER", "TEXT", "CODE", "NUM"}, {"TEXT", "CODE", "UIDREF"}),
+    "HAS ACQ CONTEXT": ({"CONTAINER", "IMAGE", "NUM"}, {"TEXT", "CODE", "NUM"}),
+    "HAS CONCEPT MOD": ({"CONTAINER", "TEXT", "CODE", "NUM", "IMAGE"}, {"TEXT", "CODE"}),
+    "INFERRED FROM": ({"TEXT", "CODE", "NUM"}, {"TEXT", "CODE", "NUM", "IMAGE", "SCOORD"}),
+    "SELECTED FROM": ({"SCOORD"}, {"IMAGE"}),
+}
+"""Relationship, sources and targets (PS3.3 A.35.3-2), of the value types we use."""
+
+
+def relationships(item: Dataset) -> Iterator[tuple[str, str, str]]:
+    for child in item.get("ContentSequence", []):
+        yield child.RelationshipType, item.ValueType, child.ValueType
+        yield from relationships(child)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_relationship_is_one_of_a_comprehensive_sr(case: str) -> None:
+    for relationship, source, target in relationships(report(CASES[case])):
+        sources, targets = ALLOWED[relationship]
+        assert (source in sources, target in targets) == (True, True), (relationship, source)
+
+
+@pytest.mark.parametrize("case", ["scores", "grades", "nothing found", "not analysed"])
+def test_in_a_text_report_only_the_observer_is_observation_context(case: str) -> None:
+    """TID 2000 allows no other, so what a number is of is said by a concept modifier."""
+    dataset = report(CASES[case])
+    assert dataset.ConceptNameCodeSequence[0].CodeValue != "126000"
+    for section in items(dataset, "CONTAINER"):
+        assert all(i.RelationshipType != "HAS OBS CONTEXT" for i in items(section))
+
+
+def test_a_finding_that_is_on_another_image_too_says_which_lesion_it_is() -> None:
+    found = groups(report(detected(EXAM)))
+    names = [str(items(g, "TEXT", "112039")[0].TextValue) for g in found]
+    assert names == ["R CC mass (R lesion 1)", "L CC mass", "R MLO mass (R lesion 1)"]
+    assert len({items(g, "UIDREF", "112040")[0].UID for g in found}) == 3
+
+
+def test_a_probability_of_cancer_is_in_percent() -> None:
+    """Viewers print the unit as it is written: "Probability of cancer 87.00 %"."""
+    for group, finding in zip(
+        groups(report(detected(EXAM))), detected(EXAM).results[0].findings, strict=True
+    ):
+        (item,) = items(group, "NUM", "111047")
+        assert finding.score is not None
+        assert item.MeasuredValueSequence[0].NumericValue == round(finding.score.value)
+        unit = item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0]
+        assert (unit.CodeValue, unit.CodingSchemeDesignator) == ("%", "UCUM")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_in_3d_is_the_same_tree(case: str) -> None:
+    (flat,), (solid,) = (
+        [reread(d) for d in build(CASES[case])]
+        for build in (measurement_report.build, measurement_report.build_3d)
+    )
+    assert solid.SOPClassUID == Comprehensive3DSRStorage
+    assert solid.SeriesNumber == 9012
+    for keyword in (
+        "ContentSequence",
+        "ConceptNameCodeSequence",
+        "ContentTemplateSequence",
+        "CurrentRequestedProcedureEvidenceSequence",
+    ):
+        assert solid.get(keyword) == flat.get(keyword)
+    assert solid.SOPInstanceUID != flat.SOPInstanceUID
+    assert solid.SeriesInstanceUID != flat.SeriesInstanceUID
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_algorithm_is_the_same_wherever_it_is_named(case: str) -> None:
+    """IHE AIR 6.5.3.1: contributing equipment, observer and algorithm agree."""
+    (dataset,) = (reread(d) for d in measurement_report.build_3d(CASES[case]))
+    (equipment,) = (
+        item
+        for item in dataset.ContributingEquipmentSequence
+        if item.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    )
+
+    def every(value_type: str, name: str) -> set[str]:
+        found = items(dataset, value_type, name)
+        return {str(i.UID if value_type == "UIDREF" else i.TextValue) for i in found}
+
+    assert every("TEXT", "121014") == {equipment.Manufacturer}
+    assert every("TEXT", "121015") == {equipment.ManufacturerModelName}
+    assert every("UIDREF", "121012") == {equipment.DeviceUID}
+    assert every("TEXT", "111001") <= {equipment.ManufacturerModelName}
+    assert every("TEXT", "111003") <= {equipment.SoftwareVersions}
+    assert bool(every("TEXT", "111001")) == bool(items(dataset, "NUM"))
+    (author,) = dataset.AuthorObserverSequence
+    assert (author.Manufacturer, author.DeviceUID) == (equipment.Manufacturer, equipment.DeviceUID)
+
+
 COORDINATE = st.floats(0, 5000, width=32)
+LABELS = st.text("abc RL19", min_size=1, max_size=80).map(lambda t: " ".join(t.split()) or "x")
+MEASUREMENTS = st.builds(
+    Measurement,
+    concept=st.sampled_from([AI_SCORE, AREA]),
+    value=st.floats(-1e6, 1e6),
+    unit=st.sampled_from([PERCENT, CM2]),
+    decimals=st.integers(0, 4),
+)
+EVALUATIONS = st.builds(
+    Evaluation,
+    label=LABELS,
+    sop_uids=st.lists(
+        st.sampled_from(EXAM.results[0].analysed), min_size=1, max_size=4, unique=True
+    ).map(tuple),
+    measurements=st.lists(MEASUREMENTS, min_size=1, max_size=3).map(tuple),
+    laterality=st.none() | st.sampled_from(Laterality),
+    grade=st.none()
+    | st.builds(
+        Grade, st.just(COMPOSITION), st.builds(Code, LABELS, st.just("99AINODE"), LABELS)
+    ).filter(lambda grade: len(grade.value.value) <= 16 and len(grade.value.meaning) <= 64),
+)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(EVALUATIONS, max_size=4), st.booleans())
+def test_whatever_is_evaluated_is_read_back(evaluations: list[Evaluation], marked: bool) -> None:
+    findings = EXAM.results[0].findings if marked else ()
+    made = with_result(EXAM, evaluations=tuple(evaluations), findings=findings)
+    dataset = report(made)
+    assert numbers_read(dataset) == numbers_said(made)
+    assert grades_read(dataset) == grades_said(made)
+
+
 VIEWS = st.sampled_from([R_CC, L_CC, R_MLO, L_MLO])
 
 
