@@ -81,6 +81,11 @@ OutputKind = Literal[
     "capture",
     "measurement-report",
     "measurement-report-3d",
+    "mammography-cad",
+    "segmentation",
+    "presentation-state",
+    "key-images",
+    "encapsulated-pdf",
 ]
 """The kinds of result object; outputs/ has a module for each."""
 PresetName = Annotated[str, AfterValidator(_preset)]

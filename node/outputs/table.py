@@ -16,13 +16,28 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    MammographyCADSRStorage,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 
 from node.config import OutputKind, presets
 from node.errors import Held
 from node.identity import disagree, identity_of
-from node.outputs import capture, header, measurement_report, verbatim
+from node.outputs import (
+    capture,
+    encapsulated_pdf,
+    header,
+    key_images,
+    mammography_cad,
+    measurement_report,
+    presentation_state,
+    segmentation,
+    verbatim,
+)
 from node.outputs.draft import Draft
 from node.result import Result
 
@@ -40,7 +55,12 @@ class Kind:
 KINDS: Mapping[OutputKind, Kind] = {
     "measurement-report": Kind(measurement_report.build, ComprehensiveSRStorage),
     "measurement-report-3d": Kind(measurement_report.build_3d, Comprehensive3DSRStorage),
+    "mammography-cad": Kind(mammography_cad.build, MammographyCADSRStorage),
     "capture": Kind(capture.build, SecondaryCaptureImageStorage),
+    "segmentation": Kind(segmentation.build, SegmentationStorage),
+    "presentation-state": Kind(presentation_state.build, GrayscaleSoftcopyPresentationStateStorage),
+    "key-images": Kind(key_images.build, KeyObjectSelectionDocumentStorage),
+    "encapsulated-pdf": Kind(encapsulated_pdf.build, EncapsulatedPDFStorage),
 }
 FALLBACKS: Mapping[OutputKind, OutputKind] = {"measurement-report-3d": "measurement-report"}
 """What goes to a destination that does not take the kind it should get."""
