@@ -140,9 +140,11 @@ class MaskOutput(Section):
         return {self.tensor: (1, 1, pixels.height, pixels.width)}
 
     @model_validator(mode="after")
-    def _difference_is_of_breasts(self) -> Self:
+    def _words_fit_the_regions(self) -> Self:
         if self.regions == "all" and self.difference is not None:
             raise wrong([(("difference",), 'is of breasts, not of lesions (regions = "all")')])
+        if self.regions == "largest" and self.min_area_mm2:
+            raise wrong([(("min_area_mm2",), 'is of lesions, add regions = "all"')])
         return self
 
 
@@ -230,7 +232,8 @@ class HeatMapOutput(Section):
 class ScoreOutput(Section):
     """A tensor [1, 1]: one score, 0..1, of the whole image.
 
-    A breast gets the highest score of its images, the exam the highest of its breasts.
+    A breast gets the highest score of its images, the exam the highest of its breasts. Of one
+    breast alone, nothing is said of the exam.
     """
 
     kind: Literal["score"]
@@ -277,6 +280,14 @@ class Manifest(Section):
     output: Annotated[
         MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput, Field(discriminator="kind")
     ]
+
+    @model_validator(mode="after")
+    def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:
+        matches = isinstance(self.output, BoxesOutput) and self.output.same_lesion_within_mm
+        if matches and self.pixels.orientation != "chest wall left":
+            problem = 'needs the side of the chest wall: pixels.orientation = "chest wall left"'
+            raise wrong([(("output", "boxes", "same_lesion_within_mm"), problem)])
+        return self
 
     @model_validator(mode="after")
     def _expected_views_are_ones_the_model_reads(self) -> Self:

@@ -79,6 +79,33 @@ def test_a_mistake_is_told_with_line_key_and_remedy(
     assert found.startswith(expected)
 
 
+BOXES = """\
+kind = "boxes"
+tensor = "boxes"
+boxes = 4
+threshold = 0.5
+label = "mass"
+finding = { value = "129793001", scheme = "SCT", meaning = "Mammography breast density" }
+score = { value = "AISCORE", scheme = "99TEST", meaning = "AI score" }
+same_lesion_within_mm = 10
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([('label = "outline"', 'label = "outline"\nregions = "all"')], "is of breasts"),
+        ([('label = "outline"', 'label = "outline"\nmin_area_mm2 = 4')], 'add regions = "all"'),
+        ([(OUTPUT, BOXES), ("chest wall left", "as stored")], "needs the side of the chest wall"),
+    ],
+)
+def test_words_that_would_have_no_effect_are_mistakes(
+    changes: list[tuple[str, str]], expected: str, tmp_path: Path
+) -> None:
+    (found,) = problems(tmp_path, *changes)
+    assert expected in found
+
+
 def test_a_model_may_sort_into_classes(tmp_path: Path) -> None:
     output = package(tmp_path, (OUTPUT, CLASSES)).manifest.output
     assert isinstance(output, ClassesOutput)
