@@ -1,12 +1,17 @@
-"""A dark page to draw on: type of any size, wrapped to fit, and thin smooth outlines."""
+"""A dark page to draw on: type of any size, wrapped to fit, thin smooth outlines, warm tints.
+
+The colours of marks are Okabe and Ito's, which stay apart for every kind of colour blindness.
+"""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle, pairwise
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +26,27 @@ WHITE: Colour = (240, 243, 245)
 BODY: Colour = (200, 206, 211)
 MUTED: Colour = (140, 149, 157)
 RULE: Colour = (58, 65, 71)
-MARK: Colour = (86, 190, 240)
-"""Outlines and their numbers; sky blue and amber stay apart for every kind of colour blindness."""
-WARNING: Colour = (255, 176, 0)
+WARNING: Colour = (240, 228, 66)
 
+RAMP = (
+    (67, 46, 175),
+    (148, 25, 166),
+    (198, 19, 146),
+    (240, 23, 126),
+    (252, 84, 107),
+    (252, 128, 102),
+    (253, 163, 106),
+    (254, 195, 113),
+    (254, 226, 103),
+)
+"""From cold to warm, steps of one size in CIE lightness (30 to 90) and nearly so in colour.
+
+Lightness alone orders them, so they read the same to every eye; none is grey, as tissue is.
+"""
+MOST_TINT = 0.6
+"""How much of the warmest place is colour; the rest is the tissue below."""
+SAMPLE_GREY = 90
+"""The grey on which a colour bar shows its colours, as tissue would."""
 SMOOTHING = 3
 """Outlines are drawn this many times larger, then made smaller."""
 WORD = re.compile(r"[(]?[RL] [A-Z]+(?![a-z])\S*|\S+")
@@ -80,10 +102,28 @@ def fitting_size(text: str, size: int, room: int, smallest: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Ink:
+    """What tells the marks of one model from another's: a colour, and for all eyes a rhythm."""
+
+    colour: Colour
+    dashes: tuple[float, ...] = ()
+    """Lengths of dash, gap, dash, ... in widths of the line; none for an unbroken line."""
+
+
+INKS = (
+    Ink((86, 180, 233)),
+    Ink((230, 159, 0), (6, 3)),
+    Ink((204, 121, 167), (2, 2)),
+    Ink((0, 158, 115), (7, 2.5, 2, 2.5)),
+)
+MARK: Colour = INKS[0].colour
+
+
+@dataclass(frozen=True, slots=True)
 class Stroke:
     """How an outline is drawn."""
 
-    colour: Colour
+    ink: Ink
     width: float
     halo: float
     """Dark border on either side, which keeps it visible on bright tissue."""
@@ -151,23 +191,77 @@ class Canvas:
             image = image.resize(size, Image.Resampling.LANCZOS)
         self._image.paste(image.convert("RGB"), box[:2])
 
-    def outline(self, points: Sequence[tuple[float, float]], stroke: Stroke) -> None:
-        """Draw a closed line through points on the page."""
+    def sign(self, box: Box, text: str, size: int, colour: Colour) -> None:
+        """Write a short sign in the middle of the box, with a dark border around its strokes."""
+        border = max(2, size // 16)
+        left, top, right, bottom = font(size).getbbox(text, stroke_width=border)
+        x = (box[0] + box[2] - left - right) // 2
+        y = (box[1] + box[3] - top - bottom) // 2
+        self._draw.text((x, y), text, colour, font(size), stroke_width=border, stroke_fill=BLACK)
+
+    def tint(self, warmth: NDArray[np.float64], box: Box) -> None:
+        """Lay colours over the box: one value (0..1) for each pixel, which 0 leaves alone."""
+        below = np.asarray(self._image.crop(box), dtype=np.float64)
+        cover = MOST_TINT * warmth[..., None]
+        blended = (1 - cover) * below + cover * colours(warmth)
+        self._image.paste(Image.fromarray(np.round(blended).astype(np.uint8)), box[:2])
+
+    def colour_bar(self, box: Box) -> None:
+        """Draw the colours of `tint` from 0 to 1 as they look on tissue."""
+        self._draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(SAMPLE_GREY,) * 3)
+        warmth = np.linspace(0, 1, box[2] - box[0])
+        self.tint(np.tile(warmth, (box[3] - box[1], 1)), box)
+
+    def line(self, points: Sequence[tuple[float, float]], stroke: Stroke) -> None:
+        """Draw a line through points on the page; closed if it ends where it began."""
         reach = int(np.ceil(stroke.width + stroke.halo)) + 1
         columns, rows = zip(*points, strict=True)
         left, top = int(min(columns)) - reach, int(min(rows)) - reach
         size = (int(max(columns)) + reach - left + 1, int(max(rows)) + reach - top + 1)
         path = [((x - left) * SMOOTHING, (y - top) * SMOOTHING) for x, y in points]
+        rhythm = [length * stroke.width * SMOOTHING for length in stroke.ink.dashes]
+        dashes = list(_dashes(path, rhythm)) if rhythm else [path]
         for colour, thickness, strength in (
             (BLACK, stroke.width + 2 * stroke.halo, 0.7),
-            (stroke.colour, stroke.width, 1.0),
+            (stroke.ink.colour, stroke.width, 1.0),
         ):
             mask = Image.new("L", (size[0] * SMOOTHING, size[1] * SMOOTHING), 0)
             line = ImageDraw.Draw(mask)
-            line.line(
-                path, fill=round(255 * strength), width=round(thickness * SMOOTHING), joint="curve"
-            )
+            for dash in dashes:
+                line.line(
+                    dash,
+                    fill=round(255 * strength),
+                    width=round(thickness * SMOOTHING),
+                    joint="curve",
+                )
             self._image.paste(colour, (left, top), mask.reduce(SMOOTHING))
+
+
+def colours(warmth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the colours of values from 0 to 1, with a last axis of RGB."""
+    places = np.linspace(0, 1, len(RAMP))
+    channels = [np.interp(warmth, places, channel) for channel in zip(*RAMP, strict=True)]
+    return np.stack(channels, axis=-1)
+
+
+def _dashes(
+    path: Sequence[tuple[float, float]], rhythm: Sequence[float]
+) -> Iterator[list[tuple[float, float]]]:
+    """Yield the pieces of a path that are drawn: every other one of the rhythm's lengths."""
+    lengths = cycle(rhythm)
+    left, is_drawn, dash = next(lengths), True, [path[0]]
+    for (x0, y0), (x1, y1) in pairwise(path):
+        length, at = hypot(x1 - x0, y1 - y0), 0.0
+        while length - at > left:
+            at += left
+            point = (x0 + (x1 - x0) * at / length, y0 + (y1 - y0) * at / length)
+            if is_drawn:
+                yield [*dash, point]
+            left, is_drawn, dash = next(lengths), not is_drawn, [point]
+        left -= length - at
+        dash.append((x1, y1))
+    if is_drawn:
+        yield dash
 
 
 def _runs(text: str, size: int) -> list[tuple[str, int, int]]:

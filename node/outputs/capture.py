@@ -1,8 +1,11 @@
-"""Secondary Captures, which every viewer shows: a summary page, and each analysed view marked."""
+"""Secondary Captures, which every viewer shows: a summary page, views with marks, heat maps."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +29,39 @@ LOSSY = (
 
 
 def build(draft: Draft) -> list[Dataset]:
-    """Return the summary page, then one capture per view that was searched and can be displayed."""
+    """Return the summary page, then the pages of each view, as radiologists hang them.
+
+    A view has a page with marks if it was searched, and one for each heat map of it.
+    """
     shown = [uid for uid in summary_page.analysed(draft) if uid in draft.pictures]
-    searched = {uid for r in draft.results if r.is_about_places for uid in r.analysed}
-    marked = [uid for uid in shown if uid in searched]
+    pages = [page for sop_uid in shown for page in _pages(draft, sop_uid)]
     return [
         _summary(draft, shown),
-        *(_marked(draft, sop_uid, index) for index, sop_uid in enumerate(marked, start=2)),
+        *(_view(draft, page, index) for index, page in enumerate(pages, start=2)),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of one image."""
+
+    name: str
+    """What tells it from the others of the set."""
+    sop_uid: str
+    what: str
+    draw: Callable[[], NDArray[np.uint8]]
+
+
+def _pages(draft: Draft, sop_uid: str) -> Iterator[_Page]:
+    if any(sop_uid in r.analysed and marked_view.marks_images(r) for r in draft.results):
+        draw = partial(marked_view.draw, draft, sop_uid)
+        yield _Page(sop_uid, sop_uid, "marks", draw)
+    for result in draft.results:
+        for heat_map in result.heat_maps:
+            if heat_map.sop_uid == sop_uid:
+                draw = partial(marked_view.draw_heat_map, draft, result, heat_map)
+                name = f"{sop_uid} {result.model.name} {heat_map.concept.value}"
+                yield _Page(name, sop_uid, "heat map", draw)
 
 
 def _summary(draft: Draft, shown: list[str]) -> Dataset:
@@ -46,11 +74,12 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     return dataset
 
 
-def _marked(draft: Draft, sop_uid: str, index: int) -> Dataset:
-    dataset = _capture(draft, sop_uid, index, [sop_uid])
+def _view(draft: Draft, page: _Page, index: int) -> Dataset:
+    sop_uid = page.sop_uid
+    dataset = _capture(draft, page.name, index, [sop_uid])
     dataset.ConversionType = "WSD"
     dataset.DerivationDescription = (
-        f"{_models(draft)}: marks on a resampled copy. Not for measurement."
+        f"{_models(draft)}: {page.what} on a resampled copy. Not for measurement."
     )
     dataset.DerivationCodeSequence = [code_item(Code("113085", "DCM", "Spatial resampling"))]
     source = draft.headers[sop_uid]
@@ -60,7 +89,7 @@ def _marked(draft: Draft, sop_uid: str, index: int) -> Dataset:
     if view is not None:
         dataset.ImageLaterality = str(view.laterality)
     _copy_view(source, dataset)
-    _set_pixels(dataset, marked_view.draw(draft, sop_uid))
+    _set_pixels(dataset, page.draw())
     return dataset
 
 

@@ -1,12 +1,16 @@
-"""One analysed view as a reader sees it, with the outline on it and every word beside it.
+"""One analysed view as a reader sees it, with the marks on it and every word beside it.
 
 Text stands in bands above and below the picture: the breast is never covered by anything but
-the outline.
+thin outlines and, beside them, the signs by which the list below names them. A heat map gets a
+page of its own, where the picture is shown without it too.
 """
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,138 +18,594 @@ from numpy.typing import NDArray
 from node.outputs import wording
 from node.outputs.canvas import (
     BODY,
+    INKS,
     MARK,
     MUTED,
     WHITE,
+    Box,
     Canvas,
     Colour,
+    Ink,
     Stroke,
     fitting_size,
+    line_height,
     shorten,
     width,
+    wrap,
 )
 from node.outputs.draft import Draft
-from node.result import Finding
+from node.result import Finding, HeatMap, Measurement, Point, Result
 from node.study import Picture
 
-LONGEST_SIDE = 2048
-PICTURE_HEIGHT = 1712
+LONGEST_SIDE = 2040
 SMALL_HEIGHT = 1000
 """Pictures smaller than this are enlarged to it, so that there is room for words beside them."""
-PADDING = 10
-"""Around the picture, so that an outline along its edge is seen whole."""
-COLOURS: tuple[Colour, ...] = (MARK, (230, 159, 0), (204, 121, 167))
-"""One for each model; told apart by every kind of colour blindness."""
+HEADER, FOOTER, ROW, TYPE = 8.2, 9.0, 2.4, 1.75
+"""Heights of the bands, of a line of the legend and of its type, in units."""
+PADDING, PADDING_WITH_SIGNS = 1.0, 2.8
+"""Around a picture, so that marks along its edge, and their signs, are seen whole; in units."""
+NARROWEST = 62
+"""A page is at least this wide, in units: room for the words."""
+MOST_ROWS = 8
+"""Lines of marks in the legend; what else there is, the report says."""
+DIRECTIONS = ((1, -1), (-1, -1), (1, 1), (-1, 1), (1, 0), (-1, 0), (0, -1), (0, 1))
+"""Where a sign may stand beside its mark: right (1) or left (-1), above (-1) or below (1)."""
+FARTHEST = 16
+"""How many steps away from its mark a sign may go to find a free place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things are on the page, in pixels."""
+    """Where things are on a page, in pixels."""
 
-    scale: float
-    """Pixels of the page per pixel of the picture."""
-    picture: tuple[int, int]
-    """Width and height of the picture on the page."""
+    panels: tuple[Box, ...]
+    """Where the picture stands: once, or side by side, or one below the other."""
     page: tuple[int, int]
-    header: int
     unit: float
-    """A hundredth of the page's height: the measure of type and margins."""
-
-    @property
-    def left(self) -> int:
-        """Where the picture begins."""
-        return (self.page[0] - self.picture[0]) // 2
+    """A hundredth of the page's longer side: the measure of type and margins."""
+    padding: int
 
     def size(self, units: float) -> int:
         """Return a type size or distance."""
         return round(self.unit * units)
 
+    @property
+    def legend_top(self) -> int:
+        """Where the words below the picture begin."""
+        return self.panels[-1][3] + self.padding
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A picture on a page."""
+
+    box: Box
+    scale: tuple[float, float]
+    """Pixels of the page per pixel of the stored matrix, across and down."""
+
+    def point(self, stored: Point) -> Point:
+        """Return where a point of the stored matrix is, or the nearest place of the picture."""
+        left, top, right, bottom = self.box
+        x, y = stored[0] * self.scale[0] + left, stored[1] * self.scale[1] + top
+        return (min(max(x, left), right), min(max(y, top), bottom))
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """How large marks are drawn, in pixels of the page."""
+
+    width: float
+    halo: float
+    sign: int
+    """Type size of the signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A finding and how it is drawn wherever it is shown."""
+
+    finding: Finding
+    sign: str
+    """"1", "2", ...; empty if it needs none."""
+    model: int
+    """The place of its model in the report set."""
+
+    @property
+    def ink(self) -> Ink:
+        """How its model draws."""
+        return ink_of(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What one model says of an image, in a few words."""
+
+    name: str
+    value: str
+    colour: Colour = BODY
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the legend: a model's name, a mark, or a sentence."""
+
+    text: str
+    value: str = ""
+    ink: Ink | None = None
+    """None for a sentence."""
+    sign: str = ""
+    is_title: bool = False
+
 
 def draw(draft: Draft, sop_uid: str) -> NDArray[np.uint8]:
-    """Return the page of one image: rows, columns, RGB."""
+    """Return the page of one image with all marks on it: rows, columns, RGB."""
     picture = draft.pictures[sop_uid]
-    layout = _layout(picture)
-    canvas = Canvas(layout.page)
-    top = layout.header + PADDING
-    box = (layout.left, top, layout.left + layout.picture[0], top + layout.picture[1])
-    canvas.picture(picture.grey, box)
-    found = findings_on(draft, sop_uid)
-    stroke = Stroke(MARK, width=layout.unit * 0.17, halo=layout.unit * 0.06)
-    for colour, finding in found:
-        points = [
-            (x * picture.scale * layout.scale + box[0], y * picture.scale * layout.scale + box[1])
-            for x, y in finding.region.outline
-        ]
-        canvas.outline(points, Stroke(colour, stroke.width, stroke.halo))
-    view = draft.instance(sop_uid).view
-    _header(canvas, layout, str(view) if view else "Image", found)
-    _footer(canvas, layout, draft)
+    page = layout_of(draft, sop_uid)
+    canvas = Canvas(page.page)
+    marks = marks_on(draft, sop_uid)
+    canvas.picture(picture.grey, page.panels[0])
+    draw_marks(canvas, marks, placed(picture, page.panels[0]), (pen(page), page.padding))
+    _header(canvas, page, view_name(draft, sop_uid), headlines(draft, sop_uid))
+    _legend(canvas, page, _rows(legend(draft, sop_uid)))
+    _footer(canvas, page, draft, draft.results)
     return canvas.pixels()
 
 
-def findings_on(draft: Draft, sop_uid: str) -> list[tuple[Colour, Finding]]:
-    """Return what the models found on one image, each in its model's colour."""
+def draw_heat_map(draft: Draft, result: Result, heat_map: HeatMap) -> NDArray[np.uint8]:
+    """Return the page of one heat map: the picture without it, and the picture with it."""
+    picture = draft.pictures[heat_map.sop_uid]
+    sentences = [
+        Entry(line) for text in heat_legend(draft, result, heat_map) for line in _wrapped(text)
+    ]
+    rows = _rows(sentences)
+    page = layout(picture, ROW * (len(rows) + 1), panels=2)
+    canvas = Canvas(page.page)
+    for panel in page.panels:
+        canvas.picture(picture.grey, panel)
+    last = page.panels[-1]
+    canvas.tint(warmth(heat_map, placed(picture, last)), last)
+    said = headlines(draft, heat_map.sop_uid, only=result)
+    _header(canvas, page, view_name(draft, heat_map.sop_uid), said)
+    _colour_bar(canvas, page, heat_map)
+    _legend(canvas, page, rows, skipped=1)
+    _footer(canvas, page, draft, [result])
+    return canvas.pixels()
+
+
+def layout_of(draft: Draft, sop_uid: str) -> Layout:
+    """Return the layout of a marked view; pictures of one size get pages of one size."""
+    lines = max(len(_rows(legend(draft, uid))) for uid in draft.pictures)
+    is_signed = any(any(signs) for signs in wording.signs(draft))
+    padding = PADDING_WITH_SIGNS if is_signed else PADDING
+    return layout(draft.pictures[sop_uid], ROW * lines, padding=padding)
+
+
+def view_name(draft: Draft, sop_uid: str) -> str:
+    """Return the side and the projection, "R MLO"."""
+    return str(draft.instance(sop_uid).view or "Image")
+
+
+def marks_on(draft: Draft, sop_uid: str) -> list[Marked]:
+    """Return what the models found on one image, with the same signs as on every other page."""
     return [
-        (COLOURS[index % len(COLOURS)], finding)
-        for index, result in enumerate(draft.results)
-        for finding in result.findings
+        Marked(finding, sign, index)
+        for index, (result, signs) in enumerate(
+            zip(draft.results, wording.signs(draft), strict=True)
+        )
+        for finding, sign in zip(result.findings, signs, strict=True)
         if finding.region.sop_uid == sop_uid
     ]
 
 
-def _layout(picture: Picture) -> Layout:
-    rows, columns = picture.grey.shape
-    room = LONGEST_SIDE - 2 * PADDING
-    scale = min(PICTURE_HEIGHT / rows, room / columns, max(1.0, SMALL_HEIGHT / rows))
-    size = (round(columns * scale), round(rows * scale))
-    height = round((size[1] + 2 * PADDING) / 0.845)
-    unit = max(height, size[0]) / 100
-    header, footer = round(unit * 8.2), round(unit * 7.2)
-    page = (
-        max(size[0] + 2 * PADDING, round(unit * 62)),
-        header + size[1] + 2 * PADDING + footer,
+def ink_of(index: int) -> Ink:
+    """Return how the index-th model of a report set draws."""
+    return INKS[index % len(INKS)]
+
+
+def marks_images(result: Result) -> bool:
+    """Whether a page per image shows what the model says; heat maps have pages of their own."""
+    if result.findings or result.looked_for:
+        return True
+    return not result.evaluations and not result.heat_maps
+
+
+def headlines(draft: Draft, sop_uid: str, only: Result | None = None) -> list[Headline]:
+    """Return what each model says of the image, or one of them, in the order of the models."""
+    marks = marks_on(draft, sop_uid)
+    said: list[Headline] = []
+    for index, result in enumerate(draft.results):
+        if sop_uid in result.analysed and only in (None, result):
+            own = [mark for mark in marks if mark.model == index]
+            said += _headlines(result, sop_uid, own)
+    return said
+
+
+def _headlines(result: Result, sop_uid: str, marks: Sequence[Marked]) -> Iterator[Headline]:
+    if len(marks) > 1 and result.looked_for:
+        yield Headline("", f"{len(marks)} findings", marks[0].ink.colour)
+    elif marks:
+        measured = [m for mark in marks for m in mark.finding.measurements]
+        for m in measured:
+            yield _numbered(m, marks[0].ink.colour)
+        if not measured:
+            yield Headline(wording.thing(marks[0].finding), "marked", marks[0].ink.colour)
+    elif marks_images(result):
+        title = wording.ascii_text(result.model.title)
+        yield Headline(title, "nothing found" if result.looked_for else "nothing marked")
+    else:
+        for m in scores_of(result, sop_uid):
+            yield _numbered(m, MARK)
+
+
+def _numbered(measurement: Measurement, colour: Colour) -> Headline:
+    name = wording.ascii_text(measurement.concept.meaning)
+    return Headline(name, wording.quantity(measurement), colour)
+
+
+def scores_of(result: Result, sop_uid: str) -> list[Measurement]:
+    """Return the scores of this one image as a whole."""
+    own = [e for e in result.evaluations if e.sop_uids == (sop_uid,) and e.grade is None]
+    return [m for m in own[-1].measurements if m.is_score] if own else []
+
+
+def legend(draft: Draft, sop_uid: str) -> list[Entry]:
+    """Return what stands below the picture: whose each mark is, what it is and its score."""
+    marks = marks_on(draft, sop_uid)
+    entries: list[Entry] = []
+    for index, result in enumerate(draft.results):
+        if sop_uid not in result.analysed or not marks_images(result):
+            continue
+        own = [mark for mark in marks if mark.model == index]
+        if len(draft.results) > 1:
+            title = f"{shortened(result.model.title, 40)} {result.model.version}"
+            said = "" if own else "nothing found" if result.looked_for else "nothing marked"
+            entries.append(Entry(title, said, ink_of(index), is_title=True))
+        if result.looked_for:
+            entries += _listed(draft, result, own)
+        elif own and len(draft.results) == 1:
+            things = list(dict.fromkeys(wording.thing(mark.finding) for mark in own))
+            entries.append(Entry(", ".join(things), ink=ink_of(index)))
+        if own:
+            entries += [Entry(line) for line in _wrapped(wording.score_meaning(result))]
+    return entries
+
+
+def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[Entry]:
+    most = MOST_ROWS * 2
+    for mark in sorted(marks, key=lambda mark: int(mark.sign or 0))[:most]:
+        lesion = next(one for one in wording.lesions(result) if mark.finding in one)
+        also = wording.seen_on(draft, lesion)
+        numbers = [
+            wording.quantity(m) if m.is_score else f"{m.concept.meaning} {wording.quantity(m)}"
+            for m in mark.finding.measurements
+        ]
+        text = ", ".join(part for part in (wording.thing(mark.finding), also) if part)
+        yield Entry(text, wording.ascii_text(", ".join(numbers)), mark.ink, mark.sign)
+    if len(marks) > most:
+        yield Entry(f"... and {len(marks) - most} more marks: see the AI report")
+
+
+def heat_legend(draft: Draft, result: Result, heat_map: HeatMap) -> list[str]:
+    """Return the sentences below a heat map."""
+    where = (
+        ("Above", "Below") if is_stacked(draft.pictures[heat_map.sop_uid]) else ("Left", "Right")
     )
-    return Layout(scale, size, page, header, unit)
+    return [
+        f"{where[0]}: the image. {where[1]}: the same image with the heat map.",
+        wording.NOT_A_PLACE,
+        *filter(None, [wording.score_meaning(result)]),
+    ]
 
 
-def _header(canvas: Canvas, layout: Layout, view: str, found: list[tuple[Colour, Finding]]) -> None:
-    margin = layout.size(2)
-    left = canvas.text((margin, layout.size(1.2)), view, layout.size(5), WHITE)
+def is_stacked(picture: Picture) -> bool:
+    """Whether two panels of a picture stand one below the other."""
+    rows, columns = picture.grey.shape
+    return bool(columns > rows)
+
+
+def layout(
+    picture: Picture, legend_height: float, *, panels: int = 1, padding: float = PADDING
+) -> Layout:
+    """Return the largest layout whose page is not beyond the longest side."""
+    rows, columns = picture.grey.shape
+    across, down = (1, panels) if is_stacked(picture) else (panels, 1)
+    share_across = 1 - (across + 1) * padding / 100
+    share_down = 1 - ((down + 1) * padding + HEADER + FOOTER + legend_height) / 100
+    scale = min(
+        LONGEST_SIDE * share_down / (down * rows),
+        LONGEST_SIDE * share_across / (across * columns),
+        max(1.0, SMALL_HEIGHT / rows),
+    )
+    wide, high = max(1, round(columns * scale)), max(1, round(rows * scale))
+    unit = max(down * high / share_down, across * wide / share_across) / 100
+    pad = round(unit * padding)
+    block = (across * wide + (across - 1) * pad, down * high + (down - 1) * pad)
+    page = (
+        max(block[0] + 2 * pad, round(unit * NARROWEST)),
+        round(unit * HEADER) + block[1] + 2 * pad + round(unit * (legend_height + FOOTER)),
+    )
+    left, top = (page[0] - block[0]) // 2, round(unit * HEADER) + pad
+    places = [
+        (left + i * (wide + pad), top + j * (high + pad))
+        for j in range(down)
+        for i in range(across)
+    ]
+    return Layout(tuple((x, y, x + wide, y + high) for x, y in places), page, unit, pad)
+
+
+def placed(picture: Picture, box: Box) -> Placed:
+    """Return how the picture's stored matrix lies on the page if it fills the box."""
+    rows, columns = picture.grey.shape
+    across, down = (box[2] - box[0]) / columns, (box[3] - box[1]) / rows
+    return Placed(box, (across * picture.scale, down * picture.scale))
+
+
+def pen(page: Layout) -> Pen:
+    """Return the size of marks on a page of one image."""
+    return Pen(width=page.unit * 0.17, halo=page.unit * 0.06, sign=page.size(2.5))
+
+
+def draw_marks(
+    canvas: Canvas, marks: Sequence[Marked], picture: Placed, how: tuple[Pen, int]
+) -> None:
+    """Draw outlines and signs; `how` is the pen, and how far signs may leave the picture."""
+    with_pen, _ = how
+    boxes = sign_boxes(canvas, marks, picture, how)
+    for mark in marks:
+        path = path_of(mark, picture, with_pen)
+        canvas.line(path, Stroke(mark.ink, with_pen.width, with_pen.halo))
+    for mark, box in zip(marks, boxes, strict=True):
+        if box is not None:
+            canvas.sign(box, mark.sign, with_pen.sign, mark.ink.colour)
+
+
+def path_of(mark: Marked, picture: Placed, with_pen: Pen) -> list[Point]:
+    """Return the line to draw: an outline where it is, a box a little outside what is in it."""
+    points = [picture.point(point) for point in mark.finding.region.outline]
+    if not mark.finding.region.is_box:
+        return points
+    away = ceil(with_pen.width / 2 + 2 * with_pen.halo) + 1
+    columns, rows = zip(*points, strict=True)
+    left, right = floor(min(columns)) - away, ceil(max(columns)) + away
+    top, bottom = floor(min(rows)) - away, ceil(max(rows)) + away
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+    return [(float(x), float(y)) for x, y in corners]
+
+
+def sign_boxes(
+    canvas: Canvas, marks: Sequence[Marked], picture: Placed, how: tuple[Pen, int]
+) -> list[Box | None]:
+    """Return where the sign of each mark is written: beside it, and inside of none of them.
+
+    Of the places that are equally near, the darkest: background rather than tissue.
+    """
+    with_pen, margin = how
+    left, top, right, bottom = picture.box
+    frame = (left - margin, top - margin, right + margin, bottom + margin)
+    outer = [_outer(path_of(mark, picture, with_pen), with_pen) for mark in marks]
+    taken = [box for mark, box in zip(marks, outer, strict=True) if mark.sign]
+    page = canvas.pixels()[..., 0]
+    boxes: list[Box | None] = []
+    for mark, around in zip(marks, outer, strict=True):
+        box = None
+        if mark.sign:
+            size = (width(mark.sign, with_pen.sign) + 8, round(with_pen.sign * 0.86))
+            box = _free_place(around, size, (frame, taken), page)
+        if box is not None:
+            taken.append(box)
+        boxes.append(box)
+    return boxes
+
+
+def _free_place(
+    around: Box, size: tuple[int, int], limits: tuple[Box, list[Box]], page: NDArray[np.uint8]
+) -> Box | None:
+    """Return the nearest free place beside a mark, None if there is none."""
+    frame, taken = limits
+    for step in range(FARTHEST):
+        best, darkest = None, inf
+        for direction in DIRECTIONS:
+            box = _beside(around, size, direction, 2 + step * size[1] // 2)
+            if not _is_within(box, frame) or any(_overlap(box, other) for other in taken):
+                continue
+            grey = float(page[box[1] : box[3], box[0] : box[2]].mean())
+            if grey < darkest:
+                best, darkest = box, grey
+        if best is not None:
+            return best
+    return None
+
+
+def _beside(around: Box, size: tuple[int, int], direction: tuple[int, int], gap: int) -> Box:
+    """Return a box beside another; above and below at a corner, it is level with that edge."""
+    to_right, to_below = direction
+    left, top, right, bottom = around
+    x = {1: right + gap, -1: left - gap - size[0], 0: (left + right - size[0]) // 2}[to_right]
+    if to_right:
+        y = {1: bottom - size[1], -1: top, 0: (top + bottom - size[1]) // 2}[to_below]
+    else:
+        y = bottom + gap if to_below > 0 else top - gap - size[1]
+    return (x, y, x + size[0], y + size[1])
+
+
+def _outer(path: Sequence[Point], with_pen: Pen) -> Box:
+    """Return the box around a line as it is drawn."""
+    reach = with_pen.width / 2 + with_pen.halo
+    columns, rows = zip(*path, strict=True)
+    return (
+        floor(min(columns) - reach),
+        floor(min(rows) - reach),
+        ceil(max(columns) + reach) + 1,
+        ceil(max(rows) + reach) + 1,
+    )
+
+
+def _is_within(box: Box, frame: Box) -> bool:
+    return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def warmth(heat_map: HeatMap, picture: Placed) -> NDArray[np.float64]:
+    """Return the map's values, 0..1, at every pixel of the picture on the page; 0 outside it."""
+    content = np.frombuffer(base64.b64decode(heat_map.values), np.uint8)
+    values = content.reshape(heat_map.rows, heat_map.columns) / 255
+    left, top, right, bottom = heat_map.box
+    wide, high = picture.box[2] - picture.box[0], picture.box[3] - picture.box[1]
+    across = _weights(wide / picture.scale[0], wide, (left, right, heat_map.columns))
+    down = _weights(high / picture.scale[1], high, (top, bottom, heat_map.rows))
+    return np.asarray(down @ values @ across.T, np.float64)
+
+
+def _weights(length: float, pixels: int, cells: tuple[float, float, int]) -> NDArray[np.float64]:
+    """Return how much of each cell is in each pixel: bilinear between the middles of cells.
+
+    `length` is that of the picture in stored pixels; cells are where they begin and end in it,
+    and how many they are.
+    """
+    begin, end, count = cells
+    place = ((np.arange(pixels) + 0.5) / pixels * length - begin) / (end - begin) * count
+    middle = np.clip(place - 0.5, 0, count - 1)
+    weights = np.maximum(0.0, 1 - np.abs(middle[:, None] - np.arange(count)))
+    weights[(place < 0) | (place > count)] = 0
+    return np.asarray(weights, np.float64)
+
+
+def _header(canvas: Canvas, page: Layout, view: str, said: Sequence[Headline]) -> None:
+    margin = page.size(2)
+    left = canvas.text((margin, page.size(1.2)), view, page.size(5), WHITE) + page.size(4)
     right = canvas.size[0] - margin
-    room = right - left - layout.size(4)
-    lines = [
-        (colour, measurement.concept.meaning, wording.quantity(measurement))
-        for colour, finding in found
-        for measurement in finding.measurements
-    ][:3]
-    if not lines:
-        words = "nothing marked by the algorithm" if not found else ""
-        canvas.text_right((right, layout.size(3.2)), words, layout.size(2), BODY)
+    lines = said[:3]
+    step = min(5.0, 6.6 / max(1, len(lines)))
+    for index, line in enumerate(lines):
+        y = page.size((1.6 if len(lines) == 1 else 1.0) + step * index)
+        size = fitting_size(line.value, page.size(step * 0.82), right - left, page.size(1.2))
+        begin = canvas.text_right((right, y), line.value, size, line.colour) - page.size(1.2)
+        largest = min(size, page.size(2))
+        small = fitting_size(line.name, largest, begin - left, page.size(1.2))
+        name = shorten(line.name, small, begin - left) if begin > left else ""
+        canvas.text_right((begin, y + round((size - small) * 0.8)), name, small, BODY)
+
+
+def _rows(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
+    """Return the lines of the legend: numbered marks two to a line where there are many."""
+    rows: list[tuple[Entry, ...]] = []
+    entries = list(entries)
+    is_wide = sum(bool(entry.sign) for entry in entries) > 3
+    for entry in entries:
+        if is_wide and entry.sign and rows and len(rows[-1]) == 1 and rows[-1][0].sign:
+            rows[-1] = (*rows[-1], entry)
+        else:
+            rows.append((entry,))
+    return rows
+
+
+def _wrapped(text: str) -> list[str]:
+    """Break a sentence into lines of the legend, measured on the narrowest page."""
+    return wrap(text, round(TYPE * 100), (NARROWEST - 5) * 100)
+
+
+def _legend(
+    canvas: Canvas, page: Layout, rows: Sequence[tuple[Entry, ...]], skipped: int = 0
+) -> None:
+    margin, gap = page.size(2), page.size(3)
+    half = (canvas.size[0] - 2 * margin - gap) // 2
+    for number, row in enumerate(rows, start=skipped):
+        y = page.legend_top + page.size(ROW * number)
+        is_pair = any(entry.sign for entry in row) and any(len(other) > 1 for other in rows)
+        for place, entry in enumerate(row):
+            left = margin + place * (half + gap)
+            right = left + half if is_pair else canvas.size[0] - margin
+            _entry(canvas, page, entry, (left, y, right))
+
+
+def _entry(canvas: Canvas, page: Layout, entry: Entry, at: tuple[int, int, int]) -> None:
+    """Write one line of the legend; `at` is left, top, right."""
+    left, y, right = at
+    size = page.size(TYPE)
+    if entry.ink is None:
+        canvas.text((left, y), shorten(entry.text, size, right - left), size, BODY)
         return
-    step = 5.0 / len(lines)
-    for index, (colour, name, value) in enumerate(lines):
-        size = layout.size(4.2 if len(lines) == 1 else step * 0.8)
-        y = layout.size(1.6 + step * index)
-        begin = canvas.text_right((right, y), value, size, colour)
-        gap = layout.size(1.2)
-        small = fitting_size(name, layout.size(2), room - (right - begin) - gap, layout.size(1.2))
-        name = shorten(name, small, room - (right - begin) - gap)
-        drop = round((size - small) * 0.8)
-        begin = canvas.text_right((begin - gap, y + drop), name, small, BODY)
+    if entry.sign:
+        canvas.text((left, y), entry.sign, size, entry.ink.colour)
+        left += page.size(2.8)
+    else:
+        middle = y + size * 0.62
+        line = ((float(left), middle), (left + page.unit * 4.2, middle))
+        canvas.line(line, Stroke(entry.ink, page.unit * 0.17, 0))
+        left += page.size(5.2)
+    value = shorten(entry.value, size, right - left)
+    begin = canvas.text_right((right, y), value, size, entry.ink.colour if entry.sign else BODY)
+    room = begin - left - page.size(0.8)
+    canvas.text((left, y), shorten(entry.text, size, room), size, WHITE if entry.is_title else BODY)
 
 
-def _footer(canvas: Canvas, layout: Layout, draft: Draft) -> None:
-    margin, size = layout.size(2), layout.size(1.75)
-    y = canvas.size[1] - layout.size(6.6)
+def _colour_bar(canvas: Canvas, page: Layout, heat_map: HeatMap) -> None:
+    size = page.size(TYPE)
+    y = page.legend_top
+    left = canvas.text((page.size(2), y), "0", size, BODY) + page.size(0.8)
+    bar = (left, y + round(size * 0.16), left + page.size(24), y + round(size * 1.16))
+    canvas.colour_bar(bar)
+    at = canvas.text((bar[2] + page.size(0.8), y), "highest", size, BODY) + page.size(2)
+    room = canvas.size[0] - page.size(2) - at
+    canvas.text((at, y), shorten(colour_bar_name(heat_map), size, room), size, WHITE)
+
+
+def colour_bar_name(heat_map: HeatMap) -> str:
+    """Return what is 0 at one end of the colour bar and highest at the other."""
+    return wording.ascii_text(heat_map.concept.meaning)
+
+
+def _footer(canvas: Canvas, page: Layout, draft: Draft, results: Sequence[Result]) -> None:
+    margin, size = page.size(2), page.size(1.75)
+    y = canvas.size[1] - page.size(7.8)
     right = canvas.size[0] - margin
     x = canvas.tag((margin, y), "AI generated - not verified", size)
-    if any(result.model.is_research for result in draft.results):
+    if any(result.model.is_research for result in results):
         x = canvas.tag((x + size, y), "RESEARCH USE", size)
-    canvas.text_right((right, y + round(size * 0.27)), "Not for measurement", size, BODY)
-    y += layout.size(3.6)
-    when = wording.moment(draft)
-    models = ", ".join(f"{r.model.title} {r.model.version}" for r in draft.results)
-    small = layout.size(1.6)
-    canvas.text_right((right, y), when, small, MUTED)
-    room = right - margin - width(when, small) - 2 * small
-    canvas.text((margin, y), shorten(wording.ascii_text(models), small, room), small, MUTED)
+    note = "Not for measurement"
+    canvas.text_right((right, y + round(size * 0.27)), note, size, BODY)
+    y += page.size(3.5)
+    largest, smallest = page.size(1.55), page.size(1.2)
+    sizes = ((1, largest, smallest), (2, largest, smallest))
+    lines, small = fitted_lines(origin(draft, results), sizes, right - margin)
+    for line in lines:
+        canvas.text((margin, y), line, small, MUTED)
+        y += line_height(small)
+
+
+def origin(draft: Draft, results: Sequence[Result]) -> list[str]:
+    """Return who made the page and when, in decreasing detail."""
+    when = ", ".join(filter(None, [wording.moment(draft), wording.version(draft)]))
+    texts = []
+    for letters in (64, 40, 28, 16):
+        names = [
+            f"{shortened(result.model.title, letters)} {result.model.version}" for result in results
+        ]
+        texts.append(f"{', '.join(names)} - {when}")
+    return texts
+
+
+def shortened(title: str, letters: int) -> str:
+    """Return the title in plain ASCII, cut where it is too long: the version behind it stays."""
+    title = wording.ascii_text(title)
+    return title if len(title) <= letters else f"{title[: letters - 3].rstrip()}..."
+
+
+def fitted_lines(
+    texts: Sequence[str], sizes: Sequence[tuple[int, int, int]], room: int
+) -> tuple[list[str], int]:
+    """Return the first text that fits, in lines, and its type size.
+
+    `sizes` says how many lines it may have, and the largest and smallest size with so many.
+    """
+    for text in texts:
+        for most, largest, smallest in sizes:
+            for size in range(largest, smallest - 1, -1):
+                lines = wrap(text, size, room)
+                if len(lines) <= most:
+                    return lines, size
+    most, _, smallest = sizes[-1]
+    return wrap(texts[-1], smallest, room)[:most], smallest

@@ -7,7 +7,7 @@ the numbers, what they mean, and what was not analysed and why. Nothing identifi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,13 @@ from node import __version__
 from node.outputs import wording
 from node.outputs.canvas import (
     BODY,
-    MARK,
     MUTED,
     WARNING,
     WHITE,
     Box,
     Canvas,
     Colour,
+    Ink,
     Stroke,
     fitting_size,
     line_height,
@@ -31,8 +31,19 @@ from node.outputs.canvas import (
     wrap,
 )
 from node.outputs.draft import Draft
-from node.outputs.marked_view import findings_on
-from node.result import Evaluation, Grade, Measurement, Result
+from node.outputs.marked_view import (
+    Pen,
+    draw_marks,
+    fitted_lines,
+    headlines,
+    ink_of,
+    marks_images,
+    marks_on,
+    placed,
+    scores_of,
+    shortened,
+)
+from node.result import Finding, Result
 from node.study import Laterality, View
 
 PAGE = (2048, 1536)
@@ -42,6 +53,8 @@ GRID_RIGHT = 1180
 COLUMN_LEFT = 1252
 SIZES = (42, 40, 38, 36, 34, 32, 30, 28, 26, 24)
 """Type sizes of the column of words; the largest that fits is taken."""
+PEN = Pen(width=2.8, halo=1, sign=34)
+"""Marks in the small pictures."""
 HANGING = tuple(
     View(side, projection)
     for projection in ("CC", "MLO")
@@ -60,6 +73,10 @@ class Row:
     above: float = 0
     """Extra distance from the line before, in lines."""
     scale: float = 1.0
+    ink: Ink | None = None
+    """Whose mark or name it is."""
+    sign: str = ""
+    """The number of the mark; a sample of the line if there is none."""
 
 
 def draw(draft: Draft) -> NDArray[np.uint8]:
@@ -85,9 +102,13 @@ def _header(canvas: Canvas, draft: Draft) -> None:
     room = x - MARGIN - 40
     for label in labels:
         x = canvas.tag((x, 66), label, size) + 28
-    title = wording.ascii_text(", ".join(r.model.title for r in draft.results))
-    large = fitting_size(title, 72, room, 40)
-    canvas.text((MARGIN, 48), shorten(title, large, room), large, WHITE)
+    titles = [
+        ", ".join(shortened(r.model.title, letters) for r in draft.results)
+        for letters in (64, 40, 28, 16)
+    ]
+    lines, large = fitted_lines(titles, ((1, 72, 44), (2, 40, 28)), room)
+    for index, line in enumerate(lines):
+        canvas.text((MARGIN, 48 + line_height(large) * index), line, large, WHITE)
     when = f"AI analysis of {wording.moment(draft)}"
     x = canvas.text((MARGIN, 150), when, 34, BODY)
     replaced = wording.version(draft)
@@ -100,25 +121,24 @@ def _footer(canvas: Canvas, draft: Draft) -> None:
     right = PAGE[0] - MARGIN
     canvas.rule(MARGIN, right, BOTTOM)
     note = "Not for measurement"
-    canvas.text_right((right, BOTTOM + 26), note, 30, BODY)
+    canvas.text_right((right, BOTTOM + 20), note, 30, BODY)
     room = right - MARGIN - width(note, 30) - 60
-    for line in _model_lines(draft):
-        size = fitting_size(line, 28, room, 22)
-        if width(line, size) <= room:
-            break
-    else:
-        line, size = shorten(line, 22, room), 22
-    canvas.text((MARGIN, BOTTOM + 28), line, size, MUTED)
+    lines, size = fitted_lines(origin(draft), ((1, 28, 22), (2, 28, 22)), room)
+    y = BOTTOM + 20
+    for line in lines:
+        canvas.text((MARGIN, y), line, size, MUTED)
+        y += line_height(size)
 
 
-def _model_lines(draft: Draft) -> list[str]:
-    """Return who spoke, in decreasing detail."""
+def origin(draft: Draft) -> list[str]:
+    """Return who spoke and what it ran on, in decreasing detail."""
     models = [result.model for result in draft.results]
-    node = f"DICOM AI Node {__version__}"
+    ran_on = ", ".join(dict.fromkeys(r.ran_on for r in draft.results if r.ran_on))
+    node = f"DICOM AI Node {__version__}" + (f" on {ran_on}" if ran_on else "")
     weights = [f"{m.title} {m.version}, weights {m.weights_sha256[:12]}" for m in models]
     both = [f"{w}, {m.manufacturer}" for w, m in zip(weights, models, strict=True)]
-    names = [f"{m.title} {m.version}" for m in models]
-    return [wording.ascii_text("; ".join([*words, node])) for words in (both, weights, names)]
+    names = [[f"{shortened(m.title, n)} {m.version}" for m in models] for n in (64, 32, 16)]
+    return [wording.ascii_text("; ".join([*words, node])) for words in (both, weights, *names)]
 
 
 def _grid(canvas: Canvas, draft: Draft) -> None:
@@ -143,16 +163,20 @@ def _cells(draft: Draft) -> list[tuple[str, str, str]]:
     for sop_uid in images:
         view = draft.instance(sop_uid).view
         if view is not None:
-            shown[view] = max(shown.get(view, ""), sop_uid, key=lambda u: _headline(draft, u))
+            shown[view] = max(shown.get(view, ""), sop_uid, key=lambda u: _largest(draft, u))
     if not any(view in HANGING for view in shown):
         some = images[:4]
         return [(str(draft.instance(uid).view or "Image"), uid, "no picture") for uid in some]
     return [(str(view), shown.get(view, ""), _why_absent(draft, view)) for view in HANGING]
 
 
-def _headline(draft: Draft, sop_uid: str) -> float:
+def _largest(draft: Draft, sop_uid: str) -> float:
     """Order repeats of a view: the one that counts is the one with the larger number."""
-    return max((m.value for m in _numbers_on(draft, sop_uid)), default=-1.0) if sop_uid else -2.0
+    if not sop_uid:
+        return -2.0
+    numbers = [m.value for mark in marks_on(draft, sop_uid) for m in mark.finding.measurements]
+    numbers += [m.value for r in draft.results for m in scores_of(r, sop_uid)]
+    return max(numbers, default=-1.0)
 
 
 def _why_absent(draft: Draft, view: View) -> str:
@@ -178,16 +202,40 @@ def _without_view(draft: Draft) -> set[str]:
 
 
 def _cell_label(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, str, bool]) -> None:
-    """Write the view on the outer side, where a film carries its marker, the number beside it."""
+    """Write the view on the outer side, where a film carries its marker, what is said beside it."""
     label, sop_uid, is_mirrored = cell
-    number = next(map(wording.quantity, _numbers_on(draft, sop_uid)), "")
-    colour = next((colour for colour, _ in findings_on(draft, sop_uid)), MARK)
+    words, colour = _in_a_word(draft, sop_uid)
+    room = box[2] - box[0] - width(label, 48) - 32
+    size = fitting_size(words, 42, room, 28)
+    words = shorten(words, size, room)
+    y = box[1] + 4 + (42 - size) // 2
     if is_mirrored:
         begin = canvas.text_right((box[2], box[1]), label, 48, WHITE)
-        canvas.text_right((begin - 32, box[1] + 4), number, 42, colour)
+        canvas.text_right((begin - 32, y), words, size, colour)
     else:
         end = canvas.text((box[0], box[1]), label, 48, WHITE)
-        canvas.text((end + 32, box[1] + 4), number, 42, colour)
+        canvas.text((end + 32, y), words, size, colour)
+
+
+def _in_a_word(draft: Draft, sop_uid: str) -> tuple[str, Colour]:
+    """Return what is said of one image, as short as it can be."""
+    said = headlines(draft, sop_uid)
+    looked_for = [r for r in draft.results if r.looked_for and sop_uid in r.analysed]
+    marks = [m for m in marks_on(draft, sop_uid) if draft.results[m.model].looked_for]
+    if looked_for and not marks:
+        return "nothing found", MUTED
+    if len(marks) > 1:
+        is_of_one = len({mark.model for mark in marks}) == 1
+        return (
+            (f"{len(marks)} findings", marks[0].ink.colour)
+            if is_of_one
+            else (f"{len(marks)} marks", WHITE)
+        )
+    if marks:
+        (own,) = marks
+        score = own.finding.score or next(iter(own.finding.measurements), None)
+        return ("marked" if score is None else wording.quantity(score)), own.ink.colour
+    return (said[0].value, said[0].colour) if said else ("", MUTED)
 
 
 def _thumbnail(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, bool]) -> None:
@@ -196,15 +244,11 @@ def _thumbnail(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, bool]) -
     picture = draft.pictures[sop_uid]
     rows, columns = picture.grey.shape
     scale = min((box[2] - box[0]) / columns, (box[3] - box[1]) / rows)
-    size = (round(columns * scale), round(rows * scale))
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     left = box[0] if is_mirrored else box[2] - size[0]
-    canvas.picture(picture.grey, (left, box[1], left + size[0], box[1] + size[1]))
-    for colour, finding in findings_on(draft, sop_uid):
-        points = [
-            (x * picture.scale * scale + left, y * picture.scale * scale + box[1])
-            for x, y in finding.region.outline
-        ]
-        canvas.outline(points, Stroke(colour, width=2.6, halo=0.8))
+    inside = (left, box[1], left + size[0], box[1] + size[1])
+    canvas.picture(picture.grey, inside)
+    draw_marks(canvas, marks_on(draft, sop_uid), placed(picture, inside), (PEN, 10))
 
 
 def _placeholder(canvas: Canvas, box: Box, words: str) -> None:
@@ -233,7 +277,8 @@ def _column(canvas: Canvas, draft: Draft, box: Box) -> None:
             return
         y += round(row.above * line_height(size))
         type_size = round(size * row.scale)
-        canvas.text((box[0], y), row.left, type_size, row.colour)
+        left = box[0] + _indent(canvas, row, (box[0], y), type_size)
+        canvas.text((left, y), row.left, type_size, row.colour)
         canvas.text_right((box[2], y), row.right, type_size, row.right_colour)
         y += line_height(type_size)
 
@@ -242,71 +287,136 @@ def _height(row: Row, size: int) -> int:
     return round(row.above * line_height(size)) + line_height(round(size * row.scale))
 
 
+def _indent(canvas: Canvas, row: Row, at: tuple[int, int], size: int) -> int:
+    """Draw the sign or a sample of the line before a row; return how much room it takes."""
+    if row.sign and row.ink is not None:
+        canvas.text(at, row.sign, size, row.ink.colour)
+    elif row.ink is not None:
+        middle = at[1] + size * 0.62
+        line = ((float(at[0]), middle), (at[0] + size * 1.7, middle))
+        canvas.line(line, Stroke(row.ink, PEN.width, 0))
+    return _indented(row, size)
+
+
+def _indented(row: Row, size: int) -> int:
+    if row.ink is None:
+        return 0
+    return round(size * (1.4 if row.sign else 2.2))
+
+
 def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
     for index, result in enumerate(draft.results):
         if len(draft.results) > 1:
-            title = shorten(wording.ascii_text(result.model.title), size, room)
-            yield Row(title, colour=WHITE, above=0.7 if index else 0)
-        yield from _outcome(draft, result, size, room)
+            ink = ink_of(index) if marks_images(result) else None
+            row = Row("", colour=WHITE, above=0.7 if index else 0, ink=ink)
+            title = wording.ascii_text(result.model.title)
+            yield replace(row, left=shorten(title, size, room - _indented(row, size)))
+        yield from _outcome(draft, index, size, room)
+        meaning = wording.score_meaning(result)
+        yield from _paragraphs(tuple(filter(None, [meaning])), size, room)
+        if result.heat_maps:
+            yield from _paragraphs((wording.NOT_A_PLACE,), size, room)
         yield from _paragraphs(result.statements, size, room)
     yield from _closing(draft, size, room)
     for result in draft.results:
         yield from _refusals(result, size, room)
 
 
-def _outcome(draft: Draft, result: Result, size: int, room: int) -> Iterator[Row]:
+def _outcome(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
+    result = draft.results[index]
     if not result.analysed:
         yield Row(wording.NOT_ANALYSED, colour=WARNING, scale=1.6)
         reason = wording.ascii_text(result.reason) or "no reason was recorded"
-        for index, line in enumerate(wrap(reason, round(size * 1.2), room)):
-            yield Row(line, colour=WHITE, scale=1.2, above=0 if index else 0.3)
+        for number, line in enumerate(wrap(reason, round(size * 1.2), room)):
+            yield Row(line, colour=WHITE, scale=1.2, above=0 if number else 0.3)
         return
-    for sop_uid in _in_hanging_order(draft, result.analysed) if result.is_about_places else ():
+    if result.looked_for:
+        yield from _found(draft, index, size, room)
+    elif marks_images(result):
+        yield from _measured(draft, result, size, room)
+    yield from _evaluated(result, size, room)
+
+
+def _found(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
+    """Say how many lesions there are, large, then which, the surest first."""
+    result = draft.results[index]
+    yield Row(wording.found(result).capitalize(), colour=WHITE, scale=1.6)
+    count = len(result.analysed)
+    marks = "" if len(result.findings) < 2 else f"{len(result.findings)} marks, "
+    yield Row(f"{marks}{count} image{'s' * (count > 1)} analysed", colour=MUTED)
+    signs = dict(zip(result.findings, wording.signs(draft)[index], strict=True))
+    for lesion in sorted(wording.lesions(result), key=lambda one: int(signs[one[0]] or 0)):
+        yield from _lesion(draft, lesion, (ink_of(index), signs[lesion[0]]), (size, room))
+
+
+def _lesion(
+    draft: Draft, lesion: tuple[Finding, ...], drawn: tuple[Ink, str], space: tuple[int, int]
+) -> Iterator[Row]:
+    size, room = space
+    in_order = {f.region.sop_uid: f for f in lesion}
+    first = max(lesion, key=lambda f: f.score.value if f.score is not None else 0.0)
+    also = wording.seen_on(draft, lesion)
+    view = draft.instance(first.region.sop_uid).view
+    where = (str(view.laterality) if also else str(view)) if view is not None else "Image"
+    value = ", ".join(wording.quantity(m) for m in first.measurements)
+    row = Row("", value, above=0.35, ink=drawn[0], sign=drawn[1], right_colour=drawn[0].colour)
+    left = room - _indented(row, size)
+    label = f"{where} {wording.thing(first)}"
+    yield replace(row, left=shorten(label, size, left - width(value, size) - size))
+    if also:
+        uids = _in_hanging_order(draft, tuple(in_order))
+        values = [wording.quantity(s) for u in uids if (s := in_order[u].score) is not None]
+        words = f"{also}: {', '.join(values)}" if values else also
+        yield Row(shorten(words, size, left), sign=" ", ink=drawn[0])
+
+
+def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[Row]:
+    for sop_uid in _in_hanging_order(draft, result.analysed):
         label = str(draft.instance(sop_uid).view or "Image")
         measured = [
             m for f in result.findings if f.region.sop_uid == sop_uid for m in f.measurements
         ]
         for measurement in measured:
-            yield _number_row(label, measurement, size, room)
+            name = f"{label}  {wording.ascii_text(measurement.concept.meaning)}"
+            yield from _pair(name, wording.quantity(measurement), (size, room))
         if not measured:
             yield Row(label, "nothing found", right_colour=MUTED)
-    yield from _evaluated(result, size, room)
 
 
 def _evaluated(result: Result, size: int, room: int) -> Iterator[Row]:
-    for index, evaluation in enumerate(result.evaluations):
-        above = 0.5 if index == 0 and result.is_about_places else 0
+    """Write the numbers about exam, breasts and images; the exam's score or grade is largest."""
+    for number, evaluation in enumerate(result.evaluations):
+        label = wording.ascii_text(evaluation.label)
+        is_answer = number == 0 and not marks_images(result)
+        scale = 1.5 if is_answer else 1.0
+        above = 0.5 if number == 0 and not is_answer else 0
         if evaluation.grade is not None:
-            yield from _graded(evaluation, evaluation.grade, size, room)
-            continue
-        for measurement in evaluation.measurements:
-            label = wording.ascii_text(evaluation.label)
-            row = _number_row(label, measurement, size, room, is_named=True)
-            yield Row(row.left, row.right, above=above)
-
-
-def _graded(evaluation: Evaluation, grade: Grade, size: int, room: int) -> Iterator[Row]:
-    """Name the grade; the probabilities below it where it is that of the exam."""
-    label, value = map(wording.ascii_text, (evaluation.label, grade.value.meaning))
-    is_exam = evaluation.laterality is None
-    scale = 1.2 if is_exam else 1.0
-    if is_exam and width(f"{label}  {value}", round(size * scale)) > room:
-        yield Row(shorten(label, size, room))
-        label = ""
-    large = round(size * scale)
-    yield Row(shorten(label, large, room - width(value, large) - large), value, scale=scale)
-    if is_exam:
-        for measurement in evaluation.measurements:
+            value = wording.ascii_text(evaluation.grade.value.meaning)
+            yield from _pair(label, value, (size, room), scale=scale)
+        shown = evaluation.measurements if evaluation.grade is None or is_answer else ()
+        for measurement in shown:
+            value = wording.quantity(measurement)
             name = wording.ascii_text(measurement.concept.meaning)
-            yield _number_row(name, measurement, size, room, is_named=True)
+            is_named = evaluation.grade is not None
+            rows = _pair(
+                name if is_named else label, value, (size, room), scale=1 if is_named else scale
+            )
+            for row in rows:
+                yield replace(row, above=above)
+                above = 0
 
 
-def _number_row(
-    label: str, measurement: Measurement, size: int, room: int, *, is_named: bool = False
-) -> Row:
-    value = wording.quantity(measurement)
-    name = label if is_named else f"{label}  {wording.ascii_text(measurement.concept.meaning)}"
-    return Row(shorten(name, size, room - width(value, size) - size), value)
+def _pair(label: str, value: str, space: tuple[int, int], *, scale: float = 1.0) -> Iterator[Row]:
+    """Write a name and its value: on one line if there is room, else the value below; uncut."""
+    size, room = space
+    large = round(size * scale)
+    if width(label, large) + width(value, large) + large <= room:
+        yield Row(label, value, scale=scale)
+        return
+    for line in wrap(label, size, room):
+        yield Row(line)
+    for line in wrap(value, large, room):
+        yield Row(line, colour=WHITE, scale=scale) if scale > 1 else Row("", line)
 
 
 def _paragraphs(texts: tuple[str, ...], size: int, room: int) -> Iterator[Row]:
@@ -348,7 +458,3 @@ def _in_hanging_order(draft: Draft, sop_uids: tuple[str, ...]) -> list[str]:
         return len(order) if view is None else order.get(view, len(order))
 
     return sorted(sop_uids, key=place)
-
-
-def _numbers_on(draft: Draft, sop_uid: str) -> list[Measurement]:
-    return [m for _, finding in findings_on(draft, sop_uid) for m in finding.measurements]

@@ -6,8 +6,9 @@ node writes depends on it.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from node import __version__
 from node.outputs.draft import Draft, local_time
@@ -133,3 +134,85 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
     yield f"Priority: {result.priority}."
     yield f"Study closed for analysis: {ascii_text(draft.version.reason)}."
     yield f"Algorithm: {model(result)}."
+
+
+PROBABILITY_OF_CANCER = ("111047", "DCM")
+NOT_A_PLACE = "A heat map shows where the network looked, not where a lesion is."
+
+
+def lesions(result: Result) -> list[tuple[Finding, ...]]:
+    """Return the findings, those that are one lesion on several images together."""
+    return [tuple(result.findings[place] for place in places) for places in _lesions(result)]
+
+
+def found(result: Result) -> str:
+    """Return how many lesions were found: "2 findings"; one on two images counts once."""
+    count = len(_lesions(result))
+    return ("nothing found", "1 finding")[count] if count < 2 else f"{count} findings"
+
+
+def thing(finding: Finding) -> str:
+    """Return what was found, without its view and its number: "mass" of "R CC mass 2"."""
+    named = re.sub(r"^[RLB] [A-Z]+ | \d+$", "", ascii_text(finding.label))
+    return named or ascii_text(finding.kind.meaning)
+
+
+def seen_on(draft: Draft, lesion: Sequence[Finding]) -> str:
+    """Return "seen on CC and MLO" of a lesion that is marked on several images, else ""."""
+    views = [draft.instance(finding.region.sop_uid).view for finding in lesion]
+    names = sorted({view.projection for view in views if view is not None})
+    return f"seen on {' and '.join(names)}" if len(names) > 1 else ""
+
+
+def signs(draft: Draft) -> list[list[str]]:
+    """Return the sign of every finding, result by result: "1", "2", ..., the surest first.
+
+    A lesion bears the same on all its images, and no two lesions of a report set share one. It
+    is "" where none is needed: a single mark, or what every image shows, such as the breast.
+    """
+    given: list[list[str]] = []
+    count = 0
+    for result in draft.results:
+        given.append([""] * len(result.findings))
+        on_images = [finding.region.sop_uid for finding in result.findings]
+        if not result.looked_for and len(set(on_images)) == len(on_images):
+            continue
+        for places in sorted(_lesions(result), key=lambda ps: -max(map(_rank(result), ps))):
+            count += 1
+            for place in places:
+                given[-1][place] = str(count)
+    is_single = sum(bool(sign) for row in given for sign in row) == 1
+    return [[""] * len(row) for row in given] if is_single else given
+
+
+def score_meaning(result: Result) -> str:
+    """Return what the percents are, and that they are no probability of cancer if they are none."""
+    subjects: list[Finding | Evaluation] = [*result.findings, *result.evaluations]
+    concepts = {m.concept: m.unit for s in subjects for m in s.measurements if m.is_score}
+    lines = []
+    for concept, unit in concepts.items():
+        units = "" if unit.value == "1" else f", in {unit.meaning}"
+        line = f"Score: {concept.meaning}{units}."
+        if (concept.value, concept.scheme) != PROBABILITY_OF_CANCER:
+            line += " It is not a probability of cancer."
+        lines.append(ascii_text(line))
+    return " ".join(lines)
+
+
+def _lesions(result: Result) -> list[list[int]]:
+    """Return the places in `findings` of each lesion."""
+    places: dict[object, list[int]] = {}
+    for place, finding in enumerate(result.findings):
+        places.setdefault(finding.lesion or place, []).append(place)
+    return list(places.values())
+
+
+def _rank(result: Result) -> Callable[[int], float]:
+    """Return how sure, else how large, a finding is, by its place."""
+
+    def rank(place: int) -> float:
+        finding = result.findings[place]
+        first = finding.score or next(iter(finding.measurements), None)
+        return first.value if first is not None else 0.0
+
+    return rank
