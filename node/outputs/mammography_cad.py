@@ -98,6 +98,11 @@ def _key(code: Code) -> tuple[str, str]:
     return code.value, code.scheme
 
 
+VALID = {
+    "DATE": re.compile(r"[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"),
+    "TIME": re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?"),
+}
+"""PS3.5 6.2, DA and TM."""
 AREAS = _keys(7471)
 SINGLE_IMAGE_FINDINGS = _keys(6014) - NOT_A_MARK
 COMPOSITE_FEATURES = _keys(6016) - NOT_A_MARK
@@ -309,8 +314,7 @@ def _dates(acquired: Dataset) -> Iterator[Dataset]:
         ("ContentTime", "TIME", Code("111019", "DCM", "Content Time")),
     ):
         value = foreign.text(acquired, keyword)
-        valid = r"\d{8}" if value_type == "DATE" else r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"
-        if re.fullmatch(valid, value, re.ASCII):
+        if VALID[value_type].fullmatch(value):
             item = _item(ACQ_CONTEXT, value_type, name)
             setattr(item, value_type.title(), value)
             yield item

@@ -37,6 +37,7 @@ from outputs.drafts import (
     reread,
     scored,
     segmented,
+    with_bytes,
     with_result,
 )
 
@@ -312,15 +313,16 @@ def test_view_modifiers_are_said_in_the_codes_of_today(scheme: str, is_in_the_vi
 
 
 def test_what_a_source_says_badly_is_left_out_of_the_library() -> None:
-    def spoil(dataset: Dataset) -> None:
-        dataset.PatientOrientation = ["P", "UP"]
-        dataset.ContentTime = ""
-        del dataset.ImagerPixelSpacing
-
-    (image,) = children(one(report(detected(draft([R_CC], change=spoil))), "111028"))
-    assert [name(child) for child in children(image)] == [
-        *("111027", "111031", "111060", "111061", "111018")
-    ]
+    spoiled = with_bytes(
+        detected(draft([R_CC])),
+        PatientOrientation=b"P\\UP",
+        StudyTime=b"9:30",
+        ContentDate=b"20261399",
+        ContentTime=b"",
+        ImagerPixelSpacing=b"0.07\\fine",
+    )
+    (image,) = children(one(report(spoiled), "111028"))
+    assert [name(child) for child in children(image)] == ["111027", "111031", "111060"]
 
 
 def test_a_damaged_image_is_named_though_nothing_is_known_of_it() -> None:
@@ -626,6 +628,12 @@ def test_the_centre_of_an_outline_is_its_centroid() -> None:
     assert mammography_cad.centre(Region("1", triangle)) == pytest.approx((2.0, 3.0))
     far = tuple((x + 5000, y + 5000) for x, y in reversed(triangle))
     assert mammography_cad.centre(Region("1", far)) == pytest.approx((5002.0, 5003.0))
+
+
+def test_the_centre_of_a_box_is_its_middle_to_the_last_digit() -> None:
+    box = ((38.4, 12.3), (372.9, 12.3), (372.9, 186.0), (38.4, 186.0), (38.4, 12.3))
+    middle = ((38.4 + 372.9) / 2, (12.3 + 186.0) / 2)
+    assert mammography_cad.centre(Region("1", box, is_box=True)) == middle
 
 
 def test_the_centre_of_a_crescent_lies_within_it() -> None:
