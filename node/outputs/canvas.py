@@ -49,8 +49,8 @@ SAMPLE_GREY = 90
 """The grey on which a colour bar shows its colours, as tissue would."""
 SMOOTHING = 3
 """Outlines are drawn this many times larger, then made smaller."""
-WORD = re.compile(r"[(]?[RL] [A-Z]+(?![a-z])\S*|\S+")
-"""What is not broken at its blank: a side and its projection, "R MLO", are one word."""
+WORD = re.compile(r"[(]?[RL] [A-Z]+(?![a-z])\S*|[(]?\d[\d.]* %\S*|\S+")
+"""What is not broken at its blank: a side and its projection, "R MLO", and "8 %" are one word."""
 SUPERSCRIPT = {"cm2": "cm", "mm2": "mm"}
 """Units with a raised 2, a character the font does not have."""
 
@@ -220,7 +220,9 @@ class Canvas:
         size = (int(max(columns)) + reach - left + 1, int(max(rows)) + reach - top + 1)
         path = [((x - left) * SMOOTHING, (y - top) * SMOOTHING) for x, y in points]
         rhythm = [length * stroke.width * SMOOTHING for length in stroke.ink.dashes]
-        dashes = list(_dashes(path, rhythm)) if rhythm else [path]
+        is_closed = path[0] == path[-1] and len(path) > 2
+        whole = [*path, path[1]] if is_closed else path  # so that the last corner is joined too
+        dashes = list(_dashes(path, rhythm)) if rhythm else [whole]
         for colour, thickness, strength in (
             (BLACK, stroke.width + 2 * stroke.halo, 0.7),
             (stroke.ink.colour, stroke.width, 1.0),

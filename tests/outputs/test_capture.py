@@ -723,6 +723,22 @@ def test_a_side_stays_with_its_projection(room: int) -> None:
     assert " ".join(lines) == text
 
 
+@pytest.mark.parametrize("room", range(120, 400, 20))
+def test_a_percent_sign_stays_with_its_number(room: int) -> None:
+    lines = canvas.wrap("One area was wrong by 8 %: two such (0.5 %) are 15 % apart.", 24, room)
+    for number in ("8 %:", "(0.5 %)", "15 %"):
+        assert any(number in line for line in lines), (number, lines)
+
+
+def test_all_corners_of_a_box_are_closed() -> None:
+    page = canvas.Canvas((60, 60))
+    corners = [(10.0, 10.0), (50.0, 10.0), (50.0, 50.0), (10.0, 50.0), (10.0, 10.0)]
+    page.line(corners, canvas.Stroke(canvas.INKS[0], 4, 1))
+    drawn = page.pixels()[..., 2].astype(int)
+    at = [drawn[y - 1 : y + 1, x - 1 : x + 1].min() for x in (10, 50) for y in (10, 50)]
+    assert min(at) > 150, at
+
+
 def test_a_shortened_line_fits() -> None:
     assert canvas.shorten("short", 30, 400) == "short"
     shortened = canvas.shorten(LONG, 30, 400)
