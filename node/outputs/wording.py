@@ -111,11 +111,8 @@ def conclusion(result: Result) -> str:
         return f"{NOT_ANALYSED}: {ascii_text(result.reason) or 'no reason was recorded'}"
     count = len(result.analysed)
     images = "1 image" if count == 1 else f"{count} images"
-    if not result.findings and (result.looked_for or not result.evaluations):
-        return f"Processed {images}, nothing found"
-    if result.looked_for:
-        marks = "1 finding" if len(result.findings) == 1 else f"{len(result.findings)} findings"
-        return f"Processed {images}, {marks}"
+    if result.looked_for or not (result.findings or result.evaluations):
+        return f"Processed {images}, {found(result)}"
     return f"Processed {images}"
 
 
