@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from packages import CLASSES
-from pydicom import uid
+from pydicom import Dataset, uid
 from small_images import PATIENT, compressed, encoded, instance, mammogram, saved
 from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE, model
 
@@ -109,9 +109,77 @@ def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Instance
         assert dense.value == pytest.approx(share, rel=0.02)
         assert fatty.value + dense.value == pytest.approx(100)
         assert (dense.concept.meaning, dense.unit.value) == ("Probability of D", "%")
-        blank = instance(saved(mammogram(np.zeros((ROWS, COLUMNS), np.uint16)), tmp_path))
-        with pytest.raises(StudyError, match="blank"):
-            inference.score(blank, package)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
+    package = model(
+        tmp_path_factory.mktemp("models"),
+        SHARE_OF_WHITE,
+        output="float[1,2] density",
+        described=CLASSES,
+    )
+    with running(package) as inference:
+        yield inference
+
+
+def tissue() -> NDArray[np.uint16]:
+    """Return what a view cropped to the breast shows: tissue from edge to edge."""
+    y, x = np.indices((ROWS, COLUMNS))
+    values: NDArray[np.uint16] = 2500 + 300 * np.sin(x / 20) + 300 * np.cos(y / 30)
+    return values.astype(np.uint16)
+
+
+def noise() -> NDArray[np.uint16]:
+    return np.random.default_rng(0).integers(0, 4096, (ROWS, COLUMNS), dtype=np.uint16)
+
+
+NO_AIR = "no breast found in this image: no dark air"
+INVERTED = "no breast found in this image: the side opposite the chest wall is bright"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.full((ROWS, COLUMNS), 4095, np.uint16), NO_AIR),  # the input is padded with black
+        (np.full((ROWS, COLUMNS), 410, np.uint16), NO_AIR),
+        (np.zeros((ROWS, COLUMNS), np.uint16), NO_AIR),
+        (noise(), NO_AIR),
+        (tissue(), NO_AIR),
+        (4095 - half_disc(), INVERTED),
+    ],
+    ids=["white", "grey", "black", "noise", "tissue", "inverted"],
+)
+def test_what_can_be_no_breast_is_not_given_a_grade(
+    values: NDArray[np.uint16], words: str, classes: Inference, tmp_path: Path
+) -> None:
+    image = instance(saved(mammogram(values), tmp_path))
+    with pytest.raises(StudyError, match=words):
+        classes.score(image, small_model(classes))
+
+
+def close_up() -> NDArray[np.uint16]:
+    """Return a breast that reaches the upper and lower edge, and a label beside it."""
+    values = np.where(np.arange(COLUMNS) > 60, 2000, 100) * np.ones((ROWS, 1))
+    values[20:50, 10:50] = 4095
+    return values.astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        mammogram(half_disc(30)),
+        mammogram(close_up()),
+        mammogram(half_disc() // 8 + noise() // 8),
+        mammogram(4095 - half_disc(), PhotometricInterpretation="MONOCHROME1"),
+    ],
+    ids=["small", "close up", "faint and noisy", "MONOCHROME1"],
+)
+def test_a_breast_that_is_hard_to_see_is_given_a_grade(
+    image: Dataset, classes: Inference, tmp_path: Path
+) -> None:
+    found = classes.score(instance(saved(image, tmp_path)), small_model(classes))
+    assert len(found.measurements) == 2
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.6), (-0.1, 1.1), (0.0, 0.0)])

@@ -11,6 +11,9 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
+import numpy as np
+import PIL.Image
+
 from node import pixels
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.inference.boxes import score_boxes
@@ -18,11 +21,19 @@ from node.inference.classes import score_classes
 from node.inference.mask import score_mask
 from node.inference.whole_image import score_image
 from node.inference.wire import Answer, Failure, Job, PixelDigestJob, ScoreJob, Setup
-from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
+from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, Pixels, ScoreOutput
 from node.result import ImageScore
 from node.runtime import Session
 
 PR_SET_PDEATHSIG = 1
+BOX = PIL.Image.Resampling.BOX
+CELLS = 24
+"""Rows and columns of cells on which a breast is looked for."""
+MOST_OF_GREY = 0.75
+"""Where what is darker than the mean has more than this share of the grey of the rest, no air is
+visible: noise, one tone, or tissue from edge to edge."""
+MOST_OF_ROWS = 0.8
+"""No breast is bright in more than this share of the rows throughout the last quarter."""
 
 
 def serve(file_descriptor: int) -> None:
@@ -61,9 +72,10 @@ class _Networks:
         laterality = job.instance.view.laterality if job.instance.view else None
         tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
         output, sop_uid = model.manifest.output, job.instance.sop_uid
+        if not isinstance(output, MaskOutput):  # a mask shows by itself that it is none
+            seen = tensor[0, 0, : geometry.height, : geometry.width]
+            refuse_what_is_no_breast(seen, model.manifest.pixels)
         answers = self._sessions[job.model_name].run(tensor)
-        if not isinstance(output, MaskOutput) and tensor.min() == tensor.max():
-            raise StudyError("the image is blank")
         match output:
             case ClassesOutput():
                 return score_classes(sop_uid, answers[output.tensor][0], output)
@@ -75,6 +87,25 @@ class _Networks:
             case MaskOutput():
                 mask, spacing_mm = answers[output.tensor][0, 0], image.measured_spacing_mm
                 return score_mask(sop_uid, mask, model.manifest, geometry, spacing_mm)
+
+
+def refuse_what_is_no_breast(seen: pixels.Float32, prepared_as: Pixels) -> None:
+    """Raise StudyError if an image, shape (height, width), shows no air, or air in the wrong place.
+
+    Only means over large cells are looked at: noise is grey there, and small labels are lost.
+    """
+    small = PIL.Image.fromarray(np.ascontiguousarray(seen)).resize((CELLS, CELLS), BOX)
+    cells = np.asarray(small, dtype=np.float64)
+    mean = np.clip(cells.mean(), cells.min(), cells.max())  # rounding may set it beside equal cells
+    if cells[cells <= mean].mean() >= MOST_OF_GREY * cells[cells >= mean].mean():
+        raise StudyError("no breast found in this image: no dark air beside bright tissue")
+    outer = cells[:, -CELLS // 4 :] > mean
+    is_as_shown = prepared_as.grey == "voi" and prepared_as.orientation == "chest wall left"
+    if is_as_shown and outer.all(axis=1).mean() > MOST_OF_ROWS:
+        raise StudyError(
+            "no breast found in this image: the side opposite the chest wall is bright, as in an"
+            " image shown inverted"
+        )
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:
