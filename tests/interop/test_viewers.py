@@ -1,0 +1,266 @@
+"""What a radiologist sees: every kind of result in OHIF, read from a real Orthanc.
+
+docs/viewers.md says the same in words. Screenshots go to ci-results/viewers where CI is set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import factories
+import numpy as np
+import pytest
+from outputs import drafts
+from PIL import Image
+from pydicom import Dataset
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from viewers import ohif
+from viewers.archive import WebArchive
+from viewers.origin import origin
+from viewers.reader import Reader, Shown, chromium, reader
+
+from node import phantom
+from node.outputs import (
+    capture,
+    encapsulated_pdf,
+    key_images,
+    mammography_cad,
+    measurement_report,
+    presentation_state,
+    segmentation,
+)
+from node.outputs.draft import Draft
+from node.outputs.table import KINDS, check, to_bytes
+from node.result import Result
+
+from .conftest import Started
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+
+TECHNIQUE = phantom.Technique()
+"""Images of an ordinary size: the pictures are looked at."""
+BUILDERS = (
+    mammography_cad.build,
+    presentation_state.build,
+    key_images.build,
+    measurement_report.build,
+    measurement_report.build_3d,
+    segmentation.build,
+    encapsulated_pdf.build,
+    capture.build,
+)
+"""Every kind of object; what OHIF refuses comes first: what follows shows that it broke nothing."""
+REPORTS = frozenset({ComprehensiveSRStorage, Comprehensive3DSRStorage})
+SHOWN = REPORTS | {SecondaryCaptureImageStorage, SegmentationStorage, EncapsulatedPDFStorage}
+"""What OHIF opens; it lists the others with a warning."""
+IN_WORDS = "Diagnostic Imaging Report"
+"""The title of a report that has no region."""
+GRADER = replace(drafts.MODEL, name="grader", title="Density Grader", device_uid="2.25.81")
+FINDER = replace(drafts.MODEL, name="finder", title="Mass Finder", device_uid="2.25.82")
+REFUSER = replace(drafts.MODEL, name="refuser", title="Lesion Finder", device_uid="2.25.83")
+REASON = "the images are For Processing"
+
+Opened = Callable[[Sequence[Dataset]], Reader]
+
+
+def about(first: Draft, *others: Draft) -> Draft:
+    """Return a draft with the result of each of these drafts about one exam."""
+    return replace(first, results=tuple(one.results[0] for one in (first, *others)))
+
+
+def everything(draft: Draft) -> list[Dataset]:
+    """Build every kind of object there is, whatever a preset asks for."""
+    assert {kind.build for kind in KINDS.values()} <= set(BUILDERS), "what does OHIF show of it?"
+    objects = [dataset for build in BUILDERS for dataset in build(draft)]
+    for dataset in objects:
+        check(draft, dataset)
+    return objects
+
+
+@pytest.fixture
+def opened(tmp_path: Path, started: Started, request: pytest.FixtureRequest) -> Iterator[Opened]:
+    """Store objects beside the images of the exam, and open the study."""
+    archive = WebArchive(tmp_path / "archive")
+    started(archive)
+    kept = Path("ci-results/viewers") if os.environ.get("CI") else tmp_path / "screenshots"
+    screenshots = kept / request.node.name
+    screenshots.mkdir(parents=True, exist_ok=True)
+    with (
+        origin(ohif.files(), archive.web_port) as address,
+        chromium() as browser,
+        reader(browser, screenshots) as at_screen,
+    ):
+
+        def open_study(results: Sequence[Dataset]) -> Reader:
+            objects = [*phantom.exam("test", technique=TECHNIQUE), *results]
+            archive.store(map(to_bytes, objects))
+            series = {one.SeriesInstanceUID for one in objects}
+            at_screen.open_study(address, objects[0].StudyInstanceUID, len(series))
+            at_screen.screenshot("study")
+            return at_screen
+
+        yield open_study
+        assert not at_screen.errors
+
+
+def test_ohif_shows_every_kind_of_result_of_an_exam_with_findings(
+    opened: Opened, subtests: pytest.Subtests
+) -> None:
+    exam = drafts.draft(technique=TECHNIQUE)
+    draft = about(
+        drafts.detected(exam),
+        exam,
+        drafts.scored(exam),
+        drafts.with_result(drafts.graded(exam), model=GRADER),
+        drafts.with_result(exam, model=FINDER, findings=(), evaluations=()),
+    )
+    objects = everything(draft)
+    screen = opened(objects)
+    for one in first_of_series(objects):
+        name = f"{one.SeriesNumber} {one.SeriesDescription}"
+        with subtests.test(name):
+            if one.SOPClassUID not in SHOWN:
+                assert_refused(screen, one, name)
+            elif one.SOPClassUID in REPORTS:
+                assert_report_shows(screen, one, result_of(one, draft), name)
+            elif one.SOPClassUID == SegmentationStorage:
+                assert_segments_show(screen, one, draft, name)
+            elif one.SOPClassUID == EncapsulatedPDFStorage:
+                screen.open_series(one.SeriesInstanceUID, name)
+                assert screen.document().std() > 20, "it is not blank"
+    with subtests.test("the captures"):
+        assert_captures_show(screen, objects)
+
+
+def test_ohif_shows_what_was_not_analysed_and_the_newer_version(
+    opened: Opened, subtests: pytest.Subtests
+) -> None:
+    partly = drafts.draft(refuse={factories.R_MLO: REASON}, technique=TECHNIQUE)
+    not_at_all = drafts.draft(refuse=dict.fromkeys(phantom.EXAM, REASON), technique=TECHNIQUE)
+    first = about(partly, drafts.with_result(not_at_all, model=REFUSER))
+    second = drafts.as_version_2(first)
+    newer = everything(second)
+    screen = opened([*everything(first), *newer])
+    for report in newer:
+        if report.SOPClassUID in REPORTS:
+            name = f"{report.SeriesNumber} {report.SeriesDescription}"
+            with subtests.test(name):
+                assert screen.instance(report.SeriesInstanceUID) == report.SOPInstanceUID
+                assert_report_shows(screen, report, result_of(report, second), name)
+    with subtests.test("the captures"):
+        assert_captures_show(screen, newer)
+
+
+def result_of(report: Dataset, draft: Draft) -> Result:
+    """Return the result that a report is about: the model is in its series description."""
+    [result] = [r for r in draft.results if r.model.title in report.SeriesDescription]
+    return result
+
+
+def assert_report_shows(screen: Reader, report: Dataset, result: Result, name: str) -> None:
+    """Regions on the right images, within a pixel; or the words."""
+    screen.open_series(report.SeriesInstanceUID, name)
+    assert screen.is_open(report.SeriesInstanceUID)
+    if not result.findings:
+        assert_reads(screen.text(), result)
+        return
+    # The first of them is in the viewport, with its first number beside it.
+    first = result.findings[0]
+    assert screen.image().sop_uid == first.region.sop_uid
+    marks = screen.marks(report.SeriesInstanceUID)
+    screen.screenshot(name)
+    assert first.measurements[0].concept.meaning in screen.text()
+    assert len(marks) == len(result.findings)
+    for mark, finding in zip(marks, result.findings, strict=True):
+        assert mark.sop_uid == finding.region.sop_uid
+        expected = np.asarray(finding.region.outline)
+        assert np.asarray(mark.points).shape == expected.shape
+        assert np.abs(np.asarray(mark.points) - expected).max() < 1, "in pixels of the image"
+
+
+def assert_reads(text: str, result: Result) -> None:
+    """The words that a reader must not miss."""
+    wanted = [IN_WORDS, "AI generated. Not verified by a physician.", result.model.title]
+    if not result.analysed:
+        wanted += ["NOT ANALYSED", REASON]
+    elif not result.evaluations:
+        wanted += ["Processed 4 images, nothing found"]
+    for evaluation in result.evaluations:
+        wanted += [evaluation.label, *(f"{m.value:.0f} %" for m in evaluation.measurements)]
+        wanted += [evaluation.grade.value.meaning] if evaluation.grade else []
+    assert [words for words in wanted if words not in text] == []
+
+
+def assert_segments_show(screen: Reader, one: Dataset, draft: Draft, name: str) -> None:
+    """The pixels that it changes are those within the outline."""
+    [series] = one.ReferencedSeriesSequence
+    [uid] = [item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence]
+    screen.open_series(series.SeriesInstanceUID, f"{name}, before")
+    before = screen.image()
+    screen.open_series(one.SeriesInstanceUID, name, answer="Yes")
+    after = screen.image()
+    assert before.sop_uid == after.sop_uid == uid
+    changed = np.abs(after.pixels.astype(int) - before.pixels).max(axis=2) > 20
+    rows, columns = changed.shape
+    pixel = np.asarray([TECHNIQUE.columns / columns, TECHNIQUE.rows / rows])
+    """Of the screen, in pixels of the image."""
+    places = np.argwhere(changed)[:, ::-1]
+    [outline] = [
+        np.asarray(f.region.outline)
+        for r in draft.results
+        for f in r.findings
+        if f.region.sop_uid == uid and r.model.title in one.SeriesDescription
+    ]
+    assert np.abs(places.min(axis=0) * pixel - outline.min(axis=0)).max() < 3 * pixel.max()
+    assert np.abs((places.max(axis=0) + 1) * pixel - outline.max(axis=0)).max() < 3 * pixel.max()
+
+
+def assert_captures_show(screen: Reader, objects: Sequence[Dataset]) -> None:
+    """Each capture fills the viewport, and is drawn as it was built."""
+    captures = {
+        str(one.SOPInstanceUID): one
+        for one in objects
+        if one.SOPClassUID == SecondaryCaptureImageStorage
+    }
+    [series] = {str(one.SeriesInstanceUID) for one in captures.values()}
+    screen.open_series(series, "captures")
+    seen = []
+    for number in range(1, screen.images() + 1):
+        screen.screenshot(f"capture {number}")
+        shown = screen.image()
+        if shown.sop_uid in captures:  # and not of a former version
+            seen.append(shown.sop_uid)
+            assert_alike(shown, captures[shown.sop_uid])
+        screen.next_image()
+    assert sorted(seen) == sorted(captures)
+
+
+def assert_alike(shown: Shown, capture: Dataset) -> None:
+    rows, columns = shown.pixels.shape[:2]
+    assert min(rows, columns) > 400, "it fills the viewport"
+    built = Image.fromarray(capture.pixel_array).resize((columns, rows), Image.Resampling.BILINEAR)
+    expected = np.asarray(built, dtype=float)
+    assert expected.std() > 10, "it is not blank"
+    assert np.corrcoef(expected.ravel(), shown.pixels.ravel())[0, 1] > 0.95
+    assert np.abs(expected - shown.pixels).mean() < 8, "of 255 grey levels"
+
+
+def assert_refused(screen: Reader, refused: Dataset, name: str) -> None:
+    screen.open_series(refused.SeriesInstanceUID, name)
+    [listed] = [one for one in screen.listed() if one["series"] == refused.SeriesInstanceUID]
+    assert listed["is_refused"], "OHIF has learnt to show it: docs/viewers.md is out of date"
+    assert not screen.is_open(refused.SeriesInstanceUID)
+
+
+def first_of_series(objects: Sequence[Dataset]) -> list[Dataset]:
+    """Return one object of each series."""
+    return list({one.SeriesInstanceUID: one for one in objects}.values())
