@@ -32,17 +32,13 @@ from node.outputs.canvas import (
 )
 from node.outputs.draft import Draft
 from node.outputs.marked_view import (
-    Pen,
-    draw_marks,
     fitted_lines,
     headlines,
-    ink_of,
     marks_images,
-    marks_on,
-    placed,
     scores_of,
     shortened,
 )
+from node.outputs.marking import Pen, draw_marks, ink_of, marks_on, placed
 from node.result import Finding, Result
 from node.study import Laterality, View
 

@@ -14,9 +14,10 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from node import phantom
-from node.outputs import canvas, capture, marked_view, summary_page, table, wording
+from node.outputs import canvas, capture, marked_view, marking, summary_page, table, wording
 from node.outputs.draft import Draft
-from node.outputs.marked_view import Layout, Marked, Placed
+from node.outputs.marked_view import Layout
+from node.outputs.marking import Marked, Placed
 from node.result import Code, Finding, Measurement, Refusal, Region
 from node.study import Laterality, Picture, View
 from outputs.drafts import (
@@ -197,11 +198,11 @@ def page_of(made: Draft, place: int = 0) -> Page:
     picture = made.pictures[sop_uid]
     layout = marked_view.layout_of(made, sop_uid)
     (panel,) = layout.panels
-    placed = marked_view.placed(picture, panel)
+    placed = marking.placed(picture, panel)
     empty = canvas.Canvas(layout.page)
     empty.picture(picture.grey, panel)
     pen = marked_view.pen(layout)
-    marks = marked_view.marks_on(made, sop_uid)
+    marks = marking.marks_on(made, sop_uid)
     before = empty.pixels().astype(int)
     after = marked_view.draw(made, sop_uid).astype(int)
     left, top, right, bottom = panel
@@ -210,8 +211,8 @@ def page_of(made: Draft, place: int = 0) -> Page:
         marks=marks,
         placed=placed,
         changed=(before != after).any(axis=2)[top:bottom, left:right],
-        outers=[marked_view._outer(marked_view.path_of(m, placed, pen), pen) for m in marks],
-        signs=marked_view.sign_boxes(empty, marks, placed, (pen, layout.padding)),
+        outers=[marking.outer(marking.path_of(m, placed, pen), pen) for m in marks],
+        signs=marking.sign_boxes(empty, marks, placed, (pen, layout.padding)),
     )
 
 
@@ -261,7 +262,7 @@ def test_signs_stand_apart_beside_their_marks_and_inside_of_none() -> None:
     assert len(signs) == 8
     for number, sign in enumerate(signs):
         others = [*page.outers, *signs[:number]]
-        assert not any(marked_view._overlap(sign, other) for other in others)
+        assert not any(marking.overlap(sign, other) for other in others)
         left, top, right, bottom = page.outers[number]
         size = marked_view.pen(page.layout).sign
         assert left - 3 * size < sign[0] < right + 2 * size
@@ -272,7 +273,7 @@ def test_a_mark_that_fills_the_picture_has_its_sign_in_the_margin() -> None:
     page = page_of(with_boxes(FULL, (0, 0, 1024, 1328), (400, 400, 500, 500)))
     first = page.signs[0]
     assert first is not None
-    assert not marked_view._overlap(first, page.placed.box)
+    assert not marking.overlap(first, page.placed.box)
     assert first[0] >= 0
     assert first[2] <= page.layout.page[0]
 
@@ -293,7 +294,7 @@ def test_words_stand_beside_the_picture_only() -> None:
     page = page_of(together(detected(FULL), FULL))
     corridors = within(page, [*page.outers[:1], *page.signs])
     outline = page.marks[1]
-    path = marked_view.path_of(outline, page.placed, marked_view.pen(page.layout))
+    path = marking.path_of(outline, page.placed, marked_view.pen(page.layout))
     reach = round(page.layout.unit * 0.17) + 2
     for x, y in path:
         at = (round(x) - reach, round(y) - reach, round(x) + reach, round(y) + reach)
@@ -317,7 +318,7 @@ def test_an_outline_is_where_the_result_says() -> None:
     page = marked_view.draw(made, sop_uid).astype(int)
     (left, top, right, _) = marked_view.layout_of(made, sop_uid).panels[0]
     scale = (right - left) / half.grey.shape[1]
-    (mark,) = marked_view.marks_on(made, sop_uid)
+    (mark,) = marking.marks_on(made, sop_uid)
     outline = mark.finding.region.outline
     for x, y in outline[:: len(outline) // 40]:
         column, row = round(x * 0.5 * scale) + left, round(y * 0.5 * scale) + top
