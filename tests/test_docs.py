@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from node import cli, config
 from node.app import load_models
+from node.outputs.table import with_fallbacks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -34,6 +35,22 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
     assert list(load_models(loaded)) == ["breast-area"]
 
 
+def test_the_readme_says_of_every_preset_what_it_sends() -> None:
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
+    assert set(config.presets()) <= set(rows)
+    words = {
+        "capture": "Secondary Captures",
+        "measurement-report": "Comprehensive SR",
+        "measurement-report-3d": "Comprehensive 3D SR",
+        "mammography-cad": "Mammography CAD SR",
+        "segmentation": "Segmentations",
+    }
+    for name, kinds in config.presets().items():
+        said = rows[name].replace("the same", rows["default"])
+        for kind, word in words.items():
+            assert (word in said) == (kind in with_fallbacks(kinds)), (name, kind)
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -47,6 +64,7 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
         "docs/reliability.md",
         "docs/several-machines.md",
         "docs/transfer-syntaxes.md",
+        "docs/viewers.md",
     ],
 )
 def test_links_lead_to_files_that_are_there(page: str) -> None:
