@@ -72,7 +72,8 @@ class _Networks:
         laterality = job.instance.view.laterality if job.instance.view else None
         tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
         output, sop_uid = model.manifest.output, job.instance.sop_uid
-        if not isinstance(output, MaskOutput):  # a mask shows by itself that it is none
+        is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
+        if not is_outline:  # an outline of the breast shows by itself that it is none
             seen = tensor[0, 0, : geometry.height, : geometry.width]
             refuse_what_is_no_breast(seen, model.manifest.pixels)
         answers = self._sessions[job.model_name].run(tensor)
