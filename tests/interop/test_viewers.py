@@ -97,7 +97,7 @@ def test_ohif_shows_every_kind_of_result_of_an_exam_with_findings(
     exam = drafts.draft(technique=TECHNIQUE)
     draft = about(
         drafts.detected(exam),
-        exam,
+        drafts.with_result(exam, findings=exam.results[0].findings[::3]),  # R CC and L MLO
         drafts.scored(exam),
         drafts.with_result(drafts.graded(exam), model=GRADER),
         drafts.with_result(exam, model=FINDER, findings=(), evaluations=()),
@@ -127,8 +127,8 @@ def test_ohif_shows_what_was_not_analysed_and_the_newer_version(
     not_at_all = drafts.draft(refuse=dict.fromkeys(phantom.EXAM, REASON), technique=TECHNIQUE)
     first = about(partly, drafts.with_result(not_at_all, model=REFUSER))
     second = drafts.as_version_2(first)
-    newer = everything(second)
-    screen = opened([*everything(first), *newer])
+    newer = build_report_set(second)
+    screen = opened([*build_report_set(first), *newer])
     for report in newer:
         if report.SOPClassUID in REPORTS:
             name = f"{report.SeriesNumber} {report.SeriesDescription}"
