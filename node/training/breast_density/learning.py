@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node.training.breast_density.films import SIDE
-from node.training.breast_density.network import Grader, Preparation
+from node.training.breast_density.network import BLOCKS, Grader, Preparation
 
 VARIANTS = 6
 """How many times each film is imagined on another detector, once for all folds."""
@@ -23,6 +23,15 @@ BATCH = 16
 HIGHEST_RATE = 2e-4
 PENALTY = 0.1
 """On the squared weights of the last layer where it begins."""
+NEW = ("norm.", "head.")
+"""Parts of a grader that the published network does not have."""
+UNUSED = (
+    *(f"_blocks.{number}." for number in range(len(BLOCKS), 16)),
+    "_conv_head.",
+    "_bn1.",
+    "_fc.",
+)
+"""Parts of the published network that a grader does not have."""
 SOFT_GRADES = ((0.92, 0.08, 0.0), (0.06, 0.88, 0.06), (0.0, 0.08, 0.92))
 """What is learnt for F, G and D: readers disagree, and then by one step."""
 
@@ -194,8 +203,21 @@ def lessons(views: Sequence[Views], grades: Tensor) -> Lessons:
 
 
 def _beginning() -> Grader:
+    return begun(published_weights())
+
+
+def begun(published: Mapping[str, Tensor]) -> Grader:
+    """Return a grader with the published weights of its blocks, or raise ValueError.
+
+    Only the last layer and what normalises its input are new; only what comes after the eighth
+    block is left unused.
+    """
     grader = Grader()
-    grader.load_state_dict(published_weights(), strict=False)
+    found = grader.load_state_dict(published, strict=False)
+    missing = [name for name in found.missing_keys if not name.startswith(NEW)]
+    unused = [name for name in found.unexpected_keys if not name.startswith(UNUSED)]
+    if missing or unused:
+        raise ValueError(f"not the published weights: without {missing}, with {unused}")
     return grader.eval()
 
 
