@@ -1,5 +1,6 @@
 """models/breast-density: what is shipped, what is stated; without torch and the data set."""
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def test_the_manifest_prepares_pixels_as_the_recipe_did() -> None:
     assert all("RADS" not in c.grade.meaning for c in manifest.output.classes)
 
 
+def test_the_figures_were_measured_with_these_weights() -> None:
+    manifest = load_model("breast-density", bundled_models_dir()).manifest
+    recorded = figures.load(FOLDER / "figures.toml")
+    assert recorded["weights"]["sha256"] == manifest.weights.sha256
+
+
 def test_an_exam_of_four_views_is_graded_in_the_report_and_on_the_summary(tmp_path: Path) -> None:
     paths = factories.saved_exam(tmp_path / "exam", views=phantom.EXAM)
     model = load_model("breast-density", bundled_models_dir())
@@ -93,6 +100,27 @@ def test_an_image_without_a_breast_gives_numbers_too(
     assert min(probabilities) >= 0
 
 
+def film() -> NDArray[np.float32]:
+    """Return a right MLO, shape (512, 512), 0..1: half an ellipse at the wall, dense within."""
+    y, x = np.indices((512, 512), dtype=np.float32) / 512
+    depth = ((1 - x) / 0.5) ** 2 + ((y - 0.45) / 0.38) ** 2
+    inner = np.clip(0.8 - 0.5 * depth, 0, 1) + 0.05 * np.sin(60 * x) * np.sin(50 * y)
+    return np.where(depth < 1, inner, 0.02).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "name", ["white blocks in the lower corners", "white borders above and below"]
+)
+def test_white_that_does_not_hide_the_breast_changes_little(
+    name: str, session: onnxruntime.InferenceSession
+) -> None:
+    seen = [
+        answer(session, films.prepared(shown, Laterality.RIGHT)[None])
+        for shown in (film(), np.asarray(films.CHANGES[name](film())))
+    ]
+    assert seen[1] == pytest.approx(seen[0], abs=0.1)
+
+
 def test_films_of_another_scanner_give_what_is_recorded(
     session: onnxruntime.InferenceSession,
 ) -> None:
@@ -107,6 +135,40 @@ def test_films_of_another_scanner_give_what_is_recorded(
                 expected = recorded.pop(f"{Path(path).parent.name} {view}")
                 assert answer(session, tensor) == pytest.approx(expected, abs=2e-3)
     assert not recorded
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own exporter
+def test_the_network_can_be_exported_and_finds_the_largest_region(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    recipe = importlib.import_module("node.training.breast_density.__main__")
+    network = importlib.import_module("node.training.breast_density.network")
+    torch.manual_seed(0)
+    shipped = network.Committee([network.Grader().eval()], 1.0).eval()
+    image = np.zeros(SHAPE, np.float32)
+    image[..., 80:240, :160] = 0.4
+    image[..., 96:200, 16:120] = np.random.default_rng(0).random((104, 104)) * 0.3 + 0.5
+    image[..., 320:, :64] = 1  # a label at the chest wall
+    _, mask = shipped.preparation(torch.from_numpy(image))
+    assert mask[0, 0, 4:140, 4:140].min() == 1 and not mask[0, 0, 154:].any()
+    (tmp_path / "model.onnx").write_bytes(recipe.export(shipped))
+    exported = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    with torch.inference_mode():
+        expected = shipped(torch.from_numpy(image))[0].tolist()
+    assert answer(exported, image) == pytest.approx(expected, abs=1e-4)
+
+
+def test_published_weights_of_another_network_are_refused() -> None:
+    pytest.importorskip("torch")
+    learning = importlib.import_module("node.training.breast_density.learning")
+    weights = dict(learning.Grader().state_dict())
+    assert not learning.begun(weights | {"_blocks.15._bn1.weight": weights["_bn0.weight"]}).training
+    del weights["_blocks.3._bn1.weight"]
+    with pytest.raises(ValueError, match=r"without \['_blocks.3._bn1.weight'\]"):
+        learning.begun(weights)
+    with pytest.raises(ValueError, match=r"with \['conv1.weight'\]"):
+        learning.begun(learning.Grader().state_dict() | {"conv1.weight": weights["_bn0.weight"]})
 
 
 def test_the_card_shows_the_recorded_figures() -> None:

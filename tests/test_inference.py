@@ -126,7 +126,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
 def tissue() -> NDArray[np.uint16]:
     """Return what a view cropped to the breast shows: tissue from edge to edge."""
     y, x = np.indices((ROWS, COLUMNS))
-    values: NDArray[np.uint16] = 2500 + 300 * np.sin(x / 20) + 300 * np.cos(y / 30)
+    values: NDArray[np.float64] = 2500 + 300 * np.sin(x / 20) + 300 * np.cos(y / 30)
     return values.astype(np.uint16)
 
 

@@ -214,10 +214,11 @@ def _run(arguments: argparse.Namespace, progress: Progress) -> None:
     trained = Trained(train(chosen, images, arguments.keep, progress), chosen)
     trained.calibrate(learning.seen(images))
     content = export(trained.shipped())
+    sha256 = hashlib.sha256(content).hexdigest()
     (arguments.out / "model.onnx").write_bytes(content)
-    sys.stdout.write(f"sha256 for manifest.toml: {hashlib.sha256(content).hexdigest()}\n")
+    sys.stdout.write(f"sha256 for manifest.toml: {sha256}\n")
     if arguments.measure:
-        found = measure(trained, progress)
+        found = {"weights": {"sha256": sha256}} | measure(trained, progress)
         figures.save(found, arguments.out / "figures.toml")
         sys.stdout.write("\n\n".join(figures.tables(found)) + "\n")
 

@@ -93,6 +93,10 @@ def prepared(grey: Grey, laterality: Laterality, bits: int = 16) -> Grey:
 # --- other detectors --------------------------------------------------------------------------
 
 Change = Callable[[Grey], Grey]
+BLOCK = (0.176, 0.156)
+"""Height and width of a white block as shares of the film's: 36 x 32 mm of mini-MIAS."""
+BORDER = 0.06
+"""Height of a white border as a share of the film's."""
 
 
 def _zoomed(grey: Grey, scale: float) -> Grey:
@@ -145,6 +149,22 @@ def _on_black(grey: Grey) -> Grey:
     return np.clip((grey - 0.15) / 0.85, 0, 1)
 
 
+def _with_blocks(grey: Grey) -> Grey:
+    """Put white blocks as large as a plate of lead letters into both lower corners."""
+    rows, columns = (round(size * share) for size, share in zip(grey.shape, BLOCK, strict=True))
+    shown = grey.copy()
+    shown[-rows:, :columns] = shown[-rows:, -columns:] = 1
+    return shown
+
+
+def _with_borders(grey: Grey) -> Grey:
+    """Make a strip above and one below white, as a scanner shows what lies beside the film."""
+    rows = round(len(grey) * BORDER)
+    shown = grey.copy()
+    shown[:rows] = shown[-rows:] = 1
+    return shown
+
+
 CHANGES: Mapping[str, Change] = {
     "the film itself": lambda grey: grey,
     "gamma 0.6": lambda grey: grey**0.6,
@@ -161,5 +181,7 @@ CHANGES: Mapping[str, Change] = {
     "field of view half as large again": _on_large_detector,
     "fog (0.15)": lambda grey: 0.15 + 0.85 * grey,
     "black background": _on_black,
+    "white blocks in the lower corners": _with_blocks,
+    "white borders above and below": _with_borders,
 }
 """Simulated on the film as published, before it is prepared."""

@@ -1,6 +1,7 @@
 """The network: everything from the prepared image to three probabilities, as one ONNX graph.
 
-1. The breast is found on cells of 8 x 8 pixels, so that labels, tape and borders are not seen.
+1. The breast is found on cells of 8 x 8 pixels: the largest bright region. Labels and tape that do
+   not touch it are not seen.
 2. Its bounding box is brought to one size, so that pixel size and field of view matter little.
 3. Grey values become ranks within the breast, so that windows, gamma and contrast matter little.
 4. Five small networks look at it; their calibrated probabilities are averaged.
@@ -26,6 +27,9 @@ ROWS, COLUMNS = 208, 144
 """Size to which the breast's bounding box is brought; the aspect is kept."""
 SHARE_OF_STEP = 0.3
 """The breast begins this share of the way from background to tissue (means of Otsu's classes)."""
+BRIGHTEST = round(0.03 * CELLS**2)
+"""So many cells count as bright as the darkest of them: a white label moves no threshold."""
+WHITE = 0.98
 OTSU_LEVELS = 64
 RANK_LEVELS = 128
 DETAIL_PX = 15
@@ -42,19 +46,43 @@ class Preparation(nn.Module):
 
 
 def _breast_cells(image: Tensor) -> Tensor:
-    """Return 1 for each cell of the largest bright region near the chest wall, else 0."""
-    grey = functional.avg_pool2d(image.clamp(0, 1), CELL).sqrt()
-    dark, bright = _otsu_means(grey.flatten(1))
+    """Return 1 for each cell of the largest bright region, else 0; 1 everywhere if there is none.
+
+    In an area, cells at the chest wall count twice as much as cells at the other side.
+    """
+    grey = functional.avg_pool2d(image.clamp(0, 1), CELL).sqrt() * _within_borders(image)
+    values = grey.flatten(1)
+    brightest = values.topk(BRIGHTEST, 1).values[:, -1:]
+    dark, bright = _otsu_means(torch.minimum(values, brightest))
     threshold = (dark + SHARE_OF_STEP * (bright - dark))[:, :, None, None]
     cells = (grey > threshold).to(grey.dtype)
-    solid = _widened(_narrowed(cells)) * cells
-    nearness = 1 - 0.5 * torch.arange(CELLS, dtype=grey.dtype) / CELLS
-    depth = functional.avg_pool2d(solid, 9, 1, 4) * nearness
-    region = (depth >= 0.98 * depth.amax((2, 3), keepdim=True)).to(grey.dtype) * solid
-    for _ in range(CELLS):
-        region = torch.minimum(_widened(region), solid)
-    is_empty = (region.amax((2, 3), keepdim=True) == 0).to(grey.dtype)
-    return torch.maximum(region, is_empty.expand_as(region))
+    area = _areas(_widened(_narrowed(cells)) * cells)
+    region = (area >= area.amax((2, 3), keepdim=True)) & (area > 0)
+    is_empty = ~region.any(3, keepdim=True).any(2, keepdim=True)
+    return (region | is_empty).to(grey.dtype)
+
+
+def _within_borders(image: Tensor) -> Tensor:
+    """Return 0 for the rows of cells of white borders above and below, else 1: (n, 1, CELLS, 1).
+
+    Half a row of cells that are white all over is a border, from the edge to the first other row.
+    """
+    is_white = (-functional.max_pool2d(-image, CELL) >= WHITE).to(image.dtype)
+    is_other = (is_white.mean(3, keepdim=True) < 0.5).to(image.dtype)
+    from_top, from_bottom = is_other.cumsum(2), is_other.flip(2).cumsum(2).flip(2)
+    return ((from_top > 0) & (from_bottom > 0)).to(image.dtype)
+
+
+def _areas(cells: Tensor) -> Tensor:
+    """Return for each cell the area of its region, where cells touch by side or corner."""
+    region = torch.arange(1, CELLS**2 + 1, dtype=cells.dtype).reshape(1, 1, CELLS, CELLS) * cells
+    for _ in range(2 * CELLS):
+        region = _widened(region) * cells  # in the end, all bear the highest number among them
+    number = region.flatten(1).to(torch.int64)
+    nearness = 1 - 0.5 * torch.arange(CELLS, dtype=cells.dtype) / CELLS
+    areas = torch.zeros(cells.shape[0], CELLS**2 + 1, dtype=cells.dtype)
+    areas = areas.scatter_add(1, number, (cells * nearness).flatten(1))
+    return areas.gather(1, number).reshape(cells.shape) * cells
 
 
 def _otsu_means(values: Tensor) -> tuple[Tensor, Tensor]:
