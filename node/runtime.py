@@ -7,16 +7,22 @@ they come, so that whoever calls `run` may trust names, shapes and numbers.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from node.config import Provider
 from node.errors import ConfigError, ModelError
 from node.manifest import Model
+
+# The official builds tell Microsoft about the machine and the models, unless this stands before
+# they are loaded (Privacy.md of ONNX Runtime). Nothing of a hospital is told to anybody.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime
 
 Tensor = NDArray[np.float32]
 ERRORS_ONLY = 3

@@ -17,6 +17,9 @@ from postgres import DATABASES, NewDatabase, PostgreSQL
 from node.files import Store
 from node.ledger import Ledger
 
+# For tests that load ONNX Runtime before the node does (node/runtime.py says why).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 # How often a server looks whether it is to end: the half second of the default adds up.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
 

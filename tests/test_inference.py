@@ -456,3 +456,15 @@ print(*sorted({"pynetdicom", "dbos", "sqlalchemy", "highdicom"} & set(sys.module
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_the_runtime_tells_nobody_about_the_machine(tmp_path: Path) -> None:
+    """Its telemetry, on by default, begins with a folder in the home of the user."""
+    code = (
+        "from node.config import bundled_models_dir; from node.manifest import load_model;"
+        "from node.runtime import Session;"
+        "Session(load_model('breast-area', bundled_models_dir()), 1).warm_up()"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-P", "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -308,7 +308,7 @@ def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
     of = manifest(
         SCORE + HEAT_MAP,
         ("height = 64\nwidth = 48", f"height = {height}\nwidth = {width}"),
-        ("height = 8\nwidth = 6", f"height = {rows}\nwidth = {columns}"),
+        ("height = 8\nwidth = 6\n", f"height = {rows}\nwidth = {columns}\n"),
     )
     used = max(1, round(height * share[0])), max(1, round(width * share[1]))
     geometry = Geometry(2 * used[0], 2 * used[1], *used, is_mirrored)
