@@ -7,6 +7,7 @@ node.outputs but the builders takes part in it.
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from pydicom import Dataset, dcmread
 
 from node import phantom
 from node.config import OutputKind
+from node.outputs import table
 from node.outputs.draft import Draft
 from node.outputs.table import build_report_set, to_bytes
 from node.result import Code, Evaluation, Finding, Grade, Measurement, Point, Region, Result
@@ -303,13 +305,16 @@ def is_inside(
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     inside, clear = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
     for (ax, ay), (bx, by) in pairwise(outline):
-        length = np.hypot(bx - ax, by - ay)
-        if length == 0:
-            continue
-        along = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length**2, 0, 1)
-        clear &= np.hypot(x - ax - along * (bx - ax), y - ay - along * (by - ay)) > 1e-6
+        rows = slice(max(int(min(ay, by)) - 1, 0), int(max(ay, by)) + 2)
+        box = rows, slice(max(int(min(ax, bx)) - 1, 0), int(max(ax, bx)) + 2)
         if ay != by:
-            inside ^= ((ay <= y) != (by <= y)) & (x < ax + (y - ay) * (bx - ax) / (by - ay))
+            column = ax + (y[rows] - ay) * (bx - ax) / (by - ay)
+            inside[rows] ^= ((ay <= y[rows]) != (by <= y[rows])) & (x[rows] < column)
+        length = float(np.hypot(bx - ax, by - ay)) or 1.0
+        along = ((x[box] - ax) * (bx - ax) + (y[box] - ay) * (by - ay)) / length**2
+        nearest = np.clip(along, 0, 1)
+        away = x[box] - ax - nearest * (bx - ax), y[box] - ay - nearest * (by - ay)
+        clear[box] &= np.hypot(*away) > 1e-6
     return inside, clear
 
 
@@ -451,6 +456,33 @@ COMPARISONS: Mapping[str, Callable[[Draft], None]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_read_back_is_what_the_results_say(case: str, what: str) -> None:
     COMPARISONS[what](CASES[case])
+
+
+@pytest.mark.parametrize("what", COMPARISONS)
+def test_objects_of_another_result_are_told_apart(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = segmented(EXAM)
+    *analysed, _ = meant.results[0].analysed
+    moved = [
+        replace(
+            finding,
+            region=replace(
+                finding.region, outline=tuple((x, y + 1) for x, y in finding.region.outline)
+            ),
+            measurements=tuple(replace(m, value=m.value + 1) for m in finding.measurements),
+        )
+        for finding in meant.results[0].findings
+        if finding.region.sop_uid in analysed
+    ]
+    built = with_result(meant, findings=tuple(moved), analysed=tuple(analysed))
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "build_report_set",
+        lambda _, kinds: table.build_report_set(built, kinds),
+    )
+    with pytest.raises(AssertionError):
+        COMPARISONS[what](meant)
 
 
 @pytest.mark.parametrize("kind", ["measurement-report", "mammography-cad", "encapsulated-pdf"])
