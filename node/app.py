@@ -20,7 +20,7 @@ from tzlocal import get_localzone
 
 from node.comparison import Comparison
 from node.completeness import Settler
-from node.config import Config, advice
+from node.config import Config, OutputKind, advice
 from node.config import Model as ChosenModel
 from node.engine import Engine
 from node.errors import ConfigError, Superseded
@@ -28,7 +28,7 @@ from node.files import Store
 from node.inference import Inference
 from node.ledger import Examination, Ledger, examine
 from node.listener import Hooks, Listener
-from node.manifest import Model, load_model
+from node.manifest import Manifest, Model, load_model
 from node.outputs.table import with_fallbacks
 from node.pipeline import Pipeline
 from node.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
@@ -67,10 +67,44 @@ def doubt_about_licence(chosen: ChosenModel, model: Model) -> str:
     )
 
 
-def doubts_about_licences(config: Config, models: Mapping[str, Model]) -> list[str]:
-    """Return the same of every model that is on."""
+def advice_on_models(config: Config, models: Mapping[str, Model]) -> list[str]:
+    """Return what is allowed but hardly meant, as far as only the models tell."""
     chosen = (one for one in config.models if one.name in models)
-    return [doubt for one in chosen if (doubt := doubt_about_licence(one, models[one.name]))]
+    doubts = [doubt for one in chosen if (doubt := doubt_about_licence(one, models[one.name]))]
+    return [*doubts, *kinds_nobody_makes(config, models)]
+
+
+def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]:
+    """Return which kinds of object a peer is to get that no model makes, one sentence a peer.
+
+    Nothing where no model delivers: `config.advice` says so, and nobody gets anything.
+    """
+    manifests = [
+        models[one.name].manifest
+        for one in config.models
+        if one.mode == "deliver" and one.name in models
+    ]
+    sentences = []
+    for peer in config.peers if manifests else ():
+        made = [kind for kind in peer.kinds if any(_is_made(kind, each) for each in manifests)]
+        if missing := [kind for kind in peer.kinds if kind not in made]:
+            left = "pictures alone" if made == ["capture"] else " and ".join(made) or "nothing"
+            sentences.append(
+                f'Peer "{peer.name}": no model that delivers makes {" or ".join(missing)}; '
+                f"it gets {left}."
+            )
+    return sentences
+
+
+def _is_made(kind: OutputKind, by: Manifest) -> bool:
+    """Say whether results of a model can become an object of this kind (`node.outputs`)."""
+    if kind in ("mammography-cad", "key-images"):
+        return bool(by.output.looks_for)
+    if kind == "segmentation":
+        return by.output.kind == "mask"
+    if kind == "presentation-state":
+        return by.output.kind in ("mask", "boxes")
+    return True
 
 
 def open_ledger(config: Config) -> Ledger:
@@ -211,7 +245,7 @@ class App:
             raise
 
     def _start(self) -> None:
-        for line in [*advice(self.config), *doubts_about_licences(self.config, self._models)]:
+        for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
             log.warning("%s", line)
         place = _place(self.config.node.state_dir)
         self.ledger.register_node(self.node_id, place, self._only or "all")

@@ -168,7 +168,7 @@ def check(config: ConfigOption = _CONFIG) -> None:
     Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
     neither port nor folders are tried.
     """
-    from node.app import doubts_about_licences, load_models, try_database
+    from node.app import advice_on_models, load_models, try_database
     from node.config import advice, load
     from node.inference import Inference
 
@@ -183,7 +183,7 @@ def check(config: ConfigOption = _CONFIG) -> None:
         for model in models.values():
             identity = model.identity
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
-        for line in [*advice(loaded), *doubts_about_licences(loaded, models)]:
+        for line in [*advice(loaded), *advice_on_models(loaded, models)]:
             out.print(f"Note: {line}")
 
 

@@ -188,6 +188,15 @@ def test_check_asks_about_weights_under_a_licence_of_their_own(settings: Path) -
     assert "LicenseRef-mini-MIAS-research-only" in "".join(result.output.split())
 
 
+def test_check_says_which_kinds_of_object_no_model_makes(settings: Path) -> None:
+    preset = 'receives = "mammography-workstation"'
+    settings.write_text(settings.read_text().replace('receives = "default"', preset))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "no model that delivers makes mammography-cad; it gets pictures alone." in said
+
+
 def test_send_sends_a_folder(pacs: Pacs, tmp_path: Path) -> None:
     factories.saved_exam(tmp_path / "exam")
     (tmp_path / "exam" / "notes.txt").write_text("no DICOM")

@@ -12,17 +12,17 @@ import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import small_models
-from packages import write_package
+from packages import CLASSES, OUTPUT, package, write_package
 from peers import COMMITMENT, FIND, Archive, Pacs, refused_connections
 from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
 from node import cli, doctor, phantom
-from node.app import _lock_state_dir
+from node.app import _lock_state_dir, kinds_nobody_makes
 from node.config import Config, Listener, Model, Node, Peer, Provider, bundled_models_dir, presets
 from node.demo.checks import Outcome, read_back
 from node.doctor import Verdict, exam, machine
@@ -33,6 +33,14 @@ from node.doctor.peers import check_peers
 from node.outputs.table import sop_classes
 from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 
+PACS_OF_SITE = {
+    "name": "pacs",
+    "ae_title": "PACS",
+    "host": "127.0.0.1",
+    "port": 104,
+    "sends": True,
+    "receives": "default",
+}
 BREAST_AREA = Model(name="breast-area", mode="deliver")
 
 
@@ -438,6 +446,53 @@ def test_a_model_that_delivers_under_a_licence_of_its_own_is_asked_about(
     found = list(check_models(site(tmp_path, models=models, models_dir=tmp_path)))
     assert states(found) == expected
     assert mode == "shadow" or "LicenseRef-research" in found[1].words
+
+
+CAD = {"outputs": ("mammography-cad", "capture")}
+IN_OHIF = {"receives": "ohif"}
+ALL_REGIONS = ('kind = "mask"\n', 'kind = "mask"\nregions = "all"\n')
+NO_DIFFERENCE = (OUTPUT.splitlines()[-1], "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "said"),
+    [
+        (CAD, (), "makes mammography-cad; it gets pictures alone."),
+        (CAD, (ALL_REGIONS, NO_DIFFERENCE), ""),
+        ({"outputs": ("key-images",)}, (), "makes key-images; it gets nothing."),
+        (IN_OHIF, (), ""),
+        (
+            IN_OHIF,
+            ((OUTPUT, CLASSES),),
+            "makes segmentation; it gets measurement-report and capture.",
+        ),
+        ({"outputs": ("presentation-state",)}, (), ""),
+        (
+            {"outputs": ("presentation-state", "segmentation", "encapsulated-pdf")},
+            ((OUTPUT, CLASSES),),
+            "makes presentation-state or segmentation; it gets encapsulated-pdf.",
+        ),
+    ],
+)
+def test_a_kind_of_object_that_no_model_makes_is_named(
+    wanted: dict[str, Any], changes: tuple[tuple[str, str], ...], said: str, tmp_path: Path
+) -> None:
+    peer = Peer.model_validate({**PACS_OF_SITE, **wanted})
+    models = {"breast-area": package(tmp_path, *changes)}
+    found = kinds_nobody_makes(site(tmp_path, peer, models=[BREAST_AREA]), models)
+    assert found == ([f'Peer "pacs": no model that delivers {said}'] if said else [])
+    shadow = Model(name="breast-area", mode="shadow")
+    assert kinds_nobody_makes(site(tmp_path, peer, models=[shadow]), models) == []
+
+
+def test_the_kinds_that_no_model_makes_are_to_look_at(tmp_path: Path) -> None:
+    peer = Peer.model_validate({**PACS_OF_SITE, **CAD})
+    _, about = check_models(site(tmp_path, peer, models=[BREAST_AREA]))
+    assert (about.state, about.what) == ("warning", "models")
+    assert "no model that delivers makes mammography-cad" in about.words
+    broken = Model(name="nobody", mode="deliver")  # it might have made them
+    found = list(check_models(site(tmp_path, peer, models=[BREAST_AREA, broken])))
+    assert states(found) == ["ok", "failed"]
 
 
 # Peers

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from node.app import doubt_about_licence, examine_database, open_ledger
+from node.app import doubt_about_licence, examine_database, kinds_nobody_makes, open_ledger
 from node.config import Config
 from node.doctor.machine import nearest
 from node.doctor.verdict import Verdict, failed, ok, warning
@@ -59,6 +59,7 @@ def _examine(config: Config) -> Examination:
 
 def check_models(config: Config) -> Iterator[Verdict]:
     """Verify each model's weights and run it once, in a process of its own as the node does."""
+    opened = {}
     for chosen in config.models:
         what = f"model {chosen.name}"
         if chosen.mode == "off":
@@ -71,12 +72,17 @@ def check_models(config: Config) -> Iterator[Verdict]:
         except NodeError as error:
             yield failed(what, str(error), _remedy_of_model(str(error)))
             continue
+        opened[chosen.name] = model
         where = config.inference.provider.upper()
         words = f"{model.identity.version}: weights verified, runs on the {where}"
         yield ok(what, f"{words}, mode {chosen.mode}")
         if doubt := doubt_about_licence(chosen, model):
             remedy = 'Read it. Where it does not allow that, set mode = "shadow" or "off".'
             yield warning(what, doubt, remedy)
+    if len(opened) == sum(chosen.mode != "off" for chosen in config.models):
+        for sentence in kinds_nobody_makes(config, opened):
+            remedy = "Give it a preset that suits the models, or a model that detects or segments."
+            yield warning("models", sentence, remedy)
 
 
 _REMEDIES = (
