@@ -88,6 +88,13 @@ OutputKind = Literal[
     "encapsulated-pdf",
 ]
 """The kinds of result object; outputs/ has a module for each."""
+ALWAYS_ANSWER: tuple[OutputKind, ...] = (
+    "capture",
+    "measurement-report",
+    "measurement-report-3d",
+    "encapsulated-pdf",
+)
+"""The kinds that there is an object of whatever the result is, "not analysed" too."""
 PresetName = Annotated[str, AfterValidator(_preset)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -266,7 +273,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:
-        problems = [*self._doubled_names(), *self._impossible_results(), *self._doubled_senders()]
+        problems = [
+            *self._doubled_names(),
+            *self._impossible_outputs(),
+            *self._impossible_results(),
+            *self._doubled_senders(),
+        ]
         if problems:
             raise wrong(problems)
         return self
@@ -280,12 +292,18 @@ class Config(Section):
                 if name in names[:i]:
                     yield (table, i, "name"), f'"{name}" is there twice, give each its own name'
 
+    def _impossible_outputs(self) -> Iterator[tuple[Place, str]]:
+        for i, peer in enumerate(self.peers):
+            if peer.outputs and not set(peer.outputs) & set(ALWAYS_ANSWER):
+                words = f"add one of {', '.join(ALWAYS_ANSWER)}: the others say nothing where"
+                yield ("peers", i, "outputs"), f"{words} nothing was found or analysed"
+            if peer.outputs and not peer.receives:
+                yield ("peers", i, "outputs"), 'add receives = "default": it takes no results yet'
+
     def _impossible_results(self) -> Iterator[tuple[Place, str]]:
         takes = {peer.name: peer.receives is not None for peer in self.peers}
         for i, peer in enumerate(self.peers):
             place = ("peers", i, "results_to")
-            if peer.outputs and not peer.receives:
-                yield ("peers", i, "outputs"), 'add receives = "default": it takes no results yet'
             if peer.receives and peer.results_to:
                 yield place, "results go back to this peer, which receives, or to others: keep one"
             if len(set(peer.results_to)) < len(peer.results_to):
@@ -363,6 +381,7 @@ def _unknown_models(config: Config, base: Path) -> Iterator[tuple[Place, str]]:
     for i, model in enumerate(config.models):
         if model.mode != "off" and model.name not in known:
             problem = f'no model is called "{model.name}" in {models_dir}'
+            problem += " (or set [node] models_dir)"
             yield ("models", i, "name"), f"{problem}, {did_you_mean(model.name, known)}"
 
 

@@ -197,12 +197,19 @@ class Desk:
         destinations: tuple[str, ...] = ("pacs",),
         deliver_within_s: float = 3600,
         reports: int = 2,
+        substitutes: int = 0,
     ) -> list[Job]:
-        """Finish a version that has begun; return the jobs of its deliveries."""
+        """Finish a version that has begun; return the jobs of its deliveries.
+
+        `substitutes` are objects of another SOP class, which no destination should get.
+        """
         before = len(self.jobs)
         built = tuple(
             BuiltReport(f"2.25.{job.number}{n}", "1.2.3", f"reports/{n}.dcm", "digest")
             for n in range(reports)
+        ) + tuple(
+            BuiltReport(f"2.25.{job.number}{n}", "4.5.6", f"reports/{n}.dcm", "digest")
+            for n in range(reports, reports + substitutes)
         )
         result = Result(MODEL, analysed=(f"{job.study_uid}.1",), priority=Priority.NOT_ASSESSED)
         wanted = dict.fromkeys(destinations, frozenset({"1.2.3"}))

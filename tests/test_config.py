@@ -205,7 +205,8 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
         (
             'name = "breast-area"',
             'name = "breast-aera"',
-            f'18: models.name: no model is called "breast-aera" in {config.bundled_models_dir()}, '
+            f'18: models.name: no model is called "breast-aera" in {config.bundled_models_dir()} '
+            '(or set [node] models_dir), '
             'did you mean "breast-area"?',
         ),
         (
@@ -233,6 +234,17 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
             'receives = "default"\nresults_to = ["orthanc"]',
             "16: peers.results_to: results go back to this peer, which receives, or to others: "
             "keep one",
+        ),
+        (
+            'receives = "default"',
+            'receives = "default"\noutputs = ["key-images"]',
+            "16: peers.outputs: add one of capture, measurement-report, measurement-report-3d, "
+            "encapsulated-pdf: the others say nothing where nothing was found or analysed",
+        ),
+        (
+            'receives = "default"',
+            'receives = "ohiff"',
+            '15: peers.receives: no preset is called "ohiff", did you mean "ohif"?',
         ),
         (
             'state_dir = "state"',

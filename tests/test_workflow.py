@@ -27,6 +27,7 @@ from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
 )
 from pynetdicom.association import Association
 
@@ -143,7 +144,7 @@ def catalogue(standing_catalogue: Archive) -> Archive:
 @pytest.fixture(scope="module")
 def old_pacs() -> Iterator[Pacs]:
     """It has never heard of Comprehensive 3D SR."""
-    opened = Pacs("OLD", sop_classes=[ComprehensiveSRStorage, SecondaryCaptureImageStorage])
+    opened = Pacs("OLD", sop_classes=[ComprehensiveSRStorage, SegmentationStorage])
     yield opened
     opened.close()
 
@@ -243,10 +244,12 @@ def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what
     }
     classes = sorted(received.sop_class for received in second_pacs.received)
     captures = [str(SecondaryCaptureImageStorage)] * 2  # summary and marked view
-    assert classes == sorted([str(Comprehensive3DSRStorage), *captures])
-    assert [received.sop_class for received in old_pacs.received] == [str(ComprehensiveSRStorage)]
-    assert list(states["modern"].values()) == ["sent"]
-    assert sorted(states["old"].values()) == ["replaced", "sent"]
+    kinds = [str(Comprehensive3DSRStorage), str(SegmentationStorage)]
+    assert classes == sorted([*kinds, *captures])
+    taken = sorted(received.sop_class for received in old_pacs.received)
+    assert taken == [str(SegmentationStorage), str(ComprehensiveSRStorage)]
+    assert list(states["modern"].values()) == ["sent", "sent"]
+    assert sorted(states["old"].values()) == ["replaced", "sent", "sent"]
     assert list(states["pictures"].values()) == ["sent", "sent"]
     assert any("the other goes in its place" in line for line in works.desk.history(study))
 

@@ -109,6 +109,23 @@ def associate(
     raise _refusal(association, to, calling_ae)
 
 
+class NothingAccepted(Unsupported):
+    """The association was accepted, and nothing that was offered in it."""
+
+    def __init__(self, words: str, association: Association) -> None:
+        super().__init__(words)
+        self.is_for_good = all(map(is_for_good, association.rejected_contexts))
+
+
+def is_for_good(context: PresentationContext) -> bool:
+    """Whether a presentation context was rejected because the other side does not know it.
+
+    PS3.8 9.3.3.2: 3 is the abstract syntax, 4 the transfer syntaxes. What a user or nobody in
+    particular rejects (1, 2) may be accepted tomorrow.
+    """
+    return context.result in (3, 4)
+
+
 class Rejected(DeliveryError):  # noqa: N818 - a kind of answer
     """The association was rejected for good."""
 
@@ -124,7 +141,8 @@ def _refusal(association: Association, to: Address, calling_ae: str) -> Delivery
             return Rejected(words)
         return DeliveryError(f"{to} rejected the association for now")
     if association.rejected_contexts:
-        return Unsupported(f"{to} accepts none of the services or kinds of object offered")
+        words = f"{to} accepts none of the services or kinds of object offered"
+        return NothingAccepted(words, association)
     if association.is_aborted:
         return DeliveryError(f"{to} broke off, or does not answer")
     return DeliveryError(f"{to} does not answer")

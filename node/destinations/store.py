@@ -20,8 +20,14 @@ from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from node.destinations.association import SUCCESS, Address, associate
-from node.errors import DeliveryError, Unreadable, Unsupported
+from node.destinations.association import (
+    SUCCESS,
+    Address,
+    NothingAccepted,
+    associate,
+    is_for_good,
+)
+from node.errors import DeliveryError, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +40,18 @@ _DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 C.5.7): it is there already."""
 
 
+_SOP_CLASS_NOT_SUPPORTED = 0x0122
+"""PS3.7 C.5.6: accepted as a context, and then not."""
+
+State = Literal["sent", "refused", "queued"]
+
+
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
     """What became of one object: the status the other side gave, in words."""
 
     path: Path
-    state: Literal["sent", "refused", "queued"]
+    state: State
     """queued: not taken this time, worth another try."""
     words: str = ""
     is_silence: bool = False
@@ -85,8 +97,9 @@ def _send_part(
 ) -> Iterator[SendOutcome]:
     try:
         association = associate(to, calling_ae, _contexts(objects))
-    except Unsupported as error:
-        yield from (SendOutcome(item.path, "refused", str(error)) for item in objects)
+    except NothingAccepted as error:
+        state: State = "refused" if error.is_for_good else "queued"
+        yield from (SendOutcome(item.path, state, str(error)) for item in objects)
         return
     is_over = False
     try:
@@ -151,7 +164,9 @@ def _send_one(association: Association, item: _Object, to: Address) -> SendOutco
     if not as_it_is and not (default and _is_plain(item)):
         kind = UID(item.sop_class).name
         words = f"{to.ae_title} accepts no {kind} in {UID(item.syntax).name}"
-        return SendOutcome(item.path, "refused", words)
+        rejected = [c for c in association.rejected_contexts if c.abstract_syntax == item.sop_class]
+        state: State = "refused" if all(map(is_for_good, rejected)) else "queued"
+        return SendOutcome(item.path, state, words)
     try:
         status = association.send_c_store(item.path if as_it_is else dcmread(item.path))
     except (ValueError, AttributeError, RuntimeError, OSError) as error:
@@ -172,4 +187,5 @@ def _judge(item: _Object, status: int | None, to: Address) -> SendOutcome:
         return SendOutcome(item.path, "sent")
     if status == _DUPLICATE or 0xB000 <= status <= 0xBFFF:
         return SendOutcome(item.path, "sent", f"stored with warning 0x{status:04X}")
-    return SendOutcome(item.path, "queued", f"{to.ae_title} answered 0x{status:04X}")
+    state: State = "refused" if status == _SOP_CLASS_NOT_SUPPORTED else "queued"
+    return SendOutcome(item.path, state, f"{to.ae_title} answered 0x{status:04X}")

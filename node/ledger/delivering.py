@@ -234,12 +234,13 @@ def _shipment(db: sa.Connection, job: Job) -> Shipment:
 
 
 def _errors_by_state(db: sa.Connection, job: Job) -> dict[str, str]:
-    """Return an error for each state, other than confirmed, that objects of the job are in."""
+    """Return an error for each state that objects of the job are in and that is not the last."""
     table = schema.delivery
     rows = db.execute(
         sa.select(table.c.state, table.c.error)
         .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
-        .where(table.c.destination == job.destination, table.c.state != "confirmed")
+        .where(table.c.destination == job.destination)
+        .where(table.c.state.not_in(("confirmed", "replaced")))
         .order_by(table.c.sop_uid)
     ).all()
     return {row.state: row.error or "not sent yet" for row in rows}
@@ -267,26 +268,27 @@ def _record_outcome(db: sa.Connection, job: Job, outcome: Outcome) -> None:
 def _substitute(
     db: sa.Connection, job: Job, refused: Set[str], substitutes: Mapping[str, str]
 ) -> None:
-    """Plan what goes in place of refused objects, unless it is planned already."""
+    """Plan what goes in place of refused objects, where there is something."""
     report, delivery = schema.report, schema.delivery
-    of_job = (report.c.study_uid == job.study_uid, report.c.number == job.number)
-    found = db.execute(
-        sa.select(report.c.sop_class, report.c.sop_uid).where(
-            *of_job, report.c.sop_uid.in_(refused), report.c.sop_class.in_(substitutes)
-        )
-    ).all()
-    if not found:
-        return
-    instead = {substitutes[row.sop_class] for row in found}
-    replaced = delivery.c.sop_uid.in_([row.sop_uid for row in found])
-    db.execute(update_deliveries(job).where(replaced).values(state="replaced"))
-    planned = sa.select(delivery.c.sop_uid).where(delivery.c.destination == job.destination)
-    due = db.execute(
-        sa.select(report.c.sop_uid)
-        .where(*of_job, report.c.sop_class.in_(instead), report.c.sop_uid.not_in(planned))
+    reports = db.execute(
+        sa.select(report.c.sop_class, report.c.sop_uid)
+        .where(report.c.study_uid == job.study_uid, report.c.number == job.number)
         .order_by(report.c.position)
     ).all()
-    for row in due:
+    there = {row.sop_class for row in reports}
+    replaced = [
+        row for row in reports if row.sop_uid in refused and substitutes.get(row.sop_class) in there
+    ]
+    if not replaced:
+        return
+    uids = delivery.c.sop_uid.in_([row.sop_uid for row in replaced])
+    db.execute(update_deliveries(job).where(uids).values(state="replaced"))
+    of_destination = delivery.c.destination == job.destination
+    planned = set(db.scalars(sa.select(delivery.c.sop_uid).where(of_destination)))
+    instead = {substitutes[row.sop_class] for row in replaced}
+    for row in reports:
+        if row.sop_class not in instead or row.sop_uid in planned:
+            continue
         db.execute(
             delivery.insert().values(
                 sop_uid=row.sop_uid,

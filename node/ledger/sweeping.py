@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -81,10 +82,11 @@ class Sweeping(Database):
                 add_note(db, job.study_uid, _what_ended(db, job, row.owner, self.dead_after_s))
             enqueue(db, following)
 
-    def retry_dead(self, deliver_within_s: float) -> int:
+    def retry_dead(self, deliver_within_s: float, substitutes: Collection[str] = ()) -> int:
         """Queue anew what was given up or refused, for the reconcile sweep to pick up.
 
-        Returns how many report sets.
+        What was replaced by an object of a SOP class in `substitutes` that was refused, too, is
+        tried again in its place. Returns how many report sets.
         """
         with self.writing() as db:
             rows = db.execute(
@@ -95,10 +97,32 @@ class Sweeping(Database):
                 deadline_at = now() + deliver_within_s
                 again = {"state": "queued", "deadline_at": deadline_at, "next_at": None, "asks": 0}
                 db.execute(update_dispatch(job).values(again))
+                _undo_substitution(db, job, substitutes)
                 refused = update_deliveries(job).where(schema.delivery.c.state == "refused")
                 db.execute(refused.values(state="queued"))
                 add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
             return len(rows)
+
+
+def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]) -> None:
+    delivery, report = schema.delivery, schema.report
+    of_class = sa.select(report.c.sop_uid).where(report.c.sop_class.in_(substitutes))
+    refused = sa.delete(delivery).where(
+        delivery.c.study_uid == job.study_uid,
+        delivery.c.number == job.number,
+        delivery.c.destination == job.destination,
+        delivery.c.state == "refused",
+        delivery.c.sop_uid.in_(of_class),
+    )
+    replaced = update_deliveries(job).where(delivery.c.state == "replaced")
+    has_replaced = sa.select(delivery.c.sop_uid).where(
+        delivery.c.study_uid == job.study_uid,
+        delivery.c.number == job.number,
+        delivery.c.destination == job.destination,
+        delivery.c.state == "replaced",
+    )
+    if db.execute(has_replaced).first() is not None and db.execute(refused).rowcount:
+        db.execute(replaced.values(state="queued", error=None))
 
 
 def _what_ended(db: sa.Connection, job: Job, owner: str, dead_after_s: float) -> str:

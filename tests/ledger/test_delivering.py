@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
-from ledgers import HOUR_S, NODE, SOMEBODY_ELSE, STUDY, Desk, run_at_once
+from ledgers import HOUR_S, NODE, PATIENCE, SOMEBODY_ELSE, STUDY, Desk, run_at_once
 
 from node import schema
 from node.errors import Superseded
@@ -469,3 +469,45 @@ def test_two_reports_at_once_finish_a_delivery_once(desk: Desk) -> None:
     run_at_once(*[lambda: report(desk, [FIRST, SECOND])] * 3)
     assert desk.dispatch()["state"] == "finished"
     assert desk.history().count("delivered to pacs, confirmed") == 1
+
+
+# What goes in place of what is refused
+
+INSTEAD = {"1.2.3": "4.5.6"}
+
+
+def refuse(desk: Desk, job: Job, shipment: Shipment) -> Shipment:
+    """Let the destination refuse all that is due; return what is due then."""
+    outcomes = [desk.outcome(one, "refused") for one in shipment.to_send]
+    return desk.ledger.record_sent(job, outcomes, INSTEAD)
+
+
+def test_a_delivery_is_over_when_the_substitute_is_confirmed(desk: Desk) -> None:
+    (job,) = desk.analysed(reports=1, substitutes=1)
+    (substitute,) = refuse(desk, job, desk.ledger.begin_dispatch(job, NODE)).to_send
+    assert substitute.sop_class == "4.5.6"
+    desk.ledger.record_sent(job, [desk.outcome(substitute, "sent")], INSTEAD)
+    desk.ledger.ask_commitment(job, TRANSACTION)
+    desk.ledger.finish_dispatch(job, (), WAITING, desk.enqueue)
+    assert report(desk, [substitute.sop_uid])
+    assert desk.dispatch()["state"] == "finished"
+
+
+def test_where_the_substitute_is_refused_too_both_are_told_and_the_first_is_tried_again_by_hand(
+    desk: Desk,
+) -> None:
+    (job,) = desk.analysed(reports=1, substitutes=1)
+    due = refuse(desk, job, desk.ledger.begin_dispatch(job, NODE))
+    assert refuse(desk, job, due).to_send == ()
+    desk.ledger.finish_dispatch(job, (), PATIENCE, desk.enqueue)
+    assert (desk.dispatch()["state"], desk.dispatch()["error"]) == ("dead", "refused by PACS")
+    desk.ledger.retry_dead(HOUR_S, INSTEAD.values())
+    again = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    assert [one.sop_uid for one in again.to_send] == [FIRST]
+
+
+def test_what_nothing_can_replace_is_refused(desk: Desk) -> None:
+    (job,) = desk.analysed(reports=1)
+    assert refuse(desk, job, desk.ledger.begin_dispatch(job, NODE)).to_send == ()
+    desk.ledger.finish_dispatch(job, (), PATIENCE, desk.enqueue)
+    assert desk.dispatch()["state"] == "dead"
