@@ -456,7 +456,7 @@ def _image(source: _Source) -> Image:
         stored_grey=_finished(stored_grey, is_inverted, padding),
         voi_grey=_finished(voi_grey, is_inverted, padding),
         patient_orientation=_words(header, "PatientOrientation"),
-        spacing_mm=_spacing_mm(header),
+        spacing_mm=spacing_mm(header),
     )
 
 
@@ -765,7 +765,7 @@ def _windowed(
 # --- the rest of the header -------------------------------------------------------------------
 
 
-def _spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
+def spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
     """Return row and column spacing at the breast: the detector's over the magnification.
 
     Pixel Spacing (0028,0030) counts only where there is no Imager Pixel Spacing (0018,1164);

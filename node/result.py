@@ -160,12 +160,6 @@ class Result:
     heat_maps: tuple[HeatMap, ...] = ()
 
     @property
-    def is_about_places(self) -> bool:
-        """Whether the answer is drawn on images; otherwise it is about a breast or the exam."""
-        has_places = self.findings or self.heat_maps or self.looked_for
-        return bool(has_places) or not self.evaluations
-
-    @property
     def is_complete(self) -> bool:
         """Whether every image the model should have read was read."""
         return bool(self.analysed) and not self.refused

@@ -246,7 +246,7 @@ def test_the_exam_is_graded_by_the_mean_of_its_breasts_and_each_of_them_too(grad
     assert result.evaluations[0].sop_uids == ("1.1", "1.2", "1.3")
     assert result.evaluations[2].sop_uids == ("1.2", "1.3")
     assert result.priority == Priority.NOT_ASSESSED
-    assert (result.findings, result.is_about_places) == ((), False)
+    assert (result.findings, result.looked_for) == ((), ())
 
 
 def test_the_grade_of_one_breast_is_not_called_that_of_the_exam(grader: Model) -> None:

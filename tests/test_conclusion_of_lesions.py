@@ -286,7 +286,6 @@ def test_a_breast_has_the_highest_score_of_its_images_and_the_exam_that_of_its_b
     ]
     assert all(e.measurements[0].is_score and e.grade is None for e in result.evaluations)
     assert (result.findings, result.looked_for) == ((), ())
-    assert not result.is_about_places
     assert result.priority is Priority.NOT_ASSESSED
 
 
@@ -318,4 +317,3 @@ def test_heat_maps_come_in_the_order_of_the_images_and_make_the_answer_one_about
     scores = {"1.2": ImageScore("1.2", number, heat_map=warm), "1.1": ImageScore("1.1", number)}
     result = conclude(scorer, selected, (), scores)
     assert [heat_map.sop_uid for heat_map in result.heat_maps] == ["1.2"]
-    assert result.is_about_places

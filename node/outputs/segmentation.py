@@ -17,6 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 from pydicom.valuerep import DSfloat
 
+from node import pixels
 from node.outputs import header, verbatim, wording
 from node.outputs.draft import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
@@ -53,7 +54,8 @@ LOSSY = (
 )
 READ = (
     *("Rows", "Columns", "NumberOfFrames"),
-    *("ImagerPixelSpacing", "PixelSpacing", "EstimatedRadiographicMagnificationFactor"),
+    *("ImagerPixelSpacing", "PixelSpacing", "PixelSpacingCalibrationType"),
+    "EstimatedRadiographicMagnificationFactor",
     *("FrameOfReferenceUID", "ImageOrientationPatient", "ImagePositionPatient"),
     *("SliceThickness", "SpacingBetweenSlices", "LossyImageCompression"),
 )
@@ -142,8 +144,8 @@ def _source(draft: Draft, sop_uid: str) -> Source | None:
     """Return what a segmentation must know of its image, None if the image does not say it."""
     read = Dataset()
     verbatim.copy(draft.headers[sop_uid], read, READ)
-    spacing = _spacing(read)
-    if not spacing or verbatim.plain(read, "NumberOfFrames") not in ("", "0", "1"):
+    spacing = pixels.spacing_mm(read)
+    if spacing is None or verbatim.plain(read, "NumberOfFrames") not in ("", "0", "1"):
         return None
     orientation = _numbers(read, "ImageOrientationPatient", 6)
     position = _numbers(read, "ImagePositionPatient", 3)
@@ -158,15 +160,6 @@ def _source(draft: Draft, sop_uid: str) -> Source | None:
         thickness_mm=_numbers(read, "SliceThickness", 1) or NOMINAL_MM,
         distance_mm=_numbers(read, "SpacingBetweenSlices", 1) if has_place else (),
     )
-
-
-def _spacing(read: Dataset) -> tuple[float, ...]:
-    """Return row and column spacing in the body in mm, () if unknown: as areas are measured."""
-    spacing = _numbers(read, "ImagerPixelSpacing", 2) or _numbers(read, "PixelSpacing", 2)
-    magnification = _numbers(read, "EstimatedRadiographicMagnificationFactor", 1)
-    if magnification and magnification[0] > 0:
-        spacing = tuple(value / magnification[0] for value in spacing)
-    return spacing if all(value > 0 for value in spacing) else ()
 
 
 def _numbers(read: Dataset, keyword: str, count: int) -> tuple[float, ...]:
