@@ -283,7 +283,10 @@ def send(
 @app.command()
 def analyse(
     folder: Annotated[Path, typer.Argument(help="A folder with the DICOM files of studies.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
+    out_dir: Annotated[
+        Path,
+        typer.Option("--out", help="Where results go; former ones of a study are replaced."),
+    ],
     model: Annotated[
         str, typer.Option(help="The model to run: the name of a bundled one, or its folder.")
     ] = "breast-area",
@@ -315,6 +318,8 @@ def analyse(
             out.print(f"Study {study.study_uid}: {study.words}", markup=False, soft_wrap=True)
             for line in (*study.details, *map(str, study.written)):
                 out.print(f"  {line}", markup=False, soft_wrap=True)
+            if study.replaced:
+                out.print(f"  replaced {counted(study.replaced, 'former result')}")
         if not outcome.studies:
             out.print("There is no study to analyse.")
     raise typer.Exit(0 if outcome.is_clean else 1)
@@ -345,10 +350,10 @@ def studies(
         return
     for study in overviews:
         _print_study(study)
-    out.print(f"{len(overviews)} studies", highlight=False)
+    out.print(counted(len(overviews), "study", "studies"), highlight=False)
     if rejected:
-        where = loaded.store_dir / "rejected"
-        out.print(f"{rejected} objects set aside in {where}, each with its reason", highlight=False)
+        where, objects = loaded.store_dir / "rejected", counted(rejected, "object")
+        out.print(f"{objects} set aside in {where}, each with its reason", highlight=False)
 
 
 _NEXT = {
@@ -383,6 +388,8 @@ def _print_study(study: StudyOverview) -> None:
     lines += [("reason", study.error)] if study.error else []
     if study.state in ("held", "not analysed"):
         lines.append(("next", _NEXT.get(study.held_because or "", _NEXT["by hand"])))
+    if study.state == "undelivered":
+        lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
@@ -424,7 +431,8 @@ def retry(config: ConfigOption = _CONFIG) -> None:
         loaded = load(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             count = ledger.retry_dead(loaded.delivery.deliver_within_s)
-        out.print(f"{count} deliveries that were given up will be tried again.")
+        deliveries = counted(count, "delivery", "deliveries")
+        out.print(f"{deliveries} given up before will be tried again.")
 
 
 @app.command()
@@ -488,6 +496,11 @@ def check_model(
             out.print(finding.words, markup=False, highlight=False, soft_wrap=True)
             is_ok = is_ok and finding.is_ok
     raise typer.Exit(0 if is_ok else 1)
+
+
+def counted(count: int, word: str, words: str = "") -> str:
+    """Return how many there are: "1 study", "2 studies"."""
+    return f"{count} {word if count == 1 else words or f'{word}s'}"
 
 
 def find_dicom(folder: Path) -> list[Path]:

@@ -90,10 +90,10 @@ class Courier:
         except Unsupported:
             return None
         except DeliveryError as error:
-            raise DeliveryError(
-                f"{error}; nothing is sent before it says whose study it has "
-                "(compares_identity = false does without)"
-            ) from error
+            # Where it cannot be reached at all, to do without the answer would help nobody.
+            hint = " (compares_identity = false does without)" if "C-FIND" in str(error) else ""
+            words = f"{error}; nothing is sent before it says whose study it has{hint}"
+            raise DeliveryError(words) from error
         ours = StudyIdentity(
             comparable_text(header, "PatientID"),
             comparable_text(header, "IssuerOfPatientID"),

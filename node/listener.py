@@ -220,6 +220,10 @@ class Listener:
             log.warning(words, calling_ae, address, called_ae, own_ae)
             return _CALLED_AE_NOT_RECOGNISED
         peer = find_peer(self._config.peers, calling_ae, address)
+        if peer is None and self._is_our_own(calling_ae):
+            words = "Rejected %s from %s: doctor or another node looked whether we are here"
+            log.info(words, calling_ae, address)
+            return _CALLING_AE_NOT_RECOGNISED
         if peer is None:
             log.warning(
                 "Rejected %s from %s: %s", calling_ae, address, self._remedy(calling_ae, address)
@@ -228,6 +232,11 @@ class Listener:
         with self._lock:
             self._sessions[association] = _Session(peer)
         return None
+
+    def _is_our_own(self, calling_ae: str) -> bool:
+        """Whether it is our AE title, and no peer's."""
+        peers = {peer.ae_title for peer in self._config.peers}
+        return calling_ae == self._config.node.ae_title and calling_ae not in peers
 
     def _remedy(self, calling_ae: str, address: str) -> str:
         """Return which line of the configuration would let somebody in."""

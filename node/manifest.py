@@ -358,6 +358,8 @@ def open_model(name_or_folder: str, models_dir: Path) -> Model:
     folder = Path(name_or_folder)
     if (folder / "manifest.toml").is_file():
         return load_model(folder.resolve().name, folder.resolve().parent)
+    if folder.is_dir() and not (models_dir / name_or_folder / "manifest.toml").is_file():
+        raise ConfigError(f"{folder / 'manifest.toml'}: missing; models/README.md tells its words")
     return load_model(name_or_folder, models_dir)
 
 

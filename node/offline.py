@@ -43,6 +43,8 @@ class StudyOutcome:
     details: tuple[str, ...] = ()
     """What was not analysed and why, one line for each reason."""
     written: tuple[Path, ...] = ()
+    replaced: int = 0
+    """How many objects of an earlier analysis they took the place of."""
     analysed: int = 0
     """How many of its images the model analysed."""
     is_held: bool = False
@@ -162,9 +164,9 @@ def _analyse_study(
         (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({name})))
     except Held as error:
         return _held(study_uid, str(error))
-    written = _write(objects, folder)
+    written, replaced = _write(objects, folder)
     words, details = _words(result), tuple(_details(result))
-    return StudyOutcome(study_uid, words, details, tuple(written), len(result.analysed))
+    return StudyOutcome(study_uid, words, details, written, replaced, len(result.analysed))
 
 
 def _held(study_uid: str, reason: str) -> StudyOutcome:
@@ -185,20 +187,21 @@ def _version(study_uid: str, instances: Sequence[Instance]) -> StudyVersion:
     )
 
 
-def _write(objects: Iterable[Dataset], folder: Path) -> list[Path]:
+def _write(objects: Iterable[Dataset], folder: Path) -> tuple[tuple[Path, ...], int]:
+    """Return the files written, and how many of an earlier analysis were replaced by them."""
     contents = [
         (f"{d.Modality}-{d.SeriesNumber}-{d.InstanceNumber}.dcm", to_bytes(d)) for d in objects
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if WRITTEN.fullmatch(path.name) and _is_ours(path):
-            path.unlink()
+    former = [p for p in folder.iterdir() if WRITTEN.fullmatch(p.name) and _is_ours(p)]
+    for path in former:
+        path.unlink()
     written = []
     for name, content in contents:
         path = folder / name
         path.write_bytes(content)
         written.append(path)
-    return written
+    return tuple(written), len(former)
 
 
 def _is_ours(path: Path) -> bool:
@@ -211,9 +214,11 @@ def _is_ours(path: Path) -> bool:
 def _words(result: Result) -> str:
     if not result.analysed:
         return f"not analysed: {result.reason}"
-    subjects: list[Finding | Evaluation] = [*result.findings, *result.evaluations]
+    counted = [wording.found(result)] if result.looked_for else []
+    findings = () if counted else result.findings  # of a detector there may be dozens
+    subjects: list[Finding | Evaluation] = [*findings, *result.evaluations]
     numbers = [line for about in subjects for line in wording.in_brief(about)]
-    return "; ".join(numbers) or wording.conclusion(result)
+    return "; ".join([*counted, *numbers]) or wording.conclusion(result)
 
 
 def _details(result: Result) -> list[str]:

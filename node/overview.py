@@ -151,6 +151,7 @@ def _outcome(result: Result | None) -> str:
         return f"not analysed: {result.reason}"
     total = len(result.analysed) + len(result.refused)
     words = [f"{len(result.analysed)} of {total} images analysed"]
+    words += [wording.found(result)] if result.looked_for else []
     words += [line for evaluation in result.evaluations for line in wording.in_brief(evaluation)]
     return "; ".join(words)
 

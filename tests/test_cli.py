@@ -236,6 +236,9 @@ def test_analyse_writes_the_objects_a_pacs_would_get(tmp_path: Path) -> None:
     assert sorted(d.Modality for d in objects) == ["OT", "OT", "OT", "SR"]
     assert {d.StudyInstanceUID for d in objects} == {exam[0].StudyInstanceUID}
     assert "cm2" in result.output
+    assert "replaced" not in result.output
+    again = call("analyse", tmp_path / "exam", "--out", tmp_path / "results")
+    assert "replaced 4 former results" in again.output
 
 
 def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) -> None:
@@ -261,9 +264,13 @@ def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk)
     shipment = desk_of_node.ledger.begin_dispatch(job, NODE)
     refused = [Outcome(report.sop_uid, "refused", "not accepted") for report in shipment.to_send]
     desk_of_node.ledger.finish_dispatch(job, refused, Patience(1), desk_of_node.enqueue)
+    shown = call("studies", "-c", settings).output
+    assert "undelivered" in shown
+    assert "mend that; then `ai-node retry`" in shown
+    assert "\n1 study\n" in shown
     result = call("retry", "-c", settings)
     assert result.exit_code == 0, result.output
-    assert "1 deliveries that were given up will be tried again" in result.output
+    assert "1 delivery given up before will be tried again." in result.output
     assert len(desk_of_node.ledger.unfinished()) == 1
     assert "0 deliveries" in call("retry", "-c", settings).output
 

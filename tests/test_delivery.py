@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable
 
 import factories
@@ -225,8 +226,22 @@ def test_a_destination_that_fails_to_say_is_sent_nothing(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:
     archive.find = lambda query: [(0xC001, None)]
-    with pytest.raises(DeliveryError, match="nothing is sent before it says whose study it has"):
+    with pytest.raises(DeliveryError, match="nothing is sent before it says whose") as told:
         courier(archive, store).find_conflict(reports)
+    assert "(compares_identity = false does without)" in str(told.value)
+
+
+@refused_connections
+def test_a_destination_that_is_away_is_no_reason_to_do_without_its_answer(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    with socket.socket() as reserved:  # bound, and nobody listens
+        reserved.bind(("127.0.0.1", 0))
+        away = courier(archive, store, port=reserved.getsockname()[1])
+        with pytest.raises(DeliveryError, match="nothing is sent before it says whose") as told:
+            away.find_conflict(reports)
+    assert "cannot be reached" in str(told.value)
+    assert "compares_identity" not in str(told.value)
 
 
 # Confirmation

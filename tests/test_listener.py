@@ -165,6 +165,18 @@ def test_an_unknown_ae_is_rejected_and_the_log_says_how_to_let_it_in(
     assert '[[peers]] name = "...", ae_title = "STRANGER", host = "127.0.0.1"' in caplog.text
 
 
+def test_who_calls_by_our_own_ae_title_is_rejected_without_an_alarm(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "node.listener")
+    with association(door.port, [build_context(Verification)], "AINODE") as opened:
+        assert opened.is_rejected
+        assert rejection(opened) == (1, 1, 3)
+    [record] = [one for one in caplog.records if "Rejected" in one.message]
+    assert record.levelname == "INFO"
+    assert "doctor or another node looked whether we are here" in record.message
+
+
 def test_a_known_ae_from_another_address_is_rejected_and_the_log_says_what_to_add(
     open_door: OpenDoor, caplog: pytest.LogCaptureFixture
 ) -> None:

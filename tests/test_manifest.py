@@ -10,7 +10,7 @@ from factories import L_CC, L_MLO, R_CC, R_MLO
 from packages import CLASSES, OUTPUT, WEIGHTS, package, write_package
 
 from node.errors import ConfigError
-from node.manifest import ClassesOutput, Model, load_model
+from node.manifest import ClassesOutput, Model, load_model, open_model
 
 
 def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
@@ -171,3 +171,19 @@ def test_the_preprocessing_digest_follows_pixels_and_output_only(tmp_path: Path)
     assert other_pixels.preprocessing_digest != digest
     assert other_output.preprocessing_digest != digest
     assert other_words.preprocessing_digest == digest
+
+
+def test_a_folder_without_a_manifest_is_told_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_package(tmp_path / "models")
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(ConfigError, match=r"bad/manifest\.toml: missing"):
+        open_model(str(tmp_path / "bad"), tmp_path / "models")
+    with pytest.raises(ConfigError, match='no model is called "bad"'):
+        open_model("bad", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^bad/manifest\.toml: missing"):
+        open_model("bad", tmp_path / "models")
+    (tmp_path / "breast-area").mkdir()  # of results, say: the name is that of a model
+    assert open_model("breast-area", tmp_path / "models").folder.parent == tmp_path / "models"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import factories
 import pytest
 from factories import L_CC, R_CC
+from outputs import drafts
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
@@ -21,6 +23,8 @@ from node.config import bundled_models_dir
 from node.errors import ConfigError
 from node.manifest import Model, load_model
 from node.offline import FolderOutcome, StudyOutcome
+from node.outputs import wording
+from node.overview import _outcome
 
 AREA_TOLERANCE = 0.05
 
@@ -67,6 +71,16 @@ def test_the_answer_is_the_true_area(tmp_path: Path) -> None:
     (outcome,) = analyse(tmp_path, factories.saved_exam(tmp_path / "exam", views=[R_CC]))
     said = float(outcome.words.split(" cm2")[0].split()[-1])
     assert said == pytest.approx(phantom.area_cm2(R_CC, factories.SMALL), rel=AREA_TOLERANCE)
+
+
+def test_of_a_detector_the_findings_are_counted_and_not_each_told() -> None:
+    (result,) = drafts.detected(drafts.draft()).results
+    assert offline._words(result).split("; ")[0] == wording.found(result)
+    assert wording.found(result) in _outcome(result).split("; ")
+    assert "Mass score" not in offline._words(result)
+    nothing = replace(result, findings=(), evaluations=())
+    assert offline._words(nothing) == "nothing found"
+    assert _outcome(nothing).endswith("images analysed; nothing found")
 
 
 def test_our_own_objects_among_the_files_are_passed_over(tmp_path: Path) -> None:
@@ -189,6 +203,7 @@ def test_other_input_never_shares_a_uid_and_replaces_what_was_written(tmp_path: 
     kept = {path.name for path in folder.iterdir()}
     assert kept == {*(path.name for path in second.written), "notes.txt", "OT-1-1.dcm"}
     assert len(first.written) > len(second.written)
+    assert (first.replaced, second.replaced) == (0, len(first.written))
 
 
 def test_a_place_that_is_no_folder_is_said_before_the_work(tmp_path: Path) -> None:

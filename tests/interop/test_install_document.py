@@ -162,7 +162,7 @@ def test_whoever_follows_the_document_has_results_and_can_remove_all_of_it(
     machine.follow("Backup")
     assert {"etc/ai-node/node.toml", "var/lib/ai-node/ledger.db"} <= backed_up(machine)
     machine.follow("Upgrade")
-    assert "1 studies" in machine.follow("6. The first result", slice(1))
+    assert "1 study" in machine.follow("6. The first result", slice(1))
 
     machine.follow("Remove", slice(2))
     assert (machine.root / "var/lib/ai-node/ledger.db").exists()
