@@ -39,6 +39,7 @@ REPORTS_ONLY = (
 
 def build(draft: Draft) -> list[Dataset]:
     """Return one document for each result that looked for something and found it."""
+    draft = wording.numbered(draft)
     return [_document(draft, r) for r in draft.results if r.looked_for and r.findings]
 
 

@@ -180,6 +180,7 @@ def build(draft: Draft) -> list[Dataset]:
     """Return one CAD report per result that looked for something in mammograms."""
     if verbatim.plain(draft.source, "Modality") != "MG":
         return []
+    draft = wording.numbered(draft)
     return [
         _document(Subject(draft, result, tuple(images)))
         for result in draft.results
@@ -366,7 +367,12 @@ def _impressions(subject: Subject) -> Iterator[Dataset]:
         lesions = _on_several_images([finding for _, finding in found])
         marks = [
             *(
-                _composite(subject, CONTAINS, subject.tracking(f"lesion {side} {name}", name), of)
+                _composite(
+                    subject,
+                    CONTAINS,
+                    subject.tracking(f"lesion {side} {name}", wording.of_lesion(subject.draft, of)),
+                    of,
+                )
                 for name, of in lesions.items()
             ),
             *(

@@ -28,6 +28,7 @@ from node.outputs.canvas import (
     fitting_size,
     line_height,
     shorten,
+    width,
     wrap,
 )
 from node.outputs.draft import Draft
@@ -45,7 +46,7 @@ PADDING, PADDING_WITH_SIGNS = 1.0, 2.8
 NARROWEST = 62
 """A page is at least this wide, in units: room for the words."""
 MOST_ROWS = 8
-"""Lines of marks in the legend; what else there is, the report says."""
+"""Lines of marks in the legend; what else there is bears its number in the picture alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,14 @@ class Entry:
     """None for a sentence."""
     sign: str = ""
     is_title: bool = False
+    short: str = ""
+    """What stands for the text where that does not fit; empty if it would be cut."""
+
+    def fitting(self, size: int, room: int) -> str:
+        """Return the text, in its short form if the long one does not fit."""
+        if self.short and width(self.text, size) > room:
+            return shorten(self.short, size, room)
+        return shorten(self.text, size, room)
 
 
 def draw(draft: Draft, sop_uid: str) -> NDArray[np.uint8]:
@@ -210,15 +219,21 @@ def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[E
     most = MOST_ROWS * 2
     for mark in sorted(marks, key=lambda mark: int(mark.sign or 0))[:most]:
         lesion = next(one for one in wording.lesions(result) if mark.finding in one)
-        also = wording.seen_on(draft, lesion)
+        thing = wording.thing(mark.finding)
+        seen, briefly = wording.seen_on(draft, lesion), wording.briefly_seen_on(draft, lesion)
         numbers = [
             wording.quantity(m) if m.is_score else f"{m.concept.meaning} {wording.quantity(m)}"
             for m in mark.finding.measurements
         ]
-        text = ", ".join(part for part in (wording.thing(mark.finding), also) if part)
-        yield Entry(text, wording.ascii_text(", ".join(numbers)), mark.ink, mark.sign)
+        yield Entry(
+            f"{thing}, {seen}" if seen else thing,
+            wording.ascii_text(", ".join(numbers)),
+            mark.ink,
+            mark.sign,
+            short=f"{thing}, {briefly}" if briefly else "",
+        )
     if len(marks) > most:
-        yield Entry(f"... and {len(marks) - most} more marks: see the AI report")
+        yield Entry(f"... and {len(marks) - most} more marks")
 
 
 def heat_legend(draft: Draft, result: Result, heat_map: HeatMap) -> list[str]:
@@ -365,7 +380,8 @@ def _entry(canvas: Canvas, page: Layout, entry: Entry, at: tuple[int, int, int])
     value = shorten(entry.value, size, right - left)
     begin = canvas.text_right((right, y), value, size, entry.ink.colour if entry.sign else BODY)
     room = begin - left - page.size(0.8)
-    canvas.text((left, y), shorten(entry.text, size, room), size, WHITE if entry.is_title else BODY)
+    words = entry.fitting(size, room)
+    canvas.text((left, y), words, size, WHITE if entry.is_title else BODY)
 
 
 def _colour_bar(canvas: Canvas, page: Layout, heat_map: HeatMap) -> None:

@@ -81,6 +81,7 @@ def build_3d(draft: Draft) -> list[Dataset]:
 
 
 def _build(draft: Draft, kind: Kind) -> list[Dataset]:
+    draft = wording.numbered(draft)
     return [
         build_document(
             draft,
@@ -93,12 +94,12 @@ def _build(draft: Draft, kind: Kind) -> list[Dataset]:
 
 
 def tracking_identifier(finding: Finding) -> str:
-    """Return the name of a finding's region, and of the lesion it shows if others show it too.
+    """Return the name of a finding's region in a draft that is `wording.numbered`.
 
     Viewers merge regions that share a Tracking Unique Identifier and draw only the first of
-    them: that several are one lesion is said here.
+    them: that several are one lesion is said here, by the number before their names.
     """
-    return ascii_text(f"{finding.label} ({finding.lesion})" if finding.lesion else finding.label)
+    return ascii_text(finding.label)
 
 
 def tracking_uid(draft: Draft, model: ModelIdentity, index: int) -> str:

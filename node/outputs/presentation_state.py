@@ -248,15 +248,20 @@ def _layer(result: Result, colour: Colour) -> Dataset:
 
 
 def _annotation(draft: Draft, result: Result, sop_uid: str, area: Dataset) -> Dataset:
-    findings = [f for f in result.findings if f.region.sop_uid == sop_uid]
+    signs = wording.signs(draft)[draft.results.index(result)]
+    marks = [
+        (finding, sign)
+        for finding, sign in zip(result.findings, signs, strict=True)
+        if finding.region.sop_uid == sop_uid
+    ]
     item = Dataset()
     item.ReferencedImageSequence = [_reference(draft, sop_uid)]
     item.GraphicLayer = LAYER
     item.TextObjectSequence = [
-        _text(finding, _words(draft, finding), area.DisplayedAreaBottomRightHandCorner)
-        for finding in findings
+        _text(finding, _words(draft, finding, sign), area.DisplayedAreaBottomRightHandCorner)
+        for finding, sign in marks
     ]
-    item.GraphicObjectSequence = [_outline(finding) for finding in findings]
+    item.GraphicObjectSequence = [_outline(finding) for finding, _ in marks]
     return item
 
 
@@ -272,12 +277,12 @@ def _outline(finding: Finding) -> Dataset:
     return item
 
 
-def _words(draft: Draft, finding: Finding) -> str:
-    """Return what stands beside an outline: "AI: mass 87 %"; the image shows which view it is."""
+def _words(draft: Draft, finding: Finding, sign: str) -> str:
+    """Return what stands beside an outline: "AI 6: mass 87 %"; the image shows which view it is."""
     view = draft.instance(finding.region.sop_uid).view
-    what = finding.label.removeprefix(f"{view} ")
+    what = wording.label(finding, sign).replace(f"{view} ", "", 1)
     numbers = ", ".join(wording.quantity(m) for m in finding.measurements)
-    return ascii_text(f"AI: {what} {numbers}")
+    return ascii_text(f"{'AI' if sign else 'AI:'} {what} {numbers}")
 
 
 def _text(finding: Finding, words: str, size: tuple[int, int]) -> Dataset:

@@ -6,7 +6,8 @@ the numbers, what they mean, and what was not analysed and why. Nothing identifi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +50,8 @@ GRID_RIGHT = 1180
 COLUMN_LEFT = 1252
 SIZES = (42, 40, 38, 36, 34, 32, 30, 28, 26, 24)
 """Type sizes of the column of words; the largest that fits is taken."""
+SMALLEST = (24, 22, 20, 18, 16)
+"""Sizes in which long lists of findings and numbers are cut, so that all else has room."""
 PEN = Pen(width=2.8, halo=1, sign=34)
 """Marks in the small pictures."""
 HANGING = tuple(
@@ -73,6 +76,19 @@ class Row:
     """Whose mark or name it is."""
     sign: str = ""
     """The number of the mark; a sample of the line if there is none."""
+    entry: Entry | None = None
+    """What it belongs to in a list that may be cut; the other rows must be on the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finding or number of a list."""
+
+    model: int
+    """The place of its model in the report set."""
+    kind: str
+    """"findings" or "numbers"."""
+    place: int
 
 
 def draw(draft: Draft) -> NDArray[np.uint8]:
@@ -257,26 +273,70 @@ def _placeholder(canvas: Canvas, box: Box, words: str) -> None:
 
 
 def _column(canvas: Canvas, draft: Draft, box: Box) -> None:
-    """Write all rows as large as they fit; what fits at no size is said to be in the report."""
-    room = box[2] - box[0]
-    size, rows = SIZES[0], []
-    for size in SIZES:
-        rows = list(_rows(draft, size, room))
-        if sum(_height(row, size) for row in rows) <= box[3] - box[1]:
-            break
+    """Write the rows that `fitted` chose; the box has room for them."""
+    size, rows = fitted(draft, (box[2] - box[0], box[3] - box[1]))
     y = box[1]
-    for index, row in enumerate(rows):
-        is_last = index == len(rows) - 1
-        if y + _height(row, size) + (0 if is_last else line_height(size)) > box[3]:
-            more = f"... and {len(rows) - index} more lines: see the AI report"
-            canvas.text((box[0], y), more, size, WARNING)
-            return
+    for row in rows:
         y += round(row.above * line_height(size))
         type_size = round(size * row.scale)
         left = box[0] + _indent(canvas, row, (box[0], y), type_size)
         canvas.text((left, y), row.left, type_size, row.colour)
         canvas.text_right((box[2], y), row.right, type_size, row.right_colour)
         y += line_height(type_size)
+
+
+def fitted(draft: Draft, space: tuple[int, int]) -> tuple[int, list[Row]]:
+    """Return the type size and the rows that fit into a width and height.
+
+    All rows as large as they fit. If they fit at no size, lists of findings and numbers are cut:
+    what was refused, what the numbers mean and what to beware of is never left out for them.
+    """
+    room, height = space
+    for size in SIZES:
+        rows = list(_rows(draft, size, room))
+        if _heights(rows, size) <= height:
+            return size, rows
+    for size in SMALLEST:
+        rows = _cut(list(_rows(draft, size, room)), size, height)
+        if _heights(rows, size) <= height:
+            return size, rows
+    while _heights(rows, size) > height - line_height(size):
+        rows.pop()
+    return size, [*rows, Row("... and more that this page has no room for", colour=WARNING)]
+
+
+def _cut(rows: list[Row], size: int, height: int) -> list[Row]:
+    """Return the rows with as much of each list as there is room for, one entry at least."""
+    listed = dict.fromkeys(row.entry for row in rows if row.entry is not None)
+    lists = Counter((entry.model, entry.kind) for entry in listed)
+    most = dict(lists)
+    shown = rows
+    while _heights(shown, size) > height and max(most.values(), default=1) > 1:
+        longest = max(most, key=lambda key: most[key])
+        most[longest] -= 1
+        shown = list(_first_of_each(rows, most, lists))
+    return shown
+
+
+def _first_of_each(
+    rows: Iterable[Row], most: Mapping[tuple[int, str], int], lists: Mapping[tuple[int, str], int]
+) -> Iterator[Row]:
+    """Yield the rows with so many entries of each list, and how many more there are."""
+    said: set[tuple[int, str]] = set()
+    for row in rows:
+        entry = row.entry
+        key = (entry.model, entry.kind) if entry is not None else None
+        if entry is None or key is None or entry.place < most[key]:
+            yield row
+        elif key not in said:
+            said.add(key)
+            count = lists[key] - most[key]
+            kind = entry.kind.removesuffix("s") if count == 1 else entry.kind
+            yield Row(f"... and {count} more {kind}", colour=WARNING, above=0.35)
+
+
+def _heights(rows: Iterable[Row], size: int) -> int:
+    return sum(_height(row, size) for row in rows)
 
 
 def _height(row: Row, size: int) -> int:
@@ -329,8 +389,14 @@ def _outcome(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
     if result.looked_for:
         yield from _found(draft, index, size, room)
     elif marks_images(result):
-        yield from _measured(draft, result, size, room)
-    yield from _evaluated(result, size, room)
+        for place, rows in enumerate(_measured(draft, result, size, room)):
+            yield from _listed(rows, Entry(index, "measured images", place))
+    for place, rows in enumerate(_evaluated(result, size, room)):
+        yield from _listed(rows, Entry(index, "numbers", place))
+
+
+def _listed(rows: Iterable[Row], entry: Entry) -> Iterator[Row]:
+    return (replace(row, entry=entry) for row in rows)
 
 
 def _found(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
@@ -341,8 +407,10 @@ def _found(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
     marks = "" if len(result.findings) < 2 else f"{len(result.findings)} marks, "
     yield Row(f"{marks}{count} image{'s' * (count > 1)} analysed", colour=MUTED)
     signs = dict(zip(result.findings, wording.signs(draft)[index], strict=True))
-    for lesion in sorted(wording.lesions(result), key=lambda one: int(signs[one[0]] or 0)):
-        yield from _lesion(draft, lesion, (ink_of(index), signs[lesion[0]]), (size, room))
+    in_order = sorted(wording.lesions(result), key=lambda one: int(signs[one[0]] or 0))
+    for place, lesion in enumerate(in_order):
+        rows = _lesion(draft, lesion, (ink_of(index), signs[lesion[0]]), (size, room))
+        yield from _listed(rows, Entry(index, "findings", place))
 
 
 def _lesion(
@@ -362,33 +430,37 @@ def _lesion(
     if also:
         uids = _in_hanging_order(draft, tuple(in_order))
         values = [wording.quantity(s) for u in uids if (s := in_order[u].score) is not None]
-        words = f"{also}: {', '.join(values)}" if values else also
-        yield Row(shorten(words, size, left), sign=" ", ink=drawn[0])
+        after = f": {', '.join(values)}" if values else ""
+        if width(also + after, size) > left:
+            also = wording.briefly_seen_on(draft, lesion)
+        yield Row(shorten(also + after, size, left), sign=" ", ink=drawn[0])
 
 
-def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[Row]:
+def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[list[Row]]:
+    """Yield the rows of each image: what was measured on it."""
     for sop_uid in _in_hanging_order(draft, result.analysed):
         label = str(draft.instance(sop_uid).view or "Image")
         measured = [
             m for f in result.findings if f.region.sop_uid == sop_uid for m in f.measurements
         ]
+        rows: list[Row] = []
         for measurement in measured:
             name = f"{label}  {wording.ascii_text(measurement.concept.meaning)}"
-            yield from _pair(name, wording.quantity(measurement), (size, room))
-        if not measured:
-            yield Row(label, "nothing found", right_colour=MUTED)
+            rows += _pair(name, wording.quantity(measurement), (size, room))
+        yield rows or [Row(label, "nothing found", right_colour=MUTED)]
 
 
-def _evaluated(result: Result, size: int, room: int) -> Iterator[Row]:
-    """Write the numbers about exam, breasts and images; the exam's score or grade is largest."""
+def _evaluated(result: Result, size: int, room: int) -> Iterator[list[Row]]:
+    """Yield the rows of each evaluation: of exam, breasts, images; the exam's is largest."""
     for number, evaluation in enumerate(result.evaluations):
         label = wording.ascii_text(evaluation.label)
         is_answer = number == 0 and not marks_images(result)
         scale = 1.5 if is_answer else 1.0
         above = 0.5 if number == 0 and not is_answer else 0
+        said: list[Row] = []
         if evaluation.grade is not None:
             value = wording.ascii_text(evaluation.grade.value.meaning)
-            yield from _pair(label, value, (size, room), scale=scale)
+            said += _pair(label, value, (size, room), scale=scale)
         shown = evaluation.measurements if evaluation.grade is None or is_answer else ()
         for measurement in shown:
             value = wording.quantity(measurement)
@@ -398,8 +470,9 @@ def _evaluated(result: Result, size: int, room: int) -> Iterator[Row]:
                 name if is_named else label, value, (size, room), scale=1 if is_named else scale
             )
             for row in rows:
-                yield replace(row, above=above)
+                said.append(replace(row, above=above))
                 above = 0
+        yield said
 
 
 def _pair(label: str, value: str, space: tuple[int, int], *, scale: float = 1.0) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from node import __version__
 from node.outputs.draft import Draft, local_time
@@ -156,9 +157,19 @@ def thing(finding: Finding) -> str:
 
 def seen_on(draft: Draft, lesion: Sequence[Finding]) -> str:
     """Return "seen on CC and MLO" of a lesion that is marked on several images, else ""."""
-    views = [draft.instance(finding.region.sop_uid).view for finding in lesion]
-    names = sorted({view.projection for view in views if view is not None})
+    names = _projections(draft, lesion)
     return f"seen on {' and '.join(names)}" if len(names) > 1 else ""
+
+
+def briefly_seen_on(draft: Draft, lesion: Sequence[Finding]) -> str:
+    """Return the same where there is little room: "CC + MLO"."""
+    names = _projections(draft, lesion)
+    return " + ".join(names) if len(names) > 1 else ""
+
+
+def _projections(draft: Draft, lesion: Sequence[Finding]) -> list[str]:
+    views = [draft.instance(finding.region.sop_uid).view for finding in lesion]
+    return sorted({view.projection for view in views if view is not None})
 
 
 def signs(draft: Draft) -> list[list[str]]:
@@ -180,6 +191,40 @@ def signs(draft: Draft) -> list[list[str]]:
                 given[-1][place] = str(count)
     is_single = sum(bool(sign) for row in given for sign in row) == 1
     return [[""] * len(row) for row in given] if is_single else given
+
+
+def numbered(draft: Draft) -> Draft:
+    """Return the draft with findings called by the signs that the captures show.
+
+    "6: R MLO mass" instead of "R MLO mass 2", which counts on its own image; a finding without
+    a sign keeps its name. Every object that names findings is built of this.
+    """
+    results = tuple(
+        replace(
+            result,
+            findings=tuple(
+                replace(finding, label=label(finding, sign))
+                for finding, sign in zip(result.findings, given, strict=True)
+            ),
+        )
+        for result, given in zip(draft.results, signs(draft), strict=True)
+    )
+    return replace(draft, results=results)
+
+
+def label(finding: Finding, sign: str) -> str:
+    """Return what a finding is called, in plain ASCII: "6: R MLO mass"."""
+    name = ascii_text(finding.label)
+    return f"{sign}: {re.sub(r' [0-9]+$', '', name)}" if sign else name
+
+
+def of_lesion(draft: Draft, lesion: Sequence[Finding]) -> str:
+    """Return what a lesion on several images is called: "6: R mass, seen on CC and MLO"."""
+    name, seen = lesion[0].label, seen_on(draft, lesion)
+    view = draft.instance(lesion[0].region.sop_uid).view
+    if view is not None:
+        name = name.replace(f"{view} ", f"{view.laterality} ", 1)
+    return ascii_text(", ".join(part for part in (name, seen) if part))
 
 
 def score_meaning(result: Result) -> str:

@@ -373,7 +373,7 @@ def test_the_legend_lists_the_marks_by_their_signs() -> None:
 def test_marks_beyond_the_room_of_the_legend_are_counted() -> None:
     made = CASES["forty on one image"]
     entries = marked_view.legend(made, made.version.instances[0].sop_uid)
-    assert "... and 24 more marks: see the AI report" in [entry.text for entry in entries]
+    assert "... and 24 more marks" in [entry.text for entry in entries]
 
 
 def test_several_models_are_named_with_the_line_each_draws() -> None:
@@ -517,6 +517,75 @@ def test_the_summary_counts_a_lesion_once_and_says_where_it_is_seen() -> None:
         "seen on CC and MLO: 87 %, 91 %",
         "2 L CC mass 56 %",
     ]
+
+
+MAGNIFIED = {L_MLO: "magnification view"}
+MANY = with_boxes(
+    draft(refuse=MAGNIFIED),
+    *((5.0 + 8 * (n % 7), 20.0 + 8 * n, 10.0 + 8 * (n % 7), 25.0 + 8 * n) for n in range(28)),
+)
+"""28 findings on an exam with an image that was refused."""
+
+
+def shown(made: Draft) -> tuple[int, list[summary_page.Row]]:
+    """Return type size and rows of the summary page, as large as it draws them."""
+    room = summary_page.PAGE[0] - summary_page.MARGIN - summary_page.COLUMN_LEFT
+    height = summary_page.BOTTOM - 24 - summary_page.TOP - 34
+    size, rows = summary_page.fitted(made, (room, height))
+    assert summary_page._heights(rows, size) <= height
+    return size, rows
+
+
+def lines_shown(made: Draft) -> str:
+    return " ".join(f"{row.sign} {row.left} {row.right}".strip() for row in shown(made)[1])
+
+
+def cautions(made: Draft) -> list[str]:
+    """Return what must be on the page however many findings there are."""
+    said = ["Priority: not assessed", f"Study closed for analysis: {made.version.reason}"]
+    for result in made.results:
+        said += [wording.score_meaning(result), *result.statements, *wording.refusals(result)]
+        said += [f"{len(result.refused)} image not analysed"] if result.refused else []
+    return said
+
+
+def test_however_many_findings_there_are_no_caution_and_no_refusal_is_left_out() -> None:
+    said = lines_shown(MANY)
+    assert "It is not a probability of cancer." in wording.score_meaning(MANY.results[0])
+    for words_of_caution in cautions(MANY):
+        assert words_of_caution in said
+    assert "L MLO: magnification view" in said
+    listed = {row.entry.place for row in shown(MANY)[1] if row.entry is not None}
+    assert listed == set(range(len(listed)))
+    assert "28 findings" in said
+    assert f"... and {28 - len(listed)} more findings" in said
+    assert "report" not in said
+
+
+def test_the_findings_of_one_model_leave_room_for_the_cautions_of_another() -> None:
+    other = replace(scored(draft(refuse=MAGNIFIED)), version=MANY.version)
+    for made in (together(MANY, other), together(other, MANY)):
+        said = lines_shown(made)
+        for words_of_caution in cautions(made):
+            assert words_of_caution in said
+        assert "Exam AI score" in said
+        assert " more findings" in said
+        assert all(result.model.title in said for result in made.results)
+
+
+def test_what_fits_no_page_is_said_to_be_missing() -> None:
+    made = with_result(MANY, statements=tuple(f"Sentence {n}. " * 12 for n in range(40)))
+    assert lines_shown(made).endswith("... and more that this page has no room for")
+
+
+def test_the_views_of_a_lesion_are_named_briefly_where_room_is_short() -> None:
+    made = detected(EXAM)
+    r_cc = made.version.instances[0].sop_uid
+    (entry, _) = marked_view.legend(made, r_cc)
+    wide = canvas.width(entry.text, 20)
+    assert entry.fitting(20, wide) == "mass, seen on CC and MLO"
+    assert entry.fitting(20, wide - 1) == "mass, CC + MLO"
+    assert "CC + MLO: 87 %, 91 %" in column(made, size=30, room=400)
 
 
 def test_nothing_found_is_said_of_what_was_looked_for_only() -> None:

@@ -103,6 +103,12 @@ def test_it_selects_each_image_with_findings_once() -> None:
             assert reference.ReferencedSOPClassUID == instance.sop_class
 
 
+def test_findings_are_called_by_the_numbers_of_the_captures() -> None:
+    said = description(document(FOUND))
+    for line in ("1: R CC mass 87 %.", "2: L CC mass 56 %.", "1: R MLO mass 91 %."):
+        assert line in said
+
+
 def test_evidence_is_the_selection_and_no_more() -> None:
     dataset = document(detected(draft(refuse={R_MLO: "the view is magnified"})))
     (study,) = dataset.CurrentRequestedProcedureEvidenceSequence

@@ -450,7 +450,7 @@ def test_a_lesion_on_two_images_is_one_composite_as_sure_as_its_surest_finding()
     for code, attribute in (("112039", "TextValue"), ("112040", "UID")):
         shared = {str(one(item, code)[attribute].value) for item in (composite, *singles)}
         assert len(shared) == 1
-    assert one(composite, "112039").TextValue == "R lesion 1"
+    assert one(composite, "112039").TextValue == "1: R mass, seen on CC and MLO"
 
 
 def test_a_lesion_on_three_images_is_a_composite_of_two_items_throughout() -> None:
@@ -463,11 +463,11 @@ def test_a_lesion_on_three_images_is_a_composite_of_two_items_throughout() -> No
 
 
 def test_findings_on_one_image_stay_single_whatever_they_are_called() -> None:
-    first = EXAM.results[0].findings[0]
+    first = replace(EXAM.results[0].findings[0], lesion="")
     root = report(with_result(EXAM, findings=(first, replace(first, label="R CC mass 2"))))
     assert not list(below(root, "111015"))
     labels = [str(one(item, "112039").TextValue) for item in single_findings(root)]
-    assert labels == ["R CC mass", "R CC mass 2"]
+    assert labels == ["1: R CC mass", "2: R CC mass"]
     assert len({str(one(item, "112040").UID) for item in single_findings(root)}) == 2
 
 
@@ -546,7 +546,7 @@ def test_a_kind_the_template_has_not_is_a_region_with_a_description(
     assert [value(item) for item in below(root, "111022")] == ["111099"]
     for single, label, score in zip(
         single_findings(root),
-        ("R CC mass", "R MLO mass", "L CC mass"),
+        ("1: R CC mass", "1: R MLO mass", "2: L CC mass"),
         ("87 %", "91 %", "56 %"),
         strict=True,
     ):

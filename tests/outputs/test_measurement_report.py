@@ -375,10 +375,10 @@ def test_in_a_text_report_only_the_observer_is_observation_context(case: str) ->
         assert all(i.RelationshipType != "HAS OBS CONTEXT" for i in items(section))
 
 
-def test_a_finding_that_is_on_another_image_too_says_which_lesion_it_is() -> None:
+def test_a_finding_bears_the_number_of_the_captures_and_so_does_its_other_view() -> None:
     found = groups(report(detected(EXAM)))
     names = [str(items(g, "TEXT", "112039")[0].TextValue) for g in found]
-    assert names == ["R CC mass (R lesion 1)", "L CC mass", "R MLO mass (R lesion 1)"]
+    assert names == ["1: R CC mass", "2: L CC mass", "1: R MLO mass"]
     assert len({items(g, "UIDREF", "112040")[0].UID for g in found}) == 3
 
 

@@ -155,12 +155,12 @@ def test_coordinates_are_read_back_as_they_were_said(outline: list[Point]) -> No
 
 def test_several_findings_of_an_image_share_its_state() -> None:
     first, *others = FOUND.results[0].findings
-    second = replace(first, label="R CC mass 2")
+    second = replace(first, label="R CC mass 2", lesion="")
     made = states(with_result(FOUND, findings=(first, *others, second)))
     assert len(made) == 3
     assert [t.UnformattedTextValue for t in texts(made[0])] == [
-        "AI: mass 87 %",
-        "AI: mass 2 87 %",
+        "AI 1: mass 87 %",
+        "AI 2: mass 87 %",
     ]
     assert len(outlines(made[0])) == 2
 
@@ -168,9 +168,9 @@ def test_several_findings_of_an_image_share_its_state() -> None:
 def test_the_words_say_what_and_how_sure_and_stand_above_the_outline() -> None:
     made = states(FOUND)
     assert [t.UnformattedTextValue for d in made for t in texts(d)] == [
-        "AI: mass 87 %",
-        "AI: mass 56 %",
-        "AI: mass 91 %",
+        "AI 1: mass 87 %",
+        "AI 2: mass 56 %",
+        "AI 1: mass 91 %",
     ]
     for dataset in made:
         (text,), (outline,) = texts(dataset), outlines(dataset)
