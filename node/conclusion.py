@@ -83,7 +83,7 @@ def _without_score(
 ) -> list[Refusal]:
     known = scores.keys() | {refusal.sop_uid for refusal in refused}
     return [
-        Refusal(instance.sop_uid, str(instance.view), "could not be analysed")
+        Refusal(instance.sop_uid, str(instance.view), "could not be analysed", is_failure=True)
         for instance in selected
         if instance.sop_uid not in known
     ]

@@ -131,7 +131,7 @@ def _run(
     readable = [i for i in task.version.instances if i.sop_uid in headers]
     selection = select(readable, headers, model)
     refused = [
-        Refusal(i.sop_uid, str(i.view or i.modality), damaged[i.sop_uid])
+        Refusal(i.sop_uid, str(i.view or i.modality), damaged[i.sop_uid], is_failure=True)
         for i in task.version.instances
         if i.sop_uid in damaged
     ]
@@ -143,13 +143,13 @@ def _run(
         try:
             scores[instance.sop_uid] = score_image(pipeline, instance, model)
         except StudyError as error:
-            refused.append(Refusal(instance.sop_uid, str(instance.view), str(error)))
+            refused.append(Refusal(instance.sop_uid, str(instance.view), str(error), True))
         except ModelError as error:
             if not task.is_last_try:
                 raise
             log.warning("%s failed on %s: %s", model.manifest.name, instance.sop_uid, error)
             words = "the model failed on this image"
-            refused.append(Refusal(instance.sop_uid, str(instance.view), words))
+            refused.append(Refusal(instance.sop_uid, str(instance.view), words, True))
     result = conclude(model, selection.selected, refused, scores)
     return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
 

@@ -136,6 +136,8 @@ class Refusal:
     what: str
     """What it is, without patient data: "R MLO", or the SOP class's name."""
     reason: str
+    is_failure: bool = False
+    """Whether it should have been analysed and could not be; else it was left out by a rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def test_an_image_without_score_is_refused_and_named(model: Model) -> None:
     selected = [instance(R_CC, "1.1"), instance(L_CC, "1.2")]
     result = conclude(model, selected, [], {"1.1": score("1.1", 100.0)})
     assert result.analysed == ("1.1",)
-    assert result.refused == (Refusal("1.2", "L CC", "could not be analysed"),)
+    assert result.refused == (Refusal("1.2", "L CC", "could not be analysed", True),)
     assert not result.is_complete
 
 
