@@ -183,11 +183,41 @@ def test_folders_are_written_to_and_left_as_they_were(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["state"]
 
 
-def test_a_folder_that_cannot_be_written_to_is_named_with_a_command_that_helps() -> None:
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who runs this, for all that the checks know."""
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    return "nobody"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_a_command_that_helps(
+    nobody: str,
+) -> None:
     for verdict in check_folders(site(Path("/proc"))):
         assert verdict.state == "failed"
         assert "/proc/state" in verdict.words
-        assert "sudo chown -R USER /proc/state" in verdict.remedy
+        assert f"sudo install -d -o {nobody} /proc/state" in verdict.remedy
+        assert "sudo -u root" not in verdict.remedy
+    for verdict in check_folders(site(Path("/"), state_dir=Path("/proc"))):
+        folder = "/proc" if verdict.what == "state_dir" else "/proc/store"
+        assert f" {folder} cannot" in f" {verdict.words}"
+    state, _ = check_folders(site(Path("/"), state_dir=Path("/proc")))
+    assert f"sudo chown -R {nobody} /proc." in state.remedy
+
+
+def test_of_a_folder_that_cannot_be_written_to_the_database_says_no_more(
+    nobody: str,
+) -> None:
+    assert list(check_database(site(Path("/proc")))) == []
+    elsewhere = one(check_database(site(Path("/proc"), database="sqlite:////proc/db/ledger.db")))
+    assert elsewhere.state == "failed"
+    assert f"/proc/db cannot be written to by {nobody} (" in elsewhere.words
+
+
+def test_root_is_not_told_to_give_a_folder_to_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    state, _ = check_folders(site(Path("/proc")))
+    assert "a disk that can be written to" in state.remedy
 
 
 def test_a_folder_of_another_user_is_noticed(

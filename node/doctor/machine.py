@@ -43,8 +43,7 @@ def check_folders(config: Config) -> Iterator[Verdict]:
         try:
             took_ms = _durable_write_ms(folder)
         except OSError as error:
-            words = f"{folder} cannot be written to by {_user()} ({error.strerror})"
-            yield failed(key, words, _remedy_of_folder(folder))
+            yield unwritable(key, folder, error)
             continue
         yield _verdict_on_folder(key, folder, took_ms)
         yield from _doubts_about_owner(key, folder)
@@ -82,13 +81,19 @@ def _verdict_on_folder(key: str, folder: Path, took_ms: float) -> Verdict:
     return ok(key, words)
 
 
-def _remedy_of_folder(folder: Path) -> str:
+def unwritable(what: str, folder: Path, error: OSError) -> Verdict:
+    """Return that a folder cannot be written to, and the command that gives it to who runs this."""
+    user = _user()
+    words = f"{folder} cannot be written to by {user} ({error.strerror})"
+    if os.geteuid() == 0:
+        return failed(what, words, "Choose a folder on a disk that can be written to.")
+    give = f"chown -R {user}" if folder.is_dir() else f"install -d -o {user}"
+    remedy = f"If the node runs as {user}: sudo {give} {folder}"
     there = nearest(folder)
     owner = _name_of(there.stat().st_uid)
-    return (
-        f"Run this as the user the node runs as ({there} belongs to {owner}: sudo -u {owner} "
-        f"ai-node doctor ...), or give that user the folder: sudo chown -R USER {folder}"
-    )
+    if owner not in ("root", user):
+        remedy += f". If it runs as {owner}, to whom {there} belongs: sudo -u {owner} ai-node ..."
+    return failed(what, words, f"{remedy}. Else run this as the user it runs as.")
 
 
 def _doubts_about_owner(key: str, folder: Path) -> Iterator[Verdict]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from node.app import doubt_about_licence, examine_database, kinds_nobody_makes, open_ledger
 from node.config import Config
-from node.doctor.machine import nearest
+from node.doctor.machine import nearest, unwritable
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError, NodeError
 from node.inference import Inference
@@ -31,6 +31,11 @@ def check_database(config: Config) -> Iterator[Verdict]:
         found = _examine(config)
     except ConfigError as error:
         yield failed("database", str(error), remedy)
+        return
+    except OSError as error:
+        folder = Path(config.database_url.removeprefix(_FILE)).parent
+        if folder != config.node.state_dir:  # of that one the check of the folders has told
+            yield unwritable("database", folder, error)
         return
     if found.tables == "newer":
         words = f"{found.server}: its tables are of a newer release of the node"
