@@ -239,8 +239,8 @@ def demo(
 ) -> None:
     """Show the whole node at work: a modality sends mammograms, a PACS receives the results.
 
-    Needs no configuration and no other program. Exit code 0 only if every expected object
-    arrived and was read back.
+    Needs no configuration and no other program. The exams it sent stay in `exams/` there, for
+    `ai-node send`. Exit code 0 only if every expected object arrived and was read back.
     """
     from node.demo import run_demo
 

@@ -17,6 +17,7 @@ from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 from rich.console import Console
 
 from node import demo, selection
+from node.cli import find_dicom
 from node.conclusion import conclude
 from node.demo import exams, page
 from node.demo.checks import Outcome, judge
@@ -314,4 +315,7 @@ def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     assert demo.run_demo(tmp_path, console, is_generated=True) == 0
     assert "All 19 expected objects arrived" in console.export_text()
     assert (tmp_path / "index.html").is_file()
+    left = {folder.name: len(find_dicom(folder)) for folder in (tmp_path / "exams").iterdir()}
+    assert left == {"A": 4, "B": 4, "C": 3, "D": 1}
+    assert not (tmp_path / "work").exists()
     assert demo.run_demo(tmp_path, Console(quiet=True), is_generated=True) == 0

@@ -57,8 +57,13 @@ class Folders:
         return self.out / "dicom"
 
     @property
+    def exams(self) -> Path:
+        """The images sent: a folder per exam, for `ai-node send`."""
+        return self.out / "exams"
+
+    @property
     def work(self) -> Path:
-        """The images sent and the node's own state; removed if all went well."""
+        """The node's own state; removed if all went well."""
         return self.out / "work"
 
 
@@ -74,7 +79,7 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
         console.width = max(console.width, 150)  # a log can take the whole line
     women = None if is_generated else find_films()
     _introduce(console, is_generated=women is None)
-    exams = write_exams(folders.work / "exams", fresh_run(), women)
+    exams = write_exams(folders.exams, fresh_run(), women)
     with log_to(folders.out / "node.log"), Pacs(folders.pacs) as pacs:
         config = _config(folders.work / "state", pacs.port)
         overviews = _play(config, exams, console)

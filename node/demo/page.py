@@ -271,7 +271,8 @@ the quiet time that decides that a study is complete included.</p>
 {studies}
 </main>
 <footer>Made by <code>ai-node demo</code>. Results as DICOM in <code>dicom/</code>, reports as text
-in <code>reports/</code>, captures in <code>captures/</code>, log in <code>node.log</code>.</footer>
+in <code>reports/</code>, captures in <code>captures/</code>, the exams that were sent in
+<code>exams/</code>, log in <code>node.log</code>.</footer>
 </body>
 </html>
 """
