@@ -1,186 +1,315 @@
-"""Every kind of object before the validators: dcmtk, dicom3tools and PixelMed.
+"""Every kind of object, in every case, from every source, before every validator that knows it.
 
-A finding fails the test unless it is in ALLOWED, where each entry has its reason. A validator
-that is not installed fails too.
+A finding fails the test unless `allowed_findings` gives a reason for it; a validator that is not
+installed fails it, too. Any two of case, source and kind are tried together; with CONFORMANCE=all
+in the environment, any three.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-from collections.abc import Iterator
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from itertools import combinations, cycle
 from pathlib import Path
 
-import factories
 import pytest
-from outputs.drafts import as_version_2, draft, graded, with_bytes, with_result
-from pydicom import Dataset
-from pydicom.uid import ComprehensiveSRStorage
+from outputs.drafts import as_version_2
+from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
-from node import phantom
-from node.outputs.draft import Draft, Predecessor
-from node.outputs.table import build_report_set, to_bytes
+from node.config import OutputKind
+from node.outputs import verbatim
+from node.outputs.draft import Draft
+from node.outputs.table import KINDS, build_report_set, sop_classes, to_bytes
 
-pytestmark = pytest.mark.interop
+from . import pixelmed as pixelmed_process
+from . import validators
+from .allowed_findings import unexpected
+from .cases import CASES
+from .sources import SOURCES
+from .validators import REPORTS, PixelMed, Validator, validators_of
 
-PIXELMED = Path("/usr/share/java/pixelmed.jar")
-JAVA = (
-    "-Djdk.xml.xpathTotalOpLimit=0",  # the compiled templates are beyond Java's limits
-    "-Djdk.xml.xpathExprOpLimit=0",
-    "-Djdk.xml.xpathExprGrpLimit=0",
-    "-Djava.awt.headless=true",
-    "-cp",
-    str(PIXELMED),
-    "com.pixelmed.validate.DicomSRValidator",
-    "-checktemplateid",
-    "-checkcontentitemorder",
-)
-ALLOWED = (
-    # The attribute is younger than dicom3tools of 2022; IHE AIR asks for it.
-    r"ContributingEquipmentSequence.*DeviceUID.*not present in standard DICOM IOD",
-    # Our own scheme, declared in Coding Scheme Identification Sequence (0008,0110).
-    r"Unrecognized defined term = <99AINODE>",
-    # What a study lacks is not made up, even if an index of a disc would want it.
-    r"(PatientID|StudyID).*needed to build DICOMDIR",
-    # CID 100 is a baseline group (others may be used) and has no mammography in it.
-    r'\(121058,DCM,"Procedure reported"\).*not found in context group 100',
-    # PixelMed of 2022 has no list for CID 7465, says so, and then knows no row of TID 1420.
-    r"Internal Error: $",
-    r"^\s+Template 1420 MeasurementsDerivedFromMultipleROIMeasurements/\[Row 1\] NUM CID 7465$",
-    r"^\s+(: Concept Name CID is empty or missing - |7465)$",
-    r'\(126011,DCM,"Derived Imaging Measurements"\)/NUM .*: Content Item not in template',
-    # Also an attribute of the requests (0040,0275) of a series: dcentvfy knows one place only.
-    r"Different information entities for attribute.*AccessionNumber",
-)
-PIXELMED_SAYS = r"Found |Root Template Validation Complete|IOD validation complete|\s*$"
+pytestmark = [
+    pytest.mark.interop,
+    # As in a running node: where pydicom warns of a source, it goes on, and we copy what it read.
+    pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),
+]
 
-EXAM = draft()
-LATER = as_version_2(EXAM)
-LATER = replace(
-    LATER,
-    version=replace(LATER.version, decided_at=LATER.version.decided_at + timedelta(days=1)),
-    predecessors={
-        ("breast-area", ComprehensiveSRStorage): Predecessor(
-            "2.25.111", ComprehensiveSRStorage, "2.25.112"
-        ),
-    },
-)
-PARTLY = draft(refuse={factories.R_MLO: "the view is magnified"})
-NOTHING = draft(refuse=dict.fromkeys(phantom.EXAM, "the images are For Processing"))
+Choice = tuple[str, str, OutputKind]
+"""A case, a source and a kind of object."""
 
 
-def requested() -> Draft:
-    """Return an exam with a request, issuers and a zone, as from a well-run hospital."""
-
-    def describe(dataset: Dataset) -> None:
-        request = Dataset()
-        request.RequestedProcedureID = "RP1"
-        request.RequestedProcedureDescription = "Screening"
-        dataset.RequestAttributesSequence = [request]
-        issuer = Dataset()
-        issuer.LocalNamespaceEntityID = "HOSPITAL"
-        dataset.IssuerOfAccessionNumberSequence = [issuer]
-        dataset.IssuerOfPatientID = "HIS"
-        dataset.TimezoneOffsetFromUTC = "+0100"
-
-    return draft(change=describe)
+def every_choice() -> list[Choice]:
+    return [
+        (case, source, kind)
+        for source in SOURCES
+        for case, what in CASES.items()
+        for kind in what.kinds
+    ]
 
 
-def bare() -> Draft:
-    """Return an exam of nobody, without the attributes that may be missing."""
+def pairwise() -> list[Choice]:
+    """Return choices so that any two that can go together do so in one of them.
 
-    def strip(dataset: Dataset) -> None:
-        for keyword in ("PatientName", "PatientID", "StudyID", "AccessionNumber"):
-            if keyword in dataset:
-                delattr(dataset, keyword)
-
-    return draft([factories.L_CC], change=strip)
-
-
-CASES = {
-    "four views": EXAM,
-    "version 2, partly": as_version_2(PARTLY),
-    "version 2, a day later": LATER,
-    "not analysed": NOTHING,
-    "nothing found": with_result(EXAM, findings=(), evaluations=()),
-    "numbers without a place": graded(EXAM),
-    "requested": requested(),
-    "bare": bare(),
-    "Latin-1": with_bytes(
-        draft([factories.R_CC]),
-        SpecificCharacterSet=b"ISO_IR 100",
-        PatientName="Müller^Jürgen".encode("latin-1"),
-    ),
-    "Korean": with_bytes(
-        draft([factories.R_CC]),
-        SpecificCharacterSet=b"\\ISO 2022 IR 149",
-        PatientName=b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7",
-    ),
-}
-PRINTABLE = tuple(case for case in CASES if case != "Korean")
-"""Cases for dsr2html, which knows no character set with code extensions."""
-TEMPLATES = ("version 2, partly", "not analysed", "numbers without a place")
-"""Cases for PixelMed, which takes a quarter of a minute each."""
+    Each step takes the choice that adds most pairs; of equals, the kind that has cost least:
+    PixelMed takes seconds for a content tree, the other validators a fraction of one.
+    """
+    chosen: list[Choice] = []
+    seen: set[tuple[str, str]] = set()
+    spent: Counter[str] = Counter()
+    remaining = every_choice()
+    while remaining:
+        best = min(remaining, key=lambda choice: (-len(pairs(choice) - seen), spent[choice[2]]))
+        chosen.append(best)
+        seen |= pairs(best)
+        spent[best[2]] += 3 if best[2] in REPORTS else 1
+        remaining = [choice for choice in remaining if pairs(choice) - seen]
+    return sorted(chosen)
 
 
-def run(*command: str | Path) -> list[str]:
-    """Run a validator and return its lines; most say nothing by their exit status."""
-    path = shutil.which(command[0], path="/usr/local/bin:/usr/bin:/bin")
-    if path is None:
-        packages = "dcmtk dicom3tools libpixelmed-java default-jre-headless"
-        pytest.fail(f"{command[0]} is not installed: apt-get install {packages}", pytrace=False)
-    arguments = [path, *map(str, command[1:])]
-    ran = subprocess.run(arguments, capture_output=True, check=False, timeout=120)
-    return (ran.stdout + ran.stderr).decode("utf-8", "replace").splitlines()
+def pairs(choice: Choice) -> set[tuple[str, str]]:
+    return set(combinations(choice, 2))
 
 
-def unexpected(lines: list[str]) -> list[str]:
-    return [line for line in lines if not any(re.search(known, line) for known in ALLOWED)]
+CHOSEN = every_choice() if os.environ.get("CONFORMANCE") == "all" else pairwise()
 
 
-def saved(made: Draft, folder: Path) -> Iterator[tuple[Path, Dataset]]:
-    for number, dataset in enumerate(build_report_set(made)):
-        path = folder / f"{number}-{dataset.Modality}.dcm"
-        path.write_bytes(to_bytes(dataset))
-        yield path, dataset
+@pytest.fixture(scope="session")
+def pixelmed() -> Iterator[PixelMed]:
+    warm = PixelMed()
+    yield warm
+    warm.stop()
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_dicom3tools_finds_nothing(case: str, tmp_path: Path) -> None:
-    for path, _ in saved(CASES[case], tmp_path):
-        lines = run("dciodvfy", "-new", path)
-        assert lines, "dciodvfy names the object it checks"
-        assert not unexpected([line for line in lines if re.match("Error|Warning", line)])
+def saved(made: Draft, kinds: Iterable[OutputKind], folder: Path) -> list[Path]:
+    paths = []
+    for number, dataset in enumerate(build_report_set(made, kinds)):
+        paths.append(folder / f"{number}-{dataset.Modality}.dcm")
+        paths[-1].write_bytes(to_bytes(dataset))
+    return paths
 
 
-def test_the_versions_of_a_study_agree_about_patient_study_and_series(tmp_path: Path) -> None:
-    paths = phantom.save(phantom.exam("test", technique=factories.SMALL), tmp_path / "exam")
-    for name, made in (("first", PARTLY), ("second", LATER)):
+# What the validators say
+
+
+@pytest.mark.parametrize(("case", "source", "kind"), CHOSEN)
+def test_no_validator_finds_anything_unexpected(
+    case: str,
+    source: str,
+    kind: OutputKind,
+    tmp_path: Path,
+    pixelmed: PixelMed,
+    record_property: Callable[[str, object], None],
+) -> None:
+    paths = saved(CASES[case].made(SOURCES[source]), [kind], tmp_path)
+    assert paths, "the case has something to say in this kind of object"
+    found: dict[str, list[str]] = {}
+    for name, look in validators_of(kind, pixelmed).items():
+        lines = [line for path in paths for line in look(path)]
+        found[name] = unexpected(name, kind, source, lines)
+        record_property(
+            name, f"{len(paths)} objects, {len(lines)} findings, {len(found[name])} new"
+        )
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize(("source", "case"), [*zip(SOURCES, cycle(CASES), strict=False)])
+def test_all_that_is_sent_of_a_study_agrees_with_it_and_among_itself(
+    source: str, case: str, tmp_path: Path
+) -> None:
+    made = CASES[case].made(SOURCES[source])
+    paths = []
+    for number, header in enumerate(made.headers.values()):
+        paths.append(tmp_path / f"{number}.dcm")
+        verbatim.keep(header)
+        header.save_as(paths[-1])
+    first = replace(made, version=replace(made.version, number=1, replaces=None))
+    for name, version in (("first", first), ("second", as_version_2(first))):
         (tmp_path / name).mkdir()
-        paths += [path for path, _ in saved(made, tmp_path / name)]
-    assert not unexpected(run("dcentvfy", *paths))
+        paths += saved(version, KINDS, tmp_path / name)
+    sent = {dcmread(path).SOPClassUID for path in paths[len(made.headers) :]}
+    assert sent == sop_classes(CASES[case].kinds)
+    assert not unexpected("dcentvfy", None, source, validators.dcentvfy(paths))
 
 
-@pytest.mark.parametrize("case", PRINTABLE)
-def test_dcmtk_reads_and_prints_the_report(case: str, tmp_path: Path) -> None:
-    report, _ = next(saved(CASES[case], tmp_path))
-    dumped = run("dsrdump", "-v", report)
-    assert any("AI generated" in line for line in dumped)
-    page = tmp_path / "report.html"
-    printed = run("dsr2html", report, page)
-    assert not unexpected([line for line in dumped + printed if re.match("[EWF]: ", line)])
-    assert "Not verified by a physician" in page.read_text("utf-8", "replace")
+def test_the_choice_has_every_case_with_every_source_and_every_kind_with_every_source() -> None:
+    chosen = {pair for choice in pairwise() for pair in pairs(choice)}
+    assert chosen == {pair for choice in every_choice() for pair in pairs(choice)}
+    assert {(case, source) for case in CASES for source in SOURCES} <= chosen
+    assert {(source, kind) for kind in KINDS for source in SOURCES} <= chosen
 
 
-@pytest.mark.parametrize("case", TEMPLATES)
-def test_pixelmed_finds_the_templates_kept(case: str, tmp_path: Path) -> None:
-    if not PIXELMED.exists():
-        pytest.fail("PixelMed is not installed: apt-get install libpixelmed-java", pytrace=False)
-    report, _ = next(saved(CASES[case], tmp_path))
-    lines = run("java", *JAVA, report)
-    assert "IOD validation complete" in lines
-    assert any(line.startswith("Found Root Template") for line in lines)
-    assert not unexpected([line for line in lines if not re.match(PIXELMED_SAYS, line)])
+# That the validators look: each finds what was damaged on purpose
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Callable[[OutputKind, Callable[[Dataset], object]], Path]:
+    """Return a sound object of a kind, and damage it."""
+
+    def make(kind: OutputKind, damage: Callable[[Dataset], object]) -> Path:
+        path, *_ = saved(CASES["segmented"].made(SOURCES["well-run"]), [kind], tmp_path)
+        dataset = dcmread(path)
+        damage(dataset)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's, of what is damaged here
+            dataset.save_as(path)
+        return path
+
+    return make
+
+
+Damaged = Callable[[OutputKind, Callable[[Dataset], object]], Path]
+
+
+def drop(keyword: str) -> Callable[[Dataset], object]:
+    return lambda dataset: delattr(dataset, keyword)
+
+
+def give(keyword: str, value: object) -> Callable[[Dataset], object]:
+    return lambda dataset: setattr(dataset, keyword, value)
+
+
+def new(name: str, kind: OutputKind, lines: list[str]) -> list[str]:
+    return unexpected(name, kind, "well-run", lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [
+        ("measurement-report", "CompletionFlag"),
+        ("measurement-report-3d", "VerificationFlag"),
+        ("mammography-cad", "ReferencedPerformedProcedureStepSequence"),
+        ("capture", "ConversionType"),
+        ("segmentation", "SegmentationType"),
+        ("presentation-state", "PresentationLUTShape"),
+        ("key-images", "CurrentRequestedProcedureEvidenceSequence"),
+        ("encapsulated-pdf", "MIMETypeOfEncapsulatedDocument"),
+    ],
+)
+def test_two_validators_miss_what_every_object_of_a_kind_must_have(
+    damaged: Damaged, kind: OutputKind, keyword: str
+) -> None:
+    path = damaged(kind, drop(keyword))
+    assert any(keyword in line for line in new("dciodvfy", kind, validators.dciodvfy(path)))
+    checked = validators.dicom_validator(path)
+    is_conditional = keyword == "PresentationLUTShape"
+    assert is_conditional or any(keyword in line for line in new("dicom-validator", kind, checked))
+
+
+def test_dicom3tools_finds_a_second_value_where_one_may_be(damaged: Damaged) -> None:
+    path = damaged("capture", give("Modality", ["OT", "MG"]))
+    lines = new("dciodvfy", "capture", validators.dciodvfy(path))
+    assert any("Modality" in line and "Multiplicity" in line for line in lines)
+
+
+def test_dicom_validator_finds_what_does_not_belong_in_an_object(damaged: Damaged) -> None:
+    path = damaged("encapsulated-pdf", give("KVP", "28"))
+    lines = new("dicom-validator", "encapsulated-pdf", validators.dicom_validator(path))
+    assert lines == ["General: KVP TagUnexpected"]
+
+
+def test_dcmtk_and_pixelmed_find_a_reference_to_no_item(
+    damaged: Damaged, pixelmed: PixelMed
+) -> None:
+    def misdirect(content: Dataset) -> None:
+        for item in content.get("ContentSequence", []):
+            if "ReferencedContentItemIdentifier" in item:
+                item.ReferencedContentItemIdentifier = [1, 2, 99]
+            misdirect(item)
+
+    path = damaged("mammography-cad", misdirect)
+    for name, look in (
+        ("dsrdump", validators.dsrdump),
+        ("dsr2html", validators.dsr2html),
+        ("PixelMed", pixelmed),
+    ):
+        assert new(name, "mammography-cad", look(path)), name
+
+
+def test_dcmtk_prints_no_page_of_an_item_without_a_value_type(damaged: Damaged) -> None:
+    path = damaged("measurement-report", lambda tree: delattr(tree.ContentSequence[0], "ValueType"))
+    lines = validators.dsr2html(path)
+    assert "prints nothing" in new("dsr2html", "measurement-report", lines)
+
+
+def test_dcmpschk_finds_a_second_window(damaged: Damaged) -> None:
+    def widen(state: Dataset) -> None:
+        window = Dataset()
+        window.WindowCenter, window.WindowWidth = ["2048", "1024"], ["4096", "512"]
+        state.SoftcopyVOILUTSequence = [window]
+
+    path = damaged("presentation-state", widen)
+    assert new("dcmpschk", "presentation-state", validators.dcmpschk(path))
+
+
+def leave_out(code: Code) -> Callable[[Dataset], object]:
+    """Return a damage: the items below the root that have this concept name are gone."""
+
+    def damage(tree: Dataset) -> None:
+        tree.ContentSequence = [
+            item
+            for item in tree.ContentSequence
+            if item.ConceptNameCodeSequence[0].CodeValue != code.value
+        ]
+
+    return damage
+
+
+def give_a_title_that_is_none(tree: Dataset) -> None:
+    title = tree.ConceptNameCodeSequence[0]
+    title.CodeValue, title.CodeMeaning = "121070", "Findings"
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        ("measurement-report", leave_out(codes.DCM.DeviceObserverUID)),
+        ("mammography-cad", leave_out(codes.DCM.SummaryOfDetections)),
+        ("key-images", give_a_title_that_is_none),
+    ],
+)
+def test_pixelmed_finds_a_row_of_a_template_that_is_missing_or_wrong(
+    damaged: Damaged,
+    pixelmed: PixelMed,
+    kind: OutputKind,
+    damage: Callable[[Dataset], object],
+) -> None:
+    assert new("PixelMed", kind, pixelmed(damaged(kind, damage)))
+
+
+def test_dcentvfy_finds_another_patient(damaged: Damaged, tmp_path: Path) -> None:
+    one = damaged("capture", give("PatientName", "Another^Patient"))
+    (other,) = saved(CASES["segmented"].made(SOURCES["well-run"]), ["encapsulated-pdf"], tmp_path)
+
+    lines = unexpected("dcentvfy", None, "well-run", validators.dcentvfy([one, other]))
+    assert any("PatientName" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        validators.dciodvfy,
+        validators.dsrdump,
+        validators.dsr2html,
+        validators.dcmpschk,
+        lambda path: validators.dcentvfy([path]),
+    ],
+)
+def test_a_validator_that_is_not_installed_fails(
+    look: Validator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validators, "SEARCH_PATH", str(tmp_path))
+    with pytest.raises(pytest.fail.Exception, match="not installed: apt-get install"):
+        look(tmp_path)
+
+
+def test_pixelmed_that_is_not_installed_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixelmed_process, "JAR", str(tmp_path / "pixelmed.jar"))
+    with pytest.raises(pytest.fail.Exception, match="not installed: apt-get install"):
+        PixelMed()(tmp_path)

@@ -1,0 +1,100 @@
+"""What models may say of an exam: every case that an object must come out right in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import factories
+from outputs.drafts import (
+    DETECTOR,
+    MODEL,
+    as_version_2,
+    detected,
+    graded,
+    scored,
+    segmented,
+    with_result,
+)
+from pydicom.uid import ComprehensiveSRStorage, MammographyCADSRStorage
+
+from node import phantom
+from node.config import OutputKind
+from node.outputs.draft import Draft, Predecessor
+
+from .sources import Source
+
+NUMBERS: tuple[OutputKind, ...] = (
+    "measurement-report",
+    "measurement-report-3d",
+    "capture",
+    "encapsulated-pdf",
+)
+"""What there is in every case."""
+MARKS: tuple[OutputKind, ...] = (
+    *NUMBERS,
+    "mammography-cad",
+    "presentation-state",
+    "key-images",
+)
+EVERYTHING: tuple[OutputKind, ...] = (*MARKS, "segmentation")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is said, and the kinds of object that have something to say of it."""
+
+    made: Callable[[Source], Draft]
+    kinds: tuple[OutputKind, ...]
+
+
+def _of_nothing(source: Source) -> Draft:
+    return detected(source.exam(dict.fromkeys(phantom.EXAM, "the images are For Processing")))
+
+
+def _partly(source: Source) -> Draft:
+    return detected(source.exam({factories.R_MLO: "the view is magnified"}))
+
+
+def _a_day_later(source: Source) -> Draft:
+    """A second version that supersedes the reports of the first."""
+    made = as_version_2(_partly(source))
+    decided_at = made.version.decided_at + timedelta(days=1)
+    former = {
+        (DETECTOR.name, sop_class): Predecessor("2.25.111", sop_class, f"2.25.{number}")
+        for number, sop_class in enumerate((ComprehensiveSRStorage, MammographyCADSRStorage), 112)
+    }
+    version = replace(made.version, decided_at=decided_at)
+    return replace(made, version=version, predecessors=former)
+
+
+def _several_models(source: Source) -> Draft:
+    made = source.exam()
+    density = replace(MODEL, name="density", title="Density", device_uid="2.25.45")
+    said = (
+        made,
+        detected(made),
+        segmented(made),
+        scored(made),
+        with_result(graded(made), model=density),
+    )
+    return replace(made, results=tuple(one.results[0] for one in said))
+
+
+CASES: Mapping[str, Case] = {
+    "areas": Case(Source.exam, (*NUMBERS, "segmentation", "presentation-state")),
+    "detected": Case(lambda source: detected(source.exam()), MARKS),
+    "segmented": Case(lambda source: segmented(source.exam()), EVERYTHING),
+    "scored": Case(lambda source: scored(source.exam()), NUMBERS),
+    "graded": Case(lambda source: graded(source.exam()), NUMBERS),
+    "nothing found": Case(
+        lambda source: with_result(detected(source.exam()), findings=()),
+        (*NUMBERS, "mammography-cad"),
+    ),
+    "partly": Case(_partly, MARKS),
+    "not analysed": Case(_of_nothing, (*NUMBERS, "mammography-cad")),
+    "version 2": Case(lambda source: as_version_2(segmented(source.exam())), EVERYTHING),
+    "version 2, a day later": Case(_a_day_later, MARKS),
+    "several models": Case(_several_models, EVERYTHING),
+}
