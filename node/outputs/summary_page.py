@@ -292,6 +292,7 @@ def fitted(draft: Draft, space: tuple[int, int]) -> tuple[int, list[Row]]:
     what was refused, what the numbers mean and what to beware of is never left out for them.
     """
     room, height = space
+    size, rows = SIZES[0], list[Row]()
     for size in SIZES:
         rows = list(_rows(draft, size, room))
         if _heights(rows, size) <= height:
