@@ -88,7 +88,7 @@ def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]
     for peer in config.peers if manifests else ():
         made = [kind for kind in peer.kinds if any(_is_made(kind, each) for each in manifests)]
         if missing := [kind for kind in peer.kinds if kind not in made]:
-            left = "pictures alone" if made == ["capture"] else " and ".join(made) or "nothing"
+            left = "pictures alone" if made == ["capture"] else " and ".join(made)
             sentences.append(
                 f'Peer "{peer.name}": no model that delivers makes {" or ".join(missing)}; '
                 f"it gets {left}."

@@ -92,8 +92,9 @@ class Courier:
         except DeliveryError as error:
             # Where it cannot be reached at all, to do without the answer would help nobody.
             hint = " (compares_identity = false does without)" if "C-FIND" in str(error) else ""
-            words = f"{error}; nothing is sent before it says whose study it has{hint}"
-            raise DeliveryError(words) from error
+            raise DeliveryError(
+                f"{error}; nothing is sent before it says whose study it has{hint}"
+            ) from error
         ours = StudyIdentity(
             comparable_text(header, "PatientID"),
             comparable_text(header, "IssuerOfPatientID"),

@@ -489,14 +489,14 @@ NO_DIFFERENCE = (OUTPUT.splitlines()[-1], "")
     [
         (CAD, (), "makes mammography-cad; it gets pictures alone."),
         (CAD, (ALL_REGIONS, NO_DIFFERENCE), ""),
-        ({"outputs": ("key-images",)}, (), "makes key-images; it gets nothing."),
+        ({"outputs": ("key-images", "capture")}, (), "makes key-images; it gets pictures alone."),
         (IN_OHIF, (), ""),
         (
             IN_OHIF,
             ((OUTPUT, CLASSES),),
             "makes segmentation; it gets measurement-report and capture.",
         ),
-        ({"outputs": ("presentation-state",)}, (), ""),
+        ({"outputs": ("presentation-state", "capture")}, (), ""),
         (
             {"outputs": ("presentation-state", "segmentation", "encapsulated-pdf")},
             ((OUTPUT, CLASSES),),
