@@ -21,7 +21,7 @@ from pydicom.sr.coding import Code as StandardCode
 from pydicom.uid import UID, MammographyCADSRStorage
 
 from node import foreign
-from node.outputs import header, verbatim, wording
+from node.outputs import header, wording
 from node.outputs.document import ENGLISH, LANGUAGE, Kind, build_document
 from node.outputs.draft import Draft
 from node.outputs.measurement_report import VIEWS
@@ -178,8 +178,6 @@ class Subject:
 
 def build(draft: Draft) -> list[Dataset]:
     """Return one CAD report per result that looked for something in mammograms."""
-    if verbatim.plain(draft.source, "Modality") != "MG":
-        return []
     draft = wording.numbered(draft)
     return [
         _document(Subject(draft, result, tuple(images)))
@@ -189,15 +187,16 @@ def build(draft: Draft) -> list[Dataset]:
 
 
 def _images(draft: Draft, result: Result) -> list[Instance]:
-    """Return the mammograms of the study that were analysed or should have been, once each.
+    """Return the mammograms of the study that were analysed, or failed to be, once each.
 
-    Where nothing was analysed that is every mammogram: of a study that was set aside as a whole,
-    no refusal names them.
+    Those that a rule left out are no failures: algorithms not attempted are not mentioned, but
+    in words. Where nothing was analysed, every mammogram is named: of a study that was set aside
+    as a whole, no refusal names them.
     """
     analysed = [draft.instance(sop_uid) for sop_uid in result.analysed]
     if not all(instance.modality == "MG" for instance in analysed):
         return []
-    others = [draft.instance(refused.sop_uid) for refused in result.refused]
+    others = [draft.instance(refused.sop_uid) for refused in result.refused if refused.is_failure]
     others += [] if analysed else draft.version.instances
     images = {i.sop_uid: i for i in (*analysed, *(o for o in others if _is_mammogram(o)))}
     return list(images.values())
@@ -211,9 +210,10 @@ def _is_mammogram(instance: Instance) -> bool:
 def _document(subject: Subject) -> Dataset:
     """Return the document; its evidence is all it refers to."""
     result = subject.result
-    named = {*result.analysed, *(refused.sop_uid for refused in result.refused)}
+    failed = [refused for refused in result.refused if refused.is_failure]
+    named = {*result.analysed, *(refused.sop_uid for refused in failed)}
     others = [Refusal(i.sop_uid, "", "") for i in subject.images if i.sop_uid not in named]
-    considered = replace(result, refused=(*result.refused, *others))
+    considered = replace(result, refused=(*failed, *others))
     return build_document(subject.draft, considered, KIND, _report(subject))
 
 

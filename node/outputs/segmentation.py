@@ -102,6 +102,7 @@ def build(draft: Draft) -> list[Dataset]:
     None of an image that does not tell its spacing, which nobody may make up and without which
     OHIF goes down; none of one with several frames, for outlines do not say of which they are.
     """
+    draft = wording.numbered(draft)
     made = []
     for result in draft.results:
         for sop_uid in result.analysed:

@@ -18,7 +18,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.uid import SegmentationStorage
 
 from node import phantom
-from node.outputs import measurement_report, segmentation, table
+from node.outputs import measurement_report, segmentation, table, wording
 from node.outputs.draft import Draft
 from node.result import Code, Finding, Point, Region
 from outputs.drafts import (
@@ -175,10 +175,12 @@ def test_parts_that_share_an_edge_share_no_pixel(
 def test_every_outline_is_read_back_as_it_was_rasterised(outlines: list[list[Point]]) -> None:
     masks = [segmentation.rasterise((*o, o[0]), 83, 61) for o in outlines]
     assume(any(mask.any() for mask in masks))
-    (dataset,) = built(with_outlines(SMALLEST, *outlines))
+    made = with_outlines(SMALLEST, *outlines)
+    (dataset,) = built(made)
     assert np.array_equal(masks_bit_by_bit(dataset), [mask for mask in masks if mask.any()])
-    labels = [s.SegmentLabel for s in dataset.SegmentSequence]
-    assert labels == [f"mass {n}" for n, mask in enumerate(masks, start=1) if mask.any()]
+    named = wording.numbered(made).results[0].findings
+    expected = [finding.label for finding, mask in zip(named, masks, strict=True) if mask.any()]
+    assert [s.SegmentLabel for s in dataset.SegmentSequence] == expected
 
 
 SMALLEST = segmented(draft([R_CC], technique=ODD))
@@ -200,7 +202,7 @@ def test_it_is_a_binary_segmentation_of_its_own_series_named_by_the_view() -> No
 
 def test_a_segment_says_what_it_is_and_who_drew_it() -> None:
     (segment,) = built(EXAM)[0].SegmentSequence
-    assert segment.SegmentLabel == EXAM.results[0].findings[0].label
+    assert segment.SegmentLabel.endswith(f": {EXAM.results[0].findings[0].label}")
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
     assert segment.SegmentAlgorithmName == algorithm.AlgorithmName == "Mass Segmenter"
@@ -355,7 +357,7 @@ def test_of_boxes_and_outlines_on_an_image_only_outlines_are_segments() -> None:
     first = SMALLEST.results[0].findings[0]
     box: Finding = replace(first, label="box", region=replace(first.region, is_box=True))
     (dataset,) = built(with_result(SMALLEST, findings=(box, first)))
-    assert [s.SegmentLabel for s in dataset.SegmentSequence] == [first.label]
+    assert [s.SegmentLabel for s in dataset.SegmentSequence] == [f"2: {first.label}"]
     (report,) = measurement_report.build(with_result(SMALLEST, findings=(box, first)))
     second = items(reread(report), "UIDREF", "112040")[1].UID
     assert dataset.SegmentSequence[0].TrackingUID == second
