@@ -391,8 +391,8 @@ def test_a_folder_is_answered_in_words_and_objects(
 ) -> None:
     paths = phantom.save(lesions.exam(), tmp_path / "exam")
     for model, words in (
-        (detector, "R CC lesion 1 "),
-        (segmenter, "R CC lesion 1 "),
+        (detector, "4 findings"),
+        (segmenter, "7 findings"),
         (scorer, "Exam lesion score "),
     ):
         folder = tmp_path / model.manifest.name

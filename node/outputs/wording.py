@@ -127,6 +127,8 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
         yield f"{version(draft)}."
     for statement in result.statements:
         yield ascii_text(statement)
+    if score_meaning(result):
+        yield score_meaning(result)
     for refused in result.refused:
         yield f"Not analysed: {refusal(refused)}."
     yield f"Priority: {result.priority}."

@@ -168,7 +168,8 @@ class Reader:
 
     def text(self) -> str:
         """Return the words in the viewport."""
-        return self.page.locator("[data-cy=viewport-pane]").first.inner_text()
+        words: str = self.page.locator("[data-cy=viewport-pane]").first.inner_text()
+        return words
 
     def document(self) -> NDArray[np.uint8]:
         """Return the pixels of an embedded document, such as a PDF, with the browser's frame."""
