@@ -46,6 +46,40 @@ MEASUREMENT_REPORTS: tuple[OutputKind, ...] = ("measurement-report", "measuremen
 UNDECLARED = ("no character set", "unknown character set")
 DCMTK_CHARACTER_SETS = r"^W: The VR checker does not support this Specific Character Set: "
 
+OF_CONTENT_TREES: tuple[tuple[str, str, tuple[OutputKind, ...], tuple[str, ...]], ...] = (
+    (
+        r"^W: Check for template constraints not yet supported$",
+        "said of every object of these two SOP classes; PixelMed checks their templates",
+        ("mammography-cad", "key-images"),
+        (),
+    ),
+    (
+        rf"{DCMTK_CHARACTER_SETS}(ISO_IR 192|ISO 2022 IR 13|.ISO 2022 IR 149|ISO_IR 999)",
+        "dcmtk of 2022 checks the letters of single-byte character sets only",
+        REPORTS,
+        ("Japanese", "Korean", "UTF-8", "another character set", "unknown character set"),
+    ),
+    (
+        r"^W: Reading unknown/unsupported SpecificCharacterSet ",
+        "dcmtk knows no code extensions without a first value, nor, of course, 999",
+        REPORTS,
+        ("Korean", "unknown character set"),
+    ),
+    (
+        r"^W: PatientName \(0010,0010\) contains invalid character\(s\)",
+        "the name is copied byte for byte, whatever the source failed to declare",
+        REPORTS,
+        ("no character set",),
+    ),
+    (
+        rf"^W: ({COPIED}) \(.*\) violates VR definition",
+        "copied as it is",
+        REPORTS,
+        ("dirty",),
+    ),
+)
+"""What dcmtk says whenever it reads one: pattern, reason, kinds, sources."""
+
 ALLOWED: tuple[Allowed, ...] = (
     # dicom3tools
     Allowed(
@@ -132,38 +166,7 @@ ALLOWED: tuple[Allowed, ...] = (
     *(
         Allowed(tool, pattern, reason, kinds, sources)
         for tool in ("dsrdump", "dsr2html")
-        for pattern, reason, kinds, sources in (
-            (
-                r"^W: Check for template constraints not yet supported$",
-                "said of every object of these two SOP classes; PixelMed checks their templates",
-                ("mammography-cad", "key-images"),
-                (),
-            ),
-            (
-                rf"{DCMTK_CHARACTER_SETS}(ISO_IR 192|ISO 2022 IR 13|.ISO 2022 IR 149|ISO_IR 999)",
-                "dcmtk of 2022 checks the letters of single-byte character sets only",
-                REPORTS,
-                ("Japanese", "Korean", "UTF-8", "another character set", "unknown character set"),
-            ),
-            (
-                r"^W: Reading unknown/unsupported SpecificCharacterSet ",
-                "dcmtk knows no code extensions without a first value, nor, of course, 999",
-                REPORTS,
-                ("Korean", "unknown character set"),
-            ),
-            (
-                r"^W: PatientName \(0010,0010\) contains invalid character\(s\)",
-                "the name is copied byte for byte, whatever the source failed to declare",
-                REPORTS,
-                ("no character set",),
-            ),
-            (
-                rf"^W: ({COPIED}) \(.*\) violates VR definition",
-                "copied as it is",
-                REPORTS,
-                ("dirty",),
-            ),
-        )
+        for pattern, reason, kinds, sources in OF_CONTENT_TREES
     ),
     Allowed(
         "dsr2html",

@@ -57,13 +57,21 @@ def _partly(source: Source) -> Draft:
     return detected(source.exam({factories.R_MLO: "the view is magnified"}))
 
 
+def _one_failed(source: Source) -> Draft:
+    """An image that should have been analysed could not be; above, a rule left it out."""
+    made = _partly(source)
+    refused = tuple(replace(refusal, is_failure=True) for refusal in made.results[0].refused)
+    return with_result(made, refused=refused)
+
+
 def _a_day_later(source: Source) -> Draft:
     """A second version that supersedes the reports of the first."""
     made = as_version_2(_partly(source))
     decided_at = made.version.decided_at + timedelta(days=1)
+    classes: tuple[str, ...] = (ComprehensiveSRStorage, MammographyCADSRStorage)
     former = {
         (DETECTOR.name, sop_class): Predecessor("2.25.111", sop_class, f"2.25.{number}")
-        for number, sop_class in enumerate((ComprehensiveSRStorage, MammographyCADSRStorage), 112)
+        for number, sop_class in enumerate(classes, 112)
     }
     version = replace(made.version, decided_at=decided_at)
     return replace(made, version=version, predecessors=former)
@@ -93,6 +101,7 @@ CASES: Mapping[str, Case] = {
         (*NUMBERS, "mammography-cad"),
     ),
     "partly": Case(_partly, MARKS),
+    "one failed": Case(_one_failed, MARKS),
     "not analysed": Case(_of_nothing, (*NUMBERS, "mammography-cad")),
     "version 2": Case(lambda source: as_version_2(segmented(source.exam())), EVERYTHING),
     "version 2, a day later": Case(_a_day_later, MARKS),

@@ -50,16 +50,17 @@ def tables(sop_classes: tuple[str, ...]) -> DicomInfo:
     iods = {sop_class: get_sop_class_iod_map()[sop_class] for sop_class in sop_classes}
     modules = {iod: get_iod_module_map()[iod] for iod in iods.values()}
     used = {module["key"] for listed in modules.values() for module in listed}
+    described: dict[str, dict[str, Any]] = {
+        sop_class: {
+            "title": iod,
+            "modules": {m["key"]: {"ref": m["key"], "use": m["usage"]} for m in modules[iod]},
+            "group_macros": {},
+        }
+        for sop_class, iod in iods.items()
+    }
     return DicomInfo(
         dictionary={},
-        iods={
-            sop_class: {
-                "title": iod,
-                "modules": {m["key"]: {"ref": m["key"], "use": m["usage"]} for m in modules[iod]},
-                "group_macros": {},
-            }
-            for sop_class, iod in iods.items()
-        },
+        iods=described,
         modules={key: _module(key, get_module_attribute_map()[key]) for key in used},
     )
 

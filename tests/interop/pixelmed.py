@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import sys
 
-import jpype
-
 JAR = "/usr/share/java/pixelmed.jar"
 OPTIONS = (
     "-Djdk.xml.xpathTotalOpLimit=0",  # the compiled templates are beyond Java's limits
@@ -23,6 +21,8 @@ OPTIONS = (
 
 
 def main() -> None:
+    import jpype  # not above: the tests read JAR without it
+
     jpype.startJVM(*OPTIONS, classpath=[JAR])
     validator = jpype.JClass("com.pixelmed.validate.DicomSRValidator")()
     validator.setOptionCheckTemplateID(True)

@@ -8,6 +8,7 @@ in the environment, any three.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -305,6 +306,14 @@ def test_a_validator_that_is_not_installed_fails(
     monkeypatch.setattr(validators, "SEARCH_PATH", str(tmp_path))
     with pytest.raises(pytest.fail.Exception, match="not installed: apt-get install"):
         look(tmp_path)
+
+
+def test_dicom_validator_that_is_not_installed_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dicom_validator.validator.iod_validator", None)
+    with pytest.raises(pytest.fail.Exception, match="not installed: pip install"):
+        validators.dicom_validator(tmp_path)
 
 
 def test_pixelmed_that_is_not_installed_fails(

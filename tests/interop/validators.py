@@ -18,9 +18,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from dicom_validator.validator.error_handler import NullValidationResultHandler
-from dicom_validator.validator.iod_validator import IODValidator
-from dicom_validator.validator.validation_result import Status
 from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 
@@ -28,9 +25,9 @@ from node.config import OutputKind
 from node.outputs.table import KINDS
 
 from . import pixelmed
-from .dicom_validator_cache import tables
 
 PACKAGES = "dcmtk dicom3tools libpixelmed-java default-jre-headless"
+PYTHON_PACKAGES = "pip install dicom-validator jpype1"
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 REPORTS: tuple[OutputKind, ...] = (
     "measurement-report",
@@ -107,6 +104,14 @@ def _is_progress_of_dcmpschk(line: str) -> bool:
 
 def dicom_validator(path: Path) -> list[str]:
     """Check the attributes of an IOD by the tables of the standard (dicom-validator)."""
+    try:  # not above: the default tests collect this file, and need no validator
+        from dicom_validator.validator.error_handler import NullValidationResultHandler
+        from dicom_validator.validator.iod_validator import IODValidator
+        from dicom_validator.validator.validation_result import Status
+
+        from .dicom_validator_cache import tables
+    except ImportError as error:
+        pytest.fail(f"{error.name} is not installed: {PYTHON_PACKAGES}", pytrace=False)
     checked = tables(tuple(kind.sop_class for kind in KINDS.values()))
     handler = NullValidationResultHandler()
     with warnings.catch_warnings():
@@ -155,7 +160,7 @@ class PixelMed:
         if not answer:
             pytest.fail(
                 f"PixelMed ended (status {process.wait()}), see what it says above; "
-                f"it needs Java: apt-get install {PACKAGES}",
+                f"it needs Java and jpype1: apt-get install {PACKAGES}; {PYTHON_PACKAGES}",
                 pytrace=False,
             )
         return str(json.loads(answer))
