@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test test-interop check format lock clean
+.PHONY: help setup demo test test-interop test-conformance check format lock clean
 
 help:                ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
@@ -35,6 +35,9 @@ $(VENV)/.interop: requirements/interop.txt $(VENV)/.ready
 
 test-interop: setup $(VENV)/.interop  ## tests against Orthanc, dcmtk and validators (needs them installed)
 	$(BIN)/pytest -m interop -n auto --dist load --maxschedchunk 1
+
+test-conformance: setup  ## every kind of result object before seven validators (needs them installed)
+	$(BIN)/pytest -m interop -n auto --dist load --maxschedchunk 1 tests/interop/test_validators.py
 
 check: setup         ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import factories
 import pytest
@@ -23,6 +24,43 @@ from .programs import (
 )
 
 Started = Callable[[Daemon], None]
+
+CHECKED = "checked"
+"""The property of a test's report that holds a `Checked`."""
+
+
+class Checked(NamedTuple):
+    """What one validator said of the objects of one kind, of one case from one source."""
+
+    kind: str
+    validator: str
+    objects: int
+    findings: int
+    unexpected: int
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what `make test-conformance` is for: objects, cases and validators."""
+    reports = [r for state in ("passed", "failed") for r in terminalreporter.stats.get(state, [])]
+    checks = [
+        Checked(*value) for r in reports for key, value in r.user_properties if key == CHECKED
+    ]
+    if not checks:
+        return
+    terminalreporter.section("conformance")
+    row = "{:<22} {:<16} {:>13} {:>8} {:>17} {:>11}".format
+    terminalreporter.write_line(
+        row("kind", "validator", "case x source", "objects", "allowed findings", "unexpected")
+    )
+    for place in sorted({check[:2] for check in checks}):
+        of = [check for check in checks if check[:2] == place]
+        new = sum(check.unexpected for check in of)
+        allowed = sum(check.findings for check in of) - new
+        objects = sum(check.objects for check in of)
+        terminalreporter.write_line(row(*place, len(of), objects, allowed, new))
+    new = sum(check.unexpected for check in checks)
+    terminalreporter.write_line(f"{len(checks)} checks, {new} unexpected findings")
+
 
 OUR_ERROR = re.compile(r"\S+ \S+ (ERROR|CRITICAL) +(?! |pynetdicom)")
 """A line of the log; pynetdicom calls it an error when the other side hangs up."""
