@@ -172,7 +172,7 @@ def test_who_calls_by_our_own_ae_title_is_rejected_without_an_alarm(
     with association(door.port, [build_context(Verification)], "AINODE") as opened:
         assert opened.is_rejected
         assert rejection(opened) == (1, 1, 3)
-    [record] = [one for one in caplog.records if "Rejected" in one.message]
+    [record] = [one for one in caplog.records if one.name == "node.listener"]
     assert record.levelname == "INFO"
     assert "doctor or another node looked whether we are here" in record.message
 
