@@ -33,7 +33,6 @@ Sentence = Annotated[str, matching(r"[ -~]{1,400}", "1 to 400 characters of plai
 WeightsFile = Annotated[
     str, matching(r"[A-Za-z0-9._-]+\.onnx", 'the name of an ONNX file such as "model.onnx"')
 ]
-Modality = Annotated[str, matching(r"[A-Z]{2}", 'a modality of two letters such as "MG"')]
 Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')]
 ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
 
@@ -71,7 +70,7 @@ class Licence(Section):
 class Input(Section):
     """What the model may see; everything else is refused with a reason."""
 
-    modality: Modality
+    modality: Literal["MG"]
     """A study with an instance of this Modality (0008,0060) is in scope and is answered."""
     sop_classes: Annotated[tuple[Uid, ...], Field(min_length=1)]
     projections: tuple[Projection, ...]

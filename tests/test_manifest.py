@@ -60,6 +60,7 @@ def test_a_product_is_not_research(tmp_path: Path) -> None:
             "[]",
             "20: input.sop_classes: expected a list of at least 1, found []",
         ),
+        ('modality = "MG"', 'modality = "MR"', '19: input.modality: expected "MG", found "MR"'),
         ('scale = "0..1"', 'scale = "0..1', "30: not valid TOML: "),
         (
             'name = "breast-area"',
