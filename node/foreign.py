@@ -7,6 +7,7 @@ of range elsewhere in an object decides nothing; a value that cannot be had says
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import warnings
 import zlib
@@ -25,6 +26,8 @@ from node.errors import Unreadable
 LARGEST_DEFLATED = 1 << 30
 """Bytes a deflated object may inflate to; more is taken for an attack."""
 
+log = logging.getLogger(__name__)
+
 _lock = threading.RLock()
 
 
@@ -35,6 +38,25 @@ def quietly() -> Iterator[None]:
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def failing_as(reason: str) -> Iterator[None]:
+    """Turn whatever foreign bytes make a reader raise into Unreadable, in these words.
+
+    pydicom and the codecs raise nearly anything, so everything is caught, here and nowhere else;
+    but what says nothing about the bytes passes: no memory, or a file that cannot be had.
+    """
+    try:
+        yield
+    except (Unreadable, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
+        log.warning("%s: %s", reason, type(error).__name__)
+        raise Unreadable(reason) from None
 
 
 def refuse_deflate_bomb(path: Path) -> None:
@@ -57,8 +79,9 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     try:
-        value = dataset.get_item(tag).value if tag in dataset else None
-    except Exception:  # noqa: BLE001 - a value that cannot be had says nothing
+        with failing_as(f"{keyword} cannot be read"):
+            value = dataset.get_item(tag).value if tag in dataset else None
+    except Unreadable:
         return ()
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace").split("\\")
@@ -80,13 +103,13 @@ def decoded_text(dataset: Dataset, keyword: str) -> str:
     """
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
-    with quietly():
-        try:
+    try:
+        with quietly(), failing_as(f"{keyword} cannot be read"):
             value = dataset.get_item(tag).value if tag in dataset else None
             if isinstance(value, bytes):
                 value = decode_bytes(value, encodings_of(dataset) or [default_encoding], set())
-        except Exception:  # noqa: BLE001 - a value that cannot be had is there, and unknown
-            return "?"
+    except Unreadable:
+        return "?"
     return str("" if value is None else value).replace("\ufffd", "?").strip(" \0")
 
 
@@ -101,8 +124,8 @@ def encodings_of(dataset: Dataset) -> list[str] | None:
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """Return the items of a sequence, none if it is absent or broken."""
-    with quietly():
-        try:
+    try:
+        with quietly(), failing_as(f"{keyword} cannot be read"):
             return [item for item in dataset.get(keyword) or () if isinstance(item, Dataset)]
-        except Exception:  # noqa: BLE001 - a sequence that cannot be parsed says nothing
-            return []
+    except Unreadable:
+        return []

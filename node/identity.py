@@ -6,12 +6,14 @@ The node's own are fixed for ever: a changed UID would make it analyse its own e
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable
 from typing import Final
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence
+
+from node.errors import Unreadable
+from node.foreign import failing_as
 
 MANUFACTURER: Final = "DICOM AI Node Project"
 MODEL_NAME: Final = "DICOM AI Node"
@@ -23,15 +25,11 @@ IMPLEMENTATION_VERSION_NAME: Final = "DICOM_AI_NODE"
 
 INSTANCE_CREATOR_UID_TAG = 0x00080014
 DEVICE_UID_TAG = 0x00181002
-
-
 PATIENT_ID_TAG = 0x00100020
 ISSUER_OF_PATIENT_ID_TAG = 0x00100021
 ACCESSION_NUMBER_TAG = 0x00080050
 UNSAID: Final = "-"
 UNREADABLE: Final = "?"
-
-log = logging.getLogger(__name__)
 
 
 def is_own(header: Dataset) -> bool:
@@ -86,9 +84,9 @@ def _plain_uid(header: Dataset, tag: int) -> str:
 def _encoded(header: Dataset, tag: int) -> bytes | None:
     """Return a value as it came, b"" if it is absent, None if it cannot be had as text."""
     try:
-        value = header.get_item(tag).value if tag in header else b""  # does not decode
-    except Exception as error:  # noqa: BLE001 - long values stay on disk: anything may be raised
-        log.warning("(%04X,%04X) cannot be read: %s", tag >> 16, tag & 0xFFFF, type(error).__name__)
+        with failing_as(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be read"):
+            value = header.get_item(tag).value if tag in header else b""  # does not decode
+    except Unreadable:  # long values stay on disk
         return None
     if isinstance(value, bytes):
         return value

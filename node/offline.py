@@ -18,6 +18,7 @@ from tzlocal import get_localzone
 from node import config
 from node.errors import ConfigError, Held, Unreadable
 from node.files import dataset_digest
+from node.foreign import failing_as
 from node.identity import disagree, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
@@ -145,9 +146,10 @@ def _sort(studies: dict[str, _Study], header: Dataset, instance: Instance, known
 def _is_directory(path: Path) -> bool:
     """Whether a file is a DICOMDIR, the table of contents of a disc."""
     try:
-        meta = read_file_meta_info(path)
-        return bool(meta.MediaStorageSOPClassUID == MediaStorageDirectoryStorage)
-    except Exception:  # noqa: BLE001 - pydicom raises nearly anything; then it is a damaged file
+        with failing_as("no file meta information"):
+            meta = read_file_meta_info(path)
+            return bool(meta.MediaStorageSOPClassUID == MediaStorageDirectoryStorage)
+    except Unreadable:  # then it is a damaged file
         return False
 
 
@@ -207,7 +209,7 @@ def _write(objects: Iterable[Dataset], folder: Path) -> tuple[tuple[Path, ...], 
 def _is_ours(path: Path) -> bool:
     try:
         return is_own(read_header(path))
-    except (Unreadable, OSError):
+    except Unreadable:
         return False
 
 

@@ -97,7 +97,7 @@ def is_read_by(wanted: Input) -> bool:
     """Whether a model with this input reads any view of a generated exam."""
     is_accepted = DigitalMammographyXRayImageStorageForPresentation in wanted.sop_classes
     has_views = any(view.projection in wanted.projections for view in EXAM)
-    return wanted.modality == "MG" and is_accepted and has_views
+    return is_accepted and has_views
 
 
 def save(datasets: Iterable[Dataset], folder: Path) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import math
 import re
 import struct
@@ -60,7 +59,6 @@ READ = (
 """
 
 _Value = TypeVar("_Value", bound=np.generic)
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,21 +244,6 @@ def _tags(keywords: Iterable[str]) -> tuple[BaseTag, ...]:
 _TAGS = _tags(READ)
 
 
-@contextlib.contextmanager
-def _failing_as(reason: str) -> Iterator[None]:
-    """Turn whatever foreign bytes make a reader raise into Unreadable, in these words."""
-    try:
-        yield
-    except (Unreadable, MemoryError):
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file cannot be had: that says nothing about the object
-        # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
-        log.warning("%s: %s", reason, type(error).__name__)
-        raise Unreadable(reason) from None
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """An object as far as an image depends on it."""
@@ -321,7 +304,7 @@ class _Source:
 def _opened(path: Path) -> Iterator[_Source]:
     """Read what READ names, find the pixel data, and keep the file open for those."""
     with path.open("rb") as file:
-        with foreign.quietly(), _failing_as("the file is damaged, or is not a DICOM object"):
+        with foreign.quietly(), foreign.failing_as("the file is damaged, or is not a DICOM object"):
             foreign.refuse_deflate_bomb(path)
             source = _read(file)
         yield source
@@ -363,7 +346,7 @@ def _drop_all_but_read(dataset: Dataset) -> None:
 
 def _digest_as_encoded(source: _Source, tags: Sequence[BaseTag]) -> str:
     digest = hashlib.sha256()
-    with foreign.quietly(), _failing_as("the header cannot be read"):
+    with foreign.quietly(), foreign.failing_as("the header cannot be read"):
         digest.update(f"{source.syntax}\n".encode())
         if source.is_in_swapped_words:
             digest.update(b"OW\n")
@@ -438,15 +421,15 @@ class _Layout:
 
 def _image(source: _Source) -> Image:
     header = source.header
-    with _failing_as("the header does not say how the pixels are stored"):
+    with foreign.failing_as("the header does not say how the pixels are stored"):
         if not source.tag:
             raise Unreadable("no pixel data")
         layout = _layout(header)
         _require_grey_image(header, layout)
-    with _failing_as("pixel data cannot be decoded"):
+    with foreign.failing_as("pixel data cannot be decoded"):
         (values,) = _frames(source, layout)
     numbers = np.arange(layout.lowest, layout.highest + 1)
-    with _failing_as("window or lookup table that cannot be displayed"):
+    with foreign.failing_as("window or lookup table that cannot be displayed"):
         voi_grey = _displayed(numbers, header)
     stored_grey = (numbers - layout.lowest) / (len(numbers) - 1)
     is_inverted = header.PhotometricInterpretation == "MONOCHROME1"
@@ -503,14 +486,14 @@ def _unreadable_samples(layout: _Layout) -> str:
 
 def _digest_of_values(source: _Source) -> str:
     digest = hashlib.sha256()
-    with _failing_as("the header does not say how the pixels are stored"):
+    with foreign.failing_as("the header does not say how the pixels are stored"):
         if source.tag != _PIXEL_DATA:
             return _digest_of_floats(source)
         layout = _layout(source.header)
         kind = _kind(source, layout)
     digest.update(f"{kind} {layout.frames} {layout.shape}\n".encode())
     number = np.dtype("<i4" if layout.stored <= 16 else "<i8")
-    with _failing_as("pixel data cannot be decoded"):
+    with foreign.failing_as("pixel data cannot be decoded"):
         for steps in _frames(source, layout):
             digest.update((steps.astype(number) + number.type(layout.lowest)).tobytes())
     return digest.hexdigest()
@@ -818,8 +801,9 @@ def _words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 def _parts(dataset: Dataset, keyword: str) -> list[Any]:
     """Return the values of an element; none if it is absent or pydicom cannot read it."""
     try:
-        value = dataset.get(keyword)
-    except Exception:  # noqa: BLE001 - foreign bytes: an element that nobody can read is unknown
+        with foreign.failing_as(f"{keyword} cannot be read"):
+            value = dataset.get(keyword)
+    except Unreadable:
         return []
     if value is None or value == "":
         return []

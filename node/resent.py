@@ -27,6 +27,7 @@ from pydicom.tag import BaseTag
 from pydicom.values import convert_SQ
 
 from node import foreign
+from node.errors import Unreadable
 
 NOT_COMPARED = {
     "texts are compared decoded": ("SpecificCharacterSet",),
@@ -125,16 +126,17 @@ def _value(dataset: Dataset, tag: BaseTag, terms: tuple[str, ...], depth: int) -
         return _NOTHING
     content: Hashable = object()  # equals nothing
     try:
-        element = _element(dataset, tag)
-        if not isinstance(element, RawDataElement):
-            if isinstance(element.value, Sequence):
-                return _items(element.value, terms, depth)
-            element = _encoded(element, terms)
-        content = element.value or b""
-        if _vr(element) == "SQ":
-            return _items(_parsed(element), terms, depth)
-        return _text_or_bytes(element, terms)
-    except Exception:  # noqa: BLE001 - foreign bytes: anything may come out
+        with foreign.failing_as(f"{tag} cannot be compared"):
+            element = _element(dataset, tag)
+            if not isinstance(element, RawDataElement):
+                if isinstance(element.value, Sequence):
+                    return _items(element.value, terms, depth)
+                element = _encoded(element, terms)
+            content = element.value or b""
+            if _vr(element) == "SQ":
+                return _items(_parsed(element), terms, depth)
+            return _text_or_bytes(element, terms)
+    except Unreadable:
         return ("unreadable", terms, content)
 
 

@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from node.errors import Unreadable
-from node.foreign import items, quietly, refuse_deflate_bomb, text, texts
+from node.foreign import failing_as, items, quietly, refuse_deflate_bomb, text, texts
 from node.manifest import Input, Model
 from node.result import Refusal
 from node.study import Instance, Laterality, View
@@ -248,20 +248,12 @@ def describe(header: Dataset, path: Path, digest: str) -> Instance:
 
 def _parse(path: Path) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
-    with quietly():
+    with quietly(), failing_as("not a well-formed DICOM object"):
+        refuse_deflate_bomb(path)
         try:
-            refuse_deflate_bomb(path)
             return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)
-        except Unreadable:
-            raise
-        except OSError as error:
-            if error.errno is not None:
-                raise  # the file cannot be had: that says nothing about the object
-            raise Unreadable("not a well-formed DICOM object") from error  # pydicom's own
         except InvalidDicomError as error:
             raise Unreadable("not a DICOM Part 10 file") from error
-        except Exception as error:  # whatever it is, the bytes are to blame
-            raise Unreadable("not a well-formed DICOM object") from error
 
 
 def _is_cut_short(element: object) -> bool:
@@ -450,8 +442,6 @@ def why_refused(instance: Instance, header: Dataset, wanted: Input) -> str:
     if instance.sop_class not in wanted.sop_classes:
         is_private = is_private_tomosynthesis(header)
         return _PRIVATE_TOMOSYNTHESIS if is_private else class_words(instance.sop_class)
-    if wanted.modality != "MG":
-        return ""
     return (
         why_not_standard(header)
         or _refused_by_manifest(header, wanted)

@@ -64,7 +64,7 @@ def alive(*node_ids: str) -> LiveNodes:
     return lambda: node_ids
 
 
-def until(is_so: Callable[[], bool], within_s: float = 10) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
     give_up_at = time.monotonic() + within_s
     while not is_so() and time.monotonic() < give_up_at:
         time.sleep(0.01)

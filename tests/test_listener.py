@@ -136,7 +136,7 @@ def changed(path: Path, change: Callable[[Dataset], None]) -> Path:
     return path
 
 
-def until(is_so: Callable[[], bool], within_s: float = 5) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
     give_up_at = time.monotonic() + within_s
     while not is_so() and time.monotonic() < give_up_at:
         time.sleep(0.01)

@@ -48,7 +48,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_until(is_so: Callable[[], bool], within_s: float = 10) -> None:
+def wait_until(is_so: Callable[[], bool], within_s: float = 30) -> None:
     give_up_at = time.monotonic() + within_s
     while not is_so():
         assert time.monotonic() < give_up_at

@@ -29,7 +29,7 @@ def timers(dead: threading.Event) -> Iterator[Timers]:
     clockwork.stop()
 
 
-def until(is_so: Callable[[], bool], within_s: float = 5) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
     give_up_at = time.monotonic() + within_s
     while not is_so() and time.monotonic() < give_up_at:
         time.sleep(0.01)

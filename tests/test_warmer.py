@@ -51,7 +51,7 @@ def warmer(desk: Desk, pipeline: Pipeline, model: Model) -> Warmer:
     return Warmer(desk.ledger, desk.store, pipeline, (model,))
 
 
-def until(is_so: Callable[[], bool], within_s: float = 10) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
     give_up_at = time.monotonic() + within_s
     while not is_so() and time.monotonic() < give_up_at:
         time.sleep(0.01)

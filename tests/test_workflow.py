@@ -99,7 +99,7 @@ class Works:
         return self.overview(study)
 
 
-def until(is_so: Callable[[], bool], within_s: float = 20) -> bool:
+def until(is_so: Callable[[], bool], within_s: float = 60) -> bool:
     give_up_at = time.monotonic() + within_s
     while not (is_now := is_so()) and time.monotonic() < give_up_at:
         time.sleep(0.05)

@@ -24,7 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from node.destinations.association import SUCCESS, Address, offered
 from node.destinations.reference import Reference
 from node.errors import DeliveryError, Unreadable, Unsupported
-from node.foreign import quietly, text
+from node.foreign import failing_as, quietly, text
 
 log = logging.getLogger(__name__)
 
@@ -109,13 +109,8 @@ def read_commitment_report(event_type: int | None, information: Dataset) -> Comm
 
     An object in both of its lists has failed; one in neither is the caller's to notice.
     """
-    with quietly():
-        try:
-            return _read(event_type, information)
-        except Unreadable:
-            raise
-        except Exception as error:  # pydicom raises nearly anything; the bytes are to blame
-            raise Unreadable("a storage commitment report that cannot be read") from error
+    with quietly(), failing_as("a storage commitment report that cannot be read"):
+        return _read(event_type, information)
 
 
 def _item(reference: Reference) -> Dataset:

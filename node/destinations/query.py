@@ -22,8 +22,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.destinations.association import SUCCESS, Address, offered
 from node.destinations.reference import Reference
-from node.errors import DeliveryError, Unsupported
-from node.foreign import quietly, text, texts
+from node.errors import DeliveryError, Unreadable, Unsupported
+from node.foreign import failing_as, quietly, text, texts
 
 # pynetdicom would write patients into the log, and decode them for that, right or wrong.
 _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -150,11 +150,11 @@ def comparable_text(dataset: Dataset, keyword: str) -> str:
     if not isinstance(value, bytes):
         return str("" if value is None else value).strip(" \0")
     value = value.strip(b" \0")
-    with quietly():
-        try:
+    try:
+        with quietly(), failing_as(f"{keyword} is not of its character set"):
             return unicodedata.normalize("NFC", _decode(value, dataset))
-        except Exception:  # noqa: BLE001 - pydicom raises nearly anything; the bytes are to blame
-            return value.decode("ascii", "backslashreplace")
+    except Unreadable:
+        return value.decode("ascii", "backslashreplace")
 
 
 def _decode(value: bytes, dataset: Dataset) -> str:

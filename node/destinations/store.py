@@ -28,6 +28,7 @@ from node.destinations.association import (
     is_for_good,
 )
 from node.errors import DeliveryError, Unreadable
+from node.foreign import failing_as
 
 log = logging.getLogger(__name__)
 
@@ -120,16 +121,18 @@ def _send_part(
 
 
 def _describe(path: Path) -> _Object:
+    reason = f"{path}: its file meta information cannot be read"
     try:
-        meta = read_file_meta_info(path)
-        return _Object(
-            path,
-            str(meta.MediaStorageSOPClassUID),
-            str(meta.MediaStorageSOPInstanceUID),
-            str(meta.TransferSyntaxUID),
-        )
-    except Exception as error:  # pydicom raises nearly anything; the bytes are to blame
-        raise Unreadable(f"{path}: its file meta information cannot be read") from error
+        with failing_as(reason):
+            meta = read_file_meta_info(path)
+            return _Object(
+                path,
+                str(meta.MediaStorageSOPClassUID),
+                str(meta.MediaStorageSOPInstanceUID),
+                str(meta.TransferSyntaxUID),
+            )
+    except OSError as error:
+        raise Unreadable(reason) from error
 
 
 def _by_contexts(objects: Sequence[_Object]) -> list[list[_Object]]:

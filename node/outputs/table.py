@@ -25,7 +25,8 @@ from pydicom.uid import (
 )
 
 from node.config import OutputKind, presets
-from node.errors import Held
+from node.errors import Held, Unreadable
+from node.foreign import failing_as, quietly
 from node.identity import disagree, identity_of
 from node.outputs import (
     capture,
@@ -144,10 +145,12 @@ def check_result(draft: Draft, result: Result) -> None:
 
 def _size(draft: Draft, sop_uid: str, keyword: str) -> int:
     """Return Rows or Columns of an image that was decoded, and so has both."""
+    reason = "a result is about an image without a size; nothing is sent"
     try:
-        return int(draft.headers[sop_uid][keyword].value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise Held("a result is about an image without a size; nothing is sent") from error
+        with quietly(), failing_as(reason):
+            return int(draft.headers[sop_uid][keyword].value)
+    except Unreadable:
+        raise Held(reason) from None
 
 
 def _check_patient(draft: Draft) -> None:

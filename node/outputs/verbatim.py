@@ -7,7 +7,6 @@ such as a sequence that is none, counts as absent: no oddity of a source makes c
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import cast
 
@@ -19,7 +18,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
 
-log = logging.getLogger(__name__)
+from node.errors import Unreadable
+from node.foreign import failing_as, quietly
 
 SPECIFIC_CHARACTER_SET = Tag(0x00080005)
 WIDTHS = {
@@ -86,9 +86,9 @@ def _copied(source: Dataset, tag: BaseTag, depth: int) -> DataElement | RawDataE
 
 def _copied_sequence(source: Dataset, tag: BaseTag, depth: int) -> DataElement | None:
     try:
-        items = [_copied_item(item, depth + 1) for item in source[tag].value or ()]
-    except Exception:  # noqa: BLE001 - damaged sequences raise anything; the result is still sent
-        log.warning("sequence %s of the source cannot be read and is left out", tag)
+        with failing_as(f"sequence {tag} of the source cannot be read and is left out"):
+            items = [_copied_item(item, depth + 1) for item in source[tag].value or ()]
+    except Unreadable:  # the result is still sent
         return None
     return DataElement(tag, "SQ", items)
 
@@ -111,23 +111,24 @@ def _encodings(dataset: Dataset) -> list[str] | str | None:
     if SPECIFIC_CHARACTER_SET not in dataset:
         return default_encoding
     try:
-        return convert_encodings(dataset[SPECIFIC_CHARACTER_SET].value)
-    except Exception:  # noqa: BLE001 - a wrong VR or an embedded NUL raises anything
+        with quietly(), failing_as("the character set of the source cannot be read"):
+            return convert_encodings(dataset[SPECIFIC_CHARACTER_SET].value)
+    except Unreadable:
         return None
 
 
 def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
     try:
-        element = cast("DataElement | RawDataElement", dataset.get_item(tag))
-        if isinstance(element, RawDataElement):
-            if element.is_little_endian or element.VR not in WIDTHS:
-                return element.value or b""
-            element = dataset[tag]
-        stream = DicomBytesIO()
-        stream.is_little_endian, stream.is_implicit_VR = True, True
-        write_data_element(stream, element, _encodings(dataset) or default_encoding)
-    except Exception:  # noqa: BLE001 - a value of a wrong VR or length raises anything
-        log.warning("element %s of the source cannot be read and is left out", tag)
+        with failing_as(f"element {tag} of the source cannot be read and is left out"):
+            element = cast("DataElement | RawDataElement", dataset.get_item(tag))
+            if isinstance(element, RawDataElement):
+                if element.is_little_endian or element.VR not in WIDTHS:
+                    return element.value or b""
+                element = dataset[tag]
+            stream = DicomBytesIO()
+            stream.is_little_endian, stream.is_implicit_VR = True, True
+            write_data_element(stream, element, _encodings(dataset) or default_encoding)
+    except Unreadable:
         return b""
     return stream.getvalue()[8:]  # implicit VR: tag and length are 8 bytes
 
@@ -136,8 +137,9 @@ def _vr(dataset: Dataset, tag: BaseTag) -> str:
     """Return the VR of the standard; "" if a value declared as it is cannot be one of that."""
     known = dictionary_VR(tag)
     try:
-        declared = dataset.get_item(tag).VR
-    except Exception:  # noqa: BLE001 - a value left on disk that cannot be had
+        with failing_as(f"element {tag} of the source cannot be read and is left out"):
+            declared = dataset.get_item(tag).VR
+    except Unreadable:
         return ""
     if declared in (None, "UN", known):
         return known if len(known) == 2 else ""

@@ -101,6 +101,14 @@ def test_no_header_makes_building_raise(changes: list[Change]) -> None:
     assert len(datasets) == 3
 
 
+@pytest.mark.parametrize(("vr", "value"), [("UN", b"a\\b"), ("FD", b"1"), ("LO", b""), ("SQ", [])])
+def test_a_result_about_an_image_whose_size_cannot_be_read_is_held(
+    vr: str, value: bytes | list[Change]
+) -> None:
+    with pytest.raises(Held, match="an image without a size"):
+        built(("Rows", vr, value))
+
+
 @pytest.mark.parametrize(
     ("vr", "value"),
     [("CS", b"ISO_IR\x00100"), ("FD", b"12345678"), ("US", b"12"), ("SQ", b""), ("ZZ", b"\xff\0a")],
