@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -9,7 +10,7 @@ from statistics import fmean
 
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.result import (
-    Code,
+    PERCENT,
     Evaluation,
     Finding,
     Grade,
@@ -21,8 +22,6 @@ from node.result import (
     Result,
 )
 from node.study import Instance, Laterality, View
-
-PERCENT = Code("%", "UCUM", "percent")
 
 
 def conclude(
@@ -151,6 +150,27 @@ def _lesions(
                 count += 1
                 names |= dict.fromkeys(places, f"{side} lesion {count}")
     return names
+
+
+def _how_lesions_were_counted(
+    output: MaskOutput | BoxesOutput,
+    analysed: Sequence[Instance],
+    scores: Mapping[str, ImageScore],
+) -> list[str]:
+    """Say where one lesion may count as two, or two as one."""
+    said = []
+    if isinstance(output, BoxesOutput) and _lesions(output, analysed, scores):
+        said.append(
+            f"Marks on CC and on MLO count as one {output.label} where they lie equally deep in the"
+            f" breast, within {output.same_lesion_within_mm:g} mm; nothing else was compared."
+        )
+    counts = Counter(i.view for i in analysed if i.view and scores[i.sop_uid].marks)
+    repeated = [str(view) for view, count in counts.items() if count > 1]
+    if repeated and output.looks_for:
+        said.append(
+            f"More than one image of {', '.join(repeated)}: what shows on each counts on each."
+        )
+    return said
 
 
 def _evaluations(
@@ -286,8 +306,10 @@ def _statements(
     statements = [model.manifest.statement]
     output = model.manifest.output
     empty = [str(i.view) for i in analysed if not scores[i.sop_uid].marks]
-    if empty and isinstance(output, MaskOutput | BoxesOutput):
-        statements.append(f"No {output.label} found on: {', '.join(empty)}.")
+    if isinstance(output, MaskOutput | BoxesOutput):
+        if empty:
+            statements.append(f"No {output.label} found on: {', '.join(empty)}.")
+        statements += _how_lesions_were_counted(output, analysed, scores)
     for doubt in dict.fromkeys(doubt for i in analysed for doubt in i.doubts):
         doubtful = ", ".join(str(i.view) for i in analysed if doubt in i.doubts)
         statements.append(f"{doubt}: {doubtful}.")

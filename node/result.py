@@ -24,6 +24,9 @@ class Code:
     meaning: str
 
 
+PERCENT = Code("%", "UCUM", "percent")
+
+
 class Priority(IntEnum):
     """Triage level; the higher, the sooner a person should look.
 

@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from node import phantom
 from node.phantom import Patient, Technique
-from node.study import Laterality, View
+from node.study import Instance, Laterality, View
 
 R_CC = View(Laterality.RIGHT, "CC")
 L_CC = View(Laterality.LEFT, "CC")
@@ -21,6 +21,21 @@ L_MLO = View(Laterality.LEFT, "MLO")
 
 SMALL = Technique(rows=332, columns=256, spacing_mm=0.72)
 """The usual field of view in large pixels: quick to make and quick to read."""
+
+
+def instance(view: View, sop_uid: str) -> Instance:
+    """Return a mammogram as the ledger knows it, with no file behind it."""
+    return Instance(
+        study_uid="1",
+        series_uid="1.1",
+        sop_uid=sop_uid,
+        sop_class="1.2.840.10008.5.1.4.1.1.1.2",
+        transfer_syntax="1.2.840.10008.1.2.1",
+        modality="MG",
+        path=Path("x.dcm"),
+        digest=sop_uid,
+        view=view,
+    )
 
 
 def exam(

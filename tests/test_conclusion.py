@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories import L_CC, L_MLO, R_CC, R_MLO
+from factories import L_CC, L_MLO, R_CC, R_MLO, instance
 from packages import CLASSES, OUTPUT, package
 
 from node.conclusion import conclude, missing_views, not_analysed
 from node.manifest import Model
 from node.result import (
+    PERCENT,
     Code,
     ImageScore,
     Mark,
@@ -22,7 +23,7 @@ from node.result import (
     Refusal,
     Result,
 )
-from node.study import Instance, View
+from node.study import View
 
 AREA = Code("42798000", "SCT", "Area")
 CM2 = Code("cm2", "UCUM", "square centimeter")
@@ -32,20 +33,6 @@ OUTLINE: tuple[Point, ...] = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 0.0))
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return package(tmp_path_factory.mktemp("models"))
-
-
-def instance(view: View, sop_uid: str) -> Instance:
-    return Instance(
-        study_uid="1",
-        series_uid="1.1",
-        sop_uid=sop_uid,
-        sop_class="1.2.840.10008.5.1.4.1.1.1.2",
-        transfer_syntax="1.2.840.10008.1.2.1",
-        modality="MG",
-        path=Path("x.dcm"),
-        digest=sop_uid,
-        view=view,
-    )
 
 
 def score(sop_uid: str, area: float, outline: tuple[Point, ...] = OUTLINE) -> ImageScore:
@@ -208,7 +195,6 @@ def test_the_result_does_not_depend_on_the_order_of_the_scores(model: Model) -> 
 # Classes
 
 ONLY_MLO = ('projections = ["CC", "MLO"]', 'projections = ["MLO"]\npassed_over = ["CC"]')
-PERCENT = Code("%", "UCUM", "percent")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from factories import L_CC, L_MLO, R_CC, R_MLO
+from factories import L_CC, L_MLO, R_CC, R_MLO, instance
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packages import OUTPUT, package
@@ -14,6 +14,7 @@ from packages import OUTPUT, package
 from node.conclusion import conclude
 from node.manifest import Model
 from node.result import (
+    PERCENT,
     Code,
     Finding,
     HeatMap,
@@ -25,9 +26,8 @@ from node.result import (
     Refusal,
     Result,
 )
-from node.study import Instance, Laterality, View
+from node.study import Laterality, View
 
-PERCENT = Code("%", "UCUM", "percent")
 SCORE = Code("S", "99TEST", "Score")
 BOX: tuple[Point, ...] = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0), (0.0, 0.0))
 WITHIN_MM = 10
@@ -66,20 +66,6 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return package(tmp_path_factory.mktemp("models"), (OUTPUT, SCORED))
-
-
-def instance(view: View, sop_uid: str) -> Instance:
-    return Instance(
-        study_uid="1",
-        series_uid="1.1",
-        sop_uid=sop_uid,
-        sop_class="1.2.840.10008.5.1.4.1.1.1.2",
-        transfer_syntax="1.2.840.10008.1.2.1",
-        modality="MG",
-        path=Path("x.dcm"),
-        digest=sop_uid,
-        view=view,
-    )
 
 
 def mark(depth_mm: float | None, percent: float = 50) -> Mark:
@@ -164,6 +150,21 @@ def test_without_a_known_depth_every_mark_stands_alone(detector: Model) -> None:
 def test_a_model_that_does_not_say_how_near_matches_nothing(tmp_path: Path) -> None:
     model = package(tmp_path, (OUTPUT, BOXES.replace(f"same_lesion_within_mm = {WITHIN_MM}", "")))
     assert lesions(detected(model, [(R_CC, [40.0]), (R_MLO, [40.0])])) == ["", ""]
+
+
+def test_how_marks_were_counted_as_lesions_is_said(detector: Model) -> None:
+    said = "Marks on CC and on MLO count as one mass where they lie equally deep in the breast"
+    paired = detected(detector, [(R_CC, [40.0]), (R_MLO, [43.0])])
+    assert any(s.startswith(f"{said}, within {WITHIN_MM:g} mm;") for s in paired.statements)
+    apart = detected(detector, [(R_CC, [40.0]), (R_MLO, [])])
+    assert not any(s.startswith(said) for s in apart.statements)
+
+
+def test_a_view_taken_twice_may_count_a_lesion_twice_and_that_is_said(detector: Model) -> None:
+    said = "More than one image of R CC: what shows on each counts on each."
+    assert said in detected(detector, [(R_CC, [40.0]), (R_CC, [41.0])]).statements
+    assert said not in detected(detector, [(R_CC, [40.0]), (R_CC, [])]).statements
+    assert said not in detected(detector, [(R_CC, [40.0]), (L_CC, [41.0])]).statements
 
 
 depths = st.lists(st.floats(0, 60), max_size=5)

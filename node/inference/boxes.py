@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from node.errors import ModelError
-from node.inference.classes import PERCENT
 from node.manifest import BoxesOutput, Manifest
 from node.pixels import Float32, Geometry
-from node.result import ImageScore, Mark, Measurement
+from node.result import PERCENT, ImageScore, Mark, Measurement
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""

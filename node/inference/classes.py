@@ -7,9 +7,8 @@ import numpy as np
 from node.errors import ModelError
 from node.manifest import ClassesOutput
 from node.pixels import Float32
-from node.result import Code, ImageScore, Measurement
+from node.result import PERCENT, ImageScore, Measurement
 
-PERCENT = Code("%", "UCUM", "percent")
 TOLERANCE = 1e-3
 """How far the probabilities may be from adding up to 1."""
 

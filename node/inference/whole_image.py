@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.errors import ModelError
-from node.inference.classes import PERCENT
 from node.manifest import HeatMapOutput, Manifest, Pixels, ScoreOutput
 from node.pixels import Float32, Geometry
-from node.result import HeatMap, ImageScore, Measurement
+from node.result import PERCENT, HeatMap, ImageScore, Measurement
 
 
 def score_image(

@@ -16,16 +16,12 @@ from node.identity import MANUFACTURER, MODEL_NAME
 from node.outputs import header, marked_view, summary_page, verbatim
 from node.outputs.draft import Draft, local_time
 from node.outputs.header import Series, code_item
+from node.outputs.sources import burned_in_annotation, copy_lossy, source_image
 from node.outputs.wording import ascii_text
 from node.result import Code
 
 SERIES_NUMBER = 9003
 COMMENT = "AI generated, not verified by a physician"
-LOSSY = (
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
 
 
 def build(draft: Draft) -> list[Dataset]:
@@ -109,11 +105,10 @@ def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset
     dataset.ImageType = ["DERIVED", "SECONDARY", "AI RESULT"]
     dataset.ImageComments = COMMENT
     dataset.RecognizableVisualFeatures = "NO"
-    burned_in = any(_says(draft, uid, "BurnedInAnnotation", "YES") for uid in sources)
-    dataset.BurnedInAnnotation = "YES" if burned_in else "NO"
-    _copy_lossy(draft, dataset, sources)
+    dataset.BurnedInAnnotation = burned_in_annotation(draft, sources)
+    copy_lossy(draft, sources, dataset)
     if sources:
-        dataset.SourceImageSequence = [_reference(draft, uid) for uid in sources]
+        dataset.SourceImageSequence = [source_image(draft, uid) for uid in sources]
     return dataset
 
 
@@ -123,15 +118,6 @@ def _body_part(source: Dataset) -> str:
     if re.fullmatch(r"[A-Z0-9_ ]{1,16}", said):
         return said
     return "BREAST" if verbatim.plain(source, "Modality") == "MG" else ""
-
-
-def _copy_lossy(draft: Draft, dataset: Dataset, sources: list[str]) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
-    dataset.LossyImageCompression = "00"
-    for sop_uid in sources:
-        if _says(draft, sop_uid, "LossyImageCompression", "01"):
-            verbatim.copy(draft.headers[sop_uid], dataset, LOSSY)
-            return
 
 
 def _copy_view(source: Dataset, dataset: Dataset) -> None:
@@ -144,16 +130,6 @@ def _copy_view(source: Dataset, dataset: Dataset) -> None:
             del item.ViewModifierCodeSequence
     if items:
         dataset.ViewCodeSequence = items
-
-
-def _reference(draft: Draft, sop_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = draft.instance(sop_uid).sop_class
-    item.ReferencedSOPInstanceUID = sop_uid
-    item.PurposeOfReferenceCodeSequence = [
-        code_item(Code("121322", "DCM", "Source image for image processing operation"))
-    ]
-    return item
 
 
 def _set_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
@@ -170,7 +146,3 @@ def _set_pixels(dataset: Dataset, pixels: NDArray[np.uint8]) -> None:
 
 def _models(draft: Draft) -> str:
     return ascii_text(", ".join(f"{r.model.title} {r.model.version}" for r in draft.results))
-
-
-def _says(draft: Draft, sop_uid: str, keyword: str, value: str) -> bool:
-    return verbatim.plain(draft.headers[sop_uid], keyword) == value

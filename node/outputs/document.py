@@ -18,7 +18,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from node.identity import MANUFACTURER
-from node.outputs import header, verbatim
+from node.outputs import header, sources, verbatim
 from node.outputs.draft import Draft
 from node.outputs.wording import ascii_text
 from node.result import Code, Result
@@ -146,7 +146,7 @@ def build_document(draft: Draft, result: Result, kind: Kind, root: Dataset) -> D
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence
     replaced = draft.predecessors.get((result.model.name, kind.sop_class))
     if replaced is not None:
-        reference = _reference(replaced.sop_class, replaced.sop_uid)
+        reference = sources.reference(replaced.sop_class, replaced.sop_uid)
         dataset.PredecessorDocumentsSequence = [
             _study_reference(draft, {replaced.series_uid: [reference]})
         ]
@@ -208,16 +208,9 @@ def _evidence(draft: Draft, result: Result) -> list[Dataset]:
     by_series: dict[str, list[Dataset]] = {}
     for instance in draft.version.instances:
         if instance.sop_uid in considered:
-            reference = _reference(instance.sop_class, instance.sop_uid)
+            reference = sources.reference(instance.sop_class, instance.sop_uid)
             by_series.setdefault(instance.series_uid, []).append(reference)
     return [_study_reference(draft, by_series)] if by_series else []
-
-
-def _reference(sop_class: str, sop_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = sop_class
-    item.ReferencedSOPInstanceUID = sop_uid
-    return item
 
 
 def _study_reference(draft: Draft, by_series: Mapping[str, list[Dataset]]) -> Dataset:

@@ -7,7 +7,7 @@ it as text that is not drawn, so that a reader can search and copy them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
@@ -16,8 +16,9 @@ from node.identity import MODEL_NAME
 from node.outputs import header, summary_page, text_report, verbatim, wording
 from node.outputs.draft import Draft, local_time
 from node.outputs.header import Series, code_item
+from node.outputs.sources import burned_in_annotation, source_image
 from node.outputs.wording import ascii_text
-from node.result import Code, Evaluation, Finding, Result
+from node.result import Evaluation, Finding, Result
 
 SERIES_NUMBER = 9007
 DOCUMENT_TITLE_LENGTH = 1024
@@ -36,10 +37,10 @@ def build(draft: Draft) -> list[Dataset]:
     dataset.ConversionType = "SYN"
     dataset.AcquisitionDateTime = ""
     sources = summary_page.analysed(draft)
-    dataset.BurnedInAnnotation = "YES" if _is_burned_in(draft, sources) else "NO"
+    dataset.BurnedInAnnotation = burned_in_annotation(draft, sources)
     dataset.RecognizableVisualFeatures = "NO"
     if sources:
-        dataset.SourceInstanceSequence = [_reference(draft, sop_uid) for sop_uid in sources]
+        dataset.SourceInstanceSequence = [source_image(draft, sop_uid) for sop_uid in sources]
     dataset.DocumentTitle = title(draft)
     dataset.ConceptNameCodeSequence = [code_item(text_report.TITLE)]
     dataset.VerificationFlag = "UNVERIFIED"
@@ -167,19 +168,3 @@ def _file(objects: list[bytes], identity: str) -> bytes:
     )
     whole = written + table + trailer + b"startxref\n%d\n%%%%EOF\n" % len(written)
     return whole + b"\n" * (len(whole) % 2)
-
-
-def _is_burned_in(draft: Draft, sop_uids: Iterable[str]) -> bool:
-    """Whether a picture on the page may show what a modality wrote into it."""
-    said = (verbatim.plain(draft.headers[uid], "BurnedInAnnotation") for uid in sop_uids)
-    return "YES" in said
-
-
-def _reference(draft: Draft, sop_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = draft.instance(sop_uid).sop_class
-    item.ReferencedSOPInstanceUID = sop_uid
-    item.PurposeOfReferenceCodeSequence = [
-        code_item(Code("121322", "DCM", "Source image for image processing operation"))
-    ]
-    return item

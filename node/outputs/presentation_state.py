@@ -21,6 +21,7 @@ from node.outputs import header, verbatim, wording
 from node.outputs.canvas import Colour
 from node.outputs.draft import Draft
 from node.outputs.header import Series
+from node.outputs.sources import image_reference
 from node.outputs.wording import ascii_text
 from node.result import Finding, Result
 
@@ -127,15 +128,8 @@ def _with_model(result: Result, words: str) -> str:
 
 def _series_reference(draft: Draft, sop_uid: str) -> Dataset:
     item = Dataset()
-    item.ReferencedImageSequence = [_reference(draft, sop_uid)]
+    item.ReferencedImageSequence = [image_reference(draft, sop_uid)]
     item.SeriesInstanceUID = draft.instance(sop_uid).series_uid
-    return item
-
-
-def _reference(draft: Draft, sop_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = draft.instance(sop_uid).sop_class
-    item.ReferencedSOPInstanceUID = sop_uid
     return item
 
 
@@ -255,7 +249,7 @@ def _annotation(draft: Draft, result: Result, sop_uid: str, area: Dataset) -> Da
         if finding.region.sop_uid == sop_uid
     ]
     item = Dataset()
-    item.ReferencedImageSequence = [_reference(draft, sop_uid)]
+    item.ReferencedImageSequence = [image_reference(draft, sop_uid)]
     item.GraphicLayer = LAYER
     item.TextObjectSequence = [
         _text(finding, _words(draft, finding, sign), area.DisplayedAreaBottomRightHandCorner)
@@ -278,11 +272,11 @@ def _outline(finding: Finding) -> Dataset:
 
 
 def _words(draft: Draft, finding: Finding, sign: str) -> str:
-    """Return what stands beside an outline: "AI 6: mass 87 %"; the image shows which view it is."""
+    """Return what stands beside an outline, "AI 6: mass, AI score 87 %"; its view is in sight."""
     view = draft.instance(finding.region.sop_uid).view
     what = wording.label(finding, sign).replace(f"{view} ", "", 1)
-    numbers = ", ".join(wording.quantity(m) for m in finding.measurements)
-    return ascii_text(f"{'AI' if sign else 'AI:'} {what} {numbers}")
+    numbers = [f"{m.concept.meaning} {wording.quantity(m)}" for m in finding.measurements]
+    return ascii_text(f"{'AI' if sign else 'AI:'} {', '.join([what, *numbers])}")
 
 
 def _text(finding: Finding, words: str, size: tuple[int, int]) -> Dataset:

@@ -22,6 +22,7 @@ from node.outputs import header, verbatim, wording
 from node.outputs.draft import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
 from node.outputs.measurement_report import tracking_identifier, tracking_uid
+from node.outputs.sources import copy_lossy, image_reference, source_image
 from node.outputs.text_report import ARTIFICIAL_INTELLIGENCE, BREAST, SIDES
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Point, Result
@@ -47,11 +48,6 @@ CATEGORIES = {
     ("111102", "DCM"): PLACE,  # non-lesion
 }
 """Segmented Property Category (CID 7150) of what is no abnormality, by the finding's code."""
-LOSSY = (
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-)
 READ = (
     *("Rows", "Columns", "NumberOfFrames"),
     *("ImagerPixelSpacing", "PixelSpacing", "PixelSpacingCalibrationType"),
@@ -189,7 +185,7 @@ def _segmentation(
         place = ("FrameOfReferenceUID", "PositionReferenceIndicator")
         verbatim.copy(draft.headers[source.sop_uid], dataset, place)
     _describe(dataset, draft, result)
-    _copy_lossy(draft.headers[source.sop_uid], dataset)
+    copy_lossy(draft, [source.sop_uid], dataset)
     dataset.SegmentSequence = [
         _described(draft, result.model, number, segment)
         for number, segment in enumerate(segments, start=1)
@@ -215,13 +211,6 @@ def _describe(dataset: Dataset, draft: Draft, result: Result) -> None:
     version = f"{wording.version(draft)}." if wording.version(draft) else ""
     said = (wording.AI_GENERATED, research, version, f"Algorithm: {wording.model(result)}.")
     dataset.ImageComments = " ".join(filter(None, said))
-
-
-def _copy_lossy(copied: Dataset, dataset: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
-    dataset.LossyImageCompression = "00"
-    if verbatim.plain(copied, "LossyImageCompression") == "01":
-        verbatim.copy(copied, dataset, LOSSY)
 
 
 def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment) -> Dataset:
@@ -254,16 +243,9 @@ def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment
 def _referenced_series(draft: Draft, sop_uid: str) -> Dataset:
     """Return where the source is (Common Instance Reference, PS3.3 C.12.2)."""
     series = Dataset()
-    series.ReferencedInstanceSequence = [_reference(draft, sop_uid)]
+    series.ReferencedInstanceSequence = [image_reference(draft, sop_uid)]
     series.SeriesInstanceUID = draft.instance(sop_uid).series_uid
     return series
-
-
-def _reference(draft: Draft, sop_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = draft.instance(sop_uid).sop_class
-    item.ReferencedSOPInstanceUID = sop_uid
-    return item
 
 
 def _index_frames(dataset: Dataset, organization_uid: str) -> None:
@@ -303,10 +285,7 @@ def _frame(draft: Draft, source: Source, number: int) -> Dataset:
     content, segment, position, derivation = Dataset(), Dataset(), Dataset(), Dataset()
     content.DimensionIndexValues = [number]
     segment.ReferencedSegmentNumber = number
-    reference = _reference(draft, source.sop_uid)
-    reference.PurposeOfReferenceCodeSequence = [
-        code_item(Code("121322", "DCM", "Source image for image processing operation"))
-    ]
+    reference = source_image(draft, source.sop_uid)
     reference.SpatialLocationsPreserved = "YES"
     derivation.SourceImageSequence = [reference]
     derivation.DerivationCodeSequence = [code_item(Code("113076", "DCM", "Segmentation"))]

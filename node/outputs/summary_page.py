@@ -231,10 +231,19 @@ def _cell_label(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, str, bo
 
 def _in_a_word(draft: Draft, sop_uid: str) -> tuple[str, Colour]:
     """Return what is said of one image, as short as it can be."""
-    said = headlines(draft, sop_uid)
     looked_for = [r for r in draft.results if r.looked_for and sop_uid in r.analysed]
+    if not looked_for:
+        said = headlines(draft, sop_uid)
+        return (said[0].value, said[0].colour) if said else ("", MUTED)
+    words, colour = _found_in_a_word(draft, sop_uid)
+    scores = [m for r in draft.results if not marks_images(r) for m in scores_of(r, sop_uid)]
+    return ", ".join([words, *map(wording.quantity, scores)]), WHITE if scores else colour
+
+
+def _found_in_a_word(draft: Draft, sop_uid: str) -> tuple[str, Colour]:
+    """Return what the models that look for lesions found on an image."""
     marks = [m for m in marks_on(draft, sop_uid) if draft.results[m.model].looked_for]
-    if looked_for and not marks:
+    if not marks:
         return "nothing found", MUTED
     if len(marks) > 1:
         is_of_one = len({mark.model for mark in marks}) == 1
@@ -243,11 +252,9 @@ def _in_a_word(draft: Draft, sop_uid: str) -> tuple[str, Colour]:
             if is_of_one
             else (f"{len(marks)} marks", WHITE)
         )
-    if marks:
-        (own,) = marks
-        score = own.finding.score or next(iter(own.finding.measurements), None)
-        return ("marked" if score is None else wording.quantity(score)), own.ink.colour
-    return (said[0].value, said[0].colour) if said else ("", MUTED)
+    (own,) = marks
+    score = own.finding.score or next(iter(own.finding.measurements), None)
+    return ("marked" if score is None else wording.quantity(score)), own.ink.colour
 
 
 def _thumbnail(canvas: Canvas, draft: Draft, box: Box, cell: tuple[str, bool]) -> None:

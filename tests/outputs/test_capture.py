@@ -610,6 +610,12 @@ def test_the_scores_of_exam_breasts_and_images_are_on_the_summary() -> None:
     ]
 
 
+def test_where_one_model_found_nothing_the_score_of_another_stands_beside_that() -> None:
+    made = together(detected(EXAM), scored(EXAM))
+    in_words = [summary_page._in_a_word(made, i.sop_uid)[0] for i in made.version.instances]
+    assert in_words == ["87 %, 12 %", "56 %, 32 %", "91 %, 52 %", "nothing found, 72 %"]
+
+
 @pytest.mark.parametrize("room", [500, 732])
 @pytest.mark.parametrize(
     "made", [graded(EXAM), scored(EXAM), EXAM], ids=["graded", "scored", "area"]

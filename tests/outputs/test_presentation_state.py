@@ -159,8 +159,8 @@ def test_several_findings_of_an_image_share_its_state() -> None:
     made = states(with_result(FOUND, findings=(first, *others, second)))
     assert len(made) == 3
     assert [t.UnformattedTextValue for t in texts(made[0])] == [
-        "AI 1: mass 87 %",
-        "AI 2: mass 87 %",
+        "AI 1: mass, Probability of cancer 87 %",
+        "AI 2: mass, Probability of cancer 87 %",
     ]
     assert len(outlines(made[0])) == 2
 
@@ -168,9 +168,9 @@ def test_several_findings_of_an_image_share_its_state() -> None:
 def test_the_words_say_what_and_how_sure_and_stand_above_the_outline() -> None:
     made = states(FOUND)
     assert [t.UnformattedTextValue for d in made for t in texts(d)] == [
-        "AI 1: mass 87 %",
-        "AI 2: mass 56 %",
-        "AI 1: mass 91 %",
+        "AI 1: mass, Probability of cancer 87 %",
+        "AI 2: mass, Probability of cancer 56 %",
+        "AI 1: mass, Probability of cancer 91 %",
     ]
     for dataset in made:
         (text,), (outline,) = texts(dataset), outlines(dataset)
@@ -404,7 +404,7 @@ def test_each_model_has_a_series_and_a_colour_of_its_own() -> None:
         for dataset in made
     }
     assert len(colours) == 2
-    assert texts(made[3])[0].UnformattedTextValue.startswith("AI: outline ")
+    assert texts(made[3])[0].UnformattedTextValue.startswith("AI: outline, ")
 
 
 def test_the_same_draft_gives_the_same_bytes() -> None:
@@ -425,7 +425,7 @@ def test_names_are_written_as_the_bytes_they_came_in(charset: bytes, name: bytes
     (dataset,) = states(made)
     assert verbatim.value_bytes(dataset, "SpecificCharacterSet") == charset
     assert verbatim.value_bytes(dataset, "PatientName") == name
-    assert texts(dataset)[0].UnformattedTextValue == "AI: mass 56 %"
+    assert texts(dataset)[0].UnformattedTextValue == "AI: mass, Probability of cancer 56 %"
 
 
 def test_the_request_comes_along() -> None:

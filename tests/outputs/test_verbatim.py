@@ -13,7 +13,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.sequence import Sequence
 
 from node.errors import Held
-from node.outputs import capture, document, header, verbatim
+from node.outputs import document, header, sources, verbatim
 from node.outputs.draft import Draft
 from node.outputs.table import build_report_set
 from outputs.drafts import draft, reread
@@ -25,7 +25,7 @@ READ = (
     *header.COPIED,
     *header.ACQUISITION_EQUIPMENT,
     *document.REQUEST_TEXTS,
-    *capture.LOSSY,
+    *sources.LOSSY,
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
     "RequestAttributesSequence",
