@@ -55,7 +55,7 @@ def failing_as(reason: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
-        log.warning("%s: %s", reason, type(error).__name__)
+        log.info("%s: %s", reason, type(error).__name__)
         raise Unreadable(reason) from None
 
 
