@@ -1,38 +1,20 @@
-"""What every Structured Report of ours shares: content items, observer, flags and evidence."""
+"""What every Structured Report of ours shares around its content: series, flags, evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from highdicom.sr import (
-    CodeContentItem,
-    CodedConcept,
-    ContainerContentItem,
-    ContentItem,
-    ContentSequence,
-    RelationshipTypeValues,
-    TextContentItem,
-    UIDRefContentItem,
-)
 from pydicom import Dataset
 
 from node.identity import MANUFACTURER
 from node.outputs import header, sources, verbatim
 from node.outputs.draft import Draft
 from node.outputs.wording import ascii_text
-from node.result import Code, Result
+from node.result import Result
 
-ENGLISH = Code("en-US", "RFC5646", "English (United States)")
-LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
-MAMMOGRAPHY = Code("71651007", "SCT", "Mammography")
-IMAGING = Code("363679005", "SCT", "Imaging procedure")
 PRIVATE_SCHEME = "99AINODE"
 PRIVATE_SCHEME_NAME = "DICOM AI Node private codes"
-
-CONTAINS = RelationshipTypeValues.CONTAINS
-CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
-OBS_CONTEXT = RelationshipTypeValues.HAS_OBS_CONTEXT
 
 REQUEST_TEXTS = (
     "AccessionNumber",
@@ -41,75 +23,6 @@ REQUEST_TEXTS = (
     "RequestedProcedureID",
     "RequestedProcedureDescription",
 )
-
-
-def concept(code: Code) -> CodedConcept:
-    """Return the code as highdicom wants it."""
-    return CodedConcept(code.value, code.scheme, ascii_text(code.meaning)[: header.LO_LENGTH])
-
-
-def text(
-    name: Code, value: str, relationship: RelationshipTypeValues = CONTAINS
-) -> TextContentItem:
-    """Return a TEXT item."""
-    return TextContentItem(concept(name), ascii_text(value), relationship)
-
-
-def coded(
-    name: Code, value: Code, relationship: RelationshipTypeValues = CONTAINS
-) -> CodeContentItem:
-    """Return a CODE item."""
-    return CodeContentItem(concept(name), concept(value), relationship)
-
-
-def uid(name: Code, value: str) -> UIDRefContentItem:
-    """Return a UIDREF item of the observation context."""
-    return UIDRefContentItem(concept(name), value, OBS_CONTEXT)
-
-
-def container(
-    name: Code, items: Iterable[ContentItem], template: str | None = None, is_root: bool = False
-) -> ContainerContentItem:
-    """Return a CONTAINER; SEPARATE, for viewers print no names of items that are CONTINUOUS."""
-    item = ContainerContentItem(
-        concept(name),
-        is_content_continuous=False,
-        template_id=template,
-        relationship_type=None if is_root else CONTAINS,
-    )
-    item.ContentSequence = ContentSequence(list(items))
-    return item
-
-
-def with_children(item: ContentItem, children: Sequence[ContentItem]) -> ContentItem:
-    """Hang items below an item."""
-    if children:
-        item.ContentSequence = ContentSequence(list(children))
-    return item
-
-
-def procedure(draft: Draft) -> ContentItem:
-    """Return which procedure is reported: mammography, or no more than that it was imaging."""
-    is_mammography = verbatim.plain(draft.source, "Modality") == "MG"
-    return coded(
-        Code("121058", "DCM", "Procedure reported"),
-        MAMMOGRAPHY if is_mammography else IMAGING,
-        CONCEPT_MOD,
-    )
-
-
-def observer(result: Result) -> list[ContentItem]:
-    """Return the device that speaks: the algorithm, not the node (TID 1002, TID 1004)."""
-    model = result.model
-    return [
-        coded(Code("121005", "DCM", "Observer Type"), Code("121007", "DCM", "Device"), OBS_CONTEXT),
-        uid(Code("121012", "DCM", "Device Observer UID"), model.device_uid),
-        text(Code("121013", "DCM", "Device Observer Name"), model.title, OBS_CONTEXT),
-        text(
-            Code("121014", "DCM", "Device Observer Manufacturer"), model.manufacturer, OBS_CONTEXT
-        ),
-        text(Code("121015", "DCM", "Device Observer Model Name"), model.title, OBS_CONTEXT),
-    ]
 
 
 @dataclass(frozen=True, slots=True)

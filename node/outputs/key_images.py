@@ -8,17 +8,16 @@ from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.outputs import wording
-from node.outputs.document import (
+from node.outputs.content import (
     CONCEPT_MOD,
     ENGLISH,
     LANGUAGE,
-    Kind,
-    build_document,
     coded,
     container,
     observer,
     text,
 )
+from node.outputs.document import Kind, build_document
 from node.outputs.draft import Draft
 from node.result import Code, Result
 

@@ -22,7 +22,8 @@ from pydicom.uid import UID, MammographyCADSRStorage
 
 from node import foreign
 from node.outputs import header, wording
-from node.outputs.document import ENGLISH, LANGUAGE, Kind, build_document
+from node.outputs.content import ENGLISH, LANGUAGE
+from node.outputs.document import Kind, build_document
 from node.outputs.draft import Draft
 from node.outputs.measurement_report import VIEWS
 from node.result import Code, Finding, Measurement, Point, Refusal, Region, Result

@@ -22,25 +22,29 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node.outputs import text_report, wording
-from node.outputs.document import (
+from node.outputs.content import (
     CONCEPT_MOD,
     CONTAINS,
     ENGLISH,
     LANGUAGE,
     OBS_CONTEXT,
-    Kind,
-    build_document,
+    SIDES,
+    algorithm,
     coded,
     concept,
     container,
+    image,
+    number,
     observer,
     procedure,
+    site,
     text,
     uid,
     with_children,
 )
+from node.outputs.document import Kind, build_document
 from node.outputs.draft import Draft
-from node.outputs.text_report import SIDES, algorithm, described, graded, image, number, site
+from node.outputs.text_report import described, graded
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Result
 from node.study import Instance

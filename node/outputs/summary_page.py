@@ -382,8 +382,7 @@ def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
             yield from _paragraphs((wording.NOT_A_PLACE,), size, room)
         yield from _paragraphs(result.statements, size, room)
     yield from _closing(draft, size, room)
-    for result in draft.results:
-        yield from _refusals(result, size, room)
+    yield from _refusals(draft, size, room)
 
 
 def _outcome(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
@@ -502,14 +501,20 @@ def _paragraphs(texts: tuple[str, ...], size: int, room: int) -> Iterator[Row]:
             yield Row(line, above=0 if index else 0.6)
 
 
-def _refusals(result: Result, size: int, room: int) -> Iterator[Row]:
-    if not result.refused:
-        return
-    count = len(result.refused)
-    yield Row(f"{count} image{'s' * (count > 1)} not analysed", colour=WARNING, above=0.7)
-    for refused in wording.refusals(result):
-        for index, line in enumerate(wrap(refused, size, room)):
-            yield Row(line, above=0 if index else 0.15)
+def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
+    """Say which images were not analysed and why, once for all models that say the same."""
+    titles: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for result in draft.results:
+        if result.refused:
+            said = (len(result.refused), tuple(wording.refusals(result)))
+            titles.setdefault(said, []).append(wording.ascii_text(result.model.title))
+    for (count, lines), names in titles.items():
+        by = f" by {', '.join(names)}" if len(names) < len(draft.results) else ""
+        title = f"{count} image{'s' * (count > 1)} not analysed{by}"
+        yield Row(shorten(title, size, room), colour=WARNING, above=0.7)
+        for refused in lines:
+            for index, line in enumerate(wrap(refused, size, room)):
+                yield Row(line, above=0 if index else 0.15)
 
 
 def _closing(draft: Draft, size: int, room: int) -> Iterator[Row]:

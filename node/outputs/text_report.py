@@ -10,48 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from highdicom.sr import (
-    ContainerContentItem,
-    ContentItem,
-    ImageContentItem,
-    NumContentItem,
-    RelationshipTypeValues,
-)
+from highdicom.sr import ContainerContentItem, ContentItem
 
 from node.outputs import wording
-from node.outputs.document import (
+from node.outputs.content import (
     CONCEPT_MOD,
     CONTAINS,
     ENGLISH,
+    INFERRED_FROM,
     LANGUAGE,
+    algorithm,
     coded,
-    concept,
     container,
+    image,
+    number,
     observer,
     procedure,
+    site,
     text,
     with_children,
 )
 from node.outputs.draft import Draft
-from node.result import Code, Evaluation, Measurement, ModelIdentity, Result
-from node.study import Laterality
+from node.result import Code, Evaluation, ModelIdentity, Result
 
 TITLE = Code("18748-4", "LN", "Diagnostic Imaging Report")
 FINDING = Code("121071", "DCM", "Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
 EQUIVALENT_MEANING = Code("121050", "DCM", "Equivalent Meaning of Concept Name")
 MEASURED = Code("121112", "DCM", "Source of Measurement")
-ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
-FINDING_SITE = Code("363698007", "SCT", "Finding Site")
-BREAST = Code("76752008", "SCT", "Breast")
-LATERALITY = Code("272741003", "SCT", "Laterality")
-SIDES = {
-    Laterality.RIGHT: Code("24028007", "SCT", "Right"),
-    Laterality.LEFT: Code("7771000", "SCT", "Left"),
-    Laterality.BOTH: Code("51440002", "SCT", "Bilateral"),
-}
-"""CID 244."""
-INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
 
 
 def report(draft: Draft, result: Result) -> ContainerContentItem:
@@ -116,51 +102,6 @@ def described(
 def label(evaluation: Evaluation) -> ContentItem:
     """Return what is evaluated, "R breast AI score": no code says it as exactly (TID 1210)."""
     return text(EQUIVALENT_MEANING, evaluation.label, CONCEPT_MOD)
-
-
-def number(
-    measurement: Measurement,
-    children: Sequence[ContentItem],
-    relationship: RelationshipTypeValues = CONTAINS,
-) -> ContentItem:
-    """Return a NUM item with the digits that the number is worth."""
-    item = NumContentItem(
-        concept(measurement.concept),
-        float(measurement.value),
-        concept(measurement.unit),
-        relationship_type=relationship,
-    )
-    value = item.MeasuredValueSequence[0]
-    value.NumericValue = wording.number(measurement)
-    del value.FloatingPointValue  # more digits than the number is worth
-    return with_children(item, children)
-
-
-def algorithm(model: ModelIdentity) -> list[ContentItem]:
-    """Return which algorithm measured (TID 4019)."""
-    return [
-        text(Code("111001", "DCM", "Algorithm Name"), model.title, CONCEPT_MOD),
-        text(Code("111003", "DCM", "Algorithm Version"), model.version, CONCEPT_MOD),
-        coded(Code("111000", "DCM", "Algorithm Family"), ARTIFICIAL_INTELLIGENCE, CONCEPT_MOD),
-    ]
-
-
-def image(
-    draft: Draft, sop_uid: str, relationship: RelationshipTypeValues, name: Code
-) -> ContentItem:
-    """Return a reference to an image; with a name, for OHIF goes down on one without."""
-    instance = draft.instance(sop_uid)
-    return ImageContentItem(
-        concept(name), instance.sop_class, instance.sop_uid, relationship_type=relationship
-    )
-
-
-def site(laterality: Laterality) -> ContentItem:
-    """Return which breast."""
-    return with_children(
-        coded(FINDING_SITE, BREAST, CONCEPT_MOD),
-        [coded(LATERALITY, SIDES[laterality], CONCEPT_MOD)],
-    )
 
 
 def _side(evaluation: Evaluation) -> list[ContentItem]:

@@ -616,6 +616,16 @@ def test_where_one_model_found_nothing_the_score_of_another_stands_beside_that()
     assert in_words == ["87 %, 12 %", "56 %, 32 %", "91 %, 52 %", "nothing found, 72 %"]
 
 
+def test_what_models_refuse_alike_is_said_once_and_else_whose_refusal_it_is() -> None:
+    refusal = Refusal("", "R MLO", "image is damaged")
+    found, scored_too = (with_result(m, refused=(refusal,)) for m in (detected(EXAM), scored(EXAM)))
+    alike = column(together(found, scored_too))
+    assert alike.count("1 image not analysed") == 1
+    assert alike.count("R MLO: image is damaged") == 1
+    apart = column(together(found, scored(EXAM)))
+    assert "1 image not analysed by Mass Detector" in apart
+
+
 @pytest.mark.parametrize("room", [500, 732])
 @pytest.mark.parametrize(
     "made", [graded(EXAM), scored(EXAM), EXAM], ids=["graded", "scored", "area"]
