@@ -150,14 +150,15 @@ def assert_report_shows(screen: Reader, report: Dataset, result: Result, name: s
     screen.open_series(report.SeriesInstanceUID, name)
     assert screen.is_open(report.SeriesInstanceUID)
     if not result.findings:
-        assert_reads(screen.text(), result)
+        assert_reads(screen.text(result.model.title), result)
         return
     # The first of them is in the viewport, with its first number beside it.
     first = result.findings[0]
-    assert screen.image().sop_uid == first.region.sop_uid
     marks = screen.marks(report.SeriesInstanceUID)
+    assert screen.image().sop_uid == first.region.sop_uid
     screen.screenshot(name)
-    assert first.measurements[0].concept.meaning in screen.text()
+    meaning = first.measurements[0].concept.meaning
+    assert meaning in screen.text(meaning)
     assert len(marks) == len(result.findings)
     for mark, finding in zip(marks, result.findings, strict=True):
         assert mark.sop_uid == finding.region.sop_uid
@@ -189,7 +190,7 @@ def assert_segments_show(screen: Reader, one: Dataset, draft: Draft, name: str) 
     screen.open_series(series.SeriesInstanceUID, f"{name}, before")
     before = screen.image()
     screen.open_series(one.SeriesInstanceUID, name, answer="Yes")
-    after = screen.image()
+    after = screen.changed(before)
     assert before.sop_uid == after.sop_uid == uid
     changed = np.abs(after.pixels.astype(int) - before.pixels).max(axis=2) > 20
     rows, columns = changed.shape
@@ -217,12 +218,13 @@ def assert_captures_show(screen: Reader, objects: Sequence[Dataset]) -> None:
     screen.open_series(series, "captures")
     seen = []
     for number in range(1, screen.images() + 1):
+        if number > 1:
+            screen.next_image()
         screen.screenshot(f"capture {number}")
         shown = screen.image()
         if shown.sop_uid in captures:  # and not of a former version
             seen.append(shown.sop_uid)
             assert_alike(shown, captures[shown.sop_uid])
-        screen.next_image()
     assert sorted(seen) == sorted(captures)
 
 

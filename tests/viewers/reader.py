@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ MARKS = """() => cornerstoneTools.annotation.state.getAllAnnotations()
       points: points.map(p => cornerstone.utilities.worldToImageCoords(image, p)),
     };
   })"""
+LOADED = """() => {
+  const viewport = cornerstone.getEnabledElements()[0]?.viewport;
+  return !!viewport && viewport.getCornerstoneImage()?.imageId === viewport.getCurrentImageId();
+}"""
+PLACE = "() => cornerstone.getEnabledElements()[0].viewport.getCurrentImageIdIndex()"
 IMAGES = """() => cornerstone.getEnabledElements()[0].viewport.getImageIds().length"""
 DRAWN = """() => [...document.querySelectorAll('[data-cy=viewport-pane] svg.svg-layer')]
   .flatMap(s => [...s.querySelectorAll('line,path,polyline,circle,ellipse,rect')])
@@ -114,15 +120,21 @@ class Reader:
     def open_series(self, series_uid: str, name: str, *, answer: str = "No") -> None:
         """Open a series as a reader does, and keep a screenshot of that name.
 
-        `answer`: to its question whether to load a report's or a segmentation's content for work.
+        `answer`: to its question whether to load a report's or a segmentation's content for work;
+        of a segmentation, which is loaded by "Yes", the question is waited for.
         """
         uid = self._display_set(series_uid)
+        [is_refused] = [one["is_refused"] for one in self.listed() if one["uid"] == uid]
         card = self._card(uid)
         card.scroll_into_view_if_needed()
         card.dblclick()
+        button = self.page.get_by_role("button", name=answer, exact=True)
+        if answer == "Yes":
+            button.first.wait_for()
+        elif not is_refused:
+            self.page.wait_for_function(f"uid => ({SHOWN})().includes(uid)", arg=uid)
         self.page.wait_for_timeout(1000)
         self.settle()
-        button = self.page.get_by_role("button", name=answer, exact=True)
         if button.count():
             button.first.click()
             self.settle()
@@ -139,19 +151,34 @@ class Reader:
 
     def image(self) -> Shown:
         """Return what the viewport shows, cut to the image."""
+        self.page.wait_for_function(LOADED)
         seen = self.page.evaluate(IMAGE)
         png = base64.b64decode(seen["picture"].partition(",")[2])
         pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
         left, top, right, bottom = (max(round(x), 0) for corner in seen["corners"] for x in corner)
         return Shown(seen["sop_uid"], pixels[top:bottom, left:right])
 
+    def changed(self, before: Shown) -> Shown:
+        """Return what the viewport shows as soon as it differs from what it showed."""
+        give_up_at = time.monotonic() + PATIENCE_MS / 1000
+        while time.monotonic() < give_up_at:
+            after = self.image()
+            if not np.array_equal(after.pixels, before.pixels):
+                self.settle()
+                return self.image()
+            self.page.wait_for_timeout(400)
+        pytest.fail("the image stays as it was")
+
     def images(self) -> int:
         """Return how many images can be scrolled through."""
         return int(self.page.evaluate(IMAGES))
 
     def next_image(self) -> None:
-        """Scroll by one image."""
+        """Scroll by one image, of those that can be scrolled through."""
+        before = self.page.evaluate(PLACE)
         self.page.keyboard.press("ArrowDown")
+        self.page.wait_for_function(f"before => ({PLACE})() !== before", arg=before)
+        self.page.wait_for_function(LOADED)
         self.settle()
 
     def next_region(self) -> None:
@@ -161,14 +188,19 @@ class Reader:
 
     def marks(self, series_uid: str) -> list[Mark]:
         """Return the regions of an open report, in its order, as OHIF has put them on images."""
+        uid = self._display_set(series_uid)
         self.page.wait_for_function(DRAWN)
+        self.page.wait_for_function(
+            f"uid => ({MARKED})(uid).every(one => ({MARKS})().some(m => m.uid === one))", arg=uid
+        )
         drawn = {mark["uid"]: mark for mark in self.page.evaluate(MARKS)}
-        marks = [drawn[uid] for uid in self.page.evaluate(MARKED, self._display_set(series_uid))]
+        marks = [drawn[uid] for uid in self.page.evaluate(MARKED, uid)]
         return [Mark(m["sop_uid"], tuple((p[0], p[1]) for p in m["points"])) for m in marks]
 
-    def text(self) -> str:
-        """Return the words in the viewport."""
-        words: str = self.page.locator("[data-cy=viewport-pane]").first.inner_text()
+    def text(self, awaited: str) -> str:
+        """Return the words in the viewport, as soon as these are among them."""
+        viewport = self.page.locator("[data-cy=viewport-pane]").filter(has_text=awaited)
+        words: str = viewport.first.inner_text()
         return words
 
     def document(self) -> NDArray[np.uint8]:
