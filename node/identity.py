@@ -25,9 +25,12 @@ IMPLEMENTATION_VERSION_NAME: Final = "DICOM_AI_NODE"
 
 INSTANCE_CREATOR_UID_TAG = 0x00080014
 DEVICE_UID_TAG = 0x00181002
-PATIENT_ID_TAG = 0x00100020
-ISSUER_OF_PATIENT_ID_TAG = 0x00100021
-ACCESSION_NUMBER_TAG = 0x00080050
+IDENTIFYING: Final = {
+    0x00100020: "Patient ID",
+    0x00100021: "Issuer of Patient ID",
+    0x00080050: "Accession Number",
+}
+"""What must agree within a study, by tag."""
 UNSAID: Final = "-"
 UNREADABLE: Final = "?"
 
@@ -41,21 +44,23 @@ def is_own(header: Dataset) -> bool:
 
 
 def identity_of(header: Dataset) -> str:
-    """Return digests of what says whose study this is; "-" where the object does not say.
+    """Return digests of what says whose study this is; "-" where the object does not say."""
+    return " ".join(_digest(header, tag) for tag in IDENTIFYING)
 
-    Patient ID, its issuer and accession number must agree within a study.
+
+def disagreement(identities: Iterable[str]) -> str:
+    """Return why these identities cannot be of one study, "" if they can.
+
+    What is not said contradicts nothing. Two may each agree with a third that says less, so give
+    all there are at once.
     """
-    tags = (PATIENT_ID_TAG, ISSUER_OF_PATIENT_ID_TAG, ACCESSION_NUMBER_TAG)
-    return " ".join(_digest(header, tag) for tag in tags)
-
-
-def disagree(first: str, second: str) -> bool:
-    """Return whether two identities cannot be of one study; what is not said contradicts nothing.
-
-    Of several, compare all pairs: two may each agree with a third that says less.
-    """
-    pairs = zip(first.split(), second.split(), strict=True)
-    return any(UNSAID not in pair and pair[0] != pair[1] for pair in pairs)
+    said = zip(*(identity.split() for identity in identities), strict=True)
+    about = [
+        name
+        for name, values in zip(IDENTIFYING.values(), said, strict=False)
+        if len({*values} - {UNSAID}) > 1
+    ]
+    return f"the objects of the study disagree about {' and '.join(about)}" if about else ""
 
 
 def merge(identities: Iterable[str]) -> str:

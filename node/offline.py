@@ -19,7 +19,7 @@ from node import config
 from node.errors import ConfigError, Held, Unreadable
 from node.files import dataset_digest
 from node.foreign import failing_as
-from node.identity import disagree, identity_of, is_own
+from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs import wording
@@ -76,9 +76,8 @@ class _Study:
 
     def add(self, instance: Instance, identity: str) -> None:
         self.instances.append(instance)
-        if any(disagree(identity, other) for other in self.identities):
-            self.held = "patient ID, its issuer or accession number disagree within the study"
         self.identities.add(identity)
+        self.held = disagreement(self.identities) or self.held
 
 
 def analyse_folder(

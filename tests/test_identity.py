@@ -10,8 +10,12 @@ from factories import R_CC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.identity import UNREADABLE, UNSAID, disagree, identity_of, merge
+from node.identity import UNREADABLE, UNSAID, disagreement, identity_of, merge
 from node.selection import DEFER_BYTES, read_header
+
+
+def disagree(*identities: str) -> bool:
+    return bool(disagreement(identities))
 
 
 def test_what_is_not_said_contradicts_nothing() -> None:
@@ -80,6 +84,7 @@ def test_it_does_not_matter_who_is_compared_with_whom(first: str, second: str) -
 @given(SEVERAL)
 def test_the_merged_identity_agrees_with_all_exactly_if_all_pairs_agree(several: list[str]) -> None:
     pairs = [disagree(a, b) for a in several for b in several]
+    assert any(pairs) == disagree(*several)
     merged = merge(several)
     assert any(pairs) == any(disagree(merged, one) for one in several)
 
@@ -89,6 +94,18 @@ def test_the_merged_identity_says_all_that_is_said_and_nothing_else(several: lis
     for position, merged in enumerate(merge(several).split()):
         said = {one.split()[position] for one in several} - {UNSAID}
         assert merged in said or (not said and merged == UNSAID)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (["b - -"], "Patient ID"),
+        (["- - 2", "- y -"], "Issuer of Patient ID and Accession Number"),
+    ],
+)
+def test_it_says_what_they_disagree_about(others: list[str], said: str) -> None:
+    words = disagreement(["a x 1", *others])
+    assert words == f"the objects of the study disagree about {said}"
 
 
 def test_two_that_each_agree_with_a_third_may_disagree() -> None:

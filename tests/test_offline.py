@@ -158,7 +158,7 @@ def test_a_study_of_two_patients_is_held_and_the_others_are_analysed(
     outcome = analyse_all(tmp_path, paths)
     held, other = outcome.studies
     assert held.is_held
-    assert "disagree within the study" in held.words
+    assert "the objects of the study disagree about " in held.words
     assert held.written == ()
     assert other.written
     assert not outcome.is_clean

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from node import schema
 from node.errors import NodeError
-from node.identity import UNSAID, disagree, merge
+from node.identity import UNSAID, disagreement, merge
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import Again, HeldBecause, Kept, Reception, Recorded, Rejects
@@ -33,8 +33,6 @@ from node.study import Instance
 
 _UNSAID = " ".join([UNSAID] * 3)
 """The identity of an object that does not say whose it is."""
-
-_DISAGREE = "patient ID, its issuer or accession number disagree within the study"
 
 
 class Receiving(Database):
@@ -93,9 +91,9 @@ class Receiving(Database):
             study = db.execute(query.with_for_update()).one_or_none()
             if study is None:
                 raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
-            if is_held(study) and _identities_disagree(db, study_uid):
+            if is_held(study) and (why := disagreement(_identities(db, study_uid))):
                 raise NodeError(
-                    f"study {study_uid} stays held: {_DISAGREE}. Correct it in the archive and "
+                    f"study {study_uid} stays held: {why}. Correct it in the archive and "
                     "send all its images again, or send a rejection note for the wrong ones"
                 )
             return _release_by_hand(db, study)
@@ -274,19 +272,15 @@ def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
 def _compare_identities(db: sa.Connection, study_uid: str) -> None:
     """Hold a study whose objects disagree about whose it is, until they agree again."""
     study = lock_study(db, study_uid)
-    merged = merge(_identities(db, study_uid))
+    identities = _identities(db, study_uid)
+    merged = merge(identities)
     if merged != study.identity:
         db.execute(update_study(study_uid).values(identity=merged))
-    if _identities_disagree(db, study_uid):
+    if why := disagreement(identities):
         if not is_held(study):
-            hold(db, study_uid, HeldBecause.IDENTITY, _DISAGREE)
+            hold(db, study_uid, HeldBecause.IDENTITY, why)
     elif study.held_because == HeldBecause.IDENTITY:
         release(db, study_uid, "its objects agree again")
-
-
-def _identities_disagree(db: sa.Connection, study_uid: str) -> bool:
-    identities = _identities(db, study_uid)
-    return any(disagree(a, b) for i, a in enumerate(identities) for b in identities[:i])
 
 
 def _identities(db: sa.Connection, study_uid: str) -> list[str]:

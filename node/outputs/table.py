@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import combinations
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
@@ -27,7 +26,7 @@ from pydicom.uid import (
 from node.config import OutputKind, presets
 from node.errors import Held, Unreadable
 from node.foreign import failing_as, quietly
-from node.identity import disagree, identity_of
+from node.identity import disagreement, identity_of
 from node.outputs import (
     capture,
     encapsulated_pdf,
@@ -157,12 +156,9 @@ def _check_patient(draft: Draft) -> None:
     """All instances of a study are of one patient, or we do not know whose results these are."""
     studies = {verbatim.value_bytes(h, "StudyInstanceUID") for h in draft.headers.values()}
     if len(studies) > 1:
-        raise Held("the instances of the study disagree about StudyInstanceUID; nothing is sent")
-    identities = {identity_of(header) for header in draft.headers.values()}
-    if any(disagree(first, second) for first, second in combinations(identities, 2)):
-        raise Held(
-            "patient ID, its issuer or accession number disagree within the study; nothing is sent"
-        )
+        raise Held("the objects of the study disagree about Study Instance UID; nothing is sent")
+    if why := disagreement(map(identity_of, draft.headers.values())):
+        raise Held(f"{why}; nothing is sent")
 
 
 def _referenced(dataset: Dataset) -> Iterator[str]:

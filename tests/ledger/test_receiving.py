@@ -21,7 +21,7 @@ from node.errors import NodeError, Superseded
 from node.ledger import Again, HeldBecause
 
 OTHER_STUDY = "1.2.999"
-DISAGREE = "patient ID, its issuer or accession number disagree within the study"
+DISAGREE = "the objects of the study disagree about Patient ID"
 FOUR = tuple(f"{STUDY}.{n}" for n in range(4))
 NOT_READ: dict[str, Any] = {"modality": "PR", "view": None, "is_in_scope": False}
 """An object that no model reads."""
