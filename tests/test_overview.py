@@ -101,7 +101,7 @@ def test_a_held_study_says_why(desk: Desk) -> None:
     seen = overview(desk)
     assert seen.state == "held"
     assert seen.error
-    assert "patient ID" in seen.error
+    assert "Patient ID" in seen.error
     assert seen.views == ("R MLO", "R MLO")
 
 
