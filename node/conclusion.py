@@ -38,13 +38,14 @@ def conclude(
     refused = [*refused, *_without_score(selected, refused, scores)]
     if not analysed:
         return not_analysed(model, refused, _why_nothing(refused))
+    findings = _findings(model, analysed, scores)
     return Result(
         model=model.identity,
         analysed=tuple(instance.sop_uid for instance in analysed),
         refused=tuple(refused),
-        findings=tuple(_findings(model, analysed, scores)),
+        findings=tuple(findings),
         evaluations=tuple(_evaluations(model, analysed, scores)),
-        statements=tuple(_statements(model, analysed, scores)),
+        statements=tuple(_statements(model, analysed, scores, findings)),
         priority=Priority.NOT_ASSESSED,
         looked_for=model.manifest.output.looks_for,
         heat_maps=tuple(
@@ -156,19 +157,22 @@ def _how_lesions_were_counted(
     output: MaskOutput | BoxesOutput,
     analysed: Sequence[Instance],
     scores: Mapping[str, ImageScore],
+    findings: Sequence[Finding],
 ) -> list[str]:
     """Say where one lesion may count as two, or two as one."""
     said = []
-    if isinstance(output, BoxesOutput) and _lesions(output, analysed, scores):
+    if isinstance(output, BoxesOutput) and any(finding.lesion for finding in findings):
         said.append(
-            f"Marks on CC and on MLO count as one {output.label} where they lie equally deep in the"
-            f" breast, within {output.same_lesion_within_mm:g} mm; nothing else was compared."
+            f"A mark on CC and one on MLO of the same breast count as one {output.label} where"
+            f" their depths differ by at most {output.same_lesion_within_mm:g} mm, the nearest"
+            " first; nothing else was compared."
         )
     counts = Counter(i.view for i in analysed if i.view and scores[i.sop_uid].marks)
     repeated = [str(view) for view, count in counts.items() if count > 1]
     if repeated and output.looks_for:
         said.append(
-            f"More than one image of {', '.join(repeated)}: what shows on each counts on each."
+            f"More than one image of {', '.join(repeated)}: a {output.label} that shows on several"
+            " of them may be counted more than once."
         )
     return said
 
@@ -301,7 +305,10 @@ def _differences(
 
 
 def _statements(
-    model: Model, analysed: Sequence[Instance], scores: Mapping[str, ImageScore]
+    model: Model,
+    analysed: Sequence[Instance],
+    scores: Mapping[str, ImageScore],
+    findings: Sequence[Finding],
 ) -> list[str]:
     statements = [model.manifest.statement]
     output = model.manifest.output
@@ -309,7 +316,7 @@ def _statements(
     if isinstance(output, MaskOutput | BoxesOutput):
         if empty:
             statements.append(f"No {output.label} found on: {', '.join(empty)}.")
-        statements += _how_lesions_were_counted(output, analysed, scores)
+        statements += _how_lesions_were_counted(output, analysed, scores, findings)
     for doubt in dict.fromkeys(doubt for i in analysed for doubt in i.doubts):
         doubtful = ", ".join(str(i.view) for i in analysed if doubt in i.doubts)
         statements.append(f"{doubt}: {doubtful}.")

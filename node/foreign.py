@@ -41,21 +41,25 @@ def quietly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def failing_as(reason: str) -> Iterator[None]:
+def failing_as(
+    reason: str, *passing: type[Exception], level: int = logging.DEBUG
+) -> Iterator[None]:
     """Turn whatever foreign bytes make a reader raise into Unreadable, in these words.
 
-    pydicom and the codecs raise nearly anything, so everything is caught, here and nowhere else;
-    but what says nothing about the bytes passes: no memory, or a file that cannot be had.
+    pydicom and the codecs raise nearly anything, so everything is caught but what is named as
+    passing: MemoryError where memory can be had elsewhere, OSError where a file can be tried
+    again (an OSError without a number is pydicom's own, about the bytes).
     """
     try:
         yield
-    except (Unreadable, MemoryError):
+    except Unreadable:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        is_pydicoms = isinstance(error, OSError) and error.errno is None
+        if isinstance(error, passing) and not is_pydicoms:
             raise
         # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
-        log.info("%s: %s", reason, type(error).__name__)
+        log.log(level, "%s: %s", reason, type(error).__name__)
         raise Unreadable(reason) from None
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -244,6 +246,11 @@ def _tags(keywords: Iterable[str]) -> tuple[BaseTag, ...]:
 _TAGS = _tags(READ)
 
 
+def _failing_as(reason: str) -> AbstractContextManager[None]:
+    """Blame the bytes, unless the machine has no memory or cannot read the file."""
+    return foreign.failing_as(reason, MemoryError, OSError, level=logging.WARNING)
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """An object as far as an image depends on it."""
@@ -304,7 +311,7 @@ class _Source:
 def _opened(path: Path) -> Iterator[_Source]:
     """Read what READ names, find the pixel data, and keep the file open for those."""
     with path.open("rb") as file:
-        with foreign.quietly(), foreign.failing_as("the file is damaged, or is not a DICOM object"):
+        with foreign.quietly(), _failing_as("the file is damaged, or is not a DICOM object"):
             foreign.refuse_deflate_bomb(path)
             source = _read(file)
         yield source
@@ -346,7 +353,7 @@ def _drop_all_but_read(dataset: Dataset) -> None:
 
 def _digest_as_encoded(source: _Source, tags: Sequence[BaseTag]) -> str:
     digest = hashlib.sha256()
-    with foreign.quietly(), foreign.failing_as("the header cannot be read"):
+    with foreign.quietly(), _failing_as("the header cannot be read"):
         digest.update(f"{source.syntax}\n".encode())
         if source.is_in_swapped_words:
             digest.update(b"OW\n")
@@ -421,15 +428,15 @@ class _Layout:
 
 def _image(source: _Source) -> Image:
     header = source.header
-    with foreign.failing_as("the header does not say how the pixels are stored"):
+    with _failing_as("the header does not say how the pixels are stored"):
         if not source.tag:
             raise Unreadable("no pixel data")
         layout = _layout(header)
         _require_grey_image(header, layout)
-    with foreign.failing_as("pixel data cannot be decoded"):
+    with _failing_as("pixel data cannot be decoded"):
         (values,) = _frames(source, layout)
     numbers = np.arange(layout.lowest, layout.highest + 1)
-    with foreign.failing_as("window or lookup table that cannot be displayed"):
+    with _failing_as("window or lookup table that cannot be displayed"):
         voi_grey = _displayed(numbers, header)
     stored_grey = (numbers - layout.lowest) / (len(numbers) - 1)
     is_inverted = header.PhotometricInterpretation == "MONOCHROME1"
@@ -486,14 +493,14 @@ def _unreadable_samples(layout: _Layout) -> str:
 
 def _digest_of_values(source: _Source) -> str:
     digest = hashlib.sha256()
-    with foreign.failing_as("the header does not say how the pixels are stored"):
+    with _failing_as("the header does not say how the pixels are stored"):
         if source.tag != _PIXEL_DATA:
             return _digest_of_floats(source)
         layout = _layout(source.header)
         kind = _kind(source, layout)
     digest.update(f"{kind} {layout.frames} {layout.shape}\n".encode())
     number = np.dtype("<i4" if layout.stored <= 16 else "<i8")
-    with foreign.failing_as("pixel data cannot be decoded"):
+    with _failing_as("pixel data cannot be decoded"):
         for steps in _frames(source, layout):
             digest.update((steps.astype(number) + number.type(layout.lowest)).tobytes())
     return digest.hexdigest()

@@ -248,7 +248,7 @@ def describe(header: Dataset, path: Path, digest: str) -> Instance:
 
 def _parse(path: Path) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
-    with quietly(), failing_as("not a well-formed DICOM object"):
+    with quietly(), failing_as("not a well-formed DICOM object", OSError):
         try:
             refuse_deflate_bomb(path)
             return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)

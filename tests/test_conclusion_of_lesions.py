@@ -153,15 +153,21 @@ def test_a_model_that_does_not_say_how_near_matches_nothing(tmp_path: Path) -> N
 
 
 def test_how_marks_were_counted_as_lesions_is_said(detector: Model) -> None:
-    said = "Marks on CC and on MLO count as one mass where they lie equally deep in the breast"
+    said = "A mark on CC and one on MLO of the same breast count as one mass where their depths"
     paired = detected(detector, [(R_CC, [40.0]), (R_MLO, [43.0])])
-    assert any(s.startswith(f"{said}, within {WITHIN_MM:g} mm;") for s in paired.statements)
+    assert any(
+        s.startswith(f"{said} differ by at most {WITHIN_MM:g} mm, the nearest first;")
+        for s in paired.statements
+    )
     apart = detected(detector, [(R_CC, [40.0]), (R_MLO, [])])
     assert not any(s.startswith(said) for s in apart.statements)
 
 
 def test_a_view_taken_twice_may_count_a_lesion_twice_and_that_is_said(detector: Model) -> None:
-    said = "More than one image of R CC: what shows on each counts on each."
+    said = (
+        "More than one image of R CC: a mass that shows on several of them may be counted more than"
+        " once."
+    )
     assert said in detected(detector, [(R_CC, [40.0]), (R_CC, [41.0])]).statements
     assert said not in detected(detector, [(R_CC, [40.0]), (R_CC, [])]).statements
     assert said not in detected(detector, [(R_CC, [40.0]), (L_CC, [41.0])]).statements

@@ -206,7 +206,8 @@ def test_instances_of_the_first_release_are_of_whom_their_study_was(old_desk: De
     assert identities.pop(f"{DONE}.2") is None  # ours: it says nothing
     assert set(identities.values()) == {SOMEBODY}
     old_desk.receive(f"{RECEIVING}.2", study=RECEIVING, identity=SOMEBODY_ELSE)
-    assert "disagree about" in old_desk.study(RECEIVING)["held_reason"]
+    reason = old_desk.study(RECEIVING)["held_reason"]
+    assert reason == "the objects of the study disagree about Patient ID"
 
 
 def test_an_image_of_the_first_release_can_be_corrected(old_desk: Desk) -> None:

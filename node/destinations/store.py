@@ -27,7 +27,7 @@ from node.destinations.association import (
     associate,
     is_for_good,
 )
-from node.errors import DeliveryError, Unreadable
+from node.errors import DeliveryError
 from node.foreign import failing_as
 
 log = logging.getLogger(__name__)
@@ -121,18 +121,14 @@ def _send_part(
 
 
 def _describe(path: Path) -> _Object:
-    reason = f"{path}: its file meta information cannot be read"
-    try:
-        with failing_as(reason):
-            meta = read_file_meta_info(path)
-            return _Object(
-                path,
-                str(meta.MediaStorageSOPClassUID),
-                str(meta.MediaStorageSOPInstanceUID),
-                str(meta.TransferSyntaxUID),
-            )
-    except OSError as error:
-        raise Unreadable(reason) from error
+    with failing_as(f"{path}: its file meta information cannot be read"):
+        meta = read_file_meta_info(path)
+        return _Object(
+            path,
+            str(meta.MediaStorageSOPClassUID),
+            str(meta.MediaStorageSOPInstanceUID),
+            str(meta.TransferSyntaxUID),
+        )
 
 
 def _by_contexts(objects: Sequence[_Object]) -> list[list[_Object]]:

@@ -279,6 +279,9 @@ def _compare_identities(db: sa.Connection, study_uid: str) -> None:
     if why := disagreement(identities):
         if not is_held(study):
             hold(db, study_uid, HeldBecause.IDENTITY, why)
+        elif study.held_because == HeldBecause.IDENTITY and study.held_reason != why:
+            db.execute(update_study(study_uid).values(held_reason=why))
+            add_note(db, study_uid, f"held: {why}")
     elif study.held_because == HeldBecause.IDENTITY:
         release(db, study_uid, "its objects agree again")
 

@@ -235,16 +235,14 @@ def _in_a_word(draft: Draft, sop_uid: str) -> tuple[str, Colour]:
     if not looked_for:
         said = headlines(draft, sop_uid)
         return (said[0].value, said[0].colour) if said else ("", MUTED)
-    words, colour = _found_in_a_word(draft, sop_uid)
-    scores = [m for r in draft.results if not marks_images(r) for m in scores_of(r, sop_uid)]
-    return ", ".join([words, *map(wording.quantity, scores)]), WHITE if scores else colour
-
-
-def _found_in_a_word(draft: Draft, sop_uid: str) -> tuple[str, Colour]:
-    """Return what the models that look for lesions found on an image."""
     marks = [m for m in marks_on(draft, sop_uid) if draft.results[m.model].looked_for]
     if not marks:
-        return "nothing found", MUTED
+        scores = [m for r in draft.results for m in scores_of(r, sop_uid)]
+        if not scores:
+            return "nothing found", MUTED
+        # One model marks nothing, another scores the image: neither may hide the other.
+        only = f"score {wording.quantity(scores[0])}" if len(scores) == 1 else "scores at right"
+        return f"{only}, no mark", WHITE
     if len(marks) > 1:
         is_of_one = len({mark.model for mark in marks}) == 1
         return (
@@ -511,7 +509,8 @@ def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
     for (count, lines), names in titles.items():
         by = f" by {', '.join(names)}" if len(names) < len(draft.results) else ""
         title = f"{count} image{'s' * (count > 1)} not analysed{by}"
-        yield Row(shorten(title, size, room), colour=WARNING, above=0.7)
+        for index, line in enumerate(wrap(title, size, room)):
+            yield Row(line, colour=WARNING, above=0 if index else 0.7)
         for refused in lines:
             for index, line in enumerate(wrap(refused, size, room)):
                 yield Row(line, above=0 if index else 0.15)

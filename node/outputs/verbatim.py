@@ -7,7 +7,9 @@ such as a sequence that is none, counts as absent: no oddity of a source makes c
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import cast
 
 from pydicom import Dataset
@@ -84,9 +86,14 @@ def _copied(source: Dataset, tag: BaseTag, depth: int) -> DataElement | RawDataE
     return RawDataElement(tag, vr, len(value), value, 0, False, True)
 
 
+def _left_out(what: str) -> AbstractContextManager[None]:
+    """Warn of what damage in the source keeps out of a result, and go on without it."""
+    return failing_as(f"{what} cannot be read and is left out", level=logging.WARNING)
+
+
 def _copied_sequence(source: Dataset, tag: BaseTag, depth: int) -> DataElement | None:
     try:
-        with failing_as(f"sequence {tag} of the source cannot be read and is left out"):
+        with _left_out(f"sequence {tag} of the source"):
             items = [_copied_item(item, depth + 1) for item in source[tag].value or ()]
     except Unreadable:  # the result is still sent
         return None
@@ -111,7 +118,7 @@ def _encodings(dataset: Dataset) -> list[str] | str | None:
     if SPECIFIC_CHARACTER_SET not in dataset:
         return default_encoding
     try:
-        with quietly(), failing_as("the character set of the source cannot be read"):
+        with quietly(), _left_out("the character set of the source"):
             return convert_encodings(dataset[SPECIFIC_CHARACTER_SET].value)
     except Unreadable:
         return None
@@ -119,7 +126,7 @@ def _encodings(dataset: Dataset) -> list[str] | str | None:
 
 def _encoded(dataset: Dataset, tag: BaseTag) -> bytes:
     try:
-        with failing_as(f"element {tag} of the source cannot be read and is left out"):
+        with _left_out(f"element {tag} of the source"):
             element = cast("DataElement | RawDataElement", dataset.get_item(tag))
             if isinstance(element, RawDataElement):
                 if element.is_little_endian or element.VR not in WIDTHS:
@@ -137,7 +144,7 @@ def _vr(dataset: Dataset, tag: BaseTag) -> str:
     """Return the VR of the standard; "" if a value declared as it is cannot be one of that."""
     known = dictionary_VR(tag)
     try:
-        with failing_as(f"element {tag} of the source cannot be read and is left out"):
+        with _left_out(f"element {tag} of the source"):
             declared = dataset.get_item(tag).VR
     except Unreadable:
         return ""

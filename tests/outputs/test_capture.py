@@ -613,7 +613,11 @@ def test_the_scores_of_exam_breasts_and_images_are_on_the_summary() -> None:
 def test_where_one_model_found_nothing_the_score_of_another_stands_beside_that() -> None:
     made = together(detected(EXAM), scored(EXAM))
     in_words = [summary_page._in_a_word(made, i.sop_uid)[0] for i in made.version.instances]
-    assert in_words == ["87 %, 12 %", "56 %, 32 %", "91 %, 52 %", "nothing found, 72 %"]
+    assert in_words == ["87 %", "56 %", "91 %", "score 72 %, no mark"]
+    two = together(detected(EXAM), scored(EXAM), scored(EXAM))
+    assert summary_page._in_a_word(two, made.version.instances[3].sop_uid)[0] == (
+        "scores at right, no mark"
+    )
 
 
 def test_what_models_refuse_alike_is_said_once_and_else_whose_refusal_it_is() -> None:
@@ -624,6 +628,8 @@ def test_what_models_refuse_alike_is_said_once_and_else_whose_refusal_it_is() ->
     assert alike.count("R MLO: image is damaged") == 1
     apart = column(together(found, scored(EXAM)))
     assert "1 image not analysed by Mass Detector" in apart
+    narrow = " ".join(column(together(found, scored(EXAM)), size=42, room=500))
+    assert "1 image not analysed by Mass Detector" in narrow
 
 
 @pytest.mark.parametrize("room", [500, 732])

@@ -191,7 +191,11 @@ class Reader:
         uid = self._display_set(series_uid)
         self.page.wait_for_function(DRAWN)
         self.page.wait_for_function(
-            f"uid => ({MARKED})(uid).every(one => ({MARKS})().some(m => m.uid === one))", arg=uid
+            f"""uid => {{
+              const marked = ({MARKED})(uid), on_images = ({MARKS})().map(mark => mark.uid);
+              return marked.length && marked.every(one => on_images.includes(one));
+            }}""",
+            arg=uid,
         )
         drawn = {mark["uid"]: mark for mark in self.page.evaluate(MARKS)}
         marks = [drawn[uid] for uid in self.page.evaluate(MARKED, uid)]
@@ -199,8 +203,8 @@ class Reader:
 
     def text(self, awaited: str) -> str:
         """Return the words in the viewport, as soon as these are among them."""
-        viewport = self.page.locator("[data-cy=viewport-pane]").filter(has_text=awaited)
-        words: str = viewport.first.inner_text()
+        viewport = self.page.locator("[data-cy=viewport-pane]").first.filter(has_text=awaited)
+        words: str = viewport.inner_text()
         return words
 
     def document(self) -> NDArray[np.uint8]:
