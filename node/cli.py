@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
@@ -96,13 +96,15 @@ def run(
     start_logging(is_verbose=verbose)
     with _errors_as_messages():
         node = App(load(config), only.value if only else None)
-        stop = threading.Event()
+        # No Event: to set one takes a lock that this very thread may hold when the signal comes.
+        told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, lambda number, _: told.append(number))
         node.start()
         tell("READY=1")
         watchdog = Watchdog()
-        while not stop.wait(0.2) and not node.failed.is_set():
+        while not told and not node.failed.is_set():
+            time.sleep(0.2)
             if node.is_alive:
                 watchdog.feed()
         tell("STOPPING=1")
