@@ -10,6 +10,8 @@ from pydicom import Dataset
 from node.demo.exams import Exam
 from node.demo.pacs import Kept
 from node.demo.reports import Line, content_lines
+from node.errors import Unreadable
+from node.foreign import failing_as
 from node.overview import StudyOverview
 from node.phantom import EXAM
 from node.result import ModelIdentity
@@ -66,9 +68,10 @@ def read_back(exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kep
     datasets, faults = [], []
     for uid, item in objects.items():
         try:
-            datasets.append(item.read())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the object cannot be read
-            faults.append(f"{item.path.name} cannot be read back ({error})")
+            with failing_as(f"{item.path.name} cannot be read back"):
+                datasets.append(item.read())
+        except Unreadable as error:
+            faults.append(str(error))
             continue
         faults += _identity_faults(exam, uid, datasets[-1])
     datasets.sort(key=lambda d: (int(d.SeriesNumber or 0), int(d.InstanceNumber or 0)))
