@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from ports import free_port
 
 from node.ledger import Ledger
 
@@ -32,9 +32,7 @@ class PostgreSQL:
     """A server on a free port of loopback, with a password; gone with its folder."""
 
     def __init__(self, settings: Sequence[str] = QUICK) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.password = secrets.token_urlsafe(12)
         self._numbers = count(1)
         self._template = ""

@@ -17,6 +17,7 @@ import pytest
 from factories import L_CC, R_CC
 from ledgers import NODE, STUDY, Desk
 from peers import Pacs, refused_connections
+from ports import free_port
 from pydicom import dcmread
 from typer.main import get_command
 from typer.testing import CliRunner, Result
@@ -66,12 +67,6 @@ mode = "deliver"
 
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture

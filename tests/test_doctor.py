@@ -18,6 +18,7 @@ import pytest
 import small_models
 from packages import CLASSES, OUTPUT, package, write_package
 from peers import COMMITMENT, FIND, Archive, Pacs, refused_connections
+from ports import free_port
 from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
@@ -52,12 +53,6 @@ def site(folder: Path, *peers: Peer, models: Iterable[Model] = (), **node: objec
         peers=peers,
         models=tuple(models),
     )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def one(verdicts: Iterable[Verdict]) -> Verdict:

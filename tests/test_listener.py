@@ -621,8 +621,6 @@ def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answere
     assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
 
 
-# What pynetdicom does with an error while it writes: the thread, and the association, end.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_node_whose_folder_was_taken_while_it_was_frozen_answers_no_success_and_recovers(
     door: Door, exam: list[Path]
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from dbos._dbos import _get_dbos_instance
+from ports import free_port
 
 from node import supervisor
 from node.app import App
@@ -40,12 +41,6 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         opened.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", "notify")
         yield opened
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def wait_until(is_so: Callable[[], bool], within_s: float = 30) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from factories import R_CC
 from peers import BREAK_OFF, Pacs, refused_connections
+from ports import free_port
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -55,9 +55,7 @@ def small(path: Path, sop_class: str, syntax: str = ExplicitVRLittleEndian) -> P
 @pytest.fixture
 def nobody() -> int:
     """A port at which nobody listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_port()
 
 
 def test_every_byte_of_the_data_set_arrives(pacs: Pacs, exam: list[Path], tmp_path: Path) -> None:

@@ -10,18 +10,9 @@ from typing import NamedTuple
 
 import factories
 import pytest
+from ports import free_port
 
-from .programs import (
-    MODALITY_AE,
-    Daemon,
-    Node,
-    Orthanc,
-    StoreScp,
-    dcmtk,
-    free_port,
-    peer,
-    settings,
-)
+from .programs import MODALITY_AE, Daemon, Node, Orthanc, StoreScp, dcmtk, peer, settings
 
 Started = Callable[[Daemon], None]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import pytest
+from ports import free_port
 from pydicom import Dataset, dcmread
 
 from node import config
@@ -63,13 +64,6 @@ def program(name: str) -> str:
     if path is None:
         pytest.fail(f"{name} is not installed: apt-get install {PACKAGES[name]}", pytrace=False)
     return path
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(what: str, look: Callable[[], T | None], within_s: float = 60) -> T:

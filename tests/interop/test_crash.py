@@ -14,22 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from node.phantom import Technique
 
 from .actors import RESULTS, Archive, Modality, Sent
 from .conftest import Started
 from .killing import Fate, MortalNode, Point
-from .programs import (
-    MODALITY_AE,
-    Daemon,
-    Node,
-    data_set,
-    free_port,
-    peer,
-    settings,
-    wait_for,
-)
+from .programs import MODALITY_AE, Daemon, Node, data_set, peer, settings, wait_for
 
 pytestmark = [
     pytest.mark.interop,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
 
@@ -23,7 +24,6 @@ from .programs import (
     StoreScp,
     data_set,
     dcmtk,
-    free_port,
     peer,
     settings,
     wait_for,

@@ -20,12 +20,13 @@ from typing import Any
 import factories
 import psycopg
 import pytest
+from ports import free_port
 from postgres import PostgreSQL
 
 from node import config
 
 from .conftest import Started
-from .programs import AI_NODE, LOOPBACK, Node, Orthanc, free_port, wait_for
+from .programs import AI_NODE, LOOPBACK, Node, Orthanc, wait_for
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 

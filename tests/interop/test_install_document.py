@@ -18,8 +18,9 @@ from pathlib import Path
 
 import factories
 import pytest
+from ports import free_port
 
-from .programs import LOOPBACK, Daemon, Orthanc, free_port, program, wait_for
+from .programs import LOOPBACK, Daemon, Orthanc, program, wait_for
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from ports import free_port
 
 from node import schema
 from node.ledger.connections import open_ledger_pool
@@ -24,7 +25,7 @@ from node.ledger.processing import SET_ASIDE_AFTER
 from .actors import Archive, Exam, Modality, Sent, faults, make_exam, wait_until_all_is_done
 from .conftest import Started
 from .killing import ARCHIVE, POINTS, Fate, MortalNode, Point, killed_words
-from .programs import MODALITY_AE, Node, free_port, peer, settings, wait_for
+from .programs import MODALITY_AE, Node, peer, settings, wait_for
 
 pytestmark = [
     pytest.mark.interop,

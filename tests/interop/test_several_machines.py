@@ -12,23 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from ports import free_port
 from postgres import PostgreSQL
 
 from node.phantom import Technique
 
 from .actors import RESULTS, Archive, Exam, Modality
 from .conftest import Started
-from .programs import (
-    AI_NODE,
-    MODALITY_AE,
-    Daemon,
-    Node,
-    answers,
-    free_port,
-    peer,
-    settings,
-    wait_for,
-)
+from .programs import AI_NODE, MODALITY_AE, Daemon, Node, answers, peer, settings, wait_for
 from .test_crash import children_of
 
 pytestmark = [

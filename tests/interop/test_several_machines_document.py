@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from ports import free_port
 from postgres import PostgreSQL
 
 from .actors import RESULTS, Archive, Modality
-from .programs import AI_NODE, LOOPBACK, Node, free_port, wait_for
+from .programs import AI_NODE, LOOPBACK, Node, wait_for
 
 pytestmark = [
     pytest.mark.interop,

@@ -9,21 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from node import app
 
 from .conftest import Started
-from .programs import (
-    AI_NODE,
-    LOOPBACK,
-    MODALITY_AE,
-    Node,
-    StoreScp,
-    free_port,
-    peer,
-    program,
-    settings,
-)
+from .programs import AI_NODE, LOOPBACK, MODALITY_AE, Node, StoreScp, peer, program, settings
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

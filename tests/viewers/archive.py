@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interop.programs import Orthanc, free_port
+from interop.programs import Orthanc
+from ports import free_port
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
