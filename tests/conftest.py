@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from ledgers import Desk
 from peers import Archive, Pacs
 from postgres import DATABASES, NewDatabase, PostgreSQL
 
 from node.files import Store
 from node.ledger import Ledger
+
+# These machines are shared: how long one example takes says nothing.
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")
 
 # For tests that load ONNX Runtime before the node does (node/runtime.py says why).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -177,7 +177,7 @@ depths = st.lists(st.floats(0, 60), max_size=5)
 
 
 @given(cc=depths, mlo=depths, other=depths)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_marked_pairs_are_near_exclusive_and_as_many_as_the_nearest_allow(
     detector: Model, cc: list[float], mlo: list[float], other: list[float]
 ) -> None:

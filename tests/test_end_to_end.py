@@ -10,6 +10,7 @@ import factories
 import pytest
 from factories import L_MLO
 from peers import Pacs, association, modality, refused_connections, store
+from ports import free_port
 from pydicom import Dataset
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from pynetdicom import build_context
@@ -21,21 +22,11 @@ from node.errors import ConfigError
 from node.overview import StudyOverview, study_overviews
 
 SUCCESS = 0x0000
-DONE_WITHIN_S = 60
+DONE_WITHIN_S = 120
 
 
 @pytest.fixture(scope="module")
-def dead_pacs() -> Pacs:
-    """A PACS that is configured, and down."""
-    pacs = Pacs("DEAD")
-    pacs.close()
-    return pacs
-
-
-@pytest.fixture(scope="module")
-def settings(
-    tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs, dead_pacs: Pacs
-) -> config.Config:
+def settings(tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs) -> config.Config:
     return config.Config(
         node=config.Node(
             ae_title="AINODE", state_dir=tmp_path_factory.mktemp("state"), min_free_mb=0
@@ -45,7 +36,13 @@ def settings(
             modality(results_to=["pacs"]),
             modality(name="other-room", ae_title="OTHER", results_to=["dead", "pacs"]),
             _standing_pacs.peer("pacs"),
-            dead_pacs.peer("dead"),
+            config.Peer(  # it is down
+                name="dead",
+                ae_title="DEAD",
+                host="127.0.0.1",
+                port=free_port(),
+                receives="default",
+            ),
         ),
         models=(config.Model(name="breast-area", mode="deliver"),),
         completeness=config.Completeness(settle_s=0.5, quiet_s=2),

@@ -235,7 +235,7 @@ places = st.tuples(st.floats(0, 140), st.floats(0, 200), st.floats(12, 40))
 
 
 @given(st.lists(places, min_size=1, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_number_is_the_area_within_the_outline(found: list[tuple[float, float, float]]) -> None:
     area, enclosed = measured(discs(*found))
     perimeter = 2 * np.pi * sum(radius for _, _, radius in found)
@@ -326,9 +326,9 @@ def test_the_deadline_kills_the_child_and_the_next_call_finds_another(
     tmp_path: Path, breast: Instance
 ) -> None:
     package = model(tmp_path, ENDLESS)
-    with running(package, deadline_s=0.5) as inference:
+    with running(package, deadline_s=3) as inference:
         before = children_of(os.getpid())
-        with pytest.raises(ModelError, match=r"took longer than 0\.5 s"):
+        with pytest.raises(ModelError, match=r"took longer than 3 s"):
             inference.score(breast, package)
         assert inference.picture(breast).scale == 1
         assert len(children_of(os.getpid()) - before) == 1
@@ -341,7 +341,9 @@ def test_a_child_killed_at_work_is_a_model_error_and_one_killed_while_idle_is_no
     before = children_of(os.getpid())
     with running(package) as inference, ThreadPoolExecutor(1) as caller:
         (child,) = children_of(os.getpid()) - before
+        (asked,) = inference._children
         answer = caller.submit(inference.score, breast, package)
+        wait_until(lambda: asked.is_broken)  # as it is until it has answered
         time.sleep(0.3)
         os.kill(child, signal.SIGSEGV)
         with pytest.raises(ModelError, match=r"signal 11 \(SIGSEGV\)"):

@@ -164,7 +164,6 @@ sizes = st.integers(8, 3000)
     is_mirrored=st.booleans(),
     box=st.tuples(*[st.floats(0, 1)] * 4),
 )
-@settings(deadline=None)
 def test_a_box_comes_back_from_any_geometry(
     rows: int, columns: int, height: int, width: int, is_mirrored: bool, box: tuple[float, ...]
 ) -> None:
@@ -296,7 +295,6 @@ def test_half_of_what_is_possible_is_half_of_a_byte() -> None:
     share=st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)),
     is_mirrored=st.booleans(),
 )
-@settings(deadline=None)
 def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
     height: int,
     width: int,
@@ -500,7 +498,7 @@ grid = st.lists(
 
 
 @given(grid)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_separate_disc_is_found_once_with_its_place_and_filled_area(
     drawn: list[tuple[int, int, float, bool]],
 ) -> None:

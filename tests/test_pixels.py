@@ -395,7 +395,7 @@ def test_a_number_that_is_none_is_unknown_whatever_pydicom_thinks_of_it(tmp_path
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_byte_is_wrong_nothing_but_unreadable_is_raised(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -496,7 +496,6 @@ def test_points_come_back_from_both_sides(
     side=st.sampled_from([Laterality.RIGHT, Laterality.LEFT]),
     fit=st.sampled_from(["pad", "stretch"]),
 )
-@settings(deadline=None)
 def test_a_blob_seen_by_the_network_lies_on_the_same_tissue_in_the_file(
     shape: tuple[int, int], corner: tuple[int, int], side: Laterality, fit: str
 ) -> None:

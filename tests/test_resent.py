@@ -334,9 +334,7 @@ def test_deep_nesting_is_taken_for_changed_and_ends() -> None:
     assert changed_attributes(nested(200), nested(200)) == ("Content Sequence",)
 
 
-fuzzed = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzzed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fuzzed

@@ -194,9 +194,7 @@ def test_a_deflated_object_is_read_unless_it_inflates_without_end(
         read_header(path)
 
 
-fuzzed = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzzed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def assert_reads_or_refuses(path: Path, data: bytes, model: Model) -> None:

@@ -31,7 +31,7 @@ the films here about the height of the usual 18 x 24 cm cassette.
 MAGNIFICATION = 1.8
 
 ONE_ASSOCIATION = ((0.0, 4),)
-LATE_VIEWS = ((0.0, 2), (4.0, 1), (1.0, 1))
+LATE_VIEWS = ((0.0, 2), (3.0, 1), (1.0, 1))
 """Two views, then after a pause the others, each over an association of its own."""
 
 Woman = Mapping[View, Path]

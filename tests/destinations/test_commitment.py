@@ -111,7 +111,7 @@ def test_an_archive_that_breaks_off_is_noticed_at_once(archive: Archive, desk: D
 def test_silence_is_no_answer(archive: Archive, desk: Desk) -> None:
     archive.commit = lambda request, association: SILENCE
     with pytest.raises(DeliveryError, match=r"^ARCHIVE gave no answer to a storage commitment"):
-        desk.ask(archive, timeout_s=1)
+        desk.ask(archive, timeout_s=3)
 
 
 def test_an_archive_without_storage_commitment_is_understood(

@@ -177,8 +177,7 @@ def test_an_archive_that_breaks_off_leaves_the_rest_for_another_try(
 ) -> None:
     statuses = iter([0x0000, BREAK_OFF])
     pacs.answer = lambda received: next(statuses)
-    # pynetdicom notices only when its time is over.
-    outcomes = send(exam, Address("PACS", "127.0.0.1", pacs.port, timeout_s=1), "AINODE")
+    outcomes = send(exam, address(pacs), "AINODE")
     assert [outcome.state for outcome in outcomes] == ["sent", "queued", "queued", "queued"]
     assert outcomes[-1].words == "PACS ended the association"
 

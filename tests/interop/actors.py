@@ -194,7 +194,7 @@ def make_exam(folder: Path, name: str, technique: Technique = factories.SMALL) -
     return Exam(str(made[0].StudyInstanceUID), dict(zip(uids, paths, strict=True)))
 
 
-def wait_until_all_is_done(node: Node, within_s: float = 60) -> Studies:
+def wait_until_all_is_done(node: Node, within_s: float = 240) -> Studies:
     """Wait until the node says that every study is done; return what it says."""
 
     def look() -> Studies | None:

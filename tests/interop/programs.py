@@ -5,6 +5,7 @@ A program that is not installed fails the test and names its Debian package; not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -66,7 +67,7 @@ def program(name: str) -> str:
     return path
 
 
-def wait_for(what: str, look: Callable[[], T | None], within_s: float = 60) -> T:
+def wait_for(what: str, look: Callable[[], T | None], within_s: float = 240) -> T:
     """Look again and again until there is something, and return it."""
     end = time.monotonic() + within_s
     while not (found := look()):
@@ -104,8 +105,9 @@ def objects_in(folder: Path) -> dict[str, Path]:
     """Return every DICOM object at or below a folder, by SOP Instance UID."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.read_bytes()[128:132] == b"DICM":
-            found[str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)] = path
+        with contextlib.suppress(FileNotFoundError):  # it is moved or removed meanwhile
+            if path.is_file() and path.read_bytes()[128:132] == b"DICM":
+                found[str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)] = path
     return found
 
 
@@ -153,7 +155,7 @@ class Daemon:
         """Return what it printed since it was last started."""
         return self.log.read_bytes()[self._log_from :].decode("utf-8", "replace")
 
-    def wait_until(self, what: str, is_so: Callable[[], bool], within_s: float = 60) -> None:
+    def wait_until(self, what: str, is_so: Callable[[], bool], within_s: float = 240) -> None:
         """Wait until something is so, or fail at once if the program ends before."""
 
         def look() -> bool:
@@ -164,7 +166,7 @@ class Daemon:
 
         wait_for(what, look, within_s)
 
-    def stop(self, within_s: float = 60) -> int:
+    def stop(self, within_s: float = 120) -> int:
         """End it with SIGTERM and return its exit status; 0 if it was not running."""
         return self._end(signal.SIGTERM, within_s)
 
@@ -216,6 +218,8 @@ class StoreScp(Daemon):
 
     def start(self) -> None:
         """Start it and wait until it listens."""
+        # What a predecessor has forked to serve an association may hold the port a moment longer.
+        wait_for("its port to be free", lambda: not answers(self.port))
         super().start()
         self.wait_until("it listens", lambda: answers(self.port))
 
@@ -223,7 +227,7 @@ class StoreScp(Daemon):
         """Return what it was sent."""
         return [dcmread(path) for path in sorted(self.received.iterdir())]
 
-    def wait_for(self, count: int, within_s: float = 90) -> list[Dataset]:
+    def wait_for(self, count: int, within_s: float = 240) -> list[Dataset]:
         """Wait until it holds so many objects and return them."""
         self.wait_until(
             f"{self.ae_title} holds {count} objects (it has {len(list(self.received.iterdir()))})",
@@ -378,7 +382,7 @@ class Node(Daemon):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert (ran.returncode == 0) == ok, f"{arguments} exited {ran.returncode}:\n{ran.stderr}"
         return ran.stdout

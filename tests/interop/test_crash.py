@@ -25,7 +25,7 @@ from .programs import MODALITY_AE, Daemon, Node, data_set, peer, settings, wait_
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     # pynetdicom leaves the sockets of associations that are killed to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -151,7 +151,7 @@ def test_a_clean_stop_in_the_middle_of_the_work_is_no_crash_and_the_work_is_fini
     stage.modality.insist()
     for _ in range(6):
         time.sleep(stage.chance.uniform(0.6, 1.5))
-        assert stage.node.stop(within_s=30) == 0
+        assert stage.node.stop(within_s=120) == 0
         stage.node.start()
     wait_for("the report set", lambda: stage.archive.has_all_of(exam.study_uid), 180)
     [told] = _wait_until_all_is_delivered(stage.node).values()
@@ -214,8 +214,8 @@ def test_a_study_that_kills_its_process_is_set_aside_and_its_neighbours_are_answ
         return is_safe and all(archive.has_some_of(exam.study_uid) for exam in exams)
 
     try:
-        wait_for("an answer to every study", is_over, 240)
-        told = wait_for("every delivery", lambda: _done(node), 60)
+        wait_for("an answer to every study", is_over, 600)
+        told = wait_for("every delivery", lambda: _done(node), 240)
     finally:
         node.stop()
         archive.close()

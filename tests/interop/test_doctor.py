@@ -6,7 +6,7 @@ import pytest
 
 from .programs import Node, Orthanc
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 
 def test_a_running_node_is_examined_and_neither_it_nor_the_archive_notices(

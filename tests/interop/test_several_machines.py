@@ -24,12 +24,12 @@ from .test_crash import children_of
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     # pynetdicom leaves the sockets of associations that are killed to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-DEAD_AFTER_S = 4
+DEAD_AFTER_S = 8
 LARGE = Technique(rows=4096, columns=3328, spacing_mm=0.06)
 """Images that take so long that one can be caught at work."""
 
@@ -76,15 +76,15 @@ class Ward:
         return Path(row[0].split(":")[1].split()[0]).parent.name if row else None
 
     def is_delivered(self, exam: Exam, node: Node) -> dict[str, Any] | None:
-        """Return what is known of a study once all of its results are recorded as sent."""
-        told = node.studies().get(exam.study_uid, {"deliveries": []})
+        """Return what is known of a study once all that is to be done about it is done."""
+        told = node.studies().get(exam.study_uid, {"state": "", "deliveries": []})
         states = {one["state"] for one in told["deliveries"]}
         assert states <= {"queued", "sent", "confirmed"}
-        return told if states and "queued" not in states else None
+        return told if told["state"] == "done" else None
 
     def wait_until_delivered(self, exam: Exam, node: Node) -> list[str]:
         """Wait for the results of a study, and return its history."""
-        wait_for("the report set", partial(self.archive.has_all_of, exam.study_uid), 120)
+        wait_for("the report set", partial(self.archive.has_all_of, exam.study_uid), 300)
         told = wait_for("the end of its delivery", partial(self.is_delivered, exam, node))
         return [event for _, event in told["history"]]
 
@@ -215,7 +215,7 @@ def test_a_node_survives_that_its_database_server_is_started_anew(
         own_server.start()
         ward.wait_until_delivered(before, node)
         node.send(*files)
-        wait_for("the other study", lambda: len(archive.received) >= 2 * RESULTS, 120)
+        wait_for("the other study", lambda: len(archive.received) >= 2 * RESULTS, 300)
         assert len(archive.received) == 2 * RESULTS
         said = node.says()
         assert own_server.password not in said

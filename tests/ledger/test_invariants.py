@@ -412,7 +412,6 @@ def test_no_order_of_events_breaks_a_promise(new_life: Callable[[], StudyLife], 
     run_state_machine_as_test(
         new_life,  # type: ignore[arg-type]  # a factory will do, it says itself
         settings=settings(
-            deadline=None,
             max_examples=lives,
             phases=set(Phase) - {Phase.shrink},  # takes minutes; without this line, it is done
             stateful_step_count=40,

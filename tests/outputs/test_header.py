@@ -70,7 +70,7 @@ def test_an_unknown_character_set_silences_nothing() -> None:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.binary(max_size=90).filter(lambda value: value == value.rstrip(b" \0")))
 def test_any_bytes_survive(value: bytes) -> None:
     made = with_result(draft([R_CC]), analysed=(), findings=(), evaluations=(), reason="test")

@@ -572,7 +572,7 @@ def test_a_kind_the_template_has_not_is_a_region_with_a_description(
 EDGE = st.floats(0, 5000, width=32)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     edges=st.tuples(EDGE, EDGE, EDGE, EDGE),
     score=st.floats(0, 100),

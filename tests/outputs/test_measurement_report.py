@@ -461,7 +461,7 @@ EVALUATIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EVALUATIONS, max_size=4), st.booleans())
 def test_whatever_is_evaluated_is_read_back(evaluations: list[Evaluation], marked: bool) -> None:
     findings = EXAM.results[0].findings if marked else ()
@@ -474,7 +474,7 @@ def test_whatever_is_evaluated_is_read_back(evaluations: list[Evaluation], marke
 VIEWS = st.sampled_from([R_CC, L_CC, R_MLO, L_MLO])
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     outline=st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=40),
     value=st.floats(-1e6, 1e6),

@@ -129,7 +129,7 @@ def test_outlines_are_those_of_the_result(made: Draft) -> None:
         assert written[0] == written[-1]
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.floats(0, 256, width=32), st.floats(0, 332, width=32)),

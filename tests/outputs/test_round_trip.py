@@ -573,7 +573,6 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
 
 
 @settings(
-    deadline=None,
     max_examples=20,
     phases=set(Phase) - {Phase.shrink},  # a smaller example of what fails would take minutes
     suppress_health_check=[HealthCheck.too_slow],

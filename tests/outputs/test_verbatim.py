@@ -87,7 +87,6 @@ CHANGES = st.lists(
 
 # Shrinking would build hundreds of report sets.
 @settings(
-    deadline=None,
     max_examples=12,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
