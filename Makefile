@@ -34,10 +34,10 @@ $(VENV)/.interop: requirements/interop.txt $(VENV)/.ready
 	@touch $@
 
 test-interop: setup $(VENV)/.interop  ## tests against Orthanc, dcmtk and validators (needs them installed)
-	$(BIN)/pytest -m interop -n auto --dist load --maxschedchunk 1
+	$(BIN)/pytest -m interop -n auto --dist loadgroup
 
 test-conformance: setup  ## every kind of result object before seven validators (needs them installed)
-	$(BIN)/pytest -m interop -n auto --dist load --maxschedchunk 1 tests/interop/test_validators.py
+	$(BIN)/pytest -m interop -n auto --dist loadgroup tests/interop/test_validators.py
 
 check: setup         ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

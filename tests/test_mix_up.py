@@ -37,7 +37,11 @@ from node.overview import study_overviews
 from node.phantom import Patient, Technique
 from node.study import Laterality, View
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]  # for its length
+pytestmark = [
+    pytest.mark.interop,  # for its length
+    pytest.mark.timeout(1500),
+    pytest.mark.xdist_group("mix-up"),  # one hospital for all
+]
 
 SEED = int(os.environ.get("MIX_UP_SEED") or random.randrange(10**6))
 PATIENTS = 20
