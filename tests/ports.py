@@ -2,29 +2,41 @@
 
 A port that the system picks may be lent to any outgoing connection as soon as nobody listens, so
 that a node that is started again finds its port taken. Those picked here lie below what Linux
-lends out (32768 and above), each worker has its own range, and none is given twice.
+lends out (32768 and above), and none is given twice, whoever else runs these tests.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-from itertools import count
+from collections.abc import Iterator
 
-_FIRST, _EACH, _WORKERS = 12000, 1000, 20
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_begin = _FIRST + _EACH * (_worker % _WORKERS)
-_offsets = count(os.getpid())  # two runs beside each other seldom begin at the same port
+_FIRST, _END, _BLOCK = 12000, 32000, 100
+_claims: list[socket.socket] = []
+"""Held until this process ends, however it ends: they say whose blocks of ports are taken."""
 
 
 def free_port() -> int:
     """Return a port of this machine that nobody listens on, and that no connection takes."""
-    for _ in range(_EACH):
-        port = _begin + next(_offsets) % _EACH
+    for port in _ports:
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("", port))  # Orthanc and dcmtk listen on every interface
             except OSError:
                 continue
         return port
-    raise OSError(f"no port from {_begin} to {_begin + _EACH - 1} is free")
+    raise OSError(f"no port from {_FIRST} to {_END - 1} is free")
+
+
+def _ours() -> Iterator[int]:
+    for first in range(_FIRST, _END, _BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0the ports from {first} of the node's tests")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        yield from range(first, first + _BLOCK)
+
+
+_ports = _ours()

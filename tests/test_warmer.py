@@ -242,5 +242,5 @@ def test_a_node_scores_images_while_the_rest_of_the_study_comes(
         node.stop()
     assert sorted(asked[:3]) == sorted(uids[:3])
     # Where the study is closed before its score is kept, the last image is looked at twice.
-    assert set(asked[3:]) == set(uids[3:])
+    assert asked[3:] in (uids[3:], uids[3:] * 2)
     assert len(pacs.received) == 6

@@ -93,7 +93,7 @@ class Stage:
         self.archive.before_answer = before_answer
         self.node.start()
         self.modality.insist()
-        wait_for("an object on its way to the archive", reached.is_set, 120)
+        wait_for("an object on its way to the archive", reached.is_set)
         self.kill()
         self.archive.before_answer = bool
         killed.set()
@@ -126,7 +126,7 @@ def test_however_often_it_is_killed_every_study_is_answered_exactly_once(stage: 
     stage.modality.insist()
     for exam in stage.modality.exams:
         has_all = partial(stage.archive.has_all_of, exam.study_uid)
-        wait_for("a whole report set", has_all, 120)
+        wait_for("a whole report set", has_all)
     told = _wait_until_all_is_delivered(stage.node)
 
     kept = stage.node.kept
@@ -151,9 +151,9 @@ def test_a_clean_stop_in_the_middle_of_the_work_is_no_crash_and_the_work_is_fini
     stage.modality.insist()
     for _ in range(6):
         time.sleep(stage.chance.uniform(0.6, 1.5))
-        assert stage.node.stop(within_s=120) == 0
+        assert stage.node.stop(within_s=90) == 0  # then systemd would kill it
         stage.node.start()
-    wait_for("the report set", lambda: stage.archive.has_all_of(exam.study_uid), 180)
+    wait_for("the report set", lambda: stage.archive.has_all_of(exam.study_uid))
     [told] = _wait_until_all_is_delivered(stage.node).values()
     assert told["version"] == 1
     sent = set(stage.archive.of_study(exam.study_uid))

@@ -29,7 +29,7 @@ from .programs import (
     wait_for,
 )
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 Exam = Callable[[str], list[Path]]
 
@@ -119,7 +119,7 @@ def test_many_associations_at_once_lose_nothing(node: Node, pacs: StoreScp, exam
     kept = node.kept
     for path in (path for study in studies for path in study):
         assert data_set(kept[dcmread(path).SOPInstanceUID]) == data_set(path)
-    pacs.wait_for(len(studies) * RESULTS, within_s=180)
+    pacs.wait_for(len(studies) * RESULTS)
     told = node.studies()
     assert len(told) == len(studies)
     assert {study["version"] for study in told.values()} == {1}

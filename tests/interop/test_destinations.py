@@ -29,7 +29,7 @@ from node.errors import DeliveryError, Unsupported
 from .conftest import Started
 from .programs import LOOPBACK, NODE_AE, DcmQrScp, Orthanc
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 Exam = Callable[[str], list[Path]]
 SaveExam = Callable[..., list[Path]]

@@ -140,7 +140,7 @@ def test_a_study_sent_from_orthanc_comes_back_with_results_and_the_node_is_healt
     started(node)
     study = orthanc.upload(factories.saved_exam(tmp_path / "exam"))
     orthanc.forward(study)
-    wait_for("its results", lambda: len(orthanc.instances(study)) == IMAGES + RESULTS, 120)
+    wait_for("its results", lambda: len(orthanc.instances(study)) == IMAGES + RESULTS)
     assert is_healthy(node)
     node.kill()
     assert not is_healthy(node, after_s=40)

@@ -155,7 +155,7 @@ def test_whoever_follows_the_document_has_results_and_can_remove_all_of_it(
     install(machine)
     study = machine.orthanc.upload(factories.saved_exam(tmp_path / "exam"))
     machine.orthanc.forward(study)
-    wait_for("its results", lambda: len(machine.orthanc.instances(study)) == IMAGES + RESULTS, 120)
+    wait_for("its results", lambda: len(machine.orthanc.instances(study)) == IMAGES + RESULTS)
     record_property("seconds from nothing to the first result", round(time.monotonic() - started))
     assert "6 of 6 objects stored" in machine.follow("6. The first result")
 

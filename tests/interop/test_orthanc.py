@@ -18,7 +18,7 @@ from node.demo import exams
 
 from .programs import MODALITY_AE, NODE_AE, Node, Orthanc, dcmtk, wait_for
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 Exam = Callable[[str], list[Path]]
 

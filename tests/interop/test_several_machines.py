@@ -24,7 +24,7 @@ from .test_crash import children_of
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     # pynetdicom leaves the sockets of associations that are killed to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -16,7 +16,7 @@ from node import app
 from .conftest import Started
 from .programs import AI_NODE, LOOPBACK, MODALITY_AE, Node, StoreScp, peer, program, settings
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 UNIT = Path(__file__).parents[2] / "systemd" / "ai-node.service"
 INSTALL = Path(__file__).parents[2] / "docs" / "install.md"

@@ -35,7 +35,7 @@ from node.result import Result
 
 from .conftest import Started
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(1800)]
 
 TECHNIQUE = phantom.Technique()
 """Images of an ordinary size: the pictures are looked at."""
