@@ -20,7 +20,7 @@ from tzlocal import get_localzone
 
 from node.comparison import Comparison
 from node.completeness import Settler
-from node.config import Config, OutputKind, advice
+from node.config import Config, advice
 from node.config import Model as ChosenModel
 from node.engine import Engine
 from node.errors import ConfigError, Superseded
@@ -28,9 +28,9 @@ from node.files import Store
 from node.inference import Inference
 from node.ledger import Examination, Ledger, examine
 from node.listener import Hooks, Listener
-from node.manifest import Manifest, Model, load_model
+from node.manifest import Model, load_model
 from node.outputs.table import with_fallbacks
-from node.pipeline import Pipeline
+from node.pipeline import Pipeline, is_made
 from node.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.toml_file import shown
 from node.warmer import Warmer
@@ -86,7 +86,7 @@ def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]
     ]
     sentences = []
     for peer in config.peers if manifests else ():
-        made = [kind for kind in peer.kinds if any(_is_made(kind, each) for each in manifests)]
+        made = [kind for kind in peer.kinds if any(is_made(kind, each) for each in manifests)]
         if missing := [kind for kind in peer.kinds if kind not in made]:
             left = "pictures alone" if made == ["capture"] else " and ".join(made)
             sentences.append(
@@ -94,17 +94,6 @@ def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]
                 f"it gets {left}."
             )
     return sentences
-
-
-def _is_made(kind: OutputKind, by: Manifest) -> bool:
-    """Say whether results of a model can become an object of this kind (`node.outputs`)."""
-    if kind in ("mammography-cad", "key-images"):
-        return bool(by.output.looks_for)
-    if kind == "segmentation":
-        return by.output.kind == "mask"
-    if kind == "presentation-state":
-        return by.output.kind in ("mask", "boxes")
-    return True
 
 
 def open_ledger(config: Config) -> Ledger:

@@ -300,7 +300,8 @@ def analyse(
 
     For example: `ai-node analyse exam/ --out results/`. Each study gets a folder of its own with
     the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
-    a study was held because its files contradict one another; the others are analysed.
+    a study was held because its files contradict one another; the others are analysed. Also if
+    there was no study at all.
     """
     from node.config import bundled_models_dir, presets
     from node.errors import ConfigError
@@ -322,9 +323,15 @@ def analyse(
                 out.print(f"  {line}", markup=False, soft_wrap=True)
             if study.replaced:
                 out.print(f"  replaced {counted(study.replaced, 'former result')}")
+        if outcome.unmade:
+            kinds = " and ".join(outcome.unmade)
+            out.print(
+                f"Not written: {kinds}, which no result of {opened.manifest.name} can become."
+            )
         if not outcome.studies:
-            out.print("There is no study to analyse.")
-    raise typer.Exit(0 if outcome.is_clean else 1)
+            passed = f": {counted(outcome.own, 'file')} are results already" if outcome.own else ""
+            out.print(f"There is no study to analyse{passed}.")
+    raise typer.Exit(0 if outcome.is_clean and outcome.studies else 1)
 
 
 @app.command()
@@ -433,8 +440,11 @@ def retry(config: ConfigOption = _CONFIG) -> None:
         loaded = load(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             count = ledger.retry_dead(loaded.delivery.deliver_within_s)
-        deliveries = counted(count, "delivery", "deliveries")
-        out.print(f"{deliveries} given up before will be tried again.")
+        if count:
+            deliveries = counted(count, "delivery", "deliveries")
+            out.print(f"{deliveries} given up before will be tried again.")
+        else:
+            out.print("No delivery was given up; what still waits is tried again by itself.")
 
 
 @app.command()

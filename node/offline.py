@@ -24,15 +24,16 @@ from node.inference import Inference
 from node.manifest import Model
 from node.outputs import wording
 from node.outputs.table import to_bytes
-from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.pipeline import Pipeline, ScoresInMemory, Task, analyse, is_made
 from node.result import Evaluation, Finding, Result
 from node.selection import describe, is_in_scope, read_header
 from node.study import Instance, StudyVersion
 
 log = logging.getLogger(__name__)
 
-WRITTEN = re.compile(r"[A-Z]+-\d+-\d+\.dcm")
-"""What the files this module writes are called: modality, series number, instance number."""
+WRITTEN = re.compile(r"[A-Z]+-\d+-\d+(-\d+)?\.dcm")
+"""What the files this module writes are called: modality, series number, instance number, and a
+number more where several series have the same, as Segmentations of several images do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class FolderOutcome:
     studies: tuple[StudyOutcome, ...]
     damaged: tuple[str, ...]
     """One line for each file that could not be read."""
+    own: int
+    """How many files were results themselves, which nothing is made of."""
+    unmade: tuple[config.OutputKind, ...]
+    """The kinds of object asked for that no result of this model becomes."""
 
     @property
     def is_clean(self) -> bool:
@@ -96,7 +101,7 @@ def analyse_folder(
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
-    studies, damaged = _read(paths, on_read)
+    studies, damaged, own = _read(paths, on_read)
     with Inference(config.Inference(), (model,)) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), kinds)
@@ -104,16 +109,17 @@ def analyse_folder(
             _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
             for study_uid, study in studies.items()
         ]
-    return FolderOutcome(tuple(outcomes), tuple(damaged))
+    unmade = tuple(kind for kind in kinds if not is_made(kind, model.manifest))
+    return FolderOutcome(tuple(outcomes), tuple(damaged), own, unmade)
 
 
 def _read(
     paths: Sequence[Path], on_read: Callable[[], None]
-) -> tuple[dict[str, _Study], list[str]]:
-    """Sort the files by study; a file that is there twice is taken once."""
+) -> tuple[dict[str, _Study], list[str], int]:
+    """Sort the files by study, and count our own; a file that is there twice is taken once."""
     studies: dict[str, _Study] = {}
     first: dict[str, Instance] = {}
-    damaged = []
+    damaged, own = [], 0
     for path in paths:
         try:
             header = read_header(path)
@@ -122,11 +128,13 @@ def _read(
             if not _is_directory(path):
                 damaged.append(f"{path}: {error}")
         else:
-            if not is_own(header):
+            if is_own(header):
+                own += 1
+            else:
                 known = first.setdefault(instance.sop_uid, instance)
                 _sort(studies, header, instance, known)
         on_read()
-    return studies, damaged
+    return studies, damaged, own
 
 
 def _sort(studies: dict[str, _Study], header: Dataset, instance: Instance, known: Instance) -> None:
@@ -190,15 +198,18 @@ def _version(study_uid: str, instances: Sequence[Instance]) -> StudyVersion:
 
 def _write(objects: Iterable[Dataset], folder: Path) -> tuple[tuple[Path, ...], int]:
     """Return the files written, and how many of an earlier analysis were replaced by them."""
-    contents = [
-        (f"{d.Modality}-{d.SeriesNumber}-{d.InstanceNumber}.dcm", to_bytes(d)) for d in objects
-    ]
+    contents: dict[str, bytes] = {}
+    for made in objects:
+        number, stem = 1, f"{made.Modality}-{made.SeriesNumber}-{made.InstanceNumber}"
+        while (name := f"{stem}-{number}.dcm" if number > 1 else f"{stem}.dcm") in contents:
+            number += 1
+        contents[name] = to_bytes(made)
     folder.mkdir(parents=True, exist_ok=True)
     former = [p for p in folder.iterdir() if WRITTEN.fullmatch(p.name) and _is_ours(p)]
     for path in former:
         path.unlink()
     written = []
-    for name, content in contents:
+    for name, content in contents.items():
         path = folder / name
         path.write_bytes(content)
         written.append(path)

@@ -20,7 +20,7 @@ from node.conclusion import conclude, not_analysed
 from node.config import OutputKind, Provider
 from node.errors import ModelError, StudyError, Unreadable
 from node.inference import Inference
-from node.manifest import Model
+from node.manifest import Manifest, Model
 from node.outputs.draft import Draft, Predecessor
 from node.outputs.table import build_report_set
 from node.pixels import image_digest
@@ -216,6 +216,17 @@ def _predecessors(
                     str(header.SOPInstanceUID),
                 )
     return found
+
+
+def is_made(kind: OutputKind, by: Manifest) -> bool:
+    """Say whether results of a model can become an object of this kind (`node.outputs`)."""
+    if kind in ("mammography-cad", "key-images"):
+        return bool(by.output.looks_for)
+    if kind == "segmentation":
+        return by.output.kind == "mask"
+    if kind == "presentation-state":
+        return by.output.kind in ("mask", "boxes")
+    return True
 
 
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:

@@ -234,6 +234,19 @@ def test_analyse_writes_the_objects_a_pacs_would_get(tmp_path: Path) -> None:
     assert "replaced" not in result.output
     again = call("analyse", tmp_path / "exam", "--out", tmp_path / "results")
     assert "replaced 4 former results" in again.output
+    of_results = call("analyse", tmp_path / "results", "--out", tmp_path / "more")
+    assert of_results.exit_code == 1
+    assert "no study to analyse: 4 files are results already" in of_results.output
+
+
+def test_analyse_says_which_kinds_the_model_does_not_make(tmp_path: Path) -> None:
+    factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    preset = ("--preset", "mammography-workstation")
+    result = call("analyse", tmp_path / "exam", "--out", tmp_path / "results", *preset)
+    assert result.exit_code == 0, result.output
+    assert "Not written: mammography-cad, which no result of breast-area can become" in (
+        result.output
+    )
 
 
 def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) -> None:
@@ -267,7 +280,7 @@ def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk)
     assert result.exit_code == 0, result.output
     assert "1 delivery given up before will be tried again." in result.output
     assert len(desk_of_node.ledger.unfinished()) == 1
-    assert "0 deliveries" in call("retry", "-c", settings).output
+    assert "No delivery was given up" in call("retry", "-c", settings).output
 
 
 def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_node: Desk) -> None:

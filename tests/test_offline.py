@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from node import identity, offline, phantom
-from node.config import bundled_models_dir
+from node.config import bundled_models_dir, presets
 from node.errors import ConfigError
 from node.manifest import Model, load_model
 from node.offline import FolderOutcome, StudyOutcome
@@ -33,10 +33,10 @@ def breast_area() -> Model:
     return load_model("breast-area", bundled_models_dir())
 
 
-def analyse_all(tmp_path: Path, paths: list[Path]) -> FolderOutcome:
+def analyse_all(tmp_path: Path, paths: list[Path], preset: str = "default") -> FolderOutcome:
     read: list[int] = []
     outcome = offline.analyse_folder(
-        paths, tmp_path / "results", breast_area(), lambda: read.append(1)
+        paths, tmp_path / "results", breast_area(), lambda: read.append(1), presets()[preset]
     )
     assert len(read) == len(paths)
     return outcome
@@ -204,6 +204,29 @@ def test_other_input_never_shares_a_uid_and_replaces_what_was_written(tmp_path: 
     assert kept == {*(path.name for path in second.written), "notes.txt", "OT-1-1.dcm"}
     assert len(first.written) > len(second.written)
     assert (first.replaced, second.replaced) == (0, len(first.written))
+
+
+@pytest.mark.parametrize(
+    ("preset", "kinds"),
+    [("ohif", "OT OT OT SEG SEG SR"), ("air", "SEG SEG SR"), ("default", "OT OT OT SR")],
+)
+def test_every_object_has_a_file_of_its_own(tmp_path: Path, preset: str, kinds: str) -> None:
+    expected = kinds.split()
+    paths = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    for former in (0, len(expected)):
+        outcome = analyse_all(tmp_path, paths, preset)
+        (study,) = outcome.studies
+        assert study.replaced == former
+        assert sorted(study.written) == sorted(study.written[0].parent.iterdir())
+        made = [dcmread(path) for path in study.written]
+        assert len({one.SOPInstanceUID for one in made}) == len(made)
+        assert sorted(one.Modality for one in made) == expected
+        assert outcome.unmade == ()
+
+
+def test_a_kind_that_the_model_cannot_make_is_told(tmp_path: Path) -> None:
+    paths = factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    assert analyse_all(tmp_path, paths, "mammography-workstation").unmade == ("mammography-cad",)
 
 
 def test_a_place_that_is_no_folder_is_said_before_the_work(tmp_path: Path) -> None:
