@@ -393,6 +393,7 @@ def _print_study(study: StudyOverview) -> None:
         ways = dict.fromkeys(d.confirmed_by for d in study.deliveries if d.confirmed_by)
         by = f"{confirmed} confirmed ({', '.join(ways)})" if ways else "accepted, unconfirmed"
         words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
+        words += _next_attempt(study, destination)
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
     if study.state in ("held", "not analysed"):
@@ -401,6 +402,16 @@ def _print_study(study: StudyOverview) -> None:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _next_attempt(study: StudyOverview, destination: str) -> str:
+    """Say when a destination is tried again, if an attempt at it was put off."""
+    times = [d.next_at for d in study.deliveries if d.destination == destination and d.next_at]
+    if not times:
+        return ""
+    left_s = max(0, min(times) - time.time())
+    left = f"{left_s:.0f} s" if left_s < 120 else f"{left_s / 60:.0f} min"
+    return f"; next attempt in {left}"
 
 
 @app.command()

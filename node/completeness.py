@@ -29,12 +29,19 @@ def why_complete(
     is_all_there = bool(expected) and not missing and not is_being_corrected
     if is_all_there and arrival.quiet_s >= settings.settle_s:
         return f"{len(there)}/{len(expected)} views"
-    words = f", {', '.join(map(str, missing))} missing" if missing else ""
+    words = _words_of_missing(missing, there=len(there))
     if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
         return f"quiet {settings.quiet_s:g} s{words}"
     if arrival.age_s >= settings.final_s:
         return f"final limit {settings.final_s:g} s{words}"
     return None
+
+
+def _words_of_missing(missing: Sequence[View], *, there: int) -> str:
+    if not missing:
+        return ""
+    names = ", ".join(map(str, missing))
+    return f", none of {names}" if len(missing) > 1 and not there else f", {names} missing"
 
 
 class Settler:

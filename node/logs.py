@@ -14,6 +14,11 @@ def start_logging(*, is_verbose: bool = False) -> None:
     logging.basicConfig(
         stream=sys.stderr, format=_FORMAT, level=logging.DEBUG if is_verbose else logging.INFO
     )
+    quieten_libraries()
+
+
+def quieten_libraries() -> None:
+    """Let no library quote patient data, nor repeat at length what the node says itself."""
     # Warnings of pydicom quote what is in the data set.
     logging.captureWarnings(capture=True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)

@@ -39,6 +39,8 @@ class DeliveryOverview:
     sent_at: float | None
     confirmed_by: str | None
     """commitment or find."""
+    next_at: float | None
+    """When its destination is tried or asked again; None if that is not put off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class StudyOverview:
     """Why the newest version was closed then."""
     images: int
     views: tuple[str, ...]
+    """Of each image that shows one: "R MLO", or "R CC (not a standard view)"."""
     models: tuple[ModelOverview, ...]
     deliveries: tuple[DeliveryOverview, ...]
     history: tuple[tuple[float, str], ...]
@@ -80,9 +83,16 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
     number = study.version
     version = _of_version(db, schema.study_version, study.study_uid, number)
     dispatches = _of_version(db, schema.dispatch, study.study_uid, number)
+    next_at = {row.destination: row.next_at for row in dispatches if row.state == "queued"}
     deliveries = tuple(
         DeliveryOverview(
-            row.destination, row.sop_uid, row.state, row.error, row.sent_at, row.confirmed_by
+            destination=row.destination,
+            sop_uid=row.sop_uid,
+            state=row.state,
+            error=row.error,
+            sent_at=row.sent_at,
+            confirmed_by=row.confirmed_by,
+            next_at=next_at.get(row.destination),
         )
         for row in _of_version(db, schema.delivery, study.study_uid, number)
     )
@@ -97,7 +107,7 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
         version=number,
         reason=closed.reason if closed else "",
         images=sum(row.state == "current" for row in images),
-        views=tuple(sorted(row.view for row in images if row.view and row.state == "current")),
+        views=tuple(sorted(_view(row) for row in images if row.view and row.state == "current")),
         models=tuple(
             _model(row) for row in _of_version(db, schema.analysis, study.study_uid, number)
         ),
@@ -130,6 +140,10 @@ def _error(version: sa.Row[Any] | None, dispatches: list[sa.Row[Any]]) -> str | 
     if version is not None and version.error:
         errors.append(version.error)
     return "; ".join(errors) or None
+
+
+def _view(instance: sa.Row[Any]) -> str:
+    return f"{instance.view}{'' if instance.is_standard else ' (not a standard view)'}"
 
 
 def _model(row: sa.Row[Any]) -> ModelOverview:

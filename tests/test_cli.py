@@ -267,6 +267,18 @@ def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> 
     assert "receiving" in result.output
 
 
+@pytest.mark.parametrize(("wait_s", "words"), [(90, "90 s"), (1800, "30 min")])
+def test_studies_says_when_a_destination_is_tried_again(
+    settings: Path, desk_of_node: Desk, wait_s: float, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = desk_of_node.analysed()
+    desk_of_node.deliver(job, "sent", "queued", patience=Patience(wait_s))
+    put_off_at = desk_of_node.dispatch()["next_at"] - wait_s
+    monkeypatch.setattr(time, "time", lambda: put_off_at)
+    shown = call("studies", "-c", settings).output
+    assert f"1 of 2 objects stored, accepted, unconfirmed; next attempt in {words}" in shown
+
+
 def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk) -> None:
     (job,) = desk_of_node.analysed(deliver_within_s=0)
     shipment = desk_of_node.ledger.begin_dispatch(job, NODE)

@@ -171,7 +171,7 @@ def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> Stud
         views=tuple(exam.names.values()),
         models=(model,),
         deliveries=tuple(
-            DeliveryOverview("pacs", str(d.SOPInstanceUID), "sent", None, now, None)
+            DeliveryOverview("pacs", str(d.SOPInstanceUID), "sent", None, now, None, None)
             for d in datasets
         ),
         history=((now, "received <4> images"),),
@@ -315,6 +315,9 @@ def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     assert demo.run_demo(tmp_path, console, is_generated=True) == 0
     assert "All 19 expected objects arrived" in console.export_text()
     assert (tmp_path / "index.html").is_file()
+    log = (tmp_path / "node.log").read_text("utf-8")
+    assert "is complete: quiet 7 s, none of R CC, L CC, R MLO, L MLO" in log
+    assert "ERROR" not in log
     left = {folder.name: len(find_dicom(folder)) for folder in (tmp_path / "exams").iterdir()}
     assert left == {"A": 4, "B": 4, "C": 3, "D": 1}
     assert not (tmp_path / "work").exists()

@@ -86,6 +86,16 @@ def test_a_destination_that_takes_nothing_is_named_with_its_words(desk: Desk) ->
     seen = overview(desk)
     assert (seen.state, seen.error) == ("delivering", "pacs: queued by PACS")
     assert seen.done_at is None
+    (next_at,) = {d.next_at for d in seen.deliveries}
+    assert next_at == desk.dispatch()["next_at"]
+    desk.deliver(desk.jobs[-1])
+    assert {d.next_at for d in overview(desk).deliveries} == {None}
+
+
+def test_a_magnified_view_is_not_listed_as_the_view_it_does_not_stand_for(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", view="R CC")
+    desk.receive(f"{STUDY}.2", view="R CC", is_standard=False)
+    assert overview(desk).views == ("R CC", "R CC (not a standard view)")
 
 
 def test_what_was_given_up_is_undelivered(desk: Desk) -> None:

@@ -30,6 +30,7 @@ from node.demo.exams import Exam, find_films, fresh_run, write_exams
 from node.demo.pacs import AE_TITLE, Pacs
 from node.destinations import Address, SendOutcome, send
 from node.errors import ConfigError, DeliveryError
+from node.logs import quieten_libraries
 from node.manifest import load_model
 from node.overview import StudyOverview, study_overviews
 
@@ -130,8 +131,7 @@ def log_to(path: Path) -> Iterator[None]:
     """Keep the log out of the table and in a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.captureWarnings(capture=True)
-    logging.getLogger("dbos").addHandler(logging.NullHandler())  # or it would bring one of its own
+    quieten_libraries()
     root, ours = logging.getLogger(), logging.getLogger("node")
     level = ours.level
     root.addHandler(handler)

@@ -175,7 +175,10 @@ def check_clock(config: Config) -> Iterator[Verdict]:
     where = "[node] timezone" if config.node.timezone else "of this machine"
     words = f"{now:%Y-%m-%d %H:%M:%S} {zone} ({where})"
     if config.node.timezone is None and str(zone) in ("UTC", "Etc/UTC"):
-        remedy = 'If the clocks on your walls differ, set [node] timezone, such as "Europe/Berlin".'
+        remedy = (
+            'If the clocks on your walls differ, set [node] timezone, such as "Europe/Berlin"; '
+            'if they show this, set it to "UTC".'
+        )
         yield warning("clock", words, remedy)
     else:
         yield ok("clock", words)
