@@ -6,7 +6,9 @@ The node's own are fixed for ever: a changed UID would make it analyse its own e
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Final
 
 from pydicom import Dataset
@@ -29,8 +31,11 @@ IDENTIFYING: Final = {
     0x00100020: "Patient ID",
     0x00100021: "Issuer of Patient ID",
     0x00080050: "Accession Number",
+    0x00100030: "Patient's Birth Date",
 }
-"""What must agree within a study, by tag."""
+"""What must agree within a study, by tag. The birth date tells patients apart whose IDs are missing
+or shared; a name does not, because it is spelled in many ways."""
+_BIRTH_DATE: Final = 0x00100030
 UNSAID: Final = "-"
 UNREADABLE: Final = "?"
 
@@ -54,7 +59,8 @@ def disagreement(identities: Iterable[str]) -> str:
     What is not said contradicts nothing. Two may each agree with a third that says less, so give
     all there are at once.
     """
-    said = zip(*(identity.split() for identity in identities), strict=True)
+    # Of what an earlier release wrote down, the last parts are missing.
+    said = zip_longest(*(identity.split() for identity in identities), fillvalue=UNSAID)
     about = [
         name
         for name, values in zip(IDENTIFYING.values(), said, strict=False)
@@ -65,11 +71,12 @@ def disagreement(identities: Iterable[str]) -> str:
 
 def merge(identities: Iterable[str]) -> str:
     """Return what is said by any of the identities; of several that disagree, by the first."""
-    merged = [UNSAID, UNSAID, UNSAID]
+    merged = [UNSAID] * len(IDENTIFYING)
     for identity in identities:
         said = identity.split()
         merged = [
-            new if known == UNSAID else known for known, new in zip(merged, said, strict=True)
+            new if known == UNSAID else known
+            for known, new in zip_longest(merged, said, fillvalue=UNSAID)
         ]
     return " ".join(merged)
 
@@ -79,6 +86,8 @@ def _digest(header: Dataset, tag: int) -> str:
     if value is None:
         return UNREADABLE  # something is said: taken for nothing, it could hide another patient
     value = value.strip(b" \0")
+    if tag == _BIRTH_DATE:
+        value = re.sub(rb"\D", b"", value)  # ACR-NEMA wrote it with points
     return hashlib.sha256(value).hexdigest() if value else UNSAID
 
 

@@ -63,7 +63,7 @@ study = sa.Table(
     _text("state"),  # receiving | closed
     _text("held_reason", nullable=True),  # if there is one: nothing is analysed or sent
     _text("held_because", nullable=True),  # records.HeldBecause
-    _text("identity"),  # digests of patient ID, its issuer and accession number, "-" if not said
+    _text("identity"),  # digests of identity.IDENTIFYING, "-" if not said
     _whole("version", default="0"),  # the newest one
     _whole("revision", default="0"),  # one more whenever what was known of its images changes
     _text("revision_reason", nullable=True),

@@ -47,6 +47,9 @@ def test_a_patient_id_that_cannot_be_read_contradicts_one_that_can(tmp_path: Pat
         ("a x -", "a - 1", False),
         ("? - -", "? - -", False),
         ("? - -", "a - -", True),
+        ("- - - d", "- - - e", True),
+        ("a - -", "a - - d", False),
+        ("a - -", "b - - d", True),
     ],
 )
 def test_identities_disagree_where_both_say_something_else(
@@ -59,11 +62,12 @@ def test_identities_disagree_where_both_say_something_else(
 @pytest.mark.parametrize(
     ("identities", "merged"),
     [
-        ((), "- - -"),
-        (("a - -",), "a - -"),
-        (("a - -", "- x -", "- - 1"), "a x 1"),
-        (("- - -", "a - -"), "a - -"),
-        (("a - -", "b - -"), "a - -"),
+        ((), "- - - -"),
+        (("a - - -",), "a - - -"),
+        (("a - - -", "- x - -", "- - 1 d"), "a x 1 d"),
+        (("- - - -", "a - - -"), "a - - -"),
+        (("a - - -", "b - - -"), "a - - -"),
+        (("a - -", "a - - d"), "a - - d"),  # the first by an earlier release
     ],
 )
 def test_merged_is_what_any_of_them_says(identities: tuple[str, ...], merged: str) -> None:
@@ -71,7 +75,7 @@ def test_merged_is_what_any_of_them_says(identities: tuple[str, ...], merged: st
 
 
 PARTS = st.sampled_from((UNSAID, UNREADABLE, "a", "b"))
-IDENTITIES = st.tuples(PARTS, PARTS, PARTS).map(" ".join)
+IDENTITIES = st.tuples(PARTS, PARTS, PARTS, PARTS).map(" ".join)
 SEVERAL = st.lists(IDENTITIES, max_size=5)
 
 
@@ -101,6 +105,7 @@ def test_the_merged_identity_says_all_that_is_said_and_nothing_else(several: lis
     [
         (["b - -"], "Patient ID"),
         (["- - 2", "- y -"], "Issuer of Patient ID and Accession Number"),
+        (["a - - d", "- - - e"], "Patient's Birth Date"),
     ],
 )
 def test_it_says_what_they_disagree_about(others: list[str], said: str) -> None:
@@ -126,6 +131,15 @@ def test_each_of_the_three_says_whose_study_it_is(keyword: str) -> None:
 def test_a_name_that_is_spelled_otherwise_is_not_another_patient(keyword: str) -> None:
     one, other = factories.exam(views=[R_CC])[0], factories.exam(views=[R_CC])[0]
     setattr(one, keyword, "")
+    assert not disagree(identity_of(one), identity_of(other))
+
+
+def test_two_women_without_an_id_are_told_apart_by_their_birth_dates() -> None:
+    one, other = factories.exam(views=[R_CC])[0], factories.exam(views=[R_CC])[0]
+    one.PatientID = other.PatientID = one.AccessionNumber = other.AccessionNumber = ""
+    one.PatientBirthDate, other.PatientBirthDate = "19500131", "19700131"
+    assert disagree(identity_of(one), identity_of(other))
+    other.add_new("PatientBirthDate", "LO", "1950.01.31")
     assert not disagree(identity_of(one), identity_of(other))
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from node import schema
 from node.errors import NodeError
-from node.identity import UNSAID, disagreement, merge
+from node.identity import disagreement, merge
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import Again, HeldBecause, Kept, Reception, Recorded, Rejects
@@ -31,7 +31,7 @@ from node.ledger.rows import (
 )
 from node.study import Instance
 
-_UNSAID = " ".join([UNSAID] * 3)
+_UNSAID = merge(())
 """The identity of an object that does not say whose it is."""
 
 
