@@ -19,6 +19,7 @@ from pydicom.charset import convert_encodings, decode_bytes, default_encoding, p
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from node.errors import Unreadable
@@ -90,7 +91,7 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace").split("\\")
     elif not isinstance(value, MultiValue):
-        value = [] if value is None else [value]
+        value = [] if value is None or isinstance(value, Sequence) else [value]
     found = tuple(str(part).strip(" \0") for part in value)
     return found if any(found) else ()
 

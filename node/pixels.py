@@ -243,7 +243,9 @@ def _tags(keywords: Iterable[str]) -> tuple[BaseTag, ...]:
     return tuple(Tag(tag_for_keyword(keyword) or 0) for keyword in keywords)
 
 
-_TAGS = _tags(READ)
+_OVERLAY_BIT_POSITIONS = tuple(Tag(0x6000 + 2 * n, 0x0102) for n in range(16))
+"""Of overlays that lie in the pixel data (PS3.5 8.1.2, retired)."""
+_TAGS = _tags(READ) + _OVERLAY_BIT_POSITIONS
 
 
 def _failing_as(reason: str) -> AbstractContextManager[None]:
@@ -434,7 +436,8 @@ def _image(source: _Source) -> Image:
         layout = _layout(header)
         _require_grey_image(header, layout)
     with _failing_as("pixel data cannot be decoded"):
-        (values,) = _frames(source, layout)
+        (samples,) = _samples(source, layout)
+        _require_no_more_bits(samples, layout, header)
     numbers = np.arange(layout.lowest, layout.highest + 1)
     with _failing_as("window or lookup table that cannot be displayed"):
         voi_grey = _displayed(numbers, header)
@@ -442,7 +445,7 @@ def _image(source: _Source) -> Image:
     is_inverted = header.PhotometricInterpretation == "MONOCHROME1"
     padding = _padding(header, layout)
     return Image(
-        values=values,
+        values=layout.steps(samples),
         stored_grey=_finished(stored_grey, is_inverted, padding),
         voi_grey=_finished(voi_grey, is_inverted, padding),
         patient_orientation=_words(header, "PatientOrientation"),
@@ -525,12 +528,38 @@ def _digest_of_floats(source: _Source) -> str:
 
 def _frames(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
     """Return frame by frame the steps above the lowest value that can be stored."""
+    return map(layout.steps, _samples(source, layout))
+
+
+def _samples(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
+    """Return frame by frame the samples, right-aligned, with whatever is above their bits."""
     if source.tag != _PIXEL_DATA:
         raise Unreadable("pixel data are no integers")
     syntax = source.header.file_meta.TransferSyntaxUID
     decoded = _compressed if syntax.is_encapsulated else _uncompressed
-    for samples in decoded(source, layout):
-        yield layout.steps(samples)
+    return decoded(source, layout)
+
+
+def _require_no_more_bits(samples: NDArray[Any], layout: _Layout, header: Dataset) -> None:
+    """Refuse samples that Bits Stored would cut: what is white would be shown black.
+
+    Above them there may be an overlay that says so, or what is left of a sign.
+    """
+    positions = (int(header[tag].value) for tag in _OVERLAY_BIT_POSITIONS if tag in header)
+    overlays = sum(1 << position for position in {*positions} if position > layout.high_bit)
+    above = ~((1 << layout.stored) - 1) & ~(overlays >> (layout.high_bit + 1 - layout.stored))
+    unused = above & ((1 << (8 * samples.itemsize)) - 1)
+    beyond = samples & samples.dtype.type(unused)
+    # The highest bit of a sample in a wider container may have been moved down.
+    signs = (samples >> (layout.stored - 1)) & 1
+    if beyond.any() and not (layout.is_signed and _are_signs(beyond, signs)):
+        raise Unreadable(f"pixel data holds values of more than {layout.stored} bits")
+
+
+def _are_signs(beyond: NDArray[Any], signs: NDArray[Any]) -> bool:
+    """Whether what is above the samples of negative numbers is all ones, and else nothing."""
+    above = beyond[signs == 1]
+    return not beyond[signs == 0].any() and bool(above.size) and bool((above == above.max()).all())
 
 
 def _uncompressed(source: _Source, layout: _Layout) -> Iterator[NDArray[Any]]:
@@ -755,8 +784,14 @@ def _windowed(
 # --- the rest of the header -------------------------------------------------------------------
 
 
+_FINEST_MM, _LARGEST_MM = 0.001, 1000
+"""Of a pixel, and of an image of a breast: beyond these the spacing is an error."""
+
+
 def spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
     """Return row and column spacing at the breast: the detector's over the magnification.
+
+    None where there is none, or none that can be right.
 
     Pixel Spacing (0028,0030) counts only where there is no Imager Pixel Spacing (0018,1164);
     it too is the detector's, unless a calibration type (0028,0A02) says it has been corrected.
@@ -765,10 +800,19 @@ def spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
     if at_detector is None:
         at_detector = _pair(dataset, "PixelSpacing")
         if at_detector is None or _is_calibrated(dataset):
-            return at_detector
+            return _believed(at_detector, dataset)
     factor = _number(dataset, "EstimatedRadiographicMagnificationFactor")
     magnification = factor if factor is not None and factor > 0 else 1.0
-    return at_detector[0] / magnification, at_detector[1] / magnification
+    return _believed((at_detector[0] / magnification, at_detector[1] / magnification), dataset)
+
+
+def _believed(spacing: tuple[float, float] | None, dataset: Dataset) -> tuple[float, float] | None:
+    """Return the spacing, or None if nothing that is imaged is so small or so large."""
+    if spacing is None or min(spacing) < _FINEST_MM:
+        return None
+    sizes = (_number(dataset, keyword) or 0 for keyword in ("Rows", "Columns"))
+    is_too_large = any(size * mm > _LARGEST_MM for size, mm in zip(sizes, spacing, strict=True))
+    return None if is_too_large else spacing
 
 
 def _is_calibrated(dataset: Dataset) -> bool:

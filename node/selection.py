@@ -7,15 +7,17 @@ cannot decide whether an image is analysed.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
 
 from node.errors import Unreadable
 from node.foreign import failing_as, items, quietly, refuse_deflate_bomb, text, texts
@@ -44,7 +46,10 @@ _CLASS_WORDS = {
 
 _INTENTS = {MG_FOR_PRESENTATION: "FOR PRESENTATION", MG_FOR_PROCESSING: "FOR PROCESSING"}
 
-_SNOMED_SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
+_SNOMED_SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"}) | {
+    "SNOMED-CT",  # not in the standard, met in practice
+    "HTTP://SNOMED.INFO/SCT",
+}
 
 # PS3.16 CID 4014, SCT and SRT codes, by the abbreviations of View Position (0018,5101).
 _PROJECTIONS = {
@@ -78,8 +83,7 @@ _SEEN_FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 _IN_THE_PLANE_OF_THE_MLO = frozenset({"MLO", "LMO"})
 
 # PS3.16 CID 4015: the modifiers that make a view another one, by their abbreviations, which some
-# write as the View Position. Not here, hence analysed: nipple in profile, anterior compression,
-# infra-mammary fold and implant displaced.
+# write as the View Position.
 _REFUSED_MODIFIERS = {
     "M": ("399163009", "R-102D6", "magnification view"),
     "S": ("399055006", "R-102D7", "spot compression view"),
@@ -98,9 +102,19 @@ _REASON_OF_MODIFIER = {
     for name, (sct, srt, reason) in _REFUSED_MODIFIERS.items()
     for term in (name, sct, srt)
 }
+_IMPLANT_DISPLACED = frozenset({"399209000", "R-102D5"})
+_ACCEPTED_MODIFIERS = _IMPLANT_DISPLACED | {
+    *("442581004", "R-40AB3"),  # nipple in profile
+    *("441752004", "P2-00161"),  # anterior compression
+    *("442593008", "R-40ABE"),  # infra-mammary fold
+}
+_SIDE_OF_REGION = {
+    **dict.fromkeys(("73056007", "T-04020", "24028007", "G-A100"), Laterality.RIGHT),
+    **dict.fromkeys(("80248007", "T-04030", "7771000", "G-A101"), Laterality.LEFT),
+}
+"""Right and left breast (PS3.16 CID 4013), and right and left as modifiers (CID 244)."""
 _VIEWS_OF_OTHER_PARTS = frozenset({"AP", "PA", "LL", "RLD", "LLD", "RLO", "LLO"})
 """Defined terms of View Position (PS3.3 C.8.1.2) that no mammogram has."""
-_IMPLANT_DISPLACED = frozenset({"399209000", "R-102D5"})
 
 _NO_AGENT = frozenset({"NONE", "NO", "N", "N/A", "NA"})
 """What is written as Contrast/Bolus Agent (0018,0010) where there was none."""
@@ -111,12 +125,21 @@ _CONTRAST_TERMS = frozenset(
     {"PRE_CONTRAST", "POST_CONTRAST", "ADDITION", "SUBTRACTION", "LOW_ENERGY", "HIGH_ENERGY"}
     | {"RECOMBINED"}  # not in the standard, met in practice
 )
+_TOMOSYNTHESIS_TERMS = frozenset({"TOMO", "TOMOSYNTHESIS"})
 
 _HOLOGIC_GROUP = 0x7E01
 _PRIVATE_TOMOSYNTHESIS = "tomosynthesis image in a private form"
 
-_LARGEST_CONTACT_FACTOR = 1.2
-"""Above this Estimated Radiographic Magnification Factor the breast was not on the detector."""
+_SMALLEST_FACTOR, _LARGEST_CONTACT_FACTOR = 0.8, 1.2
+"""Of the Estimated Radiographic Magnification Factor: nothing is shown smaller than it is, but for
+what is written carelessly; above the other one the breast was not on the detector."""
+_SIDE_IN_WORDS = re.compile(r"(?<![A-Z])(R|L)(?:IGHT|EFT|T)?[ _-]?(?:CC|MLO)?(?![A-Z])")
+
+_FACTOR = "EstimatedRadiographicMagnificationFactor"
+
+WITH_LOSS = "Compressed with loss"
+_ALWAYS_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
+_PERHAPS_LOSSY = (uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 _HANGING_ORDER = ("R CC", "L CC", "R MLO", "L MLO")
 
@@ -163,8 +186,31 @@ def _doubts(header: Dataset) -> Iterator[str]:
     """Yield what does not keep an image from being analysed, and should be known."""
     if text(header, "Modality") == "MG" and (name := _described(header)[1]):
         yield f"View taken from {name}"
-    if text(header, "LossyImageCompression") == "01":
-        yield "Compressed with loss before it came"
+    for keyword, name in _DESCRIPTIONS.items():
+        if _names_the_other_side(text(header, keyword).upper(), _sides(header)):
+            yield f"{name} names the other side"
+    if loss := compressed_with_loss(header):
+        yield f"{loss} before it came"
+
+
+def compressed_with_loss(header: Dataset) -> str:
+    """Return in words that an image lost something to compression, or may have, or "".
+
+    By Lossy Image Compression (0028,2110) and what belongs to it, and where these are silent or
+    wrong by the transfer syntax, of which some allow both.
+    """
+    syntax = text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
+    said = (text(header, f"LossyImageCompression{of}") for of in ("Ratio", "Method"))
+    if text(header, "LossyImageCompression") == "01" or any(said) or syntax in _ALWAYS_LOSSY:
+        return WITH_LOSS
+    return "Perhaps compressed with loss" if syntax in _PERHAPS_LOSSY else ""
+
+
+def _names_the_other_side(description: str, sides: Sequence[Laterality]) -> bool:
+    """Whether a description names one side, and not that of the image."""
+    named = set(_SIDE_IN_WORDS.findall(description))
+    of_image = {str(side) for side in sides[:1]} - {str(Laterality.BOTH)}
+    return len(named) == 1 and bool(of_image) and named != of_image
 
 
 def _in_front_of_implants(
@@ -324,8 +370,12 @@ def _sides(header: Dataset) -> list[Laterality]:
         for keyword in ("ImageLaterality", "Laterality")
     )
     if of_image and Laterality.BOTH in of_series:
-        return of_image  # a series of both sides, and an image of one
-    return of_image + of_series
+        of_series = []  # a series of both sides, and an image of one
+    regions = items(header, "AnatomicRegionSequence")
+    modifiers = (items(region, "AnatomicRegionModifierSequence") for region in regions)
+    codes = _codes([*regions, *chain.from_iterable(modifiers)])
+    of_region = [_SIDE_OF_REGION[code] for code in codes if code in _SIDE_OF_REGION]
+    return of_image + of_series + of_region
 
 
 def _named_projections(header: Dataset) -> list[str]:
@@ -457,12 +507,12 @@ def why_not_standard(header: Dataset) -> str:
 
 def class_words(sop_class: str) -> str:
     """Return what an instance of a SOP class is called in a sentence."""
-    uid = UID(sop_class)
+    known = uid.UID(sop_class)
     if sop_class in _CLASS_WORDS:
         return _CLASS_WORDS[sop_class]
-    if uid.name == sop_class:
+    if known.name == sop_class:
         return "object of an unknown kind"
-    return uid.name.removesuffix(" Storage")
+    return known.name.removesuffix(" Storage")
 
 
 def is_of_other_intent(header: Dataset) -> bool:
@@ -480,7 +530,7 @@ def is_quality_control(header: Dataset) -> bool:
 def is_biopsy(header: Dataset) -> bool:
     """Made for, or during, a biopsy."""
     return (
-        any(term.startswith(_BIOPSY_TERMS) for term in texts(header, "ImageType"))
+        any(term.startswith(_BIOPSY_TERMS) for term in _image_type(header))
         or "BiopsyTargetSequence" in header
         or "STEREO" in text(header, "ProtocolName").upper()  # GE
         or "BIOPSY" in text(header, "PaddleDescription").upper()
@@ -490,7 +540,7 @@ def is_biopsy(header: Dataset) -> bool:
 def is_contrast_enhanced(header: Dataset) -> bool:
     """Contrast mammography: low and high energy images, and what is computed of them."""
     return (
-        not _CONTRAST_TERMS.isdisjoint(texts(header, "ImageType"))
+        not _CONTRAST_TERMS.isdisjoint(_image_type(header))
         or text(header, "ContrastBolusAgent").upper() not in {"", *_NO_AGENT}
         or bool(items(header, "ContrastBolusAgentSequence"))
     )
@@ -498,7 +548,26 @@ def is_contrast_enhanced(header: Dataset) -> bool:
 
 def is_tomosynthesis_projection(header: Dataset) -> bool:
     """One of the low dose exposures a tomosynthesis is reconstructed from."""
-    return "TOMO_PROJ" in texts(header, "ImageType")
+    return "TOMO_PROJ" in _image_type(header)
+
+
+def is_tomosynthesis(header: Dataset) -> bool:
+    """One slice or slab in the form of a mammogram; not a synthetic mammogram."""
+    return not _TOMOSYNTHESIS_TERMS.isdisjoint(_image_type(header)) and not is_synthetic(header)
+
+
+def _image_type(header: Dataset) -> list[str]:
+    """Return the values of Image Type as the standard would spell them."""
+    return [term.upper().replace(" ", "_") for term in texts(header, "ImageType")]
+
+
+def is_screen_capture(header: Dataset) -> bool:
+    """Somebody's drawing on a mammogram, perhaps another AI's; digitised film is a WSD, too."""
+    return (
+        text(header, "SOPClassUID") == SECONDARY_CAPTURE
+        and text(header, "ConversionType") == "WSD"
+        and text(header, "BurnedInAnnotation") == "YES"
+    )
 
 
 def is_private_tomosynthesis(header: Dataset) -> bool:
@@ -511,26 +580,55 @@ def is_private_tomosynthesis(header: Dataset) -> bool:
 
 def is_synthetic(header: Dataset) -> bool:
     """Mathematically generated from a tomosynthesis, not exposed."""
-    return "GENERATED_2D" in texts(header, "ImageType")
+    return "GENERATED_2D" in _image_type(header)
 
 
 def is_specimen(header: Dataset) -> bool:
     """Tissue outside the body."""
-    return "SPECIMEN" in _projections(header)
+    return "SPECIMEN" in _projections(header) or bool(items(header, "SpecimenDescriptionSequence"))
 
 
 def is_partial(header: Dataset) -> bool:
     """One tile of a breast that is larger than the detector (0028,1350)."""
-    return text(header, "PartialView") == "YES"
+    return text(header, "PartialView") == "YES" or bool(items(header, "PartialViewCodeSequence"))
 
 
 def is_magnified(header: Dataset) -> bool:
-    """Lifted off the detector (0018,1114), on a magnification stand."""
-    try:
-        factor = float(text(header, "EstimatedRadiographicMagnificationFactor") or 1)
-    except ValueError:
+    """Lifted off the detector, on a magnification stand.
+
+    By Estimated Radiographic Magnification Factor (0018,1114), else by what it is defined as, the
+    distance of the source to the detector (0018,1110) over that to the patient (0018,1111).
+    """
+    if "MAG" in text(header, "PaddleDescription").upper():
+        return True
+    if factors := _factors(header):
+        return any(factor > _LARGEST_CONTACT_FACTOR for factor in factors)
+    to_detector, to_patient = (
+        _numbers(header, f"DistanceSourceTo{what}")[:1] for what in ("Detector", "Patient")
+    )
+    if not (to_detector and to_patient) or to_patient[0] <= 0:
         return False
-    return factor > _LARGEST_CONTACT_FACTOR
+    return to_detector[0] / to_patient[0] > _LARGEST_CONTACT_FACTOR
+
+
+def has_impossible_factor(header: Dataset) -> bool:
+    """Whether the magnification factor is given and cannot be one: areas depend on it."""
+    factors = _factors(header)
+    is_number = len(factors) == len(texts(header, _FACTOR))
+    return not is_number or any(not factor > _SMALLEST_FACTOR for factor in factors if factor)
+
+
+def _factors(header: Dataset) -> list[float]:
+    return _numbers(header, _FACTOR)
+
+
+def _numbers(header: Dataset, keyword: str) -> list[float]:
+    """Return those values of an attribute that are numbers."""
+    found = []
+    for value in texts(header, keyword):
+        with contextlib.suppress(ValueError):
+            found.append(float(value))
+    return [number for number in found if math.isfinite(number)]
 
 
 def is_spot_compression(header: Dataset) -> bool:
@@ -545,9 +643,12 @@ _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
     (is_biopsy, "biopsy image"),
     (is_contrast_enhanced, "contrast-enhanced image"),
     (is_tomosynthesis_projection, "tomosynthesis projection image"),
+    (is_tomosynthesis, "tomosynthesis image"),
+    (is_screen_capture, "screen capture with burned-in annotation"),
     (is_private_tomosynthesis, _PRIVATE_TOMOSYNTHESIS),
     (is_partial, "partial view"),
     (is_magnified, "magnification view"),
+    (has_impossible_factor, "magnification factor that cannot be right"),
     (is_spot_compression, "spot compression view"),
 )
 
@@ -565,7 +666,24 @@ def _modifiers(header: Dataset) -> list[str]:
 def _refused_modifier(header: Dataset) -> str:
     said = [*_modifiers(header), *_positions(header)]
     reasons = (_REASON_OF_MODIFIER.get(term, "") for term in said)
-    return next((reason for reason in reasons if reason), "")
+    return next((reason for reason in reasons if reason), "") or _unknown_modifier(header)
+
+
+def _unknown_modifier(header: Dataset) -> str:
+    """Return that something modifies the view in a way nobody can tell here, "" if nothing does.
+
+    A view code is only looked at where SNOMED's are: makers have codes of their own for the views,
+    beside the View Position.
+    """
+    views = items(header, "ViewCodeSequence")
+    known = _PROJECTION_OF_CODE.keys() | _REASON_OF_MODIFIER.keys() | _ACCEPTED_MODIFIERS
+    if not known.issuperset(_codes(views)):
+        return "unknown view code"
+    modifiers = [m for place in (*views, header) for m in items(place, "ViewModifierCodeSequence")]
+    coded = [modifier for modifier in modifiers if len(modifier)]
+    if len(_codes(coded)) < len(coded) or not known.issuperset(_codes(coded)):
+        return "unknown view modifier"
+    return ""
 
 
 def _refused_by_manifest(header: Dataset, wanted: Input) -> str:

@@ -82,9 +82,29 @@ def test_bytes_are_read_from_words_of_big_endian_too(vr: str, tmp_path: Path) ->
     assert np.array_equal(opened(dataset, tmp_path).values, values)
 
 
-def test_bits_beyond_bits_stored_are_ignored(tmp_path: Path) -> None:
+def test_an_overlay_beyond_bits_stored_is_ignored(tmp_path: Path) -> None:
     dataset = mammogram(VALUES, PixelData=(VALUES | 0xA000).tobytes())
+    dataset.add_new(0x60000102, "US", 13)
+    dataset.add_new(0x60020102, "US", 15)
     assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+    high = mammogram(VALUES >> 2, PixelData=(VALUES << 2 | 0x8000).tobytes(), HighBit=13)
+    high.BitsStored = 12
+    high.add_new(0x60000102, "US", 15)
+    assert np.array_equal(opened(high, tmp_path).values, VALUES)
+
+
+def test_values_of_more_than_bits_stored_are_refused(tmp_path: Path) -> None:
+    """Cut off, the brightest would be black."""
+    dataset = mammogram(VALUES, BitsStored=11, HighBit=10)
+    with pytest.raises(Unreadable, match="values of more than 11 bits"):
+        opened(dataset, tmp_path)
+    dataset.PixelRepresentation = 1
+    with pytest.raises(Unreadable, match="values of more than 11 bits"):
+        opened(dataset, tmp_path)
+    overlay = mammogram(VALUES, PixelData=(VALUES | 0xA000).tobytes())
+    overlay.add_new(0x60000102, "US", 13)
+    with pytest.raises(Unreadable, match="values of more than 12 bits"):
+        opened(overlay, tmp_path)
 
 
 def test_high_bit_tells_where_samples_end(tmp_path: Path) -> None:
@@ -553,6 +573,9 @@ ONLY_PIXEL_SPACING = {
         (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": "GEOMETRY"}, (0.3, 0.4)),
         (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": "FIDUCIAL"}, (0.3, 0.4)),
         ({"ImagerPixelSpacing": [0, 0]}, None),
+        ({"ImagerPixelSpacing": [70, 70]}, None),
+        ({"ImagerPixelSpacing": [1e-12, 1e-12]}, None),
+        ({"EstimatedRadiographicMagnificationFactor": "1e-9"}, None),
         ({"ImagerPixelSpacing": None}, None),
     ],
 )

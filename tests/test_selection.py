@@ -13,7 +13,9 @@ from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packages import package
-from pydicom import Dataset
+from pydicom import Dataset, uid
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from node import foreign, phantom, selection
@@ -59,6 +61,25 @@ def put(**attributes: object) -> Change:
             setattr(header, keyword, value)
 
     return change
+
+
+def raw(tag: int, value: str) -> Change:
+    """Write what pydicom would not, as it lies in a file."""
+
+    def change(header: Dataset) -> None:
+        header[tag] = RawDataElement(Tag(tag), "LO", len(value), value.encode(), 0, False, True)
+
+    return change
+
+
+def in_syntax(syntax: str) -> Change:
+    def change(header: Dataset) -> None:
+        header.file_meta.TransferSyntaxUID = uid.UID(syntax)
+
+    return change
+
+
+LEFT_BREAST = phantom.code("80248007", "SCT", "Left breast")
 
 
 def modified(value: str, scheme: str = "SCT", *, at_top: bool = False) -> Change:
@@ -518,9 +539,40 @@ def test_a_description_counts_for_nothing_beside_what_is_there_for_the_view(mode
 
 
 def test_an_image_that_was_compressed_with_loss_is_analysed_and_told(model: Model) -> None:
-    lossy = mammogram(R_CC, put(LossyImageCompression="01"))
-    [selected] = selected_from([lossy], model).selected
-    assert selected.doubts == ("Compressed with loss before it came",)
+    for change in (
+        put(LossyImageCompression="01"),
+        put(LossyImageCompression="00", LossyImageCompressionRatio="60"),
+        in_syntax(uid.JPEGExtended12Bit),
+    ):
+        [selected] = selected_from([mammogram(R_CC, change)], model).selected
+        assert selected.doubts == ("Compressed with loss before it came",)
+    [selected] = selected_from([mammogram(R_CC, in_syntax(uid.JPEG2000))], model).selected
+    assert selected.doubts == ("Perhaps compressed with loss before it came",)
+
+
+@pytest.mark.parametrize("description", ["L CC", "LCC", "MG left cc", "LT_CC"])
+def test_a_description_that_names_the_other_side_is_told(description: str, model: Model) -> None:
+    header = mammogram(R_CC, put(ProtocolName=description))
+    [selected] = selected_from([header], model).selected
+    assert selected.doubts == ("Protocol Name names the other side",)
+
+
+@pytest.mark.parametrize("description", ["R CC", "RCC", "CC", "R/L CC", "Mammo bilateral", "L RCC"])
+def test_a_description_that_names_no_side_or_both_is_no_doubt(
+    description: str, model: Model
+) -> None:
+    header = mammogram(R_CC, put(ProtocolName=description))
+    assert selected_from([header], model).selected[0].doubts == ()
+
+
+def test_another_ais_drawing_on_a_mammogram_is_no_digitised_film(tmp_path: Path) -> None:
+    both = f'["{selection.MG_FOR_PRESENTATION}", "{selection.SECONDARY_CAPTURE}"]'
+    film = put(SOPClassUID=selection.SECONDARY_CAPTURE, ConversionType="WSD")
+    model = package(tmp_path, (f'["{selection.MG_FOR_PRESENTATION}"]', both))
+    header = mammogram(R_CC, film)
+    assert reason(header, model) == ""
+    header.BurnedInAnnotation = "YES"
+    assert reason(header, model) == "screen capture with burned-in annotation"
 
 
 def test_view_position_may_be_in_small_letters() -> None:
@@ -566,9 +618,30 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
         (put(ContrastBolusAgentSequence=[Dataset()]), "contrast-enhanced image"),
         (put(ImageType=["ORIGINAL", "PRIMARY", "TOMO_PROJ"]), "tomosynthesis projection image"),
         (put(ImageType=["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]), "synthetic 2D image"),
+        (put(ImageType=["DERIVED", "PRIMARY", "TOMO", "SLAB"]), "tomosynthesis image"),
+        (put(ImageType=["DERIVED", "PRIMARY", "STEREO SCOUT"]), "biopsy image"),
         (put(PartialView="YES"), "partial view"),
+        (put(PartialViewCodeSequence=[Dataset()]), "partial view"),
+        (put(SpecimenDescriptionSequence=[Dataset()]), "specimen image"),
         (put(EstimatedRadiographicMagnificationFactor="1.8"), "magnification view"),
+        (raw(0x00181114, "1.8\\1.8"), "magnification view"),
+        (raw(0x00181114, "1,8"), "magnification factor that cannot be right"),
+        (raw(0x00181114, "1e-9"), "magnification factor that cannot be right"),
+        (
+            put(
+                EstimatedRadiographicMagnificationFactor=None,
+                DistanceSourceToDetector="660",
+                DistanceSourceToPatient="367",
+            ),
+            "magnification view",
+        ),
+        (put(PaddleDescription="10CM MAG"), "magnification view"),
         (put(PaddleDescription="SPOT COMPRESSION"), "spot compression view"),
+        (put(AnatomicRegionSequence=[LEFT_BREAST]), "laterality contradicts itself"),
+        (coded("399067008", "SCT"), "unknown view code"),
+        (modified("399055006", "SNOMED-CT"), "spot compression view"),
+        (modified("MAG", "99GE"), "unknown view modifier"),
+        (modified("R-FFFFF", "SRT"), "unknown view modifier"),
         (put(BreastImplantPresent="YES"), "breast implant"),
         (modified("399163009"), "magnification view"),
         (coded("399055006", "SCT"), "spot compression view"),
@@ -602,6 +675,11 @@ def test_what_is_not_a_standard_view_is_refused(
         modified("442581004"),
         modified("441752004"),
         put(EstimatedRadiographicMagnificationFactor="1.08"),
+        put(EstimatedRadiographicMagnificationFactor="0"),
+        put(DistanceSourceToDetector="660", DistanceSourceToPatient="600"),
+        put(DistanceSourceToDetector="660", DistanceSourceToPatient="0"),
+        put(AnatomicRegionSequence=[phantom.code("76752008", "SCT", "Breast")]),
+        coded("CC-1", "99MAKER"),
         put(PaddleDescription="18X24"),
         put(PresentationIntentType=""),
         put(ImageType=["DERIVED", "PRIMARY"]),

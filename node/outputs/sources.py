@@ -10,6 +10,7 @@ from node.outputs import verbatim
 from node.outputs.draft import Draft
 from node.outputs.header import code_item
 from node.result import Code
+from node.selection import WITH_LOSS, compressed_with_loss
 
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 LOSSY = (
@@ -44,8 +45,9 @@ def copy_lossy(draft: Draft, sop_uids: Iterable[str], dataset: Dataset) -> None:
     dataset.LossyImageCompression = "00"
     for sop_uid in sop_uids:
         header = draft.headers[sop_uid]
-        if verbatim.plain(header, "LossyImageCompression") == "01":
+        if compressed_with_loss(header) == WITH_LOSS:
             verbatim.copy(header, dataset, LOSSY)
+            dataset.LossyImageCompression = "01"
             return
 
 
