@@ -188,19 +188,40 @@ def build(draft: Draft) -> list[Dataset]:
 
 
 def _images(draft: Draft, result: Result) -> list[Instance]:
-    """Return the mammograms of the study that were analysed, or failed to be, once each.
+    """Return the mammograms of the study that were analysed, or are missed, once each.
 
-    Those that a rule left out are no failures: algorithms not attempted are not mentioned, but
-    in words. Where nothing was analysed, every mammogram is named: of a study that was set aside
-    as a whole, no refusal names them.
+    Where nothing was analysed, every mammogram is named: of a study that was set aside as a
+    whole, no refusal names them.
     """
     analysed = [draft.instance(sop_uid) for sop_uid in result.analysed]
     if not all(instance.modality == "MG" for instance in analysed):
         return []
-    others = [draft.instance(refused.sop_uid) for refused in result.refused if refused.is_failure]
+    others = [draft.instance(refused.sop_uid) for refused in _missed(draft, result)]
     others += [] if analysed else draft.version.instances
     images = {i.sop_uid: i for i in (*analysed, *(o for o in others if _is_mammogram(o)))}
     return list(images.values())
+
+
+def _missed(draft: Draft, result: Result) -> list[Refusal]:
+    """Return the refusals that leave a gap: who sees the codes alone must not think all was read.
+
+    That is what failed, and a mammogram that a rule left out, unless its view was analysed in
+    another image or is none of the four of a screening exam: algorithms not attempted on those
+    are mentioned in words only.
+    """
+    read = {draft.instance(sop_uid).view for sop_uid in result.analysed}
+
+    def is_gap(instance: Instance) -> bool:
+        if instance.view is None:
+            return instance.is_standard
+        return instance.view not in read and instance.view.projection in ("CC", "MLO")
+
+    return [
+        refused
+        for refused in result.refused
+        if refused.is_failure
+        or (_is_mammogram(instance := draft.instance(refused.sop_uid)) and is_gap(instance))
+    ]
 
 
 def _is_mammogram(instance: Instance) -> bool:
@@ -211,7 +232,7 @@ def _is_mammogram(instance: Instance) -> bool:
 def _document(subject: Subject) -> Dataset:
     """Return the document; its evidence is all it refers to."""
     result = subject.result
-    failed = [refused for refused in result.refused if refused.is_failure]
+    failed = _missed(subject.draft, result)
     named = {*result.analysed, *(refused.sop_uid for refused in failed)}
     others = [Refusal(i.sop_uid, "", "") for i in subject.images if i.sop_uid not in named]
     considered = replace(result, refused=(*failed, *others))
