@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from itertools import zip_longest
 from typing import Final
 
 from pydicom import Dataset
@@ -34,8 +33,8 @@ IDENTIFYING: Final = {
     0x00100030: "Patient's Birth Date",
 }
 """What must agree within a study, by tag. The birth date tells patients apart whose IDs are missing
-or shared; a name does not, because it is spelled in many ways."""
-_BIRTH_DATE: Final = 0x00100030
+or shared. A name is spelled in many ways: it counts only beside a missing Patient ID."""
+_PATIENT_ID, _BIRTH_DATE, _NAME = 0x00100020, 0x00100030, 0x00100010
 UNSAID: Final = "-"
 UNREADABLE: Final = "?"
 
@@ -50,7 +49,7 @@ def is_own(header: Dataset) -> bool:
 
 def identity_of(header: Dataset) -> str:
     """Return digests of what says whose study this is; "-" where the object does not say."""
-    return " ".join(_digest(header, tag) for tag in IDENTIFYING)
+    return " ".join(_digest(header, tag) for tag in (*IDENTIFYING, _NAME))
 
 
 def disagreement(identities: Iterable[str]) -> str:
@@ -59,26 +58,34 @@ def disagreement(identities: Iterable[str]) -> str:
     What is not said contradicts nothing. Two may each agree with a third that says less, so give
     all there are at once.
     """
-    # Of what an earlier release wrote down, the last parts are missing.
-    said = zip_longest(*(identity.split() for identity in identities), fillvalue=UNSAID)
+    parts = [_parts(identity) for identity in identities]
+    said = zip(*parts, strict=True)
     about = [
         name
         for name, values in zip(IDENTIFYING.values(), said, strict=False)
         if len({*values} - {UNSAID}) > 1
     ]
+    names = {part[-1] for part in parts} - {UNSAID}
+    if len(names) > 1 and any(part[0] == UNSAID != part[-1] for part in parts):
+        about.append("Patient's Name, where there is no Patient ID")
     return f"the objects of the study disagree about {' and '.join(about)}" if about else ""
 
 
 def merge(identities: Iterable[str]) -> str:
     """Return what is said by any of the identities; of several that disagree, by the first."""
-    merged = [UNSAID] * len(IDENTIFYING)
+    merged = _parts("")
     for identity in identities:
-        said = identity.split()
+        said = _parts(identity)
         merged = [
-            new if known == UNSAID else known
-            for known, new in zip_longest(merged, said, fillvalue=UNSAID)
+            new if known == UNSAID else known for known, new in zip(merged, said, strict=True)
         ]
     return " ".join(merged)
+
+
+def _parts(identity: str) -> list[str]:
+    """Return the digests; of what an earlier release wrote down, the last ones are missing."""
+    said = identity.split()
+    return said + [UNSAID] * (len(IDENTIFYING) + 1 - len(said))
 
 
 def _digest(header: Dataset, tag: int) -> str:
@@ -88,6 +95,8 @@ def _digest(header: Dataset, tag: int) -> str:
     value = value.strip(b" \0")
     if tag == _BIRTH_DATE:
         value = re.sub(rb"\D", b"", value)  # ACR-NEMA wrote it with points
+    if tag == _NAME:
+        value = value.partition(b"=")[0].upper().rstrip(b"^ ")
     return hashlib.sha256(value).hexdigest() if value else UNSAID
 
 

@@ -39,7 +39,7 @@ from node.study import Instance
 HOUR_S = 3600.0
 STUDY = "1.2.826.1"
 NODE = "node-1"
-SOMEBODY, SOMEBODY_ELSE = "patient-1 - accession-1 -", "patient-2 - accession-1 -"
+SOMEBODY, SOMEBODY_ELSE = "patient-1 - accession-1 - -", "patient-2 - accession-1 - -"
 PLAN = (PlannedAnalysis("breast-area", "1.0.0", "0" * 64, "deliver"),)
 CLOSING = Closing("4/4 views", PLAN)
 OUT_OF_SCOPE = Closing("quiet 60 s", state="out of scope", why_not="no model reads CT")

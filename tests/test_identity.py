@@ -48,6 +48,11 @@ def test_a_patient_id_that_cannot_be_read_contradicts_one_that_can(tmp_path: Pat
         ("? - -", "? - -", False),
         ("? - -", "a - -", True),
         ("- - - d", "- - - e", True),
+        ("a - - - n", "a - - - m", False),
+        ("a - - - n", "- - - - m", True),
+        ("- - - - n", "- - - - m", True),
+        ("a - - - n", "- - - - n", False),
+        ("a - - - n", "- - - - -", False),
         ("a - -", "a - - d", False),
         ("a - -", "b - - d", True),
     ],
@@ -62,12 +67,12 @@ def test_identities_disagree_where_both_say_something_else(
 @pytest.mark.parametrize(
     ("identities", "merged"),
     [
-        ((), "- - - -"),
-        (("a - - -",), "a - - -"),
-        (("a - - -", "- x - -", "- - 1 d"), "a x 1 d"),
-        (("- - - -", "a - - -"), "a - - -"),
-        (("a - - -", "b - - -"), "a - - -"),
-        (("a - -", "a - - d"), "a - - d"),  # the first by an earlier release
+        ((), "- - - - -"),
+        (("a - - - n",), "a - - - n"),
+        (("a - - - -", "- x - - -", "- - 1 d -"), "a x 1 d -"),
+        (("- - - - -", "a - - - -"), "a - - - -"),
+        (("a - - - -", "b - - - -"), "a - - - -"),
+        (("a - -", "a - - d n"), "a - - d n"),  # the first by an earlier release
     ],
 )
 def test_merged_is_what_any_of_them_says(identities: tuple[str, ...], merged: str) -> None:
@@ -75,7 +80,7 @@ def test_merged_is_what_any_of_them_says(identities: tuple[str, ...], merged: st
 
 
 PARTS = st.sampled_from((UNSAID, UNREADABLE, "a", "b"))
-IDENTITIES = st.tuples(PARTS, PARTS, PARTS, PARTS).map(" ".join)
+IDENTITIES = st.tuples(PARTS, PARTS, PARTS, PARTS).map(lambda parts: " ".join((*parts, UNSAID)))
 SEVERAL = st.lists(IDENTITIES, max_size=5)
 
 
@@ -141,6 +146,17 @@ def test_two_women_without_an_id_are_told_apart_by_their_birth_dates() -> None:
     assert disagree(identity_of(one), identity_of(other))
     other.add_new("PatientBirthDate", "LO", "1950.01.31")
     assert not disagree(identity_of(one), identity_of(other))
+
+
+def test_without_an_id_a_name_tells_patients_apart_however_it_is_written() -> None:
+    one, other = factories.exam(views=[R_CC])[0], factories.exam(views=[R_CC])[0]
+    one.PatientID, one.PatientName = "", "DOE^JANE^^"
+    other.PatientName = "Doe^Jane=Other^Writing"
+    assert not disagree(identity_of(one), identity_of(other))
+    other.PatientName = "ROE^JANE"
+    assert disagree(identity_of(one), identity_of(other))
+    words = disagreement([identity_of(one), identity_of(other)])
+    assert words.endswith("disagree about Patient's Name, where there is no Patient ID")
 
 
 def test_padding_and_emptiness_say_nothing() -> None:

@@ -51,15 +51,21 @@ class Draft:
     def source(self) -> Dataset:
         """The header whose patient and study attributes every object of the set copies.
 
-        An analysed image's, else a refused one's, else any: what a workstation added to the
-        study may describe the patient otherwise than the modality did. Of these the latest:
-        while a study is being corrected, the others may still bear the former name.
+        One with a Patient ID, if there is any. An analysed image's, else a refused one's, else
+        any: what a workstation added to the study may describe the patient otherwise than the
+        modality did. Of these the latest: while a study is being corrected, the others may still
+        bear the former name.
         """
         analysed = {uid for result in self.results for uid in result.analysed}
         refused = {refusal.sop_uid for result in self.results for refusal in result.refused}
         latest_first = reversed(self.version.instances)
         readable = (i.sop_uid for i in latest_first if i.sop_uid in self.headers)
-        return self.headers[min(readable, key=lambda u: (u not in analysed, u not in refused))]
+
+        def rank(sop_uid: str) -> tuple[bool, bool, bool]:
+            has_id = bool(verbatim.value_bytes(self.headers[sop_uid], "PatientID").strip())
+            return not has_id, sop_uid not in analysed, sop_uid not in refused
+
+        return self.headers[min(readable, key=rank)]
 
     @property
     def source_zone(self) -> tzinfo | None:

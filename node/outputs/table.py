@@ -39,6 +39,7 @@ from node.outputs import (
     verbatim,
 )
 from node.outputs.draft import Draft
+from node.rejection import read_rejection_note
 from node.result import Result
 
 
@@ -157,7 +158,9 @@ def _check_patient(draft: Draft) -> None:
     studies = {verbatim.value_bytes(h, "StudyInstanceUID") for h in draft.headers.values()}
     if len(studies) > 1:
         raise Held("the objects of the study disagree about Study Instance UID; nothing is sent")
-    if why := disagreement(map(identity_of, draft.headers.values())):
+    # A rejection note bears the identity of what it rejects.
+    said = [identity_of(h) for h in draft.headers.values() if read_rejection_note(h) is None]
+    if why := disagreement(said):
         raise Held(f"{why}; nothing is sent")
 
 

@@ -125,30 +125,30 @@ def test_another_patient_in_the_study_holds_it(desk: Desk) -> None:
 
 
 def test_what_a_held_study_says_follows_what_its_objects_disagree_about(desk: Desk) -> None:
-    desk.receive(f"{STUDY}.1", identity="patient-1 - accession-1 -")
-    desk.receive(f"{STUDY}.2", identity="patient-1 - accession-2 -")
+    desk.receive(f"{STUDY}.1", identity="patient-1 - accession-1 - -")
+    desk.receive(f"{STUDY}.2", identity="patient-1 - accession-2 - -")
     assert desk.study()["held_reason"] == "the objects of the study disagree about Accession Number"
-    desk.receive(f"{STUDY}.3", identity="patient-2 - accession-1 -")
+    desk.receive(f"{STUDY}.3", identity="patient-2 - accession-1 - -")
     both = "the objects of the study disagree about Patient ID and Accession Number"
     assert desk.study()["held_reason"] == both
     assert desk.history()[-1] == f"held: {both}"
 
 
 @pytest.mark.parametrize(
-    "identity", ["patient-1 - accession-1 -", "patient-1 - - -", "- - -", "patient-1 issuer -"]
+    "identity", ["patient-1 - accession-1 - -", "patient-1 - - - -", "- - -", "patient-1 issuer -"]
 )
 def test_what_an_image_does_not_say_contradicts_nothing(desk: Desk, identity: str) -> None:
-    desk.receive(f"{STUDY}.1", identity="patient-1 - accession-1 -")
+    desk.receive(f"{STUDY}.1", identity="patient-1 - accession-1 - -")
     desk.receive(f"{STUDY}.2", identity=identity)
     assert desk.study()["held_reason"] is None
 
 
 def test_what_any_image_said_holds_for_all_that_follow(desk: Desk) -> None:
-    desk.receive(f"{STUDY}.1", identity="- - accession-1 -")
-    desk.receive(f"{STUDY}.2", identity="patient-1 - - -")
+    desk.receive(f"{STUDY}.1", identity="- - accession-1 - -")
+    desk.receive(f"{STUDY}.2", identity="patient-1 - - - -")
     assert desk.study()["held_reason"] is None
-    assert desk.study()["identity"] == "patient-1 - accession-1 -"
-    desk.receive(f"{STUDY}.3", identity="patient-2 - - -")
+    assert desk.study()["identity"] == "patient-1 - accession-1 - -"
+    desk.receive(f"{STUDY}.3", identity="patient-2 - - - -")
     assert desk.study()["held_reason"] == DISAGREE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
+import factories
 import pytest
 from factories import L_CC, R_CC, R_MLO
 from pydicom.datadict import dictionary_description
@@ -16,7 +17,7 @@ from node.outputs import verbatim
 from node.outputs.draft import Draft
 from node.outputs.table import KINDS, build_report_set, check, sop_classes, with_fallbacks
 from node.study import Laterality
-from outputs.drafts import draft, graded, with_bytes, with_result
+from outputs.drafts import as_read, draft, graded, with_bytes, with_result
 
 
 def test_every_kind_of_object_has_a_builder_and_a_sop_class_of_its_own() -> None:
@@ -68,6 +69,21 @@ def test_padding_and_what_is_not_said_contradict_nothing(value: bytes) -> None:
     set_bytes(made, 0, "IssuerOfPatientID", b"ONE")
     set_bytes(made, 1, "IssuerOfPatientID", value)
     assert build_report_set(made, ["measurement-report"])
+
+
+def test_a_rejection_note_bears_the_identity_of_what_it_rejects() -> None:
+    made = draft([R_CC, L_CC])
+    note = factories.rejection_note(factories.exam(views=[R_MLO]))
+    note.PatientID = "SOMEBODY ELSE"
+    headers = {**made.headers, str(note.SOPInstanceUID): as_read(note)}
+    assert build_report_set(replace(made, headers=headers), ["measurement-report"])
+
+
+def test_who_has_no_patient_id_is_not_asked_for_the_name() -> None:
+    made = draft([R_CC, L_CC])
+    set_bytes(made, 1, "PatientID", b"")  # the latest, whose header would be copied
+    (report,) = build_report_set(made, ["measurement-report"])
+    assert report.PatientID == made.headers[made.version.instances[0].sop_uid].PatientID != ""
 
 
 def test_two_that_agree_with_one_who_says_less_may_still_disagree() -> None:
