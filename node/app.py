@@ -26,7 +26,7 @@ from node.engine import Engine
 from node.errors import ConfigError, Superseded
 from node.files import Store
 from node.inference import Inference
-from node.ledger import Examination, Ledger, examine
+from node.ledger import Examination, Ledger, examine, release_of_tables
 from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
 from node.outputs.table import with_fallbacks
@@ -111,14 +111,36 @@ def existing_ledger(config: Config) -> Ledger:
     path = Path(config.database_url.removeprefix("sqlite:///"))
     is_server = config.database_url.startswith("postgresql:")
     with _database_errors_as_messages(config):
-        if is_server or path.exists():
+        if is_server or _may_be_there(path):
             ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
-            if ledger.is_there:
+            with ledger.reading() as db:
+                tables = release_of_tables(db)
+            if tables == "current" and ledger.is_there:
                 return ledger
+            ledger.close()
+            if tables in _OTHER_RELEASE:
+                raise ConfigError(f"[node] database {where} {_OTHER_RELEASE[tables]}")
     raise ConfigError(
         f"there is no ledger at {where if is_server else path}: no node has run with this "
         "configuration yet; start it with `ai-node run`"
     )
+
+
+_OTHER_RELEASE = {
+    "older": "is as an earlier release left it; start this one with `ai-node run`, "
+    "which brings it up to date",
+    "newer": "belongs to a newer release of the node; install that release here too",
+}
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be looked at ({error.strerror}); run this as the user the node runs "
+            "as, such as: sudo -u ai-node ai-node ..."
+        ) from error
 
 
 def try_database(config: Config) -> None:
@@ -238,7 +260,7 @@ class App:
             log.warning("%s", line)
         place = _place(self.config.node.state_dir)
         self.ledger.register_node(self.node_id, place, self._only or "all")
-        self.store.prepare()  # once others can see whose folder it is
+        self._prepare_store()  # once others can see whose folder it is
         processes = 0 if self._only == "listener" else self.config.inference.processes
         if processes:
             self._inference.start()
@@ -258,6 +280,15 @@ class App:
             log.info("Working on the studies that other nodes receive")
         elif self._only == "listener":
             log.info("Only receiving; other nodes work on the studies")
+
+    def _prepare_store(self) -> None:
+        try:
+            self.store.prepare()
+        except OSError as error:
+            raise ConfigError(
+                f"[node] store_dir {self.config.store_dir}: cannot be written "
+                f"({error.strerror}); `ai-node doctor` says more"
+            ) from error
 
     def stop(self) -> None:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""

@@ -298,6 +298,7 @@ def analyse(
 ) -> None:
     """Analyse files without network or database, exactly as the node would.
 
+    Phantoms, test patients and old studies too, which a node sets apart.
     For example: `ai-node analyse exam/ --out results/`. Each study gets a folder of its own with
     the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
     a study was held because its files contradict one another; the others are analysed. Also if
@@ -312,7 +313,7 @@ def analyse(
         if preset not in presets():
             raise ConfigError(f'--preset: no "{preset}"; there are: {", ".join(presets())}')
         opened = open_model(model, bundled_models_dir())
-        paths = find_dicom(folder)
+        paths = find_dicom(folder, and_called_so=True)
         with _progress("Reading", len(paths)) as advance:
             outcome = analyse_folder(paths, out_dir, opened, advance, presets()[preset])
         for line in outcome.damaged:
@@ -396,7 +397,7 @@ def _print_study(study: StudyOverview) -> None:
         words += _next_attempt(study, destination)
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
-    if study.state in ("held", "not analysed"):
+    if study.state in ("held", "not analysed", "cancelled"):
         lines.append(("next", _NEXT.get(study.held_because or "", _NEXT["by hand"])))
     if study.state == "undelivered":
         lines.append(("next", "mend that; then `ai-node retry`"))
@@ -442,19 +443,33 @@ def retry(config: ConfigOption = _CONFIG) -> None:
     """Send again what was given up; a running node takes it up within seconds.
 
     A delivery is given up after `deliver_within_s`, or at once if the destination refuses the
-    kind of object. Mend the cause first; `ai-node studies` names it.
+    kind of object. Mend the cause first; `ai-node studies` names it. Results that had no
+    destination go to those that the configuration names now.
     """
+    from functools import partial
+
     from node.app import existing_ledger
     from node.config import load
+    from node.outputs.table import SUBSTITUTES
+    from node.workflow import directions
 
     with _errors_as_messages():
         loaded = load(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
-            count = ledger.retry_dead(loaded.delivery.deliver_within_s)
+            within_s = loaded.delivery.deliver_within_s
+            count = ledger.retry_dead(within_s, frozenset(SUBSTITUTES.values()))
+            directed, aimless = ledger.retry_undirected(partial(directions, loaded), within_s)
         if count:
             deliveries = counted(count, "delivery", "deliveries")
             out.print(f"{deliveries} given up before will be tried again.")
-        else:
+        if directed:
+            out.print(
+                f"{counted(directed, 'study', 'studies')} without a destination have one now."
+            )
+        if aimless:
+            studies = counted(aimless, "study", "studies")
+            out.print(f"{studies} still without a destination: `ai-node studies` says why.")
+        if not (count or directed or aimless):
             out.print("No delivery was given up; what still waits is tried again by itself.")
 
 
@@ -526,15 +541,19 @@ def counted(count: int, word: str, words: str = "") -> str:
     return f"{count} {word if count == 1 else words or f'{word}s'}"
 
 
-def find_dicom(folder: Path) -> list[Path]:
-    """Return the Part 10 files in a folder, or the one file given."""
+def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
+    """Return the Part 10 files in a folder, or the one file given; by choice damaged ones too."""
     if not folder.exists():
         raise NodeError(f"{folder} does not exist")
     paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
-    found = [path for path in paths if _is_part10(path)]
+    found = [p for p in paths if _is_part10(p) or (and_called_so and _is_called_dicom(p))]
     if not found:
         raise NodeError(f"{folder}: no DICOM file found there")
     return found
+
+
+def _is_called_dicom(path: Path) -> bool:
+    return path.suffix.lower() in (".dcm", ".dicom")
 
 
 def _is_part10(path: Path) -> bool:

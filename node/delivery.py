@@ -84,7 +84,10 @@ class Courier:
         """
         if not self.peer.compares_identity:
             return None
-        header = read_header(self.store.path(reports[0].path))
+        intact = next((report for report in reports if self._is_intact(report)), None)
+        if intact is None:
+            return None  # nothing will be sent, and `send` says why
+        header = read_header(self.store.path(intact.path))
         try:
             found = find_study(str(header.StudyInstanceUID), self._address, self.calling_ae)
         except Unsupported:

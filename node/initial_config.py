@@ -112,8 +112,11 @@ def _parse(option: str, text: str, role: dict[str, Any]) -> Peer:
     parts = re.fullmatch(r"(?P<name>[^=]+)=(?P<ae_title>.+)@(?P<host>[^@]+):(?P<port>\d+)", text)
     if parts is None:
         raise ConfigError(f"{option} {text!r}: expected {_FORM}")
+    if not 1 <= int(parts["port"]) <= 65535:
+        raise ConfigError(f"{option} {text!r}: expected a port from 1 to 65535, as the last number")
     try:
-        return Peer.model_validate({**parts.groupdict(), "sends": True, **role})
+        host = re.sub(r"^\[(.*)\]$", r"\1", parts["host"])  # how URLs write an IPv6 address
+        return Peer.model_validate({**parts.groupdict(), "host": host, "sends": True, **role})
     except ValidationError as error:
         problems = [
             f"{option} {text!r}: {each['loc'][0]}: {_words(each)}" for each in error.errors()

@@ -189,7 +189,7 @@ def _version(study_uid: str, instances: Sequence[Instance]) -> StudyVersion:
     return StudyVersion(
         study_uid=study_uid,
         number=1,
-        reason=f"{len(instances)} files given",
+        reason=f"{len(instances)} {'file' if len(instances) == 1 else 'files'} given",
         instances=tuple(instances),
         decided_at=decided_at,
         installation=f"offline {hashlib.sha256(text.encode()).hexdigest()[:32]}",

@@ -72,6 +72,9 @@ class StudyOverview:
     """For a held study, a value of `ledger.HeldBecause`."""
 
 
+_NO_IMAGES = ("KO", "PR", "SR")
+
+
 def study_overviews(ledger: Ledger) -> list[StudyOverview]:
     """Return every study, the newest first."""
     with ledger.reading() as db:
@@ -106,7 +109,7 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
         state=state,
         version=number,
         reason=closed.reason if closed else "",
-        images=sum(row.state == "current" for row in images),
+        images=sum(row.state == "current" and row.modality not in _NO_IMAGES for row in images),
         views=tuple(sorted(_view(row) for row in images if row.view and row.state == "current")),
         models=tuple(
             _model(row) for row in _of_version(db, schema.analysis, study.study_uid, number)

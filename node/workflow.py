@@ -81,16 +81,13 @@ class Workflow:
             self.ledger.cancel_version(job, f"model {names} has been switched off")
             return
         results, objects = analyse(self.pipeline, task)
-        destinations = {
-            name: sop_classes(self.config.peer(name).kinds)
-            for name in self.config.destinations_of(work.sender)
-        }
+        destinations = directions(self.config, work.sender)
         finished = Finished(
             results=results,
             reports=tuple(self._write(work, dataset) for dataset in objects),
             destinations=destinations,
             deliver_within_s=self.config.delivery.deliver_within_s,
-            problem=_why_undelivered(task, work.sender, bool(objects), bool(destinations)),
+            problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
         )
         self.ledger.finish_version(job, finished, engine.enqueue)
         log.info("Study %s version %d is analysed", job.study_uid, job.number)
@@ -106,6 +103,17 @@ class Workflow:
                 "the analysis ended unexpectedly several times" if work.is_set_aside else ""
             ),
         )
+
+    def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:
+        if not task.delivering:
+            return None  # in shadow, nothing is meant to be sent
+        if not has_objects:
+            return "no result can be written: none of the study's objects can be read"
+        if self.config.destinations_of(sender):
+            return None
+        if not any(peer.name == sender for peer in self.config.peers):
+            return f"no destination: no peer is called {sender} any more"
+        return f"no destination: peer {sender} neither receives nor names one in results_to"
 
     def _write(self, work: Work, dataset: Dataset) -> BuiltReport:
         content = to_bytes(dataset)
@@ -141,6 +149,9 @@ class Workflow:
         except (DeliveryError, StudyError) as reason:
             log.warning("Delivery to %s: %s", job.destination, reason)
             error = str(reason)
+        except (OSError, SQLAlchemyError) as trouble:  # of the machine: tried again
+            error = f"{type(trouble).__name__} of this machine"
+            log.warning("Delivery to %s: %s", job.destination, error)
         except Exception as defect:  # of ours: visible, and tried again with growing delay
             log.exception("%s failed", job.id)
             error = type(defect).__name__
@@ -178,13 +189,7 @@ class Workflow:
             return Confirmation(Patience(retry_s, retry_s, waits_for=type(error).__name__))
 
 
-def _why_undelivered(
-    task: Task, sender: str, has_objects: bool, has_destinations: bool
-) -> str | None:
-    if not task.delivering:
-        return None  # in shadow, nothing is meant to be sent
-    if not has_objects:
-        return "no result can be written: none of the study's objects can be read"
-    if not has_destinations:
-        return f"no destination: peer {sender} neither receives nor names one in results_to"
-    return None
+def directions(config: Config, sender: str) -> dict[str, frozenset[str]]:
+    """Return who gets the results of a sender's studies, and the SOP classes each should get."""
+    names = config.destinations_of(sender)
+    return {name: sop_classes(config.peer(name).kinds) for name in names}

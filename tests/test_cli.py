@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import factories
 import pytest
+import sqlalchemy as sa
 from factories import L_CC, R_CC
 from ledgers import NODE, STUDY, Desk
 from peers import Pacs, refused_connections
@@ -24,7 +26,7 @@ from typer.testing import CliRunner, Result
 
 from node import cli
 from node.files import Store
-from node.ledger import Closing, Ledger, Outcome, Patience
+from node.ledger import Closing, Finished, Ledger, Outcome, Patience
 
 COMMANDS = [
     "run",
@@ -239,6 +241,17 @@ def test_analyse_writes_the_objects_a_pacs_would_get(tmp_path: Path) -> None:
     assert "no study to analyse: 4 files are results already" in of_results.output
 
 
+def test_analyse_names_a_file_that_only_is_called_dicom(tmp_path: Path) -> None:
+    factories.saved_exam(tmp_path / "exam", views=[R_CC])
+    (tmp_path / "exam" / "cut.dcm").write_bytes(b"")
+    (tmp_path / "exam" / "notes.txt").write_text("no DICOM")
+    result = call("analyse", tmp_path / "exam", "--out", tmp_path / "results")
+    assert result.exit_code == 1
+    assert "cut.dcm: not a DICOM Part 10 file" in result.stderr
+    assert "notes.txt" not in result.stderr
+    assert "R CC" in result.output
+
+
 def test_analyse_says_which_kinds_the_model_does_not_make(tmp_path: Path) -> None:
     factories.saved_exam(tmp_path / "exam", views=[R_CC])
     preset = ("--preset", "mammography-workstation")
@@ -293,6 +306,57 @@ def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk)
     assert "1 delivery given up before will be tried again." in result.output
     assert len(desk_of_node.ledger.unfinished()) == 1
     assert "No delivery was given up" in call("retry", "-c", settings).output
+
+
+def test_whoever_may_not_see_the_ledger_is_told_to_be_the_nodes_user(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, who runs these tests on many machines, may see everything: the error is Python's."""
+    exists = Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path.name == "ledger.db":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    result = call("studies", "-c", settings)
+    assert result.exit_code == 1
+    assert "(Permission denied); run this as the user the node runs as" in result.stderr
+
+
+@pytest.mark.parametrize("store_dir", ["afile", "afile/inside"])
+def test_run_says_in_a_sentence_that_there_can_be_no_store(
+    settings: Path, tmp_path: Path, store_dir: str
+) -> None:
+    (tmp_path / "afile").write_text("")
+    given = settings.read_text().replace("[listener]", f'store_dir = "{store_dir}"\n[listener]')
+    settings.write_text(given)
+    result = call("run", "-c", settings)
+    assert result.exit_code == 1
+    assert "store_dir" in result.stderr and "cannot be written" in result.stderr
+
+
+def test_retry_says_whose_results_have_nowhere_to_go(settings: Path, desk_of_node: Desk) -> None:
+    """The desk's studies come from a peer that this configuration does not have."""
+    desk_of_node.receive()
+    job = desk_of_node.close()
+    desk_of_node.begin(job)
+    nowhere = Finished((), (), {}, 0, problem="no destination: no peer is called modality any more")
+    desk_of_node.ledger.finish_version(job, nowhere, desk_of_node.enqueue)
+    said = call("retry", "-c", settings).output
+    assert "1 study still without a destination: `ai-node studies` says why" in said
+
+
+@pytest.mark.parametrize("command", ["studies", "nodes", "retry"])
+def test_a_ledger_of_an_earlier_release_is_said_to_be_one(
+    settings: Path, desk_of_node: Desk, command: str
+) -> None:
+    with desk_of_node.ledger.writing() as db:
+        db.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    result = call(command, "-c", settings)
+    assert result.exit_code == 1
+    assert "is as an earlier release left it; start this one with `ai-node run`" in result.stderr
 
 
 def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_node: Desk) -> None:

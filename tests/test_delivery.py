@@ -214,6 +214,17 @@ def test_a_destination_without_c_find_is_not_asked(
     assert courier(pacs, store).find_conflict(reports) is None
 
 
+def test_a_report_that_is_missing_does_not_keep_the_others_from_being_compared(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    archive.find = listing(PatientID="SOMEBODY ELSE")
+    store.path(reports[0].path).unlink()
+    assert courier(archive, store).find_conflict(reports) == "pacs has it under another patient ID"
+    for report in reports[1:]:
+        store.path(report.path).unlink()
+    assert courier(archive, store).find_conflict(reports) is None
+
+
 def test_a_peer_that_is_not_to_be_asked_is_not(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:

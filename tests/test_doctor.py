@@ -178,6 +178,13 @@ def test_folders_are_written_to_and_left_as_they_were(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["state"]
 
 
+def test_a_file_is_no_folder_and_nothing_can_be_in_it(tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("")
+    inside = tmp_path / "afile" / "store"
+    for verdict in check_folders(site(tmp_path, state_dir=tmp_path / "afile", store_dir=inside)):
+        assert (verdict.state, verdict.words) == ("failed", f"{tmp_path / 'afile'} is a file")
+
+
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
     """Who runs this, for all that the checks know."""

@@ -62,6 +62,12 @@ def test_every_setting_is_explained_and_only_what_was_chosen_is_set(tmp_path: Pa
     assert "addresses" not in chosen["peers"][0]
 
 
+def test_an_ipv6_address_is_written_without_the_brackets_of_urls(tmp_path: Path) -> None:
+    assert init(tmp_path, "--peer", "pacs=PACS@[::1]:104").exit_code == 0
+    (written,) = tmp_path.glob("*.toml")
+    assert 'host = "::1"' in written.read_text()
+
+
 def test_it_prints_what_to_enter_on_the_other_systems(tmp_path: Path) -> None:
     shown = init(tmp_path, "--peer", "pacs=PACS@127.0.0.1:104", "--sender", ROOM).output
     assert "AE title AINODE, address 127.0.0.1, port 11112" in shown
@@ -90,7 +96,8 @@ def test_a_file_that_is_there_stays_unless_one_insists(tmp_path: Path) -> None:
         ([], "no PACS is named: give --peer NAME=AET@HOST:PORT"),
         (["--sender", ROOM], "no PACS is named"),
         (["--peer", "PACS@192.0.2.10:104"], "expected NAME=AET@HOST:PORT"),
-        (["--peer", "pacs=PACS@192.0.2.10:99999"], "port: Input should be less than"),
+        (["--peer", "pacs=PACS@192.0.2.10:99999"], "expected a port from 1 to 65535"),
+        (["--peer", "pacs=PACS@192.0.2.10:0"], "expected a port from 1 to 65535"),
         (["--peer", PACS, "--sender", PACS], '"pacs" is there twice'),
         (["--peer", PACS, "--ae-title", "A\\B"], "--ae-title: expected an AE"),
         (["--peer", PACS, "--model", "breast-aera"], 'did you mean "breast-area"?'),

@@ -37,7 +37,7 @@ from node.errors import ModelError, Unreadable
 from node.files import Store
 from node.ledger import Arrival, Closing, Job, Ledger, PlannedAnalysis
 from node.manifest import Model
-from node.outputs.table import with_fallbacks
+from node.outputs.table import sop_classes, with_fallbacks
 from node.overview import StudyOverview, study_overviews
 from node.pipeline import Pipeline
 from node.selection import MG_FOR_PRESENTATION
@@ -460,7 +460,13 @@ def test_a_result_that_can_go_nowhere_is_said(works: Works, tmp_path: Path) -> N
     study = works.receive(factories.exam("nowhere", [R_CC]), tmp_path, sender="removed")
     works.close(study)
     seen = works.reaches(study, "undelivered")
-    assert "no destination: peer removed" in str(seen.error)
+    assert seen.error == "no destination: no peer is called removed any more"
+    assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 1)
+    to_pacs = {"pacs": sop_classes(["measurement-report", "capture"])}
+    assert works.desk.ledger.retry_undirected({"removed": to_pacs}.__getitem__, 3600) == (1, 0)
+    works.reconcile()
+    works.reaches(study, "done")
+    assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 0)
 
 
 def test_a_full_disk_is_waited_out(

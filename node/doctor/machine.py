@@ -40,6 +40,10 @@ def check_folders(config: Config) -> Iterator[Verdict]:
     """Write into each folder as the node does, and time it."""
     node = config.node
     for key, folder in {"state_dir": node.state_dir, "store_dir": config.store_dir}.items():
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            yield failed(key, f"{there} is a file", "Name a folder, or one that can be made.")
+            continue
         try:
             took_ms = _durable_write_ms(folder)
         except OSError as error:

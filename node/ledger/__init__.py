@@ -13,7 +13,7 @@ from __future__ import annotations
 from node.ledger.clock import now, utc
 from node.ledger.database import DEAD_AFTER_S
 from node.ledger.delivering import Delivering
-from node.ledger.examination import Examination, examine
+from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.nodes import Nodes
 from node.ledger.processing import QUARANTINE_AFTER, SET_ASIDE_AFTER, Processing
 from node.ledger.receiving import Receiving
@@ -67,6 +67,7 @@ __all__ = [
     "examine",
     "now",
     "parse_view",
+    "release_of_tables",
     "utc",
 ]
 

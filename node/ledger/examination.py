@@ -11,6 +11,9 @@ from alembic.script import ScriptDirectory
 
 from node.ledger.database import Database, migrations
 
+Tables = Literal["none", "older", "current", "newer"]
+"""Of which release our tables are, compared with this one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Examination:
@@ -18,8 +21,7 @@ class Examination:
 
     server: str
     """Name and version, such as "PostgreSQL 15.8"."""
-    tables: Literal["none", "older", "current", "newer"]
-    """Of which release our tables are, compared with this one."""
+    tables: Tables
     survives_power_cuts: bool
     """What was committed is on disk."""
 
@@ -29,7 +31,7 @@ def examine(database: Database) -> Examination:
     with database.writing() as db:
         name = "PostgreSQL" if db.dialect.name == "postgresql" else "SQLite"
         version = ".".join(str(part) for part in db.dialect.server_version_info or ())
-        found = Examination(f"{name} {version}", _release_of_tables(db), _survives(db))
+        found = Examination(f"{name} {version}", release_of_tables(db), _survives(db))
         _create(db)
         db.rollback()
         return found
@@ -42,7 +44,8 @@ def _create(db: sa.Connection) -> None:
         db.execute(sa.text("CREATE SCHEMA ai_node_doctor"))
 
 
-def _release_of_tables(db: sa.Connection) -> Literal["none", "older", "current", "newer"]:
+def release_of_tables(db: sa.Connection) -> Tables:
+    """Return of which release our tables are."""
     found = MigrationContext.configure(db).get_current_revision()
     scripts = ScriptDirectory.from_config(migrations())
     if found is None:

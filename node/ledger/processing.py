@@ -31,6 +31,7 @@ from node.ledger.rows import (
     hold,
     insert_into,
     lock_study,
+    plan_delivery,
     update_version,
     version_row,
 )
@@ -115,7 +116,11 @@ class Processing(Database):
             _record_results(db, job, finished.results)
             if finished.reports:
                 _record_reports(db, job, finished.reports)
-                _plan_deliveries(db, job, finished, enqueue)
+                for destination, sop_classes in finished.destinations.items():
+                    wanted = [r.sop_uid for r in finished.reports if r.sop_class in sop_classes]
+                    deliver_within_s = finished.deliver_within_s
+                    if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
+                        enqueue(db, planned)
             end_version(db, job, "finished", finished.problem)
 
     def fail_version(
@@ -190,36 +195,6 @@ def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport])
             for position, report in enumerate(reports)
         ],
     )
-
-
-def _plan_deliveries(db: sa.Connection, job: Job, finished: Finished, enqueue: Enqueue) -> None:
-    for destination, sop_classes in finished.destinations.items():
-        wanted = [report for report in finished.reports if report.sop_class in sop_classes]
-        if not wanted:
-            continue
-        db.execute(
-            schema.dispatch.insert().values(
-                study_uid=job.study_uid,
-                number=job.number,
-                destination=destination,
-                state="queued",
-                deadline_at=now() + finished.deliver_within_s,
-            )
-        )
-        db.execute(
-            schema.delivery.insert(),
-            [
-                {
-                    "sop_uid": report.sop_uid,
-                    "destination": destination,
-                    "study_uid": job.study_uid,
-                    "number": job.number,
-                    "state": "queued",
-                }
-                for report in wanted
-            ],
-        )
-        enqueue(db, Job("deliver", job.study_uid, job.number, 1, destination))
 
 
 def _planned(db: sa.Connection, job: Job) -> tuple[PlannedAnalysis, ...]:

@@ -298,7 +298,8 @@ def _reopen(db: sa.Connection, study_uid: str, reception: Reception) -> None:
     """Let an instance open its study, or keep it open."""
     study = lock_study(db, study_uid)
     if study.state == "closed" and study.version and not reception.is_in_scope:
-        add_note(db, study_uid, "an object came that no model reads; nothing follows")
+        if reception.rejects is None:
+            add_note(db, study_uid, "an object came that no model reads; nothing follows")
         return
     if not study.version and not _has_current(db, study_uid):
         # Until now there was nothing to answer.
@@ -314,12 +315,16 @@ def _has_current(db: sa.Connection, study_uid: str) -> bool:
 
 def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     newest = newest_version(db, study)
-    is_apart = newest is not None and newest.state == "not analysed" and not study.is_by_hand
-    if not is_held(study) and not is_apart:
+    state = newest.state if newest is not None and study.state == "closed" else ""
+    is_apart = state == "not analysed" and not study.is_by_hand
+    # Closed while no model was there for it, which may be otherwise now.
+    is_stranded = state in ("out of scope", "cancelled") and not is_held(study)
+    if not is_held(study) and not is_apart and not is_stranded:
         raise NodeError(f"study {study.study_uid} is neither held nor set apart")
     release(db, study.study_uid, "by hand")
-    if is_apart:
-        db.execute(update_study(study.study_uid).values(is_by_hand=True))
+    if is_apart or is_stranded:
+        is_by_hand = study.is_by_hand or is_apart
+        db.execute(update_study(study.study_uid).values(is_by_hand=is_by_hand))
         open_study(db, study)
     is_open = lock_study(db, study.study_uid).state == "receiving"
     return "it is analysed once it is complete" if is_open else "what is left of it goes on"

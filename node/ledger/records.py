@@ -182,6 +182,10 @@ class BuiltReport:
     digest: str
 
 
+Directions = Callable[[str], Mapping[str, frozenset[str]]]
+"""The name of a sender -> who gets its results, by name, and the SOP classes each should get."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """What a process job ends with."""

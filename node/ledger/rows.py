@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -74,7 +75,7 @@ def hold(db: sa.Connection, study_uid: str, because: HeldBecause, reason: str) -
 
 
 def release(db: sa.Connection, study_uid: str, why: str) -> None:
-    """Let a held study go on where it was stopped."""
+    """Let a held study go on where it was stopped; to deliver it, it has as long as at first."""
     db.execute(update_study(study_uid).values(held_because=None, held_reason=None))
     add_note(db, study_uid, f"released: {why}")
     study = lock_study(db, study_uid)
@@ -88,7 +89,12 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
         dispatch.update()
         .where(dispatch.c.study_uid == study_uid, dispatch.c.number == study.version)
         .where(dispatch.c.state == "cancelled")
-        .values(state="queued", error=None, next_at=None)
+        .values(
+            state="queued",
+            error=None,
+            next_at=None,
+            deadline_at=now() + dispatch.c.deadline_at - (newest.finished_at or newest.closed_at),
+        )
     )
 
 
@@ -144,6 +150,24 @@ def end_version(db: sa.Connection, job: Job, state: str, error: str | None) -> N
     db.execute(update_version(job).values(state=state, owner=None, error=error, finished_at=now()))
     words = f"version {job.number} {state}"
     add_note(db, job.study_uid, f"{words}: {error}" if error else words)
+
+
+def plan_delivery(
+    db: sa.Connection,
+    version: Job,
+    destination: str,
+    sop_uids: Sequence[str],
+    deliver_within_s: float,
+) -> Job | None:
+    """Record that a destination is to get these reports of a version; return the job of it."""
+    if not sop_uids:
+        return None
+    of_version = {"study_uid": version.study_uid, "number": version.number}
+    to = of_version | {"destination": destination, "state": "queued"}
+    deadline_at = now() + deliver_within_s
+    db.execute(schema.dispatch.insert().values(to | {"deadline_at": deadline_at}))
+    db.execute(schema.delivery.insert(), [to | {"sop_uid": sop_uid} for sop_uid in sop_uids])
+    return Job("deliver", version.study_uid, version.number, 1, destination)
 
 
 def update_dispatch(job: Job) -> sa.Update:

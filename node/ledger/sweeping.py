@@ -12,12 +12,13 @@ from node import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.processing import QUARANTINE_AFTER
-from node.ledger.records import Enqueue, Job
+from node.ledger.records import Directions, Enqueue, Job
 from node.ledger.rows import (
     add_note,
     dispatch_row,
     find_place,
     lock_study,
+    plan_delivery,
     update_deliveries,
     update_dispatch,
     update_version,
@@ -102,6 +103,49 @@ class Sweeping(Database):
                 db.execute(refused.values(state="queued"))
                 add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
             return len(rows)
+
+    def retry_undirected(self, directions: Directions, deliver_within_s: float) -> tuple[int, int]:
+        """Plan the deliveries of report sets that had no destination when they were built.
+
+        `directions` tells of a sender who gets its results, and their SOP classes. Returns how
+        many studies have destinations now, and how many still have none.
+        """
+        study, version, dispatch = schema.study, schema.study_version, schema.dispatch
+        has_dispatch = sa.exists().where(
+            dispatch.c.study_uid == version.c.study_uid, dispatch.c.number == version.c.number
+        )
+        query = (
+            sa.select(version, study.c.sender)
+            .join_from(study, version, study.c.study_uid == version.c.study_uid)
+            .where(study.c.version == version.c.number, study.c.held_reason.is_(None))
+            .where(version.c.state == "finished", version.c.error.is_not(None), ~has_dispatch)
+        )
+        with self.writing() as db:
+            rows = db.execute(query).all()
+            count = sum(_direct(db, row, directions, deliver_within_s) for row in rows)
+        return count, sum(not directions(row.sender) for row in rows)
+
+
+def _direct(
+    db: sa.Connection, row: sa.Row[Any], directions: Directions, deliver_within_s: float
+) -> bool:
+    """Plan the deliveries of one report set; return whether there are any."""
+    lock_study(db, row.study_uid)
+    job = Job("process", row.study_uid, row.number, row.attempt)
+    table = schema.report
+    query = sa.select(table.c.sop_uid, table.c.sop_class).where(
+        table.c.study_uid == row.study_uid, table.c.number == row.number
+    )
+    reports = db.execute(query).all()
+    planned = []
+    for destination, sop_classes in directions(row.sender).items():
+        wanted = [report.sop_uid for report in reports if report.sop_class in sop_classes]
+        if plan_delivery(db, job, destination, wanted, deliver_within_s):
+            planned.append(destination)
+            add_note(db, row.study_uid, f"sent to {destination} by hand")
+    if planned:
+        db.execute(update_version(job).values(error=None))
+    return bool(planned)
 
 
 def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]) -> None:

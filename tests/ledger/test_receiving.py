@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from ledgers import (
     APART,
+    HOUR_S,
     NODE,
     OUT_OF_SCOPE,
     SOMEBODY,
@@ -18,7 +19,7 @@ from ledgers import (
 
 from node import schema
 from node.errors import NodeError, Superseded
-from node.ledger import Again, HeldBecause
+from node.ledger import Again, Closing, HeldBecause
 
 OTHER_STUDY = "1.2.999"
 DISAGREE = "the objects of the study disagree about Patient ID"
@@ -655,6 +656,33 @@ def test_a_study_set_apart_is_analysed_on_a_persons_word(desk: Desk) -> None:
     assert desk.history()[-2:] == ["released: by hand", "version 2 closed: 4/4 views"]
     with pytest.raises(NodeError, match="neither held nor set apart"):
         desk.ledger.release_study(STUDY)
+
+
+@pytest.mark.parametrize("why", ["no model reads MG", "model breast-area has been switched off"])
+def test_a_study_for_which_no_model_was_there_is_settled_anew_on_a_persons_word(
+    desk: Desk, why: str
+) -> None:
+    desk.receive()
+    if why.startswith("no"):
+        desk.close(Closing("quiet 60 s", state="out of scope", why_not=why))
+    else:
+        job = desk.close()
+        desk.begin(job)
+        desk.ledger.cancel_version(job, why)
+    assert desk.ledger.release_study(STUDY) == "it is analysed once it is complete"
+    desk.begin(desk.close())
+    assert len(desk.finish(desk.jobs[-1])) == 1
+
+
+def test_after_a_long_hold_there_is_as_much_time_to_deliver_as_at_first(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=HOUR_S)
+    desk.receive_again(pixels="other")
+    with pytest.raises(Superseded):
+        desk.ledger.begin_dispatch(job, NODE)
+    desk.let_pass(100 * HOUR_S)
+    desk.ledger.release_study(STUDY)
+    desk.deliver(desk.revived(), "queued", "queued")
+    assert desk.dispatch()["state"] == "queued"
 
 
 def test_a_study_both_held_and_set_apart_is_released_from_both_at_once(desk: Desk) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ledgers import HOUR_S, STUDY, Desk
+from ledgers import HOUR_S, NODE, STUDY, Desk
 
 from node.ledger import (
     DELAY_PER_CRASH_S,
     QUARANTINE_AFTER,
     SET_ASIDE_AFTER,
+    BuiltReport,
+    Finished,
     Job,
     Patience,
 )
@@ -112,6 +114,31 @@ def test_what_was_given_up_can_be_sent_again_by_hand(desk: Desk, state: str) -> 
     desk.deliver(desk.jobs[-1], "sent")
     assert desk.dispatch()["state"] == "finished"
     assert "sent again to pacs by hand" in desk.history()
+
+
+def test_results_that_had_no_destination_go_to_the_one_there_is_now(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    built = tuple(
+        BuiltReport(f"2.25.{n}", sop_class, f"reports/{n}.dcm", "digest")
+        for n, sop_class in enumerate(("1.2.3", "4.5.6"))
+    )
+    nowhere = Finished((), built, {}, HOUR_S, problem="no destination: none is named")
+    desk.ledger.finish_version(job, nowhere, desk.enqueue)
+    assert desk.ledger.retry_undirected(lambda sender: {}, HOUR_S) == (0, 1)
+    senders = []
+
+    def directions(sender: str) -> dict[str, frozenset[str]]:
+        senders.append(sender)
+        return {"pacs": frozenset({"1.2.3"})}
+
+    assert desk.ledger.retry_undirected(directions, HOUR_S) == (1, 0)
+    assert set(senders) == {"modality"}
+    assert desk.ledger.retry_undirected(directions, HOUR_S) == (0, 0)
+    delivery = desk.revived()
+    assert [one.sop_uid for one in desk.ledger.begin_dispatch(delivery, NODE).to_send] == ["2.25.0"]
+    assert desk.version()["error"] is None
 
 
 def test_sending_again_gives_the_whole_time_anew(desk: Desk) -> None:
