@@ -463,9 +463,8 @@ def retry(config: ConfigOption = _CONFIG) -> None:
             deliveries = counted(count, "delivery", "deliveries")
             out.print(f"{deliveries} given up before will be tried again.")
         if directed:
-            out.print(
-                f"{counted(directed, 'study', 'studies')} without a destination have one now."
-            )
+            studies = counted(directed, "study", "studies")
+            out.print(f"The results of {studies}, which had no destination, are sent now.")
         if aimless:
             studies = counted(aimless, "study", "studies")
             out.print(f"{studies} still without a destination: `ai-node studies` says why.")

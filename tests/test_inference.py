@@ -135,6 +135,7 @@ def noise() -> NDArray[np.uint16]:
 
 
 NO_AIR = "no breast found in this image: no dark air"
+WRONG_SIDE = "no breast found in this image where its laterality and Patient Orientation say"
 INVERTED = "no breast found in this image: the side opposite the chest wall is bright"
 
 
@@ -147,8 +148,10 @@ INVERTED = "no breast found in this image: the side opposite the chest wall is b
         (noise(), NO_AIR),
         (tissue(), NO_AIR),
         (4095 - half_disc(), INVERTED),
+        (np.ascontiguousarray(half_disc()[:, ::-1]), WRONG_SIDE),
+        (np.ascontiguousarray(half_disc()[:, -3:]), "no breast found in this image: it is a strip"),
     ],
-    ids=["white", "grey", "black", "noise", "tissue", "inverted"],
+    ids=["white", "grey", "black", "noise", "tissue", "inverted", "turned over", "strip"],
 )
 def test_what_can_be_no_breast_is_not_given_a_grade(
     values: NDArray[np.uint16], words: str, classes: Inference, tmp_path: Path

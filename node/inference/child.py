@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import PIL.Image
+from numpy.typing import NDArray
 
 from node import pixels
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
@@ -34,6 +35,10 @@ MOST_OF_GREY = 0.75
 visible: noise, one tone, or tissue from edge to edge."""
 MOST_OF_ROWS = 0.8
 """No breast is bright in more than this share of the rows throughout the last quarter."""
+MOST_OF_CHEST_WALL = 2.0
+"""No breast is so many times as bright in the last quarter as at the chest wall, in most rows."""
+FEWEST_PIXELS = 8
+"""A strip narrower than this, as the network sees it, shows nobody anything."""
 
 
 def serve(file_descriptor: int) -> None:
@@ -94,7 +99,10 @@ def refuse_what_is_no_breast(seen: pixels.Float32, prepared_as: Pixels) -> None:
     """Raise StudyError if an image, shape (height, width), shows no air, or air in the wrong place.
 
     Only means over large cells are looked at: noise is grey there, and small labels are lost.
+    A film that was turned over is not always noticed: many have as much black on either side.
     """
+    if min(seen.shape) < FEWEST_PIXELS:
+        raise StudyError("no breast found in this image: it is a strip of a few pixels")
     small = PIL.Image.fromarray(np.ascontiguousarray(seen)).resize((CELLS, CELLS), BOX)
     cells = np.asarray(small, dtype=np.float64)
     mean = np.clip(cells.mean(), cells.min(), cells.max())  # rounding may set it beside equal cells
@@ -107,6 +115,17 @@ def refuse_what_is_no_breast(seen: pixels.Float32, prepared_as: Pixels) -> None:
             "no breast found in this image: the side opposite the chest wall is bright, as in an"
             " image shown inverted"
         )
+    along = np.median(_share(cells[:, -CELLS // 4 :], of=cells[:, : CELLS // 4]))
+    if is_as_shown and along > MOST_OF_CHEST_WALL:
+        raise StudyError(
+            "no breast found in this image where its laterality and Patient Orientation say: it is"
+            " brighter along the side opposite the chest wall"
+        )
+
+
+def _share(outer: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how bright each row is on one side, compared with the other."""
+    return np.asarray(outer.mean(axis=1) / np.maximum(of.mean(axis=1), 1e-3))
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:
