@@ -168,11 +168,16 @@ def _how_lesions_were_counted(
             " first; nothing else was compared."
         )
     counts = Counter(i.view for i in analysed if i.view and scores[i.sop_uid].marks)
-    repeated = [str(view) for view, count in counts.items() if count > 1]
+    repeated = ", ".join(str(view) for view, count in counts.items() if count > 1)
     if repeated and output.looks_for:
         said.append(
-            f"More than one image of {', '.join(repeated)}: a {output.label} that shows on several"
-            " of them may be counted more than once."
+            f"More than one image of {repeated}: a {output.label} that shows on several of them may"
+            " be counted more than once."
+        )
+    elif repeated and isinstance(output, MaskOutput) and output.difference:
+        said.append(
+            f"More than one image of {repeated}: the left-right difference is that of the largest"
+            f" {output.label}."
         )
     return said
 

@@ -80,6 +80,7 @@ def test_of_repeats_the_larger_counts_whatever_the_order(model: Model) -> None:
         result = concluded(model, [*repeats, (L_CC, 80.0)])
         assert len(result.findings) == 3
         assert result.evaluations[0].measurements[0].value == pytest.approx(20.0)
+        assert any(s.startswith("More than one image of R CC: the left") for s in result.statements)
         larger = "1.2" if repeats[0][1] == 50.0 else "1.1"
         assert result.evaluations[0].sop_uids == (larger, "1.3")
 
