@@ -135,12 +135,15 @@ _OTHER_RELEASE = {
 
 def _may_be_there(path: Path) -> bool:
     try:
-        return path.exists()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be looked at ({error.strerror}); run this as the user the node runs "
             "as, such as: sudo -u ai-node ai-node ..."
         ) from error
+    return True
 
 
 def try_database(config: Config) -> None:

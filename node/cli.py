@@ -408,11 +408,11 @@ def _print_study(study: StudyOverview) -> None:
 def _next_attempt(study: StudyOverview, destination: str) -> str:
     """Say when a destination is tried again, if an attempt at it was put off."""
     times = [d.next_at for d in study.deliveries if d.destination == destination and d.next_at]
-    if not times:
+    if not times or study.state == "held":
         return ""
-    left_s = max(0, min(times) - time.time())
-    left = f"{left_s:.0f} s" if left_s < 120 else f"{left_s / 60:.0f} min"
-    return f"; next attempt in {left}"
+    left_s = min(times) - time.time()
+    left = f"in {left_s:.0f} s" if left_s < 120 else f"in {left_s / 60:.0f} min"
+    return f"; next attempt {left if left_s > 0 else 'due'}"
 
 
 @app.command()
@@ -467,7 +467,8 @@ def retry(config: ConfigOption = _CONFIG) -> None:
             out.print(f"The results of {studies}, which had no destination, are sent now.")
         if aimless:
             studies = counted(aimless, "study", "studies")
-            out.print(f"{studies} still without a destination: `ai-node studies` says why.")
+            words = "nobody gets them, or not these kinds of object. `ai-node studies` says more."
+            out.print(f"The results of {studies} still go nowhere: {words}", soft_wrap=True)
         if not (count or directed or aimless):
             out.print("No delivery was given up; what still waits is tried again by itself.")
 
@@ -552,7 +553,8 @@ def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
 
 
 def _is_called_dicom(path: Path) -> bool:
-    return path.suffix.lower() in (".dcm", ".dicom")
+    is_of_macos = path.name.startswith("._")  # what it writes beside each file on a stick
+    return path.suffix.lower() in (".dcm", ".dicom") and not is_of_macos
 
 
 def _is_part10(path: Path) -> bool:

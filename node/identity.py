@@ -35,6 +35,9 @@ IDENTIFYING: Final = {
 """What must agree within a study, by tag. The birth date tells patients apart whose IDs are missing
 or shared. A name is spelled in many ways: it counts only beside a missing Patient ID."""
 _PATIENT_ID, _BIRTH_DATE, _NAME = 0x00100020, 0x00100030, 0x00100010
+_IS_A_BIRTH_DATE = re.compile(rb"(18|19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+_UNKNOWN_DATE = b"19000101"
+"""What many write who have to write one and know none."""
 UNSAID: Final = "-"
 UNREADABLE: Final = "?"
 
@@ -95,6 +98,7 @@ def _digest(header: Dataset, tag: int) -> str:
     value = value.strip(b" \0")
     if tag == _BIRTH_DATE:
         value = re.sub(rb"\D", b"", value)  # ACR-NEMA wrote it with points
+        value = value if _IS_A_BIRTH_DATE.fullmatch(value) and value != _UNKNOWN_DATE else b""
     if tag == _NAME:
         value = value.partition(b"=")[0].upper().rstrip(b"^ ")
     return hashlib.sha256(value).hexdigest() if value else UNSAID

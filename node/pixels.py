@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
@@ -545,8 +546,9 @@ def _require_no_more_bits(samples: NDArray[Any], layout: _Layout, header: Datase
 
     Above them there may be an overlay that says so, or what is left of a sign.
     """
-    positions = (int(header[tag].value) for tag in _OVERLAY_BIT_POSITIONS if tag in header)
-    overlays = sum(1 << position for position in {*positions} if position > layout.high_bit)
+    said = chain.from_iterable(_parts(header, tag) for tag in _OVERLAY_BIT_POSITIONS)
+    positions = {n for n in said if isinstance(n, int) and layout.high_bit < n < layout.allocated}
+    overlays = sum(1 << position for position in positions)
     above = ~((1 << layout.stored) - 1) & ~(overlays >> (layout.high_bit + 1 - layout.stored))
     unused = above & ((1 << (8 * samples.itemsize)) - 1)
     beyond = samples & samples.dtype.type(unused)
@@ -849,11 +851,11 @@ def _words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(parts) if all(isinstance(part, str) for part in parts) else ()
 
 
-def _parts(dataset: Dataset, keyword: str) -> list[Any]:
+def _parts(dataset: Dataset, keyword: str | BaseTag) -> list[Any]:
     """Return the values of an element; none if it is absent or pydicom cannot read it."""
     try:
         with foreign.failing_as(f"{keyword} cannot be read"):
-            value = dataset.get(keyword)
+            value = dataset[keyword].value if keyword in dataset else None
     except Unreadable:
         return []
     if value is None or value == "":

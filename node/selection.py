@@ -133,6 +133,7 @@ _PRIVATE_TOMOSYNTHESIS = "tomosynthesis image in a private form"
 _SMALLEST_FACTOR, _LARGEST_CONTACT_FACTOR = 0.8, 1.2
 """Of the Estimated Radiographic Magnification Factor: nothing is shown smaller than it is, but for
 what is written carelessly; above the other one the breast was not on the detector."""
+_SMALLEST_OF_STANDS, _LARGEST_OF_STANDS = 1.4, 3
 _SIDE_IN_WORDS = re.compile(r"(?<![A-Z])(R|L)(?:IGHT|EFT|T)?[ _-]?(?:CC|MLO)?(?![A-Z])")
 
 _FACTOR = "EstimatedRadiographicMagnificationFactor"
@@ -200,8 +201,10 @@ def compressed_with_loss(header: Dataset) -> str:
     wrong by the transfer syntax, of which some allow both.
     """
     syntax = text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
-    said = (text(header, f"LossyImageCompression{of}") for of in ("Ratio", "Method"))
-    if text(header, "LossyImageCompression") == "01" or any(said) or syntax in _ALWAYS_LOSSY:
+    is_said = text(header, "LossyImageCompression") == "01" or any(
+        ratio > 1 for ratio in _numbers(header, "LossyImageCompressionRatio")
+    )
+    if is_said or syntax in _ALWAYS_LOSSY:
         return WITH_LOSS
     return "Perhaps compressed with loss" if syntax in _PERHAPS_LOSSY else ""
 
@@ -585,12 +588,22 @@ def is_synthetic(header: Dataset) -> bool:
 
 def is_specimen(header: Dataset) -> bool:
     """Tissue outside the body."""
-    return "SPECIMEN" in _projections(header) or bool(items(header, "SpecimenDescriptionSequence"))
+    return "SPECIMEN" in _projections(header) or bool(_said(header, "SpecimenDescriptionSequence"))
 
 
 def is_partial(header: Dataset) -> bool:
     """One tile of a breast that is larger than the detector (0028,1350)."""
-    return text(header, "PartialView") == "YES" or bool(items(header, "PartialViewCodeSequence"))
+    said = text(header, "PartialView")
+    return said == "YES" or (said != "NO" and bool(_said(header, "PartialViewCodeSequence")))
+
+
+def _said(header: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence that say something; anonymisers leave empty ones."""
+    return [
+        item
+        for item in items(header, keyword)
+        if any(item.get_item(tag).value for tag in item.keys())  # noqa: SIM118 - undecoded
+    ]
 
 
 def is_magnified(header: Dataset) -> bool:
@@ -599,7 +612,7 @@ def is_magnified(header: Dataset) -> bool:
     By Estimated Radiographic Magnification Factor (0018,1114), else by what it is defined as, the
     distance of the source to the detector (0018,1110) over that to the patient (0018,1111).
     """
-    if "MAG" in text(header, "PaddleDescription").upper():
+    if re.search(r"(?<![A-Z])MAG", text(header, "PaddleDescription").upper()):
         return True
     if factors := _factors(header):
         return any(factor > _LARGEST_CONTACT_FACTOR for factor in factors)
@@ -608,7 +621,8 @@ def is_magnified(header: Dataset) -> bool:
     )
     if not (to_detector and to_patient) or to_patient[0] <= 0:
         return False
-    return to_detector[0] / to_patient[0] > _LARGEST_CONTACT_FACTOR
+    # To the patient may be to where the beam enters, of a thick breast: stands begin further up.
+    return _SMALLEST_OF_STANDS < to_detector[0] / to_patient[0] < _LARGEST_OF_STANDS
 
 
 def has_impossible_factor(header: Dataset) -> bool:
@@ -676,12 +690,11 @@ def _unknown_modifier(header: Dataset) -> str:
     beside the View Position.
     """
     views = items(header, "ViewCodeSequence")
-    known = _PROJECTION_OF_CODE.keys() | _REASON_OF_MODIFIER.keys() | _ACCEPTED_MODIFIERS
-    if not known.issuperset(_codes(views)):
+    known = _REASON_OF_MODIFIER.keys() | _ACCEPTED_MODIFIERS
+    if not {*known, *_PROJECTION_OF_CODE}.issuperset(_codes(views)):
         return "unknown view code"
-    modifiers = [m for place in (*views, header) for m in items(place, "ViewModifierCodeSequence")]
-    coded = [modifier for modifier in modifiers if len(modifier)]
-    if len(_codes(coded)) < len(coded) or not known.issuperset(_codes(coded)):
+    coded = [m for place in (*views, header) for m in _said(place, "ViewModifierCodeSequence")]
+    if len(_codes(coded)) < len(coded) or not {*known, *_codes(views)}.issuperset(_codes(coded)):
         return "unknown view modifier"
     return ""
 

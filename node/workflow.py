@@ -181,7 +181,7 @@ class Workflow:
         )
         try:
             return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
-        except Superseded:
+        except (Superseded, SQLAlchemyError):
             raise
         except Exception as error:  # what was sent stays sent; it is asked again later
             log.exception("%s: the confirmation failed", job.id)

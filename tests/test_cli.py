@@ -312,14 +312,14 @@ def test_whoever_may_not_see_the_ledger_is_told_to_be_the_nodes_user(
     settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root, who runs these tests on many machines, may see everything: the error is Python's."""
-    exists = Path.exists
+    stat = Path.stat
 
-    def refuse(path: Path) -> bool:
+    def refuse(path: Path, **how: bool) -> os.stat_result:
         if path.name == "ledger.db":
             raise PermissionError(errno.EACCES, "Permission denied", path)
-        return exists(path)
+        return stat(path, **how)
 
-    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
     result = call("studies", "-c", settings)
     assert result.exit_code == 1
     assert "(Permission denied); run this as the user the node runs as" in result.stderr
@@ -345,7 +345,7 @@ def test_retry_says_whose_results_have_nowhere_to_go(settings: Path, desk_of_nod
     nowhere = Finished((), (), {}, 0, problem="no destination: no peer is called modality any more")
     desk_of_node.ledger.finish_version(job, nowhere, desk_of_node.enqueue)
     said = call("retry", "-c", settings).output
-    assert "1 study still without a destination: `ai-node studies` says why" in said
+    assert "The results of 1 study still go nowhere: nobody gets them" in said
 
 
 @pytest.mark.parametrize("command", ["studies", "nodes", "retry"])

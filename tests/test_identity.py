@@ -144,8 +144,9 @@ def test_two_women_without_an_id_are_told_apart_by_their_birth_dates() -> None:
     one.PatientID = other.PatientID = one.AccessionNumber = other.AccessionNumber = ""
     one.PatientBirthDate, other.PatientBirthDate = "19500131", "19700131"
     assert disagree(identity_of(one), identity_of(other))
-    other.add_new("PatientBirthDate", "LO", "1950.01.31")
-    assert not disagree(identity_of(one), identity_of(other))
+    for unknown in ("1950.01.31", "00000000", "19000101", "1950", ""):
+        other.add_new("PatientBirthDate", "LO", unknown)
+        assert not disagree(identity_of(one), identity_of(other))
 
 
 def test_without_an_id_a_name_tells_patients_apart_however_it_is_written() -> None:

@@ -161,6 +161,14 @@ def test_what_can_be_no_breast_is_not_given_a_grade(
         classes.score(image, small_model(classes))
 
 
+def small_beside_a_bright_edge() -> NDArray[np.uint16]:
+    """Return a breast in less than half of the rows, on a film whose far edge is white."""
+    values = np.full((ROWS, COLUMNS), 200, np.uint16)
+    values[ROWS // 3 : ROWS // 3 + ROWS * 2 // 5, COLUMNS // 2 :] = 2500
+    values[:, : COLUMNS // 20] = 4095
+    return values
+
+
 def close_up() -> NDArray[np.uint16]:
     """Return a breast that reaches the upper and lower edge, and a label beside it."""
     values = np.where(np.arange(COLUMNS) > 60, 2000, 100) * np.ones((ROWS, 1))
@@ -173,10 +181,11 @@ def close_up() -> NDArray[np.uint16]:
     [
         mammogram(half_disc(30)),
         mammogram(close_up()),
+        mammogram(small_beside_a_bright_edge()),
         mammogram(half_disc() // 8 + noise() // 8),
         mammogram(4095 - half_disc(), PhotometricInterpretation="MONOCHROME1"),
     ],
-    ids=["small", "close up", "faint and noisy", "MONOCHROME1"],
+    ids=["small", "close up", "bright edge", "faint and noisy", "MONOCHROME1"],
 )
 def test_a_breast_that_is_hard_to_see_is_given_a_grade(
     image: Dataset, classes: Inference, tmp_path: Path

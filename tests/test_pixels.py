@@ -87,6 +87,9 @@ def test_an_overlay_beyond_bits_stored_is_ignored(tmp_path: Path) -> None:
     dataset.add_new(0x60000102, "US", 13)
     dataset.add_new(0x60020102, "US", 15)
     assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+    dataset.add_new(0x60040102, "US", None)  # as anonymisers leave it
+    dataset.add_new(0x60060102, "US", [0, 0])
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
     high = mammogram(VALUES >> 2, PixelData=(VALUES << 2 | 0x8000).tobytes(), HighBit=13)
     high.BitsStored = 12
     high.add_new(0x60000102, "US", 15)

@@ -79,6 +79,8 @@ def in_syntax(syntax: str) -> Change:
     return change
 
 
+SOMETHING = phantom.code("1", "99TEST", "Something")
+NOTHING = phantom.code("", "", "")
 LEFT_BREAST = phantom.code("80248007", "SCT", "Left breast")
 
 
@@ -546,6 +548,8 @@ def test_an_image_that_was_compressed_with_loss_is_analysed_and_told(model: Mode
     ):
         [selected] = selected_from([mammogram(R_CC, change)], model).selected
         assert selected.doubts == ("Compressed with loss before it came",)
+    lossless = mammogram(R_CC, put(LossyImageCompression="00", LossyImageCompressionRatio="1"))
+    assert selected_from([lossless], model).selected[0].doubts == ()
     [selected] = selected_from([mammogram(R_CC, in_syntax(uid.JPEG2000))], model).selected
     assert selected.doubts == ("Perhaps compressed with loss before it came",)
 
@@ -621,8 +625,8 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
         (put(ImageType=["DERIVED", "PRIMARY", "TOMO", "SLAB"]), "tomosynthesis image"),
         (put(ImageType=["DERIVED", "PRIMARY", "STEREO SCOUT"]), "biopsy image"),
         (put(PartialView="YES"), "partial view"),
-        (put(PartialViewCodeSequence=[Dataset()]), "partial view"),
-        (put(SpecimenDescriptionSequence=[Dataset()]), "specimen image"),
+        (put(PartialView="", PartialViewCodeSequence=[SOMETHING]), "partial view"),
+        (put(SpecimenDescriptionSequence=[SOMETHING]), "specimen image"),
         (put(EstimatedRadiographicMagnificationFactor="1.8"), "magnification view"),
         (raw(0x00181114, "1.8\\1.8"), "magnification view"),
         (raw(0x00181114, "1,8"), "magnification factor that cannot be right"),
@@ -641,6 +645,7 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
         (coded("399067008", "SCT"), "unknown view code"),
         (modified("399055006", "SNOMED-CT"), "spot compression view"),
         (modified("MAG", "99GE"), "unknown view modifier"),
+        (modified("R-1024A", "SRT"), "unknown view modifier"),
         (modified("R-FFFFF", "SRT"), "unknown view modifier"),
         (put(BreastImplantPresent="YES"), "breast implant"),
         (modified("399163009"), "magnification view"),
@@ -676,6 +681,16 @@ def test_what_is_not_a_standard_view_is_refused(
         modified("441752004"),
         put(EstimatedRadiographicMagnificationFactor="1.08"),
         put(EstimatedRadiographicMagnificationFactor="0"),
+        put(PartialView="NO", PartialViewCodeSequence=[SOMETHING]),
+        put(PartialView="", PartialViewCodeSequence=[Dataset(), NOTHING]),
+        put(SpecimenDescriptionSequence=[NOTHING]),
+        put(ViewModifierCodeSequence=[NOTHING]),
+        put(PaddleDescription="STANDARD IMAGING 24X29"),
+        put(
+            EstimatedRadiographicMagnificationFactor=None,
+            DistanceSourceToDetector="660",
+            DistanceSourceToPatient="530",  # to the entrance of a thick breast
+        ),
         put(DistanceSourceToDetector="660", DistanceSourceToPatient="600"),
         put(DistanceSourceToDetector="660", DistanceSourceToPatient="0"),
         put(AnatomicRegionSequence=[phantom.code("76752008", "SCT", "Breast")]),

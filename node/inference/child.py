@@ -115,17 +115,26 @@ def refuse_what_is_no_breast(seen: pixels.Float32, prepared_as: Pixels) -> None:
             "no breast found in this image: the side opposite the chest wall is bright, as in an"
             " image shown inverted"
         )
-    along = np.median(_share(cells[:, -CELLS // 4 :], of=cells[:, : CELLS // 4]))
-    if is_as_shown and along > MOST_OF_CHEST_WALL:
+    if is_as_shown and _is_turned_over(cells, mean):
         raise StudyError(
             "no breast found in this image where its laterality and Patient Orientation say: it is"
             " brighter along the side opposite the chest wall"
         )
 
 
-def _share(outer: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how bright each row is on one side, compared with the other."""
-    return np.asarray(outer.mean(axis=1) / np.maximum(of.mean(axis=1), 1e-3))
+def _is_turned_over(cells: NDArray[np.float64], mean: float) -> bool:
+    """Whether most rows that show tissue on a side show it opposite the chest wall.
+
+    The last column is left out, where a film may have a bright edge.
+    """
+    inner, outer = (
+        part.mean(axis=1) for part in (cells[:, : CELLS // 4], cells[:, -CELLS // 4 : -1])
+    )
+    has_tissue = np.maximum(inner, outer) > mean
+    if not has_tissue.any():
+        return False
+    ratios = outer[has_tissue] / np.maximum(inner[has_tissue], 1e-3)
+    return bool(np.median(ratios) > MOST_OF_CHEST_WALL)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:

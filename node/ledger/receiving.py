@@ -326,6 +326,8 @@ def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
         is_by_hand = study.is_by_hand or is_apart
         db.execute(update_study(study.study_uid).values(is_by_hand=is_by_hand))
         open_study(db, study)
+    if is_stranded:
+        return "it is analysed once it is complete, if a model reads it now"
     is_open = lock_study(db, study.study_uid).state == "receiving"
     return "it is analysed once it is complete" if is_open else "what is left of it goes on"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -107,45 +107,59 @@ class Sweeping(Database):
     def retry_undirected(self, directions: Directions, deliver_within_s: float) -> tuple[int, int]:
         """Plan the deliveries of report sets that had no destination when they were built.
 
-        `directions` tells of a sender who gets its results, and their SOP classes. Returns how
-        many studies have destinations now, and how many still have none.
+        Returns how many are sent now, and how many still go nowhere: nobody gets the results of
+        their sender, or nobody the kinds of object that were built.
         """
-        study, version, dispatch = schema.study, schema.study_version, schema.dispatch
-        has_dispatch = sa.exists().where(
-            dispatch.c.study_uid == version.c.study_uid, dispatch.c.number == version.c.number
-        )
-        query = (
-            sa.select(version, study.c.sender)
-            .join_from(study, version, study.c.study_uid == version.c.study_uid)
-            .where(study.c.version == version.c.number, study.c.held_reason.is_(None))
-            .where(version.c.state == "finished", version.c.error.is_not(None), ~has_dispatch)
-        )
-        with self.writing() as db:
-            rows = db.execute(query).all()
-            count = sum(_direct(db, row, directions, deliver_within_s) for row in rows)
-        return count, sum(not directions(row.sender) for row in rows)
+        with self.reading() as db:
+            studies = [row.study_uid for row in db.execute(_undirected())]
+        sent = 0
+        for study_uid in studies:
+            with self.writing() as db:
+                study = lock_study(db, study_uid)
+                version = schema.study_version
+                row = db.execute(_undirected().where(version.c.study_uid == study_uid)).first()
+                if row is not None:
+                    job = Job("process", study_uid, row.number, row.attempt)
+                    sent += _direct(db, job, directions(study.sender), deliver_within_s)
+        return sent, len(studies) - sent
+
+
+def _undirected() -> sa.Select[Any]:
+    """Select the newest versions of studies whose results were to be sent, and go nowhere."""
+    study, version, dispatch = schema.study, schema.study_version, schema.dispatch
+    has_dispatch = sa.exists().where(
+        dispatch.c.study_uid == version.c.study_uid, dispatch.c.number == version.c.number
+    )
+    return (
+        sa.select(version)
+        .join(study, study.c.study_uid == version.c.study_uid)
+        .where(study.c.version == version.c.number, study.c.held_reason.is_(None))
+        .where(version.c.state == "finished", version.c.error.is_not(None), ~has_dispatch)
+    )
 
 
 def _direct(
-    db: sa.Connection, row: sa.Row[Any], directions: Directions, deliver_within_s: float
+    db: sa.Connection,
+    job: Job,
+    destinations: Mapping[str, frozenset[str]],
+    deliver_within_s: float,
 ) -> bool:
     """Plan the deliveries of one report set; return whether there are any."""
-    lock_study(db, row.study_uid)
-    job = Job("process", row.study_uid, row.number, row.attempt)
     table = schema.report
     query = sa.select(table.c.sop_uid, table.c.sop_class).where(
-        table.c.study_uid == row.study_uid, table.c.number == row.number
+        table.c.study_uid == job.study_uid, table.c.number == job.number
     )
-    reports = db.execute(query).all()
-    planned = []
-    for destination, sop_classes in directions(row.sender).items():
+    reports = db.execute(query.order_by(table.c.position)).all()
+    is_sent = False
+    for destination, sop_classes in destinations.items():
         wanted = [report.sop_uid for report in reports if report.sop_class in sop_classes]
         if plan_delivery(db, job, destination, wanted, deliver_within_s):
-            planned.append(destination)
-            add_note(db, row.study_uid, f"sent to {destination} by hand")
-    if planned:
+            note = f"sent to {destination} by hand: {len(wanted)} of {len(reports)} objects"
+            add_note(db, job.study_uid, note)
+            is_sent = True
+    if is_sent:
         db.execute(update_version(job).values(error=None))
-    return bool(planned)
+    return is_sent
 
 
 def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from pydicom import Dataset
 
 from node.errors import Held
 from node.outputs import verbatim
+from node.rejection import read_rejection_note
 from node.result import Result
 from node.study import Instance, Laterality, Picture, StudyVersion
 
@@ -51,7 +52,8 @@ class Draft:
     def source(self) -> Dataset:
         """The header whose patient and study attributes every object of the set copies.
 
-        One with a Patient ID, if there is any. An analysed image's, else a refused one's, else
+        No rejection note's, which describes what it rejects. One with a Patient ID, if there is
+        any. An analysed image's, else a refused one's, else
         any: what a workstation added to the study may describe the patient otherwise than the
         modality did. Of these the latest: while a study is being corrected, the others may still
         bear the former name.
@@ -61,9 +63,11 @@ class Draft:
         latest_first = reversed(self.version.instances)
         readable = (i.sop_uid for i in latest_first if i.sop_uid in self.headers)
 
-        def rank(sop_uid: str) -> tuple[bool, bool, bool]:
-            has_id = bool(verbatim.value_bytes(self.headers[sop_uid], "PatientID").strip())
-            return not has_id, sop_uid not in analysed, sop_uid not in refused
+        def rank(sop_uid: str) -> tuple[bool, ...]:
+            header = self.headers[sop_uid]
+            is_note = read_rejection_note(header) is not None
+            has_id = bool(verbatim.value_bytes(header, "PatientID").strip())
+            return is_note, not has_id, sop_uid not in analysed, sop_uid not in refused
 
         return self.headers[min(readable, key=rank)]
 

@@ -27,6 +27,7 @@ from node.outputs.document import Kind, build_document
 from node.outputs.draft import Draft
 from node.outputs.measurement_report import VIEWS
 from node.result import Code, Finding, Measurement, Point, Refusal, Region, Result
+from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.study import Instance, Laterality, View
 
 KIND = Kind("mammography-cad", MammographyCADSRStorage, 9001, "CAD")
@@ -213,7 +214,8 @@ def _missed(draft: Draft, result: Result) -> list[Refusal]:
 
     def is_gap(instance: Instance) -> bool:
         if instance.view is None:
-            return instance.is_standard
+            is_plain = instance.sop_class in (MG_FOR_PRESENTATION, MG_FOR_PROCESSING)
+            return is_plain and instance.is_standard
         return instance.view not in read and instance.view.projection in ("CC", "MLO")
 
     return [

@@ -669,7 +669,8 @@ def test_a_study_for_which_no_model_was_there_is_settled_anew_on_a_persons_word(
         job = desk.close()
         desk.begin(job)
         desk.ledger.cancel_version(job, why)
-    assert desk.ledger.release_study(STUDY) == "it is analysed once it is complete"
+    follows = "it is analysed once it is complete, if a model reads it now"
+    assert desk.ledger.release_study(STUDY) == follows
     desk.begin(desk.close())
     assert len(desk.finish(desk.jobs[-1])) == 1
 

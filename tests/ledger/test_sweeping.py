@@ -127,6 +127,9 @@ def test_results_that_had_no_destination_go_to_the_one_there_is_now(desk: Desk) 
     nowhere = Finished((), built, {}, HOUR_S, problem="no destination: none is named")
     desk.ledger.finish_version(job, nowhere, desk.enqueue)
     assert desk.ledger.retry_undirected(lambda sender: {}, HOUR_S) == (0, 1)
+    not_built = {"workstation": frozenset({"7.8.9"})}
+    assert desk.ledger.retry_undirected(lambda sender: not_built, HOUR_S) == (0, 1)
+    assert desk.version()["error"] == "no destination: none is named"
     senders = []
 
     def directions(sender: str) -> dict[str, frozenset[str]]:
@@ -139,6 +142,7 @@ def test_results_that_had_no_destination_go_to_the_one_there_is_now(desk: Desk) 
     delivery = desk.revived()
     assert [one.sop_uid for one in desk.ledger.begin_dispatch(delivery, NODE).to_send] == ["2.25.0"]
     assert desk.version()["error"] is None
+    assert "sent to pacs by hand: 1 of 2 objects" in desk.history()
 
 
 def test_sending_again_gives_the_whole_time_anew(desk: Desk) -> None:

@@ -22,6 +22,7 @@ from node import phantom
 from node.outputs import mammography_cad, measurement_report, table
 from node.outputs.draft import Draft, Predecessor
 from node.result import Code, Finding, Measurement, Point, Refusal, Region
+from node.selection import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
 from node.study import Laterality, View
 from outputs.drafts import (
     AI_SCORE,
@@ -365,11 +366,13 @@ def test_a_breast_that_was_not_read_is_missed_whyever_it_was_left_out() -> None:
     assert GAP.results[0].refused[0].sop_uid in library(root)
     assert root.CompletionFlag == "PARTIAL"
     (left_out,) = GAP.results[0].refused
-    nameless = tuple(
-        replace(i, view=None) if i.sop_uid == left_out.sop_uid else i for i in GAP.version.instances
-    )
-    root = report(replace(GAP, version=replace(GAP.version, instances=nameless)))
-    assert left_out.sop_uid in library(root)
+    for sop_class, is_missed in ((MG_FOR_PRESENTATION, True), (SECONDARY_CAPTURE, False)):
+        nameless = tuple(
+            replace(i, view=None, sop_class=sop_class) if i.sop_uid == left_out.sop_uid else i
+            for i in GAP.version.instances
+        )
+        root = report(replace(GAP, version=replace(GAP.version, instances=nameless)))
+        assert (left_out.sop_uid in library(root)) == is_missed
 
 
 # The outcome

@@ -75,8 +75,14 @@ def test_a_rejection_note_bears_the_identity_of_what_it_rejects() -> None:
     made = draft([R_CC, L_CC])
     note = factories.rejection_note(factories.exam(views=[R_MLO]))
     note.PatientID = "SOMEBODY ELSE"
+    for index in (0, 1):
+        set_bytes(made, index, "PatientID", b"")
     headers = {**made.headers, str(note.SOPInstanceUID): as_read(note)}
-    assert build_report_set(replace(made, headers=headers), ["measurement-report"])
+    of_note = replace(made.version.instances[0], sop_uid=str(note.SOPInstanceUID), view=None)
+    version = replace(made.version, instances=(*made.version.instances, of_note))
+    noted = replace(made, headers=headers, version=version)
+    (report,) = build_report_set(noted, ["measurement-report"])
+    assert report.PatientID == ""
 
 
 def test_who_has_no_patient_id_is_not_asked_for_the_name() -> None:
