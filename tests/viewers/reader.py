@@ -189,7 +189,7 @@ class Reader:
     def marks(self, series_uid: str) -> list[Mark]:
         """Return the regions of an open report, in its order, as OHIF has put them on images."""
         uid = self._display_set(series_uid)
-        self.page.wait_for_function(DRAWN)
+        self._await_regions()
         self.page.wait_for_function(
             f"""uid => {{
               const marked = ({MARKED})(uid), on_images = ({MARKS})().map(mark => mark.uid);
@@ -228,6 +228,19 @@ class Reader:
             if quiet_ms >= QUIET_MS:
                 return
         pytest.fail("the screen does not come to rest")
+
+    def _await_regions(self) -> None:
+        """Wait until regions are drawn; help as docs/viewers.md tells a reader to.
+
+        OHIF 3.13 marks regions as shown after the image was drawn and asks for no other drawing:
+        on a slow machine they may come too late for the first.
+        """
+        give_up_at = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(DRAWN):
+            if time.monotonic() > give_up_at:
+                pytest.fail("no region is drawn")
+            self.page.wait_for_timeout(2000)
+            self.page.keyboard.press("Space")  # reset the view
 
     def _display_set(self, series_uid: str) -> str:
         found = [one["uid"] for one in self.listed() if one["series"] == series_uid]
