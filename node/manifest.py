@@ -258,6 +258,9 @@ class ScoreOutput(Section):
         return shapes
 
 
+Output = MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput
+
+
 class Manifest(Section):
     """The whole file."""
 
@@ -276,9 +279,7 @@ class Manifest(Section):
     weights: Weights
     input: Input
     pixels: Pixels
-    output: Annotated[
-        MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput, Field(discriminator="kind")
-    ]
+    output: Annotated[Output, Field(discriminator="kind")]
 
     @model_validator(mode="after")
     def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:
@@ -302,11 +303,14 @@ class Manifest(Section):
 
 
 class Model:
-    """A model package on disk: its manifest and its verified weights file."""
+    """A model package on disk: its manifest and its verified weights file.
 
-    def __init__(self, folder: Path) -> None:
+    A manifest that is given is what was read of the folder before.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
         self.folder = folder
-        self.manifest = toml_file.load(folder / "manifest.toml", Manifest)
+        self.manifest = manifest or toml_file.load(folder / "manifest.toml", Manifest)
         if self.manifest.name != folder.name:
             raise ConfigError(
                 f'{folder / "manifest.toml"}: name: expected "{folder.name}", the name of '

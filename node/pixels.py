@@ -34,7 +34,7 @@ from pydicom.tag import BaseTag, Tag
 
 from node import foreign, manifest
 from node.errors import ModelError, StudyError, Unreadable
-from node.study import Laterality, Picture
+from node.study import LONGEST_SIDE_PX, Laterality, Picture
 
 Float32 = NDArray[np.float32]
 Points = NDArray[np.float64]
@@ -194,7 +194,7 @@ def prepare(
     return tensor, Geometry(rows, columns, height, width, is_mirrored)
 
 
-def picture(image: Image, max_side: int = 2048) -> Picture:
+def picture(image: Image, max_side: int = LONGEST_SIDE_PX) -> Picture:
     """Return the image as a display shows it, its longer side at most `max_side` pixels."""
     rows, columns = image.shape
     scale = min(1.0, max_side / max(rows, columns))

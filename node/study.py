@@ -73,11 +73,16 @@ class StudyVersion:
     """The report objects of that version."""
 
 
+LONGEST_SIDE_PX = 2048
+"""Of a picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One image as a display shows it: what captures are drawn on."""
 
     grey: NDArray[np.uint8]
-    """Shape (rows, columns); 0 is black; MONOCHROME1 and VOI are already applied."""
+    """Shape (rows, columns), neither above LONGEST_SIDE_PX; 0 is black; MONOCHROME1 and VOI are
+    already applied."""
     scale: float
     """Pixels of the picture per pixel of the stored matrix, at most 1."""

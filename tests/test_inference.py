@@ -98,7 +98,7 @@ def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
 
 
 def small_model(inference: Inference) -> Any:
-    return inference._setup.models[0]
+    return inference._setup.packages[0].model
 
 
 def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Instance) -> None:

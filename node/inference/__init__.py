@@ -2,7 +2,8 @@
 
 A poisonous image, a leaking codec or a network that never ends kills a child, never the node:
 the call raises ModelError and the child is replaced. Children are started as plain commands,
-not by multiprocessing, so that they import neither the parent's main module nor what it imports.
+not by multiprocessing, so that they import neither the parent's main module nor what it imports,
+and nothing that they say is unpickled: a child in an attacker's hands can lie, and no more.
 """
 
 from __future__ import annotations
@@ -10,18 +11,37 @@ from __future__ import annotations
 import contextlib
 import queue
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import Pipe
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+
+from pydantic import ValidationError
 
 from node import config
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
-from node.inference.wire import Answer, Failure, Job, PictureJob, PixelDigestJob, ScoreJob, Setup
+from node.inference.line import Line, Message
+from node.inference.wire import (
+    Failure,
+    Job,
+    Package,
+    PictureJob,
+    PixelDigestJob,
+    Question,
+    ScoreJob,
+    Setup,
+    asked,
+    digest_in,
+    greeting_in,
+    picture_in,
+    score_in,
+)
 from node.manifest import Model
 from node.result import ImageScore
 from node.study import Instance, Picture
@@ -29,7 +49,8 @@ from node.study import Instance, Picture
 START_S = 120
 """A child may take this long to import, load its networks and run each once."""
 COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]))"
-_ERRORS = {kind.__name__: kind for kind in (Unreadable, StudyError, ModelError, ConfigError)}
+_ERRORS = {kind.__name__: kind for kind in (Unreadable, StudyError, ModelError)}
+_Answer = TypeVar("_Answer")
 
 
 class Inference:
@@ -37,7 +58,8 @@ class Inference:
 
     def __init__(self, settings: config.Inference, models: Sequence[Model]) -> None:
         self._settings = settings
-        self._setup = Setup(settings, tuple(models))
+        packages = tuple(Package(model.folder, model.manifest) for model in models)
+        self._setup = Setup(settings, packages)
         self._free: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
         self._children: set[_Child] = set()
         # Linux kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), so one
@@ -56,15 +78,12 @@ class Inference:
 
     def score(self, instance: Instance, model: Model) -> ImageScore:
         """Run a model on an image."""
-        answer = self._ask(ScoreJob(instance, model.manifest.name))
-        assert isinstance(answer, ImageScore)
-        return answer
+        read = partial(score_in, sop_uid=instance.sop_uid, output=model.manifest.output)
+        return self._ask(ScoreJob.about(instance, model), read)
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""
-        answer = self._ask(PictureJob(instance))
-        assert isinstance(answer, Picture)
-        return answer
+        return self._ask(PictureJob(instance.path), picture_in)
 
     def pixel_digest(self, path: Path) -> str:
         """Return a digest of an object's decoded pixels, "" if it has none; needs no model.
@@ -72,9 +91,7 @@ class Inference:
         Two objects with the same show the same values, however they are encoded. Raises
         Unreadable if the pixels cannot be decoded, hence not compared.
         """
-        answer = self._ask(PixelDigestJob(path))
-        assert isinstance(answer, str)
-        return answer
+        return self._ask(PixelDigestJob(path), digest_in)
 
     def close(self) -> None:
         """Stop the children; a call under way raises ModelError."""
@@ -96,12 +113,11 @@ class Inference:
     ) -> None:
         self.close()
 
-    def _ask(self, job: Job) -> ImageScore | Picture | str:
+    def _ask(self, job: Job, read: Callable[[Message], _Answer | Failure]) -> _Answer:
         with self._child() as child:
-            answer = child.ask(job, self._settings.deadline_s)
+            answer = child.ask(job, read, self._settings.deadline_s)
         if isinstance(answer, Failure):
-            raise _ERRORS[answer.kind](answer.message)
-        assert answer is not None, "only a child's greeting is empty"
+            raise _ERRORS[answer.error](answer.words)
         return answer
 
     @contextlib.contextmanager
@@ -135,16 +151,16 @@ class Inference:
             raise ModelError("inference is shutting down") from error
         self._children.add(child)
         try:
-            greeting = child.ask(self._setup, START_S)
+            problem = child.ask(self._setup, greeting_in, START_S)
         except ModelError as error:
             self._discard(child)
             raise ConfigError(
                 f"inference cannot start: {error}; if memory is short, raise "
                 f"[inference] memory_mb (now {self._settings.memory_mb})"
             ) from error
-        if isinstance(greeting, Failure):
+        if problem is not None:
             self._discard(child)
-            raise ConfigError(greeting.message)
+            raise ConfigError(problem.words)
         return child
 
     def _discard(self, child: _Child) -> None:
@@ -153,10 +169,11 @@ class Inference:
 
 
 class _Child:
-    """One process and the pipe to it; does one thing at a time."""
+    """One process and the line to it; does one thing at a time."""
 
     def __init__(self) -> None:
-        self._pipe, far_end = Pipe()
+        near_end, far_end = socket.socketpair()
+        self._line = Line(near_end)
         with far_end:
             number = far_end.fileno()
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
@@ -169,28 +186,39 @@ class _Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it must not be used any more."""
-        return self.is_broken or self._process.poll() is not None
+        """Whether it must not be used any more; what it says unasked is no answer to anything."""
+        is_alive = not self.is_broken and self._process.poll() is None
+        return not (is_alive and self._line.is_silent)
 
-    def ask(self, question: Setup | Job, deadline_s: float) -> Answer:
-        """Ask one thing and wait for the answer, or raise ModelError."""
+    def ask(
+        self, question: Question, read: Callable[[Message], _Answer], deadline_s: float
+    ) -> _Answer:
+        """Ask one thing and read the answer, or raise ModelError."""
+        content = asked(question)
         self.is_broken = True  # until it has answered: a late answer would be to another question
+        until = time.monotonic() + deadline_s
         try:
-            self._pipe.send(question)
-            if self._pipe.poll(deadline_s):
-                answer: Answer = self._pipe.recv()
-                self.is_broken = False
-                return answer
+            self._line.send(content, until)
+            answer = read(self._line.receive(until))
+        except TimeoutError as error:
+            raise ModelError(
+                f"the inference process took longer than {deadline_s:g} s and was killed"
+            ) from error
         except (EOFError, OSError) as error:
             raise ModelError(f"the inference process {self._ending()}") from error
-        raise ModelError(f"the inference process took longer than {deadline_s:g} s and was killed")
+        except ValueError as error:
+            raise ModelError(
+                f"the inference process answered with {_what_was_wrong(error)} and was killed"
+            ) from None  # the cause may quote it, hence patient data
+        self.is_broken = False
+        return answer
 
     def kill(self) -> None:
         """End the process at once; it holds nothing worth saving."""
         self.is_broken = True
         self._process.kill()
         self._process.wait()
-        self._pipe.close()
+        self._line.close()
 
     def _ending(self) -> str:
         """Say how the process ended."""
@@ -203,3 +231,10 @@ class _Child:
         with contextlib.suppress(ValueError):
             return f"was killed by signal {-code} ({signal.Signals(-code).name})"
         return f"was killed by signal {-code}"
+
+
+def _what_was_wrong(error: ValueError) -> str:
+    """Say it without what the child said."""
+    if isinstance(error, ValidationError):
+        return f"what is no answer ({error.errors()[0]['type']})"
+    return str(error)

@@ -8,8 +8,8 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
-from multiprocessing.connection import Connection
 
 import numpy as np
 import PIL.Image
@@ -19,12 +19,25 @@ from node import pixels
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.inference.boxes import score_boxes
 from node.inference.classes import score_classes
+from node.inference.line import Line, Message
 from node.inference.mask import score_mask
 from node.inference.whole_image import score_image
-from node.inference.wire import Answer, Failure, Job, PixelDigestJob, ScoreJob, Setup
-from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, Pixels, ScoreOutput
+from node.inference.wire import (
+    Failure,
+    Job,
+    NotReady,
+    PictureJob,
+    PixelDigestJob,
+    ScoreJob,
+    Setup,
+    answered,
+    question_in,
+    words_of,
+)
+from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Pixels, ScoreOutput
 from node.result import ImageScore
 from node.runtime import Session
+from node.study import Picture
 
 PR_SET_PDEATHSIG = 1
 BOX = PIL.Image.Resampling.BOX
@@ -49,20 +62,23 @@ def serve(file_descriptor: int) -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its tracebacks may quote a header
     with (
         contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
-        Connection(file_descriptor) as pipe,
+        contextlib.closing(Line(socket.socket(fileno=file_descriptor))) as line,
     ):
-        setup = pipe.recv()
+        setup = question_in(line.receive())
+        assert isinstance(setup, Setup), "it comes first"
         networks, greeting = _open(setup)
-        pipe.send(greeting)
+        line.send(answered(greeting))
         while networks is not None:
-            pipe.send(_answer(networks, pipe.recv()))
+            job = question_in(line.receive())
+            assert not isinstance(job, Setup), "it comes once"
+            line.send(_answer(networks, job))
 
 
 class _Networks:
     """The loaded sessions, by model name."""
 
     def __init__(self, setup: Setup) -> None:
-        self._models = {model.manifest.name: model for model in setup.models}
+        self._models = {package.manifest.name: package.model for package in setup.packages}
         self._sessions = {
             name: Session(model, setup.settings.threads, setup.settings.provider)
             for name, model in self._models.items()
@@ -72,11 +88,10 @@ class _Networks:
 
     def score(self, job: ScoreJob) -> ImageScore:
         """Decode, prepare, run, and read the answer."""
-        model: Model = self._models[job.model_name]
-        image = pixels.open_image(job.instance.path)
-        laterality = job.instance.view.laterality if job.instance.view else None
-        tensor, geometry = pixels.prepare(image, model.manifest.pixels, laterality)
-        output, sop_uid = model.manifest.output, job.instance.sop_uid
+        model = self._models[job.model_name]
+        image = pixels.open_image(job.path)
+        tensor, geometry = pixels.prepare(image, model.manifest.pixels, job.laterality)
+        output, sop_uid = model.manifest.output, job.sop_uid
         is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
         if not is_outline:  # an outline of the breast shows by itself that it is none
             seen = tensor[0, 0, : geometry.height, : geometry.width]
@@ -137,30 +152,42 @@ def _is_turned_over(cells: NDArray[np.float64], mean: float) -> bool:
     return bool(np.median(ratios) > MOST_OF_CHEST_WALL)
 
 
-def _open(setup: Setup) -> tuple[_Networks | None, Failure | None]:
+def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:
     if setup.settings.provider == "cpu":  # others map address space they never use
         limit = setup.settings.memory_mb * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         return _Networks(setup), None
     except (ConfigError, ModelError) as error:
-        return None, Failure("ConfigError", str(error))
+        return None, NotReady(words_of(error))
     except MemoryError:
-        message = f"[inference] memory_mb = {setup.settings.memory_mb} is too little for the models"
-        return None, Failure("ConfigError", message)
+        words = f"[inference] memory_mb = {setup.settings.memory_mb} is too little for the models"
+        return None, NotReady(words)
 
 
-def _answer(networks: _Networks, job: Job) -> Answer:
+def _answer(networks: _Networks, job: Job) -> Message:
     try:
-        if isinstance(job, ScoreJob):
-            return networks.score(job)
-        if isinstance(job, PixelDigestJob):
-            return pixels.pixel_digest(job.path)
-        return pixels.picture(pixels.open_image(job.instance.path))
-    except (Unreadable, StudyError, ModelError) as error:
-        return Failure(type(error).__name__, str(error))
+        return answered(_result(networks, job))
+    except Unreadable as error:
+        failure = Failure("Unreadable", words_of(error))
+    except StudyError as error:
+        failure = Failure("StudyError", words_of(error))
+    except ModelError as error:
+        failure = Failure("ModelError", words_of(error))
     except MemoryError:
-        return Failure("ModelError", "the image needs more memory than [inference] memory_mb")
+        words = "the image needs more memory than [inference] memory_mb"
+        failure = Failure("ModelError", words)
+    return answered(failure)
+
+
+def _result(networks: _Networks, job: Job) -> ImageScore | Picture | str:
+    match job:
+        case ScoreJob():
+            return networks.score(job)
+        case PictureJob():
+            return pixels.picture(pixels.open_image(job.path))
+        case PixelDigestJob():
+            return pixels.pixel_digest(job.path)
 
 
 def _die_with_the_parent() -> None:

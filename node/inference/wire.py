@@ -1,14 +1,68 @@
-"""What parent and child say to each other: plain values, and errors as kind and words."""
+"""What parent and child say to each other: JSON with a schema, and raw bytes; never a pickle.
+
+The child decodes hostile images, so whatever it says may be an attacker's: the parent believes
+only an answer that fits the question it asked.
+"""
 
 from __future__ import annotations
 
+import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from node import config
-from node.manifest import Model
-from node.result import ImageScore
-from node.study import Instance, Picture
+import numpy as np
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, TypeAdapter
+
+from node import config, score_json
+from node.inference.line import Message
+from node.manifest import (
+    BoxesOutput,
+    ClassesOutput,
+    HeatMapOutput,
+    Manifest,
+    MaskOutput,
+    Model,
+    Output,
+    ScoreOutput,
+)
+from node.result import Code, ImageScore, Measurement
+from node.study import LONGEST_SIDE_PX, Instance, Laterality, Picture
+
+LONGEST_WORDS = 4000
+
+
+def _printable(words: str) -> str:
+    if not words.isprintable():
+        raise ValueError("not printable")
+    return words
+
+
+# Names of files are bytes, and need not be text.
+File = Annotated[
+    Path,
+    PlainSerializer(lambda path: os.fsencode(path).decode("latin-1")),
+    PlainValidator(lambda name: Path(os.fsdecode(name.encode("latin-1")))),
+]
+Words = Annotated[str, Field(max_length=LONGEST_WORDS), AfterValidator(_printable)]
+Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE_PX)]
+
+
+# --- questions --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A model as the parent has read it."""
+
+    folder: File
+    manifest: Manifest
+
+    @property
+    def model(self) -> Model:
+        """The model, whatever its manifest's file has become."""
+        return Model(self.folder, self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,39 +70,219 @@ class Setup:
     """The first thing a child hears."""
 
     settings: config.Inference
-    models: tuple[Model, ...]
+    packages: tuple[Package, ...]
+    kind: Literal["setup"] = "setup"
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreJob:
     """Run a model on an image."""
 
-    instance: Instance
+    path: File
+    sop_uid: str
+    laterality: Laterality | None
     model_name: str
+    kind: Literal["score"] = "score"
+
+    @classmethod
+    def about(cls, instance: Instance, model: Model) -> Self:
+        """Return the question what a model says of an instance."""
+        laterality = instance.view.laterality if instance.view else None
+        return cls(instance.path, instance.sop_uid, laterality, model.manifest.name)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureJob:
     """Draw an image as a display shows it."""
 
-    instance: Instance
+    path: File
+    kind: Literal["picture"] = "picture"
 
 
 @dataclass(frozen=True, slots=True)
 class PixelDigestJob:
     """Digest the decoded pixels of an object."""
 
-    path: Path
+    path: File
+    kind: Literal["pixel digest"] = "pixel digest"
+
+
+Job = ScoreJob | PictureJob | PixelDigestJob
+Question = Setup | Job
+_QUESTION = TypeAdapter[Question](Annotated[Question, Field(discriminator="kind")])
+
+
+def asked(question: Question) -> Message:
+    """Return a question as it is sent."""
+    return Message(_QUESTION.dump_json(question))
+
+
+def question_in(message: Message) -> Question:
+    """Return the question that was sent."""
+    return _QUESTION.validate_json(message.head)
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """Why the networks are not loaded: the configuration's fault."""
+
+    __pydantic_config__ = score_json.STRICT
+    words: Words
+    kind: Literal["not ready"] = "not ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error: its class in node.errors, and words without patient data."""
 
-    kind: str
-    message: str
+    __pydantic_config__ = score_json.STRICT
+    error: Literal["Unreadable", "StudyError", "ModelError"]
+    words: Words
+    kind: Literal["failure"] = "failure"
 
 
-Job = ScoreJob | PictureJob | PixelDigestJob
-Answer = ImageScore | Picture | str | Failure | None
-"""None answers a Setup, a text a PixelDigestJob."""
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    __pydantic_config__ = score_json.STRICT
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The body is the score, as the ledger keeps it."""
+
+    __pydantic_config__ = score_json.STRICT
+    kind: Literal["score"] = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The body is the grey values, row by row."""
+
+    __pydantic_config__ = score_json.STRICT
+    rows: Side
+    columns: Side
+    scale: Annotated[float, Field(gt=0, le=1)]
+    kind: Literal["picture"] = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class _Digested:
+    __pydantic_config__ = score_json.STRICT
+    digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+    kind: Literal["pixel digest"] = "pixel digest"
+
+
+Answer = NotReady | Failure | ImageScore | Picture | str | None
+"""None says that all is ready, a text is a digest."""
+_KIND = Field(discriminator="kind")
+_HEAD = TypeAdapter[object](
+    Annotated[_Ready | NotReady | Failure | _Scored | _Drawn | _Digested, _KIND]
+)
+_GREETING = TypeAdapter[_Ready | NotReady](Annotated[_Ready | NotReady, _KIND])
+_SCORED = TypeAdapter[_Scored | Failure](Annotated[_Scored | Failure, _KIND])
+_DRAWN = TypeAdapter[_Drawn | Failure](Annotated[_Drawn | Failure, _KIND])
+_DIGESTED = TypeAdapter[_Digested | Failure](Annotated[_Digested | Failure, _KIND])
+
+
+def words_of(error: Exception) -> str:
+    """Return what an error says, as an answer may hold it."""
+    return "".join(c if c.isprintable() else "?" for c in str(error))[:LONGEST_WORDS]
+
+
+def answered(answer: Answer) -> Message:
+    """Return an answer as it is sent."""
+    match answer:
+        case ImageScore():
+            return Message(_HEAD.dump_json(_Scored()), score_json.dumped(answer))
+        case Picture():
+            rows, columns = answer.grey.shape
+            drawn = _Drawn(rows, columns, answer.scale)
+            return Message(_HEAD.dump_json(drawn), answer.grey.tobytes())
+        case str():
+            return Message(_HEAD.dump_json(_Digested(answer)))
+        case None:
+            return Message(_HEAD.dump_json(_Ready()))
+        case NotReady() | Failure():
+            return Message(_HEAD.dump_json(answer))
+
+
+# What follows raises ValueError for whatever is no answer to the question.
+
+
+def greeting_in(message: Message) -> NotReady | None:
+    """Return the answer to a Setup."""
+    _require(not message.body, "bytes that belong to nothing")
+    head = _GREETING.validate_json(message.head)
+    return head if isinstance(head, NotReady) else None
+
+
+def digest_in(message: Message) -> str | Failure:
+    """Return the answer to a PixelDigestJob."""
+    _require(not message.body, "bytes that belong to nothing")
+    head = _DIGESTED.validate_json(message.head)
+    return head if isinstance(head, Failure) else head.digest
+
+
+def picture_in(message: Message) -> Picture | Failure:
+    """Return the answer to a PictureJob."""
+    head = _DRAWN.validate_json(message.head)
+    if isinstance(head, Failure):
+        return head
+    _require(len(message.body) == head.rows * head.columns, "a picture of another size")
+    grey = np.frombuffer(message.body, np.uint8).reshape(head.rows, head.columns)
+    return Picture(grey, head.scale)
+
+
+def score_in(message: Message, sop_uid: str, output: Output) -> ImageScore | Failure:
+    """Return the answer to a ScoreJob about an image, by a model with this output."""
+    head = _SCORED.validate_json(message.head)
+    if isinstance(head, Failure):
+        return head
+    score = score_json.loaded(message.body)
+    _require(score.sop_uid == sop_uid, "a score of another image")
+    of_image, of_mark = _concepts(output)
+    _require(_named(score.measurements) == of_image, "other numbers than the manifest names")
+    _require(of_mark is not None or not score.marks, "marks of a model that makes none")
+    for mark in score.marks:
+        _require(_named(mark.measurements) == of_mark, "other numbers than the manifest names")
+        is_closed = len(mark.outline) > 3 and mark.outline[0] == mark.outline[-1]
+        _require(is_closed, "an outline that is not closed")
+    _require_heat_map(score, output.heat_map if isinstance(output, ScoreOutput) else None)
+    return score
+
+
+def _require(is_so: bool, what_else: str) -> None:
+    if not is_so:
+        raise ValueError(what_else)
+
+
+def _named(measurements: tuple[Measurement, ...]) -> tuple[Code, ...]:
+    return tuple(measurement.concept for measurement in measurements)
+
+
+def _concepts(output: Output) -> tuple[tuple[Code, ...], tuple[Code, ...] | None]:
+    """Return what numbers there must be of an image, and of each mark if there may be marks."""
+    match output:
+        case ClassesOutput():
+            return tuple(one.probability.as_code() for one in output.classes), None
+        case ScoreOutput():
+            return (output.score.as_code(),), None
+        case BoxesOutput():
+            return (), (output.score.as_code(),)
+        case MaskOutput():
+            return (), (output.area.as_code(),)
+
+
+def _require_heat_map(score: ImageScore, output: HeatMapOutput | None) -> None:
+    found = score.heat_map
+    _require((found is None) == (output is None), "a heat map too many, or none")
+    if found is not None and output is not None:
+        _require(found.sop_uid == score.sop_uid, "a heat map of another image")
+        _require(found.concept == output.concept.as_code(), "another heat map")
+        fits = 1 <= found.rows <= output.height and 1 <= found.columns <= output.width
+        cells = len(base64.b64decode(found.values, validate=True))
+        _require(fits and cells == found.rows * found.columns, "a heat map of another size")

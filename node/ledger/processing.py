@@ -8,7 +8,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node import schema
+from node import schema, score_json
 from node.errors import Superseded
 from node.files import Store
 from node.ledger.clock import now, utc
@@ -82,7 +82,7 @@ class Processing(Database):
                 .where(schema.image_score.c.instance_digest == instance_digest)
                 .where(schema.image_score.c.model_digest == model_digest)
             ).scalar_one_or_none()
-        return None if text is None else _SCORE.validate_json(text)
+        return None if text is None else score_json.loaded(text)
 
     def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
         """Keep what a model said of an image."""
@@ -92,7 +92,7 @@ class Processing(Database):
                 .values(
                     instance_digest=instance_digest,
                     model_digest=model_digest,
-                    score=_SCORE.dump_json(score).decode(),
+                    score=score_json.dumped(score).decode(),
                 )
                 .on_conflict_do_nothing()
             )
@@ -248,5 +248,4 @@ def _report_paths(db: sa.Connection, study_uid: str, number: int) -> tuple[str, 
     return tuple(db.execute(of_version).scalars())
 
 
-_SCORE = TypeAdapter(ImageScore)
 _RESULT = TypeAdapter(Result)
