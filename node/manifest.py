@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from node import result, toml_file
+from node import result, score_key, toml_file
 from node.errors import ConfigError
 from node.study import Laterality, View
 from node.toml_file import Section, did_you_mean, matching, wrong
@@ -35,10 +35,6 @@ WeightsFile = Annotated[
 ]
 Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')]
 ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
-
-
-SCORE_SCHEMA = 2
-"""Of result.ImageScore: scores that were kept in a former form are computed anew."""
 
 
 class Code(Section):
@@ -352,7 +348,7 @@ class Model:
     def preprocessing_digest(self) -> str:
         """Changes whenever preparing an image, or reading the network's answer, changes."""
         text = self.manifest.pixels.model_dump_json() + self.manifest.output.model_dump_json()
-        text += f" as written by schema {SCORE_SCHEMA}"
+        text += f" as written by schema {score_key.FORM.number}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from pydicom import Dataset
 
+from node import score_key
 from node.conclusion import conclude, not_analysed
 from node.config import OutputKind, Provider
 from node.errors import ModelError, StudyError, Unreadable
@@ -174,7 +175,14 @@ def image_digest_of(instance: Instance) -> str:
 
 
 def model_digest_of(model: Model, provider: Provider) -> str:
-    """Return what a score depends on besides the image: weights, preprocessing, provider."""
+    """Return what a score depends on besides the image: model, provider, and our own code."""
+    numbers = score_key.numbers_for(model.manifest.output.kind)
+    text = f"{_settings_digest(model, provider)} {numbers}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settings_digest(model: Model, provider: Provider) -> str:
+    """Cover weights, preprocessing and provider."""
     where = "" if provider == "cpu" else f" {provider}"
     text = f"{model.manifest.weights.sha256} {model.preprocessing_digest}{where}"
     return hashlib.sha256(text.encode()).hexdigest()
@@ -232,7 +240,7 @@ def is_made(kind: OutputKind, by: Manifest) -> bool:
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
     """Cover every setting that changes what the objects say."""
     settings = {
-        "models": [model_digest_of(model, pipeline.provider) for model in task.models],
+        "models": [_settings_digest(model, pipeline.provider) for model in task.models],
         "outputs": pipeline.outputs,
         "zone": str(pipeline.local_zone),
         "set_aside": task.set_aside,

@@ -153,7 +153,7 @@ image_score = sa.Table(
     "image_score",
     metadata,
     _text("instance_digest", primary_key=True),  # pipeline.image_digest_of: the image, no patient
-    _text("model_digest", primary_key=True),  # weights and preprocessing
+    _text("model_digest", primary_key=True),  # model, provider, our own code
     _text("score"),  # JSON of result.ImageScore
 )
 

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from small_images import instance, mammogram, saved
 from small_models import model
 
-from node import config
+from node import config, score_key
 from node.config import presets
 from node.inference import Inference
 from node.manifest import Model
@@ -170,6 +170,23 @@ def test_what_a_number_depends_on_is_computed_anew(
     analyse(pipeline, task(small, image(tmp_path, "1.2.3.4")))
     analyse(pipeline, task(small, image(tmp_path, "1.2.3.4", **changes)))
     assert inference.computed == ["1.2.3.4"] * 2
+
+
+@pytest.mark.parametrize(("part", "times"), [("plausibility", 2), ("decoding", 2), ("boxes", 1)])
+def test_a_score_does_not_outlive_the_code_that_judged_the_image(
+    part: str,
+    times: int,
+    pipeline: Pipeline,
+    inference: Counting,
+    small: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    analyse(pipeline, task(small, image(tmp_path, "1.2.3.4")))
+    table = score_key.JUDGES if part in score_key.JUDGES else score_key.READERS
+    monkeypatch.setitem(table, part, replace(table[part], number=table[part].number + 1))
+    analyse(pipeline, task(small, image(tmp_path, "1.2.3.4")))
+    assert inference.computed == ["1.2.3.4"] * times
 
 
 def test_another_side_is_computed_anew_because_the_image_may_not_say_how_it_lies(

@@ -54,7 +54,9 @@ def score_mask(
     mark = _mark(breast, output, geometry, pixel_mm2)
     if not mark.outline:
         raise StudyError("no breast outline found in this image")
-    _refuse_what_is_no_breast(breast, geometry, manifest.pixels.orientation == "chest wall left")
+    refuse_what_is_no_breast_outline(
+        breast, geometry, manifest.pixels.orientation == "chest wall left"
+    )
     return ImageScore(sop_uid, marks=(mark,))
 
 
@@ -97,7 +99,10 @@ def signed_area(line: NDArray[np.float64]) -> float:
     return float(np.sum(x * next_y - next_x * y)) / 2
 
 
-def _refuse_what_is_no_breast(region: Points, geometry: Geometry, is_chest_wall_left: bool) -> None:
+def refuse_what_is_no_breast_outline(
+    region: Points, geometry: Geometry, is_chest_wall_left: bool
+) -> None:
+    """Raise StudyError if a region leaves no air, or lies where no breast can."""
     if abs(signed_area(region)) > MOST_OF_IMAGE * geometry.height * geometry.width:
         raise StudyError("no breast outline found: the bright region covers the whole image")
     x, y = region.T

@@ -1,0 +1,74 @@
+"""What a kept score depends on in our own code: numbers of what reads and judges an image.
+
+They are part of the key that a score is kept under. Whoever changes what one of these parts does
+raises its number by hand, so that scores made before are computed once more; a patch anywhere
+else leaves every score where it is. A test holds each number against a digest of the sources that
+are reached from the names here, and says what to do when they differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that can change a score."""
+
+    number: int
+    sources: tuple[str, ...]
+    """Where it begins, as module:name. What these call belongs to it as well, up to where
+    another part begins."""
+
+
+READERS = {
+    "mask": Part(1, ("node.inference.mask:score_mask",)),
+    "boxes": Part(1, ("node.inference.boxes:score_boxes",)),
+    "classes": Part(1, ("node.inference.classes:score_classes",)),
+    "score": Part(1, ("node.inference.whole_image:score_image",)),
+}
+"""What makes scores of a network's answer, by the kind of output in the manifest."""
+
+JUDGES = {
+    "steps": Part(1, ("node.inference.child:_Networks",)),
+    "decoding": Part(1, ("node.pixels:open_image",)),
+    "grey": Part(
+        1,
+        ("node.pixels:_displayed", "node.pixels:_finished", "node.pixels:_padding"),
+    ),
+    "spacing": Part(1, ("node.pixels:spacing_mm",)),
+    "preparation": Part(1, ("node.pixels:prepare", "node.pixels:Geometry")),
+    "plausibility": Part(
+        1,
+        (
+            "node.inference.child:refuse_what_is_no_breast",
+            "node.inference.mask:refuse_what_is_no_breast_outline",
+        ),
+    ),
+    "network": Part(1, ("node.runtime:Session",)),
+}
+"""What every image passes on its way to a score."""
+
+FORM = Part(
+    2,
+    (
+        "node.result:ImageScore",
+        "node.result:Mark",
+        "node.result:Measurement",
+        "node.result:HeatMap",
+        "node.result:Code",
+        "node.result:PERCENT",
+    ),
+)
+"""How a score is written: those of another form are not found, hence never read."""
+
+
+def parts() -> dict[str, Part]:
+    """Return all of them by name."""
+    return {**JUDGES, **READERS, "form": FORM}
+
+
+def numbers_for(reader: str) -> str:
+    """Return what goes into the key of a model's scores, by the kind of its output."""
+    named = {**JUDGES, reader: READERS[reader]}
+    return " ".join(f"{name}={part.number}" for name, part in named.items())

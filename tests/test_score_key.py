@@ -1,0 +1,163 @@
+"""A score is found again only while the code that read and judged its image is the same."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import source_digests
+from source_digests import Recorded, digests, recorded, source_of
+
+from node import score_key
+from node.config import bundled_models_dir
+from node.manifest import Output, load_model
+from node.pipeline import model_digest_of
+from node.score_key import FORM, JUDGES, READERS, parts
+
+RENEW = "renew the digests: python tests/source_digests.py"
+
+
+def found_wrong(name: str, number: int, digest: str, known: Recorded) -> str:
+    """Say what is to be done about a part, "" if nothing."""
+    if name not in known:
+        return f'"{name}" is new in node/score_key.py: {RENEW}'
+    before = int(known[name]["number"])
+    if number < before:
+        return (
+            f'the number of "{name}" in node/score_key.py is {number} and was {before}: raise it '
+            "above that, or scores of code that is gone will be found again"
+        )
+    if number > before:
+        return f'the number of "{name}" was raised to {number}: {RENEW}'
+    if digest != known[name]["digest"]:
+        return (
+            f'the source of "{name}" has changed. If it may give another score, or refuse another '
+            f"image, for any image at all, raise its number in node/score_key.py, now {number}. "
+            f"Then, or if it only moved or says the same in other words, {RENEW}"
+        )
+    return ""
+
+
+@pytest.fixture(scope="module")
+def now() -> dict[str, str]:
+    return digests()
+
+
+@pytest.mark.parametrize("name", parts())
+def test_each_number_stands_for_the_source_it_was_recorded_with(
+    name: str, now: dict[str, str]
+) -> None:
+    wrong = found_wrong(name, parts()[name].number, now[name], recorded())
+    assert not wrong, wrong
+
+
+def test_nothing_is_recorded_that_is_gone() -> None:
+    assert recorded().keys() == parts().keys(), RENEW
+
+
+def test_the_words_say_what_to_do() -> None:
+    known: Recorded = {"grey": {"number": 3, "digest": "a"}}
+    assert found_wrong("grey", 3, "a", known) == ""
+    assert "raise its number in node/score_key.py, now 3" in found_wrong("grey", 3, "b", known)
+    assert "python tests/source_digests.py" in found_wrong("grey", 3, "b", known)
+    assert "was raised to 4" in found_wrong("grey", 4, "b", known)
+    assert "is 2 and was 3: raise it" in found_wrong("grey", 2, "a", known)
+    assert "is new" in found_wrong("noise", 1, "a", known)
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "noticed_by"),
+    [
+        ("inference.child", "MOST_OF_ROWS = 0.8", "MOST_OF_ROWS = 0.9", {"plausibility"}),
+        ("inference.child", 'output.regions == "largest"', "False", {"steps"}),
+        ("inference.mask", "next_y - next_x * y", "next_y", {"mask", "plausibility"}),
+        ("inference.boxes", ".round(2)", ".round(1)", {"boxes"}),
+        ("pixels", "Resampling.BILINEAR", "Resampling.BOX", {"preparation"}),
+        ("pixels", "float(part)", "round(float(part))", {"grey", "spacing"}),
+        ("foreign", '.strip(" \\0")', ".strip()", {"decoding"}),
+        ("runtime", "use_deterministic_compute = True", "log_id = 1", {"network"}),
+        ("result", "depth_mm: float", "depth_px: float", {"form"}),
+        ("pixels", "max_side / max", "max_side // max", set()),
+        ("conclusion", "fmean(", "max(", set()),
+        ("toml_file", "cutoff=0.5", "cutoff=0.6", set()),
+    ],
+)
+def test_a_change_is_noticed_by_the_part_that_it_is_in(
+    module: str, before: str, after: str, noticed_by: set[str], now: dict[str, str]
+) -> None:
+    def changed(name: str) -> str:
+        source = source_of(name)
+        return source.replace(before, after) if name == f"node.{module}" else source
+
+    assert before in source_of(f"node.{module}"), "it moved: correct this test, not the code"
+    found = digests(changed)
+    assert {name for name in now if found[name] != now[name]} == noticed_by
+
+
+def test_layout_comments_and_words_for_readers_are_not_noticed(now: dict[str, str]) -> None:
+    def rewritten(name: str) -> str:
+        tree = ast.parse(source_of(name))
+        for part in ast.walk(tree):
+            if source_digests._is_docstring(part):
+                assert isinstance(part, ast.Expr)
+                part.value = ast.Constant("other words")
+        return "# by hand\n" + ast.unparse(tree).replace("\n\n", "\n\n\n# more\n")
+
+    assert rewritten("node.pixels") != source_of("node.pixels")
+    assert digests(rewritten) == now
+
+
+def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str]) -> None:
+    def moved(name: str) -> str:
+        if name == "node.imaging":
+            return source_of("node.pixels").replace("_resized", "resized")
+        if name == "node.pixels":
+            names = "open_image, prepare, Geometry, Float32, Points, spacing_mm"
+            return f"from node.imaging import {names}, _displayed, _finished, _padding"
+        return source_of(name)
+
+    assert digests(moved) == now
+
+
+def test_a_name_that_is_gone_is_told_with_what_to_correct() -> None:
+    def without(name: str) -> str:
+        return source_of(name).replace("def spacing_mm", "def spacing_in_mm")
+
+    with pytest.raises(LookupError, match=r"node\.pixels has no spacing_mm; correct the name in"):
+        digests(without)
+
+
+def test_recording_writes_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_digests, "RECORD", tmp_path / "score_key.json")
+    source_digests.record()
+    assert recorded().keys() == parts().keys()
+    assert all(recorded()[name]["number"] == part.number for name, part in parts().items())
+
+
+# The key
+
+
+def test_every_kind_of_output_has_a_reader() -> None:
+    kinds = {get_args(one.model_fields["kind"].annotation)[0] for one in get_args(Output)}
+    assert kinds == READERS.keys()
+
+
+@pytest.mark.parametrize("name", parts())
+def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area = load_model("breast-area", bundled_models_dir())
+    before = model_digest_of(area, "cpu")
+    raised = replace(parts()[name], number=parts()[name].number + 1)
+    if name in JUDGES:
+        monkeypatch.setitem(JUDGES, name, raised)
+    elif name in READERS:
+        monkeypatch.setitem(READERS, name, raised)
+    else:
+        assert parts()[name] == FORM
+        monkeypatch.setattr(score_key, "FORM", raised)
+    is_other = model_digest_of(load_model("breast-area", bundled_models_dir()), "cpu") != before
+    assert is_other == (name == "mask" or name not in READERS)
