@@ -170,6 +170,7 @@ def check(config: ConfigOption = _CONFIG) -> None:
     Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
     neither port nor folders are tried.
     """
+    from node.addresses import place
     from node.app import advice_on_models, load_models, try_database
     from node.config import advice, load
     from node.inference import Inference
@@ -180,7 +181,7 @@ def check(config: ConfigOption = _CONFIG) -> None:
         try_database(loaded)
         with Inference(loaded.inference, tuple(models.values())):
             pass  # starting means every network has loaded and run once
-        where = f"{loaded.listener.host}:{loaded.listener.port}"
+        where = place(loaded.listener.host, loaded.listener.port)
         out.print(f"{config} is right: {loaded.node.ae_title} will listen on {where}.")
         for model in models.values():
             identity = model.identity
@@ -563,11 +564,13 @@ def _is_part10(path: Path) -> bool:
 
 
 def _parse_address(text: str) -> tuple[str, str, int]:
+    from node.addresses import without_brackets
+
     ae_title, _, rest = text.rpartition("@")
     host, _, port = rest.rpartition(":")
     if not (ae_title and host and port.isdecimal()):
         raise NodeError(f"--to {text!r}: expected AET@HOST:PORT, such as AINODE@127.0.0.1:11112")
-    return ae_title, host, int(port)
+    return ae_title, without_brackets(host), int(port)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, model_validator
 
 from node import toml_file
+from node.errors import DeliveryError
 from node.toml_file import Place, Section, did_you_mean, matching, shown, wrong
 
 
@@ -346,8 +347,11 @@ class Config(Section):
         return tuple(dict.fromkeys(wanted)) or presets()["default"]
 
     def peer(self, name: str) -> Peer:
-        """Return a peer by name."""
-        return next(peer for peer in self.peers if peer.name == name)
+        """Return a peer by name; DeliveryError if there is none, as after a change of this file."""
+        for peer in self.peers:
+            if peer.name == name:
+                return peer
+        raise DeliveryError(f"no peer is called {name} any more")
 
     def destinations_of(self, sender: str) -> tuple[str, ...]:
         """Return the names of the peers that get the results of a sender's studies."""

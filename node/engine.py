@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from dbos._queue import queue_thread
 
 from node.ledger import Job
 from node.ledger.connections import open_server_pool
@@ -81,9 +82,7 @@ class Engine:
             DBOS.listen_queues([])
         others = set(threading.enumerate())
         DBOS.launch()
-        # DBOS keeps it to itself. It starts the thread of each queue, and again if one dies.
-        managing = (t for t in threading.enumerate() if t.name.endswith("(queue_thread)"))
-        self._thread = next(thread for thread in managing if thread not in others)
+        self._thread = _running(queue_thread, others)
         if processes:
             # All nodes read these from the database: the last one to start decides for all.
             DBOS.register_queue(
@@ -159,6 +158,16 @@ class Engine:
         pool = self._database.get("system_database_engine")
         if pool is not None:
             pool.dispose()
+
+
+def _running(work: Callable[..., None], others: Collection[threading.Thread]) -> threading.Thread:
+    """Return the one thread that does some work, and is not one of others.
+
+    DBOS keeps it to itself: the thread that starts a thread for each queue, and again if one dies.
+    """
+    started = [thread for thread in threading.enumerate() if thread not in others]
+    (found,) = (thread for thread in started if getattr(thread, "_target", None) is work)
+    return found
 
 
 def _database(url: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydicom.uid import UID
 
+from node.addresses import is_every, place, plain, without_brackets
 from node.config import (
     AETitle,
     Config,
@@ -115,7 +116,7 @@ def _parse(option: str, text: str, role: dict[str, Any]) -> Peer:
     if not 1 <= int(parts["port"]) <= 65535:
         raise ConfigError(f"{option} {text!r}: expected a port from 1 to 65535, as the last number")
     try:
-        host = re.sub(r"^\[(.*)\]$", r"\1", parts["host"])  # how URLs write an IPv6 address
+        host = without_brackets(parts["host"])
         return Peer.model_validate({**parts.groupdict(), "host": host, "sends": True, **role})
     except ValidationError as error:
         problems = [
@@ -290,7 +291,7 @@ def pacs_side(config: Config) -> list[str]:
         here = f"{config.node.ae_title}, address {_our_address(config, peer)}"
         lines += [
             "",
-            f"On {peer.name} ({peer.ae_title} at {peer.host}:{peer.port}), enter:",
+            f"On {peer.name} ({peer.ae_title} at {place(peer.host, peer.port)}), enter:",
             f"  a destination     AE title {here}, port {config.listener.port}",
             "  what to send it   " + "; ".join(_inputs(config)),
         ]
@@ -316,12 +317,12 @@ def _inputs(config: Config) -> Iterator[str]:
 
 def _our_address(config: Config, peer: Peer) -> str:
     """Return the address from which this machine would call a peer; nothing is sent for that."""
-    if config.listener.host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+    if not is_every(config.listener.host):
         return config.listener.host
     try:
         kind, _, _, _, address = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(kind, socket.SOCK_DGRAM) as probe:
             probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
+            return plain(str(probe.getsockname()[0]))
+    except (OSError, UnicodeError):
         return socket.gethostname()

@@ -6,9 +6,8 @@ Peers are known by calling AE title and address; nobody else is let in.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import socket
+import socketserver
 import tempfile
 import threading
 import time
@@ -41,6 +40,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy.exc import OperationalError
 
+from node import addresses
 from node.config import Config, Peer
 from node.delivery import record_commitment
 from node.destinations import read_commitment_report
@@ -121,6 +121,20 @@ class _Session:
     kept: int = 0
 
 
+class _Server(ThreadedAssociationServer):
+    """pynetdicom's server, run and ended by us, so that we know the thread it runs in."""
+
+    def server_bind(self) -> None:
+        assert self.socket is not None, "socketserver opens it first"
+        addresses.take_both_families(self.socket)
+        super().server_bind()
+
+    def shutdown(self) -> None:
+        """Accept nobody any more; pynetdicom's own would look for us among what it started."""
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()
+
+
 class Listener:
     """The Verification and Storage SCP."""
 
@@ -160,11 +174,10 @@ class Listener:
         # pynetdicom writes what arrives where tempfile says.
         tempfile.tempdir = str(self._store.incoming)
         host, port = self._config.listener.host, self._config.listener.port
-        others = set(threading.enumerate())
         try:
-            self._server = self._ae.start_server(
-                (host, port),
-                block=False,
+            server = self._ae.make_server(
+                addresses.to_listen_on(host, port),
+                server_class=_Server,
                 evt_handlers=[
                     (evt.EVT_REQUESTED, self._admit),
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
@@ -177,13 +190,13 @@ class Listener:
             )
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port} ({error.strerror}); give [listener] "
-                "a host of this machine and a port that is free and allowed"
+                f"cannot listen on {addresses.place(host, port)} ({error.strerror}); give "
+                "[listener] a host of this machine and a port that is free and allowed"
             ) from error
-        # pynetdicom keeps no reference to it.
-        accepting = (t for t in threading.enumerate() if t.name.startswith("AcceptorServer@"))
-        self._thread = next(thread for thread in accepting if thread not in others)
-        log.info("Listening on %s:%d", host, self.port)
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
+        self._thread.start()
+        log.info("Listening on %s", addresses.place(host, self.port))
 
     def stop(self, drain_s: float) -> None:
         """Accept nothing new, wait for open associations to end, then abort them."""
@@ -213,7 +226,7 @@ class Listener:
         request = association.requestor.primitive
         assert request is not None, "pynetdicom announces no request without its primitive"
         calling_ae, called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        address = str(association.requestor.address)
+        address = addresses.plain(str(association.requestor.address))
         own_ae = self._config.node.ae_title
         if called_ae != own_ae:
             words = "Rejected %s from %s: it called %s, this is %s"
@@ -405,21 +418,10 @@ def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | No
 
 
 def _is_at(peer: Peer, address: str) -> bool:
-    if peer.host == address:
+    """Say whether a peer may call from an address; a name is looked up only if it must be."""
+    if peer.host == address or any(addresses.is_in(address, one) for one in peer.addresses):
         return True
-    found = ipaddress.ip_address(address)
-    return any(
-        found in ipaddress.ip_network(allowed, strict=False)
-        for allowed in (*peer.addresses, *_addresses_of(peer.host))
-    )
-
-
-def _addresses_of(host: str) -> list[str]:
-    """Return the addresses a host name stands for today."""
-    try:
-        return sorted({str(info[4][0]) for info in socket.getaddrinfo(host, None)})
-    except (OSError, ValueError):  # no such name, or no name at all
-        return []
+    return any(addresses.is_in(address, one) for one in addresses.addresses_of(peer.host))
 
 
 def _application_entity(config: Config) -> AE:

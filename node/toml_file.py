@@ -215,7 +215,7 @@ def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
     table, kinds = schema, list[type[Section]]()
     for part in loc:
         if len(kinds) > 1:
-            table = next(k for k in kinds if part in get_args(k.model_fields["kind"].annotation))
+            table, *_ = (k for k in kinds if part in get_args(k.model_fields["kind"].annotation))
             kinds = []
             continue
         place = (*place, part)

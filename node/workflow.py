@@ -144,8 +144,6 @@ class Workflow:
             return self._send_and_confirm(job, shipment, courier)
         except Superseded:
             raise
-        except StopIteration:
-            error = f"no peer is called {job.destination} any more"
         except (DeliveryError, StudyError) as reason:
             log.warning("Delivery to %s: %s", job.destination, reason)
             error = str(reason)

@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import socketserver
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,13 @@ def ledger(new_database: NewDatabase, tmp_path: Path) -> Iterator[Ledger]:
 def desk(ledger: Ledger, store: Store) -> Desk:
     """The ledger with a queue that only remembers."""
     return Desk(ledger, store)
+
+
+@pytest.fixture
+def nameless_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads have one name: those of other libraries are theirs to choose."""
+    one_name = property(lambda thread: "thread", lambda thread, name: None)
+    monkeypatch.setattr(threading.Thread, "name", one_name)
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ class Pacs:
         sop_classes: Iterable[str] | None = None,
         knows: Sequence[str] = (),
         services: Mapping[str, Sequence[str]] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.ae_title = ae_title
         self.received: list[Received] = []
@@ -110,7 +111,7 @@ class Pacs:
         self._ae.add_supported_context(Verification)
         self._ae.require_calling_aet = list(knows)
         server = self._ae.start_server(
-            ("127.0.0.1", 0),
+            (host, 0),
             block=False,
             evt_handlers=self._handlers(),
         )

@@ -10,9 +10,23 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+import pytest
+
 _FIRST, _END, _BLOCK = 12000, 32000, 100
 _claims: list[socket.socket] = []
 """Held until this process ends, however it ends: they say whose blocks of ports are taken."""
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 
 def free_port() -> int:

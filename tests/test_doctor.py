@@ -18,7 +18,7 @@ import pytest
 import small_models
 from packages import CLASSES, OUTPUT, package, write_package
 from peers import COMMITMENT, FIND, Archive, Pacs, refused_connections
-from ports import free_port
+from ports import free_port, needs_ipv6
 from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
@@ -315,6 +315,33 @@ def test_a_port_that_another_program_has_is_not(tmp_path: Path) -> None:
     assert verdict.state == "failed"
     assert "taken by another program" in verdict.words
     assert f"sport = :{config.listener.port}" in verdict.remedy
+
+
+@needs_ipv6
+def test_on_every_address_of_both_families_a_port_is_free_or_taken_by_either(
+    tmp_path: Path,
+) -> None:
+    everywhere = Listener(host="::", port=site(tmp_path).listener.port)
+    config = site(tmp_path).model_copy(update={"listener": everywhere})
+    free = one(check_port(config))
+    assert (free.state, free.words) == ("ok", f"[::]:{everywhere.port} is free")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", everywhere.port))
+        taken.listen()
+        assert "taken by another program" in one(check_port(config)).words
+
+
+@needs_ipv6
+def test_a_node_that_runs_on_every_address_of_both_families_is_called(
+    open_pacs: Callable[..., Pacs], tmp_path: Path
+) -> None:
+    pacs = open_pacs(host="::")
+    everywhere = Listener(host="::", port=pacs.port)
+    config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": everywhere})
+    with _lock_state_dir(config.node.state_dir):
+        verdict = one(check_port(config))
+    assert verdict.state == "ok"
+    assert "the node is running and answers" in verdict.words
 
 
 def test_a_node_that_runs_and_does_not_answer_is_noticed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dbos._dbos import _get_dbos_instance
 from ledgers import STUDY, Desk
 from postgres import NewDatabase
 
@@ -221,11 +222,22 @@ def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:
     assert (row["attempt"], row["crashes"]) == (2, 0)
 
 
+def test_that_nobody_sees_to_the_queues_any_more_is_noticed_whatever_threads_are_called(
+    new_database: NewDatabase, tmp_path: Path, running: Running, nameless_threads: None
+) -> None:
+    running.engine.stop(drain_s=5)  # DBOS allows one engine at a time in a process
+    engine = open_engine(new_database(tmp_path), Worker())
+    assert not engine.has_died
+    for stop in _get_dbos_instance().background_thread_stop_events:
+        stop.set()
+    assert until(lambda: engine.has_died)
+    engine.stop(drain_s=0)
+
+
 def test_jobs_that_a_stopped_process_left_run_in_the_next(
     new_database: NewDatabase, tmp_path: Path, running: Running
 ) -> None:
-    # The last of the module: DBOS allows one engine at a time in a process.
-    running.engine.stop(drain_s=5)
+    running.engine.stop(drain_s=0)
     url = new_database(tmp_path)
     ledger = Ledger(url)
     first, second = Worker(), Worker()

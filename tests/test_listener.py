@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
 import tempfile
 import threading
 import time
@@ -18,6 +19,7 @@ import pytest
 from factories import R_CC, rejection_note
 from ledgers import NODE, Desk
 from peers import MODALITY_AE, association, contexts_of, modality, report_of, store
+from ports import needs_ipv6
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -40,6 +42,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node import config, identity, schema
 from node.comparison import Comparison
+from node.destinations import Address, Rejected, echo
 from node.errors import ConfigError
 from node.files import Store, dataset_digest
 from node.ledger import Ledger, Outcome
@@ -93,10 +96,10 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
     """Start a listener for peers, with settings of the node."""
     doors: list[Door] = []
 
-    def start(*peers: config.Peer, min_free_mb: int = 0) -> Door:
+    def start(*peers: config.Peer, min_free_mb: int = 0, host: str = "127.0.0.1") -> Door:
         settings = config.Config(
             node=config.Node(ae_title="AINODE", state_dir=tmp_path, min_free_mb=min_free_mb),
-            listener=config.Listener(host="127.0.0.1", port=0),
+            listener=config.Listener(host=host, port=0),
             peers=peers or (modality(),),
         )
         stored: list[float] = []
@@ -207,6 +210,53 @@ def test_a_peer_may_be_given_by_host_name(open_door: OpenDoor) -> None:
     door = open_door(modality(host="localhost"))
     with association(door.port, [build_context(Verification)]) as opened:
         assert opened.is_established
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"host": "localhost"}, {"host": "192.0.2.1", "addresses": ["127.0.0.0/8"]}],
+    ids=["by address", "by name", "by network"],
+)
+def test_on_every_address_of_both_families_an_ipv4_peer_is_who_it_is(
+    open_door: OpenDoor, exam: list[Path], changes: dict[str, object]
+) -> None:
+    door = open_door(modality(**changes), host="::")
+    assert store(door.port, exam[:1]) == [SUCCESS]
+    assert door.study()["sender"] == "modality"
+
+
+@needs_ipv6
+def test_on_every_address_of_both_families_an_ipv6_peer_is_let_in(open_door: OpenDoor) -> None:
+    door = open_door(modality(host="0:0::1"), host="::")
+    echo(Address("AINODE", "::1", door.port), MODALITY_AE)
+    with pytest.raises(Rejected):
+        echo(Address("AINODE", "127.0.0.1", door.port), MODALITY_AE)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("named", [True, False])
+def test_the_remedy_for_an_ipv4_peer_names_its_ipv4_address(
+    open_door: OpenDoor, caplog: pytest.LogCaptureFixture, named: bool
+) -> None:
+    door = open_door(*([modality(host="192.0.2.1")] if named else []), host="::")
+    with association(
+        door.port, [build_context(Verification)], MODALITY_AE if named else "STRANGER"
+    ) as opened:
+        assert rejection(opened) == (1, 1, 3)
+    assert ('addresses = ["127.0.0.1"]' if named else 'host = "127.0.0.1"') in caplog.text
+    assert "::ffff" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "host", ["fe80::1%lo", "fe80::1%no-such-zone", "2001:db8::1", "::ffff:192.0.2.1", "a..b"]
+)
+def test_peers_at_addresses_of_every_kind_keep_nobody_else_out(
+    open_door: OpenDoor, caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    door = open_door(modality(name="first", host=host), modality())
+    echo(Address("AINODE", "127.0.0.1", door.port), MODALITY_AE)
+    assert "could not be judged" not in caplog.text
 
 
 def test_whoever_calls_somebody_else_is_rejected(door: Door) -> None:
@@ -695,6 +745,22 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
     )
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "a..b"])
+def test_a_host_that_is_not_of_this_machine_is_named(open_door: OpenDoor, host: str) -> None:
+    with pytest.raises(ConfigError, match=rf"cannot listen on {host}:0"):
+        open_door(host=host)
+
+
+def test_that_nobody_listens_any_more_is_noticed_whatever_threads_are_called(
+    open_door: OpenDoor, nameless_threads: None
+) -> None:
+    listener = open_door().listener
+    assert not listener.has_died
+    assert listener._server is not None
+    socketserver.BaseServer.shutdown(listener._server)  # its loop ends, and nobody has asked
+    assert until(lambda: listener.has_died)
 
 
 def test_of_two_peers_with_one_ae_title_the_one_that_sends_is_meant(

@@ -32,6 +32,7 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 
 from node import config, schema
+from node.delivery import Courier
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store
@@ -710,3 +711,18 @@ def test_a_destination_that_was_taken_out_of_the_configuration_is_given_up(
     assert dispatch["state"] == "queued"
     assert dispatch["error"] == "no peer is called gone any more"
     assert desk.jobs[-1].attempt == 2
+
+
+def test_a_defect_while_a_result_is_sent_is_not_taken_for_a_destination_that_is_gone(
+    works: Works, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a `next` raises that finds nothing, deep inside."""
+
+    def defect(*args: object) -> None:
+        next(iter(()))
+
+    monkeypatch.setattr(Courier, "find_conflict", defect)
+    (job, *_) = desk.analysed(destinations=("pacs",))
+    alone(works, desk).deliver(job, desk)  # type: ignore[arg-type]
+    dispatch = desk.row(schema.dispatch, job.study_uid, 1, "pacs")
+    assert (dispatch["state"], dispatch["error"]) == ("queued", "StopIteration")

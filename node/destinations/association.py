@@ -12,6 +12,7 @@ from pynetdicom.events import Event, EventHandlerType
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from node.addresses import place, to_call
 from node.errors import DeliveryError, Unsupported
 
 SUCCESS = 0x0000
@@ -34,7 +35,7 @@ class Address:
     timeout_s: float = 120
 
     def __str__(self) -> str:
-        return f"{self.ae_title} at {self.host}:{self.port}"
+        return f"{self.ae_title} at {place(self.host, self.port)}"
 
 
 def echo(to: Address, calling_ae: str) -> None:
@@ -89,7 +90,7 @@ def associate(
     connections: list[Event] = []
     try:
         association = ae.associate(
-            to.host,
+            to_call(to.host),
             to.port,
             contexts,
             ae_title=to.ae_title,

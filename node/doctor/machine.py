@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from node import addresses
 from node.app import local_zone
 from node.config import Config
 from node.destinations import Address, Rejected, echo
@@ -40,7 +41,7 @@ def check_folders(config: Config) -> Iterator[Verdict]:
     """Write into each folder as the node does, and time it."""
     node = config.node
     for key, folder in {"state_dir": node.state_dir, "store_dir": config.store_dir}.items():
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        there, *_ = (path for path in (folder, *folder.parents) if path.exists())
         if not there.is_dir():
             yield failed(key, f"{there} is a file", "Name a folder, or one that can be made.")
             continue
@@ -194,7 +195,7 @@ def check_clock(config: Config) -> Iterator[Verdict]:
 def check_port(config: Config) -> Iterator[Verdict]:
     """See whether the port is free, or taken by the node itself."""
     host, port = config.listener.host, config.listener.port
-    where = f"{host}:{port}"
+    where = addresses.place(host, port)
     try:
         _listen(host, port)
     except OSError as error:
@@ -204,9 +205,11 @@ def check_port(config: Config) -> Iterator[Verdict]:
 
 
 def _listen(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    address = addresses.to_listen_on(host, port)
+    with socket.socket(socket.AF_INET if len(address) == 2 else socket.AF_INET6) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+        addresses.take_both_families(probe)
+        probe.bind(address)
 
 
 def _verdict_on_port(config: Config, where: str, error: OSError) -> Verdict:
@@ -234,20 +237,16 @@ def _verdict_on_port(config: Config, where: str, error: OSError) -> Verdict:
 
 def _is_answered(config: Config) -> bool:
     try:
-        with socket.create_connection((_near(config), config.listener.port), timeout=2):
+        here = addresses.near(config.listener.host), config.listener.port
+        with socket.create_connection(here, timeout=2):
             return True
     except OSError:
         return False
 
 
-def _near(config: Config) -> str:
-    """Return the address at which this machine reaches its own listener."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-    return here.get(config.listener.host, config.listener.host)
-
-
 def _verdict_on_running(config: Config, where: str) -> Verdict:
-    node = Address(config.node.ae_title, _near(config), config.listener.port, timeout_s=10)
+    here = addresses.near(config.listener.host)
+    node = Address(config.node.ae_title, here, config.listener.port, timeout_s=10)
     try:
         answer = _answer_of(node)
     except DeliveryError as error:

@@ -154,7 +154,7 @@ class Subject:
 
     def reference(self, relationship: str, sop_uid: str) -> Dataset:
         """Return a by-reference relationship to an image of the library (PS3.3 C.17.3.2.5)."""
-        place = next(n for n, i in enumerate(self.images, 1) if i.sop_uid == sop_uid)
+        place = [image.sop_uid for image in self.images].index(sop_uid) + 1
         item = Dataset()
         item.RelationshipType = relationship
         item.ReferencedContentItemIdentifier = [*LIBRARY, place]

@@ -218,7 +218,7 @@ def legend(draft: Draft, sop_uid: str) -> list[Entry]:
 def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[Entry]:
     most = MOST_ROWS * 2
     for mark in sorted(marks, key=lambda mark: int(mark.sign or 0))[:most]:
-        lesion = next(one for one in wording.lesions(result) if mark.finding in one)
+        lesion, *_ = (one for one in wording.lesions(result) if mark.finding in one)
         thing = wording.thing(mark.finding)
         seen, briefly = wording.seen_on(draft, lesion), wording.briefly_seen_on(draft, lesion)
         numbers = [

@@ -91,9 +91,7 @@ def with_fallbacks(kinds: Iterable[OutputKind]) -> tuple[OutputKind, ...]:
     return tuple(dict.fromkeys([*wanted, *(FALLBACKS[k] for k in wanted if k in FALLBACKS)]))
 
 
-def build_report_set(
-    draft: Draft, kinds: Iterable[OutputKind] = presets()["default"]
-) -> list[Dataset]:
+def build_report_set(draft: Draft, kinds: Iterable[OutputKind] | None = None) -> list[Dataset]:
     """Build and check every object of these kinds.
 
     Raises Held rather than return an object that would go into another patient's file.
@@ -101,7 +99,8 @@ def build_report_set(
     _check_patient(draft)
     for result in draft.results:
         check_result(draft, result)
-    datasets = [dataset for kind in kinds for dataset in KINDS[kind].build(draft)]
+    wanted = presets()["default"] if kinds is None else kinds
+    datasets = [dataset for kind in wanted for dataset in KINDS[kind].build(draft)]
     for dataset in datasets:
         check(draft, dataset)
     return datasets
