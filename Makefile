@@ -39,11 +39,12 @@ test-interop: setup $(VENV)/.interop  ## tests against Orthanc, dcmtk and valida
 test-conformance: setup  ## every kind of result object before seven validators (needs them installed)
 	$(BIN)/pytest -m interop -n auto --dist loadgroup tests/interop/test_validators.py
 
-check: setup         ## format, lint, types, import layers
+check: setup         ## format, lint, types, import layers, declared dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 format: setup        ## format the sources
 	$(BIN)/ruff format .
