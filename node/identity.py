@@ -55,6 +55,11 @@ def identity_of(header: Dataset) -> str:
     return " ".join(_digest(header, tag) for tag in (*IDENTIFYING, _NAME))
 
 
+def is_whole(identity: str) -> bool:
+    """Return whether an identity was written down with all that is compared today."""
+    return len(identity.split()) == len(IDENTIFYING) + 1
+
+
 def disagreement(identities: Iterable[str]) -> str:
     """Return why these identities cannot be of one study, "" if they can.
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -123,7 +123,8 @@ def _read(
     for path in paths:
         try:
             header = read_header(path)
-            instance = describe(header, path, dataset_digest(path))
+            described = describe(header, path, dataset_digest(path))
+            instance = replace(described, identity=identity_of(header))
         except (Unreadable, OSError) as error:
             if not _is_directory(path):
                 damaged.append(f"{path}: {error}")
@@ -132,16 +133,16 @@ def _read(
                 own += 1
             else:
                 known = first.setdefault(instance.sop_uid, instance)
-                _sort(studies, header, instance, known)
+                _sort(studies, instance, known)
         on_read()
     return studies, damaged, own
 
 
-def _sort(studies: dict[str, _Study], header: Dataset, instance: Instance, known: Instance) -> None:
+def _sort(studies: dict[str, _Study], instance: Instance, known: Instance) -> None:
     """Put an instance into its study; `known` is the first with its SOP Instance UID."""
     if known is not instance and known.digest == instance.digest:
         return
-    studies.setdefault(instance.study_uid, _Study()).add(instance, identity_of(header))
+    studies.setdefault(instance.study_uid, _Study()).add(instance, instance.identity)
     if known is not instance:
         for study_uid in (known.study_uid, instance.study_uid):
             studies[study_uid].held = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Protocol
@@ -20,9 +20,10 @@ from node import score_key
 from node.conclusion import conclude, not_analysed
 from node.config import OutputKind, Provider
 from node.errors import ModelError, StudyError, Unreadable
+from node.identity import is_whole
 from node.inference import Inference
 from node.manifest import Manifest, Model
-from node.outputs.draft import Draft, Predecessor
+from node.outputs.draft import Draft, Predecessor, has_source
 from node.outputs.table import build_report_set
 from node.pixels import image_digest
 from node.result import ImageScore, Refusal, Result
@@ -91,9 +92,12 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Da
 
     Raises ModelError if a model failed and it is worth another try.
     """
-    headers, damaged = _headers(task)
+    wanted = _wanted(task)
+    headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
     results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
     delivered = tuple(result for result in results if result.model.name in task.delivering)
+    if delivered and not has_source(delivered, headers):
+        headers |= _headers(task, [i for i in task.version.instances if not wanted(i)])[0]
     if not delivered or not headers:
         return results, []
     draft = Draft(
@@ -108,9 +112,21 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Da
     return results, build_report_set(draft, pipeline.outputs)
 
 
-def _headers(task: Task) -> tuple[dict[str, Dataset], dict[str, str]]:
+def _wanted(task: Task) -> Callable[[Instance], bool]:
+    """Return which headers are to be read: of thousands of other objects, none.
+
+    Those of the modalities that a model reads; of mammograms, which tell of implants and which the
+    CAD report names; and those whose identity was not kept when they came.
+    """
+    modalities = {"MG", *(model.manifest.input.modality for model in task.models)}
+    return lambda instance: instance.modality in modalities or not is_whole(instance.identity)
+
+
+def _headers(
+    task: Task, instances: Iterable[Instance]
+) -> tuple[dict[str, Dataset], dict[str, str]]:
     headers, damaged = {}, {}
-    for instance in task.version.instances:
+    for instance in instances:
         try:
             headers[instance.sop_uid] = read_header(instance.path)
         except Unreadable as error:

@@ -50,6 +50,8 @@ class Instance:
     """False for magnified, spot, specimen and other images that do not stand for their view."""
     doubts: tuple[str, ...] = ()
     """What a reader of the result should know of a selected image: "Compressed with loss"."""
+    identity: str = ""
+    """What its header said at reception of whose study it is (`identity.identity_of`), if kept."""
 
 
 @dataclass(frozen=True, slots=True)

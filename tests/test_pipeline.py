@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID
 from small_images import instance, mammogram, saved
 from small_models import model
 
 from node import config, score_key
 from node.config import presets
+from node.errors import Held
+from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
+from node.outputs.table import to_bytes
 from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.result import ImageScore
+from node.selection import read_header
 from node.study import Instance, Laterality, StudyVersion, View
 
 ROWS, COLUMNS = 300, 200
@@ -63,7 +66,7 @@ def image(folder: Path, sop_uid: str, *, radius: int = 90, **changes: Any) -> In
     inside = (COLUMNS - x) ** 2 + (y - ROWS / 2) ** 2 < radius**2
     dataset = mammogram(np.where(inside, 4095, 0).astype(np.uint16))
     dataset.SOPInstanceUID = sop_uid
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID(sop_uid)
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid.UID(sop_uid)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.1"
     dataset.PatientID, dataset.ViewPosition = "4711", "CC"
     dataset.PresentationIntentType = "FOR PRESENTATION"
@@ -221,3 +224,81 @@ def test_an_image_that_cannot_be_read_is_refused_beside_the_others(
     assert [(one.sop_uid, one.reason) for one in result.refused] == [
         ("1.2.3.5", "pixel data ends early")
     ]
+
+
+# Objects that no model reads
+
+
+def other(of: Instance, sop_uid: str = "1.2.3.9", **changes: Any) -> Instance:
+    """Return a Structured Report of the same study as the ledger knows it; its file is gone."""
+    described = replace(of, sop_uid=sop_uid, sop_class=uid.ComprehensiveSRStorage, modality="SR")
+    path = of.path.with_name(f"{sop_uid}.dcm")
+    identity = identity_of(read_header(of.path))
+    return replace(described, path=path, identity=identity, view=None, **changes)
+
+
+def written(instance: Instance, of: Instance, **changes: Any) -> Instance:
+    """Write the file of an object that no model reads: an image's, as if it were no image."""
+    dataset = read_header(of.path)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = instance.sop_class
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = instance.sop_uid
+    dataset.Modality = instance.modality
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(instance.path, enforce_file_format=True)
+    return instance
+
+
+def test_the_file_of_an_object_that_no_model_reads_is_not_opened(
+    pipeline: Pipeline, small: Model, tmp_path: Path
+) -> None:
+    first = image(tmp_path, "1.2.3.4")
+    alone, expected = analyse(pipeline, task(small, first))
+    others = [other(first, f"1.2.3.9.{number}") for number in range(3)]
+    together, objects = analyse(pipeline, task(small, first, *others))
+    assert together == alone
+    assert [to_bytes(one) for one in objects] == [to_bytes(one) for one in expected]
+
+
+@pytest.mark.parametrize("kept", ["", "4711 - -"], ids=["none", "of an earlier release"])
+def test_it_is_opened_where_its_identity_was_not_kept_whole(
+    kept: str, pipeline: Pipeline, small: Model, tmp_path: Path
+) -> None:
+    first = image(tmp_path, "1.2.3.4")
+    stranger = replace(other(first), identity=kept)
+    with pytest.raises(FileNotFoundError):
+        analyse(pipeline, task(small, first, stranger))
+    written(stranger, first, PatientID="4712")
+    with pytest.raises(Held, match="Patient ID"):
+        analyse(pipeline, task(small, first, stranger))
+
+
+def test_an_object_that_is_not_opened_still_tells_that_it_is_another_patients(
+    pipeline: Pipeline, small: Model, tmp_path: Path
+) -> None:
+    first = image(tmp_path, "1.2.3.4")
+    somebody_else = identity_of(read_header(image(tmp_path, "1.2.3.4", PatientID="4712").path))
+    with pytest.raises(Held, match="Patient ID"):
+        analyse(pipeline, task(small, first, replace(other(first), identity=somebody_else)))
+    with pytest.raises(Held, match="Study Instance UID"):
+        analyse(pipeline, task(small, first, replace(other(first), study_uid="1.2.4")))
+
+
+def test_whose_the_results_are_any_object_may_tell_if_no_image_does(
+    pipeline: Pipeline, small: Model, tmp_path: Path
+) -> None:
+    first = image(tmp_path, "1.2.3.4", PatientID="")
+    told = written(other(first), first, PatientID="4711")
+    _, objects = analyse(pipeline, task(small, first, told))
+    assert {found.PatientID for found in objects} == {"4711"}
+
+
+def test_a_study_of_which_no_image_can_be_read_is_answered_with_what_another_object_tells(
+    pipeline: Pipeline, small: Model, tmp_path: Path
+) -> None:
+    first = image(tmp_path, "1.2.3.4")
+    told = written(other(first), first)
+    first.path.write_bytes(b"no DICOM")
+    (result,), objects = analyse(pipeline, task(small, first, told))
+    assert [refusal.sop_uid for refusal in result.refused] == ["1.2.3.4"]
+    assert {found.PatientID for found in objects} == {"4711"}

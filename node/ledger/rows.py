@@ -42,6 +42,7 @@ def as_instance(row: sa.Row[Any], store: Store) -> Instance:
         digest=row.digest,
         view=parse_view(row.view),
         is_standard=row.is_standard,
+        identity=row.identity or "",
     )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import cached_property
 
 from pydicom import Dataset
 
@@ -26,7 +27,7 @@ class Predecessor:
     sop_uid: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is asked for many times is kept beside the fields
 class Draft:
     """One report set before it is built."""
 
@@ -34,7 +35,8 @@ class Draft:
     results: tuple[Result, ...]
     """One per delivering model, in the order of the configuration; never empty."""
     headers: Mapping[str, Dataset]
-    """Header (without pixels) of every instance that could be read, by SOP Instance UID.
+    """Header (without pixels) of every instance that was read, by SOP Instance UID: of all that a
+    model considered, and of others as far as they are needed.
 
     Freshly read and not looked at: pydicom decodes an element when it is first read, and only
     what is not decoded can be copied byte for byte.
@@ -48,7 +50,7 @@ class Draft:
     predecessors: Mapping[tuple[str, str], Predecessor] = field(default_factory=dict)
     """The documents that were sent before this version, by name of the model and SOP class."""
 
-    @property
+    @cached_property
     def source(self) -> Dataset:
         """The header whose patient and study attributes every object of the set copies.
 
@@ -64,14 +66,12 @@ class Draft:
         readable = (i.sop_uid for i in latest_first if i.sop_uid in self.headers)
 
         def rank(sop_uid: str) -> tuple[bool, ...]:
-            header = self.headers[sop_uid]
-            is_note = read_rejection_note(header) is not None
-            has_id = bool(verbatim.value_bytes(header, "PatientID").strip())
-            return is_note, not has_id, sop_uid not in analysed, sop_uid not in refused
+            is_note, has_no_id = _fitness(self.headers[sop_uid])
+            return is_note, has_no_id, sop_uid not in analysed, sop_uid not in refused
 
         return self.headers[min(readable, key=rank)]
 
-    @property
+    @cached_property
     def source_zone(self) -> tzinfo | None:
         """The zone the source declares (0008,0201), None if it declares none that is valid."""
         offset = re.fullmatch(
@@ -87,10 +87,15 @@ class Draft:
 
     def instance(self, sop_uid: str) -> Instance:
         """Return the instance of the version with this SOP Instance UID."""
-        for instance in self.version.instances:
-            if instance.sop_uid == sop_uid:
-                return instance
-        raise Held("a result refers to an image of another study; nothing is sent")
+        try:
+            return self._instances[sop_uid]
+        except KeyError:
+            words = "a result refers to an image of another study; nothing is sent"
+            raise Held(words) from None
+
+    @cached_property
+    def _instances(self) -> Mapping[str, Instance]:
+        return {instance.sop_uid: instance for instance in self.version.instances}
 
     def side_of(self, sop_uids: Sequence[str]) -> Laterality | None:
         """Return the side that these images show, None if there are several or none is known."""
@@ -112,6 +117,19 @@ class Draft:
     def series_uid(self, *parts: str) -> str:
         """Return the UID of a series, shared by the versions of a study that say the same of it."""
         return stable_uid(self.version.installation, self.version.study_uid, "series", *parts)
+
+
+def has_source(results: Sequence[Result], headers: Mapping[str, Dataset]) -> bool:
+    """Return whether one of these headers is `Draft.source`, whatever the other objects say."""
+    told = {uid for result in results for uid in result.analysed}
+    told |= {refusal.sop_uid for result in results for refusal in result.refused}
+    return any(not any(_fitness(headers[sop_uid])) for sop_uid in told if sop_uid in headers)
+
+
+def _fitness(header: Dataset) -> tuple[bool, bool]:
+    """Return what keeps a header from being the source: a rejection note's, without Patient ID."""
+    is_note = read_rejection_note(header) is not None
+    return is_note, not verbatim.value_bytes(header, "PatientID").strip()
 
 
 def stable_uid(*parts: str) -> str:

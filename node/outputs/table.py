@@ -154,11 +154,13 @@ def _size(draft: Draft, sop_uid: str, keyword: str) -> int:
 
 def _check_patient(draft: Draft) -> None:
     """All instances of a study are of one patient, or we do not know whose results these are."""
+    unread = [i for i in draft.version.instances if i.sop_uid not in draft.headers]
     studies = {verbatim.value_bytes(h, "StudyInstanceUID") for h in draft.headers.values()}
-    if len(studies) > 1:
+    if len(studies | {i.study_uid.encode() for i in unread}) > 1:
         raise Held("the objects of the study disagree about Study Instance UID; nothing is sent")
     # A rejection note bears the identity of what it rejects.
     said = [identity_of(h) for h in draft.headers.values() if read_rejection_note(h) is None]
+    said += [i.identity for i in unread]
     if why := disagreement(said):
         raise Held(f"{why}; nothing is sent")
 

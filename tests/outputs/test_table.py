@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import get_args
 
 import factories
 import pytest
 from factories import L_CC, R_CC, R_MLO
+from pydicom import Dataset
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
 
@@ -143,3 +146,28 @@ def test_checking_and_building_decode_nothing_of_the_source() -> None:
     made = with_bytes(draft([R_CC]), StudyDescription=b"\xff\xfe")
     build_report_set(made)
     assert isinstance(made.source.get_item("StudyDescription"), RawDataElement)
+
+
+class Counting(dict[str, Dataset]):
+    """Headers that count how often each is asked for."""
+
+    def __init__(self, headers: Mapping[str, Dataset]) -> None:
+        super().__init__(headers)
+        self.asked: Counter[str] = Counter()
+
+    def __getitem__(self, sop_uid: str) -> Dataset:
+        self.asked[sop_uid] += 1
+        return super().__getitem__(sop_uid)
+
+
+def test_headers_are_gone_through_once_for_each_kind_of_object_and_not_for_each_use() -> None:
+    made = draft([R_CC, L_CC])
+    headers = Counting(made.headers)
+    (unused,) = draft([R_MLO]).headers.values()
+    instance = replace(made.version.instances[0], sop_uid="2.25.1", modality="PR")
+    headers["2.25.1"] = unused
+    instances = (instance, *made.version.instances)
+    of_three = replace(made, version=replace(made.version, instances=instances), headers=headers)
+    kinds: list[OutputKind] = ["measurement-report", "capture", "encapsulated-pdf"]
+    assert build_report_set(of_three, kinds)
+    assert headers.asked["2.25.1"] <= len(kinds)
