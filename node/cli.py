@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -340,31 +340,48 @@ def analyse(
 def studies(
     config: ConfigOption = _CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    outlines: Annotated[
+        bool, typer.Option("--outlines", help="With --json: outlines and heat maps, too.")
+    ] = False,
 ) -> None:
     """List the studies: why each was started, where it stands, what destinations said.
 
-    `--json` gives all there is, the history of each study too; times are epoch seconds, UTC.
+    `--json` gives all there is, the history of each study too; times are epoch seconds, UTC. The
+    points of outlines and the values of heat maps, which are long, are empty without `--outlines`.
     """
     from node.app import existing_ledger
     from node.config import load
     from node.files import Store
-    from node.overview import study_overviews
+    from node.overview import each_study
 
     with _errors_as_messages():
         loaded = load(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
-            overviews = study_overviews(ledger)
+            overviews = each_study(ledger, with_outlines=outlines)
+            if as_json:
+                _print_as_json(overviews)
+                return
+            count = 0
+            for count, study in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
+                _print_study(study)
         rejected = Store(loaded.store_dir).count_rejected()
-    if as_json:
-        # Not by rich: it takes a minute to colour what a hundred studies say.
-        typer.echo(json.dumps([asdict(overview) for overview in overviews], indent=1))
-        return
-    for study in overviews:
-        _print_study(study)
-    out.print(counted(len(overviews), "study", "studies"), highlight=False)
+    out.print(counted(count, "study", "studies"), highlight=False)
     if rejected:
         where, objects = loaded.store_dir / "rejected", counted(rejected, "object")
         out.print(f"{objects} set aside in {where}, each with its reason", highlight=False)
+
+
+def _print_as_json(studies: Iterable[StudyOverview]) -> None:
+    """Print a list, each study as soon as it is read: thousands of them would fill the memory.
+
+    Not by rich: it takes a minute to colour what a hundred studies say.
+    """
+    before, after = "[", "[]"
+    for study in studies:
+        lines = json.dumps(asdict(study), indent=1).replace("\n", "\n ")
+        typer.echo(f"{before}\n {lines}", nl=False)
+        before, after = ",", "\n]"
+    typer.echo(after)
 
 
 _NEXT = {

@@ -1,8 +1,10 @@
-"""Where every study stands, in one read: what `ai-node studies` and the demonstration show."""
+"""Where every study stands, many in one read: what `ai-node studies` and the demonstration show."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,21 +75,131 @@ class StudyOverview:
 
 
 _NO_IMAGES = ("KO", "PR", "SR")
+_BATCH = 100
+"""Studies that are read at once: by as many queries as one study, and by as much memory as these.
+
+Each batch is a transaction of its own: whoever reads slowly, as at the end of a pipe, must keep
+none open.
+"""
 
 
 def study_overviews(ledger: Ledger) -> list[StudyOverview]:
-    """Return every study, the newest first."""
+    """Return every study, the newest first, with all that was found."""
+    return list(each_study(ledger, with_outlines=True))
+
+
+def each_study(ledger: Ledger, *, with_outlines: bool = False) -> Iterator[StudyOverview]:
+    """Yield every study, the newest first; outlines and heat maps are empty unless asked for.
+
+    There may be very many: no more than a batch of them is in memory.
+    """
+    newest_first = sa.select(schema.study.c.study_uid).order_by(schema.study.c.last_at.desc())
     with ledger.reading() as db:
-        studies = db.execute(sa.select(schema.study).order_by(schema.study.c.last_at.desc())).all()
-        return [_overview(db, study) for study in studies]
+        study_uids = db.execute(newest_first).scalars().all()
+    for first in range(0, len(study_uids), _BATCH):
+        with ledger.reading() as db:
+            batch = _read(db, study_uids[first : first + _BATCH])
+        for study in batch.studies:
+            yield _overview(batch, study, with_outlines)
 
 
-def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
-    number = study.version
-    version = _of_version(db, schema.study_version, study.study_uid, number)
-    dispatches = _of_version(db, schema.dispatch, study.study_uid, number)
+_Rows = Mapping[str, Sequence[sa.Row[Any]]]
+"""By Study Instance UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What the tables say of some studies; where there are versions, of the newest."""
+
+    studies: Sequence[sa.Row[Any]]
+    versions: _Rows
+    dispatches: _Rows
+    deliveries: _Rows
+    analyses: _Rows
+    images: _Rows
+    """How many instances that are in use are alike, and what they show."""
+    history: _Rows
+
+
+def _read(db: sa.Connection, study_uids: Sequence[str]) -> _Batch:
+    query = sa.select(schema.study).where(schema.study.c.study_uid.in_(study_uids))
+    found = {row.study_uid: row for row in db.execute(query)}
+    studies = [found[study_uid] for study_uid in study_uids if study_uid in found]
+    numbers = {study.study_uid: study.version for study in studies}
+    return _Batch(
+        studies=studies,
+        versions=_of_newest(db, schema.study_version, numbers),
+        dispatches=_of_newest(db, schema.dispatch, numbers),
+        deliveries=_of_newest(db, schema.delivery, numbers),
+        analyses=_of_newest(db, schema.analysis, numbers),
+        images=_by_study(db, _images(study_uids)),
+        history=_by_study(db, _history(study_uids)),
+    )
+
+
+def _of_newest(db: sa.Connection, table: sa.Table, numbers: Mapping[str, int]) -> _Rows:
+    """Read the rows of the newest versions, whose numbers these are."""
+    query = sa.select(table).where(
+        table.c.study_uid.in_(numbers), table.c.number.in_({*numbers.values()})
+    )
+    return _by_study(db, query, lambda row: bool(row.number == numbers[row.study_uid]))
+
+
+def _images(study_uids: Sequence[str]) -> sa.Select[Any]:
+    table = schema.instance
+    alike = (table.c.study_uid, table.c.view, table.c.is_standard, table.c.modality)
+    query = sa.select(*alike, sa.func.count().label("how_many")).group_by(*alike)
+    return query.where(table.c.study_uid.in_(study_uids), table.c.state == "current")
+
+
+def _history(study_uids: Sequence[str]) -> sa.Select[Any]:
+    table = schema.history
+    return sa.select(table).where(table.c.study_uid.in_(study_uids)).order_by(table.c.id)
+
+
+def _by_study(
+    db: sa.Connection,
+    query: sa.Select[Any],
+    is_wanted: Callable[[sa.Row[Any]], bool] = lambda row: True,
+) -> _Rows:
+    rows: defaultdict[str, list[sa.Row[Any]]] = defaultdict(list)
+    for row in db.execute(query):
+        if is_wanted(row):
+            rows[row.study_uid].append(row)
+    return rows
+
+
+def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOverview:
+    uid, number = study.study_uid, study.version
+    closed = next(iter(batch.versions[uid]), None)
+    dispatches, images = batch.dispatches[uid], batch.images[uid]
+    deliveries = _deliveries(batch.deliveries[uid], dispatches)
+    state = _state(study, closed, {row.state for row in dispatches})
+    sent = [delivery.sent_at for delivery in deliveries if delivery.sent_at]
+    return StudyOverview(
+        study_uid=uid,
+        sender=study.sender,
+        state=state,
+        version=number,
+        reason=closed.reason if closed else "",
+        images=sum(row.how_many for row in images if row.modality not in _NO_IMAGES),
+        views=tuple(sorted(name for row in images if row.view for name in _views(row))),
+        models=tuple(_model(row, with_outlines) for row in batch.analyses[uid]),
+        deliveries=deliveries,
+        history=tuple((row.at, row.event) for row in batch.history[uid]),
+        last_at=closed.last_image_at if closed and state != "receiving" else study.last_at,
+        closed_at=closed.closed_at if closed else None,
+        done_at=max(sent) if sent and state == "done" else None,
+        error=study.held_reason or _error(closed, dispatches),
+        held_because=study.held_because,
+    )
+
+
+def _deliveries(
+    rows: Sequence[sa.Row[Any]], dispatches: Sequence[sa.Row[Any]]
+) -> tuple[DeliveryOverview, ...]:
     next_at = {row.destination: row.next_at for row in dispatches if row.state == "queued"}
-    deliveries = tuple(
+    return tuple(
         DeliveryOverview(
             destination=row.destination,
             sop_uid=row.sop_uid,
@@ -97,32 +209,7 @@ def _overview(db: sa.Connection, study: sa.Row[Any]) -> StudyOverview:
             confirmed_by=row.confirmed_by,
             next_at=next_at.get(row.destination),
         )
-        for row in _of_version(db, schema.delivery, study.study_uid, number)
-    )
-    images = _of_study(db, schema.instance, study.study_uid)
-    closed = version[0] if version else None
-    state = _state(study, closed, {row.state for row in dispatches})
-    sent = [delivery.sent_at for delivery in deliveries if delivery.sent_at]
-    return StudyOverview(
-        study_uid=study.study_uid,
-        sender=study.sender,
-        state=state,
-        version=number,
-        reason=closed.reason if closed else "",
-        images=sum(row.state == "current" and row.modality not in _NO_IMAGES for row in images),
-        views=tuple(sorted(_view(row) for row in images if row.view and row.state == "current")),
-        models=tuple(
-            _model(row) for row in _of_version(db, schema.analysis, study.study_uid, number)
-        ),
-        deliveries=deliveries,
-        history=tuple(
-            (row.at, row.event) for row in _of_study(db, schema.history, study.study_uid)
-        ),
-        last_at=closed.last_image_at if closed and state != "receiving" else study.last_at,
-        closed_at=closed.closed_at if closed else None,
-        done_at=max(sent) if sent and state == "done" else None,
-        error=study.held_reason or _error(closed, dispatches),
-        held_because=study.held_because,
+        for row in rows
     )
 
 
@@ -138,19 +225,22 @@ def _state(study: sa.Row[Any], version: sa.Row[Any] | None, dispatches: set[str]
     return "undelivered" if version.error or "dead" in dispatches else "done"
 
 
-def _error(version: sa.Row[Any] | None, dispatches: list[sa.Row[Any]]) -> str | None:
+def _error(version: sa.Row[Any] | None, dispatches: Sequence[sa.Row[Any]]) -> str | None:
     errors = [f"{row.destination}: {row.error}" for row in dispatches if row.error]
     if version is not None and version.error:
         errors.append(version.error)
     return "; ".join(errors) or None
 
 
-def _view(instance: sa.Row[Any]) -> str:
-    return f"{instance.view}{'' if instance.is_standard else ' (not a standard view)'}"
+def _views(alike: sa.Row[Any]) -> list[str]:
+    name = f"{alike.view}{'' if alike.is_standard else ' (not a standard view)'}"
+    return [name] * alike.how_many
 
 
-def _model(row: sa.Row[Any]) -> ModelOverview:
+def _model(row: sa.Row[Any], with_outlines: bool) -> ModelOverview:
     result = None if row.result is None else _RESULT.validate_json(row.result)
+    if result is not None and not with_outlines:
+        result = _without_outlines(result)
     return ModelOverview(
         model=row.model,
         version=row.model_version,
@@ -158,6 +248,17 @@ def _model(row: sa.Row[Any]) -> ModelOverview:
         result=result,
         outcome=_outcome(result),
         priority=row.priority or "",
+    )
+
+
+def _without_outlines(result: Result) -> Result:
+    return replace(
+        result,
+        findings=tuple(
+            replace(finding, region=replace(finding.region, outline=()))
+            for finding in result.findings
+        ),
+        heat_maps=tuple(replace(heat_map, values="") for heat_map in result.heat_maps),
     )
 
 
@@ -171,20 +272,6 @@ def _outcome(result: Result | None) -> str:
     words += [wording.found(result)] if result.looked_for else []
     words += [line for evaluation in result.evaluations for line in wording.in_brief(evaluation)]
     return "; ".join(words)
-
-
-def _of_study(db: sa.Connection, table: sa.Table, study_uid: str) -> list[sa.Row[Any]]:
-    query = sa.select(table).where(table.c.study_uid == study_uid)
-    if "id" in table.c:
-        query = query.order_by(table.c.id)
-    return list(db.execute(query).all())
-
-
-def _of_version(
-    db: sa.Connection, table: sa.Table, study_uid: str, number: int
-) -> list[sa.Row[Any]]:
-    query = sa.select(table).where(table.c.study_uid == study_uid, table.c.number == number)
-    return list(db.execute(query).all())
 
 
 _RESULT = TypeAdapter(Result)

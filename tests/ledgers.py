@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from networks import AREA
+from pydantic import TypeAdapter
 from pydicom import Dataset
 
 from node import config, schema
@@ -32,9 +34,9 @@ from node.ledger import (
     Work,
     parse_view,
 )
-from node.result import ModelIdentity, Priority, Result
+from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result
 from node.selection import MG_FOR_PRESENTATION, describe, read_header
-from node.study import Instance
+from node.study import Instance, Laterality, View
 
 HOUR_S = 3600.0
 STUDY = "1.2.826.1"
@@ -293,3 +295,85 @@ def run_at_once(*works: Callable[[], object]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+POINTS_OF_AN_OUTLINE = 120
+
+
+def fill(ledger: Ledger, studies: int, *, first: int = 0) -> None:
+    """Put in studies that are done, from "1.9.0" on, with as many rows as the node would write.
+
+    Straight into the tables: thousands of them take a second.
+    """
+    numbers = range(first, first + studies)
+    uids = [f"1.9.{number}" for number in numbers]
+    of_version = [{"study_uid": uid, "number": 1} for uid in uids]
+    result = result_as_written()
+    rows: dict[sa.Table, list[dict[str, Any]]] = {
+        schema.study: [
+            {"study_uid": uid, "sender": "modality", "state": "closed", "identity": SOMEBODY}
+            | {"version": 1, "first_at": 1000.0 + number, "last_at": 1000.0 + number}
+            for number, uid in zip(numbers, uids, strict=True)
+        ],
+        schema.instance: [
+            {"sop_uid": f"{uid}.{n}", "study_uid": uid, "series_uid": f"{uid}.0"}
+            | {"sop_class": MG_FOR_PRESENTATION, "transfer_syntax": "1.2.840.10008.1.2.1"}
+            | {"modality": "MG", "view": ("R CC", "L CC", "R MLO", "L MLO")[n]}
+            | {"is_standard": True, "path": f"received/{uid}.{n}.dcm", "digest": "digest"}
+            | {"identity": SOMEBODY, "state": "current", "version": 1}
+            | {"association_id": "association", "received_at": 1000.0}
+            for uid in uids
+            for n in range(4)
+        ],
+        schema.study_version: [
+            key
+            | {"reason": "4/4 views", "state": "finished", "closed_at": 1010.0}
+            | {"last_image_at": 1000.0, "decided_at": 1010.0, "finished_at": 1020.0}
+            for key in of_version
+        ],
+        schema.analysis: [
+            key
+            | {"model": MODEL.name, "model_version": "1.0.0", "weights_sha256": "0" * 64}
+            | {"mode": "deliver", "result": result, "priority": "not assessed"}
+            for key in of_version
+        ],
+        schema.dispatch: [
+            key | {"destination": "pacs", "state": "finished", "deadline_at": 2000.0}
+            for key in of_version
+        ],
+        schema.delivery: [
+            key
+            | {"sop_uid": f"2.25.{key['study_uid'][4:]}{n}", "destination": "pacs"}
+            | {"state": "sent", "sent_at": 1030.0}
+            for key in of_version
+            for n in range(6)
+        ],
+        schema.history: [
+            {"at": 1010.0 + n, "study_uid": uid, "event": event}
+            for uid in uids
+            for n, event in enumerate(("version 1 closed: 4/4 views", "version 1 finished"))
+        ],
+    }
+    with ledger.writing() as db:
+        for table, of_it in rows.items():
+            db.execute(table.insert(), of_it)
+
+
+def result_as_written(points: int = POINTS_OF_AN_OUTLINE) -> str:
+    """Return the JSON of a result with outlines, as the ledger keeps it."""
+    views = [View(side, name) for name in ("CC", "MLO") for side in Laterality if side != "B"]
+    outline = tuple((1234.5678 + n, 987.6543 + n) for n in range(points - 1))
+    findings = tuple(
+        Finding(
+            label=f"{view} outline",
+            kind=Code("76752008", "SCT", "Breast"),
+            laterality=view.laterality,
+            region=Region(f"1.9.0.{number}", (*outline, outline[0])),
+            measurements=(AREA,),
+        )
+        for number, view in enumerate(views)
+    )
+    heat = HeatMap("1.9.0.0", AREA.concept, 16, 12, "AAAA" * 64, (0.0, 0.0, 100.0, 100.0))
+    uids = tuple(finding.region.sop_uid for finding in findings)
+    result = Result(MODEL, uids, findings=findings, heat_maps=(heat,))
+    return TypeAdapter(Result).dump_json(result).decode()

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import factories
 import pytest
 import sqlalchemy as sa
 from factories import L_CC, R_CC
-from ledgers import NODE, STUDY, Desk
+from ledgers import NODE, STUDY, Desk, fill
 from peers import Pacs, refused_connections
 from ports import free_port
 from pydicom import dcmread
@@ -27,6 +28,7 @@ from typer.testing import CliRunner, Result
 from node import cli
 from node.files import Store
 from node.ledger import Closing, Finished, Ledger, Outcome, Patience
+from node.overview import each_study
 
 COMMANDS = [
     "run",
@@ -271,6 +273,19 @@ def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) ->
     assert study["reason"] == "4/4 views"
     assert [delivery["state"] for delivery in study["deliveries"]] == ["queued", "queued"]
     assert study["history"]
+
+
+def test_studies_writes_its_json_study_by_study_in_the_form_of_one_list(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    assert call("studies", "-c", settings, "--json").output == "[]\n"
+    fill(desk_of_node.ledger, 3)
+    for arguments, with_outlines in (([], False), (["--outlines"], True)):
+        overviews = each_study(desk_of_node.ledger, with_outlines=with_outlines)
+        expected = json.dumps([asdict(overview) for overview in overviews], indent=1)
+        shown = call("studies", "-c", settings, "--json", *arguments)
+        assert shown.output == f"{expected}\n"
+        assert ("1234.5678" in shown.output) is with_outlines
 
 
 def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> None:

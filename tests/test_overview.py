@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from ledgers import APART, NODE, OUT_OF_SCOPE, SOMEBODY_ELSE, STUDY, Desk
+from costs import counted
+from ledgers import (
+    APART,
+    NODE,
+    OUT_OF_SCOPE,
+    POINTS_OF_AN_OUTLINE,
+    SOMEBODY_ELSE,
+    STUDY,
+    Desk,
+    fill,
+)
 
 from node.errors import Superseded
-from node.ledger import Closing, Patience
-from node.overview import StudyOverview, study_overviews
+from node.ledger import Closing, Ledger, Patience
+from node.overview import StudyOverview, each_study, study_overviews
 
 
 def overview(desk: Desk) -> StudyOverview:
@@ -210,3 +220,62 @@ def test_the_newest_study_comes_first(desk: Desk) -> None:
     desk.let_pass(60)
     desk.receive("1.2.1", study="1.2")
     assert [seen.study_uid for seen in study_overviews(desk.ledger)] == ["1.2", "1.1"]
+
+
+# Thousands of studies
+
+
+@pytest.mark.parametrize("studies", [2, 100])
+def test_a_batch_of_studies_is_read_by_as_many_queries_as_one(ledger: Ledger, studies: int) -> None:
+    fill(ledger, 1)
+    with counted() as of_one:
+        assert len(list(each_study(ledger))) == 1
+    fill(ledger, studies - 1, first=1)
+    with counted() as of_many:
+        assert len(list(each_study(ledger))) == studies
+    assert len(of_many.statements) == len(of_one.statements)
+
+
+def test_of_thousands_of_studies_no_more_than_a_batch_is_read_ahead(ledger: Ledger) -> None:
+    fill(ledger, 2000)
+    studies = each_study(ledger)
+    with counted() as of_first:
+        assert next(studies).study_uid == "1.9.1999"
+    with counted() as of_others:
+        rest = [study.study_uid for study in studies]
+    assert rest == [f"1.9.{number}" for number in reversed(range(1999))]
+    assert len(of_others.statements) == 19 * (len(of_first.statements) - 1)
+
+
+def test_a_study_of_a_batch_is_told_as_it_would_be_alone(desk: Desk) -> None:
+    """What one study has must not be taken for another's."""
+    for number in (1, 2, 3):
+        study = f"1.2.{number}"
+        for image in range(number):
+            desk.receive(f"{study}.{image}", study=study, is_standard=image != 1)
+        if number > 1:
+            desk.begin(desk.close(study=study))
+    desk.receive("1.2.3.9", study="1.2.3")
+    desk.close(study="1.2.3")
+    seen = {study.study_uid: study for study in study_overviews(desk.ledger)}
+    assert [(s.version, s.images, s.state) for _, s in sorted(seen.items())] == [
+        (0, 1, "receiving"),
+        (1, 2, "running"),
+        (2, 4, "queued"),
+    ]
+    assert seen["1.2.2"].views == ("R MLO", "R MLO (not a standard view)")
+    assert [event for _, event in seen["1.2.3"].history][-1] == "version 2 closed: 4/4 views"
+    assert {len(study.models) for study in seen.values()} == {0, 1}
+
+
+def test_outlines_and_heat_maps_are_left_out_unless_asked_for(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    (brief,), (whole,) = each_study(ledger), each_study(ledger, with_outlines=True)
+    short, long = brief.models[0].result, whole.models[0].result
+    assert short is not None
+    assert long is not None
+    assert {len(finding.region.outline) for finding in long.findings} == {POINTS_OF_AN_OUTLINE}
+    assert {finding.region.outline for finding in short.findings} == {()}
+    assert (long.heat_maps[0].values != "", short.heat_maps[0].values) == (True, "")
+    assert [f.measurements for f in short.findings] == [f.measurements for f in long.findings]
+    assert brief.models[0].outcome == whole.models[0].outcome
