@@ -65,7 +65,11 @@ class Settler:
 
     def settle(self) -> None:
         """Look at every study that is being received. Repeats safely, on any node."""
-        for arrival in self._ledger.arrivals(self._sop_classes):
+        # Before that, nothing makes a study complete.
+        quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
+        for arrival in self._ledger.arrivals(
+            self._sop_classes, quiet_s=quiet_s, age_s=self._settings.final_s
+        ):
             in_scope = [
                 (model, mode)
                 for model, mode in self._models

@@ -73,6 +73,8 @@ study = sa.Table(
     sa.Index(None, "state"),
 )
 
+_UNCLAIMED = sa.text("warmed_at IS NULL AND version IS NULL AND state = 'current'")
+
 instance = sa.Table(
     "instance",
     metadata,
@@ -94,6 +96,14 @@ instance = sa.Table(
     _text("association_id"),
     _time("received_at", nullable=False),
     sa.Index(None, "study_uid"),
+    sa.Index(None, "study_uid", "state", "identity"),  # who is spoken of, however many say so
+    sa.Index(  # what may be scored as it arrives, and nothing else
+        "ix_instance_unclaimed",
+        "modality",
+        "received_at",
+        sqlite_where=_UNCLAIMED,
+        postgresql_where=_UNCLAIMED,
+    ),
 )
 
 former_instance = sa.Table(

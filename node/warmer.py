@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from sqlalchemy.exc import OperationalError
@@ -17,12 +18,16 @@ from node.files import Store
 from node.ledger import Ledger
 from node.manifest import Model
 from node.pipeline import Pipeline, score_image
-from node.selection import is_in_scope, read_header, select
+from node.selection import read_header, select
 from node.study import Instance
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 2.0
+_BREATH_S = 0.1
+"""After a look that found nothing: of thousands of objects no model reads, each wakes us."""
+_REST = 20
+"""Times as long as such a look took, if that is longer."""
 _PAUSE_S = 30.0
 """After a failure that is not an image's."""
 
@@ -41,6 +46,7 @@ class Warmer:
         self._store = store
         self._pipeline = pipeline
         self._models = tuple(models)
+        self._modalities = frozenset(model.manifest.input.modality for model in models)
         self._is_wanted = threading.Event()
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="warmer", daemon=True)
@@ -63,29 +69,33 @@ class Warmer:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def warm(self) -> None:
-        """Score every image that nobody has begun with."""
-        for instance in self._ledger.arriving(self._store):
-            if self._is_stopped.is_set():
-                return
-            if self._is_wanted_by_a_model(instance) and self._ledger.claim(instance.sop_uid):
-                self._score(instance)
+    def warm(self) -> bool:
+        """Score every image that nobody has begun with; return whether there was any."""
+        has_found = False
+        while found := self._ledger.arriving(self._store, self._modalities):
+            has_found = True
+            for instance in found:  # each is claimed then, by us or by another
+                if self._is_stopped.is_set():
+                    return True
+                if self._ledger.claim(instance.sop_uid):
+                    self._score(instance)
+        return has_found
 
     def _run(self) -> None:
         while not self._is_stopped.is_set():
             self._is_wanted.wait(_LOOK_EVERY_S)
             self._is_wanted.clear()
             try:
-                self.warm()
+                began_at = time.monotonic()
+                if not self.warm():
+                    took_s = time.monotonic() - began_at
+                    self._is_stopped.wait(max(_BREATH_S, _REST * took_s))
             except OperationalError:  # the sweeps say that the database is away
                 self._is_stopped.wait(_PAUSE_S)
             except Exception:  # nothing depends on it; the next look may succeed
                 if not self._is_stopped.is_set():
                     log.exception("Scoring images as they arrive failed; trying again")
                 self._is_stopped.wait(_PAUSE_S)
-
-    def _is_wanted_by_a_model(self, instance: Instance) -> bool:
-        return any(is_in_scope([instance.modality], model) for model in self._models)
 
     def _score(self, instance: Instance) -> None:
         for model in self._models:

@@ -76,6 +76,18 @@ def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
     assert network.asked == [right.SOPInstanceUID, left.SOPInstanceUID]
 
 
+def test_however_many_wait_each_is_scored_in_the_order_in_which_they_came(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.ledger.settling._AT_ONCE", 3)
+    images = [image for n in range(2) for image in factories.exam(f"waiting {n}")]
+    for image in images:
+        desk.keep(image, tmp_path)
+    assert warmer.warm()
+    assert network.asked == [image.SOPInstanceUID for image in images]
+    assert not warmer.warm()
+
+
 def test_an_image_with_a_corrected_header_is_not_scored_anew(
     desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
 ) -> None:

@@ -287,11 +287,19 @@ def _compare_identities(db: sa.Connection, study_uid: str) -> None:
 
 
 def _identities(db: sa.Connection, study_uid: str) -> list[str]:
-    """Return each that is said once."""
+    """Return each that is said once, in order.
+
+    From one to the next greater one, by the index: DISTINCT would look at every object of the
+    study, at each one that comes.
+    """
     table = schema.instance
-    query = sa.select(table.c.identity).distinct().where(table.c.study_uid == study_uid)
-    of_current = query.where(table.c.state == "current", table.c.identity.is_not(None))
-    return list(db.execute(of_current.order_by(table.c.identity)).scalars())
+    least = sa.select(sa.func.min(table.c.identity).label("identity"))
+    least = least.where(table.c.study_uid == study_uid, table.c.state == "current")
+    found = least.cte("found", recursive=True)
+    following = least.where(table.c.identity > found.c.identity).scalar_subquery()
+    found = found.union_all(sa.select(following).where(found.c.identity.is_not(None)))
+    query = sa.select(found.c.identity).where(found.c.identity.is_not(None))
+    return list(db.execute(query.order_by(found.c.identity)).scalars())
 
 
 def _reopen(db: sa.Connection, study_uid: str, reception: Reception) -> None:

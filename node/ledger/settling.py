@@ -15,27 +15,38 @@ from node.ledger.records import Arrival, Closing, Enqueue, Job, parse_view
 from node.ledger.rows import add_note, as_instance, is_held, lock_study, update_study
 from node.study import Instance
 
+_AT_ONCE = 20
+"""Instances to score as they arrive: while they are, others come, and other nodes claim theirs."""
+
 
 class Settling(Database):
     """When a study is complete."""
 
-    def arrivals(self, sop_classes: Collection[str]) -> list[Arrival]:
-        """Return every study that is being received; views count in these SOP classes only."""
+    def arrivals(
+        self, sop_classes: Collection[str], *, quiet_s: float = 0, age_s: float = 0
+    ) -> list[Arrival]:
+        """Return the studies that are being received; views count in these SOP classes only.
+
+        Of those that nothing else can be said of, none of the objects is looked at: of what still
+        comes, that is neither `quiet_s` quiet nor `age_s` old.
+        """
+        study = schema.study
+        quiet, age = now() - study.c.last_at, now() - study.c.first_at
         with self.reading() as db:
             rows = db.execute(
                 sa.select(
-                    schema.study.c.study_uid,
-                    schema.study.c.sender,
-                    schema.study.c.last_at,
-                    (now() - schema.study.c.last_at).label("quiet_s"),
-                    (now() - schema.study.c.first_at).label("age_s"),
-                    schema.study.c.version,
-                    schema.study.c.revision,
-                    schema.study.c.revision_reason,
-                    schema.study.c.is_by_hand,
+                    study.c.study_uid,
+                    study.c.sender,
+                    study.c.last_at,
+                    quiet.label("quiet_s"),
+                    age.label("age_s"),
+                    study.c.version,
+                    study.c.revision,
+                    study.c.revision_reason,
+                    study.c.is_by_hand,
                 )
-                .where(schema.study.c.state == "receiving")
-                .where(schema.study.c.held_reason.is_(None))
+                .where(study.c.state == "receiving", study.c.held_reason.is_(None))
+                .where((quiet >= quiet_s) | (age >= age_s))
             ).all()
             counts = [_count_open_associations(db, row, self.dead_after_s) for row in rows]
             return [
@@ -43,17 +54,23 @@ class Settling(Database):
                 for row, count in zip(rows, counts, strict=True)
             ]
 
-    def arriving(self, store: Store) -> list[Instance]:
-        """Return what has come of studies that will be analysed, and was not claimed."""
+    def arriving(self, store: Store, modalities: Collection[str]) -> list[Instance]:
+        """Return what has come of studies that will be analysed, and was not claimed.
+
+        The first few of these modalities: there is more until nothing is returned.
+        """
         study, instance = schema.study, schema.instance
         query = (
             sa.select(instance)
             .join(study, study.c.study_uid == instance.c.study_uid)
             .where(study.c.state == "receiving", study.c.held_reason.is_(None))
-            .where(instance.c.state == "current", instance.c.version.is_(None))
-            .where(instance.c.warmed_at.is_(None))
+            .where(instance.c.modality.in_(sorted(modalities)))
+            # In the words of the index, or PostgreSQL does not know that it may use it.
+            .where(instance.c.state == sa.literal_column("'current'"))
+            .where(instance.c.version.is_(None), instance.c.warmed_at.is_(None))
             .where(study.c.is_by_hand | instance.c.intake.is_(None))
             .order_by(instance.c.received_at, instance.c.sop_uid)
+            .limit(_AT_ONCE)
         )
         with self.reading() as db:
             return [as_instance(row, store) for row in db.execute(query).all()]
@@ -142,9 +159,7 @@ def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
 def _arrival(
     db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str], open_associations: int
 ) -> Arrival:
-    instance = schema.instance
-    query = sa.select(instance).where(instance.c.study_uid == study.study_uid)
-    rows = db.execute(query.where(instance.c.state == "current")).all()
+    rows = _alike(db, study.study_uid)
     return Arrival(
         study_uid=study.study_uid,
         sender=study.sender,
@@ -153,6 +168,7 @@ def _arrival(
             view
             for row in rows
             if row.is_standard and row.sop_class in sop_classes and (view := parse_view(row.view))
+            for _ in range(row.how_many)
         ),
         last_at=study.last_at,
         quiet_s=study.quiet_s,
@@ -164,6 +180,15 @@ def _arrival(
     )
 
 
+def _alike(db: sa.Connection, study_uid: str) -> Sequence[sa.Row[Any]]:
+    """Return what there is in a study, and how often, in the order in which it came."""
+    table = schema.instance
+    what = (table.c.modality, table.c.sop_class, table.c.view, table.c.is_standard, table.c.intake)
+    query = sa.select(*what, sa.func.count().label("how_many")).group_by(*what)
+    of_study = query.where(table.c.study_uid == study_uid, table.c.state == "current")
+    return db.execute(of_study.order_by(sa.func.min(table.c.received_at))).all()
+
+
 def _why_apart(rows: Sequence[sa.Row[Any]], sop_classes: Collection[str]) -> str | None:
     """Return why a study is not analysed by itself: if no image of it would be."""
     reasons = [row.intake for row in rows if row.sop_class in sop_classes]
@@ -172,13 +197,16 @@ def _why_apart(rows: Sequence[sa.Row[Any]], sop_classes: Collection[str]) -> str
 
 def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:
     instance, association, node = schema.instance, schema.association, schema.node
+    of_study = sa.select(instance.c.association_id).where(
+        instance.c.study_uid == study.study_uid, instance.c.state == "current"
+    )
     query = (
-        sa.select(sa.func.count(sa.distinct(association.c.id)))
-        .join(instance, instance.c.association_id == association.c.id)
+        sa.select(sa.func.count())
+        .select_from(association)
         .join(node, node.c.id == association.c.node_id)
-        .where(instance.c.study_uid == study.study_uid, instance.c.state == "current")
         .where(association.c.closed_at.is_(None), node.c.stopped_at.is_(None))
         .where(node.c.beat_at > now() - dead_after_s)
+        .where(association.c.id.in_(of_study))
     )
     return int(db.execute(query).scalar_one())
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ledgers import (
     APART,
     HOUR_S,
@@ -16,10 +20,13 @@ from ledgers import (
     Desk,
     run_at_once,
 )
+from postgres import NewDatabase
 
 from node import schema
 from node.errors import NodeError, Superseded
-from node.ledger import Again, Closing, HeldBecause
+from node.files import Store
+from node.identity import disagreement, merge
+from node.ledger import Again, Closing, HeldBecause, Ledger
 
 OTHER_STUDY = "1.2.999"
 DISAGREE = "the objects of the study disagree about Patient ID"
@@ -809,3 +816,58 @@ def test_what_a_destination_held_a_study_for_goes_on_by_hand(desk: Desk) -> None
     desk.ledger.release_study(STUDY)
     desk.deliver(desk.revived())
     assert desk.dispatch()["state"] == "finished"
+
+
+# Whose the objects are, kept as they come and go
+
+
+@pytest.fixture(scope="module")
+def long_lived(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    """A ledger that many studies go through."""
+    folder = tmp_path_factory.mktemp("long-lived")
+    ledger = Ledger(new_database(folder))
+    yield Desk(ledger, Store(folder / "store"))
+    ledger.close()
+
+
+_PARTS = st.sampled_from(("-", "-", "a", "b", "?"))
+_IDENTITIES = st.one_of(
+    st.tuples(*[_PARTS] * 5).map(" ".join),
+    st.tuples(*[_PARTS] * 3).map(" ".join),  # as an earlier release wrote them
+)
+_EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(("comes", "comes", "comes", "is rejected")), st.integers(0, 4), _IDENTITIES
+    ),
+    max_size=8,
+)
+_FRESH = itertools.count()
+
+
+@given(_EVENTS)
+def test_the_verdict_about_a_study_is_that_about_all_of_its_objects_at_once(
+    long_lived: Desk, events: list[tuple[str, int, str]]
+) -> None:
+    """In whatever order they come, are corrected, and are rejected, before they come or after."""
+    desk, study = long_lived, f"1.2.{next(_FRESH)}"
+    there: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    rejected: set[str] = set()
+    for number, (event, which, identity) in enumerate(events):
+        sop_uid = f"{study}.{which}"
+        if event == "is rejected":
+            desk.reject(sop_uid, study=study, note=f"{study}.9{number}", identity=identity)
+            rejected.add(sop_uid)
+        else:
+            known = digests.get(sop_uid)
+            again = None if known is None else Again(known, "same", ("Patient ID",))
+            digests[sop_uid] = digest = f"edition {number}"
+            desk.receive(sop_uid, study=study, identity=identity, digest=digest, again=again)
+            there[sop_uid] = identity
+        said = sorted(there[sop_uid] for sop_uid in there.keys() - rejected)
+        row = desk.study(study)
+        assert row["held_reason"] == (disagreement(said) or None)
+        assert row["held_because"] == ("identity" if disagreement(said) else None)
+        assert row["identity"] == merge(said)

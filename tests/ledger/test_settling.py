@@ -273,3 +273,30 @@ def test_a_held_study_does_not_arrive(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     assert desk.arrivals() == []
+
+
+def test_a_study_arrives_only_once_it_has_been_quiet_or_has_lasted_long(desk: Desk) -> None:
+    def arrives(*, quiet_s: float, age_s: float) -> bool:
+        return bool(desk.ledger.arrivals((), quiet_s=quiet_s, age_s=age_s))
+
+    desk.receive(f"{STUDY}.1")
+    desk.let_pass(HOUR_S)
+    assert arrives(quiet_s=HOUR_S, age_s=2 * HOUR_S)
+    assert not arrives(quiet_s=2 * HOUR_S, age_s=2 * HOUR_S)
+    desk.receive(f"{STUDY}.2")
+    assert not arrives(quiet_s=HOUR_S, age_s=2 * HOUR_S)
+    assert arrives(quiet_s=HOUR_S, age_s=HOUR_S)
+
+
+def test_repeats_of_a_view_are_told_each(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", view="R CC")
+    desk.receive(f"{STUDY}.2", view="L CC")
+    desk.receive(f"{STUDY}.3", view="R CC")
+    (arrival,) = desk.arrivals()
+    assert [str(view) for view in arrival.views] == ["R CC", "R CC", "L CC"]
+
+
+def test_of_several_reasons_that_set_a_study_apart_the_first_is_told(desk: Desk) -> None:
+    for number, reason in enumerate(("z", "a", "z")):
+        desk.receive(f"{STUDY}.{number}", intake=reason)
+    assert desk.arrivals()[0].intake == "z"

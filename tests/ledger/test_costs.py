@@ -1,0 +1,92 @@
+"""What one object costs does not grow with its study, counted in the database's own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import packages
+import pytest
+from costs import Cost, counted
+from ledgers import OUT_OF_SCOPE, STUDY, Desk
+from networks import Network
+
+from node import config, schema
+from node.completeness import Settler
+from node.pipeline import Pipeline
+from node.warmer import Warmer
+
+FEW, MANY = 10, 300
+MR: dict[str, Any] = {"modality": "MR", "view": None, "is_in_scope": False}
+"""An object that no model reads."""
+Ways = dict[str, Any]
+
+
+def costs(desk: Desk, ways: Ways, what: Callable[[int], object]) -> tuple[Cost, Cost]:
+    """Return what something costs beside few objects of one study, and beside many."""
+    for number in range(FEW):
+        desk.receive(f"{STUDY}.{number}", **ways)
+    with counted() as few:
+        what(FEW)
+    like = desk.row(schema.instance, f"{STUDY}.0")  # by the listener's way, it takes seconds
+    more = [like | {"sop_uid": f"{STUDY}.{number}"} for number in range(FEW, MANY)]
+    with desk.ledger.writing() as db:
+        db.execute(schema.instance.insert(), more)
+    with counted() as many:
+        what(MANY)
+    return few, many
+
+
+def assert_alike(few: Cost, many: Cost) -> None:
+    assert few.statements
+    assert len(many.statements) == len(few.statements)
+    assert many.steps <= 1.1 * few.steps
+
+
+@pytest.mark.parametrize(
+    "ways", [{}, MR, MR | {"is_own": True}], ids=["an image", "of another modality", "our own"]
+)
+def test_a_new_object_costs_as_much_beside_many_as_beside_few(desk: Desk, ways: Ways) -> None:
+    assert_alike(*costs(desk, ways, lambda n: desk.receive(f"{STUDY}.new.{n}", **ways)))
+
+
+def test_so_does_an_object_that_comes_when_its_study_has_been_closed(desk: Desk) -> None:
+    def come_late(number: int) -> None:
+        desk.receive(f"{STUDY}.late.{number}", **MR)
+
+    desk.receive(**MR)
+    desk.close(OUT_OF_SCOPE)
+    assert_alike(*costs(desk, MR, come_late))
+
+
+def test_so_does_an_object_that_corrects_another(desk: Desk) -> None:
+    def correct(number: int) -> None:
+        assert desk.receive_again(digest=f"corrected {number}") == "corrected"
+
+    desk.receive()
+    desk.receive_again()  # the first costs more: it reads whether it may be taken back
+    assert_alike(*costs(desk, MR, correct))
+
+
+def test_so_does_an_object_of_a_study_that_is_held_for_several_patients(desk: Desk) -> None:
+    for patient in range(3):
+        desk.receive(f"{STUDY}.of.{patient}", identity=f"patient-{patient} - - - -")
+    assert_alike(*costs(desk, {}, lambda n: desk.receive(f"{STUDY}.new.{n}")))
+    assert desk.study()["held_because"] == "identity"
+
+
+def test_a_look_for_what_may_be_scored_costs_nothing_more_where_no_model_reads_it(
+    desk: Desk, tmp_path: Any
+) -> None:
+    pipeline = Pipeline(Network(), desk.ledger, None, ())  # type: ignore[arg-type]  # not used
+    warmer = Warmer(desk.ledger, desk.store, pipeline, (packages.package(tmp_path / "models"),))
+    assert_alike(*costs(desk, MR, lambda n: warmer.warm()))
+
+
+def test_a_look_whether_a_study_is_complete_costs_nothing_more_while_it_still_comes(
+    desk: Desk, tmp_path: Any
+) -> None:
+    model = packages.package(tmp_path / "models")
+    patient = config.Completeness(settle_s=3600, quiet_s=3600)
+    settler = Settler(desk.ledger, desk.enqueue, patient, [(model, "deliver")])
+    assert_alike(*costs(desk, {}, lambda n: settler.settle()))
