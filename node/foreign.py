@@ -8,37 +8,48 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import warnings
-import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from contextvars import ContextVar
+from typing import Any, cast
 
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
 from pydicom.datadict import tag_for_keyword
-from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from node.errors import Unreadable
 
-LARGEST_DEFLATED = 1 << 30
-"""Bytes a deflated object may inflate to; more is taken for an attack."""
-
 log = logging.getLogger(__name__)
 
-_lock = threading.RLock()
+_is_quiet = ContextVar("_is_quiet", default=False)
+
+
+class _WhereItIsQuiet:
+    """In a warning's filter, in place of a pattern: matches whatever a quiet thread warns of."""
+
+    def match(self, _: str) -> bool:
+        return _is_quiet.get()
+
+
+_IGNORED = cast("Any", ("ignore", None, Warning, _WhereItIsQuiet(), 0))
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep pydicom from warning, with quoted values, of oddities it copes with."""
-    # catch_warnings changes the whole process: one thread at a time.
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Keep pydicom from warning, with quoted values, of oddities it copes with, in this thread."""
+    # catch_warnings (before Python 3.14) exchanges the filters of all threads, so that only one
+    # could be here at a time. This filter is for all, stays, and looks whose warning it is. It
+    # must come first, and is put there again after somebody has exchanged them.
+    if warnings.filters[:1] != [_IGNORED]:
+        others = [one for one in warnings.filters if one is not _IGNORED]
+        warnings.filters = [_IGNORED, *others]
+    was_quiet = _is_quiet.set(True)
+    try:
         yield
+    finally:
+        _is_quiet.reset(was_quiet)
 
 
 @contextlib.contextmanager
@@ -62,21 +73,6 @@ def failing_as(
         # The cause's text may quote the file, hence patient data: keep only its kind, in the log.
         log.log(level, "%s: %s", reason, type(error).__name__)
         raise Unreadable(reason) from None
-
-
-def refuse_deflate_bomb(path: Path) -> None:
-    """Raise Unreadable if a deflated object would inflate to more than LARGEST_DEFLATED."""
-    meta = read_file_meta_info(path)
-    if text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
-    with path.open("rb") as file:
-        file.seek(128 + 4)
-        # PS3.10 7.1: the group length counts from behind its own 12 bytes.
-        file.seek(int(meta.FileMetaInformationGroupLength) + 12, 1)
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflate.decompress(file.read(), LARGEST_DEFLATED)
-    if inflate.unconsumed_tail:
-        raise Unreadable("the deflated object is unreasonably large")
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ from sqlalchemy.exc import OperationalError
 from node import addresses
 from node.config import Config, Peer
 from node.delivery import record_commitment
-from node.destinations import read_commitment_report
+from node.destinations import NOT_DEFLATED, read_commitment_report
 from node.errors import ConfigError, Unreadable
 from node.files import Store, dataset_digest
 from node.identity import (
@@ -439,5 +439,7 @@ def _application_entity(config: Config) -> AE:
     ae.add_supported_context(Verification)
     # An archive that reports is the requestor, yet the SCP of this service; some insist on having
     # negotiated that (PS3.7 D.3.3.4).
-    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    ae.add_supported_context(
+        StorageCommitmentPushModel, list(NOT_DEFLATED), scu_role=True, scp_role=True
+    )
     return ae

@@ -16,23 +16,24 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar, cast
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import imagecodecs
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from pydicom import Dataset, FileDataset, dcmread, uid
+from pydicom import Dataset, FileDataset, uid
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.filebase import DicomBytesIO
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from node import foreign, manifest
+from node.deflated import read_until_pixels
 from node.errors import ModelError, StudyError, Unreadable
 from node.study import LONGEST_SIDE_PX, Laterality, Picture
 
@@ -315,15 +316,12 @@ def _opened(path: Path) -> Iterator[_Source]:
     """Read what READ names, find the pixel data, and keep the file open for those."""
     with path.open("rb") as file:
         with foreign.quietly(), _failing_as("the file is damaged, or is not a DICOM object"):
-            foreign.refuse_deflate_bomb(path)
             source = _read(file)
         yield source
 
 
-def _read(file: BinaryIO) -> _Source:
-    header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), defer_size=_LONGEST)
-    # Of a deflated object, pydicom reads on in a buffer of its own.
-    body = cast("BinaryIO", header.buffer) if isinstance(header.buffer, DicomBytesIO) else file
+def _read(file: BufferedReader) -> _Source:
+    header, body = read_until_pixels(file, _LONGEST, _TAGS)
     source = _found(header, body)
     _drop_all_but_read(header)
     return source

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from pydicom import Dataset, dcmread, uid
+from pydicom import Dataset, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
+from node.deflated import read_until_pixels
 from node.errors import Unreadable
-from node.foreign import failing_as, items, quietly, refuse_deflate_bomb, text, texts
+from node.foreign import failing_as, items, quietly, text, texts
 from node.manifest import Input, Model
 from node.result import Refusal
 from node.study import Instance, Laterality, View
@@ -299,8 +300,8 @@ def _parse(path: Path) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
     with quietly(), failing_as("not a well-formed DICOM object", OSError):
         try:
-            refuse_deflate_bomb(path)
-            return dcmread(path, stop_before_pixels=True, defer_size=DEFER_BYTES)
+            with path.open("rb") as file:
+                return read_until_pixels(file, DEFER_BYTES)[0]
         except InvalidDicomError as error:
             raise Unreadable("not a DICOM Part 10 file") from error
 

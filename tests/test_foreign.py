@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 
 from node.errors import Unreadable
-from node.foreign import failing_as
+from node.foreign import failing_as, quietly
 
 QUOTED = "SECRET^PATIENT"
 
@@ -47,3 +50,62 @@ def test_the_log_has_the_kind_and_no_patient(caplog: pytest.LogCaptureFixture) -
     assert caplog.messages == ["it cannot be read: ValueError"]
     assert QUOTED not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def warn_elsewhere() -> None:
+    warnings.warn(QUOTED, UserWarning, stacklevel=1)
+
+
+def test_a_quiet_thread_is_not_warned_of_anything() -> None:
+    with quietly():
+        warn_elsewhere()
+        with quietly():
+            warn_elsewhere()
+        warn_elsewhere()
+    with pytest.raises(UserWarning):
+        warn_elsewhere()
+
+
+def test_it_is_quiet_again_after_others_have_changed_the_filters() -> None:
+    with warnings.catch_warnings():
+        with quietly():
+            warn_elsewhere()
+        warnings.simplefilter("error")
+        with quietly():
+            warn_elsewhere()
+    with quietly():
+        warn_elsewhere()
+
+
+def test_several_threads_are_quiet_at_once_and_others_are_warned() -> None:
+    together = Barrier(3, timeout=30)
+
+    def quiet() -> None:
+        with quietly():
+            together.wait()
+            warn_elsewhere()
+            together.wait()
+
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(quiet) for _ in range(2)]
+        try:
+            together.wait()
+            with pytest.raises(UserWarning):
+                warn_elsewhere()
+            together.wait()
+        except BrokenBarrierError:
+            together.abort()
+            raise
+        for one in waiting:
+            one.result()
+
+
+def test_however_often_it_is_quiet_the_filters_do_not_grow() -> None:
+    with warnings.catch_warnings():
+        with quietly():
+            many = len(warnings.filters)
+        for _ in range(3):
+            warnings.simplefilter("error")
+            with quietly():
+                pass
+        assert len(warnings.filters) <= many + 1

@@ -24,6 +24,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
     DigitalMammographyXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -491,6 +492,12 @@ def test_a_report_on_an_unknown_transaction_is_refused(door: Door) -> None:
 def test_a_report_that_makes_no_sense_is_refused(door: Door) -> None:
     with reporting(door) as opened:
         assert report(opened, "2.25.4711", "2.25.1", event_type=7) == INVALID_ARGUMENT_VALUE
+
+
+def test_a_report_that_may_inflate_without_end_is_not_taken(door: Door) -> None:
+    context = [build_context(StorageCommitmentPushModel, DeflatedExplicitVRLittleEndian)]
+    with association(door.port, context) as opened:
+        assert opened.accepted_contexts == []
 
 
 def test_a_report_that_cannot_be_kept_may_be_repeated(

@@ -6,7 +6,7 @@ associations of its own; who calls decides what follows. DeliveryError means: tr
 Unsupported: not with this destination.
 """
 
-from node.destinations.association import Address, Rejected, echo
+from node.destinations.association import NOT_DEFLATED, Address, Rejected, echo
 from node.destinations.commitment import (
     CommitmentReport,
     Linger,
@@ -20,6 +20,7 @@ from node.destinations.store import SendOutcome, send
 
 __all__ = [
     "CONFIRMING",
+    "NOT_DEFLATED",
     "Address",
     "CommitmentReport",
     "Linger",

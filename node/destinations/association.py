@@ -6,6 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
@@ -16,6 +22,14 @@ from node.addresses import place, to_call
 from node.errors import DeliveryError, Unsupported
 
 SUCCESS = 0x0000
+
+NOT_DEFLATED: tuple[str | UID, ...] = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+"""What answers and reports may be encoded in: of deflated ones pynetdicom would have in memory
+whatever they inflate to."""
 
 _ANSWER_WITHIN_S = 30
 """How long at most to wait for a connection and for an answer to the association request."""
@@ -59,7 +73,9 @@ def offered(
     answer may still be on its way.
     """
     try:
-        association = associate(to, calling_ae, [build_context(service)], handlers)
+        association = associate(
+            to, calling_ae, [build_context(service, list(NOT_DEFLATED))], handlers
+        )
     except Rejected as error:
         raise Unsupported(str(error)) from error
     try:

@@ -248,14 +248,19 @@ def test_about_nothing_nobody_is_asked(archive: Archive) -> None:
 # How it answers
 
 
-@pytest.mark.parametrize(
-    "syntaxes",
-    [[ImplicitVRLittleEndian], [ExplicitVRLittleEndian], [DeflatedExplicitVRLittleEndian]],
-)
+@pytest.mark.parametrize("syntaxes", [[ImplicitVRLittleEndian], [ExplicitVRLittleEndian]])
 def test_one_transfer_syntax_is_enough(open_archive: OpenArchive, syntaxes: list[str]) -> None:
     archive = open_archive(service_syntaxes=syntaxes)
     archive.find = answering(study("P1"))
     assert ask_for_study(archive) == (StudyIdentity("P1", "", ""),)
+
+
+@both
+def test_what_may_inflate_without_end_is_not_asked_for(open_archive: OpenArchive, ask: Ask) -> None:
+    archive = open_archive(service_syntaxes=[DeflatedExplicitVRLittleEndian])
+    archive.find = answering(study("P1"))
+    with pytest.raises(Unsupported):
+        ask(archive)
 
 
 def test_a_match_with_a_warning_about_optional_keys_is_a_match(archive: Archive) -> None:
