@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from node import result, score_key, toml_file
 from node.errors import ConfigError
+from node.onnx_file import refuse_external_data
 from node.study import Laterality, View
 from node.toml_file import Section, did_you_mean, matching, wrong
 
@@ -320,15 +321,22 @@ class Model:
 
     def verify_weights(self) -> None:
         """Raise ConfigError unless the weights file is the one the manifest describes."""
+        self.read_weights()
+
+    def read_weights(self) -> bytes:
+        """Return the bytes of the network: those that the manifest describes, and all there are."""
         try:
-            found = hashlib.sha256(self.weights_path.read_bytes()).hexdigest()
+            content = self.weights_path.read_bytes()
         except OSError as error:
             raise ConfigError(f"{self.weights_path}: cannot be read ({error.strerror})") from error
+        found = hashlib.sha256(content).hexdigest()
         if found != self.manifest.weights.sha256:
             raise ConfigError(
                 f"{self.weights_path}: SHA-256 is {found}, the manifest says "
                 f"{self.manifest.weights.sha256}; restore the file or correct the manifest"
             )
+        refuse_external_data(self.weights_path, content)
+        return content
 
     @cached_property
     def identity(self) -> result.ModelIdentity:

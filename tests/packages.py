@@ -7,7 +7,8 @@ from pathlib import Path
 
 from node.manifest import Model
 
-WEIGHTS = b"these bytes are no network"
+WEIGHTS = b"\x32\x1athese bytes are no network"
+"""In the form of an ONNX file, which has nothing but this comment."""
 
 MANIFEST = f"""\
 name = "breast-area"

@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from node.config import bundled_models_dir
@@ -85,4 +86,24 @@ def model(
     if described:
         text = text.partition("[output]\n")[0] + "[output]\n" + described
     (package / "manifest.toml").write_text(text, "utf-8")
+    return Model(package)
+
+
+def model_in_two_files(folder: Path) -> Model:
+    """Write a model package as torch.onnx.export does by default: most of it is beside the file."""
+    package = model(folder).folder
+    weights = onnx.numpy_helper.from_array(np.ones((1, 1, SIZE, SIZE), np.float32), "weights")
+    path = package / "model.onnx"
+    network = onnx.load(path)
+    network.graph.node[0].CopyFrom(onnx.helper.make_node("Mul", ["image", "weights"], ["mask"]))
+    network.graph.initializer.append(weights)
+    onnx.save(network, path, save_as_external_data=True, location="model.onnx.data")
+    return declared(package)
+
+
+def declared(package: Path) -> Model:
+    """Put the hash that the network has into its manifest."""
+    sha256 = hashlib.sha256((package / "model.onnx").read_bytes()).hexdigest()
+    manifest = package / "manifest.toml"
+    manifest.write_text(re.sub(r"(?m)^sha256 = .*$", f'sha256 = "{sha256}"', manifest.read_text()))
     return Model(package)

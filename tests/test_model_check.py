@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 from packages import CLASSES
-from small_models import SHARE_OF_WHITE, model
+from small_models import SHARE_OF_WHITE, model, model_in_two_files
 from typer.testing import CliRunner
 
 from node import model_check, runtime
@@ -17,6 +18,7 @@ from node.config import Provider, bundled_models_dir
 from node.errors import ConfigError
 from node.manifest import Model
 from node.model_check import check
+from node.onnx_file import refuse_external_data
 from node.runtime import Session, Tensor
 from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 
@@ -81,6 +83,31 @@ def test_other_weights_than_declared_are_told(tmp_path: Path) -> None:
     found = failures(package)
     assert found.keys() == {"weights", "network"}
     assert "restore the file or correct the manifest" in found["weights"]
+
+
+def test_weights_in_another_file_are_told_even_from_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = model_in_two_files(tmp_path).folder
+    monkeypatch.chdir(package)
+    assert failures(package)["weights"].endswith(
+        "export the model as one file, with torch.onnx.export(..., external_data=False) or "
+        'onnx.save(onnx.load("model.onnx"), "model.onnx"), and put the SHA-256 of that into the '
+        "manifest"
+    )
+    for arguments in (["check", "."], ["check", package]):
+        code, said = call(*arguments)
+        assert code == 1
+        assert "the tensor 'weights' has its values in another file" in " ".join(said.split())
+
+
+def test_what_the_remedy_says_makes_one_file_of_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = model_in_two_files(tmp_path).weights_path
+    monkeypatch.chdir(path.parent)
+    onnx.save(onnx.load("model.onnx"), "model.onnx")
+    refuse_external_data(path, path.read_bytes())
 
 
 @pytest.mark.parametrize(

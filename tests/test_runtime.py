@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
-from small_models import NOT_A_NUMBER, SIZE, model
+from small_models import NOT_A_NUMBER, SIZE, declared, model, model_in_two_files
 
 from node.errors import ConfigError, ModelError
 from node.runtime import Session
@@ -69,6 +70,27 @@ def test_weights_with_another_hash_are_refused(tmp_path: Path) -> None:
     package.weights_path.write_bytes(package.weights_path.read_bytes() + b"\0")
     with pytest.raises(ConfigError, match="SHA-256"):
         Session(package, threads=1)
+
+
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_a_network_with_weights_in_another_file_is_refused_wherever_it_is_opened(
+    is_inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = model_in_two_files(tmp_path)
+    monkeypatch.chdir(package.folder if is_inside else tmp_path)
+    with pytest.raises(ConfigError, match=r"tensor 'weights' .* 'model\.onnx\.data'"):
+        Session(package, threads=1)
+
+
+def test_another_format_of_onnx_runtime_is_refused(tmp_path: Path) -> None:
+    path = model(tmp_path).weights_path
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    path.write_bytes((tmp_path / "model.ort").read_bytes())
+    with pytest.raises(ConfigError, match="is no ONNX file"):
+        Session(declared(path.parent), threads=1)
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
