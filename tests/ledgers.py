@@ -343,7 +343,7 @@ def fill(ledger: Ledger, studies: int, *, first: int = 0) -> None:
         ],
         schema.delivery: [
             key
-            | {"sop_uid": f"2.25.{key['study_uid'][4:]}{n}", "destination": "pacs"}
+            | {"sop_uid": f"2.25.{str(key['study_uid'])[4:]}{n}", "destination": "pacs"}
             | {"state": "sent", "sent_at": 1030.0}
             for key in of_version
             for n in range(6)

@@ -240,8 +240,10 @@ def other(of: Instance, sop_uid: str = "1.2.3.9", **changes: Any) -> Instance:
 def written(instance: Instance, of: Instance, **changes: Any) -> Instance:
     """Write the file of an object that no model reads: an image's, as if it were no image."""
     dataset = read_header(of.path)
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = instance.sop_class
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = instance.sop_uid
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid.UID(instance.sop_class)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid.UID(
+        instance.sop_uid
+    )
     dataset.Modality = instance.modality
     for keyword, value in changes.items():
         setattr(dataset, keyword, value)
