@@ -26,6 +26,7 @@ from node.engine import Engine
 from node.errors import ConfigError, Superseded
 from node.files import Store
 from node.inference import Inference
+from node.inventory import INVENTORY_EVERY_S, Inventory
 from node.ledger import Examination, Ledger, examine, release_of_tables
 from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
@@ -232,6 +233,7 @@ class App:
             ],
         )
         self._timers = Timers(self.failed.set)
+        self._inventory = Inventory(self.ledger, self.store)
         modalities = frozenset(m.manifest.input.modality for m in self._models.values())
         self._comparison = Comparison(config.inference)
         hooks = Hooks(self._on_stored, modalities, self._comparison.compare)
@@ -276,6 +278,7 @@ class App:
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
+        self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.start()
         if processes and self.config.inference.scores_early:
             self._warmer.start()

@@ -139,6 +139,17 @@ class Engine:
                 wanted.pop(workflow.workflow_id)
         return list(wanted.values())
 
+    def failed(self, jobs: Iterable[Job]) -> frozenset[str]:
+        """Return the ids of those of the jobs that ended with an exception."""
+        assert self._client is not None, "the engine has not been started"
+        ids = [job.id for job in jobs]
+        if not ids:
+            return frozenset()
+        found = self._client.list_workflows(
+            workflow_ids=ids, status="ERROR", load_input=False, load_output=False
+        )
+        return frozenset(workflow.workflow_id for workflow in found)
+
     def release(self, live_nodes: LiveNodes) -> None:
         """End what dead processes were running: it would hold its place in a lane for ever."""
         assert self._client is not None, "the engine has not been started"

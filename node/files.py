@@ -6,6 +6,7 @@ Names are made of checked UIDs and digests only, never of anything else a sender
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -62,6 +63,11 @@ class Store:
         """Where objects are kept that could not be used, each with its reason beside it."""
         return self.root / "rejected"
 
+    @property
+    def orphans(self) -> Path:
+        """Where files lie for a while that were found without a row, as they lay in the store."""
+        return self.root / "orphans"
+
     def prepare(self) -> None:
         """Create the folders that are not there."""
         for folder in (self.incoming, self.rejected, self.root / "received", self.root / "reports"):
@@ -96,11 +102,15 @@ class Store:
         self._settle(temporary, relative)
 
     def write_report(self, content: bytes, study_uid: str, sop_uid: str) -> str:
-        """Write a result object and return its relative path."""
+        """Write a result object and return its relative path.
+
+        A name of its own, too: an attempt that commits nothing takes away what it wrote, and
+        nothing that another has written of the same object.
+        """
         temporary = self.incoming / f"{uuid.uuid4()}.part"
         try:
             temporary.write_bytes(content)
-            name = f"{checked_uid(sop_uid)}.dcm"
+            name = f"{checked_uid(sop_uid)}.{uuid.uuid4().hex[:8]}.dcm"
             return self._settle(temporary, f"reports/{checked_uid(study_uid)}/{name}")
         finally:
             temporary.unlink(missing_ok=True)  # there only if the disk is full
@@ -109,8 +119,14 @@ class Store:
         """Set an object aside with the reason in words; a name given twice keeps one copy."""
         name = name or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         target = self.rejected / f"{name}.dcm"
-        (self.rejected / f"{name}.json").write_text(json.dumps({"reason": reason}), "utf-8")
-        temporary.replace(target)
+        words = self.rejected / f"{name}.json"
+        try:
+            words.write_text(json.dumps({"reason": reason}), "utf-8")
+            temporary.replace(target)
+        except OSError:
+            if not target.exists():
+                words.unlink(missing_ok=True)
+            raise
         return target
 
     def count_rejected(self) -> int:
@@ -121,15 +137,79 @@ class Store:
         """Return the free space on the store's file system."""
         return shutil.disk_usage(self.root).free
 
+    def remove(self, relative: str) -> None:
+        """Remove a file that has no row and gets none, if it is there."""
+        self.path(relative).unlink(missing_ok=True)
+
+    # What the inventory looks at
+
+    def now_s(self) -> float:
+        """Return the time by the file system's clock, which another machine's may be."""
+        probe = self.incoming / f"{uuid.uuid4()}.part"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def folders(self, tree: str) -> list[str]:
+        """Return the relative paths of the studies' folders in a tree, such as "received"."""
+        try:
+            with os.scandir(self.root / tree) as entries:
+                return [f"{tree}/{entry.name}" for entry in entries if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+
+    def files(self, folder: str, before_s: float) -> list[str]:
+        """Return the relative paths of what was written before a time, by `now_s`."""
+        found = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+                    if entry.is_file() and entry.stat().st_mtime < before_s:
+                        found.append(f"{folder}/{entry.name}")
+        return found
+
+    def set_apart(self, relative: str) -> bool:
+        """Move a file to the orphans, from now on; return whether it was there."""
+        target = self.orphans / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path(relative).replace(target)
+            os.utime(target)
+        except FileNotFoundError:  # another node was faster
+            return False
+        return True
+
+    def put_back(self, relative: str) -> bool:
+        """Move a file back from the orphans; return whether it was there."""
+        try:
+            (self.orphans / relative).replace(self.path(relative))
+        except FileNotFoundError:
+            return False
+        _fsync(self.path(relative).parent)
+        return True
+
     def _settle(self, temporary: Path, relative: str) -> str:
+        """Give a file its name; if it cannot be made sure of, it is not there."""
         target = self.root / relative
         is_new_folder = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fsync(temporary)
-        temporary.replace(target)
-        _fsync(target.parent)
-        if is_new_folder:
-            _fsync(target.parent.parent)
+        is_renamed = False
+        try:
+            _fsync(temporary)
+            temporary.replace(target)
+            is_renamed = True
+            _fsync(target.parent)
+            if is_new_folder:
+                _fsync(target.parent.parent)
+        except OSError:
+            if is_renamed:
+                target.unlink(missing_ok=True)
+            if is_new_folder:  # or nobody would make sure of it the next time
+                with contextlib.suppress(OSError):
+                    target.parent.rmdir()
+            raise
         return relative
 
 

@@ -53,7 +53,7 @@ from node.identity import (
     is_own,
 )
 from node.intake import why_not_by_itself
-from node.ledger import Again, Kept, Ledger, Reception, Recorded, Rejects
+from node.ledger import Again, Kept, Ledger, Reception, Recorded, Rejects, unless_recorded
 from node.rejection import read_rejection_note
 from node.selection import describe, read_header
 from node.study import Instance
@@ -334,12 +334,14 @@ class Listener:
             rejects=self._rejects(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
         )
-        reception = replace(
-            received,
-            relative_path=self._store.keep(
-                temporary, instance.study_uid, instance.sop_uid, instance.digest
-            ),
+        relative_path = self._store.keep(
+            temporary, instance.study_uid, instance.sop_uid, instance.digest
         )
+        with unless_recorded(lambda: self._store.remove(relative_path)):
+            recorded = self._record(instance, replace(received, relative_path=relative_path))
+        self._tidy(recorded, instance, self._store.path(relative_path))
+
+    def _record(self, instance: Instance, reception: Reception) -> Recorded:
         path = self._store.path(reception.relative_path)
         recorded = self._ledger.record_instance(instance, reception)
         while recorded == "compare":  # another sender was faster
@@ -347,7 +349,7 @@ class Listener:
             assert known is not None, "only what is known is compared"
             again = self._compare(known, instance, path)
             recorded = self._ledger.record_instance(instance, replace(reception, again=again))
-        self._tidy(recorded, instance, path)
+        return recorded
 
     def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
         pixels, changed = self._hooks.compare(self._store.path(kept.path), path)
@@ -364,10 +366,18 @@ class Listener:
         """See to the file of what came again and was not taken."""
         if recorded in ("same", "unchanged"):
             path.unlink(missing_ok=True)
-        if recorded == "set aside":
+        elif recorded == "set aside":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
             log.warning("Set an object aside: %s; its study is held", words)
-            self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
+            try:
+                self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
+            except OSError:  # the sender repeats it, and it is set aside then
+                path.unlink(missing_ok=True)
+                raise
+        else:
+            # We may have been frozen between file and row, so long that another node found a
+            # file without a row; the sender must not hear Success, and what it repeats is put here.
+            path.stat()
 
     def _rejects(self, header: Dataset) -> Rejects | None:
         note = read_rejection_note(header)

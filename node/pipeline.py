@@ -131,7 +131,7 @@ def _headers(
             headers[instance.sop_uid] = read_header(instance.path)
         except Unreadable as error:
             damaged[instance.sop_uid] = str(error)
-        except OSError:
+        except FileNotFoundError:
             if not task.set_aside:  # on a shared store a file may come late
                 raise
             damaged[instance.sop_uid] = "its file is missing in the store"

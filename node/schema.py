@@ -135,8 +135,9 @@ study_version = sa.Table(
     _text("state"),
     _whole("revision", default="0"),  # of the study, when it was closed
     _whole("attempt", default="1"),  # which attempt's commit counts
-    _whole("crashes", default="0"),  # how often a process died with it
-    _whole("failures", default="0"),  # how often a model failed on it
+    _whole("crashes", default="0"),  # how often the node that ran it died
+    _whole("failures", default="0"),  # how often it failed: its inference process died, or we did
+    _whole("troubles", default="0"),  # how often the machine failed: counts against nobody
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
     _time("closed_at", nullable=False),

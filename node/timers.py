@@ -64,8 +64,11 @@ class Pulse:
 def reconcile(ledger: Ledger, engine: Engine, live_nodes: LiveNodes) -> None:
     """Enqueue anew what is not final in the ledger and has no live job."""
     engine.release(live_nodes)
-    for job in engine.lost(ledger.unfinished(), live_nodes):
-        ledger.revive(job, engine.enqueue)
+    lost = engine.lost(ledger.unfinished(), live_nodes)
+    failed = engine.failed(lost)
+    alive = live_nodes() if lost else ()
+    for job in lost:
+        ledger.revive(job, engine.enqueue, alive, has_failed=job.id in failed)
 
 
 class Timers:

@@ -6,9 +6,10 @@ naming its attempt. What comes out of here never depends on how often it was tri
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -19,15 +20,27 @@ from node.delivery import Confirmation, Courier, Transaction, delay_s, record_co
 from node.engine import Engine
 from node.errors import DeliveryError, ModelError, StudyError, Superseded
 from node.files import Store
-from node.ledger import BuiltReport, Finished, Job, Ledger, Outcome, Patience, Shipment, Work
+from node.ledger import (
+    GIVE_UP_AFTER,
+    BuiltReport,
+    Finished,
+    Job,
+    Ledger,
+    Outcome,
+    Patience,
+    Shipment,
+    Work,
+    is_trouble,
+    unless_recorded,
+)
 from node.manifest import Model
 from node.outputs.table import SUBSTITUTES, sop_classes, to_bytes
 from node.pipeline import Pipeline, Task, analyse
 
 log = logging.getLogger(__name__)
 
-TRIES = 3
-"""How often a model may fail on a study before its failure is the answer."""
+TRIES = GIVE_UP_AFTER
+"""How often a model, or its process, may fail on a study before its failure is the answer."""
 
 RETRY_S = 5.0
 RETRY_MAX_S = 300.0
@@ -46,33 +59,41 @@ class Workflow:
 
     def process(self, job: Job, engine: Engine) -> None:
         """Analyse a study version, build its report set and enqueue the deliveries."""
-        is_last_chance = False
+        work = None
         try:
             work = self.ledger.begin_version(job, self.node_id, self.store)
-            is_last_chance = work.is_set_aside
             self._process(job, work, engine)
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
-        except StudyError as error:
-            self.ledger.hold_version(job, str(error))
-        except ModelError as error:
-            self._try_again(job, str(error), engine, is_its_fault=True)
-        except (OSError, SQLAlchemyError) as error:
-            words = f"{type(error).__name__} of the machine: {getattr(error, 'strerror', '')}"
-            is_missing = isinstance(error, FileNotFoundError)
-            self._try_again(job, words, engine, is_its_fault=is_missing)
-        except Exception as error:  # a defect of ours: visible, counted, and tried again
-            log.exception("%s failed", job.id)
-            words = type(error).__name__
-            if is_last_chance:
-                self.ledger.hold_version(job, f"its report could not be built ({words})")
-            else:
-                self._try_again(job, words, engine, is_its_fault=True)
+        except Exception as error:  # noqa: BLE001 - each kind is said, and most are tried again
+            with _left_to_the_sweep(job):
+                self._fail(job, work, error, engine)
 
-    def _try_again(self, job: Job, error: str, engine: Engine, *, is_its_fault: bool) -> None:
-        log.warning("%s failed: %s", job.id, error)
-        delay_s = min(RETRY_S * job.attempt, RETRY_MAX_S)
-        self.ledger.fail_version(job, error, delay_s, engine.enqueue, is_its_fault=is_its_fault)
+    def _fail(self, job: Job, work: Work | None, error: Exception, engine: Engine) -> None:
+        """Record how an attempt failed, and whose fault it is: a study's, or the machine's."""
+        missing = self._missing(work) if work and isinstance(error, OSError) else ()
+        is_of_the_machine = is_trouble_of_the_machine(error) and not missing
+        delay_s = RETRY_S if is_of_the_machine else min(RETRY_S * job.attempt, RETRY_MAX_S)
+        if isinstance(error, StudyError):
+            self.ledger.hold_version(job, str(error))
+            return
+        if is_of_the_machine:
+            words = f"{type(error).__name__} of the machine: {_reason(error)}"
+            log.error("%s failed: %s; tried again for as long as it lasts", job.id, words)
+        elif missing or isinstance(error, ModelError):
+            words = _missing_words(missing) if missing else str(error)
+            log.warning("%s failed: %s", job.id, words)
+        else:  # a defect of ours: visible, counted, and tried again
+            words = type(error).__name__
+            log.error("%s failed", job.id, exc_info=error)
+        self.ledger.fail_version(
+            job,
+            words,
+            delay_s,
+            engine.enqueue,
+            is_its_fault=not is_of_the_machine,
+            has_begun=work is not None,
+        )
 
     def _process(self, job: Job, work: Work, engine: Engine) -> None:
         task = self._task(work)
@@ -80,17 +101,41 @@ class Workflow:
             names = ", ".join(analysis.model for analysis in work.analyses)
             self.ledger.cancel_version(job, f"model {names} has been switched off")
             return
+        missing = self._missing(work) if work.is_given_up else ()
+        if missing and (work.has_results or len(missing) == len(work.version.instances)):
+            # What is out was made of all of them, and where none is left there is no answer.
+            remedy = "put back what is missing or send it again, then release the study"
+            self.ledger.hold_version(job, f"{_missing_words(missing)}; {remedy}")
+            return
         results, objects = analyse(self.pipeline, task)
         destinations = directions(self.config, work.sender)
-        finished = Finished(
-            results=results,
-            reports=tuple(self._write(work, dataset) for dataset in objects),
-            destinations=destinations,
-            deliver_within_s=self.config.delivery.deliver_within_s,
-            problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
-        )
-        self.ledger.finish_version(job, finished, engine.enqueue)
-        log.info("Study %s version %d is analysed", job.study_uid, job.number)
+        reports: list[BuiltReport] = []
+
+        def remove() -> None:
+            for report in reports:
+                self.store.remove(report.path)
+
+        with unless_recorded(remove):
+            for dataset in objects:
+                reports.append(self._write(work, dataset))
+            finished = Finished(
+                results=results,
+                reports=tuple(reports),
+                destinations=destinations,
+                deliver_within_s=self.config.delivery.deliver_within_s,
+                problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
+            )
+            is_recorded = self.ledger.finish_version(job, finished, engine.enqueue)
+        if is_recorded:
+            log.info("Study %s version %d is analysed", job.study_uid, job.number)
+        else:
+            remove()
+
+    def _missing(self, work: Work) -> tuple[str, ...]:
+        """Return which files of a study are not where they should be in the store."""
+        paths = [instance.path for instance in work.version.instances]
+        root = self.store.root
+        return tuple(str(path.relative_to(root)) for path in paths if not path.exists())
 
     def _task(self, work: Work) -> Task:
         planned = {analysis.model: analysis for analysis in work.analyses}
@@ -99,9 +144,7 @@ class Workflow:
             models=tuple(self.models[name] for name in self.models if name in planned),
             delivering=frozenset(name for name, a in planned.items() if a.mode == "deliver"),
             is_last_try=work.failures + 1 >= TRIES,
-            set_aside=(
-                "the analysis ended unexpectedly several times" if work.is_set_aside else ""
-            ),
+            set_aside=("the analysis ended unexpectedly several times" if work.is_given_up else ""),
         )
 
     def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:
@@ -128,11 +171,12 @@ class Workflow:
     def deliver(self, job: Job, engine: Engine) -> None:
         """Send what a destination does not have yet of a report set, and have it confirmed."""
         try:
-            shipment = self.ledger.begin_dispatch(job, self.node_id)
-            confirmation = self._deliver(job, shipment)
-            self.ledger.finish_dispatch(
-                job, confirmation.outcomes, confirmation.patience, engine.enqueue
-            )
+            with _left_to_the_sweep(job):
+                shipment = self.ledger.begin_dispatch(job, self.node_id)
+                confirmation = self._deliver(job, shipment)
+                self.ledger.finish_dispatch(
+                    job, confirmation.outcomes, confirmation.patience, engine.enqueue
+                )
         except Superseded as reason:
             log.info("Nothing to send: %s", reason)
 
@@ -191,3 +235,35 @@ def directions(config: Config, sender: str) -> dict[str, frozenset[str]]:
     """Return who gets the results of a sender's studies, and the SOP classes each should get."""
     names = config.destinations_of(sender)
     return {name: sop_classes(config.peer(name).kinds) for name in names}
+
+
+def is_trouble_of_the_machine(error: Exception) -> bool:
+    """Whether it is the machine's, such as a full disk or a locked database, and may pass.
+
+    An OSError without a number is none of the system's: libraries raise those of what they read.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None or isinstance(error, (ConnectionError, TimeoutError))
+    return is_trouble(error)
+
+
+@contextlib.contextmanager
+def _left_to_the_sweep(job: Job) -> Iterator[None]:
+    """Let a job end whose end cannot be recorded: the reconcile sweep finds that nobody has it."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        if not is_trouble(error):
+            raise
+        words = "%s could not say how it ended, and is taken up again: the database says: %s"
+        log.error(words, job.id, _reason(error))  # noqa: TRY400 - the machine's
+
+
+def _reason(error: Exception) -> str:
+    words = getattr(error, "strerror", None) or str(getattr(error, "orig", None) or error)
+    return " ".join(words.split())
+
+
+def _missing_words(missing: Sequence[str]) -> str:
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"the file {missing[0]}{more} of it cannot be found in the store"

@@ -30,6 +30,8 @@ class Worker:
         self.at_once = self.most_at_once = 0
         self.holds: dict[str, threading.Event] = {}
         """Jobs of these studies and destinations wait for their event."""
+        self.fails: set[str] = set()
+        """Jobs of these studies raise an exception."""
         self._lock = threading.Lock()
 
     def hold(self, name: str) -> threading.Event:
@@ -47,6 +49,8 @@ class Worker:
         with self._lock:
             self.at_once -= 1
             self.done.append(job)
+        if job.study_uid in self.fails:
+            raise KeyError("nobody thought of this")
 
 
 def open_engine(url: str, worker: Worker, node_id: str = NODE_ID) -> Engine:
@@ -210,6 +214,17 @@ def test_a_job_that_ended_or_was_never_there_is_lost(running: Running) -> None:
     assert ended in running.worker.done
     assert running.engine.lost([unknown], alive(NODE_ID)) == [unknown]
     assert running.engine.lost([], alive(NODE_ID)) == []
+
+
+def test_a_job_that_ended_with_an_exception_is_told_from_one_that_ended_well(
+    running: Running,
+) -> None:
+    running.worker.fails.add("1.14")
+    jobs = [Job("process", study, 1, 1) for study in ("1.14", "1.15")]
+    running.enqueue(*jobs)
+    assert until(lambda: running.engine.lost(jobs, alive(NODE_ID)) == jobs)
+    assert running.engine.failed(jobs) == {jobs[0].id}
+    assert running.engine.failed([]) == frozenset()
 
 
 def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:

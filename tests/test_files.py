@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from pathlib import Path
 
 import factories
@@ -127,12 +129,38 @@ def test_the_longest_allowed_uid_is_a_file_name(store: Store) -> None:
     assert store.path(relative).exists()
 
 
-def test_a_report_written_twice_is_there_once(store: Store) -> None:
-    once = store.write_report(b"report", STUDY, SOP)
-    twice = store.write_report(b"report", STUDY, SOP)
-    assert once == twice == "reports/1.2.3/1.2.3.4.dcm"
-    assert store.path(once).read_bytes() == b"report"
+def test_a_report_that_an_attempt_takes_away_is_no_other_attempts(store: Store) -> None:
+    ours, theirs = (store.write_report(b"report", STUDY, SOP) for _ in range(2))
+    assert re.fullmatch(r"reports/1\.2\.3/1\.2\.3\.4\.[0-9a-f]{8}\.dcm", ours)
+    store.remove(ours)
+    assert not store.path(ours).exists()
+    assert store.path(theirs).read_bytes() == b"report"
     assert list(store.incoming.iterdir()) == []
+
+
+def test_a_name_that_is_not_sure_to_last_is_taken_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def broken_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken_for_folders)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.write_report(b"report", STUDY, SOP)
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+    assert not (store.root / "received" / STUDY).exists()  # the next one makes sure of it anew
+
+
+def test_an_object_that_cannot_be_rejected_leaves_no_reason_without_it(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.reject(store.incoming / "gone.dcm", "no SOP Class UID")
+    assert list(store.rejected.iterdir()) == []
 
 
 def test_what_a_dead_node_half_received_is_swept_and_what_is_kept_stays(store: Store) -> None:

@@ -16,8 +16,10 @@ from typing import Any
 
 import factories
 import pytest
+import sqlalchemy as sa
 from factories import R_CC, rejection_note
 from ledgers import NODE, Desk
+from locks import impatient, locked
 from peers import MODALITY_AE, association, contexts_of, modality, report_of, store
 from ports import needs_ipv6
 from pydicom import Dataset, dcmread
@@ -628,6 +630,98 @@ def test_a_store_that_cannot_be_written_is_told_to_the_sender(
     assert door.instances() == []
     folder.unlink()
     assert store(door.port, exam[:1]) == [SUCCESS]
+
+
+# No row, no file
+
+
+def test_an_object_whose_row_cannot_be_committed_leaves_no_file(
+    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(door.desk.ledger, monkeypatch)
+    with association(door.port, contexts_of(exam)) as opened:
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+        with locked(door.desk.ledger):
+            refused = [opened.send_c_store(exam[1]).Status for _ in range(3)]
+        assert refused == [OUT_OF_RESOURCES] * 3
+        assert len(door.files("received")) == 1
+        assert opened.send_c_store(exam[1]).Status == SUCCESS
+    assert len(door.files("received")) == len(door.instances()) == 2
+    assert until(lambda: door.files("incoming") == [])
+
+
+def test_a_defect_between_file_and_row_leaves_no_file(
+    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*args: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr("node.ledger.receiving._record_new", defect)
+    assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
+    assert door.files("received") == []
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_where_nobody_knows_whether_the_row_is_there_the_file_stays(
+    door: Door, exam: list[Path], is_committed: bool
+) -> None:
+    """A connection that breaks during COMMIT; the event stands for the network."""
+    is_to_break = threading.Event()
+
+    def break_once(connection: sa.Connection) -> None:
+        is_write = connection.get_execution_options().get("is_write")
+        if is_write and is_to_break.is_set():
+            is_to_break.clear()
+            if is_committed:
+                driver = connection.connection.driver_connection
+                assert driver is not None
+                driver.commit()
+            raise sa.exc.OperationalError("COMMIT", None, OSError("connection reset"))
+
+    sa.event.listen(door.desk.ledger._writer, "commit", break_once)
+    with association(door.port, contexts_of(exam)) as opened:
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+        is_to_break.set()
+        assert opened.send_c_store(exam[1]).Status == OUT_OF_RESOURCES
+        assert len(door.files("received")) == 2
+        assert len(door.instances()) == 1 + is_committed
+        assert opened.send_c_store(exam[1]).Status == SUCCESS
+    assert len(door.instances()) == 2
+    assert len(door.files("received")) == (2 if is_committed else 3)  # one for the inventory
+
+
+def test_a_contradicting_object_that_cannot_be_set_aside_leaves_no_file(
+    door: Door, tmp_path: Path
+) -> None:
+    def repaint(dataset: Dataset) -> None:
+        dataset.PixelData = bytes(reversed(dataset.PixelData))
+
+    first = changed(tmp_path / "1.dcm", lambda d: None)
+    other = changed(tmp_path / "2.dcm", repaint)
+    assert store(door.port, [first]) == [SUCCESS]
+    door.store.rejected.rmdir()
+    door.store.rejected.write_text("in the way")
+    assert store(door.port, [other]) == [OUT_OF_RESOURCES]
+    assert len(door.files("received")) == 1
+
+
+def test_no_success_for_a_file_that_went_while_its_row_was_written(
+    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen for hours between the two, while another node's inventory went by."""
+    keep = Store.keep
+
+    def keep_and_freeze(self: Store, *args: Any) -> str:
+        relative = keep(self, *args)
+        self.set_apart(relative)
+        return relative
+
+    with monkeypatch.context() as frozen:
+        frozen.setattr(Store, "keep", keep_and_freeze)
+        assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
+    assert store(door.port, exam[:1]) == [SUCCESS]
+    (row,) = door.desk.rows(schema.instance)
+    assert door.files("received") == [door.store.path(row["path"])]
 
 
 # Presentation contexts

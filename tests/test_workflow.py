@@ -5,20 +5,24 @@ The parts are the real ones; only the network's answers are made up, at `pipelin
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 
 import factories
 import packages
 import pytest
+import small_models
 from factories import L_CC, R_CC
 from ledgers import Desk
+from locks import locked
 from networks import Network
 from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_connections, report_of
 from postgres import NewDatabase
@@ -30,21 +34,23 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 from pynetdicom.association import Association
+from sqlalchemy.exc import OperationalError
 
 from node import config, schema
 from node.delivery import Courier
 from node.engine import Engine
 from node.errors import ModelError, Unreadable
 from node.files import Store
-from node.ledger import Arrival, Closing, Job, Ledger, PlannedAnalysis
+from node.inference import Inference
+from node.ledger import GIVE_UP_AFTER, Arrival, Closing, Job, Ledger, PlannedAnalysis
 from node.manifest import Model
 from node.outputs.table import sop_classes, with_fallbacks
 from node.overview import StudyOverview, study_overviews
 from node.pipeline import Pipeline
 from node.selection import MG_FOR_PRESENTATION
-from node.study import Instance
+from node.study import Instance, Picture
 from node.timers import reconcile
-from node.workflow import TRIES, Workflow
+from node.workflow import TRIES, Workflow, is_trouble_of_the_machine
 
 NODE_ID = "node-1"
 
@@ -437,6 +443,135 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     assert any(received.read().Modality == "SR" for received in pacs.received)
 
 
+def result_files(works: Works, study: str) -> set[str]:
+    root = works.desk.store.root
+    return {str(path.relative_to(root)) for path in (root / "reports" / study).glob("*")}
+
+
+def recorded_files(works: Works, study: str) -> set[str]:
+    return {row["path"] for row in works.desk.rows(schema.report) if row["study_uid"] == study}
+
+
+def counts(works: Works, study: str, number: int = 1) -> tuple[int, int, int]:
+    row = works.desk.row(schema.study_version, study, number)
+    return row["crashes"], row["failures"], row["troubles"]
+
+
+def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_study(
+    works: Works,
+    pacs: Pacs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    locks = contextlib.ExitStack()
+    is_locked = threading.Event()
+    picture = Network.picture
+
+    def lock_at_the_end(self: Network, instance: Instance) -> Picture:
+        if not is_locked.is_set():
+            locks.enter_context(locked(works.desk.ledger))
+            is_locked.set()
+        return picture(self, instance)
+
+    with locks:
+        monkeypatch.setattr(Network, "picture", lock_at_the_end)
+        study = works.receive(factories.exam("locked", [R_CC]), tmp_path)
+        works.close(study)
+        assert until(lambda: "could not say how it ended" in caplog.text)
+        assert result_files(works, study) == set()  # no row, no file
+    ends = [r for r in caplog.records if "could not say how it ended" in r.getMessage()]
+    assert [record.levelno for record in ends] == [logging.ERROR]
+
+    def is_taken_up() -> bool:
+        with contextlib.suppress(OperationalError):  # the queue has waited for its turn, too
+            works.reconcile()
+        return works.overview(study).state == "done"
+
+    assert until(is_taken_up), works.desk.history(study)
+    assert counts(works, study) == (0, 0, 1)
+    assert works.overview(study).models[0].outcome.startswith("1 of 1 images analysed")
+    assert result_files(works, study) == recorded_files(works, study)
+    assert pacs.received
+
+
+@pytest.mark.parametrize("folder", ["reports", "incoming"])
+def test_a_store_that_cannot_be_written_is_waited_out_however_long(
+    works: Works, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mount that has gone, a folder in the wrong place: the machine's, never the study's."""
+    study = works.receive(factories.exam(f"without {folder}", [R_CC]), tmp_path)
+    store = works.desk.store
+    there = store.incoming if folder == "incoming" else store.root / folder
+    away = there.rename(store.root / "away")
+    if folder == "reports":
+        there.write_text("in the way")
+    works.close(study)
+    assert until(lambda: counts(works, study)[2] > GIVE_UP_AFTER)
+    there.unlink(missing_ok=True)
+    away.rename(there)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("1 of 1 images analysed")
+    assert counts(works, study)[:2] == (0, 0)
+    lines = [r for r in caplog.records if "of the machine" in r.getMessage()]
+    assert {record.levelno for record in lines} == {logging.ERROR}
+    assert result_files(works, study) == recorded_files(works, study)
+
+
+def test_reports_of_a_version_that_was_overtaken_as_they_were_written_are_taken_away(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = factories.exam("corrected as it was written", [R_CC])
+    study = works.receive(exam, tmp_path)
+    write_report = Store.write_report
+    is_first = iter([True])
+
+    def correct_at_the_first(self: Store, content: bytes, study_uid: str, sop_uid: str) -> str:
+        if next(is_first, False):
+            correct(exam, "RIGHT")
+            works.receive(exam, tmp_path)
+        return write_report(self, content, study_uid, sop_uid)
+
+    monkeypatch.setattr(Store, "write_report", correct_at_the_first)
+    works.close(study)
+    version = schema.study_version
+    assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
+    assert until(lambda: result_files(works, study) == set())
+
+
+def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("lost after all", [R_CC, L_CC])
+    study = works.receive(exam[:1], tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    sent = len(pacs.received)
+    path = works.desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]
+    works.desk.store.path(path).unlink()
+    works.receive(exam[1:], tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert str(seen.error).startswith(f"the file {path} of it cannot be found in the store; ")
+    assert len(pacs.received) == sent
+    works.desk.store.path(path).write_bytes(b"")  # as `restore` would
+    exam[0].save_as(works.desk.store.path(path), enforce_file_format=True)
+    works.desk.ledger.release_study(study)
+    works.close(study)
+    assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
+
+
+def test_a_study_of_which_no_file_is_left_is_held(works: Works, tmp_path: Path) -> None:
+    exam = factories.exam("all gone", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path)
+    rows = [works.desk.row(schema.instance, one.SOPInstanceUID) for one in exam]
+    for row in rows:
+        works.desk.store.path(row["path"]).unlink()
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert f"the file {rows[0]['path']} and 1 more of it" in str(seen.error)
+
+
 def alone(works: Works, desk: Desk) -> Workflow:
     """The jobs on a ledger that only remembers what it would enqueue, and without models."""
     return Workflow(
@@ -447,6 +582,54 @@ def alone(works: Works, desk: Desk) -> Workflow:
         models={},
         node_id=NODE_ID,
     )
+
+
+def test_what_cannot_even_be_taken_is_not_tried_for_ever(works: Works, desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.change(schema.instance, view="from nowhere")  # as no release has ever written it
+    for number in range(GIVE_UP_AFTER):
+        assert desk.version()["failures"] == number
+        alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+        job = desk.jobs[-1]
+    alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+    assert desk.study()["held_reason"] == "its report could not be built (ValueError)"
+    assert desk.ledger.unfinished() == []
+
+
+def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
+    works: Works, desk: Desk, tmp_path: Path
+) -> None:
+    """A real network that does not end, in a real process."""
+    package = small_models.model(tmp_path, small_models.ENDLESS)
+    desk.keep(factories.exam("endless", [R_CC])[0], tmp_path)
+    identity = package.identity
+    plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, "shadow")
+    job = desk.close(Closing("4/4 views", (plan,)), study=desk.rows(schema.study)[0]["study_uid"])
+    settings = config.Inference(threads=1, deadline_s=1)
+    with Inference(settings, [package]) as inference:
+        workflow = replace(
+            alone(works, desk),
+            models={"small": package},
+            pipeline=Pipeline(inference, desk.ledger, UTC, ()),
+        )
+        for attempt in range(1, GIVE_UP_AFTER + 1):
+            assert job.attempt == attempt
+            workflow.process(job, desk)  # type: ignore[arg-type]
+            job = desk.jobs[-1]
+    (version,) = desk.rows(schema.study_version)
+    assert (version["state"], version["crashes"], version["failures"]) == ("finished", 0, 4)
+    assert version["troubles"] == 0
+    (seen,) = study_overviews(desk.ledger)
+    assert seen.models[0].outcome.startswith("not analysed")
+    assert len([line for _, line in seen.history if "took longer than 1 s" in line]) == 4
+
+
+def test_an_error_that_a_library_makes_up_is_not_the_machines() -> None:
+    assert is_trouble_of_the_machine(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_trouble_of_the_machine(ConnectionResetError())
+    assert not is_trouble_of_the_machine(OSError("cannot identify image file"))
+    assert not is_trouble_of_the_machine(KeyError("nobody thought of this"))
 
 
 def test_a_model_that_was_switched_off_leaves_no_study_waiting(works: Works, desk: Desk) -> None:
@@ -678,7 +861,8 @@ def test_an_older_version_is_not_sent_after_a_newer(
     assert until(lambda: works.overview(study).state == "delivering")
     is_busy.clear()
     works.reaches(study, "done")
-    assert works.desk.row(schema.dispatch, study, 1, "archive")["state"] == "cancelled"
+    older = schema.dispatch, study, 1, "archive"
+    assert until(lambda: works.desk.row(*older)["state"] == "cancelled")
     assert len(taken) == 4
     assert min(taken) > 1000  # numbers of the second version
 

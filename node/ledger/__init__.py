@@ -11,11 +11,12 @@ One module per step of the straight line, all over one `Database`; `Ledger` is a
 from __future__ import annotations
 
 from node.ledger.clock import now, utc
-from node.ledger.database import DEAD_AFTER_S
+from node.ledger.connections import is_trouble
+from node.ledger.database import DEAD_AFTER_S, OutcomeUnknown, unless_recorded
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.nodes import Nodes
-from node.ledger.processing import QUARANTINE_AFTER, SET_ASIDE_AFTER, Processing
+from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
     Again,
@@ -23,6 +24,7 @@ from node.ledger.records import (
     BuiltReport,
     Closing,
     Enqueue,
+    Filed,
     Finished,
     HeldBecause,
     Job,
@@ -37,26 +39,29 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
 from node.ledger.settling import Settling
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 
 __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
+    "GIVE_UP_AFTER",
     "QUARANTINE_AFTER",
-    "SET_ASIDE_AFTER",
     "Again",
     "Arrival",
     "BuiltReport",
     "Closing",
     "Enqueue",
     "Examination",
+    "Filed",
     "Finished",
     "HeldBecause",
     "Job",
     "Kept",
     "Ledger",
     "Outcome",
+    "OutcomeUnknown",
     "Patience",
     "PlannedAnalysis",
     "Reception",
@@ -65,9 +70,11 @@ __all__ = [
     "Shipment",
     "Work",
     "examine",
+    "is_trouble",
     "now",
     "parse_view",
     "release_of_tables",
+    "unless_recorded",
     "utc",
 ]
 

@@ -18,6 +18,25 @@ _WAIT_S = 5
 _IDLE_IN_TRANSACTION = "25P03"
 """PostgreSQL's word for having ended a transaction in which nothing happened."""
 
+_SQLITE_TROUBLE = frozenset(
+    (
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    )
+)
+_SERVER_TROUBLE = ("08", "40", "53", "55", "57", "58", "XX", _IDLE_IN_TRANSACTION)
+"""Classes of PostgreSQL's error codes: connection, rollback, resources, locks, intervention, ..."""
+
 _NETWORK = {
     "application_name": "ai-node",
     "connect_timeout": _WAIT_S,
@@ -36,6 +55,24 @@ _SESSION = """
     WHERE current_setting('synchronous_commit') = 'off'
 """
 """A frozen process lets go of its locks, and what was committed survives a power cut."""
+
+
+def is_trouble(error: Exception) -> bool:
+    """Whether an error tells of the database's state, such as a lock, and not of what we asked.
+
+    What we asked would bring the same error again: with another state it may succeed.
+    """
+    if isinstance(error, sa.exc.TimeoutError):
+        return True  # every connection is taken
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_TROUBLE  # the rest says more precisely which
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_SERVER_TROUBLE)
+    return isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
 
 
 def open_ledger_pool(url: str) -> sa.Engine:
@@ -98,7 +135,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     # The driver's own transaction control begins only at the first write, after the read that
     # the write depends on; without it the BEGIN below is really the beginning.
     connection.isolation_level = None
-    for pragma in ("busy_timeout=5000", "synchronous=FULL", "foreign_keys=ON"):
+    wait = f"busy_timeout={round(_WAIT_S * 1000)}"
+    for pragma in (wait, "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     _use_wal(connection)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,26 @@ def migrations() -> alembic.config.Config:
     settings = alembic.config.Config()
     settings.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     return settings
+
+
+class OutcomeUnknown(sa.exc.OperationalError):
+    """COMMIT was answered by an error: whether what was written is there, nobody can say yet."""
+
+
+@contextmanager
+def unless_recorded(remove: Callable[[], None]) -> Iterator[None]:
+    """Call `remove` for what the block was to record, if it surely has not.
+
+    Where that is unknown it stays: `inventory` looks for files without rows later.
+    """
+    try:
+        yield
+    except OutcomeUnknown:
+        raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove()
+        raise
 
 
 class Database:
@@ -81,8 +101,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """Open a transaction that may write: on SQLite the only one, from its beginning."""
+        """Open a transaction that may write: on SQLite the only one, from its beginning.
+
+        Raises OutcomeUnknown if COMMIT fails; after any other error nothing is written.
+        """
         # SQLite lets writers of one process compete without a queue, and gives up on the unlucky.
         turn = self._turn if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
-        with turn, self._writer.begin() as db:
-            yield db
+        is_to_commit = False
+        try:
+            with turn, self._writer.begin() as db:
+                yield db
+                is_to_commit = True
+        except sa.exc.DBAPIError as error:
+            if is_to_commit:
+                raise OutcomeUnknown(None, None, error.orig or error) from error
+            raise

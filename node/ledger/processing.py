@@ -23,13 +23,17 @@ from node.ledger.records import (
     Work,
 )
 from node.ledger.rows import (
+    QUARANTINE_AFTER,
     add_note,
     as_instance,
     end_version,
     find_obstacle,
     find_place,
+    give_up_for_good,
+    grown_s,
     hold,
     insert_into,
+    is_given_up,
     lock_study,
     plan_delivery,
     update_version,
@@ -37,12 +41,6 @@ from node.ledger.rows import (
 )
 from node.result import ImageScore, Result
 from node.study import StudyVersion
-
-QUARANTINE_AFTER = 2
-"""Crashes after which a study is processed alone."""
-
-SET_ASIDE_AFTER = 5
-"""Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
 
 
 class Processing(Database):
@@ -67,8 +65,9 @@ class Processing(Database):
                     version=_study_version(db, job, row.reason, at, store),
                     sender=study.sender,
                     analyses=_planned(db, job),
-                    is_set_aside=max(row.crashes, row.failures) >= SET_ASIDE_AFTER,
+                    is_given_up=is_given_up(row),
                     failures=row.failures,
+                    has_results=_has_results(db, job.study_uid),
                 )
             end_version(db, job, "cancelled", obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
@@ -102,8 +101,11 @@ class Processing(Database):
         job: Job,
         finished: Finished,
         enqueue: Enqueue,
-    ) -> None:
-        """Record results, reports and deliveries, and enqueue the deliveries, all at once."""
+    ) -> bool:
+        """Record results, reports and deliveries, and enqueue the deliveries, all at once.
+
+        Returns False, and records none of them, if nothing of the version may be sent any more.
+        """
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
@@ -112,7 +114,7 @@ class Processing(Database):
             obstacle = find_obstacle(db, study, job)
             if obstacle is not None:
                 end_version(db, job, "cancelled", obstacle)
-                return
+                return False
             _record_results(db, job, finished.results)
             if finished.reports:
                 _record_reports(db, job, finished.reports)
@@ -122,32 +124,52 @@ class Processing(Database):
                     if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
                         enqueue(db, planned)
             end_version(db, job, "finished", finished.problem)
+            return True
 
     def fail_version(
-        self, job: Job, error: str, delay_s: float, enqueue: Enqueue, *, is_its_fault: bool
+        self,
+        job: Job,
+        error: str,
+        delay_s: float,
+        enqueue: Enqueue,
+        *,
+        is_its_fault: bool,
+        has_begun: bool = True,
     ) -> None:
-        """Record that an attempt failed, and enqueue the next.
+        """Record that an attempt failed, and enqueue the next; after the last, hold the study.
 
-        What is not the study's fault, such as a full disk, does not count against it.
+        What is not the study's fault, such as a full disk, does not count against it; it is tried
+        again for as long as it lasts, and each time after a longer wait. `has_begun` says whether
+        `begin_version` has returned.
         """
         with self.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
-            if row.attempt != job.attempt or row.state != "running":
+            if row.attempt != job.attempt or row.state != ("running" if has_begun else "queued"):
                 return
+            if is_its_fault and is_given_up(row):
+                give_up_for_good(db, job, error)
+                return
+            troubles = row.troubles + (not is_its_fault)
             db.execute(
                 update_version(job).values(
                     state="queued",
                     owner=None,
                     attempt=job.attempt + 1,
                     failures=row.failures + is_its_fault,
+                    troubles=troubles,
                     error=error,
                 )
             )
-            add_note(db, job.study_uid, f"attempt {job.attempt} failed: {error}")
-            is_quarantined = row.crashes >= QUARANTINE_AFTER
-            following = replace(job, attempt=job.attempt + 1, is_quarantined=is_quarantined)
-            enqueue(db, replace(following, delay_s=delay_s))
+            if is_its_fault or error != row.error:  # the machine's may last for days
+                add_note(db, job.study_uid, f"attempt {job.attempt} failed: {error}")
+            following = replace(
+                job,
+                attempt=job.attempt + 1,
+                is_quarantined=row.crashes >= QUARANTINE_AFTER,
+                delay_s=delay_s if is_its_fault else grown_s(delay_s, troubles),
+            )
+            enqueue(db, following)
 
     def hold_version(self, job: Job, reason: str) -> None:
         """Send nothing of a study until a person has looked: going on would be a guess."""
@@ -239,6 +261,11 @@ def _study_version(
             else tuple(map(store.path, _report_paths(db, job.study_uid, replaced.number)))
         ),
     )
+
+
+def _has_results(db: sa.Connection, study_uid: str) -> bool:
+    query = sa.select(schema.report.c.sop_uid).where(schema.report.c.study_uid == study_uid)
+    return db.execute(query.limit(1)).first() is not None
 
 
 def _report_paths(db: sa.Connection, study_uid: str, number: int) -> tuple[str, ...]:

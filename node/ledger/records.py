@@ -167,9 +167,22 @@ class Work:
     version: StudyVersion
     sender: str
     analyses: tuple[PlannedAnalysis, ...]
-    is_set_aside: bool
-    """Processes died with it too often: answer without touching the pixels."""
+    is_given_up: bool
+    """It ended badly too often: answer without touching the pixels."""
     failures: int
+    has_results: bool = False
+    """Result objects of this study have been built before, perhaps of another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A file that a row says is in the store."""
+
+    study_uid: str
+    sop_uid: str
+    path: str
+    age_s: float
+    """How long its row has been there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,15 @@ from node.study import Instance
 
 log = logging.getLogger(__name__)
 
+QUARANTINE_AFTER = 2
+"""Crashes after which a study is processed alone."""
+
+GIVE_UP_AFTER = 5
+"""Crashes, or failures, after which a study is answered "not analysed", its pixels untouched."""
+
+DELAY_MAX_S = 300.0
+"""The longest wait for a machine that is in trouble."""
+
 
 def insert_into(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Begin an INSERT that knows ON CONFLICT."""
@@ -151,6 +160,23 @@ def end_version(db: sa.Connection, job: Job, state: str, error: str | None) -> N
     db.execute(update_version(job).values(state=state, owner=None, error=error, finished_at=now()))
     words = f"version {job.number} {state}"
     add_note(db, job.study_uid, f"{words}: {error}" if error else words)
+
+
+def is_given_up(version: sa.Row[Any]) -> bool:
+    """Return whether a version ended badly so often that only an answer is left to give."""
+    return bool(max(version.crashes, version.failures) >= GIVE_UP_AFTER)
+
+
+def give_up_for_good(db: sa.Connection, job: Job, error: str) -> None:
+    """Hold the study of a version of which not even the answer could be given."""
+    reason = f"its report could not be built ({error})"
+    hold(db, job.study_uid, HeldBecause.REPORT, reason)
+    end_version(db, job, "cancelled", reason)
+
+
+def grown_s(delay_s: float, times: int) -> float:
+    """Return how long to wait after the same trouble for the so-and-so-many-th time."""
+    return min(delay_s * 2.0 ** min(times - 1, 30), DELAY_MAX_S)
 
 
 def plan_delivery(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from node import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.processing import QUARANTINE_AFTER
-from node.ledger.records import Directions, Enqueue, Job
+from node.ledger.records import Directions, Enqueue, Filed, Job
 from node.ledger.rows import (
+    DELAY_MAX_S,
+    QUARANTINE_AFTER,
     add_note,
     dispatch_row,
     find_place,
+    give_up_for_good,
+    grown_s,
+    is_given_up,
     lock_study,
     plan_delivery,
     update_deliveries,
@@ -26,6 +30,13 @@ from node.ledger.rows import (
 )
 
 DELAY_PER_CRASH_S = 2.0
+
+_Ending = Literal["died with its node", "ended unexpectedly", "could not say how it ended"]
+_COUNTER: Mapping[_Ending, str] = {
+    "died with its node": "crashes",
+    "ended unexpectedly": "failures",
+    "could not say how it ended": "troubles",
+}
 
 
 class Sweeping(Database):
@@ -56,32 +67,80 @@ class Sweeping(Database):
             for row in dispatches
         ]
 
-    def revive(self, job: Job, enqueue: Enqueue) -> None:
+    def revive(
+        self,
+        job: Job,
+        enqueue: Enqueue,
+        live_nodes: Collection[str] = (),
+        *,
+        has_failed: bool = False,
+    ) -> None:
         """Enqueue the next attempt of a job that nobody has any more.
 
-        A row found running was in a process that died: that counts as a crash.
+        A row found running was in a process that died, which counts as a crash, or in one that
+        lives and could not say how it ended: the database was away. An exception of which nobody
+        has heard (`has_failed`) counts as a failure.
         """
         with self.writing() as db:
             lock_study(db, job.study_uid)
             row = dispatch_row(db, job) if job.kind == "deliver" else version_row(db, job)
             if row.attempt != job.attempt or row.state not in ("queued", "running"):
                 return
-            values: dict[str, Any] = {"state": "queued", "owner": None, "attempt": job.attempt + 1}
-            following = replace(job, attempt=job.attempt + 1)
-            if job.kind == "deliver":
-                db.execute(update_dispatch(job).values(values))
-            else:
-                crashes = row.crashes + (row.state == "running")
-                db.execute(update_version(job).values(values | {"crashes": crashes}))
-                following = replace(
-                    following,
-                    is_quarantined=crashes >= QUARANTINE_AFTER,
-                    # A study that kills its process must not keep the node deaf.
-                    delay_s=crashes * DELAY_PER_CRASH_S,
-                )
-            if row.state == "running":
-                add_note(db, job.study_uid, _what_ended(db, job, row.owner, self.dead_after_s))
-            enqueue(db, following)
+            ending = _how_it_ended(row, live_nodes, has_failed=has_failed)
+            revive = _revive_dispatch if job.kind == "deliver" else _revive_version
+            following = revive(db, job, row, ending)
+            if ending is not None:
+                words = f"{job.kind}: attempt {job.attempt} {ending}{_where(db, row.owner)}"
+                follows = f"; attempt {following.attempt} follows" if following else ""
+                add_note(db, job.study_uid, words + follows)
+            if following is not None:
+                enqueue(db, following)
+
+    def filed(self, study_uids: Collection[str]) -> list[Filed]:
+        """Return every file that rows of these studies speak of."""
+        instance, former, report = schema.instance, schema.former_instance, schema.report
+        version = schema.study_version
+        built_at = sa.func.coalesce(version.c.finished_at, version.c.closed_at)
+        columns = (
+            sa.select(
+                instance.c.study_uid, instance.c.sop_uid, instance.c.path, instance.c.received_at
+            ).where(instance.c.study_uid.in_(study_uids)),
+            sa.select(instance.c.study_uid, former.c.sop_uid, former.c.path, former.c.received_at)
+            .join(instance, instance.c.sop_uid == former.c.sop_uid)
+            .where(instance.c.study_uid.in_(study_uids)),
+            sa.select(report.c.study_uid, report.c.sop_uid, report.c.path, built_at)
+            .join(
+                version,
+                sa.and_(
+                    version.c.study_uid == report.c.study_uid, version.c.number == report.c.number
+                ),
+            )
+            .where(report.c.study_uid.in_(study_uids)),
+        )
+        with self.reading() as db:
+            at = db.execute(sa.select(now())).scalar_one()
+            rows = [row for query in columns for row in db.execute(query)]
+        return [
+            Filed(study_uid, sop_uid, path, at - then) for study_uid, sop_uid, path, then in rows
+        ]
+
+    def studies_after(self, study_uid: str, count: int) -> list[str]:
+        """Return so many studies, in the order of their UIDs, that come after one."""
+        table = schema.study
+        query = sa.select(table.c.study_uid).where(table.c.study_uid > study_uid)
+        with self.reading() as db:
+            return list(db.execute(query.order_by(table.c.study_uid).limit(count)).scalars())
+
+    def note_once(self, study_uid: str, event: str) -> bool:
+        """Add a line to a study's history, unless it is there; return whether it was not."""
+        table = schema.history
+        same = sa.select(table.c.id).where(table.c.study_uid == study_uid, table.c.event == event)
+        with self.writing() as db:
+            lock_study(db, study_uid)
+            if db.execute(same.limit(1)).first() is not None:
+                return False
+            add_note(db, study_uid, event)
+            return True
 
     def retry_dead(self, deliver_within_s: float, substitutes: Collection[str] = ()) -> int:
         """Queue anew what was given up or refused, for the reconcile sweep to pick up.
@@ -183,12 +242,58 @@ def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]
         db.execute(replaced.values(state="queued", error=None))
 
 
-def _what_ended(db: sa.Connection, job: Job, owner: str, dead_after_s: float) -> str:
-    """Say what has become of an attempt, and on which node."""
-    node = schema.node
-    is_dead = node.c.stopped_at.is_not(None) | (node.c.beat_at < now() - dead_after_s)
-    lives = db.execute(sa.select(node.c.id).where(node.c.id == owner, ~is_dead)).first()
-    how = "ended unexpectedly" if lives else "died with its node"
-    place = find_place(db, owner)
-    where = f" on {place}" if place else ""
-    return f"{job.kind}: attempt {job.attempt} {how}{where}; attempt {job.attempt + 1} follows"
+def _how_it_ended(
+    row: sa.Row[Any], live_nodes: Collection[str], *, has_failed: bool
+) -> _Ending | None:
+    """Return what became of an attempt; None if it has never begun."""
+    if row.state == "running" and row.owner not in live_nodes:
+        return "died with its node"
+    if has_failed:
+        return "ended unexpectedly"
+    return "could not say how it ended" if row.state == "running" else None
+
+
+def _revive_version(
+    db: sa.Connection, job: Job, row: sa.Row[Any], ending: _Ending | None
+) -> Job | None:
+    """Return the job of the next attempt; None if there is none, and the study is held."""
+    counts = {name: getattr(row, name) for name in _COUNTER.values()}
+    if ending is not None:
+        counts[_COUNTER[ending]] += 1
+    if ending in ("died with its node", "ended unexpectedly") and is_given_up(row):
+        give_up_for_good(db, job, ending)
+        return None
+    # A study that kills its process must not keep the node deaf.
+    delay_s = counts["crashes"] * DELAY_PER_CRASH_S
+    if ending == "could not say how it ended":
+        delay_s = max(delay_s, grown_s(DELAY_PER_CRASH_S, counts["troubles"]))
+    following = replace(
+        job,
+        attempt=job.attempt + 1,
+        is_quarantined=counts["crashes"] >= QUARANTINE_AFTER,
+        delay_s=delay_s,
+    )
+    values = counts | {"state": "queued", "owner": None, "attempt": following.attempt}
+    db.execute(update_version(job).values(values))
+    return following
+
+
+def _revive_dispatch(
+    db: sa.Connection, job: Job, row: sa.Row[Any], ending: _Ending | None
+) -> Job | None:
+    """Return the job of the next attempt; None if there is none, and the delivery is given up."""
+    at = db.execute(sa.select(now())).scalar_one()
+    if ending == "ended unexpectedly" and at > row.deadline_at:
+        error = "its attempts ended unexpectedly; the log says how"
+        db.execute(update_dispatch(job).values(state="dead", owner=None, error=error))
+        return None
+    values = {"state": "queued", "owner": None, "attempt": job.attempt + 1}
+    db.execute(update_dispatch(job).values(values))
+    is_late = ending in ("ended unexpectedly", "could not say how it ended")
+    delay_s = min(DELAY_PER_CRASH_S * job.attempt, DELAY_MAX_S) if is_late else 0.0
+    return replace(job, attempt=job.attempt + 1, delay_s=max(job.delay_s, delay_s))
+
+
+def _where(db: sa.Connection, owner: str | None) -> str:
+    place = find_place(db, owner) if owner else None
+    return f" on {place}" if place else ""

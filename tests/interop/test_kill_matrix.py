@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from ports import free_port
 
 from node import schema
+from node.ledger import GIVE_UP_AFTER
 from node.ledger.connections import open_ledger_pool
-from node.ledger.processing import SET_ASIDE_AFTER
 
 from .actors import (
     RESULTS,
@@ -53,7 +53,7 @@ PATIENCE_S = 400
 TRIES = 12
 """With two nodes chance decides who works: so many studies are sent until the one to die does."""
 DEAD_AFTER_S = 4
-DEATHS = SET_ASIDE_AFTER - 2
+DEATHS = GIVE_UP_AFTER - 2
 """A study that met so many has to be finished: that few more would set it aside, as poison."""
 
 

@@ -111,8 +111,10 @@ def test_an_attempt_that_ended_without_its_node_is_not_said_to_have_died_with_it
     desk.ledger.register_node(NODE, "ward-a:/srv/ai-node 1-1")
     (job,) = desk.analysed()
     desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.revive(job, desk.enqueue)
-    words = "deliver: attempt 1 ended unexpectedly on ward-a:/srv/ai-node; attempt 2 follows"
+    desk.ledger.revive(job, desk.enqueue, {NODE})
+    words = (
+        "deliver: attempt 1 could not say how it ended on ward-a:/srv/ai-node; attempt 2 follows"
+    )
     assert desk.history()[-1] == words
 
 

@@ -10,7 +10,8 @@ from ledgers import HOUR_S, PLAN, STUDY, Desk
 
 from node import schema
 from node.errors import Superseded
-from node.ledger import SET_ASIDE_AFTER, HeldBecause, Job
+from node.ledger import GIVE_UP_AFTER, HeldBecause, Job
+from node.ledger.rows import DELAY_MAX_S
 from node.result import Code, HeatMap, ImageScore, Mark, Measurement
 
 
@@ -22,7 +23,7 @@ def test_the_work_names_what_was_planned_and_where_it_came_from(desk: Desk) -> N
     assert work.version.reason == "4/4 views"
     assert work.version.installation == desk.ledger.installation
     assert work.version.instances[0].path == desk.store.path(f"received/{STUDY}/{STUDY}.1.dcm")
-    assert (work.failures, work.is_set_aside) == (0, False)
+    assert (work.failures, work.is_given_up) == (0, False)
 
 
 def test_the_work_is_on_the_corrected_object_and_not_on_the_former(desk: Desk) -> None:
@@ -105,23 +106,27 @@ def test_a_failure_is_recorded_and_the_next_attempt_waits(desk: Desk) -> None:
     assert "attempt 1 failed: out of memory" in desk.history()
 
 
-def test_after_five_failures_a_study_is_set_aside(desk: Desk) -> None:
+def test_after_five_failures_a_study_is_given_up(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
-    for _ in range(SET_ASIDE_AFTER):
-        assert not desk.begin(job).is_set_aside
+    for _ in range(GIVE_UP_AFTER):
+        assert not desk.begin(job).is_given_up
         desk.ledger.fail_version(job, "a defect", 1, desk.enqueue, is_its_fault=True)
         job = desk.jobs[-1]
-    assert desk.begin(job).is_set_aside
+    assert desk.begin(job).is_given_up
 
 
 def test_trouble_of_the_machine_does_not_count_against_the_study(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
-    for attempt in range(1, 2 * SET_ASIDE_AFTER):
+    for attempt in range(1, 2 * GIVE_UP_AFTER):
         job = replace(job, attempt=attempt)
-        assert not desk.begin(job).is_set_aside
+        assert not desk.begin(job).is_given_up
         desk.ledger.fail_version(job, "disk full", 1, desk.enqueue, is_its_fault=False)
+        assert desk.jobs[-1].delay_s == min(2.0 ** (attempt - 1), DELAY_MAX_S)
+    version = desk.version()
+    assert (version["failures"], version["troubles"]) == (0, 2 * GIVE_UP_AFTER - 1)
+    assert len([line for line in desk.history() if "disk full" in line]) == 1
 
 
 def test_a_study_that_no_report_can_be_built_of_is_held_until_a_person_has_looked(

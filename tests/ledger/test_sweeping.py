@@ -7,15 +7,18 @@ from dataclasses import replace
 import pytest
 from ledgers import HOUR_S, NODE, STUDY, Desk
 
+from node import schema
 from node.ledger import (
     DELAY_PER_CRASH_S,
+    GIVE_UP_AFTER,
     QUARANTINE_AFTER,
-    SET_ASIDE_AFTER,
     BuiltReport,
     Finished,
+    HeldBecause,
     Job,
     Patience,
 )
+from node.ledger.rows import DELAY_MAX_S
 
 UNCONFIRMED = Patience(60, gives_up="PACS accepted it, but never confirmed it")
 
@@ -45,14 +48,14 @@ def test_a_job_that_was_lost_before_it_ran_is_no_crash(desk: Desk) -> None:
 def test_a_clean_stop_is_no_crash_however_often(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
-    for n in range(SET_ASIDE_AFTER + 1):
+    for n in range(GIVE_UP_AFTER + 1):
         desk.ledger.register_node(f"node {n}")
         desk.begin(job, f"node {n}")
         desk.ledger.retire_node(f"node {n}")
         desk.ledger.revive(job, desk.enqueue)
         job = desk.jobs[-1]
         assert not job.is_quarantined
-    assert not desk.begin(job).is_set_aside
+    assert not desk.begin(job).is_given_up
     assert desk.version()["crashes"] == 0
 
 
@@ -78,13 +81,91 @@ def test_a_study_that_runs_alone_still_does_after_a_failure(desk: Desk) -> None:
     assert desk.jobs[-1].is_quarantined
 
 
-def test_after_five_crashes_a_study_is_set_aside(desk: Desk) -> None:
+def test_after_five_crashes_a_study_is_given_up(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
-    for _ in range(SET_ASIDE_AFTER):
-        assert not desk.version()["crashes"] >= SET_ASIDE_AFTER
+    for _ in range(GIVE_UP_AFTER):
+        assert not desk.version()["crashes"] >= GIVE_UP_AFTER
         job = crash(desk, job)
-    assert desk.begin(job).is_set_aside
+    assert desk.begin(job).is_given_up
+
+
+def test_an_owner_that_lives_has_not_crashed_however_often_it_lets_a_study_go(desk: Desk) -> None:
+    """Its database was locked when an attempt ended, and when it was to say so."""
+    desk.receive()
+    job = desk.close()
+    delays = []
+    for _ in range(2 * GIVE_UP_AFTER):
+        desk.begin(job)
+        desk.ledger.revive(job, desk.enqueue, {NODE})
+        job = desk.jobs[-1]
+        delays.append(job.delay_s)
+    assert delays[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert delays[-1] == DELAY_MAX_S
+    version = desk.version()
+    assert (version["crashes"], version["failures"]) == (0, 0)
+    assert version["troubles"] == 2 * GIVE_UP_AFTER
+    assert not desk.begin(job).is_given_up
+    words = "process: attempt 1 could not say how it ended; attempt 2 follows"
+    assert words in desk.history()
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_an_exception_that_nobody_caught_counts_as_a_failure(desk: Desk, has_begun: bool) -> None:
+    desk.receive()
+    job = desk.close()
+    for _ in range(GIVE_UP_AFTER):
+        if has_begun:
+            desk.begin(job)
+        desk.ledger.revive(job, desk.enqueue, {NODE}, has_failed=True)
+        job = desk.jobs[-1]
+    version = desk.version()
+    assert (version["crashes"], version["failures"], version["troubles"]) == (0, GIVE_UP_AFTER, 0)
+    assert desk.begin(job).is_given_up
+
+
+@pytest.mark.parametrize("how", ["crash", "exception", "failure", "failure before it began"])
+def test_of_what_was_given_up_not_even_the_answer_is_tried_for_ever(desk: Desk, how: str) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.change(schema.study_version, crashes=GIVE_UP_AFTER)
+    has_begun = how != "failure before it began"
+    if has_begun:
+        desk.begin(job)
+    if how.startswith("failure"):
+        desk.ledger.fail_version(
+            job, "KeyError", 5, desk.enqueue, is_its_fault=True, has_begun=has_begun
+        )
+    else:
+        alive = {NODE} if how == "exception" else ()
+        desk.ledger.revive(job, desk.enqueue, alive, has_failed=how == "exception")
+    assert desk.version()["state"] == "cancelled"
+    study = desk.study()
+    assert study["held_because"] == HeldBecause.REPORT
+    assert study["held_reason"].startswith("its report could not be built (")
+    assert len(desk.jobs) == 1  # none followed
+    assert desk.ledger.unfinished() == []
+
+
+def test_a_delivery_whose_end_could_not_be_said_waits_longer_each_time(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    for attempt in range(1, 4):
+        desk.ledger.begin_dispatch(job, NODE)
+        desk.ledger.revive(job, desk.enqueue, {NODE})
+        job = desk.jobs[-1]
+        assert job.delay_s == attempt * DELAY_PER_CRASH_S
+
+
+def test_a_delivery_that_always_ends_with_an_exception_is_given_up_in_its_time(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.ledger.begin_dispatch(job, NODE)
+    desk.ledger.revive(job, desk.enqueue, {NODE}, has_failed=True)
+    assert desk.dispatch()["state"] == "queued"
+    desk.change(schema.dispatch, deadline_at=0.0)
+    desk.ledger.revive(desk.jobs[-1], desk.enqueue, {NODE}, has_failed=True)
+    assert desk.dispatch()["state"] == "dead"
+    assert desk.history()[-1] == "deliver: attempt 2 ended unexpectedly"
+    assert desk.ledger.retry_dead(HOUR_S) == 1
 
 
 def test_what_is_not_final_is_unfinished(desk: Desk) -> None:
