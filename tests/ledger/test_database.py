@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from ledgers import STUDY, Desk, run_at_once
+from locks import impatient, locked
 from postgres import NewDatabase, PostgreSQL
 
 from node import schema
 from node.files import Store
-from node.ledger import Ledger
+from node.ledger import Ledger, is_trouble
 
 
 def test_two_processes_that_count_up_at_once_lose_nothing(
@@ -46,6 +47,24 @@ def test_a_reader_does_not_wait_for_a_writer(desk: Desk) -> None:
         db.execute(schema.study.update().values(sender="another"))
         with desk.ledger.reading() as other:
             assert other.execute(sa.select(schema.study.c.sender)).scalar_one() == "modality"
+
+
+def test_a_locked_database_is_in_trouble_and_one_that_is_asked_nonsense_is_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.receive()
+    impatient(desk.ledger, monkeypatch)
+    with pytest.raises(sa.exc.OperationalError) as refused, locked(desk.ledger):
+        desk.receive(f"{STUDY}.2")
+    assert is_trouble(refused.value)
+    with pytest.raises(sa.exc.DBAPIError) as nonsense, desk.ledger.writing() as db:
+        db.execute(sa.text("SELECT nothing FROM nowhere"))
+    assert not is_trouble(nonsense.value)
+    with pytest.raises(sa.exc.IntegrityError) as twice, desk.ledger.writing() as db:
+        for _ in range(2):
+            db.execute(schema.installation.insert().values(id="twice", created_at=0))
+    assert not is_trouble(twice.value)
+    assert desk.receive(f"{STUDY}.2") == "new"
 
 
 @pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
