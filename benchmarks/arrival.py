@@ -22,18 +22,18 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from node import phantom, schema
 from node.app import App
 from node.config import Config
-from node.demo.pacs import AE_TITLE, Pacs
-from node.destinations import Address, send
+from node.dimse import Address, send
 from node.inference import Inference
-from node.ledger import Ledger
+from node.ledger import Ledger, schema
 from node.manifest import Model
 from node.overview import StudyOverview, study_overviews
-from node.phantom import Technique
 from node.result import ImageScore
 from node.study import Instance
+from node.trial import phantom
+from node.trial.pacs import AE_TITLE, Pacs
+from node.trial.phantom import Technique
 
 FULL_SIZE = Technique(rows=4096, columns=3328, spacing_mm=0.06)
 LOOPBACK, NODE, MODALITY = "127.0.0.1", "AINODE", "MODALITY"

@@ -35,7 +35,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from rich.console import Console
 from rich.table import Table
 
-from node import phantom
+from node.trial import phantom
 
 LOOPBACK = "127.0.0.1"
 NODE = """

@@ -18,24 +18,24 @@ import alembic.util
 import sqlalchemy as sa
 from tzlocal import get_localzone
 
-from node.comparison import Comparison
-from node.completeness import Settler
+from node.analysis.pipeline import Pipeline, is_made
 from node.config import Config, advice
 from node.config import Model as ChosenModel
-from node.engine import Engine
 from node.errors import ConfigError, Superseded
-from node.files import Store
+from node.flow.completeness import Settler
+from node.flow.early_scoring import Warmer
+from node.flow.engine import Engine
+from node.flow.inventory import INVENTORY_EVERY_S, Inventory
+from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
+from node.flow.workflow import Workflow
 from node.inference import Inference
-from node.inventory import INVENTORY_EVERY_S, Inventory
 from node.ledger import Examination, Ledger, examine, release_of_tables
-from node.listener import Hooks, Listener
 from node.manifest import Model, load_model
-from node.outputs.table import with_fallbacks
-from node.pipeline import Pipeline, is_made
-from node.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
+from node.outputs.kinds import with_fallbacks
+from node.receive.duplicates import Comparison
+from node.receive.listener import Hooks, Listener
+from node.store import Store
 from node.toml_file import shown
-from node.warmer import Warmer
-from node.workflow import Workflow
 
 log = logging.getLogger(__name__)
 

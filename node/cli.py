@@ -170,9 +170,9 @@ def check(config: ConfigOption = _CONFIG) -> None:
     Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
     neither port nor folders are tried.
     """
-    from node.addresses import place
     from node.app import advice_on_models, load_models, try_database
     from node.config import advice, load
+    from node.dimse.addresses import place
     from node.inference import Inference
 
     with _errors_as_messages():
@@ -262,8 +262,8 @@ def send(
     For example: `ai-node send exam/ --to AINODE@127.0.0.1:11112 --aet ORTHANC`. The other side
     must know the AE title we call ourselves.
     """
-    from node.destinations import Address, SendOutcome
-    from node.destinations import send as send_files
+    from node.dimse import Address, SendOutcome
+    from node.dimse import send as send_files
 
     with _errors_as_messages():
         ae_title, host, port = _parse_address(to)
@@ -351,8 +351,8 @@ def studies(
     """
     from node.app import existing_ledger
     from node.config import load
-    from node.files import Store
     from node.overview import each_study
+    from node.store import Store
 
     with _errors_as_messages():
         loaded = load(config)
@@ -468,8 +468,8 @@ def retry(config: ConfigOption = _CONFIG) -> None:
 
     from node.app import existing_ledger
     from node.config import load
-    from node.outputs.table import SUBSTITUTES
-    from node.workflow import directions
+    from node.flow.workflow import directions
+    from node.outputs.kinds import SUBSTITUTES
 
     with _errors_as_messages():
         loaded = load(config)
@@ -581,7 +581,7 @@ def _is_part10(path: Path) -> bool:
 
 
 def _parse_address(text: str) -> tuple[str, str, int]:
-    from node.addresses import without_brackets
+    from node.dimse.addresses import without_brackets
 
     ae_title, _, rest = text.rpartition("@")
     host, _, port = rest.rpartition(":")

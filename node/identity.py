@@ -13,8 +13,8 @@ from typing import Final
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
+from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
-from node.foreign import failing_as
 
 MANUFACTURER: Final = "DICOM AI Node Project"
 MODEL_NAME: Final = "DICOM AI Node"

@@ -19,7 +19,6 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydicom.uid import UID
 
-from node.addresses import is_every, place, plain, without_brackets
 from node.config import (
     AETitle,
     Config,
@@ -32,6 +31,7 @@ from node.config import (
     load,
     names_of_models,
 )
+from node.dimse.addresses import is_every, place, plain, without_brackets
 from node.errors import ConfigError
 from node.manifest import Model
 from node.toml_file import did_you_mean

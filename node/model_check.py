@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from node import phantom
+from node.analysis.selection import describe, read_header
 from node.errors import ConfigError, NodeError
+from node.inference.onnx import Session, Tensor, available_providers
 from node.manifest import Model
 from node.offline import analyse_folder
 from node.pixels import open_image, prepare
-from node.runtime import Session, Tensor, available_providers
-from node.selection import describe, read_header
+from node.trial import phantom
 
 CARD = "README.md"
 THREADS = 2

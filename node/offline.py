@@ -16,17 +16,17 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from tzlocal import get_localzone
 
 from node import config
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse, is_made
+from node.analysis.selection import describe, is_in_scope, read_header
+from node.dicom.untrusted import failing_as
 from node.errors import ConfigError, Held, Unreadable
-from node.files import dataset_digest
-from node.foreign import failing_as
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs import wording
-from node.outputs.table import to_bytes
-from node.pipeline import Pipeline, ScoresInMemory, Task, analyse, is_made
+from node.outputs.kinds import to_bytes
 from node.result import Evaluation, Finding, Result
-from node.selection import describe, is_in_scope, read_header
+from node.store import dataset_digest
 from node.study import Instance, StudyVersion
 
 log = logging.getLogger(__name__)

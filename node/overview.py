@@ -10,8 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node import schema
-from node.ledger import Ledger
+from node.ledger import Ledger, schema
 from node.outputs import wording
 from node.result import Result
 

@@ -32,8 +32,9 @@ from pydicom.encaps import generate_frames
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
-from node import foreign, manifest
-from node.deflated import read_until_pixels
+from node import manifest
+from node.dicom import untrusted
+from node.dicom.deflated import read_until_pixels
 from node.errors import ModelError, StudyError, Unreadable
 from node.study import LONGEST_SIDE_PX, Laterality, Picture
 
@@ -133,7 +134,7 @@ class Geometry:
 def open_image(path: Path) -> Image:
     """Read and decode one file, or raise Unreadable."""
     try:
-        with foreign.quietly(), _opened(path) as source:
+        with untrusted.quietly(), _opened(path) as source:
             return _image(source)
     except OSError as error:
         raise ModelError(f"the image file cannot be read ({error.strerror})") from error
@@ -172,7 +173,7 @@ def pixel_digest(path: Path) -> str:
     encapsulated documents and overlays, belongs to its header.
     """
     try:
-        with foreign.quietly(), _opened(path) as source:
+        with untrusted.quietly(), _opened(path) as source:
             return _digest_of_values(source) if source.tag else ""
     except OSError as error:
         raise ModelError(f"the image file cannot be read ({error.strerror})") from error
@@ -252,7 +253,7 @@ _TAGS = _tags(READ) + _OVERLAY_BIT_POSITIONS
 
 def _failing_as(reason: str) -> AbstractContextManager[None]:
     """Blame the bytes, unless the machine has no memory or cannot read the file."""
-    return foreign.failing_as(reason, MemoryError, OSError, level=logging.WARNING)
+    return untrusted.failing_as(reason, MemoryError, OSError, level=logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ class _Source:
 
     @property
     def syntax(self) -> uid.UID:
-        return uid.UID(foreign.text(self.header.file_meta, "TransferSyntaxUID"))
+        return uid.UID(untrusted.text(self.header.file_meta, "TransferSyntaxUID"))
 
     def pieces(self) -> Iterator[bytes]:
         """Return the encoded pixel data in pieces; of encapsulated ones the items (PS3.5 A.4)."""
@@ -315,7 +316,7 @@ class _Source:
 def _opened(path: Path) -> Iterator[_Source]:
     """Read what READ names, find the pixel data, and keep the file open for those."""
     with path.open("rb") as file:
-        with foreign.quietly(), _failing_as("the file is damaged, or is not a DICOM object"):
+        with untrusted.quietly(), _failing_as("the file is damaged, or is not a DICOM object"):
             source = _read(file)
         yield source
 
@@ -354,7 +355,7 @@ def _drop_all_but_read(dataset: Dataset) -> None:
 
 def _digest_as_encoded(source: _Source, tags: Sequence[BaseTag]) -> str:
     digest = hashlib.sha256()
-    with foreign.quietly(), _failing_as("the header cannot be read"):
+    with untrusted.quietly(), _failing_as("the header cannot be read"):
         digest.update(f"{source.syntax}\n".encode())
         if source.is_in_swapped_words:
             digest.update(b"OW\n")
@@ -852,7 +853,7 @@ def _words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 def _parts(dataset: Dataset, keyword: str | BaseTag) -> list[Any]:
     """Return the values of an element; none if it is absent or pydicom cannot read it."""
     try:
-        with foreign.failing_as(f"{keyword} cannot be read"):
+        with untrusted.failing_as(f"{keyword} cannot be read"):
             value = dataset[keyword].value if keyword in dataset else None
     except Unreadable:
         return []

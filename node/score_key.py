@@ -45,7 +45,7 @@ JUDGES = {
             "node.inference.mask:refuse_what_is_no_breast_outline",
         ),
     ),
-    "network": Part(1, ("node.runtime:Session",)),
+    "network": Part(1, ("node.inference.onnx:Session",)),
 }
 """What every image passes on its way to a score."""
 

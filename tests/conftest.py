@@ -16,14 +16,14 @@ from ledgers import Desk
 from peers import Archive, Pacs
 from postgres import DATABASES, NewDatabase, PostgreSQL
 
-from node.files import Store
 from node.ledger import Ledger
+from node.store import Store
 
 # These machines are shared: how long one example takes says nothing.
 settings.register_profile("patient", settings.default, deadline=None)
 settings.load_profile("patient")
 
-# For tests that load ONNX Runtime before the node does (node/runtime.py says why).
+# For tests that load ONNX Runtime before the node does (node/inference/onnx.py says why).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # How often a server looks whether it is to end: the half second of the default adds up.

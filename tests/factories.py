@@ -10,9 +10,9 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from node import phantom
-from node.phantom import Patient, Technique
 from node.study import Instance, Laterality, View
+from node.trial import phantom
+from node.trial.phantom import Patient, Technique
 
 R_CC = View(Laterality.RIGHT, "CC")
 L_CC = View(Laterality.LEFT, "CC")

@@ -13,9 +13,8 @@ from networks import AREA
 from pydantic import TypeAdapter
 from pydicom import Dataset
 
-from node import config, schema
-from node.comparison import Comparison
-from node.files import Store, dataset_digest
+from node import config
+from node.analysis.selection import MG_FOR_PRESENTATION, describe, read_header
 from node.identity import identity_of
 from node.ledger import (
     Again,
@@ -33,9 +32,11 @@ from node.ledger import (
     Rejects,
     Work,
     parse_view,
+    schema,
 )
+from node.receive.duplicates import Comparison
 from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result
-from node.selection import MG_FOR_PRESENTATION, describe, read_header
+from node.store import Store, dataset_digest
 from node.study import Instance, Laterality, View
 
 HOUR_S = 3600.0

@@ -2,7 +2,7 @@
 
 A lesion lies at one depth from the chest wall, on CC and on MLO, as the same place in a breast
 does; how far up or down it lies differs between the two. Everything else in such an image is
-darker than a lesion (the tissue of `node.phantom` stays below 2800 of 4095).
+darker than a lesion (the tissue of `node.trial.phantom` stays below 2800 of 4095).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from factories import L_CC, L_MLO, R_CC, R_MLO, SMALL
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from node import phantom
-from node.phantom import Technique
 from node.study import Laterality, View
+from node.trial import phantom
+from node.trial.phantom import Technique
 
 BRIGHTEST = 4095
 MIDDLE = 0.54

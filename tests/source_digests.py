@@ -25,7 +25,7 @@ PACKAGE = Path(node.__file__).parent
 RECORD = Path(__file__).with_name("score_key.json")
 PLAIN = (
     *("node.errors", "node.study", "node.result", "node.config", "node.manifest"),
-    *("node.inference.wire", "node.inference.line"),
+    *("node.inference.messages", "node.inference.line"),
 )
 """Not followed into: they hold what is handed around. What of it bears on a score is in the key by
 its value (manifest, image), or is a part of its own (the form of a score)."""

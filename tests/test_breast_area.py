@@ -8,16 +8,17 @@ from numpy.typing import NDArray
 from onnx import load_model as load_network
 from small_images import mammogram, saved
 
-from node import config, phantom
+from node import config
 from node.config import bundled_models_dir
 from node.errors import StudyError
 from node.inference.mask import score_mask, signed_area
+from node.inference.onnx import Session
 from node.manifest import Model, load_model
 from node.pixels import Image, open_image, prepare
 from node.result import ImageScore
-from node.runtime import Session
 from node.study import Laterality, View
 from node.training.breast_area import Agreement, build_network, measure, table, worst
+from node.trial import phantom
 
 ROWS, COLUMNS = 800, 640
 SPACING_MM = 0.3

@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from node import offline, phantom, pixels
+from node import offline, pixels
 from node.config import bundled_models_dir
 from node.manifest import ClassesOutput, load_model
 from node.study import Laterality
 from node.training.breast_density import figures, films
 from node.training.breast_density.figures import Cases
+from node.trial import phantom
 
 FOLDER = bundled_models_dir() / "breast-density"
 SHAPE = (1, films.PIXELS.channels, films.PIXELS.height, films.PIXELS.width)

@@ -26,9 +26,9 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from node import cli
-from node.files import Store
 from node.ledger import Closing, Finished, Ledger, Outcome, Patience
 from node.overview import each_study
+from node.store import Store
 
 COMMANDS = [
     "run",

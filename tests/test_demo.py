@@ -16,22 +16,24 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 from rich.console import Console
 
-from node import demo, selection
+from node import demo
+from node.analysis import selection
+from node.analysis.conclusion import conclude
 from node.cli import find_dicom
-from node.conclusion import conclude
-from node.demo import exams, page
-from node.demo.checks import Outcome, judge
-from node.demo.exams import Exam, Woman
-from node.demo.pacs import AE_TITLE, Kept, Pacs
-from node.destinations import Address, echo, send
+from node.demo import page
+from node.dimse import Address, echo, send
 from node.errors import ConfigError
 from node.manifest import Model
-from node.outputs.draft import Draft
-from node.outputs.table import build_report_set, to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import build_report_set, to_bytes
 from node.overview import DeliveryOverview, ModelOverview, StudyOverview
-from node.phantom import EXAM, Patient
 from node.result import Code, ImageScore, Mark, Measurement, Result
 from node.study import Picture, StudyVersion
+from node.trial import exams
+from node.trial.checks import Outcome, judge
+from node.trial.exams import Exam, Woman
+from node.trial.pacs import AE_TITLE, Kept, Pacs
+from node.trial.phantom import EXAM, Patient
 
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
 Spoil = Callable[[list[Dataset]], None]

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from node import cli, config
 from node.app import load_models
-from node.outputs.table import with_fallbacks
+from node.outputs.kinds import with_fallbacks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -16,10 +16,11 @@ from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node import config, phantom
+from node import config
 from node.app import App
 from node.errors import ConfigError
 from node.overview import StudyOverview, study_overviews
+from node.trial import phantom
 
 SUCCESS = 0x0000
 DONE_WITHIN_S = 120

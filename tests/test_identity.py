@@ -10,8 +10,8 @@ from factories import R_CC
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.analysis.selection import DEFER_BYTES, read_header
 from node.identity import UNREADABLE, UNSAID, disagreement, identity_of, merge
-from node.selection import DEFER_BYTES, read_header
 
 
 def disagree(*identities: str) -> bool:

@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing
 
-from node import config, offline, phantom
+from node import config, offline
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.analysis.selection import describe, read_header
 from node.inference import Inference
 from node.inference.mask import signed_area
 from node.manifest import Model
 from node.model_check import check
-from node.phantom import Technique
-from node.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.result import Finding, HeatMap, Priority, Region, Result
-from node.selection import describe, read_header
 from node.study import Instance, StudyVersion, View
+from node.trial import phantom
+from node.trial.phantom import Technique
 
 OTHERS = {
     "large pixels": Technique(rows=260, columns=200, spacing_mm=0.92),

@@ -31,11 +31,12 @@ from pydicom.encaps import encapsulate
 from pynetdicom import build_context
 from pynetdicom.association import Association
 
-from node import config, phantom
+from node import config
 from node.app import App
 from node.overview import study_overviews
-from node.phantom import Patient, Technique
 from node.study import Laterality, View
+from node.trial import phantom
+from node.trial.phantom import Patient, Technique
 
 pytestmark = [
     pytest.mark.interop,  # for its length

@@ -12,15 +12,16 @@ from packages import CLASSES
 from small_models import SHARE_OF_WHITE, model, model_in_two_files
 from typer.testing import CliRunner
 
-from node import model_check, runtime
+from node import model_check
+from node.analysis.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.cli import app
 from node.config import Provider, bundled_models_dir
 from node.errors import ConfigError
+from node.inference import onnx as runtime
+from node.inference.onnx import Session, Tensor
 from node.manifest import Model
 from node.model_check import check
 from node.onnx_file import refuse_external_data
-from node.runtime import Session, Tensor
-from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 
 SCORE = """\
 kind = "score"

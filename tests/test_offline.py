@@ -18,13 +18,14 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from node import identity, offline, phantom
+from node import identity, offline
 from node.config import bundled_models_dir, presets
 from node.errors import ConfigError
 from node.manifest import Model, load_model
 from node.offline import FolderOutcome, StudyOutcome
 from node.outputs import wording
 from node.overview import _outcome
+from node.trial import phantom
 
 AREA_TOLERANCE = 0.05
 

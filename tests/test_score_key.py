@@ -12,9 +12,9 @@ import source_digests
 from source_digests import Recorded, digests, recorded, source_of
 
 from node import score_key
+from node.analysis.pipeline import model_digest_of
 from node.config import bundled_models_dir
 from node.manifest import Output, load_model
-from node.pipeline import model_digest_of
 from node.score_key import FORM, JUDGES, READERS, parts
 
 RENEW = "renew the digests: python tests/source_digests.py"

@@ -25,14 +25,14 @@ from node.app import App
 from node.config import Config
 from node.demo import page
 from node.demo.board import Board
-from node.demo.checks import Outcome, judge
-from node.demo.exams import Exam, find_films, fresh_run, write_exams
-from node.demo.pacs import AE_TITLE, Pacs
-from node.destinations import Address, SendOutcome, send
+from node.dimse import Address, SendOutcome, send
 from node.errors import ConfigError, DeliveryError
 from node.logs import quieten_libraries
 from node.manifest import load_model
 from node.overview import StudyOverview, study_overviews
+from node.trial.checks import Outcome, judge
+from node.trial.exams import Exam, find_films, fresh_run, write_exams
+from node.trial.pacs import AE_TITLE, Pacs
 
 log = logging.getLogger(__name__)
 

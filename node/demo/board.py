@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from node.demo.exams import Exam
 from node.overview import StudyOverview
+from node.trial.exams import Exam
 
 _COLOURS = {
     "sending": "cyan",

@@ -15,11 +15,11 @@ from PIL import Image
 from pydicom import Dataset
 
 from node import __version__
-from node.demo.checks import Outcome
-from node.demo.exams import ASSUMED_SPACING_MM
-from node.demo.reports import report_text
 from node.overview import ModelOverview
 from node.result import Evaluation, Finding, Result
+from node.trial.checks import Outcome
+from node.trial.exams import ASSUMED_SPACING_MM
+from node.trial.reports import report_text
 
 HEADINGS = (
     "Study",

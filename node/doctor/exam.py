@@ -13,18 +13,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from node import phantom
 from node.app import App, load_models
 from node.config import Completeness, Config, Delivery, Intake, Listener, Peer
 from node.demo import log_to
-from node.demo.checks import Outcome, read_back
-from node.demo.exams import Exam, Plan, fresh_run, write_exam
-from node.demo.pacs import AE_TITLE, Pacs
-from node.destinations import Address, send
+from node.dimse import Address, send
 from node.doctor.verdict import Verdict, counted, failed, ok, warning
 from node.errors import NodeError
 from node.overview import StudyOverview, study_overviews
-from node.phantom import Patient
+from node.trial import phantom
+from node.trial.checks import Outcome, read_back
+from node.trial.exams import Exam, Plan, fresh_run, write_exam
+from node.trial.pacs import AE_TITLE, Pacs
+from node.trial.phantom import Patient
 
 _SENDER = "DOCTOR"
 _WITHIN_S = 240

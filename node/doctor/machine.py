@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from node import addresses
 from node.app import local_zone
 from node.config import Config
-from node.destinations import Address, Rejected, echo
+from node.dimse import Address, Rejected, addresses, echo
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
-from node.files import Store
+from node.store import Store
 
 _WRITES = 5
 _SLOW_MS = 200

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pydicom.uid import UID
 
 from node.config import Config, OutputKind, Peer
-from node.destinations import CONFIRMING, Address, accepted_kinds, echo
+from node.dimse import CONFIRMING, Address, accepted_kinds, echo
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
-from node.outputs.table import FALLBACKS, KINDS, with_fallbacks
+from node.outputs.kinds import FALLBACKS, KINDS, with_fallbacks
 
 _ANSWER_WITHIN_S = 10
 

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from node import config
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.inference.line import Line, Message
-from node.inference.wire import (
+from node.inference.messages import (
     Failure,
     Job,
     Package,

@@ -21,8 +21,7 @@ from node.inference.boxes import score_boxes
 from node.inference.classes import score_classes
 from node.inference.line import Line, Message
 from node.inference.mask import score_mask
-from node.inference.whole_image import score_image
-from node.inference.wire import (
+from node.inference.messages import (
     Failure,
     Job,
     NotReady,
@@ -34,9 +33,10 @@ from node.inference.wire import (
     question_in,
     words_of,
 )
+from node.inference.onnx import Session
+from node.inference.whole_image import score_image
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Pixels, ScoreOutput
 from node.result import ImageScore
-from node.runtime import Session
 from node.study import Picture
 
 PR_SET_PDEATHSIG = 1

@@ -13,7 +13,7 @@ import alembic.command
 import alembic.config
 import sqlalchemy as sa
 
-from node import schema
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.connections import open_ledger_pool
 

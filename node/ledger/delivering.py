@@ -13,8 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import schema
 from node.errors import Superseded
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import (

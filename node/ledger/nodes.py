@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from node import schema
 from node.errors import Superseded
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node import schema, score_json
+from node import score_json
 from node.errors import Superseded
-from node.files import Store
+from node.ledger import schema
 from node.ledger.clock import now, utc
 from node.ledger.database import Database
 from node.ledger.records import (
@@ -40,6 +40,7 @@ from node.ledger.rows import (
     version_row,
 )
 from node.result import ImageScore, Result
+from node.store import Store
 from node.study import StudyVersion
 
 

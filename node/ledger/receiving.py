@@ -11,9 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import schema
 from node.errors import NodeError
 from node.identity import disagreement, merge
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import Again, HeldBecause, Kept, Reception, Recorded, Rejects

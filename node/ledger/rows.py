@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from node import schema
-from node.files import Store
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.records import HeldBecause, Job, parse_view
+from node.store import Store
 from node.study import Instance
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node import schema
-from node.files import Store
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import Arrival, Closing, Enqueue, Job, parse_view
 from node.ledger.rows import add_note, as_instance, is_held, lock_study, update_study
+from node.store import Store
 from node.study import Instance
 
 _AT_ONCE = 20

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from node import schema
+from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import Directions, Enqueue, Filed, Job

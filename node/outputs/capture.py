@@ -14,9 +14,9 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.identity import MANUFACTURER, MODEL_NAME
 from node.outputs import header, marked_view, summary_page, verbatim
-from node.outputs.draft import Draft, local_time
+from node.outputs.case import Draft, local_time
 from node.outputs.header import Series, code_item
-from node.outputs.sources import burned_in_annotation, copy_lossy, source_image
+from node.outputs.provenance import burned_in_annotation, copy_lossy, source_image
 from node.outputs.wording import ascii_text
 from node.result import Code
 

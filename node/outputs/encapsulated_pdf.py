@@ -14,9 +14,9 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from node.identity import MODEL_NAME
 from node.outputs import header, summary_page, text_report, verbatim, wording
-from node.outputs.draft import Draft, local_time
+from node.outputs.case import Draft, local_time
 from node.outputs.header import Series, code_item
-from node.outputs.sources import burned_in_annotation, source_image
+from node.outputs.provenance import burned_in_annotation, source_image
 from node.outputs.wording import ascii_text
 from node.result import Evaluation, Finding, Result
 

@@ -24,7 +24,7 @@ from node.identity import (
     OWN_DEVICE_UID,
 )
 from node.outputs import verbatim
-from node.outputs.draft import Draft, local_time
+from node.outputs.case import Draft, local_time
 from node.outputs.wording import ascii_text
 from node.result import Code, ModelIdentity, Result
 

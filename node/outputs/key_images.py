@@ -8,17 +8,9 @@ from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.outputs import wording
-from node.outputs.content import (
-    CONCEPT_MOD,
-    ENGLISH,
-    LANGUAGE,
-    coded,
-    container,
-    observer,
-    text,
-)
-from node.outputs.document import Kind, build_document
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
+from node.outputs.sr_content import CONCEPT_MOD, ENGLISH, LANGUAGE, coded, container, observer, text
+from node.outputs.sr_document import Kind, build_document
 from node.result import Code, Result
 
 KIND = Kind("key-images", KeyObjectSelectionDocumentStorage, 9006, "Key Images")

@@ -20,14 +20,14 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as StandardCode
 from pydicom.uid import UID, MammographyCADSRStorage
 
-from node import foreign
+from node.analysis.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
+from node.dicom import untrusted
 from node.outputs import header, wording
-from node.outputs.content import ENGLISH, LANGUAGE
-from node.outputs.document import Kind, build_document
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.outputs.measurement_report import VIEWS
+from node.outputs.sr_content import ENGLISH, LANGUAGE
+from node.outputs.sr_document import Kind, build_document
 from node.result import Code, Finding, Measurement, Point, Refusal, Region, Result
-from node.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.study import Instance, Laterality, View
 
 KIND = Kind("mammography-cad", MammographyCADSRStorage, 9001, "CAD")
@@ -309,10 +309,12 @@ def _view(view: View | None, acquired: Dataset) -> Iterator[Dataset]:
 def _view_modifiers(acquired: Dataset) -> list[Code]:
     """Return the modifiers of CID 4015, in SCT; inside the view, or beside it in old objects."""
     found = []
-    for place in (*foreign.items(acquired, "ViewCodeSequence"), acquired):
-        for item in foreign.items(place, "ViewModifierCodeSequence"):
+    for place in (*untrusted.items(acquired, "ViewCodeSequence"), acquired):
+        for item in untrusted.items(place, "ViewModifierCodeSequence"):
             said = StandardCode(
-                foreign.text(item, "CodeValue"), foreign.text(item, "CodingSchemeDesignator"), ""
+                untrusted.text(item, "CodeValue"),
+                untrusted.text(item, "CodingSchemeDesignator"),
+                "",
             )
             # Codes are equal to their SRT forerunners; they have other hashes.
             found += [Code(m.value, "SCT", m.meaning) for m in VIEW_MODIFIERS if m == said]
@@ -321,7 +323,7 @@ def _view_modifiers(acquired: Dataset) -> list[Code]:
 
 def _orientation(acquired: Dataset) -> list[Dataset]:
     """Return Patient Orientation (0020,0020): where the rows and the columns point to."""
-    values = foreign.texts(acquired, "PatientOrientation")
+    values = untrusted.texts(acquired, "PatientOrientation")
     if len(values) != 2 or not all(re.fullmatch("[APLRHF]{1,3}", value) for value in values):
         return []
     return [
@@ -338,7 +340,7 @@ def _dates(acquired: Dataset) -> Iterator[Dataset]:
         ("ContentDate", "DATE", Code("111018", "DCM", "Content Date")),
         ("ContentTime", "TIME", Code("111019", "DCM", "Content Time")),
     ):
-        value = foreign.text(acquired, keyword)
+        value = untrusted.text(acquired, keyword)
         if VALID[value_type].fullmatch(value):
             item = _item(ACQ_CONTEXT, value_type, name)
             setattr(item, value_type.title(), value)
@@ -348,7 +350,7 @@ def _dates(acquired: Dataset) -> Iterator[Dataset]:
 def _spacing(acquired: Dataset) -> list[Dataset]:
     """Return Imager Pixel Spacing (0018,1164), in um at the detector; it is rows first, in mm."""
     try:
-        vertical, horizontal = map(float, foreign.texts(acquired, "ImagerPixelSpacing"))
+        vertical, horizontal = map(float, untrusted.texts(acquired, "ImagerPixelSpacing"))
     except ValueError:
         return []
     if not (0 < horizontal < 10 and 0 < vertical < 10):

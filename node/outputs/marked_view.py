@@ -31,7 +31,7 @@ from node.outputs.canvas import (
     width,
     wrap,
 )
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.outputs.marking import Marked, Pen, Placed, draw_marks, ink_of, marks_on, placed
 from node.result import HeatMap, Measurement, Result
 from node.study import Picture

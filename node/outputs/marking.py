@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from node.outputs import wording
 from node.outputs.canvas import INKS, Box, Canvas, Ink, Stroke, width
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.result import Finding, Point
 from node.study import Picture
 

@@ -22,7 +22,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node.outputs import text_report, wording
-from node.outputs.content import (
+from node.outputs.case import Draft
+from node.outputs.sr_content import (
     CONCEPT_MOD,
     CONTAINS,
     ENGLISH,
@@ -42,8 +43,7 @@ from node.outputs.content import (
     uid,
     with_children,
 )
-from node.outputs.document import Kind, build_document
-from node.outputs.draft import Draft
+from node.outputs.sr_document import Kind, build_document
 from node.outputs.text_report import described, graded
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Result

@@ -19,9 +19,9 @@ from pydicom.uid import ExplicitVRBigEndian, GrayscaleSoftcopyPresentationStateS
 
 from node.outputs import header, verbatim, wording
 from node.outputs.canvas import Colour
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.outputs.header import Series
-from node.outputs.sources import image_reference
+from node.outputs.provenance import image_reference
 from node.outputs.wording import ascii_text
 from node.result import Finding, Result
 

@@ -19,11 +19,11 @@ from pydicom.valuerep import DSfloat
 
 from node import pixels
 from node.outputs import header, verbatim, wording
-from node.outputs.content import ARTIFICIAL_INTELLIGENCE, BREAST, SIDES
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
 from node.outputs.measurement_report import tracking_identifier, tracking_uid
-from node.outputs.sources import copy_lossy, image_reference, source_image
+from node.outputs.provenance import copy_lossy, image_reference, source_image
+from node.outputs.sr_content import ARTIFICIAL_INTELLIGENCE, BREAST, SIDES
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Point, Result
 

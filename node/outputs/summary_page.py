@@ -31,7 +31,7 @@ from node.outputs.canvas import (
     width,
     wrap,
 )
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.outputs.marked_view import (
     fitted_lines,
     headlines,

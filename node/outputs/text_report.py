@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from highdicom.sr import ContainerContentItem, ContentItem
 
 from node.outputs import wording
-from node.outputs.content import (
+from node.outputs.case import Draft
+from node.outputs.sr_content import (
     CONCEPT_MOD,
     CONTAINS,
     ENGLISH,
@@ -30,7 +31,6 @@ from node.outputs.content import (
     text,
     with_children,
 )
-from node.outputs.draft import Draft
 from node.result import Code, Evaluation, ModelIdentity, Result
 
 TITLE = Code("18748-4", "LN", "Diagnostic Imaging Report")

@@ -20,8 +20,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
 
+from node.dicom.untrusted import failing_as, quietly
 from node.errors import Unreadable
-from node.foreign import failing_as, quietly
 
 SPECIFIC_CHARACTER_SET = Tag(0x00080005)
 WIDTHS = {

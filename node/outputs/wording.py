@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from node import __version__
-from node.outputs.draft import Draft, local_time
+from node.outputs.case import Draft, local_time
 from node.result import Evaluation, Finding, Measurement, Refusal, Result
 
 AI_GENERATED = "AI generated. Not verified by a physician."

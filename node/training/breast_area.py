@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw
 from node import pixels
 from node.config import bundled_models_dir
 from node.inference.mask import MM2_PER_CM2, score_mask, signed_area
+from node.inference.onnx import Session
 from node.manifest import Model
-from node.runtime import Session
 from node.study import Laterality
 
 HEIGHT, WIDTH = 640, 512

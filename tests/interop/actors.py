@@ -19,8 +19,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
-from node import phantom
-from node.phantom import Technique
+from node.trial import phantom
+from node.trial.phantom import Technique
 
 from .programs import LOOPBACK, MODALITY_AE, NODE_AE, Node, data_set, wait_for
 

@@ -19,9 +19,9 @@ from outputs.drafts import (
 )
 from pydicom.uid import ComprehensiveSRStorage, MammographyCADSRStorage
 
-from node import phantom
 from node.config import OutputKind
-from node.outputs.draft import Draft, Predecessor
+from node.outputs.case import Draft, Predecessor
+from node.trial import phantom
 
 from .sources import Source
 

@@ -73,22 +73,23 @@ def _call(step: str, name: str, target: str, **more: Any) -> list[Point]:
     return [Point(step, name, when, target, **more) for when in whens]
 
 
-_KEEP = "node.files:Store.keep"
-_WRITE = "node.files:Store.write_report"
-_PROCESS = "node.workflow:Workflow.process"
-_DELIVER = "node.workflow:Workflow.deliver"
+_KEEP = "node.store:Store.keep"
+_WRITE = "node.store:Store.write_report"
+_PROCESS = "node.flow.workflow:Workflow.process"
+_LAUNCH = "node.flow.engine:DBOS.launch"
+_DELIVER = "node.flow.workflow:Workflow.deliver"
 _ASK = "pynetdicom.association:Association.send_n_action"
 _AT_STOP: dict[str, Any] = {"is_of_study": False, "is_at_stop": True}
 _STORE = "pynetdicom.association:Association.send_c_store"
 
 POINTS: tuple[Point, ...] = (
     *_write("start", "the ledger's tables are made", _LEDGER + "migrate", is_of_study=False),
-    *_call("start", "the queue's tables are made", "node.engine:DBOS.launch", is_of_study=False),
+    *_call("start", "the queue's tables are made", _LAUNCH, is_of_study=False),
     *_write("start", "the process is entered", _LEDGER + "register_node", is_of_study=False),
     # 1
-    Point("receive", "the object's bytes are fsynced", "before", "node.files:_fsync", within=_KEEP),
+    Point("receive", "the object's bytes are fsynced", "before", "node.store:_fsync", within=_KEEP),
     *_call("receive", "it is renamed", "pathlib:Path.replace", within=_KEEP),
-    Point("receive", "its folder is fsynced", "after", "node.files:_fsync", nth=2, within=_KEEP),
+    Point("receive", "its folder is fsynced", "after", "node.store:_fsync", nth=2, within=_KEEP),
     *_write(
         "receive",
         "the association's row",
@@ -106,9 +107,9 @@ POINTS: tuple[Point, ...] = (
     *_write("analyse", "the study is taken", _LEDGER + "begin_version"),
     *_write("recover", "its work is queued anew", _LEDGER + "revive", goes_on=True),
     *_write("analyse", "the second image's score", _LEDGER + "record_score", nth=2),
-    *_call("analyse", "the objects are built", "node.pipeline:build_report_set"),
+    *_call("analyse", "the objects are built", "node.analysis.pipeline:build_report_set"),
     Point("analyse", "the third object is on disk", "before", _WRITE, nth=3),
-    Point("analyse", "its bytes are fsynced", "before", "node.files:_fsync", nth=3, within=_WRITE),
+    Point("analyse", "its bytes are fsynced", "before", "node.store:_fsync", nth=3, within=_WRITE),
     *_call("analyse", "it is renamed", "pathlib:Path.replace", nth=3, within=_WRITE),
     Point("analyse", "the last object is on disk", "after", _WRITE, nth=6),
     # 7
@@ -126,7 +127,7 @@ POINTS: tuple[Point, ...] = (
     *_write("confirm", "the end of the attempt", _LEDGER + "finish_dispatch"),
     *_write("confirm", "the archive's report", _LEDGER + "record_commitment", is_of_study=False),
     #
-    Point("stop", "the queue lets go", "before", "node.engine:Engine.stop", **_AT_STOP),
+    Point("stop", "the queue lets go", "before", "node.flow.engine:Engine.stop", **_AT_STOP),
     *_write("stop", "its work is released", _LEDGER + "retire_node", **_AT_STOP),
 )
 

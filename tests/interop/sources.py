@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from outputs.drafts import Change, draft, with_bytes
 from pydicom import Dataset
 
-from node import phantom
-from node.outputs.draft import Draft
+from node.outputs.case import Draft
 from node.study import View
+from node.trial import phantom
 
 SNM3_VIEWS = {
     "CC": ("R-10242", "cranio-caudal"),

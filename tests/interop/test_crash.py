@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ports import free_port
 
-from node.phantom import Technique
+from node.trial.phantom import Technique
 
 from .actors import RESULTS, Archive, Modality, Sent
 from .conftest import Started

@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
 
-from node.destinations import (
+from node.dimse import (
     Address,
     CommitmentReport,
     Linger,

@@ -19,8 +19,7 @@ import pytest
 import sqlalchemy as sa
 from ports import free_port
 
-from node import schema
-from node.ledger import GIVE_UP_AFTER
+from node.ledger import GIVE_UP_AFTER, schema
 from node.ledger.connections import open_ledger_pool
 
 from .actors import (

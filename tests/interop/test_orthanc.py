@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from node.demo import exams
+from node.trial import exams
 
 from .programs import MODALITY_AE, NODE_AE, Node, Orthanc, dcmtk, wait_for
 

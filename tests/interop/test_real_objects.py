@@ -32,22 +32,23 @@ from pydicom import dcmread
 from small_models import SHARE_OF_WHITE
 from small_models import model as small_model
 
-from node import config, offline, pipeline
-from node.config import bundled_models_dir
-from node.errors import Unreadable
-from node.files import dataset_digest
-from node.inference import Inference
-from node.manifest import Model, load_model
-from node.offline import FolderOutcome, StudyOutcome
-from node.pipeline import Pipeline, ScoresInMemory, Task
-from node.pixels import open_image, pixel_digest
-from node.selection import (
+from node import config, offline
+from node.analysis import pipeline
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task
+from node.analysis.selection import (
     MG_FOR_PRESENTATION,
     SECONDARY_CAPTURE,
     describe,
     is_in_scope,
     read_header,
 )
+from node.config import bundled_models_dir
+from node.errors import Unreadable
+from node.inference import Inference
+from node.manifest import Model, load_model
+from node.offline import FolderOutcome, StudyOutcome
+from node.pixels import open_image, pixel_digest
+from node.store import dataset_digest
 from node.study import StudyVersion
 
 pytestmark = pytest.mark.interop

@@ -15,7 +15,7 @@ import pytest
 from ports import free_port
 from postgres import PostgreSQL
 
-from node.phantom import Technique
+from node.trial.phantom import Technique
 
 from .actors import RESULTS, Archive, Exam, Modality
 from .conftest import Started

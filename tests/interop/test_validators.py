@@ -24,8 +24,8 @@ from pydicom.sr.coding import Code
 
 from node.config import OutputKind
 from node.outputs import verbatim
-from node.outputs.draft import Draft
-from node.outputs.table import KINDS, build_report_set, sop_classes, to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import KINDS, build_report_set, sop_classes, to_bytes
 
 from . import pixelmed as pixelmed_process
 from . import validators

@@ -28,10 +28,10 @@ from viewers.archive import WebArchive
 from viewers.origin import origin
 from viewers.reader import Reader, Shown, chromium, reader
 
-from node import phantom
-from node.outputs.draft import Draft
-from node.outputs.table import KINDS, build_report_set, to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import KINDS, build_report_set, to_bytes
 from node.result import Result
+from node.trial import phantom
 
 from .conftest import Started
 

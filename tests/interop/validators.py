@@ -22,7 +22,7 @@ from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 
 from node.config import OutputKind
-from node.outputs.table import KINDS
+from node.outputs.kinds import KINDS
 
 from . import pixelmed
 

@@ -11,10 +11,11 @@ from costs import Cost, counted
 from ledgers import OUT_OF_SCOPE, STUDY, Desk
 from networks import Network
 
-from node import config, schema
-from node.completeness import Settler
-from node.pipeline import Pipeline
-from node.warmer import Warmer
+from node import config
+from node.analysis.pipeline import Pipeline
+from node.flow.completeness import Settler
+from node.flow.early_scoring import Warmer
+from node.ledger import schema
 
 FEW, MANY = 10, 300
 MR: dict[str, Any] = {"modality": "MR", "view": None, "is_in_scope": False}

@@ -11,9 +11,8 @@ from ledgers import STUDY, Desk, run_at_once
 from locks import impatient, locked
 from postgres import NewDatabase, PostgreSQL
 
-from node import schema
-from node.files import Store
-from node.ledger import Ledger, is_trouble
+from node.ledger import Ledger, is_trouble, schema
+from node.store import Store
 
 
 def test_two_processes_that_count_up_at_once_lose_nothing(

@@ -9,9 +9,8 @@ from dataclasses import replace
 import pytest
 from ledgers import HOUR_S, NODE, PATIENCE, SOMEBODY_ELSE, STUDY, Desk, run_at_once
 
-from node import schema
 from node.errors import Superseded
-from node.ledger import HeldBecause, Job, Patience, Shipment
+from node.ledger import HeldBecause, Job, Patience, Shipment, schema
 
 TRANSACTION = "2.25.500"
 FIRST, SECOND = "2.25.10", "2.25.11"

@@ -22,11 +22,10 @@ from hypothesis.stateful import (
 )
 from ledgers import APART, CLOSING, HOUR_S, NODE, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
 
-from node import schema
 from node.errors import NodeError, Superseded
-from node.files import Store
 from node.identity import disagreement
-from node.ledger import Again, Closing, Job, Ledger, Patience, Shipment
+from node.ledger import Again, Closing, Job, Ledger, Patience, Shipment, schema
+from node.store import Store
 
 IMAGES = tuple(f"{STUDY}.{n}" for n in range(1, 4))
 STAGES = ("nothing", "received", "closed", "running", "analysed", "sent")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from ledgers import HOUR_S, NODE, STUDY, Desk
 
-from node import schema
 from node.errors import Superseded
+from node.ledger import schema
 
 
 def test_an_open_association_that_brought_images_counts_until_it_ends(desk: Desk) -> None:

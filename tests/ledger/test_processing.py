@@ -8,9 +8,8 @@ from datetime import timedelta
 import pytest
 from ledgers import HOUR_S, PLAN, STUDY, Desk
 
-from node import schema
 from node.errors import Superseded
-from node.ledger import GIVE_UP_AFTER, HeldBecause, Job
+from node.ledger import GIVE_UP_AFTER, HeldBecause, Job, schema
 from node.ledger.rows import DELAY_MAX_S
 from node.result import Code, HeatMap, ImageScore, Mark, Measurement
 

@@ -22,11 +22,10 @@ from ledgers import (
 )
 from postgres import NewDatabase
 
-from node import schema
 from node.errors import NodeError, Superseded
-from node.files import Store
 from node.identity import disagreement, merge
-from node.ledger import Again, Closing, HeldBecause, Ledger
+from node.ledger import Again, Closing, HeldBecause, Ledger, schema
+from node.store import Store
 
 OTHER_STUDY = "1.2.999"
 DISAGREE = "the objects of the study disagree about Patient ID"

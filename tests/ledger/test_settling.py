@@ -18,9 +18,8 @@ from ledgers import (
     run_at_once,
 )
 
-from node import schema
 from node.errors import Superseded
-from node.ledger import Closing, Job
+from node.ledger import Closing, Job, schema
 
 
 def test_closing_makes_a_version_with_its_reason_and_its_work(desk: Desk) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from ledgers import HOUR_S, NODE, STUDY, Desk
 
-from node import schema
 from node.ledger import (
     DELAY_PER_CRASH_S,
     GIVE_UP_AFTER,
@@ -17,6 +16,7 @@ from node.ledger import (
     HeldBecause,
     Job,
     Patience,
+    schema,
 )
 from node.ledger.rows import DELAY_MAX_S
 

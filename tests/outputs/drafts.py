@@ -19,9 +19,8 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 
-from node import phantom
-from node.outputs import table, verbatim
-from node.outputs.draft import Draft
+from node.outputs import kinds, verbatim
+from node.outputs.case import Draft
 from node.result import (
     Code,
     Evaluation,
@@ -36,6 +35,7 @@ from node.result import (
     Result,
 )
 from node.study import Instance, Laterality, Picture, StudyVersion, View
+from node.trial import phantom
 
 MODEL = ModelIdentity(
     name="breast-area",
@@ -356,7 +356,7 @@ def with_bytes(draft: Draft, **values: bytes) -> Draft:
 
 def reread(dataset: Dataset) -> Dataset:
     """Return what a reader of the encoded object gets."""
-    return dcmread(BytesIO(table.to_bytes(dataset)))
+    return dcmread(BytesIO(kinds.to_bytes(dataset)))
 
 
 def items(content: Dataset, value_type: str = "", code_value: str = "") -> list[Dataset]:

@@ -12,11 +12,11 @@ from factories import R_CC, R_MLO
 from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
-from node import phantom
 from node.outputs import encapsulated_pdf, summary_page, verbatim, wording
-from node.outputs.draft import Draft
-from node.outputs.table import to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import to_bytes
 from node.result import Evaluation, Finding, Refusal
+from node.trial import phantom
 from outputs.drafts import (
     as_version_2,
     detected,

@@ -15,8 +15,8 @@ from pydicom.uid import UID
 
 from node.identity import IMPLEMENTATION_CLASS_UID, OWN_DEVICE_UID, is_own
 from node.outputs import header, verbatim
-from node.outputs.draft import Draft
-from node.outputs.table import build_report_set, to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import build_report_set, to_bytes
 from outputs.drafts import as_version_2, draft, reread, with_bytes, with_result
 
 TYPE_2 = (

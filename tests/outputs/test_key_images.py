@@ -9,10 +9,10 @@ from factories import R_CC, R_MLO
 from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from node import phantom
 from node.outputs import key_images, verbatim, wording
-from node.outputs.draft import Draft, Predecessor
-from node.outputs.table import to_bytes
+from node.outputs.case import Draft, Predecessor
+from node.outputs.kinds import to_bytes
+from node.trial import phantom
 from outputs.drafts import (
     as_version_2,
     detected,

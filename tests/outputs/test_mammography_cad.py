@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from node import phantom
-from node.outputs import mammography_cad, measurement_report, table
-from node.outputs.draft import Draft, Predecessor
+from node.analysis.selection import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
+from node.outputs import kinds, mammography_cad, measurement_report
+from node.outputs.case import Draft, Predecessor
 from node.result import Code, Finding, Measurement, Point, Refusal, Region
-from node.selection import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
 from node.study import Laterality, View
+from node.trial import phantom
 from outputs.drafts import (
     AI_SCORE,
     BREAST,
@@ -208,8 +208,8 @@ def test_it_is_an_unverified_preliminary_cad_report_of_the_study() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_it_belongs_to_the_study_and_is_the_same_each_time(case: str) -> None:
     first, again = (mammography_cad.build(CASES[case])[0] for _ in range(2))
-    table.check(CASES[case], first)
-    assert table.to_bytes(first) == table.to_bytes(again)
+    kinds.check(CASES[case], first)
+    assert kinds.to_bytes(first) == kinds.to_bytes(again)
 
 
 def test_only_a_model_that_looks_for_something_gets_one() -> None:

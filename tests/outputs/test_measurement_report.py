@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
-from node import phantom
 from node.outputs import measurement_report
-from node.outputs.draft import Draft, Predecessor
+from node.outputs.case import Draft, Predecessor
 from node.result import Code, Evaluation, Grade, Measurement, Region
 from node.study import Laterality
+from node.trial import phantom
 from outputs.drafts import (
     AI_SCORE,
     AREA,

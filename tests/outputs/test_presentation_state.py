@@ -19,11 +19,11 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from node import phantom
 from node.outputs import presentation_state, verbatim
-from node.outputs.draft import Draft
-from node.outputs.table import to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import to_bytes
 from node.result import Point, Region
+from node.trial import phantom
 from outputs.drafts import (
     as_version_2,
     detected,

@@ -23,12 +23,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from node import phantom
 from node.config import OutputKind
-from node.outputs import table
-from node.outputs.draft import Draft
-from node.outputs.table import build_report_set, to_bytes
+from node.outputs.case import Draft
+from node.outputs.kinds import build_report_set, to_bytes
 from node.result import Code, Evaluation, Finding, Grade, Measurement, Point, Region, Result
+from node.trial import phantom
 from outputs.drafts import (
     AI_SCORE,
     AREA,
@@ -483,7 +482,7 @@ def test_objects_of_another_result_are_told_apart(
     monkeypatch.setattr(
         sys.modules[__name__],
         "build_report_set",
-        lambda _, kinds: table.build_report_set(built, kinds),
+        lambda _, kinds: kinds.build_report_set(built, kinds),
     )
     with pytest.raises(AssertionError):
         COMPARISONS[what](meant)

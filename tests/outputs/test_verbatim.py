@@ -13,9 +13,9 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.sequence import Sequence
 
 from node.errors import Held
-from node.outputs import document, header, sources, verbatim
-from node.outputs.draft import Draft
-from node.outputs.table import build_report_set
+from node.outputs import header, provenance, sr_document, verbatim
+from node.outputs.case import Draft
+from node.outputs.kinds import build_report_set
 from outputs.drafts import draft, reread
 
 Change = tuple[str, str | None, "bytes | list[Change]"]
@@ -24,8 +24,8 @@ Change = tuple[str, str | None, "bytes | list[Change]"]
 READ = (
     *header.COPIED,
     *header.ACQUISITION_EQUIPMENT,
-    *document.REQUEST_TEXTS,
-    *sources.LOSSY,
+    *sr_document.REQUEST_TEXTS,
+    *provenance.LOSSY,
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
     "RequestAttributesSequence",

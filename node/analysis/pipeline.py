@@ -1,0 +1,264 @@
+"""Select, infer, conclude, build: one study from instances to result objects, as one call.
+
+No network and no database: the durable `process` job, `ai-node analyse` and the tests all
+call `analyse`, so that there is one order of things, written once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from typing import Protocol
+
+from pydicom import Dataset
+
+from node import score_key
+from node.analysis.conclusion import conclude, not_analysed
+from node.analysis.selection import read_header, select
+from node.config import OutputKind, Provider
+from node.errors import ModelError, StudyError, Unreadable
+from node.identity import is_whole
+from node.inference import Inference
+from node.manifest import Manifest, Model
+from node.outputs.case import Draft, Predecessor, has_source
+from node.outputs.kinds import build_report_set
+from node.pixels import image_digest
+from node.result import ImageScore, Refusal, Result
+from node.study import Instance, Picture, StudyVersion
+
+log = logging.getLogger(__name__)
+
+
+class Scores(Protocol):
+    """Where scores are remembered, by what they depend on: digests of the image and the model."""
+
+    def find_score(self, image_digest: str, model_digest: str, /) -> ImageScore | None:
+        """Return a score recorded before, perhaps of another instance of the same image."""
+        ...
+
+    def record_score(self, image_digest: str, model_digest: str, score: ImageScore, /) -> None:
+        """Keep a score."""
+        ...
+
+
+class ScoresInMemory:
+    """Scores of one call, for an analysis without a ledger."""
+
+    def __init__(self) -> None:
+        self._scores: dict[tuple[str, str], ImageScore] = {}
+
+    def find_score(self, image_digest: str, model_digest: str) -> ImageScore | None:
+        """Return a score recorded before."""
+        return self._scores.get((image_digest, model_digest))
+
+    def record_score(self, image_digest: str, model_digest: str, score: ImageScore) -> None:
+        """Keep a score."""
+        self._scores[image_digest, model_digest] = score
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What an analysis needs besides the study: the same for every study of a configuration."""
+
+    inference: Inference
+    scores: Scores
+    local_zone: tzinfo
+    outputs: tuple[OutputKind, ...]
+    """Kinds of object to build."""
+    provider: Provider = "cpu"
+    """What the networks run on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One study version, and the models that are to read it."""
+
+    version: StudyVersion
+    models: tuple[Model, ...]
+    delivering: frozenset[str]
+    """Names of the models whose results go into the report set."""
+    is_last_try: bool = True
+    """A model's failure becomes part of the answer, rather than an error to try again."""
+    set_aside: str = ""
+    """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
+
+
+def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Dataset]]:
+    """Return every model's result and the report set of the delivering ones.
+
+    Raises ModelError if a model failed and it is worth another try.
+    """
+    wanted = _wanted(task)
+    headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
+    results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
+    delivered = tuple(result for result in results if result.model.name in task.delivering)
+    if delivered and not has_source(delivered, headers):
+        headers |= _headers(task, [i for i in task.version.instances if not wanted(i)])[0]
+    if not delivered or not headers:
+        return results, []
+    draft = Draft(
+        version=task.version,
+        results=delivered,
+        headers=headers,
+        pictures=_pictures(pipeline, task, delivered),
+        local_zone=pipeline.local_zone,
+        configuration_digest=_configuration_digest(pipeline, task),
+        predecessors=_predecessors(task.version, delivered),
+    )
+    return results, build_report_set(draft, pipeline.outputs)
+
+
+def _wanted(task: Task) -> Callable[[Instance], bool]:
+    """Return which headers are to be read: of thousands of other objects, none.
+
+    Those of the modalities that a model reads; of mammograms, which tell of implants and which the
+    CAD report names; and those whose identity was not kept when they came.
+    """
+    modalities = {"MG", *(model.manifest.input.modality for model in task.models)}
+    return lambda instance: instance.modality in modalities or not is_whole(instance.identity)
+
+
+def _headers(
+    task: Task, instances: Iterable[Instance]
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    headers, damaged = {}, {}
+    for instance in instances:
+        try:
+            headers[instance.sop_uid] = read_header(instance.path)
+        except Unreadable as error:
+            damaged[instance.sop_uid] = str(error)
+        except FileNotFoundError:
+            if not task.set_aside:  # on a shared store a file may come late
+                raise
+            damaged[instance.sop_uid] = "its file is missing in the store"
+    return headers, damaged
+
+
+def _run(
+    pipeline: Pipeline,
+    task: Task,
+    model: Model,
+    headers: Mapping[str, Dataset],
+    damaged: Mapping[str, str],
+) -> Result:
+    readable = [i for i in task.version.instances if i.sop_uid in headers]
+    selection = select(readable, headers, model)
+    refused = [
+        Refusal(i.sop_uid, str(i.view or i.modality), damaged[i.sop_uid], is_failure=True)
+        for i in task.version.instances
+        if i.sop_uid in damaged
+    ]
+    refused += selection.refused
+    if task.set_aside:
+        return not_analysed(model, refused, task.set_aside)
+    scores: dict[str, ImageScore] = {}
+    for instance in selection.selected:
+        try:
+            scores[instance.sop_uid] = score_image(pipeline, instance, model)
+        except StudyError as error:
+            refused.append(Refusal(instance.sop_uid, str(instance.view), str(error), True))
+        except ModelError as error:
+            if not task.is_last_try:
+                raise
+            log.warning("%s failed on %s: %s", model.manifest.name, instance.sop_uid, error)
+            words = "the model failed on this image"
+            refused.append(Refusal(instance.sop_uid, str(instance.view), words, True))
+    result = conclude(model, selection.selected, refused, scores)
+    return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
+
+
+def score_image(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
+    """Return what a model says of an image, running it only if that is not known yet."""
+    key = image_digest_of(instance), model_digest_of(model, pipeline.provider)
+    score = pipeline.scores.find_score(*key)
+    if score is None:
+        score = pipeline.inference.score(instance, model)
+        pipeline.scores.record_score(*key, score)
+    return replace(score, sop_uid=instance.sop_uid)  # it may be known from another instance
+
+
+def image_digest_of(instance: Instance) -> str:
+    """Return what a score depends on besides the model: not on who the patient is.
+
+    Raises Unreadable; OSError passes.
+    """
+    side = instance.view.laterality if instance.view else ""
+    return hashlib.sha256(f"{image_digest(instance.path)} {side}".encode()).hexdigest()
+
+
+def model_digest_of(model: Model, provider: Provider) -> str:
+    """Return what a score depends on besides the image: model, provider, and our own code."""
+    numbers = score_key.numbers_for(model.manifest.output.kind)
+    text = f"{_settings_digest(model, provider)} {numbers}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settings_digest(model: Model, provider: Provider) -> str:
+    """Cover weights, preprocessing and provider."""
+    where = "" if provider == "cpu" else f" {provider}"
+    text = f"{model.manifest.weights.sha256} {model.preprocessing_digest}{where}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
+    """Return the pictures of the analysed images, without those that cannot be drawn."""
+    shown = {sop_uid for result in results for sop_uid in result.analysed}
+    pictures = {}
+    for instance in task.version.instances:
+        if instance.sop_uid not in shown:
+            continue
+        try:
+            pictures[instance.sop_uid] = pipeline.inference.picture(instance)
+        except (ModelError, StudyError) as error:
+            if not task.is_last_try:
+                raise ModelError(str(error)) from error
+            log.warning("No picture of %s: %s", instance.sop_uid, error)
+    return pictures
+
+
+def _predecessors(
+    version: StudyVersion, results: Sequence[Result]
+) -> dict[tuple[str, str], Predecessor]:
+    """Return the former version's documents, by the model's name and the SOP class."""
+    found = {}
+    for path in version.predecessors:
+        try:
+            header = read_header(path)
+        except (Unreadable, OSError):  # the reference is optional, the answer is not
+            log.warning("The former report %s cannot be read, and is not referred to", path.name)
+            continue
+        made_by = {e.get("ManufacturerModelName") for e in header.ContributingEquipmentSequence}
+        for result in results:
+            if header.Modality == "SR" and result.model.title in made_by:
+                found[result.model.name, str(header.SOPClassUID)] = Predecessor(
+                    str(header.SeriesInstanceUID),
+                    str(header.SOPClassUID),
+                    str(header.SOPInstanceUID),
+                )
+    return found
+
+
+def is_made(kind: OutputKind, by: Manifest) -> bool:
+    """Say whether results of a model can become an object of this kind (`node.outputs`)."""
+    if kind in ("mammography-cad", "key-images"):
+        return bool(by.output.looks_for)
+    if kind == "segmentation":
+        return by.output.kind == "mask"
+    if kind == "presentation-state":
+        return by.output.kind in ("mask", "boxes")
+    return True
+
+
+def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
+    """Cover every setting that changes what the objects say."""
+    settings = {
+        "models": [_settings_digest(model, pipeline.provider) for model in task.models],
+        "outputs": pipeline.outputs,
+        "zone": str(pipeline.local_zone),
+        "set_aside": task.set_aside,
+    }
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()

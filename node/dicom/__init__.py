@@ -1,0 +1,1 @@
+"""Foreign bytes: how anything is read out of them."""

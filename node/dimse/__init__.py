@@ -1,0 +1,38 @@
+"""What the node asks of another application entity: to keep objects, and to say that it does.
+
+`send` is C-STORE, `request_commitment` Storage Commitment, `find_study` and `find_instances`
+are C-FIND, and `accepted_kinds` only asks what it would take. Each call is one exchange over
+associations of its own; who calls decides what follows. DeliveryError means: try again later;
+Unsupported: not with this destination.
+"""
+
+from node.dimse.association import NOT_DEFLATED, Address, Rejected, echo
+from node.dimse.commitment import (
+    CommitmentReport,
+    Linger,
+    read_commitment_report,
+    request_commitment,
+)
+from node.dimse.find import StudyIdentity, find_instances, find_study
+from node.dimse.probe import CONFIRMING, accepted_kinds
+from node.dimse.reference import Reference
+from node.dimse.store import SendOutcome, send
+
+__all__ = [
+    "CONFIRMING",
+    "NOT_DEFLATED",
+    "Address",
+    "CommitmentReport",
+    "Linger",
+    "Reference",
+    "Rejected",
+    "SendOutcome",
+    "StudyIdentity",
+    "accepted_kinds",
+    "echo",
+    "find_instances",
+    "find_study",
+    "read_commitment_report",
+    "request_commitment",
+    "send",
+]

@@ -1,0 +1,174 @@
+"""An association with another application entity, and in words why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from node.dimse.addresses import place, to_call
+from node.errors import DeliveryError, Unsupported
+
+SUCCESS = 0x0000
+
+NOT_DEFLATED: tuple[str | UID, ...] = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+"""What answers and reports may be encoded in: of deflated ones pynetdicom would have in memory
+whatever they inflate to."""
+
+_ANSWER_WITHIN_S = 30
+"""How long at most to wait for a connection and for an answer to the association request."""
+_RELEASED_WITHIN_S = 5
+"""How long at most to wait for an answer to the release; then the association is aborted."""
+_PERMANENT = 0x01
+"""Result of a rejection (PS3.8 9.3.4): asking again would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An application entity on the network."""
+
+    ae_title: str
+    host: str
+    port: int
+    timeout_s: float = 120
+
+    def __str__(self) -> str:
+        return f"{self.ae_title} at {place(self.host, self.port)}"
+
+
+def echo(to: Address, calling_ae: str) -> None:
+    """Verify by C-ECHO that an application entity answers; raise DeliveryError if not."""
+    association = associate(to, calling_ae, [build_context(Verification)])
+    try:
+        status = association.send_c_echo()
+        if getattr(status, "Status", None) != SUCCESS:
+            raise DeliveryError(f"{to.ae_title} did not answer C-ECHO")
+    finally:
+        association.release()
+
+
+@contextmanager
+def offered(
+    service: str, to: Address, calling_ae: str, handlers: Sequence[EventHandlerType] = ()
+) -> Iterator[Association]:
+    """Have an association for one SOP class; raise Unsupported if it is not offered to us.
+
+    It is released at the end, and aborted if the caller leaves it by an exception: half an
+    answer may still be on its way.
+    """
+    try:
+        association = associate(
+            to, calling_ae, [build_context(service, list(NOT_DEFLATED))], handlers
+        )
+    except Rejected as error:
+        raise Unsupported(str(error)) from error
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    # An archive that is just reporting may wait for an answer that will not come any more.
+    association.acse_timeout = _RELEASED_WITHIN_S
+    association.release()
+
+
+def associate(
+    to: Address,
+    calling_ae: str,
+    contexts: list[PresentationContext],
+    handlers: Sequence[EventHandlerType] = (),
+) -> Association:
+    """Open an association that accepts at least one of the contexts.
+
+    Raises Unsupported if it would accept none, DeliveryError if there is none.
+    """
+    ae = AE(calling_ae)
+    ae.connection_timeout = min(to.timeout_s, _ANSWER_WITHIN_S)
+    ae.acse_timeout = min(to.timeout_s, _ANSWER_WITHIN_S)
+    ae.dimse_timeout = to.timeout_s
+    ae.network_timeout = to.timeout_s
+    connections: list[Event] = []
+    try:
+        association = ae.associate(
+            to_call(to.host),
+            to.port,
+            contexts,
+            ae_title=to.ae_title,
+            max_pdu=0,
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, connections.append),
+                (evt.EVT_ABORTED, _wake),
+                *handlers,
+            ],
+        )
+    except (OSError, UnicodeError) as error:
+        raise DeliveryError(f"{to} cannot be reached: the host name is not known") from error
+    if association.is_established:
+        return association
+    if not connections:  # pynetdicom calls this aborted, too
+        raise DeliveryError(f"{to} cannot be reached")
+    raise _refusal(association, to, calling_ae)
+
+
+class NothingAccepted(Unsupported):
+    """The association was accepted, and nothing that was offered in it."""
+
+    def __init__(self, words: str, association: Association) -> None:
+        super().__init__(words)
+        self.is_for_good = all(map(is_for_good, association.rejected_contexts))
+
+
+def is_for_good(context: PresentationContext) -> bool:
+    """Whether a presentation context was rejected because the other side does not know it.
+
+    PS3.8 9.3.3.2: 3 is the abstract syntax, 4 the transfer syntaxes. What a user or nobody in
+    particular rejects (1, 2) may be accepted tomorrow.
+    """
+    return context.result in (3, 4)
+
+
+class Rejected(DeliveryError):  # noqa: N818 - a kind of answer
+    """The association was rejected for good."""
+
+
+def _refusal(association: Association, to: Address, calling_ae: str) -> DeliveryError:
+    if association.is_rejected:
+        words = (
+            f"{to} rejected the association; is {to.ae_title} its AE title, and does it know "
+            f"the calling AE title {calling_ae}?"
+        )
+        answer = association.acceptor.primitive
+        if answer is not None and answer.result == _PERMANENT:
+            return Rejected(words)
+        return DeliveryError(f"{to} rejected the association for now")
+    if association.rejected_contexts:
+        words = f"{to} accepts none of the services or kinds of object offered"
+        return NothingAccepted(words, association)
+    if association.is_aborted:
+        return DeliveryError(f"{to} broke off, or does not answer")
+    return DeliveryError(f"{to} does not answer")
+
+
+def _wake(event: Event) -> None:
+    """Let who waits for an answer know at once that none will come.
+
+    pynetdicom leaves a note for them, but its own loop may take that first; who began to wait
+    at that moment would do so for the whole time-out.
+    """
+    event.assoc.dimse.msg_queue.put((None, None))

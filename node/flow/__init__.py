@@ -1,0 +1,1 @@
+"""What runs when: completeness, the durable jobs, their queue, the sweeps."""

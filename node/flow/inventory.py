@@ -1,0 +1,124 @@
+"""Files without rows and rows without files: store and ledger compared, a portion at a time.
+
+Every node may do so at once. What is found costs the same however much is received.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from node.ledger import Filed, Ledger
+from node.store import Store
+
+log = logging.getLogger(__name__)
+
+INVENTORY_EVERY_S = 60
+PORTION = 100
+"""Folders, and studies, that are looked at each time."""
+OLD_AFTER_S = 3600.0
+"""Between a file and its row lie seconds; what is younger is left alone."""
+ORPHANS_KEPT_S = 30 * 86_400.0
+"""A ledger that was restored from a backup does not know what came since: it can be put back."""
+NAMED = 10
+"""Of the missing files of a study, so many are named in the log."""
+
+_TREES = ("received", "reports")
+_ORPHANS = "orphans"
+
+
+class Inventory:
+    """One round after the other over all folders and all studies; where it is, only it knows."""
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._folders: Iterator[str] = iter(())
+        self._suspects: tuple[str, ...] = ()
+        self._looked_at = ""
+
+    def look(self) -> None:
+        """Look at the next portion of both.
+
+        A file is set apart only if it is found without a row twice, one run after the other: by
+        the clock alone a machine that slept would be hours between a file and its row.
+        """
+        try:
+            self._set_apart(self._without_rows(self._suspects))
+            self._suspects = tuple(self._without_rows(self._next_files()))
+            self._look_for_missing()
+        except OSError as error:  # no reason to end the process, as a sweep that fails is
+            log.error("The store cannot be compared with the ledger: %s", error.strerror)  # noqa: TRY400
+
+    def _next_files(self) -> list[str]:
+        """Return the files of the next folders that are old enough to have a row."""
+        folders = list(itertools.islice(self._folders, PORTION))
+        if not folders:
+            self._folders = iter(self._all_folders())
+            folders = list(itertools.islice(self._folders, PORTION))
+        now_s = self._store.now_s()
+        found: list[str] = []
+        for folder in folders:
+            kept_s = ORPHANS_KEPT_S if folder.startswith(f"{_ORPHANS}/") else OLD_AFTER_S
+            try:
+                found += self._store.files(folder, now_s - kept_s)
+            except OSError as error:
+                log.warning("%s in the store cannot be looked at: %s", folder, error.strerror)
+        return found
+
+    def _all_folders(self) -> list[str]:
+        trees = [*_TREES, *(f"{_ORPHANS}/{tree}" for tree in _TREES)]
+        return [folder for tree in trees for folder in self._store.folders(tree)]
+
+    def _without_rows(self, paths: Iterable[str]) -> list[str]:
+        """Return those of the files that no row speaks of."""
+        looked_for = list(paths)
+        if not looked_for:
+            return []
+        studies = {path.split("/")[-2] for path in looked_for}
+        known = {filed.path for filed in self._ledger.filed(studies)}
+        return [path for path in looked_for if path.removeprefix(f"{_ORPHANS}/") not in known]
+
+    def _set_apart(self, orphans: Iterable[str]) -> None:
+        count = 0
+        for path in orphans:
+            if path.startswith(f"{_ORPHANS}/"):
+                self._store.remove(path)
+            else:
+                count += self._store.set_apart(path)
+        if count:
+            words = (
+                "%d files in the store had no row in the ledger: no sender was told that they are "
+                "kept. They lie in %s now, and are removed after %d days"
+            )
+            log.warning(words, count, self._store.orphans, ORPHANS_KEPT_S / 86_400)
+
+    def _look_for_missing(self) -> None:
+        studies = self._ledger.studies_after(self._looked_at, PORTION)
+        self._looked_at = studies[-1] if studies else ""
+        missing: dict[str, list[Filed]] = defaultdict(list)
+        for filed in self._ledger.filed(studies):
+            if filed.age_s < OLD_AFTER_S or self._store.path(filed.path).exists():
+                continue
+            if self._store.put_back(filed.path):
+                log.warning("Put %s back, which has a row after all", filed.path)
+            else:
+                missing[filed.study_uid].append(filed)
+        for study_uid, files in missing.items():
+            self._report(study_uid, files)
+
+    def _report(self, study_uid: str, files: list[Filed]) -> None:
+        """Say once, whichever node finds it, what of a study is missing."""
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        first = files[0]
+        words = f"missing in the store: {first.path} of {first.sop_uid}{more}"
+        if not self._ledger.note_once(study_uid, words):
+            return
+        for filed in files[:NAMED]:
+            words = "%s, the file of %s, is missing in the store; put it back from a backup%s"
+            hint = "" if filed.path.startswith("reports/") else ", or send the object again"
+            log.error(words, filed.path, filed.sop_uid, hint)
+        if len(files) > NAMED:
+            log.error("and %d more files of study %s", len(files) - NAMED, study_uid)

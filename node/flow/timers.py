@@ -1,0 +1,162 @@
+"""Sweeps over the ledger at intervals: every one idempotent, so that every node may run all.
+
+APScheduler with its memory store: nothing here has to survive, the ledger does.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC
+
+import sqlalchemy as sa
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from node.flow.engine import Engine, LiveNodes
+from node.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+SETTLE_EVERY_S = 2
+RECONCILE_EVERY_S = 5
+BEATS = 6
+"""Of a heart in the time after which a node is taken for dead."""
+
+FAILURES_ALLOWED = 10
+"""In a row; a node that listens but no longer works is the worst state there is.
+
+A database that is away is waited for, however long: meanwhile C-STORE answers 0xA700.
+"""
+PATIENCE_S = 180.0
+"""And for this long."""
+STUCK_AFTER_S = 180.0
+"""A sweep that has not ended for so long, well or badly, will not end any more."""
+
+
+class Pulse:
+    """Our heartbeat, and whose others we hear."""
+
+    def __init__(self, ledger: Ledger, node_id: str) -> None:
+        self._ledger = ledger
+        self._node_id = node_id
+        self._judges_from = time.monotonic() + ledger.dead_after_s
+
+    def beat(self) -> None:
+        """Record that we live. Raises Superseded if another has our state folder."""
+        gap_s = self._ledger.beat(self._node_id)
+        # If we could not, others may not have been able to either.
+        if gap_s > self._ledger.dead_after_s / 2:
+            self._judges_from = time.monotonic() + self._ledger.dead_after_s
+
+    def live_nodes(self) -> frozenset[str]:
+        """Return who lives.
+
+        After our start, or a gap in our own heartbeat such as an outage of the database makes,
+        all others get the time to beat again before any is taken for dead.
+        """
+        self.beat()
+        is_too_early = time.monotonic() < self._judges_from
+        return self._ledger.live_nodes(even_if_late=is_too_early) | {self._node_id}
+
+
+def reconcile(ledger: Ledger, engine: Engine, live_nodes: LiveNodes) -> None:
+    """Enqueue anew what is not final in the ledger and has no live job."""
+    engine.release(live_nodes)
+    lost = engine.lost(ledger.unfinished(), live_nodes)
+    failed = engine.failed(lost)
+    alive = live_nodes() if lost else ()
+    for job in lost:
+        ledger.revive(job, engine.enqueue, alive, has_failed=job.id in failed)
+
+
+class Timers:
+    """The clockwork of one process."""
+
+    def __init__(self, on_dead: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        self._on_dead = on_dead
+        self._patience_s = patience_s
+        self._once: dict[str, threading.Timer] = {}
+        self._lock = threading.Lock()
+        self._ended_at: dict[str, float] = {}
+
+    def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
+        """Run a sweep at an interval."""
+        guarded = self._guarded(sweep, name)
+
+        def run() -> None:
+            guarded()
+            self._ended_at[name] = time.monotonic()
+
+        self._ended_at[name] = time.monotonic()
+        self._scheduler.add_job(run, "interval", seconds=interval_s, id=name, name=name)
+
+    def are_turning(self, stuck_after_s: float = STUCK_AFTER_S) -> bool:
+        """Say whether every sweep still comes round: none hangs, and the clockwork lives."""
+        return time.monotonic() - min(self._ended_at.values()) < stuck_after_s
+
+    def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
+        """Run a sweep once, in a while; asked again before that, it moves.
+
+        Before the start nothing is run: what the sweep needs may not be there, and its turn comes.
+        Not a job of the scheduler's: one that ends while the scheduler stops kills its thread.
+        """
+        if not self._scheduler.running:
+            return
+        timer = threading.Timer(delay_s, self._guarded(sweep, name))
+        timer.daemon = True
+        with self._lock:
+            former = self._once.get(name)
+            if former is not None:
+                former.cancel()
+            self._once[name] = timer
+        timer.start()
+
+    def start(self) -> None:
+        """Begin."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End, after the sweep that is running."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+        for timer in self._once.values():
+            timer.cancel()
+            timer.join()
+
+    def _guarded(self, sweep: Callable[[], None], name: str) -> Callable[[], None]:
+        """Let a sweep fail now and then; one that keeps failing takes the process down."""
+        failures = 0
+        worked_at = time.monotonic()
+
+        def run() -> None:
+            nonlocal failures, worked_at
+            try:
+                sweep()
+                if failures:
+                    log.info("The sweep %s works again", name)
+                failures, worked_at = 0, time.monotonic()
+            except Exception as error:  # noqa: BLE001 - said in full below; the next run may succeed
+                failures += 1
+                _log_failure(error, name, failures)
+                is_long = time.monotonic() - worked_at >= self._patience_s
+                is_ours = not isinstance(error, sa.exc.OperationalError)
+                if is_ours and failures >= FAILURES_ALLOWED and is_long:
+                    log.critical("The sweep %s does not work any more", name)
+                    self._on_dead()
+
+        return run
+
+
+def _log_failure(error: Exception, name: str, failures: int) -> None:
+    if not isinstance(error, sa.exc.OperationalError):
+        log.error("The sweep %s failed, %d times in a row", name, failures, exc_info=error)
+    elif failures & (failures - 1) == 0:  # 1, 2, 4, ...: it may last, and needs no traceback
+        reason = " ".join(str(error.orig).split())
+        words = "The sweep %s failed, %d times in a row: the database says: %s"
+        log.warning(words, name, failures, reason)

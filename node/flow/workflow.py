@@ -1,0 +1,269 @@
+"""The durable jobs: process a study version (steps 3 to 7), deliver its report set (8).
+
+Each may die at any point and be run again: it reads the ledger, works, and commits once,
+naming its attempt. What comes out of here never depends on how often it was tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydicom import Dataset
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.analysis.pipeline import Pipeline, Task, analyse
+from node.config import Config
+from node.deliver.courier import Confirmation, Courier, Transaction, delay_s, record_commitment
+from node.errors import DeliveryError, ModelError, StudyError, Superseded
+from node.flow.engine import Engine
+from node.ledger import (
+    GIVE_UP_AFTER,
+    BuiltReport,
+    Finished,
+    Job,
+    Ledger,
+    Outcome,
+    Patience,
+    Shipment,
+    Work,
+    is_trouble,
+    unless_recorded,
+)
+from node.manifest import Model
+from node.outputs.kinds import SUBSTITUTES, sop_classes, to_bytes
+from node.store import Store
+
+log = logging.getLogger(__name__)
+
+TRIES = GIVE_UP_AFTER
+"""How often a model, or its process, may fail on a study before its failure is the answer."""
+
+RETRY_S = 5.0
+RETRY_MAX_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What the jobs need."""
+
+    config: Config
+    ledger: Ledger
+    store: Store
+    pipeline: Pipeline
+    models: Mapping[str, Model]
+    node_id: str
+
+    def process(self, job: Job, engine: Engine) -> None:
+        """Analyse a study version, build its report set and enqueue the deliveries."""
+        work = None
+        try:
+            work = self.ledger.begin_version(job, self.node_id, self.store)
+            self._process(job, work, engine)
+        except Superseded as reason:
+            log.info("Nothing to do: %s", reason)
+        except Exception as error:  # noqa: BLE001 - each kind is said, and most are tried again
+            with _left_to_the_sweep(job):
+                self._fail(job, work, error, engine)
+
+    def _fail(self, job: Job, work: Work | None, error: Exception, engine: Engine) -> None:
+        """Record how an attempt failed, and whose fault it is: a study's, or the machine's."""
+        missing = self._missing(work) if work and isinstance(error, OSError) else ()
+        is_of_the_machine = is_trouble_of_the_machine(error) and not missing
+        delay_s = RETRY_S if is_of_the_machine else min(RETRY_S * job.attempt, RETRY_MAX_S)
+        if isinstance(error, StudyError):
+            self.ledger.hold_version(job, str(error))
+            return
+        if is_of_the_machine:
+            words = f"{type(error).__name__} of the machine: {_reason(error)}"
+            log.error("%s failed: %s; tried again for as long as it lasts", job.id, words)
+        elif missing or isinstance(error, ModelError):
+            words = _missing_words(missing) if missing else str(error)
+            log.warning("%s failed: %s", job.id, words)
+        else:  # a defect of ours: visible, counted, and tried again
+            words = type(error).__name__
+            log.error("%s failed", job.id, exc_info=error)
+        self.ledger.fail_version(
+            job,
+            words,
+            delay_s,
+            engine.enqueue,
+            is_its_fault=not is_of_the_machine,
+            has_begun=work is not None,
+        )
+
+    def _process(self, job: Job, work: Work, engine: Engine) -> None:
+        task = self._task(work)
+        if not task.models:
+            names = ", ".join(analysis.model for analysis in work.analyses)
+            self.ledger.cancel_version(job, f"model {names} has been switched off")
+            return
+        missing = self._missing(work) if work.is_given_up else ()
+        if missing and (work.has_results or len(missing) == len(work.version.instances)):
+            # What is out was made of all of them, and where none is left there is no answer.
+            remedy = "put back what is missing or send it again, then release the study"
+            self.ledger.hold_version(job, f"{_missing_words(missing)}; {remedy}")
+            return
+        results, objects = analyse(self.pipeline, task)
+        destinations = directions(self.config, work.sender)
+        reports: list[BuiltReport] = []
+
+        def remove() -> None:
+            for report in reports:
+                self.store.remove(report.path)
+
+        with unless_recorded(remove):
+            for dataset in objects:
+                reports.append(self._write(work, dataset))
+            finished = Finished(
+                results=results,
+                reports=tuple(reports),
+                destinations=destinations,
+                deliver_within_s=self.config.delivery.deliver_within_s,
+                problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
+            )
+            is_recorded = self.ledger.finish_version(job, finished, engine.enqueue)
+        if is_recorded:
+            log.info("Study %s version %d is analysed", job.study_uid, job.number)
+        else:
+            remove()
+
+    def _missing(self, work: Work) -> tuple[str, ...]:
+        """Return which files of a study are not where they should be in the store."""
+        paths = [instance.path for instance in work.version.instances]
+        root = self.store.root
+        return tuple(str(path.relative_to(root)) for path in paths if not path.exists())
+
+    def _task(self, work: Work) -> Task:
+        planned = {analysis.model: analysis for analysis in work.analyses}
+        return Task(
+            version=work.version,
+            models=tuple(self.models[name] for name in self.models if name in planned),
+            delivering=frozenset(name for name, a in planned.items() if a.mode == "deliver"),
+            is_last_try=work.failures + 1 >= TRIES,
+            set_aside=("the analysis ended unexpectedly several times" if work.is_given_up else ""),
+        )
+
+    def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:
+        if not task.delivering:
+            return None  # in shadow, nothing is meant to be sent
+        if not has_objects:
+            return "no result can be written: none of the study's objects can be read"
+        if self.config.destinations_of(sender):
+            return None
+        if not any(peer.name == sender for peer in self.config.peers):
+            return f"no destination: no peer is called {sender} any more"
+        return f"no destination: peer {sender} neither receives nor names one in results_to"
+
+    def _write(self, work: Work, dataset: Dataset) -> BuiltReport:
+        content = to_bytes(dataset)
+        path = self.store.write_report(content, work.version.study_uid, dataset.SOPInstanceUID)
+        return BuiltReport(
+            sop_uid=str(dataset.SOPInstanceUID),
+            sop_class=str(dataset.SOPClassUID),
+            path=path,
+            digest=hashlib.sha256(content).hexdigest(),
+        )
+
+    def deliver(self, job: Job, engine: Engine) -> None:
+        """Send what a destination does not have yet of a report set, and have it confirmed."""
+        try:
+            with _left_to_the_sweep(job):
+                shipment = self.ledger.begin_dispatch(job, self.node_id)
+                confirmation = self._deliver(job, shipment)
+                self.ledger.finish_dispatch(
+                    job, confirmation.outcomes, confirmation.patience, engine.enqueue
+                )
+        except Superseded as reason:
+            log.info("Nothing to send: %s", reason)
+
+    def _deliver(self, job: Job, shipment: Shipment) -> Confirmation:
+        retry_s = delay_s(job.attempt, self.config.delivery)
+        try:
+            peer = self.config.peer(job.destination)
+            courier = Courier(peer, self.store, self.config.node.ae_title, self.config.delivery)
+            return self._send_and_confirm(job, shipment, courier)
+        except Superseded:
+            raise
+        except (DeliveryError, StudyError) as reason:
+            log.warning("Delivery to %s: %s", job.destination, reason)
+            error = str(reason)
+        except (OSError, SQLAlchemyError) as trouble:  # of the machine: tried again
+            error = f"{type(trouble).__name__} of this machine"
+            log.warning("Delivery to %s: %s", job.destination, error)
+        except Exception as defect:  # of ours: visible, and tried again with growing delay
+            log.exception("%s failed", job.id)
+            error = type(defect).__name__
+        outcomes = [Outcome(report.sop_uid, "queued", error) for report in shipment.to_send]
+        return Confirmation(Patience(retry_s, retry_s, waits_for=error), outcomes)
+
+    def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Confirmation:
+        tried: set[str] = set()
+        while unsent := [r for r in shipment.to_send if r.sop_uid not in tried]:
+            conflict = None if tried else courier.find_conflict(unsent)
+            if conflict is not None:
+                self.ledger.hold_dispatch(job, conflict)
+                raise Superseded(f"{job.id}: {conflict}")
+            tried |= {report.sop_uid for report in unsent}
+            outcomes = courier.send(unsent, lambda: self.ledger.require_current(job))
+            shipment = self.ledger.record_sent(job, outcomes, SUBSTITUTES)
+            sent = sum(outcome.state == "sent" for outcome in outcomes)
+            words = "%s stored %d of %d objects of study %s"
+            log.info(words, job.destination, sent, len(outcomes), job.study_uid)
+        if shipment.to_send or not shipment.to_confirm:
+            return Confirmation(Patience(delay_s(job.attempt, self.config.delivery)))
+        transaction = Transaction(
+            ask=lambda uid: self.ledger.ask_commitment(job, uid),
+            withdraw=lambda uid: self.ledger.withdraw_commitment(job, uid),
+            record=lambda report: record_commitment(self.ledger, report, self.config.delivery),
+            is_answered=self.ledger.is_answered,
+        )
+        try:
+            return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
+        except (Superseded, SQLAlchemyError):
+            raise
+        except Exception as error:  # what was sent stays sent; it is asked again later
+            log.exception("%s: the confirmation failed", job.id)
+            retry_s = delay_s(job.attempt, self.config.delivery)
+            return Confirmation(Patience(retry_s, retry_s, waits_for=type(error).__name__))
+
+
+def directions(config: Config, sender: str) -> dict[str, frozenset[str]]:
+    """Return who gets the results of a sender's studies, and the SOP classes each should get."""
+    names = config.destinations_of(sender)
+    return {name: sop_classes(config.peer(name).kinds) for name in names}
+
+
+def is_trouble_of_the_machine(error: Exception) -> bool:
+    """Whether it is the machine's, such as a full disk or a locked database, and may pass.
+
+    An OSError without a number is none of the system's: libraries raise those of what they read.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None or isinstance(error, (ConnectionError, TimeoutError))
+    return is_trouble(error)
+
+
+@contextlib.contextmanager
+def _left_to_the_sweep(job: Job) -> Iterator[None]:
+    """Let a job end whose end cannot be recorded: the reconcile sweep finds that nobody has it."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        if not is_trouble(error):
+            raise
+        words = "%s could not say how it ended, and is taken up again: the database says: %s"
+        log.error(words, job.id, _reason(error))  # noqa: TRY400 - the machine's
+
+
+def _reason(error: Exception) -> str:
+    words = getattr(error, "strerror", None) or str(getattr(error, "orig", None) or error)
+    return " ".join(words.split())
+
+
+def _missing_words(missing: Sequence[str]) -> str:
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"the file {missing[0]}{more} of it cannot be found in the store"

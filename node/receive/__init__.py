@@ -1,0 +1,1 @@
+"""1 Receive: how objects come in, and what becomes of each."""

@@ -1,0 +1,72 @@
+"""An instance that came again beside the one we have: what is the same, and what is not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Literal
+
+from node import config
+from node.analysis.selection import read_header
+from node.errors import ModelError, StudyError
+from node.inference import Inference
+from node.pixels import encoded_digest
+from node.receive.header_changes import changed_attributes
+
+log = logging.getLogger(__name__)
+
+Pixels = Literal["same", "other", "unknown"]
+
+
+class Comparison:
+    """Compares files, with a child process of its own that decodes: a poisonous image kills that.
+
+    It is started when it is first needed; most instances that come again need no decoding.
+    """
+
+    def __init__(self, settings: config.Inference) -> None:
+        self._settings = settings.model_copy(update={"processes": 1})
+        self._inference: Inference | None = None
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def compare(self, before: Path, after: Path) -> tuple[Pixels, tuple[str, ...]]:
+        """Return how the pixels compare, and which attributes differ that may matter.
+
+        Raises ModelError or OSError for a trouble of the machine's: it says nothing of them.
+        """
+        changed = changed_attributes(read_header(before), read_header(after))
+        return self._pixels(before, after), changed
+
+    def close(self) -> None:
+        """End the child process, if there is one; a comparison under way raises ModelError."""
+        self._is_closed = True
+        if self._inference is not None:
+            self._inference.close()
+
+    def _pixels(self, before: Path, after: Path) -> Pixels:
+        try:
+            if encoded_digest(before) == encoded_digest(after):
+                return "same"
+            is_same = self._digest(before) == self._digest(after)
+        except StudyError as error:
+            log.warning("Two files of one instance cannot be compared: %s", error)
+            return "unknown"
+        return "same" if is_same else "other"
+
+    def _digest(self, path: Path) -> str:
+        with self._lock:
+            try:
+                return self._decoder().pixel_digest(path)
+            except ModelError:  # it was killed, perhaps for want of memory: once more
+                return self._decoder().pixel_digest(path)
+
+    def _decoder(self) -> Inference:
+        if self._is_closed:
+            raise ModelError("the node is stopping")
+        if self._inference is None:
+            started = Inference(self._settings, ())
+            started.start()
+            self._inference = started
+        return self._inference

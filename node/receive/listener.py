@@ -1,0 +1,454 @@
+"""1 Receive: C-ECHO and C-STORE. Success is answered only once an object is kept.
+
+Kept means: its bytes, exactly as sent, fsynced under their final name, and its row committed.
+Peers are known by calling AE title and address; nobody else is let in.
+"""
+
+from __future__ import annotations
+
+import logging
+import socketserver
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
+from pynetdicom.transport import ThreadedAssociationServer
+from sqlalchemy.exc import OperationalError
+
+from node.analysis.selection import describe, read_header
+from node.config import Config, Peer
+from node.deliver.courier import record_commitment
+from node.dicom.rejection_note import read_rejection_note
+from node.dimse import NOT_DEFLATED, addresses, read_commitment_report
+from node.errors import ConfigError, Unreadable
+from node.identity import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    identity_of,
+    is_own,
+)
+from node.ledger import Again, Kept, Ledger, Reception, Recorded, Rejects, unless_recorded
+from node.receive.exclusions import why_not_by_itself
+from node.store import Store, dataset_digest
+from node.study import Instance
+
+log = logging.getLogger(__name__)
+
+# PS3.4 B.2.3
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000
+NOT_AUTHORISED = 0x0124  # PS3.7 C.5.11
+PROCESSING_FAILURE, INVALID_ARGUMENT_VALUE = 0x0110, 0x0115  # PS3.7 C.5
+
+_REJECTED_PERMANENT, _SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
+_CALLING_AE_NOT_RECOGNISED, _CALLED_AE_NOT_RECOGNISED = 0x03, 0x07
+
+_FIRST_CHOICES = (
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    HTJ2KLossless,
+)
+_NOT_OFFERED = (
+    ImplicitVRLittleEndian,  # put last
+    *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"),  # JPIP: the pixels stay elsewhere
+    *("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
+)
+TRANSFER_SYNTAXES: tuple[UID, ...] = (
+    *_FIRST_CHOICES,
+    *(UID(s) for s in ALL_TRANSFER_SYNTAXES if s not in (*_FIRST_CHOICES, *_NOT_OFFERED)),
+    ImplicitVRLittleEndian,
+)
+"""Of what a sender offers the first here is taken: lossless before lossy, and Implicit VR last,
+because it loses the VR of private attributes."""
+
+_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pynetdicom's list
+
+# Streams a data set to a file as it arrives, instead of holding it in memory.
+_config.STORE_RECV_CHUNKED_DATASET = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the rest of the node tells the listener, and hears from it."""
+
+    on_stored: Callable[[], None]
+    """Called after every object that was kept."""
+    modalities: frozenset[str]
+    """The modalities that some model reads."""
+    compare: Callable[[Path, Path], tuple[Literal["same", "other", "unknown"], tuple[str, ...]]]
+    """Says of two files of one SOP instance how their pixels compare, and which attributes
+    differ that may matter to a result."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of an open association; several of pynetdicom's threads look at it."""
+
+    peer: Peer
+    id: str | None = None
+    """Its row in the ledger, from the first object on."""
+    kept: int = 0
+
+
+class _Server(ThreadedAssociationServer):
+    """pynetdicom's server, run and ended by us, so that we know the thread it runs in."""
+
+    def server_bind(self) -> None:
+        assert self.socket is not None, "socketserver opens it first"
+        addresses.take_both_families(self.socket)
+        super().server_bind()
+
+    def shutdown(self) -> None:
+        """Accept nobody any more; pynetdicom's own would look for us among what it started."""
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()
+
+
+class Listener:
+    """The Verification and Storage SCP."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        ledger: Ledger,
+        node_id: str,
+        hooks: Hooks,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._ledger = ledger
+        self._node_id = node_id
+        self._hooks = hooks
+        self._sessions: dict[Association, _Session] = {}
+        self._lock = threading.Lock()
+        self._ae = _application_entity(config)
+        self._server: ThreadedAssociationServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port really in use, which differs from the configured one if that is 0."""
+        assert self._server is not None, "the listener has not been started"
+        return int(self._server.server_address[1])
+
+    @property
+    def has_died(self) -> bool:
+        """Whether nobody accepts associations any more, though nobody has stopped us."""
+        thread = self._thread
+        return self._server is not None and thread is not None and not thread.is_alive()
+
+    def start(self) -> None:
+        """Accept associations in the background."""
+        # pynetdicom writes what arrives where tempfile says.
+        tempfile.tempdir = str(self._store.incoming)
+        host, port = self._config.listener.host, self._config.listener.port
+        try:
+            server = self._ae.make_server(
+                addresses.to_listen_on(host, port),
+                server_class=_Server,
+                evt_handlers=[
+                    (evt.EVT_REQUESTED, self._admit),
+                    (evt.EVT_C_ECHO, lambda event: SUCCESS),
+                    (evt.EVT_C_STORE, self._receive),
+                    (evt.EVT_N_EVENT_REPORT, self._hear_report),
+                    (evt.EVT_RELEASED, self._forget),
+                    (evt.EVT_ABORTED, self._forget),
+                    (evt.EVT_CONN_CLOSE, self._forget),
+                ],
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {addresses.place(host, port)} ({error.strerror}); give "
+                "[listener] a host of this machine and a port that is free and allowed"
+            ) from error
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
+        self._thread.start()
+        log.info("Listening on %s", addresses.place(host, self.port))
+
+    def stop(self, drain_s: float) -> None:
+        """Accept nothing new, wait for open associations to end, then abort them."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        give_up_at = time.monotonic() + drain_s
+        while self._sessions and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+        self._ae.shutdown()
+        tempfile.tempdir = None
+
+    def _admit(self, event: Event) -> None:
+        """Let known peers in, and nobody else, whatever goes wrong here."""
+        try:
+            diagnostic = self._why_not(event.assoc)
+        except Exception:  # pynetdicom would log this, and accept
+            log.exception("Rejected an association: it could not be judged")
+            diagnostic = _CALLING_AE_NOT_RECOGNISED
+        if diagnostic is not None:
+            event.assoc.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, diagnostic)
+            event.assoc.kill()
+
+    def _why_not(self, association: Association) -> int | None:
+        """Return the diagnostic of a rejection, or None and remember the peer."""
+        request = association.requestor.primitive
+        assert request is not None, "pynetdicom announces no request without its primitive"
+        calling_ae, called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        address = addresses.plain(str(association.requestor.address))
+        own_ae = self._config.node.ae_title
+        if called_ae != own_ae:
+            words = "Rejected %s from %s: it called %s, this is %s"
+            log.warning(words, calling_ae, address, called_ae, own_ae)
+            return _CALLED_AE_NOT_RECOGNISED
+        peer = find_peer(self._config.peers, calling_ae, address)
+        if peer is None and self._is_our_own(calling_ae):
+            words = "Rejected %s from %s: doctor or another node looked whether we are here"
+            log.info(words, calling_ae, address)
+            return _CALLING_AE_NOT_RECOGNISED
+        if peer is None:
+            log.warning(
+                "Rejected %s from %s: %s", calling_ae, address, self._remedy(calling_ae, address)
+            )
+            return _CALLING_AE_NOT_RECOGNISED
+        with self._lock:
+            self._sessions[association] = _Session(peer)
+        return None
+
+    def _is_our_own(self, calling_ae: str) -> bool:
+        """Whether it is our AE title, and no peer's."""
+        peers = {peer.ae_title for peer in self._config.peers}
+        return calling_ae == self._config.node.ae_title and calling_ae not in peers
+
+    def _remedy(self, calling_ae: str, address: str) -> str:
+        """Return which line of the configuration would let somebody in."""
+        for peer in self._config.peers:
+            if peer.ae_title == calling_ae:
+                return (
+                    f'peer "{peer.name}" has this AE title, but this is not its address; to allow '
+                    f'it, add to that peer: addresses = ["{address}"]'
+                )
+        return (
+            'no peer has this AE title; to allow it: [[peers]] name = "...", '
+            f'ae_title = "{calling_ae}", host = "{address}", port = ..., sends = true'
+        )
+
+    def _receive(self, event: Event) -> int:
+        """Keep one object, and answer its sender; only a kept object gets Success."""
+        temporary = Path(event.dataset_path)
+        try:
+            return self._answer(event.assoc, temporary)
+        except OSError as error:
+            log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
+        except OperationalError as error:  # the database is away, or somebody holds the study
+            log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
+        except Exception:  # the sender must get an answer, and send again
+            log.exception("Could not keep an object")
+        temporary.unlink(missing_ok=True)
+        return OUT_OF_RESOURCES
+
+    def _hear_report(self, event: Event) -> tuple[int, None]:
+        """Keep a storage commitment report; it may come hours after we asked for it."""
+        try:
+            report = read_commitment_report(event.event_type, event.event_information)
+            is_ours = record_commitment(self._ledger, report, self._config.delivery)
+        except Unreadable as error:
+            log.warning("Refused a storage commitment report: %s", error)
+            return INVALID_ARGUMENT_VALUE, None
+        except Exception:  # not kept: the other side must hear so, and may repeat it
+            log.exception("Could not keep a storage commitment report")
+            return PROCESSING_FAILURE, None
+        if not is_ours:
+            log.warning("A storage commitment report came on a transaction that is not known here")
+        return (SUCCESS if is_ours else INVALID_ARGUMENT_VALUE), None
+
+    def _answer(self, association: Association, temporary: Path) -> int:
+        with self._lock:
+            session = self._sessions.get(association)
+        if session is None:
+            return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
+        if not session.peer.sends:
+            log.warning("Refused an object: peer %s has no sends = true", session.peer.name)
+            return NOT_AUTHORISED
+        if self._store.free_bytes() < self._config.node.min_free_mb << 20:
+            log.error("Refused an object: less than %d MB free", self._config.node.min_free_mb)
+            return OUT_OF_RESOURCES
+        try:
+            self._keep(session, temporary)
+        except Unreadable as error:
+            kept = self._store.reject(temporary, str(error))
+            log.warning("Refused an object: %s; kept as %s", error, kept.name)
+            return CANNOT_UNDERSTAND
+        session.kept += 1
+        self._hooks.on_stored()
+        return SUCCESS
+
+    def _keep(self, session: _Session, temporary: Path) -> None:
+        header = read_header(temporary)
+        instance = describe(header, temporary, dataset_digest(temporary))
+        kept = self._ledger.find_kept(instance.sop_uid)
+        if kept is not None and (kept.digest == instance.digest or kept.state == "own"):
+            if not self._store.path(kept.path).exists():
+                self._store.restore(temporary, kept.path)
+            return
+        # All of it before the file moves: long values are read from where it lies.
+        received = Reception(
+            relative_path="",
+            sender=session.peer.name,
+            association_id=self._record_association(session),
+            identity=identity_of(header),
+            is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
+            is_in_scope=instance.modality in self._hooks.modalities,
+            intake=why_not_by_itself(header, datetime.now(UTC).date(), self._config.intake),
+            rejects=self._rejects(header),
+            again=None if kept is None else self._compare(kept, instance, temporary),
+        )
+        relative_path = self._store.keep(
+            temporary, instance.study_uid, instance.sop_uid, instance.digest
+        )
+        with unless_recorded(lambda: self._store.remove(relative_path)):
+            recorded = self._record(instance, replace(received, relative_path=relative_path))
+        self._tidy(recorded, instance, self._store.path(relative_path))
+
+    def _record(self, instance: Instance, reception: Reception) -> Recorded:
+        path = self._store.path(reception.relative_path)
+        recorded = self._ledger.record_instance(instance, reception)
+        while recorded == "compare":  # another sender was faster
+            known = self._ledger.find_kept(instance.sop_uid)
+            assert known is not None, "only what is known is compared"
+            again = self._compare(known, instance, path)
+            recorded = self._ledger.record_instance(instance, replace(reception, again=again))
+        return recorded
+
+    def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
+        pixels, changed = self._hooks.compare(self._store.path(kept.path), path)
+        former = map(self._store.path, self._ledger.find_former(instance.sop_uid))
+        return Again(
+            digest=kept.digest,
+            pixels=pixels,
+            changed=changed,
+            is_former=any(self._hooks.compare(one, path) == ("same", ()) for one in former),
+            was_in_scope=kept.modality in self._hooks.modalities,
+        )
+
+    def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
+        """See to the file of what came again and was not taken."""
+        if recorded in ("same", "unchanged"):
+            path.unlink(missing_ok=True)
+        elif recorded == "set aside":
+            words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
+            log.warning("Set an object aside: %s; its study is held", words)
+            try:
+                self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
+            except OSError:  # the sender repeats it, and it is set aside then
+                path.unlink(missing_ok=True)
+                raise
+        else:
+            # We may have been frozen between file and row, so long that another node found a
+            # file without a row; the sender must not hear Success, and what it repeats is put here.
+            path.stat()
+
+    def _rejects(self, header: Dataset) -> Rejects | None:
+        note = read_rejection_note(header)
+        if note is None:
+            return None
+        own_study = (one for one in note.references if one.study_uid == note.study_uid)
+        uids = tuple(one.sop_uid for one in own_study)
+        return Rejects(note.words, uids, self._hooks.modalities)
+
+    def is_open(self, association_id: str) -> bool:
+        """Return whether an association is still open, for the sweep over those that are not."""
+        with self._lock:
+            return any(session.id == association_id for session in self._sessions.values())
+
+    def _record_association(self, session: _Session) -> str:
+        """Open the association's row before the first object that refers to it."""
+        if session.id is None:
+            association_id = str(uuid.uuid4())
+            self._ledger.open_association(association_id, self._node_id, session.peer.name)
+            session.id = association_id
+        return session.id
+
+    def _forget(self, event: Event) -> None:
+        """Let go of an association that has ended, and of what was half received."""
+        with self._lock:
+            session = self._sessions.pop(event.assoc, None)
+        half = getattr(event.assoc.dimse.message, "_data_set_file", None)
+        if half is not None:
+            half.close()
+            Path(half.name).unlink(missing_ok=True)
+        if session is None:
+            return
+        if event.event is not evt.EVT_RELEASED:
+            words = "%s broke off its association; %d objects of it are kept"
+            log.warning(words, session.peer.name, session.kept)
+        elif session.kept:
+            log.info("%s sent %d objects", session.peer.name, session.kept)
+        if session.id is not None:
+            self._ledger.close_association(session.id)
+
+
+def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | None:
+    """Return the peer that has this AE title and address; one that sends, if there is a choice."""
+    for peer in sorted(peers, key=lambda peer: not peer.sends):
+        if peer.ae_title == calling_ae and _is_at(peer, address):
+            return peer
+    return None
+
+
+def _is_at(peer: Peer, address: str) -> bool:
+    """Say whether a peer may call from an address; a name is looked up only if it must be."""
+    if peer.host == address or any(addresses.is_in(address, one) for one in peer.addresses):
+        return True
+    return any(addresses.is_in(address, one) for one in addresses.addresses_of(peer.host))
+
+
+def _application_entity(config: Config) -> AE:
+    ae = AE(config.node.ae_title)
+    ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.maximum_associations = config.listener.max_associations
+    ae.maximum_pdu_size = config.listener.max_pdu
+    ae.network_timeout = config.listener.idle_timeout_s
+    ae.dimse_timeout = config.listener.idle_timeout_s
+    syntaxes = list(TRANSFER_SYNTAXES)
+    for context in AllStoragePresentationContexts:
+        ae.add_supported_context(str(context.abstract_syntax), syntaxes)
+    ae.add_supported_context(_LABEL_MAP_SEGMENTATION, syntaxes)
+    ae.add_supported_context(Verification)
+    # An archive that reports is the requestor, yet the SCP of this service; some insist on having
+    # negotiated that (PS3.7 D.3.3.4).
+    ae.add_supported_context(
+        StorageCommitmentPushModel, list(NOT_DEFLATED), scu_role=True, scp_role=True
+    )
+    return ae

@@ -1,0 +1,1 @@
+"""What demo and doctor share: generated exams, a PACS, and what came back of them."""

@@ -1,0 +1,146 @@
+"""Whether everything that had to arrive at the PACS arrived, and is what it had to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pydicom import Dataset
+
+from node.dicom.untrusted import failing_as
+from node.errors import Unreadable
+from node.overview import StudyOverview
+from node.result import ModelIdentity
+from node.trial.exams import Exam
+from node.trial.pacs import Kept
+from node.trial.phantom import EXAM
+from node.trial.reports import Line, content_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One exam of the demonstration, after it."""
+
+    exam: Exam
+    overview: StudyOverview | None
+    """Where the node says it stands; None if the node knows nothing of it."""
+    objects: Mapping[str, Kept]
+    """What the PACS keeps of the study, by SOP Instance UID."""
+    datasets: tuple[Dataset, ...] = ()
+    """The same, read back from disk, in the order of the series."""
+    faults: tuple[str, ...] = ()
+    """What is missing or wrong, in words; empty if nothing is."""
+
+    @property
+    def reports(self) -> tuple[Dataset, ...]:
+        """The structured reports among the objects."""
+        return tuple(d for d in self.datasets if d.Modality == "SR")
+
+    @property
+    def captures(self) -> tuple[Dataset, ...]:
+        """The images among the objects."""
+        return tuple(d for d in self.datasets if "PixelData" in d)
+
+    @property
+    def seconds(self) -> float | None:
+        """From the last image received to the last result stored by the PACS."""
+        if self.overview is None or not self.objects:
+            return None
+        return max(kept.stored_at for kept in self.objects.values()) - self.overview.last_at
+
+
+def judge(
+    exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kept], model: ModelIdentity
+) -> Outcome:
+    """Read back what the PACS keeps of an exam and say what is missing or wrong."""
+    outcome = read_back(exam, overview, kept)
+    faults = list(outcome.faults)
+    if overview is not None:
+        faults += _object_faults(outcome)
+    for report in outcome.reports:
+        faults += _report_faults(exam, content_lines(report, exam.names), model)
+    return replace(outcome, faults=tuple(faults))
+
+
+def read_back(exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kept]) -> Outcome:
+    """Read back what the PACS keeps, and compare it with what the node says, whatever the model."""
+    objects = {uid: item for uid, item in kept.items() if item.study_uid == exam.study_uid}
+    datasets, faults = [], []
+    for uid, item in objects.items():
+        try:
+            with failing_as(f"{item.path.name} cannot be read back"):
+                datasets.append(item.read())
+        except Unreadable as error:
+            faults.append(str(error))
+            continue
+        faults += _identity_faults(exam, uid, datasets[-1])
+    datasets.sort(key=lambda d: (int(d.SeriesNumber or 0), int(d.InstanceNumber or 0)))
+    outcome = Outcome(exam, overview, objects, tuple(datasets))
+    faults += _work_faults(outcome)
+    return replace(outcome, faults=tuple(faults))
+
+
+def _identity_faults(exam: Exam, sop_uid: str, dataset: Dataset) -> list[str]:
+    expected = {
+        "SOPInstanceUID": sop_uid,
+        "StudyInstanceUID": exam.study_uid,
+        "PatientID": exam.plan.patient.patient_id,
+        "PatientName": exam.plan.patient.name,
+    }
+    return [
+        f"{dataset.Modality} object: {keyword} is {dataset.get(keyword)!s}, expected {value}"
+        for keyword, value in expected.items()
+        if str(dataset.get(keyword)) != value
+    ]
+
+
+def _work_faults(outcome: Outcome) -> list[str]:
+    """Compare what the node says about the study with what it ought to say."""
+    overview, exam = outcome.overview, outcome.exam
+    if overview is None:
+        return ["the node never received it"]
+    faults = []
+    if overview.state != "done":
+        faults.append(f"the node is not done with it: {overview.state}, {overview.error or '-'}")
+    if overview.images != exam.images:
+        faults.append(f"the node has {overview.images} images, {exam.images} were sent")
+    faults += [
+        f"{delivery.sop_uid} was {delivery.state} but is not at the PACS"
+        for delivery in overview.deliveries
+        if delivery.sop_uid not in outcome.objects
+    ]
+    return faults
+
+
+def _object_faults(outcome: Outcome) -> list[str]:
+    """Ask for a report, a summary, and a marked image of every analysed view."""
+    exam = outcome.exam
+    analysed = 0 if exam.plan.refusal else exam.images
+    faults = []
+    if len(outcome.reports) != 1:
+        faults.append(f"{len(outcome.reports)} structured reports, expected 1")
+    if len(outcome.captures) != analysed + 1:
+        faults.append(f"{len(outcome.captures)} captures, expected {analysed + 1}")
+    faults += [
+        f"capture {capture.InstanceNumber} shows nothing"
+        for capture in outcome.captures
+        if capture.pixel_array.max() == capture.pixel_array.min()
+    ]
+    return faults
+
+
+def _report_faults(exam: Exam, lines: Sequence[Line], model: ModelIdentity) -> list[str]:
+    text = "\n".join(line.value for line in lines)
+    numbers = [line for line in lines if line.kind == "NUM"]
+    wanted = [model.title, model.version]
+    faults = []
+    if exam.plan.refusal:
+        wanted += ["not analysed", exam.plan.refusal]
+        if numbers:
+            faults.append("the report of a refused study holds measurements")
+    else:
+        wanted += [str(view) for view in EXAM if view not in exam.plan.views]
+        if len(numbers) < exam.images:
+            faults.append(f"the report holds {len(numbers)} measurements of {exam.images} images")
+    faults += [f"the report does not say {w!r}" for w in wanted if w.lower() not in text.lower()]
+    return faults

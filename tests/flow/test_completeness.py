@@ -1,0 +1,304 @@
+"""When a study is complete, and in which words the reason is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import packages
+import pytest
+from factories import L_CC, L_MLO, R_CC, R_MLO
+from hypothesis import given
+from hypothesis import strategies as st
+from ledgers import NODE, SOMEBODY_ELSE, STUDY, Desk
+
+from node import config
+from node.flow.completeness import Settler, why_complete
+from node.ledger import Arrival, Job, schema
+from node.study import View
+
+FOUR = frozenset({R_CC, L_CC, R_MLO, L_MLO})
+ALL = (R_CC, L_CC, R_MLO, L_MLO)
+SETTINGS = config.Completeness(settle_s=3, quiet_s=60, final_s=1800)
+
+
+def arrival(
+    views: tuple[View, ...] = (),
+    *,
+    quiet_s: float = 0,
+    age_s: float = 0,
+    open_associations: int = 0,
+) -> Arrival:
+    return Arrival(
+        study_uid="1.2.3",
+        sender="modality",
+        modalities=frozenset({"MG"}),
+        views=views,
+        last_at=0,
+        quiet_s=quiet_s,
+        age_s=age_s,
+        open_associations=open_associations,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given_arrival", "expected", "reason"),
+    [
+        (arrival(ALL, quiet_s=2.9), FOUR, None),
+        (arrival(ALL, quiet_s=3), FOUR, "4/4 views"),
+        (arrival(ALL, quiet_s=3, open_associations=1), FOUR, "4/4 views"),
+        (arrival((*ALL, R_CC), quiet_s=3), FOUR, "4/4 views"),
+        (arrival((*ALL, View(R_CC.laterality, "ML")), quiet_s=3), FOUR, "4/4 views"),
+        (arrival(ALL[:3], quiet_s=59), FOUR, None),
+        (arrival(ALL[:3], quiet_s=60), FOUR, "quiet 60 s, L MLO missing"),
+        (arrival((L_MLO,), quiet_s=60), FOUR, "quiet 60 s, R CC, L CC, R MLO missing"),
+        (arrival((), quiet_s=60), FOUR, "quiet 60 s, none of R CC, L CC, R MLO, L MLO"),
+        (arrival(ALL[:3], quiet_s=600, open_associations=1), FOUR, None),
+        (
+            arrival(ALL[:3], quiet_s=600, age_s=1800, open_associations=1),
+            FOUR,
+            "final limit 1800 s, L MLO missing",
+        ),
+        (arrival(ALL[:3], quiet_s=0, age_s=1799), FOUR, None),
+        (arrival(ALL, quiet_s=0, age_s=1800, open_associations=1), FOUR, "final limit 1800 s"),
+        (arrival((), quiet_s=59), frozenset(), None),
+        (arrival((), quiet_s=60), frozenset(), "quiet 60 s"),
+        (arrival((), quiet_s=60, open_associations=1), frozenset(), None),
+        (arrival((), age_s=1800, open_associations=2), frozenset(), "final limit 1800 s"),
+    ],
+)
+def test_the_reason_is_said_in_words(
+    given_arrival: Arrival, expected: frozenset[View], reason: str | None
+) -> None:
+    assert why_complete(given_arrival, expected, SETTINGS) == reason
+
+
+ARRIVALS = st.builds(
+    arrival,
+    st.lists(st.sampled_from(ALL), max_size=6).map(tuple),
+    quiet_s=st.floats(0, 4000),
+    age_s=st.floats(0, 4000),
+    open_associations=st.integers(0, 3),
+)
+EXPECTED = st.frozensets(st.sampled_from(ALL))
+
+
+@given(ARRIVALS, EXPECTED)
+def test_nothing_waits_past_the_final_limit(some: Arrival, expected: frozenset[View]) -> None:
+    if some.age_s >= SETTINGS.final_s:
+        assert why_complete(some, expected, SETTINGS)
+
+
+@given(ARRIVALS, EXPECTED)
+def test_a_quiet_study_with_all_views_says_so_and_nothing_is_missing(
+    some: Arrival, expected: frozenset[View]
+) -> None:
+    reason = why_complete(some, expected, SETTINGS)
+    if expected and expected <= set(some.views) and some.quiet_s >= SETTINGS.settle_s:
+        assert reason == f"{len(expected)}/{len(expected)} views"
+    if reason:
+        missing = expected - set(some.views)
+        assert all(str(view) in reason for view in missing)
+        assert ("missing" in reason or "none of" in reason) == bool(missing)
+
+
+@given(ARRIVALS, EXPECTED)
+def test_nothing_is_complete_while_images_come(some: Arrival, expected: frozenset[View]) -> None:
+    if some.quiet_s < SETTINGS.settle_s and some.age_s < SETTINGS.final_s:
+        assert why_complete(some, expected, SETTINGS) is None
+
+
+@pytest.fixture
+def settler(desk: Desk, tmp_path: Path) -> Settler:
+    model = packages.package(tmp_path / "models")
+    return Settler(desk.ledger, desk.enqueue, SETTINGS, [(model, "shadow")])
+
+
+def receive(desk: Desk, views: tuple[View, ...], study: str = STUDY) -> None:
+    for number, view in enumerate(views):
+        desk.receive(f"{study}.{number}", study=study, view=str(view))
+
+
+def test_four_views_and_a_quiet_moment_start_the_analysis(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    settler.settle()
+    assert desk.jobs == []
+    desk.let_pass(3)
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 1, 1)]
+    assert desk.row(schema.study_version, STUDY, 1)["reason"] == "4/4 views"
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["mode"] == "shadow"
+
+
+def test_settling_again_starts_nothing_again(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    settler.settle()
+    assert len(desk.jobs) == 1
+
+
+def test_a_view_that_stays_away_is_waited_for_and_named(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL[:3])
+    desk.let_pass(59)
+    settler.settle()
+    assert desk.jobs == []
+    desk.let_pass(1)
+    settler.settle()
+    assert desk.row(schema.study_version, STUDY, 1)["reason"] == "quiet 60 s, L MLO missing"
+
+
+def test_an_open_association_is_waited_for(desk: Desk, settler: Settler) -> None:
+    desk.ledger.register_node(NODE)
+    desk.ledger.open_association("association", NODE, "modality")
+    receive(desk, ALL[:3])
+    desk.let_pass(600)
+    settler.settle()
+    assert desk.jobs == []
+    desk.ledger.close_association("association")
+    settler.settle()
+    assert len(desk.jobs) == 1
+
+
+def test_a_study_of_another_modality_is_kept_without_work(desk: Desk, settler: Settler) -> None:
+    desk.receive(modality="CT", view=None)
+    desk.let_pass(60)
+    settler.settle()
+    assert desk.jobs == []
+    assert desk.row(schema.study_version, STUDY, 1)["state"] == "out of scope"
+
+
+def state_and_words(desk: Desk, number: int = 1) -> tuple[str, str, str | None]:
+    """Return what became of a version, why it was complete, and why it is not analysed."""
+    version = desk.version(number)
+    return version["state"], version["reason"], version["error"]
+
+
+def test_a_study_that_no_model_reads_says_what_it_is_of(desk: Desk, settler: Settler) -> None:
+    desk.receive(f"{STUDY}.1", modality="US", view=None)
+    desk.receive(f"{STUDY}.2", modality="CT", view=None)
+    desk.receive(f"{STUDY}.3", modality="CT", view=None)
+    desk.let_pass(60)
+    settler.settle()
+    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads CT, US")
+    assert desk.history() == ["version 1 closed: quiet 60 s; no model reads CT, US"]
+
+
+def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
+    desk: Desk, settler: Settler
+) -> None:
+    for n, view in enumerate(ALL):
+        desk.receive(f"{STUDY}.{n}", view=str(view), intake="no Patient ID")
+    desk.receive(f"{STUDY}.9", modality="SR", view=None, sop_class="1.2.3", is_in_scope=False)
+    desk.let_pass(3)
+    settler.settle()
+    assert desk.jobs == []
+    assert state_and_words(desk) == ("not analysed", "4/4 views", "no Patient ID")
+    desk.ledger.release_study(STUDY)
+    desk.let_pass(3)
+    settler.settle()
+    assert desk.jobs == [Job("process", STUDY, 2, 1)]
+    assert state_and_words(desk, 2) == ("queued", "4/4 views", None)
+
+
+def test_a_study_that_no_model_reads_needs_no_other_reason(desk: Desk, settler: Settler) -> None:
+    desk.receive(modality="CT", view=None, intake="no Patient ID")
+    desk.let_pass(60)
+    settler.settle()
+    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads CT")
+
+
+def test_a_study_all_of_whose_images_are_rejected_is_closed_as_such(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.reject(*(f"{STUDY}.{number}" for number in range(4)))
+    desk.let_pass(60)
+    settler.settle()
+    reason = "4 objects rejected: Rejected for Quality Reasons; quiet 60 s"
+    why_not = "no image is left: Rejected for Quality Reasons"
+    assert state_and_words(desk, 2) == ("rejected", reason, why_not)
+    assert state_and_words(desk, 1) == ("cancelled", "4/4 views", "a newer version exists")
+
+
+def test_a_study_whose_images_were_rejected_before_they_came_is_closed_as_such(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.reject(f"{STUDY}.0", f"{STUDY}.1")
+    receive(desk, ALL[:2])
+    desk.let_pass(60)
+    settler.settle()
+    why_not = "no image is left: Rejected for Quality Reasons"
+    assert state_and_words(desk) == ("rejected", "quiet 60 s", why_not)
+    assert desk.jobs == []
+
+
+def test_a_rejected_view_is_missing_and_the_version_says_why_it_was_made(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.reject(f"{STUDY}.3")
+    desk.let_pass(60)
+    settler.settle()
+    reason = "1 object rejected: Rejected for Quality Reasons; quiet 60 s, L MLO missing"
+    assert state_and_words(desk, 2) == ("queued", reason, None)
+
+
+def test_a_version_made_of_corrected_images_says_so_first(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.receive_again(f"{STUDY}.0", view=str(R_CC))
+    desk.let_pass(3)
+    settler.settle()
+    assert state_and_words(desk, 2) == ("queued", "corrected headers; 4/4 views", None)
+
+
+def test_images_corrected_before_the_study_was_complete_are_no_news(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.receive_again(f"{STUDY}.0", view=str(R_CC))
+    desk.let_pass(3)
+    settler.settle()
+    assert state_and_words(desk) == ("queued", "4/4 views", None)
+
+
+def test_a_held_study_is_not_closed_however_long_it_waits(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    desk.receive(f"{STUDY}.9", identity=SOMEBODY_ELSE)
+    desk.let_pass(7200)
+    settler.settle()
+    assert desk.rows(schema.study_version) == []
+
+
+def test_studies_settle_each_in_its_own_time(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL, "1.2.1")
+    desk.let_pass(3)
+    receive(desk, ALL, "1.2.2")
+    settler.settle()
+    assert [job.study_uid for job in desk.jobs] == ["1.2.1"]
+
+
+def test_a_late_image_starts_a_second_version(desk: Desk, settler: Settler) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.receive(f"{STUDY}.9", view="R MLO")
+    desk.let_pass(3)
+    settler.settle()
+    assert desk.jobs[-1] == Job("process", STUDY, 2, 1)
+    assert desk.row(schema.study_version, STUDY, 1)["state"] == "cancelled"
+
+
+def test_images_that_are_being_corrected_are_waited_for() -> None:
+    all_there = arrival(ALL, quiet_s=4, open_associations=1)
+    assert why_complete(all_there, FOUR, SETTINGS) == "4/4 views"
+    in_correction = replace(all_there, revision_reason="corrected headers")
+    assert why_complete(in_correction, FOUR, SETTINGS) is None
+    ended = replace(in_correction, open_associations=0)
+    assert why_complete(ended, FOUR, SETTINGS) == "4/4 views"

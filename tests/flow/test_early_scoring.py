@@ -1,0 +1,259 @@
+"""Images are scored as they arrive: each once, by one node, and only what an analysis would."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC
+from pathlib import Path
+
+import factories
+import packages
+import pytest
+import small_models
+from factories import L_CC, R_CC
+from ledgers import Desk, run_at_once
+from networks import Network
+from peers import Pacs, modality, store
+
+from node import config
+from node.analysis.pipeline import Pipeline, Task, analyse
+from node.app import App
+from node.config import presets
+from node.errors import ModelError, Unreadable
+from node.flow.early_scoring import Warmer
+from node.inference import Inference
+from node.manifest import Model
+from node.overview import study_overviews
+from node.result import ImageScore
+from node.study import Instance
+from node.trial import phantom
+from node.trial.phantom import Technique
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return packages.package(tmp_path / "models")
+
+
+@pytest.fixture
+def pipeline(desk: Desk, network: Network) -> Pipeline:
+    return Pipeline(network, desk.ledger, UTC, presets()["default"])  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def warmer(desk: Desk, pipeline: Pipeline, model: Model) -> Warmer:
+    return Warmer(desk.ledger, desk.store, pipeline, (model,))
+
+
+def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
+    give_up_at = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    return is_so()
+
+
+def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+) -> None:
+    right, left = factories.exam("two", [R_CC, L_CC])
+    enlarged = Technique(rows=332, columns=256, spacing_mm=0.72, magnification=1.5)
+    (magnified,) = phantom.exam("magnified", [R_CC], technique=enlarged)
+    (other,) = factories.exam("another modality", [R_CC])
+    other.Modality = "CT"
+    for dataset in (right, magnified, other):
+        desk.keep(dataset, tmp_path)
+    warmer.warm()
+    warmer.warm()
+    assert network.asked == [right.SOPInstanceUID]
+    desk.keep(left, tmp_path)
+    warmer.warm()
+    assert network.asked == [right.SOPInstanceUID, left.SOPInstanceUID]
+
+
+def test_however_many_wait_each_is_scored_in_the_order_in_which_they_came(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.ledger.settling._AT_ONCE", 3)
+    images = [image for n in range(2) for image in factories.exam(f"waiting {n}")]
+    for image in images:
+        desk.keep(image, tmp_path)
+    assert warmer.warm()
+    assert network.asked == [image.SOPInstanceUID for image in images]
+    assert not warmer.warm()
+
+
+def test_an_image_with_a_corrected_header_is_not_scored_anew(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+) -> None:
+    (image,) = factories.exam("corrected", [R_CC])
+    desk.keep(image, tmp_path)
+    warmer.warm()
+    image.PatientID = "CORRECTED"
+    assert desk.keep(image, tmp_path) == "corrected"
+    warmer.warm()
+    assert network.asked == [image.SOPInstanceUID]
+
+
+def test_what_no_analysis_waits_for_is_not_scored(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+) -> None:
+    (apart,) = factories.exam("apart", [R_CC])
+    desk.keep(apart, tmp_path, intake="no Patient ID")
+    (closed,) = factories.exam("closed", [R_CC])
+    desk.keep(closed, tmp_path)
+    desk.close(study=closed.StudyInstanceUID)
+    held = factories.exam("held", [R_CC, L_CC])
+    held[1].PatientID = "SOMEBODY ELSE"
+    for image in held:
+        desk.keep(image, tmp_path)
+    warmer.warm()
+    assert network.asked == []
+
+
+def test_nodes_share_the_images_and_none_is_scored_twice(
+    desk: Desk, network: Network, pipeline: Pipeline, model: Model, tmp_path: Path
+) -> None:
+    images = [image for n in range(3) for image in factories.exam(f"shared {n}")]
+    for image in images:
+        desk.keep(image, tmp_path)
+    nodes = [Warmer(desk.ledger, desk.store, pipeline, (model,)) for _ in range(3)]
+    run_at_once(*(node.warm for node in nodes))
+    assert sorted(network.asked) == sorted(image.SOPInstanceUID for image in images)
+
+
+def test_an_image_whose_node_died_over_it_is_left_to_the_analysis(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+) -> None:
+    deadly, harmless = factories.exam("deadly", [R_CC, L_CC])
+    for image in (deadly, harmless):
+        desk.keep(image, tmp_path)
+    assert desk.ledger.claim(deadly.SOPInstanceUID)
+    assert not desk.ledger.claim(deadly.SOPInstanceUID)
+    warmer.warm()
+    assert network.asked == [harmless.SOPInstanceUID]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ModelError("out of memory"), Unreadable("no pixels"), FileNotFoundError(), KeyError("what?")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_image_that_fails_does_not_keep_the_others_waiting_and_is_left_alone(
+    desk: Desk,
+    warmer: Warmer,
+    network: Network,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fail(instance: Instance) -> None:
+        if instance.view == R_CC:
+            raise error
+
+    network.fail = fail
+    monkeypatch.setattr("node.flow.early_scoring._PAUSE_S", 0.01)
+    images = factories.exam("failing", [R_CC, L_CC])
+    for image in images:
+        desk.keep(image, tmp_path)
+    warmer.start()
+
+    def are_both_asked() -> bool:
+        warmer.wake()
+        return len(network.asked) >= 2
+
+    assert until(are_both_asked)
+    warmer.warm()
+    warmer.stop()
+    warmer.join()
+    assert network.asked == [image.SOPInstanceUID for image in images]
+
+
+def test_once_stopped_it_begins_nothing_more(
+    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+
+    def wait(instance: Instance) -> None:
+        go_on.wait(10)
+
+    network.fail = wait
+    for image in factories.exam("many"):
+        desk.keep(image, tmp_path)
+    warmer.start()
+    warmer.wake()
+    assert until(lambda: bool(network.asked))
+    warmer.stop()
+    go_on.set()
+    warmer.join()
+    assert len(network.asked) == 1
+
+
+def test_after_the_last_image_only_that_is_left_to_score(
+    desk: Desk,
+    warmer: Warmer,
+    network: Network,
+    pipeline: Pipeline,
+    model: Model,
+    tmp_path: Path,
+) -> None:
+    *first, last = factories.exam("early")
+    for image in first:
+        desk.keep(image, tmp_path)
+        warmer.warm()
+    assert network.asked == [image.SOPInstanceUID for image in first]
+    desk.keep(last, tmp_path)
+    network.asked.clear()
+    version = desk.begin(desk.close(study=last.StudyInstanceUID)).version
+    (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({"breast-area"})))
+    assert network.asked == [last.SOPInstanceUID]
+    assert len(result.analysed) == 4
+    assert objects
+
+
+def test_a_node_scores_images_while_the_rest_of_the_study_comes(
+    pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole node, with a network that runs; the calls are only counted."""
+    asked: list[str] = []
+
+    class Counted(Inference):
+        def score(self, instance: Instance, model: Model) -> ImageScore:
+            score = super().score(instance, model)
+            asked.append(instance.sop_uid)
+            return score
+
+    monkeypatch.setattr("node.app.Inference", Counted)
+    small_models.model(tmp_path, small_models.BRIGHT)
+    node = App(
+        config.Config(
+            node=config.Node(
+                ae_title="AINODE", state_dir=tmp_path / "state", models_dir=tmp_path, min_free_mb=0
+            ),
+            listener=config.Listener(host="127.0.0.1", port=0),
+            peers=(modality(results_to=["pacs"]), pacs.peer("pacs")),
+            models=(config.Model(name="small", mode="deliver"),),
+            completeness=config.Completeness(settle_s=0.2),
+        )
+    )
+    paths = factories.saved_exam(tmp_path / "exam", "node")
+    uids = [image.SOPInstanceUID for image in factories.exam("node")]
+    node.start()
+    try:
+        store(node.port, paths[:3])
+        assert until(lambda: len(asked) == 3, 30)
+        assert study_overviews(node.ledger)[0].state == "receiving"
+        store(node.port, paths[3:])
+        assert until(lambda: study_overviews(node.ledger)[0].state == "done", 30)
+    finally:
+        node.stop()
+    assert sorted(asked[:3]) == sorted(uids[:3])
+    # Where the study is closed before its score is kept, the last image is looked at twice.
+    assert asked[3:] in (uids[3:], uids[3:] * 2)
+    assert len(pacs.received) == 6

@@ -1,0 +1,912 @@
+"""From a closed study to objects at its destinations, whatever fails on the way.
+
+The parts are the real ones; only the network's answers are made up, at `pipeline.inference`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+from pathlib import Path
+
+import factories
+import packages
+import pytest
+import small_models
+from factories import L_CC, R_CC
+from ledgers import Desk
+from locks import locked
+from networks import Network
+from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_connections, report_of
+from postgres import NewDatabase
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from pynetdicom.association import Association
+from sqlalchemy.exc import OperationalError
+
+from node import config
+from node.analysis.pipeline import Pipeline
+from node.analysis.selection import MG_FOR_PRESENTATION
+from node.deliver.courier import Courier
+from node.errors import ModelError, Unreadable
+from node.flow.engine import Engine
+from node.flow.timers import reconcile
+from node.flow.workflow import TRIES, Workflow, is_trouble_of_the_machine
+from node.inference import Inference
+from node.ledger import GIVE_UP_AFTER, Arrival, Closing, Job, Ledger, PlannedAnalysis, schema
+from node.manifest import Model
+from node.outputs.kinds import sop_classes, with_fallbacks
+from node.overview import StudyOverview, study_overviews
+from node.store import Store
+from node.study import Instance, Picture
+
+NODE_ID = "node-1"
+
+
+@dataclass(slots=True)
+class Works:
+    """A node without its door: ledger, store, queue and jobs."""
+
+    settings: config.Config
+    desk: Desk
+    network: Network
+    engine: Engine
+    model: Model
+
+    def receive(self, datasets: Sequence[Dataset], folder: Path, sender: str = "modality") -> str:
+        """Keep and record objects as the listener does; return the study."""
+        for dataset in datasets:
+            self.desk.keep(dataset, folder, sender=sender)
+        return str(datasets[0].StudyInstanceUID)
+
+    def arrival(self, study: str) -> Arrival:
+        arrivals = self.desk.ledger.arrivals({MG_FOR_PRESENTATION})
+        return next(arrival for arrival in arrivals if arrival.study_uid == study)
+
+    def closing(self, mode: str = "deliver") -> Closing:
+        identity = self.model.identity
+        plan = PlannedAnalysis("breast-area", identity.version, identity.weights_sha256, mode)
+        return Closing("4/4 views", (plan,))
+
+    def close(self, study: str, mode: str = "deliver") -> None:
+        """Close what has arrived of a study, its processing enqueued."""
+        ledger, closing = self.desk.ledger, self.closing(mode)
+        assert ledger.close_version(self.arrival(study), closing, self.engine.enqueue)
+
+    def reconcile(self) -> None:
+        reconcile(self.desk.ledger, self.engine, lambda: {NODE_ID})
+
+    def overview(self, study: str) -> StudyOverview:
+        return next(s for s in study_overviews(self.desk.ledger) if s.study_uid == study)
+
+    def reaches(self, study: str, state: str) -> StudyOverview:
+        """Wait until a study is in a state that makes a line in its history."""
+        known: list[str] = []
+
+        def is_there() -> bool:
+            history = self.desk.history(study)
+            if history == known:
+                return False  # looking at all studies costs more
+            known[:] = history
+            return self.overview(study).state == state
+
+        assert until(is_there), self.overview(study)
+        return self.overview(study)
+
+
+def until(is_so: Callable[[], bool], within_s: float = 60) -> bool:
+    give_up_at = time.monotonic() + within_s
+    while not (is_now := is_so()) and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+    return is_now
+
+
+@pytest.fixture(scope="module")
+def second_pacs() -> Iterator[Pacs]:
+    opened = Pacs("PACS2")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def standing_archive() -> Iterator[Archive]:
+    opened = Archive()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def standing_catalogue() -> Iterator[Archive]:
+    opened = Archive("CATALOGUE", offers=[FIND])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def archive(standing_archive: Archive) -> Archive:
+    """It answers for what it keeps, and tells whose it is; results of room 1 go there."""
+    standing_archive.forget()
+    return standing_archive
+
+
+@pytest.fixture
+def catalogue(standing_catalogue: Archive) -> Archive:
+    """It only tells what it keeps and whose it is; results of room 2 go there."""
+    standing_catalogue.forget()
+    return standing_catalogue
+
+
+@pytest.fixture(scope="module")
+def old_pacs() -> Iterator[Pacs]:
+    """It has never heard of Comprehensive 3D SR."""
+    opened = Pacs("OLD", sop_classes=[ComprehensiveSRStorage, SegmentationStorage])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def standing_works(
+    new_database: NewDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    _standing_pacs: Pacs,
+    second_pacs: Pacs,
+    standing_archive: Archive,
+    standing_catalogue: Archive,
+    old_pacs: Pacs,
+) -> Iterator[Works]:
+    """One for the module: the queue takes seconds to start and to stop."""
+    folder = tmp_path_factory.mktemp("works")
+    url = new_database(folder)
+    ledger = Ledger(url)
+    ledger.register_node(NODE_ID)
+    store = Store(folder / "store")
+    store.prepare()
+    settings = config.Config(
+        node=config.Node(ae_title="AINODE", state_dir=folder),
+        peers=(
+            modality(results_to=["pacs", "second"]),
+            _standing_pacs.peer("pacs"),
+            second_pacs.peer("second"),
+            modality(name="room-1", ae_title="ROOM1", results_to=["archive"]),
+            standing_archive.peer("archive"),
+            modality(name="room-2", ae_title="ROOM2", results_to=["catalogue"]),
+            standing_catalogue.peer("catalogue"),
+            modality(name="room-3", ae_title="ROOM3", results_to=["modern", "old", "pictures"]),
+            second_pacs.peer("modern").model_copy(update={"receives": "air"}),
+            old_pacs.peer("old").model_copy(update={"receives": "air"}),
+            second_pacs.peer("pictures").model_copy(update={"receives": "cad-off"}),
+        ),
+        delivery=config.Delivery(retry_first_s=0.2, retry_max_s=0.2),
+    )
+    model = packages.package(folder / "models")
+    network = Network()
+    workflow = Workflow(
+        config=settings,
+        ledger=ledger,
+        store=store,
+        pipeline=Pipeline(network, ledger, UTC, with_fallbacks(settings.kinds)),  # type: ignore[arg-type]
+        models={"breast-area": model},
+        node_id=NODE_ID,
+    )
+    jobs: dict[str, Callable[[Job], None]] = {
+        "process": lambda job: workflow.process(job, engine),
+        "deliver": lambda job: workflow.deliver(job, engine),
+    }
+    engine = Engine(url, NODE_ID, jobs)
+    engine.start(processes=1)
+    yield Works(settings, Desk(ledger, store), network, engine, model)
+    engine.stop(drain_s=10)
+    ledger.close()
+
+
+@pytest.fixture
+def works(
+    standing_works: Works, pacs: Pacs, second_pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> Works:
+    monkeypatch.setattr("node.flow.workflow.RETRY_S", 0.0)
+    monkeypatch.setattr("node.ledger.sweeping.DELAY_PER_CRASH_S", 0.0)
+    second_pacs.forget()
+    standing_works.network.asked.clear()
+    standing_works.network.fail = lambda instance: None
+    return standing_works
+
+
+def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
+    works: Works, pacs: Pacs, second_pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("delivered"), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("4 of 4 images analysed")
+    for archive in (pacs, second_pacs):
+        objects = [received.read() for received in archive.received]
+        assert [d.Modality for d in objects].count("SR") == 1
+        assert {d.StudyInstanceUID for d in objects} == {study}
+        assert len(objects) == 6  # a report, a summary, four marked views
+        assert len({d.SOPInstanceUID for d in objects}) == 6
+    assert len(seen.deliveries) == 12
+
+
+def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what_it_refuses(
+    works: Works, second_pacs: Pacs, old_pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("presets", [R_CC]), tmp_path, sender="room-3")
+    works.close(study)
+    seen = works.reaches(study, "done")
+    states = {
+        name: {d.sop_uid: d.state for d in seen.deliveries if d.destination == name}
+        for name in ("modern", "old", "pictures")
+    }
+    classes = sorted(received.sop_class for received in second_pacs.received)
+    captures = [str(SecondaryCaptureImageStorage)] * 2  # summary and marked view
+    kinds = [str(Comprehensive3DSRStorage), str(SegmentationStorage)]
+    assert classes == sorted([*kinds, *captures])
+    taken = sorted(received.sop_class for received in old_pacs.received)
+    assert taken == [str(SegmentationStorage), str(ComprehensiveSRStorage)]
+    assert list(states["modern"].values()) == ["sent", "sent"]
+    assert sorted(states["old"].values()) == ["replaced", "sent", "sent"]
+    assert list(states["pictures"].values()) == ["sent", "sent"]
+    assert any("the other goes in its place" in line for line in works.desk.history(study))
+
+
+def test_what_is_delivered_is_what_lies_in_the_store(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("stored", [R_CC]), tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    for received in pacs.received:
+        row = works.desk.row(schema.report, received.sop_uid)
+        assert received.read() == dcmread(works.desk.store.path(row["path"]))
+
+
+def test_a_model_in_shadow_sends_nothing_and_its_result_is_kept(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("shadow", [R_CC]), tmp_path)
+    works.close(study, mode="shadow")
+    seen = works.reaches(study, "done")
+    assert seen.models[0].result
+    assert seen.deliveries == ()
+    assert pacs.received == []
+
+
+def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(
+    works: Works, tmp_path: Path
+) -> None:
+    failures = iter([ModelError("out of memory")])
+
+    def fail_at_the_second(instance: Instance) -> None:
+        if len(works.network.asked) == 2:
+            raise next(failures)
+
+    works.network.fail = fail_at_the_second
+    study = works.receive(factories.exam("failing once", [R_CC, L_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("2 of 2 images analysed")
+    assert len(works.network.asked) == 3
+    assert any("attempt 1 failed: out of memory" in event for _, event in seen.history)
+
+
+def test_a_model_that_keeps_failing_is_answered_not_analysed(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    def fail(instance: Instance) -> None:
+        raise ModelError("out of memory")
+
+    works.network.fail = fail
+    study = works.receive(factories.exam("failing", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("not analysed: ")
+    assert works.desk.row(schema.study_version, study, 1)["attempt"] == TRIES
+    (report,) = [r.read() for r in pacs.received if r.read().Modality == "SR"]
+    assert "not analysed" in report.to_json().lower()
+
+
+def test_one_image_that_cannot_be_read_does_not_silence_the_others(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    def fail(instance: Instance) -> None:
+        if instance.view == R_CC:
+            raise Unreadable("the pixels cannot be decoded")
+
+    works.network.fail = fail
+    study = works.receive(factories.exam("partly", [R_CC, L_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("1 of 2 images analysed")
+    assert pacs.received
+
+
+def test_a_defect_of_ours_is_tried_again_and_at_last_answered(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    def fail(instance: Instance) -> None:
+        raise KeyError("nobody thought of this")
+
+    works.network.fail = fail
+    study = works.receive(factories.exam("defect", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert "ended unexpectedly" in seen.models[0].outcome
+    assert pacs.received
+
+
+def test_a_late_image_makes_a_second_report_set_with_one_inference(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("late", [R_CC, L_CC])
+    study = works.receive(exam[:1], tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    first = {received.sop_uid for received in pacs.received}
+    works.network.asked.clear()
+    works.receive(exam[1:], tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.version == 2
+    assert works.network.asked == [exam[1].SOPInstanceUID]
+    assert seen.models[0].outcome.startswith("2 of 2 images analysed")
+    second = {received.sop_uid for received in pacs.received} - first
+    assert len(second) == 4
+    reports = [r.read() for r in pacs.received if r.sop_class == ComprehensiveSRStorage]
+    (study_reference,) = reports[1].PredecessorDocumentsSequence
+    (series,) = study_reference.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == reports[0].SOPInstanceUID
+    assert series.SeriesInstanceUID == reports[0].SeriesInstanceUID
+    assert reports[1].SeriesInstanceUID == reports[0].SeriesInstanceUID
+    assert "PredecessorDocumentsSequence" not in reports[0]
+    assert "Version 2, replaces that of " in reports[1].to_json()
+
+
+def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(instance: Instance) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    works.network.fail = wait
+    exam = factories.exam("overtaken", [R_CC, L_CC])
+    study = works.receive(exam[:1], tmp_path)
+    works.close(study)
+    assert begun.wait(20)
+    works.receive(exam[1:], tmp_path)
+    works.close(study)
+    go_on.set()
+    works.reaches(study, "done")
+    assert works.desk.row(schema.study_version, study, 1)["state"] == "cancelled"
+    assert len(pacs.received) == 4
+
+
+def test_what_would_go_into_another_file_is_held_and_not_sent(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("held", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path)
+    row = works.desk.row(schema.instance, exam[1].SOPInstanceUID)
+    kept = works.desk.store.path(row["path"])
+    dataset = dcmread(kept)
+    dataset.PatientID = "SOMEBODY-ELSE"
+    dataset.save_as(kept, enforce_file_format=True)
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error
+    assert "patient" in seen.error.lower()
+    assert pacs.received == []
+
+
+def test_a_file_that_stays_away_is_answered_at_last(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("gone", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path)
+    row = works.desk.row(schema.instance, exam[0].SOPInstanceUID)
+    works.desk.store.path(row["path"]).unlink()
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("not analysed")
+    assert works.desk.row(schema.study_version, study, 1)["failures"] == 5
+    assert pacs.received
+
+
+def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("deadly", [R_CC]), tmp_path)
+    version = schema.study_version
+    works.network.fail = lambda instance: pytest.fail("its pixels were touched")
+    ledger, enqueue = works.desk.ledger, works.desk.enqueue
+    assert ledger.close_version(works.arrival(study), works.closing(), enqueue)
+    with works.desk.ledger.writing() as db:
+        db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
+    works.reconcile()
+    seen = works.reaches(study, "done")
+    assert "ended unexpectedly" in seen.models[0].outcome
+    assert works.network.asked == []
+    assert any(received.read().Modality == "SR" for received in pacs.received)
+
+
+def result_files(works: Works, study: str) -> set[str]:
+    root = works.desk.store.root
+    return {str(path.relative_to(root)) for path in (root / "reports" / study).glob("*")}
+
+
+def recorded_files(works: Works, study: str) -> set[str]:
+    return {row["path"] for row in works.desk.rows(schema.report) if row["study_uid"] == study}
+
+
+def counts(works: Works, study: str, number: int = 1) -> tuple[int, int, int]:
+    row = works.desk.row(schema.study_version, study, number)
+    return row["crashes"], row["failures"], row["troubles"]
+
+
+def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_study(
+    works: Works,
+    pacs: Pacs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    locks = contextlib.ExitStack()
+    is_locked = threading.Event()
+    picture = Network.picture
+
+    def lock_at_the_end(self: Network, instance: Instance) -> Picture:
+        if not is_locked.is_set():
+            locks.enter_context(locked(works.desk.ledger))
+            is_locked.set()
+        return picture(self, instance)
+
+    with locks:
+        monkeypatch.setattr(Network, "picture", lock_at_the_end)
+        study = works.receive(factories.exam("locked", [R_CC]), tmp_path)
+        works.close(study)
+        assert until(lambda: "could not say how it ended" in caplog.text)
+        assert result_files(works, study) == set()  # no row, no file
+    ends = [r for r in caplog.records if "could not say how it ended" in r.getMessage()]
+    assert [record.levelno for record in ends] == [logging.ERROR]
+
+    def is_taken_up() -> bool:
+        with contextlib.suppress(OperationalError):  # the queue has waited for its turn, too
+            works.reconcile()
+        return works.overview(study).state == "done"
+
+    assert until(is_taken_up), works.desk.history(study)
+    assert counts(works, study) == (0, 0, 1)
+    assert works.overview(study).models[0].outcome.startswith("1 of 1 images analysed")
+    assert result_files(works, study) == recorded_files(works, study)
+    assert pacs.received
+
+
+@pytest.mark.parametrize("folder", ["reports", "incoming"])
+def test_a_store_that_cannot_be_written_is_waited_out_however_long(
+    works: Works, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mount that has gone, a folder in the wrong place: the machine's, never the study's."""
+    study = works.receive(factories.exam(f"without {folder}", [R_CC]), tmp_path)
+    store = works.desk.store
+    there = store.incoming if folder == "incoming" else store.root / folder
+    away = there.rename(store.root / "away")
+    if folder == "reports":
+        there.write_text("in the way")
+    works.close(study)
+    assert until(lambda: counts(works, study)[2] > GIVE_UP_AFTER)
+    there.unlink(missing_ok=True)
+    away.rename(there)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("1 of 1 images analysed")
+    assert counts(works, study)[:2] == (0, 0)
+    lines = [r for r in caplog.records if "of the machine" in r.getMessage()]
+    assert {record.levelno for record in lines} == {logging.ERROR}
+    assert result_files(works, study) == recorded_files(works, study)
+
+
+def test_reports_of_a_version_that_was_overtaken_as_they_were_written_are_taken_away(
+    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = factories.exam("corrected as it was written", [R_CC])
+    study = works.receive(exam, tmp_path)
+    write_report = Store.write_report
+    is_first = iter([True])
+
+    def correct_at_the_first(self: Store, content: bytes, study_uid: str, sop_uid: str) -> str:
+        if next(is_first, False):
+            correct(exam, "RIGHT")
+            works.receive(exam, tmp_path)
+        return write_report(self, content, study_uid, sop_uid)
+
+    monkeypatch.setattr(Store, "write_report", correct_at_the_first)
+    works.close(study)
+    version = schema.study_version
+    assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
+    assert until(lambda: result_files(works, study) == set())
+
+
+def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    exam = factories.exam("lost after all", [R_CC, L_CC])
+    study = works.receive(exam[:1], tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    sent = len(pacs.received)
+    path = works.desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]
+    works.desk.store.path(path).unlink()
+    works.receive(exam[1:], tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert str(seen.error).startswith(f"the file {path} of it cannot be found in the store; ")
+    assert len(pacs.received) == sent
+    works.desk.store.path(path).write_bytes(b"")  # as `restore` would
+    exam[0].save_as(works.desk.store.path(path), enforce_file_format=True)
+    works.desk.ledger.release_study(study)
+    works.close(study)
+    assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
+
+
+def test_a_study_of_which_no_file_is_left_is_held(works: Works, tmp_path: Path) -> None:
+    exam = factories.exam("all gone", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path)
+    rows = [works.desk.row(schema.instance, one.SOPInstanceUID) for one in exam]
+    for row in rows:
+        works.desk.store.path(row["path"]).unlink()
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert f"the file {rows[0]['path']} and 1 more of it" in str(seen.error)
+
+
+def alone(works: Works, desk: Desk) -> Workflow:
+    """The jobs on a ledger that only remembers what it would enqueue, and without models."""
+    return Workflow(
+        config=works.settings,
+        ledger=desk.ledger,
+        store=desk.store,
+        pipeline=Pipeline(works.network, desk.ledger, UTC, ()),  # type: ignore[arg-type]
+        models={},
+        node_id=NODE_ID,
+    )
+
+
+def test_what_cannot_even_be_taken_is_not_tried_for_ever(works: Works, desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.change(schema.instance, view="from nowhere")  # as no release has ever written it
+    for number in range(GIVE_UP_AFTER):
+        assert desk.version()["failures"] == number
+        alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+        job = desk.jobs[-1]
+    alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+    assert desk.study()["held_reason"] == "its report could not be built (ValueError)"
+    assert desk.ledger.unfinished() == []
+
+
+def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
+    works: Works, desk: Desk, tmp_path: Path
+) -> None:
+    """A real network that does not end, in a real process."""
+    package = small_models.model(tmp_path, small_models.ENDLESS)
+    desk.keep(factories.exam("endless", [R_CC])[0], tmp_path)
+    identity = package.identity
+    plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, "shadow")
+    job = desk.close(Closing("4/4 views", (plan,)), study=desk.rows(schema.study)[0]["study_uid"])
+    settings = config.Inference(threads=1, deadline_s=1)
+    with Inference(settings, [package]) as inference:
+        workflow = replace(
+            alone(works, desk),
+            models={"small": package},
+            pipeline=Pipeline(inference, desk.ledger, UTC, ()),
+        )
+        for attempt in range(1, GIVE_UP_AFTER + 1):
+            assert job.attempt == attempt
+            workflow.process(job, desk)  # type: ignore[arg-type]
+            job = desk.jobs[-1]
+    (version,) = desk.rows(schema.study_version)
+    assert (version["state"], version["crashes"], version["failures"]) == ("finished", 0, 4)
+    assert version["troubles"] == 0
+    (seen,) = study_overviews(desk.ledger)
+    assert seen.models[0].outcome.startswith("not analysed")
+    assert len([line for _, line in seen.history if "took longer than 1 s" in line]) == 4
+
+
+def test_an_error_that_a_library_makes_up_is_not_the_machines() -> None:
+    assert is_trouble_of_the_machine(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_trouble_of_the_machine(ConnectionResetError())
+    assert not is_trouble_of_the_machine(OSError("cannot identify image file"))
+    assert not is_trouble_of_the_machine(KeyError("nobody thought of this"))
+
+
+def test_a_model_that_was_switched_off_leaves_no_study_waiting(works: Works, desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+    (seen,) = study_overviews(desk.ledger)
+    assert (seen.state, seen.error) == ("cancelled", "model breast-area has been switched off")
+
+
+def test_a_result_that_can_go_nowhere_is_said(works: Works, tmp_path: Path) -> None:
+    study = works.receive(factories.exam("nowhere", [R_CC]), tmp_path, sender="removed")
+    works.close(study)
+    seen = works.reaches(study, "undelivered")
+    assert seen.error == "no destination: no peer is called removed any more"
+    assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 1)
+    to_pacs = {"pacs": sop_classes(["measurement-report", "capture"])}
+    assert works.desk.ledger.retry_undirected({"removed": to_pacs}.__getitem__, 3600) == (1, 0)
+    works.reconcile()
+    works.reaches(study, "done")
+    assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 0)
+
+
+def test_a_full_disk_is_waited_out(
+    works: Works, pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real file system's ENOSPC cannot be had here; the error is the one it raises."""
+    fulls = iter([True] * 7)
+    write_report = Store.write_report
+
+    def full_at_first(self: Store, content: bytes, study_uid: str, sop_uid: str) -> str:
+        if next(fulls, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_report(self, content, study_uid, sop_uid)
+
+    monkeypatch.setattr(Store, "write_report", full_at_first)
+    study = works.receive(factories.exam("full", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert seen.models[0].outcome.startswith("1 of 1 images analysed")
+    assert pacs.received
+
+
+def test_a_report_that_cannot_be_built_holds_the_study_in_the_end(
+    works: Works, pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*args: object) -> None:
+        raise KeyError("nobody thought of this")
+
+    monkeypatch.setattr("node.analysis.pipeline.build_report_set", defect)
+    study = works.receive(factories.exam("unbuildable", [R_CC]), tmp_path)
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error == "its report could not be built (KeyError)"
+    assert pacs.received == []
+
+
+# Delivery
+
+
+def test_a_destination_that_refuses_for_now_gets_the_rest_later(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    busy = iter([0x0000, 0xA700, 0xA700])
+    pacs.answer = lambda received: next(busy, 0x0000)
+    study = works.receive(factories.exam("busy", [R_CC]), tmp_path)
+    works.close(study)
+    works.reaches(study, "done")
+    sent = [received.sop_uid for received in pacs.received]
+    assert len(sent) == 3 + 2
+    assert len(set(sent)) == 3
+
+
+@pytest.mark.parametrize(
+    ("sender", "how", "words"),
+    [
+        ("room-1", ("confirmed", "commitment"), "delivered to archive, confirmed"),
+        ("room-2", ("confirmed", "find"), "delivered to catalogue, confirmed"),
+        ("modality", ("sent", None), "accepted by pacs, unconfirmed"),
+    ],
+)
+@pytest.mark.usefixtures("archive", "catalogue")
+def test_what_was_accepted_is_confirmed_as_the_destination_offers(
+    works: Works, tmp_path: Path, sender: str, how: tuple[str, str | None], words: str
+) -> None:
+    study = works.receive(factories.exam(f"from {sender}", [R_CC]), tmp_path, sender)
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert {(one.state, one.confirmed_by) for one in seen.deliveries} == {how}
+    assert words in [event for _, event in seen.history]
+
+
+def test_what_the_destination_does_not_answer_for_is_sent_again_and_nothing_else(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    def lose_one(request: Dataset, association: Association) -> int:
+        archive.commit = archive.commit_to_what_is_held
+        first, *others = [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence]
+        report = report_of(request.TransactionUID, others, {first: 0x0112})
+        archive.later(lambda: archive.report(report, association))
+        return 0x0000
+
+    archive.commit = lose_one
+    study = works.receive(factories.exam("lost", [R_CC]), tmp_path, "room-1")
+    works.close(study)
+
+    def is_asked_again() -> bool:
+        works.reconcile()
+        return len(archive.requests) == 2
+
+    assert until(is_asked_again)
+    works.reaches(study, "done")
+    lost, *_ = archive.requests[0].ReferencedSOPSequence
+    asked_again = [
+        item.ReferencedSOPInstanceUID for item in archive.requests[1].ReferencedSOPSequence
+    ]
+    assert asked_again == [lost.ReferencedSOPInstanceUID]
+    sent = Counter(received.sop_uid for received in archive.received)
+    assert sorted(sent.values()) == [1, 1, 2]
+    assert sent[lost.ReferencedSOPInstanceUID] == 2
+
+
+# Corrections
+
+
+def correct(exam: Sequence[Dataset], patient_id: str) -> None:
+    for image in exam:
+        image.PatientID, image.PatientName = patient_id, "Right^Her"
+
+
+def test_what_is_somebody_elses_at_the_destination_is_held_until_it_is_corrected(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    def find(query: Dataset) -> Answers:
+        match = Dataset()
+        match.QueryRetrieveLevel, match.PatientID = "STUDY", "RIGHT"
+        match.StudyInstanceUID = query.StudyInstanceUID
+        return [(0xFF00, match)]
+
+    archive.find = find
+    exam = factories.exam("mistaken", [R_CC, L_CC])
+    study = works.receive(exam, tmp_path, "room-1")
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error == "archive has it under another patient ID"
+    assert archive.received == []
+    correct(exam, "RIGHT")
+    works.receive(exam, tmp_path, "room-1")
+    works.close(study)
+    assert works.reaches(study, "done").version == 2
+    assert len(works.network.asked) == 2
+    headers = [received.read() for received in archive.received]
+    assert {(d.PatientID, str(d.PatientName)) for d in headers} == {("RIGHT", "Right^Her")}
+    assert len(headers) == 4
+
+
+def test_a_correction_stops_what_is_being_analysed(
+    works: Works, pacs: Pacs, tmp_path: Path
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(instance: Instance) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    works.network.fail = wait
+    exam = factories.exam("corrected as it ran", [R_CC])
+    study = works.receive(exam, tmp_path)
+    works.close(study)
+    assert begun.wait(20)
+    correct(exam, "RIGHT")
+    works.receive(exam, tmp_path)
+    go_on.set()
+    version = schema.study_version
+    assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
+    assert pacs.received == []
+    works.close(study)
+    works.reaches(study, "done")
+    assert {received.read().PatientID for received in pacs.received} == {"RIGHT"}
+    assert len(works.network.asked) == 1
+
+
+def test_a_correction_stops_what_is_being_delivered(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    exam = factories.exam("corrected as it went out", [R_CC])
+    former = exam[0].PatientID
+
+    def correct_at_the_first(received: Received) -> int:
+        if not archive.received:
+            correct(exam, "RIGHT")
+            works.receive(exam, tmp_path, "room-1")
+        return 0x0000
+
+    archive.answer = correct_at_the_first
+    study = works.receive(exam, tmp_path, "room-1")
+    works.close(study)
+    dispatch = schema.dispatch
+    assert until(lambda: study in {row["study_uid"] for row in works.desk.rows(dispatch)})
+    assert until(lambda: works.desk.row(dispatch, study, 1, "archive")["state"] == "cancelled")
+    archive.find = lambda query: []  # it has been corrected there, too
+    works.close(study)
+    works.reaches(study, "done")
+    names = [received.read().PatientID for received in archive.received]
+    assert names == [former, "RIGHT", "RIGHT", "RIGHT"]
+    assert len(works.network.asked) == 1
+
+
+def test_an_older_version_is_not_sent_after_a_newer(
+    works: Works, archive: Archive, tmp_path: Path
+) -> None:
+    taken: list[int] = []
+    is_busy = threading.Event()
+    is_busy.set()
+
+    def take(received: Received) -> int:
+        if is_busy.is_set():
+            return 0xA700
+        taken.append(received.read().InstanceNumber)
+        return 0x0000
+
+    archive.answer = take
+    exam = factories.exam("slow", [R_CC, L_CC])
+    study = works.receive(exam[:1], tmp_path, "room-1")
+    works.close(study)
+    assert until(lambda: bool(archive.received))
+    works.receive(exam[1:], tmp_path, "room-1")
+    works.close(study)
+    assert until(lambda: works.overview(study).state == "delivering")
+    is_busy.clear()
+    works.reaches(study, "done")
+    older = schema.dispatch, study, 1, "archive"
+    assert until(lambda: works.desk.row(*older)["state"] == "cancelled")
+    assert len(taken) == 4
+    assert min(taken) > 1000  # numbers of the second version
+
+
+@refused_connections
+def test_a_dead_destination_does_not_hold_up_another(
+    works: Works, pacs: Pacs, second_pacs: Pacs, tmp_path: Path
+) -> None:
+    second_pacs.stop_accepting()
+    studies = [works.receive(factories.exam(f"dead {n}", [R_CC]), tmp_path) for n in range(2)]
+    for study in studies:
+        works.close(study)
+    for study in studies:
+        assert until(lambda: bool(works.overview(study).error))  # noqa: B023 - at once
+        words = f"PACS2 at 127.0.0.1:{second_pacs.port} cannot be reached"
+        assert words in str(works.overview(study).error)
+        assert works.overview(study).state == "delivering"
+    assert until(lambda: len(pacs.received) == 6)
+    assert {received.read().StudyInstanceUID for received in pacs.received} == set(studies)
+
+
+@refused_connections  # of the test before, collected here
+def test_a_destination_that_was_taken_out_of_the_configuration_is_given_up(
+    works: Works, tmp_path: Path, desk: Desk
+) -> None:
+    """On a ledger and a queue of its own that only remember, without the running ones."""
+    (job, *_) = desk.analysed(destinations=("gone",))
+    alone(works, desk).deliver(job, desk)  # type: ignore[arg-type]
+    dispatch = desk.row(schema.dispatch, job.study_uid, 1, "gone")
+    assert dispatch["state"] == "queued"
+    assert dispatch["error"] == "no peer is called gone any more"
+    assert desk.jobs[-1].attempt == 2
+
+
+def test_a_defect_while_a_result_is_sent_is_not_taken_for_a_destination_that_is_gone(
+    works: Works, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a `next` raises that finds nothing, deep inside."""
+
+    def defect(*args: object) -> None:
+        next(iter(()))
+
+    monkeypatch.setattr(Courier, "find_conflict", defect)
+    (job, *_) = desk.analysed(destinations=("pacs",))
+    alone(works, desk).deliver(job, desk)  # type: ignore[arg-type]
+    dispatch = desk.row(schema.dispatch, job.study_uid, 1, "pacs")
+    assert (dispatch["state"], dispatch["error"]) == ("queued", "StopIteration")

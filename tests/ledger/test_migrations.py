@@ -1,0 +1,235 @@
+"""The migrations make exactly the tables that the code declares, once, whoever comes first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
+from postgres import DATABASES, PostgreSQL
+
+from node.errors import Superseded
+from node.ledger import Job, Ledger, schema
+from node.store import Store
+
+DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
+WHY_HELD = "patient ID, its issuer or accession number disagree within the study"
+
+
+def differences(ledger: Ledger) -> list[object]:
+    """Return what differs between the database and the declared tables; only ours count."""
+
+    def is_ours(_: object, name: str | None, kind: str, *rest: object) -> bool:
+        return kind != "table" or name in schema.metadata.tables
+
+    options = {"compare_server_default": True, "compare_type": True, "include_object": is_ours}
+    with ledger.reading() as db:
+        return list(compare_metadata(MigrationContext.configure(db, opts=options), schema.metadata))
+
+
+def test_migrations_make_exactly_the_declared_tables(ledger: Ledger) -> None:
+    assert differences(ledger) == []
+
+
+def test_the_comparison_would_notice_a_missing_column(ledger: Ledger) -> None:
+    with ledger.writing() as db:
+        db.execute(sa.text("ALTER TABLE study DROP COLUMN held_reason"))
+    assert len(differences(ledger)) == 1
+
+
+def test_migrating_again_keeps_everything(ledger: Ledger) -> None:
+    before = ledger.installation
+    ledger.register_node("node")
+    ledger.migrate()
+    assert ledger.installation == before
+    assert ledger.live_nodes() == {"node"}
+
+
+def test_each_installation_has_an_identity_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
+    other = Ledger(f"sqlite:///{tmp_path / 'other.db'}")
+    other.migrate()
+    assert other.installation != ledger.installation
+    other.close()
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_processes_that_start_at_once_migrate_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    if kind == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        url = server.new_database(is_empty=True)
+    ledgers = [Ledger(url) for _ in range(4)]
+    identities: list[str] = []
+
+    def start(ledger: Ledger) -> None:
+        ledger.migrate()
+        identities.append(ledger.installation)
+
+    threads = [threading.Thread(target=start, args=[ledger]) for ledger in ledgers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(identities) == 4
+    assert len(set(identities)) == 1
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_tables_that_are_not_ours_are_left_alone(ledger: Ledger) -> None:
+    with ledger.writing() as db:
+        db.execute(sa.text("CREATE TABLE workflow_status (workflow_uuid TEXT)"))
+    ledger.migrate()
+    assert differences(ledger) == []
+    with ledger.reading() as db:
+        assert sa.inspect(db).has_table("workflow_status")
+
+
+# A database of the first release
+
+
+def study_of_0001(study_uid: str, state: str, **more: Any) -> dict[str, Any]:
+    times = {"first_at": 1000.0, "last_at": 1000.0}
+    row = {"study_uid": study_uid, "sender": "modality", "state": state, "identity": SOMEBODY}
+    return row | times | {"version": 0, "held_reason": None} | more
+
+
+def instance_of_0001(sop_uid: str, **more: Any) -> dict[str, Any]:
+    row = {
+        "sop_uid": sop_uid,
+        "study_uid": sop_uid[:3],
+        "series_uid": f"{sop_uid[:3]}.0",
+        "sop_class": "1.2.840.10008.5.1.4.1.1.1.2",
+        "transfer_syntax": "1.2.840.10008.1.2.1",
+        "modality": "MG",
+        "view": "R MLO",
+        "is_standard": True,
+        "path": f"received/{sop_uid}.dcm",
+        "digest": "digest",
+        "state": "current",
+        "version": 1,
+        "association_id": "association",
+        "received_at": 1000.0,
+    }
+    return row | more
+
+
+def version_of_0001(study_uid: str, state: str) -> dict[str, Any]:
+    row = {"study_uid": study_uid, "number": 1, "reason": "4/4 views", "state": state}
+    return row | {"closed_at": 1000.0, "last_image_at": 1000.0, "decided_at": 1000.0}
+
+
+DISPATCH = {"study_uid": DONE, "number": 1, "destination": "pacs", "deadline_at": 4e9}
+REPORT = {"study_uid": DONE, "number": 1, "sop_class": "1.2.3", "digest": "digest"}
+DELIVERY = {"study_uid": DONE, "number": 1, "destination": "pacs"}
+OF_0001: dict[str, list[dict[str, Any]]] = {
+    "installation": [{"id": "the installation", "created_at": 1000.0}],
+    "study": [
+        study_of_0001(DONE, "closed", version=1),
+        study_of_0001(HELD, "held", version=1, held_reason=WHY_HELD),
+        study_of_0001(RECEIVING, "receiving"),
+    ],
+    "instance": [
+        instance_of_0001(f"{DONE}.1"),
+        instance_of_0001(f"{DONE}.2", modality="SR", view=None, state="own", version=None),
+        instance_of_0001(f"{HELD}.1"),
+        instance_of_0001(f"{HELD}.2", version=None),
+        instance_of_0001(f"{RECEIVING}.1", version=None),
+    ],
+    "study_version": [version_of_0001(DONE, "finished"), version_of_0001(HELD, "queued")],
+    "report": [
+        REPORT | {"sop_uid": f"2.25.{position}", "position": position, "path": f"{position}.dcm"}
+        for position in range(2)
+    ],
+    "dispatch": [DISPATCH | {"state": "queued"}],
+    "delivery": [
+        DELIVERY | {"sop_uid": "2.25.0", "state": "sent", "sent_at": 1000.0},
+        DELIVERY | {"sop_uid": "2.25.1", "state": "queued", "sent_at": None},
+    ],
+}
+
+
+@pytest.fixture(params=DATABASES)
+def old_desk(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Iterator[Desk]:
+    """A ledger as the first release left it, brought up to date."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        url = server.new_database(is_empty=True)
+    ledger = Ledger(url)
+    with ledger.writing() as db:
+        settings = alembic.config.Config()
+        scripts = Path(schema.__file__).parent / "migrations"
+        settings.set_main_option("script_location", str(scripts))
+        settings.attributes["connection"] = db
+        alembic.command.upgrade(settings, "0001")
+        tables = sa.MetaData()
+        tables.reflect(db)
+        for name, rows in OF_0001.items():
+            db.execute(tables.tables[name].insert(), rows)
+    ledger.migrate()
+    yield Desk(ledger, store)
+    ledger.close()
+
+
+def test_a_database_of_the_first_release_becomes_as_declared_and_keeps_its_rows(
+    old_desk: Desk,
+) -> None:
+    assert differences(old_desk.ledger) == []
+    assert old_desk.ledger.installation == "the installation"
+    for name, rows in OF_0001.items():
+        assert len(old_desk.rows(schema.metadata.tables[name])) == len(rows)
+
+
+def test_a_delivery_of_the_first_release_is_taken_up_where_it_was(old_desk: Desk) -> None:
+    job = Job("deliver", DONE, 1, 1, "pacs")
+    assert job in old_desk.ledger.unfinished()
+    shipment = old_desk.ledger.begin_dispatch(job, NODE)
+    assert [report.sop_uid for report in shipment.to_send] == ["2.25.1"]
+    assert [report.sop_uid for report in shipment.to_confirm] == ["2.25.0"]
+    assert shipment.asks == 0
+
+
+def test_instances_of_the_first_release_are_of_whom_their_study_was(old_desk: Desk) -> None:
+    identities = {row["sop_uid"]: row["identity"] for row in old_desk.rows(schema.instance)}
+    assert identities.pop(f"{DONE}.2") is None  # ours: it says nothing
+    assert set(identities.values()) == {SOMEBODY}
+    old_desk.receive(f"{RECEIVING}.2", study=RECEIVING, identity=SOMEBODY_ELSE)
+    reason = old_desk.study(RECEIVING)["held_reason"]
+    assert reason == "the objects of the study disagree about Patient ID"
+
+
+def test_an_image_of_the_first_release_can_be_corrected(old_desk: Desk) -> None:
+    recorded = old_desk.receive_again(f"{DONE}.1", study=DONE, identity=SOMEBODY_ELSE)
+    assert recorded == "corrected"
+    with pytest.raises(Superseded, match="corrected headers"):
+        old_desk.ledger.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
+    assert old_desk.close(study=DONE).number == 2
+
+
+def test_a_study_that_was_being_received_goes_on(old_desk: Desk) -> None:
+    (arrival,) = old_desk.arrivals()
+    assert arrival.study_uid == RECEIVING
+    assert old_desk.ledger.close_version(arrival, CLOSING, old_desk.enqueue)
+
+
+def test_a_study_that_was_held_still_is_until_a_person_releases_it(old_desk: Desk) -> None:
+    assert old_desk.study(HELD)["held_reason"] == WHY_HELD
+    with pytest.raises(Superseded, match="disagree"):
+        old_desk.begin(Job("process", HELD, 1, 1))
+    # Which of its objects disagreed was not recorded: that they seem to agree releases nothing.
+    old_desk.receive(f"{HELD}.3", study=HELD)
+    assert old_desk.study(HELD)["held_reason"] == WHY_HELD
+    old_desk.ledger.release_study(HELD)
+    instances = old_desk.begin(old_desk.close(study=HELD)).version.instances
+    assert {instance.sop_uid for instance in instances} == {f"{HELD}.{n}" for n in (1, 2, 3)}

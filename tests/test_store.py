@@ -1,0 +1,199 @@
+"""Objects lie where the ledger says, whole, and under names no sender can choose."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+from pathlib import Path
+
+import factories
+import pytest
+from factories import R_CC
+
+from node.errors import Unreadable
+from node.store import Store, checked_uid, dataset_digest
+
+STUDY, SOP = "1.2.3", "1.2.3.4"
+
+
+def incoming(store: Store, content: bytes = b"some bytes") -> Path:
+    path = store.incoming / "tmp1234.dcm"
+    path.write_bytes(content)
+    return path
+
+
+def saved(path: Path, version_name: str) -> Path:
+    """Write a mammogram whose file meta names another implementation."""
+    dataset = factories.exam(views=[R_CC])[0]
+    dataset.file_meta.ImplementationVersionName = version_name
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_the_digest_covers_the_data_set_and_not_the_file_meta(tmp_path: Path) -> None:
+    one, two = saved(tmp_path / "1.dcm", "ONE"), saved(tmp_path / "2.dcm", "TWO_IS_LONGER")
+    assert one.read_bytes() != two.read_bytes()
+    assert dataset_digest(one) == dataset_digest(two)
+
+
+def test_the_digest_is_that_of_the_bytes_behind_the_file_meta(tmp_path: Path) -> None:
+    path = saved(tmp_path / "1.dcm", "ONE")
+    content = path.read_bytes()
+    start = content.index(b"\x08\x00\x05\x00")  # (0008,0005), the first of the data set
+    assert dataset_digest(path) == hashlib.sha256(content[start:]).hexdigest()
+
+
+def test_one_other_bit_makes_another_digest(tmp_path: Path) -> None:
+    path = saved(tmp_path / "1.dcm", "ONE")
+    content = path.read_bytes()
+    digest = dataset_digest(path)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert dataset_digest(path) != digest
+
+
+def test_a_file_that_is_no_part_10_file_has_no_digest(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_bytes(b"Dear colleague, " * 20)
+    with pytest.raises(Unreadable):
+        dataset_digest(path)
+
+
+def test_a_kept_object_lies_under_study_and_instance_and_has_left_incoming(store: Store) -> None:
+    temporary = incoming(store)
+    relative = store.keep(temporary, STUDY, SOP, "abcdef0123456789")
+    assert re.fullmatch(r"received/1\.2\.3/1\.2\.3\.4\.abcdef012345\.[0-9a-f]{8}\.dcm", relative)
+    assert store.path(relative).read_bytes() == b"some bytes"
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_two_contents_of_one_instance_do_not_meet(store: Store) -> None:
+    one = store.keep(incoming(store, b"one"), STUDY, SOP, "1" * 64)
+    two = store.keep(incoming(store, b"two"), STUDY, SOP, "2" * 64)
+    assert store.path(one).read_bytes() == b"one"
+    assert store.path(two).read_bytes() == b"two"
+
+
+def test_bytes_are_on_disk_before_the_name_and_the_name_before_anything_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        events.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    def watched_replace(path: Path, target: Path) -> Path:
+        events.append(f"rename {path.name}")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    assert events == ["fsync tmp1234.dcm", "rename tmp1234.dcm", "fsync 1.2.3", "fsync received"]
+
+
+HOSTILE = [
+    "../..",
+    "..",
+    "",
+    "1" * 65,
+    "1.2/3",
+    "/etc/passwd",
+    "1.2\n",
+    "1.2\0",
+    "1..2",
+    ".1",
+    "\N{ARABIC-INDIC DIGIT ONE}.2",
+]
+
+
+@pytest.mark.parametrize("uid", HOSTILE)
+def test_a_hostile_uid_becomes_no_file_name(store: Store, uid: str) -> None:
+    temporary = incoming(store)
+    with pytest.raises(Unreadable):
+        checked_uid(uid)
+    with pytest.raises(Unreadable):
+        store.keep(temporary, uid, SOP, "1" * 64)
+    with pytest.raises(Unreadable):
+        store.keep(temporary, STUDY, uid, "1" * 64)
+    assert temporary.exists()
+
+
+def test_the_longest_allowed_uid_is_a_file_name(store: Store) -> None:
+    relative = store.keep(incoming(store), "1." + "2" * 62, "1." + "3" * 62, "1" * 64)
+    assert store.path(relative).exists()
+
+
+def test_a_report_that_an_attempt_takes_away_is_no_other_attempts(store: Store) -> None:
+    ours, theirs = (store.write_report(b"report", STUDY, SOP) for _ in range(2))
+    assert re.fullmatch(r"reports/1\.2\.3/1\.2\.3\.4\.[0-9a-f]{8}\.dcm", ours)
+    store.remove(ours)
+    assert not store.path(ours).exists()
+    assert store.path(theirs).read_bytes() == b"report"
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_a_name_that_is_not_sure_to_last_is_taken_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def broken_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken_for_folders)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.write_report(b"report", STUDY, SOP)
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+    assert not (store.root / "received" / STUDY).exists()  # the next one makes sure of it anew
+
+
+def test_an_object_that_cannot_be_rejected_leaves_no_reason_without_it(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.reject(store.incoming / "gone.dcm", "no SOP Class UID")
+    assert list(store.rejected.iterdir()) == []
+
+
+def test_what_a_dead_node_half_received_is_swept_and_what_is_kept_stays(store: Store) -> None:
+    dead, alive = Store(store.root, "dead"), Store(store.root, "alive")
+    for other in (dead, alive):
+        other.prepare()
+        incoming(other, b"half an obj")
+    kept = dead.keep(incoming(dead), STUDY, SOP, "1" * 64)
+    (dead.incoming / "pymp-1234").mkdir()  # other parts of Python leave folders
+    (dead.incoming / "pymp-1234" / "file").write_text("x")
+    incoming(store)
+    assert store.others() == {"dead", "alive"}
+    store.remove_leftovers({"dead", "gone before"})
+    assert store.others() == {"alive"}
+    assert len(list(alive.incoming.iterdir())) == len(list(store.incoming.iterdir())) == 1
+    assert store.path(kept).exists()
+
+
+def test_a_node_that_was_taken_for_dead_gets_its_folder_back(store: Store) -> None:
+    Store(store.root, "other").remove_leftovers({store.node_id})
+    assert not store.incoming.exists()
+    store.prepare()
+    assert incoming(store).exists()
+
+
+def test_a_rejected_object_has_its_reason_beside_it(store: Store) -> None:
+    kept = store.reject(incoming(store, b"damaged"), "no SOP Class UID")
+    assert kept.parent == store.rejected
+    assert kept.read_bytes() == b"damaged"
+    assert json.loads(kept.with_suffix(".json").read_text())["reason"] == "no SOP Class UID"
+    assert list(store.incoming.iterdir()) == []
+
+
+def test_the_free_space_is_that_of_the_disk(store: Store) -> None:
+    statistics = os.statvfs(store.root)
+    assert store.free_bytes() == pytest.approx(statistics.f_bavail * statistics.f_frsize, rel=0.1)
