@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from datetime import tzinfo
 from pathlib import Path
 from typing import IO, Literal
-from zoneinfo import ZoneInfo
 
-import alembic.util
 import sqlalchemy as sa
-from tzlocal import get_localzone
 
-from node.analysis.pipeline import Pipeline, is_made
+from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
-from node.config import Model as ChosenModel
 from node.errors import ConfigError, Superseded
 from node.flow.completeness import Settler
 from node.flow.early_scoring import Warmer
@@ -29,157 +22,19 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
 from node.inference import Inference
-from node.ledger import Examination, Ledger, examine, release_of_tables
-from node.manifest import Model, load_model
 from node.outputs.kinds import with_fallbacks
 from node.receive.duplicates import Comparison
 from node.receive.listener import Hooks, Listener
+from node.site import advice_on_models, load_models, local_zone, open_ledger
 from node.store import Store
-from node.toml_file import shown
 
 log = logging.getLogger(__name__)
 
+
 _DRAIN_ASSOCIATIONS_S = 10
+
+
 _DRAIN_JOBS_S = 30
-
-
-def local_zone(config: Config) -> tzinfo:
-    """Return the zone of times in objects whose source does not say its own."""
-    return ZoneInfo(config.node.timezone) if config.node.timezone else get_localzone()
-
-
-def load_models(config: Config) -> dict[str, Model]:
-    """Open every model that is not off, and verify its weights."""
-    return {
-        model.name: load_model(model.name, config.models_dir)
-        for model in config.models
-        if model.mode != "off"
-    }
-
-
-def doubt_about_licence(chosen: ChosenModel, model: Model) -> str:
-    """Return what to consider before results reach a patient's study, "" if there is nothing."""
-    licence = model.manifest.licence.weights
-    if chosen.mode != "deliver" or not licence.startswith("LicenseRef"):
-        return ""
-    return (
-        f"Model {chosen.name} delivers, and its weights are under a licence of their own "
-        f"({licence}, in {model.folder}), which may forbid the care of patients."
-    )
-
-
-def advice_on_models(config: Config, models: Mapping[str, Model]) -> list[str]:
-    """Return what is allowed but hardly meant, as far as only the models tell."""
-    chosen = (one for one in config.models if one.name in models)
-    doubts = [doubt for one in chosen if (doubt := doubt_about_licence(one, models[one.name]))]
-    return [*doubts, *kinds_nobody_makes(config, models)]
-
-
-def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]:
-    """Return which kinds of object a peer is to get that no model makes, one sentence a peer.
-
-    Nothing where no model delivers: `config.advice` says so, and nobody gets anything.
-    """
-    manifests = [
-        models[one.name].manifest
-        for one in config.models
-        if one.mode == "deliver" and one.name in models
-    ]
-    sentences = []
-    for peer in config.peers if manifests else ():
-        made = [kind for kind in peer.kinds if any(is_made(kind, each) for each in manifests)]
-        if missing := [kind for kind in peer.kinds if kind not in made]:
-            left = "pictures alone" if made == ["capture"] else " and ".join(made)
-            sentences.append(
-                f'Peer "{peer.name}": no model that delivers makes {" or ".join(missing)}; '
-                f"it gets {left}."
-            )
-    return sentences
-
-
-def open_ledger(config: Config) -> Ledger:
-    """Open the ledger of a configuration, with its schema up to date."""
-    config.node.state_dir.mkdir(parents=True, exist_ok=True)
-    with _database_errors_as_messages(config):
-        ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
-        ledger.migrate()
-    return ledger
-
-
-def existing_ledger(config: Config) -> Ledger:
-    """Open the ledger of a node that has run; raise ConfigError if there is none."""
-    where = shown(config.database_url)
-    path = Path(config.database_url.removeprefix("sqlite:///"))
-    is_server = config.database_url.startswith("postgresql:")
-    with _database_errors_as_messages(config):
-        if is_server or _may_be_there(path):
-            ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
-            with ledger.reading() as db:
-                tables = release_of_tables(db)
-            if tables == "current" and ledger.is_there:
-                return ledger
-            ledger.close()
-            if tables in _OTHER_RELEASE:
-                raise ConfigError(f"[node] database {where} {_OTHER_RELEASE[tables]}")
-    raise ConfigError(
-        f"there is no ledger at {where if is_server else path}: no node has run with this "
-        "configuration yet; start it with `ai-node run`"
-    )
-
-
-_OTHER_RELEASE = {
-    "older": "is as an earlier release left it; start this one with `ai-node run`, "
-    "which brings it up to date",
-    "newer": "belongs to a newer release of the node; install that release here too",
-}
-
-
-def _may_be_there(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be looked at ({error.strerror}); run this as the user the node runs "
-            "as, such as: sudo -u ai-node ai-node ..."
-        ) from error
-    return True
-
-
-def try_database(config: Config) -> None:
-    """Connect to the database server of a configuration, if it names one; or raise ConfigError."""
-    if config.database_url.startswith("postgresql:"):
-        with _database_errors_as_messages(config):
-            ledger = Ledger(config.database_url)
-            with contextlib.closing(ledger), ledger.reading() as db:
-                db.execute(sa.select(1))
-
-
-def examine_database(config: Config) -> Examination:
-    """Look at the database of a configuration, and change nothing; or raise ConfigError."""
-    with _database_errors_as_messages(config):
-        ledger = Ledger(config.database_url)
-        with contextlib.closing(ledger):
-            return examine(ledger)
-
-
-@contextlib.contextmanager
-def _database_errors_as_messages(config: Config) -> Iterator[None]:
-    """Say what is wrong with a database, and never its password."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        raise ConfigError(
-            f"[node] database {shown(config.database_url)} cannot be used: {reason}; see that it "
-            "runs, and that this machine and this user may create tables there"
-        ) from error
-    except alembic.util.CommandError as error:
-        raise ConfigError(
-            f"[node] database {shown(config.database_url)} belongs to a newer release of the node "
-            f"({error}); install that release here too"
-        ) from error
 
 
 class App:

@@ -170,10 +170,10 @@ def check(config: ConfigOption = _CONFIG) -> None:
     Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
     neither port nor folders are tried.
     """
-    from node.app import advice_on_models, load_models, try_database
     from node.config import advice, load
     from node.dimse.addresses import place
     from node.inference import Inference
+    from node.site import advice_on_models, load_models, try_database
 
     with _errors_as_messages():
         loaded = load(config)
@@ -349,9 +349,9 @@ def studies(
     `--json` gives all there is, the history of each study too; times are epoch seconds, UTC. The
     points of outlines and the values of heat maps, which are long, are empty without `--outlines`.
     """
-    from node.app import existing_ledger
     from node.config import load
     from node.overview import each_study
+    from node.site import existing_ledger
     from node.store import Store
 
     with _errors_as_messages():
@@ -440,8 +440,8 @@ def nodes(config: ConfigOption = _CONFIG) -> None:
     One that is silent for longer than `dead_after_s` is taken for dead: others do its work. It is
     shown for a week.
     """
-    from node.app import existing_ledger
     from node.config import load
+    from node.site import existing_ledger
 
     with _errors_as_messages():
         with contextlib.closing(existing_ledger(load(config))) as ledger:
@@ -466,10 +466,10 @@ def retry(config: ConfigOption = _CONFIG) -> None:
     """
     from functools import partial
 
-    from node.app import existing_ledger
     from node.config import load
     from node.flow.workflow import directions
     from node.outputs.kinds import SUBSTITUTES
+    from node.site import existing_ledger
 
     with _errors_as_messages():
         loaded = load(config)
@@ -502,8 +502,8 @@ def release(
     are sent. A study whose objects disagree about the patient cannot be released: send its
     corrected images again, which releases it by itself.
     """
-    from node.app import existing_ledger
     from node.config import load
+    from node.site import existing_ledger
 
     with _errors_as_messages():
         with contextlib.closing(existing_ledger(load(config))) as ledger:

@@ -123,3 +123,9 @@ def _encoded(header: Dataset, tag: int) -> bytes | None:
     if isinstance(value, bytes):
         return value
     return None if isinstance(value, Sequence) else str(value or "").encode()
+
+
+def stable_uid(*parts: str) -> str:
+    """Return a UID (2.25 form, PS3.5 B.2) that depends on the parts and on nothing else."""
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"

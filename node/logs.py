@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -63,3 +66,22 @@ class Seldom(logging.Filter):
         record.msg = f"{lines[0].partition('Traceback')[0]}..." if is_traceback else lines[0]
         record.args = ()
         return True
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Keep the log out of the table and in a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    quieten_libraries()
+    root, ours = logging.getLogger(), logging.getLogger("node")
+    level = ours.level
+    root.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        root.removeHandler(handler)
+        logging.captureWarnings(capture=False)
+        handler.close()

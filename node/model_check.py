@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from node.analysis.selection import describe, read_header
+from node.dicom.header import read_header
+from node.domains.description import describe
 from node.errors import ConfigError, NodeError
+from node.imaging.image import open_image
+from node.imaging.preparation import prepare
 from node.inference.onnx import Session, Tensor, available_providers
 from node.manifest import Model
 from node.offline import analyse_folder
-from node.pixels import open_image, prepare
 from node.trial import phantom
 
 CARD = "README.md"

@@ -17,8 +17,10 @@ from tzlocal import get_localzone
 
 from node import config
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse, is_made
-from node.analysis.selection import describe, is_in_scope, read_header
+from node.analysis.selection import is_in_scope
+from node.dicom.header import read_header
 from node.dicom.untrusted import failing_as
+from node.domains.description import describe
 from node.errors import ConfigError, Held, Unreadable
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference

@@ -31,18 +31,28 @@ READERS = {
 
 JUDGES = {
     "steps": Part(1, ("node.inference.child:_Networks",)),
-    "decoding": Part(1, ("node.pixels:open_image",)),
+    "decoding": Part(1, ("node.imaging.image:open_image",)),
     "grey": Part(
         1,
-        ("node.pixels:_displayed", "node.pixels:_finished", "node.pixels:_padding"),
+        (
+            "node.imaging.grey:displayed",
+            "node.imaging.grey:finished",
+            "node.imaging.grey:padding_steps",
+        ),
     ),
-    "spacing": Part(1, ("node.pixels:spacing_mm",)),
-    "preparation": Part(1, ("node.pixels:prepare", "node.pixels:Geometry")),
+    "spacing": Part(1, ("node.imaging.spacing:spacing_mm",)),
+    "preparation": Part(
+        1,
+        (
+            "node.imaging.preparation:prepare",
+            "node.imaging.preparation:Geometry",
+        ),
+    ),
     "plausibility": Part(
         1,
         (
-            "node.inference.child:refuse_what_is_no_breast",
-            "node.inference.mask:refuse_what_is_no_breast_outline",
+            "node.domains.mammography.plausibility:refuse_what_is_no_breast",
+            "node.domains.mammography.plausibility:refuse_what_is_no_breast_outline",
         ),
     ),
     "network": Part(1, ("node.inference.onnx:Session",)),

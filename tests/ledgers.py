@@ -14,7 +14,9 @@ from pydantic import TypeAdapter
 from pydicom import Dataset
 
 from node import config
-from node.analysis.selection import MG_FOR_PRESENTATION, describe, read_header
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.identity import identity_of
 from node.ledger import (
     Again,

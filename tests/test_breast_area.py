@@ -11,10 +11,12 @@ from small_images import mammogram, saved
 from node import config
 from node.config import bundled_models_dir
 from node.errors import StudyError
-from node.inference.mask import score_mask, signed_area
+from node.imaging.image import Image, open_image
+from node.imaging.outlines import signed_area
+from node.imaging.preparation import prepare
+from node.inference.mask import score_mask
 from node.inference.onnx import Session
 from node.manifest import Model, load_model
-from node.pixels import Image, open_image, prepare
 from node.result import ImageScore
 from node.study import Laterality, View
 from node.training.breast_area import Agreement, build_network, measure, table, worst

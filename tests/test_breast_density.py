@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from node import offline, pixels
+from node import offline
 from node.config import bundled_models_dir
+from node.imaging.image import open_image
+from node.imaging.preparation import prepare
 from node.manifest import ClassesOutput, load_model
 from node.study import Laterality
 from node.training.breast_density import figures, films
@@ -131,8 +133,8 @@ def test_films_of_another_scanner_give_what_is_recorded(
         for view, path in case.items():
             if view.endswith("mlo"):
                 side = Laterality(view[0].upper())
-                image = pixels.open_image(Path(path))
-                tensor, _ = pixels.prepare(image, films.PIXELS, side)
+                image = open_image(Path(path))
+                tensor, _ = prepare(image, films.PIXELS, side)
                 expected = recorded.pop(f"{Path(path).parent.name} {view}")
                 assert answer(session, tensor) == pytest.approx(expected, abs=2e-3)
     assert not recorded

@@ -16,12 +16,13 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 from rich.console import Console
 
-from node import demo
-from node.analysis import selection
 from node.analysis.conclusion import conclude
+from node.analysis.selection import select
 from node.cli import find_dicom
-from node.demo import page
+from node.demo import page, run_demo
+from node.dicom.header import read_header
 from node.dimse import Address, echo, send
+from node.domains.description import describe
 from node.errors import ConfigError
 from node.manifest import Model
 from node.outputs.case import Draft
@@ -137,12 +138,12 @@ def test_without_the_films_the_exams_are_generated(
 def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
     """Do what the node does with an exam, the network left out."""
     paths = [path for _, burst in exam.bursts for path in burst]
-    headers = [selection.read_header(path) for path in paths]
+    headers = [read_header(path) for path in paths]
     instances = tuple(
-        selection.describe(header, path, "") for header, path in zip(headers, paths, strict=True)
+        describe(header, path, "") for header, path in zip(headers, paths, strict=True)
     )
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
-    chosen = selection.select(instances, by_uid, model)
+    chosen = select(instances, by_uid, model)
     scores = {
         i.sop_uid: ImageScore(i.sop_uid, marks=(Mark(OUTLINE, (AREA,)),)) for i in chosen.selected
     }
@@ -307,14 +308,14 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     precious = tmp_path / "thesis.txt"
     precious.write_text("years of work")
     with pytest.raises(ConfigError, match="was not made by the demonstration"):
-        demo.run_demo(tmp_path, Console(quiet=True))
+        run_demo(tmp_path, Console(quiet=True))
     assert precious.read_text() == "years of work"
 
 
 @pytest.mark.interop
 def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     console = Console(record=True, width=160)
-    assert demo.run_demo(tmp_path, console, is_generated=True) == 0
+    assert run_demo(tmp_path, console, is_generated=True) == 0
     assert "All 19 expected objects arrived" in console.export_text()
     assert (tmp_path / "index.html").is_file()
     log = (tmp_path / "node.log").read_text("utf-8")
@@ -323,4 +324,4 @@ def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     left = {folder.name: len(find_dicom(folder)) for folder in (tmp_path / "exams").iterdir()}
     assert left == {"A": 4, "B": 4, "C": 3, "D": 1}
     assert not (tmp_path / "work").exists()
-    assert demo.run_demo(tmp_path, Console(quiet=True), is_generated=True) == 0
+    assert run_demo(tmp_path, Console(quiet=True), is_generated=True) == 0

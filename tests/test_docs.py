@@ -9,8 +9,8 @@ import pytest
 from typer.main import get_command
 
 from node import cli, config
-from node.app import load_models
 from node.outputs.kinds import with_fallbacks
+from node.site import load_models
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

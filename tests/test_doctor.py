@@ -23,15 +23,16 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
 from node import cli, doctor
-from node.analysis.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
-from node.app import _lock_state_dir, kinds_nobody_makes
+from node.app import _lock_state_dir
 from node.config import Config, Listener, Model, Node, Peer, Provider, bundled_models_dir, presets
 from node.doctor import Verdict, exam, machine
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import check_peers
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.outputs.kinds import sop_classes
+from node.site import kinds_nobody_makes
 from node.trial import phantom
 from node.trial.checks import Outcome, read_back
 

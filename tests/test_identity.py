@@ -10,7 +10,7 @@ from factories import R_CC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.analysis.selection import DEFER_BYTES, read_header
+from node.dicom.header import DEFER_BYTES, read_header
 from node.identity import UNREADABLE, UNSAID, disagreement, identity_of, merge
 
 

@@ -20,9 +20,10 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing
 
 from node import config, offline
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
-from node.analysis.selection import describe, read_header
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.imaging.outlines import signed_area
 from node.inference import Inference
-from node.inference.mask import signed_area
 from node.manifest import Model
 from node.model_check import check
 from node.result import Finding, HeatMap, Priority, Region, Result

@@ -13,9 +13,9 @@ from small_models import SHARE_OF_WHITE, model, model_in_two_files
 from typer.testing import CliRunner
 
 from node import model_check
-from node.analysis.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.cli import app
 from node.config import Provider, bundled_models_dir
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.errors import ConfigError
 from node.inference import onnx as runtime
 from node.inference.onnx import Session, Tensor

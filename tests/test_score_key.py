@@ -71,17 +71,22 @@ def test_the_words_say_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("module", "before", "after", "noticed_by"),
     [
-        ("inference.child", "MOST_OF_ROWS = 0.8", "MOST_OF_ROWS = 0.9", {"plausibility"}),
+        (
+            "domains.mammography.plausibility",
+            "MOST_OF_ROWS = 0.8",
+            "MOST_OF_ROWS = 0.9",
+            {"plausibility"},
+        ),
         ("inference.child", 'output.regions == "largest"', "False", {"steps"}),
-        ("inference.mask", "next_y - next_x * y", "next_y", {"mask", "plausibility"}),
+        ("imaging.outlines", "next_y - next_x * y", "next_y", {"mask", "plausibility"}),
         ("inference.boxes", ".round(2)", ".round(1)", {"boxes"}),
-        ("pixels", "Resampling.BILINEAR", "Resampling.BOX", {"preparation"}),
-        ("pixels", "float(part)", "round(float(part))", {"grey", "spacing"}),
-        ("foreign", '.strip(" \\0")', ".strip()", {"decoding"}),
-        ("runtime", "use_deterministic_compute = True", "log_id = 1", {"network"}),
+        ("imaging.preparation", "Resampling.BILINEAR", "Resampling.BOX", {"preparation"}),
+        ("imaging.source", "float(part)", "round(float(part))", {"grey", "spacing"}),
+        ("dicom.untrusted", '.strip(" \\0")', ".strip()", {"decoding"}),
+        ("inference.onnx", "use_deterministic_compute = True", "log_id = 1", {"network"}),
         ("result", "depth_mm: float", "depth_px: float", {"form"}),
-        ("pixels", "max_side / max", "max_side // max", set()),
-        ("conclusion", "fmean(", "max(", set()),
+        ("imaging.preparation", "max_side / max", "max_side // max", set()),
+        ("analysis.conclusion", "fmean(", "max(", set()),
         ("toml_file", "cutoff=0.5", "cutoff=0.6", set()),
     ],
 )
@@ -106,17 +111,16 @@ def test_layout_comments_and_words_for_readers_are_not_noticed(now: dict[str, st
                 part.value = ast.Constant("other words")
         return "# by hand\n" + ast.unparse(tree).replace("\n\n", "\n\n\n# more\n")
 
-    assert rewritten("node.pixels") != source_of("node.pixels")
+    assert rewritten("node.imaging.preparation") != source_of("node.imaging.preparation")
     assert digests(rewritten) == now
 
 
 def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str]) -> None:
     def moved(name: str) -> str:
-        if name == "node.imaging":
-            return source_of("node.pixels").replace("_resized", "resized")
-        if name == "node.pixels":
-            names = "open_image, prepare, Geometry, Float32, Points, spacing_mm"
-            return f"from node.imaging import {names}, _displayed, _finished, _padding"
+        if name == "node.imaging.elsewhere":
+            return source_of("node.imaging.preparation").replace("_resized", "resized")
+        if name == "node.imaging.preparation":
+            return "from node.imaging.elsewhere import prepare, Geometry, Points"
         return source_of(name)
 
     assert digests(moved) == now
@@ -126,7 +130,9 @@ def test_a_name_that_is_gone_is_told_with_what_to_correct() -> None:
     def without(name: str) -> str:
         return source_of(name).replace("def spacing_mm", "def spacing_in_mm")
 
-    with pytest.raises(LookupError, match=r"node\.pixels has no spacing_mm; correct the name in"):
+    with pytest.raises(
+        LookupError, match=r"node\.imaging\.spacing has no spacing_mm; correct the name in"
+    ):
         digests(without)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from statistics import fmean
 
+from node.domains.mammography.lesions import how_lesions_were_counted, lesions_of_marks
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.result import (
     PERCENT,
@@ -103,7 +102,7 @@ def _findings(
     output = model.manifest.output
     if not isinstance(output, MaskOutput | BoxesOutput):
         return []
-    lesions = _lesions(output, analysed, scores)
+    lesions = lesions_of_marks(output, analysed, scores)
     findings = []
     for instance in analysed:
         assert instance.view is not None, "selection lets only images with a view through"
@@ -121,65 +120,6 @@ def _findings(
                 )
             )
     return findings
-
-
-def _lesions(
-    output: MaskOutput | BoxesOutput,
-    analysed: Sequence[Instance],
-    scores: Mapping[str, ImageScore],
-) -> dict[tuple[str, int], str]:
-    """Name the lesions that are marked on CC and on MLO, by image and place among its marks."""
-    if not isinstance(output, BoxesOutput) or output.same_lesion_within_mm is None:
-        return {}
-    names: dict[tuple[str, int], str] = {}
-    for side in (Laterality.RIGHT, Laterality.LEFT):
-        on_cc, on_mlo = (
-            [
-                ((instance.sop_uid, number), mark.depth_mm)
-                for instance in analysed
-                if instance.view == View(side, projection)
-                for number, mark in enumerate(scores[instance.sop_uid].marks)
-                if mark.depth_mm is not None
-            ]
-            for projection in ("CC", "MLO")
-        )
-        pairs = sorted((abs(a[1] - b[1]), a[0], b[0]) for a, b in product(on_cc, on_mlo))
-        count = 0
-        for difference_mm, *places in pairs:
-            is_free = not any(place in names for place in places)
-            if is_free and difference_mm <= output.same_lesion_within_mm:
-                count += 1
-                names |= dict.fromkeys(places, f"{side} lesion {count}")
-    return names
-
-
-def _how_lesions_were_counted(
-    output: MaskOutput | BoxesOutput,
-    analysed: Sequence[Instance],
-    scores: Mapping[str, ImageScore],
-    findings: Sequence[Finding],
-) -> list[str]:
-    """Say where one lesion may count as two, or two as one."""
-    said = []
-    if isinstance(output, BoxesOutput) and any(finding.lesion for finding in findings):
-        said.append(
-            f"A mark on CC and one on MLO of the same breast count as one {output.label} where"
-            f" their depths differ by at most {output.same_lesion_within_mm:g} mm, the nearest"
-            " first; nothing else was compared."
-        )
-    counts = Counter(i.view for i in analysed if i.view and scores[i.sop_uid].marks)
-    repeated = ", ".join(str(view) for view, count in counts.items() if count > 1)
-    if repeated and output.looks_for:
-        said.append(
-            f"More than one image of {repeated}: a {output.label} that shows on several of them may"
-            " be counted more than once."
-        )
-    elif repeated and isinstance(output, MaskOutput) and output.difference:
-        said.append(
-            f"More than one image of {repeated}: the left-right difference is that of the largest"
-            f" {output.label}."
-        )
-    return said
 
 
 def _evaluations(
@@ -321,7 +261,7 @@ def _statements(
     if isinstance(output, MaskOutput | BoxesOutput):
         if empty:
             statements.append(f"No {output.label} found on: {', '.join(empty)}.")
-        statements += _how_lesions_were_counted(output, analysed, scores, findings)
+        statements += how_lesions_were_counted(output, analysed, scores, findings)
     for doubt in dict.fromkeys(doubt for i in analysed for doubt in i.doubts):
         doubtful = ", ".join(str(i.view) for i in analysed if doubt in i.doubts)
         statements.append(f"{doubt}: {doubtful}.")

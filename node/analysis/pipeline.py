@@ -18,15 +18,16 @@ from pydicom import Dataset
 
 from node import score_key
 from node.analysis.conclusion import conclude, not_analysed
-from node.analysis.selection import read_header, select
+from node.analysis.selection import select
 from node.config import OutputKind, Provider
+from node.dicom.header import read_header
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
+from node.imaging.digests import image_digest
 from node.inference import Inference
 from node.manifest import Manifest, Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.kinds import build_report_set
-from node.pixels import image_digest
 from node.result import ImageScore, Refusal, Result
 from node.study import Instance, Picture, StudyVersion
 

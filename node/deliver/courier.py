@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydicom.uid import generate_uid
 
 from node import config
-from node.analysis.selection import read_header
+from node.deliver.confirmation import Confirmation, Transaction, delay_s
+from node.dicom.header import read_header
 from node.dimse import (
     Address,
-    CommitmentReport,
     Linger,
     Reference,
     SendOutcome,
@@ -31,41 +30,21 @@ from node.dimse import (
 )
 from node.dimse.find import comparable_text
 from node.errors import DeliveryError, Superseded, Unsupported
-from node.ledger import BuiltReport, Ledger, Outcome, Patience, Shipment
+from node.ledger import BuiltReport, Outcome, Patience, Shipment
 from node.store import Store
 
 log = logging.getLogger(__name__)
 
+
 ASKS = 3
 """Requests for confirmation without result; before the last of them everything is sent again."""
+
 
 _IDENTITY_WORDS = {
     "patient_id": "patient ID",
     "issuer_of_patient_id": "issuer of patient ID",
     "accession_number": "accession number",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What a request for storage commitment needs of the ledger."""
-
-    ask: Callable[[str], None]
-    """Records a transaction UID, before it is used."""
-    withdraw: Callable[[str], None]
-    """Takes that back: the destination does not offer this."""
-    record: Callable[[CommitmentReport], bool]
-    """Records what the destination answered."""
-    is_answered: Callable[[str], bool]
-    """Says whether that has happened, wherever the answer came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What was found out about objects a destination has accepted, and what to wait for."""
-
-    patience: Patience
-    outcomes: list[Outcome] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,22 +199,6 @@ class Courier:
     def _address(self) -> Address:
         peer = self.peer
         return Address(peer.ae_title, peer.host, peer.port, peer.timeout_s)
-
-
-def delay_s(attempt: int, settings: config.Delivery) -> float:
-    """Return how long to wait after a failed attempt: doubling, with a little jitter."""
-    delay = settings.retry_first_s * 2.0 ** min(attempt - 1, 30)
-    return min(delay, settings.retry_max_s) * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
-
-
-def record_commitment(ledger: Ledger, report: CommitmentReport, settings: config.Delivery) -> bool:
-    """Record a storage commitment report; return whether it answers a request of ours."""
-    return ledger.record_commitment(
-        report.transaction_uid,
-        report.committed,
-        report.failed,
-        lambda attempt: delay_s(attempt, settings),
-    )
 
 
 def _differ(ours: StudyIdentity, found: Sequence[StudyIdentity], name: str) -> bool:

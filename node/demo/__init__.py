@@ -10,9 +10,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from node.demo import page
 from node.demo.board import Board
 from node.dimse import Address, SendOutcome, send
 from node.errors import ConfigError, DeliveryError
-from node.logs import quieten_libraries
+from node.logs import log_to
 from node.manifest import load_model
 from node.overview import StudyOverview, study_overviews
 from node.trial.checks import Outcome, judge
@@ -36,13 +35,24 @@ from node.trial.pacs import AE_TITLE, Pacs
 
 log = logging.getLogger(__name__)
 
+
 MARKER = ".ai-node-demo"
 """A file in every folder the demonstration made: only such a folder is emptied again."""
+
+
 MODEL = "breast-area"
+
+
 NODE, MODALITY = "DEMO_NODE", "DEMO_MODALITY"
+
+
 DEADLINE_S = 150
 """How long the four exams may take together before the demonstration gives up."""
+
+
 POLL_S = 0.25
+
+
 FINAL = frozenset({"done", "undelivered", "cancelled", "held", "out of scope"})
 
 
@@ -124,25 +134,6 @@ def _introduce(console: Console, *, is_generated: bool) -> None:
         "[bold]A node, a modality that sends four exams, and a PACS that receives the results.[/]"
     )
     console.print(f"{images} Everything stays on this machine.\n", style="dim", highlight=False)
-
-
-@contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Keep the log out of the table and in a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    quieten_libraries()
-    root, ours = logging.getLogger(), logging.getLogger("node")
-    level = ours.level
-    root.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        ours.setLevel(level)
-        root.removeHandler(handler)
-        logging.captureWarnings(capture=False)
-        handler.close()
 
 
 def _config(state_dir: Path, pacs_port: int) -> Config:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -130,3 +131,21 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
             return [item for item in dataset.get(keyword) or () if isinstance(item, Dataset)]
     except Unreadable:
         return []
+
+
+def saying_items(header: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence that say something; anonymisers leave empty ones."""
+    return [
+        item
+        for item in items(header, keyword)
+        if any(item.get_item(tag).value for tag in item.keys())  # noqa: SIM118 - undecoded
+    ]
+
+
+def numbers(header: Dataset, keyword: str) -> list[float]:
+    """Return those values of an attribute that are numbers."""
+    found = []
+    for value in texts(header, keyword):
+        with contextlib.suppress(ValueError):
+            found.append(float(value))
+    return [number for number in found if math.isfinite(number)]

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from node.app import App, load_models
+from node.app import App
 from node.config import Completeness, Config, Delivery, Intake, Listener, Peer
-from node.demo import log_to
 from node.dimse import Address, send
 from node.doctor.verdict import Verdict, counted, failed, ok, warning
 from node.errors import NodeError
+from node.logs import log_to
 from node.overview import StudyOverview, study_overviews
+from node.site import load_models
 from node.trial import phantom
 from node.trial.checks import Outcome, read_back
 from node.trial.exams import Exam, Plan, fresh_run, write_exam

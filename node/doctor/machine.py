@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from node.app import local_zone
 from node.config import Config
 from node.dimse import Address, Rejected, addresses, echo
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
+from node.site import local_zone
 from node.store import Store
 
 _WRITES = 5

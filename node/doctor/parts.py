@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from node.app import doubt_about_licence, examine_database, kinds_nobody_makes, open_ledger
 from node.config import Config
 from node.doctor.machine import nearest, unwritable
 from node.doctor.verdict import Verdict, failed, ok, warning
@@ -14,6 +13,7 @@ from node.errors import ConfigError, NodeError
 from node.inference import Inference
 from node.ledger import Examination
 from node.manifest import load_model
+from node.site import doubt_about_licence, examine_database, kinds_nobody_makes, open_ledger
 
 _TABLES = {
     "none": "its tables will be made at the first start",

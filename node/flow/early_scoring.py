@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from sqlalchemy.exc import OperationalError
 
 from node.analysis.pipeline import Pipeline, score_image
-from node.analysis.selection import read_header, select
+from node.analysis.selection import select
+from node.dicom.header import read_header
 from node.errors import ModelError, StudyError
 from node.ledger import Ledger
 from node.manifest import Model

@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.analysis.pipeline import Pipeline, Task, analyse
 from node.config import Config
-from node.deliver.courier import Confirmation, Courier, Transaction, delay_s, record_commitment
+from node.deliver.confirmation import Confirmation, Transaction, delay_s, record_commitment
+from node.deliver.courier import Courier
 from node.errors import DeliveryError, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
 from node.ledger import (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from node.errors import ModelError
+from node.imaging.grey import Float32
+from node.imaging.preparation import Geometry
 from node.manifest import BoxesOutput, Manifest
-from node.pixels import Float32, Geometry
 from node.result import PERCENT, ImageScore, Mark, Measurement
 
 Box = tuple[float, float, float, float]

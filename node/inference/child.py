@@ -11,12 +11,11 @@ import signal
 import socket
 import sys
 
-import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
-
-from node import pixels
+from node.domains.mammography.plausibility import refuse_what_is_no_breast
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.imaging.digests import pixel_digest
+from node.imaging.image import open_image
+from node.imaging.preparation import picture, prepare
 from node.inference.boxes import score_boxes
 from node.inference.classes import score_classes
 from node.inference.line import Line, Message
@@ -35,23 +34,11 @@ from node.inference.messages import (
 )
 from node.inference.onnx import Session
 from node.inference.whole_image import score_image
-from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Pixels, ScoreOutput
+from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, ScoreOutput
 from node.result import ImageScore
 from node.study import Picture
 
 PR_SET_PDEATHSIG = 1
-BOX = PIL.Image.Resampling.BOX
-CELLS = 24
-"""Rows and columns of cells on which a breast is looked for."""
-MOST_OF_GREY = 0.75
-"""Where what is darker than the mean has more than this share of the grey of the rest, no air is
-visible: noise, one tone, or tissue from edge to edge."""
-MOST_OF_ROWS = 0.8
-"""No breast is bright in more than this share of the rows throughout the last quarter."""
-MOST_OF_CHEST_WALL = 2.0
-"""No breast is so many times as bright in the last quarter as at the chest wall, in most rows."""
-FEWEST_PIXELS = 8
-"""A strip narrower than this, as the network sees it, shows nobody anything."""
 
 
 def serve(file_descriptor: int) -> None:
@@ -89,8 +76,8 @@ class _Networks:
     def score(self, job: ScoreJob) -> ImageScore:
         """Decode, prepare, run, and read the answer."""
         model = self._models[job.model_name]
-        image = pixels.open_image(job.path)
-        tensor, geometry = pixels.prepare(image, model.manifest.pixels, job.laterality)
+        image = open_image(job.path)
+        tensor, geometry = prepare(image, model.manifest.pixels, job.laterality)
         output, sop_uid = model.manifest.output, job.sop_uid
         is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
         if not is_outline:  # an outline of the breast shows by itself that it is none
@@ -108,48 +95,6 @@ class _Networks:
             case MaskOutput():
                 mask, spacing_mm = answers[output.tensor][0, 0], image.measured_spacing_mm
                 return score_mask(sop_uid, mask, model.manifest, geometry, spacing_mm)
-
-
-def refuse_what_is_no_breast(seen: pixels.Float32, prepared_as: Pixels) -> None:
-    """Raise StudyError if an image, shape (height, width), shows no air, or air in the wrong place.
-
-    Only means over large cells are looked at: noise is grey there, and small labels are lost.
-    A film that was turned over is not always noticed: many have as much black on either side.
-    """
-    if min(seen.shape) < FEWEST_PIXELS:
-        raise StudyError("no breast found in this image: it is a strip of a few pixels")
-    small = PIL.Image.fromarray(np.ascontiguousarray(seen)).resize((CELLS, CELLS), BOX)
-    cells = np.asarray(small, dtype=np.float64)
-    mean = np.clip(cells.mean(), cells.min(), cells.max())  # rounding may set it beside equal cells
-    if cells[cells <= mean].mean() >= MOST_OF_GREY * cells[cells >= mean].mean():
-        raise StudyError("no breast found in this image: no dark air beside bright tissue")
-    outer = cells[:, -CELLS // 4 :] > mean
-    is_as_shown = prepared_as.grey == "voi" and prepared_as.orientation == "chest wall left"
-    if is_as_shown and outer.all(axis=1).mean() > MOST_OF_ROWS:
-        raise StudyError(
-            "no breast found in this image: the side opposite the chest wall is bright, as in an"
-            " image shown inverted"
-        )
-    if is_as_shown and _is_turned_over(cells, mean):
-        raise StudyError(
-            "no breast found in this image where its laterality and Patient Orientation say: it is"
-            " brighter along the side opposite the chest wall"
-        )
-
-
-def _is_turned_over(cells: NDArray[np.float64], mean: float) -> bool:
-    """Whether most rows that show tissue on a side show it opposite the chest wall.
-
-    The last column is left out, where a film may have a bright edge.
-    """
-    inner, outer = (
-        part.mean(axis=1) for part in (cells[:, : CELLS // 4], cells[:, -CELLS // 4 : -1])
-    )
-    has_tissue = np.maximum(inner, outer) > mean
-    if not has_tissue.any():
-        return False
-    ratios = outer[has_tissue] / np.maximum(inner[has_tissue], 1e-3)
-    return bool(np.median(ratios) > MOST_OF_CHEST_WALL)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:
@@ -185,9 +130,9 @@ def _result(networks: _Networks, job: Job) -> ImageScore | Picture | str:
         case ScoreJob():
             return networks.score(job)
         case PictureJob():
-            return pixels.picture(pixels.open_image(job.path))
+            return picture(open_image(job.path))
         case PixelDigestJob():
-            return pixels.pixel_digest(job.path)
+            return pixel_digest(job.path)
 
 
 def _die_with_the_parent() -> None:

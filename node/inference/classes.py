@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from node.errors import ModelError
+from node.imaging.grey import Float32
 from node.manifest import ClassesOutput
-from node.pixels import Float32
 from node.result import PERCENT, ImageScore, Measurement
 
 TOLERANCE = 1e-3

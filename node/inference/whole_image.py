@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from node.errors import ModelError
+from node.imaging.grey import Float32
+from node.imaging.preparation import Geometry
 from node.manifest import HeatMapOutput, Manifest, Pixels, ScoreOutput
-from node.pixels import Float32, Geometry
 from node.result import PERCENT, HeatMap, ImageScore, Measurement
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pydicom import Dataset
 
 from node.dicom.rejection_note import read_rejection_note
 from node.errors import Held
+from node.identity import stable_uid
 from node.outputs import verbatim
 from node.result import Result
 from node.study import Instance, Laterality, Picture, StudyVersion
@@ -130,12 +130,6 @@ def _fitness(header: Dataset) -> tuple[bool, bool]:
     """Return what keeps a header from being the source: a rejection note's, without Patient ID."""
     is_note = read_rejection_note(header) is not None
     return is_note, not verbatim.value_bytes(header, "PatientID").strip()
-
-
-def stable_uid(*parts: str) -> str:
-    """Return a UID (2.25 form, PS3.5 B.2) that depends on the parts and on nothing else."""
-    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def local_time(draft: Draft, moment: datetime) -> datetime:

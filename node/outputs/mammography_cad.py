@@ -20,8 +20,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as StandardCode
 from pydicom.uid import UID, MammographyCADSRStorage
 
-from node.analysis.selection import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.dicom import untrusted
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.outputs import header, wording
 from node.outputs.case import Draft
 from node.outputs.measurement_report import VIEWS

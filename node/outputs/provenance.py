@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydicom import Dataset
 
-from node.analysis.selection import WITH_LOSS, compressed_with_loss
+from node.dicom.lossy import WITH_LOSS, compressed_with_loss
 from node.outputs import verbatim
 from node.outputs.case import Draft
 from node.outputs.header import code_item

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 from pydicom.valuerep import DSfloat
 
-from node import pixels
+from node.imaging.spacing import spacing_mm
 from node.outputs import header, verbatim, wording
 from node.outputs.case import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
@@ -141,7 +141,7 @@ def _source(draft: Draft, sop_uid: str) -> Source | None:
     """Return what a segmentation must know of its image, None if the image does not say it."""
     read = Dataset()
     verbatim.copy(draft.headers[sop_uid], read, READ)
-    spacing = pixels.spacing_mm(read)
+    spacing = spacing_mm(read)
     if spacing is None or verbatim.plain(read, "NumberOfFrames") not in ("", "0", "1"):
         return None
     orientation = _numbers(read, "ImageOrientationPatient", 6)

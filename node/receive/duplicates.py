@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from node import config
-from node.analysis.selection import read_header
+from node.dicom.header import read_header
 from node.errors import ModelError, StudyError
+from node.imaging.digests import encoded_digest
 from node.inference import Inference
-from node.pixels import encoded_digest
 from node.receive.header_changes import changed_attributes
 
 log = logging.getLogger(__name__)

@@ -40,11 +40,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy.exc import OperationalError
 
-from node.analysis.selection import describe, read_header
 from node.config import Config, Peer
-from node.deliver.courier import record_commitment
+from node.deliver.confirmation import record_commitment
+from node.dicom.header import read_header
 from node.dicom.rejection_note import read_rejection_note
 from node.dimse import NOT_DEFLATED, addresses, read_commitment_report
+from node.domains.description import describe
 from node.errors import ConfigError, Unreadable
 from node.identity import (
     IMPLEMENTATION_CLASS_UID,

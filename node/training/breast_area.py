@@ -20,9 +20,11 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from node import pixels
 from node.config import bundled_models_dir
-from node.inference.mask import MM2_PER_CM2, score_mask, signed_area
+from node.imaging.image import open_image
+from node.imaging.outlines import signed_area
+from node.imaging.preparation import Points, prepare
+from node.inference.mask import MM2_PER_CM2, score_mask
 from node.inference.onnx import Session
 from node.manifest import Model
 from node.study import Laterality
@@ -231,9 +233,9 @@ def measure(model: Model) -> Iterator[Agreement]:
     session = Session(model, threads=2)
     for film in tomllib.loads((model.folder / "outlines.toml").read_text("utf-8"))["film"]:
         name = f"{film['case']} {film['view']}"
-        image = pixels.open_image(paths[name])
+        image = open_image(paths[name])
         side = Laterality(film["view"][0].upper())
-        tensor, geometry = pixels.prepare(image, model.manifest.pixels, side)
+        tensor, geometry = prepare(image, model.manifest.pixels, side)
         mask = session.run(tensor)[model.manifest.output.tensor][0, 0]
         score = score_mask(name, mask, model.manifest, geometry, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
@@ -247,7 +249,7 @@ def measure(model: Model) -> Iterator[Agreement]:
         )
 
 
-def _inside(points: pixels.Points) -> NDArray[np.bool_]:
+def _inside(points: Points) -> NDArray[np.bool_]:
     """Return the pixels of the network's input that lie inside a closed line."""
     canvas = Image.new("L", (WIDTH, HEIGHT))
     ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points], fill=1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
-from node.outputs.case import stable_uid
+from node.identity import stable_uid
 from node.study import Laterality, View
 from node.trial import phantom
 from node.trial.phantom import Patient, Technique

@@ -18,8 +18,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
+from node.identity import stable_uid
 from node.manifest import Input
-from node.outputs.case import stable_uid
 from node.study import Laterality, View
 
 EXAM = tuple(

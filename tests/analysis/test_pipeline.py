@@ -18,8 +18,8 @@ from small_models import model
 
 from node import config, score_key
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
-from node.analysis.selection import read_header
 from node.config import presets
+from node.dicom.header import read_header
 from node.errors import Held
 from node.identity import identity_of
 from node.inference import Inference

@@ -12,8 +12,8 @@ from peers import FIND, Archive, Pacs, refused_connections, report_of
 from pydicom import Dataset
 
 from node import config
-from node.deliver import courier
-from node.deliver.courier import Courier, Transaction
+from node.deliver.confirmation import Transaction, delay_s
+from node.deliver.courier import ASKS, Courier
 from node.dimse import CommitmentReport
 from node.errors import DeliveryError, Superseded
 from node.ledger import BuiltReport, Outcome, Shipment
@@ -139,11 +139,11 @@ def test_nothing_more_is_sent_once_somebody_else_has_the_work(
 def test_the_wait_doubles_from_the_first_to_the_longest() -> None:
     for attempt, expected in [(1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (1000, 3600)]:
         for _ in range(20):
-            assert courier.delay_s(attempt, SETTINGS) == pytest.approx(expected, rel=0.101)
+            assert delay_s(attempt, SETTINGS) == pytest.approx(expected, rel=0.101)
 
 
 def test_no_two_nodes_wait_equally_long() -> None:
-    assert len({courier.delay_s(1, SETTINGS) for _ in range(20)}) > 1
+    assert len({delay_s(1, SETTINGS) for _ in range(20)}) > 1
 
 
 # Whose study it is there
@@ -326,7 +326,7 @@ def test_before_it_is_asked_for_the_last_time_everything_is_sent_again(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:
     book = Book()
-    silent = Shipment((), tuple(reports), asks=courier.ASKS - 1)
+    silent = Shipment((), tuple(reports), asks=ASKS - 1)
     found = courier_to(archive, store).confirm(silent, book.transaction, 5, has_just_sent=False)
     assert [outcome.state for outcome in found.outcomes] == ["queued"] * 3
     assert not book.asked
@@ -338,7 +338,7 @@ def test_who_never_answers_is_looked_up_and_given_up_with_words(
     archive: Archive, store: Store, reports: list[BuiltReport]
 ) -> None:
     book = Book()
-    silent = Shipment((), tuple(reports), asks=courier.ASKS)
+    silent = Shipment((), tuple(reports), asks=ASKS)
     found = courier_to(archive, store).confirm(silent, book.transaction, 7, has_just_sent=False)
     assert found.outcomes == []
     words = "pacs accepted it, but was asked 3 times and never confirmed it"

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from node.analysis.selection import read_header
 from node.dicom import deflated
 from node.dicom.deflated import Inflated
+from node.dicom.header import read_header
 from node.errors import Unreadable
-from node.pixels import image_digest
+from node.imaging.digests import image_digest
 from node.trial import phantom
 
 MIB = 1 << 20
@@ -95,8 +95,8 @@ READ = """
 import json, resource, sys
 from pathlib import Path
 from node.errors import Unreadable
-from node.pixels import image_digest
-from node.analysis.selection import read_header
+from node.imaging.digests import image_digest
+from node.dicom.header import read_header
 
 def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from node.analysis.selection import read_header
+from node.dicom.header import read_header
 from node.dicom.rejection_note import TITLES, Reference, RejectionNote, read_rejection_note
 from node.errors import Unreadable
 

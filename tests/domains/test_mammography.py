@@ -18,8 +18,16 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from node.analysis import selection
-from node.analysis.selection import describe, read_header, select, why_no_view
+from node.analysis.selection import Selection, expected_views, is_in_scope, select, why_refused
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.domains.mammography.sop_classes import (
+    MG_FOR_PRESENTATION,
+    MG_FOR_PROCESSING,
+    SECONDARY_CAPTURE,
+)
+from node.domains.mammography.standard import _REFUSED_MODIFIERS
+from node.domains.mammography.views import _PROJECTIONS, why_no_view
 from node.errors import Unreadable
 from node.manifest import Model
 from node.result import Refusal
@@ -102,7 +110,7 @@ def view_of(header: Dataset) -> View | None:
 
 
 def reason(header: Dataset, model: Model) -> str:
-    return selection.why_refused(instance(header), header, model.manifest.input)
+    return why_refused(instance(header), header, model.manifest.input)
 
 
 # Reading headers
@@ -117,7 +125,7 @@ def test_a_header_is_described_without_its_pixels(tmp_path: Path) -> None:
         study_uid=str(header.StudyInstanceUID),
         series_uid=str(header.SeriesInstanceUID),
         sop_uid=str(header.SOPInstanceUID),
-        sop_class=selection.MG_FOR_PRESENTATION,
+        sop_class=MG_FOR_PRESENTATION,
         transfer_syntax="1.2.840.10008.1.2.1",
         modality="MG",
         path=path,
@@ -375,7 +383,7 @@ def film(orientation: object, side: str | None) -> Dataset:
     """Return a digitised film, whose class has no place for a view."""
 
     def change(header: Dataset) -> None:
-        header.SOPClassUID = selection.SECONDARY_CAPTURE
+        header.SOPClassUID = SECONDARY_CAPTURE
         del header.ViewCodeSequence, header.ViewPosition
         header.ImageLaterality, header.Laterality = None, side
         header.PatientOrientation = orientation
@@ -439,7 +447,7 @@ def test_orientation_tells_no_view_where_the_class_or_the_object_has_another_pla
     header.ViewPosition = "AT"
     assert why_no_view(header) == "unknown view AT"
     header = film(["P", "FL"], "R")
-    header.SOPClassUID, header.SeriesDescription = selection.MG_FOR_PRESENTATION, ""
+    header.SOPClassUID, header.SeriesDescription = MG_FOR_PRESENTATION, ""
     assert why_no_view(header) == "no view given"
 
 
@@ -449,8 +457,8 @@ def test_a_film_is_analysed_where_the_manifest_accepts_its_class(tmp_path: Path)
     accepting = package(
         tmp_path / "accepting",
         (
-            f'["{selection.MG_FOR_PRESENTATION}"]',
-            f'["{selection.MG_FOR_PRESENTATION}", "{selection.SECONDARY_CAPTURE}"]',
+            f'["{MG_FOR_PRESENTATION}"]',
+            f'["{MG_FOR_PRESENTATION}", "{SECONDARY_CAPTURE}"]',
         ),
     )
     assert reason(header, refusing) == "Secondary Capture image"
@@ -460,8 +468,8 @@ def test_a_film_is_analysed_where_the_manifest_accepts_its_class(tmp_path: Path)
         assert reason(header, model) == "tomosynthesis image in a private form"
 
 
-PROJECTIONS = {name: codes[0] for name, codes in selection._PROJECTIONS.items()}
-REFUSED = {name: code for name, (code, _, _) in selection._REFUSED_MODIFIERS.items()}
+PROJECTIONS = {name: codes[0] for name, codes in _PROJECTIONS.items()}
+REFUSED = {name: code for name, (code, _, _) in _REFUSED_MODIFIERS.items()}
 ALLOWED = {"NP": "442581004", "AC": "441752004", "IMF": "442593008", "ID": "399209000"}
 
 
@@ -520,7 +528,7 @@ def test_a_description_counts_for_nothing_beside_what_is_there_for_the_view(mode
     assert view_of(beside) == R_MLO
     assert selected_from([beside], model).selected[0].doubts == ()
     capture = described("R MLO")
-    capture.SOPClassUID, capture.PatientOrientation = selection.SECONDARY_CAPTURE, None
+    capture.SOPClassUID, capture.PatientOrientation = SECONDARY_CAPTURE, None
     assert why_no_view(capture) == "no view given"
     unknown = described("R MLO")
     unknown.ViewPosition = "XYZ"
@@ -559,9 +567,9 @@ def test_a_description_that_names_no_side_or_both_is_no_doubt(
 
 
 def test_another_ais_drawing_on_a_mammogram_is_no_digitised_film(tmp_path: Path) -> None:
-    both = f'["{selection.MG_FOR_PRESENTATION}", "{selection.SECONDARY_CAPTURE}"]'
-    film = put(SOPClassUID=selection.SECONDARY_CAPTURE, ConversionType="WSD")
-    model = package(tmp_path, (f'["{selection.MG_FOR_PRESENTATION}"]', both))
+    both = f'["{MG_FOR_PRESENTATION}", "{SECONDARY_CAPTURE}"]'
+    film = put(SOPClassUID=SECONDARY_CAPTURE, ConversionType="WSD")
+    model = package(tmp_path, (f'["{MG_FOR_PRESENTATION}"]', both))
     header = mammogram(R_CC, film)
     assert reason(header, model) == ""
     header.BurnedInAnnotation = "YES"
@@ -587,7 +595,7 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (put(SOPClassUID=selection.MG_FOR_PROCESSING), "For Processing image"),
+        (put(SOPClassUID=MG_FOR_PROCESSING), "For Processing image"),
         (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.13.1.3"), "tomosynthesis image"),
         (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.7"), "Secondary Capture image"),
         (put(SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), "MR Image"),
@@ -743,9 +751,7 @@ def test_the_manifest_decides_about_implants_and_synthetic_images(tmp_path: Path
 
 
 def test_a_model_for_processing_refuses_presentation(tmp_path: Path) -> None:
-    raw = package(
-        tmp_path, (f'"{selection.MG_FOR_PRESENTATION}"', f'"{selection.MG_FOR_PROCESSING}"')
-    )
+    raw = package(tmp_path, (f'"{MG_FOR_PRESENTATION}"', f'"{MG_FOR_PROCESSING}"'))
     assert reason(mammogram(), raw) == "For Presentation image"
 
 
@@ -762,7 +768,7 @@ def test_a_view_that_is_passed_over_is_neither_selected_nor_refused(tmp_path: Pa
     assert [r.reason for r in chosen.refused] == ["magnification view"]
 
 
-def selected_from(headers: list[Dataset], model: Model) -> selection.Selection:
+def selected_from(headers: list[Dataset], model: Model) -> Selection:
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
     return select([instance(header) for header in headers], by_uid, model)
 
@@ -791,13 +797,13 @@ def test_a_refusal_says_what_was_refused(model: Model) -> None:
 
 def test_other_modalities_are_ignored(model: Model) -> None:
     report = mammogram(R_CC, put(Modality="SR"))
-    assert selected_from([report], model) == selection.Selection((), ())
+    assert selected_from([report], model) == Selection((), ())
 
 
 def test_scope_is_a_matter_of_modality(model: Model) -> None:
-    assert selection.is_in_scope({"MG", "SR"}, model)
-    assert not selection.is_in_scope({"MR"}, model)
-    assert not selection.is_in_scope((), model)
+    assert is_in_scope({"MG", "SR"}, model)
+    assert not is_in_scope({"MR"}, model)
+    assert not is_in_scope((), model)
 
 
 def test_expected_views_are_those_of_the_models_in_scope(tmp_path: Path, model: Model) -> None:
@@ -806,9 +812,9 @@ def test_expected_views_are_those_of_the_models_in_scope(tmp_path: Path, model: 
         ('projections = ["CC", "MLO"]', 'projections = ["ML"]'),
         ('["R CC", "L CC", "R MLO", "L MLO"]', '["R ML"]'),
     )
-    views = selection.expected_views([model, lateral], {"MG"})
+    views = expected_views([model, lateral], {"MG"})
     assert views == {R_CC, L_CC, R_MLO, L_MLO, View(Laterality.RIGHT, "ML")}
-    assert selection.expected_views([model], {"MR"}) == frozenset()
+    assert expected_views([model], {"MR"}) == frozenset()
 
 
 def test_a_magnified_view_does_not_stand_for_its_view(tmp_path: Path) -> None:

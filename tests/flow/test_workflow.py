@@ -38,8 +38,8 @@ from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.analysis.pipeline import Pipeline
-from node.analysis.selection import MG_FOR_PRESENTATION
 from node.deliver.courier import Courier
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.errors import ModelError, Unreadable
 from node.flow.engine import Engine
 from node.flow.timers import reconcile

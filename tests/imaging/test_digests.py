@@ -27,7 +27,9 @@ from small_images import (
 )
 
 from node.errors import ModelError, Unreadable
-from node.pixels import LAYOUT, READ, Image, encoded_digest, image_digest, open_image, pixel_digest
+from node.imaging.digests import encoded_digest, image_digest, pixel_digest
+from node.imaging.image import Image, open_image
+from node.imaging.source import LAYOUT, READ
 
 VALUES = np.random.default_rng(2).integers(0, 4096, (13, 9)).astype(np.uint16)
 COMPRESSED = (

@@ -15,8 +15,10 @@ from pydicom.pixels.processing import apply_windowing
 from small_images import PATIENT, compressed, encoded, mammogram, saved
 
 from node.errors import ModelError, StudyError, Unreadable
+from node.imaging.decoding import END_OF_IMAGE
+from node.imaging.image import Image, open_image
+from node.imaging.preparation import Geometry, picture, prepare
 from node.manifest import Pixels
-from node.pixels import END_OF_IMAGE, Geometry, Image, open_image, picture, prepare
 from node.study import Laterality
 
 COMPRESSED = (

@@ -23,11 +23,12 @@ from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE,
 from node import config
 from node.config import bundled_models_dir
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.imaging.outlines import TOLERANCE_PX, signed_area
+from node.imaging.preparation import Geometry
 from node.inference import Inference
 from node.inference.classes import score_classes
-from node.inference.mask import TOLERANCE_PX, score_mask, signed_area
+from node.inference.mask import score_mask
 from node.manifest import ClassesOutput, load_model
-from node.pixels import Geometry
 from node.study import Instance
 
 ROWS, COLUMNS = 300, 200

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from packages import MANIFEST
 
 from node.errors import ModelError, StudyError
+from node.imaging.grey import Float32
+from node.imaging.outlines import signed_area
+from node.imaging.preparation import Geometry
 from node.inference.boxes import score_boxes
-from node.inference.mask import MOST_REGIONS, score_mask, signed_area
+from node.inference.mask import MOST_REGIONS, score_mask
 from node.inference.whole_image import score_image
 from node.manifest import Manifest
-from node.pixels import Float32, Geometry
 from node.result import HeatMap, ImageScore, Mark
 
 HEAD = MANIFEST.partition("[output]\n")[0]

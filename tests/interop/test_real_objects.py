@@ -35,19 +35,17 @@ from small_models import model as small_model
 from node import config, offline
 from node.analysis import pipeline
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task
-from node.analysis.selection import (
-    MG_FOR_PRESENTATION,
-    SECONDARY_CAPTURE,
-    describe,
-    is_in_scope,
-    read_header,
-)
+from node.analysis.selection import is_in_scope
 from node.config import bundled_models_dir
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
 from node.errors import Unreadable
+from node.imaging.digests import pixel_digest
+from node.imaging.image import open_image
 from node.inference import Inference
 from node.manifest import Model, load_model
 from node.offline import FolderOutcome, StudyOutcome
-from node.pixels import open_image, pixel_digest
 from node.store import dataset_digest
 from node.study import StudyVersion
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ports import free_port
 
-from node import app
+from node.app import _DRAIN_ASSOCIATIONS_S, _DRAIN_JOBS_S
 
 from .conftest import Started
 from .programs import AI_NODE, LOOPBACK, MODALITY_AE, Node, StoreScp, peer, program, settings
@@ -88,7 +88,7 @@ def test_systemd_finds_little_that_it_could_still_forbid() -> None:
 
 def test_it_is_stopped_no_sooner_than_a_node_may_take_to_drain() -> None:
     [given] = values("TimeoutStopSec")
-    assert int(given.removesuffix("s")) > 1.5 * (app._DRAIN_ASSOCIATIONS_S + app._DRAIN_JOBS_S)
+    assert int(given.removesuffix("s")) > 1.5 * (_DRAIN_ASSOCIATIONS_S + _DRAIN_JOBS_S)
 
 
 def test_a_node_under_everything_the_unit_forbids_analyses_and_answers(

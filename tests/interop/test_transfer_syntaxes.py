@@ -26,7 +26,8 @@ from pydicom.uid import UID
 from small_images import mammogram, saved
 
 from node.errors import Unreadable
-from node.pixels import END_OF_IMAGE, open_image
+from node.imaging.decoding import END_OF_IMAGE
+from node.imaging.image import open_image
 
 from .programs import dcmtk, program
 

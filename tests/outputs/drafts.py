@@ -19,8 +19,9 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 
-from node.outputs import kinds, verbatim
+from node.outputs import verbatim
 from node.outputs.case import Draft
+from node.outputs.kinds import to_bytes
 from node.result import (
     Code,
     Evaluation,
@@ -356,7 +357,7 @@ def with_bytes(draft: Draft, **values: bytes) -> Draft:
 
 def reread(dataset: Dataset) -> Dataset:
     """Return what a reader of the encoded object gets."""
-    return dcmread(BytesIO(kinds.to_bytes(dataset)))
+    return dcmread(BytesIO(to_bytes(dataset)))
 
 
 def items(content: Dataset, value_type: str = "", code_value: str = "") -> list[Dataset]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from node.outputs import canvas, capture, kinds, marked_view, marking, summary_page, wording
+from node.outputs import canvas, capture, marked_view, marking, summary_page, wording
 from node.outputs.case import Draft
+from node.outputs.kinds import to_bytes
 from node.outputs.marked_view import Layout
 from node.outputs.marking import Marked, Placed
 from node.result import Code, Finding, Measurement, Refusal, Region
@@ -138,7 +139,7 @@ def test_every_page_is_an_rgb_secondary_capture_of_sensible_size(case: list[Data
 
 @pytest.mark.parametrize("name", ["two models", "tiny", "graded"])
 def test_the_same_draft_gives_the_same_bytes(name: str) -> None:
-    first, second = ([kinds.to_bytes(d) for d in capture.build(CASES[name])] for _ in range(2))
+    first, second = ([to_bytes(d) for d in capture.build(CASES[name])] for _ in range(2))
     assert first == second
     assert len({d.SOPInstanceUID for d in capture.build(CASES[name])}) == len(first)
 

@@ -18,7 +18,8 @@ from node.config import OutputKind
 from node.errors import Held
 from node.outputs import verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import KINDS, build_report_set, check, sop_classes, with_fallbacks
+from node.outputs.guard import check
+from node.outputs.kinds import KINDS, build_report_set, sop_classes, with_fallbacks
 from node.study import Laterality
 from outputs.drafts import as_read, draft, graded, with_bytes, with_result
 

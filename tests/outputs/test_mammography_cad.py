@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from node.analysis.selection import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
-from node.outputs import kinds, mammography_cad, measurement_report
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
+from node.outputs import mammography_cad, measurement_report
 from node.outputs.case import Draft, Predecessor
+from node.outputs.guard import check
+from node.outputs.kinds import to_bytes
 from node.result import Code, Finding, Measurement, Point, Refusal, Region
 from node.study import Laterality, View
 from node.trial import phantom
@@ -208,8 +210,8 @@ def test_it_is_an_unverified_preliminary_cad_report_of_the_study() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_it_belongs_to_the_study_and_is_the_same_each_time(case: str) -> None:
     first, again = (mammography_cad.build(CASES[case])[0] for _ in range(2))
-    kinds.check(CASES[case], first)
-    assert kinds.to_bytes(first) == kinds.to_bytes(again)
+    check(CASES[case], first)
+    assert to_bytes(first) == to_bytes(again)
 
 
 def test_only_a_model_that_looks_for_something_gets_one() -> None:

@@ -17,8 +17,10 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import SegmentationStorage
 
-from node.outputs import kinds, measurement_report, segmentation, wording
+from node.outputs import measurement_report, segmentation, wording
 from node.outputs.case import Draft
+from node.outputs.guard import check
+from node.outputs.kinds import to_bytes
 from node.result import Code, Finding, Point, Region
 from node.trial import phantom
 from outputs.drafts import (
@@ -405,7 +407,7 @@ def test_once_lossy_always_lossy() -> None:
 
 def test_the_same_draft_gives_the_same_bytes_and_leaves_the_source_unread() -> None:
     made = segmented(draft())
-    first, second = ([kinds.to_bytes(d) for d in segmentation.build(made)] for _ in range(2))
+    first, second = ([to_bytes(d) for d in segmentation.build(made)] for _ in range(2))
     assert first == second
     for header in made.headers.values():
         assert isinstance(header.get_item("PatientName"), RawDataElement)
@@ -413,7 +415,7 @@ def test_the_same_draft_gives_the_same_bytes_and_leaves_the_source_unread() -> N
 
 def test_it_passes_the_last_look_and_has_the_equipment_it_must_have() -> None:
     for dataset in segmentation.build(EXAM):
-        kinds.check(EXAM, dataset)
+        check(EXAM, dataset)
         for keyword in (
             "Manufacturer",
             "ManufacturerModelName",

@@ -16,8 +16,8 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from node.analysis.selection import read_header
 from node.config import Intake
+from node.dicom.header import read_header
 from node.receive.exclusions import why_not_by_itself
 from node.trial.exams import PLANS
 from node.trial.phantom import Patient

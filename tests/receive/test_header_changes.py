@@ -24,10 +24,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from node.analysis.selection import DEFER_BYTES, read_header
+from node.dicom.header import DEFER_BYTES, read_header
 from node.errors import Unreadable
+from node.imaging.source import READ
 from node.outputs.header import COPIED
-from node.pixels import READ
 from node.receive.header_changes import NOT_COMPARED, changed_attributes
 
 SYNTAXES = (

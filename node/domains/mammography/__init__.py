@@ -1,0 +1,1 @@
+"""Mammograms: views, standard views, what a breast looks like, lesions, hanging."""

@@ -1,0 +1,104 @@
+"""What cannot be a breast is refused before a network's answer counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from node.errors import StudyError
+from node.imaging.grey import Float32
+from node.imaging.outlines import signed_area
+from node.imaging.preparation import Geometry, Points
+from node.manifest import Pixels
+
+MOST_OF_IMAGE = 0.95
+"""A region that covers more than this share of the image is no breast: air must be visible."""
+
+
+EDGE_STRIP = 0.05
+"""Share of the width, opposite the chest wall, that counts as the edge."""
+
+
+MOST_OF_EDGE = 0.5
+"""A region in more than this share of that edge's rows is no breast, or lies the wrong way."""
+
+
+def refuse_what_is_no_breast_outline(
+    region: Points, geometry: Geometry, is_chest_wall_left: bool
+) -> None:
+    """Raise StudyError if a region leaves no air, or lies where no breast can."""
+    if abs(signed_area(region)) > MOST_OF_IMAGE * geometry.height * geometry.width:
+        raise StudyError("no breast outline found: the bright region covers the whole image")
+    x, y = region.T
+    rows = np.unique(np.floor(y[x >= (1 - EDGE_STRIP) * geometry.width]))
+    if is_chest_wall_left and len(rows) > MOST_OF_EDGE * geometry.height:
+        raise StudyError(
+            "no breast outline found: the bright region lies along the edge opposite the chest wall"
+        )
+
+
+BOX = PIL.Image.Resampling.BOX
+
+
+CELLS = 24
+"""Rows and columns of cells on which a breast is looked for."""
+
+
+MOST_OF_GREY = 0.75
+"""Where what is darker than the mean has more than this share of the grey of the rest, no air is
+visible: noise, one tone, or tissue from edge to edge."""
+
+
+MOST_OF_ROWS = 0.8
+"""No breast is bright in more than this share of the rows throughout the last quarter."""
+
+
+MOST_OF_CHEST_WALL = 2.0
+"""No breast is so many times as bright in the last quarter as at the chest wall, in most rows."""
+
+
+FEWEST_PIXELS = 8
+"""A strip narrower than this, as the network sees it, shows nobody anything."""
+
+
+def refuse_what_is_no_breast(seen: Float32, prepared_as: Pixels) -> None:
+    """Raise StudyError if an image, shape (height, width), shows no air, or air in the wrong place.
+
+    Only means over large cells are looked at: noise is grey there, and small labels are lost.
+    A film that was turned over is not always noticed: many have as much black on either side.
+    """
+    if min(seen.shape) < FEWEST_PIXELS:
+        raise StudyError("no breast found in this image: it is a strip of a few pixels")
+    small = PIL.Image.fromarray(np.ascontiguousarray(seen)).resize((CELLS, CELLS), BOX)
+    cells = np.asarray(small, dtype=np.float64)
+    mean = np.clip(cells.mean(), cells.min(), cells.max())  # rounding may set it beside equal cells
+    if cells[cells <= mean].mean() >= MOST_OF_GREY * cells[cells >= mean].mean():
+        raise StudyError("no breast found in this image: no dark air beside bright tissue")
+    outer = cells[:, -CELLS // 4 :] > mean
+    is_as_shown = prepared_as.grey == "voi" and prepared_as.orientation == "chest wall left"
+    if is_as_shown and outer.all(axis=1).mean() > MOST_OF_ROWS:
+        raise StudyError(
+            "no breast found in this image: the side opposite the chest wall is bright, as in an"
+            " image shown inverted"
+        )
+    if is_as_shown and _is_turned_over(cells, mean):
+        raise StudyError(
+            "no breast found in this image where its laterality and Patient Orientation say: it is"
+            " brighter along the side opposite the chest wall"
+        )
+
+
+def _is_turned_over(cells: NDArray[np.float64], mean: float) -> bool:
+    """Whether most rows that show tissue on a side show it opposite the chest wall.
+
+    The last column is left out, where a film may have a bright edge.
+    """
+    inner, outer = (
+        part.mean(axis=1) for part in (cells[:, : CELLS // 4], cells[:, -CELLS // 4 : -1])
+    )
+    has_tissue = np.maximum(inner, outer) > mean
+    if not has_tissue.any():
+        return False
+    ratios = outer[has_tissue] / np.maximum(inner[has_tissue], 1e-3)
+    return bool(np.median(ratios) > MOST_OF_CHEST_WALL)

@@ -1,0 +1,1 @@
+"""From an object's bytes to grey values, the network's input, and the way back."""

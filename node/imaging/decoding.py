@@ -1,0 +1,264 @@
+"""Pixel data -> samples.
+
+Decoding runs in the inference child: a decoder that crashes takes only the child with it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, uid
+from pydicom.encaps import generate_frames
+
+from node.errors import Unreadable
+from node.imaging.source import OVERLAY_BIT_POSITIONS, PIXEL_DATA, Source, values_of
+
+MOST_PIXELS = 200_000_000
+"""More rows times columns than any detector has; refused before memory is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How samples lie in their containers (PS3.5 8.1.1)."""
+
+    rows: int
+    columns: int
+    samples: int
+    """Per pixel: 1 if grey, 3 if coloured."""
+    frames: int
+    is_planar: bool
+    """Whether all red samples come before all green ones; only in what is not compressed."""
+    allocated: int
+    stored: int
+    high_bit: int
+    is_signed: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns, and samples if there are several."""
+        return (self.rows, self.columns) + ((self.samples,) if self.samples > 1 else ())
+
+    @property
+    def lowest(self) -> int:
+        """The lowest value that can be stored."""
+        return -(1 << (self.stored - 1)) if self.is_signed else 0
+
+    @property
+    def highest(self) -> int:
+        """The highest value that can be stored."""
+        return self.lowest + (1 << self.stored) - 1
+
+    @property
+    def container(self) -> np.dtype[Any]:
+        """The type of what samples are allocated in."""
+        return np.dtype(f"u{self.allocated // 8}")
+
+    @property
+    def word(self) -> type[np.uint16 | np.uint32]:
+        """The type that samples are worked with in."""
+        return np.uint16 if self.allocated <= 16 else np.uint32
+
+    def steps(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Turn right-aligned samples into steps above the lowest value that can be stored."""
+        steps = samples & self.word((1 << self.stored) - 1)
+        if self.is_signed:
+            steps ^= self.word(1 << (self.stored - 1))  # two's complement to offset binary
+        return steps
+
+
+def layout_of(header: Dataset) -> Layout:
+    """Return how an object says its samples lie; raise Unreadable if they cannot lie so."""
+    layout = Layout(
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        samples=int(header.SamplesPerPixel),
+        frames=int(header.get("NumberOfFrames") or 1),
+        is_planar=header.get("PlanarConfiguration") == 1,
+        allocated=int(header.BitsAllocated),
+        stored=int(header.BitsStored),
+        high_bit=int(header.HighBit),
+        is_signed=header.PixelRepresentation == 1,
+    )
+    if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
+        raise Unreadable("no rows or no columns")
+    if layout.rows * layout.columns * layout.samples > MOST_PIXELS:
+        raise Unreadable("the image is too large to be read")
+    fits = 1 <= layout.stored <= layout.high_bit + 1 <= layout.allocated
+    if layout.allocated not in (8, 16, 32) or layout.samples not in (1, 3) or not fits:
+        raise Unreadable(unreadable_samples(layout))
+    return layout
+
+
+def unreadable_samples(layout: Layout) -> str:
+    """Say which samples are not read here."""
+    return (
+        f"samples of {layout.stored} bits in {layout.allocated}, up to bit {layout.high_bit}, "
+        "cannot be read; expected at most 16 bits"
+    )
+
+
+def frames_of(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+    """Return frame by frame the steps above the lowest value that can be stored."""
+    return map(layout.steps, samples_of(source, layout))
+
+
+def samples_of(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+    """Return frame by frame the samples, right-aligned, with whatever is above their bits."""
+    if source.tag != PIXEL_DATA:
+        raise Unreadable("pixel data are no integers")
+    syntax = source.header.file_meta.TransferSyntaxUID
+    decoded = _compressed if syntax.is_encapsulated else _uncompressed
+    return decoded(source, layout)
+
+
+def require_no_more_bits(samples: NDArray[Any], layout: Layout, header: Dataset) -> None:
+    """Refuse samples that Bits Stored would cut: what is white would be shown black.
+
+    Above them there may be an overlay that says so, or what is left of a sign.
+    """
+    said = chain.from_iterable(values_of(header, tag) for tag in OVERLAY_BIT_POSITIONS)
+    positions = {n for n in said if isinstance(n, int) and layout.high_bit < n < layout.allocated}
+    overlays = sum(1 << position for position in positions)
+    above = ~((1 << layout.stored) - 1) & ~(overlays >> (layout.high_bit + 1 - layout.stored))
+    unused = above & ((1 << (8 * samples.itemsize)) - 1)
+    beyond = samples & samples.dtype.type(unused)
+    # The highest bit of a sample in a wider container may have been moved down.
+    signs = (samples >> (layout.stored - 1)) & 1
+    if beyond.any() and not (layout.is_signed and _are_signs(beyond, signs)):
+        raise Unreadable(f"pixel data holds values of more than {layout.stored} bits")
+
+
+def _are_signs(beyond: NDArray[Any], signs: NDArray[Any]) -> bool:
+    """Whether what is above the samples of negative numbers is all ones, and else nothing."""
+    above = beyond[signs == 1]
+    return not beyond[signs == 0].any() and bool(above.size) and bool((above == above.max()).all())
+
+
+def _uncompressed(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+    is_big_endian = not source.header.file_meta.TransferSyntaxUID.is_little_endian
+    size = math.prod(layout.shape) * layout.container.itemsize
+    expected = size * layout.frames
+    if not expected <= source.length <= expected + 1:
+        raise Unreadable(f"pixel data is {source.length} bytes long, expected {expected}")
+    frames = source.chunks(size, layout.frames)
+    if source.is_in_swapped_words and layout.allocated == 8:
+        words = np.frombuffer(source.content(), ">u2").astype("<u2").tobytes()
+        frames = (words[n * size : (n + 1) * size] for n in range(layout.frames))
+    for frame in frames:
+        yield _native(frame, layout, is_big_endian=is_big_endian)
+
+
+def _compressed(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+    syntax = source.header.file_meta.TransferSyntaxUID
+    count = 0
+    for frame in generate_frames(source.content(), number_of_frames=layout.frames):
+        yield _rle(frame, layout) if syntax == uid.RLELossless else _coded(frame, syntax, layout)
+        count += 1
+    if count != layout.frames:
+        raise Unreadable(f"pixel data of {count} frames, expected {layout.frames}")
+
+
+def _native(content: bytes, layout: Layout, *, is_big_endian: bool) -> NDArray[Any]:
+    dtype = layout.container.newbyteorder(">" if is_big_endian else "<")
+    samples = np.frombuffer(content, dtype, count=math.prod(layout.shape)).astype(layout.word)
+    shift = layout.high_bit + 1 - layout.stored
+    if shift:  # samples that do not end at bit 0
+        samples = np.right_shift(samples, shift)
+    if not (layout.is_planar and layout.samples > 1):
+        return samples.reshape(layout.shape)
+    planes = samples.reshape(layout.samples, layout.rows, layout.columns)
+    return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+
+
+def _rle(frame: bytes, layout: Layout) -> NDArray[Any]:
+    """Decode PS3.5 Annex G; the header is checked here because the decoder trusts it."""
+    segments = layout.allocated // 8 * layout.samples
+    header = np.frombuffer(frame[:64], "<u4")
+    offsets = header[1 : 1 + segments].astype(int)
+    if (
+        len(header) != 16
+        or header[0] != segments
+        or offsets[0] != 64
+        or np.any(np.diff([*offsets, len(frame)]) <= 0)
+    ):
+        raise Unreadable("pixel data has a damaged run-length header")
+    content = imagecodecs.dicomrle_decode(frame, layout.container.newbyteorder("<"))
+    size = math.prod(layout.shape) * layout.container.itemsize
+    if not size <= len(content) <= size + 1:
+        raise Unreadable(f"pixel data is {len(content)} bytes long, expected {size}")
+    return _native(bytes(content), replace(layout, is_planar=True), is_big_endian=False)
+
+
+END_OF_IMAGE = b"\xff\xd9"
+
+
+_START_OF_SCAN = b"\xff\xda"
+
+
+_END_OF_SCAN = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")
+"""A marker other than the restart markers that a scan may hold."""
+
+
+_OTHER_CODE = bytes(range(0xFE, 6, -8))
+
+
+def _jpeg(frame: bytes) -> NDArray[Any]:
+    """Decode with libjpeg, and notice that data are missing, which it fills up without a word.
+
+    It is asked a second time, with other data where those of the scan end: where all are there
+    it never looks at them.
+    """
+    samples = imagecodecs.jpeg8_decode(frame)
+    end = _END_OF_SCAN.search(frame, frame.rindex(_START_OF_SCAN) + len(_START_OF_SCAN))
+    at = end.start() if end else len(frame)
+    if not np.array_equal(samples, imagecodecs.jpeg8_decode(frame[:at] + _OTHER_CODE + frame[at:])):
+        raise Unreadable("pixel data ends early")
+    return samples
+
+
+_DECODERS: dict[str, Callable[[bytes], NDArray[Any]]] = {
+    uid.JPEGBaseline8Bit: _jpeg,
+    uid.JPEGExtended12Bit: _jpeg,
+    uid.JPEGLossless: _jpeg,
+    uid.JPEGLosslessSV1: _jpeg,
+    uid.JPEGLSLossless: imagecodecs.jpegls_decode,
+    uid.JPEGLSNearLossless: imagecodecs.jpegls_decode,
+    uid.JPEG2000Lossless: imagecodecs.jpeg2k_decode,
+    uid.JPEG2000: imagecodecs.jpeg2k_decode,
+    # High throughput too: the decoder made for it does not notice that the data ends early.
+    uid.HTJ2KLossless: imagecodecs.jpeg2k_decode,
+    uid.HTJ2KLosslessRPCL: imagecodecs.jpeg2k_decode,
+    uid.HTJ2K: imagecodecs.jpeg2k_decode,
+}
+
+
+JPEG_DCT = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
+
+
+_LOSSY = (*JPEG_DCT, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
+
+
+def _coded(frame: bytes, syntax: uid.UID, layout: Layout) -> NDArray[Any]:
+    """Decode the JPEG family, whose samples always end at bit 0."""
+    decode = _DECODERS.get(syntax)
+    if decode is None:
+        raise Unreadable(f"pixel data is in {syntax.name}, which this node does not decode")
+    if not frame.rstrip(b"\0\xff").endswith(END_OF_IMAGE):  # padded as some encoders pad
+        raise Unreadable("pixel data ends early")
+    samples = decode(frame)
+    if samples.shape != layout.shape:
+        raise Unreadable("pixel data shows another size than Rows and Columns say")
+    lowest, highest = layout.lowest, layout.highest
+    if syntax in _LOSSY and (samples.dtype.kind == "i") == layout.is_signed:
+        samples = np.clip(samples, lowest, highest)  # a lossy code may overshoot, rightly
+    elif samples.dtype == np.uint16 and samples.max() > highest and not layout.is_signed:
+        raise Unreadable(f"pixel data holds values of more than {layout.stored} bits")
+    return samples.astype(layout.word)

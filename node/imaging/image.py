@@ -1,0 +1,104 @@
+"""An object -> one decoded image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from node.dicom import untrusted
+from node.errors import ModelError, StudyError, Unreadable
+from node.imaging.decoding import (
+    Layout,
+    layout_of,
+    require_no_more_bits,
+    samples_of,
+    unreadable_samples,
+)
+from node.imaging.grey import Float32, displayed, finished, padding_steps
+from node.imaging.source import Source, blaming_the_bytes, opened, words_of
+from node.imaging.spacing import spacing_mm
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One decoded image: stored values, and what each of them looks like."""
+
+    values: NDArray[np.uint16]
+    """Shape (rows, columns); steps above the lowest value that can be stored."""
+    stored_grey: Float32
+    """For each value its grey, 0 (background) to 1 (brightest that can be stored)."""
+    voi_grey: Float32
+    """For each value its grey on a display, 0 (black) to 1 (white)."""
+    patient_orientation: tuple[str, ...]
+    """Patient Orientation (0020,0020): where rows and columns run to; may be empty."""
+    spacing_mm: tuple[float, float] | None
+    """Row and column spacing in the breast, None if the image does not tell."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.values.shape
+        return rows, columns
+
+    def grey(self, kind: Literal["voi", "stored"]) -> Float32:
+        """Return grey values 0..1, brighter being denser and padding being 0."""
+        table = self.voi_grey if kind == "voi" else self.stored_grey
+        return table[self.values]
+
+    @property
+    def measured_spacing_mm(self) -> tuple[float, float]:
+        """Return the spacing, or say that areas cannot be measured."""
+        if self.spacing_mm is None:
+            raise StudyError("has no usable detector pixel spacing, so no area can be measured")
+        return self.spacing_mm
+
+
+def open_image(path: Path) -> Image:
+    """Read and decode one file, or raise Unreadable."""
+    try:
+        with untrusted.quietly(), opened(path) as source:
+            return _image(source)
+    except OSError as error:
+        raise ModelError(f"the image file cannot be read ({error.strerror})") from error
+
+
+def _image(source: Source) -> Image:
+    header = source.header
+    with blaming_the_bytes("the header does not say how the pixels are stored"):
+        if not source.tag:
+            raise Unreadable("no pixel data")
+        layout = layout_of(header)
+        _require_grey_image(header, layout)
+    with blaming_the_bytes("pixel data cannot be decoded"):
+        (samples,) = samples_of(source, layout)
+        require_no_more_bits(samples, layout, header)
+    numbers = np.arange(layout.lowest, layout.highest + 1)
+    with blaming_the_bytes("window or lookup table that cannot be displayed"):
+        voi_grey = displayed(numbers, header)
+    stored_grey = (numbers - layout.lowest) / (len(numbers) - 1)
+    is_inverted = header.PhotometricInterpretation == "MONOCHROME1"
+    padding = padding_steps(header, layout)
+    return Image(
+        values=layout.steps(samples),
+        stored_grey=finished(stored_grey, is_inverted, padding),
+        voi_grey=finished(voi_grey, is_inverted, padding),
+        patient_orientation=words_of(header, "PatientOrientation"),
+        spacing_mm=spacing_mm(header),
+    )
+
+
+def _require_grey_image(header: Dataset, layout: Layout) -> None:
+    if layout.samples != 1 or header.PhotometricInterpretation not in (
+        "MONOCHROME1",
+        "MONOCHROME2",
+    ):
+        raise Unreadable("colour image")
+    if layout.frames != 1:
+        raise Unreadable("several frames in one object")
+    if layout.allocated > 16 or layout.stored < 2:
+        raise Unreadable(unreadable_samples(layout))

@@ -1,0 +1,215 @@
+"""An object as far as an image depends on it: its attributes, and where its pixel data lie.
+
+Whatever a file holds, a function here answers or raises Unreadable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydicom import Dataset, FileDataset, uid
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+
+from node.dicom import untrusted
+from node.dicom.deflated import read_until_pixels
+from node.errors import Unreadable
+
+LAYOUT = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
+"""The attributes that say which values the pixel data hold."""
+
+
+READ = (
+    *LAYOUT,
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("ModalityLUTSequence", "LUTDescriptor", "LUTData", "RescaleIntercept", "RescaleSlope"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("PatientOrientation", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
+    *("PixelSpacing", "PixelSpacingCalibrationType"),
+)
+"""The attributes that an image is made of, besides its pixel data; nothing here sees others.
+
+`image_digest` covers them all. Who the patient is must not be among them.
+"""
+
+
+PIXEL_DATA, _DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00009, 0x7FE00008
+
+
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+
+
+_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+
+
+_PIECE = 1 << 20
+
+
+_LONGEST = 1 << 24
+"""Bytes of an attribute; no lookup table comes near."""
+
+
+def tags_of(keywords: Iterable[str]) -> tuple[BaseTag, ...]:
+    """Return the tags of attributes."""
+    return tuple(Tag(tag_for_keyword(keyword) or 0) for keyword in keywords)
+
+
+OVERLAY_BIT_POSITIONS = tuple(Tag(0x6000 + 2 * n, 0x0102) for n in range(16))
+"""Of overlays that lie in the pixel data (PS3.5 8.1.2, retired)."""
+
+
+TAGS = tags_of(READ) + OVERLAY_BIT_POSITIONS
+
+
+def blaming_the_bytes(reason: str) -> AbstractContextManager[None]:
+    """Blame the bytes, unless the machine has no memory or cannot read the file."""
+    return untrusted.failing_as(reason, MemoryError, OSError, level=logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An object as far as an image depends on it."""
+
+    header: FileDataset
+    """READ, and the file meta information."""
+    file: BinaryIO
+    """Holds the pixel data."""
+    tag: int
+    """Which pixel data there are, 0 if none."""
+    at: int
+    """Where their value begins."""
+    length: int
+    is_in_swapped_words: bool = False
+    """Whether the bytes are those of words with the high byte first (big endian, OW)."""
+
+    @property
+    def syntax(self) -> uid.UID:
+        """The transfer syntax."""
+        return uid.UID(untrusted.text(self.header.file_meta, "TransferSyntaxUID"))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return the encoded pixel data in pieces; of encapsulated ones the items (PS3.5 A.4)."""
+        if not self.tag:
+            raise Unreadable("no pixel data")
+        self.file.seek(self.at)
+        if self.length != _UNDEFINED_LENGTH:
+            yield from self._next(self.length)
+            return
+        while True:
+            head = b"".join(self._next(8))
+            group, element, length = struct.unpack("<HHL", head)
+            if group << 16 | element == _SEQUENCE_END:
+                return
+            if group << 16 | element != _ITEM or length == _UNDEFINED_LENGTH:
+                raise Unreadable("pixel data are not divided into items as they must be")
+            yield head
+            yield from self._next(length)
+
+    def chunks(self, size: int, count: int) -> Iterator[bytes]:
+        """Return so many chunks from the beginning of pixel data that are not encapsulated."""
+        self.file.seek(self.at)
+        for _ in range(count):
+            yield b"".join(self._next(size))
+
+    def _next(self, length: int) -> Iterator[bytes]:
+        while length:
+            piece = self.file.read(min(length, _PIECE))
+            if not piece:
+                raise Unreadable("pixel data ends early")
+            length -= len(piece)
+            yield piece
+
+    def content(self) -> bytes:
+        """Return the encoded pixel data."""
+        return b"".join(self.pieces())
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """Read what READ names, find the pixel data, and keep the file open for those."""
+    with path.open("rb") as file:
+        reason = "the file is damaged, or is not a DICOM object"
+        with untrusted.quietly(), blaming_the_bytes(reason):
+            source = _read(file)
+        yield source
+
+
+def _read(file: BufferedReader) -> Source:
+    header, body = read_until_pixels(file, _LONGEST, TAGS)
+    source = _found(header, body)
+    _drop_all_but_read(header)
+    return source
+
+
+def _found(header: FileDataset, file: BinaryIO) -> Source:
+    """Return where the pixel data are; pydicom stopped there, in the element's first byte."""
+    head = file.read(8)
+    if len(head) < 8:
+        return Source(header, file, 0, 0, 0)
+    raw = next((e for e in header.values() if isinstance(e, RawDataElement)), None)
+    if raw is None:
+        raise Unreadable("the header does not say how the pixels are stored")
+    order = "<" if raw.is_little_endian else ">"
+    group, element, length = struct.unpack(f"{order}HHL", head)
+    if not raw.is_implicit_VR:
+        if head[4:6] not in (b"OB", b"OW", b"OF", b"OD", b"UN"):
+            raise Unreadable("pixel data of another kind than pixels are")
+        (length,) = struct.unpack(f"{order}L", file.read(4))
+    is_in_swapped_words = order == ">" and head[4:6] == b"OW"
+    tag = group << 16 | element
+    return Source(header, file, tag, file.tell(), length, is_in_swapped_words)
+
+
+def _drop_all_but_read(dataset: Dataset) -> None:
+    for tag in list(dataset.keys()):
+        if tag not in TAGS:
+            del dataset[tag]
+
+
+def number_of(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first number of a value that may hold none, one or several."""
+    parts = values_of(dataset, keyword)
+    return as_number(parts[0]) if parts else None
+
+
+def as_number(part: object) -> float | None:
+    """Return a value as a number, None if it is none or not finite."""
+    if not isinstance(part, (str, int, float)):
+        return None
+    try:
+        number = float(part)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def words_of(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute if all of them are texts, else none."""
+    parts = values_of(dataset, keyword)
+    return tuple(parts) if all(isinstance(part, str) for part in parts) else ()
+
+
+def values_of(dataset: Dataset, keyword: str | BaseTag) -> list[Any]:
+    """Return the values of an element; none if it is absent or pydicom cannot read it."""
+    try:
+        with untrusted.failing_as(f"{keyword} cannot be read"):
+            value = dataset[keyword].value if keyword in dataset else None
+    except Unreadable:
+        return []
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, (list, tuple, MultiValue)) else [value]

@@ -1,0 +1,92 @@
+"""The last look at a result and at each object built of it: the study's own, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+
+from node.dicom.rejection_note import read_rejection_note
+from node.dicom.untrusted import failing_as, quietly
+from node.errors import Held, Unreadable
+from node.identity import disagreement, identity_of
+from node.outputs import header, verbatim
+from node.outputs.case import Draft
+from node.result import Result
+
+COMPARED = tuple(
+    keyword for keyword in header.COPIED if dictionary_VR(verbatim.tag_of(keyword)) != "SQ"
+)
+
+
+REFERENCES_ELSEWHERE = (
+    "PredecessorDocumentsSequence",  # a report of a former version
+    "ReferencedRequestSequence",
+)
+
+
+def check(draft: Draft, dataset: Dataset) -> None:
+    """Raise Held unless the object belongs to the study, and says so as the study does."""
+    if verbatim.plain(dataset, "StudyInstanceUID") != draft.version.study_uid:
+        raise Held("a result would go into another study; nothing is sent")
+    for keyword in COMPARED:
+        if verbatim.value_bytes(draft.source, keyword) != verbatim.value_bytes(dataset, keyword):
+            raise Held(f"{keyword} of a result is not that of its study; nothing is sent")
+    known = {instance.sop_uid for instance in draft.version.instances}
+    if not known.issuperset(_referenced(dataset)):
+        raise Held("a result refers to an image of another study; nothing is sent")
+
+
+def check_result(draft: Draft, result: Result) -> None:
+    """Raise Held if the result says anything of another image, another side, or no place at all."""
+    for finding in result.findings:
+        region = finding.region
+        if draft.side_of([region.sop_uid]) not in (finding.laterality, None):
+            raise Held(f"{result.model.name} marks one side and names the other; nothing is sent")
+        rows, columns = (_size(draft, region.sop_uid, keyword) for keyword in ("Rows", "Columns"))
+        if not all(0 <= x <= columns and 0 <= y <= rows for x, y in region.outline):
+            raise Held(f"{result.model.name} marks a place outside of its image; nothing is sent")
+    for evaluation in result.evaluations:
+        sides = {evaluation.laterality, draft.side_of(evaluation.sop_uids)} - {None}
+        if len(sides) > 1:
+            raise Held(f"{result.model.name} read one side and names the other; nothing is sent")
+    for heat_map in result.heat_maps:
+        draft.instance(heat_map.sop_uid)
+
+
+def _size(draft: Draft, sop_uid: str, keyword: str) -> int:
+    """Return Rows or Columns of an image that was decoded, and so has both."""
+    reason = "a result is about an image without a size; nothing is sent"
+    try:
+        with quietly(), failing_as(reason):
+            return int(draft.headers[sop_uid][keyword].value)
+    except Unreadable:
+        raise Held(reason) from None
+
+
+def check_patient(draft: Draft) -> None:
+    """All instances of a study are of one patient, or we do not know whose results these are."""
+    unread = [i for i in draft.version.instances if i.sop_uid not in draft.headers]
+    studies = {verbatim.value_bytes(h, "StudyInstanceUID") for h in draft.headers.values()}
+    if len(studies | {i.study_uid.encode() for i in unread}) > 1:
+        raise Held("the objects of the study disagree about Study Instance UID; nothing is sent")
+    # A rejection note bears the identity of what it rejects.
+    said = [identity_of(h) for h in draft.headers.values() if read_rejection_note(h) is None]
+    said += [i.identity for i in unread]
+    if why := disagreement(said):
+        raise Held(f"{why}; nothing is sent")
+
+
+def _referenced(dataset: Dataset) -> Iterator[str]:
+    """Yield every SOP instance that we refer to, without decoding what was copied."""
+    for tag in sorted(dataset.keys()):
+        element: DataElement | RawDataElement = dataset.get_item(tag)
+        if isinstance(element, RawDataElement) or element.keyword in REFERENCES_ELSEWHERE:
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _referenced(item)
+        elif element.keyword == "ReferencedSOPInstanceUID":
+            yield str(element.value)
