@@ -23,8 +23,8 @@ from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Ti
 from node.flow.workflow import Workflow
 from node.inference import Inference
 from node.outputs.kinds import with_fallbacks
-from node.receive.duplicates import Comparison
-from node.receive.listener import Hooks, Listener
+from node.receive.listener import Listener
+from node.receive.reception import Reception
 from node.site import advice_on_models, load_models, local_zone, open_ledger
 from node.store import Store
 
@@ -90,9 +90,10 @@ class App:
         self._timers = Timers(self.failed.set)
         self._inventory = Inventory(self.ledger, self.store)
         modalities = frozenset(m.manifest.input.modality for m in self._models.values())
-        self._comparison = Comparison(config.inference)
-        hooks = Hooks(self._on_stored, modalities, self._comparison.compare)
-        self._listener = Listener(config, self.store, self.ledger, self.node_id, hooks)
+        self._reception = Reception(config, self.store, self.ledger, modalities, self._on_kept)
+        self._listener = Listener(
+            config, self.store.incoming, self.ledger, self.node_id, self._reception
+        )
 
     @property
     def port(self) -> int:
@@ -155,7 +156,7 @@ class App:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
         log.info("Stopping")
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
-        self._comparison.close()
+        self._reception.close()
         self._warmer.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
@@ -195,7 +196,7 @@ class App:
         dead = self.ledger.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
 
-    def _on_stored(self) -> None:
+    def _on_kept(self) -> None:
         self._warmer.wake()
         # A moment later than needed, so that the sweep finds the quiet time over.
         delay_s = self.config.completeness.settle_s + 0.05

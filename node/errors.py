@@ -6,6 +6,7 @@ NodeError
 │   ├── Unreadable   an object whose bytes are not what they claim to be
 │   └── Held         the study is kept and nothing is sent until a person has looked
 ├── ModelError       try again a few times, then answer "not analysed"
+├── NoRoom           the disk is nearly full: nothing is taken until there is room again
 ├── Superseded       somebody else, or a newer version, has this work: stop quietly
 └── DeliveryError    try again with growing delay
     └── Unsupported  the destination does not offer this service: do without it
@@ -37,6 +38,10 @@ class Held(StudyError):  # noqa: N818 - an answer, not a failure
 
 class ModelError(NodeError):
     """Inference failed on an image that looked fine."""
+
+
+class NoRoom(NodeError):  # noqa: N818 - a state of the machine, and the sender's turn to wait
+    """There is less free space than the configuration wants kept free."""
 
 
 class Superseded(NodeError):  # noqa: N818 - an answer, not a failure

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +16,7 @@ from pydantic import TypeAdapter
 from pydicom import Dataset
 
 from node import config
-from node.dicom.header import read_header
-from node.domains.description import describe
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
-from node.identity import identity_of
 from node.ledger import (
     Again,
     Arrival,
@@ -29,16 +28,16 @@ from node.ledger import (
     Outcome,
     Patience,
     PlannedAnalysis,
-    Reception,
+    Received,
     Recorded,
     Rejects,
     Work,
     parse_view,
     schema,
 )
-from node.receive.duplicates import Comparison
+from node.receive.reception import Came, Reception
 from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result
-from node.store import Store, dataset_digest
+from node.store import Store
 from node.study import Instance, Laterality, View
 
 HOUR_S = 3600.0
@@ -50,6 +49,10 @@ CLOSING = Closing("4/4 views", PLAN)
 OUT_OF_SCOPE = Closing("quiet 60 s", state="out of scope", why_not="no model reads CT")
 PATIENCE = Patience(60)
 APART = Closing("4/4 views", state="not analysed", why_not="no Patient ID")
+RECEIVING = config.Config(
+    node=config.Node(ae_title="AINODE", state_dir=Path("unused"), min_free_mb=0),
+    intake=config.Intake(max_study_age_days=0),
+)
 MODEL = ModelIdentity("breast-area", "Breast Area", "1.0.0", "Test", "2.25.1", "0" * 64)
 
 
@@ -84,7 +87,7 @@ class Desk:
         rejects: Rejects | None = None,
         relative_path: str | None = None,
     ) -> Recorded:
-        """Record an instance as the listener does."""
+        """Record an instance, made up, as reception does."""
         instance = Instance(
             study_uid=study,
             series_uid=f"{study}.0",
@@ -99,7 +102,7 @@ class Desk:
         )
         return self.ledger.record_instance(
             instance,
-            Reception(
+            Received(
                 relative_path=relative_path or f"received/{study}/{sop_uid}.dcm",
                 sender=sender,
                 association_id=association,
@@ -112,40 +115,14 @@ class Desk:
             ),
         )
 
-    def keep(
-        self,
-        dataset: Dataset,
-        folder: Path,
-        *,
-        sender: str = "modality",
-        intake: str | None = None,
-    ) -> Recorded:
-        """Store and record an object as the listener does; one that came again is compared."""
-        temporary = folder / f"{dataset.SOPInstanceUID}.dcm"
-        dataset.save_as(temporary, enforce_file_format=True)
-        header = read_header(temporary)
-        instance = describe(header, temporary, dataset_digest(temporary))
-        reception = Reception(
-            relative_path=self.store.keep(
-                temporary, instance.study_uid, instance.sop_uid, instance.digest
-            ),
-            sender=sender,
-            association_id="association",
-            identity=identity_of(header),
-            is_own=False,
-            is_in_scope=instance.modality == "MG",
-            intake=intake,
-        )
-        recorded = self.ledger.record_instance(instance, reception)
-        if recorded != "compare":
-            return recorded
-        kept = self.ledger.find_kept(instance.sop_uid)
-        assert kept is not None
-        again = Comparison(config.Inference()).compare(
-            self.store.path(kept.path), self.store.path(reception.relative_path)
-        )
-        of_it = replace(reception, again=Again(kept.digest, *again))
-        return self.ledger.record_instance(instance, of_it)
+    def keep(self, dataset: Dataset, *, sender: str = "modality") -> Recorded:
+        """Let a node that reads mammograms receive an object."""
+        path = self.store.incoming / f"{uuid.uuid4()}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        with contextlib.closing(
+            Reception(RECEIVING, self.store, self.ledger, frozenset({"MG"}))
+        ) as reception:
+            return reception.keep(path, Came(sender, "association"))
 
     def receive_again(
         self,
@@ -156,7 +133,7 @@ class Desk:
         changed: tuple[str, ...] = ("Patient ID",),
         **how: Any,
     ) -> Recorded:
-        """Record an instance that we have, compared with it as the listener does."""
+        """Record an instance that we have, compared with it as reception does."""
         kept = self.ledger.find_kept(sop_uid)
         assert kept is not None
         former = {row["digest"] for row in self.rows(schema.former_instance)}

@@ -16,7 +16,7 @@ from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.records import Again, HeldBecause, Kept, Reception, Recorded, Rejects
+from node.ledger.records import Again, HeldBecause, Kept, Received, Recorded, Rejects
 from node.ledger.rows import (
     add_note,
     hold,
@@ -59,24 +59,24 @@ class Receiving(Database):
             query = sa.select(schema.report.c.sop_uid).where(schema.report.c.sop_uid == sop_uid)
             return db.execute(query).first() is not None
 
-    def record_instance(self, instance: Instance, reception: Reception) -> Recorded:
+    def record_instance(self, instance: Instance, received: Received) -> Recorded:
         """Commit one received instance, and what follows for its study.
 
-        "compare" commits nothing: what we have must be compared with it first (Reception.again).
+        "compare" commits nothing: what we have must be compared with it first (Received.again).
         """
         with self.writing() as db:
-            _touch_study(db, instance.study_uid, reception)
+            _touch_study(db, instance.study_uid, received)
             known = _find(db, instance.sop_uid)
             if known is None:
-                _record_new(db, instance, reception)
+                _record_new(db, instance, received)
                 recorded: Recorded = "new"
             else:
-                recorded = _judge(db, instance, reception, known)
+                recorded = _judge(db, instance, received, known)
                 if recorded == "corrected":
-                    _correct(db, instance, reception, known)
+                    _correct(db, instance, received, known)
             if recorded in ("new", "corrected"):
-                if reception.rejects is not None:
-                    _reject(db, instance, reception.rejects)
+                if received.rejects is not None:
+                    _reject(db, instance, received.rejects)
                 _compare_identities(db, instance.study_uid)
             return recorded
 
@@ -99,13 +99,13 @@ class Receiving(Database):
             return _release_by_hand(db, study)
 
 
-def _touch_study(db: sa.Connection, study_uid: str, reception: Reception) -> None:
+def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> None:
     """Make sure the study has a row, and lock it."""
     db.execute(
         insert_into(db, schema.study)
         .values(
             study_uid=study_uid,
-            sender=reception.sender,
+            sender=received.sender,
             state="closed",
             identity=_UNSAID,
             first_at=now(),
@@ -121,8 +121,8 @@ def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:
     return db.execute(query).one_or_none()
 
 
-def _record_new(db: sa.Connection, instance: Instance, reception: Reception) -> None:
-    state = "own" if reception.is_own else "current"
+def _record_new(db: sa.Connection, instance: Instance, received: Received) -> None:
+    state = "own" if received.is_own else "current"
     table = schema.rejection
     query = sa.select(table.c.reason).where(table.c.sop_uid == instance.sop_uid)
     reason = db.execute(query.where(table.c.study_uid == instance.study_uid)).scalar_one_or_none()
@@ -130,15 +130,15 @@ def _record_new(db: sa.Connection, instance: Instance, reception: Reception) -> 
         state = "rejected"
         add_note(db, instance.study_uid, f"{_name(instance)} came, which is rejected: {reason}")
     if state == "current":
-        _reopen(db, instance.study_uid, reception)
+        _reopen(db, instance.study_uid, received)
     db.execute(
         schema.instance.insert().values(
-            _columns(instance, reception) | {"sop_uid": instance.sop_uid, "state": state}
+            _columns(instance, received) | {"sop_uid": instance.sop_uid, "state": state}
         )
     )
 
 
-def _columns(instance: Instance, reception: Reception) -> dict[str, Any]:
+def _columns(instance: Instance, received: Received) -> dict[str, Any]:
     return {
         "study_uid": instance.study_uid,
         "series_uid": instance.series_uid,
@@ -147,24 +147,24 @@ def _columns(instance: Instance, reception: Reception) -> dict[str, Any]:
         "modality": instance.modality,
         "view": str(instance.view) if instance.view else None,
         "is_standard": instance.is_standard,
-        "path": reception.relative_path,
+        "path": received.relative_path,
         "digest": instance.digest,
         # An archive may have rewritten what we made, and a rejection note bears the identity of
         # what it rejects: neither says whose the study is.
-        "identity": _UNSAID if reception.is_own or reception.rejects else reception.identity,
-        "intake": reception.intake,
+        "identity": _UNSAID if received.is_own or received.rejects else received.identity,
+        "intake": received.intake,
         "version": None,
-        "association_id": reception.association_id,
+        "association_id": received.association_id,
         "received_at": now(),
     }
 
 
 def _judge(
-    db: sa.Connection, instance: Instance, reception: Reception, known: sa.Row[Any]
+    db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]
 ) -> Recorded:
     """Return what an instance that came again is to the one we have."""
-    again = reception.again
-    if known.digest == instance.digest or known.state == "own" or reception.is_own:
+    again = received.again
+    if known.digest == instance.digest or known.state == "own" or received.is_own:
         return "same"
     if known.study_uid != instance.study_uid:
         # Of which of the two it is would be a guess.
@@ -175,7 +175,7 @@ def _judge(
     if again is None or again.digest != known.digest:
         return "compare"
     if again.pixels == "same":
-        return _judge_header(db, instance, again, _is_from_whom_we_have_it(db, reception, known))
+        return _judge_header(db, instance, again, _is_from_whom_we_have_it(db, received, known))
     how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
     reason = f"image {instance.sop_uid} came twice {how}"
     hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
@@ -200,10 +200,10 @@ def _judge_header(
     return "unchanged"
 
 
-def _is_from_whom_we_have_it(db: sa.Connection, reception: Reception, known: sa.Row[Any]) -> bool:
+def _is_from_whom_we_have_it(db: sa.Connection, received: Received, known: sa.Row[Any]) -> bool:
     table = schema.association
     query = sa.select(table.c.peer).where(table.c.id == known.association_id)
-    return bool(db.execute(query).scalar_one_or_none() == reception.sender)
+    return bool(db.execute(query).scalar_one_or_none() == received.sender)
 
 
 def _is_contradicted(db: sa.Connection, study_uid: str) -> bool:
@@ -212,11 +212,9 @@ def _is_contradicted(db: sa.Connection, study_uid: str) -> bool:
     return because in (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
 
 
-def _correct(
-    db: sa.Connection, instance: Instance, reception: Reception, known: sa.Row[Any]
-) -> None:
+def _correct(db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]) -> None:
     """Put an instance in the place of the one it corrects."""
-    assert reception.again is not None, "judged by it"
+    assert received.again is not None, "judged by it"
     former = schema.former_instance
     db.execute(
         insert_into(db, former)
@@ -230,10 +228,10 @@ def _correct(
         .on_conflict_do_nothing()
     )
     sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
-    db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, reception)))
-    words = f"{_name(instance)} came with a corrected header: {', '.join(reception.again.changed)}"
+    db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, received)))
+    words = f"{_name(instance)} came with a corrected header: {', '.join(received.again.changed)}"
     add_note(db, instance.study_uid, words)
-    is_in_scope = reception.is_in_scope or reception.again.was_in_scope
+    is_in_scope = received.is_in_scope or received.again.was_in_scope
     if known.state == "current" and is_in_scope:
         revise(db, instance.study_uid, "corrected headers")
         open_study(db, lock_study(db, instance.study_uid))
@@ -302,16 +300,16 @@ def _identities(db: sa.Connection, study_uid: str) -> list[str]:
     return list(db.execute(query.order_by(found.c.identity)).scalars())
 
 
-def _reopen(db: sa.Connection, study_uid: str, reception: Reception) -> None:
+def _reopen(db: sa.Connection, study_uid: str, received: Received) -> None:
     """Let an instance open its study, or keep it open."""
     study = lock_study(db, study_uid)
-    if study.state == "closed" and study.version and not reception.is_in_scope:
-        if reception.rejects is None:
+    if study.state == "closed" and study.version and not received.is_in_scope:
+        if received.rejects is None:
             add_note(db, study_uid, "an object came that no model reads; nothing follows")
         return
     if not study.version and not _has_current(db, study_uid):
         # Until now there was nothing to answer.
-        db.execute(update_study(study_uid).values(sender=reception.sender))
+        db.execute(update_study(study_uid).values(sender=received.sender))
     open_study(db, study)
 
 

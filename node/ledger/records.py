@@ -76,7 +76,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Reception:
+class Received:
     """How an instance came, and what follows for its study."""
 
     relative_path: str

@@ -1,6 +1,5 @@
-"""1 Receive: C-ECHO and C-STORE. Success is answered only once an object is kept.
+"""1 Receive: C-ECHO and C-STORE. Success is answered only once `reception` has kept an object.
 
-Kept means: its bytes, exactly as sent, fsynced under their final name, and its row committed.
 Peers are known by calling AE title and address; nobody else is let in.
 """
 
@@ -12,13 +11,10 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydicom import Dataset
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -42,21 +38,14 @@ from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
 from node.deliver.confirmation import record_commitment
-from node.dicom.header import read_header
-from node.dicom.rejection_note import read_rejection_note
 from node.dimse import NOT_DEFLATED, addresses, read_commitment_report
-from node.domains.description import describe
-from node.errors import ConfigError, Unreadable
+from node.errors import ConfigError, NoRoom, Unreadable
 from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
-    identity_of,
-    is_own,
 )
-from node.ledger import Again, Kept, Ledger, Reception, Recorded, Rejects, unless_recorded
-from node.receive.exclusions import why_not_by_itself
-from node.store import Store, dataset_digest
-from node.study import Instance
+from node.ledger import Ledger
+from node.receive.reception import Came, Reception
 
 log = logging.getLogger(__name__)
 
@@ -98,19 +87,6 @@ _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pynetdico
 _config.STORE_RECV_CHUNKED_DATASET = True
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the rest of the node tells the listener, and hears from it."""
-
-    on_stored: Callable[[], None]
-    """Called after every object that was kept."""
-    modalities: frozenset[str]
-    """The modalities that some model reads."""
-    compare: Callable[[Path, Path], tuple[Literal["same", "other", "unknown"], tuple[str, ...]]]
-    """Says of two files of one SOP instance how their pixels compare, and which attributes
-    differ that may matter to a result."""
-
-
 @dataclass(slots=True)
 class _Session:
     """What is known of an open association; several of pynetdicom's threads look at it."""
@@ -141,16 +117,17 @@ class Listener:
     def __init__(
         self,
         config: Config,
-        store: Store,
+        incoming: Path,
         ledger: Ledger,
         node_id: str,
-        hooks: Hooks,
+        reception: Reception,
     ) -> None:
         self._config = config
-        self._store = store
+        self._incoming = incoming
+        """Where an object lies while it arrives (`Store.incoming`)."""
         self._ledger = ledger
         self._node_id = node_id
-        self._hooks = hooks
+        self._reception = reception
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
@@ -172,7 +149,7 @@ class Listener:
     def start(self) -> None:
         """Accept associations in the background."""
         # pynetdicom writes what arrives where tempfile says.
-        tempfile.tempdir = str(self._store.incoming)
+        tempfile.tempdir = str(self._incoming)
         host, port = self._config.listener.host, self._config.listener.port
         try:
             server = self._ae.make_server(
@@ -265,17 +242,21 @@ class Listener:
         )
 
     def _receive(self, event: Event) -> int:
-        """Keep one object, and answer its sender; only a kept object gets Success."""
-        temporary = Path(event.dataset_path)
+        """Answer the sender of one object; only a kept object gets Success."""
+        path = Path(event.dataset_path)
         try:
-            return self._answer(event.assoc, temporary)
+            return self._answer(event.assoc, path)
+        except Unreadable:
+            return CANNOT_UNDERSTAND
+        except NoRoom as error:
+            log.error("Refused an object: %s", error)  # noqa: TRY400 - the disk's
         except OSError as error:
             log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
         except OperationalError as error:  # the database is away, or somebody holds the study
             log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
         except Exception:  # the sender must get an answer, and send again
             log.exception("Could not keep an object")
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return OUT_OF_RESOURCES
 
     def _hear_report(self, event: Event) -> tuple[int, None]:
@@ -293,7 +274,7 @@ class Listener:
             log.warning("A storage commitment report came on a transaction that is not known here")
         return (SUCCESS if is_ours else INVALID_ARGUMENT_VALUE), None
 
-    def _answer(self, association: Association, temporary: Path) -> int:
+    def _answer(self, association: Association, path: Path) -> int:
         with self._lock:
             session = self._sessions.get(association)
         if session is None:
@@ -301,91 +282,10 @@ class Listener:
         if not session.peer.sends:
             log.warning("Refused an object: peer %s has no sends = true", session.peer.name)
             return NOT_AUTHORISED
-        if self._store.free_bytes() < self._config.node.min_free_mb << 20:
-            log.error("Refused an object: less than %d MB free", self._config.node.min_free_mb)
-            return OUT_OF_RESOURCES
-        try:
-            self._keep(session, temporary)
-        except Unreadable as error:
-            kept = self._store.reject(temporary, str(error))
-            log.warning("Refused an object: %s; kept as %s", error, kept.name)
-            return CANNOT_UNDERSTAND
+        came = Came(session.peer.name, self._record_association(session))
+        self._reception.keep(path, came)
         session.kept += 1
-        self._hooks.on_stored()
         return SUCCESS
-
-    def _keep(self, session: _Session, temporary: Path) -> None:
-        header = read_header(temporary)
-        instance = describe(header, temporary, dataset_digest(temporary))
-        kept = self._ledger.find_kept(instance.sop_uid)
-        if kept is not None and (kept.digest == instance.digest or kept.state == "own"):
-            if not self._store.path(kept.path).exists():
-                self._store.restore(temporary, kept.path)
-            return
-        # All of it before the file moves: long values are read from where it lies.
-        received = Reception(
-            relative_path="",
-            sender=session.peer.name,
-            association_id=self._record_association(session),
-            identity=identity_of(header),
-            is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
-            is_in_scope=instance.modality in self._hooks.modalities,
-            intake=why_not_by_itself(header, datetime.now(UTC).date(), self._config.intake),
-            rejects=self._rejects(header),
-            again=None if kept is None else self._compare(kept, instance, temporary),
-        )
-        relative_path = self._store.keep(
-            temporary, instance.study_uid, instance.sop_uid, instance.digest
-        )
-        with unless_recorded(lambda: self._store.remove(relative_path)):
-            recorded = self._record(instance, replace(received, relative_path=relative_path))
-        self._tidy(recorded, instance, self._store.path(relative_path))
-
-    def _record(self, instance: Instance, reception: Reception) -> Recorded:
-        path = self._store.path(reception.relative_path)
-        recorded = self._ledger.record_instance(instance, reception)
-        while recorded == "compare":  # another sender was faster
-            known = self._ledger.find_kept(instance.sop_uid)
-            assert known is not None, "only what is known is compared"
-            again = self._compare(known, instance, path)
-            recorded = self._ledger.record_instance(instance, replace(reception, again=again))
-        return recorded
-
-    def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
-        pixels, changed = self._hooks.compare(self._store.path(kept.path), path)
-        former = map(self._store.path, self._ledger.find_former(instance.sop_uid))
-        return Again(
-            digest=kept.digest,
-            pixels=pixels,
-            changed=changed,
-            is_former=any(self._hooks.compare(one, path) == ("same", ()) for one in former),
-            was_in_scope=kept.modality in self._hooks.modalities,
-        )
-
-    def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
-        """See to the file of what came again and was not taken."""
-        if recorded in ("same", "unchanged"):
-            path.unlink(missing_ok=True)
-        elif recorded == "set aside":
-            words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
-            log.warning("Set an object aside: %s; its study is held", words)
-            try:
-                self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
-            except OSError:  # the sender repeats it, and it is set aside then
-                path.unlink(missing_ok=True)
-                raise
-        else:
-            # We may have been frozen between file and row, so long that another node found a
-            # file without a row; the sender must not hear Success, and what it repeats is put here.
-            path.stat()
-
-    def _rejects(self, header: Dataset) -> Rejects | None:
-        note = read_rejection_note(header)
-        if note is None:
-            return None
-        own_study = (one for one in note.references if one.study_uid == note.study_uid)
-        uids = tuple(one.sop_uid for one in own_study)
-        return Rejects(note.words, uids, self._hooks.modalities)
 
     def is_open(self, association_id: str) -> bool:
         """Return whether an association is still open, for the sweep over those that are not."""

@@ -60,7 +60,7 @@ def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
 
 
 def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
-    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+    desk: Desk, warmer: Warmer, network: Network
 ) -> None:
     right, left = factories.exam("two", [R_CC, L_CC])
     enlarged = Technique(rows=332, columns=256, spacing_mm=0.72, magnification=1.5)
@@ -68,72 +68,73 @@ def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
     (other,) = factories.exam("another modality", [R_CC])
     other.Modality = "CT"
     for dataset in (right, magnified, other):
-        desk.keep(dataset, tmp_path)
+        desk.keep(dataset)
     warmer.warm()
     warmer.warm()
     assert network.asked == [right.SOPInstanceUID]
-    desk.keep(left, tmp_path)
+    desk.keep(left)
     warmer.warm()
     assert network.asked == [right.SOPInstanceUID, left.SOPInstanceUID]
 
 
 def test_however_many_wait_each_is_scored_in_the_order_in_which_they_came(
-    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, warmer: Warmer, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.ledger.settling._AT_ONCE", 3)
     images = [image for n in range(2) for image in factories.exam(f"waiting {n}")]
     for image in images:
-        desk.keep(image, tmp_path)
+        desk.keep(image)
     assert warmer.warm()
     assert network.asked == [image.SOPInstanceUID for image in images]
     assert not warmer.warm()
 
 
 def test_an_image_with_a_corrected_header_is_not_scored_anew(
-    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+    desk: Desk, warmer: Warmer, network: Network
 ) -> None:
     (image,) = factories.exam("corrected", [R_CC])
-    desk.keep(image, tmp_path)
+    desk.keep(image)
     warmer.warm()
     image.PatientID = "CORRECTED"
-    assert desk.keep(image, tmp_path) == "corrected"
+    assert desk.keep(image) == "corrected"
     warmer.warm()
     assert network.asked == [image.SOPInstanceUID]
 
 
 def test_what_no_analysis_waits_for_is_not_scored(
-    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+    desk: Desk, warmer: Warmer, network: Network
 ) -> None:
     (apart,) = factories.exam("apart", [R_CC])
-    desk.keep(apart, tmp_path, intake="no Patient ID")
+    apart.PatientID = ""
+    desk.keep(apart)
     (closed,) = factories.exam("closed", [R_CC])
-    desk.keep(closed, tmp_path)
+    desk.keep(closed)
     desk.close(study=closed.StudyInstanceUID)
     held = factories.exam("held", [R_CC, L_CC])
     held[1].PatientID = "SOMEBODY ELSE"
     for image in held:
-        desk.keep(image, tmp_path)
+        desk.keep(image)
     warmer.warm()
     assert network.asked == []
 
 
 def test_nodes_share_the_images_and_none_is_scored_twice(
-    desk: Desk, network: Network, pipeline: Pipeline, model: Model, tmp_path: Path
+    desk: Desk, network: Network, pipeline: Pipeline, model: Model
 ) -> None:
     images = [image for n in range(3) for image in factories.exam(f"shared {n}")]
     for image in images:
-        desk.keep(image, tmp_path)
+        desk.keep(image)
     nodes = [Warmer(desk.ledger, desk.store, pipeline, (model,)) for _ in range(3)]
     run_at_once(*(node.warm for node in nodes))
     assert sorted(network.asked) == sorted(image.SOPInstanceUID for image in images)
 
 
 def test_an_image_whose_node_died_over_it_is_left_to_the_analysis(
-    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
+    desk: Desk, warmer: Warmer, network: Network
 ) -> None:
     deadly, harmless = factories.exam("deadly", [R_CC, L_CC])
     for image in (deadly, harmless):
-        desk.keep(image, tmp_path)
+        desk.keep(image)
     assert desk.ledger.claim(deadly.SOPInstanceUID)
     assert not desk.ledger.claim(deadly.SOPInstanceUID)
     warmer.warm()
@@ -161,7 +162,7 @@ def test_an_image_that_fails_does_not_keep_the_others_waiting_and_is_left_alone(
     monkeypatch.setattr("node.flow.early_scoring._PAUSE_S", 0.01)
     images = factories.exam("failing", [R_CC, L_CC])
     for image in images:
-        desk.keep(image, tmp_path)
+        desk.keep(image)
     warmer.start()
 
     def are_both_asked() -> bool:
@@ -175,9 +176,7 @@ def test_an_image_that_fails_does_not_keep_the_others_waiting_and_is_left_alone(
     assert network.asked == [image.SOPInstanceUID for image in images]
 
 
-def test_once_stopped_it_begins_nothing_more(
-    desk: Desk, warmer: Warmer, network: Network, tmp_path: Path
-) -> None:
+def test_once_stopped_it_begins_nothing_more(desk: Desk, warmer: Warmer, network: Network) -> None:
     go_on = threading.Event()
 
     def wait(instance: Instance) -> None:
@@ -185,7 +184,7 @@ def test_once_stopped_it_begins_nothing_more(
 
     network.fail = wait
     for image in factories.exam("many"):
-        desk.keep(image, tmp_path)
+        desk.keep(image)
     warmer.start()
     warmer.wake()
     assert until(lambda: bool(network.asked))
@@ -205,10 +204,10 @@ def test_after_the_last_image_only_that_is_left_to_score(
 ) -> None:
     *first, last = factories.exam("early")
     for image in first:
-        desk.keep(image, tmp_path)
+        desk.keep(image)
         warmer.warm()
     assert network.asked == [image.SOPInstanceUID for image in first]
-    desk.keep(last, tmp_path)
+    desk.keep(last)
     network.asked.clear()
     version = desk.begin(desk.close(study=last.StudyInstanceUID)).version
     (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({"breast-area"})))

@@ -65,10 +65,10 @@ class Works:
     engine: Engine
     model: Model
 
-    def receive(self, datasets: Sequence[Dataset], folder: Path, sender: str = "modality") -> str:
-        """Keep and record objects as the listener does; return the study."""
+    def receive(self, datasets: Sequence[Dataset], sender: str = "modality") -> str:
+        """Receive objects; return the study."""
         for dataset in datasets:
-            self.desk.keep(dataset, folder, sender=sender)
+            self.desk.keep(dataset, sender=sender)
         return str(datasets[0].StudyInstanceUID)
 
     def arrival(self, study: str) -> Arrival:
@@ -224,9 +224,9 @@ def works(
 
 
 def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
-    works: Works, pacs: Pacs, second_pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs, second_pacs: Pacs
 ) -> None:
-    study = works.receive(factories.exam("delivered"), tmp_path)
+    study = works.receive(factories.exam("delivered"))
     works.close(study)
     seen = works.reaches(study, "done")
     assert seen.models[0].outcome.startswith("4 of 4 images analysed")
@@ -240,9 +240,9 @@ def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
 
 
 def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what_it_refuses(
-    works: Works, second_pacs: Pacs, old_pacs: Pacs, tmp_path: Path
+    works: Works, second_pacs: Pacs, old_pacs: Pacs
 ) -> None:
-    study = works.receive(factories.exam("presets", [R_CC]), tmp_path, sender="room-3")
+    study = works.receive(factories.exam("presets", [R_CC]), sender="room-3")
     works.close(study)
     seen = works.reaches(study, "done")
     states = {
@@ -261,10 +261,8 @@ def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what
     assert any("the other goes in its place" in line for line in works.desk.history(study))
 
 
-def test_what_is_delivered_is_what_lies_in_the_store(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
-    study = works.receive(factories.exam("stored", [R_CC]), tmp_path)
+def test_what_is_delivered_is_what_lies_in_the_store(works: Works, pacs: Pacs) -> None:
+    study = works.receive(factories.exam("stored", [R_CC]))
     works.close(study)
     works.reaches(study, "done")
     for received in pacs.received:
@@ -272,10 +270,8 @@ def test_what_is_delivered_is_what_lies_in_the_store(
         assert received.read() == dcmread(works.desk.store.path(row["path"]))
 
 
-def test_a_model_in_shadow_sends_nothing_and_its_result_is_kept(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
-    study = works.receive(factories.exam("shadow", [R_CC]), tmp_path)
+def test_a_model_in_shadow_sends_nothing_and_its_result_is_kept(works: Works, pacs: Pacs) -> None:
+    study = works.receive(factories.exam("shadow", [R_CC]))
     works.close(study, mode="shadow")
     seen = works.reaches(study, "done")
     assert seen.models[0].result
@@ -283,9 +279,7 @@ def test_a_model_in_shadow_sends_nothing_and_its_result_is_kept(
     assert pacs.received == []
 
 
-def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(
-    works: Works, tmp_path: Path
-) -> None:
+def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(works: Works) -> None:
     failures = iter([ModelError("out of memory")])
 
     def fail_at_the_second(instance: Instance) -> None:
@@ -293,7 +287,7 @@ def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(
             raise next(failures)
 
     works.network.fail = fail_at_the_second
-    study = works.receive(factories.exam("failing once", [R_CC, L_CC]), tmp_path)
+    study = works.receive(factories.exam("failing once", [R_CC, L_CC]))
     works.close(study)
     seen = works.reaches(study, "done")
     assert seen.models[0].outcome.startswith("2 of 2 images analysed")
@@ -301,14 +295,12 @@ def test_a_model_that_fails_is_tried_again_and_only_where_it_failed(
     assert any("attempt 1 failed: out of memory" in event for _, event in seen.history)
 
 
-def test_a_model_that_keeps_failing_is_answered_not_analysed(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
+def test_a_model_that_keeps_failing_is_answered_not_analysed(works: Works, pacs: Pacs) -> None:
     def fail(instance: Instance) -> None:
         raise ModelError("out of memory")
 
     works.network.fail = fail
-    study = works.receive(factories.exam("failing", [R_CC]), tmp_path)
+    study = works.receive(factories.exam("failing", [R_CC]))
     works.close(study)
     seen = works.reaches(study, "done")
     assert seen.models[0].outcome.startswith("not analysed: ")
@@ -318,28 +310,26 @@ def test_a_model_that_keeps_failing_is_answered_not_analysed(
 
 
 def test_one_image_that_cannot_be_read_does_not_silence_the_others(
-    works: Works, pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs
 ) -> None:
     def fail(instance: Instance) -> None:
         if instance.view == R_CC:
             raise Unreadable("the pixels cannot be decoded")
 
     works.network.fail = fail
-    study = works.receive(factories.exam("partly", [R_CC, L_CC]), tmp_path)
+    study = works.receive(factories.exam("partly", [R_CC, L_CC]))
     works.close(study)
     seen = works.reaches(study, "done")
     assert seen.models[0].outcome.startswith("1 of 2 images analysed")
     assert pacs.received
 
 
-def test_a_defect_of_ours_is_tried_again_and_at_last_answered(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
+def test_a_defect_of_ours_is_tried_again_and_at_last_answered(works: Works, pacs: Pacs) -> None:
     def fail(instance: Instance) -> None:
         raise KeyError("nobody thought of this")
 
     works.network.fail = fail
-    study = works.receive(factories.exam("defect", [R_CC]), tmp_path)
+    study = works.receive(factories.exam("defect", [R_CC]))
     works.close(study)
     seen = works.reaches(study, "done")
     assert "ended unexpectedly" in seen.models[0].outcome
@@ -347,15 +337,15 @@ def test_a_defect_of_ours_is_tried_again_and_at_last_answered(
 
 
 def test_a_late_image_makes_a_second_report_set_with_one_inference(
-    works: Works, pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs
 ) -> None:
     exam = factories.exam("late", [R_CC, L_CC])
-    study = works.receive(exam[:1], tmp_path)
+    study = works.receive(exam[:1])
     works.close(study)
     works.reaches(study, "done")
     first = {received.sop_uid for received in pacs.received}
     works.network.asked.clear()
-    works.receive(exam[1:], tmp_path)
+    works.receive(exam[1:])
     works.close(study)
     seen = works.reaches(study, "done")
     assert seen.version == 2
@@ -374,7 +364,7 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
 
 
 def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
-    works: Works, pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -384,10 +374,10 @@ def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
 
     works.network.fail = wait
     exam = factories.exam("overtaken", [R_CC, L_CC])
-    study = works.receive(exam[:1], tmp_path)
+    study = works.receive(exam[:1])
     works.close(study)
     assert begun.wait(20)
-    works.receive(exam[1:], tmp_path)
+    works.receive(exam[1:])
     works.close(study)
     go_on.set()
     works.reaches(study, "done")
@@ -395,11 +385,9 @@ def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
     assert len(pacs.received) == 4
 
 
-def test_what_would_go_into_another_file_is_held_and_not_sent(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
+def test_what_would_go_into_another_file_is_held_and_not_sent(works: Works, pacs: Pacs) -> None:
     exam = factories.exam("held", [R_CC, L_CC])
-    study = works.receive(exam, tmp_path)
+    study = works.receive(exam)
     row = works.desk.row(schema.instance, exam[1].SOPInstanceUID)
     kept = works.desk.store.path(row["path"])
     dataset = dcmread(kept)
@@ -412,11 +400,9 @@ def test_what_would_go_into_another_file_is_held_and_not_sent(
     assert pacs.received == []
 
 
-def test_a_file_that_stays_away_is_answered_at_last(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
+def test_a_file_that_stays_away_is_answered_at_last(works: Works, pacs: Pacs) -> None:
     exam = factories.exam("gone", [R_CC, L_CC])
-    study = works.receive(exam, tmp_path)
+    study = works.receive(exam)
     row = works.desk.row(schema.instance, exam[0].SOPInstanceUID)
     works.desk.store.path(row["path"]).unlink()
     works.close(study)
@@ -427,9 +413,9 @@ def test_a_file_that_stays_away_is_answered_at_last(
 
 
 def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(
-    works: Works, pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs
 ) -> None:
-    study = works.receive(factories.exam("deadly", [R_CC]), tmp_path)
+    study = works.receive(factories.exam("deadly", [R_CC]))
     version = schema.study_version
     works.network.fail = lambda instance: pytest.fail("its pixels were touched")
     ledger, enqueue = works.desk.ledger, works.desk.enqueue
@@ -460,7 +446,6 @@ def counts(works: Works, study: str, number: int = 1) -> tuple[int, int, int]:
 def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_study(
     works: Works,
     pacs: Pacs,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -476,7 +461,7 @@ def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_
 
     with locks:
         monkeypatch.setattr(Network, "picture", lock_at_the_end)
-        study = works.receive(factories.exam("locked", [R_CC]), tmp_path)
+        study = works.receive(factories.exam("locked", [R_CC]))
         works.close(study)
         assert until(lambda: "could not say how it ended" in caplog.text)
         assert result_files(works, study) == set()  # no row, no file
@@ -497,10 +482,10 @@ def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_
 
 @pytest.mark.parametrize("folder", ["reports", "incoming"])
 def test_a_store_that_cannot_be_written_is_waited_out_however_long(
-    works: Works, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+    works: Works, folder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mount that has gone, a folder in the wrong place: the machine's, never the study's."""
-    study = works.receive(factories.exam(f"without {folder}", [R_CC]), tmp_path)
+    study = works.receive(factories.exam(f"without {folder}", [R_CC]))
     store = works.desk.store
     there = store.incoming if folder == "incoming" else store.root / folder
     away = there.rename(store.root / "away")
@@ -519,17 +504,17 @@ def test_a_store_that_cannot_be_written_is_waited_out_however_long(
 
 
 def test_reports_of_a_version_that_was_overtaken_as_they_were_written_are_taken_away(
-    works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exam = factories.exam("corrected as it was written", [R_CC])
-    study = works.receive(exam, tmp_path)
+    study = works.receive(exam)
     write_report = Store.write_report
     is_first = iter([True])
 
     def correct_at_the_first(self: Store, content: bytes, study_uid: str, sop_uid: str) -> str:
         if next(is_first, False):
             correct(exam, "RIGHT")
-            works.receive(exam, tmp_path)
+            works.receive(exam)
         return write_report(self, content, study_uid, sop_uid)
 
     monkeypatch.setattr(Store, "write_report", correct_at_the_first)
@@ -540,16 +525,16 @@ def test_reports_of_a_version_that_was_overtaken_as_they_were_written_are_taken_
 
 
 def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
-    works: Works, pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs
 ) -> None:
     exam = factories.exam("lost after all", [R_CC, L_CC])
-    study = works.receive(exam[:1], tmp_path)
+    study = works.receive(exam[:1])
     works.close(study)
     works.reaches(study, "done")
     sent = len(pacs.received)
     path = works.desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]
     works.desk.store.path(path).unlink()
-    works.receive(exam[1:], tmp_path)
+    works.receive(exam[1:])
     works.close(study)
     seen = works.reaches(study, "held")
     assert str(seen.error).startswith(f"the file {path} of it cannot be found in the store; ")
@@ -561,9 +546,9 @@ def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
     assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
 
 
-def test_a_study_of_which_no_file_is_left_is_held(works: Works, tmp_path: Path) -> None:
+def test_a_study_of_which_no_file_is_left_is_held(works: Works) -> None:
     exam = factories.exam("all gone", [R_CC, L_CC])
-    study = works.receive(exam, tmp_path)
+    study = works.receive(exam)
     rows = [works.desk.row(schema.instance, one.SOPInstanceUID) for one in exam]
     for row in rows:
         works.desk.store.path(row["path"]).unlink()
@@ -602,7 +587,7 @@ def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
 ) -> None:
     """A real network that does not end, in a real process."""
     package = small_models.model(tmp_path, small_models.ENDLESS)
-    desk.keep(factories.exam("endless", [R_CC])[0], tmp_path)
+    desk.keep(factories.exam("endless", [R_CC])[0])
     identity = package.identity
     plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, "shadow")
     job = desk.close(Closing("4/4 views", (plan,)), study=desk.rows(schema.study)[0]["study_uid"])
@@ -640,8 +625,8 @@ def test_a_model_that_was_switched_off_leaves_no_study_waiting(works: Works, des
     assert (seen.state, seen.error) == ("cancelled", "model breast-area has been switched off")
 
 
-def test_a_result_that_can_go_nowhere_is_said(works: Works, tmp_path: Path) -> None:
-    study = works.receive(factories.exam("nowhere", [R_CC]), tmp_path, sender="removed")
+def test_a_result_that_can_go_nowhere_is_said(works: Works) -> None:
+    study = works.receive(factories.exam("nowhere", [R_CC]), sender="removed")
     works.close(study)
     seen = works.reaches(study, "undelivered")
     assert seen.error == "no destination: no peer is called removed any more"
@@ -654,7 +639,7 @@ def test_a_result_that_can_go_nowhere_is_said(works: Works, tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_waited_out(
-    works: Works, pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    works: Works, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real file system's ENOSPC cannot be had here; the error is the one it raises."""
     fulls = iter([True] * 7)
@@ -666,7 +651,7 @@ def test_a_full_disk_is_waited_out(
         return write_report(self, content, study_uid, sop_uid)
 
     monkeypatch.setattr(Store, "write_report", full_at_first)
-    study = works.receive(factories.exam("full", [R_CC]), tmp_path)
+    study = works.receive(factories.exam("full", [R_CC]))
     works.close(study)
     seen = works.reaches(study, "done")
     assert seen.models[0].outcome.startswith("1 of 1 images analysed")
@@ -674,13 +659,13 @@ def test_a_full_disk_is_waited_out(
 
 
 def test_a_report_that_cannot_be_built_holds_the_study_in_the_end(
-    works: Works, pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    works: Works, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def defect(*args: object) -> None:
         raise KeyError("nobody thought of this")
 
     monkeypatch.setattr("node.analysis.pipeline.build_report_set", defect)
-    study = works.receive(factories.exam("unbuildable", [R_CC]), tmp_path)
+    study = works.receive(factories.exam("unbuildable", [R_CC]))
     works.close(study)
     seen = works.reaches(study, "held")
     assert seen.error == "its report could not be built (KeyError)"
@@ -690,12 +675,10 @@ def test_a_report_that_cannot_be_built_holds_the_study_in_the_end(
 # Delivery
 
 
-def test_a_destination_that_refuses_for_now_gets_the_rest_later(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
+def test_a_destination_that_refuses_for_now_gets_the_rest_later(works: Works, pacs: Pacs) -> None:
     busy = iter([0x0000, 0xA700, 0xA700])
     pacs.answer = lambda received: next(busy, 0x0000)
-    study = works.receive(factories.exam("busy", [R_CC]), tmp_path)
+    study = works.receive(factories.exam("busy", [R_CC]))
     works.close(study)
     works.reaches(study, "done")
     sent = [received.sop_uid for received in pacs.received]
@@ -713,9 +696,9 @@ def test_a_destination_that_refuses_for_now_gets_the_rest_later(
 )
 @pytest.mark.usefixtures("archive", "catalogue")
 def test_what_was_accepted_is_confirmed_as_the_destination_offers(
-    works: Works, tmp_path: Path, sender: str, how: tuple[str, str | None], words: str
+    works: Works, sender: str, how: tuple[str, str | None], words: str
 ) -> None:
-    study = works.receive(factories.exam(f"from {sender}", [R_CC]), tmp_path, sender)
+    study = works.receive(factories.exam(f"from {sender}", [R_CC]), sender)
     works.close(study)
     seen = works.reaches(study, "done")
     assert {(one.state, one.confirmed_by) for one in seen.deliveries} == {how}
@@ -723,7 +706,7 @@ def test_what_was_accepted_is_confirmed_as_the_destination_offers(
 
 
 def test_what_the_destination_does_not_answer_for_is_sent_again_and_nothing_else(
-    works: Works, archive: Archive, tmp_path: Path
+    works: Works, archive: Archive
 ) -> None:
     def lose_one(request: Dataset, association: Association) -> int:
         archive.commit = archive.commit_to_what_is_held
@@ -733,7 +716,7 @@ def test_what_the_destination_does_not_answer_for_is_sent_again_and_nothing_else
         return 0x0000
 
     archive.commit = lose_one
-    study = works.receive(factories.exam("lost", [R_CC]), tmp_path, "room-1")
+    study = works.receive(factories.exam("lost", [R_CC]), "room-1")
     works.close(study)
 
     def is_asked_again() -> bool:
@@ -761,7 +744,7 @@ def correct(exam: Sequence[Dataset], patient_id: str) -> None:
 
 
 def test_what_is_somebody_elses_at_the_destination_is_held_until_it_is_corrected(
-    works: Works, archive: Archive, tmp_path: Path
+    works: Works, archive: Archive
 ) -> None:
     def find(query: Dataset) -> Answers:
         match = Dataset()
@@ -771,13 +754,13 @@ def test_what_is_somebody_elses_at_the_destination_is_held_until_it_is_corrected
 
     archive.find = find
     exam = factories.exam("mistaken", [R_CC, L_CC])
-    study = works.receive(exam, tmp_path, "room-1")
+    study = works.receive(exam, "room-1")
     works.close(study)
     seen = works.reaches(study, "held")
     assert seen.error == "archive has it under another patient ID"
     assert archive.received == []
     correct(exam, "RIGHT")
-    works.receive(exam, tmp_path, "room-1")
+    works.receive(exam, "room-1")
     works.close(study)
     assert works.reaches(study, "done").version == 2
     assert len(works.network.asked) == 2
@@ -786,9 +769,7 @@ def test_what_is_somebody_elses_at_the_destination_is_held_until_it_is_corrected
     assert len(headers) == 4
 
 
-def test_a_correction_stops_what_is_being_analysed(
-    works: Works, pacs: Pacs, tmp_path: Path
-) -> None:
+def test_a_correction_stops_what_is_being_analysed(works: Works, pacs: Pacs) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def wait(instance: Instance) -> None:
@@ -797,11 +778,11 @@ def test_a_correction_stops_what_is_being_analysed(
 
     works.network.fail = wait
     exam = factories.exam("corrected as it ran", [R_CC])
-    study = works.receive(exam, tmp_path)
+    study = works.receive(exam)
     works.close(study)
     assert begun.wait(20)
     correct(exam, "RIGHT")
-    works.receive(exam, tmp_path)
+    works.receive(exam)
     go_on.set()
     version = schema.study_version
     assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
@@ -812,20 +793,18 @@ def test_a_correction_stops_what_is_being_analysed(
     assert len(works.network.asked) == 1
 
 
-def test_a_correction_stops_what_is_being_delivered(
-    works: Works, archive: Archive, tmp_path: Path
-) -> None:
+def test_a_correction_stops_what_is_being_delivered(works: Works, archive: Archive) -> None:
     exam = factories.exam("corrected as it went out", [R_CC])
     former = exam[0].PatientID
 
     def correct_at_the_first(received: Received) -> int:
         if not archive.received:
             correct(exam, "RIGHT")
-            works.receive(exam, tmp_path, "room-1")
+            works.receive(exam, "room-1")
         return 0x0000
 
     archive.answer = correct_at_the_first
-    study = works.receive(exam, tmp_path, "room-1")
+    study = works.receive(exam, "room-1")
     works.close(study)
     dispatch = schema.dispatch
     assert until(lambda: study in {row["study_uid"] for row in works.desk.rows(dispatch)})
@@ -838,9 +817,7 @@ def test_a_correction_stops_what_is_being_delivered(
     assert len(works.network.asked) == 1
 
 
-def test_an_older_version_is_not_sent_after_a_newer(
-    works: Works, archive: Archive, tmp_path: Path
-) -> None:
+def test_an_older_version_is_not_sent_after_a_newer(works: Works, archive: Archive) -> None:
     taken: list[int] = []
     is_busy = threading.Event()
     is_busy.set()
@@ -853,10 +830,10 @@ def test_an_older_version_is_not_sent_after_a_newer(
 
     archive.answer = take
     exam = factories.exam("slow", [R_CC, L_CC])
-    study = works.receive(exam[:1], tmp_path, "room-1")
+    study = works.receive(exam[:1], "room-1")
     works.close(study)
     assert until(lambda: bool(archive.received))
-    works.receive(exam[1:], tmp_path, "room-1")
+    works.receive(exam[1:], "room-1")
     works.close(study)
     assert until(lambda: works.overview(study).state == "delivering")
     is_busy.clear()
@@ -869,10 +846,10 @@ def test_an_older_version_is_not_sent_after_a_newer(
 
 @refused_connections
 def test_a_dead_destination_does_not_hold_up_another(
-    works: Works, pacs: Pacs, second_pacs: Pacs, tmp_path: Path
+    works: Works, pacs: Pacs, second_pacs: Pacs
 ) -> None:
     second_pacs.stop_accepting()
-    studies = [works.receive(factories.exam(f"dead {n}", [R_CC]), tmp_path) for n in range(2)]
+    studies = [works.receive(factories.exam(f"dead {n}", [R_CC])) for n in range(2)]
     for study in studies:
         works.close(study)
     for study in studies:
@@ -886,7 +863,7 @@ def test_a_dead_destination_does_not_hold_up_another(
 
 @refused_connections  # of the test before, collected here
 def test_a_destination_that_was_taken_out_of_the_configuration_is_given_up(
-    works: Works, tmp_path: Path, desk: Desk
+    works: Works, desk: Desk
 ) -> None:
     """On a ledger and a queue of its own that only remember, without the running ones."""
     (job, *_) = desk.analysed(destinations=("gone",))

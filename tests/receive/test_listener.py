@@ -47,7 +47,6 @@ from node import config, identity
 from node.dimse import Address, Rejected, echo
 from node.errors import ConfigError
 from node.ledger import Ledger, Outcome, schema
-from node.receive.duplicates import Comparison
 from node.receive.listener import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
@@ -55,9 +54,9 @@ from node.receive.listener import (
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     SUCCESS,
-    Hooks,
     Listener,
 )
+from node.receive.reception import Reception
 from node.store import Store, dataset_digest
 
 OTHER_AE = "OTHER"
@@ -106,22 +105,23 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
             peers=peers or (modality(),),
         )
         stored: list[float] = []
-        comparisons.append(Comparison(settings.inference))
-        hooks = Hooks(
-            lambda: stored.append(time.time()), frozenset({"MG"}), comparisons[-1].compare
+        receptions.append(
+            Reception(
+                settings, store, ledger, frozenset({"MG"}), lambda: stored.append(time.time())
+            )
         )
-        listener = Listener(settings, store, ledger, "node", hooks)
+        listener = Listener(settings, store.incoming, ledger, "node", receptions[-1])
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), stored))
         return doors[-1]
 
-    comparisons: list[Comparison] = []
+    receptions: list[Reception] = []
     ledger.register_node("node")
     yield start
     for door in doors:
         door.listener.stop(0)
-    for comparison in comparisons:
-        comparison.close()
+    for reception in receptions:
+        reception.close()
 
 
 @pytest.fixture
@@ -519,7 +519,7 @@ def test_whatever_goes_wrong_the_sender_gets_an_answer_and_nothing_is_left(
     def defect(*args: object) -> None:
         raise KeyError("nobody thought of this")
 
-    monkeypatch.setattr("node.receive.listener.describe", defect)
+    monkeypatch.setattr("node.receive.reception.describe", defect)
     assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
     assert until(lambda: door.files("incoming") == [])
 
@@ -837,13 +837,8 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         node=config.Node(ae_title="AINODE", state_dir=store.root),
         listener=config.Listener(host="127.0.0.1", port=taken),
     )
-    second = Listener(
-        settings,
-        store,
-        ledger,
-        "node",
-        Hooks(lambda: None, frozenset(), Comparison(settings.inference).compare),
-    )
+    reception = Reception(settings, store, ledger, frozenset())
+    second = Listener(settings, store.incoming, ledger, "node", reception)
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
 

@@ -1,0 +1,161 @@
+"""1 Receive: what becomes of an object that came, whatever way it came.
+
+Kept means: its bytes, exactly as sent, fsynced under their final name, and its row committed.
+Each way in (the listener, others later) calls `Reception.keep`, and translates the answer into a
+status of its own; only a kept object may be acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom import Dataset
+
+from node.config import Config
+from node.dicom.header import read_header
+from node.dicom.rejection_note import read_rejection_note
+from node.domains.description import describe
+from node.errors import NoRoom, Unreadable
+from node.identity import identity_of, is_own
+from node.ledger import Again, Kept, Ledger, Received, Recorded, Rejects, unless_recorded
+from node.receive.duplicates import Comparison
+from node.receive.exclusions import why_not_by_itself
+from node.store import Store, dataset_digest
+from node.study import Instance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """How an object came."""
+
+    sender: str
+    """The name of the peer whose settings say where results of its study go."""
+    association_id: str
+    """The row of what brought it: while that is open, more of the study may come."""
+
+
+class Reception:
+    """Keeps what comes in. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        ledger: Ledger,
+        modalities: frozenset[str],
+        on_kept: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._intake = config.intake
+        self._room = config.node.min_free_mb << 20
+        self._store = store
+        self._ledger = ledger
+        self._modalities = modalities
+        """Those that some model reads."""
+        self._on_kept = on_kept
+        self._comparison = Comparison(config.inference)
+
+    def close(self) -> None:
+        """End the process that compares, if there is one; a comparison under way fails."""
+        self._comparison.close()
+
+    def keep(self, path: Path, came: Came) -> Recorded:
+        """Keep one object, a Part 10 file in `Store.incoming` that is moved from there.
+
+        Whatever is raised, nothing is kept, the file is gone from where it was, and the object
+        must not be acknowledged. Raises Unreadable if it is damaged (a copy lies aside, with the
+        reason), NoRoom if the disk is nearly full, and OSError or SQLAlchemy's OperationalError
+        for a trouble of the machine's, after which it may be sent again.
+        """
+        try:
+            if self._store.free_bytes() < self._room:
+                raise NoRoom(f"less than {self._room >> 20} MB free")
+            recorded = self._keep(path, came)
+        except Unreadable as error:
+            kept = self._store.reject(path, str(error))
+            log.warning("Refused an object: %s; kept as %s", error, kept.name)
+            raise
+        finally:
+            path.unlink(missing_ok=True)
+        self._on_kept()
+        return recorded
+
+    def _keep(self, temporary: Path, came: Came) -> Recorded:
+        header = read_header(temporary)
+        instance = describe(header, temporary, dataset_digest(temporary))
+        kept = self._ledger.find_kept(instance.sop_uid)
+        if kept is not None and (kept.digest == instance.digest or kept.state == "own"):
+            if not self._store.path(kept.path).exists():
+                self._store.restore(temporary, kept.path)
+            return "same"
+        # All of it before the file moves: long values are read from where it lies.
+        received = Received(
+            relative_path="",
+            sender=came.sender,
+            association_id=came.association_id,
+            identity=identity_of(header),
+            is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
+            is_in_scope=instance.modality in self._modalities,
+            intake=why_not_by_itself(header, datetime.now(UTC).date(), self._intake),
+            rejects=self._rejects(header),
+            again=None if kept is None else self._compare(kept, instance, temporary),
+        )
+        relative_path = self._store.keep(
+            temporary, instance.study_uid, instance.sop_uid, instance.digest
+        )
+        with unless_recorded(lambda: self._store.remove(relative_path)):
+            recorded = self._record(instance, replace(received, relative_path=relative_path))
+        self._tidy(recorded, instance, self._store.path(relative_path))
+        return recorded
+
+    def _record(self, instance: Instance, received: Received) -> Recorded:
+        path = self._store.path(received.relative_path)
+        recorded = self._ledger.record_instance(instance, received)
+        while recorded == "compare":  # another sender was faster
+            known = self._ledger.find_kept(instance.sop_uid)
+            assert known is not None, "only what is known is compared"
+            again = self._compare(known, instance, path)
+            recorded = self._ledger.record_instance(instance, replace(received, again=again))
+        return recorded
+
+    def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
+        compare = self._comparison.compare
+        pixels, changed = compare(self._store.path(kept.path), path)
+        former = map(self._store.path, self._ledger.find_former(instance.sop_uid))
+        return Again(
+            digest=kept.digest,
+            pixels=pixels,
+            changed=changed,
+            is_former=any(compare(one, path) == ("same", ()) for one in former),
+            was_in_scope=kept.modality in self._modalities,
+        )
+
+    def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
+        """See to the file of what came again and was not taken."""
+        if recorded in ("same", "unchanged"):
+            path.unlink(missing_ok=True)
+        elif recorded == "set aside":
+            words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
+            log.warning("Set an object aside: %s; its study is held", words)
+            try:
+                self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
+            except OSError:  # the sender repeats it, and it is set aside then
+                path.unlink(missing_ok=True)
+                raise
+        else:
+            # We may have been frozen between file and row, so long that another node found a
+            # file without a row; the sender must not hear Success, and what it repeats is put here.
+            path.stat()
+
+    def _rejects(self, header: Dataset) -> Rejects | None:
+        note = read_rejection_note(header)
+        if note is None:
+            return None
+        own_study = (one for one in note.references if one.study_uid == note.study_uid)
+        uids = tuple(one.sop_uid for one in own_study)
+        return Rejects(note.words, uids, self._modalities)
