@@ -479,10 +479,9 @@ def test_objects_of_another_result_are_told_apart(
         if finding.region.sop_uid in analysed
     ]
     built = with_result(meant, findings=tuple(moved), analysed=tuple(analysed))
+    build = build_report_set
     monkeypatch.setattr(
-        sys.modules[__name__],
-        "build_report_set",
-        lambda _, kinds: kinds.build_report_set(built, kinds),
+        sys.modules[__name__], "build_report_set", lambda _, wanted: build(built, wanted)
     )
     with pytest.raises(AssertionError):
         COMPARISONS[what](meant)
