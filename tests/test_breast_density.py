@@ -72,6 +72,7 @@ def test_the_figures_were_measured_with_these_weights() -> None:
     assert recorded["weights"]["sha256"] == manifest.weights.sha256
 
 
+@pytest.mark.slow
 def test_an_exam_of_four_views_is_graded_in_the_report_and_on_the_summary(tmp_path: Path) -> None:
     paths = factories.saved_exam(tmp_path / "exam", views=phantom.EXAM)
     model = load_model("breast-density", bundled_models_dir())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import factories
 import pytest
+import small_models
 import sqlalchemy as sa
 from factories import L_CC, R_CC
 from ledgers import NODE, STUDY, Desk, fill
@@ -29,6 +30,8 @@ from node import cli
 from node.ledger import Closing, Finished, Ledger, Outcome, Patience
 from node.overview import each_study
 from node.store import Store
+
+pytestmark = pytest.mark.usefixtures("warm_inference")
 
 COMMANDS = [
     "run",
@@ -179,12 +182,19 @@ def test_check_passes_the_smallest_configuration_and_changes_nothing(
     assert list(tmp_path.iterdir()) == [settings]
 
 
-def test_check_asks_about_weights_under_a_licence_of_their_own(settings: Path) -> None:
+def test_check_asks_about_weights_under_a_licence_of_their_own(
+    settings: Path, tmp_path: Path
+) -> None:
     assert "Note" not in call("check", "-c", settings).output
-    settings.write_text(settings.read_text().replace("breast-area", "breast-density"))
+    manifest = small_models.model(tmp_path).folder / "manifest.toml"
+    said, own = 'weights = "Apache-2.0"', 'weights = "LicenseRef-for-research-only"'
+    assert said in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace(said, own))
+    given = settings.read_text().replace("breast-area", "small")
+    settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
     result = call("check", "-c", settings)
     assert result.exit_code == 0, result.output
-    assert "LicenseRef-mini-MIAS-research-only" in "".join(result.output.split())
+    assert "LicenseRef-for-research-only" in "".join(result.output.split())
 
 
 def test_check_says_which_kinds_of_object_no_model_makes(settings: Path) -> None:
@@ -425,11 +435,11 @@ def test_run_on_a_port_that_is_taken_ends_with_one_message(settings: Path) -> No
         taken.listen()
         port = taken.getsockname()[1]
         settings.write_text(SETTINGS.format(port=port))
-        with run(settings) as process:
-            _, messages = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in messages
-    assert "Traceback" not in messages
+        result = call("run", "-c", settings)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+    assert "Traceback" not in result.output
 
 
 def reads(readline: Callable[[], str], words: str, within_s: float = 60) -> bool:

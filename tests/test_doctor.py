@@ -98,6 +98,7 @@ mode = "shadow"
 """)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_where_all_is_well_every_line_is_green_and_nothing_has_changed(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -631,6 +632,7 @@ def test_without_a_model_there_is_no_exam(tmp_path: Path) -> None:
     assert one(check_exam(site(tmp_path))).state == "warning"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_model_that_is_on_and_analyses_nothing_is_red_and_one_of_other_images_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -106,6 +106,7 @@ def test_an_exam_comes_back_as_results_in_the_same_study(
         assert dataset.SeriesInstanceUID not in {image.SeriesInstanceUID for image in exam}
 
 
+@pytest.mark.slow
 def test_the_areas_it_reports_are_the_true_ones(node: App, tmp_path: Path) -> None:
     exam = factories.exam("true areas")
     store(node.port, factories.saved_exam(tmp_path, "true areas"))
@@ -118,6 +119,7 @@ def test_the_areas_it_reports_are_the_true_ones(node: App, tmp_path: Path) -> No
         assert areas[dataset.SOPInstanceUID] == pytest.approx(true, rel=0.05)
 
 
+@pytest.mark.slow
 def test_an_exam_that_lacks_a_view_is_answered_and_the_late_view_makes_a_second_answer(
     node: App, pacs: Pacs, tmp_path: Path
 ) -> None:
@@ -133,6 +135,7 @@ def test_an_exam_that_lacks_a_view_is_answered_and_the_late_view_makes_a_second_
     assert len(pacs.received) == first + 6
 
 
+@pytest.mark.slow
 def test_results_that_come_back_to_the_node_start_nothing(
     node: App, pacs: Pacs, tmp_path: Path
 ) -> None:
@@ -148,6 +151,7 @@ def test_results_that_come_back_to_the_node_start_nothing(
     assert reaches(node, study, is_done) == before
 
 
+@pytest.mark.slow
 @refused_connections
 def test_a_dead_destination_does_not_keep_results_from_another(
     node: App, pacs: Pacs, tmp_path: Path
@@ -167,6 +171,7 @@ def test_a_second_node_on_the_same_state_does_not_start(node: App, settings: con
         App(settings)
 
 
+@pytest.mark.slow
 @refused_connections
 def test_after_a_restart_nothing_is_done_again_and_the_rest_goes_on(
     running: list[App], settings: config.Config, pacs: Pacs, tmp_path: Path

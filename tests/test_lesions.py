@@ -370,6 +370,7 @@ def test_a_clean_exam_is_cold_and_scores_low(
     assert max(int(values(heat_map).max()) for heat_map in result.heat_maps) < 0.4 * 255
 
 
+@pytest.mark.usefixtures("warm_inference", "small_exam")
 @pytest.mark.parametrize("build", lesion_models.MODELS)
 def test_each_package_passes_the_check_of_models_and_is_small(
     build: Callable[[Path], Model], tmp_path: Path
@@ -388,6 +389,7 @@ def test_a_package_is_built_the_same_each_time(
     assert once.weights_path.read_bytes() == twice.weights_path.read_bytes()
 
 
+@pytest.mark.usefixtures("warm_inference")
 def test_a_folder_is_answered_in_words_and_objects(
     detector: Model, segmenter: Model, scorer: Model, tmp_path: Path
 ) -> None:

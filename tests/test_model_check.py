@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import pytest
-from packages import CLASSES
+from packages import CLASSES, write_package
 from small_models import SHARE_OF_WHITE, model, model_in_two_files
 from typer.testing import CliRunner
 
@@ -22,6 +22,8 @@ from node.inference.onnx import Session, Tensor
 from node.manifest import Model
 from node.model_check import check
 from node.onnx_file import refuse_external_data
+
+pytestmark = pytest.mark.usefixtures("warm_inference")
 
 SCORE = """\
 kind = "score"
@@ -51,7 +53,10 @@ def failures(package: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "network"),
-    [("breast-area", "takes 1 x 1 x 640 x 512"), ("breast-density", "takes 1 x 1 x 384 x 384")],
+    [
+        ("breast-area", "takes 1 x 1 x 640 x 512"),
+        pytest.param("breast-density", "takes 1 x 1 x 384 x 384", marks=pytest.mark.slow),
+    ],
 )
 def test_the_bundled_models_pass_every_check(
     name: str, network: str, monkeypatch: pytest.MonkeyPatch
@@ -71,6 +76,7 @@ def test_the_models_are_listed_with_what_they_are() -> None:
     assert "breast-density 1.0.0, research" in said
 
 
+@pytest.mark.usefixtures("small_exam")
 def test_a_package_of_ones_own_is_checked_by_its_folder(tmp_path: Path) -> None:
     package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES).folder
     (package / "README.md").write_text("# Small\n\n## Measured\n\nAUC 0.91 (0.87 to 0.94)\n")
@@ -123,13 +129,13 @@ def test_what_the_remedy_says_makes_one_file_of_two(
 def test_a_card_that_states_nothing_measured_is_told(
     text: str | None, told: str, tmp_path: Path
 ) -> None:
-    package = copied(tmp_path)
-    (package / "README.md").unlink()
+    package = write_package(tmp_path)  # whose weights are no network: nothing more is tried
     if text is not None:
         (package / "README.md").write_text(text)
     assert told in failures(package)["card"]
 
 
+@pytest.mark.usefixtures("small_exam")
 def test_a_model_that_analyses_none_of_the_exam_fails(tmp_path: Path) -> None:
     package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES).folder
     manifest = package / "manifest.toml"
@@ -162,7 +168,7 @@ def second_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "PROVIDERS", names)
 
 
-@pytest.mark.usefixtures("second_provider")
+@pytest.mark.usefixtures("second_provider", "small_exam")
 def test_every_output_is_compared_on_every_provider(two_outputs: Model) -> None:
     found = {one.what: one for one in check(two_outputs)}["providers"]
     assert found.is_ok
@@ -172,7 +178,7 @@ def test_every_output_is_compared_on_every_provider(two_outputs: Model) -> None:
     )
 
 
-@pytest.mark.usefixtures("second_provider")
+@pytest.mark.usefixtures("second_provider", "small_exam")
 @pytest.mark.parametrize(("difference", "is_ok"), [(0.009, True), (0.011, False)])
 def test_a_provider_that_differs_too_far_from_the_cpu_fails(
     difference: float, is_ok: bool, two_outputs: Model, monkeypatch: pytest.MonkeyPatch
@@ -196,6 +202,7 @@ def test_a_provider_that_differs_too_far_from_the_cpu_fails(
     assert is_ok or "allowed are 0.01" in found.words
 
 
+@pytest.mark.usefixtures("small_exam")
 def test_a_provider_without_its_device_is_no_fault_of_the_model(
     two_outputs: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

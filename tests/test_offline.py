@@ -27,6 +27,8 @@ from node.outputs import wording
 from node.overview import _outcome
 from node.trial import phantom
 
+pytestmark = pytest.mark.usefixtures("warm_inference")
+
 AREA_TOLERANCE = 0.05
 
 

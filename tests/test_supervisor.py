@@ -155,6 +155,7 @@ def test_the_watchdog_is_not_fed_for_a_node_whose_queue_has_died(node: App) -> N
     wait_until(lambda: not node.is_alive)
 
 
+@pytest.mark.slow
 def test_a_node_works_on_with_a_supervisor_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text(SETTINGS.format(port=free_port()))
     with subprocess.Popen(
@@ -176,6 +177,7 @@ def test_a_node_works_on_with_a_supervisor_that_is_not_there(tmp_path: Path) -> 
     assert "Stopped" in said
 
 
+@pytest.mark.slow
 def test_a_node_says_that_it_is_ready_that_it_lives_and_that_it_stops(
     systemd: socket.socket, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import cycle, pairwise
 from math import hypot
 
@@ -63,6 +63,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return typeface
 
 
+@lru_cache(maxsize=4096)
 def width(text: str, size: int) -> int:
     """Return how many pixels wide a line is."""
     return int(np.ceil(sum(font(s).getlength(part) for part, s, _ in _runs(text, size))))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import factories
 import pytest
+from examples import examples
 from highdicom.sr import CodeContentItem, CodedConcept, ContentItem, RelationshipTypeValues
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -137,7 +138,7 @@ def test_names_that_are_no_uids_are_not_taken_over(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_note_rejects_less_or_nothing_and_raises_nothing(
     tmp_path: Path, data: st.DataObject
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import factories
 import pytest
+from examples import examples
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -214,7 +215,9 @@ def test_an_object_cut_in_the_middle_of_an_attribute_is_unreadable(
         read_header(path)
 
 
-fuzzed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def assert_reads_or_refuses(path: Path, data: bytes, model: Model) -> None:

@@ -216,6 +216,7 @@ def test_after_the_last_image_only_that_is_left_to_score(
     assert objects
 
 
+@pytest.mark.slow
 def test_a_node_scores_images_while_the_rest_of_the_study_comes(
     pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -191,7 +192,7 @@ def same_image(one: Image, other: Image) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_files_of_one_key_are_one_image_whatever_bytes_are_wrong(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -294,7 +295,7 @@ grey = st.integers(1, 40).flatmap(
 
 
 @given(grey)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_every_lossless_syntax_shows_the_same_pixels(
     tmp_path_factory: pytest.TempPathFactory, drawn: tuple[int, int, int]
 ) -> None:
@@ -460,7 +461,7 @@ def test_the_same_encoded_pixels_are_the_same_even_if_nobody_can_decode_them(
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_whatever_byte_is_wrong_pixels_are_compared_or_unreadable(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -7,6 +7,7 @@ import imagecodecs
 import numpy as np
 import PIL.Image
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, uid
@@ -420,7 +421,7 @@ def test_a_number_that_is_none_is_unknown_whatever_pydicom_thinks_of_it(tmp_path
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_whatever_byte_is_wrong_nothing_but_unreadable_is_raised(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

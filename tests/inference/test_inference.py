@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -248,7 +249,7 @@ places = st.tuples(st.floats(0, 140), st.floats(0, 200), st.floats(12, 40))
 
 
 @given(st.lists(places, min_size=1, max_size=4))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_the_number_is_the_area_within_the_outline(found: list[tuple[float, float, float]]) -> None:
     area, enclosed = measured(discs(*found))
     perimeter = 2 * np.pi * sum(radius for _, _, radius in found)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -500,7 +501,7 @@ grid = st.lists(
 
 
 @given(grid)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_every_separate_disc_is_found_once_with_its_place_and_filled_area(
     drawn: list[tuple[int, int, float, bool]],
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -38,8 +39,14 @@ from outputs.drafts import (
 
 EXAM = draft()
 ONE = draft([R_CC])
-FULL = draft([R_CC, L_CC, R_MLO], technique=phantom.Technique())
-"""Pictures that stand on their pages in their own size."""
+
+
+@cache
+def full() -> Draft:
+    """Return a draft whose pictures stand on their pages in their own size."""
+    return draft([R_CC, L_CC, R_MLO], technique=phantom.Technique())
+
+
 LONG = "A sentence that goes on and on and says what the numbers are and what they are not. " * 4
 LARGE = phantom.Technique(rows=2656, columns=2048, spacing_mm=0.09)
 
@@ -85,43 +92,49 @@ def shaped(rows: int, columns: int) -> Draft:
     return replace(made, pictures={made.version.instances[0].sop_uid: Picture(grey, 1.0)})
 
 
-EIGHT = with_boxes(
-    FULL, *((500.0 + 37 * n, 400.0 + 61 * n, 580 + 37 * n, 470 + 61 * n) for n in range(8))
-)
+@cache
+def eight() -> Draft:
+    """Return a draft with eight boxes on one image."""
+    boxes = ((500.0 + 37 * n, 400.0 + 61 * n, 580 + 37 * n, 470 + 61 * n) for n in range(8))
+    return with_boxes(full(), *boxes)
+
+
 LONGEST_NAME = "A Name of an Algorithm that Goes On and On to 64 Characters, so"
 
-CASES = {
-    "four views": EXAM,
-    "three views": as_version_2(draft([R_CC, L_CC, R_MLO])),
-    "one view": draft([L_MLO]),
-    "one refused": draft(refuse={R_MLO: LONG}),
-    "none": draft(refuse=dict.fromkeys(phantom.EXAM, LONG)),
-    "nothing found": with_result(EXAM, findings=(), evaluations=()),
-    "graded": graded(EXAM),
-    "much to say": with_result(EXAM, statements=(LONG, LONG), refused=many_refused(50)),
-    "unbroken": with_result(EXAM, statements=("x" * 400,), refused=many_refused(2)),
-    "large": draft([R_CC], technique=LARGE),
-    "detected": detected(EXAM),
-    "nothing detected": with_result(detected(EXAM), findings=()),
-    "detected, one refused": as_version_2(detected(draft(refuse={R_MLO: "magnified"}))),
-    "segmented": segmented(EXAM),
-    "scored": scored(EXAM),
-    "eight on one image": EIGHT,
-    "forty on one image": with_boxes(
+CASES: Mapping[str, Callable[[], Draft]] = {
+    "four views": lambda: EXAM,
+    "three views": lambda: as_version_2(draft([R_CC, L_CC, R_MLO])),
+    "one view": lambda: draft([L_MLO]),
+    "one refused": lambda: draft(refuse={R_MLO: LONG}),
+    "none": lambda: draft(refuse=dict.fromkeys(phantom.EXAM, LONG)),
+    "nothing found": lambda: with_result(EXAM, findings=(), evaluations=()),
+    "graded": lambda: graded(EXAM),
+    "much to say": lambda: with_result(EXAM, statements=(LONG, LONG), refused=many_refused(50)),
+    "unbroken": lambda: with_result(EXAM, statements=("x" * 400,), refused=many_refused(2)),
+    "large": lambda: draft([R_CC], technique=LARGE),
+    "detected": lambda: detected(EXAM),
+    "nothing detected": lambda: with_result(detected(EXAM), findings=()),
+    "detected, one refused": lambda: as_version_2(detected(draft(refuse={R_MLO: "magnified"}))),
+    "segmented": lambda: segmented(EXAM),
+    "scored": lambda: scored(EXAM),
+    "eight on one image": eight,
+    "forty on one image": lambda: with_boxes(
         EXAM, *((9.0 * n % 230, 8.0 * n, 9 * n % 230 + 12, 8 * n + 9) for n in range(40))
     ),
-    "two models": together(detected(EXAM), EXAM),
-    "three models": together(detected(EXAM), segmented(EXAM), scored(EXAM)),
-    "long names": together(*(titled(m(ONE), LONGEST_NAME) for m in (detected, segmented, scored))),
-    "tall": detected(shaped(3000, 400)),
-    "wide": together(detected(shaped(300, 2000)), scored(shaped(300, 2000))),
-    "tiny": together(detected(shaped(300, 230)), scored(shaped(300, 230))),
+    "two models": lambda: together(detected(EXAM), EXAM),
+    "three models": lambda: together(detected(EXAM), segmented(EXAM), scored(EXAM)),
+    "long names": lambda: together(
+        *(titled(m(ONE), LONGEST_NAME) for m in (detected, segmented, scored))
+    ),
+    "tall": lambda: detected(shaped(3000, 400)),
+    "wide": lambda: together(detected(shaped(300, 2000)), scored(shaped(300, 2000))),
+    "tiny": lambda: together(detected(shaped(300, 230)), scored(shaped(300, 230))),
 }
 
 
 @pytest.fixture(scope="module", params=list(CASES.values()), ids=list(CASES))
 def case(request: pytest.FixtureRequest) -> list[Dataset]:
-    return capture.build(request.param)
+    return capture.build(request.param())
 
 
 def pixels(dataset: Dataset) -> NDArray[np.uint8]:
@@ -139,9 +152,9 @@ def test_every_page_is_an_rgb_secondary_capture_of_sensible_size(case: list[Data
 
 @pytest.mark.parametrize("name", ["two models", "tiny", "graded"])
 def test_the_same_draft_gives_the_same_bytes(name: str) -> None:
-    first, second = ([to_bytes(d) for d in capture.build(CASES[name])] for _ in range(2))
+    first, second = ([to_bytes(d) for d in capture.build(CASES[name]())] for _ in range(2))
     assert first == second
-    assert len({d.SOPInstanceUID for d in capture.build(CASES[name])}) == len(first)
+    assert len({d.SOPInstanceUID for d in capture.build(CASES[name]())}) == len(first)
 
 
 def test_no_word_touches_the_edge_of_a_page(case: list[Dataset]) -> None:
@@ -175,7 +188,7 @@ def test_a_heat_map_has_a_page_of_its_own_and_no_empty_page_beside_it() -> None:
 
 
 def test_not_analysed_is_a_page_too() -> None:
-    (page,) = capture.build(CASES["none"])
+    (page,) = capture.build(CASES["none"]())
     assert "SourceImageSequence" not in page
     assert pixels(page).any()
 
@@ -228,9 +241,9 @@ def within(page: Page, boxes: Sequence[canvas.Box | None]) -> NDArray[np.bool_]:
     return inside
 
 
-@pytest.mark.parametrize("made", [detected(FULL), EIGHT], ids=["detected", "eight"])
-def test_a_box_and_its_sign_lie_outside_of_what_is_marked(made: Draft) -> None:
-    page = page_of(made)
+@pytest.mark.parametrize("make", [lambda: detected(full()), eight], ids=["detected", "eight"])
+def test_a_box_and_its_sign_lie_outside_of_what_is_marked(make: Callable[[], Draft]) -> None:
+    page = page_of(make())
     assert page.changed.any()
     assert not (page.changed & ~within(page, [*page.outers, *page.signs])).any()
     assert page.placed.scale[0] <= 1
@@ -242,9 +255,11 @@ def test_a_box_and_its_sign_lie_outside_of_what_is_marked(made: Draft) -> None:
         assert not (page.changed & alone).any()
 
 
-@pytest.mark.parametrize("made", [detected(FULL), EIGHT], ids=["detected", "eight"])
-def test_a_box_is_drawn_all_around_what_the_result_says_and_close_to_it(made: Draft) -> None:
-    page = page_of(made)
+@pytest.mark.parametrize("make", [lambda: detected(full()), eight], ids=["detected", "eight"])
+def test_a_box_is_drawn_all_around_what_the_result_says_and_close_to_it(
+    make: Callable[[], Draft],
+) -> None:
+    page = page_of(make())
     for mark, outer in zip(page.marks, page.outers, strict=True):
         (left, top), _, (right, bottom), *_ = map(page.placed.point, mark.finding.region.outline)
         gaps = (left - outer[0], top - outer[1], outer[2] - right, outer[3] - bottom)
@@ -258,7 +273,7 @@ def test_a_box_is_drawn_all_around_what_the_result_says_and_close_to_it(made: Dr
 
 
 def test_signs_stand_apart_beside_their_marks_and_inside_of_none() -> None:
-    page = page_of(EIGHT)
+    page = page_of(eight())
     signs = [sign for sign in page.signs if sign is not None]
     assert len(signs) == 8
     for number, sign in enumerate(signs):
@@ -271,7 +286,7 @@ def test_signs_stand_apart_beside_their_marks_and_inside_of_none() -> None:
 
 
 def test_a_mark_that_fills_the_picture_has_its_sign_in_the_margin() -> None:
-    page = page_of(with_boxes(FULL, (0, 0, 1024, 1328), (400, 400, 500, 500)))
+    page = page_of(with_boxes(full(), (0, 0, 1024, 1328), (400, 400, 500, 500)))
     first = page.signs[0]
     assert first is not None
     assert not marking.overlap(first, page.placed.box)
@@ -292,7 +307,7 @@ def test_a_sign_goes_where_it_is_dark() -> None:
 
 def test_words_stand_beside_the_picture_only() -> None:
     """What is neither mark nor sign of a page lies above or below the picture."""
-    page = page_of(together(detected(FULL), FULL))
+    page = page_of(together(detected(full()), full()))
     corridors = within(page, [*page.outers[:1], *page.signs])
     outline = page.marks[1]
     path = marking.path_of(outline, page.placed, marked_view.pen(page.layout))
@@ -304,7 +319,7 @@ def test_words_stand_beside_the_picture_only() -> None:
 
 
 def test_a_region_beyond_the_image_is_drawn_to_its_edge() -> None:
-    page = page_of(with_boxes(FULL, (-300, -200, 90, 80)))
+    page = page_of(with_boxes(full(), (-300, -200, 90, 80)))
     left, top, right, bottom = page.outers[0]
     assert page.placed.box[0] - page.layout.padding <= left < right
     assert page.layout.size(marked_view.HEADER) <= top < bottom
@@ -367,12 +382,12 @@ def test_the_legend_lists_the_marks_by_their_signs() -> None:
     assert [(h.name, h.value) for h in marked_view.headlines(made, l_mlo)] == [
         ("Mass Detector", "nothing found")
     ]
-    said = marked_view.headlines(EIGHT, EIGHT.version.instances[0].sop_uid)
+    said = marked_view.headlines(eight(), eight().version.instances[0].sop_uid)
     assert [h.value for h in said] == ["8 findings"]
 
 
 def test_marks_beyond_the_room_of_the_legend_are_counted() -> None:
-    made = CASES["forty on one image"]
+    made = CASES["forty on one image"]()
     entries = marked_view.legend(made, made.version.instances[0].sop_uid)
     assert "... and 24 more marks" in [entry.text for entry in entries]
 
@@ -656,7 +671,8 @@ def test_who_spoke_and_what_it_ran_on_is_in_the_footer() -> None:
     assert "on CUDA" in summary_page.origin(made)[0]
     for text in (*summary_page.origin(made), *marked_view.origin(made, made.results)):
         assert "Mass Detector 1.0.0" in text
-    longest = marked_view.origin(CASES["long names"], CASES["long names"].results)
+    made = CASES["long names"]()
+    longest = marked_view.origin(made, made.results)
     assert all(text.count("12.34.567") == 3 for text in longest)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta, timezone
 from io import BytesIO
 
 import pytest
+from examples import examples
 from factories import L_CC, R_CC
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,7 +71,7 @@ def test_an_unknown_character_set_silences_nothing() -> None:
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.binary(max_size=90).filter(lambda value: value == value.rstrip(b" \0")))
 def test_any_bytes_survive(value: bytes) -> None:
     made = with_result(draft([R_CC]), analysed=(), findings=(), evaluations=(), reason="test")

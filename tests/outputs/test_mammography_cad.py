@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from examples import examples
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -593,7 +594,7 @@ def test_a_kind_the_template_has_not_is_a_region_with_a_description(
 EDGE = st.floats(0, 5000, width=32)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
 @given(
     edges=st.tuples(EDGE, EDGE, EDGE, EDGE),
     score=st.floats(0, 100),
@@ -692,7 +693,7 @@ def test_an_outline_around_nothing_has_a_centre_too(outline: tuple[Point, ...]) 
     assert mammography_cad.centre(Region("1", outline)) == (4.0, 4.0)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.floats(1, 400), min_size=5, max_size=40))
 def test_the_centre_of_any_outline_lies_within_it(radii: list[float]) -> None:
     """Star-shaped outlines, spiky enough for the centroid of many to lie outside."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import factories
 import numpy as np
 import pytest
+from examples import examples
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -461,7 +462,7 @@ EVALUATIONS = st.builds(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EVALUATIONS, max_size=4), st.booleans())
 def test_whatever_is_evaluated_is_read_back(evaluations: list[Evaluation], marked: bool) -> None:
     findings = EXAM.results[0].findings if marked else ()
@@ -474,7 +475,7 @@ def test_whatever_is_evaluated_is_read_back(evaluations: list[Evaluation], marke
 VIEWS = st.sampled_from([R_CC, L_CC, R_MLO, L_MLO])
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.too_slow])
 @given(
     outline=st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=40),
     value=st.floats(-1e6, 1e6),

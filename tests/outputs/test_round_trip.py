@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from examples import examples
 from factories import R_MLO
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -572,7 +573,7 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
 
 
 @settings(
-    max_examples=20,
+    max_examples=examples(20),
     phases=set(Phase) - {Phase.shrink},  # a smaller example of what fails would take minutes
     suppress_health_check=[HealthCheck.too_slow],
 )

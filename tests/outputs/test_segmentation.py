@@ -9,6 +9,7 @@ from fractions import Fraction
 import highdicom as hd
 import numpy as np
 import pytest
+from examples import examples
 from factories import L_CC, R_CC, R_MLO, SMALL
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -140,7 +141,7 @@ def test_frames_that_end_within_a_byte_are_not_mixed_up() -> None:
 EIGHTHS = st.integers(-16, 112).map(lambda n: n / 8)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.lists(st.tuples(EIGHTHS, EIGHTHS), min_size=3, max_size=9))
 def test_a_pixel_is_in_the_segment_if_its_centre_is_inside(outline: list[Point]) -> None:
     """A centre on the line itself may go either way."""
@@ -152,7 +153,7 @@ def test_a_pixel_is_in_the_segment_if_its_centre_is_inside(outline: list[Point])
             assert mask[row, column] == is_inside(outline, x, y)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.integers(-3, 10), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_parts_that_share_an_edge_share_no_pixel(
     a: int, width: int, second: int, is_upright: bool
@@ -170,7 +171,7 @@ def test_parts_that_share_an_edge_share_no_pixel(
     assert np.array_equal(strip(a, b) | strip(b, c), strip(a, c))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.lists(st.tuples(EIGHTHS, EIGHTHS), min_size=3, max_size=6), min_size=1, max_size=5)
 )

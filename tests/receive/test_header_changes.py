@@ -9,6 +9,7 @@ from typing import Any
 
 import factories
 import pytest
+from examples import examples
 from factories import R_CC
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -334,7 +335,9 @@ def test_deep_nesting_is_taken_for_changed_and_ends() -> None:
     assert changed_attributes(nested(200), nested(200)) == ("Content Sequence",)
 
 
-fuzzed = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @fuzzed
