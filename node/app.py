@@ -22,7 +22,7 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
 from node.inference import Inference
-from node.outputs.kinds import with_fallbacks
+from node.kinds import with_substitutes
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.site import advice_on_models, load_models, local_zone, open_ledger
@@ -56,7 +56,7 @@ class App:
             inference=self._inference,
             scores=self.ledger,
             local_zone=local_zone(config),
-            outputs=with_fallbacks(config.kinds),
+            outputs=with_substitutes(config.kinds),
             provider=config.inference.provider,
         )
         models = tuple(self._models.values())

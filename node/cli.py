@@ -464,11 +464,8 @@ def retry(config: ConfigOption = _CONFIG) -> None:
     kind of object. Mend the cause first; `ai-node studies` names it. Results that had no
     destination go to those that the configuration names now.
     """
-    from functools import partial
-
     from node.config import load
-    from node.flow.workflow import directions
-    from node.outputs.kinds import SUBSTITUTES
+    from node.kinds import SUBSTITUTES
     from node.site import existing_ledger
 
     with _errors_as_messages():
@@ -476,7 +473,7 @@ def retry(config: ConfigOption = _CONFIG) -> None:
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             within_s = loaded.delivery.deliver_within_s
             count = ledger.retry_dead(within_s, frozenset(SUBSTITUTES.values()))
-            directed, aimless = ledger.retry_undirected(partial(directions, loaded), within_s)
+            directed, aimless = ledger.retry_undirected(loaded.directions, within_s)
         if count:
             deliveries = counted(count, "delivery", "deliveries")
             out.print(f"{deliveries} given up before will be tried again.")

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from node import toml_file
 from node.errors import DeliveryError
+from node.kinds import ALWAYS_ANSWERING, KINDS
 from node.toml_file import Place, Section, did_you_mean, matching, shown, wrong
 
 
@@ -58,6 +59,13 @@ def _preset(name: str) -> str:
     return name
 
 
+def _kind(name: str) -> str:
+    if name not in KINDS:
+        problem = f'no kind of result object is called "{name}"'
+        raise ValueError(f"{problem}, {did_you_mean(name, KINDS)}")
+    return name
+
+
 AETitle = Annotated[
     str,
     matching(
@@ -78,24 +86,8 @@ Network = Annotated[str, AfterValidator(_network)]
 Zone = Annotated[str, AfterValidator(_zone)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]
 ConfirmBy = Literal["commitment", "find"]
-OutputKind = Literal[
-    "capture",
-    "measurement-report",
-    "measurement-report-3d",
-    "mammography-cad",
-    "segmentation",
-    "presentation-state",
-    "key-images",
-    "encapsulated-pdf",
-]
-"""The kinds of result object; outputs/ has a module for each."""
-ALWAYS_ANSWER: tuple[OutputKind, ...] = (
-    "capture",
-    "measurement-report",
-    "measurement-report-3d",
-    "encapsulated-pdf",
-)
-"""The kinds that there is an object of whatever the result is, "not analysed" too."""
+OutputKind = Annotated[str, AfterValidator(_kind)]
+"""A kind of result object, one of `kinds.KINDS`."""
 PresetName = Annotated[str, AfterValidator(_preset)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -169,7 +161,7 @@ class Peer(Section):
         return (self.name,) if self.receives else self.results_to
 
     @property
-    def kinds(self) -> tuple[OutputKind, ...]:
+    def kinds(self) -> tuple[str, ...]:
         """The kinds of object it is sent."""
         if self.receives is None:
             return ()
@@ -295,8 +287,8 @@ class Config(Section):
 
     def _impossible_outputs(self) -> Iterator[tuple[Place, str]]:
         for i, peer in enumerate(self.peers):
-            if peer.outputs and not set(peer.outputs) & set(ALWAYS_ANSWER):
-                words = f"add one of {', '.join(ALWAYS_ANSWER)}: the others say nothing where"
+            if peer.outputs and not set(peer.outputs) & set(ALWAYS_ANSWERING):
+                words = f"add one of {', '.join(ALWAYS_ANSWERING)}: the others say nothing where"
                 yield ("peers", i, "outputs"), f"{words} nothing was found or analysed"
             if peer.outputs and not peer.receives:
                 yield ("peers", i, "outputs"), 'add receives = "default": it takes no results yet'
@@ -341,7 +333,7 @@ class Config(Section):
         return self.node.models_dir or bundled_models_dir()
 
     @property
-    def kinds(self) -> tuple[OutputKind, ...]:
+    def kinds(self) -> tuple[str, ...]:
         """The kinds of object that somebody is sent; those of the default preset if nobody is."""
         wanted = [kind for peer in self.peers for kind in peer.kinds]
         return tuple(dict.fromkeys(wanted)) or presets()["default"]
@@ -353,13 +345,14 @@ class Config(Section):
                 return peer
         raise DeliveryError(f"no peer is called {name} any more")
 
-    def destinations_of(self, sender: str) -> tuple[str, ...]:
-        """Return the names of the peers that get the results of a sender's studies."""
-        return next((peer.destinations for peer in self.peers if peer.name == sender), ())
+    def directions(self, sender: str) -> dict[str, frozenset[str]]:
+        """Return who gets the results of a sender's studies, by name, and which kinds of object."""
+        names = next((peer.destinations for peer in self.peers if peer.name == sender), ())
+        return {name: frozenset(self.peer(name).kinds) for name in names}
 
 
 @cache
-def presets() -> dict[str, tuple[OutputKind, ...]]:
+def presets() -> dict[str, tuple[str, ...]]:
     """Return what each preset sends, by its name."""
     folder = _bundled("presets", "config/presets")
     return {p.stem: toml_file.load(p, Preset).outputs for p in sorted(folder.glob("*.toml"))}

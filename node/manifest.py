@@ -7,6 +7,7 @@ network that fits these words needs no Python. `models/README.md` tells how to a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,6 +16,7 @@ from pydantic import Field, model_validator
 
 from node import result, score_key, toml_file
 from node.errors import ConfigError
+from node.kinds import KINDS, Needs
 from node.onnx_file import refuse_external_data
 from node.study import Laterality, View
 from node.toml_file import Section, did_you_mean, matching, wrong
@@ -256,6 +258,11 @@ class ScoreOutput(Section):
 
 
 Output = MaskOutput | ClassesOutput | BoxesOutput | ScoreOutput
+_PLACES: Mapping[str, tuple[Needs, ...]] = {
+    "mask": (Needs.MARKS, Needs.REGIONS),
+    "boxes": (Needs.MARKS,),
+}
+"""What a kind of output says of where something is."""
 
 
 class Manifest(Section):
@@ -277,6 +284,16 @@ class Manifest(Section):
     input: Input
     pixels: Pixels
     output: Annotated[Output, Field(discriminator="kind")]
+
+    def makes(self, kind: str) -> bool:
+        """Say whether results of the model can become an object of a kind."""
+        return KINDS[kind].needs in self._gives
+
+    @property
+    def _gives(self) -> frozenset[Needs]:
+        """What there can be in a result of the model."""
+        gives = {Needs.NOTHING, *_PLACES.get(self.output.kind, ())}
+        return frozenset({*gives, Needs.SUBJECT} if self.output.looks_for else gives)
 
     @model_validator(mode="after")
     def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:

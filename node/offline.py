@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydicom import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 from tzlocal import get_localzone
 
 from node import config
-from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse, is_made
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.analysis.selection import is_in_scope
 from node.dicom.header import read_header
 from node.dicom.untrusted import failing_as
@@ -26,7 +25,7 @@ from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs import wording
-from node.outputs.kinds import to_bytes
+from node.outputs.kinds import Built, to_bytes
 from node.result import Evaluation, Finding, Result
 from node.store import dataset_digest
 from node.study import Instance, StudyVersion
@@ -64,7 +63,7 @@ class FolderOutcome:
     """One line for each file that could not be read."""
     own: int
     """How many files were results themselves, which nothing is made of."""
-    unmade: tuple[config.OutputKind, ...]
+    unmade: tuple[str, ...]
     """The kinds of object asked for that no result of this model becomes."""
 
     @property
@@ -92,7 +91,7 @@ def analyse_folder(
     out_dir: Path,
     model: Model,
     on_read: Callable[[], None],
-    outputs: Sequence[config.OutputKind] = (),
+    outputs: Sequence[str] = (),
 ) -> FolderOutcome:
     """Analyse every study among the files, and write its result objects to a folder of its own.
 
@@ -111,7 +110,7 @@ def analyse_folder(
             _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
             for study_uid, study in studies.items()
         ]
-    unmade = tuple(kind for kind in kinds if not is_made(kind, model.manifest))
+    unmade = tuple(kind for kind in kinds if not model.manifest.makes(kind))
     return FolderOutcome(tuple(outcomes), tuple(damaged), own, unmade)
 
 
@@ -199,10 +198,11 @@ def _version(study_uid: str, instances: Sequence[Instance]) -> StudyVersion:
     )
 
 
-def _write(objects: Iterable[Dataset], folder: Path) -> tuple[tuple[Path, ...], int]:
+def _write(objects: Iterable[Built], folder: Path) -> tuple[tuple[Path, ...], int]:
     """Return the files written, and how many of an earlier analysis were replaced by them."""
     contents: dict[str, bytes] = {}
-    for made in objects:
+    for built in objects:
+        made = built.dataset
         number, stem = 1, f"{made.Modality}-{made.SeriesNumber}-{made.InstanceNumber}"
         while (name := f"{stem}-{number}.dcm" if number > 1 else f"{stem}.dcm") in contents:
             number += 1

@@ -12,7 +12,6 @@ import alembic.util
 import sqlalchemy as sa
 from tzlocal import get_localzone
 
-from node.analysis.pipeline import is_made
 from node.config import Config
 from node.config import Model as ChosenModel
 from node.errors import ConfigError
@@ -65,7 +64,7 @@ def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]
     ]
     sentences = []
     for peer in config.peers if manifests else ():
-        made = [kind for kind in peer.kinds if any(is_made(kind, each) for each in manifests)]
+        made = [kind for kind in peer.kinds if any(each.makes(kind) for each in manifests)]
         if missing := [kind for kind in peer.kinds if kind not in made]:
             left = "pictures alone" if made == ["capture"] else " and ".join(made)
             sentences.append(

@@ -55,6 +55,14 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerReport:
+    """A result object of the version before."""
+
+    kind: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class StudyVersion:
     """A study as it was when it was closed: what is analysed, and why it was closed then."""
 
@@ -71,7 +79,7 @@ class StudyVersion:
     """Identity of this installation: keeps the UIDs of test and production apart."""
     replaces: datetime | None = None
     """When the version before this one was reported (UTC), None for the first."""
-    predecessors: tuple[Path, ...] = ()
+    predecessors: tuple[FormerReport, ...] = ()
     """The report objects of that version."""
 
 

@@ -48,6 +48,8 @@ PLAN = (PlannedAnalysis("breast-area", "1.0.0", "0" * 64, "deliver"),)
 CLOSING = Closing("4/4 views", PLAN)
 OUT_OF_SCOPE = Closing("quiet 60 s", state="out of scope", why_not="no model reads CT")
 PATIENCE = Patience(60)
+KIND, OTHER_KIND = "measurement-report-3d", "measurement-report"
+"""Of the reports here, which all have one SOP class: nothing may depend on it."""
 APART = Closing("4/4 views", state="not analysed", why_not="no Patient ID")
 RECEIVING = config.Config(
     node=config.Node(ae_title="AINODE", state_dir=Path("unused"), min_free_mb=0),
@@ -183,18 +185,18 @@ class Desk:
     ) -> list[Job]:
         """Finish a version that has begun; return the jobs of its deliveries.
 
-        `substitutes` are objects of another SOP class, which no destination should get.
+        `substitutes` are objects of another kind, which no destination should get.
         """
         before = len(self.jobs)
         built = tuple(
-            BuiltReport(f"2.25.{job.number}{n}", "1.2.3", f"reports/{n}.dcm", "digest")
+            BuiltReport(f"2.25.{job.number}{n}", KIND, "1.2.3", f"reports/{n}.dcm", "digest")
             for n in range(reports)
         ) + tuple(
-            BuiltReport(f"2.25.{job.number}{n}", "4.5.6", f"reports/{n}.dcm", "digest")
+            BuiltReport(f"2.25.{job.number}{n}", OTHER_KIND, "1.2.3", f"reports/{n}.dcm", "digest")
             for n in range(reports, reports + substitutes)
         )
         result = Result(MODEL, analysed=(f"{job.study_uid}.1",), priority=Priority.NOT_ASSESSED)
-        wanted = dict.fromkeys(destinations, frozenset({"1.2.3"}))
+        wanted = dict.fromkeys(destinations, frozenset({KIND}))
         finished = Finished((result,), built, wanted, deliver_within_s)
         self.ledger.finish_version(job, finished, self.enqueue)
         return self.jobs[before:]

@@ -71,8 +71,8 @@ def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
     assert found.peer("orthanc").destinations == ("orthanc",)
     assert found.peer("orthanc").confirm == ("commitment", "find")
     assert found.peer("orthanc").compares_identity
-    assert found.destinations_of("orthanc") == ("orthanc",)
-    assert found.destinations_of("nobody") == ()
+    assert tuple(found.directions("orthanc")) == ("orthanc",)
+    assert tuple(found.directions("nobody")) == ()
     assert advice(found) == []
 
 
@@ -134,7 +134,7 @@ def test_results_of_a_modality_go_where_results_to_says(tmp_path: Path) -> None:
         'sends = true\nresults_to = ["orthanc"]\n'
     )
     found = loaded(tmp_path, text=MINIMAL + modality)
-    assert found.destinations_of("room-1") == ("orthanc",)
+    assert tuple(found.directions("room-1")) == ("orthanc",)
     assert advice(found) == []
 
 
@@ -240,6 +240,17 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
             'receives = "default"\noutputs = ["key-images"]',
             "16: peers.outputs: add one of capture, measurement-report, measurement-report-3d, "
             "encapsulated-pdf: the others say nothing where nothing was found or analysed",
+        ),
+        (
+            'receives = "default"',
+            'receives = "default"\noutputs = ["capture", "key-image"]',
+            '16: peers.outputs: no kind of result object is called "key-image", '
+            'did you mean "key-images"?',
+        ),
+        (
+            'receives = "default"',
+            'receives = "default"\noutputs = [1]',
+            "16: peers.outputs: expected text in quotes, found 1",
         ),
         (
             'receives = "default"',
@@ -371,7 +382,7 @@ def tables_of_example() -> dict[str, dict[str, Any]]:
 
 def test_the_example_loads_and_needs_no_advice() -> None:
     found = config.load(EXAMPLE)
-    assert found.destinations_of("mammo-room-1") == ("pacs",)
+    assert tuple(found.directions("mammo-room-1")) == ("pacs",)
     assert [sentence for sentence in advice(found) if "No model has the mode" not in sentence] == []
 
 

@@ -12,6 +12,7 @@ import factories
 import numpy as np
 import packages
 import pytest
+from outputs.drafts import report_set
 from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 from rich.console import Console
@@ -26,7 +27,7 @@ from node.domains.description import describe
 from node.errors import ConfigError
 from node.manifest import Model
 from node.outputs.case import Draft
-from node.outputs.kinds import build_report_set, to_bytes
+from node.outputs.kinds import to_bytes
 from node.overview import DeliveryOverview, ModelOverview, StudyOverview
 from node.result import Code, ImageScore, Mark, Measurement, Result
 from node.study import Picture, StudyVersion
@@ -158,7 +159,7 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
         local_zone=UTC,
         configuration_digest="",
     )
-    return result, build_report_set(draft)
+    return result, report_set(draft)
 
 
 def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> StudyOverview:

@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from node import cli, config
-from node.outputs.kinds import with_fallbacks
+from node.kinds import with_substitutes
 from node.site import load_models
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
     for name, kinds in config.presets().items():
         said = rows[name].replace("the same", rows["default"])
         for kind, word in words.items():
-            assert (word in said) == (kind in with_fallbacks(kinds)), (name, kind)
+            assert (word in said) == (kind in with_substitutes(kinds)), (name, kind)
 
 
 @pytest.mark.parametrize(

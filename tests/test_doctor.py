@@ -31,7 +31,7 @@ from node.doctor.machine import check_clock, check_disk, check_folders, check_po
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import check_peers
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
-from node.outputs.kinds import sop_classes
+from node.kinds import sop_classes
 from node.site import kinds_nobody_makes
 from node.trial import phantom
 from node.trial.checks import Outcome, read_back

@@ -32,7 +32,7 @@ def test_the_name_of_the_pacs_is_enough(tmp_path: Path) -> None:
     assert (found.node.ae_title, found.listener.port) == ("AINODE", 11112)
     assert found.node.state_dir == tmp_path / "state"
     assert [(model.name, model.mode) for model in found.models] == [("breast-area", "deliver")]
-    assert found.destinations_of("pacs") == ("pacs",)
+    assert tuple(found.directions("pacs")) == ("pacs",)
     assert config.advice(found) == []
     assert [path.name for path in tmp_path.iterdir()] == ["node.toml"]
 
@@ -47,7 +47,7 @@ def test_what_is_said_by_options_is_in_the_file(tmp_path: Path) -> None:
     assert found.models[0].mode == "shadow"
     room = found.peer("room-1")
     assert (room.ae_title, room.host, room.port) == ("MG1", "192.0.2.21", 105)
-    assert found.destinations_of("room-1") == ("pacs",)
+    assert tuple(found.directions("room-1")) == ("pacs",)
 
 
 def test_every_setting_is_explained_and_only_what_was_chosen_is_set(tmp_path: Path) -> None:

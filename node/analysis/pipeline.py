@@ -19,15 +19,15 @@ from pydicom import Dataset
 from node import score_key
 from node.analysis.conclusion import conclude, not_analysed
 from node.analysis.selection import select
-from node.config import OutputKind, Provider
+from node.config import Provider
 from node.dicom.header import read_header
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest
 from node.inference import Inference
-from node.manifest import Manifest, Model
+from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
-from node.outputs.kinds import build_report_set
+from node.outputs.kinds import Built, build_report_set
 from node.result import ImageScore, Refusal, Result
 from node.study import Instance, Picture, StudyVersion
 
@@ -68,7 +68,7 @@ class Pipeline:
     inference: Inference
     scores: Scores
     local_zone: tzinfo
-    outputs: tuple[OutputKind, ...]
+    outputs: tuple[str, ...]
     """Kinds of object to build."""
     provider: Provider = "cpu"
     """What the networks run on."""
@@ -88,7 +88,7 @@ class Task:
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
 
 
-def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Dataset]]:
+def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Built]]:
     """Return every model's result and the report set of the delivering ones.
 
     Raises ModelError if a model failed and it is worth another try.
@@ -224,34 +224,24 @@ def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict
 def _predecessors(
     version: StudyVersion, results: Sequence[Result]
 ) -> dict[tuple[str, str], Predecessor]:
-    """Return the former version's documents, by the model's name and the SOP class."""
+    """Return the former version's documents, by the model's name and the kind."""
     found = {}
-    for path in version.predecessors:
+    for former in version.predecessors:
         try:
-            header = read_header(path)
+            header = read_header(former.path)
         except (Unreadable, OSError):  # the reference is optional, the answer is not
-            log.warning("The former report %s cannot be read, and is not referred to", path.name)
+            name = former.path.name
+            log.warning("The former report %s cannot be read, and is not referred to", name)
             continue
         made_by = {e.get("ManufacturerModelName") for e in header.ContributingEquipmentSequence}
         for result in results:
             if header.Modality == "SR" and result.model.title in made_by:
-                found[result.model.name, str(header.SOPClassUID)] = Predecessor(
+                found[result.model.name, former.kind] = Predecessor(
                     str(header.SeriesInstanceUID),
                     str(header.SOPClassUID),
                     str(header.SOPInstanceUID),
                 )
     return found
-
-
-def is_made(kind: OutputKind, by: Manifest) -> bool:
-    """Say whether results of a model can become an object of this kind (`node.outputs`)."""
-    if kind in ("mammography-cad", "key-images"):
-        return bool(by.output.looks_for)
-    if kind == "segmentation":
-        return by.output.kind == "mask"
-    if kind == "presentation-state":
-        return by.output.kind in ("mask", "boxes")
-    return True
 
 
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from pydicom.uid import UID
 
-from node.config import Config, OutputKind, Peer
+from node.config import Config, Peer
 from node.dimse import CONFIRMING, Address, accepted_kinds, echo
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
-from node.outputs.kinds import FALLBACKS, KINDS, with_fallbacks
+from node.kinds import KINDS, SUBSTITUTES, with_substitutes
 
 _ANSWER_WITHIN_S = 10
 
@@ -29,7 +29,7 @@ def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
         if not peer.receives:
             yield ok(what, f"{to} answers C-ECHO; it only sends")
             return
-        classes = [KINDS[kind].sop_class for kind in with_fallbacks(peer.kinds)]
+        classes = [KINDS[kind].sop_class for kind in with_substitutes(peer.kinds)]
         accepted = accepted_kinds(to, our_ae, [*classes, *CONFIRMING.values()])
     except DeliveryError as error:
         yield _verdict_on_silence(peer, what, str(error), our_ae)
@@ -55,7 +55,7 @@ def _verdict_on_results(peer: Peer, to: Address, accepted: frozenset[str], our_a
     what = f"peer {peer.name}"
     taken = [kind for kind in peer.kinds if KINDS[kind].sop_class in accepted]
     refused = [kind for kind in peer.kinds if kind not in taken]
-    instead = {kind: FALLBACKS[kind] for kind in refused if kind in FALLBACKS}
+    instead = {kind: SUBSTITUTES[kind] for kind in refused if kind in SUBSTITUTES}
     missing = [kind for kind in refused if KINDS[instead.get(kind, kind)].sop_class not in accepted]
     if missing:
         remedy = f"On it, allow {our_ae} to store these kinds of object, uncompressed."
@@ -66,7 +66,7 @@ def _verdict_on_results(peer: Peer, to: Address, accepted: frozenset[str], our_a
     return ok(what, f"{to} answers C-ECHO, takes {words}")
 
 
-def _name(kind: OutputKind) -> str:
+def _name(kind: str) -> str:
     return UID(KINDS[kind].sop_class).name
 
 

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydicom import Dataset
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.analysis.pipeline import Pipeline, Task, analyse
@@ -21,6 +20,7 @@ from node.deliver.confirmation import Confirmation, Transaction, delay_s, record
 from node.deliver.courier import Courier
 from node.errors import DeliveryError, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
+from node.kinds import SUBSTITUTES
 from node.ledger import (
     GIVE_UP_AFTER,
     BuiltReport,
@@ -35,7 +35,7 @@ from node.ledger import (
     unless_recorded,
 )
 from node.manifest import Model
-from node.outputs.kinds import SUBSTITUTES, sop_classes, to_bytes
+from node.outputs.kinds import Built, to_bytes
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Workflow:
             self.ledger.hold_version(job, f"{_missing_words(missing)}; {remedy}")
             return
         results, objects = analyse(self.pipeline, task)
-        destinations = directions(self.config, work.sender)
+        destinations = self.config.directions(work.sender)
         reports: list[BuiltReport] = []
 
         def remove() -> None:
@@ -117,8 +117,8 @@ class Workflow:
                 self.store.remove(report.path)
 
         with unless_recorded(remove):
-            for dataset in objects:
-                reports.append(self._write(work, dataset))
+            for built in objects:
+                reports.append(self._write(work, built))
             finished = Finished(
                 results=results,
                 reports=tuple(reports),
@@ -153,17 +153,19 @@ class Workflow:
             return None  # in shadow, nothing is meant to be sent
         if not has_objects:
             return "no result can be written: none of the study's objects can be read"
-        if self.config.destinations_of(sender):
+        if self.config.directions(sender):
             return None
         if not any(peer.name == sender for peer in self.config.peers):
             return f"no destination: no peer is called {sender} any more"
         return f"no destination: peer {sender} neither receives nor names one in results_to"
 
-    def _write(self, work: Work, dataset: Dataset) -> BuiltReport:
+    def _write(self, work: Work, built: Built) -> BuiltReport:
+        dataset = built.dataset
         content = to_bytes(dataset)
         path = self.store.write_report(content, work.version.study_uid, dataset.SOPInstanceUID)
         return BuiltReport(
             sop_uid=str(dataset.SOPInstanceUID),
+            kind=built.kind,
             sop_class=str(dataset.SOPClassUID),
             path=path,
             digest=hashlib.sha256(content).hexdigest(),
@@ -230,12 +232,6 @@ class Workflow:
             log.exception("%s: the confirmation failed", job.id)
             retry_s = delay_s(job.attempt, self.config.delivery)
             return Confirmation(Patience(retry_s, retry_s, waits_for=type(error).__name__))
-
-
-def directions(config: Config, sender: str) -> dict[str, frozenset[str]]:
-    """Return who gets the results of a sender's studies, and the SOP classes each should get."""
-    names = config.destinations_of(sender)
-    return {name: sop_classes(config.peer(name).kinds) for name in names}
 
 
 def is_trouble_of_the_machine(error: Exception) -> bool:

@@ -70,8 +70,8 @@ class Delivering(Database):
     ) -> Shipment:
         """Record what the destination said of each object; return what is left to do.
 
-        For what it refuses, the objects of the SOP class that `substitutes` names are due in its
-        place. Raises Superseded if nothing more may be sent.
+        For what it refuses, the objects of the kind that `substitutes` names are due in its place.
+        Raises Superseded if nothing more may be sent.
         """
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
@@ -218,7 +218,11 @@ def _finish(db: sa.Connection, job: Job) -> None:
 
 def _shipment(db: sa.Connection, job: Job) -> Shipment:
     rows = db.execute(
-        sa.select(schema.report, schema.delivery.c.state)
+        sa.select(
+            *(schema.report.c[name] for name in ("sop_uid", "sop_class", "path", "digest")),
+            schema.report_kind,
+            schema.delivery.c.state,
+        )
         .join(schema.delivery, schema.delivery.c.sop_uid == schema.report.c.sop_uid)
         .where(schema.report.c.study_uid == job.study_uid)
         .where(schema.report.c.number == job.number)
@@ -227,7 +231,7 @@ def _shipment(db: sa.Connection, job: Job) -> Shipment:
     ).all()
     by_state: dict[str, list[BuiltReport]] = {"queued": [], "sent": []}
     for row in rows:
-        report = BuiltReport(row.sop_uid, row.sop_class, row.path, row.digest)
+        report = BuiltReport(row.sop_uid, row.kind, row.sop_class, row.path, row.digest)
         by_state.setdefault(row.state, []).append(report)
     asks = dispatch_row(db, job).asks
     return Shipment(tuple(by_state["queued"]), tuple(by_state["sent"]), asks)
@@ -271,13 +275,13 @@ def _substitute(
     """Plan what goes in place of refused objects, where there is something."""
     report, delivery = schema.report, schema.delivery
     reports = db.execute(
-        sa.select(report.c.sop_class, report.c.sop_uid)
+        sa.select(schema.report_kind, report.c.sop_uid)
         .where(report.c.study_uid == job.study_uid, report.c.number == job.number)
         .order_by(report.c.position)
     ).all()
-    there = {row.sop_class for row in reports}
+    there = {row.kind for row in reports}
     replaced = [
-        row for row in reports if row.sop_uid in refused and substitutes.get(row.sop_class) in there
+        row for row in reports if row.sop_uid in refused and substitutes.get(row.kind) in there
     ]
     if not replaced:
         return
@@ -285,9 +289,9 @@ def _substitute(
     db.execute(update_deliveries(job).where(uids).values(state="replaced"))
     of_destination = delivery.c.destination == job.destination
     planned = set(db.scalars(sa.select(delivery.c.sop_uid).where(of_destination)))
-    instead = {substitutes[row.sop_class] for row in replaced}
+    instead = {substitutes[row.kind] for row in replaced}
     for row in reports:
-        if row.sop_class not in instead or row.sop_uid in planned:
+        if row.kind not in instead or row.sop_uid in planned:
             continue
         db.execute(
             delivery.insert().values(

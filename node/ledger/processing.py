@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -41,7 +41,7 @@ from node.ledger.rows import (
 )
 from node.result import ImageScore, Result
 from node.store import Store
-from node.study import StudyVersion
+from node.study import FormerReport, StudyVersion
 
 
 class Processing(Database):
@@ -119,8 +119,8 @@ class Processing(Database):
             _record_results(db, job, finished.results)
             if finished.reports:
                 _record_reports(db, job, finished.reports)
-                for destination, sop_classes in finished.destinations.items():
-                    wanted = [r.sop_uid for r in finished.reports if r.sop_class in sop_classes]
+                for destination, kinds in finished.destinations.items():
+                    wanted = [r.sop_uid for r in finished.reports if r.kind in kinds]
                     deliver_within_s = finished.deliver_within_s
                     if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
                         enqueue(db, planned)
@@ -211,6 +211,7 @@ def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport])
                 "study_uid": job.study_uid,
                 "number": job.number,
                 "position": position,
+                "kind": report.kind,
                 "sop_class": report.sop_class,
                 "path": report.path,
                 "digest": report.digest,
@@ -257,9 +258,7 @@ def _study_version(
         installation=str(db.execute(sa.select(schema.installation.c.id)).scalar_one()),
         replaces=None if replaced is None else utc(replaced.decided_at),
         predecessors=(
-            ()
-            if replaced is None
-            else tuple(map(store.path, _report_paths(db, job.study_uid, replaced.number)))
+            () if replaced is None else tuple(_documents(db, job.study_uid, replaced.number, store))
         ),
     )
 
@@ -269,11 +268,14 @@ def _has_results(db: sa.Connection, study_uid: str) -> bool:
     return db.execute(query.limit(1)).first() is not None
 
 
-def _report_paths(db: sa.Connection, study_uid: str, number: int) -> tuple[str, ...]:
+def _documents(
+    db: sa.Connection, study_uid: str, number: int, store: Store
+) -> Iterator[FormerReport]:
     table = schema.report
-    query = sa.select(table.c.path).where(table.c.study_uid == study_uid)
+    query = sa.select(schema.report_kind, table.c.path).where(table.c.study_uid == study_uid)
     of_version = query.where(table.c.number == number).order_by(table.c.position)
-    return tuple(db.execute(of_version).scalars())
+    for row in db.execute(of_version):
+        yield FormerReport(row.kind, store.path(row.path))
 
 
 _RESULT = TypeAdapter(Result)

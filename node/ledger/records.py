@@ -190,13 +190,15 @@ class BuiltReport:
     """A result object on disk."""
 
     sop_uid: str
+    kind: str
+    """One of `kinds.KINDS`: decides who gets it."""
     sop_class: str
     path: str
     digest: str
 
 
 Directions = Callable[[str], Mapping[str, frozenset[str]]]
-"""The name of a sender -> who gets its results, by name, and the SOP classes each should get."""
+"""The name of a sender -> who gets its results, by name, and the kinds each should get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class Finished:
     results: tuple[Result, ...]
     reports: tuple[BuiltReport, ...]
     destinations: Mapping[str, frozenset[str]]
-    """Who is sent results, by name, and the SOP classes each should get."""
+    """Who is sent results, by name, and the kinds of object each should get."""
     deliver_within_s: float
     problem: str | None = None
     """Why results that should be delivered go nowhere."""

@@ -175,11 +175,30 @@ report = sa.Table(
     _text("study_uid"),
     _whole("number"),
     _whole("position"),  # the order in which the set is sent
+    _text("kind", nullable=True),  # kinds.KINDS; empty if a release before 0005 wrote the row
     _text("sop_class"),
     _text("path"),
     _text("digest"),
     sa.Index(None, "study_uid", "number"),
 )
+
+KIND_BY_SOP_CLASS = {
+    "1.2.840.10008.5.1.4.1.1.7": "capture",
+    "1.2.840.10008.5.1.4.1.1.88.33": "measurement-report",
+    "1.2.840.10008.5.1.4.1.1.88.34": "measurement-report-3d",
+    "1.2.840.10008.5.1.4.1.1.88.50": "mammography-cad",
+    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
+    "1.2.840.10008.5.1.4.1.1.11.1": "presentation-state",
+    "1.2.840.10008.5.1.4.1.1.88.59": "key-images",
+    "1.2.840.10008.5.1.4.1.1.104.1": "encapsulated-pdf",
+}
+"""What reports are whose rows do not say it: in the releases that wrote those, each SOP class had
+one kind. Nothing is ever added here."""
+
+report_kind = sa.func.coalesce(
+    report.c.kind, sa.case(KIND_BY_SOP_CLASS, value=report.c.sop_class)
+).label("kind")
+"""The kind of a report, whichever release wrote its row."""
 
 dispatch = sa.Table(
     "dispatch",

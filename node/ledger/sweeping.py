@@ -145,8 +145,8 @@ class Sweeping(Database):
     def retry_dead(self, deliver_within_s: float, substitutes: Collection[str] = ()) -> int:
         """Queue anew what was given up or refused, for the reconcile sweep to pick up.
 
-        What was replaced by an object of a SOP class in `substitutes` that was refused, too, is
-        tried again in its place. Returns how many report sets.
+        What was replaced by an object of a kind in `substitutes` that was refused, too, is tried
+        again in its place. Returns how many report sets.
         """
         with self.writing() as db:
             rows = db.execute(
@@ -205,13 +205,13 @@ def _direct(
 ) -> bool:
     """Plan the deliveries of one report set; return whether there are any."""
     table = schema.report
-    query = sa.select(table.c.sop_uid, table.c.sop_class).where(
+    query = sa.select(table.c.sop_uid, schema.report_kind).where(
         table.c.study_uid == job.study_uid, table.c.number == job.number
     )
     reports = db.execute(query.order_by(table.c.position)).all()
     is_sent = False
-    for destination, sop_classes in destinations.items():
-        wanted = [report.sop_uid for report in reports if report.sop_class in sop_classes]
+    for destination, kinds in destinations.items():
+        wanted = [report.sop_uid for report in reports if report.kind in kinds]
         if plan_delivery(db, job, destination, wanted, deliver_within_s):
             note = f"sent to {destination} by hand: {len(wanted)} of {len(reports)} objects"
             add_note(db, job.study_uid, note)
@@ -223,13 +223,13 @@ def _direct(
 
 def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]) -> None:
     delivery, report = schema.delivery, schema.report
-    of_class = sa.select(report.c.sop_uid).where(report.c.sop_class.in_(substitutes))
+    of_kind = sa.select(report.c.sop_uid).where(schema.report_kind.in_(substitutes))
     refused = sa.delete(delivery).where(
         delivery.c.study_uid == job.study_uid,
         delivery.c.number == job.number,
         delivery.c.destination == job.destination,
         delivery.c.state == "refused",
-        delivery.c.sop_uid.in_(of_class),
+        delivery.c.sop_uid.in_(of_kind),
     )
     replaced = update_deliveries(job).where(delivery.c.state == "replaced")
     has_replaced = sa.select(delivery.c.sop_uid).where(

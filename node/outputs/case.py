@@ -48,7 +48,7 @@ class Draft:
     configuration_digest: str
     """Changes with every setting that changes what is said: another result, another UID."""
     predecessors: Mapping[tuple[str, str], Predecessor] = field(default_factory=dict)
-    """The documents that were sent before this version, by name of the model and SOP class."""
+    """The documents that were sent before this version, by name of the model and kind."""
 
     @cached_property
     def source(self) -> Dataset:

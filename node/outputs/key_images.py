@@ -10,10 +10,10 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 from node.outputs import wording
 from node.outputs.case import Draft
 from node.outputs.sr_content import CONCEPT_MOD, ENGLISH, LANGUAGE, coded, container, observer, text
-from node.outputs.sr_document import Kind, build_document
+from node.outputs.sr_document import DocumentKind, build_document
 from node.result import Code, Result
 
-KIND = Kind("key-images", KeyObjectSelectionDocumentStorage, 9006, "Key Images")
+KIND = DocumentKind("key-images", KeyObjectSelectionDocumentStorage, 9006, "Key Images")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 REPORTS_ONLY = (

@@ -26,11 +26,11 @@ from node.outputs import header, wording
 from node.outputs.case import Draft
 from node.outputs.measurement_report import VIEWS
 from node.outputs.sr_content import ENGLISH, LANGUAGE
-from node.outputs.sr_document import Kind, build_document
+from node.outputs.sr_document import DocumentKind, build_document
 from node.result import Code, Finding, Measurement, Point, Refusal, Region, Result
 from node.study import Instance, Laterality, View
 
-KIND = Kind("mammography-cad", MammographyCADSRStorage, 9001, "CAD")
+KIND = DocumentKind("mammography-cad", MammographyCADSRStorage, 9001, "CAD")
 
 CONTAINS = "CONTAINS"
 HAS_PROPERTIES = "HAS PROPERTIES"

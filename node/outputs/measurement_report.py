@@ -43,7 +43,7 @@ from node.outputs.sr_content import (
     uid,
     with_children,
 )
-from node.outputs.sr_document import Kind, build_document
+from node.outputs.sr_document import DocumentKind, build_document
 from node.outputs.text_report import described, graded
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Result
@@ -76,15 +76,17 @@ SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 
 def build(draft: Draft) -> list[Dataset]:
     """Return one Comprehensive SR per result, with regions or as text."""
-    return _build(draft, Kind("measurement-report", ComprehensiveSRStorage, 9002, "Report"))
+    return _build(draft, DocumentKind("measurement-report", ComprehensiveSRStorage, 9002, "Report"))
 
 
 def build_3d(draft: Draft) -> list[Dataset]:
     """Return the same as Comprehensive 3D SR, which IHE AIR wants and fewer archives take."""
-    return _build(draft, Kind("measurement-report-3d", Comprehensive3DSRStorage, 9012, "Report 3D"))
+    return _build(
+        draft, DocumentKind("measurement-report-3d", Comprehensive3DSRStorage, 9012, "Report 3D")
+    )
 
 
-def _build(draft: Draft, kind: Kind) -> list[Dataset]:
+def _build(draft: Draft, kind: DocumentKind) -> list[Dataset]:
     draft = wording.numbered(draft)
     return [
         build_document(

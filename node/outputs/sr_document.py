@@ -26,7 +26,7 @@ REQUEST_TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DocumentKind:
     """One kind of document: its SOP class, and the series that holds it."""
 
     key: str
@@ -37,7 +37,7 @@ class Kind:
     """The middle of "AI Breast Area Report - AI generated"."""
 
 
-def build_document(draft: Draft, result: Result, kind: Kind, root: Dataset) -> Dataset:
+def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Dataset) -> Dataset:
     """Return an SR document with this content tree; one of each model in a study version."""
     series = header.Series(
         key=(kind.key, result.model.name),
@@ -57,7 +57,7 @@ def build_document(draft: Draft, result: Result, kind: Kind, root: Dataset) -> D
     evidence = _evidence(draft, result)
     if evidence:
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence
-    replaced = draft.predecessors.get((result.model.name, kind.sop_class))
+    replaced = draft.predecessors.get((result.model.name, kind.key))
     if replaced is not None:
         reference = provenance.reference(replaced.sop_class, replaced.sop_uid)
         dataset.PredecessorDocumentsSequence = [

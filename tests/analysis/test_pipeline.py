@@ -24,7 +24,7 @@ from node.errors import Held
 from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
-from node.outputs.kinds import to_bytes
+from node.outputs.kinds import Built, to_bytes
 from node.result import ImageScore
 from node.study import Instance, Laterality, StudyVersion, View
 
@@ -88,8 +88,8 @@ def task(small: Model, *instances: Instance) -> Task:
     return Task(version, (small,), frozenset({"small"}))
 
 
-def report_of(objects: list[Dataset]) -> Dataset:
-    (report,) = (found for found in objects if found.Modality == "SR")
+def report_of(objects: list[Built]) -> Dataset:
+    (report,) = (found.dataset for found in objects if found.kind == "measurement-report")
     return report
 
 
@@ -127,7 +127,7 @@ def test_a_corrected_header_gives_new_words_and_computes_nothing(
     (after,), objects = analyse(pipeline, task(small, corrected))
     assert inference.computed == ["1.2.3.4"]
     assert after == before
-    assert {found.PatientID for found in objects} == {"4712"}
+    assert {found.dataset.PatientID for found in objects} == {"4712"}
 
 
 def test_of_a_late_image_that_alone_is_computed(
@@ -259,7 +259,7 @@ def test_the_file_of_an_object_that_no_model_reads_is_not_opened(
     others = [other(first, f"1.2.3.9.{number}") for number in range(3)]
     together, objects = analyse(pipeline, task(small, first, *others))
     assert together == alone
-    assert [to_bytes(one) for one in objects] == [to_bytes(one) for one in expected]
+    assert [to_bytes(one.dataset) for one in objects] == [to_bytes(one.dataset) for one in expected]
 
 
 @pytest.mark.parametrize("kept", ["", "4711 - -"], ids=["none", "of an earlier release"])
@@ -292,7 +292,7 @@ def test_whose_the_results_are_any_object_may_tell_if_no_image_does(
     first = image(tmp_path, "1.2.3.4", PatientID="")
     told = written(other(first), first, PatientID="4711")
     _, objects = analyse(pipeline, task(small, first, told))
-    assert {found.PatientID for found in objects} == {"4711"}
+    assert {found.dataset.PatientID for found in objects} == {"4711"}
 
 
 def test_a_study_of_which_no_image_can_be_read_is_answered_with_what_another_object_tells(
@@ -303,4 +303,4 @@ def test_a_study_of_which_no_image_can_be_read_is_answered_with_what_another_obj
     first.path.write_bytes(b"no DICOM")
     (result,), objects = analyse(pipeline, task(small, first, told))
     assert [refusal.sop_uid for refusal in result.refused] == ["1.2.3.4"]
-    assert {found.PatientID for found in objects} == {"4711"}
+    assert {found.dataset.PatientID for found in objects} == {"4711"}

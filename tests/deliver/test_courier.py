@@ -31,7 +31,8 @@ def reports(store: Store) -> list[BuiltReport]:
         content = to_bytes(dataset)
         path = store.write_report(content, dataset.StudyInstanceUID, dataset.SOPInstanceUID)
         digest = hashlib.sha256(content).hexdigest()
-        made.append(BuiltReport(dataset.SOPInstanceUID, dataset.SOPClassUID, path, digest))
+        uid, sop_class = str(dataset.SOPInstanceUID), str(dataset.SOPClassUID)
+        made.append(BuiltReport(uid, "capture", sop_class, path, digest))
     return made
 
 

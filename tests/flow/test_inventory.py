@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ledgers import HOUR_S, STUDY, Desk
+from ledgers import HOUR_S, KIND, STUDY, Desk
 
 from node.flow.inventory import NAMED, OLD_AFTER_S, ORPHANS_KEPT_S, Inventory
 from node.ledger import BuiltReport, Finished, schema
@@ -46,7 +46,7 @@ def build_report(desk: Desk, path: str) -> None:
     """Finish what has been received, with one report."""
     job = desk.close()
     desk.begin(job)
-    built = (BuiltReport("2.25.1", "1.2.3", path, "digest"),)
+    built = (BuiltReport("2.25.1", KIND, "1.2.3", path, "digest"),)
     assert desk.ledger.finish_version(job, Finished((), built, {}, HOUR_S), desk.enqueue)
 
 

@@ -45,9 +45,9 @@ from node.flow.engine import Engine
 from node.flow.timers import reconcile
 from node.flow.workflow import TRIES, Workflow, is_trouble_of_the_machine
 from node.inference import Inference
+from node.kinds import with_substitutes
 from node.ledger import GIVE_UP_AFTER, Arrival, Closing, Job, Ledger, PlannedAnalysis, schema
 from node.manifest import Model
-from node.outputs.kinds import sop_classes, with_fallbacks
 from node.overview import StudyOverview, study_overviews
 from node.store import Store
 from node.study import Instance, Picture
@@ -196,7 +196,7 @@ def standing_works(
         config=settings,
         ledger=ledger,
         store=store,
-        pipeline=Pipeline(network, ledger, UTC, with_fallbacks(settings.kinds)),  # type: ignore[arg-type]
+        pipeline=Pipeline(network, ledger, UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
         models={"breast-area": model},
         node_id=NODE_ID,
     )
@@ -631,7 +631,7 @@ def test_a_result_that_can_go_nowhere_is_said(works: Works) -> None:
     seen = works.reaches(study, "undelivered")
     assert seen.error == "no destination: no peer is called removed any more"
     assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 1)
-    to_pacs = {"pacs": sop_classes(["measurement-report", "capture"])}
+    to_pacs = {"pacs": frozenset({"measurement-report", "capture"})}
     assert works.desk.ledger.retry_undirected({"removed": to_pacs}.__getitem__, 3600) == (1, 0)
     works.reconcile()
     works.reaches(study, "done")

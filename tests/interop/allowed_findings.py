@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from node.config import OutputKind
-
 from .validators import REPORTS
 
 
@@ -21,12 +19,12 @@ class Allowed:
     validator: str
     pattern: str
     reason: str
-    kinds: tuple[OutputKind, ...] = ()
+    kinds: tuple[str, ...] = ()
     """Of which kinds of object; of all, if there are none."""
     sources: tuple[str, ...] = ()
     """Of which sources; of all, if there are none."""
 
-    def covers(self, validator: str, kind: OutputKind | None, source: str, line: str) -> bool:
+    def covers(self, validator: str, kind: str | None, source: str, line: str) -> bool:
         return (
             self.validator == validator
             and (not self.kinds or kind in self.kinds)
@@ -42,11 +40,11 @@ COPIED = (
 """What is wrong in the dirty source. It is copied as it is: a value that was mended, or left out,
 would make the objects another patient's or another study's in the eyes of an archive."""
 OF_OUR_SCHEME = r"Unrecognized defined term = <99AINODE>"
-MEASUREMENT_REPORTS: tuple[OutputKind, ...] = ("measurement-report", "measurement-report-3d")
+MEASUREMENT_REPORTS: tuple[str, ...] = ("measurement-report", "measurement-report-3d")
 UNDECLARED = ("no character set", "unknown character set")
 DCMTK_CHARACTER_SETS = r"^W: The VR checker does not support this Specific Character Set: "
 
-OF_CONTENT_TREES: tuple[tuple[str, str, tuple[OutputKind, ...], tuple[str, ...]], ...] = (
+OF_CONTENT_TREES: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         r"^W: Check for template constraints not yet supported$",
         "said of every object of these two SOP classes; PixelMed checks their templates",
@@ -238,9 +236,7 @@ ALLOWED: tuple[Allowed, ...] = (
 )
 
 
-def unexpected(
-    validator: str, kind: OutputKind | None, source: str, lines: Iterable[str]
-) -> list[str]:
+def unexpected(validator: str, kind: str | None, source: str, lines: Iterable[str]) -> list[str]:
     """Return the findings that have no reason."""
     return [
         line

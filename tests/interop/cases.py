@@ -17,28 +17,27 @@ from outputs.drafts import (
     segmented,
     with_result,
 )
-from pydicom.uid import ComprehensiveSRStorage, MammographyCADSRStorage
 
-from node.config import OutputKind
+from node.kinds import KINDS
 from node.outputs.case import Draft, Predecessor
 from node.trial import phantom
 
 from .sources import Source
 
-NUMBERS: tuple[OutputKind, ...] = (
+NUMBERS: tuple[str, ...] = (
     "measurement-report",
     "measurement-report-3d",
     "capture",
     "encapsulated-pdf",
 )
 """What there is in every case."""
-MARKS: tuple[OutputKind, ...] = (
+MARKS: tuple[str, ...] = (
     *NUMBERS,
     "mammography-cad",
     "presentation-state",
     "key-images",
 )
-EVERYTHING: tuple[OutputKind, ...] = (*MARKS, "segmentation")
+EVERYTHING: tuple[str, ...] = (*MARKS, "segmentation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Case:
     """What is said, and the kinds of object that have something to say of it."""
 
     made: Callable[[Source], Draft]
-    kinds: tuple[OutputKind, ...]
+    kinds: tuple[str, ...]
 
 
 def _of_nothing(source: Source) -> Draft:
@@ -68,10 +67,9 @@ def _a_day_later(source: Source) -> Draft:
     """A second version that supersedes the reports of the first."""
     made = as_version_2(_partly(source))
     decided_at = made.version.decided_at + timedelta(days=1)
-    classes: tuple[str, ...] = (ComprehensiveSRStorage, MammographyCADSRStorage)
     former = {
-        (DETECTOR.name, sop_class): Predecessor("2.25.111", sop_class, f"2.25.{number}")
-        for number, sop_class in enumerate(classes, 112)
+        (DETECTOR.name, kind): Predecessor("2.25.111", KINDS[kind].sop_class, f"2.25.{number}")
+        for number, kind in enumerate(("measurement-report", "mammography-cad"), 112)
     }
     version = replace(made.version, decided_at=decided_at)
     return replace(made, version=version, predecessors=former)

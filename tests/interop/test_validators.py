@@ -17,15 +17,15 @@ from itertools import combinations, cycle
 from pathlib import Path
 
 import pytest
-from outputs.drafts import as_version_2
+from outputs.drafts import as_version_2, report_set
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from node.config import OutputKind
+from node.kinds import KINDS, sop_classes
 from node.outputs import verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import KINDS, build_report_set, sop_classes, to_bytes
+from node.outputs.kinds import to_bytes
 
 from . import pixelmed as pixelmed_process
 from . import validators
@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),
 ]
 
-Choice = tuple[str, str, OutputKind]
+Choice = tuple[str, str, str]
 """A case, a source and a kind of object."""
 
 
@@ -87,9 +87,9 @@ def pixelmed() -> Iterator[PixelMed]:
     warm.stop()
 
 
-def saved(made: Draft, kinds: Iterable[OutputKind], folder: Path) -> list[Path]:
+def saved(made: Draft, kinds: Iterable[str], folder: Path) -> list[Path]:
     paths = []
-    for number, dataset in enumerate(build_report_set(made, kinds)):
+    for number, dataset in enumerate(report_set(made, kinds)):
         paths.append(folder / f"{number}-{dataset.Modality}.dcm")
         paths[-1].write_bytes(to_bytes(dataset))
     return paths
@@ -102,7 +102,7 @@ def saved(made: Draft, kinds: Iterable[OutputKind], folder: Path) -> list[Path]:
 def test_no_validator_finds_anything_unexpected(
     case: str,
     source: str,
-    kind: OutputKind,
+    kind: str,
     tmp_path: Path,
     pixelmed: PixelMed,
     record_property: Callable[[str, object], None],
@@ -148,10 +148,10 @@ def test_the_choice_has_every_case_with_every_source_and_every_kind_with_every_s
 
 
 @pytest.fixture
-def damaged(tmp_path: Path) -> Callable[[OutputKind, Callable[[Dataset], object]], Path]:
+def damaged(tmp_path: Path) -> Callable[[str, Callable[[Dataset], object]], Path]:
     """Return a sound object of a kind, and damage it."""
 
-    def make(kind: OutputKind, damage: Callable[[Dataset], object]) -> Path:
+    def make(kind: str, damage: Callable[[Dataset], object]) -> Path:
         path, *_ = saved(CASES["segmented"].made(SOURCES["well-run"]), [kind], tmp_path)
         dataset = dcmread(path)
         damage(dataset)
@@ -163,7 +163,7 @@ def damaged(tmp_path: Path) -> Callable[[OutputKind, Callable[[Dataset], object]
     return make
 
 
-Damaged = Callable[[OutputKind, Callable[[Dataset], object]], Path]
+Damaged = Callable[[str, Callable[[Dataset], object]], Path]
 
 
 def drop(keyword: str) -> Callable[[Dataset], object]:
@@ -174,7 +174,7 @@ def give(keyword: str, value: object) -> Callable[[Dataset], object]:
     return lambda dataset: setattr(dataset, keyword, value)
 
 
-def new(name: str, kind: OutputKind, lines: list[str]) -> list[str]:
+def new(name: str, kind: str, lines: list[str]) -> list[str]:
     return unexpected(name, kind, "well-run", lines)
 
 
@@ -192,7 +192,7 @@ def new(name: str, kind: OutputKind, lines: list[str]) -> list[str]:
     ],
 )
 def test_two_validators_miss_what_every_object_of_a_kind_must_have(
-    damaged: Damaged, kind: OutputKind, keyword: str
+    damaged: Damaged, kind: str, keyword: str
 ) -> None:
     path = damaged(kind, drop(keyword))
     assert any(keyword in line for line in new("dciodvfy", kind, validators.dciodvfy(path)))
@@ -276,7 +276,7 @@ def give_a_title_that_is_none(tree: Dataset) -> None:
 def test_pixelmed_finds_a_row_of_a_template_that_is_missing_or_wrong(
     damaged: Damaged,
     pixelmed: PixelMed,
-    kind: OutputKind,
+    kind: str,
     damage: Callable[[Dataset], object],
 ) -> None:
     assert new("PixelMed", kind, pixelmed(damaged(kind, damage)))

@@ -14,6 +14,7 @@ import factories
 import numpy as np
 import pytest
 from outputs import drafts
+from outputs.drafts import report_set
 from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import (
@@ -28,8 +29,9 @@ from viewers.archive import WebArchive
 from viewers.origin import origin
 from viewers.reader import Reader, Shown, chromium, reader
 
+from node.kinds import KINDS
 from node.outputs.case import Draft
-from node.outputs.kinds import KINDS, build_report_set, to_bytes
+from node.outputs.kinds import to_bytes
 from node.result import Result
 from node.trial import phantom
 
@@ -62,7 +64,7 @@ def everything(draft: Draft) -> list[Dataset]:
 
     What OHIF refuses comes first: what follows shows that it broke nothing.
     """
-    return build_report_set(draft, sorted(KINDS, key=lambda kind: KINDS[kind].sop_class in SHOWN))
+    return report_set(draft, sorted(KINDS, key=lambda kind: KINDS[kind].sop_class in SHOWN))
 
 
 @pytest.fixture
@@ -127,8 +129,8 @@ def test_ohif_shows_what_was_not_analysed_and_the_newer_version(
     not_at_all = drafts.draft(refuse=dict.fromkeys(phantom.EXAM, REASON), technique=TECHNIQUE)
     first = about(partly, drafts.with_result(not_at_all, model=REFUSER))
     second = drafts.as_version_2(first)
-    newer = build_report_set(second)
-    screen = opened([*build_report_set(first), *newer])
+    newer = report_set(second)
+    screen = opened([*report_set(first), *newer])
     for report in newer:
         if report.SOPClassUID in REPORTS:
             name = f"{report.SeriesNumber} {report.SeriesDescription}"

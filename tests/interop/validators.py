@@ -21,15 +21,14 @@ import pytest
 from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 
-from node.config import OutputKind
-from node.outputs.kinds import KINDS
+from node.kinds import KINDS
 
 from . import pixelmed
 
 PACKAGES = "dcmtk dicom3tools libpixelmed-java default-jre-headless"
 PYTHON_PACKAGES = "pip install dicom-validator jpype1"
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
-REPORTS: tuple[OutputKind, ...] = (
+REPORTS: tuple[str, ...] = (
     "measurement-report",
     "measurement-report-3d",
     "mammography-cad",
@@ -177,7 +176,7 @@ def _is_progress(line: str) -> bool:
     return line.startswith(("Found ", "Root Template Validation Complete", "IOD validation"))
 
 
-def validators_of(kind: OutputKind, pixelmed: PixelMed) -> Mapping[str, Validator]:
+def validators_of(kind: str, pixelmed: PixelMed) -> Mapping[str, Validator]:
     """Return what knows this kind of object, by name."""
     every: dict[str, Validator] = {"dciodvfy": dciodvfy, "dicom-validator": dicom_validator}
     if kind in REPORTS:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
-from ledgers import HOUR_S, NODE, PATIENCE, SOMEBODY_ELSE, STUDY, Desk, run_at_once
+from ledgers import (
+    HOUR_S,
+    KIND,
+    NODE,
+    OTHER_KIND,
+    PATIENCE,
+    SOMEBODY_ELSE,
+    STUDY,
+    Desk,
+    run_at_once,
+)
 
 from node.errors import Superseded
 from node.ledger import HeldBecause, Job, Patience, Shipment, schema
@@ -473,7 +483,7 @@ def test_two_reports_at_once_finish_a_delivery_once(desk: Desk) -> None:
 
 # What goes in place of what is refused
 
-INSTEAD = {"1.2.3": "4.5.6"}
+INSTEAD = {KIND: OTHER_KIND}
 
 
 def refuse(desk: Desk, job: Job, shipment: Shipment) -> Shipment:
@@ -485,7 +495,7 @@ def refuse(desk: Desk, job: Job, shipment: Shipment) -> Shipment:
 def test_a_delivery_is_over_when_the_substitute_is_confirmed(desk: Desk) -> None:
     (job,) = desk.analysed(reports=1, substitutes=1)
     (substitute,) = refuse(desk, job, desk.ledger.begin_dispatch(job, NODE)).to_send
-    assert substitute.sop_class == "4.5.6"
+    assert substitute.kind == OTHER_KIND
     desk.ledger.record_sent(job, [desk.outcome(substitute, "sent")], INSTEAD)
     desk.ledger.ask_commitment(job, TRANSACTION)
     desk.ledger.finish_dispatch(job, (), WAITING, desk.enqueue)

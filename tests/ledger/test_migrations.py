@@ -130,7 +130,12 @@ def version_of_0001(study_uid: str, state: str) -> dict[str, Any]:
 
 
 DISPATCH = {"study_uid": DONE, "number": 1, "destination": "pacs", "deadline_at": 4e9}
-REPORT = {"study_uid": DONE, "number": 1, "sop_class": "1.2.3", "digest": "digest"}
+REPORT = {"study_uid": DONE, "number": 1, "digest": "digest"}
+REPORTS = {
+    "measurement-report": "1.2.840.10008.5.1.4.1.1.88.33",
+    "capture": "1.2.840.10008.5.1.4.1.1.7",
+}
+"""The SOP class that each kind had."""
 DELIVERY = {"study_uid": DONE, "number": 1, "destination": "pacs"}
 OF_0001: dict[str, list[dict[str, Any]]] = {
     "installation": [{"id": "the installation", "created_at": 1000.0}],
@@ -148,8 +153,10 @@ OF_0001: dict[str, list[dict[str, Any]]] = {
     ],
     "study_version": [version_of_0001(DONE, "finished"), version_of_0001(HELD, "queued")],
     "report": [
-        REPORT | {"sop_uid": f"2.25.{position}", "position": position, "path": f"{position}.dcm"}
-        for position in range(2)
+        REPORT
+        | {"sop_uid": f"2.25.{position}", "position": position, "path": f"{position}.dcm"}
+        | {"sop_class": sop_class}
+        for position, sop_class in enumerate(REPORTS.values())
     ],
     "dispatch": [DISPATCH | {"state": "queued"}],
     "delivery": [
@@ -191,12 +198,27 @@ def test_a_database_of_the_first_release_becomes_as_declared_and_keeps_its_rows(
         assert len(old_desk.rows(schema.metadata.tables[name])) == len(rows)
 
 
+def test_the_reports_of_earlier_releases_are_of_the_kind_that_their_sop_class_had(
+    old_desk: Desk,
+) -> None:
+    rows = old_desk.rows(schema.report)
+    assert {row["kind"]: row["sop_class"] for row in rows} == REPORTS
+
+
+def test_a_node_of_the_former_release_may_still_write_reports(old_desk: Desk) -> None:
+    old_desk.change(schema.report, kind=None)
+    shipment = old_desk.ledger.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
+    assert [one.kind for one in shipment.to_send] == ["capture"]
+
+
 def test_a_delivery_of_the_first_release_is_taken_up_where_it_was(old_desk: Desk) -> None:
     job = Job("deliver", DONE, 1, 1, "pacs")
     assert job in old_desk.ledger.unfinished()
     shipment = old_desk.ledger.begin_dispatch(job, NODE)
-    assert [report.sop_uid for report in shipment.to_send] == ["2.25.1"]
-    assert [report.sop_uid for report in shipment.to_confirm] == ["2.25.0"]
+    assert [(one.sop_uid, one.kind) for one in shipment.to_send] == [("2.25.1", "capture")]
+    assert [(one.sop_uid, one.kind) for one in shipment.to_confirm] == [
+        ("2.25.0", "measurement-report")
+    ]
     assert shipment.asks == 0
 
 

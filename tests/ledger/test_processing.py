@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ledgers import HOUR_S, PLAN, STUDY, Desk
+from ledgers import HOUR_S, KIND, NODE, OTHER_KIND, PLAN, STUDY, Desk
 
 from node.errors import Superseded
-from node.ledger import GIVE_UP_AFTER, HeldBecause, Job, schema
+from node.ledger import GIVE_UP_AFTER, BuiltReport, Finished, HeldBecause, Job, schema
 from node.ledger.rows import DELAY_MAX_S
 from node.result import Code, HeatMap, ImageScore, Mark, Measurement
 
@@ -65,6 +65,24 @@ def test_finishing_records_results_and_reports_and_enqueues_each_delivery(desk: 
     assert len(desk.rows(schema.delivery)) == 4
     assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == "not assessed"
     assert desk.version()["state"] == "finished"
+
+
+def test_kinds_that_share_a_sop_class_go_where_each_is_wanted(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    built = tuple(
+        BuiltReport(f"2.25.{n}", kind, "1.2.3", f"reports/{n}.dcm", "digest")
+        for n, kind in enumerate((KIND, OTHER_KIND, KIND))
+    )
+    wanted = {"pacs": frozenset({KIND}), "workstation": frozenset({OTHER_KIND})}
+    desk.ledger.finish_version(job, Finished((), built, wanted, HOUR_S), desk.enqueue)
+    sent = {
+        delivery.destination: desk.ledger.begin_dispatch(delivery, NODE).to_send
+        for delivery in desk.jobs
+        if delivery.kind == "deliver"
+    }
+    assert sent == {"pacs": (built[0], built[2]), "workstation": (built[1],)}
 
 
 def test_a_shadow_result_is_recorded_and_nothing_is_sent(desk: Desk) -> None:

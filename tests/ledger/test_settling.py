@@ -10,6 +10,7 @@ from ledgers import (
     APART,
     CLOSING,
     HOUR_S,
+    KIND,
     NODE,
     OUT_OF_SCOPE,
     SOMEBODY_ELSE,
@@ -20,6 +21,7 @@ from ledgers import (
 
 from node.errors import Superseded
 from node.ledger import Closing, Job, schema
+from node.study import FormerReport
 
 
 def test_closing_makes_a_version_with_its_reason_and_its_work(desk: Desk) -> None:
@@ -111,7 +113,9 @@ def test_a_late_image_makes_the_next_version_of_all_images(desk: Desk) -> None:
     assert [i.sop_uid for i in work.version.instances] == [f"{STUDY}.1", f"{STUDY}.2"]
     assert first.version.replaces is None
     assert work.version.replaces == first.version.decided_at
-    assert work.version.predecessors == tuple(desk.store.path(f"reports/{n}.dcm") for n in range(2))
+    assert work.version.predecessors == tuple(
+        FormerReport(KIND, desk.store.path(f"reports/{n}.dcm")) for n in range(2)
+    )
 
 
 def test_an_image_of_the_next_version_is_no_part_of_this_one(desk: Desk) -> None:

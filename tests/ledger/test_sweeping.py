@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ledgers import HOUR_S, NODE, STUDY, Desk
+from ledgers import HOUR_S, KIND, NODE, OTHER_KIND, STUDY, Desk
 
 from node.ledger import (
     DELAY_PER_CRASH_S,
@@ -202,20 +202,20 @@ def test_results_that_had_no_destination_go_to_the_one_there_is_now(desk: Desk) 
     job = desk.close()
     desk.begin(job)
     built = tuple(
-        BuiltReport(f"2.25.{n}", sop_class, f"reports/{n}.dcm", "digest")
-        for n, sop_class in enumerate(("1.2.3", "4.5.6"))
+        BuiltReport(f"2.25.{n}", kind, "1.2.3", f"reports/{n}.dcm", "digest")
+        for n, kind in enumerate((KIND, OTHER_KIND))
     )
     nowhere = Finished((), built, {}, HOUR_S, problem="no destination: none is named")
     desk.ledger.finish_version(job, nowhere, desk.enqueue)
     assert desk.ledger.retry_undirected(lambda sender: {}, HOUR_S) == (0, 1)
-    not_built = {"workstation": frozenset({"7.8.9"})}
+    not_built = {"workstation": frozenset({"key-images"})}
     assert desk.ledger.retry_undirected(lambda sender: not_built, HOUR_S) == (0, 1)
     assert desk.version()["error"] == "no destination: none is named"
     senders = []
 
     def directions(sender: str) -> dict[str, frozenset[str]]:
         senders.append(sender)
-        return {"pacs": frozenset({"1.2.3"})}
+        return {"pacs": frozenset({KIND})}
 
     assert desk.ledger.retry_undirected(directions, HOUR_S) == (1, 0)
     assert set(senders) == {"modality"}

@@ -21,7 +21,7 @@ from pydicom.dataelem import RawDataElement
 
 from node.outputs import verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.kinds import build_report_set, to_bytes
 from node.result import (
     Code,
     Evaluation,
@@ -286,6 +286,11 @@ def _heat_map(draft: Draft, instance: Instance) -> HeatMap:
         values=base64.b64encode(values.tobytes()).decode(),
         box=(0.0, 0.0, float(columns), float(rows)),
     )
+
+
+def report_set(draft: Draft, kinds: Iterable[str] | None = None) -> list[Dataset]:
+    """Build the objects of these kinds, those of the default preset if none are named."""
+    return [built.dataset for built in build_report_set(draft, kinds)]
 
 
 def as_version_2(draft: Draft) -> Draft:

@@ -17,8 +17,8 @@ from pydicom.uid import UID
 from node.identity import IMPLEMENTATION_CLASS_UID, OWN_DEVICE_UID, is_own
 from node.outputs import header, verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import build_report_set, to_bytes
-from outputs.drafts import as_version_2, draft, reread, with_bytes, with_result
+from node.outputs.kinds import to_bytes
+from outputs.drafts import as_version_2, draft, report_set, reread, with_bytes, with_result
 
 TYPE_2 = (
     "PatientName",
@@ -37,7 +37,7 @@ def small() -> Draft:
 
 def assert_written_as_they_came(made: Draft, **values: bytes) -> None:
     with_bytes(made, **values)
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         written = dcmread(BytesIO(to_bytes(dataset)))
         for keyword, value in values.items():
             written_value = verbatim.value_bytes(written, keyword)
@@ -76,7 +76,7 @@ def test_an_unknown_character_set_silences_nothing() -> None:
 def test_any_bytes_survive(value: bytes) -> None:
     made = with_result(draft([R_CC]), analysed=(), findings=(), evaluations=(), reason="test")
     with_bytes(made, PatientID=value, StudyDescription=value, AccessionNumber=value)
-    for dataset in build_report_set(made, ["measurement-report"]):
+    for dataset in report_set(made, ["measurement-report"]):
         written = dcmread(BytesIO(to_bytes(dataset)))
         for keyword in ("PatientID", "StudyDescription", "AccessionNumber"):
             assert verbatim.value_bytes(written, keyword) == value
@@ -88,7 +88,7 @@ def test_a_source_without_patient_data_gives_empty_attributes() -> None:
             if keyword in dataset:
                 delattr(dataset, keyword)
 
-    for dataset in build_report_set(draft([R_CC, L_CC], change=strip)):
+    for dataset in report_set(draft([R_CC, L_CC], change=strip)):
         written = reread(dataset)
         for keyword in TYPE_2:
             assert keyword in written
@@ -116,7 +116,7 @@ def test_issuers_and_codes_come_along() -> None:
         dataset.IssuerOfPatientID = "HIS"
         dataset.IssuerOfAccessionNumberSequence = [issuer]
 
-    for dataset in build_report_set(draft([R_CC], change=describe)):
+    for dataset in report_set(draft([R_CC], change=describe)):
         written = reread(dataset)
         assert written.IssuerOfPatientID == "HIS"
         item = written.IssuerOfAccessionNumberSequence[0]
@@ -126,7 +126,7 @@ def test_issuers_and_codes_come_along() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("value", [b"garbage", b"\xfe\xff\x00\xe0\xff\xff\x00\x00garbage"])
 def test_of_a_damaged_sequence_nothing_is_made_up(value: bytes) -> None:
-    for dataset in build_report_set(with_bytes(small(), ProcedureCodeSequence=value)):
+    for dataset in report_set(with_bytes(small(), ProcedureCodeSequence=value)):
         for item in reread(dataset).get("ProcedureCodeSequence", []):
             assert not len(item)
 
@@ -139,7 +139,7 @@ def test_the_request_is_referenced() -> None:
         dataset.RequestAttributesSequence = [item]
         dataset.AccessionNumber = "ACC1"
 
-    report = reread(build_report_set(draft([R_CC], change=request))[0])
+    report = reread(report_set(draft([R_CC], change=request))[0])
     reference = report.ReferencedRequestSequence[0]
     assert reference.RequestedProcedureID == "RP1"
     assert reference.AccessionNumber == "ACC1"
@@ -149,7 +149,7 @@ def test_the_request_is_referenced() -> None:
 
 def test_times_are_in_the_zone_of_the_source() -> None:
     made = with_bytes(small(), TimezoneOffsetFromUTC=b"+0530")
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         written = reread(dataset)
         assert written.ContentTime == "151207"
         assert written.TimezoneOffsetFromUTC == "+0530"
@@ -163,27 +163,27 @@ def test_without_a_zone_in_the_source_times_are_local_and_say_no_zone(offset: by
         with_bytes(small(), TimezoneOffsetFromUTC=offset),
         local_zone=timezone(timedelta(hours=-3)),
     )
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         assert dataset.ContentTime == "064207"
         assert "TimezoneOffsetFromUTC" not in dataset
         assert dataset.ContributingEquipmentSequence[1].ContributionDateTime == "20260310064207"
 
 
 def test_the_same_draft_gives_the_same_bytes() -> None:
-    first, second = ([to_bytes(d) for d in build_report_set(small())] for _ in range(2))
+    first, second = ([to_bytes(d) for d in report_set(small())] for _ in range(2))
     assert first == second
     stream = BytesIO()
-    build_report_set(small())[0].save_as(stream, enforce_file_format=True)
+    report_set(small())[0].save_as(stream, enforce_file_format=True)
     assert stream.getvalue() == first[0]
 
 
 def test_encoding_twice_gives_the_same_bytes() -> None:
-    for dataset in build_report_set(small()):
+    for dataset in report_set(small()):
         assert to_bytes(dataset) == to_bytes(dataset)
 
 
 def test_versions_share_series_and_differ_in_instances() -> None:
-    first, second = build_report_set(small()), build_report_set(as_version_2(small()))
+    first, second = report_set(small()), report_set(as_version_2(small()))
     assert [d.SeriesInstanceUID for d in first] == [d.SeriesInstanceUID for d in second]
     assert not {d.SOPInstanceUID for d in first} & {d.SOPInstanceUID for d in second}
     for before, after in zip(first, second, strict=True):
@@ -199,7 +199,7 @@ def test_a_series_says_the_same_of_itself_in_every_version() -> None:
     other = replace(made.results[0].model, title="Another", name="another")
     joined = replace(later, results=(*later.results, replace(later.results[0], model=other)))
     said: dict[str, set[tuple[str, ...]]] = {}
-    for dataset in [d for m in (made, later, joined) for d in build_report_set(m)]:
+    for dataset in [d for m in (made, later, joined) for d in report_set(m)]:
         assert "SeriesDate" not in dataset
         assert "SeriesTime" not in dataset
         words = (dataset.SeriesDescription, str(dataset.SoftwareVersions), dataset.Modality)
@@ -218,7 +218,7 @@ def workstation_first(made: Draft) -> Draft:
 
 def test_patient_and_study_are_those_of_an_analysed_image() -> None:
     made = workstation_first(draft([R_CC, L_CC], refuse={L_CC: "not an image"}))
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         assert dataset.StudyDescription == "AT THE MODALITY"
 
 
@@ -226,21 +226,21 @@ def test_without_an_analysed_image_they_are_those_of_a_refused_one() -> None:
     made = workstation_first(draft([R_CC, L_CC], refuse={R_CC: "blurred", L_CC: "no image"}))
     made = with_result(made, refused=made.results[0].refused[:1])
     assert {r.what for r in made.results[0].refused} == {"R CC"}
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         assert dataset.StudyDescription == "AT THE MODALITY"
 
 
 def test_installations_do_not_share_uids() -> None:
     made = small()
     other = replace(made, version=replace(made.version, installation="another"))
-    assert not {d.SOPInstanceUID for d in build_report_set(made)} & {
-        d.SOPInstanceUID for d in build_report_set(other)
+    assert not {d.SOPInstanceUID for d in report_set(made)} & {
+        d.SOPInstanceUID for d in report_set(other)
     }
 
 
 def test_objects_say_who_made_them() -> None:
     made = small()
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         written = reread(dataset)
         assert is_own(written)
         assert written.DeviceUID == written.InstanceCreatorUID == OWN_DEVICE_UID
@@ -260,24 +260,24 @@ def test_objects_say_who_made_them() -> None:
 def test_a_product_says_so() -> None:
     made = small()
     model = replace(made.results[0].model, is_research=False)
-    for dataset in build_report_set(with_result(made, model=model)):
+    for dataset in report_set(with_result(made, model=model)):
         assert dataset.ContentQualification == "PRODUCT"
 
 
 def test_descriptions_are_constant_and_short() -> None:
     made = small()
-    assert [d.SeriesDescription for d in build_report_set(made)][:2] == [
+    assert [d.SeriesDescription for d in report_set(made)][:2] == [
         "AI Breast Area Report - AI generated",
         "AI Breast Area Images - AI generated",
     ]
     model = replace(made.results[0].model, title="T" * 64)
-    for dataset in build_report_set(with_result(made, model=model)):
+    for dataset in report_set(with_result(made, model=model)):
         assert len(dataset.SeriesDescription) <= header.LO_LENGTH
 
 
 def test_our_own_text_is_plain_ascii() -> None:
     made = with_result(small(), statements=("Brustfläche ≥ 3 cm²\nzweite Zeile",))
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         for element in dataset.iterall():
             if element.VR in ("LO", "SH", "ST", "LT", "UT", "UC"):
                 assert str(element.value).isascii(), element
@@ -287,4 +287,4 @@ def test_a_lost_study_is_not_silenced_by_a_first_image_that_cannot_be_read() -> 
     made = small()
     del made.headers[made.version.instances[0].sop_uid]  # type: ignore[attr-defined]
     made = with_result(made, analysed=(), findings=(), evaluations=(), reason="damaged")
-    assert len(build_report_set(made)) == 2
+    assert len(report_set(made)) == 2

@@ -78,7 +78,7 @@ def test_it_has_nothing_that_only_reports_have() -> None:
     replaced = Predecessor("2.25.11", KeyObjectSelectionDocumentStorage, "2.25.12")
     later = replace(
         as_version_2(FOUND),
-        predecessors={("mass-detector", KeyObjectSelectionDocumentStorage): replaced},
+        predecessors={("mass-detector", "key-images"): replaced},
     )
     for dataset in (document(FOUND), document(later)):
         for keyword in key_images.REPORTS_ONLY:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import get_args
 
 import factories
 import pytest
@@ -14,23 +13,36 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
 
-from node.config import OutputKind
 from node.errors import Held
+from node.kinds import ALWAYS_ANSWERING, KINDS, SUBSTITUTES, with_substitutes
 from node.outputs import verbatim
 from node.outputs.case import Draft
 from node.outputs.guard import check
-from node.outputs.kinds import KINDS, build_report_set, sop_classes, with_fallbacks
+from node.outputs.kinds import build_report_set
 from node.study import Laterality
-from outputs.drafts import as_read, draft, graded, with_bytes, with_result
+from outputs.drafts import as_read, draft, graded, report_set, segmented, with_bytes, with_result
 
 
-def test_every_kind_of_object_has_a_builder_and_a_sop_class_of_its_own() -> None:
-    assert set(KINDS) == set(get_args(OutputKind))
-    assert len(sop_classes(KINDS)) == len(KINDS)
+def test_every_kind_that_there_is_is_built_as_its_line_in_the_table_says() -> None:
+    made = segmented(draft())
+    assert {built.kind for built in build_report_set(made, KINDS)} == set(KINDS)
+    for built in build_report_set(made, KINDS):
+        assert built.dataset.SOPClassUID == KINDS[built.kind].sop_class
+
+
+def test_a_kind_that_needs_nothing_of_a_result_says_not_analysed_too_and_no_other_does() -> None:
+    exam = draft()
+    silent = with_result(exam, analysed=(), findings=(), refused=(), reason="it was given up")
+    assert {built.kind for built in build_report_set(silent, KINDS)} == set(ALWAYS_ANSWERING)
+
+
+def test_what_stands_in_for_a_kind_always_answers() -> None:
+    assert SUBSTITUTES == {"measurement-report-3d": "measurement-report"}
+    assert set(SUBSTITUTES.values()) <= set(ALWAYS_ANSWERING)
 
 
 def test_what_may_have_to_stand_in_is_built_too() -> None:
-    assert with_fallbacks(["measurement-report-3d", "capture"]) == (
+    assert with_substitutes(["measurement-report-3d", "capture"]) == (
         "measurement-report-3d",
         "capture",
         "measurement-report",
@@ -40,13 +52,13 @@ def test_what_may_have_to_stand_in_is_built_too() -> None:
 def test_a_result_for_another_study_is_held() -> None:
     made = draft([R_CC])
     with pytest.raises(Held, match="another study"):
-        build_report_set(replace(made, version=replace(made.version, study_uid="2.25.77")))
+        report_set(replace(made, version=replace(made.version, study_uid="2.25.77")))
 
 
 @pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "AccessionNumber"])
 def test_a_result_of_another_patient_is_held(keyword: str) -> None:
     made = draft([R_CC])
-    dataset = build_report_set(made, ["measurement-report"])[0]
+    dataset = report_set(made, ["measurement-report"])[0]
     setattr(dataset, keyword, "SOMEBODY ELSE")
     with pytest.raises(Held, match=keyword):
         check(made, dataset)
@@ -64,7 +76,7 @@ def test_instances_that_disagree_about_the_patient_are_held(keyword: str) -> Non
     set_bytes(made, 0, keyword, b"ONE ")
     set_bytes(made, 1, keyword, b"OTHER ")
     with pytest.raises(Held, match=f"disagree about {dictionary_description(keyword)};"):
-        build_report_set(made)
+        report_set(made)
 
 
 @pytest.mark.parametrize("value", [b"", b" \0", b" ONE\0", b"ONE   "])
@@ -72,7 +84,7 @@ def test_padding_and_what_is_not_said_contradict_nothing(value: bytes) -> None:
     made = draft([R_CC, L_CC])
     set_bytes(made, 0, "IssuerOfPatientID", b"ONE")
     set_bytes(made, 1, "IssuerOfPatientID", value)
-    assert build_report_set(made, ["measurement-report"])
+    assert report_set(made, ["measurement-report"])
 
 
 def test_a_rejection_note_bears_the_identity_of_what_it_rejects() -> None:
@@ -85,14 +97,14 @@ def test_a_rejection_note_bears_the_identity_of_what_it_rejects() -> None:
     of_note = replace(made.version.instances[0], sop_uid=str(note.SOPInstanceUID), view=None)
     version = replace(made.version, instances=(*made.version.instances, of_note))
     noted = replace(made, headers=headers, version=version)
-    (report,) = build_report_set(noted, ["measurement-report"])
+    (report,) = report_set(noted, ["measurement-report"])
     assert report.PatientID == ""
 
 
 def test_who_has_no_patient_id_is_not_asked_for_the_name() -> None:
     made = draft([R_CC, L_CC])
     set_bytes(made, 1, "PatientID", b"")  # the latest, whose header would be copied
-    (report,) = build_report_set(made, ["measurement-report"])
+    (report,) = report_set(made, ["measurement-report"])
     assert report.PatientID == made.headers[made.version.instances[0].sop_uid].PatientID != ""
 
 
@@ -101,12 +113,12 @@ def test_two_that_agree_with_one_who_says_less_may_still_disagree() -> None:
     for index, value in enumerate((b"ONE", b"", b"OTHER")):
         set_bytes(made, index, "AccessionNumber", value)
     with pytest.raises(Held, match="disagree"):
-        build_report_set(made, ["measurement-report"])
+        report_set(made, ["measurement-report"])
 
 
 def test_a_reference_to_an_image_of_another_study_is_held() -> None:
     made = draft([R_CC])
-    for dataset in build_report_set(made):
+    for dataset in report_set(made):
         evidence = dataset.get("SourceImageSequence") or dataset.ContentSequence
         for element in evidence[-1].iterall():
             if element.keyword == "ReferencedSOPInstanceUID":
@@ -124,13 +136,13 @@ def test_a_mark_on_one_side_that_names_the_other_is_held() -> None:
     (finding,) = made.results[0].findings
     wrong = replace(finding, laterality=Laterality.LEFT)
     with pytest.raises(Held, match="marks one side and names the other"):
-        build_report_set(with_result(made, findings=(wrong,)))
+        report_set(with_result(made, findings=(wrong,)))
 
 
 def test_a_number_of_one_side_that_names_the_other_is_held() -> None:
     made = graded(draft([R_CC]))
     with pytest.raises(Held, match="read one side and names the other"):
-        build_report_set(made)  # its grade of the left breast is of no left image
+        report_set(made)  # its grade of the left breast is of no left image
 
 
 @pytest.mark.parametrize("point", [(-1.0, 5.0), (5.0, 1e6)])
@@ -140,12 +152,12 @@ def test_a_mark_outside_of_its_image_is_held(point: tuple[float, float]) -> None
     outline = (point, *finding.region.outline[1:-1], point)
     wrong = replace(finding, region=replace(finding.region, outline=outline))
     with pytest.raises(Held, match="outside of its image"):
-        build_report_set(with_result(made, findings=(wrong,)))
+        report_set(with_result(made, findings=(wrong,)))
 
 
 def test_checking_and_building_decode_nothing_of_the_source() -> None:
     made = with_bytes(draft([R_CC]), StudyDescription=b"\xff\xfe")
-    build_report_set(made)
+    report_set(made)
     assert isinstance(made.source.get_item("StudyDescription"), RawDataElement)
 
 
@@ -169,6 +181,6 @@ def test_headers_are_gone_through_once_for_each_kind_of_object_and_not_for_each_
     headers["2.25.1"] = unused
     instances = (instance, *made.version.instances)
     of_three = replace(made, version=replace(made.version, instances=instances), headers=headers)
-    kinds: list[OutputKind] = ["measurement-report", "capture", "encapsulated-pdf"]
-    assert build_report_set(of_three, kinds)
+    kinds: list[str] = ["measurement-report", "capture", "encapsulated-pdf"]
+    assert report_set(of_three, kinds)
     assert headers.asked["2.25.1"] <= len(kinds)

@@ -70,7 +70,7 @@ SET_ASIDE = with_result(
 LATER = replace(
     as_version_2(PARTLY),
     predecessors={
-        ("mass-detector", MAMMOGRAPHY_CAD_SR): Predecessor("2.25.11", MAMMOGRAPHY_CAD_SR, "2.25.12")
+        ("mass-detector", "mammography-cad"): Predecessor("2.25.11", MAMMOGRAPHY_CAD_SR, "2.25.12")
     },
 )
 

@@ -193,9 +193,7 @@ def test_a_study_not_analysed_says_so_with_every_reason() -> None:
 def test_a_report_names_the_one_it_replaces() -> None:
     replaced = Predecessor("2.25.11", ComprehensiveSRStorage, "2.25.12")
     dataset = report(
-        replace(
-            as_version_2(EXAM), predecessors={("breast-area", ComprehensiveSRStorage): replaced}
-        )
+        replace(as_version_2(EXAM), predecessors={("breast-area", "measurement-report"): replaced})
     )
     (study,) = dataset.PredecessorDocumentsSequence
     assert study.StudyInstanceUID == dataset.StudyInstanceUID

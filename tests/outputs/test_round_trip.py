@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from node.config import OutputKind
 from node.outputs.case import Draft
-from node.outputs.kinds import build_report_set, to_bytes
+from node.outputs.kinds import to_bytes
 from node.result import Code, Evaluation, Finding, Grade, Measurement, Point, Region, Result
 from node.trial import phantom
+from outputs import drafts
 from outputs.drafts import (
     AI_SCORE,
     AREA,
@@ -42,6 +42,7 @@ from outputs.drafts import (
     detected,
     draft,
     graded,
+    report_set,
     scored,
     segmented,
     with_result,
@@ -345,9 +346,9 @@ def models_of(dataset: Dataset) -> set[str]:
 # The comparison
 
 
-def by_model(made: Draft, kind: OutputKind) -> list[tuple[Result, list[Dataset]]]:
+def by_model(made: Draft, kind: str) -> list[tuple[Result, list[Dataset]]]:
     """Build, encode and read the objects of a kind; return each result with its own."""
-    read = [dcmread(BytesIO(to_bytes(dataset))) for dataset in build_report_set(made, [kind])]
+    read = [dcmread(BytesIO(to_bytes(dataset))) for dataset in report_set(made, [kind])]
     by_title = {result.model.title: result for result in made.results}
     assert all(models_of(dataset) <= by_title.keys() for dataset in read)
     return [
@@ -361,7 +362,7 @@ def same(read: Iterable[object], said: Iterable[object]) -> bool:
 
 
 def compare_reports(made: Draft) -> None:
-    kinds: tuple[OutputKind, ...] = ("measurement-report", "measurement-report-3d")
+    kinds: tuple[str, ...] = ("measurement-report", "measurement-report-3d")
     for kind in kinds:
         for result, documents in by_model(made, kind):
             root = only(documents)
@@ -416,7 +417,7 @@ def compare_key_images(made: Draft) -> None:
 
 
 def compare_document(made: Draft) -> None:
-    (document,) = build_report_set(made, ["encapsulated-pdf"])
+    (document,) = report_set(made, ["encapsulated-pdf"])
     text = words_of(document)
     for result in made.results:
         assert result.model.title in text
@@ -435,7 +436,7 @@ def is_told(said: Finding | Evaluation, text: str) -> bool:
 
 
 def compare_captures(made: Draft) -> None:
-    captures = build_report_set(made, ["capture"])
+    captures = report_set(made, ["capture"])
     sources = [
         {str(source.ReferencedSOPInstanceUID) for source in capture.get("SourceImageSequence", [])}
         for capture in captures
@@ -480,18 +481,19 @@ def test_objects_of_another_result_are_told_apart(
         if finding.region.sop_uid in analysed
     ]
     built = with_result(meant, findings=tuple(moved), analysed=tuple(analysed))
-    build = build_report_set
     monkeypatch.setattr(
-        sys.modules[__name__], "build_report_set", lambda _, wanted: build(built, wanted)
+        sys.modules[__name__],
+        "report_set",
+        lambda _, kinds: drafts.report_set(built, kinds),
     )
     with pytest.raises(AssertionError):
         COMPARISONS[what](meant)
 
 
 @pytest.mark.parametrize("kind", ["measurement-report", "mammography-cad", "encapsulated-pdf"])
-def test_a_reason_and_a_version_are_said_in_words(kind: OutputKind) -> None:
+def test_a_reason_and_a_version_are_said_in_words(kind: str) -> None:
     made = as_version_2(PARTLY)
-    (dataset,) = build_report_set(made, [kind])
+    (dataset,) = report_set(made, [kind])
     text = (
         words_of(dataset)
         if kind == "encapsulated-pdf"

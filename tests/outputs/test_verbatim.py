@@ -16,8 +16,7 @@ from pydicom.sequence import Sequence
 from node.errors import Held
 from node.outputs import header, provenance, sr_document, verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import build_report_set
-from outputs.drafts import draft, reread
+from outputs.drafts import draft, report_set, reread
 
 Change = tuple[str, str | None, "bytes | list[Change]"]
 """A keyword, the VR it is declared to be of, and its value: bytes, or elements of an item."""
@@ -67,7 +66,7 @@ def draft_with(changes: Iterable[Change]) -> Draft:
 
 def built(*changes: Change) -> list[Dataset]:
     """Return the report set as a reader gets it, every element decoded."""
-    datasets = [reread(dataset) for dataset in build_report_set(draft_with(changes))]
+    datasets = [reread(dataset) for dataset in report_set(draft_with(changes))]
     for dataset in datasets:
         for element in dataset.iterall():
             assert element.value is not NotImplemented
