@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
+from node.deliver.choice import destination_of
 from node.errors import ConfigError, Superseded
 from node.flow.completeness import Settler
 from node.flow.early_scoring import Warmer
@@ -68,6 +70,7 @@ class App:
             pipeline=pipeline,
             models=self._models,
             node_id=self.node_id,
+            destination_of=partial(destination_of, config),
         )
         self._engine = Engine(
             config.database_url,

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from node import toml_file
 from node.errors import DeliveryError
-from node.kinds import ALWAYS_ANSWERING, KINDS
+from node.kinds import KINDS
 from node.toml_file import Place, Section, did_you_mean, matching, shown, wrong
 
 
@@ -286,9 +286,10 @@ class Config(Section):
                     yield (table, i, "name"), f'"{name}" is there twice, give each its own name'
 
     def _impossible_outputs(self) -> Iterator[tuple[Place, str]]:
+        answering = [name for name, kind in KINDS.items() if kind.always_answers]
         for i, peer in enumerate(self.peers):
-            if peer.outputs and not set(peer.outputs) & set(ALWAYS_ANSWERING):
-                words = f"add one of {', '.join(ALWAYS_ANSWERING)}: the others say nothing where"
+            if peer.outputs and not set(peer.outputs) & set(answering):
+                words = f"add one of {', '.join(answering)}: the others say nothing where"
                 yield ("peers", i, "outputs"), f"{words} nothing was found or analysed"
             if peer.outputs and not peer.receives:
                 yield ("peers", i, "outputs"), 'add receives = "default": it takes no results yet'

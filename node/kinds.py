@@ -36,6 +36,11 @@ class Kind:
     substitute: str = ""
     """The kind that a destination gets which does not take this one, if there is such."""
 
+    @property
+    def always_answers(self) -> bool:
+        """Whether there is an object of this kind whatever the result is, "not analysed" too."""
+        return self.needs is Needs.NOTHING
+
 
 KINDS: Mapping[str, Kind] = {
     "capture": Kind("1.2.840.10008.5.1.4.1.1.7", "capture:build"),
@@ -61,9 +66,6 @@ SUBSTITUTES: Mapping[str, str] = {
     name: kind.substitute for name, kind in KINDS.items() if kind.substitute
 }
 """What goes to a destination that does not take the kind it should get."""
-
-ALWAYS_ANSWERING = tuple(name for name, kind in KINDS.items() if kind.needs is Needs.NOTHING)
-"""The kinds that there is an object of whatever the result is."""
 
 
 def sop_classes(kinds: Iterable[str]) -> frozenset[str]:

@@ -39,7 +39,7 @@ class DeliveryOverview:
     error: str | None
     sent_at: float | None
     confirmed_by: str | None
-    """commitment or find."""
+    """How that was found out, as its destination calls it: commitment, find."""
     next_at: float | None
     """When its destination is tried or asked again; None if that is not put off."""
 

@@ -221,7 +221,8 @@ class Desk:
 
     def outcome(self, report: BuiltReport, state: str) -> Outcome:
         error = None if state in ("sent", "confirmed") else f"{state} by PACS"
-        return Outcome(report.sop_uid, state, error)  # type: ignore[arg-type]  # as Outcome says
+        by = "find" if state == "confirmed" else None
+        return Outcome(report.sop_uid, state, error, by)  # type: ignore[arg-type]  # as Outcome says
 
     def revived(self) -> Job:
         """Let the sweep take up the only job that is left, and return its next attempt."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from node import config
 from node.dimse import CommitmentReport
-from node.ledger import Ledger, Outcome, Patience
+from node.ledger import Ledger, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What a request for storage commitment needs of the ledger."""
+    """What a request that may be answered hours later needs of the ledger."""
 
     ask: Callable[[str], None]
     """Records a transaction UID, before it is used."""
@@ -27,10 +27,15 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What was found out about objects a destination has accepted, and what to wait for."""
+    """What a destination was found to keep of what it has accepted, and what is to come."""
 
-    patience: Patience
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: tuple[Outcome, ...] = ()
+    """Confirmed, or queued if it has lost one, which is sent again."""
+    waits_for: str | None = None
+    """What is to come before the others count as delivered; None if nothing is: there are none,
+    or it does not say what it keeps."""
+    wait_s: float | None = None
+    """How long to wait for that before asking again; None: as long as after a failed attempt."""
 
 
 def delay_s(attempt: int, settings: config.Delivery) -> float:

@@ -1,9 +1,9 @@
 """What the node asks of another application entity: to keep objects, and to say that it does.
 
-`send` is C-STORE, `request_commitment` Storage Commitment, `find_study` and `find_instances`
-are C-FIND, and `accepted_kinds` only asks what it would take. Each call is one exchange over
-associations of its own; who calls decides what follows. DeliveryError means: try again later;
-Unsupported: not with this destination.
+`send` and `send_each` are C-STORE, `request_commitment` Storage Commitment, `find_study` and
+`find_instances` are C-FIND, and `accepted_kinds` only asks what it would take. Each call is one
+exchange over associations of its own; who calls decides what follows. DeliveryError means: try
+again later; Unsupported: not with this destination.
 """
 
 from node.dimse.association import NOT_DEFLATED, Address, Rejected, echo
@@ -16,7 +16,7 @@ from node.dimse.commitment import (
 from node.dimse.find import StudyIdentity, find_instances, find_study
 from node.dimse.probe import CONFIRMING, accepted_kinds
 from node.dimse.reference import Reference
-from node.dimse.store import SendOutcome, send
+from node.dimse.store import SendOutcome, send, send_each
 
 __all__ = [
     "CONFIRMING",
@@ -35,4 +35,5 @@ __all__ = [
     "read_commitment_report",
     "request_commitment",
     "send",
+    "send_each",
 ]

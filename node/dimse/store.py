@@ -66,25 +66,36 @@ def send(
     to: Address,
     calling_ae: str,
     on_sent: Callable[[SendOutcome], None] = lambda outcome: None,
-    before_each: Callable[[], None] = lambda: None,
 ) -> list[SendOutcome]:
     """Send Part 10 files over one association (more only if they need over 128 contexts).
 
     Raises DeliveryError if no association can be had; whatever goes wrong later is told by
-    the outcomes, one per object in the order given. What `before_each` raises ends it there,
-    the association released; `on_sent` has been told of all that was sent.
+    the outcomes, one per object in the order given. `on_sent` is told of each at once.
     """
     outcomes: dict[Path, SendOutcome] = {}
+    for outcome in send_each(objects, to, calling_ae, lambda: None):
+        outcomes[outcome.path] = outcome
+        on_sent(outcome)
+    return [outcomes[path] for path in objects]
+
+
+def send_each(
+    objects: Sequence[Path], to: Address, calling_ae: str, before_each: Callable[[], None]
+) -> Iterator[SendOutcome]:
+    """Do the same, and yield each outcome as soon as it is known.
+
+    What `before_each` raises ends it there, the association released.
+    """
+    has_begun = False
     for part in _by_contexts([_describe(path) for path in objects]):
         try:
             for outcome in _send_part(part, to, calling_ae, before_each):
-                outcomes[outcome.path] = outcome
-                on_sent(outcome)
+                has_begun = True
+                yield outcome
         except DeliveryError as error:
-            if not outcomes:
+            if not has_begun:
                 raise
-            outcomes |= {o.path: SendOutcome(o.path, "queued", str(error)) for o in part}
-    return [outcomes[path] for path in objects]
+            yield from (SendOutcome(item.path, "queued", str(error)) for item in part)
 
 
 def _send_part(

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.analysis.pipeline import Pipeline, Task, analyse
 from node.config import Config
-from node.deliver.confirmation import Confirmation, Transaction, delay_s, record_commitment
-from node.deliver.courier import Courier
+from node.deliver.confirmation import Transaction, delay_s, record_commitment
+from node.deliver.courier import Courier, Ending
+from node.deliver.destination import Destination
 from node.errors import DeliveryError, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
 from node.kinds import SUBSTITUTES
@@ -57,6 +58,8 @@ class Workflow:
     pipeline: Pipeline
     models: Mapping[str, Model]
     node_id: str
+    destination_of: Callable[[str], Destination]
+    """How results get to the peer of a name; raises DeliveryError if there is none any more."""
 
     def process(self, job: Job, engine: Engine) -> None:
         """Analyse a study version, build its report set and enqueue the deliveries."""
@@ -176,18 +179,16 @@ class Workflow:
         try:
             with _left_to_the_sweep(job):
                 shipment = self.ledger.begin_dispatch(job, self.node_id)
-                confirmation = self._deliver(job, shipment)
-                self.ledger.finish_dispatch(
-                    job, confirmation.outcomes, confirmation.patience, engine.enqueue
-                )
+                ending = self._deliver(job, shipment)
+                self.ledger.finish_dispatch(job, ending.outcomes, ending.patience, engine.enqueue)
         except Superseded as reason:
             log.info("Nothing to send: %s", reason)
 
-    def _deliver(self, job: Job, shipment: Shipment) -> Confirmation:
+    def _deliver(self, job: Job, shipment: Shipment) -> Ending:
         retry_s = delay_s(job.attempt, self.config.delivery)
         try:
-            peer = self.config.peer(job.destination)
-            courier = Courier(peer, self.store, self.config.node.ae_title, self.config.delivery)
+            destination = self.destination_of(job.destination)
+            courier = Courier(job.destination, destination, self.store, self.config.delivery)
             return self._send_and_confirm(job, shipment, courier)
         except Superseded:
             raise
@@ -201,9 +202,9 @@ class Workflow:
             log.exception("%s failed", job.id)
             error = type(defect).__name__
         outcomes = [Outcome(report.sop_uid, "queued", error) for report in shipment.to_send]
-        return Confirmation(Patience(retry_s, retry_s, waits_for=error), outcomes)
+        return Ending(Patience(retry_s, retry_s, waits_for=error), outcomes)
 
-    def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Confirmation:
+    def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Ending:
         tried: set[str] = set()
         while unsent := [r for r in shipment.to_send if r.sop_uid not in tried]:
             conflict = None if tried else courier.find_conflict(unsent)
@@ -217,7 +218,7 @@ class Workflow:
             words = "%s stored %d of %d objects of study %s"
             log.info(words, job.destination, sent, len(outcomes), job.study_uid)
         if shipment.to_send or not shipment.to_confirm:
-            return Confirmation(Patience(delay_s(job.attempt, self.config.delivery)))
+            return Ending(Patience(delay_s(job.attempt, self.config.delivery)))
         transaction = Transaction(
             ask=lambda uid: self.ledger.ask_commitment(job, uid),
             withdraw=lambda uid: self.ledger.withdraw_commitment(job, uid),
@@ -231,7 +232,7 @@ class Workflow:
         except Exception as error:  # what was sent stays sent; it is asked again later
             log.exception("%s: the confirmation failed", job.id)
             retry_s = delay_s(job.attempt, self.config.delivery)
-            return Confirmation(Patience(retry_s, retry_s, waits_for=type(error).__name__))
+            return Ending(Patience(retry_s, retry_s, waits_for=type(error).__name__))
 
 
 def is_trouble_of_the_machine(error: Exception) -> bool:

@@ -264,7 +264,7 @@ def _record_outcome(db: sa.Connection, job: Job, outcome: Outcome) -> None:
     if outcome.state == "sent":
         values["sent_at"] = now()
     if outcome.state == "confirmed":
-        values |= {"confirmed_at": now(), "confirmed_by": "find"}
+        values |= {"confirmed_at": now(), "confirmed_by": outcome.confirmed_by}
     open_ones = update_deliveries(job).where(schema.delivery.c.state.in_(("queued", "sent")))
     db.execute(open_ones.where(schema.delivery.c.sop_uid == outcome.sop_uid).values(values))
 

@@ -232,6 +232,8 @@ class Outcome:
     sop_uid: str
     state: Literal["queued", "sent", "confirmed", "refused"]
     error: str | None = None
+    confirmed_by: str | None = None
+    """If it is confirmed: how that was found out, in a word."""
 
 
 @dataclass(frozen=True, slots=True)

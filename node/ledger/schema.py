@@ -226,7 +226,7 @@ delivery = sa.Table(
     _text("state"),  # queued | sent | confirmed | refused | replaced
     _text("error", nullable=True),
     _time("sent_at"),
-    _text("confirmed_by", nullable=True),  # commitment | find
+    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find
     _time("confirmed_at"),
     _text("transaction_uid", nullable=True),  # of the storage commitment last asked for
     sa.Index(None, "study_uid", "number", "destination"),

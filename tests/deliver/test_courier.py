@@ -12,6 +12,7 @@ from peers import FIND, Archive, Pacs, refused_connections, report_of
 from pydicom import Dataset
 
 from node import config
+from node.deliver.choice import destination_of
 from node.deliver.confirmation import Transaction, delay_s
 from node.deliver.courier import ASKS, Courier
 from node.dimse import CommitmentReport
@@ -37,8 +38,13 @@ def reports(store: Store) -> list[BuiltReport]:
 
 
 def courier_to(to: Pacs, store: Store, **changes: object) -> Courier:
-    peer = to.peer("pacs").model_copy(update=changes)
-    return Courier(peer, store, "AINODE", SETTINGS)
+    """Return what brings report sets to a peer of a configuration."""
+    settings = config.Config(
+        node=config.Node(ae_title="AINODE", state_dir=store.root),
+        peers=(to.peer("pacs").model_copy(update=changes),),
+        delivery=SETTINGS,
+    )
+    return Courier("pacs", destination_of(settings, "pacs"), store, SETTINGS)
 
 
 def nothing() -> None:
@@ -282,7 +288,9 @@ def test_who_offers_no_storage_commitment_is_asked_what_it_lists(
     archive, book = open_archive(offers=[FIND]), Book()
     shipment = sent(archive, store, reports)
     found = courier_to(archive, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
-    assert found.outcomes == [Outcome(report.sop_uid, "confirmed") for report in reports]
+    assert found.outcomes == tuple(
+        Outcome(report.sop_uid, "confirmed", confirmed_by="find") for report in reports
+    )
     assert found.patience.waits_for is None
     assert book.withdrawn == book.asked != []
 
@@ -307,7 +315,7 @@ def test_who_offers_neither_is_believed_and_that_is_visible(
 ) -> None:
     shipment, book = sent(pacs, store, reports), Book()
     found = courier_to(pacs, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
-    assert found.outcomes == []
+    assert not found.outcomes
     assert found.patience.waits_for is None
     assert found.patience.gives_up is None
 
@@ -341,7 +349,7 @@ def test_who_never_answers_is_looked_up_and_given_up_with_words(
     book = Book()
     silent = Shipment((), tuple(reports), asks=ASKS)
     found = courier_to(archive, store).confirm(silent, book.transaction, 7, has_just_sent=False)
-    assert found.outcomes == []
+    assert not found.outcomes
     words = "pacs accepted it, but was asked 3 times and never confirmed it"
     assert found.patience.gives_up == words
     sent(archive, store, reports)

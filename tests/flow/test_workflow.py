@@ -6,14 +6,18 @@ The parts are the real ones; only the network's answers are made up, at `pipelin
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
+import hashlib
 import logging
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 
 import factories
@@ -21,6 +25,7 @@ import packages
 import pytest
 import small_models
 from factories import L_CC, R_CC
+from folders import FolderDestination
 from ledgers import Desk
 from locks import locked
 from networks import Network
@@ -28,6 +33,7 @@ from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_conn
 from postgres import NewDatabase
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     SecondaryCaptureImageStorage,
@@ -38,6 +44,7 @@ from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.analysis.pipeline import Pipeline
+from node.deliver.choice import destination_of
 from node.deliver.courier import Courier
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.errors import ModelError, Unreadable
@@ -45,9 +52,12 @@ from node.flow.engine import Engine
 from node.flow.timers import reconcile
 from node.flow.workflow import TRIES, Workflow, is_trouble_of_the_machine
 from node.inference import Inference
-from node.kinds import with_substitutes
+from node.kinds import KINDS, Kind, with_substitutes
 from node.ledger import GIVE_UP_AFTER, Arrival, Closing, Job, Ledger, PlannedAnalysis, schema
 from node.manifest import Model
+from node.outputs import capture
+from node.outputs.case import Draft
+from node.outputs.kinds import BUILDERS
 from node.overview import StudyOverview, study_overviews
 from node.store import Store
 from node.study import Instance, Picture
@@ -64,6 +74,7 @@ class Works:
     network: Network
     engine: Engine
     model: Model
+    folders: dict[str, FolderDestination]
 
     def receive(self, datasets: Sequence[Dataset], sender: str = "modality") -> str:
         """Receive objects; return the study."""
@@ -156,8 +167,37 @@ def old_pacs() -> Iterator[Pacs]:
     opened.close()
 
 
+def page(draft: Draft) -> list[Dataset]:
+    """Build what has the SOP class of captures, and is a kind of its own."""
+    made, *_ = capture.build(draft)
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(draft.uid("page"))
+    return [made]
+
+
+@pytest.fixture(scope="module")
+def _pages() -> Iterator[None]:
+    """There is another kind of result object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "page", Kind(SecondaryCaptureImageStorage, "not looked up:page"))
+        patch.setitem(BUILDERS, "page", page)
+        yield
+
+
+def folder_peer(name: str, *kinds: str) -> config.Peer:
+    """Return a peer that gets its results as files."""
+    return config.Peer(
+        name=name,
+        ae_title=name.upper(),
+        host="localhost",
+        port=104,
+        receives="default",
+        outputs=kinds,
+    )
+
+
 @pytest.fixture(scope="module")
 def standing_works(
+    _pages: None,
     new_database: NewDatabase,
     tmp_path_factory: pytest.TempPathFactory,
     _standing_pacs: Pacs,
@@ -183,13 +223,19 @@ def standing_works(
             standing_archive.peer("archive"),
             modality(name="room-2", ae_title="ROOM2", results_to=["catalogue"]),
             standing_catalogue.peer("catalogue"),
-            modality(name="room-3", ae_title="ROOM3", results_to=["modern", "old", "pictures"]),
+            modality(name="room-3", ae_title="ROOM3", results_to=["modern", "old", "captures"]),
             second_pacs.peer("modern").model_copy(update={"receives": "air"}),
             old_pacs.peer("old").model_copy(update={"receives": "air"}),
-            second_pacs.peer("pictures").model_copy(update={"receives": "cad-off"}),
+            second_pacs.peer("captures").model_copy(update={"receives": "cad-off"}),
+            modality(name="room-4", ae_title="ROOM4", results_to=["outbox"]),
+            folder_peer("outbox", "measurement-report-3d", "capture"),
+            modality(name="room-5", ae_title="ROOM5", results_to=["pages", "pictures"]),
+            folder_peer("pages", "page"),
+            folder_peer("pictures", "capture"),
         ),
         delivery=config.Delivery(retry_first_s=0.2, retry_max_s=0.2),
     )
+    tenants = {name: FolderDestination(folder / name) for name in ("outbox", "pages", "pictures")}
     model = packages.package(folder / "models")
     network = Network()
     workflow = Workflow(
@@ -199,6 +245,7 @@ def standing_works(
         pipeline=Pipeline(network, ledger, UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
         models={"breast-area": model},
         node_id=NODE_ID,
+        destination_of=lambda name: tenants.get(name) or destination_of(settings, name),
     )
     jobs: dict[str, Callable[[Job], None]] = {
         "process": lambda job: workflow.process(job, engine),
@@ -206,7 +253,7 @@ def standing_works(
     }
     engine = Engine(url, NODE_ID, jobs)
     engine.start(processes=1)
-    yield Works(settings, Desk(ledger, store), network, engine, model)
+    yield Works(settings, Desk(ledger, store), network, engine, model, tenants)
     engine.stop(drain_s=10)
     ledger.close()
 
@@ -247,7 +294,7 @@ def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what
     seen = works.reaches(study, "done")
     states = {
         name: {d.sop_uid: d.state for d in seen.deliveries if d.destination == name}
-        for name in ("modern", "old", "pictures")
+        for name in ("modern", "old", "captures")
     }
     classes = sorted(received.sop_class for received in second_pacs.received)
     captures = [str(SecondaryCaptureImageStorage)] * 2  # summary and marked view
@@ -257,7 +304,7 @@ def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what
     assert taken == [str(SegmentationStorage), str(ComprehensiveSRStorage)]
     assert list(states["modern"].values()) == ["sent", "sent"]
     assert sorted(states["old"].values()) == ["replaced", "sent", "sent"]
-    assert list(states["pictures"].values()) == ["sent", "sent"]
+    assert list(states["captures"].values()) == ["sent", "sent"]
     assert any("the other goes in its place" in line for line in works.desk.history(study))
 
 
@@ -566,6 +613,7 @@ def alone(works: Works, desk: Desk) -> Workflow:
         pipeline=Pipeline(works.network, desk.ledger, UTC, ()),  # type: ignore[arg-type]
         models={},
         node_id=NODE_ID,
+        destination_of=partial(destination_of, works.settings),
     )
 
 
@@ -670,6 +718,135 @@ def test_a_report_that_cannot_be_built_holds_the_study_in_the_end(
     seen = works.reaches(study, "held")
     assert seen.error == "its report could not be built (KeyError)"
     assert pacs.received == []
+
+
+# A destination that is a folder
+
+
+@pytest.fixture
+def outbox(works: Works) -> FolderDestination:
+    """It is empty; results of room 4 go there."""
+    folder = works.folders["outbox"]
+    shutil.rmtree(folder.root, ignore_errors=True)
+    folder.root.mkdir()
+    folder.refuses.clear()
+    folder.loses.clear()
+    return folder
+
+
+def files_in(folder: FolderDestination, study: str) -> dict[str, str]:
+    """Return which objects lie in a folder: their digests by their UIDs."""
+    paths = (folder.root / study).glob("*")
+    return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def recorded(works: Works, study: str, *kinds: str) -> dict[str, str]:
+    """Return the digests of the reports of these kinds by their UIDs, as the ledger has them."""
+    rows = [row for row in works.desk.rows(schema.report) if row["study_uid"] == study]
+    return {row["sop_uid"]: row["digest"] for row in rows if row["kind"] in kinds}
+
+
+def test_a_report_set_goes_to_a_folder_and_is_confirmed_there(
+    works: Works, outbox: FolderDestination, tmp_path: Path
+) -> None:
+    study = works.receive(factories.exam("to a folder", [R_CC]), tmp_path, "room-4")
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert files_in(outbox, study) == recorded(works, study, "measurement-report-3d", "capture")
+    assert {(one.state, one.confirmed_by) for one in seen.deliveries} == {("confirmed", "reading")}
+    assert "delivered to outbox, confirmed" in [event for _, event in seen.history]
+
+
+def test_a_folder_that_is_away_gets_it_once_it_is_there(
+    works: Works, outbox: FolderDestination, tmp_path: Path
+) -> None:
+    outbox.root.rmdir()
+    study = works.receive(factories.exam("no folder", [R_CC]), tmp_path, "room-4")
+    works.close(study)
+    words = "outbox: the folder outbox is not there"
+    assert until(lambda: works.overview(study).error == words)
+    outbox.root.mkdir()
+    works.reaches(study, "done")
+    assert len(files_in(outbox, study)) == 3
+
+
+def test_a_folder_that_is_full_gets_the_rest_once_it_is_not(
+    works: Works, outbox: FolderDestination, tmp_path: Path
+) -> None:
+    outbox.root.rmdir()
+    study = works.receive(factories.exam("full folder", [R_CC]), tmp_path, "room-4")
+    works.close(study)
+    assert until(lambda: works.overview(study).error is not None)
+    planned = sorted(one.sop_uid for one in works.overview(study).deliveries)
+    full = outbox.root / study / f"{planned[0]}.part"
+    away = outbox.root.with_name("away")
+    (away / study).mkdir(parents=True)
+    (away / study / full.name).symlink_to("/dev/full")
+    away.rename(outbox.root)
+    assert until(lambda: works.overview(study).error == "outbox: No space left on device")
+    assert sorted(files_in_whole(outbox, study)) == planned[1:]
+    full.unlink()
+    works.reaches(study, "done")
+    assert sorted(files_in(outbox, study)) == planned
+
+
+def files_in_whole(folder: FolderDestination, study: str) -> list[str]:
+    return [path.stem for path in (folder.root / study).glob("*.dcm")]
+
+
+def test_what_a_folder_has_lost_is_sent_again_and_nothing_else(
+    works: Works, outbox: FolderDestination, tmp_path: Path
+) -> None:
+    outbox.loses |= {"measurement-report-3d"}
+    study = works.receive(factories.exam("lost in a folder", [R_CC]), tmp_path, "room-4")
+    works.close(study)
+    seen = works.reaches(study, "done")
+    assert {one.state for one in seen.deliveries} == {"confirmed"}
+    assert len(files_in(outbox, study)) == 3
+    assert works.desk.row(schema.dispatch, study, 1, "outbox")["attempt"] == 2
+
+
+def test_what_a_folder_refuses_is_replaced_or_told(
+    works: Works, outbox: FolderDestination, tmp_path: Path
+) -> None:
+    outbox.refuses |= {"measurement-report-3d", "capture"}
+    study = works.receive(factories.exam("refused by a folder", [R_CC]), tmp_path, "room-4")
+    works.close(study)
+    seen = works.reaches(study, "undelivered")
+    assert seen.error == "outbox: outbox takes no capture"
+    assert files_in(outbox, study) == recorded(works, study, "measurement-report")
+    states = Counter(one.state for one in seen.deliveries)
+    assert states == {"confirmed": 1, "replaced": 1, "refused": 2}
+
+
+def test_a_folder_that_has_the_study_of_another_patient_gets_nothing(
+    works: Works, outbox: FolderDestination, tmp_path: Path
+) -> None:
+    exam = factories.exam("another's", [R_CC])
+    other = copy.deepcopy(exam[0])
+    other.PatientID = "SOMEBODY ELSE"
+    (outbox.root / str(other.StudyInstanceUID)).mkdir()
+    path = outbox.root / str(other.StudyInstanceUID) / "other.dcm"
+    other.save_as(path, enforce_file_format=True)
+    study = works.receive(exam, tmp_path, "room-4")
+    works.close(study)
+    seen = works.reaches(study, "held")
+    assert seen.error == "in outbox the objects of the study disagree about Patient ID"
+    assert files_in_whole(outbox, study) == ["other"]
+
+
+def test_two_kinds_of_one_sop_class_go_to_two_destinations(works: Works, tmp_path: Path) -> None:
+    pages, pictures = works.folders["pages"], works.folders["pictures"]
+    for folder in (pages, pictures):
+        folder.root.mkdir(exist_ok=True)
+    study = works.receive(factories.exam("one class", [R_CC]), tmp_path, "room-5")
+    works.close(study)
+    works.reaches(study, "done")
+    assert files_in(pages, study) == recorded(works, study, "page")
+    assert files_in(pictures, study) == recorded(works, study, "capture")
+    assert [len(files_in(folder, study)) for folder in (pages, pictures)] == [1, 2]
+    paths = [path for folder in (pages, pictures) for path in (folder.root / study).iterdir()]
+    assert {dcmread(path).SOPClassUID for path in paths} == {SecondaryCaptureImageStorage}
 
 
 # Delivery

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AllStoragePresentationContexts
 
-from node.dimse import Address, SendOutcome, echo, send
+from node.dimse import Address, SendOutcome, echo, send, send_each
 from node.errors import DeliveryError, Superseded, Unreadable
 from node.identity import stable_uid
 from node.store import dataset_digest
@@ -86,7 +86,8 @@ def test_who_sends_is_asked_before_each_object_and_may_stop(
 
     told: list[SendOutcome] = []
     with pytest.raises(Superseded):
-        send(exam, address(pacs), "AINODE", told.append, stop)
+        for outcome in send_each(exam, address(pacs), "AINODE", stop):
+            told.append(outcome)
     assert told == [SendOutcome(path, "sent") for path in exam[:count]]
     assert len(pacs.received) == count
     assert pacs.released.wait(5)
