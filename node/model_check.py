@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from node.domains.description import describe
 from node.errors import ConfigError, NodeError
 from node.imaging.image import open_image
 from node.imaging.preparation import prepare
-from node.inference.onnx import Session, Tensor, available_providers
+from node.inference.onnx import OnnxSession, available_providers
+from node.inference.session import Session, Tensor, in_words, only_input, warm_up
 from node.manifest import Model
 from node.offline import analyse_folder
 from node.trial import phantom
@@ -64,14 +65,11 @@ def _weights(model: Model) -> str:
 
 
 def _network(model: Model) -> str:
-    Session(model, THREADS).warm_up()
-    pixels, output = model.manifest.pixels, model.manifest.output
-    takes = f"1 x {pixels.channels} x {pixels.height} x {pixels.width}"
-    gives = " and ".join(
-        f"{name!r} of {' x '.join(map(str, shape))}"
-        for name, shape in output.tensor_shapes(pixels).items()
-    )
-    return f"takes {takes}, gives {gives}, ran on a black image"
+    session = OnnxSession(model, THREADS)
+    only_input(session, model.manifest.name)
+    warm_up(session)
+    gives = in_words(model.manifest.output.tensor_shapes(model.manifest.pixels))
+    return f"takes {in_words(session.inputs)}, gives {gives}, ran on a black image"
 
 
 def _exam(model: Model, files: Sequence[Path], out_dir: Path) -> str:
@@ -83,25 +81,27 @@ def _exam(model: Model, files: Sequence[Path], out_dir: Path) -> str:
 
 def _providers(model: Model, files: Sequence[Path]) -> str:
     """Compare every tensor of every provider that is installed with those of the CPU."""
-    tensors = [_prepared(model, path) for path in files]
-    reference = _answers(Session(model, THREADS), tensors)
+    cpu = OnnxSession(model, THREADS)
+    image_input = only_input(cpu, model.manifest.name)
+    given = [{image_input: _prepared(model, path)} for path in files]
+    reference = _answers(cpu, given)
     lines = []
     for provider in available_providers():
         if provider == "cpu":
             continue
         try:
-            session = Session(model, THREADS, provider)
+            session = OnnxSession(model, THREADS, provider)
         except ConfigError:
             lines.append(f"{provider} is installed, and cannot be used on this machine")
             continue
-        found = _answers(session, tensors)
+        found = _answers(session, given)
         lines += [_compared(provider, name, reference[name], found[name]) for name in reference]
     return "; ".join(lines) or "only the CPU is there: nothing to compare"
 
 
-def _answers(session: Session, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+def _answers(session: Session, given: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return all that a network says of the images, one array for each of its outputs."""
-    answers = [session.run(tensor) for tensor in tensors]
+    answers = [session.run(tensors) for tensors in given]
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 

@@ -55,7 +55,7 @@ JUDGES = {
             "node.domains.mammography.plausibility:refuse_what_is_no_breast_outline",
         ),
     ),
-    "network": Part(1, ("node.inference.onnx:Session",)),
+    "network": Part(1, ("node.inference.onnx:OnnxSession",)),
 }
 """What every image passes on its way to a score."""
 

@@ -11,6 +11,7 @@ from node.config import bundled_models_dir
 from node.manifest import Model
 
 SIZE = 64
+IMAGE = f"float[1,1,{SIZE},{SIZE}] image"
 MASK = f"float[1,1,{SIZE},{SIZE}] mask"
 
 COPY = "mask = Identity(image)"
@@ -59,11 +60,12 @@ def model(
     folder: Path,
     body: str = COPY,
     *,
+    inputs: str = IMAGE,
     output: str = MASK,
     size: int = SIZE,
     described: str = "",
 ) -> Model:
-    """Write a model package around the nodes of a network from `image` to its output.
+    """Write a model package around the nodes of a network from its inputs to its output.
 
     `described` is another [output] than that of breast-area.
     """
@@ -71,7 +73,7 @@ def model(
     package.mkdir()
     network = onnx.parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]>
-        small (float[1,1,{SIZE},{SIZE}] image) => ({output}) {{ {body} }}"""
+        small ({inputs}) => ({output}) {{ {body} }}"""
     )
     content = network.SerializeToString()
     (package / "model.onnx").write_bytes(content)

@@ -15,7 +15,8 @@ from node.imaging.image import Image, open_image
 from node.imaging.outlines import signed_area
 from node.imaging.preparation import prepare
 from node.inference.mask import score_mask
-from node.inference.onnx import Session
+from node.inference.onnx import OnnxSession
+from node.inference.session import Session
 from node.manifest import Model, load_model
 from node.result import ImageScore
 from node.study import Laterality, View
@@ -34,7 +35,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def session(model: Model) -> Session:
-    return Session(model, threads=2)
+    return OnnxSession(model, threads=2)
 
 
 def breast(view: View) -> NDArray[np.bool_]:
@@ -69,7 +70,7 @@ def film(view: View) -> NDArray[np.float64]:
 def scored(image: Image, side: Laterality, model: Model, session: Session) -> ImageScore:
     """Return what the child answers."""
     tensor, geometry = prepare(image, model.manifest.pixels, side)
-    mask = session.run(tensor)["mask"][0, 0]
+    mask = session.run({"image": tensor})["mask"][0, 0]
     return score_mask("1.2.3.4", mask, model.manifest, geometry, image.measured_spacing_mm)
 
 
@@ -141,13 +142,14 @@ def test_a_hole_in_the_breast_is_filled(session: Session) -> None:
     grey = np.where((x < 300) & (abs(y - 320) < 200), 0.5, 0.0)
     grey[300:330, 100:140] = 0
     grey[200:240, :30] = 0
-    mask = session.run(grey.astype(np.float32)[None, None])["mask"][0, 0]
+    mask = session.run({"image": grey.astype(np.float32)[None, None]})["mask"][0, 0]
     assert mask[300:330, 100:140].min() == 1
     assert mask[200:240, :30].min() == 1
 
 
 def test_an_empty_image_has_no_breast(session: Session) -> None:
-    assert session.run(np.zeros((1, 1, 640, 512), np.float32))["mask"].max() == 0
+    black = np.zeros((1, 1, 640, 512), np.float32)
+    assert session.run({"image": black})["mask"].max() == 0
 
 
 def test_the_recipe_builds_the_network_that_is_in_the_package(model: Model) -> None:

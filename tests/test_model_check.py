@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -18,7 +19,8 @@ from node.config import Provider, bundled_models_dir
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.errors import ConfigError
 from node.inference import onnx as runtime
-from node.inference.onnx import Session, Tensor
+from node.inference.onnx import OnnxSession
+from node.inference.session import Session, Shape, Tensor
 from node.manifest import Model
 from node.model_check import check
 from node.onnx_file import refuse_external_data
@@ -54,8 +56,10 @@ def failures(package: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "network"),
     [
-        ("breast-area", "takes 1 x 1 x 640 x 512"),
-        pytest.param("breast-density", "takes 1 x 1 x 384 x 384", marks=pytest.mark.slow),
+        ("breast-area", "takes 'image' of 1 x 1 x 640 x 512"),
+        pytest.param(
+            "breast-density", "takes 'image' of 1 x 1 x 384 x 384", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_bundled_models_pass_every_check(
@@ -183,19 +187,26 @@ def test_every_output_is_compared_on_every_provider(two_outputs: Model) -> None:
 def test_a_provider_that_differs_too_far_from_the_cpu_fails(
     difference: float, is_ok: bool, two_outputs: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Other(Session):
-        """Says something else of the heat map, in one place of it."""
+    class Elsewhere:
+        """A session that asks another, and says something else in one place of the heat map."""
 
-        def __init__(self, model: Model, threads: int, provider: Provider = "cpu") -> None:
-            super().__init__(model, threads, provider)
-            self._is_other = provider != "cpu"
+        def __init__(self, asked: Session) -> None:
+            self._asked = asked
 
-        def run(self, tensor: Tensor) -> dict[str, Tensor]:
-            answers = super().run(tensor)
-            answers["map"][0, 0, 3, 5] += difference if self._is_other else 0
+        @property
+        def inputs(self) -> Mapping[str, Shape]:
+            return self._asked.inputs
+
+        def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            answers = self._asked.run(tensors)
+            answers["map"][0, 0, 3, 5] += difference
             return answers
 
-    monkeypatch.setattr(model_check, "Session", Other)
+    def opened(model: Model, threads: int, provider: Provider = "cpu") -> Session:
+        here = OnnxSession(model, threads, provider)
+        return here if provider == "cpu" else Elsewhere(here)
+
+    monkeypatch.setattr(model_check, "OnnxSession", opened)
     found = {one.what: one for one in check(two_outputs)}["providers"]
     assert found.is_ok == is_ok
     assert f"by at most {difference:.2g} in 'map'" in found.words
@@ -223,4 +234,13 @@ def test_a_provider_that_is_not_installed_refuses_to_start(
     with pytest.raises(
         ConfigError, match=r'provider = "cuda" is not in the installed ONNX Runtime'
     ):
-        Session(model(tmp_path), 1, "cuda")
+        OnnxSession(model(tmp_path), 1, "cuda")
+
+
+def test_a_network_that_takes_several_images_fails_and_is_told_by_their_names(
+    tmp_path: Path,
+) -> None:
+    image = "float[1,1,64,64]"
+    inputs = f"{image} before, {image} after"
+    package = model(tmp_path, "mask = Sub(after, before)", inputs=inputs).folder
+    assert "has 2 inputs: 'before' of 1 x 1 x 64 x 64 and" in failures(package)["network"]

@@ -32,7 +32,8 @@ from node.inference.messages import (
     question_in,
     words_of,
 )
-from node.inference.onnx import Session
+from node.inference.onnx import OnnxSession
+from node.inference.session import only_input, warm_up
 from node.inference.whole_image import score_image
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, ScoreOutput
 from node.result import ImageScore
@@ -67,11 +68,12 @@ class _Networks:
     def __init__(self, setup: Setup) -> None:
         self._models = {package.manifest.name: package.model for package in setup.packages}
         self._sessions = {
-            name: Session(model, setup.settings.threads, setup.settings.provider)
+            name: OnnxSession(model, setup.settings.threads, setup.settings.provider)
             for name, model in self._models.items()
         }
+        self._inputs = {name: only_input(s, name) for name, s in self._sessions.items()}
         for session in self._sessions.values():
-            session.warm_up()
+            warm_up(session)
 
     def score(self, job: ScoreJob) -> ImageScore:
         """Decode, prepare, run, and read the answer."""
@@ -83,7 +85,7 @@ class _Networks:
         if not is_outline:  # an outline of the breast shows by itself that it is none
             seen = tensor[0, 0, : geometry.height, : geometry.width]
             refuse_what_is_no_breast(seen, model.manifest.pixels)
-        answers = self._sessions[job.model_name].run(tensor)
+        answers = self._sessions[job.model_name].run({self._inputs[job.model_name]: tensor})
         match output:
             case ClassesOutput():
                 return score_classes(sop_uid, answers[output.tensor][0], output)

@@ -1,7 +1,7 @@
 """ONNX Runtime, and nothing else of it anywhere in the node.
 
-A session is checked against its manifest when it is opened and its answers are checked when
-they come, so that whoever calls `run` may trust names, shapes and numbers.
+A network is checked against its manifest when it is opened, what goes in and what comes out each
+time that it is run.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from node.config import Provider
 from node.errors import ConfigError, ModelError
+from node.inference.session import Shape, Signature, Tensor
 from node.manifest import Model
 
 # The official builds tell Microsoft about the machine and the models, unless this stands before
@@ -23,8 +21,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
-Tensor = NDArray[np.float32]
 ERRORS_ONLY = 3
+FLOATS = "tensor(float)"
+"""What ONNX Runtime calls float32."""
 PROVIDERS: Mapping[Provider, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -39,87 +38,77 @@ def available_providers() -> list[Provider]:
     return [provider for provider, name in PROVIDERS.items() if name in found]
 
 
-class Session:
-    """A network in memory, ready to run."""
+class OnnxSession:
+    """A network in memory, run by ONNX Runtime: a tenant of `Session`."""
 
     def __init__(self, model: Model, threads: int, provider: Provider = "cpu") -> None:
         self._name = model.manifest.name
-        self._session = _open(model, threads, provider)
-        self._input_shape = _input_shape(model)
-        self._output_shapes = _output_shapes(model)
-        self._check_signature()
+        self._network = _open(model, threads, provider)
+        pixels = model.manifest.pixels
+        self._signature = Signature(
+            self._name,
+            inputs=self._taken((1, pixels.channels, pixels.height, pixels.width)),
+            outputs=self._given(model.manifest.output.tensor_shapes(pixels)),
+        )
 
-    def run(self, tensor: Tensor) -> dict[str, Tensor]:
-        """Run the network once and return its declared outputs by name."""
-        if tensor.shape != self._input_shape:
-            raise ModelError(
-                f"model {self._name} expects an input of shape {self._input_shape}, "
-                f"got {tensor.shape}"
-            )
-        names = list(self._output_shapes)
+    @property
+    def inputs(self) -> Mapping[str, Shape]:
+        """The shape of each tensor that it takes, by the name that the graph gives it."""
+        return self._signature.inputs
+
+    def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run the network once on all of its inputs and return its declared outputs by name."""
+        self._signature.check_inputs(tensors)
+        names = list(self._signature.outputs)
         try:
-            values = self._session.run(names, {self._input_name: tensor})
+            values = self._network.run(names, dict(tensors))
         except MemoryError:
             raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"model {self._name} failed: {_first_line(error)}") from error
         answers = dict(zip(names, values, strict=True))
-        for name, value in answers.items():
-            self._check_answer(name, value)
+        self._signature.check_answers(answers)
         return answers
 
-    def warm_up(self) -> None:
-        """Run once on a black image, so that the first patient does not wait for allocations."""
-        self.run(np.zeros(self._input_shape, np.float32))
+    def _taken(self, shape: Shape) -> dict[str, Shape]:
+        """Return the graph's inputs; each is an image as [pixels] says, whatever its role."""
+        declared = self._network.get_inputs()
+        for tensor in declared:
+            if tensor.type != FLOATS or not _fits(tensor.shape, shape):
+                raise ConfigError(
+                    f"model {self._name} takes {tensor.name!r} as {tensor.type} {tensor.shape}, "
+                    f"its manifest says {FLOATS} {list(shape)}; {_remedy(tensor, shape)}"
+                )
+        return {str(tensor.name): shape for tensor in declared}
 
-    @property
-    def _input_name(self) -> str:
-        return str(self._session.get_inputs()[0].name)
-
-    def _check_signature(self) -> None:
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise ConfigError(f"model {self._name} has {len(inputs)} inputs, expected one")
-        if inputs[0].type != "tensor(float)" or not _fits(inputs[0].shape, self._input_shape):
-            raise ConfigError(
-                f"model {self._name} takes {inputs[0].type} {inputs[0].shape}, its manifest says "
-                f"tensor(float) {list(self._input_shape)}; correct [pixels] in the manifest"
-            )
-        found = {output.name: output for output in self._session.get_outputs()}
-        for name, shape in self._output_shapes.items():
+    def _given(self, shapes: Mapping[str, Shape]) -> Mapping[str, Shape]:
+        """Return the manifest's outputs, all of which the graph has."""
+        found = {output.name: output for output in self._network.get_outputs()}
+        for name, shape in shapes.items():
             if name not in found:
                 raise ConfigError(
                     f"model {self._name} has no output {name!r}, only "
                     f"{', '.join(sorted(found))}; correct [output] tensor in the manifest"
                 )
-            if found[name].type != "tensor(float)" or not _fits(found[name].shape, shape):
+            if found[name].type != FLOATS or not _fits(found[name].shape, shape):
                 raise ConfigError(
                     f"model {self._name}: output {name!r} is {found[name].type} "
-                    f"{found[name].shape}, expected tensor(float) {list(shape)}"
+                    f"{found[name].shape}, expected {FLOATS} {list(shape)}"
                 )
-
-    def _check_answer(self, name: str, value: Any) -> None:
-        expected = self._output_shapes[name]
-        if not isinstance(value, np.ndarray) or value.dtype != np.float32:
-            raise ModelError(f"model {self._name}: output {name!r} is not a tensor of floats")
-        if value.shape != expected:
-            raise ModelError(
-                f"model {self._name}: output {name!r} has shape {value.shape}, expected {expected}"
-            )
-        if not np.isfinite(value).all():
-            raise ModelError(f"model {self._name}: output {name!r} holds NaN or infinity")
+        return shapes
 
 
-def _input_shape(model: Model) -> tuple[int, ...]:
-    pixels = model.manifest.pixels
-    return (1, pixels.channels, pixels.height, pixels.width)
+def _remedy(tensor: Any, shape: Shape) -> str:
+    """Say what to do about an input that is not as the manifest says."""
+    if tensor.type != FLOATS:
+        return "export it with inputs and outputs of float32; what lies between may be of any type"
+    images, channels, height, width = shape
+    if _fits(tensor.shape, (images, height, width, channels)):
+        return "export it with channels first (NCHW), or begin it with a Transpose"
+    return "correct [pixels] in the manifest"
 
 
-def _output_shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    return model.manifest.output.tensor_shapes(model.manifest.pixels)
-
-
-def _fits(declared: list[Any], expected: tuple[int, ...]) -> bool:
+def _fits(declared: list[Any], expected: Shape) -> bool:
     """Return whether a declared shape, where names and None are free, allows the expected one."""
     return len(declared) == len(expected) and all(
         not isinstance(size, int) or size == wanted

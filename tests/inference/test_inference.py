@@ -478,8 +478,8 @@ def test_the_runtime_tells_nobody_about_the_machine(tmp_path: Path) -> None:
     """Its telemetry, on by default, begins with a folder in the home of the user."""
     code = (
         "from node.config import bundled_models_dir; from node.manifest import load_model;"
-        "from node.inference.onnx import Session;"
-        "Session(load_model('breast-area', bundled_models_dir()), 1).warm_up()"
+        "from node.inference.onnx import OnnxSession; from node.inference.session import warm_up;"
+        "warm_up(OnnxSession(load_model('breast-area', bundled_models_dir()), 1))"
     )
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-P", "-c", code], env=environment, check=True)

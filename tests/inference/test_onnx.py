@@ -1,33 +1,133 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
-from small_models import NOT_A_NUMBER, SIZE, declared, model, model_in_two_files
+from small_models import COPY, NOT_A_NUMBER, SIZE, declared, model, model_in_two_files
 
+from node import config
 from node.errors import ConfigError, ModelError
-from node.inference.onnx import Session
+from node.inference import Inference
+from node.inference.onnx import OnnxSession
+from node.inference.session import Session, Tensor, only_input, warm_up
 
-INPUT = np.full((1, 1, SIZE, SIZE), 0.25, np.float32)
+SHAPE = (1, 1, SIZE, SIZE)
+INPUT = np.full(SHAPE, 0.25, np.float32)
+DIFFERENCE = "mask = Sub(after, before)"
+BOTH = f"float[1,1,{SIZE},{SIZE}] before, float[N,1,H,{SIZE}] after"
 
 
 def test_a_network_answers_by_name(tmp_path: Path) -> None:
-    session = Session(model(tmp_path), threads=1)
-    session.warm_up()
-    answers = session.run(INPUT)
+    session = OnnxSession(model(tmp_path), threads=1)
+    assert session.inputs == {"image": SHAPE}
+    warm_up(session)
+    answers = session.run({only_input(session, "small"): INPUT})
     assert list(answers) == ["mask"]
     assert np.array_equal(answers["mask"], INPUT)
 
 
+@pytest.fixture
+def difference(tmp_path: Path) -> Session:
+    """A network that takes one image from another."""
+    return OnnxSession(model(tmp_path, DIFFERENCE, inputs=BOTH), threads=1)
+
+
+def test_a_network_of_two_inputs_gets_each_by_its_name(difference: Session) -> None:
+    assert difference.inputs == {"before": SHAPE, "after": SHAPE}
+    warm_up(difference)
+    before, after = INPUT, np.random.default_rng(2).random(SHAPE, np.float32)
+    for given in ({"before": before, "after": after}, {"after": after, "before": before}):
+        assert np.array_equal(difference.run(given)["mask"], after - before)
+    assert np.array_equal(difference.run({"before": after, "after": after})["mask"], 0 * INPUT)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"before": INPUT, "later": INPUT},
+            "model small: has no input 'later'; it takes 'before' of 1 x 1 x 64 x 64 and 'after' of"
+            " 1 x 1 x 64 x 64",
+        ),
+        ({"before": INPUT}, "model small: got no input 'after'; it takes 'before' of"),
+        ({}, "model small: got no input 'before'; it takes"),
+        (
+            {"before": INPUT, "after": INPUT[0]},
+            "model small: input 'after' has shape (1, 64, 64), expected (1, 1, 64, 64)",
+        ),
+        (
+            {"before": INPUT.astype(np.float64), "after": INPUT},
+            "model small: input 'before' is of float64, expected float32",
+        ),
+        (
+            {"before": INPUT.tolist(), "after": INPUT},
+            "model small: input 'before' is list, expected a tensor of float32",
+        ),
+    ],
+)
+def test_what_is_not_a_networks_inputs_is_refused_in_words(
+    given: dict[str, Tensor], words: str, difference: Session
+) -> None:
+    with pytest.raises(ModelError, match=f"^{re.escape(words)}"):
+        difference.run(given)
+
+
+def test_a_package_whose_network_takes_several_images_does_not_start(tmp_path: Path) -> None:
+    package = model(tmp_path, DIFFERENCE, inputs=BOTH)
+    inference = Inference(config.Inference(processes=1), [package])
+    words = (
+        "model small has 2 inputs: 'before' of 1 x 1 x 64 x 64 and 'after' of 1 x 1 x 64 x 64; a "
+        "manifest cannot say yet which image each is for: export a network of one input"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(words)}"):
+        inference.start()
+
+
+@pytest.mark.parametrize(
+    ("body", "inputs", "words"),
+    [
+        (
+            "mask = Transpose<perm = [0, 3, 1, 2]>(image)",
+            f"float[1,{SIZE},{SIZE},1] image",
+            "takes 'image' as tensor(float) [1, 64, 64, 1], its manifest says tensor(float) "
+            "[1, 1, 64, 64]; export it with channels first (NCHW), or begin it with a Transpose",
+        ),
+        (
+            "mask = Cast<to = 1>(image)",
+            f"float16[1,1,{SIZE},{SIZE}] image",
+            "takes 'image' as tensor(float16) [1, 1, 64, 64], its manifest says tensor(float) "
+            "[1, 1, 64, 64]; export it with inputs and outputs of float32; what lies between may",
+        ),
+        (
+            "mask = Sub(image, other)",
+            f"float[1,1,{SIZE},{SIZE}] image, float[1,1,1,1] other",
+            "takes 'other' as tensor(float) [1, 1, 1, 1], its manifest says",
+        ),
+    ],
+)
+def test_a_network_that_takes_something_else_than_such_images_is_refused_with_what_to_export(
+    body: str, inputs: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"^model small {re.escape(words)}"):
+        OnnxSession(model(tmp_path, body, inputs=inputs), threads=1)
+
+
+def test_a_network_that_takes_images_of_any_size_gets_those_of_the_manifest(tmp_path: Path) -> None:
+    package = model(tmp_path, COPY, inputs="float[N,C,H,W] image", output="float[N,C,H,W] mask")
+    assert OnnxSession(package, threads=1).inputs == {"image": SHAPE}
+
+
 def test_nan_is_a_model_error(tmp_path: Path) -> None:
-    session = Session(model(tmp_path, NOT_A_NUMBER), threads=1)
+    session = OnnxSession(model(tmp_path, NOT_A_NUMBER), threads=1)
     with pytest.raises(ModelError, match="NaN"):
-        session.run(INPUT)
+        session.run({"image": INPUT})
 
 
 def test_an_input_of_another_shape_is_a_model_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="expects an input of shape"):
-        Session(model(tmp_path), threads=1).run(INPUT[:, :, 1:])
+    expected = r"input 'image' has shape \(1, 1, 63, 64\), expected \(1, 1, 64, 64\)"
+    with pytest.raises(ModelError, match=expected):
+        OnnxSession(model(tmp_path), threads=1).run({"image": INPUT[:, :, 1:]})
 
 
 def test_an_answer_of_another_shape_than_expected_is_a_model_error(tmp_path: Path) -> None:
@@ -36,7 +136,7 @@ def test_an_answer_of_another_shape_than_expected_is_a_model_error(tmp_path: Pat
         mask = Reshape(image, shape)
     """
     with pytest.raises(ConfigError, match="output 'mask' is"):
-        Session(model(tmp_path, body, output="float[1,1,N] mask"), threads=1)
+        OnnxSession(model(tmp_path, body, output="float[1,1,N] mask"), threads=1)
 
 
 def test_a_shape_that_only_shows_when_running_is_a_model_error(tmp_path: Path) -> None:
@@ -47,9 +147,9 @@ def test_a_shape_that_only_shows_when_running_is_a_model_error(tmp_path: Path) -
         is_bright = Greater(brightest, half)
         mask = Compress<axis = 2>(image, is_bright)
     """
-    session = Session(model(tmp_path, body, output="float[1,1,H,W] mask"), threads=1)
+    session = OnnxSession(model(tmp_path, body, output="float[1,1,H,W] mask"), threads=1)
     with pytest.raises(ModelError, match="shape"):
-        session.run(INPUT)
+        session.run({"image": INPUT})
 
 
 def test_a_network_that_fails_while_running_is_a_model_error(tmp_path: Path) -> None:
@@ -62,14 +162,14 @@ def test_a_network_that_fails_while_running_is_a_model_error(tmp_path: Path) -> 
         mask = Reshape(floats, shape)
     """
     with pytest.raises(ModelError, match="model small failed"):
-        Session(model(tmp_path, body), threads=1).run(INPUT)
+        OnnxSession(model(tmp_path, body), threads=1).run({"image": INPUT})
 
 
 def test_weights_with_another_hash_are_refused(tmp_path: Path) -> None:
     package = model(tmp_path)
     package.weights_path.write_bytes(package.weights_path.read_bytes() + b"\0")
     with pytest.raises(ConfigError, match="SHA-256"):
-        Session(package, threads=1)
+        OnnxSession(package, threads=1)
 
 
 @pytest.mark.parametrize("is_inside", [True, False])
@@ -79,7 +179,7 @@ def test_a_network_with_weights_in_another_file_is_refused_wherever_it_is_opened
     package = model_in_two_files(tmp_path)
     monkeypatch.chdir(package.folder if is_inside else tmp_path)
     with pytest.raises(ConfigError, match=r"tensor 'weights' .* 'model\.onnx\.data'"):
-        Session(package, threads=1)
+        OnnxSession(package, threads=1)
 
 
 def test_another_format_of_onnx_runtime_is_refused(tmp_path: Path) -> None:
@@ -90,24 +190,24 @@ def test_another_format_of_onnx_runtime_is_refused(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     path.write_bytes((tmp_path / "model.ort").read_bytes())
     with pytest.raises(ConfigError, match="is no ONNX file"):
-        Session(declared(path.parent), threads=1)
+        OnnxSession(declared(path.parent), threads=1)
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
     package = model(tmp_path)
     package.weights_path.unlink()
     with pytest.raises(ConfigError, match="cannot be read"):
-        Session(package, threads=1)
+        OnnxSession(package, threads=1)
 
 
 def test_a_network_that_takes_another_size_than_the_manifest_says_is_refused(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ConfigError, match=r"correct \[pixels\]"):
-        Session(model(tmp_path, size=SIZE * 2), threads=1)
+        OnnxSession(model(tmp_path, size=SIZE * 2), threads=1)
 
 
 def test_a_network_without_the_declared_output_is_refused(tmp_path: Path) -> None:
     package = model(tmp_path, "other = Identity(image)", output=f"float[1,1,{SIZE},{SIZE}] other")
     with pytest.raises(ConfigError, match="no output 'mask', only other"):
-        Session(package, threads=1)
+        OnnxSession(package, threads=1)

@@ -1,0 +1,98 @@
+"""What a network is to whoever runs it: named tensors in, named tensors out, all of them float32.
+
+Where it runs is its tenant's affair: `onnx` runs it in this process. Whatever tenant it is checks
+what goes in and what comes out against one `Signature`, so that whoever calls `run` may trust
+names, shapes and numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.errors import ConfigError, ModelError
+
+Tensor = NDArray[np.float32]
+Shape = tuple[int, ...]
+
+
+class Session(Protocol):
+    """A network, ready to run."""
+
+    @property
+    def inputs(self) -> Mapping[str, Shape]:
+        """The shape of each tensor that it takes, by name."""
+
+    def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run the network once on all of its inputs and return its declared outputs by name.
+
+        Raises ModelError if these are not its inputs, or if it fails, or answers what it must not.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a network takes and gives, by name."""
+
+    model_name: str
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
+
+    def check_inputs(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise ModelError unless these are the network's inputs, each of its shape."""
+        for name in tensors:
+            if name not in self.inputs:
+                raise self._error(f"has no input {name!r}; it takes {in_words(self.inputs)}")
+        for name, shape in self.inputs.items():
+            if name not in tensors:
+                raise self._error(f"got no input {name!r}; it takes {in_words(self.inputs)}")
+            self._check(f"input {name!r}", tensors[name], shape)
+
+    def check_answers(self, answers: Mapping[str, Any]) -> None:
+        """Raise ModelError unless these are the network's outputs, in numbers."""
+        for name, shape in self.outputs.items():
+            if name not in answers:
+                raise self._error(f"gave no output {name!r}")
+            self._check(f"output {name!r}", answers[name], shape)
+            if not np.isfinite(answers[name]).all():
+                raise self._error(f"output {name!r} holds NaN or infinity")
+
+    def _check(self, what: str, value: Any, shape: Shape) -> None:
+        if not isinstance(value, np.ndarray):
+            raise self._error(f"{what} is {type(value).__name__}, expected a tensor of float32")
+        if value.dtype != np.float32:
+            raise self._error(f"{what} is of {value.dtype}, expected float32")
+        if value.shape != shape:
+            raise self._error(f"{what} has shape {value.shape}, expected {shape}")
+
+    def _error(self, words: str) -> ModelError:
+        return ModelError(f"model {self.model_name}: {words}")
+
+
+def in_words(tensors: Mapping[str, Shape]) -> str:
+    """Name tensors with their shapes."""
+    named = (f"{name!r} of {' x '.join(map(str, shape))}" for name, shape in tensors.items())
+    return " and ".join(named)
+
+
+def only_input(session: Session, model_name: str) -> str:
+    """Return the name of a network's only input; raise ConfigError if it has several.
+
+    A manifest names no inputs, so that of several nobody knows which image each is for.
+    """
+    if len(session.inputs) == 1:
+        return next(iter(session.inputs))
+    raise ConfigError(
+        f"model {model_name} has {len(session.inputs)} inputs"
+        f"{': ' if session.inputs else ''}{in_words(session.inputs)}; a manifest cannot say yet "
+        "which image each is for: export a network of one input, the image"
+    )
+
+
+def warm_up(session: Session) -> None:
+    """Run once on black images, so that the first patient does not wait for allocations."""
+    session.run({name: np.zeros(shape, np.float32) for name, shape in session.inputs.items()})
