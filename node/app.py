@@ -93,10 +93,8 @@ class App:
         self._timers = Timers(self.failed.set)
         self._inventory = Inventory(self.ledger, self.store)
         modalities = frozenset(m.manifest.input.modality for m in self._models.values())
-        self._reception = Reception(config, self.store, self.ledger, modalities, self._on_kept)
-        self._listener = Listener(
-            config, self.store.incoming, self.ledger, self.node_id, self._reception
-        )
+        self.reception = Reception(config, self.store, self.ledger, modalities, self._on_kept)
+        self._listener = Listener(config, self.store.incoming, self.ledger, self.reception)
 
     @property
     def port(self) -> int:
@@ -159,7 +157,7 @@ class App:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
         log.info("Stopping")
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
-        self._reception.close()
+        self.reception.close()
         self._warmer.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
@@ -193,7 +191,7 @@ class App:
         return [name for name, has_died in parts.items() if has_died]
 
     def _reconcile(self) -> None:
-        self.ledger.close_associations(self.node_id, self._listener.is_open)
+        self.ledger.close_associations(self.node_id, self.reception.is_open)
         others = self.store.others()
         reconcile(self.ledger, self._engine, self._pulse.live_nodes)
         dead = self.ledger.registered(others) - self._pulse.live_nodes()

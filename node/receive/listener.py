@@ -10,7 +10,6 @@ import socketserver
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +91,8 @@ class _Session:
     """What is known of an open association; several of pynetdicom's threads look at it."""
 
     peer: Peer
-    id: str | None = None
-    """Its row in the ledger, from the first object on."""
+    came: Came | None = None
+    """What its objects came with, from the first on."""
     kept: int = 0
 
 
@@ -119,14 +118,12 @@ class Listener:
         config: Config,
         incoming: Path,
         ledger: Ledger,
-        node_id: str,
         reception: Reception,
     ) -> None:
         self._config = config
         self._incoming = incoming
         """Where an object lies while it arrives (`Store.incoming`)."""
         self._ledger = ledger
-        self._node_id = node_id
         self._reception = reception
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
@@ -282,23 +279,11 @@ class Listener:
         if not session.peer.sends:
             log.warning("Refused an object: peer %s has no sends = true", session.peer.name)
             return NOT_AUTHORISED
-        came = Came(session.peer.name, self._record_association(session))
-        self._reception.keep(path, came)
+        if session.came is None:
+            session.came = self._reception.begin(session.peer.name)
+        self._reception.keep(path, session.came)
         session.kept += 1
         return SUCCESS
-
-    def is_open(self, association_id: str) -> bool:
-        """Return whether an association is still open, for the sweep over those that are not."""
-        with self._lock:
-            return any(session.id == association_id for session in self._sessions.values())
-
-    def _record_association(self, session: _Session) -> str:
-        """Open the association's row before the first object that refers to it."""
-        if session.id is None:
-            association_id = str(uuid.uuid4())
-            self._ledger.open_association(association_id, self._node_id, session.peer.name)
-            session.id = association_id
-        return session.id
 
     def _forget(self, event: Event) -> None:
         """Let go of an association that has ended, and of what was half received."""
@@ -315,8 +300,8 @@ class Listener:
             log.warning(words, session.peer.name, session.kept)
         elif session.kept:
             log.info("%s sent %d objects", session.peer.name, session.kept)
-        if session.id is not None:
-            self._ledger.close_association(session.id)
+        if session.came is not None:
+            self._reception.end(session.came)
 
 
 def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | None:

@@ -1,13 +1,15 @@
 """1 Receive: what becomes of an object that came, whatever way it came.
 
 Kept means: its bytes, exactly as sent, fsynced under their final name, and its row committed.
-Each way in (the listener, others later) calls `Reception.keep`, and translates the answer into a
-status of its own; only a kept object may be acknowledged.
+Each way in (the listener, others later) says when a sender begins and ends, calls `Reception.keep`
+for each object, and translates the answer into a status of its own; only a kept object may be
+acknowledged.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -37,7 +39,8 @@ class Came:
     sender: str
     """The name of the peer whose settings say where results of its study go."""
     association_id: str
-    """The row of what brought it: while that is open, more of the study may come."""
+    """The row of what brought it, over whatever it came: while that is open, more of the study may
+    come."""
 
 
 class Reception:
@@ -59,10 +62,32 @@ class Reception:
         """Those that some model reads."""
         self._on_kept = on_kept
         self._comparison = Comparison(config.inference)
+        self._open = set[str]()
+        """The associations that have begun and not ended."""
 
     def close(self) -> None:
         """End the process that compares, if there is one; a comparison under way fails."""
         self._comparison.close()
+
+    def begin(self, sender: str) -> Came:
+        """Record that a sender begins to bring objects: its studies are waited for until `end`."""
+        came = Came(sender, str(uuid.uuid4()))
+        self._open.add(came.association_id)  # before the row, which a sweep would close
+        try:
+            self._ledger.open_association(came.association_id, self._store.node_id, sender)
+        except BaseException:
+            self._open.discard(came.association_id)
+            raise
+        return came
+
+    def end(self, came: Came) -> None:
+        """Record that no more comes with it; if that fails, a sweep does it."""
+        self._open.discard(came.association_id)
+        self._ledger.close_association(came.association_id)
+
+    def is_open(self, association_id: str) -> bool:
+        """Return whether more may come with it, for the sweep over those that are not."""
+        return association_id in self._open
 
     def keep(self, path: Path, came: Came) -> Recorded:
         """Keep one object, a Part 10 file in `Store.incoming` that is moved from there.

@@ -110,13 +110,13 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
                 settings, store, ledger, frozenset({"MG"}), lambda: stored.append(time.time())
             )
         )
-        listener = Listener(settings, store.incoming, ledger, "node", receptions[-1])
+        listener = Listener(settings, store.incoming, ledger, receptions[-1])
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), stored))
         return doors[-1]
 
     receptions: list[Reception] = []
-    ledger.register_node("node")
+    ledger.register_node(store.node_id)
     yield start
     for door in doors:
         door.listener.stop(0)
@@ -838,7 +838,7 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         listener=config.Listener(host="127.0.0.1", port=taken),
     )
     reception = Reception(settings, store, ledger, frozenset())
-    second = Listener(settings, store.incoming, ledger, "node", reception)
+    second = Listener(settings, store.incoming, ledger, reception)
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
 
