@@ -89,13 +89,13 @@ def run(
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
     from node.app import App
-    from node.config import load
+    from node.config import load_config
     from node.logs import start_logging
     from node.supervisor import Watchdog, tell
 
     start_logging(is_verbose=verbose)
     with _errors_as_messages():
-        node = App(load(config), only.value if only else None)
+        node = App(load_config(config), only.value if only else None)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -156,7 +156,7 @@ def init(  # noqa: PLR0913 - one for each question
     with _errors_as_messages():
         initial.refuse_to_replace(config, is_forced=force)
         given = initial.Given(ae_title, port, state_dir, peer or (), sender or (), model or ())
-        loaded = initial.write(config, initial.choose(given, ask if can_ask else None))
+        loaded = initial.write_config(config, initial.choose(given, ask if can_ask else None))
         lines = [f"Wrote {config}.", *initial.pacs_side(loaded), "", "Then:"]
         lines += [f"  ai-node {verb} --config {config}" for verb in ("doctor", "run")]
     for line in lines:
@@ -170,13 +170,13 @@ def check(config: ConfigOption = _CONFIG) -> None:
     Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
     neither port nor folders are tried.
     """
-    from node.config import advice, load
+    from node.config import advice, load_config
     from node.dimse.addresses import place
     from node.inference import Inference
     from node.site import advice_on_models, load_models, try_database
 
     with _errors_as_messages():
-        loaded = load(config)
+        loaded = load_config(config)
         models = load_models(loaded)
         try_database(loaded)
         with Inference(loaded.inference, tuple(models.values())):
@@ -201,10 +201,10 @@ def doctor(
     red line says what to do. Other systems are sent no object, and nothing is changed: it may be
     used while the node is running. Exit code 0 only if nothing failed.
     """
-    from node.doctor import examine
+    from node.doctor import diagnose
 
     verdicts = []
-    for verdict in examine(config):
+    for verdict in diagnose(config):
         verdicts.append(verdict)
         if not as_json:
             _print_verdict(verdict)
@@ -349,13 +349,13 @@ def studies(
     `--json` gives all there is, the history of each study too; times are epoch seconds, UTC. The
     points of outlines and the values of heat maps, which are long, are empty without `--outlines`.
     """
-    from node.config import load
+    from node.config import load_config
     from node.overview import each_study
     from node.site import existing_ledger
     from node.store import Store
 
     with _errors_as_messages():
-        loaded = load(config)
+        loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             overviews = each_study(ledger, with_outlines=outlines)
             if as_json:
@@ -440,11 +440,11 @@ def nodes(config: ConfigOption = _CONFIG) -> None:
     One that is silent for longer than `dead_after_s` is taken for dead: others do its work. It is
     shown for a week.
     """
-    from node.config import load
+    from node.config import load_config
     from node.site import existing_ledger
 
     with _errors_as_messages():
-        with contextlib.closing(existing_ledger(load(config))) as ledger:
+        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
             presences = ledger.presences()
         for node in presences:
             line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
@@ -464,12 +464,12 @@ def retry(config: ConfigOption = _CONFIG) -> None:
     kind of object. Mend the cause first; `ai-node studies` names it. Results that had no
     destination go to those that the configuration names now.
     """
-    from node.config import load
+    from node.config import load_config
     from node.kinds import SUBSTITUTES
     from node.site import existing_ledger
 
     with _errors_as_messages():
-        loaded = load(config)
+        loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             within_s = loaded.delivery.deliver_within_s
             count = ledger.retry_dead(within_s, frozenset(SUBSTITUTES.values()))
@@ -499,11 +499,11 @@ def release(
     are sent. A study whose objects disagree about the patient cannot be released: send its
     corrected images again, which releases it by itself.
     """
-    from node.config import load
+    from node.config import load_config
     from node.site import existing_ledger
 
     with _errors_as_messages():
-        with contextlib.closing(existing_ledger(load(config))) as ledger:
+        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
             what_follows = ledger.release_study(study)
         out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
 
@@ -539,7 +539,7 @@ def check_model(
     """
     from node.config import bundled_models_dir
     from node.manifest import open_model
-    from node.model_check import check as check_package
+    from node.model_check import check_package
 
     is_ok = True
     with _errors_as_messages():

@@ -74,7 +74,7 @@ AETitle = Annotated[
     ),
 ]
 """PS3.5 6.2."""
-Name = Annotated[
+PeerName = Annotated[
     str,
     matching(
         r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}",
@@ -113,7 +113,7 @@ class Node(Section):
     """Below this free space on the store's disk C-STORE answers 0xA700 (out of resources)."""
 
 
-class Listener(Section):
+class ListenerSettings(Section):
     """The socket that studies come to."""
 
     host: Host = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach us
@@ -133,7 +133,7 @@ class Preset(Section):
 class Peer(Section):
     """An application entity we know."""
 
-    name: Name
+    name: PeerName
     ae_title: AETitle
     host: Host
     port: Port
@@ -145,7 +145,7 @@ class Peer(Section):
     """The preset by which results are sent to it; results of its own studies go back to it."""
     outputs: tuple[OutputKind, ...] = ()
     """For a peer that receives: kinds of object in place of those of its preset."""
-    results_to: tuple[Name, ...] = ()
+    results_to: tuple[PeerName, ...] = ()
     """For a peer that takes no results: the peers that get the results of its studies."""
     confirm: tuple[ConfirmBy, ...] = ("commitment", "find")
     """How a result that was accepted is confirmed: the first that the peer offers; () = accepted
@@ -168,7 +168,7 @@ class Peer(Section):
         return self.outputs or presets()[self.receives]
 
 
-class Model(Section):
+class ChosenModel(Section):
     """A model and what is done with its results."""
 
     name: str
@@ -224,7 +224,7 @@ class Intake(Section):
 Provider = Literal["cpu", "cuda", "openvino", "directml"]
 
 
-class Inference(Section):
+class InferenceSettings(Section):
     """The child processes that decode and run."""
 
     processes: Annotated[int, Field(ge=1)] = 1
@@ -256,12 +256,12 @@ class Config(Section):
     """The whole file."""
 
     node: Node
-    listener: Listener = Listener()
+    listener: ListenerSettings = ListenerSettings()
     peers: tuple[Peer, ...] = ()
-    models: tuple[Model, ...] = ()
+    models: tuple[ChosenModel, ...] = ()
     completeness: Completeness = Completeness()
     intake: Intake = Intake()
-    inference: Inference = Inference()
+    inference: InferenceSettings = InferenceSettings()
     delivery: Delivery = Delivery()
 
     @model_validator(mode="after")
@@ -359,7 +359,7 @@ def presets() -> dict[str, tuple[str, ...]]:
     return {p.stem: toml_file.load(p, Preset).outputs for p in sorted(folder.glob("*.toml"))}
 
 
-def load(path: Path) -> Config:
+def load_config(path: Path) -> Config:
     """Read and check a configuration file; paths in it are relative to its folder."""
     base = path.resolve().parent
     config = toml_file.load(path, Config, problems_of=lambda found: _unknown_models(found, base))

@@ -23,15 +23,15 @@ from node.config import (
     AETitle,
     Config,
     Host,
-    Name,
     Peer,
+    PeerName,
     Port,
     bundled_models_dir,
     example_path,
-    load,
+    load_config,
     names_of_models,
 )
-from node.dimse.addresses import is_every, place, plain, without_brackets
+from node.dimse.addresses import is_every, place, plain_address, without_brackets
 from node.errors import ConfigError
 from node.manifest import Model
 from node.toml_file import did_you_mean
@@ -162,7 +162,7 @@ def _ask_peer(ask: Ask, what: str, name: str, taken: Collection[str] = ()) -> Pe
         return value
 
     return Peer(
-        name=_ask(ask, f"{what}. A name for it", name, Annotated[Name, AfterValidator(check)]),
+        name=_ask(ask, f"{what}. A name for it", name, Annotated[PeerName, AfterValidator(check)]),
         ae_title=_ask(ask, "  its AE title", "", AETitle),
         host=_ask(ask, "  its host name or address", "", Host),
         port=_ask(ask, "  its port", "104", Port),
@@ -193,13 +193,13 @@ def refuse_to_replace(path: Path, *, is_forced: bool) -> None:
         raise ConfigError(f"{path} is there already; --force replaces it, --config names another")
 
 
-def write(path: Path, choices: Choices) -> Config:
+def write_config(path: Path, choices: Choices) -> Config:
     """Write a configuration, and return it as it is loaded; one that does not load is not left."""
     draft = path.with_name(f"{path.name}.part")
     try:
-        draft.write_text(text(choices, path.name), "utf-8")
+        draft.write_text(config_text(choices, path.name), "utf-8")
         try:
-            loaded = load(draft)
+            loaded = load_config(draft)
         except ConfigError as error:
             raise ConfigError(_by_option(str(error), draft)) from error
         draft.replace(path)
@@ -230,7 +230,7 @@ def _by_option(problems: str, draft: Path) -> str:
     return "\n".join(lines)
 
 
-def text(choices: Choices, name: str) -> str:
+def config_text(choices: Choices, name: str) -> str:
     """Return the configuration as a file of a name has it."""
     tables = _tables(example_path().read_text("utf-8"))
     first, *others = choices.peers
@@ -323,6 +323,6 @@ def _our_address(config: Config, peer: Peer) -> str:
         kind, _, _, _, address = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(kind, socket.SOCK_DGRAM) as probe:
             probe.connect(address)
-            return plain(str(probe.getsockname()[0]))
+            return plain_address(str(probe.getsockname()[0]))
     except (OSError, UnicodeError):
         return socket.gethostname()

@@ -23,13 +23,13 @@ from node.trial import phantom
 
 CARD = "README.md"
 THREADS = 2
-TOLERANCE = 0.01
+PROVIDER_TOLERANCE = 0.01
 """By so much another provider's answers may differ from the CPU's: of 1, as probabilities have it,
 or of the largest value that the CPU gives for that output, if that is more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PackageFinding:
     """What came of one check."""
 
     what: str
@@ -37,7 +37,7 @@ class Finding:
     is_ok: bool
 
 
-def check(model: Model) -> Iterator[Finding]:
+def check_package(model: Model) -> Iterator[PackageFinding]:
     """Yield a finding for each check, as it is made."""
     yield _attempt("weights", lambda: _weights(model))
     network = _attempt("network", lambda: _network(model))
@@ -50,11 +50,11 @@ def check(model: Model) -> Iterator[Finding]:
     yield _attempt("card", lambda: _card(model))
 
 
-def _attempt(what: str, do: Callable[[], str]) -> Finding:
+def _attempt(what: str, do: Callable[[], str]) -> PackageFinding:
     try:
-        return Finding(what, do(), is_ok=True)
+        return PackageFinding(what, do(), is_ok=True)
     except NodeError as error:
-        return Finding(what, str(error), is_ok=False)
+        return PackageFinding(what, str(error), is_ok=False)
 
 
 def _weights(model: Model) -> str:
@@ -108,7 +108,7 @@ def _answers(session: Session, given: Sequence[Mapping[str, Tensor]]) -> dict[st
 def _compared(provider: str, name: str, reference: Tensor, found: Tensor) -> str:
     """Say how far an output differs from the CPU's; raise NodeError if that is too much."""
     most = float(np.abs(found - reference).max())
-    allowed = TOLERANCE * max(1.0, float(np.abs(reference).max()))
+    allowed = PROVIDER_TOLERANCE * max(1.0, float(np.abs(reference).max()))
     words = f"{provider} differs from the CPU by at most {most:.2g} in {name!r}"
     if most > allowed:
         raise NodeError(f"{words}, allowed are {allowed:.2g}; do not use it for this model")

@@ -103,7 +103,7 @@ def analyse_folder(
     except OSError as error:
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
     studies, damaged, own = _read(paths, on_read)
-    with Inference(config.Inference(), (model,)) as inference:
+    with Inference(config.InferenceSettings(), (model,)) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), kinds)
         outcomes = [

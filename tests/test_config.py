@@ -48,7 +48,7 @@ def loaded(folder: Path, *changes: tuple[str, str], text: str = MINIMAL) -> Conf
         text = text.replace(present, replacement)
     path = folder / "node.toml"
     path.write_text(text, "utf-8")
-    return config.load(path)
+    return config.load_config(path)
 
 
 def problems(folder: Path, *changes: tuple[str, str], text: str = MINIMAL) -> list[str]:
@@ -151,7 +151,7 @@ def test_how_results_are_confirmed_is_a_choice_in_order(
 def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
-    assert config.load(path).node.ae_title == "AINODE"
+    assert config.load_config(path).node.ae_title == "AINODE"
 
 
 # How mistakes are told
@@ -312,11 +312,11 @@ def test_a_table_that_is_no_table_is_told(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_another_encoding_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read \(No such file"):
-        config.load(tmp_path / "absent.toml")
+        config.load_config(tmp_path / "absent.toml")
     path = tmp_path / "node.toml"
     path.write_bytes('[node]\nae_title = "KÖLN"\n'.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"node\.toml:2: not UTF-8 text, save the file as UTF-8"):
-        config.load(path)
+        config.load_config(path)
 
 
 def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def tables_of_example() -> dict[str, dict[str, Any]]:
 
 
 def test_the_example_loads_and_needs_no_advice() -> None:
-    found = config.load(EXAMPLE)
+    found = config.load_config(EXAMPLE)
     assert tuple(found.directions("mammo-room-1")) == ("pacs",)
     assert [sentence for sentence in advice(found) if "No model has the mode" not in sentence] == []
 

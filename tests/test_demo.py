@@ -32,9 +32,9 @@ from node.overview import DeliveryOverview, ModelOverview, StudyOverview
 from node.result import Code, ImageScore, Mark, Measurement, Result
 from node.study import Picture, StudyVersion
 from node.trial import exams
-from node.trial.checks import Outcome, judge
+from node.trial.checks import ExamOutcome, judge
 from node.trial.exams import Exam, Woman
-from node.trial.pacs import AE_TITLE, Kept, Pacs
+from node.trial.pacs import AE_TITLE, Pacs, StoredObject
 from node.trial.phantom import EXAM, Patient
 
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
@@ -189,7 +189,7 @@ def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> Stud
 
 def judged(
     sent: Sequence[Exam], folder: Path, spoil: Spoil = lambda datasets: None
-) -> list[Outcome]:
+) -> list[ExamOutcome]:
     """Deliver the answers to the exams to the PACS, spoilt by a function, and judge them."""
     model = Model(packages.write_package(folder))
     answers = [answer(exam, model) for exam in sent]
@@ -221,11 +221,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def delivered(sent: list[Exam], out: Path) -> list[Outcome]:
+def delivered(sent: list[Exam], out: Path) -> list[ExamOutcome]:
     return judged(sent, out)
 
 
-def test_what_came_back_complete_has_no_faults(delivered: list[Outcome]) -> None:
+def test_what_came_back_complete_has_no_faults(delivered: list[ExamOutcome]) -> None:
     assert [outcome.faults for outcome in delivered] == [()] * 4
     assert [len(outcome.captures) for outcome in delivered] == [5, 5, 4, 1]
     assert all(outcome.seconds and outcome.seconds > 4 for outcome in delivered)
@@ -266,14 +266,14 @@ def test_an_object_that_cannot_be_read_back_is_a_fault(sent: list[Exam], tmp_pat
     model = Model(packages.write_package(tmp_path))
     damaged = tmp_path / "damaged.dcm"
     damaged.write_bytes(b"no DICOM")
-    kept = {"1.2.3": Kept(damaged, sent[0].study_uid, 0.0)}
+    kept = {"1.2.3": StoredObject(damaged, sent[0].study_uid, 0.0)}
     assert "damaged.dcm cannot be read back" in judge(sent[0], None, kept, model.identity).faults[0]
 
 
 def test_the_page_shows_every_study_and_leaves_captures_and_reports_beside_it(
-    delivered: list[Outcome], out: Path
+    delivered: list[ExamOutcome], out: Path
 ) -> None:
-    index = page.write(out / "out", delivered, is_generated=False)
+    index = page.write_page(out / "out", delivered, is_generated=False)
     html = index.read_text("utf-8")
     for outcome in delivered:
         assert f'id="{outcome.exam.plan.letter}"' in html
@@ -288,8 +288,8 @@ def test_the_page_shows_every_study_and_leaves_captures_and_reports_beside_it(
     assert "123.4 cm2" in (out / "out/reports/A-1.txt").read_text("utf-8")
 
 
-def test_every_link_of_the_page_leads_somewhere(delivered: list[Outcome], out: Path) -> None:
-    index = page.write(out / "out", delivered, is_generated=True)
+def test_every_link_of_the_page_leads_somewhere(delivered: list[ExamOutcome], out: Path) -> None:
+    index = page.write_page(out / "out", delivered, is_generated=True)
     html = index.read_text("utf-8")
     links = {part.split('"')[0] for key in ('href="', 'src="') for part in html.split(key)[1:]}
     assert len(links) > 50

@@ -30,7 +30,7 @@ def test_the_configuration_of_the_readme_works_and_leaves_nothing_to_advise(tmp_
     (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "node.toml"
     path.write_text(block, "utf-8")
-    loaded = config.load(path)
+    loaded = config.load_config(path)
     assert config.advice(loaded) == []
     assert list(load_models(loaded)) == ["breast-area"]
 

@@ -24,7 +24,16 @@ from typer.testing import CliRunner, Result
 
 from node import cli, doctor
 from node.app import _lock_state_dir
-from node.config import Config, Listener, Model, Node, Peer, Provider, bundled_models_dir, presets
+from node.config import (
+    ChosenModel,
+    Config,
+    ListenerSettings,
+    Node,
+    Peer,
+    Provider,
+    bundled_models_dir,
+    presets,
+)
 from node.doctor import Verdict, exam, machine
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
@@ -34,7 +43,7 @@ from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PRO
 from node.kinds import sop_classes
 from node.site import kinds_nobody_makes
 from node.trial import phantom
-from node.trial.checks import Outcome, read_back
+from node.trial.checks import ExamOutcome, read_back
 
 PACS_OF_SITE = {
     "name": "pacs",
@@ -44,14 +53,14 @@ PACS_OF_SITE = {
     "sends": True,
     "receives": "default",
 }
-BREAST_AREA = Model(name="breast-area", mode="deliver")
+BREAST_AREA = ChosenModel(name="breast-area", mode="deliver")
 
 
-def site(folder: Path, *peers: Peer, models: Iterable[Model] = (), **node: object) -> Config:
+def site(folder: Path, *peers: Peer, models: Iterable[ChosenModel] = (), **node: object) -> Config:
     own = {"ae_title": "AINODE", "state_dir": folder / "state", "min_free_mb": 0, **node}
     return Config(
         node=Node.model_validate(own),
-        listener=Listener(host="127.0.0.1", port=free_port()),
+        listener=ListenerSettings(host="127.0.0.1", port=free_port()),
         peers=peers,
         models=tuple(models),
     )
@@ -105,7 +114,7 @@ def test_where_all_is_well_every_line_is_green_and_nothing_has_changed(
 ) -> None:
     kinds: set[str] = set()
 
-    def look(*arguments: object) -> Outcome:
+    def look(*arguments: object) -> ExamOutcome:
         outcome = read_back(*arguments)  # type: ignore[arg-type]
         kinds.update(str(dataset.SOPClassUID) for dataset in outcome.datasets)
         return outcome
@@ -163,7 +172,7 @@ def test_a_check_that_breaks_off_does_not_take_the_others_with_it(
 
     monkeypatch.setattr(doctor, "CHECKS", (("disk", breaks), ("clock", check_clock)))
     write_settings(tmp_path, pacs)
-    found = list(doctor.examine(tmp_path / "node.toml"))
+    found = list(doctor.diagnose(tmp_path / "node.toml"))
     assert states(found) == ["ok", "failed", "ok"]
     assert "Permission denied" in found[1].words
 
@@ -324,7 +333,7 @@ def test_a_port_that_another_program_has_is_not(tmp_path: Path) -> None:
 def test_on_every_address_of_both_families_a_port_is_free_or_taken_by_either(
     tmp_path: Path,
 ) -> None:
-    everywhere = Listener(host="::", port=site(tmp_path).listener.port)
+    everywhere = ListenerSettings(host="::", port=site(tmp_path).listener.port)
     config = site(tmp_path).model_copy(update={"listener": everywhere})
     free = one(check_port(config))
     assert (free.state, free.words) == ("ok", f"[::]:{everywhere.port} is free")
@@ -339,7 +348,7 @@ def test_a_node_that_runs_on_every_address_of_both_families_is_called(
     open_pacs: Callable[..., Pacs], tmp_path: Path
 ) -> None:
     pacs = open_pacs(host="::")
-    everywhere = Listener(host="::", port=pacs.port)
+    everywhere = ListenerSettings(host="::", port=pacs.port)
     config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": everywhere})
     with _lock_state_dir(config.node.state_dir):
         verdict = one(check_port(config))
@@ -376,7 +385,7 @@ def ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_port_that_we_may_not_try_a_node_that_runs_is_called(
     pacs: Pacs, tmp_path: Path
 ) -> None:
-    here = Listener(host="0.0.0.0", port=pacs.port)
+    here = ListenerSettings(host="0.0.0.0", port=pacs.port)
     config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": here})
     with _lock_state_dir(config.node.state_dir):
         verdict = one(check_port(config))
@@ -413,7 +422,7 @@ def test_who_may_not_see_the_lock_is_told_to_ask_as_the_node(
 
 
 def test_an_address_of_another_machine_is_none_to_listen_on(tmp_path: Path) -> None:
-    config = site(tmp_path).model_copy(update={"listener": Listener(host="192.0.2.7")})
+    config = site(tmp_path).model_copy(update={"listener": ListenerSettings(host="192.0.2.7")})
     verdict = one(check_port(config))
     assert verdict.state == "failed"
     assert "0.0.0.0" in verdict.remedy
@@ -460,7 +469,10 @@ def test_each_model_is_verified_and_run_and_a_broken_one_hides_no_other(tmp_path
     manifest = tmp_path / "models" / "broken" / "manifest.toml"
     manifest.write_text(manifest.read_text().replace('name = "breast-area"', 'name = "broken"'))
     (tmp_path / "models" / "breast-area").symlink_to(bundled_models_dir() / "breast-area")
-    models = [Model(name="broken", mode="deliver"), Model(name="broken-too", mode="off")]
+    models = [
+        ChosenModel(name="broken", mode="deliver"),
+        ChosenModel(name="broken-too", mode="off"),
+    ]
     found = list(
         check_models(site(tmp_path, models=[*models, BREAST_AREA], models_dir=tmp_path / "models"))
     )
@@ -489,7 +501,7 @@ def test_the_remedy_for_a_model_is_one_for_what_is_wrong_with_it(
     text = manifest.read_text()
     assert present in text
     manifest.write_text(text.replace(present, replacement, 1))
-    models = [Model(name="small", mode="deliver")]
+    models = [ChosenModel(name="small", mode="deliver")]
     config = site(tmp_path, models=models, models_dir=tmp_path)
     inference = config.inference.model_copy(update={"provider": provider})
     red = one(check_models(config.model_copy(update={"inference": inference})))
@@ -504,7 +516,7 @@ def test_a_model_that_delivers_under_a_licence_of_its_own_is_asked_about(
     manifest = small_models.model(tmp_path).folder / "manifest.toml"
     text = re.sub(r"(?m)^weights = .*$", 'weights = "LicenseRef-research"', manifest.read_text())
     manifest.write_text(text)
-    models = [Model(name="small", mode=mode)]
+    models = [ChosenModel(name="small", mode=mode)]
     found = list(check_models(site(tmp_path, models=models, models_dir=tmp_path)))
     assert states(found) == expected
     assert mode == "shadow" or "LicenseRef-research" in found[1].words
@@ -543,7 +555,7 @@ def test_a_kind_of_object_that_no_model_makes_is_named(
     models = {"breast-area": package(tmp_path, *changes)}
     found = kinds_nobody_makes(site(tmp_path, peer, models=[BREAST_AREA]), models)
     assert found == ([f'Peer "pacs": no model that delivers {said}'] if said else [])
-    shadow = Model(name="breast-area", mode="shadow")
+    shadow = ChosenModel(name="breast-area", mode="shadow")
     assert kinds_nobody_makes(site(tmp_path, peer, models=[shadow]), models) == []
 
 
@@ -552,7 +564,7 @@ def test_the_kinds_that_no_model_makes_are_to_look_at(tmp_path: Path) -> None:
     _, about = check_models(site(tmp_path, peer, models=[BREAST_AREA]))
     assert (about.state, about.what) == ("warning", "models")
     assert "no model that delivers makes mammography-cad" in about.words
-    broken = Model(name="nobody", mode="deliver")  # it might have made them
+    broken = ChosenModel(name="nobody", mode="deliver")  # it might have made them
     found = list(check_models(site(tmp_path, peer, models=[BREAST_AREA, broken])))
     assert states(found) == ["ok", "failed"]
 
@@ -646,7 +658,7 @@ def test_a_model_that_is_on_and_analyses_nothing_is_red_and_one_of_other_images_
     (packages / "breast-area").symlink_to(bundled_models_dir() / "breast-area")
     raw = small_models.model(packages).folder / "manifest.toml"
     raw.write_text(raw.read_text().replace(MG_FOR_PRESENTATION, MG_FOR_PROCESSING))
-    models = [Model(name=name, mode="shadow") for name in ("breast-area", "small")]
+    models = [ChosenModel(name=name, mode="shadow") for name in ("breast-area", "small")]
     came, red, told = check_exam(site(tmp_path, models=models, models_dir=packages))
     assert states([came, red, told]) == ["ok", "failed", "warning"]
     assert "breast-area analysed none of 4 generated images: magnification view" in red.words

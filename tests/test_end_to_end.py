@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs) -> 
         node=config.Node(
             ae_title="AINODE", state_dir=tmp_path_factory.mktemp("state"), min_free_mb=0
         ),
-        listener=config.Listener(host="127.0.0.1", port=0),
+        listener=config.ListenerSettings(host="127.0.0.1", port=0),
         peers=(
             modality(results_to=["pacs"]),
             modality(name="other-room", ae_title="OTHER", results_to=["dead", "pacs"]),
@@ -45,7 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs) -> 
                 receives="default",
             ),
         ),
-        models=(config.Model(name="breast-area", mode="deliver"),),
+        models=(config.ChosenModel(name="breast-area", mode="deliver"),),
         completeness=config.Completeness(settle_s=0.5, quiet_s=2),
         delivery=config.Delivery(retry_first_s=0.5, retry_max_s=0.5),
     )

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from node import cli, config
-from node.initial_config import Choices, Given, choose, text
+from node.initial_config import Choices, Given, choose, config_text
 
 PACS = "pacs=PACS@192.0.2.10:104"
 ROOM = "room-1=MG1@192.0.2.21:105"
@@ -28,7 +28,7 @@ def init(folder: Path, *arguments: str) -> Result:
 def test_the_name_of_the_pacs_is_enough(tmp_path: Path) -> None:
     result = init(tmp_path, "--peer", PACS)
     assert result.exit_code == 0, result.output
-    found = config.load(tmp_path / "node.toml")
+    found = config.load_config(tmp_path / "node.toml")
     assert (found.node.ae_title, found.listener.port) == ("AINODE", 11112)
     assert found.node.state_dir == tmp_path / "state"
     assert [(model.name, model.mode) for model in found.models] == [("breast-area", "deliver")]
@@ -41,7 +41,7 @@ def test_what_is_said_by_options_is_in_the_file(tmp_path: Path) -> None:
     says = ["--ae-title", "RADIO AI", "--port", "104", "--state-dir", "/srv/ai", "--yes"]
     both = ["--peer", PACS, "--sender", ROOM, "--model", "breast-area=shadow"]
     assert init(tmp_path, *says, *both).exit_code == 0
-    found = config.load(tmp_path / "node.toml")
+    found = config.load_config(tmp_path / "node.toml")
     assert (found.node.ae_title, found.listener.port) == ("RADIO AI", 104)
     assert found.node.state_dir == Path("/srv/ai")
     assert found.models[0].mode == "shadow"
@@ -87,7 +87,7 @@ def test_a_file_that_is_there_stays_unless_one_insists(tmp_path: Path) -> None:
     assert "node.toml is there already; --force replaces it" in refused.stderr
     assert path.read_text() == "mine"
     assert init(tmp_path, "--peer", PACS, "--force").exit_code == 0
-    assert config.load(path).peers
+    assert config.load_config(path).peers
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_at_a_terminal_it_asks(tmp_path: Path) -> None:
     os.close(its_end)
     assert result.returncode == 0, result.stderr
     assert "AE title of this node [AINODE]" in result.stderr
-    assert config.load(tmp_path / "node.toml").node.ae_title == "RADIO"
+    assert config.load_config(tmp_path / "node.toml").node.ae_title == "RADIO"
 
 
 @pytest.mark.parametrize("title", ["AI NODE", 'A"B', "{A}", "#1", "A='B'", "100:%s"])
@@ -170,7 +170,7 @@ def test_names_are_written_as_they_are(title: str, tmp_path: Path) -> None:
     peer = config.Peer(name="pacs", ae_title=title, host="h", port=1, receives="default")
     choices = Choices(title, 1, "a folder/with '\"#=", (peer,), (("breast-area", "deliver"),))
     path = tmp_path / "node.toml"
-    path.write_text(text(choices, path.name), "utf-8")
-    found = config.load(path)
+    path.write_text(config_text(choices, path.name), "utf-8")
+    found = config.load_config(path)
     assert found.node.ae_title == found.peers[0].ae_title == title
     assert found.node.state_dir == tmp_path / choices.state_dir

@@ -25,7 +25,7 @@ from node.domains.description import describe
 from node.imaging.outlines import signed_area
 from node.inference import Inference
 from node.manifest import Model
-from node.model_check import check
+from node.model_check import check_package
 from node.result import Finding, HeatMap, Priority, Region, Result
 from node.study import Instance, StudyVersion, View
 from node.trial import phantom
@@ -62,7 +62,7 @@ def segmenter(models: dict[str, Model]) -> Model:
 
 @pytest.fixture(scope="module")
 def inference(models: dict[str, Model]) -> Iterator[Inference]:
-    settings = config.Inference(threads=1)
+    settings = config.InferenceSettings(threads=1)
     with Inference(settings, tuple(models.values())) as started:
         yield started
 
@@ -376,7 +376,7 @@ def test_each_package_passes_the_check_of_models_and_is_small(
     build: Callable[[Path], Model], tmp_path: Path
 ) -> None:
     model = build(tmp_path)
-    assert [found.words for found in check(model) if not found.is_ok] == []
+    assert [found.words for found in check_package(model) if not found.is_ok] == []
     assert model.weights_path.stat().st_size < 10_000
 
 

@@ -675,12 +675,12 @@ def settings(folder: Path, archives: dict[str, Archive]) -> config.Config:
         node=config.Node(
             ae_title="AINODE", state_dir=folder / "state", models_dir=folder, min_free_mb=0
         ),
-        listener=config.Listener(host="127.0.0.1", port=0),
+        listener=config.ListenerSettings(host="127.0.0.1", port=0),
         peers=(
             *(modality(name=r, ae_title=r, results_to=[archive]) for r, archive in ROOMS.items()),
             *(archive.peer(name) for name, archive in archives.items()),
         ),
-        models=(config.Model(name="small", mode="deliver"),),
+        models=(config.ChosenModel(name="small", mode="deliver"),),
         completeness=config.Completeness(settle_s=0.4, quiet_s=1),
         intake=config.Intake(max_study_age_days=0),
         delivery=config.Delivery(retry_first_s=0.5, retry_max_s=0.5),

@@ -22,7 +22,7 @@ from node.inference import onnx as runtime
 from node.inference.onnx import OnnxSession
 from node.inference.session import Session, Shape, Tensor
 from node.manifest import Model
-from node.model_check import check
+from node.model_check import check_package
 from node.onnx_file import refuse_external_data
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
@@ -50,7 +50,7 @@ def copied(folder: Path) -> Path:
 
 
 def failures(package: Path) -> dict[str, str]:
-    return {found.what: found.words for found in check(Model(package)) if not found.is_ok}
+    return {found.what: found.words for found in check_package(Model(package)) if not found.is_ok}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def second_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("second_provider", "small_exam")
 def test_every_output_is_compared_on_every_provider(two_outputs: Model) -> None:
-    found = {one.what: one for one in check(two_outputs)}["providers"]
+    found = {one.what: one for one in check_package(two_outputs)}["providers"]
     assert found.is_ok
     assert found.words == (
         "openvino differs from the CPU by at most 0 in 'score'; "
@@ -207,7 +207,7 @@ def test_a_provider_that_differs_too_far_from_the_cpu_fails(
         return here if provider == "cpu" else Elsewhere(here)
 
     monkeypatch.setattr(model_check, "OnnxSession", opened)
-    found = {one.what: one for one in check(two_outputs)}["providers"]
+    found = {one.what: one for one in check_package(two_outputs)}["providers"]
     assert found.is_ok == is_ok
     assert f"by at most {difference:.2g} in 'map'" in found.words
     assert is_ok or "allowed are 0.01" in found.words
@@ -222,7 +222,7 @@ def test_a_provider_without_its_device_is_no_fault_of_the_model(
 
     monkeypatch.setattr(model_check, "available_providers", available)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    found = {one.what: one for one in check(two_outputs)}["providers"]
+    found = {one.what: one for one in check_package(two_outputs)}["providers"]
     assert found.is_ok
     assert found.words == "cuda is installed, and cannot be used on this machine"
 

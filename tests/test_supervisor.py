@@ -18,7 +18,7 @@ from ports import free_port
 
 from node import supervisor
 from node.app import App
-from node.config import load
+from node.config import load_config
 from node.supervisor import Watchdog, tell
 
 SETTINGS = """
@@ -129,7 +129,7 @@ def test_a_watchdog_that_is_not_ours_is_not_fed(
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[App]:
     (tmp_path / "node.toml").write_text(SETTINGS.format(port=free_port()))
-    started = App(load(tmp_path / "node.toml"))
+    started = App(load_config(tmp_path / "node.toml"))
     started.start()
     yield started
     started.stop()

@@ -29,7 +29,7 @@ from node.errors import ConfigError, DeliveryError
 from node.logs import log_to
 from node.manifest import load_model
 from node.overview import StudyOverview, study_overviews
-from node.trial.checks import Outcome, judge
+from node.trial.checks import ExamOutcome, judge
 from node.trial.exams import Exam, find_films, fresh_run, write_exams
 from node.trial.pacs import AE_TITLE, Pacs
 
@@ -99,7 +99,7 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
     is_right = not any(outcome.faults for outcome in outcomes)
     if is_right:
         shutil.rmtree(folders.work)
-    index = page.write(folders.out, outcomes, is_generated=women is None)
+    index = page.write_page(folders.out, outcomes, is_generated=women is None)
     _conclude(console, outcomes, index, time.monotonic() - started)
     return 0 if is_right else 1
 
@@ -219,7 +219,9 @@ def _send(exam: Exam, to: Address, board: Board) -> None:
             return
 
 
-def _conclude(console: Console, outcomes: Sequence[Outcome], index: Path, seconds: float) -> None:
+def _conclude(
+    console: Console, outcomes: Sequence[ExamOutcome], index: Path, seconds: float
+) -> None:
     console.print(_table(outcomes) if console.width >= 100 else _list(outcomes))
     for outcome in outcomes:
         for fault in outcome.faults:
@@ -237,7 +239,7 @@ def _conclude(console: Console, outcomes: Sequence[Outcome], index: Path, second
     console.print(f"Look at them: {index}", soft_wrap=True, highlight=False)
 
 
-def _table(outcomes: Sequence[Outcome]) -> Table:
+def _table(outcomes: Sequence[ExamOutcome]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in page.HEADINGS:
         justify: JustifyMethod = "right" if heading in page.NUMBERS else "left"
@@ -247,7 +249,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _list(outcomes: Sequence[Outcome]) -> Table:
+def _list(outcomes: Sequence[ExamOutcome]) -> Table:
     """Return the same for a narrow terminal: a line for each cell."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for outcome in outcomes:

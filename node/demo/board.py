@@ -25,7 +25,7 @@ _COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BoardRow:
     """Where one exam stands."""
 
     views: str
@@ -41,7 +41,7 @@ class Board:
         self._console = console
         self._notes = dict.fromkeys((exam.study_uid for exam in exams), "waits")
         self._lock = threading.Lock()
-        self._rows = {exam.study_uid: Row(f"0/{exam.images}", "-", "") for exam in exams}
+        self._rows = {exam.study_uid: BoardRow(f"0/{exam.images}", "-", "") for exam in exams}
         self._started = time.monotonic()
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8)
 
@@ -70,7 +70,7 @@ class Board:
                 if not self._console.is_terminal:
                     self._print(exam, row)
 
-    def _print(self, exam: Exam, row: Row) -> None:
+    def _print(self, exam: Exam, row: BoardRow) -> None:
         passed_s = time.monotonic() - self._started
         self._console.print(
             f"{passed_s:5.1f} s  {exam.plan.letter}  {row.views} views  {row.step:<10}  {row.note}",
@@ -94,14 +94,14 @@ class Board:
         return table
 
 
-def _row(exam: Exam, overview: StudyOverview | None, note: str) -> Row:
+def _row(exam: Exam, overview: StudyOverview | None, note: str) -> BoardRow:
     if overview is None:
-        return Row(f"0/{exam.images}", "-", note)
+        return BoardRow(f"0/{exam.images}", "-", note)
     views = f"{overview.images}/{exam.images}"
     if overview.state == "receiving":
-        return Row(views, overview.state, note)
+        return BoardRow(views, overview.state, note)
     sent = sum(delivery.state == "sent" for delivery in overview.deliveries)
     notes = [overview.error or overview.reason]
     if overview.deliveries:
         notes.append(f"{sent}/{len(overview.deliveries)} objects stored")
-    return Row(views, overview.state, "; ".join(filter(None, notes)))
+    return BoardRow(views, overview.state, "; ".join(filter(None, notes)))

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from node import __version__
 from node.overview import ModelOverview
 from node.result import Evaluation, Finding, Result
-from node.trial.checks import Outcome
+from node.trial.checks import ExamOutcome
 from node.trial.exams import ASSUMED_SPACING_MM
 from node.trial.reports import report_text
 
@@ -38,7 +38,7 @@ _SUMMARY = "Summary"
 _DOI = "https://doi.org/"
 
 
-def cells(outcome: Outcome) -> tuple[str, ...]:
+def cells(outcome: ExamOutcome) -> tuple[str, ...]:
     """Return the row of the table that tells what became of a study."""
     exam, overview = outcome.exam, outcome.overview
     name = f"{exam.plan.letter}  {exam.plan.label}"
@@ -67,7 +67,7 @@ def _hanging_order(view: str) -> tuple[str, bool]:
     return projection, side != "R"
 
 
-def write(out: Path, outcomes: Sequence[Outcome], *, is_generated: bool) -> Path:
+def write_page(out: Path, outcomes: Sequence[ExamOutcome], *, is_generated: bool) -> Path:
     """Write the folder's files and return the page's path."""
     for name in ("captures", "reports"):
         (out / name).mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def write(out: Path, outcomes: Sequence[Outcome], *, is_generated: bool) -> Path
     return index
 
 
-def _badge(outcomes: Sequence[Outcome]) -> str:
+def _badge(outcomes: Sequence[ExamOutcome]) -> str:
     if any(outcome.faults for outcome in outcomes):
         return '<span class="badge bad">Not everything came back</span>'
     count = sum(len(outcome.datasets) for outcome in outcomes)
@@ -128,7 +128,7 @@ def _link(doi: str) -> str:
     return f'<a href="{_DOI}{doi}">doi:{doi}</a>'
 
 
-def _row(outcome: Outcome) -> str:
+def _row(outcome: ExamOutcome) -> str:
     name, *rest = cells(outcome)
     letter = outcome.exam.plan.letter
     data = "".join(
@@ -139,7 +139,7 @@ def _row(outcome: Outcome) -> str:
     return f'<tr{state}><th scope="row"><a href="#{letter}">{escape(name)}</a></th>{data}</tr>'
 
 
-def _study(out: Path, outcome: Outcome) -> str:
+def _study(out: Path, outcome: ExamOutcome) -> str:
     plan = outcome.exam.plan
     return _STUDY.format(
         letter=plan.letter,
@@ -162,11 +162,11 @@ def _list(style: str, lines: Iterable[str]) -> str:
     return f'<ul class="{style}">{items}</ul>' if items else ""
 
 
-def _models(outcome: Outcome) -> tuple[ModelOverview, ...]:
+def _models(outcome: ExamOutcome) -> tuple[ModelOverview, ...]:
     return outcome.overview.models if outcome.overview else ()
 
 
-def _refusals(outcome: Outcome) -> list[str]:
+def _refusals(outcome: ExamOutcome) -> list[str]:
     return [
         f"Not analysed: {refusal.what}, {refusal.reason}"
         for model in _models(outcome)
@@ -175,7 +175,7 @@ def _refusals(outcome: Outcome) -> list[str]:
     ]
 
 
-def _numbers(outcome: Outcome) -> str:
+def _numbers(outcome: ExamOutcome) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{escape(subject.label)}</th>"
         f"<td>{escape(m.concept.meaning)}</td>"
@@ -192,7 +192,7 @@ def _subjects(result: Result) -> list[Finding | Evaluation]:
     return [*result.findings, *result.evaluations]
 
 
-def _captures(out: Path, outcome: Outcome) -> Iterable[str]:
+def _captures(out: Path, outcome: ExamOutcome) -> Iterable[str]:
     letter = outcome.exam.plan.letter
     for number, capture in enumerate(outcome.captures, start=1):
         what = _what(outcome, capture)
@@ -208,7 +208,7 @@ def _captures(out: Path, outcome: Outcome) -> Iterable[str]:
         )
 
 
-def _what(outcome: Outcome, capture: Dataset) -> str:
+def _what(outcome: ExamOutcome, capture: Dataset) -> str:
     """Return what a capture shows: the view of its one source image, else the summary."""
     sources = capture.get("SourceImageSequence") or ()
     shown = {outcome.exam.names.get(str(item.ReferencedSOPInstanceUID)) for item in sources}
@@ -217,7 +217,7 @@ def _what(outcome: Outcome, capture: Dataset) -> str:
     return views[0] if has_view else _SUMMARY
 
 
-def _reports(out: Path, outcome: Outcome) -> Iterable[str]:
+def _reports(out: Path, outcome: ExamOutcome) -> Iterable[str]:
     for number, report in enumerate(outcome.reports, start=1):
         text = report_text(report, outcome.exam.names)
         name = f"reports/{outcome.exam.plan.letter}-{number}.txt"
@@ -230,7 +230,7 @@ def _reports(out: Path, outcome: Outcome) -> Iterable[str]:
         )
 
 
-def _history(outcome: Outcome) -> str:
+def _history(outcome: ExamOutcome) -> str:
     if outcome.overview is None:
         return ""
     items = "".join(
@@ -240,7 +240,7 @@ def _history(outcome: Outcome) -> str:
     return f"<details><summary>History</summary><ol class='history'>{items}</ol></details>"
 
 
-def _objects(out: Path, outcome: Outcome) -> str:
+def _objects(out: Path, outcome: ExamOutcome) -> str:
     items = "".join(
         f'<li><a href="{escape(str(kept.path.relative_to(out)))}">{escape(kept.path.name)}</a></li>'
         for kept in outcome.objects.values()

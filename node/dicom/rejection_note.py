@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class RejectedObject:
     """One instance that a note is about."""
 
     study_uid: str
@@ -72,7 +72,7 @@ class RejectionNote:
     """A key of TITLES."""
     modifiers: tuple[str, ...]
     """Which quality reasons, in the words of MODIFIERS; often none."""
-    references: tuple[Reference, ...]
+    references: tuple[RejectedObject, ...]
     """Each once, in the order of the note; never empty."""
 
     @property
@@ -107,11 +107,11 @@ def read_rejection_note(header: Dataset) -> RejectionNote | None:
     return RejectionNote(sop_uid, study_uid, code, tuple(_modifiers(header)), usable)
 
 
-def _references(header: Dataset) -> Iterator[Reference]:
+def _references(header: Dataset) -> Iterator[RejectedObject]:
     for study in items(header, "CurrentRequestedProcedureEvidenceSequence"):
         for series in items(study, "ReferencedSeriesSequence"):
             for instance in items(series, "ReferencedSOPSequence"):
-                yield Reference(
+                yield RejectedObject(
                     study_uid=text(study, "StudyInstanceUID"),
                     series_uid=text(series, "SeriesInstanceUID"),
                     sop_uid=text(instance, "ReferencedSOPInstanceUID"),
@@ -119,7 +119,7 @@ def _references(header: Dataset) -> Iterator[Reference]:
                 )
 
 
-def _is_usable(reference: Reference) -> bool:
+def _is_usable(reference: RejectedObject) -> bool:
     uids = (reference.study_uid, reference.series_uid, reference.sop_uid)
     return all(_UID.fullmatch(uid) for uid in uids)
 

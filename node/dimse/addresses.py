@@ -19,7 +19,7 @@ def without_brackets(host: str) -> str:
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
-def plain(address: str) -> str:
+def plain_address(address: str) -> str:
     """Return an address without its zone, and an IPv4-mapped one as the IPv4 address it is."""
     found = ipaddress.ip_address(address.partition("%")[0])
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
@@ -28,7 +28,7 @@ def plain(address: str) -> str:
 
 def is_in(address: str, network: str) -> bool:
     """Say whether an address is one of a network, whichever way either is written."""
-    found = ipaddress.ip_address(plain(address))
+    found = ipaddress.ip_address(plain_address(address))
     allowed = ipaddress.ip_network(network, strict=False)
     if found.version == 4 and allowed.version == 6:
         found = ipaddress.ip_address(f"::ffff:{found}")

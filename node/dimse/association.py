@@ -19,9 +19,8 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.dimse.addresses import place, to_call
+from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unsupported
-
-SUCCESS = 0x0000
 
 NOT_DEFLATED: tuple[str | UID, ...] = (
     ImplicitVRLittleEndian,

@@ -22,8 +22,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dicom.untrusted import failing_as, quietly, text
-from node.dimse.association import SUCCESS, Address, offered
+from node.dimse.association import Address, offered
 from node.dimse.reference import Reference
+from node.dimse.status import PROCESSING_FAILURE, SUCCESS
 from node.errors import DeliveryError, Unreadable, Unsupported
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ _REQUEST = 1
 """Action Type ID (PS3.4 J.3.2)."""
 _COMPLETE, _FAILURES_EXIST = 1, 2
 """Event Type IDs (PS3.4 J.3.3)."""
-_PROCESSING_FAILURE = 0x0110
 _LOOK_EVERY_S = 0.1
 _NOT_OFFERED = {
     0x0112: "no such SOP instance",
@@ -193,18 +193,18 @@ class _Reports:
                 self._threads.append(threading.current_thread())
         if is_late:
             self._is_over.wait()  # nobody hears the answer: the destination reports again
-            return _PROCESSING_FAILURE, None
+            return PROCESSING_FAILURE, None
         try:
             report = read_commitment_report(event.event_type, event.event_information)
         except Exception:  # whatever it was, the destination must get an answer
             log.exception("A storage commitment report cannot be read")
-            return _PROCESSING_FAILURE, None
+            return PROCESSING_FAILURE, None
         if report.transaction_uid == self._transaction_uid:
             self.is_answered = True
         is_kept = self._hand_over(report)
         if report.transaction_uid == self._transaction_uid:
             self._nothing_to_wait_for.set()
-        return (SUCCESS if is_kept else _PROCESSING_FAILURE), None
+        return (SUCCESS if is_kept else PROCESSING_FAILURE), None
 
     def _hand_over(self, report: CommitmentReport) -> bool:
         try:

@@ -21,8 +21,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dicom.untrusted import failing_as, quietly, text, texts
-from node.dimse.association import SUCCESS, Address, offered
+from node.dimse.association import Address, offered
 from node.dimse.reference import Reference
+from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable, Unsupported
 
 # pynetdicom would write patients into the log, and decode them for that, right or wrong.

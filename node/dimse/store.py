@@ -21,7 +21,8 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from node.dicom.untrusted import failing_as
-from node.dimse.association import SUCCESS, Address, NothingAccepted, associate, is_for_good
+from node.dimse.association import Address, NothingAccepted, associate, is_for_good
+from node.dimse.status import SUCCESS
 from node.errors import DeliveryError
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from node.config import Config, advice, load
+from node.config import Config, advice, load_config
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import check_peers
-from node.doctor.verdict import Verdict, counted, failed, ok, warning
+from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
 from node.errors import NodeError
 
-__all__ = ["CHECKS", "Verdict", "examine"]
+__all__ = ["CHECKS", "Verdict", "diagnose"]
 
 
 def check_advice(config: Config) -> Iterator[Verdict]:
@@ -43,10 +43,10 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 """All of them, in order, each with its name for when it cannot be finished."""
 
 
-def examine(path: Path) -> Iterator[Verdict]:
+def diagnose(path: Path) -> Iterator[Verdict]:
     """Make every check of a configuration, and say what each found as soon as it is known."""
     try:
-        config = load(path)
+        config = load_config(path)
     except NodeError as error:
         yield failed(
             "configuration",
@@ -54,7 +54,7 @@ def examine(path: Path) -> Iterator[Verdict]:
             "Correct what is named; `ai-node init` writes a new file that explains every setting.",
         )
         return
-    counts = f"{counted(config.peers, 'peer')}, {counted(config.models, 'model')}"
+    counts = f"{counted_things(config.peers, 'peer')}, {counted_things(config.models, 'model')}"
     yield ok("configuration", f"{path}: {config.node.ae_title}, {counts}")
     for name, check in CHECKS:
         try:

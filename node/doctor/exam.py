@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from node.app import App
-from node.config import Completeness, Config, Delivery, Intake, Listener, Peer
+from node.config import Completeness, Config, Delivery, Intake, ListenerSettings, Peer
 from node.dimse import Address, send
-from node.doctor.verdict import Verdict, counted, failed, ok, warning
+from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
 from node.errors import NodeError
 from node.logs import log_to
 from node.overview import StudyOverview, study_overviews
 from node.site import load_models
 from node.trial import phantom
-from node.trial.checks import Outcome, read_back
+from node.trial.checks import ExamOutcome, read_back
 from node.trial.exams import Exam, Plan, fresh_run, write_exam
 from node.trial.pacs import AE_TITLE, Pacs
 from node.trial.phantom import Patient
@@ -72,7 +72,7 @@ def _tried(config: Config, folder: Path, log: Path, remedy: str) -> Iterator[Ver
     yield from _verdicts_on_models(outcome, config, remedy)
 
 
-def _through_a_node(config: Config, folder: Path, log: Path) -> tuple[Outcome, float]:
+def _through_a_node(config: Config, folder: Path, log: Path) -> tuple[ExamOutcome, float]:
     exam = write_exam(phantom.exam(fresh_run(), patient=_PLAN.patient), _PLAN, folder / "exam")
     paths = [path for _, burst in exam.bursts for path in burst]
     with log_to(log), Pacs(folder / "pacs") as pacs:
@@ -98,7 +98,7 @@ def trial_config(config: Config, state_dir: Path, pacs_port: int) -> Config:
     ]
     return Config(
         node=config.node.model_copy(update=own),
-        listener=Listener(host="127.0.0.1", port=0),
+        listener=ListenerSettings(host="127.0.0.1", port=0),
         peers=(
             _peer("sender", _SENDER, 104, sends=True, results_to=("pacs",)),
             _peer("pacs", AE_TITLE, pacs_port, receives="default"),
@@ -128,21 +128,22 @@ def _finished(app: App, exam: Exam) -> StudyOverview | None:
     return overview
 
 
-def _verdicts(outcome: Outcome, took_s: float, remedy: str) -> Iterator[Verdict]:
+def _verdicts(outcome: ExamOutcome, took_s: float, remedy: str) -> Iterator[Verdict]:
     if outcome.faults:
         yield from (failed("exam", fault, remedy) for fault in outcome.faults)
         return
     if not outcome.reports:
         yield warning("exam", f"received, but no report came: {_outcomes(outcome)}", remedy)
         return
-    found = f"{counted(outcome.reports, 'report')}, {counted(outcome.captures, 'image')}"
+    reports = counted_things(outcome.reports, "report")
+    found = f"{reports}, {counted_things(outcome.captures, 'image')}"
     others = len(outcome.datasets) - len(outcome.reports) - len(outcome.captures)
     found += f", {others} more" if others else ""
     words = f"{outcome.exam.images} generated images in; back and read: {found}; {took_s:.1f} s"
     yield ok("exam", f"{words} ({_outcomes(outcome)})")
 
 
-def _verdicts_on_models(outcome: Outcome, config: Config, remedy: str) -> Iterator[Verdict]:
+def _verdicts_on_models(outcome: ExamOutcome, config: Config, remedy: str) -> Iterator[Verdict]:
     """Say which models that are on have analysed nothing: then nothing of them is proved."""
     overviews = outcome.overview.models if outcome.overview else ()
     results = {one.model: one.result for one in overviews}
@@ -158,7 +159,7 @@ def _verdicts_on_models(outcome: Outcome, config: Config, remedy: str) -> Iterat
             yield failed("exam", words, f"`ai-node models check {name}` tries it alone. {remedy}")
 
 
-def _outcomes(outcome: Outcome) -> str:
+def _outcomes(outcome: ExamOutcome) -> str:
     models: Sequence[str] = ()
     if outcome.overview is not None:
         models = [f"{model.model}: {model.outcome}" for model in outcome.overview.models]

@@ -34,6 +34,6 @@ def failed(what: str, words: str, remedy: str) -> Verdict:
     return Verdict(what, "failed", words, remedy)
 
 
-def counted(things: Sized, word: str) -> str:
+def counted_things(things: Sized, word: str) -> str:
     """Return how many there are, in words."""
     return f"{len(things)} {word}" + ("" if len(things) == 1 else "s")

@@ -19,14 +19,14 @@ from pydicom import Dataset, uid
 from pydicom.encaps import generate_frames
 
 from node.errors import Unreadable
-from node.imaging.source import OVERLAY_BIT_POSITIONS, PIXEL_DATA, Source, values_of
+from node.imaging.source import OVERLAY_BIT_POSITIONS, PIXEL_DATA, PixelSource, values_of
 
 MOST_PIXELS = 200_000_000
 """More rows times columns than any detector has; refused before memory is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SampleLayout:
     """How samples lie in their containers (PS3.5 8.1.1)."""
 
     rows: int
@@ -74,9 +74,9 @@ class Layout:
         return steps
 
 
-def layout_of(header: Dataset) -> Layout:
+def sample_layout(header: Dataset) -> SampleLayout:
     """Return how an object says its samples lie; raise Unreadable if they cannot lie so."""
-    layout = Layout(
+    layout = SampleLayout(
         rows=int(header.Rows),
         columns=int(header.Columns),
         samples=int(header.SamplesPerPixel),
@@ -97,7 +97,7 @@ def layout_of(header: Dataset) -> Layout:
     return layout
 
 
-def unreadable_samples(layout: Layout) -> str:
+def unreadable_samples(layout: SampleLayout) -> str:
     """Say which samples are not read here."""
     return (
         f"samples of {layout.stored} bits in {layout.allocated}, up to bit {layout.high_bit}, "
@@ -105,12 +105,12 @@ def unreadable_samples(layout: Layout) -> str:
     )
 
 
-def frames_of(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+def frames_of(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
     """Return frame by frame the steps above the lowest value that can be stored."""
     return map(layout.steps, samples_of(source, layout))
 
 
-def samples_of(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+def samples_of(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
     """Return frame by frame the samples, right-aligned, with whatever is above their bits."""
     if source.tag != PIXEL_DATA:
         raise Unreadable("pixel data are no integers")
@@ -119,7 +119,7 @@ def samples_of(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
     return decoded(source, layout)
 
 
-def require_no_more_bits(samples: NDArray[Any], layout: Layout, header: Dataset) -> None:
+def require_no_more_bits(samples: NDArray[Any], layout: SampleLayout, header: Dataset) -> None:
     """Refuse samples that Bits Stored would cut: what is white would be shown black.
 
     Above them there may be an overlay that says so, or what is left of a sign.
@@ -142,7 +142,7 @@ def _are_signs(beyond: NDArray[Any], signs: NDArray[Any]) -> bool:
     return not beyond[signs == 0].any() and bool(above.size) and bool((above == above.max()).all())
 
 
-def _uncompressed(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+def _uncompressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
     is_big_endian = not source.header.file_meta.TransferSyntaxUID.is_little_endian
     size = math.prod(layout.shape) * layout.container.itemsize
     expected = size * layout.frames
@@ -156,7 +156,7 @@ def _uncompressed(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
         yield _native(frame, layout, is_big_endian=is_big_endian)
 
 
-def _compressed(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
+def _compressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
     syntax = source.header.file_meta.TransferSyntaxUID
     count = 0
     for frame in generate_frames(source.content(), number_of_frames=layout.frames):
@@ -166,7 +166,7 @@ def _compressed(source: Source, layout: Layout) -> Iterator[NDArray[Any]]:
         raise Unreadable(f"pixel data of {count} frames, expected {layout.frames}")
 
 
-def _native(content: bytes, layout: Layout, *, is_big_endian: bool) -> NDArray[Any]:
+def _native(content: bytes, layout: SampleLayout, *, is_big_endian: bool) -> NDArray[Any]:
     dtype = layout.container.newbyteorder(">" if is_big_endian else "<")
     samples = np.frombuffer(content, dtype, count=math.prod(layout.shape)).astype(layout.word)
     shift = layout.high_bit + 1 - layout.stored
@@ -178,7 +178,7 @@ def _native(content: bytes, layout: Layout, *, is_big_endian: bool) -> NDArray[A
     return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
 
 
-def _rle(frame: bytes, layout: Layout) -> NDArray[Any]:
+def _rle(frame: bytes, layout: SampleLayout) -> NDArray[Any]:
     """Decode PS3.5 Annex G; the header is checked here because the decoder trusts it."""
     segments = layout.allocated // 8 * layout.samples
     header = np.frombuffer(frame[:64], "<u4")
@@ -246,7 +246,7 @@ JPEG_DCT = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _LOSSY = (*JPEG_DCT, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
-def _coded(frame: bytes, syntax: uid.UID, layout: Layout) -> NDArray[Any]:
+def _coded(frame: bytes, syntax: uid.UID, layout: SampleLayout) -> NDArray[Any]:
     """Decode the JPEG family, whose samples always end at bit 0."""
     decode = _DECODERS.get(syntax)
     if decode is None:

@@ -13,13 +13,13 @@ from pydicom.tag import BaseTag
 
 from node.dicom import untrusted
 from node.errors import ModelError
-from node.imaging.decoding import JPEG_DCT, Layout, frames_of, layout_of
+from node.imaging.decoding import JPEG_DCT, SampleLayout, frames_of, sample_layout
 from node.imaging.source import (
     FLOAT_PIXEL_DATA,
     LAYOUT,
     PIXEL_DATA,
     TAGS,
-    Source,
+    PixelSource,
     blaming_the_bytes,
     opened,
     tags_of,
@@ -29,9 +29,9 @@ from node.imaging.source import (
 def image_digest(path: Path) -> str:
     """Return a SHA-256 of all that `open_image` depends on, and of nothing else.
 
-    That is the encoded pixel data, their transfer syntax and READ: the same before and after
-    a patient was corrected. Decodes nothing and keeps no pixels in memory. Raises Unreadable;
-    OSError passes, because it says nothing about the object.
+    That is the encoded pixel data, their transfer syntax and KEYWORDS_READ: the same before
+    and after a patient was corrected. Decodes nothing and keeps no pixels in memory. Raises
+    Unreadable; OSError passes, because it says nothing about the object.
     """
     with opened(path) as source:
         return _digest_as_encoded(source, TAGS)
@@ -65,7 +65,7 @@ def pixel_digest(path: Path) -> str:
         raise ModelError(f"the image file cannot be read ({error.strerror})") from error
 
 
-def _digest_as_encoded(source: Source, tags: Sequence[BaseTag]) -> str:
+def _digest_as_encoded(source: PixelSource, tags: Sequence[BaseTag]) -> str:
     digest = hashlib.sha256()
     with untrusted.quietly(), blaming_the_bytes("the header cannot be read"):
         digest.update(f"{source.syntax}\n".encode())
@@ -93,12 +93,12 @@ def _add_header(digest: hashlib._Hash, dataset: Dataset, tags: Sequence[BaseTag]
         digest.update(f"{tag} {vr} {len(encoded)}\n".encode() + encoded)
 
 
-def _digest_of_values(source: Source) -> str:
+def _digest_of_values(source: PixelSource) -> str:
     digest = hashlib.sha256()
     with blaming_the_bytes("the header does not say how the pixels are stored"):
         if source.tag != PIXEL_DATA:
             return _digest_of_floats(source)
-        layout = layout_of(source.header)
+        layout = sample_layout(source.header)
         kind = _kind(source, layout)
     digest.update(f"{kind} {layout.frames} {layout.shape}\n".encode())
     number = np.dtype("<i4" if layout.stored <= 16 else "<i8")
@@ -108,14 +108,14 @@ def _digest_of_values(source: Source) -> str:
     return digest.hexdigest()
 
 
-def _kind(source: Source, layout: Layout) -> str:
+def _kind(source: PixelSource, layout: SampleLayout) -> str:
     """Return what decoded values mean: colour transforms of a codec are undone by its decoder."""
     written = str(source.header.PhotometricInterpretation)
     is_converted = written in ("YBR_RCT", "YBR_ICT") or source.syntax in JPEG_DCT
     return "RGB" if layout.samples == 3 and is_converted else written
 
 
-def _digest_of_floats(source: Source) -> str:
+def _digest_of_floats(source: PixelSource) -> str:
     """Cover Float and Double Float Pixel Data (7FE0,0008), (7FE0,0009), never compressed."""
     width = 4 if source.tag == FLOAT_PIXEL_DATA else 8
     order = "<" if source.syntax.is_little_endian else ">"

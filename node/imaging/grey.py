@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, uid
 
 from node.errors import Unreadable
-from node.imaging.decoding import Layout
+from node.imaging.decoding import SampleLayout
 from node.imaging.source import number_of, words_of
 
 Float32 = NDArray[np.float32]
@@ -25,7 +25,7 @@ def finished(grey: NDArray[np.floating[Any]], is_inverted: bool, padding: slice 
     return finished
 
 
-def padding_steps(dataset: Dataset, layout: Layout) -> slice | None:
+def padding_steps(dataset: Dataset, layout: SampleLayout) -> slice | None:
     """Return the steps from Pixel Padding Value to its Range Limit (PS3.3 C.7.5.1.1.2)."""
     value = number_of(dataset, "PixelPaddingValue")
     if value is None:

@@ -13,14 +13,14 @@ from pydicom import Dataset
 from node.dicom import untrusted
 from node.errors import ModelError, StudyError, Unreadable
 from node.imaging.decoding import (
-    Layout,
-    layout_of,
+    SampleLayout,
     require_no_more_bits,
+    sample_layout,
     samples_of,
     unreadable_samples,
 )
 from node.imaging.grey import Float32, displayed, finished, padding_steps
-from node.imaging.source import Source, blaming_the_bytes, opened, words_of
+from node.imaging.source import PixelSource, blaming_the_bytes, opened, words_of
 from node.imaging.spacing import spacing_mm
 
 
@@ -67,12 +67,12 @@ def open_image(path: Path) -> Image:
         raise ModelError(f"the image file cannot be read ({error.strerror})") from error
 
 
-def _image(source: Source) -> Image:
+def _image(source: PixelSource) -> Image:
     header = source.header
     with blaming_the_bytes("the header does not say how the pixels are stored"):
         if not source.tag:
             raise Unreadable("no pixel data")
-        layout = layout_of(header)
+        layout = sample_layout(header)
         _require_grey_image(header, layout)
     with blaming_the_bytes("pixel data cannot be decoded"):
         (samples,) = samples_of(source, layout)
@@ -92,7 +92,7 @@ def _image(source: Source) -> Image:
     )
 
 
-def _require_grey_image(header: Dataset, layout: Layout) -> None:
+def _require_grey_image(header: Dataset, layout: SampleLayout) -> None:
     if layout.samples != 1 or header.PhotometricInterpretation not in (
         "MONOCHROME1",
         "MONOCHROME2",

@@ -33,7 +33,7 @@ LAYOUT = (
 """The attributes that say which values the pixel data hold."""
 
 
-READ = (
+KEYWORDS_READ = (
     *LAYOUT,
     *("PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "LUTDescriptor", "LUTData", "RescaleIntercept", "RescaleSlope"),
@@ -72,7 +72,7 @@ OVERLAY_BIT_POSITIONS = tuple(Tag(0x6000 + 2 * n, 0x0102) for n in range(16))
 """Of overlays that lie in the pixel data (PS3.5 8.1.2, retired)."""
 
 
-TAGS = tags_of(READ) + OVERLAY_BIT_POSITIONS
+TAGS = tags_of(KEYWORDS_READ) + OVERLAY_BIT_POSITIONS
 
 
 def blaming_the_bytes(reason: str) -> AbstractContextManager[None]:
@@ -81,11 +81,11 @@ def blaming_the_bytes(reason: str) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PixelSource:
     """An object as far as an image depends on it."""
 
     header: FileDataset
-    """READ, and the file meta information."""
+    """KEYWORDS_READ, and the file meta information."""
     file: BinaryIO
     """Holds the pixel data."""
     tag: int
@@ -139,8 +139,8 @@ class Source:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Source]:
-    """Read what READ names, find the pixel data, and keep the file open for those."""
+def opened(path: Path) -> Iterator[PixelSource]:
+    """Read what KEYWORDS_READ names, find the pixel data, and keep the file open for those."""
     with path.open("rb") as file:
         reason = "the file is damaged, or is not a DICOM object"
         with untrusted.quietly(), blaming_the_bytes(reason):
@@ -148,18 +148,18 @@ def opened(path: Path) -> Iterator[Source]:
         yield source
 
 
-def _read(file: BufferedReader) -> Source:
+def _read(file: BufferedReader) -> PixelSource:
     header, body = read_until_pixels(file, _LONGEST, TAGS)
     source = _found(header, body)
     _drop_all_but_read(header)
     return source
 
 
-def _found(header: FileDataset, file: BinaryIO) -> Source:
+def _found(header: FileDataset, file: BinaryIO) -> PixelSource:
     """Return where the pixel data are; pydicom stopped there, in the element's first byte."""
     head = file.read(8)
     if len(head) < 8:
-        return Source(header, file, 0, 0, 0)
+        return PixelSource(header, file, 0, 0, 0)
     raw = next((e for e in header.values() if isinstance(e, RawDataElement)), None)
     if raw is None:
         raise Unreadable("the header does not say how the pixels are stored")
@@ -171,7 +171,7 @@ def _found(header: FileDataset, file: BinaryIO) -> Source:
         (length,) = struct.unpack(f"{order}L", file.read(4))
     is_in_swapped_words = order == ">" and head[4:6] == b"OW"
     tag = group << 16 | element
-    return Source(header, file, tag, file.tell(), length, is_in_swapped_words)
+    return PixelSource(header, file, tag, file.tell(), length, is_in_swapped_words)
 
 
 def _drop_all_but_read(dataset: Dataset) -> None:

@@ -29,7 +29,7 @@ from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.inference.line import Line, Message
 from node.inference.messages import (
     Failure,
-    Job,
+    ImageJob,
     Package,
     PictureJob,
     PixelDigestJob,
@@ -56,7 +56,7 @@ _Answer = TypeVar("_Answer")
 class Inference:
     """The children; any thread may call, and waits while all of them are busy."""
 
-    def __init__(self, settings: config.Inference, models: Sequence[Model]) -> None:
+    def __init__(self, settings: config.InferenceSettings, models: Sequence[Model]) -> None:
         self._settings = settings
         packages = tuple(Package(model.folder, model.manifest) for model in models)
         self._setup = Setup(settings, packages)
@@ -113,7 +113,7 @@ class Inference:
     ) -> None:
         self.close()
 
-    def _ask(self, job: Job, read: Callable[[Message], _Answer | Failure]) -> _Answer:
+    def _ask(self, job: ImageJob, read: Callable[[Message], _Answer | Failure]) -> _Answer:
         with self._child() as child:
             answer = child.ask(job, read, self._settings.deadline_s)
         if isinstance(answer, Failure):

@@ -10,7 +10,7 @@ from node.imaging.preparation import Geometry
 from node.manifest import BoxesOutput, Manifest
 from node.result import PERCENT, ImageScore, Mark, Measurement
 
-Box = tuple[float, float, float, float]
+Edges = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
@@ -50,7 +50,7 @@ def score_boxes(
     return ImageScore(sop_uid, marks=tuple(marks))
 
 
-def _on_image(edges: list[float], geometry: Geometry, tensor: str) -> Box:
+def _on_image(edges: list[float], geometry: Geometry, tensor: str) -> Edges:
     """Return the part of a box that is not on the padding, in pixels of the network's input."""
     left, right = (float(x) for x in np.clip(edges[0::2], 0, geometry.width))
     top, bottom = (float(y) for y in np.clip(edges[1::2], 0, geometry.height))
@@ -59,7 +59,7 @@ def _on_image(edges: list[float], geometry: Geometry, tensor: str) -> Box:
     return left, top, right, bottom
 
 
-def _outline(box: Box, geometry: Geometry, tensor: str) -> tuple[tuple[float, float], ...]:
+def _outline(box: Edges, geometry: Geometry, tensor: str) -> tuple[tuple[float, float], ...]:
     """Return a box's corners in the stored matrix, clockwise on the screen and closed."""
     corners = geometry.to_stored(np.array([box[:2], box[2:]], dtype=np.float64))
     corners = np.clip(corners, 0, (geometry.columns, geometry.rows)).round(2)

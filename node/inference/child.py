@@ -22,7 +22,7 @@ from node.inference.line import Line, Message
 from node.inference.mask import score_mask
 from node.inference.messages import (
     Failure,
-    Job,
+    ImageJob,
     NotReady,
     PictureJob,
     PixelDigestJob,
@@ -30,11 +30,11 @@ from node.inference.messages import (
     Setup,
     answered,
     question_in,
-    words_of,
+    reason_of,
 )
 from node.inference.onnx import OnnxSession
 from node.inference.session import only_input, warm_up
-from node.inference.whole_image import score_image
+from node.inference.whole_image import score_whole_image
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, ScoreOutput
 from node.result import ImageScore
 from node.study import Picture
@@ -90,7 +90,7 @@ class _Networks:
             case ClassesOutput():
                 return score_classes(sop_uid, answers[output.tensor][0], output)
             case ScoreOutput():
-                return score_image(sop_uid, answers, model.manifest, geometry)
+                return score_whole_image(sop_uid, answers, model.manifest, geometry)
             case BoxesOutput():
                 rows = answers[output.tensor][0]
                 return score_boxes(sop_uid, rows, model.manifest, geometry, image.spacing_mm)
@@ -106,28 +106,28 @@ def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:
     try:
         return _Networks(setup), None
     except (ConfigError, ModelError) as error:
-        return None, NotReady(words_of(error))
+        return None, NotReady(reason_of(error))
     except MemoryError:
         words = f"[inference] memory_mb = {setup.settings.memory_mb} is too little for the models"
         return None, NotReady(words)
 
 
-def _answer(networks: _Networks, job: Job) -> Message:
+def _answer(networks: _Networks, job: ImageJob) -> Message:
     try:
         return answered(_result(networks, job))
     except Unreadable as error:
-        failure = Failure("Unreadable", words_of(error))
+        failure = Failure("Unreadable", reason_of(error))
     except StudyError as error:
-        failure = Failure("StudyError", words_of(error))
+        failure = Failure("StudyError", reason_of(error))
     except ModelError as error:
-        failure = Failure("ModelError", words_of(error))
+        failure = Failure("ModelError", reason_of(error))
     except MemoryError:
         words = "the image needs more memory than [inference] memory_mb"
         failure = Failure("ModelError", words)
     return answered(failure)
 
 
-def _result(networks: _Networks, job: Job) -> ImageScore | Picture | str:
+def _result(networks: _Networks, job: ImageJob) -> ImageScore | Picture | str:
     match job:
         case ScoreJob():
             return networks.score(job)

@@ -69,7 +69,7 @@ class Package:
 class Setup:
     """The first thing a child hears."""
 
-    settings: config.Inference
+    settings: config.InferenceSettings
     packages: tuple[Package, ...]
     kind: Literal["setup"] = "setup"
 
@@ -107,8 +107,8 @@ class PixelDigestJob:
     kind: Literal["pixel digest"] = "pixel digest"
 
 
-Job = ScoreJob | PictureJob | PixelDigestJob
-Question = Setup | Job
+ImageJob = ScoreJob | PictureJob | PixelDigestJob
+Question = Setup | ImageJob
 _QUESTION = TypeAdapter[Question](Annotated[Question, Field(discriminator="kind")])
 
 
@@ -188,7 +188,7 @@ _DRAWN = TypeAdapter[_Drawn | Failure](Annotated[_Drawn | Failure, _KIND])
 _DIGESTED = TypeAdapter[_Digested | Failure](Annotated[_Digested | Failure, _KIND])
 
 
-def words_of(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return what an error says, as an answer may hold it."""
     return "".join(c if c.isprintable() else "?" for c in str(error))[:LONGEST_WORDS]
 

@@ -14,7 +14,7 @@ from node.manifest import HeatMapOutput, Manifest, Pixels, ScoreOutput
 from node.result import PERCENT, HeatMap, ImageScore, Measurement
 
 
-def score_image(
+def score_whole_image(
     sop_uid: str, answers: Mapping[str, Float32], manifest: Manifest, geometry: Geometry
 ) -> ImageScore:
     """Take the score, shape (1, 1), as it is; raise ModelError if it is none."""

@@ -16,7 +16,7 @@ from node.receive.header_changes import changed_attributes
 
 log = logging.getLogger(__name__)
 
-Pixels = Literal["same", "other", "unknown"]
+PixelComparison = Literal["same", "other", "unknown"]
 
 
 class Comparison:
@@ -25,13 +25,13 @@ class Comparison:
     It is started when it is first needed; most instances that come again need no decoding.
     """
 
-    def __init__(self, settings: config.Inference) -> None:
+    def __init__(self, settings: config.InferenceSettings) -> None:
         self._settings = settings.model_copy(update={"processes": 1})
         self._inference: Inference | None = None
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def compare(self, before: Path, after: Path) -> tuple[Pixels, tuple[str, ...]]:
+    def compare(self, before: Path, after: Path) -> tuple[PixelComparison, tuple[str, ...]]:
         """Return how the pixels compare, and which attributes differ that may matter.
 
         Raises ModelError or OSError for a trouble of the machine's: it says nothing of them.
@@ -45,7 +45,7 @@ class Comparison:
         if self._inference is not None:
             self._inference.close()
 
-    def _pixels(self, before: Path, after: Path) -> Pixels:
+    def _pixels(self, before: Path, after: Path) -> PixelComparison:
         try:
             if encoded_digest(before) == encoded_digest(after):
                 return "same"

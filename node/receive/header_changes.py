@@ -59,7 +59,7 @@ Besides them: group lengths, private attributes, file meta information and the p
 with their offset tables. Not here, hence compared: lossy compression, which a reader must know;
 Bits Stored and the photometric interpretation, which change what is seen.
 """
-DEEPEST = 16
+DEEPEST_COMPARED = 16
 """Sequences nested deeper are not looked into: they are taken for changed."""
 
 _NOT_COMPARED = frozenset(
@@ -181,7 +181,7 @@ def _parsed(element: RawDataElement) -> Sequence:
 
 
 def _items(items: Iterable[Dataset], terms: tuple[str, ...], depth: int) -> Hashable:
-    if depth == DEEPEST:
+    if depth == DEEPEST_COMPARED:
         return object()
     return ("items", *(_item(item, _character_set(item, terms), depth + 1) for item in items))
 

@@ -38,6 +38,14 @@ from sqlalchemy.exc import OperationalError
 from node.config import Config, Peer
 from node.deliver.confirmation import record_commitment
 from node.dimse import NOT_DEFLATED, addresses, read_commitment_report
+from node.dimse.status import (
+    CANNOT_UNDERSTAND,
+    INVALID_ARGUMENT_VALUE,
+    NOT_AUTHORISED,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SUCCESS,
+)
 from node.errors import ConfigError, NoRoom, Unreadable
 from node.identity import (
     IMPLEMENTATION_CLASS_UID,
@@ -47,13 +55,6 @@ from node.ledger import Ledger
 from node.receive.reception import Came, Reception
 
 log = logging.getLogger(__name__)
-
-# PS3.4 B.2.3
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-CANNOT_UNDERSTAND = 0xC000
-NOT_AUTHORISED = 0x0124  # PS3.7 C.5.11
-PROCESSING_FAILURE, INVALID_ARGUMENT_VALUE = 0x0110, 0x0115  # PS3.7 C.5
 
 _REJECTED_PERMANENT, _SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
 _CALLING_AE_NOT_RECOGNISED, _CALLED_AE_NOT_RECOGNISED = 0x03, 0x07
@@ -145,8 +146,6 @@ class Listener:
 
     def start(self) -> None:
         """Accept associations in the background."""
-        # pynetdicom writes what arrives where tempfile says.
-        tempfile.tempdir = str(self._incoming)
         host, port = self._config.listener.host, self._config.listener.port
         try:
             server = self._ae.make_server(
@@ -167,6 +166,8 @@ class Listener:
                 f"cannot listen on {addresses.place(host, port)} ({error.strerror}); give "
                 "[listener] a host of this machine and a port that is free and allowed"
             ) from error
+        # pynetdicom writes what arrives where tempfile says.
+        tempfile.tempdir = str(self._incoming)
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
         self._thread.start()
@@ -200,7 +201,7 @@ class Listener:
         request = association.requestor.primitive
         assert request is not None, "pynetdicom announces no request without its primitive"
         calling_ae, called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
-        address = addresses.plain(str(association.requestor.address))
+        address = addresses.plain_address(str(association.requestor.address))
         own_ae = self._config.node.ae_title
         if called_ae != own_ae:
             words = "Rejected %s from %s: it called %s, this is %s"

@@ -12,19 +12,19 @@ from node.errors import Unreadable
 from node.overview import StudyOverview
 from node.result import ModelIdentity
 from node.trial.exams import Exam
-from node.trial.pacs import Kept
+from node.trial.pacs import StoredObject
 from node.trial.phantom import EXAM
-from node.trial.reports import Line, content_lines
+from node.trial.reports import ContentLine, content_lines
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExamOutcome:
     """One exam of the demonstration, after it."""
 
     exam: Exam
     overview: StudyOverview | None
     """Where the node says it stands; None if the node knows nothing of it."""
-    objects: Mapping[str, Kept]
+    objects: Mapping[str, StoredObject]
     """What the PACS keeps of the study, by SOP Instance UID."""
     datasets: tuple[Dataset, ...] = ()
     """The same, read back from disk, in the order of the series."""
@@ -50,8 +50,11 @@ class Outcome:
 
 
 def judge(
-    exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kept], model: ModelIdentity
-) -> Outcome:
+    exam: Exam,
+    overview: StudyOverview | None,
+    kept: Mapping[str, StoredObject],
+    model: ModelIdentity,
+) -> ExamOutcome:
     """Read back what the PACS keeps of an exam and say what is missing or wrong."""
     outcome = read_back(exam, overview, kept)
     faults = list(outcome.faults)
@@ -62,7 +65,9 @@ def judge(
     return replace(outcome, faults=tuple(faults))
 
 
-def read_back(exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kept]) -> Outcome:
+def read_back(
+    exam: Exam, overview: StudyOverview | None, kept: Mapping[str, StoredObject]
+) -> ExamOutcome:
     """Read back what the PACS keeps, and compare it with what the node says, whatever the model."""
     objects = {uid: item for uid, item in kept.items() if item.study_uid == exam.study_uid}
     datasets, faults = [], []
@@ -75,7 +80,7 @@ def read_back(exam: Exam, overview: StudyOverview | None, kept: Mapping[str, Kep
             continue
         faults += _identity_faults(exam, uid, datasets[-1])
     datasets.sort(key=lambda d: (int(d.SeriesNumber or 0), int(d.InstanceNumber or 0)))
-    outcome = Outcome(exam, overview, objects, tuple(datasets))
+    outcome = ExamOutcome(exam, overview, objects, tuple(datasets))
     faults += _work_faults(outcome)
     return replace(outcome, faults=tuple(faults))
 
@@ -94,7 +99,7 @@ def _identity_faults(exam: Exam, sop_uid: str, dataset: Dataset) -> list[str]:
     ]
 
 
-def _work_faults(outcome: Outcome) -> list[str]:
+def _work_faults(outcome: ExamOutcome) -> list[str]:
     """Compare what the node says about the study with what it ought to say."""
     overview, exam = outcome.overview, outcome.exam
     if overview is None:
@@ -112,7 +117,7 @@ def _work_faults(outcome: Outcome) -> list[str]:
     return faults
 
 
-def _object_faults(outcome: Outcome) -> list[str]:
+def _object_faults(outcome: ExamOutcome) -> list[str]:
     """Ask for a report, a summary, and a marked image of every analysed view."""
     exam = outcome.exam
     analysed = 0 if exam.plan.refusal else exam.images
@@ -129,7 +134,7 @@ def _object_faults(outcome: Outcome) -> list[str]:
     return faults
 
 
-def _report_faults(exam: Exam, lines: Sequence[Line], model: ModelIdentity) -> list[str]:
+def _report_faults(exam: Exam, lines: Sequence[ContentLine], model: ModelIdentity) -> list[str]:
     text = "\n".join(line.value for line in lines)
     numbers = [line for line in lines if line.kind == "NUM"]
     wanted = [model.title, model.version]

@@ -16,14 +16,15 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
+from node.dimse.status import CANNOT_UNDERSTAND, SUCCESS
+
 log = logging.getLogger(__name__)
 
 AE_TITLE = "DEMO_PACS"
-SUCCESS, CANNOT_UNDERSTAND = 0x0000, 0xC000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredObject:
     """One object as it lies on the PACS's disk."""
 
     path: Path
@@ -41,7 +42,7 @@ class Pacs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, StoredObject] = {}
         self._lock = threading.Lock()
         self._ae = AE(ae_title=AE_TITLE)
         self._ae.supported_contexts = AllStoragePresentationContexts
@@ -64,7 +65,7 @@ class Pacs:
         return int(self._server.server_address[1])
 
     @property
-    def kept(self) -> Mapping[str, Kept]:
+    def kept(self) -> Mapping[str, StoredObject]:
         """Everything received until now, by SOP Instance UID."""
         with self._lock:
             return dict(self._kept)
@@ -83,7 +84,7 @@ class Pacs:
             self._kept[sop_uid] = kept
         return SUCCESS
 
-    def _write(self, part_10: bytes) -> tuple[str, Kept]:
+    def _write(self, part_10: bytes) -> tuple[str, StoredObject]:
         header = dcmread(BytesIO(part_10), stop_before_pixels=True)
         study_uid, sop_uid = str(header.StudyInstanceUID), str(header.SOPInstanceUID)
         path = self.folder / study_uid / f"{header.Modality}.{sop_uid}.dcm"
@@ -91,4 +92,4 @@ class Pacs:
         temporary = path.with_suffix(f".{threading.get_ident()}")
         temporary.write_bytes(part_10)
         temporary.rename(path)
-        return sop_uid, Kept(path, study_uid, time.time())
+        return sop_uid, StoredObject(path, study_uid, time.time())

@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ContentLine:
     """One content item."""
 
     depth: int
@@ -23,7 +23,7 @@ class Line:
         return "  " * self.depth + (text or self.concept or self.value)
 
 
-def content_lines(report: Dataset, names: Mapping[str, str]) -> list[Line]:
+def content_lines(report: Dataset, names: Mapping[str, str]) -> list[ContentLine]:
     """Return the content items in order; `names` says what referenced images show, by UID."""
     return list(_lines(report, names, 0))
 
@@ -60,10 +60,10 @@ def _optional(report: Dataset, keyword: str) -> str:
     return f", {value}" if value else ""
 
 
-def _lines(item: Dataset, names: Mapping[str, str], depth: int) -> Iterator[Line]:
+def _lines(item: Dataset, names: Mapping[str, str], depth: int) -> Iterator[ContentLine]:
     concept = _meaning(item, "ConceptNameCodeSequence")
     kind = str(item.get("ValueType", ""))
-    yield Line(depth, kind, concept, _value(item, kind, names))
+    yield ContentLine(depth, kind, concept, _value(item, kind, names))
     for child in item.get("ContentSequence") or ():
         yield from _lines(child, names, depth + 1)
 

@@ -35,7 +35,7 @@ class Counting(Inference):
     """Remembers what it was asked to compute."""
 
     def __init__(self, *models: Model) -> None:
-        super().__init__(config.Inference(threads=1), models)
+        super().__init__(config.InferenceSettings(threads=1), models)
         self.computed: list[str] = []
 
     def score(self, instance: Instance, model: Model) -> ImageScore:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from node.dicom.header import read_header
-from node.dicom.rejection_note import TITLES, Reference, RejectionNote, read_rejection_note
+from node.dicom.rejection_note import TITLES, RejectedObject, RejectionNote, read_rejection_note
 from node.errors import Unreadable
 
 EXAM = factories.exam()
@@ -40,8 +40,8 @@ def read(note: Dataset, folder: Path) -> RejectionNote | None:
     return read_rejection_note(read_header(folder / "note.dcm"))
 
 
-def reference(dataset: Dataset) -> Reference:
-    return Reference(
+def reference(dataset: Dataset) -> RejectedObject:
+    return RejectedObject(
         str(dataset.StudyInstanceUID),
         str(dataset.SeriesInstanceUID),
         str(dataset.SOPInstanceUID),

@@ -24,7 +24,7 @@ from node.dimse import addresses
     ],
 )
 def test_an_address_has_one_plain_form(address: str, same: str) -> None:
-    assert addresses.plain(address) == same
+    assert addresses.plain_address(address) == same
 
 
 @pytest.mark.parametrize(

@@ -236,9 +236,9 @@ def test_a_node_scores_images_while_the_rest_of_the_study_comes(
             node=config.Node(
                 ae_title="AINODE", state_dir=tmp_path / "state", models_dir=tmp_path, min_free_mb=0
             ),
-            listener=config.Listener(host="127.0.0.1", port=0),
+            listener=config.ListenerSettings(host="127.0.0.1", port=0),
             peers=(modality(results_to=["pacs"]), pacs.peer("pacs")),
-            models=(config.Model(name="small", mode="deliver"),),
+            models=(config.ChosenModel(name="small", mode="deliver"),),
             completeness=config.Completeness(settle_s=0.2),
         )
     )

@@ -639,7 +639,7 @@ def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
     identity = package.identity
     plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, "shadow")
     job = desk.close(Closing("4/4 views", (plan,)), study=desk.rows(schema.study)[0]["study_uid"])
-    settings = config.Inference(threads=1, deadline_s=1)
+    settings = config.InferenceSettings(threads=1, deadline_s=1)
     with Inference(settings, [package]) as inference:
         workflow = replace(
             alone(works, desk),
@@ -749,7 +749,7 @@ def recorded(works: Works, study: str, *kinds: str) -> dict[str, str]:
 def test_a_report_set_goes_to_a_folder_and_is_confirmed_there(
     works: Works, outbox: FolderDestination, tmp_path: Path
 ) -> None:
-    study = works.receive(factories.exam("to a folder", [R_CC]), tmp_path, "room-4")
+    study = works.receive(factories.exam("to a folder", [R_CC]), "room-4")
     works.close(study)
     seen = works.reaches(study, "done")
     assert files_in(outbox, study) == recorded(works, study, "measurement-report-3d", "capture")
@@ -761,7 +761,7 @@ def test_a_folder_that_is_away_gets_it_once_it_is_there(
     works: Works, outbox: FolderDestination, tmp_path: Path
 ) -> None:
     outbox.root.rmdir()
-    study = works.receive(factories.exam("no folder", [R_CC]), tmp_path, "room-4")
+    study = works.receive(factories.exam("no folder", [R_CC]), "room-4")
     works.close(study)
     words = "outbox: the folder outbox is not there"
     assert until(lambda: works.overview(study).error == words)
@@ -774,7 +774,7 @@ def test_a_folder_that_is_full_gets_the_rest_once_it_is_not(
     works: Works, outbox: FolderDestination, tmp_path: Path
 ) -> None:
     outbox.root.rmdir()
-    study = works.receive(factories.exam("full folder", [R_CC]), tmp_path, "room-4")
+    study = works.receive(factories.exam("full folder", [R_CC]), "room-4")
     works.close(study)
     assert until(lambda: works.overview(study).error is not None)
     planned = sorted(one.sop_uid for one in works.overview(study).deliveries)
@@ -798,7 +798,7 @@ def test_what_a_folder_has_lost_is_sent_again_and_nothing_else(
     works: Works, outbox: FolderDestination, tmp_path: Path
 ) -> None:
     outbox.loses |= {"measurement-report-3d"}
-    study = works.receive(factories.exam("lost in a folder", [R_CC]), tmp_path, "room-4")
+    study = works.receive(factories.exam("lost in a folder", [R_CC]), "room-4")
     works.close(study)
     seen = works.reaches(study, "done")
     assert {one.state for one in seen.deliveries} == {"confirmed"}
@@ -810,7 +810,7 @@ def test_what_a_folder_refuses_is_replaced_or_told(
     works: Works, outbox: FolderDestination, tmp_path: Path
 ) -> None:
     outbox.refuses |= {"measurement-report-3d", "capture"}
-    study = works.receive(factories.exam("refused by a folder", [R_CC]), tmp_path, "room-4")
+    study = works.receive(factories.exam("refused by a folder", [R_CC]), "room-4")
     works.close(study)
     seen = works.reaches(study, "undelivered")
     assert seen.error == "outbox: outbox takes no capture"
@@ -828,7 +828,7 @@ def test_a_folder_that_has_the_study_of_another_patient_gets_nothing(
     (outbox.root / str(other.StudyInstanceUID)).mkdir()
     path = outbox.root / str(other.StudyInstanceUID) / "other.dcm"
     other.save_as(path, enforce_file_format=True)
-    study = works.receive(exam, tmp_path, "room-4")
+    study = works.receive(exam, "room-4")
     works.close(study)
     seen = works.reaches(study, "held")
     assert seen.error == "in outbox the objects of the study disagree about Patient ID"
@@ -839,7 +839,7 @@ def test_two_kinds_of_one_sop_class_go_to_two_destinations(works: Works, tmp_pat
     pages, pictures = works.folders["pages"], works.folders["pictures"]
     for folder in (pages, pictures):
         folder.root.mkdir(exist_ok=True)
-    study = works.receive(factories.exam("one class", [R_CC]), tmp_path, "room-5")
+    study = works.receive(factories.exam("one class", [R_CC]), "room-5")
     works.close(study)
     works.reaches(study, "done")
     assert files_in(pages, study) == recorded(works, study, "page")

@@ -30,7 +30,7 @@ from small_images import (
 from node.errors import ModelError, Unreadable
 from node.imaging.digests import encoded_digest, image_digest, pixel_digest
 from node.imaging.image import Image, open_image
-from node.imaging.source import LAYOUT, READ
+from node.imaging.source import KEYWORDS_READ, LAYOUT
 
 VALUES = np.random.default_rng(2).integers(0, 4096, (13, 9)).astype(np.uint16)
 COMPRESSED = (
@@ -123,7 +123,7 @@ def test_every_attribute_that_is_read_is_part_of_the_key(tmp_path: Path) -> None
         "PixelSpacingCalibrationType": "GEOMETRY",
         "EstimatedRadiographicMagnificationFactor": 1.8,
     }
-    assert set(other) | {"LUTDescriptor", "LUTData"} == set(READ)
+    assert set(other) | {"LUTDescriptor", "LUTData"} == set(KEYWORDS_READ)
     keys = [key(mammogram(VALUES, **{keyword: other[keyword]}), tmp_path) for keyword in other]
     keys.append(key(mammogram(VALUES), tmp_path))
     assert len(set(keys)) == len(keys)
@@ -401,7 +401,7 @@ def test_an_object_without_pixel_data_has_no_pixels_to_compare(tmp_path: Path) -
     for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated"):
         delattr(report, keyword)
     assert pixels_of(report, tmp_path) == ""
-    for keyword in READ:
+    for keyword in KEYWORDS_READ:
         if keyword in report:
             delattr(report, keyword)
     path = saved(report, tmp_path)

@@ -54,7 +54,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
 
 
 def running(*models: Any, **settings: Any) -> Inference:
-    return Inference(config.Inference.model_validate({"threads": 1} | settings), models)
+    return Inference(config.InferenceSettings.model_validate({"threads": 1} | settings), models)
 
 
 def children_of(pid: int) -> set[int]:
@@ -431,7 +431,7 @@ from pathlib import Path
 from node import config
 from node.inference import Inference
 from node.manifest import Model
-inference = Inference(config.Inference(processes=2, threads=1), [Model(Path({folder!r}))])
+inference = Inference(config.InferenceSettings(processes=2, threads=1), [Model(Path({folder!r}))])
 inference.start()
 print("started", flush=True)
 time.sleep(60)

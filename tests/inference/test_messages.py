@@ -41,8 +41,8 @@ from node.inference.messages import (
     greeting_in,
     picture_in,
     question_in,
+    reason_of,
     score_in,
-    words_of,
 )
 from node.manifest import ClassesOutput, Model, load_model
 from node.result import PERCENT, Code, HeatMap, ImageScore, Mark, Measurement
@@ -100,7 +100,7 @@ def hostile(
 
     def start(answers: list[tuple[bytes, bool]], deadline_s: float = 120) -> Inference:
         monkeypatch.setattr("node.inference.COMMAND", HOSTILE.format(answers=answers))
-        settings = config.Inference(deadline_s=deadline_s)
+        settings = config.InferenceSettings(deadline_s=deadline_s)
         started.append(Inference(settings, [model(tmp_path)]))
         return started[-1]
 
@@ -374,7 +374,7 @@ def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
     models += [write(tmp_path) for write in MODELS]
     assert {one.manifest.output.kind for one in models} == {"mask", "classes", "boxes", "score"}
     setup = Setup(
-        config.Inference(deadline_s=0.1, scores_early=False),
+        config.InferenceSettings(deadline_s=0.1, scores_early=False),
         tuple(Package(one.folder, one.manifest) for one in models),
     )
     found = question_in(asked(setup))
@@ -387,7 +387,7 @@ def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
 
 @given(st.text(st.characters()))
 def test_the_words_of_any_error_can_be_said(words: str) -> None:
-    said = words_of(ValueError(words))
+    said = reason_of(ValueError(words))
     assert digest_in(answered(Failure("ModelError", said))) == Failure("ModelError", said)
     if words.isprintable() and len(words) <= 4000:
         assert said == words

@@ -75,7 +75,7 @@ def test_what_is_not_a_networks_inputs_is_refused_in_words(
 
 def test_a_package_whose_network_takes_several_images_does_not_start(tmp_path: Path) -> None:
     package = model(tmp_path, DIFFERENCE, inputs=BOTH)
-    inference = Inference(config.Inference(processes=1), [package])
+    inference = Inference(config.InferenceSettings(processes=1), [package])
     words = (
         "model small has 2 inputs: 'before' of 1 x 1 x 64 x 64 and 'after' of 1 x 1 x 64 x 64; a "
         "manifest cannot say yet which image each is for: export a network of one input"

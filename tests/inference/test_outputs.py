@@ -21,7 +21,7 @@ from node.imaging.outlines import signed_area
 from node.imaging.preparation import Geometry
 from node.inference.boxes import score_boxes
 from node.inference.mask import MOST_REGIONS, score_mask
-from node.inference.whole_image import score_image
+from node.inference.whole_image import score_whole_image
 from node.manifest import Manifest
 from node.result import HeatMap, ImageScore, Mark
 
@@ -217,7 +217,7 @@ def scored(
     answers: dict[str, Float32] = {"score": np.array([[score]], np.float32)}
     if heat is not None:
         answers["heat"] = heat[None, None].astype(np.float32)
-    return score_image(UID, answers, of, geometry)
+    return score_whole_image(UID, answers, of, geometry)
 
 
 def mapped(heat: NDArray[Any], geometry: Geometry = PLAIN, of: Manifest = MAPPER) -> HeatMap:

@@ -359,7 +359,7 @@ class Node(Daemon):
     @property
     def store(self) -> Path:
         """Where it keeps objects."""
-        return config.load(self.config).store_dir
+        return config.load_config(self.config).store_dir
 
     @property
     def kept(self) -> dict[str, Path]:

@@ -74,7 +74,7 @@ def test_what_the_image_copies_is_there_and_let_through() -> None:
 
 
 def test_the_configuration_fits_the_services(services: dict[str, dict[str, Any]]) -> None:
-    found = config.load(FOLDER / "node.toml")
+    found = config.load_config(FOLDER / "node.toml")
     assert config.advice(found) == []
     orthanc = json.loads((FOLDER / "orthanc.json").read_text("utf-8"))
     [peer] = found.peers

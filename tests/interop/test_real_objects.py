@@ -174,7 +174,7 @@ def alone() -> Iterator[Alone]:
         assert len(reports) == 1, "whatever it is, it is answered"
         return "analysed" if result.analysed else f"not analysed: {result.reason}"
 
-    with Inference(config.Inference(), (model,)) as inference:
+    with Inference(config.InferenceSettings(), (model,)) as inference:
         kinds = config.presets()["default"]
         running = Pipeline(inference, ScoresInMemory(), UTC, kinds)
         yield outcome

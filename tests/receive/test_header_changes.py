@@ -27,7 +27,7 @@ from pydicom.uid import (
 
 from node.dicom.header import DEFER_BYTES, read_header
 from node.errors import Unreadable
-from node.imaging.source import READ
+from node.imaging.source import KEYWORDS_READ
 from node.outputs.header import COPIED
 from node.receive.header_changes import NOT_COMPARED, changed_attributes
 
@@ -94,7 +94,7 @@ def test_a_corrected_patient_is_named_attribute_by_attribute(tmp_path: Path) -> 
     assert "Smith" not in str(found)
 
 
-@pytest.mark.parametrize("keyword", sorted({*COPIED, *READ} - {"StudyInstanceUID"}))
+@pytest.mark.parametrize("keyword", sorted({*COPIED, *KEYWORDS_READ} - {"StudyInstanceUID"}))
 def test_whatever_a_result_copies_or_an_image_is_made_of_is_compared(
     keyword: str, tmp_path: Path
 ) -> None:

@@ -45,17 +45,17 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node import config, identity
 from node.dimse import Address, Rejected, echo
-from node.errors import ConfigError
-from node.ledger import Ledger, Outcome, schema
-from node.receive.listener import (
+from node.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
     NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     SUCCESS,
-    Listener,
 )
+from node.errors import ConfigError
+from node.ledger import Ledger, Outcome, schema
+from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.store import Store, dataset_digest
 
@@ -101,7 +101,7 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
     def start(*peers: config.Peer, min_free_mb: int = 0, host: str = "127.0.0.1") -> Door:
         settings = config.Config(
             node=config.Node(ae_title="AINODE", state_dir=tmp_path, min_free_mb=min_free_mb),
-            listener=config.Listener(host=host, port=0),
+            listener=config.ListenerSettings(host=host, port=0),
             peers=peers or (modality(),),
         )
         stored: list[float] = []
@@ -835,7 +835,7 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
     taken = open_door().port
     settings = config.Config(
         node=config.Node(ae_title="AINODE", state_dir=store.root),
-        listener=config.Listener(host="127.0.0.1", port=taken),
+        listener=config.ListenerSettings(host="127.0.0.1", port=taken),
     )
     reception = Reception(settings, store, ledger, frozenset())
     second = Listener(settings, store.incoming, ledger, reception)
@@ -845,8 +845,10 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "a..b"])
 def test_a_host_that_is_not_of_this_machine_is_named(open_door: OpenDoor, host: str) -> None:
+    temporary = tempfile.gettempdir()
     with pytest.raises(ConfigError, match=rf"cannot listen on {host}:0"):
         open_door(host=host)
+    assert tempfile.gettempdir() == temporary, "who cannot listen leaves the process as it was"
 
 
 def test_that_nobody_listens_any_more_is_noticed_whatever_threads_are_called(

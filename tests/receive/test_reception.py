@@ -178,9 +178,9 @@ def test_studies_from_a_folder_come_back_as_results_as_those_of_a_modality_do(
             node=config.Node(
                 ae_title="AINODE", state_dir=tmp_path / "state", models_dir=tmp_path, min_free_mb=0
             ),
-            listener=config.Listener(host="127.0.0.1", port=0),
+            listener=config.ListenerSettings(host="127.0.0.1", port=0),
             peers=(modality(results_to=["pacs"]), pacs.peer("pacs")),
-            models=(config.Model(name="small", mode="deliver"),),
+            models=(config.ChosenModel(name="small", mode="deliver"),),
             completeness=config.Completeness(settle_s=0.2, quiet_s=1),
         )
     )

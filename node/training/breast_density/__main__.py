@@ -69,7 +69,7 @@ class Trained:
         logits = torch.zeros(len(self.films), len(figures.GRADES))
         for fold, grader in enumerate(self.graders):
             left_out = torch.from_numpy(np.flatnonzero(self.folds == fold))
-            logits[left_out] = learning.answered(grader, views, left_out)
+            logits[left_out] = learning.logits_of(grader, views, left_out)
         return logits
 
 
@@ -126,7 +126,7 @@ def _kept(path: Path) -> network.Grader:
     return grader.eval()
 
 
-def measure(trained: Trained, progress: Progress) -> dict[str, Any]:
+def measure_graders(trained: Trained, progress: Progress) -> dict[str, Any]:
     """Return every figure of the model card."""
     changed = {}
     for name, change in films.CHANGES.items():
@@ -136,8 +136,8 @@ def measure(trained: Trained, progress: Progress) -> dict[str, Any]:
     bins = figures.reliability(unchanged)
     return {
         "data": {"films": len(trained.films), "women": len(np.unique(trained.women))},
-        "films": figures.measured(unchanged),
-        "women": figures.measured(unchanged.of_women()),
+        "films": figures.bootstrapped(unchanged),
+        "women": figures.bootstrapped(unchanged.of_women()),
         "confusion": dict(zip(figures.GRADES, figures.confusion(unchanged), strict=True)),
         "reliability": {f"{row[0]:g}": row for row in bins},
         "changes": {k: figures.under_change(v, unchanged) for k, v in changed.items()},
@@ -210,7 +210,7 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace, progress: Progress) -> None:
-    chosen = films.find_films(arguments.dataset)
+    chosen = films.find_mias_films(arguments.dataset)
     images = read(chosen, films.CHANGES["the film itself"], progress, "films")
     trained = Trained(train(chosen, images, arguments.keep, progress), chosen)
     trained.calibrate(learning.seen(images))
@@ -219,8 +219,8 @@ def _run(arguments: argparse.Namespace, progress: Progress) -> None:
     (arguments.out / "model.onnx").write_bytes(content)
     sys.stdout.write(f"sha256 for manifest.toml: {sha256}\n")
     if arguments.measure:
-        found = {"weights": {"sha256": sha256}} | measure(trained, progress)
-        figures.save(found, arguments.out / "figures.toml")
+        found = {"weights": {"sha256": sha256}} | measure_graders(trained, progress)
+        figures.save_figures(found, arguments.out / "figures.toml")
         sys.stdout.write("\n\n".join(figures.tables(found)) + "\n")
 
 

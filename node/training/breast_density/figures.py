@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 """Probabilities: shape (cases, 3), in the order of GRADES."""
 Indices = NDArray[np.int64]
 """Shape (cases,): indices into GRADES, or numbers of women."""
-Table = list[list[str]]
+CardTable = list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-def measured(cases: Cases) -> dict[str, list[float]]:
+def bootstrapped(cases: Cases) -> dict[str, list[float]]:
     """Return each measure with its 95 % interval: percentiles of a bootstrap over women."""
     random = np.random.default_rng(0)
     draws = [cases.drawn(random) for _ in range(RESAMPLES)]
@@ -173,7 +173,7 @@ def under_change(cases: Cases, unchanged: Cases) -> list[float]:
 # --- kept and shown ---------------------------------------------------------------------------
 
 
-def save(figures: Mapping[str, Any], path: Path) -> None:
+def save_figures(figures: Mapping[str, Any], path: Path) -> None:
     """Write sections of numbers, texts and lists as TOML."""
     lines = ["# Written by `python -m node.training.breast_density`; the card shows these figures."]
     for section, entries in figures.items():
@@ -187,8 +187,8 @@ def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote."""
+def load_figures(path: Path) -> dict[str, Any]:
+    """Read what `save_figures` wrote."""
     return tomllib.loads(path.read_text("utf-8"))
 
 

@@ -64,7 +64,7 @@ class Film:
             return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
 
 
-def find_films(folder: Path) -> list[Film]:
+def find_mias_films(folder: Path) -> list[Film]:
     """Return the films that Info.txt lists, in its order, each once."""
     text = (folder / "Info.txt").read_text("latin-1")
     graded = re.findall(rf"(?m)^mdb(\d{{3}})\s+([{''.join(GRADES)}])\s", text)

@@ -311,7 +311,7 @@ def _keep(kept: dict[str, Tensor], grader: Grader) -> None:
             kept[name] = value.clone()
 
 
-def answered(grader: Grader, views: Views, films: Tensor) -> Tensor:
+def logits_of(grader: Grader, views: Views, films: Tensor) -> Tensor:
     """Return the logits (n, 3) of some films."""
     with torch.inference_mode():
         return torch.cat([grader(*views.batch(part)) for part in films.split(BATCH)])

@@ -21,15 +21,15 @@ from torch.nn import functional
 from node.training.breast_density.figures import GRADES
 from node.training.breast_density.films import SIDE
 
-CELL = 8
-CELLS = SIDE // CELL
+CELL_PX = 8
+CELLS_ACROSS = SIDE // CELL_PX
 ROWS, COLUMNS = 208, 144
 """Size to which the breast's bounding box is brought; the aspect is kept."""
-SHARE_OF_STEP = 0.3
+THRESHOLD_SHARE = 0.3
 """The breast begins this share of the way from background to tissue (means of Otsu's classes)."""
-BRIGHTEST = round(0.03 * CELLS**2)
+BRIGHTEST = round(0.03 * CELLS_ACROSS**2)
 """So many cells count as bright as the darkest of them: a white label moves no threshold."""
-WHITE = 0.98
+WHITE_BORDER = 0.98
 OTSU_LEVELS = 64
 RANK_LEVELS = 128
 DETAIL_PX = 15
@@ -50,11 +50,11 @@ def _breast_cells(image: Tensor) -> Tensor:
 
     In an area, cells at the chest wall count twice as much as cells at the other side.
     """
-    grey = functional.avg_pool2d(image.clamp(0, 1), CELL).sqrt() * _within_borders(image)
+    grey = functional.avg_pool2d(image.clamp(0, 1), CELL_PX).sqrt() * _within_borders(image)
     values = grey.flatten(1)
     brightest = values.topk(BRIGHTEST, 1).values[:, -1:]
     dark, bright = _otsu_means(torch.minimum(values, brightest))
-    threshold = (dark + SHARE_OF_STEP * (bright - dark))[:, :, None, None]
+    threshold = (dark + THRESHOLD_SHARE * (bright - dark))[:, :, None, None]
     cells = (grey > threshold).to(grey.dtype)
     area = _areas(_widened(_narrowed(cells)) * cells)
     region = (area >= area.amax((2, 3), keepdim=True)) & (area > 0)
@@ -67,7 +67,7 @@ def _within_borders(image: Tensor) -> Tensor:
 
     Half a row of cells that are white all over is a border, from the edge to the first other row.
     """
-    is_white = (-functional.max_pool2d(-image, CELL) >= WHITE).to(image.dtype)
+    is_white = (-functional.max_pool2d(-image, CELL_PX) >= WHITE_BORDER).to(image.dtype)
     is_other = (is_white.mean(3, keepdim=True) < 0.5).to(image.dtype)
     from_top, from_bottom = is_other.cumsum(2), is_other.flip(2).cumsum(2).flip(2)
     return ((from_top > 0) & (from_bottom > 0)).to(image.dtype)
@@ -75,12 +75,17 @@ def _within_borders(image: Tensor) -> Tensor:
 
 def _areas(cells: Tensor) -> Tensor:
     """Return for each cell the area of its region, where cells touch by side or corner."""
-    region = torch.arange(1, CELLS**2 + 1, dtype=cells.dtype).reshape(1, 1, CELLS, CELLS) * cells
-    for _ in range(2 * CELLS):
+    region = (
+        torch.arange(1, CELLS_ACROSS**2 + 1, dtype=cells.dtype).reshape(
+            1, 1, CELLS_ACROSS, CELLS_ACROSS
+        )
+        * cells
+    )
+    for _ in range(2 * CELLS_ACROSS):
         region = _widened(region) * cells  # in the end, all bear the highest number among them
     number = region.flatten(1).to(torch.int64)
-    nearness = 1 - 0.5 * torch.arange(CELLS, dtype=cells.dtype) / CELLS
-    areas = torch.zeros(cells.shape[0], CELLS**2 + 1, dtype=cells.dtype)
+    nearness = 1 - 0.5 * torch.arange(CELLS_ACROSS, dtype=cells.dtype) / CELLS_ACROSS
+    areas = torch.zeros(cells.shape[0], CELLS_ACROSS**2 + 1, dtype=cells.dtype)
     areas = areas.scatter_add(1, number, (cells * nearness).flatten(1))
     return areas.gather(1, number).reshape(cells.shape) * cells
 
@@ -119,8 +124,8 @@ def _cropped(image: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     x = left + (torch.arange(COLUMNS, dtype=image.dtype) + 0.5) * scale
     grid = torch.stack(
         (
-            (2 * x / CELLS - 1)[:, None, :].expand(-1, ROWS, COLUMNS),
-            (2 * y / CELLS - 1)[:, :, None].expand(-1, ROWS, COLUMNS),
+            (2 * x / CELLS_ACROSS - 1)[:, None, :].expand(-1, ROWS, COLUMNS),
+            (2 * y / CELLS_ACROSS - 1)[:, :, None].expand(-1, ROWS, COLUMNS),
         ),
         3,
     )
@@ -131,8 +136,8 @@ def _cropped(image: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 def _first_and_end(present: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first index that is present and the one after the last, each (n, 1)."""
-    index = torch.arange(CELLS, dtype=present.dtype)
-    first = torch.where(present > 0, index, float(CELLS)).amin(1, keepdim=True)
+    index = torch.arange(CELLS_ACROSS, dtype=present.dtype)
+    first = torch.where(present > 0, index, float(CELLS_ACROSS)).amin(1, keepdim=True)
     end = torch.where(present > 0, index + 1, 0.0).amax(1, keepdim=True)
     return first, end
 
