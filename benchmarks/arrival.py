@@ -30,7 +30,7 @@ from node.ledger import Ledger, schema
 from node.manifest import Model
 from node.overview import StudyOverview, study_overviews
 from node.result import ImageScore
-from node.study import Instance
+from node.study import Unit
 from node.trial import phantom
 from node.trial.pacs import AE_TITLE, Pacs
 from node.trial.phantom import Technique
@@ -106,10 +106,10 @@ def measure(
     watch = Watch()
 
     class Timed(Inference):
-        def score(self, instance: Instance, model: Model) -> ImageScore:
+        def score(self, unit: Unit, model: Model) -> ImageScore:
             begun = time.time()
             try:
-                return super().score(instance, model)
+                return super().score(unit, model)
             finally:
                 watch.spans.append((begun, time.time()))
 

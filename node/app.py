@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
 from node.deliver.choice import destination_of
+from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.completeness import Settler
 from node.flow.early_scoring import Warmer
@@ -29,6 +30,7 @@ from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.site import advice_on_models, load_models, local_zone, open_ledger
 from node.store import Store
+from node.study import Shown
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +94,14 @@ class App:
         )
         self._timers = Timers(self.failed.set)
         self._inventory = Inventory(self.ledger, self.store)
-        modalities = frozenset(m.manifest.input.modality for m in self._models.values())
-        self.reception = Reception(config, self.store, self.ledger, modalities, self._on_kept)
+        self.reception = Reception(
+            config, self.store, self.ledger, self._is_in_scope, self._on_kept
+        )
         self._listener = Listener(config, self.store.incoming, self.ledger, self.reception)
+
+    def _is_in_scope(self, shown: Shown) -> bool:
+        """Whether some model is meant for such an object."""
+        return any(is_in_scope(shown, model.manifest) for model in self._models.values())
 
     @property
     def port(self) -> int:

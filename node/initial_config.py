@@ -312,7 +312,9 @@ def _inputs(config: Config) -> Iterator[str]:
     for model in config.models:
         if model.mode != "off":
             wanted = Model(config.models_dir / model.name).manifest.input
-            yield f"{wanted.modality}: {', '.join(UID(uid).name for uid in wanted.sop_classes)}"
+            parts = ", ".join(wanted.body_parts)
+            of = "" if wanted.modality == "MG" else f" of {parts}"
+            yield f"{wanted.modality}{of}: {', '.join(UID(uid).name for uid in wanted.sop_classes)}"
 
 
 def _our_address(config: Config, peer: Peer) -> str:

@@ -7,10 +7,10 @@ network that fits these words needs no Python. `models/README.md` tells how to a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,7 @@ from node.errors import ConfigError
 from node.kinds import KINDS, Needs
 from node.onnx_file import refuse_external_data
 from node.study import Laterality, View
-from node.toml_file import Section, did_you_mean, matching, wrong
+from node.toml_file import Place, Section, did_you_mean, matching, wrong
 
 Name = Annotated[
     str, matching(r"[a-z0-9][a-z0-9-]{0,47}", "at most 48 small letters, digits and hyphens")
@@ -35,6 +35,13 @@ Version = Annotated[
 Sentence = Annotated[str, matching(r"[ -~]{1,400}", "1 to 400 characters of plain ASCII")]
 WeightsFile = Annotated[
     str, matching(r"[A-Za-z0-9._-]+\.onnx", 'the name of an ONNX file such as "model.onnx"')
+]
+DomainName = Literal["mammography", "plain"]
+"""What knows the images that a model reads: the names of `node.domains.table.DOMAINS`."""
+Modality = Annotated[str, matching(r"[A-Z]{2,16}", 'a Modality (0008,0060) such as "MG"')]
+BodyPart = Annotated[
+    str,
+    matching(r"[A-Z0-9_ ]{1,16}", 'a Body Part Examined (0018,0015) such as "BREAST"'),
 ]
 Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')]
 ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
@@ -69,10 +76,16 @@ class Licence(Section):
 class Input(Section):
     """What the model may see; everything else is refused with a reason."""
 
-    modality: Literal["MG"]
-    """A study with an instance of this Modality (0008,0060) is in scope and is answered."""
+    modality: Modality
+    """A study with an instance of this Modality (0008,0060), and of one of the body parts, is in
+    scope and is answered."""
+    body_parts: Annotated[tuple[BodyPart, ...], Field(min_length=1)]
+    """As `dicom.body_part` reads them. A mammogram need not say its own."""
     sop_classes: Annotated[tuple[Uid, ...], Field(min_length=1)]
-    projections: tuple[Projection, ...]
+
+    # What follows is of mammograms.
+
+    projections: tuple[Projection, ...] = ()
     """View positions the model was made for, such as CC and MLO."""
     passed_over: tuple[Projection, ...] = ()
     """View positions of the same exam that the model leaves aside without a word of warning."""
@@ -90,6 +103,15 @@ class Input(Section):
             View(Laterality(side), projection)
             for side, projection in (name.split() for name in self.expected_views)
         )
+
+
+BODY_PARTS_OF_MAMMOGRAMS = ("BREAST", "AXILLA")
+OF_MAMMOGRAMS: tuple[Place, ...] = (
+    *(("input", "projections"), ("input", "passed_over"), ("input", "expected_views")),
+    *(("input", "implants"), ("input", "synthetic_2d")),
+    *(("output", "mask", "difference"), ("output", "boxes", "same_lesion_within_mm")),
+)
+"""Words that mean something of mammograms alone."""
 
 
 class Pixels(Section):
@@ -277,6 +299,8 @@ class Manifest(Section):
     status: Literal["research", "product"]
     intended_use: Literal["measurement", "density", "detection"]
     """What it is for; none of them sets a priority."""
+    domain: DomainName = "mammography"
+    """What is known of the images: views and sides of breasts, or nothing, image by image."""
     statement: Sentence
     """One honest sentence for the report: what the numbers are and are not."""
     licence: Licence
@@ -294,6 +318,49 @@ class Manifest(Section):
         """What there can be in a result of the model."""
         gives = {Needs.NOTHING, *_PLACES.get(self.output.kind, ())}
         return frozenset({*gives, Needs.SUBJECT} if self.output.looks_for else gives)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mammograms_are_of_breasts(cls, given: Any) -> Any:
+        """Fill in the body parts, which manifests of mammography did not always name."""
+        if not isinstance(given, dict) or given.get("domain", "mammography") != "mammography":
+            return given
+        wanted = given.get("input")
+        if not isinstance(wanted, dict) or "body_parts" in wanted:
+            return given
+        return {**given, "input": {**wanted, "body_parts": list(BODY_PARTS_OF_MAMMOGRAMS)}}
+
+    @model_validator(mode="after")
+    def _words_are_those_of_the_domain(self) -> Self:
+        if self.domain == "mammography":
+            problems = list(self._amiss_in_mammography())
+        else:
+            problems = [
+                (place, f'is of mammograms; a model of domain = "{self.domain}" has no such word')
+                for place in OF_MAMMOGRAMS
+                if self._has(place)
+            ]
+            if self.pixels.orientation == "chest wall left":
+                words = 'expected "as stored": only mammograms have the chest wall at one side'
+                problems.append((("pixels", "orientation"), words))
+        if problems:
+            raise wrong(problems)
+        return self
+
+    def _amiss_in_mammography(self) -> Iterator[tuple[Place, str]]:
+        if self.input.modality != "MG":
+            found = f'found "{self.input.modality}"'
+            words = f'expected "MG", {found}; for others than mammograms add domain = "plain"'
+            yield ("input", "modality"), words
+        if "projections" not in self.input.model_fields_set:
+            yield ("input", "projections"), "missing, add projections = ..."
+
+    def _has(self, place: Place) -> bool:
+        """Whether a word is in the file."""
+        section, *kind, word = place
+        table: Section = getattr(self, str(section))
+        is_of_kind = not kind or [getattr(table, "kind", "")] == kind
+        return is_of_kind and word in table.model_fields_set
 
     @model_validator(mode="after")
     def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:
@@ -374,6 +441,8 @@ class Model:
         """Changes whenever preparing an image, or reading the network's answer, changes."""
         text = self.manifest.pixels.model_dump_json() + self.manifest.output.model_dump_json()
         text += f" as written by schema {score_key.FORM.number}"
+        if self.manifest.domain != "mammography":  # which once was all there is
+            text += f" domain {self.manifest.domain}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 

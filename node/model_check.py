@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydicom import Dataset
 
 from node.dicom.header import read_header
 from node.domains.description import describe
@@ -44,7 +45,7 @@ def check_package(model: Model) -> Iterator[PackageFinding]:
     yield network
     if network.is_ok:
         with tempfile.TemporaryDirectory(prefix="ai-node-check-") as folder:
-            files = phantom.save(phantom.exam("model check"), Path(folder) / "exam")
+            files = phantom.save(_generated(model), Path(folder) / "exam")
             yield _attempt("exam", lambda: _exam(model, files, Path(folder) / "results"))
             yield _attempt("providers", lambda: _providers(model, files))
     yield _attempt("card", lambda: _card(model))
@@ -73,10 +74,18 @@ def _network(model: Model) -> str:
 
 
 def _exam(model: Model, files: Sequence[Path], out_dir: Path) -> str:
+    what = "four views" if len(files) > 1 else "one image"
     (study,) = analyse_folder(files, out_dir, model, lambda: None).studies
     if not study.written or not study.analysed:
-        raise NodeError(f"a generated exam of four views: {study.words}")
-    return f"a generated exam of four views: {study.words}, {len(study.written)} objects"
+        raise NodeError(f"a generated exam of {what}: {study.words}")
+    return f"a generated exam of {what}: {study.words}, {len(study.written)} objects"
+
+
+def _generated(model: Model) -> list[Dataset]:
+    """Return four mammograms, or for what reads something else one that says it is that."""
+    if model.manifest.domain == "mammography":
+        return phantom.exam("model check")
+    return [phantom.image_for(model.manifest.input, "model check")]
 
 
 def _providers(model: Model, files: Sequence[Path]) -> str:
@@ -116,9 +125,8 @@ def _compared(provider: str, name: str, reference: Tensor, found: Tensor) -> str
 
 
 def _prepared(model: Model, path: Path) -> Tensor:
-    view = describe(read_header(path), path, "").view
-    assert view is not None, "the generated views are plain"
-    return prepare(open_image(path), model.manifest.pixels, view.laterality)[0]
+    side = describe(read_header(path), path, "").shown.site.laterality
+    return prepare(open_image(path), model.manifest.pixels, side)[0]
 
 
 def _card(model: Model) -> str:

@@ -16,10 +16,11 @@ from tzlocal import get_localzone
 
 from node import config
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
-from node.analysis.selection import is_in_scope
 from node.dicom.header import read_header
 from node.dicom.untrusted import failing_as
 from node.domains.description import describe
+from node.domains.scope import why_out_of_scope
+from node.domains.table import is_in_scope
 from node.errors import ConfigError, Held, Unreadable
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
@@ -167,8 +168,10 @@ def _analyse_study(
 ) -> StudyOutcome:
     if study.held:
         return _held(study_uid, study.held)
-    if not is_in_scope({instance.modality for instance in study.instances}, model):
-        return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}")
+    shown = [instance.shown for instance in study.instances]
+    if not any(is_in_scope(one, model.manifest) for one in shown):
+        why = why_out_of_scope(shown, [model.manifest])
+        return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}", (why,))
     version = _version(study_uid, study.instances)
     name = model.manifest.name
     try:

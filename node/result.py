@@ -86,7 +86,8 @@ class Finding:
     label: str
     """Tracking Identifier, plain ASCII: "Right MLO breast outline"."""
     kind: Code
-    laterality: Laterality
+    laterality: Laterality | None
+    """None if it has no side, or none is known."""
     region: Region
     measurements: tuple[Measurement, ...] = ()
     lesion: str = ""

@@ -44,15 +44,17 @@ JUDGES = {
     "preparation": Part(
         1,
         (
-            "node.imaging.preparation:prepare",
-            "node.imaging.preparation:Geometry",
+            "node.imaging.preparation:tensors",
+            "node.imaging.preparation:PlaneGrid",
         ),
     ),
     "plausibility": Part(
         1,
         (
-            "node.domains.mammography.plausibility:refuse_what_is_no_breast",
-            "node.domains.mammography.plausibility:refuse_what_is_no_breast_outline",
+            "node.domains.mammography.plausibility:require_plausible",
+            "node.domains.mammography.plausibility:require_plausible_outline",
+            "node.domains.plain:require_plausible",
+            "node.domains.plain:require_plausible_outline",
         ),
     ),
     "network": Part(1, ("node.inference.onnx:OnnxSession",)),

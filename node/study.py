@@ -1,7 +1,8 @@
-"""What arrives: instances, the views they show, and the version of a study they make up."""
+"""What arrives: instances, what they show, and the version of a study they make up."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,6 +33,36 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """A body part, with a side if it has one."""
+
+    body_part: str
+    """As `dicom.body_part` reads it: "BREAST"; "" if nobody said."""
+    laterality: Laterality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an object shows, as the domains read it from its header at reception."""
+
+    modality: str
+    """Modality (0008,0060)."""
+    sop_class: str
+    body_part: str = ""
+    """As `dicom.body_part` reads it: "CHEST"; "" if the object does not say, or came when that
+    was not looked at."""
+    view: View | None = None
+    """None if the object shows no mammographic view, or contradicts itself about it."""
+    is_standard: bool = True
+    """False for magnified, spot, specimen and other images that do not stand for their view."""
+
+    @property
+    def site(self) -> Site:
+        """Where it was taken."""
+        return Site(self.body_part, self.view.laterality if self.view else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One DICOM object on disk, exactly as it came off the network (Part 10, as sent)."""
 
@@ -44,14 +75,50 @@ class Instance:
     path: Path
     digest: str
     """SHA-256 of the encoded data set as sent, without preamble and file meta."""
+    body_part: str = ""
     view: View | None = None
-    """None if the object shows no mammographic view, or contradicts itself about it."""
     is_standard: bool = True
-    """False for magnified, spot, specimen and other images that do not stand for their view."""
-    doubts: tuple[str, ...] = ()
-    """What a reader of the result should know of a selected image: "Compressed with loss"."""
     identity: str = ""
     """What its header said at reception of whose study it is (`identity.identity_of`), if kept."""
+
+    @property
+    def shown(self) -> Shown:
+        """What it shows."""
+        return Shown(self.modality, self.sop_class, self.body_part, self.view, self.is_standard)
+
+
+IMAGE = "image"
+"""The role of an image that a model reads by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a model reads at once, and one score is kept for: so far an image."""
+
+    instances: Mapping[str, Instance]
+    """By role."""
+    name: str
+    """What it is called in a result, plain ASCII: "R MLO"."""
+    frame: int | None = None
+    """Which one of the instance, from 1; None is the whole instance."""
+    doubts: tuple[str, ...] = ()
+    """What a reader of the result should know of it: "Compressed with loss"."""
+
+    @property
+    def instance(self) -> Instance:
+        """The instance of a unit that has one."""
+        (instance,) = self.instances.values()
+        return instance
+
+    @property
+    def sop_uid(self) -> str:
+        """What its score is kept under."""
+        return self.instance.sop_uid
+
+    @property
+    def laterality(self) -> Laterality | None:
+        """Its side, if it has one."""
+        return self.instance.shown.site.laterality
 
 
 @dataclass(frozen=True, slots=True)

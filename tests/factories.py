@@ -10,7 +10,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from node.study import Instance, Laterality, View
+from node.study import IMAGE, Instance, Laterality, Unit, View
 from node.trial import phantom
 from node.trial.phantom import Patient, Technique
 
@@ -36,6 +36,11 @@ def instance(view: View, sop_uid: str) -> Instance:
         digest=sop_uid,
         view=view,
     )
+
+
+def unit(view: View, sop_uid: str, doubts: tuple[str, ...] = ()) -> Unit:
+    """Return a mammogram as a model reads it."""
+    return Unit({IMAGE: instance(view, sop_uid)}, str(view), doubts=doubts)
 
 
 def exam(

@@ -16,7 +16,9 @@ from pydantic import TypeAdapter
 from pydicom import Dataset
 
 from node import config
+from node.config import bundled_models_dir
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
+from node.flow.completeness import awaited_by, why_apart
 from node.ledger import (
     Again,
     Arrival,
@@ -35,10 +37,11 @@ from node.ledger import (
     parse_view,
     schema,
 )
+from node.manifest import load_model
 from node.receive.reception import Came, Reception
 from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result
 from node.store import Store
-from node.study import Instance, Laterality, View
+from node.study import Instance, Laterality, Shown, View
 
 HOUR_S = 3600.0
 STUDY = "1.2.826.1"
@@ -56,6 +59,28 @@ RECEIVING = config.Config(
     intake=config.Intake(max_study_age_days=0),
 )
 MODEL = ModelIdentity("breast-area", "Breast Area", "1.0.0", "Test", "2.25.1", "0" * 64)
+
+
+MAMMOGRAPHY = load_model("breast-area", bundled_models_dir()).manifest
+
+
+def views(arrival: Arrival) -> list[str]:
+    """Return which of the four views are there, in objects that can stand for them."""
+    return list(awaited_by([MAMMOGRAPHY], arrival.shown).there)
+
+
+def modalities(arrival: Arrival) -> set[str]:
+    return {shown.modality for shown in arrival.shown}
+
+
+def apart(arrival: Arrival) -> str | None:
+    """Return why a study of mammograms is not analysed by itself."""
+    return why_apart(arrival, [MAMMOGRAPHY])
+
+
+def is_mammogram(shown: Shown) -> bool:
+    """Whether a node that reads mammograms is meant for an object."""
+    return shown.modality == "MG" and shown.body_part in ("", "BREAST")
 
 
 @dataclass(slots=True)
@@ -83,6 +108,7 @@ class Desk:
         is_own: bool = False,
         sop_class: str = MG_FOR_PRESENTATION,
         is_standard: bool = True,
+        body_part: str = "",
         is_in_scope: bool = True,
         intake: str | None = None,
         again: Again | None = None,
@@ -99,6 +125,7 @@ class Desk:
             modality=modality,
             path=Path("unused"),
             digest=digest,
+            body_part=body_part,
             view=parse_view(view),
             is_standard=is_standard,
         )
@@ -122,7 +149,7 @@ class Desk:
         path = self.store.incoming / f"{uuid.uuid4()}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         with contextlib.closing(
-            Reception(RECEIVING, self.store, self.ledger, frozenset({"MG"}))
+            Reception(RECEIVING, self.store, self.ledger, is_mammogram)
         ) as reception:
             return reception.keep(path, Came(sender, "association"))
 
@@ -139,7 +166,7 @@ class Desk:
         kept = self.ledger.find_kept(sop_uid)
         assert kept is not None
         former = {row["digest"] for row in self.rows(schema.former_instance)}
-        again = Again(kept.digest, pixels, changed, digest in former, kept.modality == "MG")
+        again = Again(kept.digest, pixels, changed, digest in former, is_mammogram(kept.shown))
         return self.receive(sop_uid, digest=digest, again=again, **how)
 
     def reject(
@@ -157,12 +184,12 @@ class Desk:
             modality="KO",
             view=None,
             is_in_scope=False,
-            rejects=Rejects(reason, sop_uids, frozenset({"MG"})),
+            rejects=Rejects(reason, sop_uids, is_mammogram),
             **how,
         )
 
     def arrivals(self) -> list[Arrival]:
-        return self.ledger.arrivals({MG_FOR_PRESENTATION})
+        return self.ledger.arrivals()
 
     def close(self, closing: Closing = CLOSING, *, study: str = STUDY) -> Job:
         """Close what has arrived as a version, and return its job."""

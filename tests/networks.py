@@ -9,7 +9,7 @@ import numpy as np
 
 from node.manifest import Model
 from node.result import Code, ImageScore, Mark, Measurement
-from node.study import Instance, Picture
+from node.study import Instance, Picture, Unit
 
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
 OUTLINE = ((10.0, 10.0), (90.0, 10.0), (90.0, 200.0), (10.0, 200.0), (10.0, 10.0))
@@ -22,10 +22,10 @@ class Network:
     asked: list[str] = field(default_factory=list)
     fail: Callable[[Instance], None] = lambda instance: None
 
-    def score(self, instance: Instance, model: Model) -> ImageScore:
-        self.asked.append(instance.sop_uid)
-        self.fail(instance)
-        return ImageScore(instance.sop_uid, marks=(Mark(OUTLINE, (AREA,)),))
+    def score(self, unit: Unit, model: Model) -> ImageScore:
+        self.asked.append(unit.sop_uid)
+        self.fail(unit.instance)
+        return ImageScore(unit.sop_uid, marks=(Mark(OUTLINE, (AREA,)),))
 
     def picture(self, instance: Instance) -> Picture:
         return Picture(np.full((332, 256), 99, np.uint8), 1.0)

@@ -11,7 +11,7 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from node.study import Instance, Laterality, View
+from node.study import IMAGE, Instance, Laterality, Unit, View
 
 PATIENT = "Doe^Jane"
 Values = NDArray[Any]
@@ -129,3 +129,8 @@ def instance(path: Path) -> Instance:
         digest="0" * 64,
         view=View(Laterality.RIGHT, "CC"),
     )
+
+
+def unit(path: Path) -> Unit:
+    """Return the file as a model reads it."""
+    return Unit({IMAGE: instance(path)}, "R CC")

@@ -25,10 +25,10 @@ PACKAGE = Path(node.__file__).parent
 RECORD = Path(__file__).with_name("score_key.json")
 PLAIN = (
     *("node.errors", "node.study", "node.result", "node.config", "node.manifest"),
-    *("node.inference.messages", "node.inference.line"),
+    *("node.inference.messages", "node.inference.line", "node.domains.table"),
 )
 """Not followed into: they hold what is handed around. What of it bears on a score is in the key by
-its value (manifest, image), or is a part of its own (the form of a score)."""
+its value (manifest, image), or is a part of its own (the form of a score, what a domain judges)."""
 
 Place = tuple[str, str]
 """A module, and a name in it."""

@@ -69,9 +69,9 @@ def film(view: View) -> NDArray[np.float64]:
 
 def scored(image: Image, side: Laterality, model: Model, session: Session) -> ImageScore:
     """Return what the child answers."""
-    tensor, geometry = prepare(image, model.manifest.pixels, side)
+    tensor, grid = prepare(image, model.manifest.pixels, side)
     mask = session.run({"image": tensor})["mask"][0, 0]
-    return score_mask("1.2.3.4", mask, model.manifest, geometry, image.measured_spacing_mm)
+    return score_mask("1.2.3.4", mask, model.manifest, grid, image.measured_spacing_mm)
 
 
 def images_without_a_breast() -> dict[str, NDArray[np.uint16]]:

@@ -387,7 +387,7 @@ def test_a_ledger_of_an_earlier_release_is_said_to_be_one(
 def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_node: Desk) -> None:
     desk_of_node.receive(intake="study is 412 days old (max_study_age_days = 90)")
     (arrival,) = desk_of_node.arrivals()
-    closing = Closing("quiet 60 s", state="not analysed", why_not=arrival.intake)
+    closing = Closing("quiet 60 s", state="not analysed", why_not=arrival.parts[0].intake)
     desk_of_node.ledger.close_version(arrival, closing, desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "412 days old" in shown

@@ -24,6 +24,7 @@ from node.demo import page, run_demo
 from node.dicom.header import read_header
 from node.dimse import Address, echo, send
 from node.domains.description import describe
+from node.domains.mammography.hanging import hanging
 from node.errors import ConfigError
 from node.manifest import Model
 from node.outputs.case import Draft
@@ -146,9 +147,9 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
     chosen = select(instances, by_uid, model)
     scores = {
-        i.sop_uid: ImageScore(i.sop_uid, marks=(Mark(OUTLINE, (AREA,)),)) for i in chosen.selected
+        i.sop_uid: ImageScore(i.sop_uid, marks=(Mark(OUTLINE, (AREA,)),)) for i in chosen.units
     }
-    result = conclude(model, chosen.selected, chosen.refused, scores)
+    result = conclude(model, chosen.units, chosen.refused, scores)
     moment = datetime(2026, 3, 10, 12, tzinfo=UTC)
     grey = np.tile(np.arange(256, dtype=np.uint8), (332, 1))
     draft = Draft(
@@ -158,6 +159,7 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
         pictures={uid: Picture(grey, 1.0) for uid in result.analysed},
         local_zone=UTC,
         configuration_digest="",
+        hanging=hanging(),
     )
     return result, report_set(draft)
 

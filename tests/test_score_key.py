@@ -14,6 +14,7 @@ from source_digests import Recorded, digests, recorded, source_of
 from node import score_key
 from node.analysis.pipeline import model_digest_of
 from node.config import bundled_models_dir
+from node.domains.table import DOMAINS
 from node.manifest import Output, load_model
 from node.score_key import FORM, JUDGES, READERS, parts
 
@@ -77,7 +78,14 @@ def test_the_words_say_what_to_do() -> None:
             "MOST_OF_ROWS = 0.9",
             {"plausibility"},
         ),
-        ("inference.child", 'output.regions == "largest"', "False", {"steps"}),
+        (
+            "domains.mammography.plausibility",
+            'output.regions == "largest"',
+            "False",
+            {"plausibility"},
+        ),
+        ("domains.plain", "np.ptp(seen) == 0", "False", {"plausibility"}),
+        ("inference.child", "[0, 0, : grid.height", "[0, 0, 1 : grid.height", {"steps"}),
         ("imaging.outlines", "next_y - next_x * y", "next_y", {"mask", "plausibility"}),
         ("inference.boxes", ".round(2)", ".round(1)", {"boxes"}),
         ("imaging.preparation", "Resampling.BILINEAR", "Resampling.BOX", {"preparation"}),
@@ -86,7 +94,8 @@ def test_the_words_say_what_to_do() -> None:
         ("inference.onnx", "use_deterministic_compute = True", "log_id = 1", {"network"}),
         ("result", "depth_mm: float", "depth_px: float", {"form"}),
         ("imaging.preparation", "max_side / max", "max_side // max", set()),
-        ("analysis.conclusion", "fmean(", "max(", set()),
+        ("domains.evaluation", "fmean(", "max(", set()),
+        ("domains.mammography.views", '"MLO"', '"ML"', set()),
         ("toml_file", "cutoff=0.5", "cutoff=0.6", set()),
     ],
 )
@@ -120,7 +129,7 @@ def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str
         if name == "node.imaging.elsewhere":
             return source_of("node.imaging.preparation").replace("_resized", "resized")
         if name == "node.imaging.preparation":
-            return "from node.imaging.elsewhere import prepare, Geometry, Points"
+            return "from node.imaging.elsewhere import prepare, tensors, PlaneGrid, Points"
         return source_of(name)
 
     assert digests(moved) == now
@@ -167,3 +176,9 @@ def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
         monkeypatch.setattr(score_key, "FORM", raised)
     is_other = model_digest_of(load_model("breast-area", bundled_models_dir()), "cpu") != before
     assert is_other == (name == "mask" or name not in READERS)
+
+
+def test_what_each_domain_judges_by_is_part_of_the_key() -> None:
+    for domain in DOMAINS.values():
+        for judge in (domain.require_plausible, domain.require_plausible_outline):
+            assert f"{judge.__module__}:{judge.__name__}" in JUDGES["plausibility"].sources

@@ -21,6 +21,7 @@ from node.analysis.conclusion import conclude, not_analysed
 from node.analysis.selection import select
 from node.config import Provider
 from node.dicom.header import read_header
+from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest
@@ -29,7 +30,7 @@ from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.kinds import Built, build_report_set
 from node.result import ImageScore, Refusal, Result
-from node.study import Instance, Picture, StudyVersion
+from node.study import Instance, Picture, StudyVersion, Unit, View
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Bu
         local_zone=pipeline.local_zone,
         configuration_digest=_configuration_digest(pipeline, task),
         predecessors=_predecessors(task.version, delivered),
+        hanging=_hanging(task.models),
     )
     return results, build_report_set(draft, pipeline.outputs)
 
@@ -116,8 +118,8 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Bu
 def _wanted(task: Task) -> Callable[[Instance], bool]:
     """Return which headers are to be read: of thousands of other objects, none.
 
-    Those of the modalities that a model reads; of mammograms, which tell of implants and which the
-    CAD report names; and those whose identity was not kept when they came.
+    Those of the modalities that a model reads, for it says why it refuses one; of mammograms,
+    which the CAD report names; and those whose identity was not kept when they came.
     """
     modalities = {"MG", *(model.manifest.input.modality for model in task.models)}
     return lambda instance: instance.modality in modalities or not is_whole(instance.identity)
@@ -151,44 +153,44 @@ def _run(
     refused = [
         Refusal(i.sop_uid, str(i.view or i.modality), damaged[i.sop_uid], is_failure=True)
         for i in task.version.instances
-        if i.sop_uid in damaged
+        if i.sop_uid in damaged and is_in_scope(i.shown, model.manifest)
     ]
     refused += selection.refused
     if task.set_aside:
         return not_analysed(model, refused, task.set_aside)
     scores: dict[str, ImageScore] = {}
-    for instance in selection.selected:
+    for unit in selection.units:
         try:
-            scores[instance.sop_uid] = score_image(pipeline, instance, model)
+            scores[unit.sop_uid] = score_unit(pipeline, unit, model)
         except StudyError as error:
-            refused.append(Refusal(instance.sop_uid, str(instance.view), str(error), True))
+            refused.append(Refusal(unit.sop_uid, unit.name, str(error), True))
         except ModelError as error:
             if not task.is_last_try:
                 raise
-            log.warning("%s failed on %s: %s", model.manifest.name, instance.sop_uid, error)
+            log.warning("%s failed on %s: %s", model.manifest.name, unit.sop_uid, error)
             words = "the model failed on this image"
-            refused.append(Refusal(instance.sop_uid, str(instance.view), words, True))
-    result = conclude(model, selection.selected, refused, scores)
+            refused.append(Refusal(unit.sop_uid, unit.name, words, True))
+    result = conclude(model, selection.units, refused, scores)
     return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
 
 
-def score_image(pipeline: Pipeline, instance: Instance, model: Model) -> ImageScore:
-    """Return what a model says of an image, running it only if that is not known yet."""
-    key = image_digest_of(instance), model_digest_of(model, pipeline.provider)
+def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> ImageScore:
+    """Return what a model says of a unit, running it only if that is not known yet."""
+    key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
     score = pipeline.scores.find_score(*key)
     if score is None:
-        score = pipeline.inference.score(instance, model)
+        score = pipeline.inference.score(unit, model)
         pipeline.scores.record_score(*key, score)
-    return replace(score, sop_uid=instance.sop_uid)  # it may be known from another instance
+    return replace(score, sop_uid=unit.sop_uid)  # it may be known from another instance
 
 
-def image_digest_of(instance: Instance) -> str:
+def image_digest_of(unit: Unit) -> str:
     """Return what a score depends on besides the model: not on who the patient is.
 
     Raises Unreadable; OSError passes.
     """
-    side = instance.view.laterality if instance.view else ""
-    return hashlib.sha256(f"{image_digest(instance.path)} {side}".encode()).hexdigest()
+    side = unit.laterality or ""
+    return hashlib.sha256(f"{image_digest(unit.instance.path)} {side}".encode()).hexdigest()
 
 
 def model_digest_of(model: Model, provider: Provider) -> str:
@@ -219,6 +221,12 @@ def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict
                 raise ModelError(str(error)) from error
             log.warning("No picture of %s: %s", instance.sop_uid, error)
     return pictures
+
+
+def _hanging(models: Sequence[Model]) -> tuple[View, ...]:
+    """Return what has a place on the summary page, for one of the models."""
+    places = (view for model in models for view in domain_of(model.manifest).hanging())
+    return tuple(dict.fromkeys(places))
 
 
 def _predecessors(

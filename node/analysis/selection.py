@@ -1,159 +1,33 @@
-"""Which instances a model may see, and for the others a reason a radiologist understands."""
+"""What a model is shown of a study: its domain divides, and what is doubtful for all is added."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydicom import Dataset
 
 from node.dicom.lossy import compressed_with_loss
-from node.dicom.untrusted import text
-from node.domains.mammography.hanging import hanging_order
-from node.domains.mammography.sop_classes import class_words
-from node.domains.mammography.standard import (
-    PRIVATE_TOMOSYNTHESIS,
-    is_implant_displaced,
-    is_private_tomosynthesis,
-    is_synthetic,
-    why_not_standard,
-)
-from node.domains.mammography.views import DESCRIPTIONS, described, sides_of, why_no_view
-from node.manifest import Input, Model
-from node.result import Refusal
-from node.study import Instance, Laterality, View
-
-_SIDE_IN_WORDS = re.compile(r"(?<![A-Z])(R|L)(?:IGHT|EFT|T)?[ _-]?(?:CC|MLO)?(?![A-Z])")
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What a model is shown of a study, and what it is not shown, each in a fixed order."""
-
-    selected: tuple[Instance, ...]
-    refused: tuple[Refusal, ...]
+from node.domains.domain import Selection
+from node.domains.table import domain_of
+from node.manifest import Model
+from node.study import Instance, Unit
 
 
 def select(
     instances: Sequence[Instance], headers: Mapping[str, Dataset], model: Model
 ) -> Selection:
-    """Divide the instances of the model's modality; headers are by SOP Instance UID.
+    """Divide the instances of a study that a model is meant for; headers are by SOP Instance UID.
 
-    Repeats of a view are all selected; instances of another modality appear nowhere.
+    What is not meant for it appears nowhere.
     """
-    wanted = model.manifest.input
-    considered = sorted(
-        (i for i in instances if i.modality == wanted.modality and not is_passed_over(i, wanted)),
-        key=hanging_order,
-    )
-    reasons = {i.sop_uid: why_refused(i, headers[i.sop_uid], wanted) for i in considered}
-    if wanted.implants == "refuse":
-        for sop_uid in _in_front_of_implants(instances, headers):
-            reasons[sop_uid] = reasons.get(sop_uid) or "breast implant"
-    return Selection(
-        selected=tuple(
-            replace(i, doubts=tuple(_doubts(headers[i.sop_uid])))
-            for i in considered
-            if not reasons[i.sop_uid]
-        ),
-        refused=tuple(
-            Refusal(sop_uid=i.sop_uid, what=_what(i), reason=reasons[i.sop_uid])
-            for i in considered
-            if reasons[i.sop_uid]
-        ),
-    )
+    selection = domain_of(model.manifest).units(instances, headers, model.manifest.input)
+    units = (_with_doubts(unit, headers[unit.sop_uid]) for unit in selection.units)
+    return replace(selection, units=tuple(units))
 
 
-def _doubts(header: Dataset) -> Iterator[str]:
-    """Yield what does not keep an image from being analysed, and should be known."""
-    if text(header, "Modality") == "MG" and (name := described(header)[1]):
-        yield f"View taken from {name}"
-    for keyword, name in DESCRIPTIONS.items():
-        if _names_the_other_side(text(header, keyword).upper(), sides_of(header)):
-            yield f"{name} names the other side"
+def _with_doubts(unit: Unit, header: Dataset) -> Unit:
+    """Add what does not keep an image from being analysed, and should be known."""
     if loss := compressed_with_loss(header):
-        yield f"{loss} before it came"
-
-
-def _names_the_other_side(description: str, sides: Sequence[Laterality]) -> bool:
-    """Whether a description names one side, and not that of the image."""
-    named = set(_SIDE_IN_WORDS.findall(description))
-    of_image = {str(side) for side in sides[:1]} - {str(Laterality.BOTH)}
-    return len(named) == 1 and bool(of_image) and named != of_image
-
-
-def _in_front_of_implants(
-    instances: Iterable[Instance], headers: Mapping[str, Dataset]
-) -> list[str]:
-    """Return images that do not say whether there is an implant, of breasts that have one.
-
-    Those are the breasts that were also imaged with the implant displaced.
-    """
-    in_views = [(i, i.view.laterality) for i in instances if i.view and i.modality == "MG"]
-    displaced = {i.sop_uid for i, _ in in_views if is_implant_displaced(headers[i.sop_uid])}
-    sides = {side for i, side in in_views if i.sop_uid in displaced}
-    return [
-        i.sop_uid
-        for i, side in in_views
-        if side in sides
-        and i.sop_uid not in displaced
-        and not text(headers[i.sop_uid], "BreastImplantPresent")
-    ]
-
-
-def is_in_scope(modalities: Collection[str], model: Model) -> bool:
-    """Whether a study with instances of these modalities gets an answer of the model."""
-    return model.manifest.input.modality in modalities
-
-
-def expected_views(models: Iterable[Model], modalities: Collection[str]) -> frozenset[View]:
-    """Return the views that the models a study is in scope of wait for."""
-    return frozenset(
-        view
-        for model in models
-        if is_in_scope(modalities, model)
-        for view in model.manifest.input.expected
-    )
-
-
-def is_passed_over(instance: Instance, wanted: Input) -> bool:
-    """Whether a model leaves the instance to others, as one that reads MLO leaves CC."""
-    view = instance.view
-    return instance.is_standard and view is not None and view.projection in wanted.passed_over
-
-
-def why_refused(instance: Instance, header: Dataset, wanted: Input) -> str:
-    """Return why a model with this input must not see the instance, or "" if it may."""
-    if instance.sop_class not in wanted.sop_classes:
-        is_private = is_private_tomosynthesis(header)
-        return PRIVATE_TOMOSYNTHESIS if is_private else class_words(instance.sop_class)
-    return (
-        why_not_standard(header)
-        or _refused_by_manifest(header, wanted)
-        or _refused_view(instance, header, wanted)
-    )
-
-
-def _refused_by_manifest(header: Dataset, wanted: Input) -> str:
-    if wanted.synthetic_2d == "refuse" and is_synthetic(header):
-        return "synthetic 2D image"
-    has_implant = text(header, "BreastImplantPresent") == "YES"
-    if wanted.implants == "refuse" and has_implant and not is_implant_displaced(header):
-        return "breast implant"
-    return ""
-
-
-def _refused_view(instance: Instance, header: Dataset, wanted: Input) -> str:
-    view = instance.view
-    if view is None:
-        return why_no_view(header) or "no view given"
-    if view.laterality == Laterality.BOTH:
-        return "both breasts in one image"
-    if view.projection not in wanted.projections:
-        return f"{view.projection} is not a view this model reads"
-    return ""
-
-
-def _what(instance: Instance) -> str:
-    return str(instance.view) if instance.view else class_words(instance.sop_class)
+        return replace(unit, doubts=(*unit.doubts, f"{loss} before it came"))
+    return unit

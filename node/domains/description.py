@@ -7,23 +7,23 @@ from pathlib import Path
 from pydicom import Dataset
 
 from node.dicom.untrusted import text
-from node.domains.mammography.standard import why_not_standard
-from node.domains.mammography.views import view_or_reason
-from node.study import Instance, View
+from node.domains.table import shown_in
+from node.study import Instance
 
 
 def describe(header: Dataset, path: Path, digest: str) -> Instance:
     """Return what `read_header` read as an Instance; path and digest are the caller's."""
-    view = view_or_reason(header)
+    shown = shown_in(header)
     return Instance(
         study_uid=text(header, "StudyInstanceUID"),
         series_uid=text(header, "SeriesInstanceUID"),
         sop_uid=text(header, "SOPInstanceUID"),
-        sop_class=text(header, "SOPClassUID"),
+        sop_class=shown.sop_class,
         transfer_syntax=text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID"),
-        modality=text(header, "Modality"),
+        modality=shown.modality,
         path=path,
         digest=digest,
-        view=view if isinstance(view, View) else None,
-        is_standard=not why_not_standard(header),
+        body_part=shown.body_part,
+        view=shown.view,
+        is_standard=shown.is_standard,
     )

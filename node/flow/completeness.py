@@ -10,26 +10,25 @@ import logging
 from collections.abc import Sequence
 
 from node import config
-from node.analysis.selection import expected_views, is_in_scope
+from node.domains.domain import Awaited
+from node.domains.scope import why_out_of_scope
+from node.domains.table import DOMAINS, is_in_scope
 from node.ledger import Arrival, Closing, Enqueue, Ledger, PlannedAnalysis
-from node.manifest import Model
-from node.study import Laterality, View
+from node.manifest import Manifest, Model
+from node.study import Shown
 
 log = logging.getLogger(__name__)
 
 
-def why_complete(
-    arrival: Arrival, expected: frozenset[View], settings: config.Completeness
-) -> str | None:
+def why_complete(arrival: Arrival, awaited: Awaited, settings: config.Completeness) -> str | None:
     """Return why the study is complete, or None if it is not."""
-    there = expected & set(arrival.views)
-    missing = sorted(expected - there, key=_hanging_order)
+    there, missing = awaited.there, awaited.missing
     # Of images that are being corrected all are there, some of them as they were before.
     is_being_corrected = arrival.revision_reason is not None and arrival.open_associations > 0
-    is_all_there = bool(expected) and not missing and not is_being_corrected
+    is_all_there = bool(there) and not missing and not is_being_corrected
     if is_all_there and arrival.quiet_s >= settings.settle_s:
-        return f"{len(there)}/{len(expected)} views"
-    words = _words_of_missing(missing, there=len(there))
+        return f"{len(there)}/{len(there)} {awaited.what}"
+    words = _words_of_missing(awaited)
     if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
         return f"quiet {settings.quiet_s:g} s{words}"
     if arrival.age_s >= settings.final_s:
@@ -37,11 +36,25 @@ def why_complete(
     return None
 
 
-def _words_of_missing(missing: Sequence[View], *, there: int) -> str:
-    if not missing:
+def _words_of_missing(awaited: Awaited) -> str:
+    if not awaited.missing:
         return ""
-    names = ", ".join(map(str, missing))
-    return f", none of {names}" if len(missing) > 1 and not there else f", {names} missing"
+    names = ", ".join(awaited.missing)
+    is_nothing_there = len(awaited.missing) > 1 and not awaited.there
+    return f", none of {names}" if is_nothing_there else f", {names} missing"
+
+
+def awaited_by(manifests: Sequence[Manifest], shown: Sequence[Shown]) -> Awaited:
+    """Return what the models that a study is in scope of wait for, domain by domain."""
+    found = []
+    for name, domain in DOMAINS.items():
+        if wanted := [manifest.input for manifest in manifests if manifest.domain == name]:
+            found.append(domain.awaited(shown, wanted))
+    return Awaited(
+        what=" and ".join(dict.fromkeys(one.what for one in found if one.what)),
+        there=tuple(part for one in found for part in one.there),
+        missing=tuple(part for one in found for part in one.missing),
+    )
 
 
 class Settler:
@@ -59,54 +72,62 @@ class Settler:
         self._settings = settings
         self._models = models
         """Each enabled model with its mode."""
-        self._sop_classes = frozenset(
-            sop_class for model, _ in models for sop_class in model.manifest.input.sop_classes
-        )
 
     def settle(self) -> None:
         """Look at every study that is being received. Repeats safely, on any node."""
         # Before that, nothing makes a study complete.
         quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
-        for arrival in self._ledger.arrivals(
-            self._sop_classes, quiet_s=quiet_s, age_s=self._settings.final_s
-        ):
+        for arrival in self._ledger.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s):
             in_scope = [
                 (model, mode)
                 for model, mode in self._models
-                if is_in_scope(arrival.modalities, model)
+                if any(is_in_scope(one, model.manifest) for one in arrival.shown)
             ]
-            expected = expected_views([model for model, _ in in_scope], arrival.modalities)
-            reason = why_complete(arrival, expected, self._settings)
+            awaited = awaited_by([model.manifest for model, _ in in_scope], arrival.shown)
+            reason = why_complete(arrival, awaited, self._settings)
             if reason is None:
                 continue
-            closing = _closing(arrival, reason, in_scope)
+            closing = self._closing(arrival, reason, in_scope)
             if self._ledger.close_version(arrival, closing, self._enqueue):
                 words = f"{closing.reason}; {closing.why_not}" if closing.why_not else reason
                 log.info("Study %s is complete: %s", arrival.study_uid, words)
 
-
-def _closing(arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, str]]) -> Closing:
-    """Return what is to be done with a complete study, and why nothing if so."""
-    if arrival.revision_reason:
-        reason = f"{arrival.revision_reason}; {reason}"
-    if not in_scope and arrival.rejected:
-        return Closing(reason, state="rejected", why_not=f"no image is left: {arrival.rejected}")
-    if not in_scope:
-        modalities = ", ".join(sorted(arrival.modalities)) or "it"
-        return Closing(reason, state="out of scope", why_not=f"no model reads {modalities}")
-    if arrival.intake:
-        return Closing(reason, state="not analysed", why_not=arrival.intake)
-    planned = (
-        PlannedAnalysis(
-            model=model.manifest.name,
-            model_version=model.manifest.version,
-            weights_sha256=model.manifest.weights.sha256,
-            mode=mode,
+    def _closing(
+        self, arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, str]]
+    ) -> Closing:
+        """Return what is to be done with a complete study, and why nothing if so."""
+        if arrival.revision_reason:
+            reason = f"{arrival.revision_reason}; {reason}"
+        if not in_scope and arrival.rejected:
+            return Closing(
+                reason, state="rejected", why_not=f"no image is left: {arrival.rejected}"
+            )
+        if not in_scope:
+            why_not = why_out_of_scope(arrival.shown, [model.manifest for model, _ in self._models])
+            return Closing(reason, state="out of scope", why_not=why_not)
+        if apart := why_apart(arrival, [model.manifest for model, _ in in_scope]):
+            return Closing(reason, state="not analysed", why_not=apart)
+        planned = (
+            PlannedAnalysis(
+                model=model.manifest.name,
+                model_version=model.manifest.version,
+                weights_sha256=model.manifest.weights.sha256,
+                mode=mode,
+            )
+            for model, mode in in_scope
         )
-        for model, mode in in_scope
-    )
-    return Closing(reason, tuple(planned))
+        return Closing(reason, tuple(planned))
 
 
-def _hanging_order(view: View) -> tuple[str, bool]:
-    return view.projection, view.laterality != Laterality.RIGHT
+def why_apart(arrival: Arrival, manifests: Sequence[Manifest]) -> str | None:
+    """Return why a study is not analysed by itself: if no image that a model reads would be."""
+    reasons = [
+        one.intake
+        for one in arrival.parts
+        if any(
+            is_in_scope(one.shown, manifest) and one.shown.sop_class in manifest.input.sop_classes
+            for manifest in manifests
+        )
+    ]
+    is_apart = reasons and all(reasons) and not arrival.is_by_hand
+    return reasons[0] if is_apart else None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import OperationalError
 
-from node.analysis.pipeline import Pipeline, score_image
+from node.analysis.pipeline import Pipeline, score_unit
 from node.analysis.selection import select
 from node.dicom.header import read_header
 from node.errors import ModelError, StudyError
@@ -102,7 +102,7 @@ class Warmer:
         for model in self._models:
             try:
                 headers = {instance.sop_uid: read_header(instance.path)}
-                if select([instance], headers, model).selected:
-                    score_image(self._pipeline, instance, model)
+                for unit in select([instance], headers, model).units:
+                    score_unit(self._pipeline, unit, model)
             except (StudyError, ModelError, OSError) as error:
                 log.info("Not scored as it arrived: %s: %s", instance.sop_uid, error)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.imaging.grey import Float32
-from node.imaging.preparation import Geometry, Points
+from node.imaging.preparation import PlaneGrid, Points
 from node.result import Point
 
 TOLERANCE_PX = 0.5
@@ -51,12 +51,12 @@ def signed_area(line: NDArray[np.float64]) -> float:
     return float(np.sum(x * next_y - next_x * y)) / 2
 
 
-def outline_of(region: Points, geometry: Geometry) -> tuple[Point, ...]:
+def outline_of(region: Points, grid: PlaneGrid) -> tuple[Point, ...]:
     """Return a region's outline: closed, clockwise on the screen, inside the image."""
     if len(region) == 0:
         return ()
-    stored = geometry.to_stored(_simplified_as_far_as_it_may(region))
-    stored = np.clip(stored, 0, (geometry.columns, geometry.rows))
+    stored = grid.places(_simplified_as_far_as_it_may(region))
+    stored = np.clip(stored, 0, (grid.columns, grid.rows))
     if len(stored) < 4 or signed_area(stored) == 0:
         return ()
     if signed_area(stored) < 0:  # rows grow downwards: positive is clockwise for the eye

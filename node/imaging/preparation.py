@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -22,9 +23,17 @@ Points = NDArray[np.float64]
 _Value = TypeVar("_Value", bound=np.generic)
 
 
+class Grid(Protocol):
+    """How the network's input lies in what was stored."""
+
+    def places(self, points: Points, /) -> Points:
+        """Map points of the network's input to where they are."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Geometry:
-    """Where a point of the network's input lies in the stored matrix, and back."""
+class PlaneGrid:
+    """Of a plane image: the stored matrix, with mirroring and scale undone."""
 
     rows: int
     columns: int
@@ -33,7 +42,7 @@ class Geometry:
     width: int
     is_mirrored: bool
 
-    def to_stored(self, points: Points) -> Points:
+    def places(self, points: Points) -> Points:
         """Map points of the network's input to the stored matrix."""
         stored = points * (self.columns / self.width, self.rows / self.height)
         return self._mirrored(stored)
@@ -53,10 +62,19 @@ class Geometry:
         return np.column_stack((self.columns - stored[:, 0], stored[:, 1]))
 
 
+def tensors(
+    images: Mapping[str, Image], pixels: manifest.Pixels, laterality: Laterality | None
+) -> tuple[dict[str, Float32], PlaneGrid]:
+    """Return the network's inputs by the roles of a unit's images, and the grid they are on."""
+    ((role, image),) = images.items()  # so far, what a model reads at once is one image
+    tensor, grid = prepare(image, pixels, laterality)
+    return {role: tensor}, grid
+
+
 def prepare(
     image: Image, pixels: manifest.Pixels, laterality: Laterality | None
-) -> tuple[Float32, Geometry]:
-    """Return the network's input, shape (1, channels, height, width), and its geometry."""
+) -> tuple[Float32, PlaneGrid]:
+    """Return the network's input, shape (1, channels, height, width), and its grid."""
     rows, columns = image.shape
     height, width = _fitted(rows, columns, pixels)
     is_mirrored = pixels.orientation == "chest wall left" and _is_chest_wall_right(
@@ -67,7 +85,7 @@ def prepare(
         grey = np.ascontiguousarray(grey[:, ::-1])
     tensor = np.zeros((1, pixels.channels, pixels.height, pixels.width), np.float32)
     tensor[:, :, :height, :width] = _resized(grey, height, width)
-    return tensor, Geometry(rows, columns, height, width, is_mirrored)
+    return tensor, PlaneGrid(rows, columns, height, width, is_mirrored)
 
 
 def picture(image: Image, max_side: int = LONGEST_SIDE_PX) -> Picture:

@@ -44,7 +44,7 @@ from node.inference.messages import (
 )
 from node.manifest import Model
 from node.result import ImageScore
-from node.study import Instance, Picture
+from node.study import Instance, Picture, Unit
 
 START_S = 120
 """A child may take this long to import, load its networks and run each once."""
@@ -76,10 +76,10 @@ class Inference:
             self.close()
             raise
 
-    def score(self, instance: Instance, model: Model) -> ImageScore:
-        """Run a model on an image."""
-        read = partial(score_in, sop_uid=instance.sop_uid, output=model.manifest.output)
-        return self._ask(ScoreJob.about(instance, model), read)
+    def score(self, unit: Unit, model: Model) -> ImageScore:
+        """Run a model on what it reads at once."""
+        read = partial(score_in, sop_uid=unit.sop_uid, output=model.manifest.output)
+        return self._ask(ScoreJob.about(unit, model), read)
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from node.errors import ModelError
 from node.imaging.grey import Float32
-from node.imaging.preparation import Geometry
+from node.imaging.preparation import PlaneGrid
 from node.manifest import BoxesOutput, Manifest
 from node.result import PERCENT, ImageScore, Mark, Measurement
 
@@ -18,7 +18,7 @@ def score_boxes(
     sop_uid: str,
     rows: Float32,
     manifest: Manifest,
-    geometry: Geometry,
+    grid: PlaneGrid,
     spacing_mm: tuple[float, float] | None,
 ) -> ImageScore:
     """Take boxes, shape (boxes, 5): left, top, right, bottom in the network's pixels, and score.
@@ -31,17 +31,17 @@ def score_boxes(
         raise ModelError(f"output {output.tensor!r} holds scores outside 0..1")
     column_mm = None
     if manifest.pixels.orientation == "chest wall left" and spacing_mm is not None:
-        column_mm = spacing_mm[1] * geometry.columns / geometry.width
+        column_mm = spacing_mm[1] * grid.columns / grid.width
     sure = sorted(rows[rows[:, 4] >= output.threshold].tolist(), key=lambda row: -row[4])
     marks = []
     for *edges, score in sure:
-        left, top, right, bottom = _on_image(edges, geometry, output.tensor)
+        left, top, right, bottom = _on_image(edges, grid, output.tensor)
         number = Measurement(
             output.score.as_code(), 100 * score, PERCENT, output.decimals, is_score=True
         )
         marks.append(
             Mark(
-                outline=_outline((left, top, right, bottom), geometry, output.tensor),
+                outline=_outline((left, top, right, bottom), grid, output.tensor),
                 measurements=(number,),
                 is_box=True,
                 depth_mm=None if column_mm is None else (left + right) / 2 * column_mm,
@@ -50,19 +50,19 @@ def score_boxes(
     return ImageScore(sop_uid, marks=tuple(marks))
 
 
-def _on_image(edges: list[float], geometry: Geometry, tensor: str) -> Edges:
+def _on_image(edges: list[float], grid: PlaneGrid, tensor: str) -> Edges:
     """Return the part of a box that is not on the padding, in pixels of the network's input."""
-    left, right = (float(x) for x in np.clip(edges[0::2], 0, geometry.width))
-    top, bottom = (float(y) for y in np.clip(edges[1::2], 0, geometry.height))
+    left, right = (float(x) for x in np.clip(edges[0::2], 0, grid.width))
+    top, bottom = (float(y) for y in np.clip(edges[1::2], 0, grid.height))
     if not (left < right and top < bottom):  # nor if one is not a number
         raise ModelError(f"output {tensor!r} holds a box outside the image, or of no size")
     return left, top, right, bottom
 
 
-def _outline(box: Edges, geometry: Geometry, tensor: str) -> tuple[tuple[float, float], ...]:
+def _outline(box: Edges, grid: PlaneGrid, tensor: str) -> tuple[tuple[float, float], ...]:
     """Return a box's corners in the stored matrix, clockwise on the screen and closed."""
-    corners = geometry.to_stored(np.array([box[:2], box[2:]], dtype=np.float64))
-    corners = np.clip(corners, 0, (geometry.columns, geometry.rows)).round(2)
+    corners = grid.places(np.array([box[:2], box[2:]], dtype=np.float64))
+    corners = np.clip(corners, 0, (grid.columns, grid.rows)).round(2)
     (x0, y0), (x1, y1) = np.sort(corners, axis=0).tolist()
     if x0 == x1 or y0 == y1:
         raise ModelError(f"output {tensor!r} holds a box of no size")

@@ -11,11 +11,11 @@ import signal
 import socket
 import sys
 
-from node.domains.mammography.plausibility import refuse_what_is_no_breast
+from node.domains.table import domain_of
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.digests import pixel_digest
 from node.imaging.image import open_image
-from node.imaging.preparation import picture, prepare
+from node.imaging.preparation import picture, tensors
 from node.inference.boxes import score_boxes
 from node.inference.classes import score_classes
 from node.inference.line import Line, Message
@@ -37,7 +37,7 @@ from node.inference.session import only_input, warm_up
 from node.inference.whole_image import score_whole_image
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, ScoreOutput
 from node.result import ImageScore
-from node.study import Picture
+from node.study import IMAGE, Picture
 
 PR_SET_PDEATHSIG = 1
 
@@ -79,24 +79,23 @@ class _Networks:
         """Decode, prepare, run, and read the answer."""
         model = self._models[job.model_name]
         image = open_image(job.path)
-        tensor, geometry = prepare(image, model.manifest.pixels, job.laterality)
+        by_role, grid = tensors({IMAGE: image}, model.manifest.pixels, job.laterality)
+        tensor = by_role[IMAGE]
         output, sop_uid = model.manifest.output, job.sop_uid
-        is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
-        if not is_outline:  # an outline of the breast shows by itself that it is none
-            seen = tensor[0, 0, : geometry.height, : geometry.width]
-            refuse_what_is_no_breast(seen, model.manifest.pixels)
+        seen = tensor[0, 0, : grid.height, : grid.width]
+        domain_of(model.manifest).require_plausible(seen, model.manifest)
         answers = self._sessions[job.model_name].run({self._inputs[job.model_name]: tensor})
         match output:
             case ClassesOutput():
                 return score_classes(sop_uid, answers[output.tensor][0], output)
             case ScoreOutput():
-                return score_whole_image(sop_uid, answers, model.manifest, geometry)
+                return score_whole_image(sop_uid, answers, model.manifest, grid)
             case BoxesOutput():
                 rows = answers[output.tensor][0]
-                return score_boxes(sop_uid, rows, model.manifest, geometry, image.spacing_mm)
+                return score_boxes(sop_uid, rows, model.manifest, grid, image.spacing_mm)
             case MaskOutput():
                 mask, spacing_mm = answers[output.tensor][0, 0], image.measured_spacing_mm
-                return score_mask(sop_uid, mask, model.manifest, geometry, spacing_mm)
+                return score_mask(sop_uid, mask, model.manifest, grid, spacing_mm)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:

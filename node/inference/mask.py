@@ -1,18 +1,18 @@
 """A mask tensor -> regions: their areas in the breast and outlines in the stored matrix.
 
 Holes count as part of a region, with whatever lies in them. The largest region alone counts, where
-it is the breast, else every one.
+it is what every image shows, such as the breast, else every one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from node.domains.mammography.plausibility import refuse_what_is_no_breast_outline
+from node.domains.table import domain_of
 from node.errors import StudyError
 from node.imaging.grey import Float32
 from node.imaging.outlines import outermost, outline_of, regions, signed_area
-from node.imaging.preparation import Geometry, Points
+from node.imaging.preparation import PlaneGrid, Points
 from node.manifest import Manifest, MaskOutput
 from node.result import Code, ImageScore, Mark, Measurement
 
@@ -30,32 +30,30 @@ def score_mask(
     sop_uid: str,
     mask: Float32,
     manifest: Manifest,
-    geometry: Geometry,
+    grid: PlaneGrid,
     spacing_mm: tuple[float, float],
 ) -> ImageScore:
     """Measure a mask, shape (height, width), of the network's input."""
     output = manifest.output
     assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
-    seen = mask[: geometry.height, : geometry.width]  # what lies on the padding is no tissue
-    pixel_mm2 = geometry.pixel_area_mm2(spacing_mm)
+    seen = mask[: grid.height, : grid.width]  # what lies on the padding is no tissue
+    pixel_mm2 = grid.pixel_area_mm2(spacing_mm)
     found = regions(seen, output.threshold)
     if output.regions == "all":
         found = [r for r in found if abs(signed_area(r)) * pixel_mm2 >= output.min_area_mm2]
         if len(found) > MOST_REGIONS:
             raise StudyError(f"more than {MOST_REGIONS} separate regions marked in this image")
-        marks = [_mark(region, output, geometry, pixel_mm2) for region in outermost(found)]
+        marks = [_mark(region, output, grid, pixel_mm2) for region in outermost(found)]
         return ImageScore(sop_uid, marks=tuple(mark for mark in marks if mark.outline))
-    breast = found[0] if found else np.empty((0, 2))
-    mark = _mark(breast, output, geometry, pixel_mm2)
-    if not mark.outline:
-        raise StudyError("no breast outline found in this image")
-    refuse_what_is_no_breast_outline(
-        breast, geometry, manifest.pixels.orientation == "chest wall left"
-    )
+    nothing = np.empty((0, 2))
+    region = found[0] if found else nothing
+    mark = _mark(region, output, grid, pixel_mm2)
+    domain = domain_of(manifest)
+    domain.require_plausible_outline(region if mark.outline else nothing, grid, manifest)
     return ImageScore(sop_uid, marks=(mark,))
 
 
-def _mark(region: Points, output: MaskOutput, geometry: Geometry, pixel_mm2: float) -> Mark:
+def _mark(region: Points, output: MaskOutput, grid: PlaneGrid, pixel_mm2: float) -> Mark:
     area_cm2 = abs(signed_area(region)) * pixel_mm2 / MM2_PER_CM2 if len(region) else 0.0
     area = Measurement(output.area.as_code(), area_cm2, SQUARE_CENTIMETER, output.decimals)
-    return Mark(outline_of(region, geometry), (area,))
+    return Mark(outline_of(region, grid), (area,))

@@ -28,7 +28,7 @@ from node.manifest import (
     ScoreOutput,
 )
 from node.result import Code, ImageScore, Measurement
-from node.study import LONGEST_SIDE_PX, Instance, Laterality, Picture
+from node.study import LONGEST_SIDE_PX, Laterality, Picture, Unit
 
 LONGEST_WORDS = 4000
 
@@ -85,10 +85,9 @@ class ScoreJob:
     kind: Literal["score"] = "score"
 
     @classmethod
-    def about(cls, instance: Instance, model: Model) -> Self:
-        """Return the question what a model says of an instance."""
-        laterality = instance.view.laterality if instance.view else None
-        return cls(instance.path, instance.sop_uid, laterality, model.manifest.name)
+    def about(cls, unit: Unit, model: Model) -> Self:
+        """Return the question what a model says of a unit."""
+        return cls(unit.instance.path, unit.sop_uid, unit.laterality, model.manifest.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ import numpy as np
 
 from node.errors import ModelError
 from node.imaging.grey import Float32
-from node.imaging.preparation import Geometry
+from node.imaging.preparation import PlaneGrid
 from node.manifest import HeatMapOutput, Manifest, Pixels, ScoreOutput
 from node.result import PERCENT, HeatMap, ImageScore, Measurement
 
 
 def score_whole_image(
-    sop_uid: str, answers: Mapping[str, Float32], manifest: Manifest, geometry: Geometry
+    sop_uid: str, answers: Mapping[str, Float32], manifest: Manifest, grid: PlaneGrid
 ) -> ImageScore:
     """Take the score, shape (1, 1), as it is; raise ModelError if it is none."""
     output = manifest.output
@@ -26,25 +26,25 @@ def score_whole_image(
     heat_map = None
     if output.heat_map is not None:
         values = answers[output.heat_map.tensor][0, 0]
-        heat_map = _heat_map(sop_uid, values, output.heat_map, manifest.pixels, geometry)
+        heat_map = _heat_map(sop_uid, values, output.heat_map, manifest.pixels, grid)
     concept = output.score.as_code()
     number = Measurement(concept, 100 * score, PERCENT, output.decimals, is_score=True)
     return ImageScore(sop_uid, (number,), heat_map=heat_map)
 
 
 def _heat_map(
-    sop_uid: str, values: Float32, output: HeatMapOutput, pixels: Pixels, geometry: Geometry
+    sop_uid: str, values: Float32, output: HeatMapOutput, pixels: Pixels, grid: PlaneGrid
 ) -> HeatMap:
     """Keep the cells that the image reaches into, in the orientation of the stored matrix."""
     if not np.all((values >= 0) & (values <= 1)):
         raise ModelError(f"output {output.tensor!r} holds values outside 0..1")
     cell_height, cell_width = pixels.height / output.height, pixels.width / output.width
     # In whole numbers: 8 / (8 / 49) is a little more than 49.
-    rows = -(-geometry.height * output.height // pixels.height)
-    columns = -(-geometry.width * output.width // pixels.width)
+    rows = -(-grid.height * output.height // pixels.height)
+    columns = -(-grid.width * output.width // pixels.width)
     kept = np.round(255 * values[:rows, :columns]).astype(np.uint8)
     corners = np.array([(0, 0), (columns * cell_width, rows * cell_height)])
-    (x0, y0), (x1, y1) = geometry.to_stored(corners).tolist()
+    (x0, y0), (x1, y1) = grid.places(corners).tolist()
     if x0 > x1:
         kept, x0, x1 = kept[:, ::-1], x1, x0
     return HeatMap(

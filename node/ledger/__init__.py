@@ -21,6 +21,7 @@ from node.ledger.receiving import Receiving
 from node.ledger.records import (
     Again,
     Arrival,
+    ArrivalPart,
     BuiltReport,
     Closing,
     Enqueue,
@@ -50,6 +51,7 @@ __all__ = [
     "QUARANTINE_AFTER",
     "Again",
     "Arrival",
+    "ArrivalPart",
     "BuiltReport",
     "Closing",
     "Enqueue",

@@ -18,6 +18,7 @@ from node.ledger.clock import now
 from node.ledger.database import Database
 from node.ledger.records import Again, HeldBecause, Kept, Received, Recorded, Rejects
 from node.ledger.rows import (
+    SHOWN,
     add_note,
     hold,
     insert_into,
@@ -27,6 +28,7 @@ from node.ledger.rows import (
     open_study,
     release,
     revise,
+    shown_in,
     update_study,
 )
 from node.study import Instance
@@ -40,11 +42,18 @@ class Receiving(Database):
 
     def find_kept(self, sop_uid: str) -> Kept | None:
         """Return an instance we keep."""
-        columns = [schema.instance.c[name] for name in Kept.__slots__]
-        query = sa.select(*columns).where(schema.instance.c.sop_uid == sop_uid)
         with self.reading() as db:
-            row = db.execute(query).one_or_none()
-        return None if row is None else Kept(*row)
+            row = _find(db, sop_uid)
+        if row is None:
+            return None
+        return Kept(
+            study_uid=row.study_uid,
+            transfer_syntax=row.transfer_syntax,
+            digest=row.digest,
+            path=row.path,
+            state=row.state,
+            shown=shown_in(row),
+        )
 
     def find_former(self, sop_uid: str) -> tuple[str, ...]:
         """Return the paths of an instance as it was before each of its corrections."""
@@ -145,6 +154,7 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
         "sop_class": instance.sop_class,
         "transfer_syntax": instance.transfer_syntax,
         "modality": instance.modality,
+        "body_part": instance.body_part,
         "view": str(instance.view) if instance.view else None,
         "is_standard": instance.is_standard,
         "path": received.relative_path,
@@ -253,7 +263,7 @@ def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
             .on_conflict_do_nothing()
         )
     table = schema.instance
-    query = sa.select(table.c.sop_uid, table.c.modality).where(table.c.state == "current")
+    query = sa.select(table.c.sop_uid, *SHOWN).where(table.c.state == "current")
     of_note = query.where(table.c.study_uid == note.study_uid)
     rows = db.execute(of_note.where(table.c.sop_uid.in_(rejects.sop_uids))).all()
     uids = [row.sop_uid for row in rows]
@@ -262,7 +272,7 @@ def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
     if not rows:
         words = f"names {_objects(len(rejects.sop_uids))}, none of which is in use"
     add_note(db, note.study_uid, f"a rejection note {words}: {rejects.reason}")
-    if any(row.modality in rejects.modalities for row in rows):
+    if any(rejects.is_in_scope(shown_in(row)) for row in rows):
         revise(db, note.study_uid, f"{_objects(len(rows))} rejected: {rejects.reason}")
         open_study(db, lock_study(db, note.study_uid))
 

@@ -10,7 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from node.result import Result
-from node.study import Laterality, StudyVersion, View
+from node.study import Laterality, Shown, StudyVersion, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,33 @@ class Arrival:
 
     study_uid: str
     sender: str
-    modalities: frozenset[str]
-    views: tuple[View, ...]
-    """One per image that stands for a view; repeats count."""
+    parts: tuple[ArrivalPart, ...]
+    """In the order in which the first of each came."""
     last_at: float
     """When the last image came: settling takes place only if that is still so."""
     quiet_s: float
     age_s: float
     open_associations: int
-    intake: str | None = None
-    """Why it is not analysed by itself."""
+    is_by_hand: bool = False
+    """A person wants it to be analysed, whatever speaks against it."""
     revision_reason: str | None = None
     """What has changed of known images since the last version."""
     rejected: str | None = None
     """Why images of it must not be used any more, if there are such."""
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """What its instances show, each once."""
+        return tuple(dict.fromkeys(part.shown for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalPart:
+    """What some instances of a study have in common: there may be thousands that are alike."""
+
+    shown: Shown
+    intake: str | None = None
+    """Why a study of such instances alone is not analysed by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,7 @@ class Received:
     is_own: bool
     """We made it: it says nothing, and opens no study."""
     is_in_scope: bool
-    """Some model reads its modality; else it does not reopen a study that has been closed."""
+    """Some model is meant for it; else it does not reopen a study that has been closed."""
     intake: str | None = None
     """Why its study is not to be analysed by itself."""
     again: Again | None = None
@@ -109,7 +122,7 @@ class Again:
     is_former: bool = False
     """It is as the instance was before a correction, but perhaps for how it is encoded."""
     was_in_scope: bool = True
-    """Some model reads the modality of the one we have."""
+    """Some model is meant for the one we have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +131,8 @@ class Rejects:
 
     reason: str
     sop_uids: tuple[str, ...]
-    modalities: frozenset[str]
-    """Those that some model reads: a rejected object of another one changes no result."""
+    is_in_scope: Callable[[Shown], bool]
+    """Whether some model is meant for such an object: to reject another one changes no result."""
 
 
 Recorded = Literal["new", "same", "unchanged", "corrected", "set aside", "compare"]
@@ -136,7 +149,7 @@ class Kept:
     digest: str
     path: str
     state: str
-    modality: str
+    shown: Shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.records import HeldBecause, Job, parse_view
 from node.store import Store
-from node.study import Instance
+from node.study import Instance, Shown
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,28 @@ def as_instance(row: sa.Row[Any], store: Store) -> Instance:
         modality=row.modality,
         path=store.path(row.path),
         digest=row.digest,
+        body_part=row.body_part or "",
         view=parse_view(row.view),
         is_standard=row.is_standard,
         identity=row.identity or "",
+    )
+
+
+SHOWN = tuple(
+    schema.instance.c[name]
+    for name in ("modality", "sop_class", "body_part", "view", "is_standard")
+)
+"""The columns that `shown_in` needs."""
+
+
+def shown_in(row: sa.Row[Any]) -> Shown:
+    """Return what an instance shows, as its row says."""
+    return Shown(
+        modality=row.modality,
+        sop_class=row.sop_class,
+        body_part=row.body_part or "",
+        view=parse_view(row.view),
+        is_standard=row.is_standard,
     )
 
 

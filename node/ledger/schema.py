@@ -84,6 +84,7 @@ instance = sa.Table(
     _text("sop_class"),
     _text("transfer_syntax"),
     _text("modality"),
+    _text("body_part", nullable=True),  # "BREAST", "" if not said; of earlier releases not known
     _text("view", nullable=True),  # "R MLO"
     sa.Column("is_standard", sa.Boolean, nullable=False),  # whether it stands for its view
     _text("path"),

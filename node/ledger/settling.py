@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +10,16 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.records import Arrival, Closing, Enqueue, Job, parse_view
-from node.ledger.rows import add_note, as_instance, is_held, lock_study, update_study
+from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job
+from node.ledger.rows import (
+    SHOWN,
+    add_note,
+    as_instance,
+    is_held,
+    lock_study,
+    shown_in,
+    update_study,
+)
 from node.store import Store
 from node.study import Instance
 
@@ -22,10 +30,8 @@ _AT_ONCE = 20
 class Settling(Database):
     """When a study is complete."""
 
-    def arrivals(
-        self, sop_classes: Collection[str], *, quiet_s: float = 0, age_s: float = 0
-    ) -> list[Arrival]:
-        """Return the studies that are being received; views count in these SOP classes only.
+    def arrivals(self, *, quiet_s: float = 0, age_s: float = 0) -> list[Arrival]:
+        """Return the studies that are being received.
 
         Of those that nothing else can be said of, none of the objects is looked at: of what still
         comes, that is neither `quiet_s` quiet nor `age_s` old.
@@ -49,10 +55,7 @@ class Settling(Database):
                 .where((quiet >= quiet_s) | (age >= age_s))
             ).all()
             counts = [_count_open_associations(db, row, self.dead_after_s) for row in rows]
-            return [
-                _arrival(db, row, sop_classes, count)
-                for row, count in zip(rows, counts, strict=True)
-            ]
+            return [_arrival(db, row, count) for row, count in zip(rows, counts, strict=True)]
 
     def arriving(self, store: Store, modalities: Collection[str]) -> list[Instance]:
         """Return what has come of studies that will be analysed, and was not claimed.
@@ -156,43 +159,29 @@ def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
         add_note(db, study_uid, f"what was queued of versions before {number} is cancelled")
 
 
-def _arrival(
-    db: sa.Connection, study: sa.Row[Any], sop_classes: Collection[str], open_associations: int
-) -> Arrival:
-    rows = _alike(db, study.study_uid)
+def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> Arrival:
     return Arrival(
         study_uid=study.study_uid,
         sender=study.sender,
-        modalities=frozenset(row.modality for row in rows),
-        views=tuple(
-            view
-            for row in rows
-            if row.is_standard and row.sop_class in sop_classes and (view := parse_view(row.view))
-            for _ in range(row.how_many)
-        ),
+        parts=_parts(db, study.study_uid),
         last_at=study.last_at,
         quiet_s=study.quiet_s,
         age_s=study.age_s,
         open_associations=open_associations,
-        intake=None if study.is_by_hand else _why_apart(rows, sop_classes),
+        is_by_hand=study.is_by_hand,
         revision_reason=_why_revised(db, study),
         rejected=_why_rejected(db, study),
     )
 
 
-def _alike(db: sa.Connection, study_uid: str) -> Sequence[sa.Row[Any]]:
-    """Return what there is in a study, and how often, in the order in which it came."""
+def _parts(db: sa.Connection, study_uid: str) -> tuple[ArrivalPart, ...]:
+    """Return what there is in a study, in the order in which it came."""
     table = schema.instance
-    what = (table.c.modality, table.c.sop_class, table.c.view, table.c.is_standard, table.c.intake)
-    query = sa.select(*what, sa.func.count().label("how_many")).group_by(*what)
+    what = (*SHOWN, table.c.intake)
+    query = sa.select(*what).group_by(*what)
     of_study = query.where(table.c.study_uid == study_uid, table.c.state == "current")
-    return db.execute(of_study.order_by(sa.func.min(table.c.received_at))).all()
-
-
-def _why_apart(rows: Sequence[sa.Row[Any]], sop_classes: Collection[str]) -> str | None:
-    """Return why a study is not analysed by itself: if no image of it would be."""
-    reasons = [row.intake for row in rows if row.sop_class in sop_classes]
-    return reasons[0] if reasons and all(reasons) else None
+    rows = db.execute(of_study.order_by(sa.func.min(table.c.received_at))).all()
+    return tuple(ArrivalPart(shown_in(row), row.intake) for row in rows)
 
 
 def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:

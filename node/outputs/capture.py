@@ -65,7 +65,8 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     dataset.ConversionType = "SYN"
     dataset.DerivationDescription = f"{_models(draft)}: summary page. Not for measurement."
     dataset.PatientOrientation = ""
-    dataset.ImageLaterality = "B"
+    if draft.hanging:
+        dataset.ImageLaterality = "B"
     _set_pixels(dataset, summary_page.draw(draft))
     return dataset
 

@@ -11,11 +11,12 @@ from functools import cached_property
 from pydicom import Dataset
 
 from node.dicom.rejection_note import read_rejection_note
+from node.domains.naming import image_name
 from node.errors import Held
 from node.identity import stable_uid
 from node.outputs import verbatim
 from node.result import Result
-from node.study import Instance, Laterality, Picture, StudyVersion
+from node.study import Instance, Laterality, Picture, StudyVersion, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Draft:
     """Changes with every setting that changes what is said: another result, another UID."""
     predecessors: Mapping[tuple[str, str], Predecessor] = field(default_factory=dict)
     """The documents that were sent before this version, by name of the model and kind."""
+    hanging: tuple[View, ...] = ()
+    """What has a place of its own on the summary page, there or not, in order."""
 
     @cached_property
     def source(self) -> Dataset:
@@ -96,6 +99,10 @@ class Draft:
     @cached_property
     def _instances(self) -> Mapping[str, Instance]:
         return {instance.sop_uid: instance for instance in self.version.instances}
+
+    def name_of(self, sop_uid: str) -> str:
+        """Return what an image is called: "R MLO"."""
+        return image_name(self.instance(sop_uid).shown, self.headers[sop_uid])
 
     def side_of(self, sop_uids: Sequence[str]) -> Laterality | None:
         """Return the side that these images show, None if there are several or none is known."""

@@ -143,8 +143,8 @@ def layout_of(draft: Draft, sop_uid: str) -> Layout:
 
 
 def view_name(draft: Draft, sop_uid: str) -> str:
-    """Return the side and the projection, "R MLO"."""
-    return str(draft.instance(sop_uid).view or "Image")
+    """Return what the image is called, "R MLO"."""
+    return draft.name_of(sop_uid)
 
 
 def marks_images(result: Result) -> bool:

@@ -153,7 +153,7 @@ def _region_group(
             ),
             coded(Code("121071", "DCM", "Finding"), finding.kind),
             region,
-            site(finding.laterality),
+            *site(draft, [finding.region.sop_uid], finding.laterality),
             *(number(m, algorithm(model)) for m in finding.measurements),
         ],
         template="1410",
@@ -224,7 +224,7 @@ def _qualitative(draft: Draft, result: Result) -> ContainerContentItem:
     return container(
         Code("C0034375", "UMLS", "Qualitative Evaluations"),
         [
-            *(graded(result.model, e) for e in result.evaluations if e.grade is not None),
+            *(graded(draft, result.model, e) for e in result.evaluations if e.grade is not None),
             text(Code("121073", "DCM", "Impression"), " ".join(wording.sentences(draft, result))),
         ],
     )

@@ -272,9 +272,9 @@ def _outline(finding: Finding) -> Dataset:
 
 
 def _words(draft: Draft, finding: Finding, sign: str) -> str:
-    """Return what stands beside an outline, "AI 6: mass, AI score 87 %"; its view is in sight."""
-    view = draft.instance(finding.region.sop_uid).view
-    what = wording.label(finding, sign).replace(f"{view} ", "", 1)
+    """Return what stands beside an outline, "AI 6: mass, AI score 87 %"; its image is in sight."""
+    name = draft.name_of(finding.region.sop_uid)
+    what = wording.label(finding, sign).replace(f"{name} ", "", 1)
     numbers = [f"{m.concept.meaning} {wording.quantity(m)}" for m in finding.measurements]
     return ascii_text(f"{'AI' if sign else 'AI:'} {', '.join([what, *numbers])}")
 

@@ -23,7 +23,7 @@ from node.outputs.case import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
 from node.outputs.measurement_report import tracking_identifier, tracking_uid
 from node.outputs.provenance import copy_lossy, image_reference, source_image
-from node.outputs.sr_content import ARTIFICIAL_INTELLIGENCE, BREAST, SIDES
+from node.outputs.sr_content import ARTIFICIAL_INTELLIGENCE, SIDES, body_part
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Point, Result
 
@@ -221,9 +221,6 @@ def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment
     algorithm.AlgorithmFamilyCodeSequence = [code_item(ARTIFICIAL_INTELLIGENCE)]
     algorithm.AlgorithmName = title
     algorithm.AlgorithmVersion = ascii_text(model.version)[:LO_LENGTH]
-    side = code_item(SIDES[finding.laterality])
-    breast = code_item(BREAST)
-    breast.AnatomicRegionModifierSequence = [side]
     colour = CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)])
     item = Dataset()
     item.SegmentNumber = number
@@ -233,11 +230,23 @@ def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment
     item.SegmentationAlgorithmIdentificationSequence = [algorithm]
     item.SegmentedPropertyCategoryCodeSequence = [code_item(category)]
     item.SegmentedPropertyTypeCodeSequence = [code_item(finding.kind)]
-    item.AnatomicRegionSequence = [breast]
+    if region := _region(draft, finding):
+        item.AnatomicRegionSequence = region
     item.RecommendedDisplayCIELabValue = list(colour.value)
     item.TrackingID = tracking_identifier(finding)
     item.TrackingUID = tracking_uid(draft, model, segment.index)
     return item
+
+
+def _region(draft: Draft, finding: Finding) -> list[Dataset]:
+    """Return the body part and its side, nothing if they are not known (PS3.3 10.5)."""
+    code = body_part(draft, [finding.region.sop_uid], finding.laterality)
+    if code is None:
+        return []
+    region = code_item(code)
+    if finding.laterality is not None:
+        region.AnatomicRegionModifierSequence = [code_item(SIDES[finding.laterality])]
+    return [region]
 
 
 def _referenced_series(draft: Draft, sop_uid: str) -> Dataset:

@@ -20,6 +20,7 @@ from highdicom.sr import (
     UIDRefContentItem,
 )
 
+from node.dicom.body_part import code_of
 from node.outputs import header, verbatim, wording
 from node.outputs.case import Draft
 from node.outputs.wording import ascii_text
@@ -119,12 +120,27 @@ def image(
     )
 
 
-def site(laterality: Laterality) -> ContentItem:
-    """Return which breast."""
-    return with_children(
-        coded(FINDING_SITE, BREAST, CONCEPT_MOD),
-        [coded(LATERALITY, SIDES[laterality], CONCEPT_MOD)],
-    )
+def site(draft: Draft, sop_uids: Sequence[str], laterality: Laterality | None) -> list[ContentItem]:
+    """Return which breast, or of what has no side which body part; nothing if that is not known."""
+    region = body_part(draft, sop_uids, laterality)
+    if region is None:
+        return []
+    sides = [] if laterality is None else [coded(LATERALITY, SIDES[laterality], CONCEPT_MOD)]
+    return [with_children(coded(FINDING_SITE, region, CONCEPT_MOD), sides)]
+
+
+def body_part(draft: Draft, sop_uids: Sequence[str], laterality: Laterality | None) -> Code | None:
+    """Return the code of the body part that these images show, None if they show no one.
+
+    What has a side is a breast; of both breasts together nothing is said.
+    """
+    if laterality is not None:
+        return BREAST
+    sites = {draft.instance(sop_uid).shown.site for sop_uid in sop_uids}
+    if len(sites) != 1 or (site := sites.pop()).laterality is not None:
+        return None
+    code = code_of(site.body_part)
+    return Code(code, "SCT", site.body_part.capitalize()) if code else None
 
 
 def procedure(draft: Draft) -> ContentItem:

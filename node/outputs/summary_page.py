@@ -41,7 +41,7 @@ from node.outputs.marked_view import (
 )
 from node.outputs.marking import Pen, draw_marks, ink_of, marks_on, placed
 from node.result import Finding, Result
-from node.study import Laterality, View
+from node.study import View
 
 PAGE = (2048, 1536)
 MARGIN = 64
@@ -54,11 +54,6 @@ SMALLEST = (24, 22, 20, 18, 16)
 """Sizes in which long lists of findings and numbers are cut, so that all else has room."""
 PEN = Pen(width=2.8, halo=1, sign=34)
 """Marks in the small pictures."""
-HANGING = tuple(
-    View(side, projection)
-    for projection in ("CC", "MLO")
-    for side in (Laterality.RIGHT, Laterality.LEFT)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +171,10 @@ def _cells(draft: Draft) -> list[tuple[str, str, str]]:
         view = draft.instance(sop_uid).view
         if view is not None:
             shown[view] = max(shown.get(view, ""), sop_uid, key=lambda u: _largest(draft, u))
-    if not any(view in HANGING for view in shown):
+    if not any(view in draft.hanging for view in shown):
         some = images[:4]
-        return [(str(draft.instance(uid).view or "Image"), uid, "no picture") for uid in some]
-    return [(str(view), shown.get(view, ""), _why_absent(draft, view)) for view in HANGING]
+        return [(draft.name_of(uid), uid, "no picture") for uid in some]
+    return [(str(view), shown.get(view, ""), _why_absent(draft, view)) for view in draft.hanging]
 
 
 def _largest(draft: Draft, sop_uid: str) -> float:
@@ -426,7 +421,7 @@ def _lesion(
     first = max(lesion, key=lambda f: f.score.value if f.score is not None else 0.0)
     also = wording.seen_on(draft, lesion)
     view = draft.instance(first.region.sop_uid).view
-    where = (str(view.laterality) if also else str(view)) if view is not None else "Image"
+    where = str(view.laterality) if also and view else draft.name_of(first.region.sop_uid)
     value = ", ".join(wording.quantity(m) for m in first.measurements)
     row = Row("", value, above=0.35, ink=drawn[0], sign=drawn[1], right_colour=drawn[0].colour)
     left = room - _indented(row, size)
@@ -444,7 +439,7 @@ def _lesion(
 def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[list[Row]]:
     """Yield the rows of each image: what was measured on it."""
     for sop_uid in _in_hanging_order(draft, result.analysed):
-        label = str(draft.instance(sop_uid).view or "Image")
+        label = draft.name_of(sop_uid)
         measured = [
             m for f in result.findings if f.region.sop_uid == sop_uid for m in f.measurements
         ]
@@ -532,7 +527,7 @@ def analysed(draft: Draft) -> list[str]:
 
 
 def _in_hanging_order(draft: Draft, sop_uids: tuple[str, ...]) -> list[str]:
-    order = {view: place for place, view in enumerate(HANGING)}
+    order = {view: place for place, view in enumerate(draft.hanging)}
 
     def place(sop_uid: str) -> int:
         view = draft.instance(sop_uid).view

@@ -72,18 +72,21 @@ def _evaluated(draft: Draft, model: ModelIdentity, evaluation: Evaluation) -> li
         )
         for measurement in evaluation.measurements
     ]
-    return [graded(model, evaluation, numbers)] if is_graded else numbers
+    return [graded(draft, model, evaluation, numbers)] if is_graded else numbers
 
 
 def graded(
-    model: ModelIdentity, evaluation: Evaluation, inferred_from: Sequence[ContentItem] = ()
+    draft: Draft,
+    model: ModelIdentity,
+    evaluation: Evaluation,
+    inferred_from: Sequence[ContentItem] = (),
 ) -> ContentItem:
     """Return the grade of an evaluation as a CODE item: what was graded, and the grade."""
     assert evaluation.grade is not None
     return with_children(
         coded(evaluation.grade.concept, evaluation.grade.value),
         [
-            *_side(evaluation),
+            *_site(draft, evaluation),
             label(evaluation),
             *algorithm(model),
             *inferred_from,
@@ -96,7 +99,7 @@ def described(
 ) -> list[ContentItem]:
     """Return where a number was measured, on which images, what of and by whom (TID 300)."""
     images = [image(draft, sop_uid, INFERRED_FROM, MEASURED) for sop_uid in evaluation.sop_uids]
-    return [*_side(evaluation), *images, name, *algorithm(model)]
+    return [*_site(draft, evaluation), *images, name, *algorithm(model)]
 
 
 def label(evaluation: Evaluation) -> ContentItem:
@@ -104,5 +107,5 @@ def label(evaluation: Evaluation) -> ContentItem:
     return text(EQUIVALENT_MEANING, evaluation.label, CONCEPT_MOD)
 
 
-def _side(evaluation: Evaluation) -> list[ContentItem]:
-    return [] if evaluation.laterality is None else [site(evaluation.laterality)]
+def _site(draft: Draft, evaluation: Evaluation) -> list[ContentItem]:
+    return site(draft, evaluation.sop_uids, evaluation.laterality)

@@ -27,7 +27,7 @@ from node.ledger import Again, Kept, Ledger, Received, Recorded, Rejects, unless
 from node.receive.duplicates import Comparison
 from node.receive.exclusions import why_not_by_itself
 from node.store import Store, dataset_digest
-from node.study import Instance
+from node.study import Instance, Shown
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +51,15 @@ class Reception:
         config: Config,
         store: Store,
         ledger: Ledger,
-        modalities: frozenset[str],
+        is_in_scope: Callable[[Shown], bool],
         on_kept: Callable[[], None] = lambda: None,
     ) -> None:
         self._intake = config.intake
         self._room = config.node.min_free_mb << 20
         self._store = store
         self._ledger = ledger
-        self._modalities = modalities
-        """Those that some model reads."""
+        self._is_in_scope = is_in_scope
+        """Of some model."""
         self._on_kept = on_kept
         self._comparison = Comparison(config.inference)
         self._open = set[str]()
@@ -125,7 +125,7 @@ class Reception:
             association_id=came.association_id,
             identity=identity_of(header),
             is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
-            is_in_scope=instance.modality in self._modalities,
+            is_in_scope=self._is_in_scope(instance.shown),
             intake=why_not_by_itself(header, datetime.now(UTC).date(), self._intake),
             rejects=self._rejects(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
@@ -157,7 +157,7 @@ class Reception:
             pixels=pixels,
             changed=changed,
             is_former=any(compare(one, path) == ("same", ()) for one in former),
-            was_in_scope=kept.modality in self._modalities,
+            was_in_scope=self._is_in_scope(kept.shown),
         )
 
     def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
@@ -183,4 +183,4 @@ class Reception:
             return None
         own_study = (one for one in note.references if one.study_uid == note.study_uid)
         uids = tuple(one.sop_uid for one in own_study)
-        return Rejects(note.words, uids, self._modalities)
+        return Rejects(note.words, uids, self._is_in_scope)

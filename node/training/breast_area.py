@@ -237,12 +237,12 @@ def measure(model: Model) -> Iterator[Agreement]:
         name = f"{film['case']} {film['view']}"
         image = open_image(paths[name])
         side = Laterality(film["view"][0].upper())
-        tensor, geometry = prepare(image, model.manifest.pixels, side)
+        tensor, grid = prepare(image, model.manifest.pixels, side)
         mask = session.run({image_input: tensor})[model.manifest.output.tensor][0, 0]
-        score = score_mask(name, mask, model.manifest, geometry, spacing_mm=(1.0, 1.0))
+        score = score_mask(name, mask, model.manifest, grid, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
-        found = _inside(geometry.to_model(np.array(score.marks[0].outline)))
-        drawn = _inside(geometry.to_model(outline))
+        found = _inside(grid.to_model(np.array(score.marks[0].outline)))
+        drawn = _inside(grid.to_model(outline))
         yield Agreement(
             name,
             dice=2 * np.count_nonzero(found & drawn) / float(found.sum() + drawn.sum()),

@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
 
 from node.identity import stable_uid
 from node.manifest import Input
@@ -91,6 +95,22 @@ def exam(
         _set_pixels(dataset, _stored_values(study, view, technique), technique)
         made.append(dataset)
     return made
+
+
+def image_for(wanted: Input, study: str = "image") -> Dataset:
+    """Return an image that says it is what a model wants of one that shows no breast.
+
+    It is a generated mammogram by its pixels, and shows nothing that the model was made for.
+    """
+    (image,) = exam(study, EXAM[:1])
+    image.Modality = wanted.modality
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = UID(wanted.sop_classes[0])
+    image.BodyPartExamined = wanted.body_parts[0]
+    for keyword in ("AnatomicRegionSequence", "OrganExposed", "ViewCodeSequence", "PartialView"):
+        del image[keyword]
+    del image.PositionerType, image.BreastImplantPresent
+    image.StudyDescription = image.SeriesDescription = "Generated"
+    return image
 
 
 def is_read_by(wanted: Input) -> bool:

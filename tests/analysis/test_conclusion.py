@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from factories import L_CC, L_MLO, R_CC, R_MLO, instance
+from factories import L_CC, L_MLO, R_CC, R_MLO, unit
 from packages import CLASSES, OUTPUT, package
 
-from node.analysis.conclusion import conclude, missing_views, not_analysed
+from node.analysis.conclusion import conclude, not_analysed
+from node.domains.mammography.scope import missing_views
 from node.manifest import Model
 from node.result import (
     PERCENT,
@@ -44,7 +44,7 @@ def concluded(
     model: Model, images: Sequence[tuple[View, float]], refused: Sequence[Refusal] = ()
 ) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, of the given areas."""
-    selected = [instance(view, f"1.{i}") for i, (view, _) in enumerate(images, start=1)]
+    selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(images, start=1)]
     scores = [score(f"1.{i}", area) for i, (_, area) in enumerate(images, start=1)]
     return conclude(model, selected, refused, {s.sop_uid: s for s in scores})
 
@@ -113,16 +113,16 @@ def test_missing_views_are_stated(model: Model) -> None:
 def test_what_is_doubtful_about_images_is_stated_once_for_all_of_them(model: Model) -> None:
     lossy, described = "Compressed with loss before it came", "View taken from Protocol Name"
     selected = [
-        replace(instance(R_CC, "1.1"), doubts=(lossy,)),
-        replace(instance(L_CC, "1.2"), doubts=(described, lossy)),
-        replace(instance(R_MLO, "1.3"), doubts=(described,)),
+        unit(R_CC, "1.1", (lossy,)),
+        unit(L_CC, "1.2", (described, lossy)),
+        unit(R_MLO, "1.3", (described,)),
     ]
     result = conclude(model, selected, [], {uid: score(uid, 1.0) for uid in ("1.1", "1.2")})
     assert result.statements[1:3] == (f"{lossy}: R CC, L CC.", f"{described}: L CC.")
 
 
 def test_an_image_where_nothing_was_found_is_analysed_and_said(model: Model) -> None:
-    selected = [instance(R_CC, "1.1"), instance(L_CC, "1.2")]
+    selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2")]
     scores = {"1.1": score("1.1", 100.0), "1.2": score("1.2", 0.0, outline=())}
     result = conclude(model, selected, [], scores)
     assert result.analysed == ("1.1", "1.2")
@@ -131,12 +131,12 @@ def test_an_image_where_nothing_was_found_is_analysed_and_said(model: Model) -> 
 
 
 def test_missing_views_have_a_fixed_order(model: Model) -> None:
-    assert missing_views(model, []) == [R_CC, L_CC, R_MLO, L_MLO]
-    assert missing_views(model, [instance(R_CC, "1.1")]) == [L_CC, R_MLO, L_MLO]
+    assert missing_views(model.manifest.input, []) == [R_CC, L_CC, R_MLO, L_MLO]
+    assert missing_views(model.manifest.input, [R_CC]) == [L_CC, R_MLO, L_MLO]
 
 
 def test_an_image_without_score_is_refused_and_named(model: Model) -> None:
-    selected = [instance(R_CC, "1.1"), instance(L_CC, "1.2")]
+    selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2")]
     result = conclude(model, selected, [], {"1.1": score("1.1", 100.0)})
     assert result.analysed == ("1.1",)
     assert result.refused == (Refusal("1.2", "L CC", "could not be analysed", True),)
@@ -144,7 +144,7 @@ def test_an_image_without_score_is_refused_and_named(model: Model) -> None:
 
 
 def test_an_image_refused_already_is_not_refused_again(model: Model) -> None:
-    selected = [instance(R_CC, "1.1"), instance(L_CC, "1.2")]
+    selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2")]
     undecodable = Refusal("1.2", "L CC", "pixels cannot be decoded")
     result = conclude(model, selected, [undecodable], {"1.1": score("1.1", 100.0)})
     assert result.refused == (undecodable,)
@@ -176,7 +176,7 @@ def test_where_nothing_was_selected_nothing_is_analysed_for_a_reason(
 
 
 def test_where_no_selected_image_has_a_score_the_reason_says_so(model: Model) -> None:
-    result = conclude(model, [instance(R_CC, "1.1")], [], {})
+    result = conclude(model, [unit(R_CC, "1.1")], [], {})
     assert result.reason == "could not be analysed"
 
 
@@ -186,7 +186,7 @@ def test_a_measurement_never_sets_a_priority(model: Model) -> None:
 
 
 def test_the_result_does_not_depend_on_the_order_of_the_scores(model: Model) -> None:
-    selected = [instance(view, f"1.{i}") for i, (view, _) in enumerate(EXAM)]
+    selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(EXAM)]
     scores = [score(f"1.{i}", area) for i, (_, area) in enumerate(EXAM)]
     forwards = conclude(model, selected, [], {s.sop_uid: s for s in scores})
     backwards = conclude(model, selected, [], {s.sop_uid: s for s in reversed(scores)})
@@ -205,7 +205,7 @@ def grader(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def graded(model: Model, dense: Sequence[tuple[View, float]]) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, of given probabilities of D."""
-    selected = [instance(view, f"1.{i}") for i, (view, _) in enumerate(dense, start=1)]
+    selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(dense, start=1)]
     scores = {
         f"1.{i}": ImageScore(
             f"1.{i}",
@@ -265,7 +265,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def scored(model: Model, percents: Sequence[tuple[View, float]]) -> list[tuple[str, float]]:
     """Return what is said of images of given scores: labels and values."""
     concept = Code("S1", "99TEST", "Score")
-    selected = [instance(view, f"1.{i}") for i, (view, _) in enumerate(percents)]
+    selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(percents)]
     scores = {
         f"1.{i}": ImageScore(f"1.{i}", (Measurement(concept, percent, PERCENT),))
         for i, (_, percent) in enumerate(percents)

@@ -26,7 +26,7 @@ from node.inference import Inference
 from node.manifest import Model
 from node.outputs.kinds import Built, to_bytes
 from node.result import ImageScore
-from node.study import Instance, Laterality, StudyVersion, View
+from node.study import Instance, Laterality, StudyVersion, Unit, View
 
 ROWS, COLUMNS = 300, 200
 
@@ -38,9 +38,9 @@ class Counting(Inference):
         super().__init__(config.InferenceSettings(threads=1), models)
         self.computed: list[str] = []
 
-    def score(self, instance: Instance, model: Model) -> ImageScore:
-        self.computed.append(instance.sop_uid)
-        return super().score(instance, model)
+    def score(self, unit: Unit, model: Model) -> ImageScore:
+        self.computed.append(unit.sop_uid)
+        return super().score(unit, model)
 
 
 @pytest.fixture(scope="module")

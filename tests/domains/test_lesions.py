@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from factories import L_CC, L_MLO, R_CC, R_MLO, instance
+from factories import L_CC, L_MLO, R_CC, R_MLO, unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packages import OUTPUT, package
@@ -78,7 +78,7 @@ Depths = Sequence[float | None]
 
 def detected(model: Model, images: Sequence[tuple[View, Depths]]) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, with marks of these depths."""
-    selected = [instance(view, f"1.{n}") for n, (view, _) in enumerate(images, start=1)]
+    selected = [unit(view, f"1.{n}") for n, (view, _) in enumerate(images, start=1)]
     scores = {
         f"1.{n}": ImageScore(f"1.{n}", marks=tuple(map(mark, depths)))
         for n, (_, depths) in enumerate(images, start=1)
@@ -208,7 +208,7 @@ def is_taken_by_a_nearer(
 
 
 def test_pairs_do_not_depend_on_the_order_of_the_scores(detector: Model) -> None:
-    selected = [instance(R_CC, "1.1"), instance(R_MLO, "1.2")]
+    selected = [unit(R_CC, "1.1"), unit(R_MLO, "1.2")]
     scores = {
         "1.1": ImageScore("1.1", marks=(mark(40.0), mark(42.0))),
         "1.2": ImageScore("1.2", marks=(mark(41.0), mark(41.0))),
@@ -249,7 +249,7 @@ def test_what_was_looked_for_is_said_where_nothing_could_be_analysed(detector: M
 def test_outlined_lesions_have_areas_and_no_score_and_are_not_compared(tmp_path: Path) -> None:
     model = package(tmp_path, (OUTPUT, SEGMENTED))
     area = Measurement(Code("42798000", "SCT", "Area"), 1.5, Code("cm2", "UCUM", "cm2"))
-    selected = [instance(R_CC, "1.1"), instance(L_CC, "1.2"), instance(R_MLO, "1.3")]
+    selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2"), unit(R_MLO, "1.3")]
     scores = {
         "1.1": ImageScore("1.1", marks=(Mark(BOX, (area,)), Mark(BOX, (area,)))),
         "1.2": ImageScore("1.2"),
@@ -267,7 +267,7 @@ def test_outlined_lesions_have_areas_and_no_score_and_are_not_compared(tmp_path:
 
 def scored(model: Model, images: Sequence[tuple[View, float]]) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, of these scores in percent."""
-    selected = [instance(view, f"1.{n}") for n, (view, _) in enumerate(images, start=1)]
+    selected = [unit(view, f"1.{n}") for n, (view, _) in enumerate(images, start=1)]
     scores = {
         f"1.{n}": ImageScore(f"1.{n}", (Measurement(SCORE, percent, PERCENT, is_score=True),))
         for n, (_, percent) in enumerate(images, start=1)
@@ -318,7 +318,7 @@ def test_a_score_draws_nothing_and_misses_nothing(scorer: Model) -> None:
 def test_heat_maps_come_in_the_order_of_the_images_and_make_the_answer_one_about_places(
     scorer: Model,
 ) -> None:
-    selected = [instance(R_CC, "1.1"), instance(L_CC, "1.2")]
+    selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2")]
     number = (Measurement(SCORE, 50.0, PERCENT, is_score=True),)
     warm = HeatMap("another instance of this image", SCORE, 1, 1, "/w==", (0, 0, 9, 9))
     scores = {"1.2": ImageScore("1.2", number, heat_map=warm), "1.1": ImageScore("1.1", number)}

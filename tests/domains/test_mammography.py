@@ -19,9 +19,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from node.analysis.selection import Selection, expected_views, is_in_scope, select, why_refused
+from node.analysis.selection import select
 from node.dicom.header import read_header
 from node.domains.description import describe
+from node.domains.domain import Selection
+from node.domains.mammography.scope import awaited, is_in_scope
+from node.domains.mammography.selection import why_refused
 from node.domains.mammography.sop_classes import (
     MG_FOR_PRESENTATION,
     MG_FOR_PROCESSING,
@@ -111,7 +114,7 @@ def view_of(header: Dataset) -> View | None:
 
 
 def reason(header: Dataset, model: Model) -> str:
-    return why_refused(instance(header), header, model.manifest.input)
+    return why_refused(instance(header).shown, header, model.manifest.input)
 
 
 # Reading headers
@@ -131,6 +134,7 @@ def test_a_header_is_described_without_its_pixels(tmp_path: Path) -> None:
         modality="MG",
         path=path,
         digest="abc",
+        body_part="BREAST",
         view=L_MLO,
     )
 
@@ -514,7 +518,7 @@ def test_a_view_that_only_a_description_names_is_analysed_and_told(
     ):
         header = described(description, keyword)
         assert view_of(header) == R_MLO
-        [selected] = selected_from([header], model).selected
+        [selected] = selected_from([header], model).units
         assert selected.doubts == (f"View taken from {name}",)
 
 
@@ -529,7 +533,7 @@ def test_a_description_that_says_more_or_something_else_names_no_view(descriptio
 def test_a_description_counts_for_nothing_beside_what_is_there_for_the_view(model: Model) -> None:
     beside = mammogram(R_MLO, put(SeriesDescription="R CC"))
     assert view_of(beside) == R_MLO
-    assert selected_from([beside], model).selected[0].doubts == ()
+    assert selected_from([beside], model).units[0].doubts == ()
     capture = described("R MLO")
     capture.SOPClassUID, capture.PatientOrientation = SECONDARY_CAPTURE, None
     assert why_no_view(capture) == "no view given"
@@ -546,18 +550,18 @@ def test_an_image_that_was_compressed_with_loss_is_analysed_and_told(model: Mode
         put(LossyImageCompression="00", LossyImageCompressionRatio="60"),
         in_syntax(uid.JPEGExtended12Bit),
     ):
-        [selected] = selected_from([mammogram(R_CC, change)], model).selected
+        [selected] = selected_from([mammogram(R_CC, change)], model).units
         assert selected.doubts == ("Compressed with loss before it came",)
     lossless = mammogram(R_CC, put(LossyImageCompression="00", LossyImageCompressionRatio="1"))
-    assert selected_from([lossless], model).selected[0].doubts == ()
-    [selected] = selected_from([mammogram(R_CC, in_syntax(uid.JPEG2000))], model).selected
+    assert selected_from([lossless], model).units[0].doubts == ()
+    [selected] = selected_from([mammogram(R_CC, in_syntax(uid.JPEG2000))], model).units
     assert selected.doubts == ("Perhaps compressed with loss before it came",)
 
 
 @pytest.mark.parametrize("description", ["L CC", "LCC", "MG left cc", "LT_CC"])
 def test_a_description_that_names_the_other_side_is_told(description: str, model: Model) -> None:
     header = mammogram(R_CC, put(ProtocolName=description))
-    [selected] = selected_from([header], model).selected
+    [selected] = selected_from([header], model).units
     assert selected.doubts == ("Protocol Name names the other side",)
 
 
@@ -566,7 +570,7 @@ def test_a_description_that_names_no_side_or_both_is_no_doubt(
     description: str, model: Model
 ) -> None:
     header = mammogram(R_CC, put(ProtocolName=description))
-    assert selected_from([header], model).selected[0].doubts == ()
+    assert selected_from([header], model).units[0].doubts == ()
 
 
 def test_another_ais_drawing_on_a_mammogram_is_no_digitised_film(tmp_path: Path) -> None:
@@ -734,12 +738,12 @@ def test_a_breast_has_an_implant_if_it_was_also_imaged_with_the_implant_displace
         modified("399209000")(header)
     right_cc, left_cc, right_mlo, left_mlo, *displaced = (str(h.SOPInstanceUID) for h in exam)
     chosen = selected_from(exam, model)
-    assert {i.sop_uid for i in chosen.selected} == {left_cc, left_mlo, *displaced}
+    assert {i.sop_uid for i in chosen.units} == {left_cc, left_mlo, *displaced}
     assert {r.sop_uid: r.reason for r in chosen.refused} == dict.fromkeys(
         (right_cc, right_mlo), "breast implant"
     )
     exam[0].BreastImplantPresent = "NO"
-    assert right_cc in {i.sop_uid for i in selected_from(exam, model).selected}
+    assert right_cc in {i.sop_uid for i in selected_from(exam, model).units}
     lenient = package(tmp_path, ("[pixels]", 'implants = "analyse"\n[pixels]'))
     assert selected_from(exam, lenient).refused == ()
 
@@ -767,7 +771,7 @@ def test_a_view_that_is_passed_over_is_neither_selected_nor_refused(tmp_path: Pa
     )
     magnified = mammogram(L_CC, put(EstimatedRadiographicMagnificationFactor="1.8"))
     chosen = selected_from([mammogram(R_CC), mammogram(R_MLO), magnified], only_mlo)
-    assert [i.view for i in chosen.selected] == [R_MLO]
+    assert [i.instance.view for i in chosen.units] == [R_MLO]
     assert [r.reason for r in chosen.refused] == ["magnification view"]
 
 
@@ -780,8 +784,8 @@ def test_the_order_is_that_of_a_hanging_whatever_came_first(model: Model) -> Non
     exam = factories.exam(views=[L_MLO, R_MLO, R_CC, L_CC, R_CC])
     first, second = selected_from(exam, model), selected_from(exam[::-1], model)
     assert first == second
-    assert [i.view for i in first.selected] == [R_CC, R_CC, L_CC, R_MLO, L_MLO]
-    assert first.selected[0].sop_uid < first.selected[1].sop_uid
+    assert [i.instance.view for i in first.units] == [R_CC, R_CC, L_CC, R_MLO, L_MLO]
+    assert first.units[0].sop_uid < first.units[1].sop_uid
     assert first.refused == ()
 
 
@@ -791,7 +795,7 @@ def test_a_refusal_says_what_was_refused(model: Model) -> None:
         R_CC, put(SOPClassUID="1.2.840.10008.5.1.4.1.1.13.1.3", ImageLaterality="")
     )
     chosen = selected_from([tomosynthesis, partial], model)
-    assert chosen.selected == ()
+    assert chosen.units == ()
     assert chosen.refused == (
         Refusal(str(partial.SOPInstanceUID), "L MLO", "partial view"),
         Refusal(str(tomosynthesis.SOPInstanceUID), "tomosynthesis image", "tomosynthesis image"),
@@ -803,21 +807,65 @@ def test_other_modalities_are_ignored(model: Model) -> None:
     assert selected_from([report], model) == Selection((), ())
 
 
-def test_scope_is_a_matter_of_modality(model: Model) -> None:
-    assert is_in_scope({"MG", "SR"}, model)
-    assert not is_in_scope({"MR"}, model)
-    assert not is_in_scope((), model)
+def in_scope(header: Dataset, model: Model) -> bool:
+    return is_in_scope(instance(header).shown, model.manifest.input)
 
 
-def test_expected_views_are_those_of_the_models_in_scope(tmp_path: Path, model: Model) -> None:
+@pytest.mark.parametrize(
+    "said",
+    ["BREAST", "Breast", " breast ", "L BREAST", "MAMMA", "MAMMOGRAPHY", "AXILLA", "PHANTOM"],
+)
+def test_a_mammogram_may_say_in_many_words_that_it_is_of_a_breast(said: str, model: Model) -> None:
+    assert in_scope(mammogram(R_CC, raw(0x0018_0015, said)), model)
+
+
+@pytest.mark.parametrize("code", ["76752008", "80248007", "91470000"])
+def test_the_anatomic_region_says_it_where_the_body_part_does_not(code: str, model: Model) -> None:
+    region = [phantom.code(code, "SCT", "x")]
+    assert in_scope(mammogram(R_CC, put(BodyPartExamined="", AnatomicRegionSequence=region)), model)
+
+
+def test_a_mammogram_that_says_no_body_part_is_one_of_a_breast(model: Model) -> None:
+    header = mammogram(R_CC, put(BodyPartExamined=None, AnatomicRegionSequence=[]))
+    assert in_scope(header, model)
+    assert len(selected_from([header], model).units) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(BodyPartExamined="HAND"),
+        put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("85562004", "SCT", "Hand")]),
+        put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("T-D8700", "SRT", "Hand")]),
+        put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("1", "SCT", "New")]),
+        put(Modality="DX"),
+        put(Modality="SR"),
+        put(Modality=""),
+    ],
+)
+def test_what_is_of_another_body_part_or_modality_is_out_of_scope_and_appears_nowhere(
+    change: Change, model: Model
+) -> None:
+    header = mammogram(R_CC, change)
+    assert not in_scope(header, model)
+    assert selected_from([header], model) == Selection((), ())
+
+
+def test_what_is_awaited_are_the_views_that_one_of_the_models_expects(
+    tmp_path: Path, model: Model
+) -> None:
     lateral = package(
         tmp_path / "lateral",
         ('projections = ["CC", "MLO"]', 'projections = ["ML"]'),
         ('["R CC", "L CC", "R MLO", "L MLO"]', '["R ML"]'),
     )
-    views = expected_views([model, lateral], {"MG"})
-    assert views == {R_CC, L_CC, R_MLO, L_MLO, View(Laterality.RIGHT, "ML")}
-    assert expected_views([model], {"MR"}) == frozenset()
+    lateral_view = View(Laterality.RIGHT, "ML")
+    wanted = [model.manifest.input, lateral.manifest.input]
+    assert awaited([], wanted).missing == ("R CC", "L CC", str(lateral_view), "R MLO", "L MLO")
+    seen = [instance(mammogram(view)).shown for view in (L_MLO, R_CC, R_CC)]
+    found = awaited(seen, wanted)
+    assert (found.what, found.there) == ("views", ("R CC", "L MLO"))
+    assert found.missing == ("L CC", "R ML", "R MLO")
 
 
 def test_a_magnified_view_does_not_stand_for_its_view(tmp_path: Path) -> None:

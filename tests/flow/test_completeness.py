@@ -13,13 +13,31 @@ from hypothesis import strategies as st
 from ledgers import NODE, SOMEBODY_ELSE, STUDY, Desk
 
 from node import config
-from node.flow.completeness import Settler, why_complete
-from node.ledger import Arrival, Job, schema
-from node.study import View
+from node.domains.mammography.scope import awaited
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
+from node.flow import completeness
+from node.flow.completeness import Settler
+from node.ledger import Arrival, ArrivalPart, Job, schema
+from node.manifest import Input
+from node.study import Shown, View
 
 FOUR = frozenset({R_CC, L_CC, R_MLO, L_MLO})
 ALL = (R_CC, L_CC, R_MLO, L_MLO)
 SETTINGS = config.Completeness(settle_s=3, quiet_s=60, final_s=1800)
+
+
+def why_complete(
+    arrival: Arrival, expected: frozenset[View], settings: config.Completeness
+) -> str | None:
+    """Return why a study of mammograms is complete, where a model expects these views."""
+    wanted = Input(
+        modality="MG",
+        body_parts=("BREAST",),
+        sop_classes=(MG_FOR_PRESENTATION,),
+        projections=("CC", "MLO"),
+        expected_views=tuple(sorted(map(str, expected))),
+    )
+    return completeness.why_complete(arrival, awaited(arrival.shown, [wanted]), settings)
 
 
 def arrival(
@@ -32,8 +50,7 @@ def arrival(
     return Arrival(
         study_uid="1.2.3",
         sender="modality",
-        modalities=frozenset({"MG"}),
-        views=views,
+        parts=tuple(ArrivalPart(Shown("MG", MG_FOR_PRESENTATION, view=view)) for view in views),
         last_at=0,
         quiet_s=quiet_s,
         age_s=age_s,
@@ -94,10 +111,14 @@ def test_a_quiet_study_with_all_views_says_so_and_nothing_is_missing(
     some: Arrival, expected: frozenset[View]
 ) -> None:
     reason = why_complete(some, expected, SETTINGS)
-    if expected and expected <= set(some.views) and some.quiet_s >= SETTINGS.settle_s:
+    if (
+        expected
+        and expected <= {shown.view for shown in some.shown}
+        and some.quiet_s >= SETTINGS.settle_s
+    ):
         assert reason == f"{len(expected)}/{len(expected)} views"
     if reason:
-        missing = expected - set(some.views)
+        missing = expected - {shown.view for shown in some.shown}
         assert all(str(view) in reason for view in missing)
         assert ("missing" in reason or "none of" in reason) == bool(missing)
 

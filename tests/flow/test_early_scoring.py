@@ -27,7 +27,7 @@ from node.inference import Inference
 from node.manifest import Model
 from node.overview import study_overviews
 from node.result import ImageScore
-from node.study import Instance
+from node.study import Instance, Unit
 from node.trial import phantom
 from node.trial.phantom import Technique
 
@@ -224,9 +224,9 @@ def test_a_node_scores_images_while_the_rest_of_the_study_comes(
     asked: list[str] = []
 
     class Counted(Inference):
-        def score(self, instance: Instance, model: Model) -> ImageScore:
-            score = super().score(instance, model)
-            asked.append(instance.sop_uid)
+        def score(self, unit: Unit, model: Model) -> ImageScore:
+            score = super().score(unit, model)
+            asked.append(unit.sop_uid)
             return score
 
     monkeypatch.setattr("node.app.Inference", Counted)

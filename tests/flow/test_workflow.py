@@ -46,7 +46,6 @@ from node import config
 from node.analysis.pipeline import Pipeline
 from node.deliver.choice import destination_of
 from node.deliver.courier import Courier
-from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.errors import ModelError, Unreadable
 from node.flow.engine import Engine
 from node.flow.timers import reconcile
@@ -83,7 +82,7 @@ class Works:
         return str(datasets[0].StudyInstanceUID)
 
     def arrival(self, study: str) -> Arrival:
-        arrivals = self.desk.ledger.arrivals({MG_FOR_PRESENTATION})
+        arrivals = self.desk.ledger.arrivals()
         return next(arrival for arrival in arrivals if arrival.study_uid == study)
 
     def closing(self, mode: str = "deliver") -> Closing:

@@ -18,7 +18,7 @@ from small_images import PATIENT, compressed, encoded, mammogram, saved
 from node.errors import ModelError, StudyError, Unreadable
 from node.imaging.decoding import END_OF_IMAGE
 from node.imaging.image import Image, open_image
-from node.imaging.preparation import Geometry, picture, prepare
+from node.imaging.preparation import PlaneGrid, picture, prepare
 from node.manifest import Pixels
 from node.study import Laterality
 
@@ -465,8 +465,8 @@ def test_the_chest_wall_comes_to_the_left(
     tmp_path: Path,
 ) -> None:
     image = opened(mammogram(VALUES, PatientOrientation=orientation), tmp_path)
-    tensor, geometry = prepare(image, pixels(height=37, width=23), laterality)
-    assert geometry.is_mirrored is is_mirrored
+    tensor, grid = prepare(image, pixels(height=37, width=23), laterality)
+    assert grid.is_mirrored is is_mirrored
     expected = VALUES[:, ::-1] if is_mirrored else VALUES
     assert np.allclose(tensor[0, 0], expected / 4095, atol=1e-6)
 
@@ -487,10 +487,10 @@ def test_an_image_without_orientation_and_side_is_refused(tmp_path: Path) -> Non
 def test_fitting_keeps_the_aspect_and_pads_right_and_bottom(tmp_path: Path) -> None:
     white = np.full((100, 50), 4095, np.uint16)
     image = opened(mammogram(white), tmp_path)
-    tensor, geometry = prepare(image, pixels(height=64, width=48, channels=3), Laterality.RIGHT)
+    tensor, grid = prepare(image, pixels(height=64, width=48, channels=3), Laterality.RIGHT)
     assert tensor.shape == (1, 3, 64, 48)
     assert tensor.dtype == np.float32
-    assert (geometry.height, geometry.width) == (64, 32)
+    assert (grid.height, grid.width) == (64, 32)
     assert tensor[:, :, :, :32].min() == 1
     assert tensor[:, :, :, 32:].max() == 0
     stretched, _ = prepare(image, pixels(fit="stretch"), Laterality.RIGHT)
@@ -506,12 +506,12 @@ sizes = st.integers(1, 5000)
 def test_points_come_back_from_both_sides(
     rows: int, columns: int, height: int, width: int, is_mirrored: bool, data: st.DataObject
 ) -> None:
-    geometry = Geometry(rows, columns, height, width, is_mirrored)
+    grid = PlaneGrid(rows, columns, height, width, is_mirrored)
     share = np.array(data.draw(st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=1)))
     in_model, in_stored = share * (width, height), share * (columns, rows)
-    assert np.allclose(geometry.to_model(geometry.to_stored(in_model)), in_model)
-    assert np.allclose(geometry.to_stored(geometry.to_model(in_stored)), in_stored)
-    corners = geometry.to_stored(np.array([[0, 0], [width, height]], dtype=float))
+    assert np.allclose(grid.to_model(grid.places(in_model)), in_model)
+    assert np.allclose(grid.places(grid.to_model(in_stored)), in_stored)
+    corners = grid.places(np.array([[0, 0], [width, height]], dtype=float))
     assert sorted(corners[:, 0]) == pytest.approx([0, columns])
     assert list(corners[:, 1]) == pytest.approx([0, rows])
 
@@ -530,13 +530,13 @@ def test_a_blob_seen_by_the_network_lies_on_the_same_tissue_in_the_file(
     values[top : top + 20, left : left + 20] = 65535
     grey = np.linspace(0, 1, 65536).astype(np.float32)
     image = Image(values, grey, grey, (), (1.0, 1.0))
-    tensor, geometry = prepare(image, pixels(fit=fit, height=96, width=80), side)
+    tensor, grid = prepare(image, pixels(fit=fit, height=96, width=80), side)
     weights = tensor[0, 0].astype(float)
     rows, columns = np.indices(weights.shape) + 0.5
     centre = [(weights * axis).sum() / weights.sum() for axis in (columns, rows)]
-    found = geometry.to_stored(np.array([centre]))[0]
+    found = grid.places(np.array([centre]))[0]
     assert np.allclose(found, (left + 10, top + 10), atol=0.15)
-    area = weights.sum() * geometry.pixel_area_mm2((1.0, 1.0))
+    area = weights.sum() * grid.pixel_area_mm2((1.0, 1.0))
     assert area == pytest.approx(400, rel=0.03)
 
 

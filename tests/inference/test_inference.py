@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from packages import CLASSES
 from pydicom import Dataset, uid
-from small_images import PATIENT, compressed, encoded, instance, mammogram, saved
+from small_images import PATIENT, compressed, encoded, instance, mammogram, saved, unit
 from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE, model
 
 from node import config
 from node.config import bundled_models_dir
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.outlines import TOLERANCE_PX, signed_area
-from node.imaging.preparation import Geometry
+from node.imaging.preparation import PlaneGrid
 from node.inference import Inference
 from node.inference.classes import score_classes
 from node.inference.mask import score_mask
 from node.manifest import ClassesOutput, load_model
-from node.study import Instance
+from node.study import Unit
 
 ROWS, COLUMNS = 300, 200
 
@@ -43,8 +43,8 @@ def half_disc(radius: int = 90) -> NDArray[np.uint16]:
 
 
 @pytest.fixture
-def breast(tmp_path: Path) -> Instance:
-    return instance(saved(mammogram(half_disc()), tmp_path))
+def breast(tmp_path: Path) -> Unit:
+    return unit(saved(mammogram(half_disc()), tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 15) -> None:
 
 
 def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
-    small: Inference, breast: Instance
+    small: Inference, breast: Unit
 ) -> None:
     score = small.score(breast, small_model(small))
     true_cm2 = np.count_nonzero(half_disc()) * 0.1 * 0.1 / 100
@@ -103,7 +103,7 @@ def small_model(inference: Inference) -> Any:
     return inference._setup.packages[0].model
 
 
-def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Instance) -> None:
+def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Unit) -> None:
     share = 100 * np.count_nonzero(half_disc()) / 300**2  # the input is padded to a square
     package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES)
     with running(package) as inference:
@@ -158,7 +158,7 @@ INVERTED = "no breast found in this image: the side opposite the chest wall is b
 def test_what_can_be_no_breast_is_not_given_a_grade(
     values: NDArray[np.uint16], words: str, classes: Inference, tmp_path: Path
 ) -> None:
-    image = instance(saved(mammogram(values), tmp_path))
+    image = unit(saved(mammogram(values), tmp_path))
     with pytest.raises(StudyError, match=words):
         classes.score(image, small_model(classes))
 
@@ -192,7 +192,7 @@ def close_up() -> NDArray[np.uint16]:
 def test_a_breast_that_is_hard_to_see_is_given_a_grade(
     image: Dataset, classes: Inference, tmp_path: Path
 ) -> None:
-    found = classes.score(instance(saved(image, tmp_path)), small_model(classes))
+    found = classes.score(unit(saved(image, tmp_path)), small_model(classes))
     assert len(found.measurements) == 2
 
 
@@ -206,7 +206,7 @@ def test_what_does_not_add_up_to_one_is_no_probability(values: tuple[float, floa
 def test_magnification_makes_the_breast_smaller(small: Inference, tmp_path: Path) -> None:
     def area(**changes: Any) -> float:
         path = saved(mammogram(half_disc(), **changes), tmp_path)
-        return small.score(instance(path), small_model(small)).marks[0].measurements[0].value
+        return small.score(unit(path), small_model(small)).marks[0].measurements[0].value
 
     plain = area()
     assert area(EstimatedRadiographicMagnificationFactor=2) == pytest.approx(plain / 4)
@@ -227,8 +227,8 @@ def discs(*places: tuple[float, float, float], size: int = 200) -> NDArray[np.fl
 def measured(mask: NDArray[np.float32], **changes: Any) -> tuple[float, float]:
     """Return the reported area in cm2, and that within the outline, at 10 mm a pixel."""
     rows, columns = mask.shape
-    geometry = Geometry(rows, columns, rows, columns, is_mirrored=False)
-    score = score_mask("1.2.3.4", mask, MANIFEST.model_copy(update=changes), geometry, (10, 10))
+    grid = PlaneGrid(rows, columns, rows, columns, is_mirrored=False)
+    score = score_mask("1.2.3.4", mask, MANIFEST.model_copy(update=changes), grid, (10, 10))
     return score.marks[0].measurements[0].value, signed_area(np.array(score.marks[0].outline))
 
 
@@ -270,8 +270,8 @@ def test_a_region_along_the_edge_opposite_the_chest_wall_is_no_breast() -> None:
     assert measured(discs((120, 100, 80)))[0] > 0, "a large breast may reach that edge"
 
 
-def test_a_picture_comes_from_the_child(small: Inference, breast: Instance) -> None:
-    shown = small.picture(breast)
+def test_a_picture_comes_from_the_child(small: Inference, breast: Unit) -> None:
+    shown = small.picture(breast.instance)
     assert shown.grey.shape == (ROWS, COLUMNS)
     assert shown.grey[ROWS // 2, -1] == 255
     assert shown.scale == 1
@@ -298,7 +298,7 @@ def test_a_damaged_file_is_unreadable_and_the_words_name_no_patient(
     frame = encoded(half_disc(), uid.JPEGLosslessSV1)
     path = saved(compressed(half_disc(), uid.JPEGLosslessSV1, frame[:500]), tmp_path)
     with pytest.raises(Unreadable, match="ends early") as caught:
-        small.score(instance(path), small_model(small))
+        small.score(unit(path), small_model(small))
     assert PATIENT not in str(caught.value)
     with pytest.raises(Unreadable):
         small.picture(instance(path))
@@ -309,10 +309,10 @@ def test_an_image_without_spacing_or_without_breast_is_the_studys_own_fault(
 ) -> None:
     no_spacing = saved(mammogram(half_disc(), ImagerPixelSpacing=None), tmp_path, "a.dcm")
     with pytest.raises(StudyError, match="has no usable detector pixel spacing"):
-        small.score(instance(no_spacing), small_model(small))
+        small.score(unit(no_spacing), small_model(small))
     black = saved(mammogram(half_disc(0)), tmp_path, "b.dcm")
     with pytest.raises(StudyError, match="no breast outline"):
-        small.score(instance(black), small_model(small))
+        small.score(unit(black), small_model(small))
 
 
 def test_a_missing_file_is_tried_again(small: Inference, tmp_path: Path) -> None:
@@ -320,14 +320,14 @@ def test_a_missing_file_is_tried_again(small: Inference, tmp_path: Path) -> None
         small.picture(instance(tmp_path / "not-yet.dcm"))
 
 
-def test_nan_is_a_model_error_and_the_child_lives_on(tmp_path: Path, breast: Instance) -> None:
+def test_nan_is_a_model_error_and_the_child_lives_on(tmp_path: Path, breast: Unit) -> None:
     package = model(tmp_path, NAN_WHEN_BRIGHT)
     before = children_of(os.getpid())
     with running(package) as inference:
         started = children_of(os.getpid()) - before
         with pytest.raises(ModelError, match="NaN"):
             inference.score(breast, package)
-        assert inference.picture(breast).scale == 1
+        assert inference.picture(breast.instance).scale == 1
         assert children_of(os.getpid()) - before == started
 
 
@@ -337,19 +337,19 @@ def test_a_network_that_cannot_answer_the_warm_up_refuses_to_start(tmp_path: Pat
 
 
 def test_the_deadline_kills_the_child_and_the_next_call_finds_another(
-    tmp_path: Path, breast: Instance
+    tmp_path: Path, breast: Unit
 ) -> None:
     package = model(tmp_path, ENDLESS)
     with running(package, deadline_s=3) as inference:
         before = children_of(os.getpid())
         with pytest.raises(ModelError, match=r"took longer than 3 s"):
             inference.score(breast, package)
-        assert inference.picture(breast).scale == 1
+        assert inference.picture(breast.instance).scale == 1
         assert len(children_of(os.getpid()) - before) == 1
 
 
 def test_a_child_killed_at_work_is_a_model_error_and_one_killed_while_idle_is_none(
-    tmp_path: Path, breast: Instance
+    tmp_path: Path, breast: Unit
 ) -> None:
     package = model(tmp_path, ENDLESS)
     before = children_of(os.getpid())
@@ -362,11 +362,11 @@ def test_a_child_killed_at_work_is_a_model_error_and_one_killed_while_idle_is_no
         os.kill(child, signal.SIGSEGV)
         with pytest.raises(ModelError, match=r"signal 11 \(SIGSEGV\)"):
             answer.result()
-        assert inference.picture(breast).scale == 1
+        assert inference.picture(breast.instance).scale == 1
         (child,) = children_of(os.getpid()) - before
         os.kill(child, signal.SIGKILL)  # while idle: nobody notices
         wait_until(lambda: not _is_alive(child))
-        assert inference.picture(breast).scale == 1
+        assert inference.picture(breast.instance).scale == 1
 
 
 def test_an_image_too_large_for_the_memory_limit_is_a_model_error(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_an_image_too_large_for_the_memory_limit_is_a_model_error(tmp_path: Path
         running(model(tmp_path), memory_mb=512) as inference,
         pytest.raises(ModelError, match="memory_mb"),
     ):
-        inference.score(instance(path), small_model(inference))
+        inference.score(unit(path), small_model(inference))
 
 
 def test_a_model_that_cannot_be_loaded_refuses_to_start(tmp_path: Path) -> None:
@@ -388,28 +388,26 @@ def test_a_model_that_cannot_be_loaded_refuses_to_start(tmp_path: Path) -> None:
     assert children_of(os.getpid()) <= before
 
 
-def test_many_threads_share_the_children(tmp_path: Path, breast: Instance) -> None:
+def test_many_threads_share_the_children(tmp_path: Path, breast: Unit) -> None:
     package = model(tmp_path)
     with running(package, processes=2) as inference, ThreadPoolExecutor(6) as callers:
         scores = list(callers.map(lambda _: inference.score(breast, package), range(12)))
     assert all(score == scores[0] for score in scores)
 
 
-def test_children_outlive_the_thread_that_started_them(tmp_path: Path, breast: Instance) -> None:
+def test_children_outlive_the_thread_that_started_them(tmp_path: Path, breast: Unit) -> None:
     inference = running(model(tmp_path))
     thread = Thread(target=inference.start)
     thread.start()
     thread.join()
     before = children_of(os.getpid())
     time.sleep(0.2)
-    assert inference.picture(breast).scale == 1
+    assert inference.picture(breast.instance).scale == 1
     assert children_of(os.getpid()) == before
     inference.close()
 
 
-def test_closing_ends_a_call_under_way_and_refuses_later_ones(
-    tmp_path: Path, breast: Instance
-) -> None:
+def test_closing_ends_a_call_under_way_and_refuses_later_ones(tmp_path: Path, breast: Unit) -> None:
     package = model(tmp_path, ENDLESS)
     inference = running(package)
     inference.start()
@@ -421,7 +419,7 @@ def test_closing_ends_a_call_under_way_and_refuses_later_ones(
             with pytest.raises(ModelError):
                 answer.result()
     with pytest.raises(ModelError, match="shutting down"):
-        inference.picture(breast)
+        inference.picture(breast.instance)
     inference.close()
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from lesion_models import MODELS, lesion_score
 from packages import CLASSES
-from small_images import instance
+from small_images import instance, unit
 from small_models import model
 
 from node import config, score_json
@@ -132,7 +132,7 @@ def test_a_pickle_for_a_score_runs_nothing(is_body: bool, hostile: Start, tmp_pa
     inference = hostile([READY, (framed(crafted), True)])
     inference.start()
     with pytest.raises(ModelError, match="answered with what is no answer"):
-        inference.score(instance(tmp_path / "a.dcm"), inference._setup.packages[0].model)
+        inference.score(unit(tmp_path / "a.dcm"), inference._setup.packages[0].model)
     assert not trap.exists()
 
 
@@ -172,7 +172,7 @@ def test_a_malformed_answer_is_a_model_error_and_ends_the_child(
     inference.start()
     (child,) = inference._children
     with pytest.raises(ModelError, match=f"answered with .*{words}.* and was killed"):
-        inference.score(instance(tmp_path / "a.dcm"), inference._setup.packages[0].model)
+        inference.score(unit(tmp_path / "a.dcm"), inference._setup.packages[0].model)
     assert inference._children == set()
     assert child._process.returncode is not None
 

@@ -18,7 +18,7 @@ from packages import MANIFEST
 from node.errors import ModelError, StudyError
 from node.imaging.grey import Float32
 from node.imaging.outlines import signed_area
-from node.imaging.preparation import Geometry
+from node.imaging.preparation import PlaneGrid
 from node.inference.boxes import score_boxes
 from node.inference.mask import MOST_REGIONS, score_mask
 from node.inference.whole_image import score_whole_image
@@ -27,9 +27,9 @@ from node.result import HeatMap, ImageScore, Mark
 
 HEAD = MANIFEST.partition("[output]\n")[0]
 UID = "1.2.3.4"
-PLAIN = Geometry(rows=640, columns=400, height=64, width=40, is_mirrored=False)
+PLAIN = PlaneGrid(rows=640, columns=400, height=64, width=40, is_mirrored=False)
 """Ten stored pixels to one of the network, whose last eight columns are padding."""
-MIRRORED = Geometry(rows=640, columns=400, height=64, width=40, is_mirrored=True)
+MIRRORED = PlaneGrid(rows=640, columns=400, height=64, width=40, is_mirrored=True)
 
 
 def manifest(output: str, *changes: tuple[str, str]) -> Manifest:
@@ -59,12 +59,12 @@ AS_STORED = ('orientation = "chest wall left"', 'orientation = "as stored"')
 
 def boxed(
     *rows: tuple[float, ...],
-    geometry: Geometry = PLAIN,
+    grid: PlaneGrid = PLAIN,
     of: Manifest = DETECTOR,
     spacing_mm: tuple[float, float] | None = (0.2, 0.1),
 ) -> tuple[Mark, ...]:
     table = np.array([*rows, *[(0, 0, 0, 0, 0)] * (3 - len(rows))], np.float32)
-    return score_boxes(UID, table, of, geometry, spacing_mm).marks
+    return score_boxes(UID, table, of, grid, spacing_mm).marks
 
 
 def edges(mark: Mark) -> tuple[float, ...]:
@@ -84,7 +84,7 @@ def test_a_box_becomes_a_closed_rectangle_that_runs_clockwise_from_its_upper_lef
 
 
 def test_in_a_mirrored_image_a_box_is_where_the_image_shows_it_and_runs_the_same_way() -> None:
-    (mark,) = boxed((4, 8, 10, 20, 0.875), geometry=MIRRORED)
+    (mark,) = boxed((4, 8, 10, 20, 0.875), grid=MIRRORED)
     assert list(mark.outline) == [(300, 80), (360, 80), (360, 200), (300, 200), (300, 80)]
 
 
@@ -103,11 +103,11 @@ def test_equal_scores_keep_the_order_of_the_network() -> None:
     assert [edges(mark)[0] for mark in marks] == [50, 10]
 
 
-@pytest.mark.parametrize("geometry", [PLAIN, MIRRORED], ids=["plain", "mirrored"])
+@pytest.mark.parametrize("grid", [PLAIN, MIRRORED], ids=["plain", "mirrored"])
 def test_the_depth_is_that_of_the_middle_from_the_chest_wall_on_either_side(
-    geometry: Geometry,
+    grid: PlaneGrid,
 ) -> None:
-    (mark,) = boxed((4, 8, 10, 20, 0.9), geometry=geometry)
+    (mark,) = boxed((4, 8, 10, 20, 0.9), grid=grid)
     assert mark.depth_mm == pytest.approx(70 * 0.1), "by the column spacing"
     assert type(mark.depth_mm) is float
 
@@ -139,13 +139,13 @@ def test_what_is_not_within_0_and_1_is_no_score_of_a_box(score: float) -> None:
         ((4, 8, 10, nan), "not a number"),
     ],
 )
-@pytest.mark.parametrize("geometry", [PLAIN, MIRRORED], ids=["plain", "mirrored"])
+@pytest.mark.parametrize("grid", [PLAIN, MIRRORED], ids=["plain", "mirrored"])
 def test_a_box_that_is_nowhere_is_the_models_mistake(
-    box: tuple[float, ...], where: str, geometry: Geometry
+    box: tuple[float, ...], where: str, grid: PlaneGrid
 ) -> None:
     with pytest.raises(ModelError, match="'boxes' holds a box"):
-        boxed((*box, 0.9), geometry=geometry)
-    assert boxed((*box, 0.1), geometry=geometry) == (), f"{where}, but unused"
+        boxed((*box, 0.9), grid=grid)
+    assert boxed((*box, 0.1), grid=grid) == (), f"{where}, but unused"
 
 
 def test_of_a_box_across_the_edge_what_is_on_the_image_is_kept() -> None:
@@ -167,21 +167,21 @@ sizes = st.integers(8, 3000)
     is_mirrored=st.booleans(),
     box=st.tuples(*[st.floats(0, 1)] * 4),
 )
-def test_a_box_comes_back_from_any_geometry(
+def test_a_box_comes_back_from_any_grid(
     rows: int, columns: int, height: int, width: int, is_mirrored: bool, box: tuple[float, ...]
 ) -> None:
-    geometry = Geometry(rows, columns, height, width, is_mirrored)
+    grid = PlaneGrid(rows, columns, height, width, is_mirrored)
     left, right = sorted(x * width for x in box[0::2])
     top, bottom = sorted(y * height for y in box[1::2])
     if right - left < 0.1 or bottom - top < 0.1:
         return
-    (mark,) = boxed((left, top, right, bottom, 0.9), geometry=geometry)
+    (mark,) = boxed((left, top, right, bottom, 0.9), grid=grid)
     assert signed_area(np.array(mark.outline)) > 0, "clockwise on the screen"
     x0, y0, x1, y1 = edges(mark)
     assert 0 <= x0 < x1 <= columns
     assert 0 <= y0 < y1 <= rows
     assert "-0.0" not in str(mark.outline)
-    back = geometry.to_model(np.array([(x0, y0), (x1, y1)]))
+    back = grid.to_model(np.array([(x0, y0), (x1, y1)]))
     found = (*back.min(axis=0), *back.max(axis=0))
     rounding = 0.006 * max(height / rows, width / columns) + 1e-4
     assert found == pytest.approx((left, top, right, bottom), abs=rounding)
@@ -211,17 +211,17 @@ def scored(
     score: float = 0.5,
     heat: NDArray[Any] | None = None,
     *,
-    geometry: Geometry = PLAIN,
+    grid: PlaneGrid = PLAIN,
     of: Manifest = MAPPER,
 ) -> ImageScore:
     answers: dict[str, Float32] = {"score": np.array([[score]], np.float32)}
     if heat is not None:
         answers["heat"] = heat[None, None].astype(np.float32)
-    return score_whole_image(UID, answers, of, geometry)
+    return score_whole_image(UID, answers, of, grid)
 
 
-def mapped(heat: NDArray[Any], geometry: Geometry = PLAIN, of: Manifest = MAPPER) -> HeatMap:
-    found = scored(heat=heat, geometry=geometry, of=of).heat_map
+def mapped(heat: NDArray[Any], grid: PlaneGrid = PLAIN, of: Manifest = MAPPER) -> HeatMap:
+    found = scored(heat=heat, grid=grid, of=of).heat_map
     assert found is not None
     return found
 
@@ -278,8 +278,8 @@ def test_a_heat_map_is_turned_back_as_the_image_is() -> None:
 @pytest.mark.parametrize("is_mirrored", [False, True])
 def test_the_last_cells_may_reach_beyond_the_image(is_mirrored: bool) -> None:
     """33 of the network's columns are image: the fifth cell covers 32 to 40."""
-    geometry = Geometry(rows=600, columns=330, height=60, width=33, is_mirrored=is_mirrored)
-    found = mapped(np.zeros((8, 6)), geometry)
+    grid = PlaneGrid(rows=600, columns=330, height=60, width=33, is_mirrored=is_mirrored)
+    found = mapped(np.zeros((8, 6)), grid)
     assert (found.rows, found.columns) == (8, 5)
     assert found.box == ((-70, 0, 330, 640) if is_mirrored else (0, 0, 400, 640))
 
@@ -312,8 +312,8 @@ def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
         ("height = 8\nwidth = 6\n", f"height = {rows}\nwidth = {columns}\n"),
     )
     used = max(1, round(height * share[0])), max(1, round(width * share[1]))
-    geometry = Geometry(2 * used[0], 2 * used[1], *used, is_mirrored)
-    found = mapped(np.zeros((rows, columns)), geometry, of)
+    grid = PlaneGrid(2 * used[0], 2 * used[1], *used, is_mirrored)
+    found = mapped(np.zeros((rows, columns)), grid, of)
     assert cells(found).shape == (found.rows, found.columns), "as many bytes as it says"
     left, top, right, bottom = found.box
     cell = 2 * width / columns, 2 * height / rows
@@ -321,31 +321,31 @@ def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
         (found.columns * cell[0], found.rows * cell[1]), abs=0.02
     )
     assert top == 0
-    assert bottom == pytest.approx(geometry.rows, abs=cell[1] + 0.01)
-    assert bottom >= geometry.rows - 0.01
+    assert bottom == pytest.approx(grid.rows, abs=cell[1] + 0.01)
+    assert bottom >= grid.rows - 0.01
     inner, outer = (right, left) if is_mirrored else (left, right)
-    assert inner == (geometry.columns if is_mirrored else 0)
-    beyond = -outer if is_mirrored else outer - geometry.columns
+    assert inner == (grid.columns if is_mirrored else 0)
+    beyond = -outer if is_mirrored else outer - grid.columns
     assert -0.01 <= beyond <= cell[0] + 0.01
 
 
 def test_as_many_cells_as_the_network_gives_are_kept_however_the_division_is_rounded() -> None:
     """64 / (64 / 49) is a little more than 49."""
     of = manifest(SCORE + HEAT_MAP, ("height = 8\nwidth = 6", "height = 49\nwidth = 49"))
-    whole = Geometry(rows=640, columns=480, height=64, width=48, is_mirrored=False)
+    whole = PlaneGrid(rows=640, columns=480, height=64, width=48, is_mirrored=False)
     found = mapped(np.zeros((49, 49)), whole, of)
     assert cells(found).shape == (found.rows, found.columns) == (49, 49)
 
 
 def test_a_cell_is_where_the_network_saw_it() -> None:
-    for geometry in (PLAIN, MIRRORED):
+    for grid in (PLAIN, MIRRORED):
         for row in range(8):
             for column in range(5):
                 heat = np.zeros((8, 6))
                 heat[row, column] = 1
                 middle = np.array([((column + 0.5) * 8, (row + 0.5) * 8)])
-                ((x, y),) = geometry.to_stored(middle)
-                found = mapped(heat, geometry)
+                ((x, y),) = grid.places(middle)
+                found = mapped(heat, grid)
                 left, top, right, bottom = found.box
                 across = int((x - left) / (right - left) * found.columns)
                 down = int((y - top) / (bottom - top) * found.rows)
@@ -380,9 +380,9 @@ def outlined(
 ) -> tuple[Mark, ...]:
     """Return the marks; a pixel of the network is 10 mm wide, and `times` stored pixels."""
     height, width = mask.shape
-    geometry = Geometry(height * times, width * times, height, width, is_mirrored)
+    grid = PlaneGrid(height * times, width * times, height, width, is_mirrored)
     of = manifest(REGIONS + f"min_area_mm2 = {min_area_mm2}\n")
-    return score_mask(UID, mask, of, geometry, (10 / times, 10 / times)).marks
+    return score_mask(UID, mask, of, grid, (10 / times, 10 / times)).marks
 
 
 def area(mark: Mark) -> float:
@@ -476,9 +476,9 @@ def test_a_region_at_the_edge_of_the_image_ends_there() -> None:
 
 
 def test_what_is_marked_on_the_padding_is_no_region() -> None:
-    geometry = Geometry(rows=SIZE, columns=60, height=SIZE, width=60, is_mirrored=False)
+    grid = PlaneGrid(rows=SIZE, columns=60, height=SIZE, width=60, is_mirrored=False)
     mask = discs((30, 60, 10), (90, 60, 20))
-    (mark,) = score_mask(UID, mask, SEGMENTER, geometry, (10, 10)).marks
+    (mark,) = score_mask(UID, mask, SEGMENTER, grid, (10, 10)).marks
     assert area(mark) == pytest.approx(np.pi * 10**2, rel=0.02)
 
 

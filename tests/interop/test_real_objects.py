@@ -35,11 +35,11 @@ from small_models import model as small_model
 from node import config, offline
 from node.analysis import pipeline
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task
-from node.analysis.selection import is_in_scope
 from node.config import bundled_models_dir
 from node.dicom.header import read_header
 from node.domains.description import describe
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, SECONDARY_CAPTURE
+from node.domains.table import is_in_scope
 from node.errors import Unreadable
 from node.imaging.digests import pixel_digest
 from node.imaging.image import open_image
@@ -164,7 +164,7 @@ def alone() -> Iterator[Alone]:
 
     def outcome(path: Path) -> str:
         instance = describe(read_header(path), path, dataset_digest(path))
-        if not is_in_scope({instance.modality}, model):
+        if not is_in_scope(instance.shown, model.manifest):
             return "out of scope of breast-density"
         now = datetime(2026, 1, 1, tzinfo=UTC)
         version = StudyVersion(instance.study_uid, 1, "1 file", (instance,), now, "table")

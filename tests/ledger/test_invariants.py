@@ -20,7 +20,18 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from ledgers import APART, CLOSING, HOUR_S, NODE, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
+from ledgers import (
+    APART,
+    CLOSING,
+    HOUR_S,
+    NODE,
+    SOMEBODY,
+    SOMEBODY_ELSE,
+    STUDY,
+    Desk,
+    apart,
+    modalities,
+)
 
 from node.errors import NodeError, Superseded
 from node.identity import disagreement
@@ -127,8 +138,8 @@ class StudyLife(RuleBasedStateMachine):
 
     def _close(self) -> Job:
         (arrival,) = self.desk.arrivals()
-        closing = CLOSING if arrival.intake is None else APART
-        job = self.desk.close(closing if "MG" in arrival.modalities else REJECTED)
+        closing = CLOSING if apart(arrival) is None else APART
+        job = self.desk.close(closing if "MG" in modalities(arrival) else REJECTED)
         self.made_of[job.number] = self._images()
         return job
 

@@ -19,6 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 
+from node.domains.mammography.hanging import hanging
 from node.outputs import verbatim
 from node.outputs.case import Draft
 from node.outputs.kinds import build_report_set, to_bytes
@@ -105,6 +106,7 @@ def draft(
         pictures=pictures,
         local_zone=UTC,
         configuration_digest="0",
+        hanging=hanging(),
     )
 
 

@@ -107,6 +107,7 @@ def kept(points: Iterable[Point]) -> Outline:
 
 def mark(finding: Finding, numbers: Iterable[Number]) -> Mark:
     where = finding.region
+    assert finding.laterality is not None
     side = finding.laterality.value
     numbers = tuple(sorted(numbers))
     return term(finding.kind), side, where.sop_uid, kept(where.outline), numbers

@@ -18,7 +18,7 @@ import factories
 import pytest
 import sqlalchemy as sa
 from factories import R_CC, rejection_note
-from ledgers import NODE, Desk
+from ledgers import NODE, Desk, is_mammogram
 from locks import impatient, locked
 from peers import MODALITY_AE, association, contexts_of, modality, report_of, store
 from ports import needs_ipv6
@@ -106,9 +106,7 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
         )
         stored: list[float] = []
         receptions.append(
-            Reception(
-                settings, store, ledger, frozenset({"MG"}), lambda: stored.append(time.time())
-            )
+            Reception(settings, store, ledger, is_mammogram, lambda: stored.append(time.time()))
         )
         listener = Listener(settings, store.incoming, ledger, receptions[-1])
         listener.start()
@@ -837,7 +835,7 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         node=config.Node(ae_title="AINODE", state_dir=store.root),
         listener=config.ListenerSettings(host="127.0.0.1", port=taken),
     )
-    reception = Reception(settings, store, ledger, frozenset())
+    reception = Reception(settings, store, ledger, is_mammogram)
     second = Listener(settings, store.incoming, ledger, reception)
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()

@@ -12,7 +12,7 @@ import factories
 import pytest
 import small_models
 from factories import R_CC
-from ledgers import RECEIVING, Desk
+from ledgers import RECEIVING, Desk, is_mammogram
 from locks import impatient, locked
 from peers import Pacs, modality
 from pydicom import Dataset
@@ -35,7 +35,7 @@ DONE_WITHIN_S = 60
 @pytest.fixture
 def reception(store: Store, ledger: Ledger) -> Iterator[Reception]:
     ledger.register_node(store.node_id)
-    opened = Reception(RECEIVING, store, ledger, frozenset({"MG"}))
+    opened = Reception(RECEIVING, store, ledger, is_mammogram)
     yield opened
     opened.close()
 
@@ -133,7 +133,7 @@ def test_what_does_not_fit_on_the_disk_is_taken_once_there_is_room(
     put(folder, "1")
     node = RECEIVING.node.model_copy(update={"min_free_mb": 1 << 40})
     full = RECEIVING.model_copy(update={"node": node})
-    with closing(Reception(full, store, ledger, frozenset())) as without_room:
+    with closing(Reception(full, store, ledger, is_mammogram)) as without_room:
         assert statuses(folder, without_room, store) == {"1": Status.LATER}
     received = store.root / "received"
     received.rmdir()

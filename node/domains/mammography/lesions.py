@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from node.manifest import BoxesOutput, MaskOutput
-from node.result import Finding, ImageScore
-from node.study import Instance, Laterality, View
+from node.result import ImageScore
+from node.study import Laterality, Unit, View
 
 
 def lesions_of_marks(
     output: MaskOutput | BoxesOutput,
-    analysed: Sequence[Instance],
+    units: Sequence[Unit],
     scores: Mapping[str, ImageScore],
 ) -> dict[tuple[str, int], str]:
     """Name the lesions that are marked on CC and on MLO, by image and place among its marks."""
@@ -23,10 +23,10 @@ def lesions_of_marks(
     for side in (Laterality.RIGHT, Laterality.LEFT):
         on_cc, on_mlo = (
             [
-                ((instance.sop_uid, number), mark.depth_mm)
-                for instance in analysed
-                if instance.view == View(side, projection)
-                for number, mark in enumerate(scores[instance.sop_uid].marks)
+                ((unit.sop_uid, number), mark.depth_mm)
+                for unit in units
+                if unit.instance.view == View(side, projection)
+                for number, mark in enumerate(scores[unit.sop_uid].marks)
                 if mark.depth_mm is not None
             ]
             for projection in ("CC", "MLO")
@@ -43,20 +43,20 @@ def lesions_of_marks(
 
 def how_lesions_were_counted(
     output: MaskOutput | BoxesOutput,
-    analysed: Sequence[Instance],
+    units: Sequence[Unit],
     scores: Mapping[str, ImageScore],
-    findings: Sequence[Finding],
+    lesions: Mapping[tuple[str, int], str],
 ) -> list[str]:
     """Say where one lesion may count as two, or two as one."""
     said = []
-    if isinstance(output, BoxesOutput) and any(finding.lesion for finding in findings):
+    if isinstance(output, BoxesOutput) and lesions:
         said.append(
             f"A mark on CC and one on MLO of the same breast count as one {output.label} where"
             f" their depths differ by at most {output.same_lesion_within_mm:g} mm, the nearest"
             " first; nothing else was compared."
         )
-    counts = Counter(i.view for i in analysed if i.view and scores[i.sop_uid].marks)
-    repeated = ", ".join(str(view) for view, count in counts.items() if count > 1)
+    counts = Counter(unit.name for unit in units if scores[unit.sop_uid].marks)
+    repeated = ", ".join(name for name, count in counts.items() if count > 1)
     if repeated and output.looks_for:
         said.append(
             f"More than one image of {repeated}: a {output.label} that shows on several of them may"

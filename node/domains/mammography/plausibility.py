@@ -9,8 +9,25 @@ from numpy.typing import NDArray
 from node.errors import StudyError
 from node.imaging.grey import Float32
 from node.imaging.outlines import signed_area
-from node.imaging.preparation import Geometry, Points
-from node.manifest import Pixels
+from node.imaging.preparation import PlaneGrid, Points
+from node.manifest import Manifest, MaskOutput, Pixels
+
+
+def require_plausible(seen: Float32, manifest: Manifest) -> None:
+    """Raise StudyError if an image shows no breast; an outline of one shows by itself if not."""
+    output = manifest.output
+    is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
+    if not is_outline:
+        refuse_what_is_no_breast(seen, manifest.pixels)
+
+
+def require_plausible_outline(region: Points, grid: PlaneGrid, manifest: Manifest) -> None:
+    """Raise StudyError if the outline of a breast is none."""
+    if not len(region):
+        raise StudyError("no breast outline found in this image")
+    is_chest_wall_left = manifest.pixels.orientation == "chest wall left"
+    refuse_what_is_no_breast_outline(region, grid, is_chest_wall_left)
+
 
 MOST_OF_IMAGE = 0.95
 """A region that covers more than this share of the image is no breast: air must be visible."""
@@ -25,14 +42,14 @@ MOST_OF_EDGE = 0.5
 
 
 def refuse_what_is_no_breast_outline(
-    region: Points, geometry: Geometry, is_chest_wall_left: bool
+    region: Points, grid: PlaneGrid, is_chest_wall_left: bool
 ) -> None:
     """Raise StudyError if a region leaves no air, or lies where no breast can."""
-    if abs(signed_area(region)) > MOST_OF_IMAGE * geometry.height * geometry.width:
+    if abs(signed_area(region)) > MOST_OF_IMAGE * grid.height * grid.width:
         raise StudyError("no breast outline found: the bright region covers the whole image")
     x, y = region.T
-    rows = np.unique(np.floor(y[x >= (1 - EDGE_STRIP) * geometry.width]))
-    if is_chest_wall_left and len(rows) > MOST_OF_EDGE * geometry.height:
+    rows = np.unique(np.floor(y[x >= (1 - EDGE_STRIP) * grid.width]))
+    if is_chest_wall_left and len(rows) > MOST_OF_EDGE * grid.height:
         raise StudyError(
             "no breast outline found: the bright region lies along the edge opposite the chest wall"
         )

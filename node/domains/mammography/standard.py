@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from pydicom import Dataset
 
+from node.dicom.snomed import snomed_codes
 from node.dicom.untrusted import items, numbers, saying_items, text, texts
 from node.domains.mammography.sop_classes import INTENTS, SECONDARY_CAPTURE
 from node.domains.mammography.views import (
     PROJECTION_OF_CODE,
     positions_of,
     projections_of,
-    snomed_codes,
 )
 
 # PS3.16 CID 4015: the modifiers that make a view another one, by their abbreviations, which some

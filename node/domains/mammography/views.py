@@ -8,20 +8,15 @@ image is analysed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 from pydicom import Dataset
 
+from node.dicom.snomed import snomed_codes
 from node.dicom.untrusted import items, text, texts
 from node.domains.mammography.sop_classes import INTENTS
 from node.study import Laterality, View
-
-_SNOMED_SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"}) | {
-    "SNOMED-CT",  # not in the standard, met in practice
-    "HTTP://SNOMED.INFO/SCT",
-}
-
 
 # PS3.16 CID 4014, SCT and SRT codes, by the abbreviations of View Position (0018,5101).
 _PROJECTIONS = {
@@ -76,15 +71,6 @@ _SIDE_OF_REGION = {
 
 _VIEWS_OF_OTHER_PARTS = frozenset({"AP", "PA", "LL", "RLD", "LLD", "RLO", "LLO"})
 """Defined terms of View Position (PS3.3 C.8.1.2) that no mammogram has."""
-
-
-def snomed_codes(coded: Iterable[Dataset]) -> list[str]:
-    """Return the SNOMED codes of code sequence items, of whichever age they are."""
-    return [
-        text(item, "CodeValue").upper()
-        for item in coded
-        if text(item, "CodingSchemeDesignator").upper() in _SNOMED_SCHEMES
-    ]
 
 
 def why_no_view(header: Dataset) -> str:

@@ -1,0 +1,96 @@
+"""What a domain knows. A module that has these functions is one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydicom import Dataset
+
+from node.imaging.grey import Float32
+from node.imaging.preparation import PlaneGrid, Points
+from node.manifest import Input, Manifest, Model
+from node.result import Evaluation, ImageScore, Refusal
+from node.study import Instance, Shown, Unit, View
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What a study must show to be complete for some models: what of it is there and what not."""
+
+    what: str = ""
+    """What these are: "views"; "" if nothing is waited for."""
+    there: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Each in a fixed order, in a word or two: "R MLO"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a model is shown of a study, and what it is not shown, each in a fixed order."""
+
+    units: tuple[Unit, ...]
+    """As they are hung."""
+    refused: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """What the scores of the units of a study say together."""
+
+    evaluations: tuple[Evaluation, ...] = ()
+    lesions: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Marks that are one lesion share a name: by SOP Instance UID and place among its marks."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on how this was done."""
+    gaps: tuple[str, ...] = ()
+    """Sentences on what the model would have read, and could not."""
+
+
+class Domain(Protocol):
+    """What differs between modalities; everything else is the same for all."""
+
+    def read(self, header: Dataset, shown: Shown, /) -> Shown:
+        """Return what an object shows, with what this domain reads; as it is, if it is not ours.
+
+        At reception, before any model is asked: of every object, whatever models there are.
+        """
+        ...
+
+    def is_in_scope(self, shown: Shown, wanted: Input, /) -> bool:
+        """Whether a study with such an object gets an answer of a model with this input."""
+        ...
+
+    def awaited(self, shown: Collection[Shown], wanted: Sequence[Input], /) -> Awaited:
+        """Return what models with these inputs wait for, of a study that shows this so far."""
+        ...
+
+    def units(
+        self, instances: Sequence[Instance], headers: Mapping[str, Dataset], wanted: Input, /
+    ) -> Selection:
+        """Divide what a model reads from what it must not see; the rest appears nowhere.
+
+        The instances are those of a study, in the order in which they came, each with a header.
+        """
+        ...
+
+    def require_plausible(self, seen: Float32, manifest: Manifest, /) -> None:
+        """Raise StudyError if an image, as the network sees it, is not what it reads."""
+        ...
+
+    def require_plausible_outline(
+        self, region: Points, grid: PlaneGrid, manifest: Manifest, /
+    ) -> None:
+        """Raise StudyError if a network's only region cannot be what every image shows."""
+        ...
+
+    def combine(
+        self, model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore], /
+    ) -> Combined:
+        """Combine the scores of these units, by SOP Instance UID; each has one."""
+        ...
+
+    def hanging(self) -> tuple[View, ...]:
+        """Return what has a place of its own on the summary page, there or not, in order."""
+        ...
