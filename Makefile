@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test test-interop test-conformance check format lock clean
+# The node's processes start in less time where what they import is compiled already; some
+# containers forbid to keep that.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help setup demo test test-slow test-interop test-conformance check format lock clean
 
 help:                ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
@@ -28,6 +32,9 @@ demo: setup          ## run the node on real mammograms and show the results
 
 test: setup          ## the default tests: no servers needed
 	$(BIN)/pytest -n auto --dist worksteal
+
+test-slow: setup     ## whole nodes and networks: what `make test` leaves out for its length
+	$(BIN)/pytest -m "slow and not interop" -n auto --dist worksteal
 
 $(VENV)/.interop: requirements/interop.txt $(VENV)/.ready
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<

@@ -20,7 +20,7 @@ def examples(count: int) -> int:
 def load_profile() -> None:
     """Have tests that say nothing of it try so many, too."""
     # These machines are shared: how long one example takes says nothing.
-    usual = settings.get_profile("default")
-    count = examples(usual.max_examples)
-    settings.register_profile(PROFILE, usual, deadline=None, max_examples=count)
+    default = settings()
+    count = examples(default.max_examples)
+    settings.register_profile(PROFILE, default, deadline=None, max_examples=count)
     settings.load_profile(PROFILE)

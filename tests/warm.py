@@ -57,6 +57,6 @@ def _same_as(wanted: Inference) -> str:
     """Return a digest of all that a child is told: settings, manifests and weights."""
     told = hashlib.sha256(repr(wanted._settings).encode())
     for package in wanted._setup.packages:
-        told.update(package.manifest.model_dump_json().encode())
+        told.update(repr(package.manifest).encode())
         told.update(package.model.weights_path.read_bytes())
     return told.hexdigest()

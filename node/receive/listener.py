@@ -5,6 +5,7 @@ Peers are known by calling AE title and address; nobody else is let in.
 
 from __future__ import annotations
 
+import copy
 import logging
 import socketserver
 import tempfile
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pydicom.uid import (
@@ -28,6 +30,7 @@ from pydicom.uid import (
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     Verification,
@@ -97,6 +100,14 @@ class _Session:
     kept: int = 0
 
 
+class _Contexts(list[PresentationContext]):
+    """What a server accepts, which pynetdicom copies for each association."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> list[PresentationContext]:
+        # Each association may change the roles of its own; the UIDs are the same for all.
+        return [copy.copy(context) for context in self]
+
+
 class _Server(ThreadedAssociationServer):
     """pynetdicom's server, run and ended by us, so that we know the thread it runs in."""
 
@@ -150,6 +161,7 @@ class Listener:
         try:
             server = self._ae.make_server(
                 addresses.to_listen_on(host, port),
+                contexts=_Contexts(_contexts()),
                 server_class=_Server,
                 evt_handlers=[
                     (evt.EVT_REQUESTED, self._admit),
@@ -328,6 +340,13 @@ def _application_entity(config: Config) -> AE:
     ae.maximum_pdu_size = config.listener.max_pdu
     ae.network_timeout = config.listener.idle_timeout_s
     ae.dimse_timeout = config.listener.idle_timeout_s
+    return ae
+
+
+@cache
+def _contexts() -> tuple[PresentationContext, ...]:
+    """Return what we accept; pynetdicom takes its time over ten thousand UIDs."""
+    ae = AE()
     syntaxes = list(TRANSFER_SYNTAXES)
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(str(context.abstract_syntax), syntaxes)
@@ -338,4 +357,4 @@ def _application_entity(config: Config) -> AE:
     ae.add_supported_context(
         StorageCommitmentPushModel, list(NOT_DEFLATED), scu_role=True, scp_role=True
     )
-    return ae
+    return tuple(ae.supported_contexts)

@@ -837,8 +837,10 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
     )
     reception = Reception(settings, store, ledger, is_mammogram)
     second = Listener(settings, store.incoming, ledger, reception)
+    former = tempfile.tempdir
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
+    assert tempfile.tempdir == former, "where nobody will receive, nobody else need write"
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "a..b"])
