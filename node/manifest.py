@@ -47,7 +47,7 @@ Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')
 ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
 
 
-class Code(Section):
+class ManifestCode(Section):
     """A coded concept."""
 
     value: Annotated[str, Field(min_length=1, max_length=16)]
@@ -140,14 +140,14 @@ class MaskOutput(Section):
     """largest: the breast, which every image shows; all: lesions, each one a finding."""
     min_area_mm2: Annotated[float, Field(ge=0)] = 0
     """Of a region, where all count: what is smaller is dropped."""
-    finding: Code
+    finding: ManifestCode
     """What the region is."""
     label: Ascii
     """Behind the view's name: "outline" gives "R MLO outline"."""
-    area: Code
+    area: ManifestCode
     """The concept of the measured area; its unit is cm2 (UCUM)."""
     decimals: Annotated[int, Field(ge=0, le=4)] = 1
-    difference: Code | None = None
+    difference: ManifestCode | None = None
     """Left-right difference of the areas of one projection, in percent of the larger."""
 
     @property
@@ -171,9 +171,9 @@ class MaskOutput(Section):
 class Class(Section):
     """One of the classes that exclude one another."""
 
-    grade: Code
+    grade: ManifestCode
     """What is written if this class is the most probable."""
-    probability: Code
+    probability: ManifestCode
     """The concept of its probability; the unit is percent."""
 
 
@@ -188,7 +188,7 @@ class ClassesOutput(Section):
     tensor: str
     label: Ascii
     """Behind whom it is about: "breast density" gives "R breast density"."""
-    concept: Code
+    concept: ManifestCode
     """What is graded."""
     classes: Annotated[tuple[Class, ...], Field(min_length=2)]
     """In the order of the tensor."""
@@ -217,11 +217,11 @@ class BoxesOutput(Section):
     """Rows of the tensor."""
     threshold: Annotated[float, Field(gt=0, lt=1)]
     """Boxes whose score is at least this become findings."""
-    finding: Code
+    finding: ManifestCode
     """What is in the box."""
     label: Ascii
     """Behind the view's name: "mass" gives "R MLO mass 1"."""
-    score: Code
+    score: ManifestCode
     """The concept of the score, whose unit is percent. Probability of cancer (111047, DCM) only
     if it is calibrated."""
     decimals: Annotated[int, Field(ge=0, le=2)] = 0
@@ -245,7 +245,7 @@ class HeatMapOutput(Section):
     tensor: str
     height: Annotated[int, Field(ge=2, le=128)]
     width: Annotated[int, Field(ge=2, le=128)]
-    concept: Code
+    concept: ManifestCode
     """What is warm in it."""
 
 
@@ -260,7 +260,7 @@ class ScoreOutput(Section):
     tensor: str
     label: Ascii
     """Behind what it is about: "AI score" gives "R MLO AI score"."""
-    score: Code
+    score: ManifestCode
     """The concept of the score, whose unit is percent. Probability of cancer (111047, DCM) only
     if it is calibrated."""
     decimals: Annotated[int, Field(ge=0, le=2)] = 0

@@ -43,7 +43,7 @@ MARKER = ".ai-node-demo"
 MODEL = "breast-area"
 
 
-NODE, MODALITY = "DEMO_NODE", "DEMO_MODALITY"
+NODE, MODALITY_AE = "DEMO_NODE", "DEMO_MODALITY"
 
 
 DEADLINE_S = 150
@@ -145,7 +145,7 @@ def _config(state_dir: Path, pacs_port: int) -> Config:
             "peers": [
                 {
                     "name": "modality",
-                    "ae_title": MODALITY,
+                    "ae_title": MODALITY_AE,
                     "host": "127.0.0.1",
                     "port": 104,
                     "sends": True,
@@ -213,7 +213,7 @@ def _send(exam: Exam, to: Address, board: Board) -> None:
             board.tell(exam, f"modality sent {sent} of {exam.images}, the rest comes late")
         time.sleep(pause_s)
         try:
-            send(paths, to, MODALITY, count)
+            send(paths, to, MODALITY_AE, count)
         except DeliveryError as error:
             board.tell(exam, str(error))
             return

@@ -72,6 +72,6 @@ def code_of(term: str) -> str:
     return _CODES[term][0] if term in _CODES else ""
 
 
-def in_words(said: str) -> str:
+def body_part_in_words(said: str) -> str:
     """Return a body part as it may stand in a sentence: what is no term may be anything."""
     return said if re.fullmatch(r"[A-Z0-9_ -]{1,16}", said) else "another body part"

@@ -7,13 +7,13 @@ from pathlib import Path
 from pydicom import Dataset
 
 from node.dicom.untrusted import text
-from node.domains.table import shown_in
+from node.domains.table import shown_by
 from node.study import Instance
 
 
 def describe(header: Dataset, path: Path, digest: str) -> Instance:
     """Return what `read_header` read as an Instance; path and digest are the caller's."""
-    shown = shown_in(header)
+    shown = shown_by(header)
     return Instance(
         study_uid=text(header, "StudyInstanceUID"),
         series_uid=text(header, "SeriesInstanceUID"),

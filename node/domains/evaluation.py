@@ -20,7 +20,7 @@ def scored(output: ScoreOutput, unit: Unit, score: ImageScore) -> Evaluation:
     )
 
 
-def graded(
+def evaluation_of_grades(
     output: ClassesOutput,
     label: str,
     parts: Sequence[ImageScore] | Sequence[Evaluation],

@@ -13,7 +13,7 @@ import numpy as np
 from pydicom import Dataset
 
 from node.domains.domain import Awaited, Combined, Selection
-from node.domains.evaluation import graded, scored
+from node.domains.evaluation import evaluation_of_grades, scored
 from node.domains.naming import class_words, image_name, place_in_study
 from node.errors import StudyError
 from node.imaging.grey import Float32
@@ -89,7 +89,9 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore
         of_image = [scored(output, unit, scores[unit.sop_uid]) for unit in units]
     elif isinstance(output, ClassesOutput):
         of_image = [
-            graded(output, f"{unit.name} {output.label}", [scores[unit.sop_uid]], unit.laterality)
+            evaluation_of_grades(
+                output, f"{unit.name} {output.label}", [scores[unit.sop_uid]], unit.laterality
+            )
             for unit in units
         ]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from node.dicom.body_part import in_words
+from node.dicom.body_part import body_part_in_words
 from node.manifest import Manifest
 from node.study import Shown
 
@@ -24,4 +24,4 @@ def _kind(shown: Shown, says_body_part: bool) -> str:
         return shown.modality
     if not shown.body_part:
         return f"{shown.modality} that does not say its body part"
-    return f"{shown.modality} of {in_words(shown.body_part)}"
+    return f"{shown.modality} of {body_part_in_words(shown.body_part)}"

@@ -26,7 +26,7 @@ def domain_of(manifest: Manifest) -> Domain:
     return DOMAINS[manifest.domain]
 
 
-def shown_in(header: Dataset) -> Shown:
+def shown_by(header: Dataset) -> Shown:
     """Return what an object shows: what all objects say, and what each domain reads of its own."""
     modality, sop_class = text(header, "Modality"), text(header, "SOPClassUID")
     shown = Shown(modality, sop_class, body_part(header))

@@ -50,7 +50,7 @@ class _Page:
 
 def _pages(draft: Draft, sop_uid: str) -> Iterator[_Page]:
     if any(sop_uid in r.analysed and marked_view.marks_images(r) for r in draft.results):
-        draw = partial(marked_view.draw, draft, sop_uid)
+        draw = partial(marked_view.draw_marked_view, draft, sop_uid)
         yield _Page(sop_uid, sop_uid, "marks", draw)
     for result in draft.results:
         for heat_map in result.heat_maps:
@@ -67,7 +67,7 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     dataset.PatientOrientation = ""
     if draft.hanging:
         dataset.ImageLaterality = "B"
-    _set_pixels(dataset, summary_page.draw(draft))
+    _set_pixels(dataset, summary_page.draw_summary(draft))
     return dataset
 
 

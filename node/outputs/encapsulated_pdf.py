@@ -42,7 +42,7 @@ def build(draft: Draft) -> list[Dataset]:
     if sources:
         dataset.SourceInstanceSequence = [source_image(draft, sop_uid) for sop_uid in sources]
     dataset.DocumentTitle = title(draft)
-    dataset.ConceptNameCodeSequence = [code_item(text_report.TITLE)]
+    dataset.ConceptNameCodeSequence = [code_item(text_report.DIAGNOSTIC_IMAGING_REPORT)]
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     content = page(draft)
@@ -61,7 +61,7 @@ def title(draft: Draft) -> str:
 
 def page(draft: Draft) -> bytes:
     """Return the PDF file; of an even length, as an OB value has to be (PS3.5 6.2)."""
-    pixels = summary_page.draw(draft)
+    pixels = summary_page.draw_summary(draft)
     rows, columns = pixels.shape[:2]
     size = (PAGE_WIDTH, round(PAGE_WIDTH * rows / columns))
     moment = local_time(draft, draft.version.decided_at)

@@ -9,11 +9,19 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.outputs import wording
 from node.outputs.case import Draft
-from node.outputs.sr_content import CONCEPT_MOD, ENGLISH, LANGUAGE, coded, container, observer, text
+from node.outputs.sr_content import (
+    CONCEPT_MOD,
+    ENGLISH,
+    LANGUAGE,
+    coded,
+    container,
+    observer,
+    text_item,
+)
 from node.outputs.sr_document import DocumentKind, build_document
 from node.result import Code, Result
 
-KIND = DocumentKind("key-images", KeyObjectSelectionDocumentStorage, 9006, "Key Images")
+KEY_IMAGES = DocumentKind("key-images", KeyObjectSelectionDocumentStorage, 9006, "Key Images")
 OF_INTEREST = Code("113000", "DCM", "Of Interest")
 DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 REPORTS_ONLY = (
@@ -38,7 +46,7 @@ def _document(draft: Draft, result: Result) -> Dataset:
     key_images = tuple(dict.fromkeys(finding.region.sop_uid for finding in result.findings))
     # Archives take the evidence for the selection: it must hold the key images and no others.
     selected = replace(result, analysed=key_images, refused=())
-    dataset = build_document(draft, selected, KIND, _content(draft, result, key_images))
+    dataset = build_document(draft, selected, KEY_IMAGES, _content(draft, result, key_images))
     dataset.Modality = "KO"
     for keyword in REPORTS_ONLY:
         if keyword in dataset:
@@ -52,7 +60,7 @@ def _content(draft: Draft, result: Result, key_images: tuple[str, ...]) -> Datas
         [
             coded(LANGUAGE, ENGLISH, CONCEPT_MOD),
             *observer(result),
-            text(DESCRIPTION, _description(draft, result)),
+            text_item(DESCRIPTION, _description(draft, result)),
         ],
         template="2010",
         is_root=True,

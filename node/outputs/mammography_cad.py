@@ -25,24 +25,27 @@ from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PRO
 from node.outputs import header, wording
 from node.outputs.case import Draft
 from node.outputs.measurement_report import VIEWS
-from node.outputs.sr_content import ENGLISH, LANGUAGE
+from node.outputs.sr_content import (
+    ACQ_CONTEXT,
+    CONCEPT_MOD,
+    CONTAINS,
+    ENGLISH,
+    INFERRED_FROM,
+    LANGUAGE,
+    OBS_CONTEXT,
+    SELECTED_FROM,
+)
 from node.outputs.sr_document import DocumentKind, build_document
 from node.result import Code, Finding, Measurement, Point, Refusal, Region, Result
 from node.study import Instance, Laterality, View
 
-KIND = DocumentKind("mammography-cad", MammographyCADSRStorage, 9001, "CAD")
+MAMMOGRAPHY_CAD = DocumentKind("mammography-cad", MammographyCADSRStorage, 9001, "CAD")
 
-CONTAINS = "CONTAINS"
 HAS_PROPERTIES = "HAS PROPERTIES"
-INFERRED_FROM = "INFERRED FROM"
-SELECTED_FROM = "SELECTED FROM"
-CONCEPT_MOD = "HAS CONCEPT MOD"
-OBS_CONTEXT = "HAS OBS CONTEXT"
-ACQ_CONTEXT = "HAS ACQ CONTEXT"
 
 LIBRARY = (1, 2)
 """Where the Image Library stands: the second item below the root (0040,DB73)."""
-SIDES = {
+CAD_SIDES = {
     Laterality.RIGHT: Code("73056007", "SCT", "Right breast"),
     Laterality.LEFT: Code("80248007", "SCT", "Left breast"),
     Laterality.BOTH: Code("63762007", "SCT", "Both breasts"),
@@ -65,7 +68,7 @@ SELECTED_REGION = Code("111099", "DCM", "Selected region")
 PROBABILITY_OF_CANCER = Code("111047", "DCM", "Probability of cancer")
 SEVERAL_IMAGES = Code("111158", "DCM", "Feature detected on multiple images")
 ONE_IMAGE = Code("111157", "DCM", "Feature detected on only one of the images")
-PERCENT = Code("%", "UCUM", "Percent")
+CAD_PERCENT = Code("%", "UCUM", "Percent")
 MICROMETER = Code("um", "UCUM", "micrometer")
 RENDERING_INTENT = Code("111056", "DCM", "Rendering Intent")
 COMPOSITE = Code("111015", "DCM", "Composite Feature")
@@ -238,7 +241,7 @@ def _document(subject: Subject) -> Dataset:
     named = {*result.analysed, *(refused.sop_uid for refused in failed)}
     others = [Refusal(i.sop_uid, "", "") for i in subject.images if i.sop_uid not in named]
     considered = replace(result, refused=(*failed, *others))
-    return build_document(subject.draft, considered, KIND, _report(subject))
+    return build_document(subject.draft, considered, MAMMOGRAPHY_CAD, _report(subject))
 
 
 def _report(subject: Subject) -> Dataset:
@@ -247,9 +250,9 @@ def _report(subject: Subject) -> Dataset:
         None,
         Code("111036", "DCM", "Mammography CAD Report"),
         [
-            _code(CONCEPT_MOD, LANGUAGE, ENGLISH),
+            _code(CONCEPT_MOD.value, LANGUAGE, ENGLISH),
             _container(
-                CONTAINS,
+                CONTAINS.value,
                 Code("111028", "DCM", "Image Library"),
                 [_library_entry(subject.draft, image) for image in subject.images],
             ),
@@ -275,7 +278,7 @@ def _library_entry(draft: Draft, instance: Instance) -> Dataset:
     reference.ReferencedSOPInstanceUID = instance.sop_uid
     acquired = draft.headers.get(instance.sop_uid, Dataset())  # none of a damaged object
     item = _item(
-        CONTAINS,
+        CONTAINS.value,
         "IMAGE",
         None,
         [
@@ -293,14 +296,16 @@ def _view(view: View | None, acquired: Dataset) -> Iterator[Dataset]:
     """Yield side and view as the node understood them, and what modifies the view."""
     if view is None:
         return
-    yield _code(ACQ_CONTEXT, Code("111027", "DCM", "Image Laterality"), SIDES[view.laterality])
+    yield _code(
+        ACQ_CONTEXT.value, Code("111027", "DCM", "Image Laterality"), CAD_SIDES[view.laterality]
+    )
     if view.projection in VIEWS:
         yield _code(
-            ACQ_CONTEXT,
+            ACQ_CONTEXT.value,
             Code("111031", "DCM", "Image View"),
             VIEWS[view.projection],
             [
-                _code(CONCEPT_MOD, Code("111032", "DCM", "Image View Modifier"), modifier)
+                _code(CONCEPT_MOD.value, Code("111032", "DCM", "Image View Modifier"), modifier)
                 for modifier in _view_modifiers(acquired)
             ],
         )
@@ -327,8 +332,8 @@ def _orientation(acquired: Dataset) -> list[Dataset]:
     if len(values) != 2 or not all(re.fullmatch("[APLRHF]{1,3}", value) for value in values):
         return []
     return [
-        _text(ACQ_CONTEXT, Code("111044", "DCM", "Patient Orientation Row"), values[0]),
-        _text(ACQ_CONTEXT, Code("111043", "DCM", "Patient Orientation Column"), values[1]),
+        _text(ACQ_CONTEXT.value, Code("111044", "DCM", "Patient Orientation Row"), values[0]),
+        _text(ACQ_CONTEXT.value, Code("111043", "DCM", "Patient Orientation Column"), values[1]),
     ]
 
 
@@ -342,7 +347,7 @@ def _dates(acquired: Dataset) -> Iterator[Dataset]:
     ):
         value = untrusted.text(acquired, keyword)
         if VALID[value_type].fullmatch(value):
-            item = _item(ACQ_CONTEXT, value_type, name)
+            item = _item(ACQ_CONTEXT.value, value_type, name)
             setattr(item, value_type.title(), value)
             yield item
 
@@ -356,7 +361,7 @@ def _spacing(acquired: Dataset) -> list[Dataset]:
     if not (0 < horizontal < 10 and 0 < vertical < 10):
         return []
     return [
-        _number(ACQ_CONTEXT, name, f"{1000 * spacing:.6g}", MICROMETER)
+        _number(ACQ_CONTEXT.value, name, f"{1000 * spacing:.6g}", MICROMETER)
         for name, spacing in (
             (Code("111026", "DCM", "Horizontal Pixel Spacing"), horizontal),
             (Code("111066", "DCM", "Vertical Pixel Spacing"), vertical),
@@ -371,7 +376,7 @@ def _overall(subject: Subject) -> Dataset:
     """Return the outcome, in a code and in words, and what was found (TID 4001, TID 4002)."""
     result = subject.result
     return _code(
-        CONTAINS,
+        CONTAINS.value,
         Code("111017", "DCM", "CAD Processing and Findings Summary"),
         SUMMARIES[subject.outcome, bool(result.findings)],
         [
@@ -388,30 +393,32 @@ def _overall(subject: Subject) -> Dataset:
 
 def _impressions(subject: Subject) -> Iterator[Dataset]:
     """Yield one Individual Impression for each breast with findings (TID 4003)."""
-    for side in SIDES:
+    for side in CAD_SIDES:
         found = [(n, f) for n, f in enumerate(subject.result.findings) if f.laterality == side]
         lesions = _on_several_images([finding for _, finding in found])
         marks = [
             *(
                 _composite(
                     subject,
-                    CONTAINS,
+                    CONTAINS.value,
                     subject.tracking(f"lesion {side} {name}", wording.of_lesion(subject.draft, of)),
                     of,
                 )
                 for name, of in lesions.items()
             ),
             *(
-                _single(subject, CONTAINS, subject.tracking(f"region {n}", finding.label), finding)
+                _single(
+                    subject, CONTAINS.value, subject.tracking(f"region {n}", finding.label), finding
+                )
                 for n, finding in found
                 if finding.lesion not in lesions
             ),
         ]
         if marks:
             yield _container(
-                INFERRED_FROM,
+                INFERRED_FROM.value,
                 Code("111034", "DCM", "Individual Impression/Recommendation"),
-                [_code(CONCEPT_MOD, RENDERING_INTENT, PRESENTED), *marks],
+                [_code(CONCEPT_MOD.value, RENDERING_INTENT, PRESENTED), *marks],
             )
 
 
@@ -433,9 +440,9 @@ def _composite(
     """
     *others, last = findings
     if len(others) > 1:
-        first = _composite(subject, INFERRED_FROM, tracking, others)
+        first = _composite(subject, INFERRED_FROM.value, tracking, others)
     else:
-        first = _single(subject, INFERRED_FROM, tracking, others[0])
+        first = _single(subject, INFERRED_FROM.value, tracking, others[0])
     images = {finding.region.sop_uid for finding in findings}
     surest = max(findings, key=lambda f: float("-inf") if f.score is None else f.score.value)
     kind = surest.kind if _key(surest.kind) in COMPOSITE_FEATURES else SELECTED_REGION
@@ -444,7 +451,7 @@ def _composite(
         COMPOSITE,
         kind,
         [
-            _code(CONCEPT_MOD, RENDERING_INTENT, PRESENTED),
+            _code(CONCEPT_MOD.value, RENDERING_INTENT, PRESENTED),
             *_tracking(tracking),
             _code(
                 HAS_PROPERTIES,
@@ -460,7 +467,7 @@ def _composite(
             *_certainty(Code("111011", "DCM", "Certainty of Feature"), surest.score),
             *_probability(surest.score),
             first,
-            _single(subject, INFERRED_FROM, tracking, last),
+            _single(subject, INFERRED_FROM.value, tracking, last),
         ],
     )
 
@@ -473,7 +480,7 @@ def _single(subject: Subject, relationship: str, tracking: Tracking, finding: Fi
         SINGLE,
         kind,
         [
-            _code(CONCEPT_MOD, RENDERING_INTENT, PRESENTED),
+            _code(CONCEPT_MOD.value, RENDERING_INTENT, PRESENTED),
             *_tracking(tracking),
             *_algorithm(subject.result),
             *_certainty(Code("111012", "DCM", "Certainty of Finding"), finding.score),
@@ -497,10 +504,10 @@ def _description(finding: Finding) -> Dataset:
 
 
 def _tracking(tracking: Tracking) -> list[Dataset]:
-    unique = _item(OBS_CONTEXT, "UIDREF", Code("112040", "DCM", "Tracking Unique Identifier"))
+    unique = _item(OBS_CONTEXT.value, "UIDREF", Code("112040", "DCM", "Tracking Unique Identifier"))
     unique.UID = tracking.uid
     name = Code("112039", "DCM", "Tracking Identifier")
-    return [_text(OBS_CONTEXT, name, tracking.identifier), unique]
+    return [_text(OBS_CONTEXT.value, name, tracking.identifier), unique]
 
 
 def _algorithm(result: Result) -> list[Dataset]:
@@ -514,9 +521,9 @@ def _algorithm(result: Result) -> list[Dataset]:
 
 def _certainty(name: Code, score: Measurement | None) -> list[Dataset]:
     """Return how sure the model is, which only a score in percent can say."""
-    if score is None or _key(score.unit) != _key(PERCENT):
+    if score is None or _key(score.unit) != _key(CAD_PERCENT):
         return []
-    return [_number(HAS_PROPERTIES, name, wording.number(score), PERCENT)]
+    return [_number(HAS_PROPERTIES, name, wording.written_number(score), CAD_PERCENT)]
 
 
 def _probability(score: Measurement | None) -> list[Dataset]:
@@ -528,7 +535,7 @@ def _probability(score: Measurement | None) -> list[Dataset]:
 def _areas(finding: Finding) -> list[Dataset]:
     """Return the areas that were measured (TID 1401)."""
     return [
-        _number(HAS_PROPERTIES, m.concept, wording.number(m), m.unit)
+        _number(HAS_PROPERTIES, m.concept, wording.written_number(m), m.unit)
         for m in finding.measurements
         if _key(m.concept) in AREAS and _key(m.unit) in AREA_UNITS
     ]
@@ -546,7 +553,7 @@ def _geometry(subject: Subject, region: Region) -> list[Dataset]:
 
 
 def _coordinates(subject: Subject, region: Region, name: Code, points: Sequence[Point]) -> Dataset:
-    image = subject.reference(SELECTED_FROM, region.sop_uid)
+    image = subject.reference(SELECTED_FROM.value, region.sop_uid)
     item = _item(HAS_PROPERTIES, "SCOORD", name, [image])
     item.GraphicType = "POINT" if len(points) == 1 else "POLYLINE"
     item.GraphicData = [float(coordinate) for point in points for coordinate in point]
@@ -614,16 +621,16 @@ def _summary(
         (summary.failed, subject.failed),
     ]
     return _code(
-        CONTAINS,
+        CONTAINS.value,
         summary.name,
         outcome,
         [
             _container(
-                INFERRED_FROM,
+                INFERRED_FROM.value,
                 name,
                 [
                     _code(
-                        CONTAINS,
+                        CONTAINS.value,
                         summary.performed,
                         what,
                         [

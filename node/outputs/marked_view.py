@@ -80,7 +80,7 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LegendEntry:
     """One line of the legend: a model's name, a mark, or a sentence."""
 
     text: str
@@ -99,7 +99,7 @@ class Entry:
         return shorten(self.text, size, room)
 
 
-def draw(draft: Draft, sop_uid: str) -> NDArray[np.uint8]:
+def draw_marked_view(draft: Draft, sop_uid: str) -> NDArray[np.uint8]:
     """Return the page of one image with all marks on it: rows, columns, RGB."""
     picture = draft.pictures[sop_uid]
     page = layout_of(draft, sop_uid)
@@ -117,7 +117,9 @@ def draw_heat_map(draft: Draft, result: Result, heat_map: HeatMap) -> NDArray[np
     """Return the page of one heat map: the picture without it, and the picture with it."""
     picture = draft.pictures[heat_map.sop_uid]
     sentences = [
-        Entry(line) for text in heat_legend(draft, result, heat_map) for line in _wrapped(text)
+        LegendEntry(line)
+        for text in heat_legend(draft, result, heat_map)
+        for line in _wrapped(text)
     ]
     rows = _rows(sentences)
     page = layout(picture, ROW * (len(rows) + 1), panels=2)
@@ -193,10 +195,10 @@ def scores_of(result: Result, sop_uid: str) -> list[Measurement]:
     return [m for m in own[-1].measurements if m.is_score] if own else []
 
 
-def legend(draft: Draft, sop_uid: str) -> list[Entry]:
+def legend(draft: Draft, sop_uid: str) -> list[LegendEntry]:
     """Return what stands below the picture: whose each mark is, what it is and its score."""
     marks = marks_on(draft, sop_uid)
-    entries: list[Entry] = []
+    entries: list[LegendEntry] = []
     for index, result in enumerate(draft.results):
         if sop_uid not in result.analysed or not marks_images(result):
             continue
@@ -204,18 +206,18 @@ def legend(draft: Draft, sop_uid: str) -> list[Entry]:
         if len(draft.results) > 1:
             title = f"{shortened(result.model.title, 40)} {result.model.version}"
             said = "" if own else "nothing found" if result.looked_for else "nothing marked"
-            entries.append(Entry(title, said, ink_of(index), is_title=True))
+            entries.append(LegendEntry(title, said, ink_of(index), is_title=True))
         if result.looked_for:
             entries += _listed(draft, result, own)
         elif own and len(draft.results) == 1:
             things = list(dict.fromkeys(wording.thing(mark.finding) for mark in own))
-            entries.append(Entry(", ".join(things), ink=ink_of(index)))
+            entries.append(LegendEntry(", ".join(things), ink=ink_of(index)))
         if own:
-            entries += [Entry(line) for line in _wrapped(wording.score_meaning(result))]
+            entries += [LegendEntry(line) for line in _wrapped(wording.score_meaning(result))]
     return entries
 
 
-def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[Entry]:
+def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[LegendEntry]:
     most = MOST_ROWS * 2
     for mark in sorted(marks, key=lambda mark: int(mark.sign or 0))[:most]:
         lesion, *_ = (one for one in wording.lesions(result) if mark.finding in one)
@@ -225,7 +227,7 @@ def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[E
             wording.quantity(m) if m.is_score else f"{m.concept.meaning} {wording.quantity(m)}"
             for m in mark.finding.measurements
         ]
-        yield Entry(
+        yield LegendEntry(
             f"{thing}, {seen}" if seen else thing,
             wording.ascii_text(", ".join(numbers)),
             mark.ink,
@@ -233,7 +235,7 @@ def _listed(draft: Draft, result: Result, marks: Sequence[Marked]) -> Iterator[E
             short=f"{thing}, {briefly}" if briefly else "",
         )
     if len(marks) > most:
-        yield Entry(f"... and {len(marks) - most} more marks")
+        yield LegendEntry(f"... and {len(marks) - most} more marks")
 
 
 def heat_legend(draft: Draft, result: Result, heat_map: HeatMap) -> list[str]:
@@ -330,9 +332,9 @@ def _header(canvas: Canvas, page: Layout, view: str, said: Sequence[Headline]) -
         canvas.text_right((begin, y + round((size - small) * 0.8)), name, small, BODY)
 
 
-def _rows(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
+def _rows(entries: Iterable[LegendEntry]) -> list[tuple[LegendEntry, ...]]:
     """Return the lines of the legend: numbered marks two to a line where there are many."""
-    rows: list[tuple[Entry, ...]] = []
+    rows: list[tuple[LegendEntry, ...]] = []
     entries = list(entries)
     is_wide = sum(bool(entry.sign) for entry in entries) > 3
     for entry in entries:
@@ -349,7 +351,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _legend(
-    canvas: Canvas, page: Layout, rows: Sequence[tuple[Entry, ...]], skipped: int = 0
+    canvas: Canvas, page: Layout, rows: Sequence[tuple[LegendEntry, ...]], skipped: int = 0
 ) -> None:
     margin, gap = page.size(2), page.size(3)
     half = (canvas.size[0] - 2 * margin - gap) // 2
@@ -362,7 +364,7 @@ def _legend(
             _entry(canvas, page, entry, (left, y, right))
 
 
-def _entry(canvas: Canvas, page: Layout, entry: Entry, at: tuple[int, int, int]) -> None:
+def _entry(canvas: Canvas, page: Layout, entry: LegendEntry, at: tuple[int, int, int]) -> None:
     """Write one line of the legend; `at` is left, top, right."""
     left, y, right = at
     size = page.size(TYPE)
@@ -412,13 +414,13 @@ def _footer(canvas: Canvas, page: Layout, draft: Draft, results: Sequence[Result
     y += page.size(3.5)
     largest, smallest = page.size(1.55), page.size(1.2)
     sizes = ((1, largest, smallest), (2, largest, smallest))
-    lines, small = fitted_lines(origin(draft, results), sizes, right - margin)
+    lines, small = fitted_lines(page_origin(draft, results), sizes, right - margin)
     for line in lines:
         canvas.text((margin, y), line, small, MUTED)
         y += line_height(small)
 
 
-def origin(draft: Draft, results: Sequence[Result]) -> list[str]:
+def page_origin(draft: Draft, results: Sequence[Result]) -> list[str]:
     """Return who made the page and when, in decreasing detail."""
     when = ", ".join(filter(None, [wording.moment(draft), wording.version(draft)]))
     texts = []

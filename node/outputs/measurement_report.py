@@ -14,7 +14,6 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentItem,
     GraphicTypeValues,
-    RelationshipTypeValues,
     ScoordContentItem,
 )
 from pydicom import Dataset
@@ -24,32 +23,34 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 from node.outputs import text_report, wording
 from node.outputs.case import Draft
 from node.outputs.sr_content import (
+    ACQ_CONTEXT,
     CONCEPT_MOD,
     CONTAINS,
     ENGLISH,
     LANGUAGE,
     OBS_CONTEXT,
+    SELECTED_FROM,
     SIDES,
     algorithm,
     coded,
     concept,
     container,
     image,
-    number,
+    num_item,
     observer,
     procedure,
     site,
-    text,
+    text_item,
     uid,
     with_children,
 )
 from node.outputs.sr_document import DocumentKind, build_document
-from node.outputs.text_report import described, graded
+from node.outputs.text_report import described_evaluation, graded
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Result
 from node.study import Instance
 
-TITLE = Code("126000", "DCM", "Imaging Measurement Report")
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
 ORIGINAL_SOURCE = Code("111040", "DCM", "Original Source")
 VIEWS = {
@@ -70,8 +71,6 @@ MODALITIES: dict[str, str] = {
     for name in codes.cid29.dir()
 }
 OTHER = Code("OT", "DCM", "Other")
-ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
-SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 
 
 def build(draft: Draft) -> list[Dataset]:
@@ -93,7 +92,7 @@ def _build(draft: Draft, kind: DocumentKind) -> list[Dataset]:
             draft,
             result,
             kind,
-            _report(draft, result) if result.findings else text_report.report(draft, result),
+            _report(draft, result) if result.findings else text_report.text_report(draft, result),
         )
         for result in draft.results
     ]
@@ -116,7 +115,7 @@ def tracking_uid(draft: Draft, model: ModelIdentity, index: int) -> str:
 def _report(draft: Draft, result: Result) -> ContainerContentItem:
     groups = [_region_group(draft, result.model, n, f) for n, f in enumerate(result.findings)]
     return container(
-        TITLE,
+        IMAGING_MEASUREMENT_REPORT,
         [
             coded(LANGUAGE, ENGLISH, CONCEPT_MOD),
             *observer(result),
@@ -146,7 +145,7 @@ def _region_group(
     return container(
         Code("125007", "DCM", "Measurement Group"),
         [
-            text(TRACKING_IDENTIFIER, tracking_identifier(finding), OBS_CONTEXT),
+            text_item(TRACKING_IDENTIFIER, tracking_identifier(finding), OBS_CONTEXT),
             uid(
                 Code("112040", "DCM", "Tracking Unique Identifier"),
                 tracking_uid(draft, model, index),
@@ -154,7 +153,7 @@ def _region_group(
             coded(Code("121071", "DCM", "Finding"), finding.kind),
             region,
             *site(draft, [finding.region.sop_uid], finding.laterality),
-            *(number(m, algorithm(model)) for m in finding.measurements),
+            *(num_item(m, algorithm(model)) for m in finding.measurements),
         ],
         template="1410",
     )
@@ -167,13 +166,13 @@ def _derived(draft: Draft, result: Result) -> list[ContentItem]:
     whole report black in OHIF 3.13.
     """
     numbers = [
-        number(
+        num_item(
             measurement,
-            described(
+            described_evaluation(
                 draft,
                 result.model,
                 evaluation,
-                text(TRACKING_IDENTIFIER, evaluation.label, OBS_CONTEXT),
+                text_item(TRACKING_IDENTIFIER, evaluation.label, OBS_CONTEXT),
             ),
         )
         for evaluation in result.evaluations
@@ -225,6 +224,8 @@ def _qualitative(draft: Draft, result: Result) -> ContainerContentItem:
         Code("C0034375", "UMLS", "Qualitative Evaluations"),
         [
             *(graded(draft, result.model, e) for e in result.evaluations if e.grade is not None),
-            text(Code("121073", "DCM", "Impression"), " ".join(wording.sentences(draft, result))),
+            text_item(
+                Code("121073", "DCM", "Impression"), " ".join(wording.sentences(draft, result))
+            ),
         ],
     )

@@ -41,7 +41,12 @@ SHUTTER = (
     "VerticesOfThePolygonalShutter",
     "ShutterPresentationValue",
 )
-COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115))
+GRAPHIC_COLOURS: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (204, 121, 167),
+    (0, 158, 115),
+)
 """One for each model, as in the captures (Okabe and Ito's, which stay apart for every eye)."""
 TEXT_HEIGHT = 0.025
 """Height of a line of text, in image heights."""
@@ -53,7 +58,7 @@ def build(draft: Draft) -> list[Dataset]:
     """Return one presentation state for each result and each grey image with findings in it."""
     return [
         _state(draft, result, colour, (sop_uid, index))
-        for result, colour in zip(draft.results, cycle(COLOURS), strict=False)
+        for result, colour in zip(draft.results, cycle(GRAPHIC_COLOURS), strict=False)
         for index, sop_uid in enumerate(_marked(draft, result), start=1)
     ]
 
@@ -274,7 +279,7 @@ def _outline(finding: Finding) -> Dataset:
 def _words(draft: Draft, finding: Finding, sign: str) -> str:
     """Return what stands beside an outline, "AI 6: mass, AI score 87 %"; its image is in sight."""
     name = draft.name_of(finding.region.sop_uid)
-    what = wording.label(finding, sign).replace(f"{name} ", "", 1)
+    what = wording.finding_label(finding, sign).replace(f"{name} ", "", 1)
     numbers = [f"{m.concept.meaning} {wording.quantity(m)}" for m in finding.measurements]
     return ascii_text(f"{'AI' if sign else 'AI:'} {', '.join([what, *numbers])}")
 

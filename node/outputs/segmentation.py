@@ -23,12 +23,12 @@ from node.outputs.case import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
 from node.outputs.measurement_report import tracking_identifier, tracking_uid
 from node.outputs.provenance import copy_lossy, image_reference, source_image
-from node.outputs.sr_content import ARTIFICIAL_INTELLIGENCE, SIDES, body_part
+from node.outputs.sr_content import ARTIFICIAL_INTELLIGENCE, SIDES, body_part_item
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Point, Result
 
 SERIES_NUMBER = 9005
-COLOURS = (
+SEGMENT_COLOURS = (
     (86, 180, 233),
     (230, 159, 0),
     (0, 158, 115),
@@ -221,7 +221,7 @@ def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment
     algorithm.AlgorithmFamilyCodeSequence = [code_item(ARTIFICIAL_INTELLIGENCE)]
     algorithm.AlgorithmName = title
     algorithm.AlgorithmVersion = ascii_text(model.version)[:LO_LENGTH]
-    colour = CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)])
+    colour = CIELabColor.from_rgb(*SEGMENT_COLOURS[(number - 1) % len(SEGMENT_COLOURS)])
     item = Dataset()
     item.SegmentNumber = number
     item.SegmentLabel = ascii_text(finding.label)[:LO_LENGTH]
@@ -240,7 +240,7 @@ def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment
 
 def _region(draft: Draft, finding: Finding) -> list[Dataset]:
     """Return the body part and its side, nothing if they are not known (PS3.3 10.5)."""
-    code = body_part(draft, [finding.region.sop_uid], finding.laterality)
+    code = body_part_item(draft, [finding.region.sop_uid], finding.laterality)
     if code is None:
         return []
     region = code_item(code)

@@ -45,6 +45,8 @@ CONTAINS = RelationshipTypeValues.CONTAINS
 CONCEPT_MOD = RelationshipTypeValues.HAS_CONCEPT_MOD
 OBS_CONTEXT = RelationshipTypeValues.HAS_OBS_CONTEXT
 INFERRED_FROM = RelationshipTypeValues.INFERRED_FROM
+ACQ_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
+SELECTED_FROM = RelationshipTypeValues.SELECTED_FROM
 
 
 def concept(code: Code) -> CodedConcept:
@@ -52,7 +54,7 @@ def concept(code: Code) -> CodedConcept:
     return CodedConcept(code.value, code.scheme, ascii_text(code.meaning)[: header.LO_LENGTH])
 
 
-def text(
+def text_item(
     name: Code, value: str, relationship: RelationshipTypeValues = CONTAINS
 ) -> TextContentItem:
     """Return a TEXT item."""
@@ -92,7 +94,7 @@ def with_children(item: ContentItem, children: Sequence[ContentItem]) -> Content
     return item
 
 
-def number(
+def num_item(
     measurement: Measurement,
     children: Sequence[ContentItem],
     relationship: RelationshipTypeValues = CONTAINS,
@@ -105,7 +107,7 @@ def number(
         relationship_type=relationship,
     )
     value = item.MeasuredValueSequence[0]
-    value.NumericValue = wording.number(measurement)
+    value.NumericValue = wording.written_number(measurement)
     del value.FloatingPointValue  # more digits than the number is worth
     return with_children(item, children)
 
@@ -122,14 +124,16 @@ def image(
 
 def site(draft: Draft, sop_uids: Sequence[str], laterality: Laterality | None) -> list[ContentItem]:
     """Return which breast, or of what has no side which body part; nothing if that is not known."""
-    region = body_part(draft, sop_uids, laterality)
+    region = body_part_item(draft, sop_uids, laterality)
     if region is None:
         return []
     sides = [] if laterality is None else [coded(LATERALITY, SIDES[laterality], CONCEPT_MOD)]
     return [with_children(coded(FINDING_SITE, region, CONCEPT_MOD), sides)]
 
 
-def body_part(draft: Draft, sop_uids: Sequence[str], laterality: Laterality | None) -> Code | None:
+def body_part_item(
+    draft: Draft, sop_uids: Sequence[str], laterality: Laterality | None
+) -> Code | None:
     """Return the code of the body part that these images show, None if they show no one.
 
     What has a side is a breast; of both breasts together nothing is said.
@@ -159,18 +163,18 @@ def observer(result: Result) -> list[ContentItem]:
     return [
         coded(Code("121005", "DCM", "Observer Type"), Code("121007", "DCM", "Device"), OBS_CONTEXT),
         uid(Code("121012", "DCM", "Device Observer UID"), model.device_uid),
-        text(Code("121013", "DCM", "Device Observer Name"), model.title, OBS_CONTEXT),
-        text(
+        text_item(Code("121013", "DCM", "Device Observer Name"), model.title, OBS_CONTEXT),
+        text_item(
             Code("121014", "DCM", "Device Observer Manufacturer"), model.manufacturer, OBS_CONTEXT
         ),
-        text(Code("121015", "DCM", "Device Observer Model Name"), model.title, OBS_CONTEXT),
+        text_item(Code("121015", "DCM", "Device Observer Model Name"), model.title, OBS_CONTEXT),
     ]
 
 
 def algorithm(model: ModelIdentity) -> list[ContentItem]:
     """Return which algorithm measured (TID 4019)."""
     return [
-        text(Code("111001", "DCM", "Algorithm Name"), model.title, CONCEPT_MOD),
-        text(Code("111003", "DCM", "Algorithm Version"), model.version, CONCEPT_MOD),
+        text_item(Code("111001", "DCM", "Algorithm Name"), model.title, CONCEPT_MOD),
+        text_item(Code("111003", "DCM", "Algorithm Version"), model.version, CONCEPT_MOD),
         coded(Code("111000", "DCM", "Algorithm Family"), ARTIFICIAL_INTELLIGENCE, CONCEPT_MOD),
     ]

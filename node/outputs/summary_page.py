@@ -71,12 +71,12 @@ class Row:
     """Whose mark or name it is."""
     sign: str = ""
     """The number of the mark; a sample of the line if there is none."""
-    entry: Entry | None = None
+    entry: ColumnEntry | None = None
     """What it belongs to in a list that may be cut; the other rows must be on the page."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ColumnEntry:
     """One finding or number of a list."""
 
     model: int
@@ -86,7 +86,7 @@ class Entry:
     place: int
 
 
-def draw(draft: Draft) -> NDArray[np.uint8]:
+def draw_summary(draft: Draft) -> NDArray[np.uint8]:
     """Return the page: rows, columns, RGB."""
     canvas = Canvas(PAGE)
     _header(canvas, draft)
@@ -130,14 +130,14 @@ def _footer(canvas: Canvas, draft: Draft) -> None:
     note = "Not for measurement"
     canvas.text_right((right, BOTTOM + 20), note, 30, BODY)
     room = right - MARGIN - width(note, 30) - 60
-    lines, size = fitted_lines(origin(draft), ((1, 28, 22), (2, 28, 22)), room)
+    lines, size = fitted_lines(summary_origin(draft), ((1, 28, 22), (2, 28, 22)), room)
     y = BOTTOM + 20
     for line in lines:
         canvas.text((MARGIN, y), line, size, MUTED)
         y += line_height(size)
 
 
-def origin(draft: Draft) -> list[str]:
+def summary_origin(draft: Draft) -> list[str]:
     """Return who spoke and what it ran on, in decreasing detail."""
     models = [result.model for result in draft.results]
     ran_on = ", ".join(dict.fromkeys(r.ran_on for r in draft.results if r.ran_on))
@@ -390,12 +390,12 @@ def _outcome(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
         yield from _found(draft, index, size, room)
     elif marks_images(result):
         for place, rows in enumerate(_measured(draft, result, size, room)):
-            yield from _listed(rows, Entry(index, "measured images", place))
+            yield from _listed(rows, ColumnEntry(index, "measured images", place))
     for place, rows in enumerate(_evaluated(result, size, room)):
-        yield from _listed(rows, Entry(index, "numbers", place))
+        yield from _listed(rows, ColumnEntry(index, "numbers", place))
 
 
-def _listed(rows: Iterable[Row], entry: Entry) -> Iterator[Row]:
+def _listed(rows: Iterable[Row], entry: ColumnEntry) -> Iterator[Row]:
     return (replace(row, entry=entry) for row in rows)
 
 
@@ -410,7 +410,7 @@ def _found(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
     in_order = sorted(wording.lesions(result), key=lambda one: int(signs[one[0]] or 0))
     for place, lesion in enumerate(in_order):
         rows = _lesion(draft, lesion, (ink_of(index), signs[lesion[0]]), (size, room))
-        yield from _listed(rows, Entry(index, "findings", place))
+        yield from _listed(rows, ColumnEntry(index, "findings", place))
 
 
 def _lesion(

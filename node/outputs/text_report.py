@@ -24,32 +24,34 @@ from node.outputs.sr_content import (
     coded,
     container,
     image,
-    number,
+    num_item,
     observer,
     procedure,
     site,
-    text,
+    text_item,
     with_children,
 )
 from node.result import Code, Evaluation, ModelIdentity, Result
 
-TITLE = Code("18748-4", "LN", "Diagnostic Imaging Report")
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 FINDING = Code("121071", "DCM", "Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
 EQUIVALENT_MEANING = Code("121050", "DCM", "Equivalent Meaning of Concept Name")
 MEASURED = Code("121112", "DCM", "Source of Measurement")
 
 
-def report(draft: Draft, result: Result) -> ContainerContentItem:
+def text_report(draft: Draft, result: Result) -> ContainerContentItem:
     """Return the content: the outcome, what to know about it, the numbers without a place."""
-    sentences = [text(IMPRESSION, sentence) for sentence in wording.sentences(draft, result)]
+    sentences = [text_item(IMPRESSION, sentence) for sentence in wording.sentences(draft, result)]
     sections = [container(Code("121072", "DCM", "Impressions"), sentences)]
     if result.evaluations:
-        words = [text(FINDING, line) for e in result.evaluations for line in wording.measured(e)]
+        words = [
+            text_item(FINDING, line) for e in result.evaluations for line in wording.measured(e)
+        ]
         items = [item for e in result.evaluations for item in _evaluated(draft, result.model, e)]
         sections.append(container(Code("121070", "DCM", "Findings"), [*words, *items]))
     return container(
-        TITLE,
+        DIAGNOSTIC_IMAGING_REPORT,
         [
             procedure(draft),
             coded(LANGUAGE, ENGLISH, CONCEPT_MOD),
@@ -65,9 +67,9 @@ def _evaluated(draft: Draft, model: ModelIdentity, evaluation: Evaluation) -> li
     """Return the numbers (TID 2002 row 5), or the grade inferred from them (rows 1 and 2)."""
     is_graded = evaluation.grade is not None
     numbers = [
-        number(
+        num_item(
             measurement,
-            described(draft, model, evaluation, label(evaluation)),
+            described_evaluation(draft, model, evaluation, evaluation_label(evaluation)),
             INFERRED_FROM if is_graded else CONTAINS,
         )
         for measurement in evaluation.measurements
@@ -87,14 +89,14 @@ def graded(
         coded(evaluation.grade.concept, evaluation.grade.value),
         [
             *_site(draft, evaluation),
-            label(evaluation),
+            evaluation_label(evaluation),
             *algorithm(model),
             *inferred_from,
         ],
     )
 
 
-def described(
+def described_evaluation(
     draft: Draft, model: ModelIdentity, evaluation: Evaluation, name: ContentItem
 ) -> list[ContentItem]:
     """Return where a number was measured, on which images, what of and by whom (TID 300)."""
@@ -102,9 +104,9 @@ def described(
     return [*_site(draft, evaluation), *images, name, *algorithm(model)]
 
 
-def label(evaluation: Evaluation) -> ContentItem:
+def evaluation_label(evaluation: Evaluation) -> ContentItem:
     """Return what is evaluated, "R breast AI score": no code says it as exactly (TID 1210)."""
-    return text(EQUIVALENT_MEANING, evaluation.label, CONCEPT_MOD)
+    return text_item(EQUIVALENT_MEANING, evaluation.label, CONCEPT_MOD)
 
 
 def _site(draft: Draft, evaluation: Evaluation) -> list[ContentItem]:

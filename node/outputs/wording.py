@@ -27,7 +27,7 @@ def ascii_text(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in letters)
 
 
-def number(measurement: Measurement) -> str:
+def written_number(measurement: Measurement) -> str:
     """Return the value with the decimals it is worth: what every object writes.
 
     A Decimal String (PS3.5 6.2) has room for 16 characters; decimals give way to it.
@@ -42,7 +42,7 @@ def number(measurement: Measurement) -> str:
 def quantity(measurement: Measurement) -> str:
     """Return value and unit: "123.4 cm2"."""
     unit = "" if measurement.unit.value == "1" else measurement.unit.value
-    return f"{number(measurement)} {unit}".rstrip()
+    return f"{written_number(measurement)} {unit}".rstrip()
 
 
 def measured(subject: Finding | Evaluation) -> list[str]:
@@ -136,7 +136,7 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
     yield f"Algorithm: {model(result)}."
 
 
-PROBABILITY_OF_CANCER = ("111047", "DCM")
+CODE_OF_PROBABILITY_OF_CANCER = ("111047", "DCM")
 NOT_A_PLACE = "A heat map shows where the network looked, not where a lesion is."
 
 
@@ -205,7 +205,7 @@ def numbered(draft: Draft) -> Draft:
         replace(
             result,
             findings=tuple(
-                replace(finding, label=label(finding, sign))
+                replace(finding, label=finding_label(finding, sign))
                 for finding, sign in zip(result.findings, given, strict=True)
             ),
         )
@@ -214,7 +214,7 @@ def numbered(draft: Draft) -> Draft:
     return replace(draft, results=results)
 
 
-def label(finding: Finding, sign: str) -> str:
+def finding_label(finding: Finding, sign: str) -> str:
     """Return what a finding is called, in plain ASCII: "6: R MLO mass"."""
     name = ascii_text(finding.label)
     return f"{sign}: {re.sub(r' [0-9]+$', '', name)}" if sign else name
@@ -237,7 +237,7 @@ def score_meaning(result: Result) -> str:
     for concept, unit in concepts.items():
         units = "" if unit.value == "1" else f", in {unit.meaning}"
         line = f"Score: {concept.meaning}{units}."
-        if (concept.value, concept.scheme) != PROBABILITY_OF_CANCER:
+        if (concept.value, concept.scheme) != CODE_OF_PROBABILITY_OF_CANCER:
             line += " It is not a probability of cancer."
         lines.append(ascii_text(line))
     return " ".join(lines)

@@ -218,7 +218,7 @@ def page_of(made: Draft, place: int = 0) -> Page:
     pen = marked_view.pen(layout)
     marks = marking.marks_on(made, sop_uid)
     before = empty.pixels().astype(int)
-    after = marked_view.draw(made, sop_uid).astype(int)
+    after = marked_view.draw_marked_view(made, sop_uid).astype(int)
     left, top, right, bottom = panel
     return Page(
         layout=layout,
@@ -331,7 +331,7 @@ def test_an_outline_is_where_the_result_says() -> None:
     picture = made.pictures[sop_uid]
     half = Picture(picture.grey[::2, ::2].copy(), 0.5)
     made = replace(made, pictures={sop_uid: half})
-    page = marked_view.draw(made, sop_uid).astype(int)
+    page = marked_view.draw_marked_view(made, sop_uid).astype(int)
     (left, top, right, _) = marked_view.layout_of(made, sop_uid).panels[0]
     scale = (right - left) / half.grey.shape[1]
     (mark,) = marking.marks_on(made, sop_uid)
@@ -367,7 +367,7 @@ def test_a_mark_that_stands_alone_needs_no_sign() -> None:
     assert wording.signs(EXAM) == [[""] * 4]
 
 
-def words(entries: Sequence[marked_view.Entry]) -> list[tuple[str, str, str]]:
+def words(entries: Sequence[marked_view.LegendEntry]) -> list[tuple[str, str, str]]:
     return [(entry.sign, entry.text, entry.value) for entry in entries]
 
 
@@ -668,17 +668,17 @@ def test_no_headline_is_cut_off(made: Draft, room: int) -> None:
 
 def test_who_spoke_and_what_it_ran_on_is_in_the_footer() -> None:
     made = with_result(detected(EXAM), ran_on="CUDA")
-    assert "on CUDA" in summary_page.origin(made)[0]
-    for text in (*summary_page.origin(made), *marked_view.origin(made, made.results)):
+    assert "on CUDA" in summary_page.summary_origin(made)[0]
+    for text in (*summary_page.summary_origin(made), *marked_view.page_origin(made, made.results)):
         assert "Mass Detector 1.0.0" in text
     made = CASES["long names"]()
-    longest = marked_view.origin(made, made.results)
+    longest = marked_view.page_origin(made, made.results)
     assert all(text.count("12.34.567") == 3 for text in longest)
 
 
 def test_a_second_version_says_on_every_page_which_it_replaces() -> None:
     made = as_version_2(detected(EXAM))
-    (*_, shortest) = marked_view.origin(made, made.results)
+    (*_, shortest) = marked_view.page_origin(made, made.results)
     assert shortest.endswith("Version 2, replaces that of 08:42")
     first, second = (capture.build(d) for d in (detected(EXAM), made))
     assert all(a.PixelData != b.PixelData for a, b in zip(first, second, strict=True))
@@ -686,7 +686,7 @@ def test_a_second_version_says_on_every_page_which_it_replaces() -> None:
 
 def test_marks_are_in_the_small_pictures_too() -> None:
     with_marks, without = (
-        summary_page.draw(m).astype(int)
+        summary_page.draw_summary(m).astype(int)
         for m in (detected(EXAM), with_result(detected(EXAM), findings=()))
     )
     grid = np.s_[summary_page.TOP + 100 : summary_page.BOTTOM, : summary_page.GRID_RIGHT]

@@ -116,7 +116,7 @@ def test_the_page_is_that_of_the_capture_to_the_last_pixel(case: tuple[Draft, Da
     catalog, pages, page, _, image, _, _ = objects(content)
     assert b"/Pages 2 0 R" in catalog
     assert b"/Kids [3 0 R] /Count 1" in pages
-    drawn = summary_page.draw(made)
+    drawn = summary_page.draw_summary(made)
     rows, columns = drawn.shape[:2]
     assert b"/Width %d /Height %d" % (columns, rows) in image
     box = re.search(rb"/MediaBox \[0 0 (\d+) (\d+)\]", page)

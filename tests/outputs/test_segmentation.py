@@ -252,7 +252,7 @@ def test_segments_of_an_image_differ_in_colour() -> None:
     assert len(colours) == 6
     first = dataset.SegmentSequence[0].RecommendedDisplayCIELabValue
     shown = hd.color.CIELabColor.from_dicom_value(tuple(first)).to_rgb()
-    assert np.allclose(shown, segmentation.COLOURS[0], atol=1)
+    assert np.allclose(shown, segmentation.SEGMENT_COLOURS[0], atol=1)
 
 
 def test_every_frame_names_its_segment_and_the_image_it_is_of() -> None:

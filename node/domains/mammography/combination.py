@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from node.domains.domain import Combined
-from node.domains.evaluation import graded, scored
+from node.domains.evaluation import evaluation_of_grades, scored
 from node.domains.mammography.lesions import how_lesions_were_counted, lesions_of_marks
 from node.domains.mammography.scope import missing_views
 from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
@@ -76,14 +76,14 @@ def _grades(
     for unit in units:
         breasts.setdefault(_view(unit).laterality, []).append(scores[unit.sop_uid])
     of_breast = {
-        side: graded(output, f"{side} {output.label}", breasts[side], side)
+        side: evaluation_of_grades(output, f"{side} {output.label}", breasts[side], side)
         for side in (Laterality.RIGHT, Laterality.LEFT)
         if side in breasts
     }
     parts = list(of_breast.values())
     if len(parts) < 2:
         return parts
-    return [graded(output, f"Exam {output.label}", parts, None), *parts]
+    return [evaluation_of_grades(output, f"Exam {output.label}", parts, None), *parts]
 
 
 def _differences(

@@ -18,7 +18,12 @@ from node.domains.mammography.standard import (
     is_synthetic,
     why_not_standard,
 )
-from node.domains.mammography.views import DESCRIPTIONS, described, sides_of, why_no_view
+from node.domains.mammography.views import (
+    DESCRIPTIONS,
+    described_projections,
+    sides_of,
+    why_no_view,
+)
 from node.domains.naming import class_words
 from node.manifest import Input
 from node.result import Refusal
@@ -58,7 +63,7 @@ def _unit(instance: Instance, header: Dataset) -> Unit:
 
 def _doubts(header: Dataset) -> Iterator[str]:
     """Yield what does not keep an image from being analysed, and should be known."""
-    if name := described(header)[1]:
+    if name := described_projections(header)[1]:
         yield f"View taken from {name}"
     for keyword, name in DESCRIPTIONS.items():
         if _names_the_other_side(text(header, keyword).upper(), sides_of(header)):

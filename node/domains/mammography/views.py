@@ -84,7 +84,7 @@ def view_or_reason(header: Dataset) -> View | str:
     if text(header, "Modality") != "MG":
         return "not a mammogram"
     sides = sides_of(header)
-    projections = _named_projections(header) or described(header)[0]
+    projections = _named_projections(header) or described_projections(header)[0]
     others = [term for term in positions_of(header) if term in _VIEWS_OF_OTHER_PARTS]
     if reason := _why_not_one(sides, [*projections, *others] if projections else []):
         return reason
@@ -126,7 +126,7 @@ def _named_projections(header: Dataset) -> list[str]:
     return projections_of(header) or _projections_of_film(header, sides_of(header))
 
 
-def described(header: Dataset) -> tuple[list[str], str]:
+def described_projections(header: Dataset) -> tuple[list[str], str]:
     """Return a projection that nothing but a description names, and the name of that attribute.
 
     Only if the description says nothing else, and no other side than the header does; and not of
