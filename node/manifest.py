@@ -338,7 +338,7 @@ class Manifest(Section):
             problems = [
                 (place, f'is of mammograms; a model of domain = "{self.domain}" has no such word')
                 for place in OF_MAMMOGRAMS
-                if self._has(place)
+                if self._says(place)
             ]
             if self.pixels.orientation == "chest wall left":
                 words = 'expected "as stored": only mammograms have the chest wall at one side'
@@ -355,12 +355,13 @@ class Manifest(Section):
         if "projections" not in self.input.model_fields_set:
             yield ("input", "projections"), "missing, add projections = ..."
 
-    def _has(self, place: Place) -> bool:
-        """Whether a word is in the file."""
-        section, *kind, word = place
-        table: Section = getattr(self, str(section))
-        is_of_kind = not kind or [getattr(table, "kind", "")] == kind
-        return is_of_kind and word in table.model_fields_set
+    def _says(self, place: Place) -> bool:
+        """Whether a word says something else than where it is left out."""
+        section, *kind, word = map(str, place)
+        table: Section = getattr(self, section)
+        if kind and [getattr(table, "kind", "")] != kind:
+            return False
+        return bool(getattr(table, word) != type(table).model_fields[word].default)
 
     @model_validator(mode="after")
     def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:

@@ -97,12 +97,12 @@ def exam(
     return made
 
 
-def image_for(wanted: Input, study: str = "image") -> Dataset:
+def image_for(wanted: Input, study: str, technique: Technique = Technique()) -> Dataset:
     """Return an image that says it is what a model wants of one that shows no breast.
 
     It is a generated mammogram by its pixels, and shows nothing that the model was made for.
     """
-    (image,) = exam(study, EXAM[:1])
+    (image,) = exam(study, EXAM[:1], technique=technique)
     image.Modality = wanted.modality
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = UID(wanted.sop_classes[0])
     image.BodyPartExamined = wanted.body_parts[0]
