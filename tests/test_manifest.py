@@ -188,3 +188,82 @@ def test_a_folder_without_a_manifest_is_told_what_it_lacks(
         open_model("bad", tmp_path / "models")
     (tmp_path / "breast-area").mkdir()  # of results, say: the name is that of a model
     assert open_model("breast-area", tmp_path / "models").folder.parent == tmp_path / "models"
+
+
+# Domains
+
+PLAIN = (
+    ('status = "research"', 'status = "research"\ndomain = "plain"'),
+    ('projections = ["CC", "MLO"]\n', ""),
+    ('expected_views = ["R CC", "L CC", "R MLO", "L MLO"]\n', ""),
+    ('modality = "MG"', 'modality = "DX"\nbody_parts = ["CHEST"]'),
+    ('"chest wall left"', '"as stored"'),
+    (
+        'difference = { value = "D1", scheme = "99TEST", meaning = "Left-right difference" }\n',
+        "",
+    ),
+)
+
+
+def test_a_manifest_without_a_domain_is_of_mammograms_of_breasts(tmp_path: Path) -> None:
+    manifest = package(tmp_path).manifest
+    assert manifest.domain == "mammography"
+    assert manifest.input.body_parts == ("BREAST", "AXILLA")
+
+
+def test_a_domain_changes_what_a_score_depends_on_but_mammography_as_it_was(tmp_path: Path) -> None:
+    written = (
+        tmp_path / "a",
+        ('status = "research"', 'status = "research"\ndomain = "mammography"'),
+    )
+    assert package(*written).preprocessing_digest == package(tmp_path / "b").preprocessing_digest
+    plain = package(tmp_path / "c", *PLAIN)
+    as_mammography = plain.manifest.model_copy(update={"domain": "mammography"})
+    assert plain.preprocessing_digest != Model(plain.folder, as_mammography).preprocessing_digest
+
+
+def test_a_model_of_other_images_names_modality_and_body_parts(tmp_path: Path) -> None:
+    wanted = package(tmp_path, *PLAIN).manifest.input
+    assert (wanted.modality, wanted.body_parts) == ("DX", ("CHEST",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([('\nbody_parts = ["CHEST"]', "")], "input.body_parts: missing, add"),
+        ([('["CHEST"]', "[]")], "input.body_parts: expected a list of at least 1"),
+        ([('["CHEST"]', '["Chest"]')], "input.body_parts: expected a Body Part Examined"),
+        ([('"DX"', '"dx"')], "input.modality: expected a Modality (0008,0060)"),
+        ([('"plain"', '"plane"')], 'domain: expected "mammography" or "plain"'),
+        (
+            [('["CHEST"]', '["CHEST"]\nprojections = ["CC"]')],
+            'input.projections: is of mammograms; a model of domain = "plain" has no such word',
+        ),
+        ([('["CHEST"]', '["CHEST"]\nimplants = "analyse"')], "input.implants: is of mammograms"),
+        (
+            [
+                (
+                    'label = "outline"',
+                    'label = "outline"\n'
+                    'difference = { value = "D", scheme = "99TEST", meaning = "D" }',
+                )
+            ],
+            "output.difference: is of mammograms",
+        ),
+        ([('"as stored"', '"chest wall left"')], 'pixels.orientation: expected "as stored"'),
+    ],
+)
+def test_what_is_amiss_in_a_manifest_of_other_images_is_told(
+    changes: list[tuple[str, str]], expected: str, tmp_path: Path
+) -> None:
+    assert any(expected in line for line in problems(tmp_path, *PLAIN, *changes))
+
+
+EXPECTED_NONE = ('expected_views = ["R CC", "L CC", "R MLO", "L MLO"]\n', "")
+
+
+def test_what_mammography_needs_is_told(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path / "a", ('projections = ["CC", "MLO"]\n', ""), EXPECTED_NONE)
+    assert "input.projections: missing, add projections = ..." in found
+    (found,) = problems(tmp_path / "b", ('modality = "MG"', 'modality = "DX"'))
+    assert 'input.modality: expected "MG", found "DX"; for others than mammograms add' in found

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 from packages import CLASSES, write_package
+from radiographs import chest_model
 from small_models import SHARE_OF_WHITE, model, model_in_two_files
 from typer.testing import CliRunner
 
@@ -145,6 +146,15 @@ def test_a_model_that_analyses_none_of_the_exam_fails(tmp_path: Path) -> None:
     manifest = package / "manifest.toml"
     manifest.write_text(manifest.read_text().replace(MG_FOR_PRESENTATION, MG_FOR_PROCESSING))
     assert "not analysed: For Presentation image" in failures(package)["exam"]
+
+
+@pytest.mark.usefixtures("small_exam")
+def test_a_model_of_other_images_is_tried_on_one_that_says_it_is_what_it_wants(
+    tmp_path: Path,
+) -> None:
+    found = {one.what: one for one in check(chest_model(tmp_path))}
+    assert [what for what, one in found.items() if not one.is_ok] == ["card"]
+    assert found["exam"].words.startswith("a generated exam of one image: Series 1 image 1 opacity")
 
 
 def test_an_unknown_model_is_named() -> None:

@@ -873,3 +873,51 @@ def test_the_verdict_about_a_study_is_that_about_all_of_its_objects_at_once(
         assert row["held_reason"] == (disagreement(said) or None)
         assert row["held_because"] == ("identity" if disagreement(said) else None)
         assert row["identity"] == merge(said)
+
+
+# What is shown
+
+
+def test_the_body_part_is_kept_and_told(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", body_part="BREAST")
+    desk.receive(f"{STUDY}.2", body_part="HAND", view=None)
+    (arrival,) = desk.arrivals()
+    assert [shown.body_part for shown in arrival.shown] == ["BREAST", "HAND"]
+    kept = desk.ledger.find_kept(f"{STUDY}.2")
+    assert kept is not None
+    assert kept.shown.body_part == "HAND"
+    instances = desk.begin(desk.close()).version.instances
+    assert [instance.body_part for instance in instances] == ["BREAST", "HAND"]
+
+
+def test_to_reject_what_is_of_no_model_s_body_part_changes_no_result(desk: Desk) -> None:
+    desk.receive(f"{STUDY}.1", body_part="BREAST")
+    desk.receive(f"{STUDY}.2", body_part="HAND")
+    job = desk.close()
+    desk.begin(job)
+    desk.finish(job)
+    desk.reject(f"{STUDY}.2", note=f"{STUDY}.900")
+    assert desk.arrivals() == []
+    desk.reject(f"{STUDY}.1", note=f"{STUDY}.901", digest="another note")
+    (arrival,) = desk.arrivals()
+    assert arrival.revision_reason == "1 object rejected: Rejected for Quality Reasons"
+
+
+@pytest.mark.parametrize(("before", "after"), [("HAND", "BREAST"), ("BREAST", "HAND")])
+def test_a_corrected_body_part_opens_the_study_if_either_is_in_scope(
+    before: str, after: str, desk: Desk
+) -> None:
+    desk.receive(body_part=before)
+    desk.close()
+    changed = ("Body Part Examined",)
+    is_in_scope = after == "BREAST"
+    desk.receive_again(body_part=after, changed=changed, is_in_scope=is_in_scope)
+    assert desk.arrivals()[0].revision_reason == "corrected headers"
+
+
+def test_a_correction_between_body_parts_that_no_model_wants_opens_nothing(desk: Desk) -> None:
+    desk.receive(body_part="HAND")
+    desk.close(OUT_OF_SCOPE)
+    changed = ("Body Part Examined",)
+    desk.receive_again(body_part="FOOT", changed=changed, is_in_scope=False)
+    assert desk.arrivals() == []
