@@ -152,7 +152,7 @@ def test_a_model_that_analyses_none_of_the_exam_fails(tmp_path: Path) -> None:
 def test_a_model_of_other_images_is_tried_on_one_that_says_it_is_what_it_wants(
     tmp_path: Path,
 ) -> None:
-    found = {one.what: one for one in check(chest_model(tmp_path))}
+    found = {one.what: one for one in check_package(chest_model(tmp_path))}
     assert [what for what, one in found.items() if not one.is_ok] == ["card"]
     assert found["exam"].words.startswith("a generated exam of one image: Series 1 image 1 opacity")
 

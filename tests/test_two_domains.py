@@ -38,11 +38,11 @@ def node(tmp_path_factory: pytest.TempPathFactory, _standing_pacs: Pacs) -> Iter
                 models_dir=models_dir,
                 min_free_mb=0,
             ),
-            listener=config.Listener(host="127.0.0.1", port=0),
+            listener=config.ListenerSettings(host="127.0.0.1", port=0),
             peers=(modality(results_to=["pacs"]), _standing_pacs.peer("pacs")),
             models=(
-                config.Model(name="small", mode="deliver"),
-                config.Model(name="chest", mode="deliver"),
+                config.ChosenModel(name="small", mode="deliver"),
+                config.ChosenModel(name="chest", mode="deliver"),
             ),
             completeness=config.Completeness(settle_s=0.5, quiet_s=1),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import radiographs
+from factories import SMALL
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from radiographs import ALL, BOXES, CHEST, CLASSES, LARGEST, SCORE, blank, chest_model, radiograph
@@ -16,7 +18,7 @@ from node import offline
 from node.analysis.conclusion import conclude
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.analysis.selection import select
-from node.config import Inference as InferenceSettings
+from node.config import InferenceSettings
 from node.dicom.header import read_header
 from node.domains import plain
 from node.domains.description import describe
@@ -25,8 +27,8 @@ from node.errors import StudyError
 from node.identity import identity_of
 from node.imaging.preparation import PlaneGrid
 from node.inference import Inference
+from node.kinds import KINDS
 from node.manifest import Model
-from node.outputs.kinds import KINDS
 from node.result import PERCENT, Code, Finding, ImageScore, Measurement, Result
 from node.store import dataset_digest
 from node.study import Instance, StudyVersion
@@ -159,7 +161,7 @@ def answered(model: Model, folder: Path, *images: Dataset) -> tuple[Result, list
     for path in radiographs.saved(list(images), folder):
         header = read_header(path)
         instance = describe(header, path, dataset_digest(path))
-        instances.append(Instance(**_fields(instance) | {"identity": identity_of(header)}))
+        instances.append(replace(instance, identity=identity_of(header)))
     version = StudyVersion(
         study_uid=instances[0].study_uid,
         number=1,
@@ -171,11 +173,7 @@ def answered(model: Model, folder: Path, *images: Dataset) -> tuple[Result, list
     with Inference(InferenceSettings(threads=1), (model,)) as inference:
         pipeline = Pipeline(inference, ScoresInMemory(), UTC, tuple(KINDS))
         (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({"chest"})))
-    return result, objects
-
-
-def _fields(instance: Instance) -> dict[str, object]:
-    return {name: getattr(instance, name) for name in Instance.__slots__}
+    return result, [built.dataset for built in objects]
 
 
 def of_class(objects: list[Dataset], sop_class: str) -> list[Dataset]:
@@ -235,7 +233,7 @@ def test_marks_are_findings_without_a_side_in_every_kind_of_object(
 
 def is_inside(finding: Finding) -> bool:
     x, y = zip(*finding.region.outline, strict=True)
-    return min(*x, *y) >= 0 and max(x) <= radiographs.SMALL.columns
+    return bool(min(*x, *y) >= 0 and max(x) <= SMALL.columns)
 
 
 def test_an_image_of_one_tone_is_refused_by_the_child_and_the_other_is_read(

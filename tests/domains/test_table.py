@@ -12,7 +12,7 @@ from radiographs import radiograph
 from node.config import bundled_models_dir
 from node.domains.domain import Domain
 from node.domains.scope import why_out_of_scope
-from node.domains.table import DOMAINS, domain_of, shown_in
+from node.domains.table import DOMAINS, domain_of, shown_by
 from node.manifest import DomainName, load_model
 from node.study import Laterality, Shown, Site
 
@@ -32,10 +32,10 @@ def test_a_domain_leaves_what_is_not_its_own_as_it_is(domain: Domain) -> None:
 
 def test_a_mammogram_shows_a_side_and_a_radiograph_none() -> None:
     (mammogram,) = factories.exam(views=[L_CC])
-    assert shown_in(mammogram).view == L_CC
-    assert shown_in(mammogram).site == Site("BREAST", Laterality.LEFT)
-    assert shown_in(radiograph()).site == Site("CHEST", None)
-    assert shown_in(radiograph()).is_standard
+    assert shown_by(mammogram).view == L_CC
+    assert shown_by(mammogram).site == Site("BREAST", Laterality.LEFT)
+    assert shown_by(radiograph()).site == Site("CHEST", None)
+    assert shown_by(radiograph()).is_standard
 
 
 @pytest.mark.parametrize(
