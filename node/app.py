@@ -9,7 +9,7 @@ import threading
 import uuid
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import sqlalchemy as sa
 
@@ -26,6 +26,7 @@ from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Ti
 from node.flow.workflow import Workflow
 from node.inference import Inference
 from node.kinds import with_substitutes
+from node.ledger import Mode, Role
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.site import advice_on_models, load_models, local_zone, open_ledger
@@ -44,9 +45,9 @@ _DRAIN_JOBS_S = 30
 class App:
     """A running node: all of it, or only the part that listens, or the part that works."""
 
-    def __init__(self, config: Config, only: Literal["listener", "worker"] | None = None) -> None:
+    def __init__(self, config: Config, role: Role = Role.ALL) -> None:
         self.config = config
-        self._only = only
+        self._role = role
         self.node_id = str(uuid.uuid4())
         self.failed = threading.Event()
         """Set when a part has died: the process should stop and be started afresh."""
@@ -87,7 +88,7 @@ class App:
             self._engine.enqueue,
             config.completeness,
             [
-                (self._models[model.name], model.mode)
+                (self._models[model.name], Mode(model.mode))
                 for model in config.models
                 if model.name in self._models
             ],
@@ -128,12 +129,12 @@ class App:
         for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
             log.warning("%s", line)
         place = _place(self.config.node.state_dir)
-        self.ledger.register_node(self.node_id, place, self._only or "all")
+        self.ledger.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
-        processes = 0 if self._only == "listener" else self.config.inference.processes
+        processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
-        if self._only != "worker":
+        if self._role != Role.WORKER:
             self._listener.start()  # before the engine: if the port is taken, no job has begun
         self._engine.start(processes=processes)
         # Every node runs every sweep, whatever its role: they need only the database, and what
@@ -146,9 +147,9 @@ class App:
         self._timers.start()
         if processes and self.config.inference.scores_early:
             self._warmer.start()
-        if self._only == "worker":
+        if self._role == Role.WORKER:
             log.info("Working on the studies that other nodes receive")
-        elif self._only == "listener":
+        elif self._role == Role.LISTENER:
             log.info("Only receiving; other nodes work on the studies")
 
     def _prepare_store(self) -> None:

@@ -48,7 +48,7 @@ ConfigOption = Annotated[
 _CONFIG = Path("node.toml")
 
 
-class Role(StrEnum):
+class Only(StrEnum):
     """What one of several machines is for."""
 
     LISTENER = "listener"
@@ -77,7 +77,7 @@ def _common(
 def run(
     config: ConfigOption = _CONFIG,
     only: Annotated[
-        Role | None,
+        Only | None,
         typer.Option(help="On several machines: only receive, or only work and deliver."),
     ] = None,
     verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
@@ -90,12 +90,13 @@ def run(
     """
     from node.app import App
     from node.config import load_config
+    from node.ledger import Role
     from node.logs import start_logging
     from node.supervisor import Watchdog, tell
 
     start_logging(is_verbose=verbose)
     with _errors_as_messages():
-        node = App(load_config(config), only.value if only else None)
+        node = App(load_config(config), Role(only) if only else Role.ALL)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -394,6 +395,9 @@ _NEXT = {
 
 def _print_study(study: StudyOverview) -> None:
     """Print where a study stands, in lines that no terminal is too narrow for."""
+    from node.ledger import DeliveryState
+    from node.overview import Standing
+
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
     lines = [
         ("images", f"{study.images} of {study.sender}: {', '.join(study.views) or 'no views'}")
@@ -405,19 +409,19 @@ def _print_study(study: StudyOverview) -> None:
         states = [
             d.state
             for d in study.deliveries
-            if d.destination == destination and d.state != "replaced"
+            if d.destination == destination and d.state != DeliveryState.REPLACED
         ]
-        confirmed = states.count("confirmed")
-        stored = confirmed + states.count("sent")
+        confirmed = states.count(DeliveryState.CONFIRMED)
+        stored = confirmed + states.count(DeliveryState.SENT)
         ways = dict.fromkeys(d.confirmed_by for d in study.deliveries if d.confirmed_by)
         by = f"{confirmed} confirmed ({', '.join(ways)})" if ways else "accepted, unconfirmed"
         words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
         words += _next_attempt(study, destination)
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
-    if study.state in ("held", "not analysed", "cancelled"):
+    if study.state in (Standing.HELD, Standing.EXCLUDED, Standing.CANCELLED):
         lines.append(("next", _NEXT.get(study.held_because or "", _NEXT["by hand"])))
-    if study.state == "undelivered":
+    if study.state == Standing.UNDELIVERED:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
@@ -425,8 +429,10 @@ def _print_study(study: StudyOverview) -> None:
 
 def _next_attempt(study: StudyOverview, destination: str) -> str:
     """Say when a destination is tried again, if an attempt at it was put off."""
+    from node.overview import Standing
+
     times = [d.next_at for d in study.deliveries if d.destination == destination and d.next_at]
-    if not times or study.state == "held":
+    if not times or study.state == Standing.HELD:
         return ""
     left_s = min(times) - time.time()
     left = f"in {left_s:.0f} s" if left_s < 120 else f"in {left_s / 60:.0f} min"

@@ -5,14 +5,47 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node.ledger import Ledger, schema
+from node.ledger import (
+    DeliveryState,
+    DispatchState,
+    HeldBecause,
+    InstanceState,
+    Ledger,
+    Mode,
+    StudyState,
+    VersionState,
+    schema,
+)
 from node.outputs import wording
 from node.result import Result
+
+
+class Standing(StrEnum):
+    """Where a study stands."""
+
+    RECEIVING = "receiving"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DELIVERING = "delivering"
+    DONE = "done"
+    UNDELIVERED = "undelivered"
+    """Results are there, and do not reach everybody who should have them."""
+    HELD = "held"
+    """Nothing of it is analysed or sent before a person has looked."""
+    CANCELLED = "cancelled"
+    OUT_OF_SCOPE = "out of scope"
+    EXCLUDED = "excluded"
+    """It is analysed only if a person says so."""
+    WITHDRAWN = "withdrawn"
+    """No image of it is left that may be used."""
+    KEPT = "kept"
+    """Nothing but objects that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +54,7 @@ class ModelOverview:
 
     model: str
     version: str
-    mode: str
+    mode: Mode
     result: Result | None
     outcome: str
     """What came of it, in a line."""
@@ -34,8 +67,7 @@ class DeliveryOverview:
 
     destination: str
     sop_uid: str
-    state: str
-    """queued, sent (accepted, not confirmed), confirmed, refused or replaced."""
+    state: DeliveryState
     error: str | None
     sent_at: float | None
     confirmed_by: str | None
@@ -50,10 +82,8 @@ class StudyOverview:
 
     study_uid: str
     sender: str
-    state: str
-    """receiving, queued, running, delivering, done; held, not analysed, rejected, out of scope,
-    cancelled or undelivered for the reason in `error`; kept: nothing but objects that say nothing.
-    """
+    state: Standing
+    """Where there is more to say of it, `error` does."""
     version: int
     """0 until the study has been closed for the first time."""
     reason: str
@@ -69,8 +99,7 @@ class StudyOverview:
     done_at: float | None
     """When the last object was stored at its last destination."""
     error: str | None
-    held_because: str | None
-    """For a held study, a value of `ledger.HeldBecause`."""
+    held_because: HeldBecause | None
 
 
 _NO_IMAGES = ("KO", "PR", "SR")
@@ -148,7 +177,7 @@ def _images(study_uids: Sequence[str]) -> sa.Select[Any]:
     table = schema.instance
     alike = (table.c.study_uid, table.c.view, table.c.is_standard, table.c.modality)
     query = sa.select(*alike, sa.func.count().label("how_many")).group_by(*alike)
-    return query.where(table.c.study_uid.in_(study_uids), table.c.state == "current")
+    return query.where(table.c.study_uid.in_(study_uids), table.c.state == InstanceState.CURRENT)
 
 
 def _history(study_uids: Sequence[str]) -> sa.Select[Any]:
@@ -186,9 +215,9 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         models=tuple(_model(row, with_outlines) for row in batch.analyses[uid]),
         deliveries=deliveries,
         history=tuple((row.at, row.event) for row in batch.history[uid]),
-        last_at=closed.last_image_at if closed and state != "receiving" else study.last_at,
+        last_at=closed.last_image_at if closed and state != Standing.RECEIVING else study.last_at,
         closed_at=closed.closed_at if closed else None,
-        done_at=max(sent) if sent and state == "done" else None,
+        done_at=max(sent) if sent and state == Standing.DONE else None,
         error=study.held_reason or _error(closed, dispatches),
         held_because=study.held_because,
     )
@@ -197,7 +226,9 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
 def _deliveries(
     rows: Sequence[sa.Row[Any]], dispatches: Sequence[sa.Row[Any]]
 ) -> tuple[DeliveryOverview, ...]:
-    next_at = {row.destination: row.next_at for row in dispatches if row.state == "queued"}
+    next_at = {
+        row.destination: row.next_at for row in dispatches if row.state == DispatchState.QUEUED
+    }
     return tuple(
         DeliveryOverview(
             destination=row.destination,
@@ -212,16 +243,19 @@ def _deliveries(
     )
 
 
-def _state(study: sa.Row[Any], version: sa.Row[Any] | None, dispatches: set[str]) -> str:
+def _state(
+    study: sa.Row[Any], version: sa.Row[Any] | None, dispatches: set[DispatchState]
+) -> Standing:
     if study.held_reason is not None:
-        return "held"
-    if version is None or study.state != "closed":
-        return "kept" if study.state == "closed" else str(study.state)
-    if version.state != "finished":
-        return str(version.state)
-    if dispatches & {"queued", "running"}:
-        return "delivering"
-    return "undelivered" if version.error or "dead" in dispatches else "done"
+        return Standing.HELD
+    if study.state == StudyState.RECEIVING or version is None:
+        return Standing.KEPT if study.state == StudyState.CLOSED else Standing.RECEIVING
+    if version.state != VersionState.FINISHED:
+        return Standing(version.state)
+    if not all(state.is_final for state in dispatches):
+        return Standing.DELIVERING
+    is_undelivered = version.error or DispatchState.DEAD in dispatches
+    return Standing.UNDELIVERED if is_undelivered else Standing.DONE
 
 
 def _error(version: sa.Row[Any] | None, dispatches: Sequence[sa.Row[Any]]) -> str | None:

@@ -13,7 +13,7 @@ from node.deliver.destination import Parcel
 from node.dicom.header import read_header
 from node.errors import DeliveryError
 from node.identity import disagreement, identity_of
-from node.ledger import Outcome
+from node.ledger import DeliveryState, Outcome
 
 
 @dataclass
@@ -51,7 +51,9 @@ class FolderDestination:
     def _put(self, parcel: Parcel) -> Outcome:
         kind, path = parcel.report.kind, self.path_of(parcel)
         if kind in self.refuses:
-            return Outcome(parcel.sop_uid, "refused", f"{self.root.name} takes no {kind}")
+            return Outcome(
+                parcel.sop_uid, DeliveryState.REFUSED, f"{self.root.name} takes no {kind}"
+            )
         try:
             path.parent.mkdir(exist_ok=True)
             if kind in self.loses:
@@ -59,15 +61,15 @@ class FolderDestination:
             else:
                 write(path, parcel.path.read_bytes())
         except OSError as error:
-            return Outcome(parcel.sop_uid, "queued", error.strerror)
-        return Outcome(parcel.sop_uid, "sent")
+            return Outcome(parcel.sop_uid, DeliveryState.QUEUED, error.strerror)
+        return Outcome(parcel.sop_uid, DeliveryState.SENT)
 
     def _read_back(self, parcel: Parcel) -> Outcome:
         path = self.path_of(parcel)
         digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
         if digest != parcel.report.digest:
-            return Outcome(parcel.sop_uid, "queued", f"{self.root.name} has lost it")
-        return Outcome(parcel.sop_uid, "confirmed", confirmed_by="reading")
+            return Outcome(parcel.sop_uid, DeliveryState.QUEUED, f"{self.root.name} has lost it")
+        return Outcome(parcel.sop_uid, DeliveryState.CONFIRMED, confirmed_by="reading")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -24,15 +24,18 @@ from node.ledger import (
     Arrival,
     BuiltReport,
     Closing,
+    DeliveryState,
     Finished,
     Job,
     Ledger,
+    Mode,
     Outcome,
     Patience,
     PlannedAnalysis,
     Received,
     Recorded,
     Rejects,
+    VersionState,
     Work,
     parse_view,
     schema,
@@ -47,13 +50,13 @@ HOUR_S = 3600.0
 STUDY = "1.2.826.1"
 NODE = "node-1"
 SOMEBODY, SOMEBODY_ELSE = "patient-1 - accession-1 - -", "patient-2 - accession-1 - -"
-PLAN = (PlannedAnalysis("breast-area", "1.0.0", "0" * 64, "deliver"),)
+PLAN = (PlannedAnalysis("breast-area", "1.0.0", "0" * 64, Mode.DELIVER),)
 CLOSING = Closing("4/4 views", PLAN)
-OUT_OF_SCOPE = Closing("quiet 60 s", state="out of scope", why_not="no model reads CT")
+OUT_OF_SCOPE = Closing("quiet 60 s", state=VersionState.OUT_OF_SCOPE, why_not="no model reads CT")
 PATIENCE = Patience(60)
 KIND, OTHER_KIND = "measurement-report-3d", "measurement-report"
 """Of the reports here, which all have one SOP class: nothing may depend on it."""
-APART = Closing("4/4 views", state="not analysed", why_not="no Patient ID")
+APART = Closing("4/4 views", state=VersionState.EXCLUDED, why_not="no Patient ID")
 RECEIVING = config.Config(
     node=config.Node(ae_title="AINODE", state_dir=Path("unused"), min_free_mb=0),
     intake=config.Intake(max_study_age_days=0),
@@ -236,20 +239,22 @@ class Desk:
         return self.finish(job, **how)
 
     def deliver(
-        self, job: Job, *states: str, patience: Patience = PATIENCE, node_id: str = NODE
+        self, job: Job, *states: DeliveryState, patience: Patience = PATIENCE, node_id: str = NODE
     ) -> None:
         """Make an attempt at a delivery, with an answer for each object; without any: "sent"."""
         shipment = self.ledger.begin_dispatch(job, node_id)
-        states = states or ("sent",) * len(shipment.to_send)
+        states = states or (DeliveryState.SENT,) * len(shipment.to_send)
         pairs = zip(shipment.to_send, states, strict=True)
         outcomes = [self.outcome(report, state) for report, state in pairs]
         self.ledger.record_sent(job, outcomes)
         self.ledger.finish_dispatch(job, (), patience, self.enqueue)
 
-    def outcome(self, report: BuiltReport, state: str) -> Outcome:
-        error = None if state in ("sent", "confirmed") else f"{state} by PACS"
-        by = "find" if state == "confirmed" else None
-        return Outcome(report.sop_uid, state, error, by)  # type: ignore[arg-type]  # as Outcome says
+    def outcome(self, report: BuiltReport, state: DeliveryState) -> Outcome:
+        error = (
+            None if state in (DeliveryState.SENT, DeliveryState.CONFIRMED) else f"{state} by PACS"
+        )
+        by = "find" if state == DeliveryState.CONFIRMED else None
+        return Outcome(report.sop_uid, state, error, by)
 
     def revived(self) -> Job:
         """Let the sweep take up the only job that is left, and return its next attempt."""

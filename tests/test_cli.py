@@ -27,7 +27,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from node import cli
-from node.ledger import Closing, Finished, Ledger, Outcome, Patience
+from node.ledger import Closing, DeliveryState, Finished, Ledger, Outcome, Patience, VersionState
 from node.overview import each_study
 from node.store import Store
 
@@ -310,7 +310,7 @@ def test_studies_says_when_a_destination_is_tried_again(
     settings: Path, desk_of_node: Desk, wait_s: float, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job,) = desk_of_node.analysed()
-    desk_of_node.deliver(job, "sent", "queued", patience=Patience(wait_s))
+    desk_of_node.deliver(job, DeliveryState.SENT, DeliveryState.QUEUED, patience=Patience(wait_s))
     put_off_at = desk_of_node.dispatch()["next_at"] - wait_s
     monkeypatch.setattr(time, "time", lambda: put_off_at)
     shown = call("studies", "-c", settings).output
@@ -320,7 +320,10 @@ def test_studies_says_when_a_destination_is_tried_again(
 def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk) -> None:
     (job,) = desk_of_node.analysed(deliver_within_s=0)
     shipment = desk_of_node.ledger.begin_dispatch(job, NODE)
-    refused = [Outcome(report.sop_uid, "refused", "not accepted") for report in shipment.to_send]
+    refused = [
+        Outcome(report.sop_uid, DeliveryState.REFUSED, "not accepted")
+        for report in shipment.to_send
+    ]
     desk_of_node.ledger.finish_dispatch(job, refused, Patience(1), desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "undelivered" in shown
@@ -387,7 +390,7 @@ def test_a_ledger_of_an_earlier_release_is_said_to_be_one(
 def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_node: Desk) -> None:
     desk_of_node.receive(intake="study is 412 days old (max_study_age_days = 90)")
     (arrival,) = desk_of_node.arrivals()
-    closing = Closing("quiet 60 s", state="not analysed", why_not=arrival.parts[0].intake)
+    closing = Closing("quiet 60 s", state=VersionState.EXCLUDED, why_not=arrival.parts[0].intake)
     desk_of_node.ledger.close_version(arrival, closing, desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "412 days old" in shown

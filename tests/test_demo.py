@@ -26,10 +26,11 @@ from node.dimse import Address, echo, send
 from node.domains.description import describe
 from node.domains.mammography.hanging import hanging
 from node.errors import ConfigError
+from node.ledger import DeliveryState, Mode
 from node.manifest import Model
 from node.outputs.case import Draft
 from node.outputs.kinds import to_bytes
-from node.overview import DeliveryOverview, ModelOverview, StudyOverview
+from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
 from node.result import Code, ImageScore, Mark, Measurement, Result
 from node.study import Picture, StudyVersion
 from node.trial import exams
@@ -165,19 +166,21 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
 
 
 def overview_of(exam: Exam, result: Result, datasets: Sequence[Dataset]) -> StudyOverview:
-    model = ModelOverview("breast-area", "1.0.0", "deliver", result, "outcome", "not assessed")
+    model = ModelOverview("breast-area", "1.0.0", Mode.DELIVER, result, "outcome", "not assessed")
     now = time.time()
     return StudyOverview(
         study_uid=exam.study_uid,
         sender="modality",
-        state="done",
+        state=Standing.DONE,
         version=1,
         reason="4/4 views",
         images=exam.images,
         views=tuple(exam.names.values()),
         models=(model,),
         deliveries=tuple(
-            DeliveryOverview("pacs", str(d.SOPInstanceUID), "sent", None, now, None, None)
+            DeliveryOverview(
+                "pacs", str(d.SOPInstanceUID), DeliveryState.SENT, None, now, None, None
+            )
             for d in datasets
         ),
         history=((now, "received <4> images"),),
@@ -214,7 +217,7 @@ def deliver(datasets: Sequence[Dataset], folder: Path, pacs: Pacs) -> None:
         paths.append(folder / f"{number}.dcm")
         paths[-1].write_bytes(to_bytes(dataset))
     outcomes = send(paths, Address(AE_TITLE, "127.0.0.1", pacs.port), "TEST")
-    assert {outcome.state for outcome in outcomes} == {"sent"}
+    assert {outcome.state for outcome in outcomes} == {DeliveryState.SENT}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from node import config
 from node.app import App
 from node.errors import ConfigError
+from node.ledger import DeliveryState
 from node.overview import StudyOverview, study_overviews
 from node.trial import phantom
 
@@ -159,7 +160,9 @@ def test_a_dead_destination_does_not_keep_results_from_another(
     study = factories.exam("half dead")[0].StudyInstanceUID
     store(node.port, factories.saved_exam(tmp_path, "half dead"), "OTHER")
     seen = reaches(
-        node, study, lambda s: sum(d.state == "sent" for d in s.deliveries) == 6 and bool(s.error)
+        node,
+        study,
+        lambda s: sum(d.state == DeliveryState.SENT for d in s.deliveries) == 6 and bool(s.error),
     )
     assert seen.state == "delivering"
     assert "DEAD at 127.0.0.1" in str(seen.error)

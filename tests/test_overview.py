@@ -16,8 +16,8 @@ from ledgers import (
 )
 
 from node.errors import Superseded
-from node.ledger import Closing, Ledger, Patience
-from node.overview import StudyOverview, each_study, study_overviews
+from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState
+from node.overview import Standing, StudyOverview, each_study, study_overviews
 
 
 def overview(desk: Desk) -> StudyOverview:
@@ -48,7 +48,7 @@ def test_a_study_is_followed_from_its_first_image_to_its_last_result(desk: Desk)
     assert seen.state == "delivering"
     assert seen.models[0].outcome == "1 of 1 images analysed"
     assert seen.models[0].priority == "not assessed"
-    assert [d.state for d in seen.deliveries] == ["queued", "queued"]
+    assert [d.state for d in seen.deliveries] == [DeliveryState.QUEUED, DeliveryState.QUEUED]
 
     desk.deliver(delivery)
     seen = overview(desk)
@@ -67,12 +67,14 @@ def test_what_is_sent_is_delivering_until_it_is_confirmed(desk: Desk) -> None:
     (job,) = desk.analysed()
     waits_for = "waits for the storage commitment report of pacs"
     shipment = desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.record_sent(job, [desk.outcome(one, "sent") for one in shipment.to_send])
+    desk.ledger.record_sent(
+        job, [desk.outcome(one, DeliveryState.SENT) for one in shipment.to_send]
+    )
     desk.ledger.ask_commitment(job, "2.25.500")
     desk.ledger.finish_dispatch(job, (), Patience(60, 600, waits_for), desk.enqueue)
     seen = overview(desk)
     assert (seen.state, seen.error, seen.done_at) == ("delivering", f"pacs: {waits_for}", None)
-    assert {d.state for d in seen.deliveries} == {"sent"}
+    assert {d.state for d in seen.deliveries} == {DeliveryState.SENT}
 
     uids = {report.sop_uid for report in shipment.to_send}
     desk.ledger.record_commitment("2.25.500", uids, {}, float)
@@ -92,7 +94,7 @@ def test_what_was_never_confirmed_is_undelivered_and_says_so(desk: Desk) -> None
 
 def test_a_destination_that_takes_nothing_is_named_with_its_words(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.deliver(job, "queued", "queued")
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
     seen = overview(desk)
     assert (seen.state, seen.error) == ("delivering", "pacs: queued by PACS")
     assert seen.done_at is None
@@ -110,7 +112,7 @@ def test_a_magnified_view_is_not_listed_as_the_view_it_does_not_stand_for(desk: 
 
 def test_what_was_given_up_is_undelivered(desk: Desk) -> None:
     (job,) = desk.analysed(deliver_within_s=0)
-    desk.deliver(job, "queued", "queued")
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
     seen = overview(desk)
     assert (seen.state, seen.error) == ("undelivered", "pacs: queued by PACS")
 
@@ -179,7 +181,11 @@ def test_a_study_set_apart_says_why_until_a_person_lets_it_go_on(desk: Desk) -> 
     desk.receive(intake="no Patient ID")
     desk.close(APART)
     seen = overview(desk)
-    assert (seen.state, seen.reason, seen.error) == ("not analysed", "4/4 views", "no Patient ID")
+    assert (seen.state, seen.reason, seen.error) == (
+        Standing.EXCLUDED,
+        "4/4 views",
+        "no Patient ID",
+    )
     desk.ledger.release_study(STUDY)
     assert overview(desk).state == "receiving"
     desk.begin(desk.close())
@@ -191,9 +197,9 @@ def test_a_study_without_an_image_that_may_be_used_says_so(desk: Desk) -> None:
     desk.receive()
     desk.reject(f"{STUDY}.1")
     why_not = "no image is left: Rejected for Quality Reasons"
-    desk.close(Closing("quiet 60 s", state="rejected", why_not=why_not))
+    desk.close(Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not=why_not))
     seen = overview(desk)
-    assert (seen.state, seen.error, seen.views) == ("rejected", why_not, ())
+    assert (seen.state, seen.error, seen.views) == (Standing.WITHDRAWN, why_not, ())
 
 
 def test_a_rejected_image_is_no_image_of_the_study(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from node import config
 from node.deliver.confirmation import Transaction, delay_s
 from node.deliver.destination import Destination, Parcel
 from node.errors import DeliveryError, Superseded
-from node.ledger import BuiltReport, Outcome, Patience, Shipment
+from node.ledger import BuiltReport, DeliveryState, Outcome, Patience, Shipment
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Courier:
             reason = str(error)
         answered = {outcome.sop_uid for outcome in outcomes}
         left = (report.sop_uid for report in reports if report.sop_uid not in answered)
-        return outcomes + [Outcome(sop_uid, "queued", reason) for sop_uid in left]
+        return outcomes + [Outcome(sop_uid, DeliveryState.QUEUED, reason) for sop_uid in left]
 
     def confirm(
         self, shipment: Shipment, transaction: Transaction, attempt: int, *, has_just_sent: bool
@@ -97,7 +97,9 @@ class Courier:
 
     def _send_again(self, shipment: Shipment, retry_s: float) -> Ending:
         words = f"{self.name} accepted it, but does not confirm it: sent again"
-        again = [Outcome(report.sop_uid, "queued", words) for report in shipment.to_confirm]
+        again = [
+            Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in shipment.to_confirm
+        ]
         return Ending(Patience(retry_s), again)
 
     def _parcel(self, report: BuiltReport) -> Parcel:

@@ -28,7 +28,7 @@ from node.dimse import (
 )
 from node.dimse.find import comparable_text
 from node.errors import DeliveryError, Unsupported
-from node.ledger import Outcome
+from node.ledger import DeliveryState, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class DimseDestination:
         """Store the objects over one association; yield each status it answers, in words."""
         uids = {parcel.path: parcel.sop_uid for parcel in parcels}
         for sent in send_each(list(uids), self._address, self.calling_ae, before_each):
-            yield Outcome(uids[sent.path], sent.state, sent.words or None)
+            yield Outcome(uids[sent.path], DeliveryState(sent.state), sent.words or None)
 
     def confirm(self, parcels: Sequence[Parcel], transaction: Transaction | None) -> Confirmation:
         """Ask for confirmation by the first way that it offers of those the peer is given."""
@@ -114,7 +114,9 @@ class DimseDestination:
         listed = [one.sop_uid for one in references if one.sop_uid in found]
         is_all = len(listed) == len(references)
         return Confirmation(
-            tuple(Outcome(sop_uid, "confirmed", confirmed_by="find") for sop_uid in listed),
+            tuple(
+                Outcome(sop_uid, DeliveryState.CONFIRMED, confirmed_by="find") for sop_uid in listed
+            ),
             None if is_all else f"waiting for {self.peer.name} to list all of them (C-FIND)",
         )
 

@@ -28,7 +28,7 @@ from node.dimse import Address, SendOutcome, send
 from node.errors import ConfigError, DeliveryError
 from node.logs import log_to
 from node.manifest import load_model
-from node.overview import StudyOverview, study_overviews
+from node.overview import Standing, StudyOverview, study_overviews
 from node.trial.checks import ExamOutcome, judge
 from node.trial.exams import Exam, find_films, fresh_run, write_exams
 from node.trial.pacs import AE_TITLE, Pacs
@@ -53,7 +53,15 @@ DEADLINE_S = 150
 POLL_S = 0.25
 
 
-FINAL = frozenset({"done", "undelivered", "cancelled", "held", "out of scope"})
+FINAL = frozenset(
+    {
+        Standing.DONE,
+        Standing.UNDELIVERED,
+        Standing.CANCELLED,
+        Standing.HELD,
+        Standing.OUT_OF_SCOPE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from node.overview import StudyOverview
+from node.ledger import DeliveryState
+from node.overview import Standing, StudyOverview
 from node.trial.exams import Exam
 
 _COLOURS = {
     "sending": "cyan",
-    "receiving": "cyan",
-    "queued": "yellow",
-    "running": "yellow",
-    "delivering": "magenta",
-    "done": "green",
+    Standing.RECEIVING: "cyan",
+    Standing.QUEUED: "yellow",
+    Standing.RUNNING: "yellow",
+    Standing.DELIVERING: "magenta",
+    Standing.DONE: "green",
 }
 
 
@@ -84,7 +85,7 @@ class Board:
             table.add_column(
                 heading,
                 no_wrap=heading != "What happens",
-                min_width=len("delivering") if heading == "Step" else None,
+                min_width=len(Standing.DELIVERING) if heading == "Step" else None,
             )
         for exam in self._exams:
             row = self._rows[exam.study_uid]
@@ -98,9 +99,9 @@ def _row(exam: Exam, overview: StudyOverview | None, note: str) -> BoardRow:
     if overview is None:
         return BoardRow(f"0/{exam.images}", "-", note)
     views = f"{overview.images}/{exam.images}"
-    if overview.state == "receiving":
+    if overview.state == Standing.RECEIVING:
         return BoardRow(views, overview.state, note)
-    sent = sum(delivery.state == "sent" for delivery in overview.deliveries)
+    sent = sum(delivery.state == DeliveryState.SENT for delivery in overview.deliveries)
     notes = [overview.error or overview.reason]
     if overview.deliveries:
         notes.append(f"{sent}/{len(overview.deliveries)} objects stored")

@@ -19,7 +19,7 @@ from node.dimse import Address, send
 from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
 from node.errors import NodeError
 from node.logs import log_to
-from node.overview import StudyOverview, study_overviews
+from node.overview import Standing, StudyOverview, study_overviews
 from node.site import load_models
 from node.trial import phantom
 from node.trial.checks import ExamOutcome, read_back
@@ -30,7 +30,7 @@ from node.trial.phantom import Patient
 _SENDER = "DOCTOR"
 _WITHIN_S = 240
 _LOOK_EVERY_S = 0.1
-_UNFINISHED = ("receiving", "queued", "running", "delivering")
+_UNFINISHED = (Standing.RECEIVING, Standing.QUEUED, Standing.RUNNING, Standing.DELIVERING)
 _PLAN = Plan(
     letter="D",
     label="generated",

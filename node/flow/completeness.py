@@ -13,7 +13,7 @@ from node import config
 from node.domains.domain import Awaited
 from node.domains.scope import why_out_of_scope
 from node.domains.table import DOMAINS, is_in_scope
-from node.ledger import Arrival, Closing, Enqueue, Ledger, PlannedAnalysis
+from node.ledger import Arrival, Closing, Enqueue, Ledger, Mode, PlannedAnalysis, VersionState
 from node.manifest import Manifest, Model
 from node.study import Shown
 
@@ -65,7 +65,7 @@ class Settler:
         ledger: Ledger,
         enqueue: Enqueue,
         settings: config.Completeness,
-        models: Sequence[tuple[Model, str]],
+        models: Sequence[tuple[Model, Mode]],
     ) -> None:
         self._ledger = ledger
         self._enqueue = enqueue
@@ -93,20 +93,22 @@ class Settler:
                 log.info("Study %s is complete: %s", arrival.study_uid, words)
 
     def _closing(
-        self, arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, str]]
+        self, arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, Mode]]
     ) -> Closing:
         """Return what is to be done with a complete study, and why nothing if so."""
         if arrival.revision_reason:
             reason = f"{arrival.revision_reason}; {reason}"
         if not in_scope and arrival.rejected:
             return Closing(
-                reason, state="rejected", why_not=f"no image is left: {arrival.rejected}"
+                reason,
+                state=VersionState.WITHDRAWN,
+                why_not=f"no image is left: {arrival.rejected}",
             )
         if not in_scope:
             why_not = why_out_of_scope(arrival.shown, [model.manifest for model, _ in self._models])
-            return Closing(reason, state="out of scope", why_not=why_not)
+            return Closing(reason, state=VersionState.OUT_OF_SCOPE, why_not=why_not)
         if apart := why_apart(arrival, [model.manifest for model, _ in in_scope]):
-            return Closing(reason, state="not analysed", why_not=apart)
+            return Closing(reason, state=VersionState.EXCLUDED, why_not=apart)
         planned = (
             PlannedAnalysis(
                 model=model.manifest.name,

@@ -25,9 +25,11 @@ from node.kinds import SUBSTITUTES
 from node.ledger import (
     GIVE_UP_AFTER,
     BuiltReport,
+    DeliveryState,
     Finished,
     Job,
     Ledger,
+    Mode,
     Outcome,
     Patience,
     Shipment,
@@ -146,7 +148,7 @@ class Workflow:
         return Task(
             version=work.version,
             models=tuple(self.models[name] for name in self.models if name in planned),
-            delivering=frozenset(name for name, a in planned.items() if a.mode == "deliver"),
+            delivering=frozenset(name for name, a in planned.items() if a.mode == Mode.DELIVER),
             is_last_try=work.failures + 1 >= TRIES,
             set_aside=("the analysis ended unexpectedly several times" if work.is_given_up else ""),
         )
@@ -201,7 +203,9 @@ class Workflow:
         except Exception as defect:  # of ours: visible, and tried again with growing delay
             log.exception("%s failed", job.id)
             error = type(defect).__name__
-        outcomes = [Outcome(report.sop_uid, "queued", error) for report in shipment.to_send]
+        outcomes = [
+            Outcome(report.sop_uid, DeliveryState.QUEUED, error) for report in shipment.to_send
+        ]
         return Ending(Patience(retry_s, retry_s, waits_for=error), outcomes)
 
     def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Ending:
@@ -214,7 +218,7 @@ class Workflow:
             tried |= {report.sop_uid for report in unsent}
             outcomes = courier.send(unsent, lambda: self.ledger.require_current(job))
             shipment = self.ledger.record_sent(job, outcomes, SUBSTITUTES)
-            sent = sum(outcome.state == "sent" for outcome in outcomes)
+            sent = sum(outcome.state == DeliveryState.SENT for outcome in outcomes)
             words = "%s stored %d of %d objects of study %s"
             log.info(words, job.destination, sent, len(outcomes), job.study_uid)
         if shipment.to_send or not shipment.to_confirm:

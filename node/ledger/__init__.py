@@ -27,7 +27,6 @@ from node.ledger.records import (
     Enqueue,
     Filed,
     Finished,
-    HeldBecause,
     Job,
     Kept,
     Outcome,
@@ -42,6 +41,16 @@ from node.ledger.records import (
 )
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
 from node.ledger.settling import Settling
+from node.ledger.states import (
+    DeliveryState,
+    DispatchState,
+    HeldBecause,
+    InstanceState,
+    Mode,
+    Role,
+    StudyState,
+    VersionState,
+)
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 
 __all__ = [
@@ -54,14 +63,18 @@ __all__ = [
     "ArrivalPart",
     "BuiltReport",
     "Closing",
+    "DeliveryState",
+    "DispatchState",
     "Enqueue",
     "Examination",
     "Filed",
     "Finished",
     "HeldBecause",
+    "InstanceState",
     "Job",
     "Kept",
     "Ledger",
+    "Mode",
     "Outcome",
     "OutcomeUnknown",
     "Patience",
@@ -69,7 +82,10 @@ __all__ = [
     "Received",
     "Recorded",
     "Rejects",
+    "Role",
     "Shipment",
+    "StudyState",
+    "VersionState",
     "Work",
     "examine",
     "is_trouble",

@@ -7,6 +7,7 @@ is final when each of them is.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,6 @@ from node.ledger.database import Database
 from node.ledger.records import (
     BuiltReport,
     Enqueue,
-    HeldBecause,
     Job,
     Outcome,
     Patience,
@@ -35,8 +35,11 @@ from node.ledger.rows import (
     update_deliveries,
     update_dispatch,
 )
+from node.ledger.states import DeliveryState, DispatchState, HeldBecause
 
 _NONE: Mapping[str, str] = {}
+
+_MAY_GO_ON = (DispatchState.QUEUED, DispatchState.FINISHED)
 
 
 class Delivering(Database):
@@ -47,11 +50,11 @@ class Delivering(Database):
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
             row = dispatch_row(db, job)
-            if row.attempt != job.attempt or row.state not in ("queued", "running"):
+            if row.attempt != job.attempt or row.state.is_final:
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
-                db.execute(update_dispatch(job).values(state="running", owner=node_id))
+                db.execute(update_dispatch(job).values(state=DispatchState.RUNNING, owner=node_id))
                 return _shipment(db, job)
             _cancel(db, job, obstacle)
         raise Superseded(f"{job.id}: {obstacle}")  # now that the cancellation is committed
@@ -78,7 +81,9 @@ class Delivering(Database):
             _require_running(db, job)
             for outcome in outcomes:
                 _record_outcome(db, job, outcome)
-            refused = {outcome.sop_uid for outcome in outcomes if outcome.state == "refused"}
+            refused = {
+                outcome.sop_uid for outcome in outcomes if outcome.state == DeliveryState.REFUSED
+            }
             _substitute(db, job, refused, substitutes)
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
@@ -100,7 +105,7 @@ class Delivering(Database):
                     asked_at=now(),
                 )
             )
-            sent = update_deliveries(job).where(schema.delivery.c.state == "sent")
+            sent = update_deliveries(job).where(schema.delivery.c.state == DeliveryState.SENT)
             db.execute(sent.values(transaction_uid=transaction_uid))
 
     def withdraw_commitment(self, job: Job, transaction_uid: str) -> None:
@@ -165,20 +170,24 @@ class Delivering(Database):
                 _record_outcome(db, job, outcome)
             left = _errors_by_state(db, job)
             at = db.execute(sa.select(now())).scalar_one()
-            if patience.has_asked and "sent" in left:  # else it has been answered meanwhile
+            if (
+                patience.has_asked and DeliveryState.SENT in left
+            ):  # else it has been answered meanwhile
                 db.execute(update_dispatch(job).values(asks=row.asks + 1))
-            waits = {"queued": patience.retry_s}
+            waits = {DeliveryState.QUEUED: patience.retry_s}
             if patience.waits_for is not None:
-                waits["sent"] = patience.wait_s
+                waits[DeliveryState.SENT] = patience.wait_s
             state = next((state for state in waits if state in left), None)
             error = _why_given_up(left, patience)
             if state is not None and at + waits[state] <= row.deadline_at:
                 delay_s = waits[state]
-                reason = left["queued"] if state == "queued" else patience.waits_for
+                reason = left[state] if state == DeliveryState.QUEUED else patience.waits_for
                 _put_off(db, job, reason, at + delay_s)
                 enqueue(db, replace(job, attempt=job.attempt + 1, delay_s=delay_s))
             elif error is not None:
-                db.execute(update_dispatch(job).values(state="dead", owner=None, error=error))
+                db.execute(
+                    update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error)
+                )
                 add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
             else:
                 _finish(db, job)
@@ -194,24 +203,28 @@ class Delivering(Database):
 
 def _require_running(db: sa.Connection, job: Job) -> sa.Row[Any]:
     row = dispatch_row(db, job)
-    if row.attempt != job.attempt or row.state != "running":
+    if row.attempt != job.attempt or row.state != DispatchState.RUNNING:
         raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
     return row
 
 
 def _cancel(db: sa.Connection, job: Job, reason: str) -> None:
-    db.execute(update_dispatch(job).values(state="cancelled", owner=None, error=reason))
+    db.execute(update_dispatch(job).values(state=DispatchState.CANCELLED, owner=None, error=reason))
     add_note(db, job.study_uid, f"nothing more is sent to {job.destination}: {reason}")
 
 
 def _put_off(db: sa.Connection, job: Job, reason: str | None, next_at: float) -> None:
-    values = {"state": "queued", "owner": None, "attempt": job.attempt + 1}
+    values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_dispatch(job).values(values | {"error": reason, "next_at": next_at}))
 
 
 def _finish(db: sa.Connection, job: Job) -> None:
-    db.execute(update_dispatch(job).values(state="finished", owner=None, error=None, next_at=None))
-    is_confirmed = "sent" not in _errors_by_state(db, job)
+    db.execute(
+        update_dispatch(job).values(
+            state=DispatchState.FINISHED, owner=None, error=None, next_at=None
+        )
+    )
+    is_confirmed = DeliveryState.SENT not in _errors_by_state(db, job)
     how = "delivered to {}, confirmed" if is_confirmed else "accepted by {}, unconfirmed"
     add_note(db, job.study_uid, how.format(job.destination))
 
@@ -229,43 +242,47 @@ def _shipment(db: sa.Connection, job: Job) -> Shipment:
         .where(schema.delivery.c.destination == job.destination)
         .order_by(schema.report.c.position)
     ).all()
-    by_state: dict[str, list[BuiltReport]] = {"queued": [], "sent": []}
+    by_state: defaultdict[DeliveryState, list[BuiltReport]] = defaultdict(list)
     for row in rows:
         report = BuiltReport(row.sop_uid, row.kind, row.sop_class, row.path, row.digest)
-        by_state.setdefault(row.state, []).append(report)
+        by_state[row.state].append(report)
     asks = dispatch_row(db, job).asks
-    return Shipment(tuple(by_state["queued"]), tuple(by_state["sent"]), asks)
+    return Shipment(
+        tuple(by_state[DeliveryState.QUEUED]), tuple(by_state[DeliveryState.SENT]), asks
+    )
 
 
-def _errors_by_state(db: sa.Connection, job: Job) -> dict[str, str]:
+def _errors_by_state(db: sa.Connection, job: Job) -> dict[DeliveryState, str]:
     """Return an error for each state that objects of the job are in and that is not the last."""
     table = schema.delivery
     rows = db.execute(
         sa.select(table.c.state, table.c.error)
         .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
         .where(table.c.destination == job.destination)
-        .where(table.c.state.not_in(("confirmed", "replaced")))
+        .where(table.c.state.not_in((DeliveryState.CONFIRMED, DeliveryState.REPLACED)))
         .order_by(table.c.sop_uid)
     ).all()
     return {row.state: row.error or "not sent yet" for row in rows}
 
 
-def _why_given_up(left: Mapping[str, str], patience: Patience) -> str | None:
+def _why_given_up(left: Mapping[DeliveryState, str], patience: Patience) -> str | None:
     """Return why a delivery that is not tried again is dead, None if it is done."""
-    if "queued" in left:
-        return left["queued"]
-    if "sent" in left and (patience.waits_for or patience.gives_up):
+    if DeliveryState.QUEUED in left:
+        return left[DeliveryState.QUEUED]
+    if DeliveryState.SENT in left and (patience.waits_for or patience.gives_up):
         return patience.gives_up or f"accepted, but never confirmed: {patience.waits_for}"
-    return left.get("refused")
+    return left.get(DeliveryState.REFUSED)
 
 
 def _record_outcome(db: sa.Connection, job: Job, outcome: Outcome) -> None:
     values: dict[str, Any] = {"state": outcome.state, "error": outcome.error}
-    if outcome.state == "sent":
+    if outcome.state == DeliveryState.SENT:
         values["sent_at"] = now()
-    if outcome.state == "confirmed":
+    if outcome.state == DeliveryState.CONFIRMED:
         values |= {"confirmed_at": now(), "confirmed_by": outcome.confirmed_by}
-    open_ones = update_deliveries(job).where(schema.delivery.c.state.in_(("queued", "sent")))
+    open_ones = update_deliveries(job).where(
+        schema.delivery.c.state.in_((DeliveryState.QUEUED, DeliveryState.SENT))
+    )
     db.execute(open_ones.where(schema.delivery.c.sop_uid == outcome.sop_uid).values(values))
 
 
@@ -286,7 +303,7 @@ def _substitute(
     if not replaced:
         return
     uids = delivery.c.sop_uid.in_([row.sop_uid for row in replaced])
-    db.execute(update_deliveries(job).where(uids).values(state="replaced"))
+    db.execute(update_deliveries(job).where(uids).values(state=DeliveryState.REPLACED))
     of_destination = delivery.c.destination == job.destination
     planned = set(db.scalars(sa.select(delivery.c.sop_uid).where(of_destination)))
     instead = {substitutes[row.kind] for row in replaced}
@@ -299,7 +316,7 @@ def _substitute(
                 destination=job.destination,
                 study_uid=job.study_uid,
                 number=job.number,
-                state="queued",
+                state=DeliveryState.QUEUED,
             )
         )
     words = f"{job.destination} refuses one kind of report; the other goes in its place"
@@ -319,15 +336,19 @@ def _record_answer(
     since an older one.
     """
     table = schema.delivery
-    sent = update_deliveries(job).where(table.c.state == "sent")
-    confirmed = {"state": "confirmed", "confirmed_by": "commitment", "error": None}
+    sent = update_deliveries(job).where(table.c.state == DeliveryState.SENT)
+    confirmed = {
+        "state": DeliveryState.CONFIRMED,
+        "confirmed_by": "commitment",
+        "error": None,
+    }
     uids = [uid for uid in committed if uid not in failed]
     of_uids = sent.where(table.c.sop_uid.in_(uids))
     changed = db.execute(of_uids.values(confirmed | {"confirmed_at": now()})).rowcount
     asked = sent.where(table.c.transaction_uid == transaction_uid)
     for uid, why in failed.items():
         error = f"{job.destination} accepted it, but does not answer for it: {why}"
-        not_kept = {"state": "queued", "error": error, "transaction_uid": None}
+        not_kept = {"state": DeliveryState.QUEUED, "error": error, "transaction_uid": None}
         changed += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
     return changed > 0
 
@@ -336,9 +357,14 @@ def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> N
     """Let a delivery that waits for an answer go on; one that is running sees by itself."""
     row = dispatch_row(db, job)
     left = _errors_by_state(db, job)
-    if not left and row.state in ("queued", "finished", "dead"):
+    if not left and row.state in (*_MAY_GO_ON, DispatchState.DEAD):
         _finish(db, job)
-    elif "queued" in left and row.state in ("queued", "finished"):
+    elif DeliveryState.QUEUED in left and row.state in _MAY_GO_ON:
         at = db.execute(sa.select(now())).scalar_one()
         # The reconcile sweep takes it up: nobody has a job of this attempt.
-        _put_off(db, replace(job, attempt=row.attempt), left["queued"], at + retry_s(row.attempt))
+        _put_off(
+            db,
+            replace(job, attempt=row.attempt),
+            left[DeliveryState.QUEUED],
+            at + retry_s(row.attempt),
+        )

@@ -12,6 +12,7 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
+from node.ledger.states import Role
 
 _FORGOTTEN_AFTER_S = 7 * 86_400.0
 
@@ -22,7 +23,7 @@ class Presence:
 
     place: str
     """The machine and the state folder."""
-    role: str
+    role: Role
     state: Literal["alive", "silent", "stopped"]
     """Silent: taken for dead. Stopped: it said that it would."""
     heard_of_s: float
@@ -32,7 +33,7 @@ class Presence:
 class Nodes(Database):
     """Who is alive."""
 
-    def register_node(self, node_id: str, place: str | None = None, role: str = "all") -> None:
+    def register_node(self, node_id: str, place: str | None = None, role: Role = Role.ALL) -> None:
         """Record that a process has started, and that all before it on its state folder are dead.
 
         The place is the state folder, whose lock the caller holds; its last word identifies it.
@@ -70,11 +71,11 @@ class Nodes(Database):
         """Record a clean stop; what it was running is released and counts as no crash."""
         with self.writing() as db:
             db.execute(_node(node_id).values(stopped_at=now()))
-            for table in (schema.study_version, schema.dispatch):
+            for table, states in schema.WORK.items():
                 db.execute(
                     table.update()
-                    .where(table.c.owner == node_id, table.c.state == "running")
-                    .values(state="queued", owner=None)
+                    .where(table.c.owner == node_id, table.c.state == states.RUNNING)
+                    .values(state=states.QUEUED, owner=None)
                 )
             db.execute(
                 schema.association.update()
@@ -108,7 +109,7 @@ class Nodes(Database):
         is_late = row.heard_of_s > self.dead_after_s
         return Presence(
             place=(row.place or row.id).rpartition(" ")[0] or row.id,
-            role=row.role or "all",
+            role=row.role or Role.ALL,
             state="stopped" if row.stopped_at is not None else "silent" if is_late else "alive",
             heard_of_s=row.heard_of_s,
         )

@@ -17,7 +17,6 @@ from node.ledger.records import (
     BuiltReport,
     Enqueue,
     Finished,
-    HeldBecause,
     Job,
     PlannedAnalysis,
     Work,
@@ -39,6 +38,7 @@ from node.ledger.rows import (
     update_version,
     version_row,
 )
+from node.ledger.states import HeldBecause, InstanceState, VersionState
 from node.result import ImageScore, Result
 from node.store import Store
 from node.study import FormerReport, StudyVersion
@@ -52,13 +52,15 @@ class Processing(Database):
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
-            if row.attempt != job.attempt or row.state not in ("queued", "running"):
+            if row.attempt != job.attempt or row.state.is_final:
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 at = row.decided_at or db.execute(sa.select(now())).scalar_one()
                 db.execute(
-                    update_version(job).values(state="running", owner=node_id, decided_at=at)
+                    update_version(job).values(
+                        state=VersionState.RUNNING, owner=node_id, decided_at=at
+                    )
                 )
                 if job.attempt > 1 and (place := find_place(db, node_id)):
                     add_note(db, job.study_uid, f"process: attempt {job.attempt} runs on {place}")
@@ -70,7 +72,7 @@ class Processing(Database):
                     failures=row.failures,
                     has_results=_has_results(db, job.study_uid),
                 )
-            end_version(db, job, "cancelled", obstacle)
+            end_version(db, job, VersionState.CANCELLED, obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
         raise Superseded(f"{job.id}: {obstacle}")
 
@@ -110,11 +112,11 @@ class Processing(Database):
         with self.writing() as db:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
-            if row.attempt != job.attempt or row.state != "running":
+            if row.attempt != job.attempt or row.state != VersionState.RUNNING:
                 raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is not None:
-                end_version(db, job, "cancelled", obstacle)
+                end_version(db, job, VersionState.CANCELLED, obstacle)
                 return False
             _record_results(db, job, finished.results)
             if finished.reports:
@@ -124,7 +126,7 @@ class Processing(Database):
                     deliver_within_s = finished.deliver_within_s
                     if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
                         enqueue(db, planned)
-            end_version(db, job, "finished", finished.problem)
+            end_version(db, job, VersionState.FINISHED, finished.problem)
             return True
 
     def fail_version(
@@ -146,7 +148,9 @@ class Processing(Database):
         with self.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
-            if row.attempt != job.attempt or row.state != ("running" if has_begun else "queued"):
+            if row.attempt != job.attempt or row.state != (
+                VersionState.RUNNING if has_begun else VersionState.QUEUED
+            ):
                 return
             if is_its_fault and is_given_up(row):
                 give_up_for_good(db, job, error)
@@ -154,7 +158,7 @@ class Processing(Database):
             troubles = row.troubles + (not is_its_fault)
             db.execute(
                 update_version(job).values(
-                    state="queued",
+                    state=VersionState.QUEUED,
                     owner=None,
                     attempt=job.attempt + 1,
                     failures=row.failures + is_its_fault,
@@ -177,18 +181,18 @@ class Processing(Database):
         with self.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
-            if row.attempt != job.attempt or row.state != "running":
+            if row.attempt != job.attempt or row.state != VersionState.RUNNING:
                 return
             hold(db, job.study_uid, HeldBecause.REPORT, reason)
-            end_version(db, job, "cancelled", reason)
+            end_version(db, job, VersionState.CANCELLED, reason)
 
     def cancel_version(self, job: Job, reason: str) -> None:
         """End a study version that nobody can analyse any more."""
         with self.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
-            if row.attempt == job.attempt and row.state == "running":
-                end_version(db, job, "cancelled", reason)
+            if row.attempt == job.attempt and row.state == VersionState.RUNNING:
+                end_version(db, job, VersionState.CANCELLED, reason)
 
 
 def _record_results(db: sa.Connection, job: Job, results: Sequence[Result]) -> None:
@@ -238,14 +242,14 @@ def _study_version(
     is_corrected = sa.exists().where(former.c.sop_uid == instance.c.sop_uid)
     rows = db.execute(
         sa.select(instance)
-        .where(instance.c.study_uid == job.study_uid, instance.c.state == "current")
+        .where(instance.c.study_uid == job.study_uid, instance.c.state == InstanceState.CURRENT)
         .where(instance.c.version <= job.number)
         .order_by(sa.case((is_corrected, 1), else_=0), instance.c.received_at, instance.c.sop_uid)
     ).all()
     replaced = db.execute(
         sa.select(version)
         .where(version.c.study_uid == job.study_uid, version.c.number < job.number)
-        .where(version.c.state == "finished")
+        .where(version.c.state == VersionState.FINISHED)
         .order_by(version.c.number.desc())
         .limit(1)
     ).one_or_none()

@@ -16,7 +16,7 @@ from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Database
-from node.ledger.records import Again, HeldBecause, Kept, Received, Recorded, Rejects
+from node.ledger.records import Again, Kept, Received, Recorded, Rejects
 from node.ledger.rows import (
     SHOWN,
     add_note,
@@ -31,6 +31,7 @@ from node.ledger.rows import (
     shown_in,
     update_study,
 )
+from node.ledger.states import HeldBecause, InstanceState, StudyState, VersionState
 from node.study import Instance
 
 _UNSAID = merge(())
@@ -115,7 +116,7 @@ def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> None:
         .values(
             study_uid=study_uid,
             sender=received.sender,
-            state="closed",
+            state=StudyState.CLOSED,
             identity=_UNSAID,
             first_at=now(),
             last_at=now(),
@@ -131,14 +132,14 @@ def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:
 
 
 def _record_new(db: sa.Connection, instance: Instance, received: Received) -> None:
-    state = "own" if received.is_own else "current"
+    state = InstanceState.OWN if received.is_own else InstanceState.CURRENT
     table = schema.rejection
     query = sa.select(table.c.reason).where(table.c.sop_uid == instance.sop_uid)
     reason = db.execute(query.where(table.c.study_uid == instance.study_uid)).scalar_one_or_none()
-    if reason is not None and state == "current":
-        state = "rejected"
+    if reason is not None and state == InstanceState.CURRENT:
+        state = InstanceState.WITHDRAWN
         add_note(db, instance.study_uid, f"{_name(instance)} came, which is rejected: {reason}")
-    if state == "current":
+    if state == InstanceState.CURRENT:
         _reopen(db, instance.study_uid, received)
     db.execute(
         schema.instance.insert().values(
@@ -174,7 +175,7 @@ def _judge(
 ) -> Recorded:
     """Return what an instance that came again is to the one we have."""
     again = received.again
-    if known.digest == instance.digest or known.state == "own" or received.is_own:
+    if known.digest == instance.digest or known.state == InstanceState.OWN or received.is_own:
         return "same"
     if known.study_uid != instance.study_uid:
         # Of which of the two it is would be a guess.
@@ -242,7 +243,7 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
     words = f"{_name(instance)} came with a corrected header: {', '.join(received.again.changed)}"
     add_note(db, instance.study_uid, words)
     is_in_scope = received.is_in_scope or received.again.was_in_scope
-    if known.state == "current" and is_in_scope:
+    if known.state == InstanceState.CURRENT and is_in_scope:
         revise(db, instance.study_uid, "corrected headers")
         open_study(db, lock_study(db, instance.study_uid))
     if lock_study(db, instance.study_uid).held_because == HeldBecause.DESTINATION:
@@ -263,11 +264,13 @@ def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
             .on_conflict_do_nothing()
         )
     table = schema.instance
-    query = sa.select(table.c.sop_uid, *SHOWN).where(table.c.state == "current")
+    query = sa.select(table.c.sop_uid, *SHOWN).where(table.c.state == InstanceState.CURRENT)
     of_note = query.where(table.c.study_uid == note.study_uid)
     rows = db.execute(of_note.where(table.c.sop_uid.in_(rejects.sop_uids))).all()
     uids = [row.sop_uid for row in rows]
-    db.execute(table.update().where(table.c.sop_uid.in_(uids)).values(state="rejected"))
+    db.execute(
+        table.update().where(table.c.sop_uid.in_(uids)).values(state=InstanceState.WITHDRAWN)
+    )
     words = f"took {_objects(len(rows))} out of use"
     if not rows:
         words = f"names {_objects(len(rejects.sop_uids))}, none of which is in use"
@@ -302,7 +305,7 @@ def _identities(db: sa.Connection, study_uid: str) -> list[str]:
     """
     table = schema.instance
     least = sa.select(sa.func.min(table.c.identity).label("identity"))
-    least = least.where(table.c.study_uid == study_uid, table.c.state == "current")
+    least = least.where(table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT)
     found = least.cte("found", recursive=True)
     following = least.where(table.c.identity > found.c.identity).scalar_subquery()
     found = found.union_all(sa.select(following).where(found.c.identity.is_not(None)))
@@ -313,7 +316,7 @@ def _identities(db: sa.Connection, study_uid: str) -> list[str]:
 def _reopen(db: sa.Connection, study_uid: str, received: Received) -> None:
     """Let an instance open its study, or keep it open."""
     study = lock_study(db, study_uid)
-    if study.state == "closed" and study.version and not received.is_in_scope:
+    if study.state == StudyState.CLOSED and study.version and not received.is_in_scope:
         if received.rejects is None:
             add_note(db, study_uid, "an object came that no model reads; nothing follows")
         return
@@ -326,15 +329,19 @@ def _reopen(db: sa.Connection, study_uid: str, received: Received) -> None:
 def _has_current(db: sa.Connection, study_uid: str) -> bool:
     table = schema.instance
     query = sa.select(table.c.sop_uid).where(table.c.study_uid == study_uid)
-    return db.execute(query.where(table.c.state == "current").limit(1)).first() is not None
+    return (
+        db.execute(query.where(table.c.state == InstanceState.CURRENT).limit(1)).first() is not None
+    )
 
 
 def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     newest = newest_version(db, study)
-    state = newest.state if newest is not None and study.state == "closed" else ""
-    is_apart = state == "not analysed" and not study.is_by_hand
+    state = newest.state if newest is not None and study.state == StudyState.CLOSED else None
+    is_apart = state == VersionState.EXCLUDED and not study.is_by_hand
     # Closed while no model was there for it, which may be otherwise now.
-    is_stranded = state in ("out of scope", "cancelled") and not is_held(study)
+    is_stranded = state in (VersionState.OUT_OF_SCOPE, VersionState.CANCELLED) and not is_held(
+        study
+    )
     if not is_held(study) and not is_apart and not is_stranded:
         raise NodeError(f"study {study.study_uid} is neither held nor set apart")
     release(db, study.study_uid, "by hand")
@@ -344,7 +351,7 @@ def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
         open_study(db, study)
     if is_stranded:
         return "it is analysed once it is complete, if a model reads it now"
-    is_open = lock_study(db, study.study_uid).state == "receiving"
+    is_open = lock_study(db, study.study_uid).state == StudyState.RECEIVING
     return "it is analysed once it is complete" if is_open else "what is left of it goes on"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 import sqlalchemy as sa
 
+from node.ledger.states import DeliveryState, InstanceState, Mode, VersionState
 from node.result import Result
 from node.study import Laterality, Shown, StudyVersion, View
 
@@ -38,19 +38,6 @@ class Job:
 
 Enqueue = Callable[[sa.Connection, Job], None]
 """Puts a job on the durable queue within the caller's transaction."""
-
-
-class HeldBecause(StrEnum):
-    """What a study is held for, which decides what ends it."""
-
-    IDENTITY = "identity"
-    """Its objects disagree about whose study it is; ends when they agree again."""
-    PIXELS = "pixels"
-    """An image came twice with different pixels; a person must look."""
-    DESTINATION = "destination"
-    """A destination knows it as somebody else's; ends with a correction, or by hand."""
-    REPORT = "report"
-    """No report of it can be built; by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +135,7 @@ class Kept:
     transfer_syntax: str
     digest: str
     path: str
-    state: str
+    state: InstanceState
     shown: Shown
 
 
@@ -159,7 +146,7 @@ class PlannedAnalysis:
     model: str
     model_version: str
     weights_sha256: str
-    mode: str
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +156,7 @@ class Closing:
     reason: str
     """Why the study is complete."""
     analyses: tuple[PlannedAnalysis, ...] = ()
-    state: Literal["queued", "out of scope", "not analysed", "rejected"] = "queued"
+    state: VersionState = VersionState.QUEUED
     why_not: str | None = None
 
 
@@ -243,7 +230,7 @@ class Outcome:
     """What a destination said about one object."""
 
     sop_uid: str
-    state: Literal["queued", "sent", "confirmed", "refused"]
+    state: DeliveryState
     error: str | None = None
     confirmed_by: str | None = None
     """If it is confirmed: how that was found out, in a word."""

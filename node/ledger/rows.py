@@ -11,7 +11,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.records import HeldBecause, Job, parse_view
+from node.ledger.records import Job, parse_view
+from node.ledger.states import (
+    DeliveryState,
+    DispatchState,
+    HeldBecause,
+    StudyState,
+    VersionState,
+)
 from node.store import Store
 from node.study import Instance, Shown
 
@@ -111,15 +118,15 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
     newest = newest_version(db, study)
     if newest is None or newest.revision != study.revision:
         return  # nothing of it goes on, whatever it was held for
-    if newest.state == "cancelled":
+    if newest.state == VersionState.CANCELLED:
         open_study(db, study)
     dispatch = schema.dispatch  # the reconcile sweep takes these up
     db.execute(
         dispatch.update()
         .where(dispatch.c.study_uid == study_uid, dispatch.c.number == study.version)
-        .where(dispatch.c.state == "cancelled")
+        .where(dispatch.c.state == DispatchState.CANCELLED)
         .values(
-            state="queued",
+            state=DispatchState.QUEUED,
             error=None,
             next_at=None,
             deadline_at=now() + dispatch.c.deadline_at - (newest.finished_at or newest.closed_at),
@@ -137,8 +144,8 @@ def newest_version(db: sa.Connection, study: sa.Row[Any]) -> sa.Row[Any] | None:
 def open_study(db: sa.Connection, study: sa.Row[Any]) -> None:
     """Let the study be settled again, as if something had just come."""
     values: dict[str, Any] = {"last_at": now()}
-    if study.state == "closed":
-        values |= {"state": "receiving", "first_at": now()}
+    if study.state == StudyState.CLOSED:
+        values |= {"state": StudyState.RECEIVING, "first_at": now()}
     db.execute(update_study(study.study_uid).values(values))
 
 
@@ -174,7 +181,7 @@ def version_row(db: sa.Connection, job: Job) -> sa.Row[Any]:
     ).one()
 
 
-def end_version(db: sa.Connection, job: Job, state: str, error: str | None) -> None:
+def end_version(db: sa.Connection, job: Job, state: VersionState, error: str | None) -> None:
     """Put a study version into a final state."""
     db.execute(update_version(job).values(state=state, owner=None, error=error, finished_at=now()))
     words = f"version {job.number} {state}"
@@ -190,7 +197,7 @@ def give_up_for_good(db: sa.Connection, job: Job, error: str) -> None:
     """Hold the study of a version of which not even the answer could be given."""
     reason = f"its report could not be built ({error})"
     hold(db, job.study_uid, HeldBecause.REPORT, reason)
-    end_version(db, job, "cancelled", reason)
+    end_version(db, job, VersionState.CANCELLED, reason)
 
 
 def grown_s(delay_s: float, times: int) -> float:
@@ -209,10 +216,11 @@ def plan_delivery(
     if not sop_uids:
         return None
     of_version = {"study_uid": version.study_uid, "number": version.number}
-    to = of_version | {"destination": destination, "state": "queued"}
-    deadline_at = now() + deliver_within_s
-    db.execute(schema.dispatch.insert().values(to | {"deadline_at": deadline_at}))
-    db.execute(schema.delivery.insert(), [to | {"sop_uid": sop_uid} for sop_uid in sop_uids])
+    to = of_version | {"destination": destination}
+    whole = {"state": DispatchState.QUEUED, "deadline_at": now() + deliver_within_s}
+    db.execute(schema.dispatch.insert().values(to | whole))
+    each = to | {"state": DeliveryState.QUEUED}
+    db.execute(schema.delivery.insert(), [each | {"sop_uid": sop_uid} for sop_uid in sop_uids])
     return Job("deliver", version.study_uid, version.number, 1, destination)
 
 

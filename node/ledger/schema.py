@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
 import sqlalchemy as sa
+
+from node.ledger.states import (
+    DeliveryState,
+    DispatchState,
+    HeldBecause,
+    InstanceState,
+    Mode,
+    Role,
+    StudyState,
+    VersionState,
+)
+
+FORMER: Mapping[type[StrEnum], Mapping[str, StrEnum]] = {
+    InstanceState: {"rejected": InstanceState.WITHDRAWN},
+    VersionState: {
+        "rejected": VersionState.WITHDRAWN,
+        "not analysed": VersionState.EXCLUDED,
+    },
+}
+"""Words of the former release. Migration 0007 replaced them; a node of that release that still
+runs while others have been updated goes on to write them, and they are read as what they mean."""
 
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
 
@@ -25,6 +51,34 @@ def _whole(
     )
 
 
+class _Word(sa.types.TypeDecorator[StrEnum]):
+    """A text that is one of an enumeration's, in Python a member of it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else str(self.words(value))
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> StrEnum | None:
+        return None if value is None else self.words(FORMER.get(self.words, {}).get(value, value))
+
+
+def is_one_of(column: str, words: type[StrEnum]) -> str:
+    """Return the SQL of the CHECK of a column that holds such words."""
+    allowed = ", ".join(f"'{word}'" for word in (*words, *FORMER.get(words, {})))
+    return f"{column} IN ({allowed})"
+
+
+def _word(name: str, words: type[StrEnum], *, nullable: bool = False) -> sa.Column[StrEnum]:
+    check = sa.CheckConstraint(is_one_of(name, words), name=name)
+    return sa.Column(name, _Word(words), check, nullable=nullable)
+
+
 def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=nullable)
 
@@ -38,7 +92,7 @@ node = sa.Table(
     metadata,
     _text("id", primary_key=True),  # a new one at each start
     _text("place", nullable=True),  # its state folder: only one process at a time has it
-    _text("role", nullable=True),  # all | listener | worker
+    _word("role", Role, nullable=True),
     _time("started_at", nullable=False),
     _time("beat_at", nullable=False),
     _time("stopped_at"),
@@ -60,9 +114,9 @@ study = sa.Table(
     metadata,
     _text("study_uid", primary_key=True),
     _text("sender"),  # the peer whose settings say where results go
-    _text("state"),  # receiving | closed
+    _word("state", StudyState),
     _text("held_reason", nullable=True),  # if there is one: nothing is analysed or sent
-    _text("held_because", nullable=True),  # records.HeldBecause
+    _word("held_because", HeldBecause, nullable=True),
     _text("identity"),  # digests of identity.IDENTIFYING, "-" if not said
     _whole("version", default="0"),  # the newest one
     _whole("revision", default="0"),  # one more whenever what was known of its images changes
@@ -73,7 +127,7 @@ study = sa.Table(
     sa.Index(None, "state"),
 )
 
-_UNCLAIMED = sa.text("warmed_at IS NULL AND version IS NULL AND state = 'current'")
+_UNCLAIMED = sa.text(f"warmed_at IS NULL AND version IS NULL AND state = '{InstanceState.CURRENT}'")
 
 instance = sa.Table(
     "instance",
@@ -92,7 +146,7 @@ instance = sa.Table(
     _text("identity", nullable=True),  # as study.identity, but of this object alone
     _text("intake", nullable=True),  # why its study is not analysed by itself
     _time("warmed_at"),  # when somebody began to score it as it arrived
-    _text("state"),  # current | rejected | own
+    _word("state", InstanceState),
     _whole("version", nullable=True),  # of the study; empty until the closing transaction
     _text("association_id"),
     _time("received_at", nullable=False),
@@ -132,8 +186,7 @@ study_version = sa.Table(
     _text("study_uid", primary_key=True),
     _whole("number", primary_key=True),
     _text("reason"),
-    # queued | running | finished | cancelled | out of scope | not analysed | rejected
-    _text("state"),
+    _word("state", VersionState),
     _whole("revision", default="0"),  # of the study, when it was closed
     _whole("attempt", default="1"),  # which attempt's commit counts
     _whole("crashes", default="0"),  # how often the node that ran it died
@@ -156,7 +209,7 @@ analysis = sa.Table(
     _text("model", primary_key=True),
     _text("model_version"),
     _text("weights_sha256"),
-    _text("mode"),  # shadow | deliver
+    _word("mode", Mode),
     _text("result", nullable=True),  # JSON of result.Result
     _text("priority", nullable=True),
 )
@@ -207,7 +260,7 @@ dispatch = sa.Table(
     _text("study_uid", primary_key=True),
     _whole("number", primary_key=True),
     _text("destination", primary_key=True),
-    _text("state"),  # queued | running | finished | dead | cancelled
+    _word("state", DispatchState),
     _whole("attempt", default="1"),
     _text("owner", nullable=True),
     _text("error", nullable=True),
@@ -224,7 +277,7 @@ delivery = sa.Table(
     _text("destination", primary_key=True),
     _text("study_uid"),
     _whole("number"),
-    _text("state"),  # queued | sent | confirmed | refused | replaced
+    _word("state", DeliveryState),
     _text("error", nullable=True),
     _time("sent_at"),
     _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find
@@ -233,6 +286,12 @@ delivery = sa.Table(
     sa.Index(None, "study_uid", "number", "destination"),
     sa.Index(None, "transaction_uid"),
 )
+
+WORK: Mapping[sa.Table, type[VersionState] | type[DispatchState]] = {
+    study_version: VersionState,
+    dispatch: DispatchState,
+}
+"""The tables whose rows are jobs, and what their states are called."""
 
 commitment = sa.Table(
     "commitment",  # requests for storage commitment, written before they are sent

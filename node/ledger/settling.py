@@ -20,6 +20,7 @@ from node.ledger.rows import (
     shown_in,
     update_study,
 )
+from node.ledger.states import InstanceState, StudyState, VersionState
 from node.store import Store
 from node.study import Instance
 
@@ -51,7 +52,7 @@ class Settling(Database):
                     study.c.revision_reason,
                     study.c.is_by_hand,
                 )
-                .where(study.c.state == "receiving", study.c.held_reason.is_(None))
+                .where(study.c.state == StudyState.RECEIVING, study.c.held_reason.is_(None))
                 .where((quiet >= quiet_s) | (age >= age_s))
             ).all()
             counts = [_count_open_associations(db, row, self.dead_after_s) for row in rows]
@@ -66,10 +67,10 @@ class Settling(Database):
         query = (
             sa.select(instance)
             .join(study, study.c.study_uid == instance.c.study_uid)
-            .where(study.c.state == "receiving", study.c.held_reason.is_(None))
+            .where(study.c.state == StudyState.RECEIVING, study.c.held_reason.is_(None))
             .where(instance.c.modality.in_(sorted(modalities)))
             # In the words of the index, or PostgreSQL does not know that it may use it.
-            .where(instance.c.state == sa.literal_column("'current'"))
+            .where(instance.c.state == sa.literal_column(f"'{InstanceState.CURRENT}'"))
             .where(instance.c.version.is_(None), instance.c.warmed_at.is_(None))
             .where(study.c.is_by_hand | instance.c.intake.is_(None))
             .order_by(instance.c.received_at, instance.c.sop_uid)
@@ -96,14 +97,19 @@ class Settling(Database):
         with self.writing() as db:
             study = lock_study(db, arrival.study_uid)
             is_as_read = study.last_at == arrival.last_at and not is_held(study)
-            if study.state != "receiving" or not is_as_read:
+            if study.state != StudyState.RECEIVING or not is_as_read:
                 return False
             number = study.version + 1
-            db.execute(update_study(study.study_uid).values(state="closed", version=number))
+            db.execute(
+                update_study(study.study_uid).values(state=StudyState.CLOSED, version=number)
+            )
             db.execute(
                 schema.instance.update()
                 .where(schema.instance.c.study_uid == study.study_uid)
-                .where(schema.instance.c.version.is_(None), schema.instance.c.state == "current")
+                .where(
+                    schema.instance.c.version.is_(None),
+                    schema.instance.c.state == InstanceState.CURRENT,
+                )
                 .values(version=number)
             )
             _cancel_older(db, study.study_uid, number)
@@ -114,7 +120,7 @@ class Settling(Database):
                 study.study_uid,
                 words if closing.why_not is None else f"{words}; {closing.why_not}",
             )
-            if closing.state == "queued":
+            if closing.state == VersionState.QUEUED:
                 enqueue(db, Job("process", study.study_uid, number, attempt=1))
             return True
 
@@ -148,12 +154,12 @@ def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing:
 def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:
     """Cancel what is still queued for older versions; what runs finds out when it commits."""
     cancelled = 0
-    for table in (schema.study_version, schema.dispatch):
+    for table, states in schema.WORK.items():
         cancelled += db.execute(
             table.update()
             .where(table.c.study_uid == study_uid, table.c.number < number)
-            .where(table.c.state == "queued")
-            .values(state="cancelled", error="a newer version exists")
+            .where(table.c.state == states.QUEUED)
+            .values(state=states.CANCELLED, error="a newer version exists")
         ).rowcount
     if cancelled:
         add_note(db, study_uid, f"what was queued of versions before {number} is cancelled")
@@ -179,7 +185,7 @@ def _parts(db: sa.Connection, study_uid: str) -> tuple[ArrivalPart, ...]:
     table = schema.instance
     what = (*SHOWN, table.c.intake)
     query = sa.select(*what).group_by(*what)
-    of_study = query.where(table.c.study_uid == study_uid, table.c.state == "current")
+    of_study = query.where(table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT)
     rows = db.execute(of_study.order_by(sa.func.min(table.c.received_at))).all()
     return tuple(ArrivalPart(shown_in(row), row.intake) for row in rows)
 
@@ -187,7 +193,7 @@ def _parts(db: sa.Connection, study_uid: str) -> tuple[ArrivalPart, ...]:
 def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:
     instance, association, node = schema.instance, schema.association, schema.node
     of_study = sa.select(instance.c.association_id).where(
-        instance.c.study_uid == study.study_uid, instance.c.state == "current"
+        instance.c.study_uid == study.study_uid, instance.c.state == InstanceState.CURRENT
     )
     query = (
         sa.select(sa.func.count())
@@ -215,6 +221,8 @@ def _why_rejected(db: sa.Connection, study: sa.Row[Any]) -> str | None:
         sa.select(rejection.c.reason)
         .join(instance, instance.c.sop_uid == rejection.c.sop_uid)
         .where(rejection.c.study_uid == study.study_uid)
-        .where(instance.c.study_uid == study.study_uid, instance.c.state == "rejected")
+        .where(instance.c.study_uid == study.study_uid)
+        # By this release or, in its words, by the former one.
+        .where(instance.c.state.not_in((InstanceState.CURRENT, InstanceState.OWN)))
     )
     return db.execute(query.order_by(rejection.c.reason).limit(1)).scalar_one_or_none()

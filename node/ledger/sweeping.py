@@ -28,6 +28,7 @@ from node.ledger.rows import (
     update_version,
     version_row,
 )
+from node.ledger.states import DeliveryState, DispatchState, VersionState
 
 DELAY_PER_CRASH_S = 2.0
 
@@ -47,13 +48,13 @@ class Sweeping(Database):
         with self.reading() as db:
             versions = db.execute(
                 sa.select(schema.study_version).where(
-                    schema.study_version.c.state.in_(("queued", "running"))
+                    schema.study_version.c.state.in_((VersionState.QUEUED, VersionState.RUNNING))
                 )
             ).all()
             dispatches = db.execute(
                 sa.select(
                     schema.dispatch, (schema.dispatch.c.next_at - now()).label("wait_s")
-                ).where(schema.dispatch.c.state.in_(("queued", "running")))
+                ).where(schema.dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING)))
             ).all()
         return [Job("process", row.study_uid, row.number, row.attempt) for row in versions] + [
             Job(
@@ -84,7 +85,7 @@ class Sweeping(Database):
         with self.writing() as db:
             lock_study(db, job.study_uid)
             row = dispatch_row(db, job) if job.kind == "deliver" else version_row(db, job)
-            if row.attempt != job.attempt or row.state not in ("queued", "running"):
+            if row.attempt != job.attempt or row.state.is_final:
                 return
             ending = _how_it_ended(row, live_nodes, has_failed=has_failed)
             revive = _revive_dispatch if job.kind == "deliver" else _revive_version
@@ -150,16 +151,23 @@ class Sweeping(Database):
         """
         with self.writing() as db:
             rows = db.execute(
-                sa.select(schema.dispatch).where(schema.dispatch.c.state == "dead")
+                sa.select(schema.dispatch).where(schema.dispatch.c.state == DispatchState.DEAD)
             ).all()
             for row in rows:
                 job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
                 deadline_at = now() + deliver_within_s
-                again = {"state": "queued", "deadline_at": deadline_at, "next_at": None, "asks": 0}
+                again = {
+                    "state": DispatchState.QUEUED,
+                    "deadline_at": deadline_at,
+                    "next_at": None,
+                    "asks": 0,
+                }
                 db.execute(update_dispatch(job).values(again))
                 _undo_substitution(db, job, substitutes)
-                refused = update_deliveries(job).where(schema.delivery.c.state == "refused")
-                db.execute(refused.values(state="queued"))
+                refused = update_deliveries(job).where(
+                    schema.delivery.c.state == DeliveryState.REFUSED
+                )
+                db.execute(refused.values(state=DeliveryState.QUEUED))
                 add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
             return len(rows)
 
@@ -193,7 +201,9 @@ def _undirected() -> sa.Select[Any]:
         sa.select(version)
         .join(study, study.c.study_uid == version.c.study_uid)
         .where(study.c.version == version.c.number, study.c.held_reason.is_(None))
-        .where(version.c.state == "finished", version.c.error.is_not(None), ~has_dispatch)
+        .where(
+            version.c.state == VersionState.FINISHED, version.c.error.is_not(None), ~has_dispatch
+        )
     )
 
 
@@ -228,29 +238,30 @@ def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]
         delivery.c.study_uid == job.study_uid,
         delivery.c.number == job.number,
         delivery.c.destination == job.destination,
-        delivery.c.state == "refused",
+        delivery.c.state == DeliveryState.REFUSED,
         delivery.c.sop_uid.in_(of_kind),
     )
-    replaced = update_deliveries(job).where(delivery.c.state == "replaced")
+    replaced = update_deliveries(job).where(delivery.c.state == DeliveryState.REPLACED)
     has_replaced = sa.select(delivery.c.sop_uid).where(
         delivery.c.study_uid == job.study_uid,
         delivery.c.number == job.number,
         delivery.c.destination == job.destination,
-        delivery.c.state == "replaced",
+        delivery.c.state == DeliveryState.REPLACED,
     )
     if db.execute(has_replaced).first() is not None and db.execute(refused).rowcount:
-        db.execute(replaced.values(state="queued", error=None))
+        db.execute(replaced.values(state=DeliveryState.QUEUED, error=None))
 
 
 def _how_it_ended(
     row: sa.Row[Any], live_nodes: Collection[str], *, has_failed: bool
 ) -> _Ending | None:
     """Return what became of an attempt; None if it has never begun."""
-    if row.state == "running" and row.owner not in live_nodes:
+    is_running = row.state in (VersionState.RUNNING, DispatchState.RUNNING)
+    if is_running and row.owner not in live_nodes:
         return "died with its node"
     if has_failed:
         return "ended unexpectedly"
-    return "could not say how it ended" if row.state == "running" else None
+    return "could not say how it ended" if is_running else None
 
 
 def _revive_version(
@@ -273,7 +284,7 @@ def _revive_version(
         is_quarantined=counts["crashes"] >= QUARANTINE_AFTER,
         delay_s=delay_s,
     )
-    values = counts | {"state": "queued", "owner": None, "attempt": following.attempt}
+    values = counts | {"state": VersionState.QUEUED, "owner": None, "attempt": following.attempt}
     db.execute(update_version(job).values(values))
     return following
 
@@ -285,9 +296,9 @@ def _revive_dispatch(
     at = db.execute(sa.select(now())).scalar_one()
     if ending == "ended unexpectedly" and at > row.deadline_at:
         error = "its attempts ended unexpectedly; the log says how"
-        db.execute(update_dispatch(job).values(state="dead", owner=None, error=error))
+        db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
         return None
-    values = {"state": "queued", "owner": None, "attempt": job.attempt + 1}
+    values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_dispatch(job).values(values))
     is_late = ending in ("ended unexpectedly", "could not say how it ended")
     delay_s = min(DELAY_PER_CRASH_S * job.attempt, DELAY_MAX_S) if is_late else 0.0

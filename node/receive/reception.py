@@ -23,7 +23,16 @@ from node.dicom.rejection_note import read_rejection_note
 from node.domains.description import describe
 from node.errors import NoRoom, Unreadable
 from node.identity import identity_of, is_own
-from node.ledger import Again, Kept, Ledger, Received, Recorded, Rejects, unless_recorded
+from node.ledger import (
+    Again,
+    InstanceState,
+    Kept,
+    Ledger,
+    Received,
+    Recorded,
+    Rejects,
+    unless_recorded,
+)
 from node.receive.duplicates import Comparison
 from node.receive.exclusions import why_not_by_itself
 from node.store import Store, dataset_digest
@@ -114,7 +123,7 @@ class Reception:
         header = read_header(temporary)
         instance = describe(header, temporary, dataset_digest(temporary))
         kept = self._ledger.find_kept(instance.sop_uid)
-        if kept is not None and (kept.digest == instance.digest or kept.state == "own"):
+        if kept is not None and (kept.digest == instance.digest or kept.state == InstanceState.OWN):
             if not self._store.path(kept.path).exists():
                 self._store.restore(temporary, kept.path)
             return "same"

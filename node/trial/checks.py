@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
-from node.overview import StudyOverview
+from node.overview import Standing, StudyOverview
 from node.result import ModelIdentity
 from node.trial.exams import Exam
 from node.trial.pacs import StoredObject
@@ -105,7 +105,7 @@ def _work_faults(outcome: ExamOutcome) -> list[str]:
     if overview is None:
         return ["the node never received it"]
     faults = []
-    if overview.state != "done":
+    if overview.state != Standing.DONE:
         faults.append(f"the node is not done with it: {overview.state}, {overview.error or '-'}")
     if overview.images != exam.images:
         faults.append(f"the node has {overview.images} images, {exam.images} were sent")

@@ -17,7 +17,7 @@ from node.deliver.confirmation import Transaction, delay_s
 from node.deliver.courier import ASKS, Courier
 from node.dimse import CommitmentReport
 from node.errors import DeliveryError, Superseded
-from node.ledger import BuiltReport, Outcome, Shipment
+from node.ledger import BuiltReport, DeliveryState, Outcome, Shipment
 from node.outputs.kinds import to_bytes
 from node.store import Store
 
@@ -54,7 +54,7 @@ def nothing() -> None:
 def sent(to: Pacs, store: Store, reports: list[BuiltReport]) -> Shipment:
     """Send the reports; return what is left to do."""
     outcomes = courier_to(to, store).send(reports, nothing)
-    assert {outcome.state for outcome in outcomes} == {"sent"}
+    assert {outcome.state for outcome in outcomes} == {DeliveryState.SENT}
     return Shipment((), tuple(reports), 0)
 
 
@@ -81,7 +81,7 @@ def test_a_report_set_goes_out_in_order_over_one_association(
     pacs: Pacs, store: Store, reports: list[BuiltReport]
 ) -> None:
     outcomes = courier_to(pacs, store).send(reports, nothing)
-    assert outcomes == [Outcome(report.sop_uid, "sent") for report in reports]
+    assert outcomes == [Outcome(report.sop_uid, DeliveryState.SENT) for report in reports]
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports]
     assert pacs.associations == 1
 
@@ -95,9 +95,9 @@ def test_a_report_that_is_not_as_recorded_is_not_sent_and_the_others_are(
     outcomes = courier_to(pacs, store).send(reports, nothing)
     words = "its file is missing or damaged in the store"
     assert set(outcomes) == {
-        Outcome(damaged.sop_uid, "queued", words),
-        Outcome(missing.sop_uid, "queued", words),
-        Outcome(intact.sop_uid, "sent"),
+        Outcome(damaged.sop_uid, DeliveryState.QUEUED, words),
+        Outcome(missing.sop_uid, DeliveryState.QUEUED, words),
+        Outcome(intact.sop_uid, DeliveryState.SENT),
     }
     assert [received.sop_uid for received in pacs.received] == [intact.sop_uid]
 
@@ -123,7 +123,7 @@ def test_a_destination_that_is_down_is_named(
     pacs.close()
     outcomes = courier_to(pacs, store).send(reports, nothing)
     words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached"
-    assert outcomes == [Outcome(report.sop_uid, "queued", words) for report in reports]
+    assert outcomes == [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -138,8 +138,8 @@ def test_nothing_more_is_sent_once_somebody_else_has_the_work(
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports[:count]]
     words = "a newer version exists"
     assert outcomes == [
-        *(Outcome(report.sop_uid, "sent") for report in reports[:count]),
-        *(Outcome(report.sop_uid, "queued", words) for report in reports[count:]),
+        *(Outcome(report.sop_uid, DeliveryState.SENT) for report in reports[:count]),
+        *(Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports[count:]),
     ]
 
 
@@ -289,7 +289,7 @@ def test_who_offers_no_storage_commitment_is_asked_what_it_lists(
     shipment = sent(archive, store, reports)
     found = courier_to(archive, store).confirm(shipment, book.transaction, 1, has_just_sent=True)
     assert found.outcomes == tuple(
-        Outcome(report.sop_uid, "confirmed", confirmed_by="find") for report in reports
+        Outcome(report.sop_uid, DeliveryState.CONFIRMED, confirmed_by="find") for report in reports
     )
     assert found.patience.waits_for is None
     assert book.withdrawn == book.asked != []
@@ -337,7 +337,7 @@ def test_before_it_is_asked_for_the_last_time_everything_is_sent_again(
     book = Book()
     silent = Shipment((), tuple(reports), asks=ASKS - 1)
     found = courier_to(archive, store).confirm(silent, book.transaction, 5, has_just_sent=False)
-    assert [outcome.state for outcome in found.outcomes] == ["queued"] * 3
+    assert [outcome.state for outcome in found.outcomes] == [DeliveryState.QUEUED] * 3
     assert not book.asked
     found = courier_to(archive, store).confirm(silent, book.transaction, 6, has_just_sent=True)
     assert len(book.asked) == 1
@@ -354,7 +354,7 @@ def test_who_never_answers_is_looked_up_and_given_up_with_words(
     assert found.patience.gives_up == words
     sent(archive, store, reports)
     found = courier_to(archive, store).confirm(silent, book.transaction, 7, has_just_sent=False)
-    assert [outcome.state for outcome in found.outcomes] == ["confirmed"] * 3
+    assert [outcome.state for outcome in found.outcomes] == [DeliveryState.CONFIRMED] * 3
 
 
 def test_a_destination_that_takes_no_request_now_is_asked_later(

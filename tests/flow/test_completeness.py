@@ -18,7 +18,7 @@ from node.domains.mammography.scope import awaited
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.flow import completeness
 from node.flow.completeness import Settler
-from node.ledger import Arrival, ArrivalPart, Job, schema
+from node.ledger import Arrival, ArrivalPart, Job, Mode, VersionState, schema
 from node.manifest import Input
 from node.study import Shown, View
 
@@ -133,7 +133,7 @@ def test_nothing_is_complete_while_images_come(some: Arrival, expected: frozense
 @pytest.fixture
 def settler(desk: Desk, tmp_path: Path) -> Settler:
     model = packages.package(tmp_path / "models")
-    return Settler(desk.ledger, desk.enqueue, SETTINGS, [(model, "shadow")])
+    return Settler(desk.ledger, desk.enqueue, SETTINGS, [(model, Mode.SHADOW)])
 
 
 def receive(desk: Desk, views: tuple[View, ...], study: str = STUDY) -> None:
@@ -187,7 +187,7 @@ def test_a_study_of_another_modality_is_kept_without_work(desk: Desk, settler: S
     desk.let_pass(60)
     settler.settle()
     assert desk.jobs == []
-    assert desk.row(schema.study_version, STUDY, 1)["state"] == "out of scope"
+    assert desk.row(schema.study_version, STUDY, 1)["state"] == VersionState.OUT_OF_SCOPE
 
 
 def state_and_words(desk: Desk, number: int = 1) -> tuple[str, str, str | None]:
@@ -202,7 +202,11 @@ def test_a_study_that_no_model_reads_says_what_it_is_of(desk: Desk, settler: Set
     desk.receive(f"{STUDY}.3", modality="CT", view=None)
     desk.let_pass(60)
     settler.settle()
-    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads CT, US")
+    assert state_and_words(desk) == (
+        VersionState.OUT_OF_SCOPE,
+        "quiet 60 s",
+        "no model reads CT, US",
+    )
     assert desk.history() == ["version 1 closed: quiet 60 s; no model reads CT, US"]
 
 
@@ -215,19 +219,19 @@ def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs == []
-    assert state_and_words(desk) == ("not analysed", "4/4 views", "no Patient ID")
+    assert state_and_words(desk) == (VersionState.EXCLUDED, "4/4 views", "no Patient ID")
     desk.ledger.release_study(STUDY)
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs == [Job("process", STUDY, 2, 1)]
-    assert state_and_words(desk, 2) == ("queued", "4/4 views", None)
+    assert state_and_words(desk, 2) == (VersionState.QUEUED, "4/4 views", None)
 
 
 def test_a_study_that_no_model_reads_needs_no_other_reason(desk: Desk, settler: Settler) -> None:
     desk.receive(modality="CT", view=None, intake="no Patient ID")
     desk.let_pass(60)
     settler.settle()
-    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads CT")
+    assert state_and_words(desk) == (VersionState.OUT_OF_SCOPE, "quiet 60 s", "no model reads CT")
 
 
 def test_a_study_all_of_whose_images_are_rejected_is_closed_as_such(
@@ -241,8 +245,12 @@ def test_a_study_all_of_whose_images_are_rejected_is_closed_as_such(
     settler.settle()
     reason = "4 objects rejected: Rejected for Quality Reasons; quiet 60 s"
     why_not = "no image is left: Rejected for Quality Reasons"
-    assert state_and_words(desk, 2) == ("rejected", reason, why_not)
-    assert state_and_words(desk, 1) == ("cancelled", "4/4 views", "a newer version exists")
+    assert state_and_words(desk, 2) == (VersionState.WITHDRAWN, reason, why_not)
+    assert state_and_words(desk, 1) == (
+        VersionState.CANCELLED,
+        "4/4 views",
+        "a newer version exists",
+    )
 
 
 def test_a_study_whose_images_were_rejected_before_they_came_is_closed_as_such(
@@ -253,7 +261,7 @@ def test_a_study_whose_images_were_rejected_before_they_came_is_closed_as_such(
     desk.let_pass(60)
     settler.settle()
     why_not = "no image is left: Rejected for Quality Reasons"
-    assert state_and_words(desk) == ("rejected", "quiet 60 s", why_not)
+    assert state_and_words(desk) == (VersionState.WITHDRAWN, "quiet 60 s", why_not)
     assert desk.jobs == []
 
 
@@ -267,7 +275,7 @@ def test_a_rejected_view_is_missing_and_the_version_says_why_it_was_made(
     desk.let_pass(60)
     settler.settle()
     reason = "1 object rejected: Rejected for Quality Reasons; quiet 60 s, L MLO missing"
-    assert state_and_words(desk, 2) == ("queued", reason, None)
+    assert state_and_words(desk, 2) == (VersionState.QUEUED, reason, None)
 
 
 def test_a_version_made_of_corrected_images_says_so_first(desk: Desk, settler: Settler) -> None:
@@ -277,7 +285,7 @@ def test_a_version_made_of_corrected_images_says_so_first(desk: Desk, settler: S
     desk.receive_again(f"{STUDY}.0", view=str(R_CC))
     desk.let_pass(3)
     settler.settle()
-    assert state_and_words(desk, 2) == ("queued", "corrected headers; 4/4 views", None)
+    assert state_and_words(desk, 2) == (VersionState.QUEUED, "corrected headers; 4/4 views", None)
 
 
 def test_images_corrected_before_the_study_was_complete_are_no_news(
@@ -287,7 +295,7 @@ def test_images_corrected_before_the_study_was_complete_are_no_news(
     desk.receive_again(f"{STUDY}.0", view=str(R_CC))
     desk.let_pass(3)
     settler.settle()
-    assert state_and_words(desk) == ("queued", "4/4 views", None)
+    assert state_and_words(desk) == (VersionState.QUEUED, "4/4 views", None)
 
 
 def test_a_held_study_is_not_closed_however_long_it_waits(desk: Desk, settler: Settler) -> None:
@@ -314,7 +322,7 @@ def test_a_late_image_starts_a_second_version(desk: Desk, settler: Settler) -> N
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs[-1] == Job("process", STUDY, 2, 1)
-    assert desk.row(schema.study_version, STUDY, 1)["state"] == "cancelled"
+    assert desk.row(schema.study_version, STUDY, 1)["state"] == VersionState.CANCELLED
 
 
 def test_images_that_are_being_corrected_are_waited_for() -> None:

@@ -52,7 +52,18 @@ from node.flow.timers import reconcile
 from node.flow.workflow import TRIES, Workflow, is_trouble_of_the_machine
 from node.inference import Inference
 from node.kinds import KINDS, Kind, with_substitutes
-from node.ledger import GIVE_UP_AFTER, Arrival, Closing, Job, Ledger, PlannedAnalysis, schema
+from node.ledger import (
+    GIVE_UP_AFTER,
+    Arrival,
+    Closing,
+    DispatchState,
+    Job,
+    Ledger,
+    Mode,
+    PlannedAnalysis,
+    VersionState,
+    schema,
+)
 from node.manifest import Model
 from node.outputs import capture
 from node.outputs.case import Draft
@@ -85,12 +96,12 @@ class Works:
         arrivals = self.desk.ledger.arrivals()
         return next(arrival for arrival in arrivals if arrival.study_uid == study)
 
-    def closing(self, mode: str = "deliver") -> Closing:
+    def closing(self, mode: Mode = Mode.DELIVER) -> Closing:
         identity = self.model.identity
         plan = PlannedAnalysis("breast-area", identity.version, identity.weights_sha256, mode)
         return Closing("4/4 views", (plan,))
 
-    def close(self, study: str, mode: str = "deliver") -> None:
+    def close(self, study: str, mode: Mode = Mode.DELIVER) -> None:
         """Close what has arrived of a study, its processing enqueued."""
         ledger, closing = self.desk.ledger, self.closing(mode)
         assert ledger.close_version(self.arrival(study), closing, self.engine.enqueue)
@@ -318,7 +329,7 @@ def test_what_is_delivered_is_what_lies_in_the_store(works: Works, pacs: Pacs) -
 
 def test_a_model_in_shadow_sends_nothing_and_its_result_is_kept(works: Works, pacs: Pacs) -> None:
     study = works.receive(factories.exam("shadow", [R_CC]))
-    works.close(study, mode="shadow")
+    works.close(study, mode=Mode.SHADOW)
     seen = works.reaches(study, "done")
     assert seen.models[0].result
     assert seen.deliveries == ()
@@ -427,7 +438,7 @@ def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
     works.close(study)
     go_on.set()
     works.reaches(study, "done")
-    assert works.desk.row(schema.study_version, study, 1)["state"] == "cancelled"
+    assert works.desk.row(schema.study_version, study, 1)["state"] == VersionState.CANCELLED
     assert len(pacs.received) == 4
 
 
@@ -566,7 +577,7 @@ def test_reports_of_a_version_that_was_overtaken_as_they_were_written_are_taken_
     monkeypatch.setattr(Store, "write_report", correct_at_the_first)
     works.close(study)
     version = schema.study_version
-    assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
+    assert until(lambda: works.desk.row(version, study, 1)["state"] == VersionState.CANCELLED)
     assert until(lambda: result_files(works, study) == set())
 
 
@@ -636,7 +647,7 @@ def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
     package = small_models.model(tmp_path, small_models.ENDLESS)
     desk.keep(factories.exam("endless", [R_CC])[0])
     identity = package.identity
-    plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, "shadow")
+    plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, Mode.SHADOW)
     job = desk.close(Closing("4/4 views", (plan,)), study=desk.rows(schema.study)[0]["study_uid"])
     settings = config.InferenceSettings(threads=1, deadline_s=1)
     with Inference(settings, [package]) as inference:
@@ -650,7 +661,11 @@ def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
             workflow.process(job, desk)  # type: ignore[arg-type]
             job = desk.jobs[-1]
     (version,) = desk.rows(schema.study_version)
-    assert (version["state"], version["crashes"], version["failures"]) == ("finished", 0, 4)
+    assert (version["state"], version["crashes"], version["failures"]) == (
+        VersionState.FINISHED,
+        0,
+        4,
+    )
     assert version["troubles"] == 0
     (seen,) = study_overviews(desk.ledger)
     assert seen.models[0].outcome.startswith("not analysed")
@@ -961,7 +976,7 @@ def test_a_correction_stops_what_is_being_analysed(works: Works, pacs: Pacs) -> 
     works.receive(exam)
     go_on.set()
     version = schema.study_version
-    assert until(lambda: works.desk.row(version, study, 1)["state"] == "cancelled")
+    assert until(lambda: works.desk.row(version, study, 1)["state"] == VersionState.CANCELLED)
     assert pacs.received == []
     works.close(study)
     works.reaches(study, "done")
@@ -984,7 +999,9 @@ def test_a_correction_stops_what_is_being_delivered(works: Works, archive: Archi
     works.close(study)
     dispatch = schema.dispatch
     assert until(lambda: study in {row["study_uid"] for row in works.desk.rows(dispatch)})
-    assert until(lambda: works.desk.row(dispatch, study, 1, "archive")["state"] == "cancelled")
+    assert until(
+        lambda: works.desk.row(dispatch, study, 1, "archive")["state"] == DispatchState.CANCELLED
+    )
     archive.find = lambda query: []  # it has been corrected there, too
     works.close(study)
     works.reaches(study, "done")
@@ -1045,7 +1062,7 @@ def test_a_destination_that_was_taken_out_of_the_configuration_is_given_up(
     (job, *_) = desk.analysed(destinations=("gone",))
     alone(works, desk).deliver(job, desk)  # type: ignore[arg-type]
     dispatch = desk.row(schema.dispatch, job.study_uid, 1, "gone")
-    assert dispatch["state"] == "queued"
+    assert dispatch["state"] == DispatchState.QUEUED
     assert dispatch["error"] == "no peer is called gone any more"
     assert desk.jobs[-1].attempt == 2
 
@@ -1062,4 +1079,4 @@ def test_a_defect_while_a_result_is_sent_is_not_taken_for_a_destination_that_is_
     (job, *_) = desk.analysed(destinations=("pacs",))
     alone(works, desk).deliver(job, desk)  # type: ignore[arg-type]
     dispatch = desk.row(schema.dispatch, job.study_uid, 1, "pacs")
-    assert (dispatch["state"], dispatch["error"]) == ("queued", "StopIteration")
+    assert (dispatch["state"], dispatch["error"]) == (DispatchState.QUEUED, "StopIteration")

@@ -25,6 +25,7 @@ from node.dimse import (
     send,
 )
 from node.errors import DeliveryError, Unsupported
+from node.ledger import DeliveryState
 
 from .conftest import Started
 from .programs import LOOPBACK, NODE_AE, DcmQrScp, Orthanc
@@ -136,7 +137,7 @@ def test_an_archive_says_whose_study_it_is_and_which_objects_it_holds(
     assert find_study(study_uid, address(archive), NODE_AE) == ()
     assert find_instances(asked, address(archive), NODE_AE) == frozenset()
     sent = send(images[:3], address(archive), NODE_AE)
-    assert {outcome.state for outcome in sent} == {"sent"}
+    assert {outcome.state for outcome in sent} == {DeliveryState.SENT}
     [identity] = find_study(study_uid, address(archive), NODE_AE)
     assert (identity.patient_id, identity.accession_number) == ("MÜLLER-7", "A7")
     assert identity.issuer_of_patient_id in ("HOSPITAL", "")

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from ports import free_port
 
-from node.ledger import GIVE_UP_AFTER, schema
+from node.ledger import GIVE_UP_AFTER, DeliveryState, schema
 from node.ledger.connections import open_ledger_pool
 
 from .actors import (
@@ -118,7 +118,7 @@ class Stage:
             return self.archive.has_all_of(exam.study_uid)
         table = schema.delivery
         query = sa.select(sa.func.count()).where(
-            table.c.study_uid == exam.study_uid, table.c.state == "confirmed"
+            table.c.study_uid == exam.study_uid, table.c.state == DeliveryState.CONFIRMED
         )
         return self._number(query) == RESULTS
 

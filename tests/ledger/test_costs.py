@@ -15,7 +15,7 @@ from node import config
 from node.analysis.pipeline import Pipeline
 from node.flow.completeness import Settler
 from node.flow.early_scoring import Warmer
-from node.ledger import schema
+from node.ledger import Mode, schema
 
 FEW, MANY = 10, 300
 MR: dict[str, Any] = {"modality": "MR", "view": None, "is_in_scope": False}
@@ -89,5 +89,5 @@ def test_a_look_whether_a_study_is_complete_costs_nothing_more_while_it_still_co
 ) -> None:
     model = packages.package(tmp_path / "models")
     patient = config.Completeness(settle_s=3600, quiet_s=3600)
-    settler = Settler(desk.ledger, desk.enqueue, patient, [(model, "deliver")])
+    settler = Settler(desk.ledger, desk.enqueue, patient, [(model, Mode.DELIVER)])
     assert_alike(*costs(desk, {}, lambda n: settler.settle()))

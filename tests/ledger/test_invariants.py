@@ -35,7 +35,20 @@ from ledgers import (
 
 from node.errors import NodeError, Superseded
 from node.identity import disagreement
-from node.ledger import Again, Closing, Job, Ledger, Patience, Shipment, schema
+from node.ledger import (
+    Again,
+    Closing,
+    DeliveryState,
+    DispatchState,
+    InstanceState,
+    Job,
+    Ledger,
+    Patience,
+    Shipment,
+    StudyState,
+    VersionState,
+    schema,
+)
 from node.store import Store
 
 IMAGES = tuple(f"{STUDY}.{n}" for n in range(1, 4))
@@ -43,8 +56,8 @@ STAGES = ("nothing", "received", "closed", "running", "analysed", "sent")
 UNREAD = f"{STUDY}.77"
 """An object that no model reads."""
 
-FINAL = {"finished", "dead", "cancelled", "out of scope", "not analysed", "rejected"}
-REJECTED = Closing("quiet 60 s", state="rejected", why_not="no image is left")
+_ANSWERS = (DeliveryState.SENT, DeliveryState.SENT, DeliveryState.QUEUED, DeliveryState.REFUSED)
+REJECTED = Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not="no image is left")
 PATIENCES = (
     Patience(60),
     Patience(60, 600, waits_for="a report", has_asked=True),
@@ -178,9 +191,9 @@ class StudyLife(RuleBasedStateMachine):
     @precondition(lambda self: self.sending)
     @rule(
         number=numbers,
-        states=st.lists(st.sampled_from(("sent", "sent", "queued", "refused")), min_size=2),
+        states=st.lists(st.sampled_from(_ANSWERS), min_size=2),
     )
-    def objects_are_sent(self, number: int, states: list[str]) -> None:
+    def objects_are_sent(self, number: int, states: list[DeliveryState]) -> None:
         job, shipment = one_of(self.sending, number)
         outcomes = [
             self.desk.outcome(report, state)
@@ -203,9 +216,9 @@ class StudyLife(RuleBasedStateMachine):
     @rule(
         number=numbers,
         patience=st.sampled_from(PATIENCES),
-        state=st.sampled_from((None, "confirmed", "queued")),
+        state=st.sampled_from((None, DeliveryState.CONFIRMED, DeliveryState.QUEUED)),
     )
-    def a_delivery_ends(self, number: int, patience: Patience, state: str | None) -> None:
+    def a_delivery_ends(self, number: int, patience: Patience, state: DeliveryState | None) -> None:
         job, shipment = one_of(self.sending, number)
         outcomes = [self.desk.outcome(report, state) for report in shipment.to_confirm if state]
         with contextlib.suppress(Superseded):
@@ -263,7 +276,9 @@ class StudyLife(RuleBasedStateMachine):
         job = one_of(self.unsent(), number)
         with contextlib.suppress(Superseded):
             shipment = self.desk.ledger.begin_dispatch(job, NODE)
-            outcomes = [self.desk.outcome(report, "sent") for report in shipment.to_send]
+            outcomes = [
+                self.desk.outcome(report, DeliveryState.SENT) for report in shipment.to_send
+            ]
             shipment = self.desk.ledger.record_sent(job, outcomes)
             self.desk.ledger.ask_commitment(job, f"2.25.{next(self.fresh)}")
             self.sending.append((job, shipment))
@@ -278,12 +293,12 @@ class StudyLife(RuleBasedStateMachine):
         job = one_of(self.unfinished, number)
         self.desk.ledger.revive(job, self.desk.enqueue)
 
-    @precondition(lambda self: self.is_any("dispatch", "dead"))
+    @precondition(lambda self: self.is_any("dispatch", DispatchState.DEAD))
     @rule()
     def what_was_given_up_is_sent_again(self) -> None:
         self.desk.ledger.retry_dead(HOUR_S)
 
-    @precondition(lambda self: self.is_held or self.is_any("study_version", "not analysed"))
+    @precondition(lambda self: self.is_held or self.is_any("study_version", VersionState.EXCLUDED))
     @rule()
     def a_person_lets_it_go_on(self) -> None:
         with contextlib.suppress(NodeError):
@@ -291,7 +306,10 @@ class StudyLife(RuleBasedStateMachine):
             self.must_be_looked_at = False
 
     @precondition(
-        lambda self: self.is_any("study_version", "running") or self.is_any("dispatch", "running")
+        lambda self: (
+            self.is_any("study_version", VersionState.RUNNING)
+            or self.is_any("dispatch", DispatchState.RUNNING)
+        )
     )
     @rule()
     def the_node_stops(self) -> None:
@@ -310,7 +328,11 @@ class StudyLife(RuleBasedStateMachine):
         self._a_study_at_rest_has_an_answer_to_all_its_images()
 
     def _a_study_that_nobody_can_be_sure_of_is_held(self) -> None:
-        said = {row["identity"] for row in self.seen["instance"] if row["state"] == "current"}
+        said = {
+            row["identity"]
+            for row in self.seen["instance"]
+            if row["state"] == InstanceState.CURRENT
+        }
         if disagreement(said):
             assert self.is_held
         if self.must_be_looked_at:
@@ -320,14 +342,14 @@ class StudyLife(RuleBasedStateMachine):
         open_rows = {
             (row["number"], row.get("destination", ""), row["attempt"])
             for row in self.seen["study_version"] + self.seen["dispatch"]
-            if row["state"] not in FINAL
+            if not row["state"].is_final
         }
         listed = {(job.number, job.destination, job.attempt) for job in self.unfinished}
         assert listed == open_rows
 
     def _a_version_that_finished_has_one_report_set_and_no_other_has_any(self) -> None:
         versions = self.seen["study_version"]
-        finished = [row["number"] for row in versions if row["state"] == "finished"]
+        finished = [row["number"] for row in versions if row["state"] == VersionState.FINISHED]
         reports = [row["number"] for row in self.seen["report"]]
         assert sorted(reports) == sorted(finished * 2)
 
@@ -335,7 +357,7 @@ class StudyLife(RuleBasedStateMachine):
         confirmed = {
             (row["sop_uid"], row["destination"])
             for row in self.seen["delivery"]
-            if row["state"] == "confirmed"
+            if row["state"] == DeliveryState.CONFIRMED
         }
         assert self.confirmed <= confirmed
         self.confirmed = confirmed
@@ -344,22 +366,22 @@ class StudyLife(RuleBasedStateMachine):
         finished = {
             (row["number"], row["destination"])
             for row in self.seen["dispatch"]
-            if row["state"] == "finished"
+            if row["state"] == DispatchState.FINISHED
         }
         for row in self.seen["delivery"]:
             if (row["number"], row["destination"]) in finished:
-                assert row["state"] in ("sent", "confirmed")
+                assert row["state"] in (DeliveryState.SENT, DeliveryState.CONFIRMED)
 
     def _a_study_at_rest_has_an_answer_to_all_its_images(self) -> None:
         """Neither held nor received: what is there is answered, or somebody works on it."""
         for study in self.seen["study"]:
-            if self.is_held or study["state"] != "closed":
+            if self.is_held or study["state"] != StudyState.CLOSED:
                 return
             for row in self.seen["instance"]:
-                if row["state"] == "current" and row["modality"] == "MG":
+                if row["state"] == InstanceState.CURRENT and row["modality"] == "MG":
                     assert row["version"] is not None
             for row in self.seen["study_version"] + self.seen["dispatch"]:
-                assert row["state"] != "cancelled" or row["number"] != study["version"]
+                assert row["state"] != VersionState.CANCELLED or row["number"] != study["version"]
 
     def _may_go_on(self, job: Job) -> None:
         """Check that nobody began or sent what is held, old, or not of the images as they are."""
@@ -372,7 +394,7 @@ class StudyLife(RuleBasedStateMachine):
         return {
             (row["sop_uid"], row["digest"])
             for row in self.desk.rows(schema.instance)
-            if row["state"] == "current" and row["modality"] == "MG"
+            if row["state"] == InstanceState.CURRENT and row["modality"] == "MG"
         }
 
     # What is seen of it
@@ -390,7 +412,10 @@ class StudyLife(RuleBasedStateMachine):
 
     @property
     def is_arriving(self) -> bool:
-        return any(row["state"] == "receiving" for row in self.seen["study"]) and not self.is_held
+        return (
+            any(row["state"] == StudyState.RECEIVING for row in self.seen["study"])
+            and not self.is_held
+        )
 
     def is_any(self, table: str, state: str) -> bool:
         return any(row["state"] == state for row in self.seen[table])

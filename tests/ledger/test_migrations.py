@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
 from postgres import DATABASES, PostgreSQL
 
 from node.errors import Superseded
-from node.ledger import Job, Ledger, schema
+from node.ledger import Closing, InstanceState, Job, Ledger, VersionState, schema
 from node.store import Store
 
 DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
@@ -166,27 +167,41 @@ OF_0001: dict[str, list[dict[str, Any]]] = {
 }
 
 
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+LeftBy = Callable[[str, Rows], Desk]
+"""Returns a ledger with rows as an older release left it, brought up to date."""
+
+
 @pytest.fixture(params=DATABASES)
-def old_desk(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Iterator[Desk]:
-    """A ledger as the first release left it, brought up to date."""
+def left_by(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Iterator[LeftBy]:
+    """A ledger as an older release left it, brought up to date."""
     url = f"sqlite:///{tmp_path / 'old.db'}"
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgresql")
         url = server.new_database(is_empty=True)
     ledger = Ledger(url)
-    with ledger.writing() as db:
-        settings = alembic.config.Config()
-        scripts = Path(schema.__file__).parent / "migrations"
-        settings.set_main_option("script_location", str(scripts))
-        settings.attributes["connection"] = db
-        alembic.command.upgrade(settings, "0001")
-        tables = sa.MetaData()
-        tables.reflect(db)
-        for name, rows in OF_0001.items():
-            db.execute(tables.tables[name].insert(), rows)
-    ledger.migrate()
-    yield Desk(ledger, store)
+
+    def bring_up_to_date(revision: str, of_it: Rows) -> Desk:
+        with ledger.writing() as db:
+            settings = alembic.config.Config()
+            scripts = Path(schema.__file__).parent / "migrations"
+            settings.set_main_option("script_location", str(scripts))
+            settings.attributes["connection"] = db
+            alembic.command.upgrade(settings, revision)
+            tables = sa.MetaData()
+            tables.reflect(db)
+            for name, rows in of_it.items():
+                db.execute(tables.tables[name].insert(), rows)
+        ledger.migrate()
+        return Desk(ledger, store)
+
+    yield bring_up_to_date
     ledger.close()
+
+
+@pytest.fixture
+def old_desk(left_by: LeftBy) -> Desk:
+    return left_by("0001", OF_0001)
 
 
 def test_a_database_of_the_first_release_becomes_as_declared_and_keeps_its_rows(
@@ -255,3 +270,124 @@ def test_a_study_that_was_held_still_is_until_a_person_releases_it(old_desk: Des
     old_desk.ledger.release_study(HELD)
     instances = old_desk.begin(old_desk.close(study=HELD)).version.instances
     assert {instance.sop_uid for instance in instances} == {f"{HELD}.{n}" for n in (1, 2, 3)}
+
+
+# States
+
+
+def checks_of_the_database(ledger: Ledger) -> dict[str, set[str]]:
+    """Return the words that each CHECK allows, however the database writes it down."""
+    with ledger.reading() as db:
+        inspector = sa.inspect(db)
+        return {
+            str(check["name"]): set(re.findall(r"'([^']+)'", check["sqltext"]))
+            for name in schema.metadata.tables
+            for check in inspector.get_check_constraints(name)
+        }
+
+
+def declared_checks() -> dict[str, set[str]]:
+    return {
+        str(check.name): set(re.findall(r"'([^']+)'", str(check.sqltext)))
+        for table in schema.metadata.tables.values()
+        for column in table.columns
+        for check in column.constraints
+        if isinstance(check, sa.CheckConstraint)
+    }
+
+
+def test_the_database_allows_the_declared_states_and_no_others(ledger: Ledger) -> None:
+    assert len(declared_checks()) == 8
+    assert checks_of_the_database(ledger) == declared_checks()
+
+
+def test_a_migrated_index_has_the_rows_it_had(ledger: Ledger) -> None:
+    """SQLite checks a column by a new table, whose indexes are made again."""
+    with ledger.reading() as db:
+        indexes = {index["name"]: index for index in sa.inspect(db).get_indexes("instance")}
+        where = indexes["ix_instance_unclaimed"]["dialect_options"][f"{db.dialect.name}_where"]
+    words = re.findall("[a-z_]+", str(where).replace("::text", "").lower())
+    assert [word for word in words if word not in ("is", "null", "and")] == [
+        *("warmed_at", "version"),
+        *("state", "current"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        *[(table, "state") for table in ("study", "instance", "study_version")],
+        *[(table, "state") for table in ("dispatch", "delivery")],
+        ("study", "held_because"),
+        *[("analysis", "mode"), ("node", "role")],
+    ],
+)
+def test_a_word_that_is_no_state_reaches_no_row(desk: Desk, table: str, column: str) -> None:
+    desk.ledger.register_node(NODE)
+    desk.analysed()
+    before = desk.everything()
+    misspelt = sa.text(f"UPDATE {table} SET {column} = 'runing'")
+    with (
+        pytest.raises(sa.exc.IntegrityError, match=f"ck_{table}_{column}"),
+        desk.ledger.writing() as db,
+    ):
+        db.execute(misspelt)
+    with pytest.raises(sa.exc.StatementError, match="'runing' is not a valid"):
+        desk.change(schema.metadata.tables[table], **{column: "runing"})
+    assert desk.everything() == before
+
+
+def test_a_query_for_a_word_that_is_no_state_is_refused(desk: Desk) -> None:
+    query = sa.select(schema.study_version).where(schema.study_version.c.state == "runing")
+    with desk.ledger.reading() as db, pytest.raises(sa.exc.StatementError, match="'runing'"):
+        db.execute(query)
+
+
+OF_0004: Rows = {
+    "study": [study_of_0001(uid, "closed", version=1) for uid in (DONE, HELD)],
+    "instance": [
+        instance_of_0001(f"{DONE}.1", state="rejected"),
+        instance_of_0001(f"{HELD}.1", intake="no Patient ID"),
+    ],
+    "study_version": [
+        version_of_0001(DONE, "rejected"),
+        version_of_0001(HELD, "not analysed"),
+    ],
+    "rejection": [
+        {"sop_uid": f"{DONE}.1", "study_uid": DONE, "note_sop_uid": "1.5", "reason": "wrong side"}
+    ],
+}
+
+
+def states(desk: Desk, table: sa.Table) -> list[str]:
+    """Return what stands in the database itself."""
+    with desk.ledger.reading() as db:
+        query = sa.text(f"SELECT state FROM {table.name} ORDER BY study_uid")
+        return list(db.execute(query).scalars())
+
+
+def test_the_words_of_the_former_release_are_replaced(left_by: LeftBy) -> None:
+    desk = left_by("0004", OF_0004)
+    assert differences(desk.ledger) == []
+    assert checks_of_the_database(desk.ledger) == declared_checks()
+    assert states(desk, schema.instance) == ["withdrawn", "current"]
+    assert states(desk, schema.study_version) == ["withdrawn", "excluded"]
+    desk.ledger.release_study(HELD)
+    assert desk.close(study=HELD).number == 2
+
+
+def test_a_node_of_the_former_release_that_still_runs_is_understood(left_by: LeftBy) -> None:
+    desk = left_by("0004", {})
+    for sop_uid in (f"{DONE}.1", f"{DONE}.2", f"{HELD}.1"):
+        desk.receive(sop_uid, study=sop_uid[:3])
+    desk.reject(f"{DONE}.1", note=f"{DONE}.9", study=DONE)
+    desk.close(Closing("4/4 views", state=VersionState.EXCLUDED), study=HELD)
+    with desk.ledger.writing() as db:  # as it does
+        db.execute(sa.text("UPDATE instance SET state = 'rejected' WHERE state = 'withdrawn'"))
+        db.execute(sa.text("UPDATE study_version SET state = 'not analysed'"))
+    assert desk.row(schema.instance, f"{DONE}.1")["state"] is InstanceState.WITHDRAWN
+    assert desk.version(study=HELD)["state"] is VersionState.EXCLUDED
+    (arrival,) = desk.arrivals()
+    assert arrival.rejected == "Rejected for Quality Reasons"
+    desk.ledger.release_study(HELD)
+    assert desk.close(study=HELD).number == 2

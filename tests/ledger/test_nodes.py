@@ -6,7 +6,7 @@ import pytest
 from ledgers import HOUR_S, NODE, STUDY, Desk
 
 from node.errors import Superseded
-from node.ledger import schema
+from node.ledger import DispatchState, Role, VersionState, schema
 
 
 def test_an_open_association_that_brought_images_counts_until_it_ends(desk: Desk) -> None:
@@ -72,9 +72,9 @@ def test_whoever_starts_on_a_state_folder_declares_only_those_before_on_it_dead(
 
 def test_nodes_are_listed_with_who_is_alive_each_place_once(desk: Desk) -> None:
     desk.ledger.register_node("1", "ward-a:/srv/ai-node 1-1")
-    desk.ledger.register_node("2", "ward-a:/srv/ai-node 1-1", "listener")
-    desk.ledger.register_node("3", "ward-b:/srv/ai-node 2-2", "worker")
-    desk.ledger.register_node("4", "ward-c:/srv/ai-node 3-3", "worker")
+    desk.ledger.register_node("2", "ward-a:/srv/ai-node 1-1", Role.LISTENER)
+    desk.ledger.register_node("3", "ward-b:/srv/ai-node 2-2", Role.WORKER)
+    desk.ledger.register_node("4", "ward-c:/srv/ai-node 3-3", Role.WORKER)
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
     desk.ledger.beat("2")
     desk.ledger.retire_node("4")
@@ -122,7 +122,7 @@ def test_a_clean_stop_releases_only_what_was_its_own(desk: Desk) -> None:
     desk.receive()
     desk.begin(desk.close(), "another")
     desk.ledger.retire_node(NODE)
-    assert desk.version()["state"] == "running"
+    assert desk.version()["state"] == VersionState.RUNNING
 
 
 def test_a_clean_stop_gives_back_a_delivery(desk: Desk) -> None:
@@ -130,5 +130,5 @@ def test_a_clean_stop_gives_back_a_delivery(desk: Desk) -> None:
     desk.ledger.register_node(NODE)
     desk.ledger.begin_dispatch(job, NODE)
     desk.ledger.retire_node(NODE)
-    assert desk.dispatch()["state"] == "queued"
+    assert desk.dispatch()["state"] == DispatchState.QUEUED
     assert desk.ledger.unfinished() == [job]

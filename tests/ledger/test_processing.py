@@ -9,7 +9,7 @@ import pytest
 from ledgers import HOUR_S, KIND, NODE, OTHER_KIND, PLAN, STUDY, Desk
 
 from node.errors import Superseded
-from node.ledger import GIVE_UP_AFTER, BuiltReport, Finished, HeldBecause, Job, schema
+from node.ledger import GIVE_UP_AFTER, BuiltReport, Finished, HeldBecause, Job, VersionState, schema
 from node.ledger.rows import DELAY_MAX_S
 from node.result import Code, HeatMap, ImageScore, Mark, Measurement
 
@@ -64,7 +64,7 @@ def test_finishing_records_results_and_reports_and_enqueues_each_delivery(desk: 
     assert len(desk.rows(schema.report)) == 2
     assert len(desk.rows(schema.delivery)) == 4
     assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == "not assessed"
-    assert desk.version()["state"] == "finished"
+    assert desk.version()["state"] == VersionState.FINISHED
 
 
 def test_kinds_that_share_a_sop_class_go_where_each_is_wanted(desk: Desk) -> None:
@@ -118,7 +118,11 @@ def test_a_failure_is_recorded_and_the_next_attempt_waits(desk: Desk) -> None:
     desk.ledger.fail_version(job, "out of memory", 7.0, desk.enqueue, is_its_fault=True)
     assert desk.jobs[-1] == replace(job, attempt=2, delay_s=7.0)
     version = desk.version()
-    assert (version["state"], version["failures"], version["crashes"]) == ("queued", 1, 0)
+    assert (version["state"], version["failures"], version["crashes"]) == (
+        VersionState.QUEUED,
+        1,
+        0,
+    )
     assert desk.begin(desk.jobs[-1]).failures == 1
     assert "attempt 1 failed: out of memory" in desk.history()
 
@@ -156,7 +160,7 @@ def test_a_study_that_no_report_can_be_built_of_is_held_until_a_person_has_looke
     desk.ledger.hold_version(job, reason)
     study = desk.study()
     assert (study["held_because"], study["held_reason"]) == (HeldBecause.REPORT, reason)
-    assert desk.version()["state"] == "cancelled"
+    assert desk.version()["state"] == VersionState.CANCELLED
     desk.receive_again()  # a person must say so, whatever comes
     assert desk.study()["held_reason"] == reason
     desk.ledger.release_study(STUDY)
@@ -182,7 +186,7 @@ def test_a_correction_that_comes_before_an_attempt_begins_cancels_it(desk: Desk)
     desk.receive_again()
     with pytest.raises(Superseded, match="made before its images changed: corrected headers"):
         desk.begin(job)
-    assert desk.version()["state"] == "cancelled"
+    assert desk.version()["state"] == VersionState.CANCELLED
 
 
 def test_a_correction_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk: Desk) -> None:
@@ -192,7 +196,7 @@ def test_a_correction_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk
     desk.receive_again()
     assert desk.finish(job) == []
     version = desk.version()
-    assert version["state"] == "cancelled"
+    assert version["state"] == VersionState.CANCELLED
     assert version["error"] == "made before its images changed: corrected headers"
     assert desk.rows(schema.report) == []
     work = desk.begin(desk.close())

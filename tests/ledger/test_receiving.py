@@ -27,7 +27,17 @@ from postgres import NewDatabase
 
 from node.errors import NodeError, Superseded
 from node.identity import disagreement, merge
-from node.ledger import Again, Closing, HeldBecause, Ledger, schema
+from node.ledger import (
+    Again,
+    Closing,
+    DeliveryState,
+    DispatchState,
+    HeldBecause,
+    InstanceState,
+    Ledger,
+    VersionState,
+    schema,
+)
 from node.store import Store
 
 OTHER_STUDY = "1.2.999"
@@ -177,7 +187,7 @@ def test_a_study_held_after_it_was_closed_is_not_analysed(desk: Desk) -> None:
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     with pytest.raises(Superseded, match="disagree"):
         desk.begin(job)
-    assert desk.version()["state"] == "cancelled"
+    assert desk.version()["state"] == VersionState.CANCELLED
 
 
 def test_results_of_a_study_held_while_it_was_analysed_are_not_recorded(desk: Desk) -> None:
@@ -194,7 +204,7 @@ def test_results_of_a_study_held_meanwhile_are_not_sent(desk: Desk) -> None:
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     with pytest.raises(Superseded, match="disagree"):
         desk.ledger.begin_dispatch(job, NODE)
-    assert desk.dispatch()["state"] == "cancelled"
+    assert desk.dispatch()["state"] == DispatchState.CANCELLED
 
 
 # The same instance again
@@ -241,7 +251,7 @@ def test_another_encoding_of_the_same_image_changes_nothing(desk: Desk) -> None:
         "R MLO came again, the same but for how it is encoded; nothing follows"
     )
     desk.deliver(job)
-    assert desk.dispatch()["state"] == "finished"
+    assert desk.dispatch()["state"] == DispatchState.FINISHED
 
 
 def test_a_corrected_header_takes_the_place_of_the_former_which_is_remembered(desk: Desk) -> None:
@@ -320,7 +330,7 @@ def test_nothing_made_under_the_former_patient_goes_out_once_its_correction_has_
     with pytest.raises(Superseded, match=made_before):
         desk.ledger.record_sent(sending, [])
     for destination in ("a", "c"):
-        assert desk.dispatch(1, destination)["state"] == "cancelled"
+        assert desk.dispatch(1, destination)["state"] == DispatchState.CANCELLED
 
 
 def test_what_a_correction_stopped_stays_stopped_when_its_study_is_released(desk: Desk) -> None:
@@ -331,7 +341,7 @@ def test_what_a_correction_stopped_stays_stopped_when_its_study_is_released(desk
         desk.ledger.begin_dispatch(job, NODE)
     desk.receive_again(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     assert desk.study()["held_reason"] is None
-    assert desk.dispatch()["state"] == "cancelled"
+    assert desk.dispatch()["state"] == DispatchState.CANCELLED
     assert desk.ledger.unfinished() == []
 
 
@@ -503,7 +513,7 @@ def test_what_a_rejection_note_names_is_used_no_more(desk: Desk) -> None:
     desk.begin(desk.close())
     (job,) = desk.finish(desk.jobs[-1])
     assert desk.reject(f"{STUDY}.2") == "new"
-    assert desk.row(schema.instance, f"{STUDY}.2")["state"] == "rejected"
+    assert desk.row(schema.instance, f"{STUDY}.2")["state"] == InstanceState.WITHDRAWN
     (arrival,) = desk.arrivals()
     assert views(arrival) == ["R CC"]
     assert arrival.revision_reason == "1 object rejected: Rejected for Quality Reasons"
@@ -579,7 +589,7 @@ def test_a_corrected_rejection_note_takes_more_out_of_use(desk: Desk) -> None:
     again = Again(kept.digest, "same", ("Current Requested Procedure Evidence Sequence",))
     recorded = desk.reject(f"{STUDY}.1", f"{STUDY}.2", digest="corrected note", again=again)
     assert recorded == "corrected"
-    assert desk.row(schema.instance, f"{STUDY}.2")["state"] == "rejected"
+    assert desk.row(schema.instance, f"{STUDY}.2")["state"] == InstanceState.WITHDRAWN
 
 
 def test_a_rejection_note_has_no_effect_on_another_study(desk: Desk) -> None:
@@ -589,7 +599,7 @@ def test_a_rejection_note_has_no_effect_on_another_study(desk: Desk) -> None:
     after = desk.study(), desk.row(schema.instance, f"{STUDY}.1"), desk.history()
     assert after == before
     desk.deliver(job)
-    assert desk.dispatch()["state"] == "finished"
+    assert desk.dispatch()["state"] == DispatchState.FINISHED
 
 
 def test_a_rejection_note_of_another_study_does_not_stand_in_the_way_of_the_right_one(
@@ -598,7 +608,7 @@ def test_a_rejection_note_of_another_study_does_not_stand_in_the_way_of_the_righ
     desk.reject(f"{STUDY}.1", study=OTHER_STUDY, note=f"{OTHER_STUDY}.900")
     desk.reject(f"{STUDY}.1")
     desk.receive(f"{STUDY}.1")
-    assert desk.row(schema.instance, f"{STUDY}.1")["state"] == "rejected"
+    assert desk.row(schema.instance, f"{STUDY}.1")["state"] == InstanceState.WITHDRAWN
 
 
 def test_a_rejection_of_what_no_model_reads_changes_no_result(desk: Desk) -> None:
@@ -606,7 +616,7 @@ def test_a_rejection_of_what_no_model_reads_changes_no_result(desk: Desk) -> Non
     desk.receive("2.25.77", **NOT_READ)
     job = desk.close()
     desk.reject("2.25.77")
-    assert desk.row(schema.instance, "2.25.77")["state"] == "rejected"
+    assert desk.row(schema.instance, "2.25.77")["state"] == InstanceState.WITHDRAWN
     assert desk.arrivals() == []
     desk.begin(job)
     assert len(desk.finish(job)) == 1
@@ -630,7 +640,7 @@ def test_a_rejected_image_stays_rejected_when_its_header_is_corrected(desk: Desk
     desk.reject(f"{STUDY}.2")
     desk.close()
     assert desk.receive_again(f"{STUDY}.2", identity=SOMEBODY_ELSE) == "corrected"
-    assert desk.row(schema.instance, f"{STUDY}.2")["state"] == "rejected"
+    assert desk.row(schema.instance, f"{STUDY}.2")["state"] == InstanceState.WITHDRAWN
     assert desk.study()["held_reason"] is None
     assert desk.arrivals() == []
 
@@ -673,7 +683,7 @@ def test_a_study_for_which_no_model_was_there_is_settled_anew_on_a_persons_word(
 ) -> None:
     desk.receive()
     if why.startswith("no"):
-        desk.close(Closing("quiet 60 s", state="out of scope", why_not=why))
+        desk.close(Closing("quiet 60 s", state=VersionState.OUT_OF_SCOPE, why_not=why))
     else:
         job = desk.close()
         desk.begin(job)
@@ -691,8 +701,8 @@ def test_after_a_long_hold_there_is_as_much_time_to_deliver_as_at_first(desk: De
         desk.ledger.begin_dispatch(job, NODE)
     desk.let_pass(100 * HOUR_S)
     desk.ledger.release_study(STUDY)
-    desk.deliver(desk.revived(), "queued", "queued")
-    assert desk.dispatch()["state"] == "queued"
+    desk.deliver(desk.revived(), DeliveryState.QUEUED, DeliveryState.QUEUED)
+    assert desk.dispatch()["state"] == DispatchState.QUEUED
 
 
 def test_a_study_both_held_and_set_apart_is_released_from_both_at_once(desk: Desk) -> None:
@@ -714,7 +724,7 @@ def test_a_released_study_that_was_finished_is_delivered_where_it_was_stopped(de
     desk.ledger.revive(stopped, desk.enqueue)
     desk.deliver(desk.jobs[-1])
     desk.deliver(untouched)
-    assert {row["state"] for row in desk.rows(schema.dispatch)} == {"finished"}
+    assert {row["state"] for row in desk.rows(schema.dispatch)} == {DispatchState.FINISHED}
 
 
 def test_a_released_study_sends_nothing_twice(desk: Desk) -> None:
@@ -722,7 +732,7 @@ def test_a_released_study_sends_nothing_twice(desk: Desk) -> None:
     shipment = desk.ledger.begin_dispatch(job, NODE)
     desk.receive_again(pixels="other")
     with pytest.raises(Superseded):
-        desk.ledger.record_sent(job, [desk.outcome(shipment.to_send[0], "sent")])
+        desk.ledger.record_sent(job, [desk.outcome(shipment.to_send[0], DeliveryState.SENT)])
     desk.ledger.release_study(STUDY)
     left = desk.ledger.begin_dispatch(desk.revived(), NODE)
     assert left.to_send == shipment.to_send[1:]
@@ -787,7 +797,7 @@ def test_a_hold_for_what_no_model_reads_loses_nothing_once_it_is_lifted(
         desk.finish(desk.jobs[-1])
     desk.deliver(desk.revived())
     assert desk.ledger.unfinished() == []
-    assert desk.dispatch(desk.study()["version"])["state"] == "finished"
+    assert desk.dispatch(desk.study()["version"])["state"] == DispatchState.FINISHED
 
 
 def test_a_destination_that_knows_a_study_as_somebody_elses_holds_it(desk: Desk) -> None:
@@ -807,7 +817,7 @@ def test_a_correction_ends_what_a_destination_held_a_study_for(desk: Desk) -> No
     desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
     desk.receive_again(identity=SOMEBODY_ELSE)
     assert desk.study()["held_reason"] is None
-    assert desk.dispatch()["state"] == "cancelled"  # it carries the former patient
+    assert desk.dispatch()["state"] == DispatchState.CANCELLED  # it carries the former patient
     assert desk.begin(desk.close()).version.number == 2
 
 
@@ -817,7 +827,7 @@ def test_what_a_destination_held_a_study_for_goes_on_by_hand(desk: Desk) -> None
     desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
     desk.ledger.release_study(STUDY)
     desk.deliver(desk.revived())
-    assert desk.dispatch()["state"] == "finished"
+    assert desk.dispatch()["state"] == DispatchState.FINISHED
 
 
 # Whose the objects are, kept as they come and go

@@ -22,7 +22,7 @@ from ledgers import (
 )
 
 from node.errors import Superseded
-from node.ledger import Closing, Job, schema
+from node.ledger import Closing, DeliveryState, DispatchState, Job, StudyState, VersionState, schema
 from node.study import FormerReport
 
 
@@ -31,7 +31,11 @@ def test_closing_makes_a_version_with_its_reason_and_its_work(desk: Desk) -> Non
     job = desk.close()
     assert job == desk.jobs[-1] == Job("process", STUDY, 1, 1)
     version = desk.version()
-    assert (version["state"], version["reason"], version["error"]) == ("queued", "4/4 views", None)
+    assert (version["state"], version["reason"], version["error"]) == (
+        VersionState.QUEUED,
+        "4/4 views",
+        None,
+    )
     assert desk.row(schema.analysis, STUDY, 1, "breast-area")["mode"] == "deliver"
     assert desk.history() == ["version 1 closed: 4/4 views"]
     assert desk.arrivals() == []
@@ -45,7 +49,7 @@ def test_closing_loses_against_an_image_that_came_meanwhile(desk: Desk) -> None:
     assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
     assert desk.jobs == []
     assert desk.rows(schema.study_version) == []
-    assert desk.study()["state"] == "receiving"
+    assert desk.study()["state"] == StudyState.RECEIVING
 
 
 def test_closing_loses_against_a_correction_that_came_meanwhile(desk: Desk) -> None:
@@ -86,7 +90,9 @@ def test_of_two_who_close_a_study_at_once_one_does(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "closing", [OUT_OF_SCOPE, APART, replace(OUT_OF_SCOPE, state="rejected")], ids=lambda c: c.state
+    "closing",
+    [OUT_OF_SCOPE, APART, replace(OUT_OF_SCOPE, state=VersionState.WITHDRAWN)],
+    ids=lambda c: c.state,
 )
 def test_a_study_that_is_not_analysed_is_kept_with_the_reason_and_nothing_else(
     desk: Desk, closing: Closing
@@ -148,7 +154,7 @@ def test_an_older_version_still_queued_is_cancelled(desk: Desk) -> None:
     first = desk.close()
     desk.receive(f"{STUDY}.2")
     desk.close()
-    assert desk.version(1)["state"] == "cancelled"
+    assert desk.version(1)["state"] == VersionState.CANCELLED
     assert desk.version(1)["error"] == "a newer version exists"
     with pytest.raises(Superseded):
         desk.begin(first)
@@ -158,7 +164,7 @@ def test_deliveries_of_an_older_version_still_queued_are_cancelled(desk: Desk) -
     (delivery,) = desk.analysed()
     desk.receive(f"{STUDY}.2")
     desk.close()
-    assert desk.dispatch()["state"] == "cancelled"
+    assert desk.dispatch()["state"] == DispatchState.CANCELLED
     with pytest.raises(Superseded):
         desk.ledger.begin_dispatch(delivery, NODE)
 
@@ -170,7 +176,7 @@ def test_an_older_version_that_runs_may_finish_and_delivers_nothing(desk: Desk) 
     desk.receive(f"{STUDY}.2")
     desk.close()
     assert desk.finish(job) == []
-    assert desk.version(1)["state"] == "cancelled"
+    assert desk.version(1)["state"] == VersionState.CANCELLED
     assert desk.rows(schema.report) == []
 
 
@@ -183,7 +189,7 @@ def test_an_older_version_whose_process_died_is_not_processed_again(desk: Desk) 
     desk.ledger.revive(job, desk.enqueue)
     with pytest.raises(Superseded, match="a newer version exists"):
         desk.begin(desk.jobs[-1])
-    assert desk.version(1)["state"] == "cancelled"
+    assert desk.version(1)["state"] == VersionState.CANCELLED
 
 
 def test_an_older_version_goes_out_until_the_newer_is_closed_and_never_after(desk: Desk) -> None:
@@ -198,12 +204,12 @@ def test_an_older_version_goes_out_until_the_newer_is_closed_and_never_after(des
         desk.ledger.require_current(second)
     with pytest.raises(Superseded, match="a newer version exists"):
         desk.ledger.record_sent(second, [])
-    assert desk.dispatch(1, "workstation")["state"] == "cancelled"
+    assert desk.dispatch(1, "workstation")["state"] == DispatchState.CANCELLED
 
 
 def test_what_was_given_up_of_an_older_version_is_not_sent_again_by_hand(desk: Desk) -> None:
     (job,) = desk.analysed(deliver_within_s=0)
-    desk.deliver(job, "queued", "queued")
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
     desk.receive(f"{STUDY}.2")
     desk.begin(desk.close())
     desk.ledger.retry_dead(HOUR_S)

@@ -12,10 +12,13 @@ from node.ledger import (
     GIVE_UP_AFTER,
     QUARANTINE_AFTER,
     BuiltReport,
+    DeliveryState,
+    DispatchState,
     Finished,
     HeldBecause,
     Job,
     Patience,
+    VersionState,
     schema,
 )
 from node.ledger.rows import DELAY_MAX_S
@@ -139,7 +142,7 @@ def test_of_what_was_given_up_not_even_the_answer_is_tried_for_ever(desk: Desk, 
     else:
         alive = {NODE} if how == "exception" else ()
         desk.ledger.revive(job, desk.enqueue, alive, has_failed=how == "exception")
-    assert desk.version()["state"] == "cancelled"
+    assert desk.version()["state"] == VersionState.CANCELLED
     study = desk.study()
     assert study["held_because"] == HeldBecause.REPORT
     assert study["held_reason"].startswith("its report could not be built (")
@@ -160,10 +163,10 @@ def test_a_delivery_that_always_ends_with_an_exception_is_given_up_in_its_time(d
     (job,) = desk.analysed()
     desk.ledger.begin_dispatch(job, NODE)
     desk.ledger.revive(job, desk.enqueue, {NODE}, has_failed=True)
-    assert desk.dispatch()["state"] == "queued"
+    assert desk.dispatch()["state"] == DispatchState.QUEUED
     desk.change(schema.dispatch, deadline_at=0.0)
     desk.ledger.revive(desk.jobs[-1], desk.enqueue, {NODE}, has_failed=True)
-    assert desk.dispatch()["state"] == "dead"
+    assert desk.dispatch()["state"] == DispatchState.DEAD
     assert desk.history()[-1] == "deliver: attempt 2 ended unexpectedly"
     assert desk.ledger.retry_dead(HOUR_S) == 1
 
@@ -180,20 +183,20 @@ def test_what_is_not_final_is_unfinished(desk: Desk) -> None:
 
 def test_a_lost_delivery_keeps_its_waiting_time(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.deliver(job, "queued", "queued", patience=Patience(600))
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED, patience=Patience(600))
     assert desk.revived().attempt == 3
     assert 590 < desk.jobs[-1].delay_s <= 600
 
 
-@pytest.mark.parametrize("state", ["queued", "refused"])
-def test_what_was_given_up_can_be_sent_again_by_hand(desk: Desk, state: str) -> None:
+@pytest.mark.parametrize("state", [DeliveryState.QUEUED, DeliveryState.REFUSED])
+def test_what_was_given_up_can_be_sent_again_by_hand(desk: Desk, state: DeliveryState) -> None:
     (job,) = desk.analysed(deliver_within_s=0)
-    desk.deliver(job, "sent", state)
+    desk.deliver(job, DeliveryState.SENT, state)
     assert desk.ledger.retry_dead(HOUR_S) == 1
     assert desk.ledger.retry_dead(HOUR_S) == 0
     assert desk.revived() == replace(job, attempt=2)
-    desk.deliver(desk.jobs[-1], "sent")
-    assert desk.dispatch()["state"] == "finished"
+    desk.deliver(desk.jobs[-1], DeliveryState.SENT)
+    assert desk.dispatch()["state"] == DispatchState.FINISHED
     assert "sent again to pacs by hand" in desk.history()
 
 
@@ -228,10 +231,10 @@ def test_results_that_had_no_destination_go_to_the_one_there_is_now(desk: Desk) 
 
 def test_sending_again_gives_the_whole_time_anew(desk: Desk) -> None:
     (job,) = desk.analysed(deliver_within_s=0)
-    desk.deliver(job, "queued", "queued")
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
     desk.ledger.retry_dead(HOUR_S)
-    desk.deliver(desk.ledger.unfinished()[0], "queued", "queued")
-    assert desk.dispatch()["state"] == "queued"
+    desk.deliver(desk.ledger.unfinished()[0], DeliveryState.QUEUED, DeliveryState.QUEUED)
+    assert desk.dispatch()["state"] == DispatchState.QUEUED
 
 
 def test_what_was_never_confirmed_is_asked_for_anew_by_hand_and_not_sent_again(
@@ -239,7 +242,7 @@ def test_what_was_never_confirmed_is_asked_for_anew_by_hand_and_not_sent_again(
 ) -> None:
     (job,) = desk.analysed()
     desk.deliver(job, patience=UNCONFIRMED)
-    assert desk.dispatch()["state"] == "dead"
+    assert desk.dispatch()["state"] == DispatchState.DEAD
     desk.ledger.retry_dead(HOUR_S)
     shipment = desk.ledger.begin_dispatch(desk.revived(), "node-1")
     assert (len(shipment.to_send), len(shipment.to_confirm), shipment.asks) == (0, 2, 0)

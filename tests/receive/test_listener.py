@@ -54,7 +54,7 @@ from node.dimse.status import (
     SUCCESS,
 )
 from node.errors import ConfigError
-from node.ledger import Ledger, Outcome, schema
+from node.ledger import DeliveryState, InstanceState, Ledger, Outcome, schema
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.store import Store, dataset_digest
@@ -428,7 +428,7 @@ def test_a_rejection_note_takes_an_image_out_of_use(
     rejection_note([rejected]).save_as(note, enforce_file_format=True)
     assert store(door.port, [note]) == [SUCCESS]
     states = {row["sop_uid"]: row["state"] for row in door.desk.rows(schema.instance)}
-    assert states.pop(rejected.SOPInstanceUID) == "rejected"
+    assert states.pop(rejected.SOPInstanceUID) == InstanceState.WITHDRAWN
     assert set(states.values()) == {"current"}
     assert "Rejected for Quality Reasons" in door.history()[-1]
 
@@ -475,13 +475,13 @@ def test_a_report_that_comes_hours_later_on_its_own_association_confirms_the_del
     [job] = door.desk.analysed()
     shipment = door.desk.ledger.begin_dispatch(job, NODE)
     uids = [report.sop_uid for report in shipment.to_send]
-    outcomes = [Outcome(sop_uid, "sent") for sop_uid in uids]
+    outcomes = [Outcome(sop_uid, DeliveryState.SENT) for sop_uid in uids]
     door.desk.ledger.record_sent(job, outcomes)
     door.desk.ledger.ask_commitment(job, "2.25.1")
     with reporting(door, role=role) as opened:
         assert report(opened, "2.25.1", *uids) == SUCCESS
         assert report(opened, "2.25.1", *uids) == SUCCESS  # repeats change nothing
-    assert {row["state"] for row in door.desk.rows(schema.delivery)} == {"confirmed"}
+    assert {row["state"] for row in door.desk.rows(schema.delivery)} == {DeliveryState.CONFIRMED}
 
 
 def test_a_report_on_an_unknown_transaction_is_refused(door: Door) -> None:

@@ -1,0 +1,108 @@
+"""The words that a row's state may be; the database allows these, and no others.
+
+The states of queue entries are the queue library's, and known to `flow.engine` alone.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class StudyState(StrEnum):
+    """Whether more is waited for."""
+
+    RECEIVING = "receiving"
+    CLOSED = "closed"
+    """As a version; or nothing has come that says anything."""
+
+
+class InstanceState(StrEnum):
+    """Whether an object takes part in its study."""
+
+    CURRENT = "current"
+    WITHDRAWN = "withdrawn"
+    """An IOCM rejection note says that it must not be used."""
+    OWN = "own"
+    """We made it."""
+
+
+class VersionState(StrEnum):
+    """How far the work on a version of a study has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    OUT_OF_SCOPE = "out of scope"
+    """No model reads it."""
+    EXCLUDED = "excluded"
+    """It is kept, and analysed only if a person says so."""
+    WITHDRAWN = "withdrawn"
+    """No image of it is left that may be used."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no attempt at it is to come by itself."""
+        return self not in (VersionState.QUEUED, VersionState.RUNNING)
+
+
+class DispatchState(StrEnum):
+    """How far the delivery of a report set to one destination has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    DEAD = "dead"
+    """Given up, or refused; tried again only by hand."""
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no attempt at it is to come by itself."""
+        return self not in (DispatchState.QUEUED, DispatchState.RUNNING)
+
+
+class DeliveryState(StrEnum):
+    """What a destination has said of one object."""
+
+    QUEUED = "queued"
+    """Nothing yet, or that it should come again."""
+    SENT = "sent"
+    """It has accepted it."""
+    CONFIRMED = "confirmed"
+    """It has been found to keep it."""
+    REFUSED = "refused"
+    """It will never take it."""
+    REPLACED = "replaced"
+    """It will never take it, and gets one of another kind in its place."""
+
+
+class HeldBecause(StrEnum):
+    """What a study is held for, which decides what ends it."""
+
+    IDENTITY = "identity"
+    """Its objects disagree about whose study it is; ends when they agree again."""
+    PIXELS = "pixels"
+    """An image came twice with different pixels; a person must look."""
+    DESTINATION = "destination"
+    """A destination knows it as somebody else's; ends with a correction, or by hand."""
+    REPORT = "report"
+    """No report of it can be built; by hand."""
+    UNKNOWN = "unknown"
+    """The first release did not record it; by hand."""
+
+
+class Mode(StrEnum):
+    """What is done with a model's results."""
+
+    SHADOW = "shadow"
+    """They are kept, and sent to nobody."""
+    DELIVER = "deliver"
+
+
+class Role(StrEnum):
+    """What a node does of the work."""
+
+    ALL = "all"
+    LISTENER = "listener"
+    WORKER = "worker"
