@@ -26,7 +26,19 @@ from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Ti
 from node.flow.workflow import Workflow
 from node.inference import Inference
 from node.kinds import with_substitutes
-from node.ledger import Mode, Role
+from node.ledger import (
+    Claiming,
+    Delivering,
+    Filing,
+    KeptScores,
+    Mode,
+    Nodes,
+    Processing,
+    Receiving,
+    Role,
+    Settling,
+    Sweeping,
+)
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.site import advice_on_models, load_models, local_zone, open_ledger
@@ -55,20 +67,23 @@ class App:
         self._lock = _lock_state_dir(config.node.state_dir)
         self.ledger = open_ledger(config)
         self.store = Store(config.store_dir, self.node_id)
-        self._pulse = Pulse(self.ledger, self.node_id)
+        self._nodes = Nodes(self.ledger)
+        self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
         self._inference = Inference(config.inference, tuple(self._models.values()))
         pipeline = Pipeline(
             inference=self._inference,
-            scores=self.ledger,
+            scores=KeptScores(self.ledger),
             local_zone=local_zone(config),
             outputs=with_substitutes(config.kinds),
             provider=config.inference.provider,
         )
         models = tuple(self._models.values())
-        self._warmer = Warmer(self.ledger, self.store, pipeline, models)
+        self._warmer = Warmer(Claiming(self.ledger), self.store, pipeline, models)
+        delivering = Delivering(self.ledger)
         workflow = Workflow(
             config=config,
-            ledger=self.ledger,
+            processing=Processing(self.ledger),
+            delivering=delivering,
             store=self.store,
             pipeline=pipeline,
             models=self._models,
@@ -84,7 +99,7 @@ class App:
             },
         )
         self._settler = Settler(
-            self.ledger,
+            Settling(self.ledger),
             self._engine.enqueue,
             config.completeness,
             [
@@ -94,11 +109,12 @@ class App:
             ],
         )
         self._timers = Timers(self.failed.set)
-        self._inventory = Inventory(self.ledger, self.store)
+        self._inventory = Inventory(Filing(self.ledger), self.store)
+        self._receiving = Receiving(self.ledger)
         self.reception = Reception(
-            config, self.store, self.ledger, self._is_in_scope, self._on_kept
+            config, self.store, self._receiving, self._is_in_scope, self._on_kept
         )
-        self._listener = Listener(config, self.store.incoming, self.ledger, self.reception)
+        self._listener = Listener(config, self.store.incoming, delivering, self.reception)
 
     def _is_in_scope(self, shown: Shown) -> bool:
         """Whether some model is meant for such an object."""
@@ -129,7 +145,7 @@ class App:
         for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
             log.warning("%s", line)
         place = _place(self.config.node.state_dir)
-        self.ledger.register_node(self.node_id, place, self._role)
+        self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
@@ -178,7 +194,7 @@ class App:
 
     def _retire(self) -> None:
         try:
-            self.ledger.retire_node(self.node_id)
+            self._nodes.retire_node(self.node_id)
             self.store.remove_leftovers([self.node_id])
         except sa.exc.DBAPIError:
             log.warning("The database does not answer; our work is taken over as if we had died")
@@ -199,10 +215,10 @@ class App:
         return [name for name, has_died in parts.items() if has_died]
 
     def _reconcile(self) -> None:
-        self.ledger.close_associations(self.node_id, self.reception.is_open)
+        self._receiving.close_associations(self.node_id, self.reception.is_open)
         others = self.store.others()
-        reconcile(self.ledger, self._engine, self._pulse.live_nodes)
-        dead = self.ledger.registered(others) - self._pulse.live_nodes()
+        reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
+        dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
 
     def _on_kept(self) -> None:

@@ -447,11 +447,12 @@ def nodes(config: ConfigOption = _CONFIG) -> None:
     shown for a week.
     """
     from node.config import load_config
+    from node.ledger import Nodes
     from node.site import existing_ledger
 
     with _errors_as_messages():
         with contextlib.closing(existing_ledger(load_config(config))) as ledger:
-            presences = ledger.presences()
+            presences = Nodes(ledger).presences()
         for node in presences:
             line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
             if node.state != "stopped":
@@ -472,14 +473,16 @@ def retry(config: ConfigOption = _CONFIG) -> None:
     """
     from node.config import load_config
     from node.kinds import SUBSTITUTES
+    from node.ledger import ByHand
     from node.site import existing_ledger
 
     with _errors_as_messages():
         loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             within_s = loaded.delivery.deliver_within_s
-            count = ledger.retry_dead(within_s, frozenset(SUBSTITUTES.values()))
-            directed, aimless = ledger.retry_undirected(loaded.directions, within_s)
+            by_hand = ByHand(ledger)
+            count = by_hand.retry_dead(within_s, frozenset(SUBSTITUTES.values()))
+            directed, aimless = by_hand.retry_undirected(loaded.directions, within_s)
         if count:
             deliveries = counted(count, "delivery", "deliveries")
             out.print(f"{deliveries} given up before will be tried again.")
@@ -506,11 +509,12 @@ def release(
     corrected images again, which releases it by itself.
     """
     from node.config import load_config
+    from node.ledger import ByHand
     from node.site import existing_ledger
 
     with _errors_as_messages():
         with contextlib.closing(existing_ledger(load_config(config))) as ledger:
-            what_follows = ledger.release_study(study)
+            what_follows = ByHand(ledger).release_study(study)
         out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
 
 

@@ -23,18 +23,28 @@ from node.ledger import (
     Again,
     Arrival,
     BuiltReport,
+    ByHand,
+    Claiming,
     Closing,
+    Delivering,
     DeliveryState,
+    Filing,
     Finished,
     Job,
+    KeptScores,
     Ledger,
     Mode,
+    Nodes,
     Outcome,
     Patience,
     PlannedAnalysis,
+    Processing,
     Received,
+    Receiving,
     Recorded,
     Rejects,
+    Settling,
+    Sweeping,
     VersionState,
     Work,
     parse_view,
@@ -86,13 +96,25 @@ def is_mammogram(shown: Shown) -> bool:
     return shown.modality == "MG" and shown.body_part in ("", "BREAST")
 
 
-@dataclass(slots=True)
+@dataclass
 class Desk:
     """A ledger, the queue beside it that only remembers, and the words tests use of them."""
 
     ledger: Ledger
     store: Store
     jobs: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.nodes = Nodes(self.ledger)
+        self.receiving = Receiving(self.ledger)
+        self.settling = Settling(self.ledger)
+        self.claiming = Claiming(self.ledger)
+        self.processing = Processing(self.ledger)
+        self.scores = KeptScores(self.ledger)
+        self.delivering = Delivering(self.ledger)
+        self.sweeping = Sweeping(self.ledger)
+        self.filing = Filing(self.ledger)
+        self.by_hand = ByHand(self.ledger)
 
     def enqueue(self, db: sa.Connection, job: Job) -> None:
         self.jobs.append(job)
@@ -132,7 +154,7 @@ class Desk:
             view=parse_view(view),
             is_standard=is_standard,
         )
-        return self.ledger.record_instance(
+        return self.receiving.record_instance(
             instance,
             Received(
                 relative_path=relative_path or f"received/{study}/{sop_uid}.dcm",
@@ -152,7 +174,7 @@ class Desk:
         path = self.store.incoming / f"{uuid.uuid4()}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         with contextlib.closing(
-            Reception(RECEIVING, self.store, self.ledger, is_mammogram)
+            Reception(RECEIVING, self.store, self.receiving, is_mammogram)
         ) as reception:
             return reception.keep(path, Came(sender, "association"))
 
@@ -166,7 +188,7 @@ class Desk:
         **how: Any,
     ) -> Recorded:
         """Record an instance that we have, compared with it as reception does."""
-        kept = self.ledger.find_kept(sop_uid)
+        kept = self.receiving.find_kept(sop_uid)
         assert kept is not None
         former = {row["digest"] for row in self.rows(schema.former_instance)}
         again = Again(kept.digest, pixels, changed, digest in former, is_mammogram(kept.shown))
@@ -192,17 +214,17 @@ class Desk:
         )
 
     def arrivals(self) -> list[Arrival]:
-        return self.ledger.arrivals()
+        return self.settling.arrivals()
 
     def close(self, closing: Closing = CLOSING, *, study: str = STUDY) -> Job:
         """Close what has arrived as a version, and return its job."""
         arrival = next(a for a in self.arrivals() if a.study_uid == study)
-        assert self.ledger.close_version(arrival, closing, self.enqueue)
+        assert self.settling.close_version(arrival, closing, self.enqueue)
         number = self.row(schema.study, study)["version"]
         return Job("process", study, number, 1)
 
     def begin(self, job: Job, node_id: str = NODE) -> Work:
-        return self.ledger.begin_version(job, node_id, self.store)
+        return self.processing.begin_version(job, node_id, self.store)
 
     def finish(
         self,
@@ -228,7 +250,7 @@ class Desk:
         result = Result(MODEL, analysed=(f"{job.study_uid}.1",), priority=Priority.NOT_ASSESSED)
         wanted = dict.fromkeys(destinations, frozenset({KIND}))
         finished = Finished((result,), built, wanted, deliver_within_s)
-        self.ledger.finish_version(job, finished, self.enqueue)
+        self.processing.finish_version(job, finished, self.enqueue)
         return self.jobs[before:]
 
     def analysed(self, **how: Any) -> list[Job]:
@@ -242,12 +264,12 @@ class Desk:
         self, job: Job, *states: DeliveryState, patience: Patience = PATIENCE, node_id: str = NODE
     ) -> None:
         """Make an attempt at a delivery, with an answer for each object; without any: "sent"."""
-        shipment = self.ledger.begin_dispatch(job, node_id)
+        shipment = self.delivering.begin_dispatch(job, node_id)
         states = states or (DeliveryState.SENT,) * len(shipment.to_send)
         pairs = zip(shipment.to_send, states, strict=True)
         outcomes = [self.outcome(report, state) for report, state in pairs]
-        self.ledger.record_sent(job, outcomes)
-        self.ledger.finish_dispatch(job, (), patience, self.enqueue)
+        self.delivering.record_sent(job, outcomes)
+        self.delivering.finish_dispatch(job, (), patience, self.enqueue)
 
     def outcome(self, report: BuiltReport, state: DeliveryState) -> Outcome:
         error = (
@@ -258,8 +280,8 @@ class Desk:
 
     def revived(self) -> Job:
         """Let the sweep take up the only job that is left, and return its next attempt."""
-        (job,) = self.ledger.unfinished()
-        self.ledger.revive(job, self.enqueue)
+        (job,) = self.sweeping.unfinished()
+        self.sweeping.revive(job, self.enqueue)
         return self.jobs[-1]
 
     def row(self, table: sa.Table, *key: object) -> dict[str, Any]:

@@ -319,12 +319,12 @@ def test_studies_says_when_a_destination_is_tried_again(
 
 def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk) -> None:
     (job,) = desk_of_node.analysed(deliver_within_s=0)
-    shipment = desk_of_node.ledger.begin_dispatch(job, NODE)
+    shipment = desk_of_node.delivering.begin_dispatch(job, NODE)
     refused = [
         Outcome(report.sop_uid, DeliveryState.REFUSED, "not accepted")
         for report in shipment.to_send
     ]
-    desk_of_node.ledger.finish_dispatch(job, refused, Patience(1), desk_of_node.enqueue)
+    desk_of_node.delivering.finish_dispatch(job, refused, Patience(1), desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "undelivered" in shown
     assert "mend that; then `ai-node retry`" in shown
@@ -332,7 +332,7 @@ def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk)
     result = call("retry", "-c", settings)
     assert result.exit_code == 0, result.output
     assert "1 delivery given up before will be tried again." in result.output
-    assert len(desk_of_node.ledger.unfinished()) == 1
+    assert len(desk_of_node.sweeping.unfinished()) == 1
     assert "No delivery was given up" in call("retry", "-c", settings).output
 
 
@@ -371,7 +371,7 @@ def test_retry_says_whose_results_have_nowhere_to_go(settings: Path, desk_of_nod
     job = desk_of_node.close()
     desk_of_node.begin(job)
     nowhere = Finished((), (), {}, 0, problem="no destination: no peer is called modality any more")
-    desk_of_node.ledger.finish_version(job, nowhere, desk_of_node.enqueue)
+    desk_of_node.processing.finish_version(job, nowhere, desk_of_node.enqueue)
     said = call("retry", "-c", settings).output
     assert "The results of 1 study still go nowhere: nobody gets them" in said
 
@@ -391,7 +391,7 @@ def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_n
     desk_of_node.receive(intake="study is 412 days old (max_study_age_days = 90)")
     (arrival,) = desk_of_node.arrivals()
     closing = Closing("quiet 60 s", state=VersionState.EXCLUDED, why_not=arrival.parts[0].intake)
-    desk_of_node.ledger.close_version(arrival, closing, desk_of_node.enqueue)
+    desk_of_node.settling.close_version(arrival, closing, desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "412 days old" in shown
     assert "`ai-node release`" in shown

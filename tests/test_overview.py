@@ -66,18 +66,18 @@ def test_a_study_is_followed_from_its_first_image_to_its_last_result(desk: Desk)
 def test_what_is_sent_is_delivering_until_it_is_confirmed(desk: Desk) -> None:
     (job,) = desk.analysed()
     waits_for = "waits for the storage commitment report of pacs"
-    shipment = desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.record_sent(
+    shipment = desk.delivering.begin_dispatch(job, NODE)
+    desk.delivering.record_sent(
         job, [desk.outcome(one, DeliveryState.SENT) for one in shipment.to_send]
     )
-    desk.ledger.ask_commitment(job, "2.25.500")
-    desk.ledger.finish_dispatch(job, (), Patience(60, 600, waits_for), desk.enqueue)
+    desk.delivering.ask_commitment(job, "2.25.500")
+    desk.delivering.finish_dispatch(job, (), Patience(60, 600, waits_for), desk.enqueue)
     seen = overview(desk)
     assert (seen.state, seen.error, seen.done_at) == ("delivering", f"pacs: {waits_for}", None)
     assert {d.state for d in seen.deliveries} == {DeliveryState.SENT}
 
     uids = {report.sop_uid for report in shipment.to_send}
-    desk.ledger.record_commitment("2.25.500", uids, {}, float)
+    desk.delivering.record_commitment("2.25.500", uids, {}, float)
     seen = overview(desk)
     assert (seen.state, seen.error) == ("done", None)
     assert seen.done_at is not None
@@ -131,10 +131,10 @@ def test_a_study_held_after_its_results_were_made_is_held_before_all_else(desk: 
     (job,) = desk.analysed()
     desk.receive_again(pixels="other")
     with pytest.raises(Superseded):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
     seen = overview(desk)
     assert (seen.state, seen.error) == ("held", f"image {STUDY}.1 came twice with different pixels")
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     seen = overview(desk)
     assert (seen.state, seen.error) == ("delivering", None)
 
@@ -152,7 +152,7 @@ def test_a_failure_is_shown_until_it_is_overcome(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
     desk.begin(job)
-    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
+    desk.processing.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
     assert overview(desk).error == "out of memory"
     again = desk.jobs[-1]
     desk.begin(again)
@@ -186,7 +186,7 @@ def test_a_study_set_apart_says_why_until_a_person_lets_it_go_on(desk: Desk) -> 
         "4/4 views",
         "no Patient ID",
     )
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     assert overview(desk).state == "receiving"
     desk.begin(desk.close())
     seen = overview(desk)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from typing import Protocol
 
 from node import config
 from node.dimse import CommitmentReport
-from node.ledger import Ledger, Outcome
+from node.ledger import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,24 @@ def delay_s(attempt: int, settings: config.Delivery) -> float:
     return min(delay, settings.retry_max_s) * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
 
 
-def record_commitment(ledger: Ledger, report: CommitmentReport, settings: config.Delivery) -> bool:
+class Commitments(Protocol):
+    """Where storage commitment reports are recorded."""
+
+    def record_commitment(
+        self,
+        transaction_uid: str,
+        committed: Set[str],
+        failed: Mapping[str, str],
+        retry_s: Callable[[int], float],
+    ) -> bool:
+        """Record one; return whether it answers a request of ours."""
+
+
+def record_commitment(
+    commitments: Commitments, report: CommitmentReport, settings: config.Delivery
+) -> bool:
     """Record a storage commitment report; return whether it answers a request of ours."""
-    return ledger.record_commitment(
+    return commitments.record_commitment(
         report.transaction_uid,
         report.committed,
         report.failed,

@@ -13,7 +13,15 @@ from node import config
 from node.domains.domain import Awaited
 from node.domains.scope import why_out_of_scope
 from node.domains.table import DOMAINS, is_in_scope
-from node.ledger import Arrival, Closing, Enqueue, Ledger, Mode, PlannedAnalysis, VersionState
+from node.ledger import (
+    Arrival,
+    Closing,
+    Enqueue,
+    Mode,
+    PlannedAnalysis,
+    Settling,
+    VersionState,
+)
 from node.manifest import Manifest, Model
 from node.study import Shown
 
@@ -62,12 +70,12 @@ class Settler:
 
     def __init__(
         self,
-        ledger: Ledger,
+        settling: Settling,
         enqueue: Enqueue,
         settings: config.Completeness,
         models: Sequence[tuple[Model, Mode]],
     ) -> None:
-        self._ledger = ledger
+        self._settling = settling
         self._enqueue = enqueue
         self._settings = settings
         self._models = models
@@ -77,7 +85,7 @@ class Settler:
         """Look at every study that is being received. Repeats safely, on any node."""
         # Before that, nothing makes a study complete.
         quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
-        for arrival in self._ledger.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s):
+        for arrival in self._settling.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s):
             in_scope = [
                 (model, mode)
                 for model, mode in self._models
@@ -88,7 +96,7 @@ class Settler:
             if reason is None:
                 continue
             closing = self._closing(arrival, reason, in_scope)
-            if self._ledger.close_version(arrival, closing, self._enqueue):
+            if self._settling.close_version(arrival, closing, self._enqueue):
                 words = f"{closing.reason}; {closing.why_not}" if closing.why_not else reason
                 log.info("Study %s is complete: %s", arrival.study_uid, words)
 

@@ -17,7 +17,7 @@ from node.analysis.pipeline import Pipeline, score_unit
 from node.analysis.selection import select
 from node.dicom.header import read_header
 from node.errors import ModelError, StudyError
-from node.ledger import Ledger
+from node.ledger import Claiming
 from node.manifest import Model
 from node.store import Store
 from node.study import Instance
@@ -38,12 +38,12 @@ class Warmer:
 
     def __init__(
         self,
-        ledger: Ledger,
+        claiming: Claiming,
         store: Store,
         pipeline: Pipeline,
         models: Sequence[Model],
     ) -> None:
-        self._ledger = ledger
+        self._claiming = claiming
         self._store = store
         self._pipeline = pipeline
         self._models = tuple(models)
@@ -73,12 +73,12 @@ class Warmer:
     def warm(self) -> bool:
         """Score every image that nobody has begun with; return whether there was any."""
         has_found = False
-        while found := self._ledger.arriving(self._store, self._modalities):
+        while found := self._claiming.arriving(self._store, self._modalities):
             has_found = True
             for instance in found:  # each is claimed then, by us or by another
                 if self._is_stopped.is_set():
                     return True
-                if self._ledger.claim(instance.sop_uid):
+                if self._claiming.claim(instance.sop_uid):
                     self._score(instance)
         return has_found
 

@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from node.ledger import Filed, Ledger
+from node.ledger import Filed, Filing
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ _ORPHANS = "orphans"
 class Inventory:
     """One round after the other over all folders and all studies; where it is, only it knows."""
 
-    def __init__(self, ledger: Ledger, store: Store) -> None:
-        self._ledger = ledger
+    def __init__(self, filing: Filing, store: Store) -> None:
+        self._filing = filing
         self._store = store
         self._folders: Iterator[str] = iter(())
         self._suspects: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Inventory:
         if not looked_for:
             return []
         studies = {path.split("/")[-2] for path in looked_for}
-        known = {filed.path for filed in self._ledger.filed(studies)}
+        known = {filed.path for filed in self._filing.filed(studies)}
         return [path for path in looked_for if path.removeprefix(f"{_ORPHANS}/") not in known]
 
     def _set_apart(self, orphans: Iterable[str]) -> None:
@@ -96,10 +96,10 @@ class Inventory:
             log.warning(words, count, self._store.orphans, ORPHANS_KEPT_S / 86_400)
 
     def _look_for_missing(self) -> None:
-        studies = self._ledger.studies_after(self._looked_at, PORTION)
+        studies = self._filing.studies_after(self._looked_at, PORTION)
         self._looked_at = studies[-1] if studies else ""
         missing: dict[str, list[Filed]] = defaultdict(list)
-        for filed in self._ledger.filed(studies):
+        for filed in self._filing.filed(studies):
             if filed.age_s < OLD_AFTER_S or self._store.path(filed.path).exists():
                 continue
             if self._store.put_back(filed.path):
@@ -114,7 +114,7 @@ class Inventory:
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         first = files[0]
         words = f"missing in the store: {first.path} of {first.sop_uid}{more}"
-        if not self._ledger.note_once(study_uid, words):
+        if not self._filing.note_once(study_uid, words):
             return
         for filed in files[:NAMED]:
             words = "%s, the file of %s, is missing in the store; put it back from a backup%s"

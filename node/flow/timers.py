@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC
+from typing import Protocol
 
 import sqlalchemy as sa
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.flow.engine import Engine, LiveNodes
-from node.ledger import Ledger
+from node.ledger import Sweeping
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +36,33 @@ STUCK_AFTER_S = 180.0
 """A sweep that has not ended for so long, well or badly, will not end any more."""
 
 
+class Hearts(Protocol):
+    """Where the heartbeats of all nodes are heard."""
+
+    def beat(self, node_id: str) -> float:
+        """Record one; return the seconds since the last."""
+        ...
+
+    def live_nodes(self, *, even_if_late: bool = False) -> frozenset[str]:
+        """Return whose were heard lately."""
+        ...
+
+
 class Pulse:
     """Our heartbeat, and whose others we hear."""
 
-    def __init__(self, ledger: Ledger, node_id: str) -> None:
-        self._ledger = ledger
+    def __init__(self, hearts: Hearts, node_id: str, dead_after_s: float) -> None:
+        self._hearts = hearts
         self._node_id = node_id
-        self._judges_from = time.monotonic() + ledger.dead_after_s
+        self._dead_after_s = dead_after_s
+        self._judges_from = time.monotonic() + dead_after_s
 
     def beat(self) -> None:
         """Record that we live. Raises Superseded if another has our state folder."""
-        gap_s = self._ledger.beat(self._node_id)
+        gap_s = self._hearts.beat(self._node_id)
         # If we could not, others may not have been able to either.
-        if gap_s > self._ledger.dead_after_s / 2:
-            self._judges_from = time.monotonic() + self._ledger.dead_after_s
+        if gap_s > self._dead_after_s / 2:
+            self._judges_from = time.monotonic() + self._dead_after_s
 
     def live_nodes(self) -> frozenset[str]:
         """Return who lives.
@@ -58,17 +72,17 @@ class Pulse:
         """
         self.beat()
         is_too_early = time.monotonic() < self._judges_from
-        return self._ledger.live_nodes(even_if_late=is_too_early) | {self._node_id}
+        return self._hearts.live_nodes(even_if_late=is_too_early) | {self._node_id}
 
 
-def reconcile(ledger: Ledger, engine: Engine, live_nodes: LiveNodes) -> None:
+def reconcile(sweeping: Sweeping, engine: Engine, live_nodes: LiveNodes) -> None:
     """Enqueue anew what is not final in the ledger and has no live job."""
     engine.release(live_nodes)
-    lost = engine.lost(ledger.unfinished(), live_nodes)
+    lost = engine.lost(sweeping.unfinished(), live_nodes)
     failed = engine.failed(lost)
     alive = live_nodes() if lost else ()
     for job in lost:
-        ledger.revive(job, engine.enqueue, alive, has_failed=job.id in failed)
+        sweeping.revive(job, engine.enqueue, alive, has_failed=job.id in failed)
 
 
 class Timers:

@@ -25,13 +25,14 @@ from node.kinds import SUBSTITUTES
 from node.ledger import (
     GIVE_UP_AFTER,
     BuiltReport,
+    Delivering,
     DeliveryState,
     Finished,
     Job,
-    Ledger,
     Mode,
     Outcome,
     Patience,
+    Processing,
     Shipment,
     Work,
     is_trouble,
@@ -55,7 +56,8 @@ class Workflow:
     """What the jobs need."""
 
     config: Config
-    ledger: Ledger
+    processing: Processing
+    delivering: Delivering
     store: Store
     pipeline: Pipeline
     models: Mapping[str, Model]
@@ -67,7 +69,7 @@ class Workflow:
         """Analyse a study version, build its report set and enqueue the deliveries."""
         work = None
         try:
-            work = self.ledger.begin_version(job, self.node_id, self.store)
+            work = self.processing.begin_version(job, self.node_id, self.store)
             self._process(job, work, engine)
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
@@ -81,7 +83,7 @@ class Workflow:
         is_of_the_machine = is_trouble_of_the_machine(error) and not missing
         delay_s = RETRY_S if is_of_the_machine else min(RETRY_S * job.attempt, RETRY_MAX_S)
         if isinstance(error, StudyError):
-            self.ledger.hold_version(job, str(error))
+            self.processing.hold_version(job, str(error))
             return
         if is_of_the_machine:
             words = f"{type(error).__name__} of the machine: {_reason(error)}"
@@ -92,7 +94,7 @@ class Workflow:
         else:  # a defect of ours: visible, counted, and tried again
             words = type(error).__name__
             log.error("%s failed", job.id, exc_info=error)
-        self.ledger.fail_version(
+        self.processing.fail_version(
             job,
             words,
             delay_s,
@@ -105,13 +107,13 @@ class Workflow:
         task = self._task(work)
         if not task.models:
             names = ", ".join(analysis.model for analysis in work.analyses)
-            self.ledger.cancel_version(job, f"model {names} has been switched off")
+            self.processing.cancel_version(job, f"model {names} has been switched off")
             return
         missing = self._missing(work) if work.is_given_up else ()
         if missing and (work.has_results or len(missing) == len(work.version.instances)):
             # What is out was made of all of them, and where none is left there is no answer.
             remedy = "put back what is missing or send it again, then release the study"
-            self.ledger.hold_version(job, f"{_missing_words(missing)}; {remedy}")
+            self.processing.hold_version(job, f"{_missing_words(missing)}; {remedy}")
             return
         results, objects = analyse(self.pipeline, task)
         destinations = self.config.directions(work.sender)
@@ -131,7 +133,7 @@ class Workflow:
                 deliver_within_s=self.config.delivery.deliver_within_s,
                 problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
             )
-            is_recorded = self.ledger.finish_version(job, finished, engine.enqueue)
+            is_recorded = self.processing.finish_version(job, finished, engine.enqueue)
         if is_recorded:
             log.info("Study %s version %d is analysed", job.study_uid, job.number)
         else:
@@ -180,9 +182,11 @@ class Workflow:
         """Send what a destination does not have yet of a report set, and have it confirmed."""
         try:
             with _left_to_the_sweep(job):
-                shipment = self.ledger.begin_dispatch(job, self.node_id)
+                shipment = self.delivering.begin_dispatch(job, self.node_id)
                 ending = self._deliver(job, shipment)
-                self.ledger.finish_dispatch(job, ending.outcomes, ending.patience, engine.enqueue)
+                self.delivering.finish_dispatch(
+                    job, ending.outcomes, ending.patience, engine.enqueue
+                )
         except Superseded as reason:
             log.info("Nothing to send: %s", reason)
 
@@ -213,21 +217,21 @@ class Workflow:
         while unsent := [r for r in shipment.to_send if r.sop_uid not in tried]:
             conflict = None if tried else courier.find_conflict(unsent)
             if conflict is not None:
-                self.ledger.hold_dispatch(job, conflict)
+                self.delivering.hold_dispatch(job, conflict)
                 raise Superseded(f"{job.id}: {conflict}")
             tried |= {report.sop_uid for report in unsent}
-            outcomes = courier.send(unsent, lambda: self.ledger.require_current(job))
-            shipment = self.ledger.record_sent(job, outcomes, SUBSTITUTES)
+            outcomes = courier.send(unsent, lambda: self.delivering.require_current(job))
+            shipment = self.delivering.record_sent(job, outcomes, SUBSTITUTES)
             sent = sum(outcome.state == DeliveryState.SENT for outcome in outcomes)
             words = "%s stored %d of %d objects of study %s"
             log.info(words, job.destination, sent, len(outcomes), job.study_uid)
         if shipment.to_send or not shipment.to_confirm:
             return Ending(Patience(delay_s(job.attempt, self.config.delivery)))
         transaction = Transaction(
-            ask=lambda uid: self.ledger.ask_commitment(job, uid),
-            withdraw=lambda uid: self.ledger.withdraw_commitment(job, uid),
-            record=lambda report: record_commitment(self.ledger, report, self.config.delivery),
-            is_answered=self.ledger.is_answered,
+            ask=lambda uid: self.delivering.ask_commitment(job, uid),
+            withdraw=lambda uid: self.delivering.withdraw_commitment(job, uid),
+            record=lambda report: record_commitment(self.delivering, report, self.config.delivery),
+            is_answered=self.delivering.is_answered,
         )
         try:
             return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))

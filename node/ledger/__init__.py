@@ -5,17 +5,20 @@ transaction that begins with BEGIN IMMEDIATE. Times are the database's, never th
 Whoever commits work says which attempt he is; an attempt that is no longer the current one
 changes nothing (Superseded).
 
-One module per step of the straight line, all over one `Database`; `Ledger` is all of them.
+`Ledger` is the database. What is done on it is in parts, one for each who does it, and each made
+of the ledger: who needs `Receiving` asks for it, and for no more.
 """
 
 from __future__ import annotations
 
+from node.ledger.by_hand import ByHand
 from node.ledger.clock import now, utc
 from node.ledger.connections import is_trouble
-from node.ledger.database import DEAD_AFTER_S, OutcomeUnknown, unless_recorded
+from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
-from node.ledger.nodes import Nodes
+from node.ledger.filing import Filing
+from node.ledger.nodes import Nodes, Presence
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -40,7 +43,8 @@ from node.ledger.records import (
     parse_view,
 )
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
-from node.ledger.settling import Settling
+from node.ledger.scores import KeptScores
+from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
     DeliveryState,
     DispatchState,
@@ -62,29 +66,40 @@ __all__ = [
     "Arrival",
     "ArrivalPart",
     "BuiltReport",
+    "ByHand",
+    "Claiming",
     "Closing",
+    "Delivering",
     "DeliveryState",
     "DispatchState",
     "Enqueue",
     "Examination",
     "Filed",
+    "Filing",
     "Finished",
     "HeldBecause",
     "InstanceState",
     "Job",
     "Kept",
+    "KeptScores",
     "Ledger",
     "Mode",
+    "Nodes",
     "Outcome",
     "OutcomeUnknown",
     "Patience",
     "PlannedAnalysis",
+    "Presence",
+    "Processing",
     "Received",
+    "Receiving",
     "Recorded",
     "Rejects",
     "Role",
+    "Settling",
     "Shipment",
     "StudyState",
+    "Sweeping",
     "VersionState",
     "Work",
     "examine",
@@ -95,7 +110,3 @@ __all__ = [
     "unless_recorded",
     "utc",
 ]
-
-
-class Ledger(Nodes, Receiving, Settling, Processing, Delivering, Sweeping):
-    """The database. Safe to use from many threads."""

@@ -50,8 +50,8 @@ def unless_recorded(remove: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-class Database:
-    """The database. Safe to use from many threads."""
+class Ledger:
+    """The database. Safe to use from many threads, as are the parts that are made of it."""
 
     def __init__(self, url: str, *, dead_after_s: float = DEAD_AFTER_S) -> None:
         self.dead_after_s = dead_after_s

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.database import Database
+from node.ledger.database import Ledger
 from node.ledger.records import (
     BuiltReport,
     Enqueue,
@@ -42,12 +42,15 @@ _NONE: Mapping[str, str] = {}
 _MAY_GO_ON = (DispatchState.QUEUED, DispatchState.FINISHED)
 
 
-class Delivering(Database):
+@dataclass(frozen=True, slots=True)
+class Delivering:
     """The attempts at a delivery."""
+
+    ledger: Ledger
 
     def begin_dispatch(self, job: Job, node_id: str) -> Shipment:
         """Take a delivery for an attempt, and return what is left to do of it."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             study = lock_study(db, job.study_uid)
             row = dispatch_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
@@ -61,7 +64,7 @@ class Delivering(Database):
 
     def require_current(self, job: Job) -> None:
         """Raise Superseded if somebody else has this delivery by now, or nothing may be sent."""
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             query = sa.select(schema.study).where(schema.study.c.study_uid == job.study_uid)
             _require_running(db, job)
             obstacle = find_obstacle(db, db.execute(query).one(), job)
@@ -76,7 +79,7 @@ class Delivering(Database):
         For what it refuses, the objects of the kind that `substitutes` names are due in its place.
         Raises Superseded if nothing more may be sent.
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             study = lock_study(db, job.study_uid)
             _require_running(db, job)
             for outcome in outcomes:
@@ -93,7 +96,7 @@ class Delivering(Database):
 
     def ask_commitment(self, job: Job, transaction_uid: str) -> None:
         """Record that the destination is about to be asked to answer for what it accepted."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             _require_running(db, job)
             db.execute(
@@ -111,7 +114,7 @@ class Delivering(Database):
     def withdraw_commitment(self, job: Job, transaction_uid: str) -> None:
         """Forget a request that the destination does not understand."""
         table = schema.commitment
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             _require_running(db, job)
             db.execute(table.delete().where(table.c.transaction_uid == transaction_uid))
@@ -122,7 +125,7 @@ class Delivering(Database):
         """Return whether a storage commitment report has come."""
         table = schema.commitment
         query = sa.select(table.c.answered_at).where(table.c.transaction_uid == transaction_uid)
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             return db.execute(query).scalar_one_or_none() is not None
 
     def record_commitment(
@@ -139,7 +142,7 @@ class Delivering(Database):
         """
         table = schema.commitment
         uid_is = table.c.transaction_uid == transaction_uid
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             asked = db.execute(sa.select(table).where(uid_is)).one_or_none()
             if asked is None:
                 return False
@@ -163,7 +166,7 @@ class Delivering(Database):
 
         A refusal is final: the same object would be refused again.
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = _require_running(db, job)
             for outcome in outcomes:
@@ -194,7 +197,7 @@ class Delivering(Database):
 
     def hold_dispatch(self, job: Job, reason: str) -> None:
         """Send nothing of a study: the destination knows it as somebody else's."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             _require_running(db, job)
             _cancel(db, job, reason)

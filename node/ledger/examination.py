@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from node.ledger.database import Database, migrations
+from node.ledger.database import Ledger, migrations
 
 Tables = Literal["none", "older", "current", "newer"]
 """Of which release our tables are, compared with this one."""
@@ -26,9 +26,9 @@ class Examination:
     """What was committed is on disk."""
 
 
-def examine(database: Database) -> Examination:
+def examine(ledger: Ledger) -> Examination:
     """Examine the database; raises SQLAlchemy's DBAPIError if we may not make tables there."""
-    with database.writing() as db:
+    with ledger.writing() as db:
         name = "PostgreSQL" if db.dialect.name == "postgresql" else "SQLite"
         version = ".".join(str(part) for part in db.dialect.server_version_info or ())
         found = Examination(f"{name} {version}", release_of_tables(db), _survives(db))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.database import Database
+from node.ledger.database import Ledger
 from node.ledger.states import Role
 
 _FORGOTTEN_AFTER_S = 7 * 86_400.0
@@ -30,8 +30,11 @@ class Presence:
     """How long ago."""
 
 
-class Nodes(Database):
-    """Who is alive."""
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The processes that share the ledger."""
+
+    ledger: Ledger
 
     def register_node(self, node_id: str, place: str | None = None, role: Role = Role.ALL) -> None:
         """Record that a process has started, and that all before it on its state folder are dead.
@@ -39,7 +42,7 @@ class Nodes(Database):
         The place is the state folder, whose lock the caller holds; its last word identifies it.
         """
         table = schema.node
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             if place is not None:
                 db.execute(
                     table.update()
@@ -59,7 +62,7 @@ class Nodes(Database):
         Raises Superseded if another has started on its state folder, or on a copy of it.
         """
         table = schema.node
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             query = sa.select(table.c.stopped_at, (now() - table.c.beat_at).label("gap_s"))
             row = db.execute(query.where(table.c.id == node_id)).one()
             if row.stopped_at is not None:
@@ -69,7 +72,7 @@ class Nodes(Database):
 
     def retire_node(self, node_id: str) -> None:
         """Record a clean stop; what it was running is released and counts as no crash."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             db.execute(_node(node_id).values(stopped_at=now()))
             for table, states in schema.WORK.items():
                 db.execute(
@@ -89,8 +92,8 @@ class Nodes(Database):
         table = schema.node
         query = sa.select(table.c.id).where(table.c.stopped_at.is_(None))
         if not even_if_late:
-            query = query.where(table.c.beat_at > now() - self.dead_after_s)
-        with self.reading() as db:
+            query = query.where(table.c.beat_at > now() - self.ledger.dead_after_s)
+        with self.ledger.reading() as db:
             return frozenset(db.execute(query).scalars())
 
     def presences(self) -> list[Presence]:
@@ -101,12 +104,12 @@ class Nodes(Database):
             .where(table.c.beat_at > now() - _FORGOTTEN_AFTER_S)
             .order_by(table.c.started_at)
         )
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             newest = {(row.place or row.id).rpartition(" ")[2]: row for row in db.execute(query)}
         return sorted(map(self._presence, newest.values()), key=lambda presence: presence.place)
 
     def _presence(self, row: sa.Row[Any]) -> Presence:
-        is_late = row.heard_of_s > self.dead_after_s
+        is_late = row.heard_of_s > self.ledger.dead_after_s
         return Presence(
             place=(row.place or row.id).rpartition(" ")[0] or row.id,
             role=row.role or Role.ALL,
@@ -117,39 +120,8 @@ class Nodes(Database):
     def registered(self, node_ids: Collection[str]) -> frozenset[str]:
         """Return those of the ids that are, or were, processes on this ledger."""
         query = sa.select(schema.node.c.id).where(schema.node.c.id.in_(node_ids))
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             return frozenset(db.execute(query).scalars())
-
-    def open_association(self, association_id: str, node_id: str, peer: str) -> None:
-        """Record that a peer has begun to talk to us."""
-        with self.writing() as db:
-            db.execute(
-                schema.association.insert().values(
-                    id=association_id, node_id=node_id, peer=peer, opened_at=now()
-                )
-            )
-
-    def close_association(self, association_id: str) -> None:
-        """Record that an association has ended, in whatever way."""
-        with self.writing() as db:
-            db.execute(
-                schema.association.update()
-                .where(schema.association.c.id == association_id)
-                .values(closed_at=now())
-            )
-
-    def close_associations(self, node_id: str, is_open: Callable[[str], bool]) -> None:
-        """Close the associations of a node that it does not know to be open.
-
-        For a sweep: the end of an association may have been missed.
-        """
-        table = schema.association
-        with self.reading() as db:
-            query = sa.select(table.c.id).where(table.c.node_id == node_id)
-            open_ids = db.execute(query.where(table.c.closed_at.is_(None))).scalars().all()
-        for association_id in open_ids:
-            if not is_open(association_id):
-                self.close_association(association_id)
 
 
 def _node(node_id: str) -> sa.Update:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node import score_json
 from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now, utc
-from node.ledger.database import Database
+from node.ledger.database import Ledger
 from node.ledger.records import (
     BuiltReport,
     Enqueue,
@@ -31,7 +30,6 @@ from node.ledger.rows import (
     give_up_for_good,
     grown_s,
     hold,
-    insert_into,
     is_given_up,
     lock_study,
     plan_delivery,
@@ -39,17 +37,20 @@ from node.ledger.rows import (
     version_row,
 )
 from node.ledger.states import HeldBecause, InstanceState, VersionState
-from node.result import ImageScore, Result
+from node.result import Result
 from node.store import Store
 from node.study import FormerReport, StudyVersion
 
 
-class Processing(Database):
+@dataclass(frozen=True, slots=True)
+class Processing:
     """The attempts at a study version."""
+
+    ledger: Ledger
 
     def begin_version(self, job: Job, node_id: str, store: Store) -> Work:
         """Take a study version for an attempt, and return what is to be done."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
@@ -76,29 +77,6 @@ class Processing(Database):
         # Only now that the cancellation is committed: raised above, it would be rolled back.
         raise Superseded(f"{job.id}: {obstacle}")
 
-    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
-        """Return what a model said of an image before."""
-        with self.reading() as db:
-            text = db.execute(
-                sa.select(schema.image_score.c.score)
-                .where(schema.image_score.c.instance_digest == instance_digest)
-                .where(schema.image_score.c.model_digest == model_digest)
-            ).scalar_one_or_none()
-        return None if text is None else score_json.loaded(text)
-
-    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
-        """Keep what a model said of an image."""
-        with self.writing() as db:
-            db.execute(
-                insert_into(db, schema.image_score)
-                .values(
-                    instance_digest=instance_digest,
-                    model_digest=model_digest,
-                    score=score_json.dumped(score).decode(),
-                )
-                .on_conflict_do_nothing()
-            )
-
     def finish_version(
         self,
         job: Job,
@@ -109,7 +87,7 @@ class Processing(Database):
 
         Returns False, and records none of them, if nothing of the version may be sent any more.
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != VersionState.RUNNING:
@@ -145,7 +123,7 @@ class Processing(Database):
         again for as long as it lasts, and each time after a longer wait. `has_begun` says whether
         `begin_version` has returned.
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != (
@@ -178,7 +156,7 @@ class Processing(Database):
 
     def hold_version(self, job: Job, reason: str) -> None:
         """Send nothing of a study until a person has looked: going on would be a guess."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != VersionState.RUNNING:
@@ -188,7 +166,7 @@ class Processing(Database):
 
     def cancel_version(self, job: Job, reason: str) -> None:
         """End a study version that nobody can analyse any more."""
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt == job.attempt and row.state == VersionState.RUNNING:

@@ -7,15 +7,16 @@ differ. Nothing of a study whose objects disagree about the patient is analysed 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from node.errors import NodeError
 from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.database import Database
+from node.ledger.database import Ledger
 from node.ledger.records import Again, Kept, Received, Recorded, Rejects
 from node.ledger.rows import (
     SHOWN,
@@ -24,26 +25,28 @@ from node.ledger.rows import (
     insert_into,
     is_held,
     lock_study,
-    newest_version,
     open_study,
     release,
     revise,
     shown_in,
     update_study,
 )
-from node.ledger.states import HeldBecause, InstanceState, StudyState, VersionState
+from node.ledger.states import HeldBecause, InstanceState, StudyState
 from node.study import Instance
 
 _UNSAID = merge(())
 """The identity of an object that does not say whose it is."""
 
 
-class Receiving(Database):
-    """What arrives."""
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """What arrives, and over which associations."""
+
+    ledger: Ledger
 
     def find_kept(self, sop_uid: str) -> Kept | None:
         """Return an instance we keep."""
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             row = _find(db, sop_uid)
         if row is None:
             return None
@@ -60,12 +63,12 @@ class Receiving(Database):
         """Return the paths of an instance as it was before each of its corrections."""
         table = schema.former_instance
         query = sa.select(table.c.path).where(table.c.sop_uid == sop_uid)
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             return tuple(db.execute(query.order_by(table.c.replaced_at)).scalars())
 
     def is_report(self, sop_uid: str) -> bool:
         """Return whether we made this object."""
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             query = sa.select(schema.report.c.sop_uid).where(schema.report.c.sop_uid == sop_uid)
             return db.execute(query).first() is not None
 
@@ -74,7 +77,7 @@ class Receiving(Database):
 
         "compare" commits nothing: what we have must be compared with it first (Received.again).
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             _touch_study(db, instance.study_uid, received)
             known = _find(db, instance.sop_uid)
             if known is None:
@@ -90,23 +93,36 @@ class Receiving(Database):
                 _compare_identities(db, instance.study_uid)
             return recorded
 
-    def release_study(self, study_uid: str) -> str:
-        """Let a held or set-apart study go on, on a person's word; return what follows.
-
-        Raises NodeError if there is nothing to release, or if its objects disagree about the
-        patient: no word of a person's makes a guess of ours safe.
-        """
-        with self.writing() as db:
-            query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
-            study = db.execute(query.with_for_update()).one_or_none()
-            if study is None:
-                raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
-            if is_held(study) and (why := disagreement(_identities(db, study_uid))):
-                raise NodeError(
-                    f"study {study_uid} stays held: {why}. Correct it in the archive and "
-                    "send all its images again, or send a rejection note for the wrong ones"
+    def open_association(self, association_id: str, node_id: str, peer: str) -> None:
+        """Record that a peer has begun to talk to us."""
+        with self.ledger.writing() as db:
+            db.execute(
+                schema.association.insert().values(
+                    id=association_id, node_id=node_id, peer=peer, opened_at=now()
                 )
-            return _release_by_hand(db, study)
+            )
+
+    def close_association(self, association_id: str) -> None:
+        """Record that an association has ended, in whatever way."""
+        with self.ledger.writing() as db:
+            db.execute(
+                schema.association.update()
+                .where(schema.association.c.id == association_id)
+                .values(closed_at=now())
+            )
+
+    def close_associations(self, node_id: str, is_open: Callable[[str], bool]) -> None:
+        """Close the associations of a node that it does not know to be open.
+
+        For a sweep: the end of an association may have been missed.
+        """
+        table = schema.association
+        with self.ledger.reading() as db:
+            query = sa.select(table.c.id).where(table.c.node_id == node_id)
+            open_ids = db.execute(query.where(table.c.closed_at.is_(None))).scalars().all()
+        for association_id in open_ids:
+            if not is_open(association_id):
+                self.close_association(association_id)
 
 
 def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> None:
@@ -283,7 +299,7 @@ def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
 def _compare_identities(db: sa.Connection, study_uid: str) -> None:
     """Hold a study whose objects disagree about whose it is, until they agree again."""
     study = lock_study(db, study_uid)
-    identities = _identities(db, study_uid)
+    identities = identities_in(db, study_uid)
     merged = merge(identities)
     if merged != study.identity:
         db.execute(update_study(study_uid).values(identity=merged))
@@ -297,7 +313,7 @@ def _compare_identities(db: sa.Connection, study_uid: str) -> None:
         release(db, study_uid, "its objects agree again")
 
 
-def _identities(db: sa.Connection, study_uid: str) -> list[str]:
+def identities_in(db: sa.Connection, study_uid: str) -> list[str]:
     """Return each that is said once, in order.
 
     From one to the next greater one, by the index: DISTINCT would look at every object of the
@@ -332,27 +348,6 @@ def _has_current(db: sa.Connection, study_uid: str) -> bool:
     return (
         db.execute(query.where(table.c.state == InstanceState.CURRENT).limit(1)).first() is not None
     )
-
-
-def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
-    newest = newest_version(db, study)
-    state = newest.state if newest is not None and study.state == StudyState.CLOSED else None
-    is_apart = state == VersionState.EXCLUDED and not study.is_by_hand
-    # Closed while no model was there for it, which may be otherwise now.
-    is_stranded = state in (VersionState.OUT_OF_SCOPE, VersionState.CANCELLED) and not is_held(
-        study
-    )
-    if not is_held(study) and not is_apart and not is_stranded:
-        raise NodeError(f"study {study.study_uid} is neither held nor set apart")
-    release(db, study.study_uid, "by hand")
-    if is_apart or is_stranded:
-        is_by_hand = study.is_by_hand or is_apart
-        db.execute(update_study(study.study_uid).values(is_by_hand=is_by_hand))
-        open_study(db, study)
-    if is_stranded:
-        return "it is analysed once it is complete, if a model reads it now"
-    is_open = lock_study(db, study.study_uid).state == StudyState.RECEIVING
-    return "it is analysed once it is complete" if is_open else "what is left of it goes on"
 
 
 def _objects(count: int) -> str:

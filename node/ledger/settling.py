@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.database import Database
+from node.ledger.database import Ledger
 from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job
 from node.ledger.rows import (
     SHOWN,
@@ -28,8 +29,11 @@ _AT_ONCE = 20
 """Instances to score as they arrive: while they are, others come, and other nodes claim theirs."""
 
 
-class Settling(Database):
+@dataclass(frozen=True, slots=True)
+class Settling:
     """When a study is complete."""
+
+    ledger: Ledger
 
     def arrivals(self, *, quiet_s: float = 0, age_s: float = 0) -> list[Arrival]:
         """Return the studies that are being received.
@@ -39,7 +43,7 @@ class Settling(Database):
         """
         study = schema.study
         quiet, age = now() - study.c.last_at, now() - study.c.first_at
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             rows = db.execute(
                 sa.select(
                     study.c.study_uid,
@@ -55,46 +59,15 @@ class Settling(Database):
                 .where(study.c.state == StudyState.RECEIVING, study.c.held_reason.is_(None))
                 .where((quiet >= quiet_s) | (age >= age_s))
             ).all()
-            counts = [_count_open_associations(db, row, self.dead_after_s) for row in rows]
+            counts = [_count_open_associations(db, row, self.ledger.dead_after_s) for row in rows]
             return [_arrival(db, row, count) for row, count in zip(rows, counts, strict=True)]
-
-    def arriving(self, store: Store, modalities: Collection[str]) -> list[Instance]:
-        """Return what has come of studies that will be analysed, and was not claimed.
-
-        The first few of these modalities: there is more until nothing is returned.
-        """
-        study, instance = schema.study, schema.instance
-        query = (
-            sa.select(instance)
-            .join(study, study.c.study_uid == instance.c.study_uid)
-            .where(study.c.state == StudyState.RECEIVING, study.c.held_reason.is_(None))
-            .where(instance.c.modality.in_(sorted(modalities)))
-            # In the words of the index, or PostgreSQL does not know that it may use it.
-            .where(instance.c.state == sa.literal_column(f"'{InstanceState.CURRENT}'"))
-            .where(instance.c.version.is_(None), instance.c.warmed_at.is_(None))
-            .where(study.c.is_by_hand | instance.c.intake.is_(None))
-            .order_by(instance.c.received_at, instance.c.sop_uid)
-            .limit(_AT_ONCE)
-        )
-        with self.reading() as db:
-            return [as_instance(row, store) for row in db.execute(query).all()]
-
-    def claim(self, sop_uid: str) -> bool:
-        """Return whether the caller is the first to score an instance as it arrives.
-
-        Once and never again, by whichever node: an image that kills its process has killed one.
-        """
-        table = schema.instance
-        unclaimed = (table.c.sop_uid == sop_uid) & table.c.warmed_at.is_(None)
-        with self.writing() as db:
-            return db.execute(table.update().where(unclaimed).values(warmed_at=now())).rowcount == 1
 
     def close_version(self, arrival: Arrival, closing: Closing, enqueue: Enqueue) -> bool:
         """Close the study as a new version, and enqueue its processing if it is to be analysed.
 
         Changes nothing and returns False if an image has come since the arrival was read.
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             study = lock_study(db, arrival.study_uid)
             is_as_read = study.last_at == arrival.last_at and not is_held(study)
             if study.state != StudyState.RECEIVING or not is_as_read:
@@ -123,6 +96,44 @@ class Settling(Database):
             if closing.state == VersionState.QUEUED:
                 enqueue(db, Job("process", study.study_uid, number, attempt=1))
             return True
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """What may be scored before its study is complete."""
+
+    ledger: Ledger
+
+    def arriving(self, store: Store, modalities: Collection[str]) -> list[Instance]:
+        """Return what has come of studies that will be analysed, and was not claimed.
+
+        The first few of these modalities: there is more until nothing is returned.
+        """
+        study, instance = schema.study, schema.instance
+        query = (
+            sa.select(instance)
+            .join(study, study.c.study_uid == instance.c.study_uid)
+            .where(study.c.state == StudyState.RECEIVING, study.c.held_reason.is_(None))
+            .where(instance.c.modality.in_(sorted(modalities)))
+            # In the words of the index, or PostgreSQL does not know that it may use it.
+            .where(instance.c.state == sa.literal_column(f"'{InstanceState.CURRENT}'"))
+            .where(instance.c.version.is_(None), instance.c.warmed_at.is_(None))
+            .where(study.c.is_by_hand | instance.c.intake.is_(None))
+            .order_by(instance.c.received_at, instance.c.sop_uid)
+            .limit(_AT_ONCE)
+        )
+        with self.ledger.reading() as db:
+            return [as_instance(row, store) for row in db.execute(query).all()]
+
+    def claim(self, sop_uid: str) -> bool:
+        """Return whether the caller is the first to score an instance as it arrives.
+
+        Once and never again, by whichever node: an image that kills its process has killed one.
+        """
+        table = schema.instance
+        unclaimed = (table.c.sop_uid == sop_uid) & table.c.warmed_at.is_(None)
+        with self.ledger.writing() as db:
+            return db.execute(table.update().where(unclaimed).values(warmed_at=now())).rowcount == 1
 
 
 def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing) -> None:

@@ -1,17 +1,17 @@
-"""Sweeps and hands."""
+"""What nobody works on any more, and is not final."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.database import Database
-from node.ledger.records import Directions, Enqueue, Filed, Job
+from node.ledger.database import Ledger
+from node.ledger.records import Enqueue, Job
 from node.ledger.rows import (
     DELAY_MAX_S,
     QUARANTINE_AFTER,
@@ -22,13 +22,11 @@ from node.ledger.rows import (
     grown_s,
     is_given_up,
     lock_study,
-    plan_delivery,
-    update_deliveries,
     update_dispatch,
     update_version,
     version_row,
 )
-from node.ledger.states import DeliveryState, DispatchState, VersionState
+from node.ledger.states import DispatchState, VersionState
 
 DELAY_PER_CRASH_S = 2.0
 
@@ -40,12 +38,15 @@ _COUNTER: Mapping[_Ending, str] = {
 }
 
 
-class Sweeping(Database):
+@dataclass(frozen=True, slots=True)
+class Sweeping:
     """What is taken up again."""
+
+    ledger: Ledger
 
     def unfinished(self) -> list[Job]:
         """Return the current job of every row that is not final."""
-        with self.reading() as db:
+        with self.ledger.reading() as db:
             versions = db.execute(
                 sa.select(schema.study_version).where(
                     schema.study_version.c.state.in_((VersionState.QUEUED, VersionState.RUNNING))
@@ -82,7 +83,7 @@ class Sweeping(Database):
         lives and could not say how it ended: the database was away. An exception of which nobody
         has heard (`has_failed`) counts as a failure.
         """
-        with self.writing() as db:
+        with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = dispatch_row(db, job) if job.kind == "deliver" else version_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
@@ -96,160 +97,6 @@ class Sweeping(Database):
                 add_note(db, job.study_uid, words + follows)
             if following is not None:
                 enqueue(db, following)
-
-    def filed(self, study_uids: Collection[str]) -> list[Filed]:
-        """Return every file that rows of these studies speak of."""
-        instance, former, report = schema.instance, schema.former_instance, schema.report
-        version = schema.study_version
-        built_at = sa.func.coalesce(version.c.finished_at, version.c.closed_at)
-        columns = (
-            sa.select(
-                instance.c.study_uid, instance.c.sop_uid, instance.c.path, instance.c.received_at
-            ).where(instance.c.study_uid.in_(study_uids)),
-            sa.select(instance.c.study_uid, former.c.sop_uid, former.c.path, former.c.received_at)
-            .join(instance, instance.c.sop_uid == former.c.sop_uid)
-            .where(instance.c.study_uid.in_(study_uids)),
-            sa.select(report.c.study_uid, report.c.sop_uid, report.c.path, built_at)
-            .join(
-                version,
-                sa.and_(
-                    version.c.study_uid == report.c.study_uid, version.c.number == report.c.number
-                ),
-            )
-            .where(report.c.study_uid.in_(study_uids)),
-        )
-        with self.reading() as db:
-            at = db.execute(sa.select(now())).scalar_one()
-            rows = [row for query in columns for row in db.execute(query)]
-        return [
-            Filed(study_uid, sop_uid, path, at - then) for study_uid, sop_uid, path, then in rows
-        ]
-
-    def studies_after(self, study_uid: str, count: int) -> list[str]:
-        """Return so many studies, in the order of their UIDs, that come after one."""
-        table = schema.study
-        query = sa.select(table.c.study_uid).where(table.c.study_uid > study_uid)
-        with self.reading() as db:
-            return list(db.execute(query.order_by(table.c.study_uid).limit(count)).scalars())
-
-    def note_once(self, study_uid: str, event: str) -> bool:
-        """Add a line to a study's history, unless it is there; return whether it was not."""
-        table = schema.history
-        same = sa.select(table.c.id).where(table.c.study_uid == study_uid, table.c.event == event)
-        with self.writing() as db:
-            lock_study(db, study_uid)
-            if db.execute(same.limit(1)).first() is not None:
-                return False
-            add_note(db, study_uid, event)
-            return True
-
-    def retry_dead(self, deliver_within_s: float, substitutes: Collection[str] = ()) -> int:
-        """Queue anew what was given up or refused, for the reconcile sweep to pick up.
-
-        What was replaced by an object of a kind in `substitutes` that was refused, too, is tried
-        again in its place. Returns how many report sets.
-        """
-        with self.writing() as db:
-            rows = db.execute(
-                sa.select(schema.dispatch).where(schema.dispatch.c.state == DispatchState.DEAD)
-            ).all()
-            for row in rows:
-                job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
-                deadline_at = now() + deliver_within_s
-                again = {
-                    "state": DispatchState.QUEUED,
-                    "deadline_at": deadline_at,
-                    "next_at": None,
-                    "asks": 0,
-                }
-                db.execute(update_dispatch(job).values(again))
-                _undo_substitution(db, job, substitutes)
-                refused = update_deliveries(job).where(
-                    schema.delivery.c.state == DeliveryState.REFUSED
-                )
-                db.execute(refused.values(state=DeliveryState.QUEUED))
-                add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
-            return len(rows)
-
-    def retry_undirected(self, directions: Directions, deliver_within_s: float) -> tuple[int, int]:
-        """Plan the deliveries of report sets that had no destination when they were built.
-
-        Returns how many are sent now, and how many still go nowhere: nobody gets the results of
-        their sender, or nobody the kinds of object that were built.
-        """
-        with self.reading() as db:
-            studies = [row.study_uid for row in db.execute(_undirected())]
-        sent = 0
-        for study_uid in studies:
-            with self.writing() as db:
-                study = lock_study(db, study_uid)
-                version = schema.study_version
-                row = db.execute(_undirected().where(version.c.study_uid == study_uid)).first()
-                if row is not None:
-                    job = Job("process", study_uid, row.number, row.attempt)
-                    sent += _direct(db, job, directions(study.sender), deliver_within_s)
-        return sent, len(studies) - sent
-
-
-def _undirected() -> sa.Select[Any]:
-    """Select the newest versions of studies whose results were to be sent, and go nowhere."""
-    study, version, dispatch = schema.study, schema.study_version, schema.dispatch
-    has_dispatch = sa.exists().where(
-        dispatch.c.study_uid == version.c.study_uid, dispatch.c.number == version.c.number
-    )
-    return (
-        sa.select(version)
-        .join(study, study.c.study_uid == version.c.study_uid)
-        .where(study.c.version == version.c.number, study.c.held_reason.is_(None))
-        .where(
-            version.c.state == VersionState.FINISHED, version.c.error.is_not(None), ~has_dispatch
-        )
-    )
-
-
-def _direct(
-    db: sa.Connection,
-    job: Job,
-    destinations: Mapping[str, frozenset[str]],
-    deliver_within_s: float,
-) -> bool:
-    """Plan the deliveries of one report set; return whether there are any."""
-    table = schema.report
-    query = sa.select(table.c.sop_uid, schema.report_kind).where(
-        table.c.study_uid == job.study_uid, table.c.number == job.number
-    )
-    reports = db.execute(query.order_by(table.c.position)).all()
-    is_sent = False
-    for destination, kinds in destinations.items():
-        wanted = [report.sop_uid for report in reports if report.kind in kinds]
-        if plan_delivery(db, job, destination, wanted, deliver_within_s):
-            note = f"sent to {destination} by hand: {len(wanted)} of {len(reports)} objects"
-            add_note(db, job.study_uid, note)
-            is_sent = True
-    if is_sent:
-        db.execute(update_version(job).values(error=None))
-    return is_sent
-
-
-def _undo_substitution(db: sa.Connection, job: Job, substitutes: Collection[str]) -> None:
-    delivery, report = schema.delivery, schema.report
-    of_kind = sa.select(report.c.sop_uid).where(schema.report_kind.in_(substitutes))
-    refused = sa.delete(delivery).where(
-        delivery.c.study_uid == job.study_uid,
-        delivery.c.number == job.number,
-        delivery.c.destination == job.destination,
-        delivery.c.state == DeliveryState.REFUSED,
-        delivery.c.sop_uid.in_(of_kind),
-    )
-    replaced = update_deliveries(job).where(delivery.c.state == DeliveryState.REPLACED)
-    has_replaced = sa.select(delivery.c.sop_uid).where(
-        delivery.c.study_uid == job.study_uid,
-        delivery.c.number == job.number,
-        delivery.c.destination == job.destination,
-        delivery.c.state == DeliveryState.REPLACED,
-    )
-    if db.execute(has_replaced).first() is not None and db.execute(refused).rowcount:
-        db.execute(replaced.values(state=DeliveryState.QUEUED, error=None))
 
 
 def _how_it_ended(

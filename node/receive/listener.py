@@ -39,7 +39,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
-from node.deliver.confirmation import record_commitment
+from node.deliver.confirmation import Commitments, record_commitment
 from node.dimse import NOT_DEFLATED, addresses, read_commitment_report
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
@@ -54,7 +54,6 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
-from node.ledger import Ledger
 from node.receive.reception import Came, Reception
 
 log = logging.getLogger(__name__)
@@ -129,13 +128,13 @@ class Listener:
         self,
         config: Config,
         incoming: Path,
-        ledger: Ledger,
+        commitments: Commitments,
         reception: Reception,
     ) -> None:
         self._config = config
         self._incoming = incoming
         """Where an object lies while it arrives (`Store.incoming`)."""
-        self._ledger = ledger
+        self._commitments = commitments
         self._reception = reception
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
@@ -273,7 +272,7 @@ class Listener:
         """Keep a storage commitment report; it may come hours after we asked for it."""
         try:
             report = read_commitment_report(event.event_type, event.event_information)
-            is_ours = record_commitment(self._ledger, report, self._config.delivery)
+            is_ours = record_commitment(self._commitments, report, self._config.delivery)
         except Unreadable as error:
             log.warning("Refused a storage commitment report: %s", error)
             return INVALID_ARGUMENT_VALUE, None

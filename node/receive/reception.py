@@ -27,8 +27,8 @@ from node.ledger import (
     Again,
     InstanceState,
     Kept,
-    Ledger,
     Received,
+    Receiving,
     Recorded,
     Rejects,
     unless_recorded,
@@ -59,14 +59,14 @@ class Reception:
         self,
         config: Config,
         store: Store,
-        ledger: Ledger,
+        receiving: Receiving,
         is_in_scope: Callable[[Shown], bool],
         on_kept: Callable[[], None] = lambda: None,
     ) -> None:
         self._intake = config.intake
         self._room = config.node.min_free_mb << 20
         self._store = store
-        self._ledger = ledger
+        self._receiving = receiving
         self._is_in_scope = is_in_scope
         """Of some model."""
         self._on_kept = on_kept
@@ -83,7 +83,7 @@ class Reception:
         came = Came(sender, str(uuid.uuid4()))
         self._open.add(came.association_id)  # before the row, which a sweep would close
         try:
-            self._ledger.open_association(came.association_id, self._store.node_id, sender)
+            self._receiving.open_association(came.association_id, self._store.node_id, sender)
         except BaseException:
             self._open.discard(came.association_id)
             raise
@@ -92,7 +92,7 @@ class Reception:
     def end(self, came: Came) -> None:
         """Record that no more comes with it; if that fails, a sweep does it."""
         self._open.discard(came.association_id)
-        self._ledger.close_association(came.association_id)
+        self._receiving.close_association(came.association_id)
 
     def is_open(self, association_id: str) -> bool:
         """Return whether more may come with it, for the sweep over those that are not."""
@@ -122,7 +122,7 @@ class Reception:
     def _keep(self, temporary: Path, came: Came) -> Recorded:
         header = read_header(temporary)
         instance = describe(header, temporary, dataset_digest(temporary))
-        kept = self._ledger.find_kept(instance.sop_uid)
+        kept = self._receiving.find_kept(instance.sop_uid)
         if kept is not None and (kept.digest == instance.digest or kept.state == InstanceState.OWN):
             if not self._store.path(kept.path).exists():
                 self._store.restore(temporary, kept.path)
@@ -133,7 +133,7 @@ class Reception:
             sender=came.sender,
             association_id=came.association_id,
             identity=identity_of(header),
-            is_own=is_own(header) or self._ledger.is_report(instance.sop_uid),
+            is_own=is_own(header) or self._receiving.is_report(instance.sop_uid),
             is_in_scope=self._is_in_scope(instance.shown),
             intake=why_not_by_itself(header, datetime.now(UTC).date(), self._intake),
             rejects=self._rejects(header),
@@ -149,18 +149,18 @@ class Reception:
 
     def _record(self, instance: Instance, received: Received) -> Recorded:
         path = self._store.path(received.relative_path)
-        recorded = self._ledger.record_instance(instance, received)
+        recorded = self._receiving.record_instance(instance, received)
         while recorded == "compare":  # another sender was faster
-            known = self._ledger.find_kept(instance.sop_uid)
+            known = self._receiving.find_kept(instance.sop_uid)
             assert known is not None, "only what is known is compared"
             again = self._compare(known, instance, path)
-            recorded = self._ledger.record_instance(instance, replace(received, again=again))
+            recorded = self._receiving.record_instance(instance, replace(received, again=again))
         return recorded
 
     def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
         compare = self._comparison.compare
         pixels, changed = compare(self._store.path(kept.path), path)
-        former = map(self._store.path, self._ledger.find_former(instance.sop_uid))
+        former = map(self._store.path, self._receiving.find_former(instance.sop_uid))
         return Again(
             digest=kept.digest,
             pixels=pixels,

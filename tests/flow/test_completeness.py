@@ -133,7 +133,7 @@ def test_nothing_is_complete_while_images_come(some: Arrival, expected: frozense
 @pytest.fixture
 def settler(desk: Desk, tmp_path: Path) -> Settler:
     model = packages.package(tmp_path / "models")
-    return Settler(desk.ledger, desk.enqueue, SETTINGS, [(model, Mode.SHADOW)])
+    return Settler(desk.settling, desk.enqueue, SETTINGS, [(model, Mode.SHADOW)])
 
 
 def receive(desk: Desk, views: tuple[View, ...], study: str = STUDY) -> None:
@@ -171,13 +171,13 @@ def test_a_view_that_stays_away_is_waited_for_and_named(desk: Desk, settler: Set
 
 
 def test_an_open_association_is_waited_for(desk: Desk, settler: Settler) -> None:
-    desk.ledger.register_node(NODE)
-    desk.ledger.open_association("association", NODE, "modality")
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
     receive(desk, ALL[:3])
     desk.let_pass(600)
     settler.settle()
     assert desk.jobs == []
-    desk.ledger.close_association("association")
+    desk.receiving.close_association("association")
     settler.settle()
     assert len(desk.jobs) == 1
 
@@ -220,7 +220,7 @@ def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
     settler.settle()
     assert desk.jobs == []
     assert state_and_words(desk) == (VersionState.EXCLUDED, "4/4 views", "no Patient ID")
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     desk.let_pass(3)
     settler.settle()
     assert desk.jobs == [Job("process", STUDY, 2, 1)]

@@ -44,12 +44,12 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def pipeline(desk: Desk, network: Network) -> Pipeline:
-    return Pipeline(network, desk.ledger, UTC, presets()["default"])  # type: ignore[arg-type]
+    return Pipeline(network, desk.scores, UTC, presets()["default"])  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def warmer(desk: Desk, pipeline: Pipeline, model: Model) -> Warmer:
-    return Warmer(desk.ledger, desk.store, pipeline, (model,))
+    return Warmer(desk.claiming, desk.store, pipeline, (model,))
 
 
 def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
@@ -124,7 +124,7 @@ def test_nodes_share_the_images_and_none_is_scored_twice(
     images = [image for n in range(3) for image in factories.exam(f"shared {n}")]
     for image in images:
         desk.keep(image)
-    nodes = [Warmer(desk.ledger, desk.store, pipeline, (model,)) for _ in range(3)]
+    nodes = [Warmer(desk.claiming, desk.store, pipeline, (model,)) for _ in range(3)]
     run_at_once(*(node.warm for node in nodes))
     assert sorted(network.asked) == sorted(image.SOPInstanceUID for image in images)
 
@@ -135,8 +135,8 @@ def test_an_image_whose_node_died_over_it_is_left_to_the_analysis(
     deadly, harmless = factories.exam("deadly", [R_CC, L_CC])
     for image in (deadly, harmless):
         desk.keep(image)
-    assert desk.ledger.claim(deadly.SOPInstanceUID)
-    assert not desk.ledger.claim(deadly.SOPInstanceUID)
+    assert desk.claiming.claim(deadly.SOPInstanceUID)
+    assert not desk.claiming.claim(deadly.SOPInstanceUID)
     warmer.warm()
     assert network.asked == [harmless.SOPInstanceUID]
 

@@ -14,7 +14,7 @@ from postgres import NewDatabase
 
 from node.flow.engine import Engine, LiveNodes
 from node.flow.timers import reconcile
-from node.ledger import Job, Ledger, schema
+from node.ledger import Job, Ledger, Nodes, Sweeping, schema
 from node.store import Store
 
 NODE_ID = "node-1"
@@ -227,10 +227,10 @@ def test_a_job_that_ended_with_an_exception_is_told_from_one_that_ended_well(
 
 
 def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:
-    running.ledger.register_node(NODE_ID)
+    Nodes(running.ledger).register_node(NODE_ID)
     running.desk.receive()
     running.desk.close()  # on a queue that only remembers: as if the engine had lost it
-    reconcile(running.ledger, running.engine, alive(NODE_ID))
+    reconcile(Sweeping(running.ledger), running.engine, alive(NODE_ID))
     assert until(lambda: Job("process", STUDY, 1, 2) in running.worker.done)
     row = running.desk.row(schema.study_version, STUDY, 1)
     assert (row["attempt"], row["crashes"]) == (2, 0)

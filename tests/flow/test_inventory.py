@@ -32,7 +32,7 @@ def files(store: Store) -> list[str]:
 
 @pytest.fixture
 def inventory(desk: Desk) -> Inventory:
-    return Inventory(desk.ledger, desk.store)
+    return Inventory(desk.filing, desk.store)
 
 
 def let_rows_age(desk: Desk) -> None:
@@ -47,7 +47,7 @@ def build_report(desk: Desk, path: str) -> None:
     job = desk.close()
     desk.begin(job)
     built = (BuiltReport("2.25.1", KIND, "1.2.3", path, "digest"),)
-    assert desk.ledger.finish_version(job, Finished((), built, {}, HOUR_S), desk.enqueue)
+    assert desk.processing.finish_version(job, Finished((), built, {}, HOUR_S), desk.enqueue)
 
 
 def test_a_file_without_a_row_is_set_apart_and_every_other_stays(
@@ -116,7 +116,7 @@ def test_a_file_whose_row_comes_after_all_is_put_back(
 
 def test_several_nodes_may_look_at_once(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     put(desk.store, f"received/{STUDY}/x.dcm")
-    nodes = [Inventory(desk.ledger, Store(desk.store.root, name)) for name in ("a", "b")]
+    nodes = [Inventory(desk.filing, Store(desk.store.root, name)) for name in ("a", "b")]
     for name in ("a", "b"):
         Store(desk.store.root, name).prepare()
     for _ in range(2):
@@ -151,7 +151,7 @@ def test_a_row_without_its_file_is_said_once_whoever_finds_it(
     let_rows_age(desk)
     for _ in range(3):
         inventory.look()
-        Inventory(desk.ledger, desk.store).look()
+        Inventory(desk.filing, desk.store).look()
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert len(lines) == 2
     assert f"received/{STUDY}/a.dcm, the file of {STUDY}.1, is missing in the store" in lines[0]

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from node.flow.timers import FAILURES_ALLOWED, Pulse, Timers
-from node.ledger import Ledger, schema
+from node.ledger import Ledger, Nodes, schema
 from node.ledger.database import DEAD_AFTER_S
 
 
@@ -150,16 +150,16 @@ def test_nobody_is_taken_for_dead_before_all_had_the_time_to_beat(
         with ledger.writing() as db:
             db.execute(schema.node.update().values(beat_at=late))
 
-    ledger.register_node("we")
-    ledger.register_node("other")
+    Nodes(ledger).register_node("we")
+    Nodes(ledger).register_node("other")
     become_late()
-    pulse = Pulse(ledger, "we")
+    pulse = Pulse(Nodes(ledger), "we", DEAD_AFTER_S)
     assert pulse.live_nodes() == {"we", "other"}  # we have only just begun to listen
     clock[0] += DEAD_AFTER_S + 1
     assert pulse.live_nodes() == {"we"}
     become_late()  # all of us: the database was away
     assert pulse.live_nodes() == {"we", "other"}
-    ledger.beat("other")
+    Nodes(ledger).beat("other")
     clock[0] += DEAD_AFTER_S + 1
     assert pulse.live_nodes() == {"we", "other"}
 

@@ -56,11 +56,16 @@ from node.ledger import (
     GIVE_UP_AFTER,
     Arrival,
     Closing,
+    Delivering,
     DispatchState,
     Job,
+    KeptScores,
     Ledger,
     Mode,
+    Nodes,
     PlannedAnalysis,
+    Processing,
+    Settling,
     VersionState,
     schema,
 )
@@ -93,7 +98,7 @@ class Works:
         return str(datasets[0].StudyInstanceUID)
 
     def arrival(self, study: str) -> Arrival:
-        arrivals = self.desk.ledger.arrivals()
+        arrivals = self.desk.settling.arrivals()
         return next(arrival for arrival in arrivals if arrival.study_uid == study)
 
     def closing(self, mode: Mode = Mode.DELIVER) -> Closing:
@@ -104,10 +109,10 @@ class Works:
     def close(self, study: str, mode: Mode = Mode.DELIVER) -> None:
         """Close what has arrived of a study, its processing enqueued."""
         ledger, closing = self.desk.ledger, self.closing(mode)
-        assert ledger.close_version(self.arrival(study), closing, self.engine.enqueue)
+        assert Settling(ledger).close_version(self.arrival(study), closing, self.engine.enqueue)
 
     def reconcile(self) -> None:
-        reconcile(self.desk.ledger, self.engine, lambda: {NODE_ID})
+        reconcile(self.desk.sweeping, self.engine, lambda: {NODE_ID})
 
     def overview(self, study: str) -> StudyOverview:
         return next(s for s in study_overviews(self.desk.ledger) if s.study_uid == study)
@@ -220,7 +225,7 @@ def standing_works(
     folder = tmp_path_factory.mktemp("works")
     url = new_database(folder)
     ledger = Ledger(url)
-    ledger.register_node(NODE_ID)
+    Nodes(ledger).register_node(NODE_ID)
     store = Store(folder / "store")
     store.prepare()
     settings = config.Config(
@@ -250,9 +255,10 @@ def standing_works(
     network = Network()
     workflow = Workflow(
         config=settings,
-        ledger=ledger,
+        processing=Processing(ledger),
+        delivering=Delivering(ledger),
         store=store,
-        pipeline=Pipeline(network, ledger, UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
+        pipeline=Pipeline(network, KeptScores(ledger), UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
         models={"breast-area": model},
         node_id=NODE_ID,
         destination_of=lambda name: tenants.get(name) or destination_of(settings, name),
@@ -476,7 +482,7 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     version = schema.study_version
     works.network.fail = lambda instance: pytest.fail("its pixels were touched")
     ledger, enqueue = works.desk.ledger, works.desk.enqueue
-    assert ledger.close_version(works.arrival(study), works.closing(), enqueue)
+    assert Settling(ledger).close_version(works.arrival(study), works.closing(), enqueue)
     with works.desk.ledger.writing() as db:
         db.execute(version.update().where(version.c.study_uid == study).values(crashes=5))
     works.reconcile()
@@ -598,7 +604,7 @@ def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
     assert len(pacs.received) == sent
     works.desk.store.path(path).write_bytes(b"")  # as `restore` would
     exam[0].save_as(works.desk.store.path(path), enforce_file_format=True)
-    works.desk.ledger.release_study(study)
+    works.desk.by_hand.release_study(study)
     works.close(study)
     assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
 
@@ -618,9 +624,10 @@ def alone(works: Works, desk: Desk) -> Workflow:
     """The jobs on a ledger that only remembers what it would enqueue, and without models."""
     return Workflow(
         config=works.settings,
-        ledger=desk.ledger,
+        processing=desk.processing,
+        delivering=desk.delivering,
         store=desk.store,
-        pipeline=Pipeline(works.network, desk.ledger, UTC, ()),  # type: ignore[arg-type]
+        pipeline=Pipeline(works.network, desk.scores, UTC, ()),  # type: ignore[arg-type]
         models={},
         node_id=NODE_ID,
         destination_of=partial(destination_of, works.settings),
@@ -637,7 +644,7 @@ def test_what_cannot_even_be_taken_is_not_tried_for_ever(works: Works, desk: Des
         job = desk.jobs[-1]
     alone(works, desk).process(job, desk)  # type: ignore[arg-type]
     assert desk.study()["held_reason"] == "its report could not be built (ValueError)"
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
@@ -654,7 +661,7 @@ def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
         workflow = replace(
             alone(works, desk),
             models={"small": package},
-            pipeline=Pipeline(inference, desk.ledger, UTC, ()),
+            pipeline=Pipeline(inference, desk.scores, UTC, ()),
         )
         for attempt in range(1, GIVE_UP_AFTER + 1):
             assert job.attempt == attempt
@@ -692,12 +699,12 @@ def test_a_result_that_can_go_nowhere_is_said(works: Works) -> None:
     works.close(study)
     seen = works.reaches(study, "undelivered")
     assert seen.error == "no destination: no peer is called removed any more"
-    assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 1)
+    assert works.desk.by_hand.retry_undirected(lambda sender: {}, 3600) == (0, 1)
     to_pacs = {"pacs": frozenset({"measurement-report", "capture"})}
-    assert works.desk.ledger.retry_undirected({"removed": to_pacs}.__getitem__, 3600) == (1, 0)
+    assert works.desk.by_hand.retry_undirected({"removed": to_pacs}.__getitem__, 3600) == (1, 0)
     works.reconcile()
     works.reaches(study, "done")
-    assert works.desk.ledger.retry_undirected(lambda sender: {}, 3600) == (0, 0)
+    assert works.desk.by_hand.retry_undirected(lambda sender: {}, 3600) == (0, 0)
 
 
 def test_a_full_disk_is_waited_out(

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from .programs import Node
 
-_LEDGER = "node.ledger:Ledger."
+_LEDGER = "node.ledger:"
 
 When = Literal["before", "inside", "after"]
 
@@ -83,9 +83,9 @@ _AT_STOP: dict[str, Any] = {"is_of_study": False, "is_at_stop": True}
 _STORE = "pynetdicom.association:Association.send_c_store"
 
 POINTS: tuple[Point, ...] = (
-    *_write("start", "the ledger's tables are made", _LEDGER + "migrate", is_of_study=False),
+    *_write("start", "the ledger's tables are made", _LEDGER + "Ledger.migrate", is_of_study=False),
     *_call("start", "the queue's tables are made", _LAUNCH, is_of_study=False),
-    *_write("start", "the process is entered", _LEDGER + "register_node", is_of_study=False),
+    *_write("start", "the process is entered", _LEDGER + "Nodes.register_node", is_of_study=False),
     # 1
     Point("receive", "the object's bytes are fsynced", "before", "node.store:_fsync", within=_KEEP),
     *_call("receive", "it is renamed", "pathlib:Path.replace", within=_KEEP),
@@ -93,42 +93,50 @@ POINTS: tuple[Point, ...] = (
     *_write(
         "receive",
         "the association's row",
-        _LEDGER + "open_association",
+        _LEDGER + "Receiving.open_association",
         is_of_study=False,
     ),
-    *_write("receive", "the third object's row", _LEDGER + "record_instance", nth=3),
+    *_write("receive", "the third object's row", _LEDGER + "Receiving.record_instance", nth=3),
     *_call("receive", "Success is sent", "pynetdicom.transport:AssociationSocket.send"),
     *_write(
-        "receive", "the association is closed", _LEDGER + "close_association", is_of_study=False
+        "receive",
+        "the association is closed",
+        _LEDGER + "Receiving.close_association",
+        is_of_study=False,
     ),
     # 2
-    *_write("settle", "the version is closed and enqueued", _LEDGER + "close_version"),
+    *_write("settle", "the version is closed and enqueued", _LEDGER + "Settling.close_version"),
     # 3 to 6
-    *_write("analyse", "the study is taken", _LEDGER + "begin_version"),
-    *_write("recover", "its work is queued anew", _LEDGER + "revive", goes_on=True),
-    *_write("analyse", "the second image's score", _LEDGER + "record_score", nth=2),
+    *_write("analyse", "the study is taken", _LEDGER + "Processing.begin_version"),
+    *_write("recover", "its work is queued anew", _LEDGER + "Sweeping.revive", goes_on=True),
+    *_write("analyse", "the second image's score", _LEDGER + "KeptScores.record_score", nth=2),
     *_call("analyse", "the objects are built", "node.analysis.pipeline:build_report_set"),
     Point("analyse", "the third object is on disk", "before", _WRITE, nth=3),
     Point("analyse", "its bytes are fsynced", "before", "node.store:_fsync", nth=3, within=_WRITE),
     *_call("analyse", "it is renamed", "pathlib:Path.replace", nth=3, within=_WRITE),
     Point("analyse", "the last object is on disk", "after", _WRITE, nth=6),
     # 7
-    *_write("finish", "results, reports, deliveries", _LEDGER + "finish_version"),
+    *_write("finish", "results, reports, deliveries", _LEDGER + "Processing.finish_version"),
     # 8
-    *_write("deliver", "the delivery is taken", _LEDGER + "begin_dispatch"),
-    *_write("recover", "its delivery is queued anew", _LEDGER + "revive", goes_on=True),
+    *_write("deliver", "the delivery is taken", _LEDGER + "Delivering.begin_dispatch"),
+    *_write("recover", "its delivery is queued anew", _LEDGER + "Sweeping.revive", goes_on=True),
     *_call("deliver", "the first object is sent", _STORE, within=_DELIVER),
     Point("deliver", "the archive says that it has the second", "before", ARCHIVE, nth=2),
     Point("deliver", "the fifth object is sent", "after", _STORE, nth=5, within=_DELIVER),
     Point("deliver", "the last object is sent", "after", _STORE, nth=6, within=_DELIVER),
-    *_write("deliver", "what the archive said", _LEDGER + "record_sent"),
-    *_write("confirm", "the transaction of the request", _LEDGER + "ask_commitment"),
+    *_write("deliver", "what the archive said", _LEDGER + "Delivering.record_sent"),
+    *_write("confirm", "the transaction of the request", _LEDGER + "Delivering.ask_commitment"),
     *_call("confirm", "the request is sent", _ASK, within=_DELIVER),
-    *_write("confirm", "the end of the attempt", _LEDGER + "finish_dispatch"),
-    *_write("confirm", "the archive's report", _LEDGER + "record_commitment", is_of_study=False),
+    *_write("confirm", "the end of the attempt", _LEDGER + "Delivering.finish_dispatch"),
+    *_write(
+        "confirm",
+        "the archive's report",
+        _LEDGER + "Delivering.record_commitment",
+        is_of_study=False,
+    ),
     #
     Point("stop", "the queue lets go", "before", "node.flow.engine:Engine.stop", **_AT_STOP),
-    *_write("stop", "its work is released", _LEDGER + "retire_node", **_AT_STOP),
+    *_write("stop", "its work is released", _LEDGER + "Nodes.retire_node", **_AT_STOP),
 )
 
 

@@ -79,8 +79,8 @@ def test_so_does_an_object_of_a_study_that_is_held_for_several_patients(desk: De
 def test_a_look_for_what_may_be_scored_costs_nothing_more_where_no_model_reads_it(
     desk: Desk, tmp_path: Any
 ) -> None:
-    pipeline = Pipeline(Network(), desk.ledger, None, ())  # type: ignore[arg-type]  # not used
-    warmer = Warmer(desk.ledger, desk.store, pipeline, (packages.package(tmp_path / "models"),))
+    pipeline = Pipeline(Network(), desk.scores, None, ())  # type: ignore[arg-type]  # not used
+    warmer = Warmer(desk.claiming, desk.store, pipeline, (packages.package(tmp_path / "models"),))
     assert_alike(*costs(desk, MR, lambda n: warmer.warm()))
 
 
@@ -89,5 +89,5 @@ def test_a_look_whether_a_study_is_complete_costs_nothing_more_while_it_still_co
 ) -> None:
     model = packages.package(tmp_path / "models")
     patient = config.Completeness(settle_s=3600, quiet_s=3600)
-    settler = Settler(desk.ledger, desk.enqueue, patient, [(model, Mode.DELIVER)])
+    settler = Settler(desk.settling, desk.enqueue, patient, [(model, Mode.DELIVER)])
     assert_alike(*costs(desk, {}, lambda n: settler.settle()))

@@ -11,7 +11,7 @@ from ledgers import STUDY, Desk, run_at_once
 from locks import impatient, locked
 from postgres import NewDatabase, PostgreSQL
 
-from node.ledger import Ledger, is_trouble, schema
+from node.ledger import Ledger, Nodes, is_trouble, schema
 from node.store import Store
 
 
@@ -20,7 +20,7 @@ def test_two_processes_that_count_up_at_once_lose_nothing(
 ) -> None:
     url = new_database(tmp_path)
     ledgers = [Ledger(url), Ledger(url)]
-    ledgers[0].register_node("counter")
+    Nodes(ledgers[0]).register_node("counter")
     table, rounds = schema.node, 15
     with ledgers[0].writing() as db:
         db.execute(table.update().values(beat_at=0))

@@ -33,10 +33,12 @@ NOT_KEPT = {FIRST: "no such object instance"}
 
 def send(desk: Desk, job: Job, *states: DeliveryState) -> Shipment:
     """Begin an attempt and send; return what is left to do."""
-    shipment = desk.ledger.begin_dispatch(job, NODE)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
     states = states or (DeliveryState.SENT,) * len(shipment.to_send)
     pairs = zip(shipment.to_send, states, strict=True)
-    return desk.ledger.record_sent(job, [desk.outcome(report, state) for report, state in pairs])
+    return desk.delivering.record_sent(
+        job, [desk.outcome(report, state) for report, state in pairs]
+    )
 
 
 def wait_for_report(
@@ -48,8 +50,8 @@ def wait_for_report(
 ) -> None:
     """Make an attempt that ends with the destination asked to answer for what it accepted."""
     send(desk, job, *states)
-    desk.ledger.ask_commitment(job, transaction)
-    desk.ledger.finish_dispatch(job, (), patience, desk.enqueue)
+    desk.delivering.ask_commitment(job, transaction)
+    desk.delivering.finish_dispatch(job, (), patience, desk.enqueue)
 
 
 def report(
@@ -59,7 +61,7 @@ def report(
     transaction: str = TRANSACTION,
 ) -> bool:
     """Let the destination report."""
-    return desk.ledger.record_commitment(
+    return desk.delivering.record_commitment(
         transaction, frozenset(committed), failed or {}, lambda attempt: 60.0 * attempt
     )
 
@@ -69,7 +71,7 @@ def report(
 
 def test_a_report_set_is_sent_in_its_order(desk: Desk) -> None:
     (job,) = desk.analysed(reports=4)
-    shipment = desk.ledger.begin_dispatch(job, NODE)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
     assert [one.path for one in shipment.to_send] == [f"reports/{n}.dcm" for n in range(4)]
     assert (shipment.to_confirm, shipment.asks) == ((), 0)
 
@@ -88,7 +90,7 @@ def test_when_all_is_sent_where_nobody_confirms_the_delivery_is_finished_unconfi
     assert all(row["sent_at"] for row in desk.rows(schema.delivery))
     assert desk.objects() == [DeliveryState.SENT, DeliveryState.SENT]
     assert desk.history()[-1] == "accepted by pacs, unconfirmed"
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_what_was_not_taken_is_tried_again_later_and_nothing_else(desk: Desk) -> None:
@@ -100,7 +102,7 @@ def test_what_was_not_taken_is_tried_again_later_and_nothing_else(desk: Desk) ->
     assert (dispatch["state"], dispatch["attempt"]) == (DispatchState.QUEUED, 2)
     assert dispatch["error"] == "queued by PACS"
     assert before + 59 < dispatch["next_at"] < time.time() + 61
-    shipment = desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+    shipment = desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
     assert [one.sop_uid for one in shipment.to_send] == [SECOND]
     assert [one.sop_uid for one in shipment.to_confirm] == [FIRST]
 
@@ -111,7 +113,7 @@ def test_what_was_sent_is_recorded_at_once_and_a_crash_after_it_sends_nothing_tw
     (job,) = desk.analysed()
     left = send(desk, job, DeliveryState.SENT, DeliveryState.QUEUED)
     assert ([one.sop_uid for one in left.to_send], len(left.to_confirm)) == ([SECOND], 1)
-    again = desk.ledger.begin_dispatch(desk.revived(), "node-2")
+    again = desk.delivering.begin_dispatch(desk.revived(), "node-2")
     assert again == left
 
 
@@ -130,23 +132,25 @@ def test_past_the_deadline_a_delivery_is_given_up(desk: Desk) -> None:
     dispatch = desk.dispatch()
     assert (dispatch["state"], dispatch["error"]) == (DispatchState.DEAD, "queued by PACS")
     assert desk.jobs[-1] == job
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_a_stale_delivery_changes_nothing(desk: Desk) -> None:
     (stale,) = desk.analysed()
-    outcome = desk.outcome(desk.ledger.begin_dispatch(stale, NODE).to_send[0], DeliveryState.SENT)
-    desk.ledger.revive(stale, desk.enqueue)
-    desk.ledger.begin_dispatch(desk.jobs[-1], "node-2")
+    outcome = desk.outcome(
+        desk.delivering.begin_dispatch(stale, NODE).to_send[0], DeliveryState.SENT
+    )
+    desk.sweeping.revive(stale, desk.enqueue)
+    desk.delivering.begin_dispatch(desk.jobs[-1], "node-2")
     before = desk.everything()
     late_calls: tuple[Callable[[], object], ...] = (
-        lambda: desk.ledger.begin_dispatch(stale, NODE),
-        lambda: desk.ledger.require_current(stale),
-        lambda: desk.ledger.record_sent(stale, [outcome]),
-        lambda: desk.ledger.ask_commitment(stale, TRANSACTION),
-        lambda: desk.ledger.withdraw_commitment(stale, TRANSACTION),
-        lambda: desk.ledger.finish_dispatch(stale, [outcome], Patience(1), desk.enqueue),
-        lambda: desk.ledger.hold_dispatch(stale, "another patient"),
+        lambda: desk.delivering.begin_dispatch(stale, NODE),
+        lambda: desk.delivering.require_current(stale),
+        lambda: desk.delivering.record_sent(stale, [outcome]),
+        lambda: desk.delivering.ask_commitment(stale, TRANSACTION),
+        lambda: desk.delivering.withdraw_commitment(stale, TRANSACTION),
+        lambda: desk.delivering.finish_dispatch(stale, [outcome], Patience(1), desk.enqueue),
+        lambda: desk.delivering.hold_dispatch(stale, "another patient"),
     )
     for late in late_calls:
         with pytest.raises(Superseded, match="attempt 2 is running"):
@@ -156,11 +160,11 @@ def test_a_stale_delivery_changes_nothing(desk: Desk) -> None:
 
 def test_what_a_destination_took_before_the_study_was_held_is_remembered(desk: Desk) -> None:
     (job,) = desk.analysed()
-    shipment = desk.ledger.begin_dispatch(job, NODE)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
     desk.receive("2.25.77", identity=SOMEBODY_ELSE)
     outcomes = [desk.outcome(shipment.to_send[0], DeliveryState.SENT)]
     with pytest.raises(Superseded, match="disagree"):
-        desk.ledger.record_sent(job, outcomes)
+        desk.delivering.record_sent(job, outcomes)
     assert desk.objects() == [DeliveryState.SENT, DeliveryState.QUEUED]
     assert desk.dispatch()["state"] == DispatchState.CANCELLED
     words = "nothing more is sent to pacs: the objects of the study disagree about Patient ID"
@@ -169,18 +173,18 @@ def test_what_a_destination_took_before_the_study_was_held_is_remembered(desk: D
 
 def test_a_delivery_under_way_is_told_as_soon_as_its_images_are_corrected(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.require_current(job)
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.delivering.require_current(job)
     desk.receive_again()
     with pytest.raises(Superseded, match="corrected headers"):
-        desk.ledger.require_current(job)
+        desk.delivering.require_current(job)
     assert desk.dispatch()["state"] == DispatchState.RUNNING  # it only looked: who sends, records
 
 
 def test_what_a_destination_knows_as_somebody_elses_is_said_once(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.delivering.hold_dispatch(job, "pacs has it under another patient ID")
     assert desk.dispatch()["state"] == DispatchState.CANCELLED
     assert desk.study()["held_because"] == HeldBecause.DESTINATION
     assert desk.history()[-1] == "held: pacs has it under another patient ID"
@@ -193,7 +197,7 @@ def test_what_a_destination_knows_as_somebody_elses_is_said_once(desk: Desk) -> 
 def test_a_request_is_written_down_before_it_is_sent(desk: Desk) -> None:
     (job,) = desk.analysed()
     send(desk, job, DeliveryState.SENT, DeliveryState.QUEUED)
-    desk.ledger.ask_commitment(job, TRANSACTION)
+    desk.delivering.ask_commitment(job, TRANSACTION)
     asked = desk.row(schema.commitment, TRANSACTION)
     assert (asked["study_uid"], asked["number"], asked["destination"]) == (STUDY, 1, "pacs")
     assert asked["answered_at"] is None
@@ -212,19 +216,19 @@ def test_what_is_accepted_waits_for_its_confirmation(desk: Desk) -> None:
 def test_each_request_that_comes_to_nothing_counts(desk: Desk) -> None:
     (job,) = desk.analysed()
     wait_for_report(desk, job, transaction="2.25.501")
-    shipment = desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+    shipment = desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
     assert (len(shipment.to_send), len(shipment.to_confirm), shipment.asks) == (0, 2, 1)
     looked_up = Patience(60, 60, waits_for="pacs to list all of them", has_asked=True)
-    desk.ledger.finish_dispatch(desk.jobs[-1], (), looked_up, desk.enqueue)
-    assert desk.ledger.begin_dispatch(desk.jobs[-1], NODE).asks == 2
+    desk.delivering.finish_dispatch(desk.jobs[-1], (), looked_up, desk.enqueue)
+    assert desk.delivering.begin_dispatch(desk.jobs[-1], NODE).asks == 2
 
 
 def test_a_request_that_is_not_understood_is_taken_back(desk: Desk) -> None:
     (job,) = desk.analysed()
     send(desk, job)
     before = desk.everything()
-    desk.ledger.ask_commitment(job, TRANSACTION)
-    desk.ledger.withdraw_commitment(job, TRANSACTION)
+    desk.delivering.ask_commitment(job, TRANSACTION)
+    desk.delivering.withdraw_commitment(job, TRANSACTION)
     assert desk.everything() == before
     assert not report(desk, [FIRST, SECOND])
 
@@ -233,7 +237,7 @@ def test_what_is_found_at_the_destination_is_confirmed(desk: Desk) -> None:
     (job,) = desk.analysed()
     left = send(desk, job)
     outcomes = [desk.outcome(one, DeliveryState.CONFIRMED) for one in left.to_confirm]
-    desk.ledger.finish_dispatch(job, outcomes, Patience(60), desk.enqueue)
+    desk.delivering.finish_dispatch(job, outcomes, Patience(60), desk.enqueue)
     assert desk.dispatch()["state"] == DispatchState.FINISHED
     assert {row["confirmed_by"] for row in desk.rows(schema.delivery)} == {"find"}
     assert all(row["confirmed_at"] for row in desk.rows(schema.delivery))
@@ -245,7 +249,7 @@ def test_what_is_not_found_is_waited_for_until_it_is_given_up(desk: Desk) -> Non
     left = send(desk, job)
     outcomes = [desk.outcome(left.to_confirm[0], DeliveryState.CONFIRMED)]
     words = "pacs accepted it, but was asked 3 times and never confirmed it"
-    desk.ledger.finish_dispatch(job, outcomes, Patience(60, gives_up=words), desk.enqueue)
+    desk.delivering.finish_dispatch(job, outcomes, Patience(60, gives_up=words), desk.enqueue)
     dispatch = desk.dispatch()
     assert (dispatch["state"], dispatch["error"]) == (DispatchState.DEAD, words)
     assert desk.objects() == [DeliveryState.CONFIRMED, DeliveryState.SENT]
@@ -258,7 +262,7 @@ def test_what_is_never_confirmed_is_given_up_at_the_deadline(desk: Desk) -> None
     words = f"accepted, but never confirmed: {REPORT}"
     assert (dispatch["state"], dispatch["error"]) == (DispatchState.DEAD, words)
     assert desk.history()[-1] == f"given up sending to pacs: {words}"
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_what_was_refused_stays_refused_when_the_rest_is_confirmed(desk: Desk) -> None:
@@ -267,9 +271,9 @@ def test_what_was_refused_stays_refused_when_the_rest_is_confirmed(desk: Desk) -
     assert desk.dispatch()["state"] == DispatchState.QUEUED
     assert report(desk, [FIRST, SECOND])  # an archive that says so of what it refused is wrong
     assert desk.objects() == [DeliveryState.REFUSED, DeliveryState.CONFIRMED]
-    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    left = desk.delivering.begin_dispatch(desk.revived(), NODE)
     assert (left.to_send, left.to_confirm) == ((), ())
-    desk.ledger.finish_dispatch(desk.jobs[-1], (), Patience(60), desk.enqueue)
+    desk.delivering.finish_dispatch(desk.jobs[-1], (), Patience(60), desk.enqueue)
     dispatch = desk.dispatch()
     assert (dispatch["state"], dispatch["error"]) == (DispatchState.DEAD, "refused by PACS")
 
@@ -290,9 +294,11 @@ def test_a_report_on_all_of_them_finishes_the_delivery(desk: Desk) -> None:
     assert {row["confirmed_by"] for row in desk.rows(schema.delivery)} == {"commitment"}
     assert desk.row(schema.commitment, TRANSACTION)["answered_at"]
     assert desk.history()[-1] == "delivered to pacs, confirmed"
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
     with pytest.raises(Superseded, match="finished"):
-        desk.ledger.begin_dispatch(desk.jobs[-1], NODE)  # the attempt that would have asked again
+        desk.delivering.begin_dispatch(
+            desk.jobs[-1], NODE
+        )  # the attempt that would have asked again
 
 
 def test_a_report_on_some_leaves_the_others_waiting(desk: Desk) -> None:
@@ -300,10 +306,10 @@ def test_a_report_on_some_leaves_the_others_waiting(desk: Desk) -> None:
     wait_for_report(desk, job)
     assert report(desk, [FIRST])
     assert desk.objects() == [DeliveryState.CONFIRMED, DeliveryState.SENT]
-    (unfinished,) = desk.ledger.unfinished()
+    (unfinished,) = desk.sweeping.unfinished()
     assert unfinished.attempt == 2
     assert 595 < unfinished.delay_s <= 600
-    left = desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+    left = desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
     assert [one.sop_uid for one in left.to_confirm] == [SECOND]
     assert left.asks == 0
 
@@ -321,11 +327,11 @@ def test_what_is_not_kept_is_sent_again_after_the_usual_wait(desk: Desk) -> None
     )
     following = desk.revived()
     assert 115 < following.delay_s <= 120
-    left = desk.ledger.begin_dispatch(following, NODE)
+    left = desk.delivering.begin_dispatch(following, NODE)
     assert [one.sop_uid for one in left.to_send] == [FIRST]
     assert left.to_confirm == ()
     with pytest.raises(Superseded):
-        desk.ledger.begin_dispatch(replace(job, attempt=2), NODE)  # that would have asked again
+        desk.delivering.begin_dispatch(replace(job, attempt=2), NODE)  # that would have asked again
 
 
 def test_what_is_named_both_kept_and_not_kept_is_not_kept(desk: Desk) -> None:
@@ -342,7 +348,7 @@ def test_a_report_that_names_none_of_the_objects_is_a_request_that_came_to_nothi
     wait_for_report(desk, job)
     assert report(desk, ["1.2.3.4"], {"1.2.3.5": "no such object instance"})
     assert desk.objects() == [DeliveryState.SENT, DeliveryState.SENT]
-    assert desk.ledger.begin_dispatch(desk.jobs[-1], NODE).asks == 1
+    assert desk.delivering.begin_dispatch(desk.jobs[-1], NODE).asks == 1
 
 
 @pytest.mark.parametrize("failed", [{}, NOT_KEPT])
@@ -395,10 +401,10 @@ def test_a_report_that_comes_while_an_attempt_runs_is_seen_when_it_ends(
     """An archive may report on the association it was asked over, or beside it."""
     (job,) = desk.analysed()
     send(desk, job)
-    desk.ledger.ask_commitment(job, TRANSACTION)
+    desk.delivering.ask_commitment(job, TRANSACTION)
     assert report(desk, committed, {SECOND: "busy"} if SECOND not in committed else {})
     assert desk.dispatch()["state"] == DispatchState.RUNNING
-    desk.ledger.finish_dispatch(job, (), WAITING, desk.enqueue)
+    desk.delivering.finish_dispatch(job, (), WAITING, desk.enqueue)
     dispatch = desk.dispatch()
     if SECOND in committed:
         assert dispatch["state"] == DispatchState.FINISHED
@@ -415,7 +421,7 @@ def test_a_report_that_comes_after_the_delivery_was_given_up_finishes_it(desk: D
     assert report(desk, [FIRST, SECOND])
     dispatch = desk.dispatch()
     assert (dispatch["state"], dispatch["error"]) == (DispatchState.FINISHED, None)
-    assert desk.ledger.retry_dead(HOUR_S) == 0
+    assert desk.by_hand.retry_dead(HOUR_S) == 0
 
 
 def test_what_was_given_up_and_is_not_kept_is_sent_again_only_by_hand(desk: Desk) -> None:
@@ -423,9 +429,9 @@ def test_what_was_given_up_and_is_not_kept_is_sent_again_only_by_hand(desk: Desk
     wait_for_report(desk, job)
     report(desk, [SECOND], NOT_KEPT)
     assert desk.dispatch()["state"] == DispatchState.DEAD
-    assert desk.ledger.unfinished() == []
-    desk.ledger.retry_dead(HOUR_S)
-    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    assert desk.sweeping.unfinished() == []
+    desk.by_hand.retry_dead(HOUR_S)
+    left = desk.delivering.begin_dispatch(desk.revived(), NODE)
     assert [one.sop_uid for one in left.to_send] == [FIRST]
 
 
@@ -452,7 +458,7 @@ def test_a_report_on_an_older_version_sends_nothing_of_it_again(desk: Desk) -> N
     assert report(desk, [SECOND], NOT_KEPT)
     assert desk.dispatch()["state"] == DispatchState.CANCELLED
     assert desk.objects() == [DeliveryState.QUEUED, DeliveryState.CONFIRMED]
-    assert [unfinished.kind for unfinished in desk.ledger.unfinished()] == ["process"]
+    assert [unfinished.kind for unfinished in desk.sweeping.unfinished()] == ["process"]
 
 
 def test_a_report_on_a_held_study_is_kept_and_what_it_asks_for_waits(desk: Desk) -> None:
@@ -461,20 +467,20 @@ def test_a_report_on_a_held_study_is_kept_and_what_it_asks_for_waits(desk: Desk)
     desk.receive_again(pixels="other")
     report(desk, [SECOND], NOT_KEPT)
     with pytest.raises(Superseded, match="came twice"):
-        desk.ledger.begin_dispatch(desk.revived(), NODE)
-    desk.ledger.release_study(STUDY)
-    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+        desk.delivering.begin_dispatch(desk.revived(), NODE)
+    desk.by_hand.release_study(STUDY)
+    left = desk.delivering.begin_dispatch(desk.revived(), NODE)
     assert [one.sop_uid for one in left.to_send] == [FIRST]
 
 
 def test_a_confirmed_object_stays_confirmed_whatever_is_said_of_it_later(desk: Desk) -> None:
     (job,) = desk.analysed()
     send(desk, job)
-    desk.ledger.ask_commitment(job, TRANSACTION)
-    shipment = desk.ledger.begin_dispatch(job, NODE)
+    desk.delivering.ask_commitment(job, TRANSACTION)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
     report(desk, [FIRST])
     again = [desk.outcome(one, DeliveryState.QUEUED) for one in shipment.to_confirm]
-    desk.ledger.finish_dispatch(job, again, Patience(60), desk.enqueue)
+    desk.delivering.finish_dispatch(job, again, Patience(60), desk.enqueue)
     assert desk.objects() == [DeliveryState.CONFIRMED, DeliveryState.QUEUED]
     report(desk, [], NOT_KEPT)
     assert desk.objects() == [DeliveryState.CONFIRMED, DeliveryState.QUEUED]
@@ -505,16 +511,16 @@ INSTEAD = {KIND: OTHER_KIND}
 def refuse(desk: Desk, job: Job, shipment: Shipment) -> Shipment:
     """Let the destination refuse all that is due; return what is due then."""
     outcomes = [desk.outcome(one, DeliveryState.REFUSED) for one in shipment.to_send]
-    return desk.ledger.record_sent(job, outcomes, INSTEAD)
+    return desk.delivering.record_sent(job, outcomes, INSTEAD)
 
 
 def test_a_delivery_is_over_when_the_substitute_is_confirmed(desk: Desk) -> None:
     (job,) = desk.analysed(reports=1, substitutes=1)
-    (substitute,) = refuse(desk, job, desk.ledger.begin_dispatch(job, NODE)).to_send
+    (substitute,) = refuse(desk, job, desk.delivering.begin_dispatch(job, NODE)).to_send
     assert substitute.kind == OTHER_KIND
-    desk.ledger.record_sent(job, [desk.outcome(substitute, DeliveryState.SENT)], INSTEAD)
-    desk.ledger.ask_commitment(job, TRANSACTION)
-    desk.ledger.finish_dispatch(job, (), WAITING, desk.enqueue)
+    desk.delivering.record_sent(job, [desk.outcome(substitute, DeliveryState.SENT)], INSTEAD)
+    desk.delivering.ask_commitment(job, TRANSACTION)
+    desk.delivering.finish_dispatch(job, (), WAITING, desk.enqueue)
     assert report(desk, [substitute.sop_uid])
     assert desk.dispatch()["state"] == DispatchState.FINISHED
 
@@ -523,17 +529,17 @@ def test_where_the_substitute_is_refused_too_both_are_told_and_the_first_is_trie
     desk: Desk,
 ) -> None:
     (job,) = desk.analysed(reports=1, substitutes=1)
-    due = refuse(desk, job, desk.ledger.begin_dispatch(job, NODE))
+    due = refuse(desk, job, desk.delivering.begin_dispatch(job, NODE))
     assert refuse(desk, job, due).to_send == ()
-    desk.ledger.finish_dispatch(job, (), PATIENCE, desk.enqueue)
+    desk.delivering.finish_dispatch(job, (), PATIENCE, desk.enqueue)
     assert (desk.dispatch()["state"], desk.dispatch()["error"]) == ("dead", "refused by PACS")
-    desk.ledger.retry_dead(HOUR_S, INSTEAD.values())
-    again = desk.ledger.begin_dispatch(desk.revived(), NODE)
+    desk.by_hand.retry_dead(HOUR_S, INSTEAD.values())
+    again = desk.delivering.begin_dispatch(desk.revived(), NODE)
     assert [one.sop_uid for one in again.to_send] == [FIRST]
 
 
 def test_what_nothing_can_replace_is_refused(desk: Desk) -> None:
     (job,) = desk.analysed(reports=1)
-    assert refuse(desk, job, desk.ledger.begin_dispatch(job, NODE)).to_send == ()
-    desk.ledger.finish_dispatch(job, (), PATIENCE, desk.enqueue)
+    assert refuse(desk, job, desk.delivering.begin_dispatch(job, NODE)).to_send == ()
+    desk.delivering.finish_dispatch(job, (), PATIENCE, desk.enqueue)
     assert desk.dispatch()["state"] == DispatchState.DEAD

@@ -44,6 +44,7 @@ from node.ledger import (
     Job,
     Ledger,
     Patience,
+    Processing,
     Shipment,
     StudyState,
     VersionState,
@@ -170,9 +171,11 @@ class StudyLife(RuleBasedStateMachine):
         job = one_of(self.jobs("process"), number)
         ledger = self.desk.ledger
         if how == "badly":
-            ledger.fail_version(job, "out of memory", 5, self.desk.enqueue, is_its_fault=True)
+            Processing(ledger).fail_version(
+                job, "out of memory", 5, self.desk.enqueue, is_its_fault=True
+            )
         elif how == "without report":
-            ledger.hold_version(job, "no report can be built")
+            Processing(ledger).hold_version(job, "no report can be built")
         else:
             with contextlib.suppress(Superseded):
                 if self.desk.finish(job, destinations=("pacs", "workstation")):
@@ -185,7 +188,7 @@ class StudyLife(RuleBasedStateMachine):
     def a_delivery_begins(self, number: int) -> None:
         job = one_of(self.jobs("deliver"), number)
         with contextlib.suppress(Superseded):
-            self.sending.append((job, self.desk.ledger.begin_dispatch(job, NODE)))
+            self.sending.append((job, self.desk.delivering.begin_dispatch(job, NODE)))
             self._may_go_on(job)
 
     @precondition(lambda self: self.sending)
@@ -200,9 +203,9 @@ class StudyLife(RuleBasedStateMachine):
             for report, state in zip(shipment.to_send, states, strict=False)
         ]
         with contextlib.suppress(Superseded):
-            self.desk.ledger.require_current(job)
+            self.desk.delivering.require_current(job)
             self._may_go_on(job)
-            self.sending.append((job, self.desk.ledger.record_sent(job, outcomes)))
+            self.sending.append((job, self.desk.delivering.record_sent(job, outcomes)))
             self._may_go_on(job)
 
     @precondition(lambda self: self.sending)
@@ -210,7 +213,7 @@ class StudyLife(RuleBasedStateMachine):
     def confirmation_is_asked_for(self, number: int) -> None:
         job, _ = one_of(self.sending, number)
         with contextlib.suppress(Superseded):
-            self.desk.ledger.ask_commitment(job, f"2.25.{next(self.fresh)}")
+            self.desk.delivering.ask_commitment(job, f"2.25.{next(self.fresh)}")
 
     @precondition(lambda self: self.sending)
     @rule(
@@ -222,21 +225,21 @@ class StudyLife(RuleBasedStateMachine):
         job, shipment = one_of(self.sending, number)
         outcomes = [self.desk.outcome(report, state) for report in shipment.to_confirm if state]
         with contextlib.suppress(Superseded):
-            self.desk.ledger.finish_dispatch(job, outcomes, patience, self.desk.enqueue)
+            self.desk.delivering.finish_dispatch(job, outcomes, patience, self.desk.enqueue)
 
     @precondition(lambda self: self.sending)
     @rule(number=numbers)
     def a_destination_knows_another_patient(self, number: int) -> None:
         job, _ = one_of(self.sending, number)
         with contextlib.suppress(Superseded):
-            self.desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
+            self.desk.delivering.hold_dispatch(job, "pacs has it under another patient ID")
 
     @precondition(lambda self: self.seen["commitment"])
     @rule(number=numbers, committed=st.sets(numbers), failed=st.sets(numbers, max_size=1))
     def a_destination_reports(self, number: int, committed: set[int], failed: set[int]) -> None:
         asked = one_of(self.seen["commitment"], number)
         uids = sorted({row["sop_uid"] for row in self.seen["delivery"]})
-        assert self.desk.ledger.record_commitment(
+        assert self.desk.delivering.record_commitment(
             asked["transaction_uid"],
             {one_of(uids, one) for one in committed},
             {one_of(uids, one): "no such object instance" for one in failed},
@@ -266,7 +269,7 @@ class StudyLife(RuleBasedStateMachine):
     @rule()
     def it_is_analysed(self) -> None:
         job = self._close()
-        if job in self.desk.ledger.unfinished():
+        if job in self.desk.sweeping.unfinished():
             self.desk.begin(job)
             self.desk.finish(job, destinations=("pacs", "workstation"))
 
@@ -275,15 +278,15 @@ class StudyLife(RuleBasedStateMachine):
     def it_is_sent(self, number: int, is_over: bool) -> None:
         job = one_of(self.unsent(), number)
         with contextlib.suppress(Superseded):
-            shipment = self.desk.ledger.begin_dispatch(job, NODE)
+            shipment = self.desk.delivering.begin_dispatch(job, NODE)
             outcomes = [
                 self.desk.outcome(report, DeliveryState.SENT) for report in shipment.to_send
             ]
-            shipment = self.desk.ledger.record_sent(job, outcomes)
-            self.desk.ledger.ask_commitment(job, f"2.25.{next(self.fresh)}")
+            shipment = self.desk.delivering.record_sent(job, outcomes)
+            self.desk.delivering.ask_commitment(job, f"2.25.{next(self.fresh)}")
             self.sending.append((job, shipment))
             if is_over:
-                self.desk.ledger.finish_dispatch(job, (), PATIENCES[1], self.desk.enqueue)
+                self.desk.delivering.finish_dispatch(job, (), PATIENCES[1], self.desk.enqueue)
 
     # Sweeps, hands and crashes
 
@@ -291,18 +294,18 @@ class StudyLife(RuleBasedStateMachine):
     @rule(number=numbers)
     def a_job_is_taken_up_again(self, number: int) -> None:
         job = one_of(self.unfinished, number)
-        self.desk.ledger.revive(job, self.desk.enqueue)
+        self.desk.sweeping.revive(job, self.desk.enqueue)
 
     @precondition(lambda self: self.is_any("dispatch", DispatchState.DEAD))
     @rule()
     def what_was_given_up_is_sent_again(self) -> None:
-        self.desk.ledger.retry_dead(HOUR_S)
+        self.desk.by_hand.retry_dead(HOUR_S)
 
     @precondition(lambda self: self.is_held or self.is_any("study_version", VersionState.EXCLUDED))
     @rule()
     def a_person_lets_it_go_on(self) -> None:
         with contextlib.suppress(NodeError):
-            self.desk.ledger.release_study(STUDY)
+            self.desk.by_hand.release_study(STUDY)
             self.must_be_looked_at = False
 
     @precondition(
@@ -313,7 +316,7 @@ class StudyLife(RuleBasedStateMachine):
     )
     @rule()
     def the_node_stops(self) -> None:
-        self.desk.ledger.retire_node(NODE)
+        self.desk.nodes.retire_node(NODE)
 
     # What must never be
 
@@ -404,7 +407,7 @@ class StudyLife(RuleBasedStateMachine):
         tables = ("study", "instance", "rejection", "study_version", "report")
         for name in (*tables, "dispatch", "delivery", "commitment"):
             self.seen[name] = self.desk.rows(schema.metadata.tables[name])
-        self.unfinished = self.desk.ledger.unfinished()
+        self.unfinished = self.desk.sweeping.unfinished()
 
     @property
     def is_held(self) -> bool:

@@ -18,7 +18,7 @@ from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
 from postgres import DATABASES, PostgreSQL
 
 from node.errors import Superseded
-from node.ledger import Closing, InstanceState, Job, Ledger, VersionState, schema
+from node.ledger import Closing, InstanceState, Job, Ledger, Nodes, VersionState, schema
 from node.store import Store
 
 DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
@@ -48,10 +48,10 @@ def test_the_comparison_would_notice_a_missing_column(ledger: Ledger) -> None:
 
 def test_migrating_again_keeps_everything(ledger: Ledger) -> None:
     before = ledger.installation
-    ledger.register_node("node")
+    Nodes(ledger).register_node("node")
     ledger.migrate()
     assert ledger.installation == before
-    assert ledger.live_nodes() == {"node"}
+    assert Nodes(ledger).live_nodes() == {"node"}
 
 
 def test_each_installation_has_an_identity_of_its_own(ledger: Ledger, tmp_path: Path) -> None:
@@ -222,14 +222,14 @@ def test_the_reports_of_earlier_releases_are_of_the_kind_that_their_sop_class_ha
 
 def test_a_node_of_the_former_release_may_still_write_reports(old_desk: Desk) -> None:
     old_desk.change(schema.report, kind=None)
-    shipment = old_desk.ledger.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
+    shipment = old_desk.delivering.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
     assert [one.kind for one in shipment.to_send] == ["capture"]
 
 
 def test_a_delivery_of_the_first_release_is_taken_up_where_it_was(old_desk: Desk) -> None:
     job = Job("deliver", DONE, 1, 1, "pacs")
-    assert job in old_desk.ledger.unfinished()
-    shipment = old_desk.ledger.begin_dispatch(job, NODE)
+    assert job in old_desk.sweeping.unfinished()
+    shipment = old_desk.delivering.begin_dispatch(job, NODE)
     assert [(one.sop_uid, one.kind) for one in shipment.to_send] == [("2.25.1", "capture")]
     assert [(one.sop_uid, one.kind) for one in shipment.to_confirm] == [
         ("2.25.0", "measurement-report")
@@ -250,14 +250,14 @@ def test_an_image_of_the_first_release_can_be_corrected(old_desk: Desk) -> None:
     recorded = old_desk.receive_again(f"{DONE}.1", study=DONE, identity=SOMEBODY_ELSE)
     assert recorded == "corrected"
     with pytest.raises(Superseded, match="corrected headers"):
-        old_desk.ledger.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
+        old_desk.delivering.begin_dispatch(Job("deliver", DONE, 1, 1, "pacs"), NODE)
     assert old_desk.close(study=DONE).number == 2
 
 
 def test_a_study_that_was_being_received_goes_on(old_desk: Desk) -> None:
     (arrival,) = old_desk.arrivals()
     assert arrival.study_uid == RECEIVING
-    assert old_desk.ledger.close_version(arrival, CLOSING, old_desk.enqueue)
+    assert old_desk.settling.close_version(arrival, CLOSING, old_desk.enqueue)
 
 
 def test_a_study_that_was_held_still_is_until_a_person_releases_it(old_desk: Desk) -> None:
@@ -267,7 +267,7 @@ def test_a_study_that_was_held_still_is_until_a_person_releases_it(old_desk: Des
     # Which of its objects disagreed was not recorded: that they seem to agree releases nothing.
     old_desk.receive(f"{HELD}.3", study=HELD)
     assert old_desk.study(HELD)["held_reason"] == WHY_HELD
-    old_desk.ledger.release_study(HELD)
+    old_desk.by_hand.release_study(HELD)
     instances = old_desk.begin(old_desk.close(study=HELD)).version.instances
     assert {instance.sop_uid for instance in instances} == {f"{HELD}.{n}" for n in (1, 2, 3)}
 
@@ -323,7 +323,7 @@ def test_a_migrated_index_has_the_rows_it_had(ledger: Ledger) -> None:
     ],
 )
 def test_a_word_that_is_no_state_reaches_no_row(desk: Desk, table: str, column: str) -> None:
-    desk.ledger.register_node(NODE)
+    desk.nodes.register_node(NODE)
     desk.analysed()
     before = desk.everything()
     misspelt = sa.text(f"UPDATE {table} SET {column} = 'runing'")
@@ -372,7 +372,7 @@ def test_the_words_of_the_former_release_are_replaced(left_by: LeftBy) -> None:
     assert checks_of_the_database(desk.ledger) == declared_checks()
     assert states(desk, schema.instance) == ["withdrawn", "current"]
     assert states(desk, schema.study_version) == ["withdrawn", "excluded"]
-    desk.ledger.release_study(HELD)
+    desk.by_hand.release_study(HELD)
     assert desk.close(study=HELD).number == 2
 
 
@@ -389,5 +389,5 @@ def test_a_node_of_the_former_release_that_still_runs_is_understood(left_by: Lef
     assert desk.version(study=HELD)["state"] is VersionState.EXCLUDED
     (arrival,) = desk.arrivals()
     assert arrival.rejected == "Rejected for Quality Reasons"
-    desk.ledger.release_study(HELD)
+    desk.by_hand.release_study(HELD)
     assert desk.close(study=HELD).number == 2

@@ -10,97 +10,97 @@ from node.ledger import DispatchState, Role, VersionState, schema
 
 
 def test_an_open_association_that_brought_images_counts_until_it_ends(desk: Desk) -> None:
-    desk.ledger.register_node(NODE)
-    desk.ledger.open_association("a", NODE, "modality")
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("a", NODE, "modality")
     desk.receive(f"{STUDY}.1", association="a")
     desk.receive(f"{STUDY}.2", association="a")
     assert desk.arrivals()[0].open_associations == 1
-    desk.ledger.close_association("a")
+    desk.receiving.close_association("a")
     assert desk.arrivals()[0].open_associations == 0
 
 
 def test_an_association_that_brings_images_again_counts_for_them(desk: Desk) -> None:
-    desk.ledger.register_node(NODE)
+    desk.nodes.register_node(NODE)
     for name in ("a", "b"):
-        desk.ledger.open_association(name, NODE, "modality")
+        desk.receiving.open_association(name, NODE, "modality")
     desk.receive(association="a")
     desk.receive_again(association="b")
-    desk.ledger.close_association("a")
+    desk.receiving.close_association("a")
     assert desk.arrivals()[0].open_associations == 1
 
 
 def test_an_association_of_a_dead_node_is_not_waited_for(desk: Desk) -> None:
-    desk.ledger.register_node(NODE)
-    desk.ledger.open_association("a", NODE, "modality")
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("a", NODE, "modality")
     desk.receive(association="a")
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
     assert desk.arrivals()[0].open_associations == 0
 
 
 def test_a_missed_end_of_an_association_is_made_good_by_the_sweep(desk: Desk) -> None:
-    desk.ledger.register_node(NODE)
+    desk.nodes.register_node(NODE)
     for name, sop_uid in (("a", "2.25.1"), ("b", "2.25.2")):
-        desk.ledger.open_association(name, NODE, "modality")
+        desk.receiving.open_association(name, NODE, "modality")
         desk.receive(sop_uid, association=name)
     assert desk.arrivals()[0].open_associations == 2
-    desk.ledger.close_associations(NODE, lambda association_id: association_id == "b")
+    desk.receiving.close_associations(NODE, lambda association_id: association_id == "b")
     assert desk.arrivals()[0].open_associations == 1
 
 
 def test_a_node_lives_while_it_beats_and_has_not_stopped(desk: Desk) -> None:
     for node_id in ("beats", "silent", "stopped"):
-        desk.ledger.register_node(node_id)
+        desk.nodes.register_node(node_id)
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
-    desk.ledger.beat("beats")
-    desk.ledger.beat("stopped")
-    desk.ledger.retire_node("stopped")
-    assert desk.ledger.live_nodes() == {"beats"}
-    assert desk.ledger.live_nodes(even_if_late=True) == {"beats", "silent"}
-    assert desk.ledger.registered(["beats", "stopped", "of another ledger"]) == {"beats", "stopped"}
+    desk.nodes.beat("beats")
+    desk.nodes.beat("stopped")
+    desk.nodes.retire_node("stopped")
+    assert desk.nodes.live_nodes() == {"beats"}
+    assert desk.nodes.live_nodes(even_if_late=True) == {"beats", "silent"}
+    assert desk.nodes.registered(["beats", "stopped", "of another ledger"]) == {"beats", "stopped"}
 
 
 def test_whoever_starts_on_a_state_folder_declares_only_those_before_on_it_dead(desk: Desk) -> None:
-    desk.ledger.register_node("before", "ward-a:/srv/ai-node 1-1")
-    desk.ledger.register_node("elsewhere", "ward-b:/srv/ai-node 2-2")
-    desk.ledger.register_node("of a former release")
-    desk.ledger.register_node("now", "ward-a-renamed:/srv/moved 1-1")
-    assert desk.ledger.live_nodes() == {"elsewhere", "of a former release", "now"}
+    desk.nodes.register_node("before", "ward-a:/srv/ai-node 1-1")
+    desk.nodes.register_node("elsewhere", "ward-b:/srv/ai-node 2-2")
+    desk.nodes.register_node("of a former release")
+    desk.nodes.register_node("now", "ward-a-renamed:/srv/moved 1-1")
+    assert desk.nodes.live_nodes() == {"elsewhere", "of a former release", "now"}
     with pytest.raises(Superseded, match="another process has started"):
-        desk.ledger.beat("before")
-    assert "before" not in desk.ledger.live_nodes()
+        desk.nodes.beat("before")
+    assert "before" not in desk.nodes.live_nodes()
 
 
 def test_nodes_are_listed_with_who_is_alive_each_place_once(desk: Desk) -> None:
-    desk.ledger.register_node("1", "ward-a:/srv/ai-node 1-1")
-    desk.ledger.register_node("2", "ward-a:/srv/ai-node 1-1", Role.LISTENER)
-    desk.ledger.register_node("3", "ward-b:/srv/ai-node 2-2", Role.WORKER)
-    desk.ledger.register_node("4", "ward-c:/srv/ai-node 3-3", Role.WORKER)
+    desk.nodes.register_node("1", "ward-a:/srv/ai-node 1-1")
+    desk.nodes.register_node("2", "ward-a:/srv/ai-node 1-1", Role.LISTENER)
+    desk.nodes.register_node("3", "ward-b:/srv/ai-node 2-2", Role.WORKER)
+    desk.nodes.register_node("4", "ward-c:/srv/ai-node 3-3", Role.WORKER)
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
-    desk.ledger.beat("2")
-    desk.ledger.retire_node("4")
-    assert [(one.place, one.role, one.state) for one in desk.ledger.presences()] == [
+    desk.nodes.beat("2")
+    desk.nodes.retire_node("4")
+    assert [(one.place, one.role, one.state) for one in desk.nodes.presences()] == [
         ("ward-a:/srv/ai-node", "listener", "alive"),
         ("ward-b:/srv/ai-node", "worker", "silent"),
         ("ward-c:/srv/ai-node", "worker", "stopped"),
     ]
     desk.change(schema.node, beat_at=schema.node.c.beat_at - 14 * 24 * HOUR_S)
-    assert desk.ledger.presences() == []
+    assert desk.nodes.presences() == []
 
 
 def test_a_heart_knows_how_long_it_has_not_beaten(desk: Desk) -> None:
-    desk.ledger.register_node(NODE)
-    assert 0 <= desk.ledger.beat(NODE) < 5
+    desk.nodes.register_node(NODE)
+    assert 0 <= desk.nodes.beat(NODE) < 5
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
-    assert HOUR_S <= desk.ledger.beat(NODE) < HOUR_S + 5
+    assert HOUR_S <= desk.nodes.beat(NODE) < HOUR_S + 5
 
 
 def test_the_history_names_the_node_that_died_with_an_attempt(desk: Desk) -> None:
-    desk.ledger.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
     desk.receive()
     job = desk.close()
     desk.begin(job)
     desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
-    desk.ledger.revive(job, desk.enqueue)
+    desk.sweeping.revive(job, desk.enqueue)
     words = "process: attempt 1 died with its node on ward-a:/srv/ai-node; attempt 2 follows"
     assert desk.history()[-1] == words
 
@@ -108,10 +108,10 @@ def test_the_history_names_the_node_that_died_with_an_attempt(desk: Desk) -> Non
 def test_an_attempt_that_ended_without_its_node_is_not_said_to_have_died_with_it(
     desk: Desk,
 ) -> None:
-    desk.ledger.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
     (job,) = desk.analysed()
-    desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.revive(job, desk.enqueue, {NODE})
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.sweeping.revive(job, desk.enqueue, {NODE})
     words = (
         "deliver: attempt 1 could not say how it ended on ward-a:/srv/ai-node; attempt 2 follows"
     )
@@ -121,14 +121,14 @@ def test_an_attempt_that_ended_without_its_node_is_not_said_to_have_died_with_it
 def test_a_clean_stop_releases_only_what_was_its_own(desk: Desk) -> None:
     desk.receive()
     desk.begin(desk.close(), "another")
-    desk.ledger.retire_node(NODE)
+    desk.nodes.retire_node(NODE)
     assert desk.version()["state"] == VersionState.RUNNING
 
 
 def test_a_clean_stop_gives_back_a_delivery(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.ledger.register_node(NODE)
-    desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.retire_node(NODE)
+    desk.nodes.register_node(NODE)
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.nodes.retire_node(NODE)
     assert desk.dispatch()["state"] == DispatchState.QUEUED
-    assert desk.ledger.unfinished() == [job]
+    assert desk.sweeping.unfinished() == [job]

@@ -50,7 +50,7 @@ def test_a_later_attempt_carries_the_time_the_first_decided(desk: Desk) -> None:
     job = desk.close()
     first = desk.begin(job)
     desk.change(schema.study_version, decided_at=schema.study_version.c.decided_at - HOUR_S)
-    desk.ledger.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
+    desk.processing.fail_version(job, "out of memory", 5, desk.enqueue, is_its_fault=True)
     second = desk.begin(replace(job, attempt=2))
     assert first.version.decided_at - second.version.decided_at == timedelta(hours=1)
 
@@ -76,9 +76,9 @@ def test_kinds_that_share_a_sop_class_go_where_each_is_wanted(desk: Desk) -> Non
         for n, kind in enumerate((KIND, OTHER_KIND, KIND))
     )
     wanted = {"pacs": frozenset({KIND}), "workstation": frozenset({OTHER_KIND})}
-    desk.ledger.finish_version(job, Finished((), built, wanted, HOUR_S), desk.enqueue)
+    desk.processing.finish_version(job, Finished((), built, wanted, HOUR_S), desk.enqueue)
     sent = {
-        delivery.destination: desk.ledger.begin_dispatch(delivery, NODE).to_send
+        delivery.destination: desk.delivering.begin_dispatch(delivery, NODE).to_send
         for delivery in desk.jobs
         if delivery.kind == "deliver"
     }
@@ -89,24 +89,24 @@ def test_a_shadow_result_is_recorded_and_nothing_is_sent(desk: Desk) -> None:
     assert desk.analysed(reports=0) == []
     assert desk.row(schema.analysis, STUDY, 1, "breast-area")["result"]
     assert desk.rows(schema.dispatch) == []
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_a_stale_attempt_changes_nothing(desk: Desk) -> None:
     desk.receive()
     stale = desk.close()
     desk.begin(stale)
-    desk.ledger.revive(stale, desk.enqueue)  # it was taken for dead, and wakes up after all
+    desk.sweeping.revive(stale, desk.enqueue)  # it was taken for dead, and wakes up after all
     desk.begin(desk.jobs[-1], "node-2")
     before = desk.everything()
     with pytest.raises(Superseded):
         desk.begin(stale)
     with pytest.raises(Superseded):
         desk.finish(stale)
-    desk.ledger.fail_version(stale, "late", 5, desk.enqueue, is_its_fault=True)
-    desk.ledger.hold_version(stale, "late")
-    desk.ledger.cancel_version(stale, "late")
-    desk.ledger.revive(stale, desk.enqueue)
+    desk.processing.fail_version(stale, "late", 5, desk.enqueue, is_its_fault=True)
+    desk.processing.hold_version(stale, "late")
+    desk.processing.cancel_version(stale, "late")
+    desk.sweeping.revive(stale, desk.enqueue)
     assert desk.everything() == before
     assert desk.jobs[-1].attempt == 2
 
@@ -115,7 +115,7 @@ def test_a_failure_is_recorded_and_the_next_attempt_waits(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
     desk.begin(job)
-    desk.ledger.fail_version(job, "out of memory", 7.0, desk.enqueue, is_its_fault=True)
+    desk.processing.fail_version(job, "out of memory", 7.0, desk.enqueue, is_its_fault=True)
     assert desk.jobs[-1] == replace(job, attempt=2, delay_s=7.0)
     version = desk.version()
     assert (version["state"], version["failures"], version["crashes"]) == (
@@ -132,7 +132,7 @@ def test_after_five_failures_a_study_is_given_up(desk: Desk) -> None:
     job = desk.close()
     for _ in range(GIVE_UP_AFTER):
         assert not desk.begin(job).is_given_up
-        desk.ledger.fail_version(job, "a defect", 1, desk.enqueue, is_its_fault=True)
+        desk.processing.fail_version(job, "a defect", 1, desk.enqueue, is_its_fault=True)
         job = desk.jobs[-1]
     assert desk.begin(job).is_given_up
 
@@ -143,7 +143,7 @@ def test_trouble_of_the_machine_does_not_count_against_the_study(desk: Desk) -> 
     for attempt in range(1, 2 * GIVE_UP_AFTER):
         job = replace(job, attempt=attempt)
         assert not desk.begin(job).is_given_up
-        desk.ledger.fail_version(job, "disk full", 1, desk.enqueue, is_its_fault=False)
+        desk.processing.fail_version(job, "disk full", 1, desk.enqueue, is_its_fault=False)
         assert desk.jobs[-1].delay_s == min(2.0 ** (attempt - 1), DELAY_MAX_S)
     version = desk.version()
     assert (version["failures"], version["troubles"]) == (0, 2 * GIVE_UP_AFTER - 1)
@@ -157,13 +157,13 @@ def test_a_study_that_no_report_can_be_built_of_is_held_until_a_person_has_looke
     job = desk.close()
     desk.begin(job)
     reason = "a result would go into another study"
-    desk.ledger.hold_version(job, reason)
+    desk.processing.hold_version(job, reason)
     study = desk.study()
     assert (study["held_because"], study["held_reason"]) == (HeldBecause.REPORT, reason)
     assert desk.version()["state"] == VersionState.CANCELLED
     desk.receive_again()  # a person must say so, whatever comes
     assert desk.study()["held_reason"] == reason
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     assert desk.begin(desk.close()).version.number == 2
 
 
@@ -171,13 +171,13 @@ def test_a_version_that_nobody_can_analyse_any_more_says_so(desk: Desk) -> None:
     desk.receive()
     job = desk.close()
     desk.begin(job)
-    desk.ledger.cancel_version(job, "no model of it is configured any more")
+    desk.processing.cancel_version(job, "no model of it is configured any more")
     version = desk.version()
     assert (version["state"], version["error"]) == (
         "cancelled",
         "no model of it is configured any more",
     )
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_a_correction_that_comes_before_an_attempt_begins_cancels_it(desk: Desk) -> None:
@@ -220,8 +220,8 @@ def test_a_score_comes_back_as_it_was(desk: Desk) -> None:
         marks=(Mark(((0.5, 1.5), (2.0, 3.0), (0.5, 1.5)), (area,), depth_mm=1.5),),
         heat_map=HeatMap("1.2.3", area.concept, 1, 2, "AP8=", (0.0, 0.0, 8.0, 4.0)),
     )
-    assert desk.ledger.find_score("image", "model") is None
-    desk.ledger.record_score("image", "model", score)
-    desk.ledger.record_score("image", "model", score)
-    assert desk.ledger.find_score("image", "model") == score
-    assert desk.ledger.find_score("image", "another model") is None
+    assert desk.scores.find_score("image", "model") is None
+    desk.scores.record_score("image", "model", score)
+    desk.scores.record_score("image", "model", score)
+    assert desk.scores.find_score("image", "model") == score
+    assert desk.scores.find_score("image", "another model") is None

@@ -48,7 +48,7 @@ NOT_READ: dict[str, Any] = {"modality": "PR", "view": None, "is_in_scope": False
 
 
 def digest_of(desk: Desk, sop_uid: str = f"{STUDY}.1") -> str | None:
-    kept = desk.ledger.find_kept(sop_uid)
+    kept = desk.receiving.find_kept(sop_uid)
     return kept.digest if kept else None
 
 
@@ -128,8 +128,8 @@ def test_our_own_objects_that_come_back_changed_change_nothing(desk: Desk) -> No
 
 def test_what_we_made_is_known_by_its_uid(desk: Desk) -> None:
     desk.analysed()
-    assert desk.ledger.is_report("2.25.10")
-    assert not desk.ledger.is_report(f"{STUDY}.1")
+    assert desk.receiving.is_report("2.25.10")
+    assert not desk.receiving.is_report(f"{STUDY}.1")
 
 
 # Whose study it is
@@ -203,7 +203,7 @@ def test_results_of_a_study_held_meanwhile_are_not_sent(desk: Desk) -> None:
     (job,) = desk.analysed()
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     with pytest.raises(Superseded, match="disagree"):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
     assert desk.dispatch()["state"] == DispatchState.CANCELLED
 
 
@@ -313,22 +313,22 @@ def test_nothing_made_under_the_former_patient_goes_out_once_its_correction_has_
     receive_four(desk)
     desk.begin(desk.close())
     queued, running, sending = desk.finish(desk.jobs[-1], destinations=("a", "b", "c"))
-    desk.ledger.begin_dispatch(running, NODE)
-    desk.ledger.begin_dispatch(sending, NODE)
+    desk.delivering.begin_dispatch(running, NODE)
+    desk.delivering.begin_dispatch(sending, NODE)
     desk.receive_again(FOUR[0], identity=SOMEBODY_ELSE)
     for sop_uid in (*FOUR[1:], None):
         with pytest.raises(Superseded):
-            desk.ledger.require_current(running)
+            desk.delivering.require_current(running)
         if sop_uid:
             desk.receive_again(sop_uid, identity=SOMEBODY_ELSE)
     assert desk.study()["held_reason"] is None
     made_before = "made before its images changed: corrected headers"
     with pytest.raises(Superseded, match=made_before):
-        desk.ledger.begin_dispatch(queued, NODE)
+        desk.delivering.begin_dispatch(queued, NODE)
     with pytest.raises(Superseded, match=made_before):
-        desk.ledger.require_current(running)
+        desk.delivering.require_current(running)
     with pytest.raises(Superseded, match=made_before):
-        desk.ledger.record_sent(sending, [])
+        desk.delivering.record_sent(sending, [])
     for destination in ("a", "c"):
         assert desk.dispatch(1, destination)["state"] == DispatchState.CANCELLED
 
@@ -338,11 +338,11 @@ def test_what_a_correction_stopped_stays_stopped_when_its_study_is_released(desk
     desk.receive(f"{STUDY}.2")
     desk.receive_again(f"{STUDY}.1", identity=SOMEBODY_ELSE)
     with pytest.raises(Superseded):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
     desk.receive_again(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     assert desk.study()["held_reason"] is None
     assert desk.dispatch()["state"] == DispatchState.CANCELLED
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
 
 
 def test_an_image_as_it_was_before_its_correction_changes_nothing(desk: Desk) -> None:
@@ -368,8 +368,8 @@ def test_a_correction_that_led_to_a_contradiction_can_be_taken_back(desk: Desk) 
 
 
 def test_who_sent_a_correction_may_take_it_back(desk: Desk) -> None:
-    desk.ledger.register_node(NODE)
-    desk.ledger.open_association("from the archive", NODE, "archive")
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("from the archive", NODE, "archive")
     desk.receive(digest="former")
     desk.receive_again(digest="mistaken", association="from the archive", sender="archive")
     assert desk.receive_again(digest="former", sender="modality") == "unchanged"
@@ -446,11 +446,11 @@ def test_other_pixels_hold_the_study_until_a_person_has_looked(
     assert study["held_because"] == HeldBecause.PIXELS
     assert study["held_reason"] == f"image {STUDY}.1 came twice {words}"
     with pytest.raises(Superseded, match="came twice"):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
     desk.receive(f"{STUDY}.2")
     desk.receive_again(f"{STUDY}.2")  # nothing that comes ends it
     assert desk.study()["held_because"] == HeldBecause.PIXELS
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     assert desk.begin(desk.close()).version.number == 2
 
 
@@ -472,10 +472,10 @@ def test_other_pixels_while_the_identities_disagree_are_released_only_after_both
     desk.receive_again(f"{STUDY}.1", pixels="other")
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     with pytest.raises(NodeError, match="disagree"):
-        desk.ledger.release_study(STUDY)
+        desk.by_hand.release_study(STUDY)
     desk.receive_again(f"{STUDY}.2", identity=SOMEBODY)
     assert desk.study()["held_because"] == HeldBecause.PIXELS
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     assert desk.study()["held_reason"] is None
 
 
@@ -490,7 +490,7 @@ def test_an_instance_that_comes_in_two_studies_holds_both(desk: Desk) -> None:
         assert desk.study(study)["held_reason"] == reason
         assert desk.history(study)[-1] == f"held: {reason}"
     with pytest.raises(Superseded, match="came in this study"):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
     assert desk.arrivals() == []
 
 
@@ -500,7 +500,7 @@ def test_an_instance_known_from_another_study_holds_the_one_nobody_knew(desk: De
     assert desk.study(OTHER_STUDY)["held_reason"]
     desk.receive(f"{OTHER_STUDY}.1", study=OTHER_STUDY)
     assert [arrival.study_uid for arrival in desk.arrivals()] == []
-    desk.ledger.release_study(OTHER_STUDY)
+    desk.by_hand.release_study(OTHER_STUDY)
     assert [arrival.study_uid for arrival in desk.arrivals()] == [OTHER_STUDY]
 
 
@@ -521,7 +521,7 @@ def test_what_a_rejection_note_names_is_used_no_more(desk: Desk) -> None:
         "a rejection note took 1 object out of use: Rejected for Quality Reasons"
     )
     with pytest.raises(Superseded, match="rejected"):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
 
 
 def test_what_a_rejection_note_names_and_comes_later_is_kept_and_not_used(desk: Desk) -> None:
@@ -584,7 +584,7 @@ def test_a_corrected_rejection_note_takes_more_out_of_use(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2")
     desk.reject(f"{STUDY}.1")
-    kept = desk.ledger.find_kept(f"{STUDY}.900")
+    kept = desk.receiving.find_kept(f"{STUDY}.900")
     assert kept is not None
     again = Again(kept.digest, "same", ("Current Requested Procedure Evidence Sequence",))
     recorded = desk.reject(f"{STUDY}.1", f"{STUDY}.2", digest="corrected note", again=again)
@@ -651,9 +651,9 @@ def test_a_rejected_image_stays_rejected_when_its_header_is_corrected(desk: Desk
 def test_what_is_not_held_cannot_be_released(desk: Desk) -> None:
     desk.receive()
     with pytest.raises(NodeError, match="neither held nor set apart"):
-        desk.ledger.release_study(STUDY)
+        desk.by_hand.release_study(STUDY)
     with pytest.raises(NodeError, match="not known here"):
-        desk.ledger.release_study(OTHER_STUDY)
+        desk.by_hand.release_study(OTHER_STUDY)
 
 
 def test_a_study_whose_objects_disagree_is_not_released_on_a_persons_word(desk: Desk) -> None:
@@ -661,20 +661,20 @@ def test_a_study_whose_objects_disagree_is_not_released_on_a_persons_word(desk: 
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     before = desk.everything()
     with pytest.raises(NodeError, match="send all its images again"):
-        desk.ledger.release_study(STUDY)
+        desk.by_hand.release_study(STUDY)
     assert desk.everything() == before
 
 
 def test_a_study_set_apart_is_analysed_on_a_persons_word(desk: Desk) -> None:
     desk.receive(intake="no Patient ID")
     desk.close(APART)
-    assert desk.ledger.release_study(STUDY) == "it is analysed once it is complete"
+    assert desk.by_hand.release_study(STUDY) == "it is analysed once it is complete"
     job = desk.close()
     assert job.number == 2
     desk.begin(job)
     assert desk.history()[-2:] == ["released: by hand", "version 2 closed: 4/4 views"]
     with pytest.raises(NodeError, match="neither held nor set apart"):
-        desk.ledger.release_study(STUDY)
+        desk.by_hand.release_study(STUDY)
 
 
 @pytest.mark.parametrize("why", ["no model reads MG", "model breast-area has been switched off"])
@@ -687,9 +687,9 @@ def test_a_study_for_which_no_model_was_there_is_settled_anew_on_a_persons_word(
     else:
         job = desk.close()
         desk.begin(job)
-        desk.ledger.cancel_version(job, why)
+        desk.processing.cancel_version(job, why)
     follows = "it is analysed once it is complete, if a model reads it now"
-    assert desk.ledger.release_study(STUDY) == follows
+    assert desk.by_hand.release_study(STUDY) == follows
     desk.begin(desk.close())
     assert len(desk.finish(desk.jobs[-1])) == 1
 
@@ -698,9 +698,9 @@ def test_after_a_long_hold_there_is_as_much_time_to_deliver_as_at_first(desk: De
     (job,) = desk.analysed(deliver_within_s=HOUR_S)
     desk.receive_again(pixels="other")
     with pytest.raises(Superseded):
-        desk.ledger.begin_dispatch(job, NODE)
+        desk.delivering.begin_dispatch(job, NODE)
     desk.let_pass(100 * HOUR_S)
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     desk.deliver(desk.revived(), DeliveryState.QUEUED, DeliveryState.QUEUED)
     assert desk.dispatch()["state"] == DispatchState.QUEUED
 
@@ -709,7 +709,7 @@ def test_a_study_both_held_and_set_apart_is_released_from_both_at_once(desk: Des
     desk.receive(intake="no Patient ID")
     desk.close(APART)
     desk.receive_again(pixels="other")
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     assert apart(desk.arrivals()[0]) is None
 
 
@@ -717,11 +717,11 @@ def test_a_released_study_that_was_finished_is_delivered_where_it_was_stopped(de
     stopped, untouched = desk.analysed(destinations=("pacs", "workstation"))
     desk.receive_again(pixels="other")
     with pytest.raises(Superseded):
-        desk.ledger.begin_dispatch(stopped, NODE)
-    assert desk.ledger.release_study(STUDY) == "what is left of it goes on"
+        desk.delivering.begin_dispatch(stopped, NODE)
+    assert desk.by_hand.release_study(STUDY) == "what is left of it goes on"
     assert desk.arrivals() == []
-    assert {job.destination for job in desk.ledger.unfinished()} == {"pacs", "workstation"}
-    desk.ledger.revive(stopped, desk.enqueue)
+    assert {job.destination for job in desk.sweeping.unfinished()} == {"pacs", "workstation"}
+    desk.sweeping.revive(stopped, desk.enqueue)
     desk.deliver(desk.jobs[-1])
     desk.deliver(untouched)
     assert {row["state"] for row in desk.rows(schema.dispatch)} == {DispatchState.FINISHED}
@@ -729,12 +729,12 @@ def test_a_released_study_that_was_finished_is_delivered_where_it_was_stopped(de
 
 def test_a_released_study_sends_nothing_twice(desk: Desk) -> None:
     (job,) = desk.analysed()
-    shipment = desk.ledger.begin_dispatch(job, NODE)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
     desk.receive_again(pixels="other")
     with pytest.raises(Superseded):
-        desk.ledger.record_sent(job, [desk.outcome(shipment.to_send[0], DeliveryState.SENT)])
-    desk.ledger.release_study(STUDY)
-    left = desk.ledger.begin_dispatch(desk.revived(), NODE)
+        desk.delivering.record_sent(job, [desk.outcome(shipment.to_send[0], DeliveryState.SENT)])
+    desk.by_hand.release_study(STUDY)
+    left = desk.delivering.begin_dispatch(desk.revived(), NODE)
     assert left.to_send == shipment.to_send[1:]
     assert left.to_confirm == shipment.to_send[:1]
 
@@ -745,7 +745,7 @@ def test_a_released_study_whose_analysis_was_cancelled_is_settled_anew(desk: Des
     desk.receive_again(pixels="other")
     with pytest.raises(Superseded):
         desk.begin(job)
-    assert desk.ledger.release_study(STUDY) == "it is analysed once it is complete"
+    assert desk.by_hand.release_study(STUDY) == "it is analysed once it is complete"
     (arrival,) = desk.arrivals()
     assert arrival.revision_reason is None
     desk.begin(desk.close())
@@ -756,7 +756,7 @@ def test_a_study_released_before_its_analysis_began_loses_nothing(desk: Desk) ->
     desk.receive()
     job = desk.close()
     desk.receive_again(pixels="other")
-    assert desk.ledger.release_study(STUDY) == "what is left of it goes on"
+    assert desk.by_hand.release_study(STUDY) == "what is left of it goes on"
     desk.begin(job)
     assert len(desk.finish(job)) == 1
 
@@ -778,7 +778,7 @@ def stop_at(desk: Desk, stage: str) -> None:
         if stage == "queued":
             desk.begin(job)
         else:
-            desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+            desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
 
 
 @pytest.mark.parametrize("way", ["corrected", "rejected"])
@@ -796,25 +796,25 @@ def test_a_hold_for_what_no_model_reads_loses_nothing_once_it_is_lifted(
         desk.begin(desk.close())
         desk.finish(desk.jobs[-1])
     desk.deliver(desk.revived())
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
     assert desk.dispatch(desk.study()["version"])["state"] == DispatchState.FINISHED
 
 
 def test_a_destination_that_knows_a_study_as_somebody_elses_holds_it(desk: Desk) -> None:
     job, other = desk.analysed(destinations=("pacs", "workstation"))
-    desk.ledger.begin_dispatch(job, NODE)
+    desk.delivering.begin_dispatch(job, NODE)
     reason = "pacs has it under another patient ID"
-    desk.ledger.hold_dispatch(job, reason)
+    desk.delivering.hold_dispatch(job, reason)
     study = desk.study()
     assert (study["held_because"], study["held_reason"]) == (HeldBecause.DESTINATION, reason)
     with pytest.raises(Superseded, match="another patient ID"):
-        desk.ledger.begin_dispatch(other, NODE)
+        desk.delivering.begin_dispatch(other, NODE)
 
 
 def test_a_correction_ends_what_a_destination_held_a_study_for(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.delivering.hold_dispatch(job, "pacs has it under another patient ID")
     desk.receive_again(identity=SOMEBODY_ELSE)
     assert desk.study()["held_reason"] is None
     assert desk.dispatch()["state"] == DispatchState.CANCELLED  # it carries the former patient
@@ -823,9 +823,9 @@ def test_a_correction_ends_what_a_destination_held_a_study_for(desk: Desk) -> No
 
 def test_what_a_destination_held_a_study_for_goes_on_by_hand(desk: Desk) -> None:
     (job,) = desk.analysed()
-    desk.ledger.begin_dispatch(job, NODE)
-    desk.ledger.hold_dispatch(job, "pacs has it under another patient ID")
-    desk.ledger.release_study(STUDY)
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.delivering.hold_dispatch(job, "pacs has it under another patient ID")
+    desk.by_hand.release_study(STUDY)
     desk.deliver(desk.revived())
     assert desk.dispatch()["state"] == DispatchState.FINISHED
 

@@ -46,7 +46,7 @@ def test_closing_loses_against_an_image_that_came_meanwhile(desk: Desk) -> None:
     (arrival,) = desk.arrivals()
     time.sleep(0.005)
     desk.receive(f"{STUDY}.2")
-    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+    assert not desk.settling.close_version(arrival, CLOSING, desk.enqueue)
     assert desk.jobs == []
     assert desk.rows(schema.study_version) == []
     assert desk.study()["state"] == StudyState.RECEIVING
@@ -57,14 +57,14 @@ def test_closing_loses_against_a_correction_that_came_meanwhile(desk: Desk) -> N
     (arrival,) = desk.arrivals()
     time.sleep(0.005)
     desk.receive_again()
-    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+    assert not desk.settling.close_version(arrival, CLOSING, desk.enqueue)
 
 
 def test_closing_loses_against_a_hold_that_came_meanwhile(desk: Desk) -> None:
     desk.receive()
     (arrival,) = desk.arrivals()
     desk.receive_again(pixels="other")
-    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+    assert not desk.settling.close_version(arrival, CLOSING, desk.enqueue)
     assert desk.rows(schema.study_version) == []
 
 
@@ -73,7 +73,7 @@ def test_closing_loses_against_a_rejection_that_came_meanwhile(desk: Desk) -> No
     (arrival,) = desk.arrivals()
     time.sleep(0.005)
     desk.reject(f"{STUDY}.1")
-    assert not desk.ledger.close_version(arrival, CLOSING, desk.enqueue)
+    assert not desk.settling.close_version(arrival, CLOSING, desk.enqueue)
 
 
 def test_of_two_who_close_a_study_at_once_one_does(desk: Desk) -> None:
@@ -82,7 +82,7 @@ def test_of_two_who_close_a_study_at_once_one_does(desk: Desk) -> None:
     closed: list[bool] = []
 
     def close() -> None:
-        closed.append(desk.ledger.close_version(arrival, CLOSING, desk.enqueue))
+        closed.append(desk.settling.close_version(arrival, CLOSING, desk.enqueue))
 
     run_at_once(close, close, close)
     assert sorted(closed) == [False, False, True]
@@ -103,7 +103,7 @@ def test_a_study_that_is_not_analysed_is_kept_with_the_reason_and_nothing_else(
     version = desk.version()
     assert (version["state"], version["error"]) == (closing.state, closing.why_not)
     assert desk.history() == [f"version 1 closed: {closing.reason}; {closing.why_not}"]
-    assert desk.ledger.unfinished() == []
+    assert desk.sweeping.unfinished() == []
     assert desk.rows(schema.analysis) == []
 
 
@@ -166,7 +166,7 @@ def test_deliveries_of_an_older_version_still_queued_are_cancelled(desk: Desk) -
     desk.close()
     assert desk.dispatch()["state"] == DispatchState.CANCELLED
     with pytest.raises(Superseded):
-        desk.ledger.begin_dispatch(delivery, NODE)
+        desk.delivering.begin_dispatch(delivery, NODE)
 
 
 def test_an_older_version_that_runs_may_finish_and_delivers_nothing(desk: Desk) -> None:
@@ -186,7 +186,7 @@ def test_an_older_version_whose_process_died_is_not_processed_again(desk: Desk) 
     desk.begin(job)
     desk.receive(f"{STUDY}.2")
     desk.close()
-    desk.ledger.revive(job, desk.enqueue)
+    desk.sweeping.revive(job, desk.enqueue)
     with pytest.raises(Superseded, match="a newer version exists"):
         desk.begin(desk.jobs[-1])
     assert desk.version(1)["state"] == VersionState.CANCELLED
@@ -196,14 +196,14 @@ def test_an_older_version_goes_out_until_the_newer_is_closed_and_never_after(des
     first, second = desk.analysed(destinations=("pacs", "workstation"))
     desk.receive(f"{STUDY}.2")
     desk.deliver(first)
-    shipment = desk.ledger.begin_dispatch(second, NODE)
+    shipment = desk.delivering.begin_dispatch(second, NODE)
     assert len(shipment.to_send) == 2
-    desk.ledger.require_current(second)
+    desk.delivering.require_current(second)
     desk.close()
     with pytest.raises(Superseded, match="a newer version exists"):
-        desk.ledger.require_current(second)
+        desk.delivering.require_current(second)
     with pytest.raises(Superseded, match="a newer version exists"):
-        desk.ledger.record_sent(second, [])
+        desk.delivering.record_sent(second, [])
     assert desk.dispatch(1, "workstation")["state"] == DispatchState.CANCELLED
 
 
@@ -212,10 +212,10 @@ def test_what_was_given_up_of_an_older_version_is_not_sent_again_by_hand(desk: D
     desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
     desk.receive(f"{STUDY}.2")
     desk.begin(desk.close())
-    desk.ledger.retry_dead(HOUR_S)
-    desk.ledger.revive(job, desk.enqueue)
+    desk.by_hand.retry_dead(HOUR_S)
+    desk.sweeping.revive(job, desk.enqueue)
     with pytest.raises(Superseded, match="a newer version exists"):
-        desk.ledger.begin_dispatch(desk.jobs[-1], NODE)
+        desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
 
 
 # What an arrival tells
@@ -252,7 +252,7 @@ def test_images_that_all_have_a_reason_set_their_study_apart_and_a_person_overru
     desk.receive(f"{STUDY}.2", intake="no Patient ID")
     assert apart(desk.arrivals()[0]) == "no Patient ID"
     desk.close(APART)
-    desk.ledger.release_study(STUDY)
+    desk.by_hand.release_study(STUDY)
     assert apart(desk.arrivals()[0]) is None
     desk.begin(desk.close())
     desk.receive(f"{STUDY}.3", intake="no Patient ID")
@@ -288,7 +288,7 @@ def test_a_held_study_does_not_arrive(desk: Desk) -> None:
 
 def test_a_study_arrives_only_once_it_has_been_quiet_or_has_lasted_long(desk: Desk) -> None:
     def arrives(*, quiet_s: float, age_s: float) -> bool:
-        return bool(desk.ledger.arrivals(quiet_s=quiet_s, age_s=age_s))
+        return bool(desk.settling.arrivals(quiet_s=quiet_s, age_s=age_s))
 
     desk.receive(f"{STUDY}.1")
     desk.let_pass(HOUR_S)

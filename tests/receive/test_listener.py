@@ -54,7 +54,16 @@ from node.dimse.status import (
     SUCCESS,
 )
 from node.errors import ConfigError
-from node.ledger import DeliveryState, InstanceState, Ledger, Outcome, schema
+from node.ledger import (
+    Delivering,
+    DeliveryState,
+    InstanceState,
+    Ledger,
+    Nodes,
+    Outcome,
+    Receiving,
+    schema,
+)
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.store import Store, dataset_digest
@@ -106,15 +115,17 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
         )
         stored: list[float] = []
         receptions.append(
-            Reception(settings, store, ledger, is_mammogram, lambda: stored.append(time.time()))
+            Reception(
+                settings, store, Receiving(ledger), is_mammogram, lambda: stored.append(time.time())
+            )
         )
-        listener = Listener(settings, store.incoming, ledger, receptions[-1])
+        listener = Listener(settings, store.incoming, Delivering(ledger), receptions[-1])
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), stored))
         return doors[-1]
 
     receptions: list[Reception] = []
-    ledger.register_node(store.node_id)
+    Nodes(ledger).register_node(store.node_id)
     yield start
     for door in doors:
         door.listener.stop(0)
@@ -473,11 +484,11 @@ def test_a_report_that_comes_hours_later_on_its_own_association_confirms_the_del
     door: Door, role: bool
 ) -> None:
     [job] = door.desk.analysed()
-    shipment = door.desk.ledger.begin_dispatch(job, NODE)
+    shipment = door.desk.delivering.begin_dispatch(job, NODE)
     uids = [report.sop_uid for report in shipment.to_send]
     outcomes = [Outcome(sop_uid, DeliveryState.SENT) for sop_uid in uids]
-    door.desk.ledger.record_sent(job, outcomes)
-    door.desk.ledger.ask_commitment(job, "2.25.1")
+    door.desk.delivering.record_sent(job, outcomes)
+    door.desk.delivering.ask_commitment(job, "2.25.1")
     with reporting(door, role=role) as opened:
         assert report(opened, "2.25.1", *uids) == SUCCESS
         assert report(opened, "2.25.1", *uids) == SUCCESS  # repeats change nothing
@@ -835,8 +846,8 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         node=config.Node(ae_title="AINODE", state_dir=store.root),
         listener=config.ListenerSettings(host="127.0.0.1", port=taken),
     )
-    reception = Reception(settings, store, ledger, is_mammogram)
-    second = Listener(settings, store.incoming, ledger, reception)
+    reception = Reception(settings, store, Receiving(ledger), is_mammogram)
+    second = Listener(settings, store.incoming, Delivering(ledger), reception)
     former = tempfile.tempdir
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()

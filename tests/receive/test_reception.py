@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.app import App
-from node.ledger import Ledger, schema
+from node.ledger import Ledger, Nodes, Receiving, schema
 from node.overview import study_overviews
 from node.receive.reception import Reception
 from node.store import Store
@@ -34,8 +34,8 @@ DONE_WITHIN_S = 60
 
 @pytest.fixture
 def reception(store: Store, ledger: Ledger) -> Iterator[Reception]:
-    ledger.register_node(store.node_id)
-    opened = Reception(RECEIVING, store, ledger, is_mammogram)
+    Nodes(ledger).register_node(store.node_id)
+    opened = Reception(RECEIVING, store, Receiving(ledger), is_mammogram)
     yield opened
     opened.close()
 
@@ -133,7 +133,7 @@ def test_what_does_not_fit_on_the_disk_is_taken_once_there_is_room(
     put(folder, "1")
     node = RECEIVING.node.model_copy(update={"min_free_mb": 1 << 40})
     full = RECEIVING.model_copy(update={"node": node})
-    with closing(Reception(full, store, ledger, is_mammogram)) as without_room:
+    with closing(Reception(full, store, Receiving(ledger), is_mammogram)) as without_room:
         assert statuses(folder, without_room, store) == {"1": Status.LATER}
     received = store.root / "received"
     received.rmdir()
@@ -150,7 +150,7 @@ def test_a_study_is_waited_for_while_a_folder_is_read_and_no_sweep_ends_that(
     put(folder, "2", another)
     walk = receive_folder(folder, reception, store.incoming, "modality")
     next(walk)
-    desk.ledger.close_associations(store.node_id, reception.is_open)
+    desk.receiving.close_associations(store.node_id, reception.is_open)
     assert desk.arrivals()[0].open_associations == 1
     assert len(list(walk)) == 1
     assert desk.arrivals()[0].open_associations == 0
@@ -163,7 +163,7 @@ def test_an_end_that_could_not_be_recorded_is_recorded_by_the_sweep(
     came = reception.begin("modality")
     with locked(desk.ledger), pytest.raises(OperationalError):
         reception.end(came)
-    desk.ledger.close_associations(store.node_id, reception.is_open)
+    desk.receiving.close_associations(store.node_id, reception.is_open)
     (row,) = desk.rows(schema.association)
     assert row["closed_at"] is not None
 
