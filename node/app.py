@@ -171,6 +171,7 @@ class App:
     def _prepare_store(self) -> None:
         try:
             self.store.prepare()
+            self.store.sort_former()
         except OSError as error:
             raise ConfigError(
                 f"[node] store_dir {self.config.store_dir}: cannot be written "

@@ -365,11 +365,12 @@ def studies(
             count = 0
             for count, study in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
                 _print_study(study)
-        rejected = Store(loaded.store_dir).count_rejected()
+        unusable = Store(loaded.store_dir).count_unusable()
     out.print(counted(count, "study", "studies"), highlight=False)
-    if rejected:
-        where, objects = loaded.store_dir / "rejected", counted(rejected, "object")
-        out.print(f"{objects} set aside in {where}, each with its reason", highlight=False)
+    for folder, number in unusable.items():
+        if number:
+            words = f"{counted(number, 'object')} in {folder}, each with the reason"
+            out.print(words, highlight=False, soft_wrap=True)
 
 
 def _print_as_json(studies: Iterable[StudyOverview]) -> None:

@@ -1,4 +1,4 @@
-"""Where objects lie: temporary names, fsync, rename; damaged ones set aside with the reason.
+"""Where objects lie: temporary names, fsync, rename; what cannot be used apart, with the reason.
 
 Promise: a path that `keep` or `write` has returned holds all its bytes after a power cut.
 Names are made of checked UIDs and digests only, never of anything else a sender chose.
@@ -21,6 +21,10 @@ from pathlib import Path
 from node.errors import Unreadable
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_FORMER = "rejected"
+"""Where the former release put both what was unreadable and what contradicted."""
+_UNREADABLE = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}\.(dcm|json)")
+"""Names of what has no UID to be named by."""
 _META_GROUP_LENGTH_AT = 140
 """Preamble (128), "DICM" (4), then (0002,0000) UL: its value starts here (PS3.10 7.1)."""
 
@@ -59,9 +63,14 @@ class Store:
         return self.root / "incoming" / self.node_id
 
     @property
-    def rejected(self) -> Path:
-        """Where objects are kept that could not be used, each with its reason beside it."""
-        return self.root / "rejected"
+    def unreadable(self) -> Path:
+        """Where damaged objects are kept, each with the reason beside it."""
+        return self.root / "unreadable"
+
+    @property
+    def contradicting(self) -> Path:
+        """Where objects are kept that have other pixels than one of the same UID that we have."""
+        return self.root / "contradicting"
 
     @property
     def orphans(self) -> Path:
@@ -70,8 +79,24 @@ class Store:
 
     def prepare(self) -> None:
         """Create the folders that are not there."""
-        for folder in (self.incoming, self.rejected, self.root / "received", self.root / "reports"):
+        for folder in (*self._unusable, self.incoming, *map(self.path, ("received", "reports"))):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def sort_former(self) -> None:
+        """Take over what a former release left; other nodes may do so at once, at their start.
+
+        One of that release that still runs makes its folder anew, for the next start to look at.
+        """
+        former = self.root / _FORMER
+        with contextlib.suppress(FileNotFoundError):  # it is not there, or not any more
+            # The reason before the object it is about, which is never without it.
+            for path in sorted(former.iterdir(), key=lambda path: path.suffix != ".json"):
+                is_unreadable = _UNREADABLE.fullmatch(path.name)
+                folder = self.unreadable if is_unreadable else self.contradicting
+                with contextlib.suppress(FileNotFoundError):  # another node was faster
+                    path.replace(folder / path.name)
+        with contextlib.suppress(OSError):  # something has come meanwhile, or it has gone
+            former.rmdir()
 
     def others(self) -> frozenset[str]:
         """Return the ids of other nodes that have, or had, something on its way into the store."""
@@ -115,23 +140,23 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)  # there only if the disk is full
 
-    def reject(self, temporary: Path, reason: str, name: str = "") -> Path:
-        """Set an object aside with the reason in words; a name given twice keeps one copy."""
-        name = name or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        target = self.rejected / f"{name}.dcm"
-        words = self.rejected / f"{name}.json"
-        try:
-            words.write_text(json.dumps({"reason": reason}), "utf-8")
-            temporary.replace(target)
-        except OSError:
-            if not target.exists():
-                words.unlink(missing_ok=True)
-            raise
-        return target
+    def put_unreadable(self, temporary: Path, reason: str) -> Path:
+        """Put a damaged object, which has no UID to be named by, where such objects are kept."""
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        return _put_with_reason(temporary, self.unreadable / f"{name}.dcm", reason)
 
-    def count_rejected(self) -> int:
-        """Return how many objects have been set aside."""
-        return sum(1 for _ in self.rejected.glob("*.dcm"))
+    def put_contradicting(self, path: Path, reason: str, sop_uid: str, digest: str) -> Path:
+        """Put an object with other pixels where such objects are kept; one copy if it repeats."""
+        name = f"{checked_uid(sop_uid)}.{digest[:12]}"
+        return _put_with_reason(path, self.contradicting / f"{name}.dcm", reason)
+
+    def count_unusable(self) -> dict[Path, int]:
+        """Return how many objects lie in each of the folders of what cannot be used."""
+        return {folder: sum(1 for _ in folder.glob("*.dcm")) for folder in self._unusable}
+
+    @property
+    def _unusable(self) -> tuple[Path, Path]:
+        return self.unreadable, self.contradicting
 
     def free_bytes(self) -> int:
         """Return the free space on the store's file system."""
@@ -170,7 +195,7 @@ class Store:
                         found.append(f"{folder}/{entry.name}")
         return found
 
-    def set_apart(self, relative: str) -> bool:
+    def orphan(self, relative: str) -> bool:
         """Move a file to the orphans, from now on; return whether it was there."""
         target = self.orphans / relative
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,6 +236,18 @@ class Store:
                     target.parent.rmdir()
             raise
         return relative
+
+
+def _put_with_reason(path: Path, target: Path, reason: str) -> Path:
+    words = target.with_suffix(".json")
+    try:
+        words.write_text(json.dumps({"reason": reason}), "utf-8")
+        path.replace(target)
+    except OSError:
+        if not target.exists():
+            words.unlink(missing_ok=True)
+        raise
+    return target
 
 
 def _fsync(path: Path) -> None:

@@ -285,6 +285,22 @@ def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) ->
     assert study["history"]
 
 
+def test_studies_counts_what_cannot_be_used_and_says_where_it_lies(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    store = desk_of_node.store
+    store.prepare()
+    assert "the reason" not in call("studies", "-c", settings).output
+    for name in ("a", "b"):
+        (store.incoming / name).write_bytes(b"damaged")
+        store.put_unreadable(store.incoming / name, "no SOP Class UID")
+    (store.incoming / "c").write_bytes(b"other")
+    store.put_contradicting(store.incoming / "c", "other pixels", f"{STUDY}.1", "1" * 64)
+    lines = call("studies", "-c", settings).output.splitlines()
+    assert f"2 objects in {store.unreadable}, each with the reason" in lines
+    assert f"1 object in {store.contradicting}, each with the reason" in lines
+
+
 def test_studies_writes_its_json_study_by_study_in_the_form_of_one_list(
     settings: Path, desk_of_node: Desk
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import factories
 import pytest
 from factories import R_CC
+from ledgers import run_at_once
 
 from node.errors import Unreadable
 from node.store import Store, checked_uid, dataset_digest
@@ -157,10 +158,10 @@ def test_a_name_that_is_not_sure_to_last_is_taken_back(
     assert not (store.root / "received" / STUDY).exists()  # the next one makes sure of it anew
 
 
-def test_an_object_that_cannot_be_rejected_leaves_no_reason_without_it(store: Store) -> None:
+def test_an_object_that_cannot_be_put_away_leaves_no_reason_without_it(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
-        store.reject(store.incoming / "gone.dcm", "no SOP Class UID")
-    assert list(store.rejected.iterdir()) == []
+        store.put_unreadable(store.incoming / "gone.dcm", "no SOP Class UID")
+    assert list(store.unreadable.iterdir()) == []
 
 
 def test_what_a_dead_node_half_received_is_swept_and_what_is_kept_stays(store: Store) -> None:
@@ -186,12 +187,54 @@ def test_a_node_that_was_taken_for_dead_gets_its_folder_back(store: Store) -> No
     assert incoming(store).exists()
 
 
-def test_a_rejected_object_has_its_reason_beside_it(store: Store) -> None:
-    kept = store.reject(incoming(store, b"damaged"), "no SOP Class UID")
-    assert kept.parent == store.rejected
+def test_an_unreadable_object_has_its_reason_beside_it(store: Store) -> None:
+    kept = store.put_unreadable(incoming(store, b"damaged"), "no SOP Class UID")
+    assert kept.parent == store.unreadable
     assert kept.read_bytes() == b"damaged"
     assert json.loads(kept.with_suffix(".json").read_text())["reason"] == "no SOP Class UID"
     assert list(store.incoming.iterdir()) == []
+
+
+def test_a_contradicting_object_that_comes_again_is_kept_once_under_its_uid(store: Store) -> None:
+    first, again = (
+        store.put_contradicting(incoming(store), "other pixels", SOP, "1" * 64) for _ in range(2)
+    )
+    assert first == again == store.contradicting / f"{SOP}.{'1' * 12}.dcm"
+    assert store.count_unusable() == {store.unreadable: 0, store.contradicting: 1}
+    with pytest.raises(Unreadable):
+        store.put_contradicting(incoming(store), "other pixels", "../1", "1" * 64)
+
+
+def rejected_by_the_former_release(store: Store, count: int = 1) -> None:
+    folder = store.root / "rejected"
+    folder.mkdir()
+    for number in range(count):
+        for name in (f"20261128T204339-{number:08x}", f"{SOP}.{number:012x}"):
+            (folder / f"{name}.dcm").write_bytes(name.encode())
+            (folder / f"{name}.json").write_text(json.dumps({"reason": name}))
+
+
+def test_what_a_former_release_left_is_sorted_by_what_it_is(store: Store) -> None:
+    rejected_by_the_former_release(store)
+    store.sort_former()
+    assert not (store.root / "rejected").exists()
+    for folder, name in (
+        (store.unreadable, "20261128T204339-00000000"),
+        (store.contradicting, f"{SOP}.000000000000"),
+    ):
+        assert {path.name for path in folder.iterdir()} == {f"{name}.dcm", f"{name}.json"}
+        assert (folder / f"{name}.dcm").read_bytes() == name.encode()
+    store.sort_former()
+    assert store.count_unusable() == {store.unreadable: 1, store.contradicting: 1}
+
+
+def test_nodes_that_start_at_once_lose_nothing_of_what_a_former_release_left(store: Store) -> None:
+    rejected_by_the_former_release(store, 50)
+    run_at_once(*[Store(store.root, f"node-{n}").sort_former for n in range(4)])
+    assert not (store.root / "rejected").exists()
+    assert store.count_unusable() == {store.unreadable: 50, store.contradicting: 50}
+    for folder in store.count_unusable():
+        assert len(list(folder.glob("*.json"))) == 50
 
 
 def test_the_free_space_is_that_of_the_disk(store: Store) -> None:

@@ -109,7 +109,8 @@ def _doubts_about_owner(key: str, folder: Path) -> Iterator[Verdict]:
 
 
 def _doubts_about_store(store_dir: Path) -> Iterator[Verdict]:
-    parts = [store_dir / name for name in ("incoming", "received", "reports", "rejected")]
+    names = ("incoming", "received", "reports", "unreadable", "contradicting")
+    parts = [store_dir / name for name in names]
     if len({part.stat().st_dev for part in parts if part.exists()}) > 1:
         words = f"the folders in {store_dir} lie on different disks: objects cannot be renamed"
         yield failed("store_dir", words, "Mount one disk at store_dir, and none inside it.")

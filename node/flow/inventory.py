@@ -42,11 +42,11 @@ class Inventory:
     def look(self) -> None:
         """Look at the next portion of both.
 
-        A file is set apart only if it is found without a row twice, one run after the other: by
+        A file is an orphan only if it is found without a row twice, one run after the other: by
         the clock alone a machine that slept would be hours between a file and its row.
         """
         try:
-            self._set_apart(self._without_rows(self._suspects))
+            self._put_away(self._without_rows(self._suspects))
             self._suspects = tuple(self._without_rows(self._next_files()))
             self._look_for_missing()
         except OSError as error:  # no reason to end the process, as a sweep that fails is
@@ -81,13 +81,13 @@ class Inventory:
         known = {filed.path for filed in self._filing.filed(studies)}
         return [path for path in looked_for if path.removeprefix(f"{_ORPHANS}/") not in known]
 
-    def _set_apart(self, orphans: Iterable[str]) -> None:
+    def _put_away(self, orphans: Iterable[str]) -> None:
         count = 0
         for path in orphans:
             if path.startswith(f"{_ORPHANS}/"):
                 self._store.remove(path)
             else:
-                count += self._store.set_apart(path)
+                count += self._store.orphan(path)
         if count:
             words = (
                 "%d files in the store had no row in the ledger: no sender was told that they are "

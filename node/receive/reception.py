@@ -111,8 +111,8 @@ class Reception:
                 raise NoRoom(f"less than {self._room >> 20} MB free")
             recorded = self._keep(path, came)
         except Unreadable as error:
-            kept = self._store.reject(path, str(error))
-            log.warning("Refused an object: %s; kept as %s", error, kept.name)
+            kept = self._store.put_unreadable(path, str(error))
+            log.warning("An object is unreadable: %s; kept as %s", error, kept.name)
             raise
         finally:
             path.unlink(missing_ok=True)
@@ -175,10 +175,10 @@ class Reception:
             path.unlink(missing_ok=True)
         elif recorded == "set aside":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
-            log.warning("Set an object aside: %s; its study is held", words)
+            log.warning("An object is not taken: %s; its study is held", words)
             try:
-                self._store.reject(path, words, name=f"{instance.sop_uid}.{instance.digest[:12]}")
-            except OSError:  # the sender repeats it, and it is set aside then
+                self._store.put_contradicting(path, words, instance.sop_uid, instance.digest)
+            except OSError:  # the sender repeats it, and it is put there then
                 path.unlink(missing_ok=True)
                 raise
         else:

@@ -222,7 +222,7 @@ def test_a_uid_that_is_a_path_is_refused_and_kept_aside_with_the_reason(
     assert not node.studies()
     after = {path for path in tmp_path.rglob("*") if node.store not in path.parents}
     assert {path for path in after - before if "state" not in path.parts} == set()
-    assert len(list((node.store / "rejected").glob("*.json"))) == 1
+    assert len(list((node.store / "unreadable").glob("*.json"))) == 1
     dcmtk("echoscu", "-aet", MODALITY_AE, "-aec", NODE_AE, LOOPBACK, str(node.port))
 
 

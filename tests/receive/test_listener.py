@@ -334,7 +334,7 @@ def test_the_same_object_again_is_answered_and_changes_nothing(
     assert until(lambda: door.files("incoming") == [])
 
 
-def test_other_pixels_under_a_known_uid_are_set_aside_and_hold_the_study(
+def test_other_pixels_under_a_known_uid_contradict_and_hold_the_study(
     door: Door, tmp_path: Path
 ) -> None:
     first = changed(tmp_path / "1.dcm", lambda d: None)
@@ -343,12 +343,12 @@ def test_other_pixels_under_a_known_uid_are_set_aside_and_hold_the_study(
     (row,) = door.desk.rows(schema.instance)
     assert row["digest"] == dataset_digest(first)
     assert len(door.files("received")) == 1
-    reason, kept = sorted(door.files("rejected"), key=lambda p: p.suffix, reverse=True)
+    reason, kept = sorted(door.files("contradicting"), key=lambda p: p.suffix, reverse=True)
     assert "contradicts" in json.loads(reason.read_text())["reason"]
     assert dataset_digest(kept) == dataset_digest(second)
     assert "came twice with different pixels" in door.study()["held_reason"]
     assert store(door.port, [second]) == [SUCCESS]
-    assert len(door.files("rejected")) == 2
+    assert len(door.files("contradicting")) == 2
 
 
 def test_a_corrected_header_takes_the_place_of_the_first(
@@ -391,7 +391,7 @@ def test_the_same_image_in_another_encoding_changes_nothing(
     (row,) = door.desk.rows(schema.instance)
     assert row["digest"] == dataset_digest(first)
     assert len(door.files("received")) == 1
-    assert door.files("rejected") == []
+    assert door.files("contradicting") == []
     assert door.study()["held_reason"] is None
     assert "the same but for how it is encoded" in door.history()[-1]
 
@@ -592,7 +592,7 @@ def test_a_damaged_object_is_refused_and_kept_aside_with_the_reason(
     path.write_bytes(content[:900])
     assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
     assert door.instances() == []
-    kept, reason = sorted(door.files("rejected"), key=lambda p: p.suffix)
+    kept, reason = sorted(door.files("unreadable"), key=lambda p: p.suffix)
     assert dataset_digest(kept) == dataset_digest(path)
     assert json.loads(reason.read_text())["reason"]
     assert until(lambda: door.files("incoming") == [])
@@ -602,7 +602,7 @@ def test_a_damaged_object_is_refused_and_kept_aside_with_the_reason(
 def test_an_object_without_a_study_is_refused(door: Door, tmp_path: Path) -> None:
     path = changed(tmp_path / "1.dcm", lambda d: d.__delattr__("StudyInstanceUID"))
     assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
-    (reason,) = [p for p in door.files("rejected") if p.suffix == ".json"]
+    (reason,) = [p for p in door.files("unreadable") if p.suffix == ".json"]
     assert json.loads(reason.read_text())["reason"] == "no Study Instance UID"
 
 
@@ -626,7 +626,7 @@ def test_a_full_disk_is_said_before_it_is_full(open_door: OpenDoor, exam: list[P
     assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
     assert door.instances() == []
     assert until(lambda: door.files("incoming") == [])
-    assert door.files("rejected") == []
+    assert door.files("unreadable") == []
 
 
 def test_a_store_that_cannot_be_written_is_told_to_the_sender(
@@ -699,7 +699,7 @@ def test_where_nobody_knows_whether_the_row_is_there_the_file_stays(
     assert len(door.files("received")) == (2 if is_committed else 3)  # one for the inventory
 
 
-def test_a_contradicting_object_that_cannot_be_set_aside_leaves_no_file(
+def test_a_contradicting_object_that_cannot_be_put_away_leaves_no_file(
     door: Door, tmp_path: Path
 ) -> None:
     def repaint(dataset: Dataset) -> None:
@@ -708,8 +708,8 @@ def test_a_contradicting_object_that_cannot_be_set_aside_leaves_no_file(
     first = changed(tmp_path / "1.dcm", lambda d: None)
     other = changed(tmp_path / "2.dcm", repaint)
     assert store(door.port, [first]) == [SUCCESS]
-    door.store.rejected.rmdir()
-    door.store.rejected.write_text("in the way")
+    door.store.contradicting.rmdir()
+    door.store.contradicting.write_text("in the way")
     assert store(door.port, [other]) == [OUT_OF_RESOURCES]
     assert len(door.files("received")) == 1
 
@@ -722,7 +722,7 @@ def test_no_success_for_a_file_that_went_while_its_row_was_written(
 
     def keep_and_freeze(self: Store, *args: Any) -> str:
         relative = keep(self, *args)
-        self.set_apart(relative)
+        self.orphan(relative)
         return relative
 
     with monkeypatch.context() as frozen:
