@@ -300,7 +300,7 @@ def analyse(
 ) -> None:
     """Analyse files without network or database, exactly as the node would.
 
-    Phantoms, test patients and old studies too, which a node sets apart.
+    Phantoms, test patients and old studies too, which a node excludes.
     For example: `ai-node analyse exam/ --out results/`. Each study gets a folder of its own with
     the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
     a study was held because its files contradict one another; the others are analysed. Also if
@@ -503,7 +503,7 @@ def release(
     study: Annotated[str, typer.Argument(help="The Study Instance UID, as `studies` shows it.")],
     config: ConfigOption = _CONFIG,
 ) -> None:
-    """Let a study go on that is held, or that is not analysed by itself.
+    """Let a study go on that is held, or that is excluded.
 
     `ai-node studies` says why it was stopped. Look at the study first: from here on its results
     are sent. A study whose objects disagree about the patient cannot be released: send its

@@ -18,7 +18,7 @@ from pydicom import Dataset
 from node import config
 from node.config import bundled_models_dir
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
-from node.flow.completeness import awaited_by, why_apart
+from node.flow.completeness import awaited_by, why_all_excluded
 from node.ledger import (
     Again,
     Arrival,
@@ -42,10 +42,10 @@ from node.ledger import (
     Received,
     Receiving,
     Recorded,
-    Rejects,
     Settling,
     Sweeping,
     VersionState,
+    Withdrawal,
     Work,
     parse_view,
     schema,
@@ -66,7 +66,7 @@ OUT_OF_SCOPE = Closing("quiet 60 s", state=VersionState.OUT_OF_SCOPE, why_not="n
 PATIENCE = Patience(60)
 KIND, OTHER_KIND = "measurement-report-3d", "measurement-report"
 """Of the reports here, which all have one SOP class: nothing may depend on it."""
-APART = Closing("4/4 views", state=VersionState.EXCLUDED, why_not="no Patient ID")
+EXCLUDED = Closing("4/4 views", state=VersionState.EXCLUDED, why_not="no Patient ID")
 RECEIVING = config.Config(
     node=config.Node(ae_title="AINODE", state_dir=Path("unused"), min_free_mb=0),
     intake=config.Intake(max_study_age_days=0),
@@ -88,7 +88,7 @@ def modalities(arrival: Arrival) -> set[str]:
 
 def apart(arrival: Arrival) -> str | None:
     """Return why a study of mammograms is not analysed by itself."""
-    return why_apart(arrival, [MAMMOGRAPHY])
+    return why_all_excluded(arrival, [MAMMOGRAPHY])
 
 
 def is_mammogram(shown: Shown) -> bool:
@@ -135,9 +135,9 @@ class Desk:
         is_standard: bool = True,
         body_part: str = "",
         is_in_scope: bool = True,
-        intake: str | None = None,
+        why_excluded: str | None = None,
         again: Again | None = None,
-        rejects: Rejects | None = None,
+        withdraws: Withdrawal | None = None,
         relative_path: str | None = None,
     ) -> Recorded:
         """Record an instance, made up, as reception does."""
@@ -163,9 +163,9 @@ class Desk:
                 identity=identity,
                 is_own=is_own,
                 is_in_scope=is_in_scope,
-                intake=intake,
+                why_excluded=why_excluded,
                 again=again,
-                rejects=rejects,
+                withdraws=withdraws,
             ),
         )
 
@@ -194,7 +194,7 @@ class Desk:
         again = Again(kept.digest, pixels, changed, digest in former, is_mammogram(kept.shown))
         return self.receive(sop_uid, digest=digest, again=again, **how)
 
-    def reject(
+    def withdraw(
         self,
         *sop_uids: str,
         note: str = f"{STUDY}.900",
@@ -209,7 +209,7 @@ class Desk:
             modality="KO",
             view=None,
             is_in_scope=False,
-            rejects=Rejects(reason, sop_uids, is_mammogram),
+            withdraws=Withdrawal(reason, sop_uids, is_mammogram),
             **how,
         )
 

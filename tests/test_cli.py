@@ -403,10 +403,12 @@ def test_a_ledger_of_an_earlier_release_is_said_to_be_one(
     assert "is as an earlier release left it; start this one with `ai-node run`" in result.stderr
 
 
-def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_node: Desk) -> None:
-    desk_of_node.receive(intake="study is 412 days old (max_study_age_days = 90)")
+def test_release_lets_a_study_go_on_that_was_excluded(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.receive(why_excluded="study is 412 days old (max_study_age_days = 90)")
     (arrival,) = desk_of_node.arrivals()
-    closing = Closing("quiet 60 s", state=VersionState.EXCLUDED, why_not=arrival.parts[0].intake)
+    closing = Closing(
+        "quiet 60 s", state=VersionState.EXCLUDED, why_not=arrival.parts[0].why_excluded
+    )
     desk_of_node.settling.close_version(arrival, closing, desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "412 days old" in shown
@@ -416,7 +418,7 @@ def test_release_lets_a_study_go_on_that_was_set_apart(settings: Path, desk_of_n
     assert "it is analysed once it is complete" in result.output
     again = call("release", STUDY, "-c", settings)
     assert again.exit_code == 1
-    assert "neither held nor set apart" in again.output
+    assert "neither held nor excluded" in again.output
 
 
 def test_release_says_that_a_study_is_not_known(settings: Path, desk_of_node: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from costs import counted
 from ledgers import (
-    APART,
+    EXCLUDED,
     NODE,
     OUT_OF_SCOPE,
     POINTS_OF_AN_OUTLINE,
@@ -177,9 +177,9 @@ def test_a_study_that_concerns_no_model_is_listed(desk: Desk, modality: str) -> 
     assert seen.error == "no model reads CT"
 
 
-def test_a_study_set_apart_says_why_until_a_person_lets_it_go_on(desk: Desk) -> None:
-    desk.receive(intake="no Patient ID")
-    desk.close(APART)
+def test_a_study_that_is_excluded_says_why_until_a_person_lets_it_go_on(desk: Desk) -> None:
+    desk.receive(why_excluded="no Patient ID")
+    desk.close(EXCLUDED)
     seen = overview(desk)
     assert (seen.state, seen.reason, seen.error) == (
         Standing.EXCLUDED,
@@ -195,17 +195,17 @@ def test_a_study_set_apart_says_why_until_a_person_lets_it_go_on(desk: Desk) -> 
 
 def test_a_study_without_an_image_that_may_be_used_says_so(desk: Desk) -> None:
     desk.receive()
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1")
     why_not = "no image is left: Rejected for Quality Reasons"
     desk.close(Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not=why_not))
     seen = overview(desk)
     assert (seen.state, seen.error, seen.views) == (Standing.WITHDRAWN, why_not, ())
 
 
-def test_a_rejected_image_is_no_image_of_the_study(desk: Desk) -> None:
+def test_a_withdrawn_image_is_no_image_of_the_study(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1", view="R CC")
     desk.receive(f"{STUDY}.2", view="L CC")
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     assert overview(desk).views == ("R CC",)
 
 

@@ -106,17 +106,17 @@ class Settler:
         """Return what is to be done with a complete study, and why nothing if so."""
         if arrival.revision_reason:
             reason = f"{arrival.revision_reason}; {reason}"
-        if not in_scope and arrival.rejected:
+        if not in_scope and arrival.why_withdrawn:
             return Closing(
                 reason,
                 state=VersionState.WITHDRAWN,
-                why_not=f"no image is left: {arrival.rejected}",
+                why_not=f"no image is left: {arrival.why_withdrawn}",
             )
         if not in_scope:
             why_not = why_out_of_scope(arrival.shown, [model.manifest for model, _ in self._models])
             return Closing(reason, state=VersionState.OUT_OF_SCOPE, why_not=why_not)
-        if apart := why_apart(arrival, [model.manifest for model, _ in in_scope]):
-            return Closing(reason, state=VersionState.EXCLUDED, why_not=apart)
+        if why := why_all_excluded(arrival, [model.manifest for model, _ in in_scope]):
+            return Closing(reason, state=VersionState.EXCLUDED, why_not=why)
         planned = (
             PlannedAnalysis(
                 model=model.manifest.name,
@@ -129,15 +129,15 @@ class Settler:
         return Closing(reason, tuple(planned))
 
 
-def why_apart(arrival: Arrival, manifests: Sequence[Manifest]) -> str | None:
-    """Return why a study is not analysed by itself: if no image that a model reads would be."""
+def why_all_excluded(arrival: Arrival, manifests: Sequence[Manifest]) -> str | None:
+    """Return why a study is excluded: if every image that a model reads would be."""
     reasons = [
-        one.intake
+        one.why_excluded
         for one in arrival.parts
         if any(
             is_in_scope(one.shown, manifest) and one.shown.sop_class in manifest.input.sop_classes
             for manifest in manifests
         )
     ]
-    is_apart = reasons and all(reasons) and not arrival.is_by_hand
-    return reasons[0] if is_apart else None
+    is_excluded = reasons and all(reasons) and not arrival.is_by_hand
+    return reasons[0] if is_excluded else None

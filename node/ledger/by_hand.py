@@ -106,16 +106,16 @@ class ByHand:
 def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     newest = newest_version(db, study)
     state = newest.state if newest is not None and study.state == StudyState.CLOSED else None
-    is_apart = state == VersionState.EXCLUDED and not study.is_by_hand
+    is_excluded = state == VersionState.EXCLUDED and not study.is_by_hand
     # Closed while no model was there for it, which may be otherwise now.
     is_stranded = state in (VersionState.OUT_OF_SCOPE, VersionState.CANCELLED) and not is_held(
         study
     )
-    if not is_held(study) and not is_apart and not is_stranded:
-        raise NodeError(f"study {study.study_uid} is neither held nor set apart")
+    if not is_held(study) and not is_excluded and not is_stranded:
+        raise NodeError(f"study {study.study_uid} is neither held nor excluded")
     release(db, study.study_uid, "by hand")
-    if is_apart or is_stranded:
-        is_by_hand = study.is_by_hand or is_apart
+    if is_excluded or is_stranded:
+        is_by_hand = study.is_by_hand or is_excluded
         db.execute(update_study(study.study_uid).values(is_by_hand=is_by_hand))
         open_study(db, study)
     if is_stranded:

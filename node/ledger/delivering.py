@@ -111,7 +111,7 @@ class Delivering:
             sent = update_deliveries(job).where(schema.delivery.c.state == DeliveryState.SENT)
             db.execute(sent.values(transaction_uid=transaction_uid))
 
-    def withdraw_commitment(self, job: Job, transaction_uid: str) -> None:
+    def forget_commitment(self, job: Job, transaction_uid: str) -> None:
         """Forget a request that the destination does not understand."""
         table = schema.commitment
         with self.ledger.writing() as db:

@@ -17,7 +17,7 @@ from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.records import Again, Kept, Received, Recorded, Rejects
+from node.ledger.records import Again, Kept, Received, Recorded, Withdrawal
 from node.ledger.rows import (
     SHOWN,
     add_note,
@@ -88,8 +88,8 @@ class Receiving:
                 if recorded == "corrected":
                     _correct(db, instance, received, known)
             if recorded in ("new", "corrected"):
-                if received.rejects is not None:
-                    _reject(db, instance, received.rejects)
+                if received.withdraws is not None:
+                    _withdraw(db, instance, received.withdraws)
                 _compare_identities(db, instance.study_uid)
             return recorded
 
@@ -154,7 +154,7 @@ def _record_new(db: sa.Connection, instance: Instance, received: Received) -> No
     reason = db.execute(query.where(table.c.study_uid == instance.study_uid)).scalar_one_or_none()
     if reason is not None and state == InstanceState.CURRENT:
         state = InstanceState.WITHDRAWN
-        add_note(db, instance.study_uid, f"{_name(instance)} came, which is rejected: {reason}")
+        add_note(db, instance.study_uid, f"{_name(instance)} came, which is withdrawn: {reason}")
     if state == InstanceState.CURRENT:
         _reopen(db, instance.study_uid, received)
     db.execute(
@@ -177,9 +177,9 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
         "path": received.relative_path,
         "digest": instance.digest,
         # An archive may have rewritten what we made, and a rejection note bears the identity of
-        # what it rejects: neither says whose the study is.
-        "identity": _UNSAID if received.is_own or received.rejects else received.identity,
-        "intake": received.intake,
+        # what it withdraws: neither says whose the study is.
+        "identity": _UNSAID if received.is_own or received.withdraws else received.identity,
+        "why_excluded": received.why_excluded,
         "version": None,
         "association_id": received.association_id,
         "received_at": now(),
@@ -198,7 +198,7 @@ def _judge(
         for study, other in ((instance, known), (known, instance)):
             reason = f"image {instance.sop_uid} came in this study and in {other.study_uid}"
             hold(db, study.study_uid, HeldBecause.PIXELS, reason)
-        return "set aside"
+        return "contradicts"
     if again is None or again.digest != known.digest:
         return "compare"
     if again.pixels == "same":
@@ -206,7 +206,7 @@ def _judge(
     how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
     reason = f"image {instance.sop_uid} came twice {how}"
     hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
-    return "set aside"
+    return "contradicts"
 
 
 def _judge_header(
@@ -216,7 +216,7 @@ def _judge_header(
 
     Who sent the correction may take it back; from another, the former header is a stale copy.
     """
-    may_return = is_from_the_same or _is_contradicted(db, instance.study_uid)
+    may_return = is_from_the_same or _is_in_doubt(db, instance.study_uid)
     stands = again.is_former and not may_return
     if again.changed and not stands:
         return "corrected"
@@ -233,8 +233,8 @@ def _is_from_whom_we_have_it(db: sa.Connection, received: Received, known: sa.Ro
     return bool(db.execute(query).scalar_one_or_none() == received.sender)
 
 
-def _is_contradicted(db: sa.Connection, study_uid: str) -> bool:
-    """Return whether a correction has led to a contradiction, so that it may be taken back."""
+def _is_in_doubt(db: sa.Connection, study_uid: str) -> bool:
+    """Return whether a correction has made whose the study is doubtful: it may be taken back."""
     because = lock_study(db, study_uid).held_because
     return because in (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
 
@@ -266,33 +266,33 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
         release(db, instance.study_uid, "its headers have been corrected")
 
 
-def _reject(db: sa.Connection, note: Instance, rejects: Rejects) -> None:
-    """Take out of use what a rejection note names; what it names and comes later, too."""
-    for sop_uid in rejects.sop_uids:
+def _withdraw(db: sa.Connection, note: Instance, withdrawal: Withdrawal) -> None:
+    """Withdraw what a rejection note names; what it names and comes later, too."""
+    for sop_uid in withdrawal.sop_uids:
         db.execute(
             insert_into(db, schema.rejection)
             .values(
                 sop_uid=sop_uid,
                 study_uid=note.study_uid,
                 note_sop_uid=note.sop_uid,
-                reason=rejects.reason,
+                reason=withdrawal.reason,
             )
             .on_conflict_do_nothing()
         )
     table = schema.instance
     query = sa.select(table.c.sop_uid, *SHOWN).where(table.c.state == InstanceState.CURRENT)
     of_note = query.where(table.c.study_uid == note.study_uid)
-    rows = db.execute(of_note.where(table.c.sop_uid.in_(rejects.sop_uids))).all()
+    rows = db.execute(of_note.where(table.c.sop_uid.in_(withdrawal.sop_uids))).all()
     uids = [row.sop_uid for row in rows]
     db.execute(
         table.update().where(table.c.sop_uid.in_(uids)).values(state=InstanceState.WITHDRAWN)
     )
-    words = f"took {_objects(len(rows))} out of use"
+    words = f"withdrew {_objects(len(rows))}"
     if not rows:
-        words = f"names {_objects(len(rejects.sop_uids))}, none of which is in use"
-    add_note(db, note.study_uid, f"a rejection note {words}: {rejects.reason}")
-    if any(rejects.is_in_scope(shown_in(row)) for row in rows):
-        revise(db, note.study_uid, f"{_objects(len(rows))} rejected: {rejects.reason}")
+        words = f"names {_objects(len(withdrawal.sop_uids))}, none of which is in use"
+    add_note(db, note.study_uid, f"a rejection note {words}: {withdrawal.reason}")
+    if any(withdrawal.is_in_scope(shown_in(row)) for row in rows):
+        revise(db, note.study_uid, f"{_objects(len(rows))} withdrawn: {withdrawal.reason}")
         open_study(db, lock_study(db, note.study_uid))
 
 
@@ -333,7 +333,7 @@ def _reopen(db: sa.Connection, study_uid: str, received: Received) -> None:
     """Let an instance open its study, or keep it open."""
     study = lock_study(db, study_uid)
     if study.state == StudyState.CLOSED and study.version and not received.is_in_scope:
-        if received.rejects is None:
+        if received.withdraws is None:
             add_note(db, study_uid, "an object came that no model reads; nothing follows")
         return
     if not study.version and not _has_current(db, study_uid):

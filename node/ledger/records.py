@@ -57,7 +57,7 @@ class Arrival:
     """A person wants it to be analysed, whatever speaks against it."""
     revision_reason: str | None = None
     """What has changed of known images since the last version."""
-    rejected: str | None = None
+    why_withdrawn: str | None = None
     """Why images of it must not be used any more, if there are such."""
 
     @property
@@ -71,7 +71,7 @@ class ArrivalPart:
     """What some instances of a study have in common: there may be thousands that are alike."""
 
     shown: Shown
-    intake: str | None = None
+    why_excluded: str | None = None
     """Why a study of such instances alone is not analysed by itself."""
 
 
@@ -89,11 +89,11 @@ class Received:
     """We made it: it says nothing, and opens no study."""
     is_in_scope: bool
     """Some model is meant for it; else it does not reopen a study that has been closed."""
-    intake: str | None = None
-    """Why its study is not to be analysed by itself."""
+    why_excluded: str | None = None
+    """Why its study is excluded, if each of its images is."""
     again: Again | None = None
     """If the instance is known: how it compares with what we have."""
-    rejects: Rejects | None = None
+    withdraws: Withdrawal | None = None
     """If it is a rejection note: what must not be used any more."""
 
 
@@ -113,8 +113,8 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejects:
-    """What an IOCM rejection note takes out of use."""
+class Withdrawal:
+    """What an IOCM rejection note says must not be used any more."""
 
     reason: str
     sop_uids: tuple[str, ...]
@@ -122,9 +122,10 @@ class Rejects:
     """Whether some model is meant for such an object: to reject another one changes no result."""
 
 
-Recorded = Literal["new", "same", "unchanged", "corrected", "set aside", "compare"]
+Recorded = Literal["new", "same", "unchanged", "corrected", "contradicts", "compare"]
 """What became of a received instance: same bytes as before; unchanged but for its encoding;
-put in the place of the former one; contradicting it; or to be compared with it first."""
+put in the place of the former one; with other pixels, so that it contradicts it; or to be compared
+with it first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ study = sa.Table(
     _whole("version", default="0"),  # the newest one
     _whole("revision", default="0"),  # one more whenever what was known of its images changes
     _text("revision_reason", nullable=True),
-    sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # past intake
+    sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # not excluded
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
     sa.Index(None, "state"),
@@ -144,7 +144,7 @@ instance = sa.Table(
     _text("path"),
     _text("digest"),
     _text("identity", nullable=True),  # as study.identity, but of this object alone
-    _text("intake", nullable=True),  # why its study is not analysed by itself
+    sa.Column("intake", sa.Text, key="why_excluded"),  # and so, if all are, its study
     _time("warmed_at"),  # when somebody began to score it as it arrived
     _word("state", InstanceState),
     _whole("version", nullable=True),  # of the study; empty until the closing transaction

@@ -118,7 +118,7 @@ class Claiming:
             # In the words of the index, or PostgreSQL does not know that it may use it.
             .where(instance.c.state == sa.literal_column(f"'{InstanceState.CURRENT}'"))
             .where(instance.c.version.is_(None), instance.c.warmed_at.is_(None))
-            .where(study.c.is_by_hand | instance.c.intake.is_(None))
+            .where(study.c.is_by_hand | instance.c.why_excluded.is_(None))
             .order_by(instance.c.received_at, instance.c.sop_uid)
             .limit(_AT_ONCE)
         )
@@ -187,18 +187,18 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> A
         open_associations=open_associations,
         is_by_hand=study.is_by_hand,
         revision_reason=_why_revised(db, study),
-        rejected=_why_rejected(db, study),
+        why_withdrawn=_why_withdrawn(db, study),
     )
 
 
 def _parts(db: sa.Connection, study_uid: str) -> tuple[ArrivalPart, ...]:
     """Return what there is in a study, in the order in which it came."""
     table = schema.instance
-    what = (*SHOWN, table.c.intake)
+    what = (*SHOWN, table.c.why_excluded)
     query = sa.select(*what).group_by(*what)
     of_study = query.where(table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT)
     rows = db.execute(of_study.order_by(sa.func.min(table.c.received_at))).all()
-    return tuple(ArrivalPart(shown_in(row), row.intake) for row in rows)
+    return tuple(ArrivalPart(shown_in(row), row.why_excluded) for row in rows)
 
 
 def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:
@@ -226,7 +226,7 @@ def _why_revised(db: sa.Connection, study: sa.Row[Any]) -> str | None:
     return study.revision_reason if is_revised else None
 
 
-def _why_rejected(db: sa.Connection, study: sa.Row[Any]) -> str | None:
+def _why_withdrawn(db: sa.Connection, study: sa.Row[Any]) -> str | None:
     instance, rejection = schema.instance, schema.rejection
     query = (
         sa.select(rejection.c.reason)

@@ -16,8 +16,8 @@ from node import config
 from node.dicom.untrusted import decoded_text, text
 
 
-def why_not_by_itself(header: Dataset, today: date, settings: config.Intake) -> str | None:
-    """Return why an object's study is not analysed by itself, or None if it is.
+def why_excluded(header: Dataset, today: date, settings: config.Intake) -> str | None:
+    """Return why an object's study is excluded, or None if it is not.
 
     A header that cannot be read says nothing: what is not known to be old, a phantom or a
     test patient is analysed. A Patient ID that cannot be read is there, hence not missing.

@@ -30,11 +30,11 @@ from node.ledger import (
     Received,
     Receiving,
     Recorded,
-    Rejects,
+    Withdrawal,
     unless_recorded,
 )
 from node.receive.duplicates import Comparison
-from node.receive.exclusions import why_not_by_itself
+from node.receive.exclusions import why_excluded
 from node.store import Store, dataset_digest
 from node.study import Instance, Shown
 
@@ -135,8 +135,8 @@ class Reception:
             identity=identity_of(header),
             is_own=is_own(header) or self._receiving.is_report(instance.sop_uid),
             is_in_scope=self._is_in_scope(instance.shown),
-            intake=why_not_by_itself(header, datetime.now(UTC).date(), self._intake),
-            rejects=self._rejects(header),
+            why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
+            withdraws=self._withdrawal(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
         )
         relative_path = self._store.keep(
@@ -173,7 +173,7 @@ class Reception:
         """See to the file of what came again and was not taken."""
         if recorded in ("same", "unchanged"):
             path.unlink(missing_ok=True)
-        elif recorded == "set aside":
+        elif recorded == "contradicts":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
             log.warning("An object is not taken: %s; its study is held", words)
             try:
@@ -186,10 +186,10 @@ class Reception:
             # file without a row; the sender must not hear Success, and what it repeats is put here.
             path.stat()
 
-    def _rejects(self, header: Dataset) -> Rejects | None:
+    def _withdrawal(self, header: Dataset) -> Withdrawal | None:
         note = read_rejection_note(header)
         if note is None:
             return None
         own_study = (one for one in note.references if one.study_uid == note.study_uid)
         uids = tuple(one.sop_uid for one in own_study)
-        return Rejects(note.words, uids, self._is_in_scope)
+        return Withdrawal(note.words, uids, self._is_in_scope)

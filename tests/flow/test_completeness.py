@@ -214,7 +214,7 @@ def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
     desk: Desk, settler: Settler
 ) -> None:
     for n, view in enumerate(ALL):
-        desk.receive(f"{STUDY}.{n}", view=str(view), intake="no Patient ID")
+        desk.receive(f"{STUDY}.{n}", view=str(view), why_excluded="no Patient ID")
     desk.receive(f"{STUDY}.9", modality="SR", view=None, sop_class="1.2.3", is_in_scope=False)
     desk.let_pass(3)
     settler.settle()
@@ -228,22 +228,22 @@ def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
 
 
 def test_a_study_that_no_model_reads_needs_no_other_reason(desk: Desk, settler: Settler) -> None:
-    desk.receive(modality="CT", view=None, intake="no Patient ID")
+    desk.receive(modality="CT", view=None, why_excluded="no Patient ID")
     desk.let_pass(60)
     settler.settle()
     assert state_and_words(desk) == (VersionState.OUT_OF_SCOPE, "quiet 60 s", "no model reads CT")
 
 
-def test_a_study_all_of_whose_images_are_rejected_is_closed_as_such(
+def test_a_study_all_of_whose_images_are_withdrawn_is_closed_as_such(
     desk: Desk, settler: Settler
 ) -> None:
     receive(desk, ALL)
     desk.let_pass(3)
     settler.settle()
-    desk.reject(*(f"{STUDY}.{number}" for number in range(4)))
+    desk.withdraw(*(f"{STUDY}.{number}" for number in range(4)))
     desk.let_pass(60)
     settler.settle()
-    reason = "4 objects rejected: Rejected for Quality Reasons; quiet 60 s"
+    reason = "4 objects withdrawn: Rejected for Quality Reasons; quiet 60 s"
     why_not = "no image is left: Rejected for Quality Reasons"
     assert state_and_words(desk, 2) == (VersionState.WITHDRAWN, reason, why_not)
     assert state_and_words(desk, 1) == (
@@ -253,10 +253,10 @@ def test_a_study_all_of_whose_images_are_rejected_is_closed_as_such(
     )
 
 
-def test_a_study_whose_images_were_rejected_before_they_came_is_closed_as_such(
+def test_a_study_whose_images_were_withdrawn_before_they_came_is_closed_as_such(
     desk: Desk, settler: Settler
 ) -> None:
-    desk.reject(f"{STUDY}.0", f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.0", f"{STUDY}.1")
     receive(desk, ALL[:2])
     desk.let_pass(60)
     settler.settle()
@@ -265,16 +265,16 @@ def test_a_study_whose_images_were_rejected_before_they_came_is_closed_as_such(
     assert desk.jobs == []
 
 
-def test_a_rejected_view_is_missing_and_the_version_says_why_it_was_made(
+def test_a_withdrawn_view_is_missing_and_the_version_says_why_it_was_made(
     desk: Desk, settler: Settler
 ) -> None:
     receive(desk, ALL)
     desk.let_pass(3)
     settler.settle()
-    desk.reject(f"{STUDY}.3")
+    desk.withdraw(f"{STUDY}.3")
     desk.let_pass(60)
     settler.settle()
-    reason = "1 object rejected: Rejected for Quality Reasons; quiet 60 s, L MLO missing"
+    reason = "1 object withdrawn: Rejected for Quality Reasons; quiet 60 s, L MLO missing"
     assert state_and_words(desk, 2) == (VersionState.QUEUED, reason, None)
 
 

@@ -1,4 +1,4 @@
-"""Files without rows are set apart, rows without files are said, and everything else is left."""
+"""Files without rows are orphans, rows without files are said, and everything else is left."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build_report(desk: Desk, path: str) -> None:
     assert desk.processing.finish_version(job, Finished((), built, {}, HOUR_S), desk.enqueue)
 
 
-def test_a_file_without_a_row_is_set_apart_and_every_other_stays(
+def test_a_file_without_a_row_is_an_orphan_and_every_other_stays(
     desk: Desk, inventory: Inventory, caplog: pytest.LogCaptureFixture
 ) -> None:
     received, corrected = f"received/{STUDY}/a.dcm", f"received/{STUDY}/b.dcm"
@@ -134,7 +134,7 @@ def test_an_orphan_is_removed_after_its_time(desk: Desk, inventory: Inventory) -
     assert files(desk.store) == [f"orphans/received/{STUDY}/x.dcm"]
 
 
-def test_what_was_set_apart_has_all_its_time_from_then_on(desk: Desk, inventory: Inventory) -> None:
+def test_an_orphan_has_all_its_time_from_then_on(desk: Desk, inventory: Inventory) -> None:
     put(desk.store, f"received/{STUDY}/x.dcm", age_s=2 * ORPHANS_KEPT_S)
     for _ in range(4):
         inventory.look()
@@ -196,11 +196,11 @@ def test_a_look_costs_the_same_however_much_there_is_and_all_is_seen_in_turn(
     found = []
     for _ in range(5):
         inventory.look()
-        found.append((len(set_apart(desk)), told(desk)))
+        found.append((len(orphans(desk)), told(desk)))
     assert found == [(0, 2), (2, 4), (4, 5), (5, 5), (5, 5)]
 
 
-def set_apart(desk: Desk) -> list[str]:
+def orphans(desk: Desk) -> list[str]:
     return [path for path in files(desk.store) if path.startswith("orphans/")]
 
 

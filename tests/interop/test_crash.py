@@ -145,7 +145,7 @@ def test_however_often_it_is_killed_every_study_is_answered_exactly_once(stage: 
 def test_a_clean_stop_in_the_middle_of_the_work_is_no_crash_and_the_work_is_finished_later(
     stage: Stage,
 ) -> None:
-    # Large images take long; a study is set aside after five crashes, so six stops tell.
+    # Large images take long; a study is given up after five crashes, so six stops tell.
     exam = stage.modality.acquire(stage.folder, Technique(rows=4096, columns=3328, spacing_mm=0.06))
     stage.node.start()
     stage.modality.insist()
@@ -190,7 +190,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_a_study_that_kills_its_process_is_set_aside_and_its_neighbours_are_answered(
+def test_a_study_that_kills_its_process_is_given_up_and_its_neighbours_are_answered(
     tmp_path: Path,
 ) -> None:
     archive, port = Archive(), free_port()

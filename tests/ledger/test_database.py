@@ -139,7 +139,7 @@ def test_two_who_need_each_others_study_do_not_wait_for_ever(
         _lock(db, "1.2")
         run_at_once(come, lambda: cross(db))
     assert [words for words in told if "deadlock detected" in words], told
-    assert desk.receive("1.2.1", study="1.1", digest="other") == "set aside"
+    assert desk.receive("1.2.1", study="1.1", digest="other") == "contradicts"
     assert all(desk.study(study)["held_reason"] for study in ("1.1", "1.2"))
     ledger.close()
     other.close()

@@ -148,7 +148,7 @@ def test_a_stale_delivery_changes_nothing(desk: Desk) -> None:
         lambda: desk.delivering.require_current(stale),
         lambda: desk.delivering.record_sent(stale, [outcome]),
         lambda: desk.delivering.ask_commitment(stale, TRANSACTION),
-        lambda: desk.delivering.withdraw_commitment(stale, TRANSACTION),
+        lambda: desk.delivering.forget_commitment(stale, TRANSACTION),
         lambda: desk.delivering.finish_dispatch(stale, [outcome], Patience(1), desk.enqueue),
         lambda: desk.delivering.hold_dispatch(stale, "another patient"),
     )
@@ -228,7 +228,7 @@ def test_a_request_that_is_not_understood_is_taken_back(desk: Desk) -> None:
     send(desk, job)
     before = desk.everything()
     desk.delivering.ask_commitment(job, TRANSACTION)
-    desk.delivering.withdraw_commitment(job, TRANSACTION)
+    desk.delivering.forget_commitment(job, TRANSACTION)
     assert desk.everything() == before
     assert not report(desk, [FIRST, SECOND])
 

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from ledgers import (
-    APART,
     CLOSING,
+    EXCLUDED,
     HOUR_S,
     NODE,
     SOMEBODY,
@@ -58,7 +58,7 @@ UNREAD = f"{STUDY}.77"
 """An object that no model reads."""
 
 _ANSWERS = (DeliveryState.SENT, DeliveryState.SENT, DeliveryState.QUEUED, DeliveryState.REFUSED)
-REJECTED = Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not="no image is left")
+WITHDRAWN = Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not="no image is left")
 PATIENCES = (
     Patience(60),
     Patience(60, 600, waits_for="a report", has_asked=True),
@@ -105,12 +105,12 @@ class StudyLife(RuleBasedStateMachine):
         sop_uid=st.sampled_from(IMAGES),
         identity=identities,
         how=st.sampled_from(("as before", "corrected", "corrected", "encoded anew", "repainted")),
-        intake=st.sampled_from((*[None] * 9, "no Patient ID")),
+        why_excluded=st.sampled_from((*[None] * 9, "no Patient ID")),
     )
     def an_image_comes(
-        self, sop_uid: str, identity: str, how: str = "as before", intake: str | None = None
+        self, sop_uid: str, identity: str, how: str = "as before", why_excluded: str | None = None
     ) -> None:
-        self._come(sop_uid, how, identity=identity, intake=intake)
+        self._come(sop_uid, how, identity=identity, why_excluded=why_excluded)
 
     @rule(identity=identities)
     def an_object_comes_that_no_model_reads(self, identity: str) -> None:
@@ -127,7 +127,7 @@ class StudyLife(RuleBasedStateMachine):
     @precondition(lambda self: len(self.seen["rejection"]) < 2)
     @rule(sop_uid=st.sampled_from((IMAGES[0], UNREAD)))
     def a_rejection_note_comes(self, sop_uid: str) -> None:
-        self.desk.reject(sop_uid, note=f"{STUDY}.{next(self.fresh)}", identity="- - -")
+        self.desk.withdraw(sop_uid, note=f"{STUDY}.{next(self.fresh)}", identity="- - -")
 
     def _come(self, sop_uid: str, how: str, *, identity: str, **what: Any) -> None:
         edition = 0 if how == "as before" else next(self.fresh)
@@ -141,7 +141,7 @@ class StudyLife(RuleBasedStateMachine):
             again = Again(kept["digest"], pixels, changed)
             recorded = self.desk.receive(sop_uid, again=again, **what)
         assert recorded != "compare"
-        self.must_be_looked_at |= recorded == "set aside"
+        self.must_be_looked_at |= recorded == "contradicts"
 
     # What is made of it
 
@@ -152,8 +152,8 @@ class StudyLife(RuleBasedStateMachine):
 
     def _close(self) -> Job:
         (arrival,) = self.desk.arrivals()
-        closing = CLOSING if apart(arrival) is None else APART
-        job = self.desk.close(closing if "MG" in modalities(arrival) else REJECTED)
+        closing = CLOSING if apart(arrival) is None else EXCLUDED
+        job = self.desk.close(closing if "MG" in modalities(arrival) else WITHDRAWN)
         self.made_of[job.number] = self._images()
         return job
 

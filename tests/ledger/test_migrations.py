@@ -380,7 +380,7 @@ def test_a_node_of_the_former_release_that_still_runs_is_understood(left_by: Lef
     desk = left_by("0004", {})
     for sop_uid in (f"{DONE}.1", f"{DONE}.2", f"{HELD}.1"):
         desk.receive(sop_uid, study=sop_uid[:3])
-    desk.reject(f"{DONE}.1", note=f"{DONE}.9", study=DONE)
+    desk.withdraw(f"{DONE}.1", note=f"{DONE}.9", study=DONE)
     desk.close(Closing("4/4 views", state=VersionState.EXCLUDED), study=HELD)
     with desk.ledger.writing() as db:  # as it does
         db.execute(sa.text("UPDATE instance SET state = 'rejected' WHERE state = 'withdrawn'"))
@@ -388,6 +388,6 @@ def test_a_node_of_the_former_release_that_still_runs_is_understood(left_by: Lef
     assert desk.row(schema.instance, f"{DONE}.1")["state"] is InstanceState.WITHDRAWN
     assert desk.version(study=HELD)["state"] is VersionState.EXCLUDED
     (arrival,) = desk.arrivals()
-    assert arrival.rejected == "Rejected for Quality Reasons"
+    assert arrival.why_withdrawn == "Rejected for Quality Reasons"
     desk.by_hand.release_study(HELD)
     assert desk.close(study=HELD).number == 2

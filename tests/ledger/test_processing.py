@@ -37,10 +37,10 @@ def test_the_work_is_on_the_corrected_object_and_not_on_the_former(desk: Desk) -
     assert corrected.path == desk.store.path("received/corrected.dcm")
 
 
-def test_the_work_is_not_on_what_is_rejected(desk: Desk) -> None:
+def test_the_work_is_not_on_what_is_withdrawn(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2")
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1")
     instances = desk.begin(desk.close()).version.instances
     assert [i.sop_uid for i in instances if i.modality == "MG"] == [f"{STUDY}.2"]
 
@@ -208,7 +208,7 @@ def test_a_rejection_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk:
     desk.receive(f"{STUDY}.2")
     job = desk.close()
     desk.begin(job)
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     assert desk.finish(job) == []
     assert desk.rows(schema.report) == []
 

@@ -1,4 +1,4 @@
-"""What an instance means for its study: new, again, corrected, contradicting, rejected."""
+"""What an instance means for its study: new, again, corrected, contradicting, withdrawn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import (
-    APART,
+    EXCLUDED,
     HOUR_S,
     NODE,
     OUT_OF_SCOPE,
@@ -381,7 +381,7 @@ def test_a_note_that_bears_the_wrong_patient_frees_the_study_it_cleans(desk: Des
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     assert desk.study()["held_because"] == HeldBecause.IDENTITY
-    desk.reject(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    desk.withdraw(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     assert desk.study()["held_reason"] is None
 
 
@@ -440,7 +440,7 @@ def test_other_pixels_hold_the_study_until_a_person_has_looked(
     desk: Desk, pixels: Literal["other", "unknown"], words: str
 ) -> None:
     (job,) = desk.analysed()
-    assert desk.receive_again(pixels=pixels) == "set aside"
+    assert desk.receive_again(pixels=pixels) == "contradicts"
     assert digest_of(desk) == "digest"
     study = desk.study()
     assert study["held_because"] == HeldBecause.PIXELS
@@ -482,7 +482,7 @@ def test_other_pixels_while_the_identities_disagree_are_released_only_after_both
 def test_an_instance_that_comes_in_two_studies_holds_both(desk: Desk) -> None:
     (job,) = desk.analysed()
     desk.receive(f"{OTHER_STUDY}.1", study=OTHER_STUDY)
-    assert desk.receive(study=OTHER_STUDY, digest="other") == "set aside"
+    assert desk.receive(study=OTHER_STUDY, digest="other") == "contradicts"
     assert desk.row(schema.instance, f"{STUDY}.1")["study_uid"] == STUDY
     for study, other in ((STUDY, OTHER_STUDY), (OTHER_STUDY, STUDY)):
         assert desk.study(study)["held_because"] == HeldBecause.PIXELS
@@ -496,7 +496,7 @@ def test_an_instance_that_comes_in_two_studies_holds_both(desk: Desk) -> None:
 
 def test_an_instance_known_from_another_study_holds_the_one_nobody_knew(desk: Desk) -> None:
     desk.receive()
-    assert desk.receive(study=OTHER_STUDY, digest="other") == "set aside"
+    assert desk.receive(study=OTHER_STUDY, digest="other") == "contradicts"
     assert desk.study(OTHER_STUDY)["held_reason"]
     desk.receive(f"{OTHER_STUDY}.1", study=OTHER_STUDY)
     assert [arrival.study_uid for arrival in desk.arrivals()] == []
@@ -512,68 +512,68 @@ def test_what_a_rejection_note_names_is_used_no_more(desk: Desk) -> None:
     desk.receive(f"{STUDY}.2", view="L CC")
     desk.begin(desk.close())
     (job,) = desk.finish(desk.jobs[-1])
-    assert desk.reject(f"{STUDY}.2") == "new"
+    assert desk.withdraw(f"{STUDY}.2") == "new"
     assert desk.row(schema.instance, f"{STUDY}.2")["state"] == InstanceState.WITHDRAWN
     (arrival,) = desk.arrivals()
     assert views(arrival) == ["R CC"]
-    assert arrival.revision_reason == "1 object rejected: Rejected for Quality Reasons"
+    assert arrival.revision_reason == "1 object withdrawn: Rejected for Quality Reasons"
     assert desk.history()[-1] == (
-        "a rejection note took 1 object out of use: Rejected for Quality Reasons"
+        "a rejection note withdrew 1 object: Rejected for Quality Reasons"
     )
-    with pytest.raises(Superseded, match="rejected"):
+    with pytest.raises(Superseded, match="withdrawn"):
         desk.delivering.begin_dispatch(job, NODE)
 
 
 def test_what_a_rejection_note_names_and_comes_later_is_kept_and_not_used(desk: Desk) -> None:
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     desk.receive(f"{STUDY}.1", view="R CC")
     assert desk.receive(f"{STUDY}.2", view="L CC") == "new"
     assert views(desk.arrivals()[0]) == ["R CC"]
     assert desk.history() == [
         "a rejection note names 1 object, none of which is in use: Rejected for Quality Reasons",
-        "L CC came, which is rejected: Rejected for Quality Reasons",
+        "L CC came, which is withdrawn: Rejected for Quality Reasons",
     ]
 
 
-def test_a_rejected_image_that_comes_late_does_not_reopen_its_study(desk: Desk) -> None:
+def test_a_withdrawn_image_that_comes_late_does_not_reopen_its_study(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     desk.close()
     desk.receive(f"{STUDY}.2")
     assert desk.arrivals() == []
 
 
 @pytest.mark.parametrize("note_is_first", [False, True])
-def test_a_study_all_of_whose_images_are_rejected_is_settled_as_such(
+def test_a_study_all_of_whose_images_are_withdrawn_is_settled_as_such(
     desk: Desk, note_is_first: bool
 ) -> None:
     if note_is_first:
-        desk.reject(*FOUR)
+        desk.withdraw(*FOUR)
         receive_four(desk)
     else:
         receive_four(desk)
-        desk.reject(*FOUR)
+        desk.withdraw(*FOUR)
     (arrival,) = desk.arrivals()
     assert views(arrival) == []
     assert "MG" not in modalities(arrival)
-    assert arrival.rejected == "Rejected for Quality Reasons"
+    assert arrival.why_withdrawn == "Rejected for Quality Reasons"
 
 
 def test_a_rejection_note_that_comes_again_does_nothing(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1")
     desk.close(OUT_OF_SCOPE)
     before = desk.everything()
-    assert desk.reject(f"{STUDY}.1") == "same"
+    assert desk.withdraw(f"{STUDY}.1") == "same"
     assert desk.everything() == before
 
 
 def test_a_second_note_about_the_same_image_changes_nothing_more(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2")
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1")
     desk.close()
-    desk.reject(f"{STUDY}.1", note=f"{STUDY}.901", reason="Rejected for Patient Safety Reasons")
+    desk.withdraw(f"{STUDY}.1", note=f"{STUDY}.901", reason="Rejected for Patient Safety Reasons")
     assert desk.arrivals() == []
     assert desk.row(schema.rejection, f"{STUDY}.1", STUDY)["reason"] == (
         "Rejected for Quality Reasons"
@@ -583,11 +583,11 @@ def test_a_second_note_about_the_same_image_changes_nothing_more(desk: Desk) -> 
 def test_a_corrected_rejection_note_takes_more_out_of_use(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2")
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1")
     kept = desk.receiving.find_kept(f"{STUDY}.900")
     assert kept is not None
     again = Again(kept.digest, "same", ("Current Requested Procedure Evidence Sequence",))
-    recorded = desk.reject(f"{STUDY}.1", f"{STUDY}.2", digest="corrected note", again=again)
+    recorded = desk.withdraw(f"{STUDY}.1", f"{STUDY}.2", digest="corrected note", again=again)
     assert recorded == "corrected"
     assert desk.row(schema.instance, f"{STUDY}.2")["state"] == InstanceState.WITHDRAWN
 
@@ -595,7 +595,7 @@ def test_a_corrected_rejection_note_takes_more_out_of_use(desk: Desk) -> None:
 def test_a_rejection_note_has_no_effect_on_another_study(desk: Desk) -> None:
     (job,) = desk.analysed()
     before = desk.study(), desk.row(schema.instance, f"{STUDY}.1"), desk.history()
-    desk.reject(f"{STUDY}.1", study=OTHER_STUDY)
+    desk.withdraw(f"{STUDY}.1", study=OTHER_STUDY)
     after = desk.study(), desk.row(schema.instance, f"{STUDY}.1"), desk.history()
     assert after == before
     desk.deliver(job)
@@ -605,8 +605,8 @@ def test_a_rejection_note_has_no_effect_on_another_study(desk: Desk) -> None:
 def test_a_rejection_note_of_another_study_does_not_stand_in_the_way_of_the_right_one(
     desk: Desk,
 ) -> None:
-    desk.reject(f"{STUDY}.1", study=OTHER_STUDY, note=f"{OTHER_STUDY}.900")
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1", study=OTHER_STUDY, note=f"{OTHER_STUDY}.900")
+    desk.withdraw(f"{STUDY}.1")
     desk.receive(f"{STUDY}.1")
     assert desk.row(schema.instance, f"{STUDY}.1")["state"] == InstanceState.WITHDRAWN
 
@@ -615,7 +615,7 @@ def test_a_rejection_of_what_no_model_reads_changes_no_result(desk: Desk) -> Non
     desk.receive()
     desk.receive("2.25.77", **NOT_READ)
     job = desk.close()
-    desk.reject("2.25.77")
+    desk.withdraw("2.25.77")
     assert desk.row(schema.instance, "2.25.77")["state"] == InstanceState.WITHDRAWN
     assert desk.arrivals() == []
     desk.begin(job)
@@ -628,16 +628,16 @@ def test_rejecting_the_image_of_another_patient_releases_the_study(desk: Desk) -
     desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
     with pytest.raises(Superseded):
         desk.begin(job)
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     assert desk.study()["held_reason"] is None
     work = desk.begin(desk.close())
     assert [i.sop_uid for i in work.version.instances if i.modality == "MG"] == [f"{STUDY}.1"]
 
 
-def test_a_rejected_image_stays_rejected_when_its_header_is_corrected(desk: Desk) -> None:
+def test_a_withdrawn_image_stays_withdrawn_when_its_header_is_corrected(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
     desk.receive(f"{STUDY}.2")
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     desk.close()
     assert desk.receive_again(f"{STUDY}.2", identity=SOMEBODY_ELSE) == "corrected"
     assert desk.row(schema.instance, f"{STUDY}.2")["state"] == InstanceState.WITHDRAWN
@@ -650,7 +650,7 @@ def test_a_rejected_image_stays_rejected_when_its_header_is_corrected(desk: Desk
 
 def test_what_is_not_held_cannot_be_released(desk: Desk) -> None:
     desk.receive()
-    with pytest.raises(NodeError, match="neither held nor set apart"):
+    with pytest.raises(NodeError, match="neither held nor excluded"):
         desk.by_hand.release_study(STUDY)
     with pytest.raises(NodeError, match="not known here"):
         desk.by_hand.release_study(OTHER_STUDY)
@@ -665,15 +665,15 @@ def test_a_study_whose_objects_disagree_is_not_released_on_a_persons_word(desk: 
     assert desk.everything() == before
 
 
-def test_a_study_set_apart_is_analysed_on_a_persons_word(desk: Desk) -> None:
-    desk.receive(intake="no Patient ID")
-    desk.close(APART)
+def test_a_study_that_is_excluded_is_analysed_on_a_persons_word(desk: Desk) -> None:
+    desk.receive(why_excluded="no Patient ID")
+    desk.close(EXCLUDED)
     assert desk.by_hand.release_study(STUDY) == "it is analysed once it is complete"
     job = desk.close()
     assert job.number == 2
     desk.begin(job)
     assert desk.history()[-2:] == ["released: by hand", "version 2 closed: 4/4 views"]
-    with pytest.raises(NodeError, match="neither held nor set apart"):
+    with pytest.raises(NodeError, match="neither held nor excluded"):
         desk.by_hand.release_study(STUDY)
 
 
@@ -705,9 +705,9 @@ def test_after_a_long_hold_there_is_as_much_time_to_deliver_as_at_first(desk: De
     assert desk.dispatch()["state"] == DispatchState.QUEUED
 
 
-def test_a_study_both_held_and_set_apart_is_released_from_both_at_once(desk: Desk) -> None:
-    desk.receive(intake="no Patient ID")
-    desk.close(APART)
+def test_a_study_both_held_and_excluded_is_released_from_both_at_once(desk: Desk) -> None:
+    desk.receive(why_excluded="no Patient ID")
+    desk.close(EXCLUDED)
     desk.receive_again(pixels="other")
     desk.by_hand.release_study(STUDY)
     assert apart(desk.arrivals()[0]) is None
@@ -781,7 +781,7 @@ def stop_at(desk: Desk, stage: str) -> None:
             desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
 
 
-@pytest.mark.parametrize("way", ["corrected", "rejected"])
+@pytest.mark.parametrize("way", ["corrected", "withdrawn"])
 @pytest.mark.parametrize("stage", ["queued", "running", "finished"])
 def test_a_hold_for_what_no_model_reads_loses_nothing_once_it_is_lifted(
     desk: Desk, stage: str, way: str
@@ -790,7 +790,7 @@ def test_a_hold_for_what_no_model_reads_loses_nothing_once_it_is_lifted(
     if way == "corrected":
         desk.receive_again("2.25.77", identity=SOMEBODY, **NOT_READ)
     else:
-        desk.reject("2.25.77")
+        desk.withdraw("2.25.77")
     assert desk.study()["held_reason"] is None
     if stage != "finished":
         desk.begin(desk.close())
@@ -851,7 +851,7 @@ _IDENTITIES = st.one_of(
 )
 _EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(("comes", "comes", "comes", "is rejected")), st.integers(0, 4), _IDENTITIES
+        st.sampled_from(("comes", "comes", "comes", "is withdrawn")), st.integers(0, 4), _IDENTITIES
     ),
     max_size=8,
 )
@@ -862,23 +862,23 @@ _FRESH = itertools.count()
 def test_the_verdict_about_a_study_is_that_about_all_of_its_objects_at_once(
     long_lived: Desk, events: list[tuple[str, int, str]]
 ) -> None:
-    """In whatever order they come, are corrected, and are rejected, before they come or after."""
+    """In whatever order they come, are corrected, and are withdrawn, before they come or after."""
     desk, study = long_lived, f"1.2.{next(_FRESH)}"
     there: dict[str, str] = {}
     digests: dict[str, str] = {}
-    rejected: set[str] = set()
+    withdrawn: set[str] = set()
     for number, (event, which, identity) in enumerate(events):
         sop_uid = f"{study}.{which}"
-        if event == "is rejected":
-            desk.reject(sop_uid, study=study, note=f"{study}.9{number}", identity=identity)
-            rejected.add(sop_uid)
+        if event == "is withdrawn":
+            desk.withdraw(sop_uid, study=study, note=f"{study}.9{number}", identity=identity)
+            withdrawn.add(sop_uid)
         else:
             known = digests.get(sop_uid)
             again = None if known is None else Again(known, "same", ("Patient ID",))
             digests[sop_uid] = digest = f"edition {number}"
             desk.receive(sop_uid, study=study, identity=identity, digest=digest, again=again)
             there[sop_uid] = identity
-        said = sorted(there[sop_uid] for sop_uid in there.keys() - rejected)
+        said = sorted(there[sop_uid] for sop_uid in there.keys() - withdrawn)
         row = desk.study(study)
         assert row["held_reason"] == (disagreement(said) or None)
         assert row["held_because"] == ("identity" if disagreement(said) else None)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 from ledgers import (
-    APART,
     CLOSING,
+    EXCLUDED,
     HOUR_S,
     KIND,
     NODE,
@@ -72,7 +72,7 @@ def test_closing_loses_against_a_rejection_that_came_meanwhile(desk: Desk) -> No
     desk.receive()
     (arrival,) = desk.arrivals()
     time.sleep(0.005)
-    desk.reject(f"{STUDY}.1")
+    desk.withdraw(f"{STUDY}.1")
     assert not desk.settling.close_version(arrival, CLOSING, desk.enqueue)
 
 
@@ -91,7 +91,7 @@ def test_of_two_who_close_a_study_at_once_one_does(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "closing",
-    [OUT_OF_SCOPE, APART, replace(OUT_OF_SCOPE, state=VersionState.WITHDRAWN)],
+    [OUT_OF_SCOPE, EXCLUDED, replace(OUT_OF_SCOPE, state=VersionState.WITHDRAWN)],
     ids=lambda c: c.state,
 )
 def test_a_study_that_is_not_analysed_is_kept_with_the_reason_and_nothing_else(
@@ -229,40 +229,40 @@ def test_a_view_counts_only_in_an_object_that_can_stand_for_it(desk: Desk) -> No
     assert views(arrival) == ["R CC"]
 
 
-def test_a_rejected_image_stands_for_no_view_and_the_reason_is_told(desk: Desk) -> None:
+def test_a_withdrawn_image_stands_for_no_view_and_the_reason_is_told(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1", view="R CC")
     desk.receive(f"{STUDY}.2", view="L CC")
-    desk.reject(f"{STUDY}.2")
+    desk.withdraw(f"{STUDY}.2")
     (arrival,) = desk.arrivals()
     assert views(arrival) == ["R CC"]
-    assert arrival.rejected == "Rejected for Quality Reasons"
+    assert arrival.why_withdrawn == "Rejected for Quality Reasons"
     assert arrival.revision_reason is None  # no version has been closed yet
 
 
 def test_one_image_with_a_reason_does_not_silence_its_study(desk: Desk) -> None:
     desk.receive(f"{STUDY}.1")
-    desk.receive(f"{STUDY}.2", intake="phantom or quality control, not a patient")
+    desk.receive(f"{STUDY}.2", why_excluded="phantom or quality control, not a patient")
     assert apart(desk.arrivals()[0]) is None
 
 
 def test_images_that_all_have_a_reason_set_their_study_apart_and_a_person_overrules_it(
     desk: Desk,
 ) -> None:
-    desk.receive(f"{STUDY}.1", intake="no Patient ID")
-    desk.receive(f"{STUDY}.2", intake="no Patient ID")
+    desk.receive(f"{STUDY}.1", why_excluded="no Patient ID")
+    desk.receive(f"{STUDY}.2", why_excluded="no Patient ID")
     assert apart(desk.arrivals()[0]) == "no Patient ID"
-    desk.close(APART)
+    desk.close(EXCLUDED)
     desk.by_hand.release_study(STUDY)
     assert apart(desk.arrivals()[0]) is None
     desk.begin(desk.close())
-    desk.receive(f"{STUDY}.3", intake="no Patient ID")
+    desk.receive(f"{STUDY}.3", why_excluded="no Patient ID")
     assert apart(desk.arrivals()[0]) is None
 
 
-def test_a_correction_takes_back_the_reason_that_set_its_study_apart(desk: Desk) -> None:
-    desk.receive(intake="no Patient ID")
-    desk.close(APART)
-    desk.receive_again(intake=None)
+def test_a_correction_takes_back_the_reason_that_excluded_its_study(desk: Desk) -> None:
+    desk.receive(why_excluded="no Patient ID")
+    desk.close(EXCLUDED)
+    desk.receive_again(why_excluded=None)
     (arrival,) = desk.arrivals()
     assert (apart(arrival), arrival.revision_reason) == (None, "corrected headers")
 
@@ -309,5 +309,5 @@ def test_what_is_alike_is_told_once_and_the_first_that_came_comes_first(desk: De
 
 def test_of_several_reasons_that_set_a_study_apart_the_first_is_told(desk: Desk) -> None:
     for number, reason in enumerate(("z", "a", "z")):
-        desk.receive(f"{STUDY}.{number}", intake=reason)
+        desk.receive(f"{STUDY}.{number}", why_excluded=reason)
     assert apart(desk.arrivals()[0]) == "z"

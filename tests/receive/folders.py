@@ -21,7 +21,7 @@ class Status(StrEnum):
     TAKEN = "taken"
     KNOWN = "known already"
     CORRECTED = "put in the place of another"
-    CONTRADICTS = "contradicts another, and was set aside"
+    CONTRADICTS = "contradicts another, and is kept beside it"
     UNREADABLE = "cannot be read"
     LATER = "could not be kept: try again"
 
@@ -31,7 +31,7 @@ _STATUS: Mapping[Recorded, Status] = {
     "same": Status.KNOWN,
     "unchanged": Status.KNOWN,
     "corrected": Status.CORRECTED,
-    "set aside": Status.CONTRADICTS,
+    "contradicts": Status.CONTRADICTS,
 }
 
 

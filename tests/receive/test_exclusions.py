@@ -18,7 +18,7 @@ from pydicom.tag import Tag
 
 from node.config import Intake
 from node.dicom.header import read_header
-from node.receive.exclusions import why_not_by_itself
+from node.receive.exclusions import why_excluded
 from node.trial.exams import PLANS
 from node.trial.phantom import Patient
 
@@ -45,7 +45,7 @@ DEFAULTS = Intake()
 
 
 def why(settings: Intake = DEFAULTS, /, **changes: Any) -> str | None:
-    return why_not_by_itself(header(**changes), TODAY, settings)
+    return why_excluded(header(**changes), TODAY, settings)
 
 
 def test_an_ordinary_study_of_today_is_analysed_by_itself() -> None:
@@ -87,7 +87,7 @@ def test_a_study_without_patient_id_waits(patient_id: str | None) -> None:
     assert why(PatientID=patient_id) == "no Patient ID"
     nameless = header()
     del nameless.PatientID
-    assert why_not_by_itself(nameless, TODAY, Intake()) == "no Patient ID"
+    assert why_excluded(nameless, TODAY, Intake()) == "no Patient ID"
 
 
 @pytest.mark.parametrize("patient_id", ["0", "0000000", "unknown", "ANONYMOUS", "?", "N/A", "xxx"])
@@ -137,7 +137,7 @@ def test_a_study_older_than_the_limit_waits_and_says_how_old_it_is() -> None:
     assert why(StudyDate=f"{taken:%Y%m%d}") == reason
     dotted = header()
     put_raw(dotted, "StudyDate", "DA", f"{taken:%Y.%m.%d}".encode())
-    assert why_not_by_itself(dotted, TODAY, DEFAULTS) == reason
+    assert why_excluded(dotted, TODAY, DEFAULTS) == reason
     assert why(Intake(max_study_age_days=412), StudyDate=f"{taken:%Y%m%d}") is None
     assert why(Intake(max_study_age_days=0), StudyDate=f"{taken:%Y%m%d}") is None
 
@@ -148,7 +148,7 @@ def test_a_study_older_than_the_limit_waits_and_says_how_old_it_is() -> None:
 def test_a_date_that_is_missing_impossible_or_to_come_is_not_old(written: str | None) -> None:
     dataset = header()
     dataset["StudyDate"]._value = written
-    assert why_not_by_itself(dataset, TODAY, Intake()) is None
+    assert why_excluded(dataset, TODAY, Intake()) is None
 
 
 def test_the_site_says_who_is_a_test_patient() -> None:
@@ -172,7 +172,7 @@ def test_the_demonstration_and_the_generated_exams_are_analysed() -> None:
 
 def test_a_generated_exam_is_analysed_as_it_is_read_from_disk(tmp_path: Path) -> None:
     (path,) = factories.saved_exam(tmp_path, views=[R_CC])
-    assert why_not_by_itself(read_header(path), TODAY, Intake()) is None
+    assert why_excluded(read_header(path), TODAY, Intake()) is None
 
 
 @given(
@@ -187,4 +187,4 @@ def test_no_header_makes_it_raise(values: dict[str, tuple[str, bytes]], charset:
     dataset = Dataset()
     for keyword, (vr, value) in values.items():
         put_raw(dataset, keyword, vr, value)
-    why_not_by_itself(dataset, TODAY, Intake())
+    why_excluded(dataset, TODAY, Intake())

@@ -103,7 +103,7 @@ def test_each_thing_that_may_become_of_a_file_is_told_in_the_words_of_the_folder
     (former,) = desk.rows(schema.former_instance)
     received = {path for path in (store.root / "received").rglob("*") if path.is_file()}
     assert received == {store.path(kept["path"]), store.path(former["path"])}
-    assert store.count_rejected() == 3
+    assert store.count_unusable() == {store.unreadable: 2, store.contradicting: 1}
     assert desk.study(kept["study_uid"])["held_reason"]
 
 
