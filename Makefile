@@ -31,10 +31,10 @@ demo: setup          ## run the node on real mammograms and show the results
 	$(BIN)/ai-node demo
 
 test: setup          ## the default tests: no servers needed
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest --ignore=tests/interop -n auto --dist worksteal
 
 test-slow: setup     ## whole nodes and networks: what `make test` leaves out for its length
-	$(BIN)/pytest -m "slow and not interop" -n auto --dist worksteal
+	$(BIN)/pytest -m "slow and not interop" --ignore=tests/interop -n auto --dist worksteal
 
 $(VENV)/.interop: requirements/interop.txt $(VENV)/.ready
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<

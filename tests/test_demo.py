@@ -128,6 +128,7 @@ def test_the_node_would_select_all_views_but_the_magnified_one(
         assert result.reason == exam.plan.refusal
 
 
+@pytest.mark.usefixtures("small_exam")
 def test_without_the_films_the_exams_are_generated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

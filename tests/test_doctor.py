@@ -463,6 +463,7 @@ def test_it_is_said_of_which_release_a_database_is_and_it_stays_so(
     assert Path(path).read_bytes() == before
 
 
+@pytest.mark.usefixtures("warm_inference")
 def test_each_model_is_verified_and_run_and_a_broken_one_hides_no_other(tmp_path: Path) -> None:
     broken = write_package(tmp_path / "models")
     broken.rename(tmp_path / "models" / "broken")
@@ -559,6 +560,7 @@ def test_a_kind_of_object_that_no_model_makes_is_named(
     assert kinds_nobody_makes(site(tmp_path, peer, models=[shadow]), models) == []
 
 
+@pytest.mark.usefixtures("warm_inference")
 def test_the_kinds_that_no_model_makes_are_to_look_at(tmp_path: Path) -> None:
     peer = Peer.model_validate({**PACS_OF_SITE, **CAD})
     _, about = check_models(site(tmp_path, peer, models=[BREAST_AREA]))

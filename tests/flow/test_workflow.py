@@ -647,6 +647,7 @@ def test_what_cannot_even_be_taken_is_not_tried_for_ever(works: Works, desk: Des
     assert desk.sweeping.unfinished() == []
 
 
+@pytest.mark.slow
 def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
     works: Works, desk: Desk, tmp_path: Path
 ) -> None:

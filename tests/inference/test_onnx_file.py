@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
@@ -201,13 +202,13 @@ models = st.builds(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(model=models)
 def test_whatever_the_network_looks_like_it_finds_what_onnx_finds(model: onnx.ModelProto) -> None:
     assert is_refused(model.SerializeToString()) == is_external_for_onnx(model)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     place=st.sampled_from(sorted(PLACES)),
     changes=st.lists(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import factories
 import numpy as np
@@ -43,6 +44,12 @@ EXAM = draft()
 def report(made: Draft) -> Dataset:
     (dataset,) = measurement_report.build(made)
     return reread(dataset)
+
+
+@cache
+def report_of(case: str) -> Dataset:
+    """Return the report of a case, which nobody changes."""
+    return report(CASES[case])
 
 
 def groups(dataset: Dataset) -> list[Dataset]:
@@ -317,7 +324,7 @@ def grades_said(made: Draft) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_number_and_grade_without_a_place_is_read_back(case: str) -> None:
-    dataset = report(CASES[case])
+    dataset = report_of(case)
     assert numbers_read(dataset) == numbers_said(CASES[case])
     assert grades_read(dataset) == grades_said(CASES[case])
 
@@ -338,7 +345,7 @@ def test_a_grade_is_inferred_from_its_probabilities() -> None:
 
 
 def test_a_text_report_without_numbers_has_no_findings() -> None:
-    assert not items(report(CASES["nothing found"]), "CONTAINER", "121070")
+    assert not items(report_of("nothing found"), "CONTAINER", "121070")
 
 
 ALLOWED = {
@@ -360,7 +367,7 @@ def relationships(item: Dataset) -> Iterator[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_relationship_is_one_of_a_comprehensive_sr(case: str) -> None:
-    for relationship, source, target in relationships(report(CASES[case])):
+    for relationship, source, target in relationships(report_of(case)):
         sources, targets = ALLOWED[relationship]
         assert (source in sources, target in targets) == (True, True), (relationship, source)
 
@@ -368,7 +375,7 @@ def test_every_relationship_is_one_of_a_comprehensive_sr(case: str) -> None:
 @pytest.mark.parametrize("case", ["scores", "grades", "nothing found", "not analysed"])
 def test_in_a_text_report_only_the_observer_is_observation_context(case: str) -> None:
     """TID 2000 allows no other, so what a number is of is said by a concept modifier."""
-    dataset = report(CASES[case])
+    dataset = report_of(case)
     assert dataset.ConceptNameCodeSequence[0].CodeValue != "126000"
     for section in items(dataset, "CONTAINER"):
         assert all(i.RelationshipType != "HAS OBS CONTEXT" for i in items(section))
