@@ -342,7 +342,11 @@ def test_a_mammogram_of_another_body_part_is_out_of_scope(desk: Desk, settler: S
     desk.let_pass(60)
     settler.settle()
     assert desk.jobs == []
-    assert state_and_words(desk) == ("out of scope", "quiet 60 s", "no model reads MG of HAND")
+    assert state_and_words(desk) == (
+        VersionState.OUT_OF_SCOPE,
+        "quiet 60 s",
+        "no model reads MG of HAND",
+    )
 
 
 def test_only_images_in_scope_complete_a_study_or_set_it_apart(
@@ -350,14 +354,14 @@ def test_only_images_in_scope_complete_a_study_or_set_it_apart(
 ) -> None:
     for number, view in enumerate(ALL):
         body_part = "HAND" if view == L_MLO else "BREAST"
-        desk.receive(f"{STUDY}.{number}", view=str(view), body_part=body_part, intake="old")
+        desk.receive(f"{STUDY}.{number}", view=str(view), body_part=body_part, why_excluded="old")
     desk.receive(f"{STUDY}.8", view=None, body_part="HAND")
     desk.let_pass(3)
     settler.settle()
     assert desk.row(schema.study, STUDY)["version"] == 0, "a hand is no L MLO"
     desk.let_pass(60)
     settler.settle()
-    assert state_and_words(desk) == ("not analysed", "quiet 60 s, L MLO missing", "old")
+    assert state_and_words(desk) == (VersionState.EXCLUDED, "quiet 60 s, L MLO missing", "old")
 
 
 def test_instances_of_the_former_release_that_say_no_body_part_are_in_scope(
@@ -375,12 +379,14 @@ def test_a_study_waits_for_what_a_model_of_one_domain_wants_and_names_it(
     desk: Desk, tmp_path: Path
 ) -> None:
     models = [packages.package(tmp_path / "models"), radiographs.chest_model(tmp_path / "chest")]
-    both = Settler(desk.ledger, desk.enqueue, SETTINGS, [(model, "deliver") for model in models])
+    both = Settler(
+        desk.settling, desk.enqueue, SETTINGS, [(model, Mode.DELIVER) for model in models]
+    )
     receive(desk, ALL)
     desk.receive(f"{STUDY}.9", view=None, modality="DX", body_part="CHEST")
     desk.let_pass(3)
     both.settle()
-    assert state_and_words(desk) == ("queued", "4/4 views", None)
+    assert state_and_words(desk) == (VersionState.QUEUED, "4/4 views", None)
     planned = {row["model"] for row in desk.rows(schema.analysis)}
     assert planned == {"breast-area", "chest"}
 
@@ -388,12 +394,12 @@ def test_a_study_waits_for_what_a_model_of_one_domain_wants_and_names_it(
 def test_a_study_of_a_domain_that_waits_for_nothing_is_complete_when_it_is_quiet(
     desk: Desk, tmp_path: Path
 ) -> None:
-    models = [(radiographs.chest_model(tmp_path), "deliver")]
-    chest = Settler(desk.ledger, desk.enqueue, SETTINGS, models)
+    models = [(radiographs.chest_model(tmp_path), Mode.DELIVER)]
+    chest = Settler(desk.settling, desk.enqueue, SETTINGS, models)
     desk.receive(view=None, modality="DX", body_part="CHEST")
     desk.let_pass(59)
     chest.settle()
     assert desk.jobs == []
     desk.let_pass(1)
     chest.settle()
-    assert state_and_words(desk) == ("queued", "quiet 60 s", None)
+    assert state_and_words(desk) == (VersionState.QUEUED, "quiet 60 s", None)

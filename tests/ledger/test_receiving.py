@@ -893,7 +893,7 @@ def test_the_body_part_is_kept_and_told(desk: Desk) -> None:
     desk.receive(f"{STUDY}.2", body_part="HAND", view=None)
     (arrival,) = desk.arrivals()
     assert [shown.body_part for shown in arrival.shown] == ["BREAST", "HAND"]
-    kept = desk.ledger.find_kept(f"{STUDY}.2")
+    kept = desk.receiving.find_kept(f"{STUDY}.2")
     assert kept is not None
     assert kept.shown.body_part == "HAND"
     instances = desk.begin(desk.close()).version.instances
@@ -906,11 +906,11 @@ def test_to_reject_what_is_of_no_model_s_body_part_changes_no_result(desk: Desk)
     job = desk.close()
     desk.begin(job)
     desk.finish(job)
-    desk.reject(f"{STUDY}.2", note=f"{STUDY}.900")
+    desk.withdraw(f"{STUDY}.2", note=f"{STUDY}.900")
     assert desk.arrivals() == []
-    desk.reject(f"{STUDY}.1", note=f"{STUDY}.901", digest="another note")
+    desk.withdraw(f"{STUDY}.1", note=f"{STUDY}.901", digest="another note")
     (arrival,) = desk.arrivals()
-    assert arrival.revision_reason == "1 object rejected: Rejected for Quality Reasons"
+    assert arrival.revision_reason == "1 object withdrawn: Rejected for Quality Reasons"
 
 
 @pytest.mark.parametrize(("before", "after"), [("HAND", "BREAST"), ("BREAST", "HAND")])
