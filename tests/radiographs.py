@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,18 @@ import onnx
 from factories import SMALL
 from pydicom import Dataset, uid
 
-from node.identity import stable_uid
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.config import InferenceSettings
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.identity import identity_of, stable_uid
+from node.inference import Inference
+from node.kinds import KINDS
 from node.manifest import Input, Model
+from node.outputs.kinds import Built
+from node.result import Result
+from node.store import dataset_digest
+from node.study import StudyVersion
 from node.trial import phantom
 
 DIGITAL_X_RAY = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -22,21 +34,21 @@ SCORE = """\
 kind = "score"
 tensor = "score"
 label = "opacity score"
-score = { value = "OPACITY", scheme = "99TEST", meaning = "Opacity score" }
+score = { value = "OPACITY", scheme = "99AINODE", meaning = "Opacity score" }
 """
 CLASSES = """\
 kind = "classes"
 tensor = "score"
 label = "quality"
-concept = { value = "QUALITY", scheme = "99TEST", meaning = "Image quality" }
+concept = { value = "QUALITY", scheme = "99AINODE", meaning = "Image quality" }
 
 [[output.classes]]
-grade = { value = "GOOD", scheme = "99TEST", meaning = "Good" }
-probability = { value = "PGOOD", scheme = "99TEST", meaning = "Probability of good" }
+grade = { value = "GOOD", scheme = "99AINODE", meaning = "Good" }
+probability = { value = "PGOOD", scheme = "99AINODE", meaning = "Probability of good" }
 
 [[output.classes]]
-grade = { value = "POOR", scheme = "99TEST", meaning = "Poor" }
-probability = { value = "PPOOR", scheme = "99TEST", meaning = "Probability of poor" }
+grade = { value = "POOR", scheme = "99AINODE", meaning = "Poor" }
+probability = { value = "PPOOR", scheme = "99AINODE", meaning = "Probability of poor" }
 """
 LARGEST = """\
 kind = "mask"
@@ -53,7 +65,7 @@ boxes = 1
 threshold = 0.3
 label = "nodule"
 finding = { value = "27925004", scheme = "SCT", meaning = "Nodule" }
-score = { value = "NODULE", scheme = "99TEST", meaning = "Nodule score" }
+score = { value = "NODULE", scheme = "99AINODE", meaning = "Nodule score" }
 """
 
 _MEAN = "white = ReduceMean<keepdims = 0>(image)"
@@ -160,3 +172,24 @@ def blank(image: Dataset) -> Dataset:
     """Let an image show one tone."""
     image.PixelData = np.full((image.Rows, image.Columns), 100, "<u2").tobytes()
     return image
+
+
+def answered(model: Model, folder: Path, *images: Dataset) -> tuple[Result, list[Built]]:
+    """Do all that the node does with a study, every kind of object built."""
+    instances = []
+    for path in saved(list(images), folder):
+        header = read_header(path)
+        instance = describe(header, path, dataset_digest(path))
+        instances.append(replace(instance, identity=identity_of(header)))
+    version = StudyVersion(
+        study_uid=instances[0].study_uid,
+        number=1,
+        reason="quiet 60 s",
+        instances=tuple(instances),
+        decided_at=datetime(2026, 3, 10, 9, 42, 7, tzinfo=UTC),
+        installation="test",
+    )
+    with Inference(InferenceSettings(threads=1), (model,)) as inference:
+        pipeline = Pipeline(inference, ScoresInMemory(), UTC, tuple(KINDS))
+        (result,), built = analyse(pipeline, Task(version, (model,), frozenset({"chest"})))
+    return result, built

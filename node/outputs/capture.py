@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -91,7 +90,7 @@ def _view(draft: Draft, page: _Page, index: int) -> Dataset:
 
 
 def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset:
-    body_part = _body_part(draft.source)
+    body_part = header.body_part_examined(draft.source)
     series = Series(("capture", body_part), "OT", SERIES_NUMBER, "Images", draft.results)
     dataset = header.begin(draft, series, SecondaryCaptureImageStorage, name, index)
     verbatim.copy(draft.source, dataset, ("RequestAttributesSequence",))
@@ -111,14 +110,6 @@ def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset
     if sources:
         dataset.SourceImageSequence = [source_image(draft, uid) for uid in sources]
     return dataset
-
-
-def _body_part(source: Dataset) -> str:
-    """Return the Body Part Examined (0018,0015) of the series, "" if it is not known."""
-    said = verbatim.plain(source, "BodyPartExamined")
-    if re.fullmatch(r"[A-Z0-9_ ]{1,16}", said):
-        return said
-    return "BREAST" if verbatim.plain(source, "Modality") == "MG" else ""
 
 
 def _copy_view(source: Dataset, dataset: Dataset) -> None:

@@ -6,6 +6,7 @@ ASCII, and depend on the draft alone, so that the same draft gives the same byte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,6 +150,14 @@ def software_versions() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def body_part_examined(source: Dataset) -> str:
+    """Return the Body Part Examined (0018,0015) of an image, "" if it is not known."""
+    said = verbatim.plain(source, "BodyPartExamined")
+    if re.fullmatch(r"[A-Z0-9_ ]{1,16}", said):
+        return said
+    return "BREAST" if verbatim.plain(source, "Modality") == "MG" else ""
 
 
 def code_item(code: Code) -> Dataset:

@@ -78,12 +78,15 @@ def _photometric(draft: Draft, sop_uid: str) -> str:
 
 def _state(draft: Draft, result: Result, colour: Colour, image: tuple[str, int]) -> Dataset:
     sop_uid, index = image
-    series = Series(
-        ("presentation-state", result.model.name), "PR", SERIES_NUMBER, "Marks", (result,)
-    )
+    view = draft.instance(sop_uid).view
+    # Of what has no side, the body part tells that it is no paired one (PS3.3 C.7.3.1).
+    body_part = "" if view else header.body_part_examined(draft.headers[sop_uid])
+    key = ("presentation-state", result.model.name, *filter(None, [body_part]))
+    series = Series(key, "PR", SERIES_NUMBER, "Marks", (result,))
     dataset = header.begin(draft, series, GrayscaleSoftcopyPresentationStateStorage, sop_uid, index)
     verbatim.copy(draft.source, dataset, ("RequestAttributesSequence",))
-    view = draft.instance(sop_uid).view
+    if body_part:
+        dataset.BodyPartExamined = body_part
     if view is not None:
         dataset.ImageLaterality = str(view.laterality)
     _identify(dataset, draft, result)

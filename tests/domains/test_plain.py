@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +14,15 @@ from radiographs import ALL, BOXES, CHEST, CLASSES, LARGEST, SCORE, blank, chest
 
 from node import offline
 from node.analysis.conclusion import conclude
-from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.analysis.selection import select
-from node.config import InferenceSettings
-from node.dicom.header import read_header
 from node.domains import plain
 from node.domains.description import describe
 from node.domains.domain import Awaited, Selection
 from node.errors import StudyError
-from node.identity import identity_of
 from node.imaging.preparation import PlaneGrid
-from node.inference import Inference
-from node.kinds import KINDS
 from node.manifest import Model
 from node.result import PERCENT, Code, Finding, ImageScore, Measurement, Result
-from node.store import dataset_digest
-from node.study import Instance, StudyVersion
+from node.study import Instance
 
 SCORED = Code("OPACITY", "99TEST", "Opacity score")
 
@@ -157,23 +148,8 @@ def test_the_score_of_an_image_is_said_of_that_image_alone(model: Model) -> None
 
 def answered(model: Model, folder: Path, *images: Dataset) -> tuple[Result, list[Dataset]]:
     """Do all that the node does with a study, every kind of object built."""
-    instances = []
-    for path in radiographs.saved(list(images), folder):
-        header = read_header(path)
-        instance = describe(header, path, dataset_digest(path))
-        instances.append(replace(instance, identity=identity_of(header)))
-    version = StudyVersion(
-        study_uid=instances[0].study_uid,
-        number=1,
-        reason="quiet 60 s",
-        instances=tuple(instances),
-        decided_at=datetime(2026, 3, 10, 9, 42, 7, tzinfo=UTC),
-        installation="test",
-    )
-    with Inference(InferenceSettings(threads=1), (model,)) as inference:
-        pipeline = Pipeline(inference, ScoresInMemory(), UTC, tuple(KINDS))
-        (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({"chest"})))
-    return result, [built.dataset for built in objects]
+    result, built = radiographs.answered(model, folder, *images)
+    return result, [one.dataset for one in built]
 
 
 def of_class(objects: list[Dataset], sop_class: str) -> list[Dataset]:

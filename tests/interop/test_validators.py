@@ -17,10 +17,12 @@ from itertools import combinations, cycle
 from pathlib import Path
 
 import pytest
+import radiographs
 from outputs.drafts import as_version_2, report_set
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from radiographs import ALL, BOXES, CLASSES, LARGEST, SCORE
 
 from node.kinds import KINDS, sop_classes
 from node.outputs import verbatim
@@ -115,6 +117,22 @@ def test_no_validator_finds_anything_unexpected(
         found[name] = unexpected(name, kind, source, lines)
         checked = Checked(kind, name, len(paths), len(lines), len(found[name]))
         record_property(CHECKED, list(checked))
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize("output", [SCORE, CLASSES, LARGEST, ALL, BOXES], ids=lambda o: o[8:12])
+def test_no_validator_finds_anything_unexpected_in_what_is_said_of_other_images(
+    output: str, tmp_path: Path, pixelmed: PixelMed
+) -> None:
+    model = radiographs.chest_model(tmp_path / "models", output)
+    images = [radiographs.radiograph(number=n) for n in (1, 2)]
+    _, built = radiographs.answered(model, tmp_path / "study", *images)
+    found: dict[str, list[str]] = {}
+    for number, one in enumerate(built):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(to_bytes(one.dataset))
+        for name, look in validators_of(one.kind, pixelmed).items():
+            found[f"{name} {one.kind}"] = unexpected(name, one.kind, "generated", look(path))
     assert not {name: lines for name, lines in found.items() if lines}
 
 
