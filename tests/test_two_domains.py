@@ -101,6 +101,8 @@ def test_a_study_of_another_body_part_is_closed_with_words_and_nothing_is_sent(
     hand.BodyPartExamined, unsaid.BodyPartExamined = "HAND", ""
     mammogram = factories.exam("hand in a mammograph", [R_CC])[0]
     mammogram.BodyPartExamined = "HAND"
+    mammogram.AnatomicRegionSequence, mammogram.ViewCodeSequence = [], []
+    mammogram.ImageLaterality = ""  # who says a view has said that it is a breast
     for image, words in (
         (hand, "no model reads DX of HAND"),
         (unsaid, "no model reads DX that does not say its body part"),

@@ -55,6 +55,10 @@ _NO_BODY_PART = frozenset({"PHANTOM", "UNKNOWN", "OTHER", "NONE", "N/A", "NA"})
 """What is written as Body Part Examined and is no part of a body."""
 
 
+KNOWN = frozenset(_CODES)
+"""The terms that are understood here; what else is said may be any word in any language."""
+
+
 def body_part(header: Dataset) -> str:
     """Return the body part that an object says it shows, "" if it does not say.
 
@@ -63,8 +67,18 @@ def body_part(header: Dataset) -> str:
     said = " ".join(text(header, "BodyPartExamined").upper().split())[:_LONGEST]
     if said and said not in _NO_BODY_PART:
         return said
+    code = _coded(header)
+    return TERMS.get(code, code[:_LONGEST])
+
+
+def coded_body_part(header: Dataset) -> str:
+    """Return the term of the Anatomic Region Sequence alone, "" if it has none known here."""
+    return TERMS.get(_coded(header), "")
+
+
+def _coded(header: Dataset) -> str:
     codes = snomed_codes(items(header, "AnatomicRegionSequence"))
-    return TERMS.get(codes[0], codes[0][:_LONGEST]) if codes and codes[0] else ""
+    return codes[0] if codes else ""
 
 
 def code_of(term: str) -> str:

@@ -831,24 +831,64 @@ def test_a_mammogram_that_says_no_body_part_is_one_of_a_breast(model: Model) -> 
     assert len(selected_from([header], model).units) == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        put(BodyPartExamined="HAND"),
-        put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("85562004", "SCT", "Hand")]),
-        put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("T-D8700", "SRT", "Hand")]),
-        put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("1", "SCT", "New")]),
-        put(Modality="DX"),
-        put(Modality="SR"),
-        put(Modality=""),
-    ],
+OTHER_PARTS = (
+    put(BodyPartExamined="HAND", AnatomicRegionSequence=[]),
+    put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("85562004", "SCT", "Hand")]),
+    put(BodyPartExamined="", AnatomicRegionSequence=[phantom.code("T-D8700", "SRT", "Hand")]),
 )
-def test_what_is_of_another_body_part_or_modality_is_out_of_scope_and_appears_nowhere(
+
+
+def without_view(header: Dataset) -> Dataset:
+    put(ViewCodeSequence=[], ViewPosition="", ImageLaterality="")(header)
+    header.SeriesDescription = ""
+    return header
+
+
+@pytest.mark.parametrize("change", [put(Modality="DX"), put(Modality="SR"), put(Modality="")])
+def test_what_is_of_another_modality_is_out_of_scope_and_appears_nowhere(
     change: Change, model: Model
 ) -> None:
     header = mammogram(R_CC, change)
     assert not in_scope(header, model)
     assert selected_from([header], model) == Selection((), ())
+
+
+@pytest.mark.parametrize("change", OTHER_PARTS)
+def test_what_is_of_another_body_part_and_no_view_is_out_of_scope_and_appears_nowhere(
+    change: Change, model: Model
+) -> None:
+    header = without_view(mammogram(R_CC, change))
+    assert not in_scope(header, model)
+    assert selected_from([header], model) == Selection((), ())
+
+
+@pytest.mark.parametrize("change", [*OTHER_PARTS, put(BodyPartExamined="CHEST")])
+def test_who_says_a_view_has_said_that_it_is_a_breast_and_the_result_tells_what_else_was_said(
+    change: Change, model: Model
+) -> None:
+    header = mammogram(R_CC, change)
+    assert in_scope(header, model)
+    (unit,) = selected_from([header], model).units
+    assert unit.doubts in (
+        ("Body part is said to be HAND",),
+        ("Body part is said to be CHEST",),
+    )
+
+
+@pytest.mark.parametrize("word", ["MAMA", "BRUST", "SEIN", "BORST", "BRST", "MG", "RMLO", "SENO"])
+def test_words_that_nobody_here_knows_leave_no_mammogram_unanswered(
+    word: str, model: Model
+) -> None:
+    header = mammogram(R_CC, put(BodyPartExamined=word, AnatomicRegionSequence=[]))
+    assert selected_from([header], model).units[0].doubts == ()
+    refused = selected_from([without_view(header)], model).refused
+    assert [one.reason for one in refused] == ["no laterality given"]
+
+
+def test_a_region_that_nobody_here_knows_leaves_no_mammogram_unanswered(model: Model) -> None:
+    region = [phantom.code("1", "SCT", "New")]
+    header = without_view(mammogram(R_CC, put(BodyPartExamined="", AnatomicRegionSequence=region)))
+    assert len(selected_from([header], model).refused) == 1
 
 
 def test_what_is_awaited_are_the_views_that_one_of_the_models_expects(

@@ -7,27 +7,44 @@ from dataclasses import replace
 
 from pydicom import Dataset
 
+from node.dicom.body_part import KNOWN, body_part, coded_body_part
 from node.domains.domain import Awaited
 from node.domains.mammography.standard import why_not_standard
 from node.domains.mammography.views import view_or_reason
-from node.manifest import Input
+from node.manifest import BODY_PARTS_OF_MAMMOGRAMS, Input
 from node.study import Laterality, Shown, View
 
 MODALITY = "MG"
 
 
 def read(header: Dataset, shown: Shown) -> Shown:
-    """Return what a mammogram shows: its view, and the breast in whatever words that is said."""
+    """Return what a mammogram shows: its view, and the breast in whatever words that is said.
+
+    Who says a side and a mammographic view has said that it is a breast, and words that nobody here
+    knows, of any language, say nothing: a study that is not in scope goes unanswered.
+    """
     if shown.modality != MODALITY:
         return shown
     view = view_or_reason(header)
-    is_breast = any(word in shown.body_part for word in ("BREAST", "MAMM"))
+    is_breast = isinstance(view, View) or _names_a_breast(header, shown)
     return replace(
         shown,
-        body_part="BREAST" if is_breast else shown.body_part,
+        body_part="BREAST" if is_breast else other_part(header),
         view=view if isinstance(view, View) else None,
         is_standard=not why_not_standard(header),
     )
+
+
+def other_part(header: Dataset) -> str:
+    """Return the term of a body part that a mammogram names and that is no breast, "" if none."""
+    said = (body_part(header), coded_body_part(header))
+    others = (part for part in said if part in KNOWN and part not in BODY_PARTS_OF_MAMMOGRAMS)
+    return next(others, "")
+
+
+def _names_a_breast(header: Dataset, shown: Shown) -> bool:
+    is_named = any(word in shown.body_part for word in ("BREAST", "MAMM", "AXILLA"))
+    return is_named or coded_body_part(header) in BODY_PARTS_OF_MAMMOGRAMS
 
 
 def is_in_scope(shown: Shown, wanted: Input) -> bool:

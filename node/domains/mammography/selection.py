@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydicom import Dataset
 
+from node.dicom.body_part import body_part_in_words
 from node.dicom.untrusted import text
 from node.domains.domain import Selection
 from node.domains.mammography.hanging import hanging_order
-from node.domains.mammography.scope import is_in_scope
+from node.domains.mammography.scope import is_in_scope, other_part
 from node.domains.mammography.standard import (
     PRIVATE_TOMOSYNTHESIS,
     is_implant_displaced,
@@ -65,6 +66,8 @@ def _doubts(header: Dataset) -> Iterator[str]:
     """Yield what does not keep an image from being analysed, and should be known."""
     if name := described_projections(header)[1]:
         yield f"View taken from {name}"
+    if said := other_part(header):
+        yield f"Body part is said to be {body_part_in_words(said)}"
     for keyword, name in DESCRIPTIONS.items():
         if _names_the_other_side(text(header, keyword).upper(), sides_of(header)):
             yield f"{name} names the other side"
