@@ -9,7 +9,7 @@ from typing import Literal
 
 from node import config
 from node.dicom.header import read_header
-from node.errors import ModelError, StudyError
+from node.errors import ModelError, StudyError, Unreadable
 from node.imaging.digests import encoded_digest
 from node.inference import Inference
 from node.receive.header_changes import changed_attributes
@@ -34,9 +34,16 @@ class Comparison:
     def compare(self, before: Path, after: Path) -> tuple[PixelComparison, tuple[str, ...]]:
         """Return how the pixels compare, and which attributes differ that may matter.
 
+        ("unknown", ()) if a header cannot be read. That of `after` was read when it came: what
+        was damaged since is the one that we have, and the new one must not be blamed for it.
         Raises ModelError or OSError for a trouble of the machine's: it says nothing of them.
         """
-        changed = changed_attributes(read_header(before), read_header(after))
+        try:
+            changed = changed_attributes(read_header(before), read_header(after))
+        except Unreadable as error:
+            words = "%s cannot be compared with what came again: one of the two is damaged: %s"
+            log.error(words, before.name, error)  # noqa: TRY400 - the disk's
+            return "unknown", ()
         return self._pixels(before, after), changed
 
     def close(self) -> None:

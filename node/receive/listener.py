@@ -291,11 +291,22 @@ class Listener:
         if not session.peer.sends:
             log.warning("Refused an object: peer %s has no sends = true", session.peer.name)
             return NOT_AUTHORISED
-        if session.came is None:
-            session.came = self._reception.begin(session.peer.name)
-        self._reception.keep(path, session.came)
+        came = session.came or self._begin(association, session)
+        if came is None:
+            return OUT_OF_RESOURCES
+        self._reception.keep(path, came)
         session.kept += 1
         return SUCCESS
+
+    def _begin(self, association: Association, session: _Session) -> Came | None:
+        """Say that objects begin to come; None if the association has ended meanwhile."""
+        came = self._reception.begin(session.peer.name)
+        with self._lock:
+            if association in self._sessions:
+                session.came = came  # from now on `_forget` ends it
+                return came
+        self._reception.end(came)
+        return None
 
     def _forget(self, event: Event) -> None:
         """Let go of an association that has ended, and of what was half received."""

@@ -123,9 +123,11 @@ class Reception:
         header = read_header(temporary)
         instance = describe(header, temporary, dataset_digest(temporary))
         kept = self._receiving.find_kept(instance.sop_uid)
-        if kept is not None and (kept.digest == instance.digest or kept.state == InstanceState.OWN):
+        if kept is not None and kept.digest == instance.digest:
             if not self._store.path(kept.path).exists():
                 self._store.restore(temporary, kept.path)
+            return "same"
+        if kept is not None and kept.state == InstanceState.OWN:
             return "same"
         # All of it before the file moves: long values are read from where it lies.
         received = Received(
@@ -160,12 +162,16 @@ class Reception:
     def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
         compare = self._comparison.compare
         pixels, changed = compare(self._store.path(kept.path), path)
-        former = map(self._store.path, self._receiving.find_former(instance.sop_uid))
+        paths = map(self._store.path, self._receiving.find_former(instance.sop_uid))
+        former = [compare(one, path) for one in paths] if changed else []
+        is_former = ("same", ()) in former
+        if not is_former and any(one == "unknown" for one, _ in former):
+            pixels = "unknown"  # a stale copy must not take the place of its correction
         return Again(
             digest=kept.digest,
             pixels=pixels,
             changed=changed,
-            is_former=any(compare(one, path) == ("same", ()) for one in former),
+            is_former=is_former,
             was_in_scope=self._is_in_scope(kept.shown),
         )
 

@@ -774,6 +774,28 @@ def pdus_of(opened: Association, path: Path, sop_uid: str = "1.2.3") -> Iterator
     yield from message.encode_msg(context_id, 16384)
 
 
+def test_an_association_that_ends_while_its_beginning_is_recorded_is_not_waited_for(
+    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun = threading.Event()
+    record = Receiving.open_association
+
+    def record_slowly(self: Receiving, *args: str) -> None:
+        record(self, *args)
+        has_begun.set()
+        assert until(lambda: not door.listener._sessions)
+
+    monkeypatch.setattr(Receiving, "open_association", record_slowly)
+    with association(door.port, contexts_of(exam)) as opened:
+        for pdata in pdus_of(opened, exam[0]):
+            opened.dul.send_pdu(pdata)
+        assert has_begun.wait(30)
+        opened.abort()
+    assert until(lambda: door.desk.rows(schema.association)[0]["closed_at"] is not None)
+    assert until(lambda: door.files("incoming") == [])
+    assert door.instances() == []
+
+
 def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answered(
     door: Door, exam: list[Path]
 ) -> None:

@@ -21,10 +21,11 @@ from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.app import App
-from node.ledger import Ledger, Nodes, Receiving, schema
+from node.identity import OWN_DEVICE_UID
+from node.ledger import Kept, Ledger, Nodes, Receiving, schema
 from node.overview import study_overviews
 from node.receive.reception import Reception
-from node.store import Store
+from node.store import Store, dataset_digest
 from node.trial import phantom
 
 from .folders import Status, receive_folder
@@ -166,6 +167,83 @@ def test_an_end_that_could_not_be_recorded_is_recorded_by_the_sweep(
     desk.receiving.close_associations(store.node_id, reception.is_open)
     (row,) = desk.rows(schema.association)
     assert row["closed_at"] is not None
+
+
+def from_us(dataset: Dataset) -> None:
+    dataset.DeviceUID = OWN_DEVICE_UID
+
+
+def test_only_the_same_bytes_take_the_place_of_an_object_of_ours_that_was_lost(
+    folder: Path, reception: Reception, store: Store, desk: Desk
+) -> None:
+    first = put(folder, "1", from_us)
+    assert statuses(folder, reception, store) == {"1": Status.TAKEN}
+    (row,) = desk.rows(schema.instance)
+    store.path(row["path"]).unlink()
+    ours = first.rename(folder.with_name("ours"))
+    put(folder, "2 of somebody else", repaint)
+    assert statuses(folder, reception, store) == {"2 of somebody else": Status.KNOWN}
+    assert not store.path(row["path"]).exists()
+    ours.rename(folder / "1")
+    assert statuses(folder, reception, store)["1"] is Status.KNOWN
+    assert dataset_digest(store.path(row["path"])) == row["digest"]
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def test_what_comes_again_is_kept_beside_a_damaged_file_and_its_study_held(
+    folder: Path, reception: Reception, store: Store, desk: Desk
+) -> None:
+    put(folder, "1")
+    assert statuses(folder, reception, store) == {"1": Status.TAKEN}
+    (row,) = desk.rows(schema.instance)
+    damage(store.path(row["path"]))
+    again = dataset_digest(put(folder, "1", rename))
+    assert statuses(folder, reception, store) == {"1": Status.CONTRADICTS}
+    assert "cannot be compared" in desk.study(row["study_uid"])["held_reason"]
+    assert desk.rows(schema.instance) == [row]
+    (beside,) = store.contradicting.glob("*.dcm")
+    assert dataset_digest(beside) == again
+    assert store.count_unusable()[store.unreadable] == 0
+
+
+def test_a_faster_sender_whose_file_is_damaged_does_not_make_the_slower_one_unreadable(
+    folder: Path,
+    reception: Reception,
+    store: Store,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(folder, "1")
+    assert statuses(folder, reception, store) == {"1": Status.TAKEN}
+    (row,) = desk.rows(schema.instance)
+    damage(store.path(row["path"]))
+    put(folder, "1", rename)
+    find_kept, answers = Receiving.find_kept, iter([False])
+
+    def find_later(self: Receiving, sop_uid: str) -> Kept | None:
+        return find_kept(self, sop_uid) if next(answers, True) else None
+
+    monkeypatch.setattr(Receiving, "find_kept", find_later)
+    assert statuses(folder, reception, store) == {"1": Status.CONTRADICTS}
+    assert store.count_unusable() == {store.unreadable: 0, store.contradicting: 1}
+
+
+def test_where_a_former_file_is_damaged_another_sender_does_not_correct(
+    folder: Path, reception: Reception, store: Store, desk: Desk
+) -> None:
+    put(folder, "1")
+    put(folder, "2", rename)
+    assert list(statuses(folder, reception, store).values()) == [Status.TAKEN, Status.CORRECTED]
+    (row,) = desk.rows(schema.instance)
+    (former,) = desk.rows(schema.former_instance)
+    damage(store.path(former["path"]))
+    (folder / "2").unlink()
+    found = receive_folder(folder, reception, store.incoming, "archive")
+    assert [status for _, status in found] == [Status.CONTRADICTS]
+    assert desk.rows(schema.instance) == [row]
 
 
 def test_studies_from_a_folder_come_back_as_results_as_those_of_a_modality_do(
