@@ -6,6 +6,7 @@ NodeError
 │   ├── Unreadable   an object whose bytes are not what they claim to be
 │   └── Held         the study is kept and nothing is sent until a person has looked
 ├── ModelError       try again a few times, then answer "not analysed"
+├── InferenceUnavailable  no child to ask: the machine's, waited for, and against no study
 ├── NoRoom           the disk is nearly full: nothing is taken until there is room again
 ├── Superseded       somebody else, or a newer version, has this work: stop quietly
 └── DeliveryError    try again with growing delay
@@ -38,6 +39,10 @@ class Held(StudyError):  # noqa: N818 - an answer, not a failure
 
 class ModelError(NodeError):
     """Inference failed on an image that looked fine."""
+
+
+class InferenceUnavailable(NodeError):  # noqa: N818 - a state of the machine
+    """No inference process can be started, or inference is shutting down: no image's fault."""
 
 
 class NoRoom(NodeError):  # noqa: N818 - a state of the machine, and the sender's turn to wait

@@ -85,6 +85,8 @@ class Task:
     """Names of the models whose results go into the report set."""
     is_last_try: bool = True
     """A model's failure becomes part of the answer, rather than an error to try again."""
+    does_without_missing: bool = False
+    """A file that is missing makes its image a failed one, rather than an error to try again."""
     set_aside: str = ""
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
 
@@ -92,7 +94,8 @@ class Task:
 def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Built]]:
     """Return every model's result and the report set of the delivering ones.
 
-    Raises ModelError if a model failed and it is worth another try.
+    Raises ModelError if a model failed and it is worth another try, and InferenceUnavailable,
+    whichever try it is, if there was nobody to ask.
     """
     wanted = _wanted(task)
     headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
@@ -135,7 +138,7 @@ def _headers(
         except Unreadable as error:
             damaged[instance.sop_uid] = str(error)
         except FileNotFoundError:
-            if not task.set_aside:  # on a shared store a file may come late
+            if not task.does_without_missing:  # on a shared store a file may come late
                 raise
             damaged[instance.sop_uid] = "its file is missing in the store"
     return headers, damaged

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from node.analysis.pipeline import Pipeline, score_unit
 from node.analysis.selection import select
 from node.dicom.header import read_header
-from node.errors import ModelError, StudyError
+from node.errors import InferenceUnavailable, ModelError, StudyError
 from node.ledger import Claiming
 from node.manifest import Model
 from node.store import Store
@@ -92,6 +92,10 @@ class Warmer:
                     took_s = time.monotonic() - began_at
                     self._is_stopped.wait(max(_BREATH_S, _REST * took_s))
             except OperationalError:  # the sweeps say that the database is away
+                self._is_stopped.wait(_PAUSE_S)
+            except InferenceUnavailable as trouble:  # one image may have been claimed, not all
+                if not self._is_stopped.is_set():
+                    log.error("Not scoring images as they arrive, for a while: %s", trouble)  # noqa: TRY400 - the machine's
                 self._is_stopped.wait(_PAUSE_S)
             except Exception:  # nothing depends on it; the next look may succeed
                 if not self._is_stopped.is_set():

@@ -141,12 +141,19 @@ class Engine:
 
     def failed(self, jobs: Iterable[Job]) -> frozenset[str]:
         """Return the ids of those of the jobs that ended with an exception."""
+        return self._with_status(jobs, "ERROR")
+
+    def ended(self, jobs: Iterable[Job]) -> frozenset[str]:
+        """Return the ids of those of the jobs that ended by themselves, and without one."""
+        return self._with_status(jobs, "SUCCESS")
+
+    def _with_status(self, jobs: Iterable[Job], status: str) -> frozenset[str]:
         assert self._client is not None, "the engine has not been started"
         ids = [job.id for job in jobs]
         if not ids:
             return frozenset()
         found = self._client.list_workflows(
-            workflow_ids=ids, status="ERROR", load_input=False, load_output=False
+            workflow_ids=ids, status=status, load_input=False, load_output=False
         )
         return frozenset(workflow.workflow_id for workflow in found)
 

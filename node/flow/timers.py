@@ -79,10 +79,11 @@ def reconcile(sweeping: Sweeping, engine: Engine, live_nodes: LiveNodes) -> None
     """Enqueue anew what is not final in the ledger and has no live job."""
     engine.release(live_nodes)
     lost = engine.lost(sweeping.unfinished(), live_nodes)
-    failed = engine.failed(lost)
+    failed, ended = engine.failed(lost), engine.ended(lost)
     alive = live_nodes() if lost else ()
     for job in lost:
-        sweeping.revive(job, engine.enqueue, alive, has_failed=job.id in failed)
+        has_failed, has_ended = job.id in failed, job.id in ended
+        sweeping.revive(job, engine.enqueue, alive, has_failed=has_failed, has_ended=has_ended)
 
 
 class Timers:

@@ -19,7 +19,7 @@ from node.config import Config
 from node.deliver.confirmation import Transaction, delay_s, record_commitment
 from node.deliver.courier import Courier, Ending
 from node.deliver.destination import Destination
-from node.errors import DeliveryError, ModelError, StudyError, Superseded
+from node.errors import DeliveryError, InferenceUnavailable, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
 from node.kinds import SUBSTITUTES
 from node.ledger import (
@@ -79,7 +79,7 @@ class Workflow:
 
     def _fail(self, job: Job, work: Work | None, error: Exception, engine: Engine) -> None:
         """Record how an attempt failed, and whose fault it is: a study's, or the machine's."""
-        missing = self._missing(work) if work and isinstance(error, OSError) else ()
+        missing = self._missing(work) if work and isinstance(error, FileNotFoundError) else ()
         is_of_the_machine = is_trouble_of_the_machine(error) and not missing
         delay_s = RETRY_S if is_of_the_machine else min(RETRY_S * job.attempt, RETRY_MAX_S)
         if isinstance(error, StudyError):
@@ -145,13 +145,19 @@ class Workflow:
         root = self.store.root
         return tuple(str(path.relative_to(root)) for path in paths if not path.exists())
 
+    def _can_do_without(self, work: Work) -> bool:
+        """Whether what is missing may be left out: nothing is out yet, and something is left."""
+        return not work.has_results and len(self._missing(work)) < len(work.version.instances)
+
     def _task(self, work: Work) -> Task:
         planned = {analysis.model: analysis for analysis in work.analyses}
+        is_last_try = work.failures + 1 >= TRIES
         return Task(
             version=work.version,
             models=tuple(self.models[name] for name in self.models if name in planned),
             delivering=frozenset(name for name, a in planned.items() if a.mode == Mode.DELIVER),
-            is_last_try=work.failures + 1 >= TRIES,
+            is_last_try=is_last_try,
+            does_without_missing=(is_last_try or work.is_given_up) and self._can_do_without(work),
             set_aside=("the analysis ended unexpectedly several times" if work.is_given_up else ""),
         )
 
@@ -246,11 +252,13 @@ class Workflow:
 def is_trouble_of_the_machine(error: Exception) -> bool:
     """Whether it is the machine's, such as a full disk or a locked database, and may pass.
 
+    So is an inference process that cannot be started: nobody has looked at the image.
+
     An OSError without a number is none of the system's: libraries raise those of what they read.
     """
     if isinstance(error, OSError):
         return error.errno is not None or isinstance(error, (ConnectionError, TimeoutError))
-    return is_trouble(error)
+    return isinstance(error, InferenceUnavailable) or is_trouble(error)
 
 
 @contextlib.contextmanager

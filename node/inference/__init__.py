@@ -1,9 +1,11 @@
 """Warm child processes that decode and run networks, with a deadline and a memory limit.
 
 A poisonous image, a leaking codec or a network that never ends kills a child, never the node:
-the call raises ModelError and the child is replaced. Children are started as plain commands,
-not by multiprocessing, so that they import neither the parent's main module nor what it imports,
-and nothing that they say is unpickled: a child in an attacker's hands can lie, and no more.
+the call raises ModelError and the child is replaced. Where no child can be started there is
+nobody to ask: that raises InferenceUnavailable, and says nothing about the image.
+Children are started as plain commands, not by multiprocessing, so that they import neither the
+parent's main module nor what it imports, and nothing that they say is unpickled: a child in
+an attacker's hands can lie, and no more.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Self, TypeVar
 from pydantic import ValidationError
 
 from node import config
-from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.errors import ConfigError, InferenceUnavailable, ModelError, StudyError, Unreadable
 from node.inference.line import Line, Message
 from node.inference.messages import (
     Failure,
@@ -49,6 +51,7 @@ from node.study import Instance, Picture, Unit
 START_S = 120
 """A child may take this long to import, load its networks and run each once."""
 COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]))"
+_CLOSED = "inference is shutting down"
 _ERRORS = {kind.__name__: kind for kind in (Unreadable, StudyError, ModelError)}
 _Answer = TypeVar("_Answer")
 
@@ -94,7 +97,7 @@ class Inference:
         return self._ask(PixelDigestJob(path), digest_in)
 
     def close(self) -> None:
-        """Stop the children; a call under way raises ModelError."""
+        """Stop the children; a call under way raises InferenceUnavailable."""
         self._is_closed = True
         for child in tuple(self._children):
             self._discard(child)
@@ -126,11 +129,15 @@ class Inference:
         child = self._free.get()
         if self._is_closed:
             self._free.put(None)  # wakes the next caller that waits
-            raise ModelError("inference is shutting down")
+            raise InferenceUnavailable(_CLOSED)
         try:
             if child is None or child.has_ended:
                 child = self._replaced(child)
             yield child
+        except ModelError as error:
+            if self._is_closed:  # we ended it
+                raise InferenceUnavailable(_CLOSED) from error
+            raise
         finally:
             if child is not None and child.is_broken:
                 self._discard(child)
@@ -141,14 +148,16 @@ class Inference:
             self._discard(child)
         try:
             return self._new_child()
-        except ConfigError as error:  # it started before, so this is not the configuration
-            raise ModelError(str(error)) from error
+        except (ConfigError, OSError) as error:  # it started before: the machine's, no image's
+            if self._is_closed:
+                raise InferenceUnavailable(_CLOSED) from error
+            raise InferenceUnavailable(f"no inference process can be started: {error}") from error
 
     def _new_child(self) -> _Child:
         try:
             child = self._starter.submit(_Child).result()
         except RuntimeError as error:
-            raise ModelError("inference is shutting down") from error
+            raise InferenceUnavailable(_CLOSED) from error
         self._children.add(child)
         try:
             problem = child.ask(self._setup, greeting_in, START_S)

@@ -76,19 +76,21 @@ class Sweeping:
         live_nodes: Collection[str] = (),
         *,
         has_failed: bool = False,
+        has_ended: bool = False,
     ) -> None:
         """Enqueue the next attempt of a job that nobody has any more.
 
         A row found running was in a process that died, which counts as a crash, or in one that
         lives and could not say how it ended: the database was away. An exception of which nobody
-        has heard (`has_failed`) counts as a failure.
+        has heard (`has_failed`) counts as a failure. One that ended (`has_ended`) and left its row
+        as it was could not even take it.
         """
         with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = dispatch_row(db, job) if job.kind == "deliver" else version_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
                 return
-            ending = _how_it_ended(row, live_nodes, has_failed=has_failed)
+            ending = _how_it_ended(row, live_nodes, has_failed=has_failed, has_ended=has_ended)
             revive = _revive_dispatch if job.kind == "deliver" else _revive_version
             following = revive(db, job, row, ending)
             if ending is not None:
@@ -100,7 +102,7 @@ class Sweeping:
 
 
 def _how_it_ended(
-    row: sa.Row[Any], live_nodes: Collection[str], *, has_failed: bool
+    row: sa.Row[Any], live_nodes: Collection[str], *, has_failed: bool, has_ended: bool
 ) -> _Ending | None:
     """Return what became of an attempt; None if it has never begun."""
     is_running = row.state in (VersionState.RUNNING, DispatchState.RUNNING)
@@ -108,7 +110,7 @@ def _how_it_ended(
         return "died with its node"
     if has_failed:
         return "ended unexpectedly"
-    return "could not say how it ended" if is_running else None
+    return "could not say how it ended" if is_running or has_ended else None
 
 
 def _revive_version(

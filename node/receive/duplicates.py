@@ -9,7 +9,7 @@ from typing import Literal
 
 from node import config
 from node.dicom.header import read_header
-from node.errors import ModelError, StudyError, Unreadable
+from node.errors import InferenceUnavailable, ModelError, StudyError, Unreadable
 from node.imaging.digests import encoded_digest
 from node.inference import Inference
 from node.receive.header_changes import changed_attributes
@@ -36,7 +36,8 @@ class Comparison:
 
         ("unknown", ()) if a header cannot be read. That of `after` was read when it came: what
         was damaged since is the one that we have, and the new one must not be blamed for it.
-        Raises ModelError or OSError for a trouble of the machine's: it says nothing of them.
+        Raises ModelError, InferenceUnavailable or OSError for a trouble of the machine's: it says
+        nothing of them.
         """
         try:
             changed = changed_attributes(read_header(before), read_header(after))
@@ -47,7 +48,7 @@ class Comparison:
         return self._pixels(before, after), changed
 
     def close(self) -> None:
-        """End the child process, if there is one; a comparison under way raises ModelError."""
+        """End the child process, if there is one, and with it a comparison under way."""
         self._is_closed = True
         if self._inference is not None:
             self._inference.close()
@@ -71,7 +72,7 @@ class Comparison:
 
     def _decoder(self) -> Inference:
         if self._is_closed:
-            raise ModelError("the node is stopping")
+            raise InferenceUnavailable("the node is stopping")
         if self._inference is None:
             started = Inference(self._settings, ())
             started.start()

@@ -21,7 +21,7 @@ from node import config
 from node.analysis.pipeline import Pipeline, Task, analyse
 from node.app import App
 from node.config import presets
-from node.errors import ModelError, Unreadable
+from node.errors import InferenceUnavailable, ModelError, Unreadable
 from node.flow.early_scoring import Warmer
 from node.inference import Inference
 from node.manifest import Model
@@ -174,6 +174,26 @@ def test_an_image_that_fails_does_not_keep_the_others_waiting_and_is_left_alone(
     warmer.stop()
     warmer.join()
     assert network.asked == [image.SOPInstanceUID for image in images]
+
+
+def test_while_no_inference_process_can_be_started_no_more_images_are_claimed(
+    desk: Desk, warmer: Warmer, network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(instance: Instance) -> None:
+        raise InferenceUnavailable("no inference process can be started")
+
+    network.fail = fail
+    images = factories.exam("unavailable")
+    for image in images:
+        desk.keep(image)
+    warmer.start()
+    warmer.wake()
+    assert until(lambda: "no inference process can be started" in caplog.text)
+    warmer.stop()
+    warmer.join()
+    assert network.asked == [images[0].SOPInstanceUID]
+    (line,) = [r for r in caplog.records if "for a while" in r.getMessage()]
+    assert line.exc_info is None
 
 
 def test_once_stopped_it_begins_nothing_more(desk: Desk, warmer: Warmer, network: Network) -> None:

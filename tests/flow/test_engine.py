@@ -224,6 +224,7 @@ def test_a_job_that_ended_with_an_exception_is_told_from_one_that_ended_well(
     assert until(lambda: running.engine.lost(jobs, alive(NODE_ID)) == jobs)
     assert running.engine.failed(jobs) == {jobs[0].id}
     assert running.engine.failed([]) == frozenset()
+    assert running.engine.ended(jobs) == {job.id for job in jobs[1:]}
 
 
 def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:

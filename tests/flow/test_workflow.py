@@ -46,7 +46,7 @@ from node import config
 from node.analysis.pipeline import Pipeline
 from node.deliver.choice import destination_of
 from node.deliver.courier import Courier
-from node.errors import ModelError, Unreadable
+from node.errors import InferenceUnavailable, ModelError, Unreadable
 from node.flow.engine import Engine
 from node.flow.timers import reconcile
 from node.flow.workflow import TRIES, Workflow, is_trouble_of_the_machine
@@ -470,9 +470,27 @@ def test_a_file_that_stays_away_is_answered_at_last(works: Works, pacs: Pacs) ->
     works.desk.store.path(row["path"]).unlink()
     works.close(study)
     seen = works.reaches(study, "done")
-    assert seen.models[0].outcome.startswith("not analysed")
-    assert works.desk.row(schema.study_version, study, 1)["failures"] == 5
+    assert seen.models[0].outcome.startswith("1 of 2 images analysed")
+    assert "its file is missing in the store" in str(seen.models[0].result)
+    assert works.network.asked == [exam[1].SOPInstanceUID]
+    assert works.desk.row(schema.study_version, study, 1)["failures"] == TRIES - 1
     assert pacs.received
+
+
+def test_a_full_disk_is_the_machines_even_if_a_file_of_the_study_is_missing(
+    works: Works, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("node.flow.workflow.analyse", full)
+    desk.receive()
+    job = desk.close()
+    for row in desk.rows(schema.instance):
+        desk.store.path(row["path"]).unlink(missing_ok=True)
+    workflow = replace(alone(works, desk), models={"breast-area": works.model})
+    workflow.process(job, desk)  # type: ignore[arg-type]
+    assert (desk.version()["failures"], desk.version()["troubles"]) == (0, 1)
 
 
 def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(
@@ -680,9 +698,43 @@ def test_a_study_whose_inference_process_is_killed_each_time_is_given_up(
     assert len([line for _, line in seen.history if "took longer than 1 s" in line]) == 4
 
 
+def test_an_inference_process_that_cannot_be_started_counts_against_no_study(
+    works: Works, desk: Desk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Real ones, whose weights are replaced after the start and put back in the end."""
+    package = small_models.model(tmp_path)
+    desk.keep(factories.exam("no process", [R_CC])[0])
+    identity = package.identity
+    plan = PlannedAnalysis("small", identity.version, identity.weights_sha256, Mode.SHADOW)
+    job = desk.close(Closing("4/4 views", (plan,)), study=desk.rows(schema.study)[0]["study_uid"])
+    desk.change(schema.study_version, failures=TRIES - 1)  # not even on the last try
+    weights = package.weights_path.read_bytes()
+    with Inference(config.InferenceSettings(threads=1), [package]) as inference:
+        workflow = replace(
+            alone(works, desk),
+            models={"small": package},
+            pipeline=Pipeline(inference, desk.scores, UTC, ()),
+        )
+        (child,) = inference._children
+        child.kill()
+        package.weights_path.write_bytes(b"not ONNX")
+        for _ in range(2):
+            workflow.process(job, desk)  # type: ignore[arg-type]
+            job = desk.jobs[-1]
+        (version,) = desk.rows(schema.study_version)
+        assert (version["failures"], version["troubles"]) == (TRIES - 1, 2)
+        package.weights_path.write_bytes(weights)
+        workflow.process(job, desk)  # type: ignore[arg-type]
+    (seen,) = study_overviews(desk.ledger)
+    assert seen.models[0].outcome.startswith("1 of 1 images analysed")
+    lines = [r for r in caplog.records if "no inference process can be started" in r.getMessage()]
+    assert [record.levelno for record in lines] == [logging.ERROR] * 2
+
+
 def test_an_error_that_a_library_makes_up_is_not_the_machines() -> None:
     assert is_trouble_of_the_machine(OSError(errno.ENOSPC, "No space left on device"))
     assert is_trouble_of_the_machine(ConnectionResetError())
+    assert is_trouble_of_the_machine(InferenceUnavailable("inference is shutting down"))
     assert not is_trouble_of_the_machine(OSError("cannot identify image file"))
     assert not is_trouble_of_the_machine(KeyError("nobody thought of this"))
 

@@ -23,7 +23,7 @@ from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE,
 
 from node import config
 from node.config import bundled_models_dir
-from node.errors import ConfigError, ModelError, StudyError, Unreadable
+from node.errors import ConfigError, InferenceUnavailable, ModelError, StudyError, Unreadable
 from node.imaging.outlines import TOLERANCE_PX, signed_area
 from node.imaging.preparation import PlaneGrid
 from node.inference import Inference
@@ -369,6 +369,34 @@ def test_a_child_killed_at_work_is_a_model_error_and_one_killed_while_idle_is_no
         assert inference.picture(breast.instance).scale == 1
 
 
+def test_a_child_that_cannot_be_replaced_says_nothing_about_the_image(
+    tmp_path: Path, breast: Unit
+) -> None:
+    package = model(tmp_path)
+    weights = package.weights_path.read_bytes()
+    with running(package) as inference:
+        (child,) = inference._children
+        child.kill()
+        package.weights_path.write_bytes(b"not ONNX")
+        for _ in range(2):
+            with pytest.raises(InferenceUnavailable, match="SHA-256"):
+                inference.score(breast, package)
+        package.weights_path.write_bytes(weights)
+        assert inference.score(breast, package).sop_uid == breast.sop_uid
+
+
+def test_a_process_that_the_system_refuses_says_nothing_about_the_image(
+    tmp_path: Path, breast: Unit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = model(tmp_path)
+    with running(package) as inference:
+        (child,) = inference._children
+        child.kill()
+        monkeypatch.setattr("node.inference.sys.executable", str(tmp_path / "nowhere"))
+        with pytest.raises(InferenceUnavailable, match="no inference process can be started"):
+            inference.score(breast, package)
+
+
 def test_an_image_too_large_for_the_memory_limit_is_a_model_error(tmp_path: Path) -> None:
     values = np.zeros((6000, 6000), np.uint16)
     path = saved(mammogram(values), tmp_path)
@@ -416,9 +444,9 @@ def test_closing_ends_a_call_under_way_and_refuses_later_ones(tmp_path: Path, br
         time.sleep(0.3)
         inference.close()
         for answer in answers:
-            with pytest.raises(ModelError):
+            with pytest.raises(InferenceUnavailable, match="shutting down"):
                 answer.result()
-    with pytest.raises(ModelError, match="shutting down"):
+    with pytest.raises(InferenceUnavailable, match="shutting down"):
         inference.picture(breast.instance)
     inference.close()
 

@@ -113,6 +113,20 @@ def test_an_owner_that_lives_has_not_crashed_however_often_it_lets_a_study_go(de
     assert words in desk.history()
 
 
+def test_a_study_that_nobody_could_even_take_waits_longer_each_time(desk: Desk) -> None:
+    """The database was locked when an attempt was to begin, and when it was to say so."""
+    desk.receive()
+    job = desk.close()
+    delays = []
+    for _ in range(3):
+        desk.sweeping.revive(job, desk.enqueue, {NODE}, has_ended=True)
+        job = desk.jobs[-1]
+        delays.append(job.delay_s)
+    assert delays == [2.0, 4.0, 8.0]
+    version = desk.version()
+    assert (version["crashes"], version["failures"], version["troubles"]) == (0, 0, 3)
+
+
 @pytest.mark.parametrize("has_begun", [True, False])
 def test_an_exception_that_nobody_caught_counts_as_a_failure(desk: Desk, has_begun: bool) -> None:
     desk.receive()
