@@ -74,7 +74,7 @@ class Store:
 
     @property
     def orphans(self) -> Path:
-        """Where files lie for a while that were found without a row, as they lay in the store."""
+        """Where files lie that were found without a row, until a person removes them."""
         return self.root / "orphans"
 
     def prepare(self) -> None:
@@ -85,7 +85,7 @@ class Store:
     def sort_former(self) -> None:
         """Take over what a former release left; other nodes may do so at once, at their start.
 
-        One of that release that still runs makes its folder anew, for the next start to look at.
+        One of that release that wakes up later makes it anew, for the next start to look at.
         """
         former = self.root / _FORMER
         with contextlib.suppress(FileNotFoundError):  # it is not there, or not any more

@@ -20,13 +20,17 @@ PORTION = 100
 """Folders, and studies, that are looked at each time."""
 OLD_AFTER_S = 3600.0
 """Between a file and its row lie seconds; what is younger is left alone."""
-ORPHANS_KEPT_S = 30 * 86_400.0
-"""A ledger that was restored from a backup does not know what came since: it can be put back."""
 NAMED = 10
 """Of the missing files of a study, so many are named in the log."""
 
 _TREES = ("received", "reports")
-_ORPHANS = "orphans"
+
+_ORPHANS_FOUND = (
+    "%d files in the store have no row in the ledger; they lie in %s now, until a person removes "
+    "them. If the ledger was restored from a backup or lost, their senders may have been told that "
+    "they are kept: let the PACS send them again, or use `ai-node send %s --to AET@HOST:PORT`, the "
+    "address of this node (docs/reliability.md). If not, no sender was told so: nothing is lost."
+)
 
 
 class Inventory:
@@ -61,16 +65,14 @@ class Inventory:
         now_s = self._store.now_s()
         found: list[str] = []
         for folder in folders:
-            kept_s = ORPHANS_KEPT_S if folder.startswith(f"{_ORPHANS}/") else OLD_AFTER_S
             try:
-                found += self._store.files(folder, now_s - kept_s)
+                found += self._store.files(folder, now_s - OLD_AFTER_S)
             except OSError as error:
                 log.warning("%s in the store cannot be looked at: %s", folder, error.strerror)
         return found
 
     def _all_folders(self) -> list[str]:
-        trees = [*_TREES, *(f"{_ORPHANS}/{tree}" for tree in _TREES)]
-        return [folder for tree in trees for folder in self._store.folders(tree)]
+        return [folder for tree in _TREES for folder in self._store.folders(tree)]
 
     def _without_rows(self, paths: Iterable[str]) -> list[str]:
         """Return those of the files that no row speaks of."""
@@ -79,21 +81,13 @@ class Inventory:
             return []
         studies = {path.split("/")[-2] for path in looked_for}
         known = {filed.path for filed in self._filing.filed(studies)}
-        return [path for path in looked_for if path.removeprefix(f"{_ORPHANS}/") not in known]
+        return [path for path in looked_for if path not in known]
 
     def _put_away(self, orphans: Iterable[str]) -> None:
-        count = 0
-        for path in orphans:
-            if path.startswith(f"{_ORPHANS}/"):
-                self._store.remove(path)
-            else:
-                count += self._store.orphan(path)
-        if count:
-            words = (
-                "%d files in the store had no row in the ledger: no sender was told that they are "
-                "kept. They lie in %s now, and are removed after %d days"
-            )
-            log.warning(words, count, self._store.orphans, ORPHANS_KEPT_S / 86_400)
+        """Move them apart; nothing is deleted that may have been acknowledged."""
+        if count := sum(map(self._store.orphan, orphans)):
+            folder = self._store.orphans
+            log.warning(_ORPHANS_FOUND, count, folder, folder / "received")
 
     def _look_for_missing(self) -> None:
         studies = self._filing.studies_after(self._looked_at, PORTION)

@@ -12,7 +12,10 @@ from pathlib import Path
 import alembic.command
 import alembic.config
 import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+from node.errors import ConfigError
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.connections import open_ledger_pool
@@ -62,12 +65,17 @@ class Ledger:
     # Life ---------------------------------------------------------------------------------
 
     def migrate(self) -> None:
-        """Bring the schema up to date; of nodes that start at once, one does and others wait."""
+        """Bring the schema up to date; of nodes that start at once, one does and others wait.
+
+        Raises ConfigError if nodes of the former release have to be stopped before.
+        """
         settings = migrations()
         with self.writing() as db:
             if db.dialect.name == "postgresql":  # SQLite has only one writer anyway
                 db.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
                 db.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            if _needs_all_stopped(db, settings):
+                _refuse_beside_others(db, self.dead_after_s)
             settings.attributes["connection"] = db
             alembic.command.upgrade(settings, "head")
             if db.execute(sa.select(schema.installation.c.id)).first() is None:
@@ -116,3 +124,27 @@ class Ledger:
             if is_to_commit:
                 raise OutcomeUnknown(None, None, error.orig or error) from error
             raise
+
+
+def _needs_all_stopped(db: sa.Connection, settings: alembic.config.Config) -> bool:
+    """Return whether a migration is to come that cannot run beside nodes of the former release."""
+    found = MigrationContext.configure(db).get_current_revision()
+    if found is None:  # nobody has run on it
+        return False
+    to_come = ScriptDirectory.from_config(settings).iterate_revisions("head", found)
+    return any(getattr(one.module, "NEEDS_ALL_STOPPED", False) for one in to_come)
+
+
+def _refuse_beside_others(db: sa.Connection, dead_after_s: float) -> None:
+    """Raise ConfigError if a node is alive. None starts meanwhile: it would wait to migrate."""
+    # As it is there, not as it is declared: the first release knew no places.
+    table = sa.Table(schema.node.name, sa.MetaData(), autoload_with=db)
+    query = sa.select(table).where(table.c.stopped_at.is_(None))
+    rows = db.execute(query.where(table.c.beat_at > now() - dead_after_s)).mappings()
+    places = sorted((row.get("place") or row["id"]).rpartition(" ")[0] or row["id"] for row in rows)
+    if places:
+        raise ConfigError(
+            f"this release changes the ledger, for which all nodes on it have to be stopped; still "
+            f"alive: {', '.join(places)}. Stop them, install this release on their machines, and "
+            f"start again; one that was killed counts as alive for {dead_after_s:g} s"
+        )

@@ -26,8 +26,8 @@ FORMER: Mapping[type[StrEnum], Mapping[str, StrEnum]] = {
         "not analysed": VersionState.EXCLUDED,
     },
 }
-"""Words of the former release. Migration 0007 replaced them; a node of that release that still
-runs while others have been updated goes on to write them, and they are read as what they mean."""
+"""Words of the former release. Migration 0007 replaced them while all nodes were stopped; one that
+was frozen meanwhile may write them when it wakes up, and they are read as what they mean."""
 
 metadata = sa.MetaData(
     naming_convention={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from alembic.migration import MigrationContext
 from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
 from postgres import DATABASES, PostgreSQL
 
-from node.errors import Superseded
+from node.errors import ConfigError, Superseded
 from node.ledger import Closing, InstanceState, Job, Ledger, Nodes, VersionState, schema
+from node.ledger.database import DEAD_AFTER_S
 from node.store import Store
 
 DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
@@ -173,16 +175,23 @@ LeftBy = Callable[[str, Rows], Desk]
 
 
 @pytest.fixture(params=DATABASES)
-def left_by(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Iterator[LeftBy]:
-    """A ledger as an older release left it, brought up to date."""
+def old_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger that has no tables yet."""
     url = f"sqlite:///{tmp_path / 'old.db'}"
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgresql")
         url = server.new_database(is_empty=True)
     ledger = Ledger(url)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def left_by(old_ledger: Ledger, store: Store) -> LeftBy:
+    """A ledger as an older release left it, brought up to date."""
 
     def bring_up_to_date(revision: str, of_it: Rows) -> Desk:
-        with ledger.writing() as db:
+        with old_ledger.writing() as db:
             settings = alembic.config.Config()
             scripts = Path(schema.__file__).parent / "migrations"
             settings.set_main_option("script_location", str(scripts))
@@ -192,11 +201,10 @@ def left_by(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Ite
             tables.reflect(db)
             for name, rows in of_it.items():
                 db.execute(tables.tables[name].insert(), rows)
-        ledger.migrate()
-        return Desk(ledger, store)
+        old_ledger.migrate()
+        return Desk(old_ledger, store)
 
-    yield bring_up_to_date
-    ledger.close()
+    return bring_up_to_date
 
 
 @pytest.fixture
@@ -376,7 +384,9 @@ def test_the_words_of_the_former_release_are_replaced(left_by: LeftBy) -> None:
     assert desk.close(study=HELD).number == 2
 
 
-def test_a_node_of_the_former_release_that_still_runs_is_understood(left_by: LeftBy) -> None:
+def test_a_node_of_the_former_release_that_was_frozen_meanwhile_is_understood(
+    left_by: LeftBy,
+) -> None:
     desk = left_by("0004", {})
     for sop_uid in (f"{DONE}.1", f"{DONE}.2", f"{HELD}.1"):
         desk.receive(sop_uid, study=sop_uid[:3])
@@ -391,3 +401,49 @@ def test_a_node_of_the_former_release_that_still_runs_is_understood(left_by: Lef
     assert arrival.why_withdrawn == "Rejected for Quality Reasons"
     desk.by_hand.release_study(HELD)
     assert desk.close(study=HELD).number == 2
+
+
+def node_of_0004(
+    node_id: str, *, silent_s: float = 0.0, has_stopped: bool = False
+) -> dict[str, Any]:
+    beat_at = time.time() - silent_s
+    times = {
+        "started_at": 1000.0,
+        "beat_at": beat_at,
+        "stopped_at": beat_at if has_stopped else None,
+    }
+    return {"id": node_id, "place": f"{node_id}:/var/lib/ai-node 5c1e", "role": "all"} | times
+
+
+def test_an_upgrade_that_needs_all_nodes_stopped_is_refused_beside_one_that_is_alive(
+    left_by: LeftBy,
+) -> None:
+    with pytest.raises(ConfigError, match=r"alive: ris:/var/lib/ai-node\. Stop them, install"):
+        left_by("0004", {"node": [node_of_0004("ris")]})
+
+
+def test_such_an_upgrade_is_refused_beside_a_node_of_the_first_release(left_by: LeftBy) -> None:
+    row = node_of_0004("alone")
+    with pytest.raises(ConfigError, match=r"still alive: alone\."):
+        left_by("0001", {"node": [{key: row[key] for key in row if key not in ("place", "role")}]})
+
+
+def test_nodes_that_have_stopped_or_died_hinder_no_upgrade(left_by: LeftBy) -> None:
+    stopped, died = (
+        node_of_0004("a", has_stopped=True),
+        node_of_0004("b", silent_s=2 * DEAD_AFTER_S),
+    )
+    assert differences(left_by("0004", {"node": [stopped, died]}).ledger) == []
+
+
+def test_a_refused_upgrade_changes_nothing_and_goes_on_once_all_have_stopped(
+    left_by: LeftBy, old_ledger: Ledger, store: Store
+) -> None:
+    with pytest.raises(ConfigError):
+        left_by("0004", {**OF_0004, "node": [node_of_0004("ris")]})
+    desk = Desk(old_ledger, store)
+    assert states(desk, schema.instance) == ["rejected", "current"]
+    with desk.ledger.writing() as db:
+        db.execute(schema.node.update().values(stopped_at=1000.0))
+    desk.ledger.migrate()
+    assert states(desk, schema.instance) == ["withdrawn", "current"]

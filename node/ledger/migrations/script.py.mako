@@ -10,5 +10,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running."""
+    """Expand only: nodes of the former release may still be running, or set NEEDS_ALL_STOPPED."""
     ${upgrades if upgrades else "pass"}

@@ -35,7 +35,7 @@ _ADDED = {
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running."""
+    """Expand only."""
     for table, columns in _ADDED.items():
         for column in columns:
             op.add_column(table, column)

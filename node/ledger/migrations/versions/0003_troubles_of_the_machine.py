@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running."""
+    """Expand only."""
     op.add_column(
         "study_version", sa.Column("troubles", sa.Integer(), server_default="0", nullable=False)
     )

@@ -12,7 +12,7 @@ _UNCLAIMED = sa.text("warmed_at IS NULL AND version IS NULL AND state = 'current
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running."""
+    """Expand only."""
     op.create_index(
         "ix_instance_study_uid_state_identity", "instance", ["study_uid", "state", "identity"]
     )

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running."""
+    """Expand only."""
     op.add_column("report", sa.Column("kind", sa.Text(), nullable=True))
     report = sa.table("report", sa.column("kind"), sa.column("sop_class"))
     op.execute(report.update().values(kind=sa.case(KIND_BY_SOP_CLASS, value=report.c.sop_class)))

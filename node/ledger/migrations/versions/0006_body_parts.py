@@ -10,5 +10,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running, and write none."""
+    """Expand only."""
     op.add_column("instance", sa.Column("body_part", sa.Text(), nullable=True))

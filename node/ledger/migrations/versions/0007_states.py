@@ -8,12 +8,16 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
+NEEDS_ALL_STOPPED = True
+"""Stop all nodes for this upgrade: it rewrites rows and then locks nearly every table, in which a
+node that runs would be in its way, and those of the former release do not know the new words."""
+
 _RENAMED = (
     ("instance", "rejected", "withdrawn"),
     ("study_version", "rejected", "withdrawn"),
     ("study_version", "not analysed", "excluded"),
 )
-# A node of the former release that still runs writes the former words; they stay allowed.
+# A node of the former release that was frozen meanwhile may write the former words once more.
 _ALLOWED = {
     "node": {"role": "all, listener, worker"},
     "study": {
@@ -32,7 +36,7 @@ _ALLOWED = {
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release may still be running."""
+    """Rename the words, then let the database check them."""
     for name, former, word in _RENAMED:
         table = sa.table(name, sa.column("state"))
         op.execute(table.update().where(table.c.state == former).values(state=word))
