@@ -19,7 +19,7 @@ from node.deliver.choice import destination_of
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.completeness import Settler
-from node.flow.early_scoring import Warmer
+from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
@@ -78,7 +78,7 @@ class App:
             provider=config.inference.provider,
         )
         models = tuple(self._models.values())
-        self._warmer = Warmer(Claiming(self.ledger), self.store, pipeline, models)
+        self._early_scorer = EarlyScorer(Claiming(self.ledger), self.store, pipeline, models)
         delivering = Delivering(self.ledger)
         workflow = Workflow(
             config=config,
@@ -162,7 +162,7 @@ class App:
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.start()
         if processes and self.config.inference.scores_early:
-            self._warmer.start()
+            self._early_scorer.start()
         if self._role == Role.WORKER:
             log.info("Working on the studies that other nodes receive")
         elif self._role == Role.LISTENER:
@@ -183,12 +183,12 @@ class App:
         log.info("Stopping")
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
         self.reception.close()
-        self._warmer.stop()
+        self._early_scorer.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
         self._retire()  # before what still runs is cut off below
         self._inference.close()
-        self._warmer.join()
+        self._early_scorer.join()
         self.ledger.close()
         self._lock.close()
         log.info("Stopped")
@@ -223,7 +223,7 @@ class App:
         self.store.remove_leftovers(dead)
 
     def _on_kept(self) -> None:
-        self._warmer.wake()
+        self._early_scorer.wake()
         # A moment later than needed, so that the sweep finds the quiet time over.
         delay_s = self.config.completeness.settle_s + 0.05
         self._timers.once_in(delay_s, self._settler.settle, "settle soon")

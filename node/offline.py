@@ -26,7 +26,7 @@ from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs import wording
-from node.outputs.kinds import Built, to_bytes
+from node.outputs.report_set import Built, to_bytes
 from node.result import Evaluation, Finding, Result
 from node.store import dataset_digest
 from node.study import Instance, StudyVersion

@@ -29,13 +29,17 @@ load_profile()
 # For tests that load ONNX Runtime before the node does (node/inference/onnx.py says why).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-# How often a server looks whether it is to end: the half second of the default adds up.
-socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
-# Each of pynetdicom's collects garbage at every 59th look, which then is every second.
-setattr(AssociationServer, "service_actions", lambda server: None)  # noqa: B010 - for mypy
 
-# Many tests generate the same images; what is made of an array here is always a copy.
-phantom._stored_values = lru_cache(maxsize=32)(phantom._stored_values)
+def pytest_configure(config: pytest.Config) -> None:
+    """Shorten what tests wait for; not where interop tests run: they get everything as it is."""
+    if "not interop" not in config.option.markexpr:
+        return
+    # How often a server looks whether it is to end: the half second of the default adds up.
+    socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
+    # Each of pynetdicom's collects garbage at every 59th look, which then is every second.
+    setattr(AssociationServer, "service_actions", lambda server: None)  # noqa: B010 - for mypy
+    # Many tests generate the same images; what is made of an array here is always a copy.
+    phantom._stored_values = lru_cache(maxsize=32)(phantom._stored_values)
 
 
 def pytest_xdist_auto_num_workers() -> int:

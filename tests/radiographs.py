@@ -20,7 +20,7 @@ from node.identity import identity_of, stable_uid
 from node.inference import Inference
 from node.kinds import KINDS
 from node.manifest import Input, Model
-from node.outputs.kinds import Built
+from node.outputs.report_set import Built
 from node.result import Result
 from node.store import dataset_digest
 from node.study import StudyVersion

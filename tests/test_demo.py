@@ -29,7 +29,7 @@ from node.errors import ConfigError
 from node.ledger import DeliveryState, Mode
 from node.manifest import Model
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
 from node.result import Code, ImageScore, Mark, Measurement, Result
 from node.study import Picture, StudyVersion

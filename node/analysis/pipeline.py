@@ -28,7 +28,7 @@ from node.imaging.digests import image_digest
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
-from node.outputs.kinds import Built, build_report_set
+from node.outputs.report_set import Built, build_report_set
 from node.result import ImageScore, Refusal, Result
 from node.study import Instance, Picture, StudyVersion, Unit, View
 
@@ -87,7 +87,7 @@ class Task:
     """A model's failure becomes part of the answer, rather than an error to try again."""
     does_without_missing: bool = False
     """A file that is missing makes its image a failed one, rather than an error to try again."""
-    set_aside: str = ""
+    why_given_up: str = ""
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
 
 
@@ -159,8 +159,8 @@ def _run(
         if i.sop_uid in damaged and is_in_scope(i.shown, model.manifest)
     ]
     refused += selection.refused
-    if task.set_aside:
-        return not_analysed(model, refused, task.set_aside)
+    if task.why_given_up:
+        return not_analysed(model, refused, task.why_given_up)
     scores: dict[str, ImageScore] = {}
     for unit in selection.units:
         try:
@@ -261,6 +261,6 @@ def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
         "models": [_settings_digest(model, pipeline.provider) for model in task.models],
         "outputs": pipeline.outputs,
         "zone": str(pipeline.local_zone),
-        "set_aside": task.set_aside,
+        "set_aside": task.why_given_up,  # the former name: UIDs of results depend on it
     }
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()

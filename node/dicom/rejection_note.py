@@ -83,7 +83,7 @@ class RejectionNote:
 
 
 def read_rejection_note(header: Dataset) -> RejectionNote | None:
-    """Return what a header of `selection.read_header` rejects, None if it is no rejection note.
+    """Return what a header of `dicom.header.read_header` rejects, None if it is no rejection note.
 
     The instances are those of Current Requested Procedure Evidence Sequence (0040,A375), which
     names study and series and must list all that the content tree refers to (PS3.3 C.17.6.2).

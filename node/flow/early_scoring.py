@@ -1,6 +1,6 @@
 """Scores images while their study still arrives, so that after the last one only it is left.
 
-A cache warmer and nothing more: it fills the table of scores, owns no job and decides nothing.
+It fills the table of scores and nothing more: it owns no job and decides nothing.
 What it fails at, or does not get to, the analysis does again by itself.
 """
 
@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 from node.analysis.pipeline import Pipeline, score_unit
 from node.analysis.selection import select
 from node.dicom.header import read_header
-from node.errors import InferenceUnavailable, ModelError, StudyError
+from node.domains.table import is_in_scope
+from node.errors import InferenceUnavailable, ModelError, StudyError, Unreadable
 from node.ledger import Claiming
 from node.manifest import Model
 from node.store import Store
@@ -26,14 +27,14 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 2.0
 _BREATH_S = 0.1
-"""After a look that found nothing: of thousands of objects no model reads, each wakes us."""
+"""After a look that scored nothing: of thousands of objects no model reads, each wakes us."""
 _REST = 20
 """Times as long as such a look took, if that is longer."""
 _PAUSE_S = 30.0
 """After a failure that is not an image's."""
 
 
-class Warmer:
+class EarlyScorer:
     """One thread; it asks for one image at a time, so that an analysis waits for one at most."""
 
     def __init__(
@@ -50,7 +51,7 @@ class Warmer:
         self._modalities = frozenset(model.manifest.input.modality for model in models)
         self._is_wanted = threading.Event()
         self._is_stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="warmer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="early scorer", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -70,16 +71,19 @@ class Warmer:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def warm(self) -> bool:
+    def score_what_came(self) -> bool:
         """Score every image that nobody has begun with; return whether there was any."""
         has_found = False
         while found := self._claiming.arriving(self._store, self._modalities):
-            has_found = True
+            readers = {instance.sop_uid: self._readers(instance) for instance in found}
+            self._claiming.pass_over([sop_uid for sop_uid, models in readers.items() if not models])
             for instance in found:  # each is claimed then, by us or by another
+                models = readers[instance.sop_uid]
                 if self._is_stopped.is_set():
                     return True
-                if self._claiming.claim(instance.sop_uid):
-                    self._score(instance)
+                if models and self._claiming.claim(instance.sop_uid):
+                    self._score(instance, models)
+                has_found = has_found or bool(models)
         return has_found
 
     def _run(self) -> None:
@@ -88,7 +92,7 @@ class Warmer:
             self._is_wanted.clear()
             try:
                 began_at = time.monotonic()
-                if not self.warm():
+                if not self.score_what_came():
                     took_s = time.monotonic() - began_at
                     self._is_stopped.wait(max(_BREATH_S, _REST * took_s))
             except OperationalError:  # the sweeps say that the database is away
@@ -102,10 +106,18 @@ class Warmer:
                     log.exception("Scoring images as they arrive failed; trying again")
                 self._is_stopped.wait(_PAUSE_S)
 
-    def _score(self, instance: Instance) -> None:
-        for model in self._models:
+    def _readers(self, instance: Instance) -> list[Model]:
+        """Return the models that an instance is in the scope of."""
+        return [m for m in self._models if is_in_scope(instance.shown, m.manifest)]
+
+    def _score(self, instance: Instance, models: Sequence[Model]) -> None:
+        try:
+            headers = {instance.sop_uid: read_header(instance.path)}
+        except (Unreadable, OSError) as error:
+            log.info("Not scored as it arrived: %s: %s", instance.sop_uid, error)
+            return
+        for model in models:
             try:
-                headers = {instance.sop_uid: read_header(instance.path)}
                 for unit in select([instance], headers, model).units:
                     score_unit(self._pipeline, unit, model)
             except (StudyError, ModelError, OSError) as error:

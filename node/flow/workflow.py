@@ -39,7 +39,7 @@ from node.ledger import (
     unless_recorded,
 )
 from node.manifest import Model
-from node.outputs.kinds import Built, to_bytes
+from node.outputs.report_set import Built, to_bytes
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,9 @@ class Workflow:
             delivering=frozenset(name for name, a in planned.items() if a.mode == Mode.DELIVER),
             is_last_try=is_last_try,
             does_without_missing=(is_last_try or work.is_given_up) and self._can_do_without(work),
-            set_aside=("the analysis ended unexpectedly several times" if work.is_given_up else ""),
+            why_given_up=(
+                "the analysis ended unexpectedly several times" if work.is_given_up else ""
+            ),
         )
 
     def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:

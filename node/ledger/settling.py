@@ -135,6 +135,15 @@ class Claiming:
         with self.ledger.writing() as db:
             return db.execute(table.update().where(unclaimed).values(warmed_at=now())).rowcount == 1
 
+    def pass_over(self, sop_uids: Collection[str]) -> None:
+        """Claim instances that no model reads, all at once: they are not to be looked at again."""
+        if not sop_uids:
+            return
+        table = schema.instance
+        unclaimed = table.c.sop_uid.in_(sorted(sop_uids)) & table.c.warmed_at.is_(None)
+        with self.ledger.writing() as db:
+            db.execute(table.update().where(unclaimed).values(warmed_at=now()))
+
 
 def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing) -> None:
     db.execute(

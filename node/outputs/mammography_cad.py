@@ -194,7 +194,7 @@ def build(draft: Draft) -> list[Dataset]:
 def _images(draft: Draft, result: Result) -> list[Instance]:
     """Return the mammograms of the study that were analysed, or are missed, once each.
 
-    Where nothing was analysed, every mammogram is named: of a study that was set aside as a
+    Where nothing was analysed, every mammogram is named: of a study that was given up as a
     whole, no refusal names them.
     """
     analysed = [draft.instance(sop_uid) for sop_uid in result.analysed]

@@ -24,7 +24,7 @@ from node.errors import Held
 from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
-from node.outputs.kinds import Built, to_bytes
+from node.outputs.report_set import Built, to_bytes
 from node.result import ImageScore
 from node.study import Instance, Laterality, StudyVersion, Unit, View
 

@@ -18,7 +18,7 @@ from node.deliver.courier import ASKS, Courier
 from node.dimse import CommitmentReport
 from node.errors import DeliveryError, Superseded
 from node.ledger import BuiltReport, DeliveryState, Outcome, Shipment
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.store import Store
 
 SETTINGS = config.Delivery(retry_first_s=30, retry_max_s=3600, commitment_wait_s=900)

@@ -16,13 +16,15 @@ from factories import L_CC, R_CC
 from ledgers import Desk, run_at_once
 from networks import Network
 from peers import Pacs, modality, store
+from pydicom import Dataset
 
 from node import config
 from node.analysis.pipeline import Pipeline, Task, analyse
 from node.app import App
 from node.config import presets
+from node.dicom.header import read_header
 from node.errors import InferenceUnavailable, ModelError, Unreadable
-from node.flow.early_scoring import Warmer
+from node.flow.early_scoring import EarlyScorer
 from node.inference import Inference
 from node.manifest import Model
 from node.overview import study_overviews
@@ -48,8 +50,20 @@ def pipeline(desk: Desk, network: Network) -> Pipeline:
 
 
 @pytest.fixture
-def warmer(desk: Desk, pipeline: Pipeline, model: Model) -> Warmer:
-    return Warmer(desk.claiming, desk.store, pipeline, (model,))
+def scorer(desk: Desk, pipeline: Pipeline, model: Model) -> EarlyScorer:
+    return EarlyScorer(desk.claiming, desk.store, pipeline, (model,))
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the files whose headers are read from now on."""
+    read: list[Path] = []
+
+    def remember(path: Path) -> Dataset:
+        read.append(path)
+        return read_header(path)
+
+    monkeypatch.setattr("node.flow.early_scoring.read_header", remember)
+    return read
 
 
 def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
@@ -60,7 +74,7 @@ def until(is_so: Callable[[], bool], within_s: float = 30) -> bool:
 
 
 def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
-    desk: Desk, warmer: Warmer, network: Network
+    desk: Desk, scorer: EarlyScorer, network: Network
 ) -> None:
     right, left = factories.exam("two", [R_CC, L_CC])
     enlarged = Technique(rows=332, columns=256, spacing_mm=0.72, magnification=1.5)
@@ -69,40 +83,61 @@ def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
     other.Modality = "CT"
     for dataset in (right, magnified, other):
         desk.keep(dataset)
-    warmer.warm()
-    warmer.warm()
+    scorer.score_what_came()
+    scorer.score_what_came()
     assert network.asked == [right.SOPInstanceUID]
     desk.keep(left)
-    warmer.warm()
+    scorer.score_what_came()
     assert network.asked == [right.SOPInstanceUID, left.SOPInstanceUID]
 
 
+def test_of_what_is_out_of_scope_nothing_is_read_and_it_is_found_once(
+    desk: Desk, scorer: EarlyScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.receive(view=None, body_part="HAND", is_in_scope=False)
+    assert desk.claiming.arriving(desk.store, ["MG"])
+    read = reads(monkeypatch)
+    assert not scorer.score_what_came()
+    assert read == []
+    assert desk.claiming.arriving(desk.store, ["MG"]) == []
+
+
+def test_a_header_is_read_once_for_all_models(
+    desk: Desk, pipeline: Pipeline, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image,) = factories.exam("for two", [R_CC])
+    desk.keep(image)
+    read = reads(monkeypatch)
+    EarlyScorer(desk.claiming, desk.store, pipeline, (model, model)).score_what_came()
+    assert len(read) == 1
+
+
 def test_however_many_wait_each_is_scored_in_the_order_in_which_they_came(
-    desk: Desk, warmer: Warmer, network: Network, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, scorer: EarlyScorer, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.ledger.settling._AT_ONCE", 3)
     images = [image for n in range(2) for image in factories.exam(f"waiting {n}")]
     for image in images:
         desk.keep(image)
-    assert warmer.warm()
+    assert scorer.score_what_came()
     assert network.asked == [image.SOPInstanceUID for image in images]
-    assert not warmer.warm()
+    assert not scorer.score_what_came()
 
 
 def test_an_image_with_a_corrected_header_is_not_scored_anew(
-    desk: Desk, warmer: Warmer, network: Network
+    desk: Desk, scorer: EarlyScorer, network: Network
 ) -> None:
     (image,) = factories.exam("corrected", [R_CC])
     desk.keep(image)
-    warmer.warm()
+    scorer.score_what_came()
     image.PatientID = "CORRECTED"
     assert desk.keep(image) == "corrected"
-    warmer.warm()
+    scorer.score_what_came()
     assert network.asked == [image.SOPInstanceUID]
 
 
 def test_what_no_analysis_waits_for_is_not_scored(
-    desk: Desk, warmer: Warmer, network: Network
+    desk: Desk, scorer: EarlyScorer, network: Network
 ) -> None:
     (apart,) = factories.exam("apart", [R_CC])
     apart.PatientID = ""
@@ -114,7 +149,7 @@ def test_what_no_analysis_waits_for_is_not_scored(
     held[1].PatientID = "SOMEBODY ELSE"
     for image in held:
         desk.keep(image)
-    warmer.warm()
+    scorer.score_what_came()
     assert network.asked == []
 
 
@@ -124,20 +159,20 @@ def test_nodes_share_the_images_and_none_is_scored_twice(
     images = [image for n in range(3) for image in factories.exam(f"shared {n}")]
     for image in images:
         desk.keep(image)
-    nodes = [Warmer(desk.claiming, desk.store, pipeline, (model,)) for _ in range(3)]
-    run_at_once(*(node.warm for node in nodes))
+    nodes = [EarlyScorer(desk.claiming, desk.store, pipeline, (model,)) for _ in range(3)]
+    run_at_once(*(node.score_what_came for node in nodes))
     assert sorted(network.asked) == sorted(image.SOPInstanceUID for image in images)
 
 
 def test_an_image_whose_node_died_over_it_is_left_to_the_analysis(
-    desk: Desk, warmer: Warmer, network: Network
+    desk: Desk, scorer: EarlyScorer, network: Network
 ) -> None:
     deadly, harmless = factories.exam("deadly", [R_CC, L_CC])
     for image in (deadly, harmless):
         desk.keep(image)
     assert desk.claiming.claim(deadly.SOPInstanceUID)
     assert not desk.claiming.claim(deadly.SOPInstanceUID)
-    warmer.warm()
+    scorer.score_what_came()
     assert network.asked == [harmless.SOPInstanceUID]
 
 
@@ -148,7 +183,7 @@ def test_an_image_whose_node_died_over_it_is_left_to_the_analysis(
 )
 def test_an_image_that_fails_does_not_keep_the_others_waiting_and_is_left_alone(
     desk: Desk,
-    warmer: Warmer,
+    scorer: EarlyScorer,
     network: Network,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,21 +198,21 @@ def test_an_image_that_fails_does_not_keep_the_others_waiting_and_is_left_alone(
     images = factories.exam("failing", [R_CC, L_CC])
     for image in images:
         desk.keep(image)
-    warmer.start()
+    scorer.start()
 
     def are_both_asked() -> bool:
-        warmer.wake()
+        scorer.wake()
         return len(network.asked) >= 2
 
     assert until(are_both_asked)
-    warmer.warm()
-    warmer.stop()
-    warmer.join()
+    scorer.score_what_came()
+    scorer.stop()
+    scorer.join()
     assert network.asked == [image.SOPInstanceUID for image in images]
 
 
 def test_while_no_inference_process_can_be_started_no_more_images_are_claimed(
-    desk: Desk, warmer: Warmer, network: Network, caplog: pytest.LogCaptureFixture
+    desk: Desk, scorer: EarlyScorer, network: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(instance: Instance) -> None:
         raise InferenceUnavailable("no inference process can be started")
@@ -186,17 +221,19 @@ def test_while_no_inference_process_can_be_started_no_more_images_are_claimed(
     images = factories.exam("unavailable")
     for image in images:
         desk.keep(image)
-    warmer.start()
-    warmer.wake()
+    scorer.start()
+    scorer.wake()
     assert until(lambda: "no inference process can be started" in caplog.text)
-    warmer.stop()
-    warmer.join()
+    scorer.stop()
+    scorer.join()
     assert network.asked == [images[0].SOPInstanceUID]
     (line,) = [r for r in caplog.records if "for a while" in r.getMessage()]
     assert line.exc_info is None
 
 
-def test_once_stopped_it_begins_nothing_more(desk: Desk, warmer: Warmer, network: Network) -> None:
+def test_once_stopped_it_begins_nothing_more(
+    desk: Desk, scorer: EarlyScorer, network: Network
+) -> None:
     go_on = threading.Event()
 
     def wait(instance: Instance) -> None:
@@ -205,18 +242,18 @@ def test_once_stopped_it_begins_nothing_more(desk: Desk, warmer: Warmer, network
     network.fail = wait
     for image in factories.exam("many"):
         desk.keep(image)
-    warmer.start()
-    warmer.wake()
+    scorer.start()
+    scorer.wake()
     assert until(lambda: bool(network.asked))
-    warmer.stop()
+    scorer.stop()
     go_on.set()
-    warmer.join()
+    scorer.join()
     assert len(network.asked) == 1
 
 
 def test_after_the_last_image_only_that_is_left_to_score(
     desk: Desk,
-    warmer: Warmer,
+    scorer: EarlyScorer,
     network: Network,
     pipeline: Pipeline,
     model: Model,
@@ -225,7 +262,7 @@ def test_after_the_last_image_only_that_is_left_to_score(
     *first, last = factories.exam("early")
     for image in first:
         desk.keep(image)
-        warmer.warm()
+        scorer.score_what_came()
     assert network.asked == [image.SOPInstanceUID for image in first]
     desk.keep(last)
     network.asked.clear()

@@ -72,7 +72,7 @@ from node.ledger import (
 from node.manifest import Model
 from node.outputs import capture
 from node.outputs.case import Draft
-from node.outputs.kinds import BUILDERS
+from node.outputs.report_set import BUILDERS
 from node.overview import StudyOverview, study_overviews
 from node.store import Store
 from node.study import Instance, Picture

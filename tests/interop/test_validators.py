@@ -27,7 +27,7 @@ from radiographs import ALL, BOXES, CLASSES, LARGEST, SCORE
 from node.kinds import KINDS, sop_classes
 from node.outputs import verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 
 from . import pixelmed as pixelmed_process
 from . import validators

@@ -31,7 +31,7 @@ from viewers.reader import Reader, Shown, chromium, reader
 
 from node.kinds import KINDS
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.result import Result
 from node.trial import phantom
 

@@ -8,13 +8,13 @@ from typing import Any
 import packages
 import pytest
 from costs import Cost, counted
-from ledgers import OUT_OF_SCOPE, STUDY, Desk
+from ledgers import NODE, OUT_OF_SCOPE, STUDY, Desk
 from networks import Network
 
 from node import config
 from node.analysis.pipeline import Pipeline
 from node.flow.completeness import Settler
-from node.flow.early_scoring import Warmer
+from node.flow.early_scoring import EarlyScorer
 from node.ledger import Mode, schema
 
 FEW, MANY = 10, 300
@@ -30,7 +30,8 @@ def costs(desk: Desk, ways: Ways, what: Callable[[int], object]) -> tuple[Cost, 
     with counted() as few:
         what(FEW)
     like = desk.row(schema.instance, f"{STUDY}.0")  # by the listener's way, it takes seconds
-    more = [like | {"sop_uid": f"{STUDY}.{number}"} for number in range(FEW, MANY)]
+    new = like | {"warmed_at": None}
+    more = [new | {"sop_uid": f"{STUDY}.{number}"} for number in range(FEW, MANY)]
     with desk.ledger.writing() as db:
         db.execute(schema.instance.insert(), more)
     with counted() as many:
@@ -80,14 +81,40 @@ def test_a_look_for_what_may_be_scored_costs_nothing_more_where_no_model_reads_i
     desk: Desk, tmp_path: Any
 ) -> None:
     pipeline = Pipeline(Network(), desk.scores, None, ())  # type: ignore[arg-type]  # not used
-    warmer = Warmer(desk.claiming, desk.store, pipeline, (packages.package(tmp_path / "models"),))
-    assert_alike(*costs(desk, MR, lambda n: warmer.warm()))
+    scorer = EarlyScorer(
+        desk.claiming, desk.store, pipeline, (packages.package(tmp_path / "models"),)
+    )
+    assert_alike(*costs(desk, MR, lambda n: scorer.score_what_came()))
 
 
-def test_a_look_whether_a_study_is_complete_costs_nothing_more_while_it_still_comes(
+def test_what_is_out_of_scope_is_passed_over_many_at_once(desk: Desk, tmp_path: Any) -> None:
+    pipeline = Pipeline(Network(), desk.scores, None, ())  # type: ignore[arg-type]  # not used
+    models = (packages.package(tmp_path / "models"),)
+    scorer = EarlyScorer(desk.claiming, desk.store, pipeline, models)
+    hand: Ways = {"view": None, "body_part": "HAND", "is_in_scope": False}
+    _, many = costs(desk, hand, lambda n: scorer.score_what_came())
+    claims = [statement for statement in many.statements if statement.startswith("UPDATE")]
+    assert 0 < len(claims) <= (MANY - FEW) / 10
+
+
+def test_a_look_at_a_study_costs_nothing_more_while_it_is_not_yet_quiet(
     desk: Desk, tmp_path: Any
 ) -> None:
     model = packages.package(tmp_path / "models")
     patient = config.Completeness(settle_s=3600, quiet_s=3600)
     settler = Settler(desk.settling, desk.enqueue, patient, [(model, Mode.DELIVER)])
     assert_alike(*costs(desk, {}, lambda n: settler.settle()))
+
+
+def test_a_look_at_a_quiet_study_that_cannot_be_closed_takes_as_many_statements(
+    desk: Desk, tmp_path: Any
+) -> None:
+    """Their steps do grow with the study, about 45 for each object: it is grouped by what it is."""
+    model = packages.package(tmp_path / "models")
+    impatient = config.Completeness(settle_s=1e-6, quiet_s=1e-6)
+    settler = Settler(desk.settling, desk.enqueue, impatient, [(model, Mode.DELIVER)])
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    few, many = costs(desk, {}, lambda n: settler.settle())
+    assert desk.study()["state"] == "receiving"
+    assert len(many.statements) == len(few.statements) > 1

@@ -22,7 +22,7 @@ from pydicom.dataelem import RawDataElement
 from node.domains.mammography.hanging import hanging
 from node.outputs import verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import build_report_set, to_bytes
+from node.outputs.report_set import build_report_set, to_bytes
 from node.result import (
     Code,
     Evaluation,

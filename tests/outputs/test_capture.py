@@ -16,9 +16,9 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.outputs import canvas, capture, marked_view, marking, summary_page, wording
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
 from node.outputs.marked_view import Layout
 from node.outputs.marking import Marked, Placed
+from node.outputs.report_set import to_bytes
 from node.result import Code, Finding, Measurement, Refusal, Region
 from node.study import Laterality, Picture, View
 from node.trial import phantom

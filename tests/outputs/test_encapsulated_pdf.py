@@ -14,7 +14,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 
 from node.outputs import encapsulated_pdf, summary_page, verbatim, wording
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.result import Evaluation, Finding, Refusal
 from node.trial import phantom
 from outputs.drafts import (

@@ -17,7 +17,7 @@ from pydicom.uid import UID
 from node.identity import IMPLEMENTATION_CLASS_UID, OWN_DEVICE_UID, is_own
 from node.outputs import header, verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from outputs.drafts import as_version_2, draft, report_set, reread, with_bytes, with_result
 
 TYPE_2 = (

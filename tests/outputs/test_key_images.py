@@ -11,7 +11,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.outputs import key_images, verbatim, wording
 from node.outputs.case import Draft, Predecessor
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.trial import phantom
 from outputs.drafts import (
     as_version_2,

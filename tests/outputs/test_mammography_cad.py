@@ -24,7 +24,7 @@ from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, SECONDARY_
 from node.outputs import mammography_cad, measurement_report
 from node.outputs.case import Draft, Predecessor
 from node.outputs.guard import check
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.result import Code, Finding, Measurement, Point, Refusal, Region
 from node.study import Laterality, View
 from node.trial import phantom
@@ -65,7 +65,7 @@ PARTLY = with_result(GAP, refused=(replace(_LEFT, reason="it cannot be decoded",
 FAILED = with_result(
     draft(refuse=dict.fromkeys(phantom.EXAM, "implant")), model=DETECTOR, looked_for=(MASS,)
 )
-SET_ASIDE = with_result(
+GIVEN_UP = with_result(
     NOTHING_FOUND, analysed=(), refused=(), reason="the study ended the process five times"
 )
 LATER = replace(
@@ -100,7 +100,7 @@ CASES = {
     "partly": PARTLY,
     "partly, nothing found": with_result(PARTLY, findings=()),
     "not analysed": FAILED,
-    "set aside": SET_ASIDE,
+    "given up": GIVEN_UP,
     "version 2": LATER,
     "a kind of its own": of_kind(EXAM, DICOM_MASS),
     "a lesion on three images": one_lesion(EXAM),
@@ -398,7 +398,7 @@ def test_a_breast_that_was_not_read_is_missed_whyever_it_was_left_out() -> None:
         ("partly", "111244", "111223", "111223"),
         ("partly, nothing found", "111243", "111223", "111223"),
         ("not analysed", "111245", "111224", "111225"),
-        ("set aside", "111245", "111224", "111225"),
+        ("given up", "111245", "111224", "111225"),
     ],
 )
 def test_the_outcome_is_coded(case: str, findings: str, detections: str, analyses: str) -> None:
@@ -446,9 +446,9 @@ def test_nothing_found_holds_no_impression_of_a_breast() -> None:
 
 def test_not_analysed_says_why() -> None:
     assert said(report(FAILED)).startswith("NOT ANALYSED: implant.")
-    assert said(report(SET_ASIDE)).startswith("NOT ANALYSED: the study ended the process")
+    assert said(report(GIVEN_UP)).startswith("NOT ANALYSED: the study ended the process")
     assert "Not analysed: R MLO: it cannot be decoded." in said(report(PARTLY))
-    assert {report(m).CompletionFlag for m in (FAILED, SET_ASIDE, PARTLY)} == {"PARTIAL"}
+    assert {report(m).CompletionFlag for m in (FAILED, GIVEN_UP, PARTLY)} == {"PARTIAL"}
 
 
 def test_nothing_is_said_where_no_mammogram_could_be_named() -> None:

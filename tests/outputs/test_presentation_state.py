@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from node.outputs import presentation_state, verbatim
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.result import Point, Region
 from node.trial import phantom
 from outputs.drafts import (

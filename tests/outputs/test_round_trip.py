@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
 from node.outputs.case import Draft
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.result import Code, Evaluation, Finding, Grade, Measurement, Point, Region, Result
 from node.trial import phantom
 from outputs import drafts

@@ -21,7 +21,7 @@ from pydicom.uid import SegmentationStorage
 from node.outputs import measurement_report, segmentation, wording
 from node.outputs.case import Draft
 from node.outputs.guard import check
-from node.outputs.kinds import to_bytes
+from node.outputs.report_set import to_bytes
 from node.result import Code, Finding, Point, Region
 from node.trial import phantom
 from outputs.drafts import (

@@ -18,7 +18,7 @@ from node.kinds import KINDS, SUBSTITUTES, with_substitutes
 from node.outputs import verbatim
 from node.outputs.case import Draft
 from node.outputs.guard import check
-from node.outputs.kinds import build_report_set
+from node.outputs.report_set import build_report_set
 from node.study import Laterality
 from outputs.drafts import as_read, draft, graded, report_set, segmented, with_bytes, with_result
 
