@@ -18,7 +18,7 @@ class Transaction:
 
     ask: Callable[[str], None]
     """Records a transaction UID, before it is used."""
-    withdraw: Callable[[str], None]
+    forget: Callable[[str], None]
     """Takes that back: the destination does not offer this."""
     record: Callable[[CommitmentReport], bool]
     """Records what the destination answered."""

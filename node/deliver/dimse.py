@@ -104,7 +104,7 @@ class DimseDestination:
                 Linger(is_over=lambda: transaction.is_answered(transaction_uid)),
             )
         except Unsupported:
-            transaction.withdraw(transaction_uid)
+            transaction.forget(transaction_uid)
             raise
         waits_for = f"waiting for the storage commitment report of {self.peer.name}"
         return Confirmation(waits_for=waits_for, wait_s=self.commitment_wait_s)

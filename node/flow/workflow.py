@@ -237,7 +237,7 @@ class Workflow:
             return Ending(Patience(delay_s(job.attempt, self.config.delivery)))
         transaction = Transaction(
             ask=lambda uid: self.delivering.ask_commitment(job, uid),
-            withdraw=lambda uid: self.delivering.forget_commitment(job, uid),
+            forget=lambda uid: self.delivering.forget_commitment(job, uid),
             record=lambda report: record_commitment(self.delivering, report, self.config.delivery),
             is_answered=self.delivering.is_answered,
         )

@@ -258,7 +258,7 @@ class Listener:
         except Unreadable:
             return CANNOT_UNDERSTAND
         except NoRoom as error:
-            log.error("Refused an object: %s", error)  # noqa: TRY400 - the disk's
+            log.error("An object is not taken: %s", error)  # noqa: TRY400 - the disk's
         except OSError as error:
             log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
         except OperationalError as error:  # the database is away, or somebody holds the study
@@ -274,7 +274,7 @@ class Listener:
             report = read_commitment_report(event.event_type, event.event_information)
             is_ours = record_commitment(self._commitments, report, self._config.delivery)
         except Unreadable as error:
-            log.warning("Refused a storage commitment report: %s", error)
+            log.warning("A storage commitment report is not taken: %s", error)
             return INVALID_ARGUMENT_VALUE, None
         except Exception:  # not kept: the other side must hear so, and may repeat it
             log.exception("Could not keep a storage commitment report")
@@ -289,7 +289,7 @@ class Listener:
         if session is None:
             return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
         if not session.peer.sends:
-            log.warning("Refused an object: peer %s has no sends = true", session.peer.name)
+            log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
             return NOT_AUTHORISED
         came = session.came or self._begin(association, session)
         if came is None:
