@@ -81,7 +81,9 @@ PeerName = Annotated[
         "a name: at most 48 letters, digits, hyphens and underscores",
     ),
 ]
-Host = Annotated[str, matching(r"\S+", "a host name or address")]
+Host = Annotated[
+    str, matching(r"[^\s\[\]]+", "a host name or address, without brackets: ::1, not [::1]")
+]
 Network = Annotated[str, AfterValidator(_network)]
 Zone = Annotated[str, AfterValidator(_zone)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]

@@ -178,6 +178,12 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
             'port = "dicom"',
             '13: peers.port: expected a whole number, found "dicom"',
         ),
+        (
+            'host = "127.0.0.1"\nport = 11112',
+            'host = "[::]"\nport = 11112',
+            "6: listener.host: expected a host name or address, without brackets: ::1, not [::1], "
+            'found "[::]"',
+        ),
         ("port = 4242\n", "", "9: peers.port: missing, add port = ..."),
         ("sends = true", "sends = 7", "14: peers.sends: expected true or false, found 7"),
         (

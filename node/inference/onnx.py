@@ -77,7 +77,8 @@ class OnnxSession:
             if tensor.type != FLOATS or not _fits(tensor.shape, shape):
                 raise ConfigError(
                     f"model {self._name} takes {tensor.name!r} as {tensor.type} {tensor.shape}, "
-                    f"its manifest says {FLOATS} {list(shape)}; {_remedy(tensor, shape)}"
+                    f"its manifest says {FLOATS} {list(shape)}; "
+                    f"{_remedy(tensor, shape, len(declared))}"
                 )
         return {str(tensor.name): shape for tensor in declared}
 
@@ -98,12 +99,17 @@ class OnnxSession:
         return shapes
 
 
-def _remedy(tensor: Any, shape: Shape) -> str:
+def _remedy(tensor: Any, shape: Shape, inputs: int) -> str:
     """Say what to do about an input that is not as the manifest says."""
+    if inputs > 1:
+        return (
+            f"it has {inputs} inputs, and a manifest cannot say yet what each is for: export a "
+            "network of one input, the image"
+        )
     if tensor.type != FLOATS:
         return "export it with inputs and outputs of float32; what lies between may be of any type"
-    images, channels, height, width = shape
-    if _fits(tensor.shape, (images, height, width, channels)):
+    images, _, height, width = shape
+    if len(tensor.shape) == len(shape) and _fits(tensor.shape[:-1], (images, height, width)):
         return "export it with channels first (NCHW), or begin it with a Transpose"
     return "correct [pixels] in the manifest"
 

@@ -94,6 +94,18 @@ def test_a_package_whose_network_takes_several_images_does_not_start(tmp_path: P
             "[1, 1, 64, 64]; export it with channels first (NCHW), or begin it with a Transpose",
         ),
         (
+            "mask = Identity(image)",
+            f"float[1,1,{SIZE},{SIZE}] image, float[1,1] age",
+            "takes 'age' as tensor(float) [1, 1], its manifest says tensor(float) [1, 1, 64, 64]; "
+            "it has 2 inputs, and a manifest cannot say yet what each is for: export a network of",
+        ),
+        (
+            "mask = Transpose<perm = [0, 3, 1, 2]>(image)",
+            f"float[1,{SIZE},{SIZE},3] image",
+            "takes 'image' as tensor(float) [1, 64, 64, 3], its manifest says tensor(float) "
+            "[1, 1, 64, 64]; export it with channels first (NCHW), or begin it with a Transpose",
+        ),
+        (
             "mask = Cast<to = 1>(image)",
             f"float16[1,1,{SIZE},{SIZE}] image",
             "takes 'image' as tensor(float16) [1, 1, 64, 64], its manifest says tensor(float) "
