@@ -8,7 +8,7 @@ from hypothesis import settings
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "short")
 """Which of the profiles here: "short", or "ci" for all examples."""
-_SHARES = {"short": 5, "ci": 1}
+_SHARES = {"short": 10, "ci": 1}
 _FEWEST = 10
 
 

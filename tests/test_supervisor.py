@@ -135,6 +135,7 @@ def node(tmp_path: Path) -> Iterator[App]:
     started.stop()
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_not_fed_for_a_node_whose_listener_has_died(
     node: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_watchdog_is_not_fed_for_a_node_whose_listener_has_died(
     assert "The listener has died" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_not_fed_for_a_node_whose_queue_has_died(node: App) -> None:
     assert node.is_alive
     for stop in _get_dbos_instance().background_thread_stop_events:

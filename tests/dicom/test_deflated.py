@@ -119,6 +119,7 @@ print(json.dumps({"words": found, "grown_mib": peak_mib() - before}))
 """
 
 
+@pytest.mark.slow
 def test_whatever_an_object_inflates_to_it_is_read_or_refused_with_little_memory(
     bomb: Callable[[str, Iterator[bytes]], Path], tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from node.flow.timers import reconcile
 from node.ledger import Job, Ledger, Nodes, Sweeping, schema
 from node.store import Store
 
+pytestmark = pytest.mark.slow
+
 NODE_ID = "node-1"
 
 

@@ -77,6 +77,8 @@ from node.overview import StudyOverview, study_overviews
 from node.store import Store
 from node.study import Instance, Picture
 
+pytestmark = pytest.mark.slow
+
 NODE_ID = "node-1"
 
 

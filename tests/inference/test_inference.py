@@ -32,6 +32,8 @@ from node.inference.mask import score_mask
 from node.manifest import ClassesOutput, load_model
 from node.study import Unit
 
+pytestmark = pytest.mark.slow
+
 ROWS, COLUMNS = 300, 200
 
 

@@ -446,6 +446,7 @@ def new_life(
 
 
 @pytest.mark.parametrize("lives", [10, pytest.param(100, marks=pytest.mark.interop)])
+@pytest.mark.slow
 def test_no_order_of_events_breaks_a_promise(new_life: Callable[[], StudyLife], lives: int) -> None:
     run_state_machine_as_test(
         new_life,  # type: ignore[arg-type]  # a factory will do, it says itself

@@ -246,6 +246,7 @@ def test_where_a_former_file_is_damaged_another_sender_does_not_correct(
     assert desk.rows(schema.instance) == [row]
 
 
+@pytest.mark.slow
 def test_studies_from_a_folder_come_back_as_results_as_those_of_a_modality_do(
     folder: Path, pacs: Pacs, tmp_path: Path
 ) -> None:

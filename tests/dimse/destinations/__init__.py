@@ -1,1 +1,0 @@
-"""Tests of what the node asks of other application entities."""
