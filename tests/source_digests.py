@@ -179,7 +179,7 @@ def _names_in(tree: ast.Module, module: str) -> Names:
         elif isinstance(statement, ast.Import) and any(
             alias.name.startswith("node") for alias in statement.names
         ):
-            raise NotImplementedError(f"{module}: write `from node import ...`")
+            raise ValueError(f"{module}: write `from node import ...`, which can be followed")
     return names
 
 
