@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from ports import free_port
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -111,7 +112,7 @@ class Pacs:
         self._ae.add_supported_context(Verification)
         self._ae.require_calling_aet = list(knows)
         server = self._ae.start_server(
-            (host, 0),
+            (host, free_port()),  # nobody else gets it once this one stops accepting
             block=False,
             evt_handlers=self._handlers(),
         )
