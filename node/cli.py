@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -400,9 +401,7 @@ def _print_study(study: StudyOverview) -> None:
     from node.overview import Standing
 
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
-    lines = [
-        ("images", f"{study.images} of {study.sender}: {', '.join(study.views) or 'no views'}")
-    ]
+    lines = [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]
@@ -426,6 +425,12 @@ def _print_study(study: StudyOverview) -> None:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _views_in_words(views: Sequence[str]) -> str:
+    """Return each view once, with how many images show it."""
+    counts = Counter(views)
+    return ", ".join(f"{view} ({n})" if n > 1 else view for view, n in counts.items()) or "no views"
 
 
 def _next_attempt(study: StudyOverview, destination: str) -> str:

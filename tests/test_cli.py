@@ -321,6 +321,16 @@ def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> 
     assert "receiving" in result.output
 
 
+def test_studies_names_each_view_once_however_many_images_show_it(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    for n in range(40):
+        desk_of_node.receive(f"{STUDY}.many.{n}", view="R CC")
+    desk_of_node.receive(f"{STUDY}.one", view="L CC")
+    shown = call("studies", "-c", settings).output
+    assert "41 of modality: L CC, R CC (40)" in shown
+
+
 @pytest.mark.parametrize(("wait_s", "words"), [(90, "90 s"), (1800, "30 min")])
 def test_studies_says_when_a_destination_is_tried_again(
     settings: Path, desk_of_node: Desk, wait_s: float, words: str, monkeypatch: pytest.MonkeyPatch

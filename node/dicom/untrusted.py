@@ -98,6 +98,19 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "\\".join(texts(dataset, keyword))
 
 
+def terms(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of a Code String in the capitals that it is made of (PS3.5 6.2).
+
+    What some write in small letters has no other reading.
+    """
+    return tuple(part.upper() for part in texts(dataset, keyword))
+
+
+def term(dataset: Dataset, keyword: str) -> str:
+    """Return the values of a Code String as one text, in capitals, "" if it is absent."""
+    return "\\".join(terms(dataset, keyword))
+
+
 def decoded_text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute in the data set's character set, "?" for what is not of that.
 

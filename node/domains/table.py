@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydicom import Dataset
 
 from node.dicom.body_part import body_part
-from node.dicom.untrusted import text
+from node.dicom.untrusted import term, text
 from node.domains import plain
 from node.domains.domain import Domain
 from node.domains.mammography import domain as mammography
@@ -28,7 +28,7 @@ def domain_of(manifest: Manifest) -> Domain:
 
 def shown_by(header: Dataset) -> Shown:
     """Return what an object shows: what all objects say, and what each domain reads of its own."""
-    modality, sop_class = text(header, "Modality"), text(header, "SOPClassUID")
+    modality, sop_class = term(header, "Modality"), text(header, "SOPClassUID")
     shown = Shown(modality, sop_class, body_part(header))
     for domain in DOMAINS.values():
         shown = domain.read(header, shown)

@@ -85,6 +85,15 @@ def raw(tag: int, value: str) -> Change:
     return change
 
 
+def add(keyword: str, value: str) -> Change:
+    """Write as a text what is to be a Code String; pydicom would warn of small letters."""
+
+    def change(header: Dataset) -> None:
+        header.add_new(keyword, "LO", value)
+
+    return change
+
+
 def in_syntax(syntax: str) -> Change:
     def change(header: Dataset) -> None:
         header.file_meta.TransferSyntaxUID = uid.UID(syntax)
@@ -344,7 +353,9 @@ def test_a_series_of_both_sides_does_not_contradict_an_image_of_one() -> None:
     [
         (R_CC, put(Modality="CR"), "not a mammogram"),
         (R_CC, put(ImageLaterality=""), "no laterality given"),
-        (R_CC, put(ImageLaterality="U"), "no laterality given"),
+        (R_CC, put(ImageLaterality="U"), "unknown laterality U"),
+        (R_CC, add("ImageLaterality", "RECHTS"), "unknown laterality RECHTS"),
+        (R_CC, add("ImageLaterality", "John Doe <script>"), "unknown laterality"),
         (R_CC, put(Laterality="L"), "laterality contradicts itself"),
         (R_CC, put(ViewPosition="MLO"), "view contradicts itself (CC or MLO)"),
         (
@@ -585,8 +596,46 @@ def test_another_ais_drawing_on_a_mammogram_is_no_digitised_film(tmp_path: Path)
 
 def test_view_position_may_be_in_small_letters() -> None:
     header = mammogram(L_MLO, put(ViewCodeSequence=[]))
-    header.add_new("ViewPosition", "LO", "mlo")
+    add("ViewPosition", "mlo")(header)
     assert view_of(header) == L_MLO
+
+
+@pytest.mark.parametrize("keyword", ["ImageLaterality", "Laterality"])
+@pytest.mark.parametrize("said", ["L", "l", "LEFT", "Left", " left "])
+def test_a_laterality_that_has_one_reading_is_read(said: str, keyword: str) -> None:
+    header = mammogram(L_CC, put(ImageLaterality=None))
+    add(keyword, said)(header)
+    assert view_of(header) == L_CC
+
+
+@pytest.mark.parametrize(
+    ("keyword", "said", "expected"),
+    [
+        ("BreastImplantPresent", "yes", "breast implant"),
+        ("PartialView", "Yes", "partial view"),
+        ("QualityControlImage", "yes", "quality control image"),
+        (
+            "PresentationIntentType",
+            "For Processing",
+            "Presentation Intent Type contradicts the SOP class",
+        ),
+    ],
+)
+def test_what_speaks_against_an_image_does_so_in_small_letters_too(
+    keyword: str, said: str, expected: str, model: Model
+) -> None:
+    assert reason(mammogram(R_CC, add(keyword, said)), model) == expected
+
+
+def test_what_speaks_for_an_image_does_so_in_small_letters_too(model: Model) -> None:
+    def change(header: Dataset) -> None:
+        add("Modality", "mg")(header)
+        add("PresentationIntentType", "for presentation")(header)
+        add("PatientOrientation", "p\\l")(header)
+
+    header = mammogram(R_CC, change)
+    assert instance(header).shown.modality == "MG"
+    assert reason(header, model) == ""
 
 
 def test_a_hostile_view_position_is_not_quoted() -> None:

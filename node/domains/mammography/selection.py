@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pydicom import Dataset
 
 from node.dicom.body_part import body_part_in_words
-from node.dicom.untrusted import text
+from node.dicom.untrusted import term, text
 from node.domains.domain import Selection
 from node.domains.mammography.hanging import hanging_order
 from node.domains.mammography.scope import is_in_scope, other_part
@@ -95,7 +95,7 @@ def _in_front_of_implants(
         for i, side in in_views
         if side in sides
         and i.sop_uid not in displaced
-        and not text(headers[i.sop_uid], "BreastImplantPresent")
+        and not term(headers[i.sop_uid], "BreastImplantPresent")
     ]
 
 
@@ -120,7 +120,7 @@ def why_refused(shown: Shown, header: Dataset, wanted: Input) -> str:
 def _refused_by_manifest(header: Dataset, wanted: Input) -> str:
     if wanted.synthetic_2d == "refuse" and is_synthetic(header):
         return "synthetic 2D image"
-    has_implant = text(header, "BreastImplantPresent") == "YES"
+    has_implant = term(header, "BreastImplantPresent") == "YES"
     if wanted.implants == "refuse" and has_implant and not is_implant_displaced(header):
         return "breast implant"
     return ""

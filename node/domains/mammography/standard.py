@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydicom import Dataset
 
 from node.dicom.snomed import snomed_codes
-from node.dicom.untrusted import items, numbers, saying_items, text, texts
+from node.dicom.untrusted import items, numbers, saying_items, term, terms, text, texts
 from node.domains.mammography.sop_classes import INTENTS, SECONDARY_CAPTURE
 from node.domains.mammography.views import (
     PROJECTION_OF_CODE,
@@ -92,20 +92,20 @@ def why_not_standard(header: Dataset) -> str:
 
 def is_of_other_intent(header: Dataset) -> bool:
     """Presentation Intent Type (0008,0068) denies what the SOP class says."""
-    intent = text(header, "PresentationIntentType")
+    intent = term(header, "PresentationIntentType")
     claimed = INTENTS.get(text(header, "SOPClassUID"))
     return bool(intent and claimed) and intent != claimed
 
 
 def is_quality_control(header: Dataset) -> bool:
     """Quality Control Image (0028,0300): a phantom, or a phantom beside the breast."""
-    return text(header, "QualityControlImage") in ("YES", "BOTH")
+    return term(header, "QualityControlImage") in ("YES", "BOTH")
 
 
 def is_biopsy(header: Dataset) -> bool:
     """Made for, or during, a biopsy."""
     return (
-        any(term.startswith(_BIOPSY_TERMS) for term in _image_type(header))
+        any(value.startswith(_BIOPSY_TERMS) for value in _image_type(header))
         or "BiopsyTargetSequence" in header
         or "STEREO" in text(header, "ProtocolName").upper()  # GE
         or "BIOPSY" in text(header, "PaddleDescription").upper()
@@ -133,15 +133,15 @@ def is_tomosynthesis(header: Dataset) -> bool:
 
 def _image_type(header: Dataset) -> list[str]:
     """Return the values of Image Type as the standard would spell them."""
-    return [term.upper().replace(" ", "_") for term in texts(header, "ImageType")]
+    return [value.replace(" ", "_") for value in terms(header, "ImageType")]
 
 
 def is_screen_capture(header: Dataset) -> bool:
     """Somebody's drawing on a mammogram, perhaps another AI's; digitised film is a WSD, too."""
     return (
         text(header, "SOPClassUID") == SECONDARY_CAPTURE
-        and text(header, "ConversionType") == "WSD"
-        and text(header, "BurnedInAnnotation") == "YES"
+        and term(header, "ConversionType") == "WSD"
+        and term(header, "BurnedInAnnotation") == "YES"
     )
 
 
@@ -166,7 +166,7 @@ def is_specimen(header: Dataset) -> bool:
 
 def is_partial(header: Dataset) -> bool:
     """One tile of a breast that is larger than the detector (0028,1350)."""
-    said = text(header, "PartialView")
+    said = term(header, "PartialView")
     is_coded = bool(saying_items(header, "PartialViewCodeSequence"))
     return said == "YES" or (said != "NO" and is_coded)
 

@@ -14,7 +14,7 @@ from itertools import chain
 from pydicom import Dataset
 
 from node.dicom.snomed import snomed_codes
-from node.dicom.untrusted import items, text, texts
+from node.dicom.untrusted import items, term, terms, text
 from node.domains.mammography.sop_classes import INTENTS
 from node.study import Laterality, View
 
@@ -56,6 +56,20 @@ _DESCRIBED_VIEW = re.compile(
 )
 
 
+_LATERALITIES = ("ImageLaterality", "Laterality")
+
+
+_SIDES = {
+    **{str(side): side for side in Laterality},
+    **{side.name: side for side in Laterality},
+}
+"""As Image Laterality is to be written, and as some write it: "R" and "RIGHT"."""
+
+
+_TERM = re.compile(r"[A-Z0-9_ ]{1,16}")
+"""A Code String (PS3.5 6.2), which can be quoted: it names nobody."""
+
+
 _SEEN_FROM_ABOVE = frozenset({"CC", "XCCL", "XCCM", "FB"})
 
 
@@ -81,24 +95,23 @@ def why_no_view(header: Dataset) -> str:
 
 def view_or_reason(header: Dataset) -> View | str:
     """Return the view an object shows, or why it shows none."""
-    if text(header, "Modality") != "MG":
+    if term(header, "Modality") != "MG":
         return "not a mammogram"
     sides = sides_of(header)
     projections = _named_projections(header) or described_projections(header)[0]
     others = [term for term in positions_of(header) if term in _VIEWS_OF_OTHER_PARTS]
-    if reason := _why_not_one(sides, [*projections, *others] if projections else []):
+    stated = [*projections, *others] if projections else []
+    if reason := _why_not_one(sides, stated) if sides else _why_no_side(header):
         return reason
     if not projections:
         return _why_no_projection(header)
     view = View(sides[0], projections[0])
-    if not _can_be_oriented(view, texts(header, "PatientOrientation")):
+    if not _can_be_oriented(view, terms(header, "PatientOrientation")):
         return f"{view} contradicts Patient Orientation"
     return view
 
 
 def _why_not_one(sides: Sequence[Laterality], projections: Sequence[str]) -> str:
-    if not sides:
-        return "no laterality given"
     if len(set(sides)) > 1:
         return "laterality contradicts itself"
     if len(set(projections)) > 1:
@@ -106,11 +119,18 @@ def _why_not_one(sides: Sequence[Laterality], projections: Sequence[str]) -> str
     return ""
 
 
+def _why_no_side(header: Dataset) -> str:
+    said = next(filter(None, (term(header, keyword) for keyword in _LATERALITIES)), "")
+    if not said:
+        return "no laterality given"
+    return f"unknown laterality {said}" if _TERM.fullmatch(said) else "unknown laterality"
+
+
 def sides_of(header: Dataset) -> list[Laterality]:
     """Return what the header says about the side, most trusted first."""
     of_image, of_series = (
-        [Laterality(t) for t in texts(header, keyword) if t in list(Laterality)]
-        for keyword in ("ImageLaterality", "Laterality")
+        [_SIDES[value] for value in terms(header, keyword) if value in _SIDES]
+        for keyword in _LATERALITIES
     )
     if of_image and Laterality.BOTH in of_series:
         of_series = []  # a series of both sides, and an image of one
@@ -159,7 +179,7 @@ def projections_of(header: Dataset) -> list[str]:
 
 def positions_of(header: Dataset) -> list[str]:
     """Return the values of View Position (0018,5101), in capitals."""
-    return [position.upper() for position in texts(header, "ViewPosition")]
+    return list(terms(header, "ViewPosition"))
 
 
 def _projections_of_film(header: Dataset, sides: Sequence[Laterality]) -> list[str]:
@@ -169,7 +189,7 @@ def _projections_of_film(header: Dataset, sides: Sequence[Laterality]) -> list[s
     """
     if text(header, "SOPClassUID") in INTENTS or _why_no_projection(header) != "no view given":
         return []
-    orientation = texts(header, "PatientOrientation")
+    orientation = terms(header, "PatientOrientation")
     if len(orientation) == 1 and orientation[0] in _PROJECTIONS:
         return [orientation[0]]  # as CBIS-DDSM, and others after it, write it
     if len(orientation) != 2 or len(set(sides)) != 1:
@@ -192,10 +212,10 @@ def _direction_of_view(along_rows: str, down_columns: str) -> tuple[int, ...]:
 
 
 def _why_no_projection(header: Dataset) -> str:
-    term = text(header, "ViewPosition")
-    if re.fullmatch(r"[A-Z0-9_ ]{1,16}", term):
-        return f"unknown view {term}"
-    return "unknown view" if term or items(header, "ViewCodeSequence") else "no view given"
+    said = term(header, "ViewPosition")
+    if _TERM.fullmatch(said):
+        return f"unknown view {said}"
+    return "unknown view" if said or items(header, "ViewCodeSequence") else "no view given"
 
 
 def _can_be_oriented(view: View, orientation: Sequence[str]) -> bool:
