@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,9 +58,9 @@ OUR_ERROR = re.compile(r"\S+ \S+ (ERROR|CRITICAL) +(?! |pynetdicom)")
 """A line of the log; pynetdicom calls it an error when the other side hangs up."""
 
 
-@pytest.fixture
-def started(request: pytest.FixtureRequest) -> Iterator[Started]:
-    """Start programs that end with the test; an error in the log of a node fails it."""
+@contextmanager
+def running() -> Iterator[Started]:
+    """Start programs that end with the block; an error in the log of a node fails it."""
     daemons: list[Daemon] = []
 
     def start(daemon: Daemon) -> None:
@@ -75,6 +76,13 @@ def started(request: pytest.FixtureRequest) -> Iterator[Started]:
         if isinstance(daemon, Node):
             errors = [line for line in output.splitlines() if OUR_ERROR.match(line)]
             assert not errors
+
+
+@pytest.fixture
+def started() -> Iterator[Started]:
+    """Start programs that end with the test; an error in the log of a node fails it."""
+    with running() as start:
+        yield start
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from node.imaging.decoding import END_OF_IMAGE
 from node.imaging.image import open_image
 
 from .programs import dcmtk, program
+from .tables import DocumentTable
 
 pytestmark = pytest.mark.interop
 
@@ -362,6 +363,18 @@ SYNTAXES = (
 )
 
 
+def title(syntax: UID) -> str:
+    """Return how the document calls a transfer syntax."""
+    words = ("High-Throughput ", "HT-"), (" Image Compression", ""), (", Non-Hierarchical", "")
+    name = syntax.name
+    for long, short in (*words, (", First-Order Prediction", "")):
+        name = name.replace(long, short)
+    return f"{name}<br>{syntax}"
+
+
+ROWS = [title(syntax.uid) for syntax in SYNTAXES]
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.uid.keyword)
 def test_pixels_are_those_that_others_read_and_what_is_broken_is_refused(
     syntax: Syntax, tmp_path: Path
@@ -372,7 +385,7 @@ def test_pixels_are_those_that_others_read_and_what_is_broken_is_refused(
     for name, same in syntax.foreign.items():
         read_like_others_made(syntax, name, same, tmp_path)
     row = (
-        f"{title(syntax.uid)}<br>{syntax.uid}",
+        title(syntax.uid),
         ", ".join(map(str, syntax.samples)),
         ", ".join(dict.fromkeys(name for name, _ in syntax.writers))
         + (", unknown programs" if syntax.foreign else ""),
@@ -383,12 +396,12 @@ def test_pixels_are_those_that_others_read_and_what_is_broken_is_refused(
         *damaged(syntax, tmp_path),
     )
     if DOCUMENT_TO_WRITE:
-        write_row(Path(DOCUMENT_TO_WRITE), row)
-    assert rows_of(DOCUMENT)[row[0]] == row
+        DocumentTable(Path(DOCUMENT_TO_WRITE), HEAD).write(row, ROWS)
+    assert DocumentTable(DOCUMENT, HEAD).rows()[row[0]] == row
 
 
 def test_the_document_has_a_row_for_every_transfer_syntax_and_no_other() -> None:
-    assert list(rows_of(DOCUMENT)) == [f"{title(s.uid)}<br>{s.uid}" for s in SYNTAXES]
+    assert list(DocumentTable(DOCUMENT, HEAD).rows()) == ROWS
 
 
 OTHERS = sorted(
@@ -528,35 +541,3 @@ def code_in(path: Path) -> tuple[int, int]:
     code = frame_of(dataset) if is_encapsulated else dataset.PixelData
     start = content.index(code)
     return start, start + len(code)
-
-
-# The document
-
-
-def title(syntax: UID) -> str:
-    words = ("High-Throughput ", "HT-"), (" Image Compression", ""), (", Non-Hierarchical", "")
-    name = syntax.name
-    for long, short in (*words, (", First-Order Prediction", "")):
-        name = name.replace(long, short)
-    return name
-
-
-def rows_of(document: Path) -> dict[str, tuple[str, ...]]:
-    """Return the rows of the document's table by their first cell."""
-    rows = {}
-    for line in document.read_text("utf-8").splitlines():
-        cells = tuple(cell.strip() for cell in line.strip("|").split("|"))
-        if line.startswith("| ") and len(cells) == len(HEAD) and cells != HEAD:
-            rows[cells[0]] = cells
-    return rows
-
-
-def write_row(document: Path, row: tuple[str, ...]) -> None:
-    rows = rows_of(document) | {row[0]: row}
-    order = [f"{title(syntax.uid)}<br>{syntax.uid}" for syntax in SYNTAXES]
-    lines = [HEAD, ("---",) * len(HEAD), *(rows[first] for first in order if first in rows)]
-    table = "".join("| " + " | ".join(line) + " |\n" for line in lines).replace("| --- ", "|---")
-    text = document.read_text("utf-8")
-    before, _, rest = text.partition("<!-- the table -->\n")
-    _, _, after = rest.partition("<!-- end -->")
-    document.write_text(f"{before}<!-- the table -->\n{table}<!-- end -->{after}", "utf-8")
