@@ -132,7 +132,7 @@ class Store:
         A name of its own, too: an attempt that commits nothing takes away what it wrote, and
         nothing that another has written of the same object.
         """
-        temporary = self.incoming / f"{uuid.uuid4()}.part"
+        temporary = self._new_temporary()
         try:
             temporary.write_bytes(content)
             name = f"{checked_uid(sop_uid)}.{uuid.uuid4().hex[:8]}.dcm"
@@ -170,7 +170,7 @@ class Store:
 
     def now_s(self) -> float:
         """Return the time by the file system's clock, which another machine's may be."""
-        probe = self.incoming / f"{uuid.uuid4()}.part"
+        probe = self._new_temporary()
         try:
             probe.touch()
             return probe.stat().st_mtime
@@ -214,6 +214,12 @@ class Store:
             return False
         _fsync(self.path(relative).parent)
         return True
+
+    def _new_temporary(self) -> Path:
+        """Return a name for what is not yet whole."""
+        # Taken for dead while we were frozen, we may have lost our folder a moment ago.
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        return self.incoming / f"{uuid.uuid4()}.part"
 
     def _settle(self, temporary: Path, relative: str) -> str:
         """Give a file its name; if it cannot be made sure of, it is not there."""

@@ -187,6 +187,13 @@ def test_a_node_that_was_taken_for_dead_gets_its_folder_back(store: Store) -> No
     assert incoming(store).exists()
 
 
+def test_what_a_node_that_was_taken_for_dead_writes_next_does_not_fail(store: Store) -> None:
+    store.remove_leftovers([store.node_id])
+    assert store.now_s() > 0
+    store.remove_leftovers([store.node_id])
+    assert store.path(store.write_report(b"report", "1.2", "1.2.3")).read_bytes() == b"report"
+
+
 def test_an_unreadable_object_has_its_reason_beside_it(store: Store) -> None:
     kept = store.put_unreadable(incoming(store, b"damaged"), "no SOP Class UID")
     assert kept.parent == store.unreadable
