@@ -5,7 +5,6 @@ Peers are known by calling AE title and address; nobody else is let in.
 
 from __future__ import annotations
 
-import copy
 import logging
 import socketserver
 import tempfile
@@ -13,34 +12,21 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from pydicom.uid import (
-    UID,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pydicom.uid import UID
+from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StorageCommitmentPushModel,
-    Verification,
-)
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
 from node.deliver.confirmation import Commitments, record_commitment
-from node.dimse import NOT_DEFLATED, addresses, read_commitment_report
+from node.dimse import addresses, read_commitment_report
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
@@ -54,36 +40,17 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from node.receive.negotiation import (
+    acceptable,
+    storage_unknown_to_pynetdicom,
+    what_was_not_accepted,
+)
 from node.receive.reception import Came, Reception
 
 log = logging.getLogger(__name__)
 
 _REJECTED_PERMANENT, _SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
 _CALLING_AE_NOT_RECOGNISED, _CALLED_AE_NOT_RECOGNISED = 0x03, 0x07
-
-_FIRST_CHOICES = (
-    ExplicitVRLittleEndian,
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
-    HTJ2KLossless,
-)
-_NOT_OFFERED = (
-    ImplicitVRLittleEndian,  # put last
-    *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"),  # JPIP: the pixels stay elsewhere
-    *("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
-)
-TRANSFER_SYNTAXES: tuple[UID, ...] = (
-    *_FIRST_CHOICES,
-    *(UID(s) for s in ALL_TRANSFER_SYNTAXES if s not in (*_FIRST_CHOICES, *_NOT_OFFERED)),
-    ImplicitVRLittleEndian,
-)
-"""Of what a sender offers the first here is taken: lossless before lossy, and Implicit VR last,
-because it loses the VR of private attributes."""
-
-_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pynetdicom's list
 
 # Streams a data set to a file as it arrives, instead of holding it in memory.
 _config.STORE_RECV_CHUNKED_DATASET = True
@@ -97,14 +64,6 @@ class _Session:
     came: Came | None = None
     """What its objects came with, from the first on."""
     kept: int = 0
-
-
-class _Contexts(list[PresentationContext]):
-    """What a server accepts, which pynetdicom copies for each association."""
-
-    def __deepcopy__(self, memo: dict[int, object]) -> list[PresentationContext]:
-        # Each association may change the roles of its own; the UIDs are the same for all.
-        return [copy.copy(context) for context in self]
 
 
 class _Server(ThreadedAssociationServer):
@@ -160,10 +119,12 @@ class Listener:
         try:
             server = self._ae.make_server(
                 addresses.to_listen_on(host, port),
-                contexts=_Contexts(_contexts()),
+                contexts=[build_context(Verification)],  # what is more, each peer is asked for
                 server_class=_Server,
                 evt_handlers=[
                     (evt.EVT_REQUESTED, self._admit),
+                    (evt.EVT_SOP_COMMON, _name_services),
+                    (evt.EVT_ACCEPTED, self._say_what_cannot_come),
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._receive),
                     (evt.EVT_N_EVENT_REPORT, self._hear_report),
@@ -228,9 +189,19 @@ class Listener:
                 "Rejected %s from %s: %s", calling_ae, address, self._remedy(calling_ae, address)
             )
             return _CALLING_AE_NOT_RECOGNISED
+        association.acceptor.supported_contexts = acceptable(_proposed(association))
         with self._lock:
             self._sessions[association] = _Session(peer)
         return None
+
+    def _say_what_cannot_come(self, event: Event) -> None:
+        with self._lock:
+            session = self._sessions.get(event.assoc)
+        rejected = event.assoc.rejected_contexts
+        kinds = list(what_was_not_accepted(_proposed(event.assoc), rejected))
+        if session is not None and kinds:
+            words = "%s cannot send what it proposed in no transfer syntax that is read here: %s"
+            log.warning(words, session.peer.name, "; ".join(kinds))
 
     def _is_our_own(self, calling_ae: str) -> bool:
         """Whether it is our AE title, and no peer's."""
@@ -327,6 +298,16 @@ class Listener:
             self._reception.end(session.came)
 
 
+def _proposed(association: Association) -> list[PresentationContext]:
+    request = association.requestor.primitive
+    assert isinstance(request, A_ASSOCIATE), "pynetdicom announces no request without its primitive"
+    return request.presentation_context_definition_list
+
+
+def _name_services(event: Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
+    return storage_unknown_to_pynetdicom(_proposed(event.assoc))
+
+
 def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | None:
     """Return the peer that has this AE title and address; one that sends, if there is a choice."""
     for peer in sorted(peers, key=lambda peer: not peer.sends):
@@ -351,20 +332,3 @@ def _application_entity(config: Config) -> AE:
     ae.network_timeout = config.listener.idle_timeout_s
     ae.dimse_timeout = config.listener.idle_timeout_s
     return ae
-
-
-@cache
-def _contexts() -> tuple[PresentationContext, ...]:
-    """Return what we accept; pynetdicom takes its time over ten thousand UIDs."""
-    ae = AE()
-    syntaxes = list(TRANSFER_SYNTAXES)
-    for context in AllStoragePresentationContexts:
-        ae.add_supported_context(str(context.abstract_syntax), syntaxes)
-    ae.add_supported_context(_LABEL_MAP_SEGMENTATION, syntaxes)
-    ae.add_supported_context(Verification)
-    # An archive that reports is the requestor, yet the SCP of this service; some insist on having
-    # negotiated that (PS3.7 D.3.3.4).
-    ae.add_supported_context(
-        StorageCommitmentPushModel, list(NOT_DEFLATED), scu_role=True, scp_role=True
-    )
-    return tuple(ae.supported_contexts)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import factories
+import odd_classes
 import pytest
 import sqlalchemy as sa
 from factories import R_CC, rejection_note
@@ -40,6 +41,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
+    StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
 
@@ -748,11 +750,41 @@ def test_what_a_sender_offers_alone_is_taken(door: Door, syntax: str) -> None:
         assert opened.accepted_contexts[0].transfer_syntax == [syntax]
 
 
-def test_a_kind_of_object_nobody_knows_is_not_accepted(door: Door) -> None:
-    offered = [build_context("1.2.3.4.5.6.7"), build_context(Verification)]
+def test_what_is_registered_as_no_storage_is_not_accepted(door: Door) -> None:
+    offered = [build_context(StudyRootQueryRetrieveInformationModelFind), build_context(MG)]
     with association(door.port, offered) as opened:
-        assert [c.abstract_syntax for c in opened.accepted_contexts] == [Verification]
+        assert [c.abstract_syntax for c in opened.accepted_contexts] == [MG]
         assert opened.rejected_contexts[0].result == 3  # abstract syntax not supported
+
+
+@pytest.mark.parametrize("make", [odd_classes.private_class, odd_classes.retired_class])
+def test_an_object_of_a_class_nobody_knows_is_kept_with_its_study(
+    door: Door, exam: list[Path], tmp_path: Path, make: Callable[[bytes], bytes]
+) -> None:
+    odd = tmp_path / "odd.dcm"
+    odd.write_bytes(make(exam[1].read_bytes()))
+    sent = [exam[0], odd, *exam[2:]]
+    assert store(door.port, sent) == [SUCCESS] * 4
+    rows = {row["sop_uid"]: row for row in door.desk.rows(schema.instance)}
+    row = rows[str(dcmread(odd).SOPInstanceUID)]
+    assert row["sop_class"] == dcmread(odd).SOPClassUID
+    assert dataset_digest(door.store.path(row["path"])) == dataset_digest(odd)
+    assert len(rows) == 4
+    assert door.study()["held_reason"] is None
+
+
+def test_what_cannot_come_in_any_transfer_syntax_is_logged_once_by_name(
+    door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    private = build_context(odd_classes.PRIVATE_CLASS, "1.2.3.4")
+    with association(door.port, [private, *contexts_of(exam)]) as opened:
+        assert opened.rejected_contexts[0].result == 4  # transfer syntaxes not supported
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+    [words] = [r.getMessage() for r in caplog.records if r.name == "node.receive.listener"]
+    assert words == (
+        "modality cannot send what it proposed in no transfer syntax that is read here: "
+        f"{odd_classes.PRIVATE_CLASS} in 1.2.3.4"
+    )
 
 
 # Endings

@@ -1,0 +1,143 @@
+"""1 Receive: which kinds of object a peer may send, and in which transfer syntax.
+
+Whatever a sender proposes is accepted but for what PS3.6 has registered as something else than
+storage: a private class, or one that is newer than this release, is an object of a study like
+others, and a sender that is refused one of them leaves out all that follow.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
+from pynetdicom import ALL_TRANSFER_SYNTAXES, build_context
+from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+    uid_to_service_class,
+)
+
+from node.dimse import NOT_DEFLATED
+
+_FIRST_CHOICES = (
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    HTJ2KLossless,
+)
+_NOT_OFFERED = (
+    ImplicitVRLittleEndian,  # put last
+    *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"),  # JPIP: the pixels stay elsewhere
+    *("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
+)
+TRANSFER_SYNTAXES: tuple[UID, ...] = (
+    *_FIRST_CHOICES,
+    *(UID(s) for s in ALL_TRANSFER_SYNTAXES if s not in (*_FIRST_CHOICES, *_NOT_OFFERED)),
+    ImplicitVRLittleEndian,
+)
+"""Of what a sender offers the first here is taken: lossless before lossy, and Implicit VR last,
+because it loses the VR of private attributes."""
+
+_STORAGE_SERVICE_CLASS = UID(StorageServiceClass.uid)
+_SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 9.3.3.2
+
+
+def is_storage(abstract_syntax: str) -> bool:
+    """Whether objects of this kind may come by C-STORE: not if PS3.6 says that it is another.
+
+    The registry says no more than "SOP Class"; all that are stored have Storage in their names.
+    Two are registered without any name, and were storage. DICOMDIR is on media only.
+    """
+    known = UID(abstract_syntax)
+    if not known.type:
+        return True
+    is_stored = "Storage" in known.name and "Storage Commitment" not in known.name
+    is_of_objects = known.type == "SOP Class" and (is_stored or not known.name)
+    return is_of_objects and known != MediaStorageDirectoryStorage
+
+
+def acceptable(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
+    """Return what is accepted of what a peer proposes, as pynetdicom wants to be told."""
+    services = _services()
+    abstract_syntaxes = dict.fromkeys(UID(one.abstract_syntax or "") for one in proposed)
+    accepted = []
+    for abstract_syntax in abstract_syntaxes:
+        if abstract_syntax in services:
+            accepted.append(copy.copy(services[abstract_syntax]))
+        elif is_storage(abstract_syntax):
+            context = copy.copy(_any_storage())
+            context.abstract_syntax = abstract_syntax
+            accepted.append(context)
+    return accepted
+
+
+def storage_unknown_to_pynetdicom(
+    proposed: Iterable[PresentationContext],
+) -> dict[UID, SOPClassCommonExtendedNegotiation]:
+    """Return which service the classes belong to that pynetdicom would not serve.
+
+    A peer may say so itself (PS3.7 D.3.3.6), and hardly one does; nothing of it goes back.
+    """
+    found = {}
+    for context in proposed:
+        abstract_syntax = UID(context.abstract_syntax or "")
+        is_served = uid_to_service_class(abstract_syntax) is StorageServiceClass
+        if is_storage(abstract_syntax) and not is_served:
+            item = SOPClassCommonExtendedNegotiation()
+            item.sop_class_uid = abstract_syntax
+            item.service_class_uid = _STORAGE_SERVICE_CLASS
+            found[abstract_syntax] = item
+    return found
+
+
+def what_was_not_accepted(
+    proposed: Iterable[PresentationContext], rejected: Iterable[PresentationContext]
+) -> Iterator[str]:
+    """Yield by name the kinds of object that cannot come, as no transfer syntax is in common."""
+    offered = {one.context_id: one.transfer_syntax for one in proposed}
+    for context in rejected:
+        if context.result == _SYNTAXES_NOT_SUPPORTED:
+            syntaxes = ", ".join(_name(uid) for uid in offered.get(context.context_id, ()))
+            yield f"{_name(UID(context.abstract_syntax or ''))} in {syntaxes}"
+
+
+def _name(uid: UID) -> str:
+    return str(uid) if uid.name in ("", uid) else f"{uid.name} ({uid})"
+
+
+@cache
+def _any_storage() -> PresentationContext:
+    """Return a context to copy; pynetdicom takes its time over thousands of UIDs."""
+    return build_context(Verification, list(TRANSFER_SYNTAXES))
+
+
+@cache
+def _services() -> Mapping[str, PresentationContext]:
+    """Return what is accepted beside storage."""
+    # An archive that reports is the requestor, yet the SCP of this service; some insist on having
+    # negotiated that (PS3.7 D.3.3.4).
+    commitment = build_context(StorageCommitmentPushModel, list(NOT_DEFLATED))
+    commitment.scu_role = commitment.scp_role = True
+    return {
+        str(Verification): build_context(Verification),
+        str(StorageCommitmentPushModel): commitment,
+    }
