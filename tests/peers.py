@@ -194,6 +194,7 @@ class Archive(Pacs):
         *,
         offers: Sequence[str] = (FIND, COMMITMENT),
         service_syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
+        syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
         knows: Sequence[str] = (),
     ) -> None:
         self.find: Callable[[Dataset], Answers] = self.held
@@ -207,7 +208,10 @@ class Archive(Pacs):
         self._late: list[threading.Thread] = []
         self._is_closing = threading.Event()
         super().__init__(
-            ae_title, knows=knows, services=dict.fromkeys(offers, tuple(service_syntaxes))
+            ae_title,
+            syntaxes=syntaxes,
+            knows=knows,
+            services=dict.fromkeys(offers, tuple(service_syntaxes)),
         )
         self._ae.dimse_timeout = 10  # for an answer to its reports
 

@@ -1,29 +1,37 @@
 """C-STORE to another application entity, object by object as its bytes lie on disk.
 
 One presentation context per (SOP class, transfer syntax), so that nothing is converted on
-the way, unless the other side takes nothing but the default transfer syntax. It says of each
-object: sent, refused for good, or try again.
+the way, unless the other side takes nothing but the default transfer syntax: then the structure
+changes, and no value (`dicom.implicit`). It says of each object: sent, refused for good, or try
+again.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
-from pydicom import dcmread
+from pydicom.filebase import DicomIO
 from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
+from pynetdicom.dsutils import create_file_meta, split_dataset
 from pynetdicom.presentation import PresentationContext
 
+from node.dicom.deflated import LARGEST, Inflated
+from node.dicom.implicit import write_implicit
 from node.dicom.untrusted import failing_as
 from node.dimse.association import Address, NothingAccepted, associate, is_for_good
 from node.dimse.status import SUCCESS
-from node.errors import DeliveryError
+from node.errors import DeliveryError, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -173,11 +181,47 @@ def _send_one(association: Association, item: _Object, to: Address) -> SendOutco
         state: State = "refused" if all(map(is_for_good, rejected)) else "queued"
         return SendOutcome(item.path, state, words)
     try:
-        status = association.send_c_store(item.path if as_it_is else dcmread(item.path))
+        if as_it_is:
+            status = association.send_c_store(item.path)
+        else:
+            with _converted(item) as path:
+                status = association.send_c_store(path)
+    except Unreadable as error:
+        words = f"{to.ae_title} takes Implicit VR alone, to which it cannot be converted: {error}"
+        return SendOutcome(item.path, "refused", words)
     except (ValueError, AttributeError, RuntimeError, OSError) as error:
         log.warning("Could not send %s: %s", item.sop_uid, type(error).__name__)
         return SendOutcome(item.path, "queued", f"could not be sent: {type(error).__name__}")
     return _judge(item, getattr(status, "Status", None), to)
+
+
+@contextmanager
+def _converted(item: _Object) -> Iterator[Path]:
+    """Have an uncompressed object in Implicit VR, as a file that is gone when its turn is over."""
+    meta = create_file_meta(
+        sop_class_uid=UID(item.sop_class),
+        sop_instance_uid=UID(item.sop_uid),
+        transfer_syntax=ImplicitVRLittleEndian,
+    )
+    with tempfile.TemporaryFile() as file, item.path.open("rb") as source:
+        file.write(bytes(128) + b"DICM")
+        write_file_meta_info(cast("DicomIO", file), meta)
+        write_implicit(
+            _data_set(item, source),
+            cast("BinaryIO", file),
+            is_little_endian=UID(item.syntax).is_little_endian,
+        )
+        file.flush()
+        # It never has a name: nothing of a patient's is left, however we end.
+        yield Path(f"/dev/fd/{file.fileno()}")
+
+
+def _data_set(item: _Object, source: BinaryIO) -> BinaryIO:
+    _, begins_at = split_dataset(item.path)
+    if UID(item.syntax).is_deflated:
+        return io.BufferedReader(Inflated(source, begins_at, LARGEST))
+    source.seek(begins_at)
+    return source
 
 
 def _ended(item: _Object, to: Address) -> SendOutcome:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import factories
 import pytest
+from odd_conversion import patient_id_in_latin_1_under_utf_8
 from peers import FIND, Archive, Pacs, refused_connections, report_of
 from pydicom import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from node import config
 from node.deliver.choice import destination_of
@@ -84,6 +86,33 @@ def test_a_report_set_goes_out_in_order_over_one_association(
     assert outcomes == [Outcome(report.sop_uid, DeliveryState.SENT) for report in reports]
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports]
     assert pacs.associations == 1
+
+
+def test_an_archive_of_implicit_vr_has_the_patient_id_that_was_sent_to_it(
+    open_archive: Callable[..., Archive], store: Store
+) -> None:
+    """It tells the bytes it was sent; what is compared with them is what is sent again."""
+    archive = open_archive(
+        syntaxes=[ImplicitVRLittleEndian], service_syntaxes=[ImplicitVRLittleEndian]
+    )
+
+    def tell(query: Dataset) -> Iterator[tuple[int, Dataset]]:
+        held = archive.received[0].read()
+        match = Dataset()
+        for tag in (0x00080005, *query.keys()):
+            if tag in held:
+                match[tag] = held.get_item(tag)
+        match.set_original_encoding(True, True, match._character_set)
+        yield 0xFF00, match
+
+    archive.find = tell
+    image = factories.exam()[0]
+    content = patient_id_in_latin_1_under_utf_8(to_bytes(image))
+    path = store.write_report(content, image.StudyInstanceUID, image.SOPInstanceUID)
+    digest = hashlib.sha256(content).hexdigest()
+    report = BuiltReport(image.SOPInstanceUID, "capture", image.SOPClassUID, path, digest)
+    sent(archive, store, [report])
+    assert courier_to(archive, store).find_conflict([report]) is None
 
 
 def test_a_report_that_is_not_as_recorded_is_not_sent_and_the_others_are(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import factories
 import numpy as np
 import pytest
 from factories import R_CC
+from odd_conversion import LATIN_1_NAME, values_no_encoder_writes, values_of
 from peers import BREAK_OFF, Pacs, refused_connections
 from ports import free_port
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
@@ -50,6 +55,19 @@ def small(path: Path, sop_class: str, syntax: str = ExplicitVRLittleEndian) -> P
         dataset.PixelData = b""
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def part_10(dataset: Dataset) -> bytes:
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def in_syntax(content: bytes, syntax: UID) -> bytes:
+    """Return a Part 10 file of Explicit VR in another syntax of that, its values untouched."""
+    dataset = dcmread(BytesIO(content))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return part_10(dataset)
 
 
 @pytest.fixture
@@ -112,6 +130,50 @@ def test_an_archive_that_takes_nothing_but_the_default_syntax_gets_it(
         got = received.read()
         assert got.PatientName == original.PatientName
         assert np.array_equal(got.pixel_array, original.pixel_array)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_what_is_converted_for_an_archive_keeps_the_bytes_of_every_value(
+    open_pacs: OpenPacs, tmp_path: Path, syntax: UID
+) -> None:
+    path = tmp_path / "odd.dcm"
+    path.write_bytes(in_syntax(values_no_encoder_writes(part_10(MAMMOGRAM)), syntax))
+    pacs = open_pacs(syntaxes=[ImplicitVRLittleEndian])
+    assert send([path], address(pacs), "AINODE") == [SendOutcome(path, "sent")]
+    [received] = pacs.received
+    assert received.syntax == ImplicitVRLittleEndian
+    expected = values_of(dcmread(path))
+    assert expected[0x00100010] == LATIN_1_NAME
+    assert values_of(received.read()) == expected
+
+
+def test_big_endian_numbers_are_the_same_numbers_in_the_default_syntax(
+    open_pacs: OpenPacs, tmp_path: Path
+) -> None:
+    path = tmp_path / "big.dcm"
+    big = dcmread(BytesIO(part_10(MAMMOGRAM)))
+    big.PixelData = big.pixel_array.byteswap().tobytes()  # pydicom swaps numbers, but not these
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dcmwrite(path, big, implicit_vr=False, little_endian=False, force_encoding=True)
+    pacs = open_pacs(syntaxes=[ImplicitVRLittleEndian])
+    assert send([path], address(pacs), "AINODE") == [SendOutcome(path, "sent")]
+    got = pacs.received[0].read()
+    assert (got.Rows, got.Columns) == (MAMMOGRAM.Rows, MAMMOGRAM.Columns)
+    assert np.array_equal(got.pixel_array, MAMMOGRAM.pixel_array)
+
+
+def test_what_cannot_be_converted_is_refused_and_the_others_are_sent(
+    open_pacs: OpenPacs, exam: list[Path], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.dcm"
+    damaged.write_bytes(exam[1].read_bytes()[:-1])
+    pacs = open_pacs(syntaxes=[ImplicitVRLittleEndian])
+    outcomes = send([exam[0], damaged, *exam[2:]], address(pacs), "AINODE")
+    assert [outcome.state for outcome in outcomes] == ["sent", "refused", "sent", "sent"]
+    assert outcomes[1].words == (
+        "PACS takes Implicit VR alone, to which it cannot be converted: it ends in the middle of "
+        "an attribute"
+    )
 
 
 def test_a_kind_of_object_that_is_not_accepted_is_refused_for_good(

@@ -202,9 +202,14 @@ class Daemon:
 
 
 class StoreScp(Daemon):
-    """dcmtk's storescp as an archive; an object shows in `received` once it is whole."""
+    """dcmtk's storescp as an archive; an object shows in `received` once it is whole.
 
-    def __init__(self, folder: Path, ae_title: str, *options: str, port: int = 0) -> None:
+    `takes`: its option that says in which transfer syntaxes; "+xa" in all.
+    """
+
+    def __init__(
+        self, folder: Path, ae_title: str, *options: str, port: int = 0, takes: str = "+xa"
+    ) -> None:
         self.port = port or free_port()
         self.ae_title = ae_title
         self.received = folder / "received"
@@ -212,7 +217,7 @@ class StoreScp(Daemon):
         for place in (self.received, incoming):
             place.mkdir(parents=True, exist_ok=True)
         keep = f"mv #p/#f {self.received}/#f"
-        command = [program("storescp"), "-v", "--fork", "-aet", ae_title, "+B", "+xa", "-dhl"]
+        command = [program("storescp"), "-v", "--fork", "-aet", ae_title, "+B", takes, "-dhl"]
         command += ["-od", str(incoming), "-xcr", keep, *options, str(self.port)]
         super().__init__(folder, command)
 
@@ -273,12 +278,12 @@ class Orthanc(Daemon):
     """A stock Orthanc: its defaults, but for the ports, its folder and who may call.
 
     It can only listen on every interface; the list of callers and their addresses, all on
-    loopback, is what keeps everybody else out.
+    loopback, is what keeps everybody else out. `more`: further settings.
     """
 
     ae_title = "ORTHANC"
 
-    def __init__(self, folder: Path, node_port: int) -> None:
+    def __init__(self, folder: Path, node_port: int, **more: object) -> None:
         self.port, self.web_port = free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
         settings = {
@@ -292,6 +297,7 @@ class Orthanc(Daemon):
             "DicomAlwaysAllowStore": False,
             "DicomCheckModalityHost": True,
             "DicomModalities": {"ainode": [NODE_AE, LOOPBACK, node_port]},
+            **more,
         }
         (folder / "orthanc.json").write_text(json.dumps(settings, indent=2), "utf-8")
         super().__init__(folder, [program("Orthanc"), str(folder / "orthanc.json")])

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from odd_conversion import LATIN_1_NAME, name_in_latin_1_under_utf_8, values_of
 from ports import free_port
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
 
 from .conftest import Started
 from .programs import (
@@ -110,6 +111,30 @@ def test_the_report_is_a_readable_document_with_a_measurement_of_every_view(
     page = dcmtk("dsr2html", report)
     assert len(re.findall(r"\b\d+(?:\.\d+)?\s*cm2", page)) >= 4
     dcmtk("dsrdump", report)
+
+
+def test_results_keep_the_bytes_of_every_value_in_an_archive_that_takes_implicit_vr_alone(
+    tmp_path: Path, exam: Exam, started: Started
+) -> None:
+    pacs = StoreScp(tmp_path / "pacs", "PACS", takes="+xi")
+    port = free_port()
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs"])
+    archive = peer("pacs", pacs.ae_title, pacs.port)
+    node = Node(tmp_path / "node", port, settings(port, modality, archive))
+    started(pacs)
+    started(node)
+    paths = exam("named in another character set")
+    for path in paths:
+        path.write_bytes(name_in_latin_1_under_utf_8(path.read_bytes()))
+    node.send(*paths)
+    pacs.wait_for(RESULTS)
+    for path in pacs.received.iterdir():
+        received = dcmread(path)
+        assert received.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+        values = values_of(received)
+        [built] = node.store.rglob(f"reports/**/{received.SOPInstanceUID}*")
+        assert values == values_of(dcmread(built))
+        assert values[0x00100010] == LATIN_1_NAME
 
 
 def test_many_associations_at_once_lose_nothing(node: Node, pacs: StoreScp, exam: Exam) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from odd_conversion import values_no_encoder_writes, values_of
 from peers import COMMITMENT, shut_down
 from pydicom import Dataset, dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, evt
 
 from node.dimse import (
@@ -192,6 +193,28 @@ def test_orthanc_notices_an_object_of_another_class(
     report = ask_for_commitment(orthanc, [wrong], callback)
     assert report.committed == frozenset()
     assert report.failed == {first.sop_uid: "class and instance do not match"}
+
+
+def test_orthanc_that_takes_implicit_vr_alone_gets_the_bytes_of_every_value(
+    tmp_path: Path, images: list[Path], callback: Callback, started: Started
+) -> None:
+    orthanc = Orthanc(
+        tmp_path / "implicit", callback.port, AcceptedTransferSyntaxes=[ImplicitVRLittleEndian]
+    )
+    started(orthanc)
+    for path in images:
+        path.write_bytes(values_no_encoder_writes(path.read_bytes()))
+    sent = send(images, address(orthanc), NODE_AE)
+    assert {outcome.state for outcome in sent} == {DeliveryState.SENT}
+    [study] = orthanc.ask("/studies")
+    stored = list(orthanc.instances(study).values())
+    assert {image.file_meta.TransferSyntaxUID for image in stored} == {ImplicitVRLittleEndian}
+    found = {str(values[0x00080018]): values for values in map(values_of, stored)}
+    for original in (values_of(dcmread(path)) for path in images):
+        values = found[str(original[0x00080018])]
+        # Orthanc gives this one a length: what reads it cannot tell that it is a sequence.
+        assert values.pop(0x00091010) and original.pop(0x00091010)
+        assert values == original
 
 
 def test_dcmqrscp_offers_no_storage_commitment(dcmqrscp: DcmQrScp, images: list[Path]) -> None:
