@@ -13,6 +13,7 @@ from typing import Final
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
+from node.dicom.part10 import structure_of
 from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
 
@@ -35,11 +36,26 @@ IDENTIFYING: Final = {
 """What must agree within a study, by tag. The birth date tells patients apart whose IDs are missing
 or shared. A name is spelled in many ways: it counts only beside a missing Patient ID."""
 _PATIENT_ID, _BIRTH_DATE, _NAME = 0x00100020, 0x00100030, 0x00100010
+NAMING: Final = {
+    **IDENTIFYING,
+    _NAME: "Patient's Name",
+    0x00100024: "Issuer of Patient ID Qualifiers Sequence",
+    0x00101002: "Other Patient IDs Sequence",
+    0x00080051: "Issuer of Accession Number Sequence",
+    0x00080016: "SOP Class UID",
+    0x00080018: "SOP Instance UID",
+    0x00080060: "Modality",
+    0x0020000D: "Study Instance UID",
+    0x0020000E: "Series Instance UID",
+}
+"""What says which object this is and whose, by tag: one object must not state two of it."""
 _IS_A_BIRTH_DATE = re.compile(rb"(18|19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 _UNKNOWN_DATE = b"19000101"
 """What many write who have to write one and know none."""
 UNSAID: Final = "-"
 UNREADABLE: Final = "?"
+_TWICE = "!"
+"""In the place of the Patient ID, before the tags of what an object states twice."""
 
 
 def is_own(header: Dataset) -> bool:
@@ -51,8 +67,26 @@ def is_own(header: Dataset) -> bool:
 
 
 def identity_of(header: Dataset) -> str:
-    """Return digests of what says whose study this is; "-" where the object does not say."""
-    return " ".join(_digest(header, tag) for tag in (*IDENTIFYING, _NAME))
+    """Return digests of what says whose study this is; "-" where the object does not say.
+
+    If it states something of NAMING twice, with different values, that stands in the place of the
+    Patient ID: with no other object it can be of one study.
+    """
+    said = [_digest(header, tag) for tag in (*IDENTIFYING, _NAME)]
+    if tags := stated_twice(header):
+        said[0] = _TWICE + ",".join(f"{tag:08X}" for tag in tags)
+    return " ".join(said)
+
+
+def stated_twice(header: Dataset) -> tuple[int, ...]:
+    """Return the tags of NAMING that an object states twice, with different values."""
+    found = {path[0] for path in structure_of(header).twice}
+    return tuple(tag for tag in NAMING if tag in found)
+
+
+def names_of(tags: Iterable[int]) -> str:
+    """Return what these tags of NAMING are called, in a sentence."""
+    return " and ".join(NAMING[tag] for tag in tags)
 
 
 def is_whole(identity: str) -> bool:
@@ -67,6 +101,10 @@ def disagreement(identities: Iterable[str]) -> str:
     all there are at once.
     """
     parts = [_parts(identity) for identity in identities]
+    twice = [part[0] for part in parts if part[0].startswith(_TWICE)]
+    if twice:
+        tags = {int(tag, 16) for one in twice for tag in one.removeprefix(_TWICE).split(",")}
+        return f"one object states {names_of(sorted(tags))} twice, with different values"
     said = zip(*parts, strict=True)
     about = [
         name
@@ -83,7 +121,7 @@ def merge(identities: Iterable[str]) -> str:
     """Return what is said by any of the identities; of several that disagree, by the first."""
     merged = _parts("")
     for identity in identities:
-        said = _parts(identity)
+        said = [UNSAID if part.startswith(_TWICE) else part for part in _parts(identity)]
         merged = [
             new if known == UNSAID else known for known, new in zip(merged, said, strict=True)
         ]

@@ -31,7 +31,7 @@ READERS = {
 
 JUDGES = {
     "steps": Part(1, ("node.inference.child:_Networks",)),
-    "decoding": Part(1, ("node.imaging.image:open_image",)),
+    "decoding": Part(2, ("node.imaging.image:open_image",)),
     "grey": Part(
         1,
         (

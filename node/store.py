@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from node.dicom.part10 import data_set_begins_at
 from node.errors import Unreadable
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -25,8 +26,6 @@ _FORMER = "rejected"
 """Where the former release put both what was unreadable and what contradicted."""
 _UNREADABLE = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}\.(dcm|json)")
 """Names of what has no UID to be named by."""
-_META_GROUP_LENGTH_AT = 140
-"""Preamble (128), "DICM" (4), then (0002,0000) UL: its value starts here (PS3.10 7.1)."""
 
 
 def checked_uid(uid: str) -> str:
@@ -40,10 +39,7 @@ def dataset_digest(path: Path) -> str:
     """Return the SHA-256 of a Part 10 file's data set, the part that came over the network."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        head = file.read(_META_GROUP_LENGTH_AT + 4)
-        if head[128:132] != b"DICM":
-            raise Unreadable("the file has no DICOM preamble")
-        file.seek(len(head) + int.from_bytes(head[_META_GROUP_LENGTH_AT:], "little"))
+        file.seek(data_set_begins_at(file))
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pydicom import Dataset
 
 from node.dicom.lossy import compressed_with_loss
+from node.domains.contradictions import why_contradictory
 from node.domains.domain import Selection
 from node.domains.table import domain_of
 from node.manifest import Model
+from node.result import Refusal
 from node.study import Instance, Unit
 
 
@@ -19,11 +21,20 @@ def select(
 ) -> Selection:
     """Divide the instances of a study that a model is meant for; headers are by SOP Instance UID.
 
-    What is not meant for it appears nowhere.
+    What is not meant for it appears nowhere. What contradicts itself is seen by no model.
     """
     selection = domain_of(model.manifest).units(instances, headers, model.manifest.input)
-    units = (_with_doubts(unit, headers[unit.sop_uid]) for unit in selection.units)
-    return replace(selection, units=tuple(units))
+    reasons = {unit.sop_uid: why_contradictory(headers[unit.sop_uid]) for unit in selection.units}
+    contradictory = tuple(
+        Refusal(unit.sop_uid, unit.name, reasons[unit.sop_uid])
+        for unit in selection.units
+        if reasons[unit.sop_uid]
+    )
+    units = (unit for unit in selection.units if not reasons[unit.sop_uid])
+    return Selection(
+        units=tuple(_with_doubts(unit, headers[unit.sop_uid]) for unit in units),
+        refused=(*selection.refused, *contradictory),
+    )
 
 
 def _with_doubts(unit: Unit, header: Dataset) -> Unit:

@@ -6,15 +6,11 @@ pieces then: no more than its header is ever in memory at once.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import BinaryIO
-
-from pydicom import FileDataset
-from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
-from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from node.errors import Unreadable
 
@@ -24,48 +20,37 @@ at 300 times its deflated size: only the size, not the ratio, tells an attack.""
 LARGEST_HEADER = 1 << 26
 """Bytes before its pixel data: these pydicom has in memory. Tens of thousands of frames, each with
 its own attributes, come near."""
-MOST_ATTRIBUTES = 1 << 16
-"""Outside of sequences; no object has a tenth of it, and zeros read as attributes without end."""
-
-_PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
-_PREAMBLE, _PREFIX, _GROUP_LENGTH = 128, 4, 12
-"""Bytes that come before the rest of the file meta information (PS3.10 7.1)."""
 _PIECE = 1 << 20
 _COMPRESSED_PIECE = 1 << 16
 
 
-def read_until_pixels(
-    file: io.BufferedReader, defer_bytes: int, tags: Sequence[int] = ()
-) -> tuple[FileDataset, BinaryIO]:
-    """Read a Part 10 file up to its pixel data; return it, and where to read on.
+def inflating(file: BinaryIO, begins_at: int) -> tuple[Inflated, int]:
+    """Return what the data set that begins there inflates to, and its size in bytes.
 
-    With tags, these alone. Values longer than `defer_bytes` stay on disk; of a deflated object
-    they do not. Raises Unreadable for one that inflates too far, else whatever pydicom raises.
+    Raises Unreadable if it inflates to more than it may, as soon as that shows.
     """
-    stop, wanted = _Stop(), list(tags) or None
-    meta = read_file_meta_info(file.name)
-    # As pydicom asks: it must not be the one who inflates.
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return read_partial(file, stop, defer_bytes, specific_tags=wanted), file
-    preamble = file.read(_PREAMBLE)
-    begins_at = _PREAMBLE + _PREFIX + _GROUP_LENGTH + int(meta.FileMetaInformationGroupLength)
-    _measure(Inflated(file, begins_at))
-    inflated = Inflated(file, begins_at, LARGEST_HEADER)
-    body = io.BufferedReader(inflated, _PIECE)
+    inflated = Inflated(file, begins_at)
+    size = inflated.seek(LARGEST + 1)
+    if size > LARGEST:
+        raise Unreadable(f"the deflated object inflates to more than {LARGEST >> 20} MiB")
+    return inflated, size
+
+
+@contextlib.contextmanager
+def limiting_the_header(inflated: Inflated | None) -> Iterator[int | None]:
+    """Let no more of a deflated object be read than its header may be, which is yielded."""
+    if inflated is None:
+        yield None
+        return
+    inflated.most = LARGEST_HEADER
     try:
-        # What claims to be longer than all of the header may be is not even asked memory for.
-        data_set = read_dataset(
-            body, False, True, stop_when=stop, defer_size=LARGEST_HEADER, specific_tags=wanted
-        )
+        yield LARGEST_HEADER
     finally:
+        inflated.most = None
         if inflated.is_cut:  # which pydicom may have put in other words
             raise Unreadable(
                 f"the header of the deflated object is larger than {LARGEST_HEADER >> 20} MiB"
             ) from None
-    inflated.most = None
-    header = FileDataset(file, data_set, preamble, meta, False, True)
-    header.set_original_encoding(False, True, data_set.original_character_set)
-    return header, body
 
 
 class Inflated(io.RawIOBase):
@@ -128,22 +113,3 @@ class Inflated(io.RawIOBase):
             if not deflated and not self._zlib.eof:
                 raise Unreadable("the deflated object ends early")
         return b""
-
-
-class _Stop:
-    """Tells pydicom's parser where to stop: at the pixel data."""
-
-    def __init__(self) -> None:
-        self._seen = 0
-
-    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
-        self._seen += 1
-        if self._seen > MOST_ATTRIBUTES:
-            raise Unreadable(f"the object has more than {MOST_ATTRIBUTES} attributes")
-        return tag in _PIXEL_DATA
-
-
-def _measure(inflated: Inflated) -> None:
-    """Raise Unreadable if the object inflates to more than it may, as soon as that shows."""
-    if inflated.seek(LARGEST + 1) > LARGEST:
-        raise Unreadable(f"the deflated object inflates to more than {LARGEST >> 20} MiB")

@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 
 from pydicom import Dataset
-from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
 
-from node.dicom.deflated import read_until_pixels
+from node.dicom.part10 import open_part10
 from node.dicom.untrusted import failing_as, quietly, text, texts
 from node.errors import Unreadable
 
@@ -23,8 +21,6 @@ def read_header(path: Path) -> Dataset:
     OSError passes through: it says nothing about the object.
     """
     header = _parse(path)
-    if any(_is_cut_short(element) for element in header.values()):
-        raise Unreadable("the object ends in the middle of an attribute")
     for keyword, name in (
         ("SOPClassUID", "SOP Class UID"),
         ("SOPInstanceUID", "SOP Instance UID"),
@@ -44,21 +40,9 @@ def read_header(path: Path) -> Dataset:
 
 def _parse(path: Path) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
-    with quietly(), failing_as("not a well-formed DICOM object", OSError):
-        try:
-            with path.open("rb") as file:
-                return read_until_pixels(file, DEFER_BYTES)[0]
-        except InvalidDicomError as error:
-            raise Unreadable("not a DICOM Part 10 file") from error
-
-
-def _is_cut_short(element: object) -> bool:
-    return (
-        isinstance(element, RawDataElement)
-        and element.value is not None
-        and element.length != 0xFFFFFFFF
-        and len(element.value) < element.length
-    )
+    not_well_formed = failing_as("not a well-formed DICOM object", OSError)
+    with quietly(), not_well_formed, path.open("rb") as file:
+        return open_part10(file).read_header(DEFER_BYTES)
 
 
 def _require_uid(dataset: Dataset, keyword: str, name: str) -> None:

@@ -20,6 +20,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from node.dicom.structure import holds_items
 from node.errors import Unreadable
 
 log = logging.getLogger(__name__)
@@ -138,10 +139,14 @@ def encodings_of(dataset: Dataset) -> list[str] | None:
 
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence, none if it is absent or broken."""
+    """Return the items of a sequence, none if it is absent, or none is in it."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
     try:
         with quietly(), failing_as(f"{keyword} cannot be read"):
-            return [item for item in dataset.get(keyword) or () if isinstance(item, Dataset)]
+            if tag not in dataset or not holds_items(dataset.get_item(tag)):
+                return []
+            return [item for item in dataset[tag].value or () if isinstance(item, Dataset)]
     except Unreadable:
         return []
 

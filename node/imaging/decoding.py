@@ -146,7 +146,7 @@ def _uncompressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray
     is_big_endian = not source.header.file_meta.TransferSyntaxUID.is_little_endian
     size = math.prod(layout.shape) * layout.container.itemsize
     expected = size * layout.frames
-    if not expected <= source.length <= expected + 1:
+    if source.length < expected or not _is_padded(source, expected):
         raise Unreadable(f"pixel data is {source.length} bytes long, expected {expected}")
     frames = source.chunks(size, layout.frames)
     if source.is_in_swapped_words and layout.allocated == 8:
@@ -154,6 +154,12 @@ def _uncompressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray
         frames = (words[n * size : (n + 1) * size] for n in range(layout.frames))
     for frame in frames:
         yield _native(frame, layout, is_big_endian=is_big_endian)
+
+
+def _is_padded(source: PixelSource, size: int) -> bool:
+    """Whether nothing lies behind so many bytes but zeros, or one byte to make them even."""
+    rest = source.length - size
+    return rest <= 1 or not any(piece.strip(b"\0") for piece in source.pieces_from(size))
 
 
 def _compressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:

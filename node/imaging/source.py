@@ -23,7 +23,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from node.dicom import untrusted
-from node.dicom.deflated import read_until_pixels
+from node.dicom.part10 import open_part10
 from node.errors import Unreadable
 
 LAYOUT = (
@@ -125,6 +125,11 @@ class PixelSource:
         for _ in range(count):
             yield b"".join(self._next(size))
 
+    def pieces_from(self, start: int) -> Iterator[bytes]:
+        """Return the rest, from a byte on, of pixel data that are not encapsulated."""
+        self.file.seek(self.at + start)
+        yield from self._next(self.length - start)
+
     def _next(self, length: int) -> Iterator[bytes]:
         while length:
             piece = self.file.read(min(length, _PIECE))
@@ -149,8 +154,9 @@ def opened(path: Path) -> Iterator[PixelSource]:
 
 
 def _read(file: BufferedReader) -> PixelSource:
-    header, body = read_until_pixels(file, _LONGEST, TAGS)
-    source = _found(header, body)
+    opened = open_part10(file)
+    header = opened.read_until_pixels(_LONGEST, TAGS)
+    source = _found(header, opened.body)
     _drop_all_but_read(header)
     return source
 

@@ -20,6 +20,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag, Tag
 
+from node.dicom.part10 import structure_of
+from node.dicom.structure import holds_items
 from node.dicom.untrusted import failing_as, quietly
 from node.errors import Unreadable
 
@@ -35,10 +37,18 @@ DEEPEST = 8
 
 
 def copy(source: Dataset, target: Dataset, keywords: Iterable[str]) -> None:
-    """Copy the attributes that the source has; sequences too, without private elements."""
+    """Copy the attributes that the source has; sequences too, without private elements.
+
+    Not a sequence that holds something else than items, nor one in which something is twice, with
+    different values: pydicom reads the last of them, other software the first.
+    """
+    structure = structure_of(source)
+    ambiguous = {place[0] for place in structure.twice if len(place) > 1}
+    ambiguous |= {place[0] for place in structure.not_items}
     for keyword in keywords:
         tag = tag_of(keyword)
-        copied = _copied(source, tag, 0) if tag in source else None
+        is_to_be_had = tag in source and tag not in ambiguous
+        copied = _copied(source, tag, 0) if is_to_be_had else None
         if copied is not None:
             target[tag] = copied
 
@@ -94,6 +104,8 @@ def _left_out(what: str) -> AbstractContextManager[None]:
 def _copied_sequence(source: Dataset, tag: BaseTag, depth: int) -> DataElement | None:
     try:
         with _left_out(f"sequence {tag} of the source"):
+            if not holds_items(source.get_item(tag)):
+                raise ValueError("something else than items")
             items = [_copied_item(item, depth + 1) for item in source[tag].value or ()]
     except Unreadable:  # the result is still sent
         return None

@@ -27,6 +27,8 @@ from pydicom.tag import BaseTag
 from pydicom.values import convert_SQ
 
 from node.dicom import untrusted
+from node.dicom.part10 import structure_of
+from node.dicom.structure import holds_items
 from node.errors import Unreadable
 
 NOT_COMPARED = {
@@ -95,10 +97,16 @@ def changed_attributes(before: Dataset, after: Dataset) -> tuple[str, ...]:
     be read is compared as bytes, else taken for changed. Values that `read_header` left on disk
     are read from there: the file must still be where it was.
     """
+    # Of what one of them states twice it says nothing, though the first be what the other says.
+    once = {path[0] for path in structure_of(before).twice} ^ {
+        path[0] for path in structure_of(after).twice
+    }
     with untrusted.quietly():
         tags = sorted(tag for tag in {*before.keys(), *after.keys()} if _matters(tag))
         return tuple(
-            dict.fromkeys(_name(tag) for tag in tags if _said(before, tag) != _said(after, tag))
+            dict.fromkeys(
+                _name(tag) for tag in tags if tag in once or _said(before, tag) != _said(after, tag)
+            )
         )
 
 
@@ -133,7 +141,7 @@ def _value(dataset: Dataset, tag: BaseTag, terms: tuple[str, ...], depth: int) -
                     return _items(element.value, terms, depth)
                 element = _encoded(element, terms)
             content = element.value or b""
-            if _vr(element) == "SQ":
+            if _vr(element) == "SQ" and holds_items(element):
                 return _items(_parsed(element), terms, depth)
             return _text_or_bytes(element, terms)
     except Unreadable:

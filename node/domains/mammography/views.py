@@ -15,6 +15,7 @@ from pydicom import Dataset
 
 from node.dicom.snomed import snomed_codes
 from node.dicom.untrusted import items, term, terms, text
+from node.domains.contradictions import why_view_contradictory
 from node.domains.mammography.sop_classes import INTENTS
 from node.study import Laterality, View
 
@@ -101,7 +102,8 @@ def view_or_reason(header: Dataset) -> View | str:
     projections = _named_projections(header) or described_projections(header)[0]
     others = [term for term in positions_of(header) if term in _VIEWS_OF_OTHER_PARTS]
     stated = [*projections, *others] if projections else []
-    if reason := _why_not_one(sides, stated) if sides else _why_no_side(header):
+    amiss = _why_not_one(sides, stated) if sides else _why_no_side(header)
+    if reason := why_view_contradictory(header) or amiss:
         return reason
     if not projections:
         return _why_no_projection(header)

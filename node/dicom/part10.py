@@ -1,0 +1,193 @@
+"""Part 10 files (PS3.10 7): where their data set begins, and its header as pydicom reads it."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from pydicom import Dataset, FileDataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import data_element_generator, read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from node.dicom.deflated import Inflated, inflating, limiting_the_header
+from node.dicom.structure import Order, Structure, is_explicit_vr, structure_between
+from node.errors import Unreadable
+
+MOST_ATTRIBUTES = 1 << 16
+"""Outside of sequences; no object has a tenth of it, and zeros read as attributes without end."""
+
+_PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
+_PREAMBLE, _PREFIX = 128, b"DICM"
+_META_AT = _PREAMBLE + len(_PREFIX)
+_META_GROUP, _GROUP_LENGTH, _TRANSFER_SYNTAX = 0x0002, 0x00020000, 0x00020010
+_LONGEST_HEAD = 12
+_LONGEST_OF_META = 1 << 20
+_BUFFER_BYTES = 1 << 20
+
+
+class Header(FileDataset):
+    """The attributes of an object before its pixel data, and how they lie in its file."""
+
+    structure: Structure = Structure()
+
+
+def structure_of(header: Dataset) -> Structure:
+    """Return how a header lies in its file; as it should, if it was made in memory."""
+    return header.structure if isinstance(header, Header) else Structure()
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """A Part 10 file that is open."""
+
+    file: BinaryIO
+    preamble: bytes
+    meta: FileMetaDataset
+    body: BinaryIO
+    """Holds the data set: the file itself, or what it inflates to."""
+    inflated: Inflated | None
+    """What the body reads, if it is not the file."""
+    begins_at: int
+    """Where in the body the data set begins."""
+    size: int
+    """Of the body."""
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether the transfer syntax has no VRs."""
+        return self._syntax.is_transfer_syntax and self._syntax.is_implicit_VR
+
+    @property
+    def is_little_endian(self) -> bool:
+        """Whether the transfer syntax has the low byte first; each but one has."""
+        return not self._syntax.is_transfer_syntax or self._syntax.is_little_endian
+
+    @property
+    def _syntax(self) -> UID:
+        return UID(str(self.meta.get("TransferSyntaxUID", "")))
+
+    def read_until_pixels(self, defer_bytes: int, tags: Sequence[int] = ()) -> Header:
+        """Read up to the pixel data, where the body stays.
+
+        With tags, these alone. Values longer than `defer_bytes` stay on disk; of a deflated
+        object they do not. Raises Unreadable for one that inflates too far, else whatever pydicom
+        raises.
+        """
+        self.body.seek(self.begins_at)
+        encoding = self.is_implicit, self.is_little_endian
+        with limiting_the_header(self.inflated) as most_bytes:
+            data_set = read_dataset(
+                self.body,
+                *encoding,
+                stop_when=_Stop(),
+                # What claims to be longer than all of it may be is not even asked memory for.
+                defer_size=most_bytes or defer_bytes,
+                specific_tags=list(tags) or None,
+            )
+        header = Header(self.file, data_set, self.preamble, self.meta, *encoding)
+        header.set_original_encoding(*encoding, data_set.original_character_set)
+        return header
+
+    def read_header(self, defer_bytes: int) -> Header:
+        """Do so, and look how the elements lie; of one that is there twice, take the first.
+
+        As other software does; pydicom takes the last. Raises Unreadable as well if an element, an
+        item or a sequence ends elsewhere than it says.
+        """
+        header = self.read_until_pixels(defer_bytes)
+        ends_at, body = min(self.body.tell(), self.size), self.body
+        if self.inflated is not None:  # to go back in it is to begin again
+            body.seek(0)
+            body = io.BytesIO(body.read(ends_at))
+        body.seek(self.begins_at)
+        is_implicit = not is_explicit_vr(body.read(6)[4:])  # whatever the syntax says
+        order = Order(is_little_endian=self.is_little_endian)
+        header.structure = structure_between(
+            body, self.begins_at, ends_at, order, is_implicit=is_implicit
+        )
+        for tag, at in header.structure.first_at.items():
+            body.seek(at)
+            encoding = is_implicit, self.is_little_endian
+            longest = defer_bytes if self.inflated is None else None
+            elements = data_element_generator(body, *encoding, defer_size=longest)
+            header[BaseTag(tag)] = next(elements)
+        return header
+
+
+def open_part10(file: BinaryIO) -> Part10:
+    """Read the file meta information, and find the data set; raise Unreadable if it cannot be."""
+    begins_at = data_set_begins_at(file)
+    file.seek(0)
+    preamble = file.read(_META_AT)[:_PREAMBLE]
+    encoded = io.BytesIO(file.read(begins_at - _META_AT))
+    meta = FileMetaDataset(read_dataset(encoded, False, True))
+    meta.set_original_encoding(False, True, "iso8859")
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        inflated, size = inflating(file, begins_at)
+        beginning = io.BufferedReader(inflated)
+        begins_at = _behind_group_2(beginning, 0, Order(is_little_endian=True))
+        beginning.detach()  # or it would close what it reads
+        body = io.BufferedReader(inflated, _BUFFER_BYTES)
+        return Part10(file, preamble, meta, body, inflated, begins_at, size)
+    opened = Part10(file, preamble, meta, file, None, begins_at, os.fstat(file.fileno()).st_size)
+    order = Order(is_little_endian=opened.is_little_endian)
+    return replace(opened, begins_at=_behind_group_2(file, begins_at, order))
+
+
+def data_set_begins_at(file: BinaryIO) -> int:
+    """Return where the data set of a Part 10 file begins: what came over the network, if it did.
+
+    That is where the group length (0002,0000) says, if an element ends there and the transfer
+    syntax has been named by then; else behind what there is of group 0002. The file has just been
+    opened.
+    """
+    if file.read(_META_AT)[_PREAMBLE:] != _PREFIX:
+        raise Unreadable("not a DICOM Part 10 file")
+    order = Order(is_little_endian=True)
+    at, stated_end, is_named = _META_AT, 0, False
+    while (head := _head(file, at, order)) is not None:
+        tag, value_at, end = head
+        if tag == _GROUP_LENGTH:
+            file.seek(value_at)
+            stated_end = end + int.from_bytes(file.read(4), "little")
+        at, is_named = end, is_named or tag == _TRANSFER_SYNTAX
+        if is_named and at == stated_end:
+            break
+    return at
+
+
+def _behind_group_2(file: BinaryIO, at: int, order: Order) -> int:
+    """Return where a data set goes on that begins with what belongs before it."""
+    while (head := _head(file, at, order)) is not None:
+        at = head[2]
+    return at
+
+
+def _head(file: BinaryIO, at: int, order: Order) -> tuple[int, int, int] | None:
+    """Return the tag of an element of group 0002, and where its value begins and ends."""
+    file.seek(at)
+    content = file.read(_LONGEST_HEAD)
+    if len(content) < _LONGEST_HEAD:
+        return None
+    tag, _, length, size = order.head(content, 0, is_implicit=False)
+    if tag >> 16 != _META_GROUP or length > _LONGEST_OF_META:
+        return None
+    return tag, at + size, at + size + length
+
+
+class _Stop:
+    """Tells pydicom's parser where to stop: at the pixel data."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        self._seen += 1
+        if self._seen > MOST_ATTRIBUTES:
+            raise Unreadable(f"the object has more than {MOST_ATTRIBUTES} attributes")
+        return tag in _PIXEL_DATA

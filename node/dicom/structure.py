@@ -1,0 +1,296 @@
+"""How the elements of a header lie in its file (PS3.5 7), and what of it contradicts itself.
+
+pydicom reads on where lengths do not fit, takes the last of two elements, and reads items out of
+what is none. Here lengths are believed, or the object is damaged: what a wrong one covers would be
+lost without a word. As lenient as DCMTK and pydicom are where there is one reading: elements out
+of order, odd lengths, a delimiter at the end of a stated length, sequences written as UN, items in
+Implicit VR within Explicit VR.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from pydicom.datadict import (
+    dictionary_description,
+    dictionary_has_tag,
+    dictionary_VR,
+    keyword_dict,
+)
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
+from node.errors import Unreadable
+
+DEEPEST_SEQUENCE = 64
+"""Sequences in one another: no object has a tenth of it, and a reader's stack ends somewhere."""
+
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_META_GROUP, _DELIMITERS, _PADDING = 0x0002, 0xFFFE, 0xFFFC
+_KNOWN = frozenset(keyword_dict.values())
+_SEQUENCES = frozenset(tag for tag in _KNOWN if dictionary_VR(tag) == "SQ")
+_VRS_WITH_ITEMS = frozenset({b"SQ", b"UN", b""})
+"""In Implicit VR there is none; PS3.5 6.2.2 lets UN hold a sequence."""
+_LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
+_LONGEST_HEAD = 12
+_LONGEST_BLANK = 64
+"""Bytes of a sequence that some fill with blanks instead of leaving it empty."""
+_WINDOW_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 20
+
+TagPath = tuple[int, ...]
+"""The tag of an element, and before it those of the sequences that it lies in."""
+
+
+class Order:
+    """How numbers before a value are read."""
+
+    def __init__(self, *, is_little_endian: bool) -> None:
+        sign = "<" if is_little_endian else ">"
+        self.implicit = struct.Struct(f"{sign}HHL")
+        self.explicit = struct.Struct(f"{sign}HH2sH")
+        self.length = struct.Struct(f"{sign}L")
+        self.item = self.implicit.pack(_ITEM >> 16, _ITEM & 0xFFFF, 0)[:4]
+
+    def head(self, content: bytes, at: int, *, is_implicit: bool) -> tuple[int, bytes, int, int]:
+        """Read what comes before a value: tag, VR (b"" if there is none), length, and its own size.
+
+        As pydicom does: what cannot be a VR is the length of an element in Implicit VR.
+        """
+        group, element, vr, length = self.explicit.unpack_from(content, at)
+        size = 8
+        if is_implicit or not b"AA" <= vr <= b"ZZ":
+            vr, (length,) = b"", self.length.unpack_from(content, at + 4)
+        elif vr in _LONG_VRS:
+            size, (length,) = _LONGEST_HEAD, self.length.unpack_from(content, at + 8)
+        return group << 16 | element, vr, length, size
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What contradicts itself in how elements lie: nothing, in nearly every object."""
+
+    twice: tuple[TagPath, ...] = ()
+    """Elements that one data set, or one item, holds twice, with different values."""
+    not_items: tuple[TagPath, ...] = ()
+    """Sequences that hold something else than items."""
+    not_values: tuple[TagPath, ...] = ()
+    """Elements that hold items, and should hold a value."""
+    first_at: Mapping[int, int] = field(default_factory=dict)
+    """Where the first lies of those that the data set holds twice, by tag."""
+
+    def contradictions(self, tags: frozenset[int]) -> Iterator[str]:
+        """Yield in words what these attributes, or what lies in them, contradict themselves in."""
+        for paths, words in (
+            (self.twice, "states {} twice, with different values"),
+            (self.not_items, "states {} as something else than items"),
+            (self.not_values, "states {} as items, not as a value"),
+        ):
+            for path in paths:
+                if path[0] in tags:
+                    yield words.format(" of ".join(map(_name, reversed(path))))
+
+
+def structure_between(
+    file: BinaryIO, begins_at: int, ends_at: int, order: Order, *, is_implicit: bool
+) -> Structure:
+    """Look at the elements that lie there in a file.
+
+    Raises Unreadable if an element, an item or a sequence ends elsewhere than it says.
+    """
+    walk = _Walk(file, order)
+    walk.elements(begins_at, _Level(ends_at, is_implicit))
+    return Structure(
+        tuple(walk.twice), tuple(walk.not_items), tuple(walk.not_values), walk.first_at
+    )
+
+
+def holds_items(element: DataElement | RawDataElement) -> bool:
+    """Return whether an element is a sequence: of items, or empty."""
+    if not isinstance(element, RawDataElement):
+        return isinstance(element.value, Sequence)
+    order = _LITTLE_ENDIAN if element.is_little_endian else _BIG_ENDIAN
+    return not element.value or element.value[:4] == order.item
+
+
+_LITTLE_ENDIAN, _BIG_ENDIAN = Order(is_little_endian=True), Order(is_little_endian=False)
+
+
+class _Level(NamedTuple):
+    """A data set, or an item."""
+
+    ends_at: int
+    """At the latest."""
+    is_implicit: bool
+    path: TagPath = ()
+    """Of the sequence it is an item of."""
+    is_delimited: bool = False
+    """Whether a delimiter says where it ends."""
+
+
+class _Walk:
+    """One walk over the elements of a data set."""
+
+    def __init__(self, file: BinaryIO, order: Order) -> None:
+        self.twice: list[TagPath] = []
+        self.not_items: list[TagPath] = []
+        self.not_values: list[TagPath] = []
+        self.first_at: dict[int, int] = {}
+        self._file, self._order = file, order
+        self._window, self._window_at = b"", 0
+
+    def elements(self, at: int, level: _Level) -> int:
+        """Look at element by element; return where they end."""
+        found: dict[int, tuple[int, int, int]] = {}
+        while level.ends_at - at >= 8:
+            head = self._head(at, is_implicit=level.is_implicit)
+            tag, value_at = head[0], at + head[3]
+            if tag >> 16 == _DELIMITERS and (tag != _SEQUENCE_END or level.path):
+                return self._delimited(tag, value_at, level)
+            end = self._end_of_value(head, value_at, level)
+            if tag in found:
+                self._compare(found[tag], (at, value_at, end), (*level.path, tag))
+            else:
+                found[tag] = at, value_at, end
+            at = end
+        if level.is_delimited or (level.path and at != level.ends_at):
+            raise _damaged(level.path, "an item of it does not end where it says")
+        return at
+
+    def _delimited(self, tag: int, value_at: int, level: _Level) -> int:
+        """Return where a level ends, at a delimiter that belongs there."""
+        if not level.path:
+            raise Unreadable("the object holds the begin or end of an item outside of a sequence")
+        if tag != _ITEM_END or not (level.is_delimited or value_at == level.ends_at):
+            raise _damaged(level.path, "an item of it does not end where it says")
+        return value_at
+
+    def _end_of_value(self, head: tuple[int, bytes, int, int], value_at: int, level: _Level) -> int:
+        tag, vr, length, _ = head
+        if length == _UNDEFINED_LENGTH:
+            return self._undefined(tag, vr, value_at, level)
+        end = value_at + length
+        if end > level.ends_at:
+            if not level.path:
+                raise Unreadable("the object ends in the middle of an attribute")
+            raise _damaged(level.path, f"{_name(tag)} goes beyond the end of an item of it")
+        if length and (vr == b"SQ" or tag in _SEQUENCES):
+            self._stated(tag, vr, (value_at, end), level)
+        return end
+
+    def _stated(self, tag: int, vr: bytes, value: tuple[int, int], level: _Level) -> None:
+        """Look into a sequence of stated length, if it is one."""
+        path = (*level.path, tag)
+        at, end = value
+        if vr not in _VRS_WITH_ITEMS or self._bytes(at, min(4, end - at)) != self._order.item:
+            if self._bytes(at, min(_LONGEST_BLANK, end - at)).strip(b" \0"):
+                self.not_items.append(path)
+            return
+        if tag in _KNOWN and tag not in _SEQUENCES:
+            self.not_values.append(path)
+        self._items(at, _Level(end, level.is_implicit, path), holds_elements=True)
+
+    def _undefined(self, tag: int, vr: bytes, at: int, level: _Level) -> int:
+        """Return the end of what a delimiter ends: a sequence, or the fragments of a value."""
+        is_unknown = tag not in _KNOWN
+        is_sequence = vr in (b"SQ", b"UN") or (not vr and (is_unknown or tag in _SEQUENCES))
+        path = (*level.path, tag)
+        if is_sequence and not is_unknown and tag not in _SEQUENCES:
+            self.not_values.append(path)
+        inner = _Level(level.ends_at, level.is_implicit, path, is_delimited=True)
+        return self._items(at, inner, holds_elements=is_sequence)
+
+    def _items(self, at: int, sequence: _Level, *, holds_elements: bool) -> int:
+        """Look at item by item; return where they end."""
+        if len(sequence.path) > DEEPEST_SEQUENCE:
+            raise Unreadable(f"sequences lie in one another more than {DEEPEST_SEQUENCE} deep")
+        while sequence.ends_at - at >= 8:
+            tag, _, length, _ = self._head(at, is_implicit=True)
+            at += 8
+            if tag == _SEQUENCE_END and (sequence.is_delimited or at == sequence.ends_at):
+                return at
+            if tag != _ITEM:
+                raise _damaged(sequence.path, "something else than its items lies in it")
+            at = self._item(at, length, sequence, holds_elements=holds_elements)
+        if sequence.is_delimited or at != sequence.ends_at:
+            raise _damaged(sequence.path, "its items do not end where it says")
+        return at
+
+    def _item(self, at: int, length: int, sequence: _Level, *, holds_elements: bool) -> int:
+        is_delimited = length == _UNDEFINED_LENGTH
+        end = sequence.ends_at if is_delimited else at + length
+        if end > sequence.ends_at or (is_delimited and not holds_elements):
+            raise _damaged(sequence.path, "an item of it goes beyond its end")
+        if not holds_elements:
+            return end
+        vr = self._bytes(at + 4, 2)
+        is_implicit = sequence.is_implicit or not is_explicit_vr(vr)
+        return self.elements(at, _Level(end, is_implicit, sequence.path, is_delimited))
+
+    def _compare(
+        self, first: tuple[int, int, int], second: tuple[int, int, int], path: TagPath
+    ) -> None:
+        """Remember an element that is there twice with different values."""
+        tag = path[-1]
+        if tag & 0xFFFF == 0 or tag >> 16 in (_META_GROUP, _PADDING):  # group lengths, ignored
+            return
+        if self._is_same(first[1:], second[1:]):
+            return
+        self.twice.append(path)
+        if len(path) == 1:
+            self.first_at.setdefault(tag, first[0])
+
+    def _is_same(self, one: tuple[int, int], other: tuple[int, int]) -> bool:
+        if max(one[1] - one[0], other[1] - other[0]) <= _WINDOW_BYTES:  # padding says nothing
+            first, second = (self._value(*value).rstrip(b" \0") for value in (one, other))
+            return first == second
+        if one[1] - one[0] != other[1] - other[0]:
+            return False
+        steps = range(0, one[1] - one[0], _PIECE_BYTES)
+        return all(
+            self._value(one[0] + step, min(one[0] + step + _PIECE_BYTES, one[1]))
+            == self._value(other[0] + step, min(other[0] + step + _PIECE_BYTES, other[1]))
+            for step in steps
+        )
+
+    def _value(self, at: int, end: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(end - at)
+
+    def _head(self, at: int, *, is_implicit: bool) -> tuple[int, bytes, int, int]:
+        offset = at - self._window_at
+        if not 0 <= offset <= len(self._window) - _LONGEST_HEAD:
+            offset = self._look_at(at)
+        return self._order.head(self._window, offset, is_implicit=is_implicit)
+
+    def _bytes(self, at: int, size: int) -> bytes:
+        offset = at - self._window_at
+        if not 0 <= offset <= len(self._window) - size:
+            offset = self._look_at(at)
+        return self._window[offset : offset + size]
+
+    def _look_at(self, at: int) -> int:
+        """Move the window; return where in it that byte is."""
+        # What is missing at the end of the file reads as a length of zero, behind the end.
+        self._window = self._value(at, at + _WINDOW_BYTES).ljust(_LONGEST_HEAD, b"\0")
+        self._window_at = at
+        return 0
+
+
+def is_explicit_vr(vr: bytes) -> bool:
+    """Return whether two bytes can be a VR: two capitals."""
+    return len(vr) == 2 and vr.isalpha() and vr.isupper()
+
+
+def _damaged(path: TagPath, words: str) -> Unreadable:
+    return Unreadable(f"{_name(path[-1])} {Tag(path[-1])} is damaged: {words}")
+
+
+def _name(tag: int) -> str:
+    return dictionary_description(tag) if dictionary_has_tag(tag) else f"attribute {Tag(tag)}"
