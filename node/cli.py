@@ -398,10 +398,12 @@ _NEXT = {
 def _print_study(study: StudyOverview) -> None:
     """Print where a study stands, in lines that no terminal is too narrow for."""
     from node.ledger import DeliveryState
+    from node.outputs.wording import refused_as_damaged
     from node.overview import Standing
 
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
     lines = [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
+    lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]

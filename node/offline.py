@@ -16,7 +16,7 @@ from tzlocal import get_localzone
 
 from node import config
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
-from node.dicom.header import read_header
+from node.dicom.header import read_header, uids_of_damaged
 from node.dicom.untrusted import failing_as
 from node.domains.description import describe
 from node.domains.scope import why_out_of_scope
@@ -80,6 +80,8 @@ class _Study:
     instances: list[Instance] = field(default_factory=list)
     identities: set[str] = field(default_factory=set)
     held: str = ""
+    damaged: list[str] = field(default_factory=list)
+    """Why files of it cannot be read, a reason for each."""
 
     def add(self, instance: Instance, identity: str) -> None:
         self.instances.append(instance)
@@ -121,7 +123,8 @@ def _read(
     """Sort the files by study, and count our own; a file that is there twice is taken once."""
     studies: dict[str, _Study] = {}
     first: dict[str, Instance] = {}
-    damaged, own = [], 0
+    damaged: list[tuple[Path, str]] = []
+    own = 0
     for path in paths:
         try:
             header = read_header(path)
@@ -129,7 +132,7 @@ def _read(
             instance = replace(described, identity=identity_of(header))
         except (Unreadable, OSError) as error:
             if not _is_directory(path):
-                damaged.append(f"{path}: {error}")
+                damaged.append((path, str(error)))
         else:
             if is_own(header):
                 own += 1
@@ -137,7 +140,10 @@ def _read(
                 known = first.setdefault(instance.sop_uid, instance)
                 _sort(studies, instance, known)
         on_read()
-    return studies, damaged, own
+    for path, reason in damaged:
+        if (study := studies.get(uids_of_damaged(path)[1])) is not None:
+            study.damaged.append(reason)
+    return studies, [f"{path}: {reason}" for path, reason in damaged], own
 
 
 def _sort(studies: dict[str, _Study], instance: Instance, known: Instance) -> None:
@@ -172,7 +178,7 @@ def _analyse_study(
     if not any(is_in_scope(one, model.manifest) for one in shown):
         why = why_out_of_scope(shown, [model.manifest])
         return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}", (why,))
-    version = _version(study_uid, study.instances)
+    version = _version(study_uid, study)
     name = model.manifest.name
     try:
         (result,), objects = analyse(pipeline, Task(version, (model,), frozenset({name})))
@@ -187,14 +193,17 @@ def _held(study_uid: str, reason: str) -> StudyOutcome:
     return StudyOutcome(study_uid, f"held, nothing was analysed: {reason}", is_held=True)
 
 
-def _version(study_uid: str, instances: Sequence[Instance]) -> StudyVersion:
+def _version(study_uid: str, study: _Study) -> StudyVersion:
+    instances = study.instances
     decided_at = datetime.now(UTC).replace(microsecond=0)
     # Stands in for the identity of an installation: other input or another time, other UIDs.
     text = " ".join([*sorted(i.digest for i in instances), decided_at.isoformat()])
+    given = f"{len(instances)} {'file' if len(instances) == 1 else 'files'} given"
+    refused = wording.refused_as_damaged(study.damaged)
     return StudyVersion(
         study_uid=study_uid,
         number=1,
-        reason=f"{len(instances)} {'file' if len(instances) == 1 else 'files'} given",
+        reason=f"{given}, {refused}" if refused else given,
         instances=tuple(instances),
         decided_at=decided_at,
         installation=f"offline {hashlib.sha256(text.encode()).hexdigest()[:32]}",

@@ -20,6 +20,7 @@ from node.ledger import (
     Mode,
     StudyState,
     VersionState,
+    damaged_in,
     schema,
 )
 from node.outputs import wording
@@ -100,6 +101,8 @@ class StudyOverview:
     """When the last object was stored at its last destination."""
     error: str | None
     held_because: HeldBecause | None
+    damaged: tuple[str, ...] = ()
+    """Why objects of it were refused as damaged, a reason for each."""
 
 
 _NO_IMAGES = ("KO", "PR", "SR")
@@ -147,6 +150,8 @@ class _Batch:
     images: _Rows
     """How many instances that are in use are alike, and what they show."""
     history: _Rows
+    damaged: Mapping[str, Sequence[str]]
+    """Why objects were refused as damaged."""
 
 
 def _read(db: sa.Connection, study_uids: Sequence[str]) -> _Batch:
@@ -162,6 +167,7 @@ def _read(db: sa.Connection, study_uids: Sequence[str]) -> _Batch:
         analyses=_of_newest(db, schema.analysis, numbers),
         images=_by_study(db, _images(study_uids)),
         history=_by_study(db, _history(study_uids)),
+        damaged=damaged_in(db, study_uids),
     )
 
 
@@ -220,6 +226,7 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         done_at=max(sent) if sent and state == Standing.DONE else None,
         error=study.held_reason or _error(closed, dispatches),
         held_because=study.held_because,
+        damaged=tuple(batch.damaged.get(uid, ())),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from node.dicom.part10 import open_part10
 from node.dicom.untrusted import failing_as, quietly, text, texts
 from node.errors import Unreadable
 
+_SOP_UID, _STUDY_UID = 0x00080018, 0x0020000D
 DEFER_BYTES = 1 << 16
 """Values longer than this stay on disk until somebody asks for them."""
 
@@ -38,6 +40,19 @@ def read_header(path: Path) -> Dataset:
     return header
 
 
+def uids_of_damaged(path: Path) -> tuple[str, str]:
+    """Return SOP and Study Instance UID of a damaged object as far as they can be read, else ""."""
+    found: dict[int, str] = {}
+    with contextlib.suppress(Unreadable), quietly(), failing_as("damaged"), path.open("rb") as file:
+        opened = open_part10(file)
+        if sop_uid := text(opened.meta, "MediaStorageSOPInstanceUID"):
+            found[_SOP_UID] = sop_uid
+        for tag, value in opened.short_values((_SOP_UID, _STUDY_UID)):
+            found.setdefault(tag, value.decode("ascii", "replace").strip(" \0"))
+    sop_uid, study_uid = (found.get(tag, "") for tag in (_SOP_UID, _STUDY_UID))
+    return sop_uid if _is_uid(sop_uid) else "", study_uid if _is_uid(study_uid) else ""
+
+
 def _parse(path: Path) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
     not_well_formed = failing_as("not a well-formed DICOM object", OSError)
@@ -49,5 +64,9 @@ def _require_uid(dataset: Dataset, keyword: str, name: str) -> None:
     value = text(dataset, keyword)
     if not value:
         raise Unreadable(f"no {name}")
-    if len(value) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", value):
+    if not _is_uid(value):
         raise Unreadable(f"invalid {name}")
+
+
+def _is_uid(value: str) -> bool:
+    return len(value) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", value) is not None

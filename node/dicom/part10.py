@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -28,6 +28,7 @@ _META_GROUP, _GROUP_LENGTH, _TRANSFER_SYNTAX = 0x0002, 0x00020000, 0x00020010
 _LONGEST_HEAD = 12
 _LONGEST_OF_META = 1 << 20
 _BUFFER_BYTES = 1 << 20
+_LONGEST_SHORT = 128
 
 
 class Header(FileDataset):
@@ -117,6 +118,17 @@ class Part10:
             elements = data_element_generator(body, *encoding, defer_size=longest)
             header[BaseTag(tag)] = next(elements)
         return header
+
+    def short_values(self, tags: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the values of these attributes until damage is met: then raise whatever comes."""
+        self.body.seek(self.begins_at)
+        encoding = self.is_implicit, self.is_little_endian
+        with limiting_the_header(self.inflated):
+            for element in data_element_generator(
+                self.body, *encoding, _Stop(), _LONGEST_SHORT, specific_tags=list(tags)
+            ):
+                if isinstance(element.value, bytes):  # else it is no short value
+                    yield element.tag, element.value
 
 
 def open_part10(file: BinaryIO) -> Part10:

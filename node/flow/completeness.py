@@ -23,6 +23,7 @@ from node.ledger import (
     VersionState,
 )
 from node.manifest import Manifest, Model
+from node.outputs.wording import refused_as_damaged
 from node.study import Shown
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,10 @@ def why_complete(arrival: Arrival, awaited: Awaited, settings: config.Completene
     # Of images that are being corrected all are there, some of them as they were before.
     is_being_corrected = arrival.revision_reason is not None and arrival.open_associations > 0
     is_all_there = bool(there) and not missing and not is_being_corrected
+    damaged = f", {refused_as_damaged(arrival.damaged)}" if arrival.damaged else ""
     if is_all_there and arrival.quiet_s >= settings.settle_s:
-        return f"{len(there)}/{len(there)} {awaited.what}"
-    words = _words_of_missing(awaited)
+        return f"{len(there)}/{len(there)} {awaited.what}{damaged}"
+    words = _words_of_missing(awaited) + damaged
     if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
         return f"quiet {settings.quiet_s:g} s{words}"
     if arrival.age_s >= settings.final_s:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from node.ledger.by_hand import ByHand
 from node.ledger.clock import now, utc
 from node.ledger.connections import is_trouble
+from node.ledger.damaged import DamagedObject, damaged_in
 from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
@@ -69,6 +70,7 @@ __all__ = [
     "ByHand",
     "Claiming",
     "Closing",
+    "DamagedObject",
     "Delivering",
     "DeliveryState",
     "DispatchState",
@@ -102,6 +104,7 @@ __all__ = [
     "VersionState",
     "Withdrawal",
     "Work",
+    "damaged_in",
     "examine",
     "is_trouble",
     "now",

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.damaged import DamagedObject, add_damaged
 from node.ledger.database import Ledger
 from node.ledger.records import Again, Kept, Received, Recorded, Withdrawal
 from node.ledger.rows import (
@@ -92,6 +93,11 @@ class Receiving:
                     _withdraw(db, instance, received.withdraws)
                 _compare_identities(db, instance.study_uid)
             return recorded
+
+    def record_damaged(self, damaged: DamagedObject) -> None:
+        """Commit that an object was refused, for its study to say so."""
+        with self.ledger.writing() as db:
+            add_damaged(db, damaged)
 
     def open_association(self, association_id: str, node_id: str, peer: str) -> None:
         """Record that a peer has begun to talk to us."""

@@ -57,6 +57,8 @@ class Arrival:
     """A person wants it to be analysed, whatever speaks against it."""
     revision_reason: str | None = None
     """What has changed of known images since the last version."""
+    damaged: tuple[str, ...] = ()
+    """Why objects of it were refused as damaged, a reason for each."""
     why_withdrawn: str | None = None
     """Why images of it must not be used any more, if there are such."""
 

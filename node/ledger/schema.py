@@ -171,6 +171,18 @@ former_instance = sa.Table(
     _time("replaced_at", nullable=False),
 )
 
+damaged_object = sa.Table(
+    "damaged_object",  # what was refused as damaged, until it comes whole
+    metadata,
+    _text("object_key", primary_key=True),  # its SOP Instance UID, else a digest
+    _text("study_uid", nullable=True),  # none: of the studies of its association
+    _text("association_id"),
+    _text("reason"),
+    _time("came_at", nullable=False),
+    sa.Index(None, "study_uid"),
+    sa.Index(None, "association_id"),
+)
+
 rejection = sa.Table(
     "rejection",  # what an IOCM rejection note says must not be used
     metadata,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.damaged import damaged_in
 from node.ledger.database import Ledger
 from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job
 from node.ledger.rows import (
@@ -196,6 +197,7 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> A
         open_associations=open_associations,
         is_by_hand=study.is_by_hand,
         revision_reason=_why_revised(db, study),
+        damaged=tuple(damaged_in(db, [study.study_uid]).get(study.study_uid, ())),
         why_withdrawn=_why_withdrawn(db, study),
     )
 

@@ -136,6 +136,19 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
     yield f"Algorithm: {model(result)}."
 
 
+_MOST_REASONS = 3
+
+
+def refused_as_damaged(reasons: Sequence[str]) -> str:
+    """Return that objects were refused as damaged, and why; "" if none was."""
+    if not reasons:
+        return ""
+    count = "one object" if len(reasons) == 1 else f"{len(reasons)} objects"
+    several = list(dict.fromkeys(reasons))
+    more = ["..."] if len(several) > _MOST_REASONS else []
+    return f"{count} refused as damaged ({'; '.join(several[:_MOST_REASONS] + more)})"
+
+
 CODE_OF_PROBABILITY_OF_CANCER = ("111047", "DCM")
 NOT_A_PLACE = "A heat map shows where the network looked, not where a lesion is."
 

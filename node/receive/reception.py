@@ -16,15 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom import Dataset
+from sqlalchemy.exc import OperationalError
 
 from node.config import Config
-from node.dicom.header import read_header
+from node.dicom.header import read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
 from node.domains.description import describe
 from node.errors import NoRoom, Unreadable
-from node.identity import identity_of, is_own
+from node.identity import identity_of, is_own, names_of, stated_twice
 from node.ledger import (
     Again,
+    DamagedObject,
     InstanceState,
     Kept,
     Received,
@@ -111,13 +113,25 @@ class Reception:
                 raise NoRoom(f"less than {self._room >> 20} MB free")
             recorded = self._keep(path, came)
         except Unreadable as error:
+            damaged = _damaged(path, came, str(error))
             kept = self._store.put_unreadable(path, str(error))
             log.warning("An object is unreadable: %s; kept as %s", error, kept.name)
+            self._remember(damaged)
             raise
         finally:
             path.unlink(missing_ok=True)
         self._on_kept()
         return recorded
+
+    def _remember(self, damaged: DamagedObject | None) -> None:
+        """Let the study of a damaged object know of it; the sender hears of it in any case."""
+        if damaged is None:
+            return
+        try:
+            self._receiving.record_damaged(damaged)
+        except OperationalError as error:
+            words = "The study of an unreadable object cannot be told of it: %s"
+            log.warning(words, error.orig)
 
     def _keep(self, temporary: Path, came: Came) -> Recorded:
         header = read_header(temporary)
@@ -129,6 +143,9 @@ class Reception:
             return "same"
         if kept is not None and kept.state == InstanceState.OWN:
             return "same"
+        if twice := stated_twice(header):
+            words = "%s states %s twice, with different values: its study is held"
+            log.warning(words, instance.sop_uid, names_of(twice))
         # All of it before the file moves: long values are read from where it lies.
         received = Received(
             relative_path="",
@@ -199,3 +216,13 @@ class Reception:
         own_study = (one for one in note.references if one.study_uid == note.study_uid)
         uids = tuple(one.sop_uid for one in own_study)
         return Withdrawal(note.words, uids, self._is_in_scope)
+
+
+def _damaged(path: Path, came: Came, reason: str) -> DamagedObject | None:
+    """Return what a study should know of an object that is refused, None if it is no DICOM."""
+    sop_uid, study_uid = uids_of_damaged(path)
+    try:
+        key = sop_uid or dataset_digest(path)
+    except Unreadable:
+        return None
+    return DamagedObject(key, study_uid or None, came.association_id, reason)

@@ -9,10 +9,13 @@ from shutil import copyfile
 import factories
 import odd_structure as odd
 import pytest
+from factories import R_CC
 from ledgers import RECEIVING, Desk, is_mammogram
+from locks import impatient, locked
 
 from node.errors import NodeError, Unreadable
 from node.ledger import HeldBecause, Nodes, Receiving, Recorded, schema
+from node.overview import study_overviews
 from node.receive.reception import Came, Reception
 
 Maker = Callable[[bytes], bytes]
@@ -114,6 +117,58 @@ def test_a_damaged_object_is_put_aside_with_the_reason_and_costs_no_other(
     assert aside.read_bytes() == door.paths[1].read_bytes()
     assert reason
     assert reason in aside.with_suffix(".json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("make", odd.DAMAGED, ids=lambda make: make.__name__)
+def test_its_study_says_that_it_was_refused_until_it_comes_whole(make: Maker, door: Door) -> None:
+    whole = door.paths[1].read_bytes()
+    door.change(make)
+    with pytest.raises(Unreadable) as refused:  # before anything else of its association
+        door.keep(door.paths[1])
+    for number in (0, 2, 3):
+        door.keep(door.paths[number])
+    [study] = study_overviews(door.desk.ledger)
+    assert study.damaged == (str(refused.value),)
+    [arrival] = door.desk.settling.arrivals()
+    assert arrival.damaged == study.damaged
+    door.paths[1].write_bytes(whole)
+    door.keep(door.paths[1], door.reception.begin("modality"))
+    [study] = study_overviews(door.desk.ledger)
+    assert study.damaged == ()
+
+
+def test_a_damaged_object_is_known_by_its_own_uids_though_its_association_brings_others(
+    door: Door, tmp_path: Path
+) -> None:
+    door.change(odd.sequence_that_covers_the_name)
+    [other] = factories.saved_exam(tmp_path / "other", "other", [R_CC])
+    door.keep(door.paths[0], door.reception.begin("modality"))
+    door.keep(other)
+    with pytest.raises(Unreadable):
+        door.keep(door.paths[1])
+    said = {study.study_uid: len(study.damaged) for study in study_overviews(door.desk.ledger)}
+    assert said.pop(door.study_uid) == 1
+    assert list(said.values()) == [0]
+
+
+def test_what_is_no_dicom_is_of_no_study(door: Door, tmp_path: Path) -> None:
+    door.keep(door.paths[0])
+    letter = tmp_path / "letter"
+    letter.write_text("Dear colleague, " * 20)
+    with pytest.raises(Unreadable):
+        door.keep(letter)
+    [study] = study_overviews(door.desk.ledger)
+    assert study.damaged == ()
+
+
+def test_who_is_refused_hears_why_though_the_ledger_cannot_be_told(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(door.desk.ledger, monkeypatch)
+    door.change(odd.sequence_that_covers_the_name)
+    with locked(door.desk.ledger), pytest.raises(Unreadable, match="is damaged"):
+        door.keep(door.paths[1])
+    assert len(list(door.desk.store.unreadable.glob("*.dcm"))) == 1
 
 
 @pytest.mark.parametrize("make", odd.READABLE, ids=lambda make: make.__name__)
