@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import struct
 
-IMPLICIT_VR = b"1.2.840.10008.1.2\0"
-EXPLICIT_VR = b"1.2.840.10008.1.2.1\0"
+JPEG_LOSSLESS = b"1.2.840.10008.1.2.4.70"
 _SHORT, _LONG, _NO_VR = struct.Struct("<HH2sH"), struct.Struct("<HH2sHL"), struct.Struct("<HHL")
 _LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT")
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -369,8 +368,8 @@ def blanks_as_view_modifiers(content: bytes) -> bytes:
 
 
 def without_group_length(content: bytes) -> bytes:
-    """The file meta information has no group length."""
-    return content[:132] + content[144:]
+    """The file meta information has no group length, and begins with the SOP class."""
+    return content[:132] + content[158:]
 
 
 def with_a_wrong_group_length(content: bytes) -> bytes:
@@ -394,7 +393,7 @@ def with_a_group_length_of_zero(content: bytes) -> bytes:
 def another_syntax_inside(content: bytes) -> bytes:
     """The data set begins with a Transfer Syntax UID of its own, another one."""
     at = data_set_at(content)
-    return content[:at] + element(0x00020010, b"UI", IMPLICIT_VR) + content[at:]
+    return content[:at] + element(0x00020010, b"UI", JPEG_LOSSLESS) + content[at:]
 
 
 def meta_information_inside(content: bytes) -> bytes:
@@ -405,7 +404,7 @@ def meta_information_inside(content: bytes) -> bytes:
 
 def another_syntax_further_inside(content: bytes) -> bytes:
     """A Transfer Syntax UID, another one, stands among the elements of the data set."""
-    return before(content, PATIENT_NAME, element(0x00020010, b"UI", IMPLICIT_VR))
+    return before(content, PATIENT_NAME, element(0x00020010, b"UI", JPEG_LOSSLESS))
 
 
 def padded_pixels(content: bytes, size: int = 512) -> bytes:

@@ -27,7 +27,16 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from node import cli
-from node.ledger import Closing, DeliveryState, Finished, Ledger, Outcome, Patience, VersionState
+from node.ledger import (
+    Closing,
+    DamagedObject,
+    DeliveryState,
+    Finished,
+    Ledger,
+    Outcome,
+    Patience,
+    VersionState,
+)
 from node.overview import each_study
 from node.store import Store
 
@@ -329,6 +338,19 @@ def test_studies_names_each_view_once_however_many_images_show_it(
     desk_of_node.receive(f"{STUDY}.one", view="L CC")
     shown = call("studies", "-c", settings).output
     assert "41 of modality: L CC, R CC (40)" in shown
+
+
+def test_studies_says_which_objects_were_refused_as_damaged(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.receive()
+    assert "damaged" not in call("studies", "-c", settings).output
+    damaged = DamagedObject(f"{STUDY}.2", STUDY, "association", "it ends early")
+    desk_of_node.receiving.record_damaged(damaged)
+    shown = call("studies", "-c", settings).output
+    assert "  damaged      one object refused as damaged (it ends early)" in shown.splitlines()
+    (study,) = json.loads(call("studies", "-c", settings, "--json").output)
+    assert study["damaged"] == ["it ends early"]
 
 
 @pytest.mark.parametrize(("wait_s", "words"), [(90, "90 s"), (1800, "30 min")])

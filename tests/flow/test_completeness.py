@@ -91,6 +91,19 @@ def test_the_reason_is_said_in_words(
     assert why_complete(given_arrival, expected, SETTINGS) == reason
 
 
+@pytest.mark.parametrize(
+    ("views", "reason"), [(ALL, "4/4 views"), (ALL[:3], "quiet 60 s, L MLO missing"), ((), "quiet")]
+)
+def test_the_reason_says_which_objects_were_refused_as_damaged(
+    views: tuple[View, ...], reason: str
+) -> None:
+    settled = replace(arrival(views, quiet_s=60), damaged=("it ends early",))
+    said = why_complete(settled, FOUR, SETTINGS)
+    assert said is not None
+    assert said.startswith(reason)
+    assert said.endswith(", one object refused as damaged (it ends early)")
+
+
 ARRIVALS = st.builds(
     arrival,
     st.lists(st.sampled_from(ALL), max_size=6).map(tuple),
