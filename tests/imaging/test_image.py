@@ -1,3 +1,4 @@
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydicom.pixels.processing import apply_windowing
 from small_images import PATIENT, compressed, encoded, mammogram, saved
 
 from node.errors import ModelError, StudyError, Unreadable
+from node.imaging import decoding
 from node.imaging.decoding import END_OF_IMAGE
 from node.imaging.image import Image, open_image
 from node.imaging.preparation import PlaneGrid, picture, prepare
@@ -361,11 +363,111 @@ def test_jpeg_may_be_padded_with_any_byte(tmp_path: Path) -> None:
 def test_what_a_lossy_code_overshoots_stays_white_or_black(is_signed: bool, tmp_path: Path) -> None:
     edge = np.where(np.indices((64, 64)).sum(0) % 16 < 8, 0, 4095)
     values = (edge - 2048).astype(np.int16) if is_signed else edge.astype(np.uint16)
-    code = imagecodecs.jpeg2k_encode(values, level=30, codecformat="j2k", bitspersample=14)
+    code = imagecodecs.jpeg2k_encode(values, level=65, codecformat="j2k", bitspersample=14)
     coded = imagecodecs.jpeg2k_decode(code).astype(int) + 2048 * is_signed
     assert coded.min() < 0 or coded.max() > 4095
     read = opened(compressed(values, uid.JPEG2000, bytes(code)), tmp_path).values
     assert np.array_equal(read, np.clip(coded, 0, 4095))
+
+
+def lossy(values: Any, syntax: uid.UID) -> bytes:
+    """Return a code that may hold more bits than the object says, and loses next to nothing."""
+    encode = {
+        uid.JPEGExtended12Bit: lambda v: imagecodecs.jpeg8_encode(v, level=100, bitspersample=12),
+        uid.JPEGLSNearLossless: lambda v: imagecodecs.jpegls_encode(v, level=3),
+        uid.JPEG2000: lambda v: imagecodecs.jpeg2k_encode(
+            v, level=90, codecformat="j2k", bitspersample=12
+        ),
+        uid.HTJ2K: lambda v: imagecodecs.htj2k_encode(v, level=3e-5),
+    }
+    return bytes(encode[syntax](values))
+
+
+def of_fewer_bits(values: Any, syntax: uid.UID, bits: int) -> Dataset:
+    dataset = compressed(values, syntax, lossy(values, syntax))
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1
+    return dataset
+
+
+LOSSY = (uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
+
+
+@pytest.mark.parametrize("syntax", LOSSY, ids=lambda syntax: syntax.name)
+def test_lossy_codes_of_more_bits_than_bits_stored_are_refused_not_clipped(
+    syntax: uid.UID, tmp_path: Path
+) -> None:
+    for bits in (10, 11):
+        with pytest.raises(Unreadable, match=f"values of more than {bits} bits"):
+            opened(of_fewer_bits(SMOOTH, syntax, bits), tmp_path)
+    read = opened(of_fewer_bits(SMOOTH, syntax, 12), tmp_path).values
+    assert np.abs(read.astype(int) - SMOOTH).max() <= 6
+
+
+@pytest.mark.parametrize("syntax", LOSSY, ids=lambda syntax: syntax.name)
+def test_what_fits_is_read_however_many_bits_a_lossy_code_could_hold(
+    syntax: uid.UID, tmp_path: Path
+) -> None:
+    """JPEG has 8 and 12 bits and nothing between: that alone says nothing."""
+    values = SMOOTH // 4
+    read = opened(of_fewer_bits(values, syntax, 10), tmp_path).values
+    assert np.abs(read.astype(int) - values).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("excess", "pixels", "is_read"),
+    [
+        (20, 2000, True),  # 2 % of 1024 is 20.48
+        (21, 2000, False),
+        (128, 10, True),  # an eighth of it; 0.1 % of 10000 pixels
+        (128, 11, False),
+        (129, 1, False),
+    ],
+)
+@pytest.mark.parametrize("sign", ["unsigned", "above", "below"])
+def test_an_overshoot_is_small_or_in_few_pixels_and_everything_else_is_not_one(
+    excess: int, pixels: int, is_read: bool, sign: str, tmp_path: Path
+) -> None:
+    """Coded without loss, so that what is decoded is known exactly."""
+    base = 511 if sign == "above" else 1023
+    row = np.full(10000, base, np.int16)
+    row[:pixels] += excess
+    if sign == "below":
+        row = (511 - row).astype(np.int16)  # down to -512 and less
+    values = row.reshape(100, 100).astype(np.uint16 if sign == "unsigned" else np.int16)
+    code = imagecodecs.jpeg2k_encode(values, codecformat="j2k", reversible=True, bitspersample=12)
+    dataset = compressed(values, uid.JPEG2000, bytes(code))
+    dataset.BitsStored, dataset.HighBit = 10, 9
+    if is_read:
+        assert len(np.unique(opened(dataset, tmp_path).values)) == 1
+    else:
+        with pytest.raises(Unreadable, match="values of more than 10 bits"):
+            opened(dataset, tmp_path)
+
+
+@pytest.mark.parametrize("near", [1, 3, 5])
+def test_near_lossless_codes_are_off_by_what_they_say_and_no_more(
+    near: int, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(1).integers(1000, 1024, (40, 40)).astype(np.uint16)
+    code = bytes(imagecodecs.jpegls_encode(values, level=near))
+    decoded = imagecodecs.jpegls_decode(code)
+    assert decoded.max() == 1023 + near
+    dataset = compressed(values, uid.JPEGLSNearLossless, code)
+    dataset.BitsStored, dataset.HighBit = 10, 9
+    assert np.array_equal(opened(dataset, tmp_path).values, np.minimum(decoded, 1023))
+    brighter = values + np.uint16(2 * near + 1)
+    dataset.PixelData = encapsulate([bytes(imagecodecs.jpegls_encode(brighter, level=near))])
+    with pytest.raises(Unreadable, match="values of more than 10 bits"):
+        opened(dataset, tmp_path)
+
+
+def test_a_code_of_negative_values_is_not_read_as_one_without_signs(tmp_path: Path) -> None:
+    """In 16 bits nothing would be left to notice it by: what is black would be white."""
+    values = VALUES.astype(np.int16) - 2048
+    dataset = compressed(values, uid.JPEG2000Lossless)
+    dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 0, 16, 15
+    with pytest.raises(Unreadable, match="negative values, which Pixel Representation excludes"):
+        opened(dataset, tmp_path)
 
 
 def test_an_image_larger_than_any_detector_is_refused_before_decoding(tmp_path: Path) -> None:
@@ -603,3 +705,72 @@ def test_a_frame_in_several_fragments_is_one_frame(tmp_path: Path) -> None:
     dataset = compressed(VALUES, uid.JPEGLosslessSV1)
     dataset.PixelData = encapsulate([frame], fragments_per_frame=3, has_bot=False)
     assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+ENDS = (*JPEG, uid.JPEGLSLossless, uid.JPEGLSNearLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless)
+TAILS = {
+    "two bytes": b"\x12\x34",
+    "a text": b"written by nobody\0",
+    "markers": b"\xff\xda\x00\x08\xff\xd9\xff\xd8\xff\xda\x01",
+    "zeros and a byte": bytes(9) + b"\1",
+}
+
+
+def code_in(syntax: uid.UID) -> tuple[Any, bytes]:
+    """Return values, and a code of them as the decoder gives them back."""
+    values = JPEG[syntax][0] if syntax in JPEG else SMOOTH
+    if syntax in JPEG:
+        return values, jpeg(syntax)
+    if syntax == uid.JPEGLSNearLossless:
+        return values, lossy(values, syntax)
+    return values, encoded(values, syntax)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("syntax", ENDS, ids=lambda syntax: syntax.name)
+def test_bytes_behind_the_end_of_a_code_belong_to_nothing(
+    syntax: uid.UID, tail: str, tmp_path: Path
+) -> None:
+    values, code = code_in(syntax)
+    alone = opened(compressed(values, syntax, code), tmp_path).values
+    followed = opened(compressed(values, syntax, code + TAILS[tail]), tmp_path).values
+    assert np.array_equal(followed, alone)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("syntax", ENDS, ids=lambda syntax: syntax.name)
+def test_a_code_that_ends_early_is_not_completed_by_what_stands_behind_it(
+    syntax: uid.UID, tail: str, tmp_path: Path
+) -> None:
+    values, code = code_in(syntax)
+    cut = code[: len(code) * 3 // 4]
+    with pytest.raises(Unreadable, match=r"pixel data (ends early|cannot be decoded)"):
+        opened(compressed(values, syntax, cut + TAILS[tail]), tmp_path)
+
+
+def test_the_end_of_a_code_is_not_that_of_a_picture_in_its_header(tmp_path: Path) -> None:
+    code = jpeg(uid.JPEGExtended12Bit)
+    inner = b"\xff\xd8\xff\xd9 a preview"
+    segment = b"\xff\xe1" + (2 + len(inner)).to_bytes(2, "big") + inner
+    with_preview = code[:2] + segment + code[2:]
+    values = opened(compressed(SMOOTH, uid.JPEGExtended12Bit, with_preview + b"\1\2"), tmp_path)
+    assert np.array_equal(
+        values.values, opened(compressed(SMOOTH, uid.JPEGExtended12Bit, code), tmp_path).values
+    )
+
+
+def test_a_code_of_several_tiles_may_be_followed_by_bytes(tmp_path: Path) -> None:
+    code = bytes(imagecodecs.htj2k_encode(VALUES, reversible=True, tile=(16, 16)))
+    assert code.count(b"\xff\x90\x00\x0a") == 6
+    dataset = compressed(VALUES, uid.HTJ2KLossless, code + b"\xff\x90\1")
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+@given(st.binary(max_size=60), st.sampled_from([uid.JPEGLosslessSV1, uid.JPEG2000Lossless]))
+@settings(max_examples=examples(150))
+def test_looking_for_the_end_of_any_code_comes_to_an_end(content: bytes, syntax: uid.UID) -> None:
+    for begun in (b"\xff\xd8\xff\xda\x00\x02", b"\xff\x4f\xff\x90\x00\x0a\0\0", b""):
+        with contextlib.suppress(Unreadable):
+            found = decoding._without_tail(begun + content, syntax)
+            assert (begun + content).startswith(found)
+            assert found.rstrip(b"\0\xff").endswith(END_OF_IMAGE)
