@@ -33,11 +33,13 @@ JUDGES = {
     "steps": Part(1, ("node.inference.child:_Networks",)),
     "decoding": Part(2, ("node.imaging.image:open_image",)),
     "grey": Part(
-        1,
+        2,
         (
             "node.imaging.grey:displayed",
+            "node.imaging.grey:is_shown_inverted",
             "node.imaging.grey:finished",
             "node.imaging.grey:padding_steps",
+            "node.imaging.visibility:hidden_by",
         ),
     ),
     "spacing": Part(1, ("node.imaging.spacing:spacing_mm",)),
@@ -49,10 +51,12 @@ JUDGES = {
         ),
     ),
     "plausibility": Part(
-        1,
+        2,
         (
+            "node.domains.mammography.plausibility:require_visible",
             "node.domains.mammography.plausibility:require_plausible",
             "node.domains.mammography.plausibility:require_plausible_outline",
+            "node.domains.plain:require_visible",
             "node.domains.plain:require_plausible",
             "node.domains.plain:require_plausible_outline",
         ),

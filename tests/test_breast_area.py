@@ -103,7 +103,7 @@ def test_a_phantom_is_measured_and_an_inverted_one_is_refused(
     image = open_image(saved(dataset, tmp_path))
     area_cm2 = scored(image, view.laterality, model, session).marks[0].measurements[0].value
     assert area_cm2 == pytest.approx(phantom.area_cm2(view), rel=0.03)
-    dataset.PhotometricInterpretation = "MONOCHROME1"
+    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
     with pytest.raises(StudyError, match="no breast outline found: "):
         scored(open_image(saved(dataset, tmp_path)), view.laterality, model, session)
 

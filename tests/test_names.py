@@ -13,7 +13,7 @@ PACKAGE = Path(node.__file__).parent
 
 DOMAINS_ANSWERS = (
     *("read", "is_in_scope", "awaited", "units", "combine", "hanging"),
-    *("require_plausible", "require_plausible_outline"),
+    *("require_visible", "require_plausible", "require_plausible_outline"),
 )
 CONVENTIONS = {
     "log": "a module's logger",

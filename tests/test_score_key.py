@@ -180,5 +180,9 @@ def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
 
 def test_what_each_domain_judges_by_is_part_of_the_key() -> None:
     for domain in DOMAINS.values():
-        for judge in (domain.require_plausible, domain.require_plausible_outline):
+        for judge in (
+            domain.require_visible,
+            domain.require_plausible,
+            domain.require_plausible_outline,
+        ):
             assert f"{judge.__module__}:{judge.__name__}" in JUDGES["plausibility"].sources

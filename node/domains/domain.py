@@ -10,6 +10,7 @@ from pydicom import Dataset
 
 from node.imaging.grey import Float32
 from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.visibility import Hidden
 from node.manifest import Input, Manifest, Model
 from node.result import Evaluation, ImageScore, Refusal
 from node.study import Instance, Shown, Unit, View
@@ -73,6 +74,10 @@ class Domain(Protocol):
 
         The instances are those of a study, in the order in which they came, each with a header.
         """
+        ...
+
+    def require_visible(self, hidden: Hidden, /) -> None:
+        """Raise StudyError if an image brings a window or VOI LUT that hides what it shows."""
         ...
 
     def require_plausible(self, seen: Float32, manifest: Manifest, /) -> None:

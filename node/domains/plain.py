@@ -18,6 +18,7 @@ from node.domains.naming import class_words, image_name, place_in_study
 from node.errors import StudyError
 from node.imaging.grey import Float32
 from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.visibility import Hidden
 from node.manifest import ClassesOutput, Input, Manifest, Model, ScoreOutput
 from node.result import ImageScore, Refusal
 from node.study import IMAGE, Instance, Shown, Unit, View
@@ -68,6 +69,10 @@ def units(
             if reasons[i.sop_uid]
         ),
     )
+
+
+def require_visible(_: Hidden) -> None:
+    """Accept any window: of a CT or MR they leave out much on purpose."""
 
 
 def require_plausible(seen: Float32, _: Manifest) -> None:

@@ -124,8 +124,8 @@ def require_no_more_bits(samples: NDArray[Any], layout: SampleLayout, header: Da
 
     Above them there may be an overlay that says so, or what is left of a sign.
     """
-    said = chain.from_iterable(values_of(header, tag) for tag in OVERLAY_BIT_POSITIONS)
-    positions = {n for n in said if isinstance(n, int) and layout.high_bit < n < layout.allocated}
+    above_it = range(layout.high_bit + 1, layout.allocated)
+    positions = _overlay_positions(header).intersection(above_it)
     overlays = sum(1 << position for position in positions)
     above = ~((1 << layout.stored) - 1) & ~(overlays >> (layout.high_bit + 1 - layout.stored))
     unused = above & ((1 << (8 * samples.itemsize)) - 1)
@@ -134,6 +134,27 @@ def require_no_more_bits(samples: NDArray[Any], layout: SampleLayout, header: Da
     signs = (samples >> (layout.stored - 1)) & 1
     if beyond.any() and not (layout.is_signed and _are_signs(beyond, signs)):
         raise Unreadable(f"pixel data holds values of more than {layout.stored} bits")
+
+
+def require_no_lower_bits(source: PixelSource, layout: SampleLayout) -> None:
+    """Refuse samples that do not begin where High Bit and Bits Stored say: most would be hidden."""
+    below = layout.high_bit + 1 - layout.stored
+    syntax = source.header.file_meta.TransferSyntaxUID
+    if not below or (syntax.is_encapsulated and syntax != uid.RLELossless):
+        return  # samples of the JPEG family always end at bit 0
+    (whole,) = samples_of(source, replace(layout, stored=layout.high_bit + 1))
+    overlays = _overlay_positions(source.header)
+    unused = sum(1 << position for position in range(below) if position not in overlays)
+    if (whole & whole.dtype.type(unused)).any():
+        raise Unreadable(
+            f"pixel data holds bits below those that High Bit {layout.high_bit} and Bits Stored"
+            f" {layout.stored} say"
+        )
+
+
+def _overlay_positions(header: Dataset) -> set[int]:
+    said = chain.from_iterable(values_of(header, tag) for tag in OVERLAY_BIT_POSITIONS)
+    return {n for n in said if isinstance(n, int)}
 
 
 def _are_signs(beyond: NDArray[Any], signs: NDArray[Any]) -> bool:

@@ -11,7 +11,13 @@ from pydicom import Dataset, uid
 
 from node.errors import Unreadable
 from node.imaging.decoding import SampleLayout
-from node.imaging.source import number_of, words_of
+from node.imaging.source import (
+    blaming_the_bytes,
+    name_of,
+    stated_number,
+    stated_term,
+    values_of,
+)
 
 Float32 = NDArray[np.float32]
 
@@ -25,35 +31,78 @@ def finished(grey: NDArray[np.floating[Any]], is_inverted: bool, padding: slice 
     return finished
 
 
+_SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+
+
+_COLOURS = (
+    *("PALETTE_COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422"),
+    *("YBR_ICT", "YBR_RCT", "XYB", "ARGB", "CMYK", "HSV"),
+)
+
+
+def is_shown_inverted(dataset: Dataset) -> bool:
+    """Whether the lowest value is meant to be white; raise Unreadable of colours.
+
+    Photometric Interpretation says so, and Presentation LUT Shape may say it again (PS3.3
+    C.8.11.3.1): where the two disagree viewers do, for some follow the one and some the other.
+    """
+    photometric = stated_term(dataset, "PhotometricInterpretation", *_SHAPES, *_COLOURS)
+    if photometric in _COLOURS:
+        raise Unreadable("colour image")
+    shape = stated_term(dataset, "PresentationLUTShape", *_SHAPES.values())
+    if shape not in ("", _SHAPES[photometric]):
+        raise Unreadable(f"Presentation LUT Shape {shape} contradicts {photometric}")
+    return photometric == "MONOCHROME1"
+
+
 def padding_steps(dataset: Dataset, layout: SampleLayout) -> slice | None:
     """Return the steps from Pixel Padding Value to its Range Limit (PS3.3 C.7.5.1.1.2)."""
-    value = number_of(dataset, "PixelPaddingValue")
+    value = stated_number(dataset, "PixelPaddingValue")
     if value is None:
         return None
-    limit = number_of(dataset, "PixelPaddingRangeLimit")
+    limit = stated_number(dataset, "PixelPaddingRangeLimit")
     first, last = sorted((int(value), int(value if limit is None else limit)))
     first, last = max(first, layout.lowest), min(last, layout.highest)
     return slice(first - layout.lowest, last - layout.lowest + 1) if first <= last else None
 
 
+def says_how_to_display(dataset: Dataset) -> bool:
+    """Whether an image brings a VOI LUT or a window, or leaves it to whoever displays it."""
+    return bool(dataset.get("VOILUTSequence") or values_of(dataset, "WindowCenter"))
+
+
 def displayed(numbers: NDArray[np.int64], dataset: Dataset) -> NDArray[np.float64]:
-    """Return the display's grey, 0..1, of each stored number: modality LUT, then VOI LUT."""
+    """Return the display's grey, 0..1, of each stored number: modality LUT, then VOI LUT.
+
+    Raise Unreadable if the image says how it is displayed, and it cannot be understood.
+    """
     real = _rescaled(numbers, dataset)
-    if dataset.get("VOILUTSequence"):
-        table = _lookup_table(dataset, "VOILUTSequence")
+    table = _lookup_table(dataset, "VOILUTSequence")
+    if table is not None:
+        table.require_contrast()
         return np.asarray(table.applied_to(real) / table.highest, dtype=np.float64)
     window = _window(dataset)
     if window is None:
         return np.asarray((real - real.min()) / max(float(np.ptp(real)), 1e-9))
-    function = "".join(words_of(dataset, "VOILUTFunction")[:1])
-    return _windowed(real, *window, function or "LINEAR")
+    return window.applied_to(real)
 
 
 def _rescaled(numbers: NDArray[np.int64], dataset: Dataset) -> NDArray[np.float64]:
-    """Apply the modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1)."""
-    if dataset.get("ModalityLUTSequence"):
-        return _lookup_table(dataset, "ModalityLUTSequence").applied_to(numbers.astype(float))
-    slope, intercept = number_of(dataset, "RescaleSlope"), number_of(dataset, "RescaleIntercept")
+    """Apply the modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1).
+
+    One of the two without the other is read where it changes nothing: viewers disagree.
+    """
+    table = _lookup_table(dataset, "ModalityLUTSequence")
+    if table is not None:
+        return table.applied_to(numbers.astype(float))
+    slope = stated_number(dataset, "RescaleSlope")
+    intercept = stated_number(dataset, "RescaleIntercept")
+    if slope == 0:
+        raise Unreadable("Rescale Slope of 0, which makes all values alike")
+    if intercept is None and slope not in (None, 1):
+        raise Unreadable("Rescale Slope without Rescale Intercept")
+    if slope is None and intercept not in (None, 0):
+        raise Unreadable("Rescale Intercept without Rescale Slope")
     if slope is None or intercept is None:
         return numbers.astype(np.float64)
     return np.asarray(numbers * slope + intercept, dtype=np.float64)
@@ -72,6 +121,12 @@ class _LookupTable:
     def highest(self) -> int:
         return (1 << self.bits) - 1
 
+    def require_contrast(self) -> None:
+        """Refuse what would be shown too dark: the highest bit of its entries is unused."""
+        used = int(self.entries.max()).bit_length()
+        if used < self.bits:
+            raise Unreadable(f"VOI LUT Sequence said to be of {self.bits} bits, but of {used}")
+
     def applied_to(self, real: NDArray[np.float64]) -> NDArray[np.float64]:
         # Where values can be negative, the first one is signed whatever its VR says.
         is_negative = self.first > 0x7FFF and real.min() < 0
@@ -80,41 +135,66 @@ class _LookupTable:
         return self.entries[indices].astype(np.float64)
 
 
-def _lookup_table(dataset: Dataset, keyword: str) -> _LookupTable:
-    """Read the first table of a sequence; its entries may be words, or bytes two to a word."""
-    item = dataset[keyword].value[0]
-    count, first, bits = (int(number) for number in item.LUTDescriptor)
-    count = count % 0x10000 or 0x10000
-    content = item.LUTData
-    if isinstance(content, bytes):
-        is_big_endian = dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
-        words = np.frombuffer(content, ">u2" if is_big_endian else "<u2")
-    else:
-        words = np.atleast_1d(np.asarray(content, dtype=np.int64)).astype("<u2")
-    is_in_bytes = bits == 8 and len(words) == (count + 1) // 2
-    entries = np.frombuffer(words.astype("<u2").tobytes(), "u1") if is_in_bytes else words
-    if not 1 <= count <= len(entries) or not 8 <= bits <= 16:
-        raise ValueError("descriptor and table do not agree")
-    return _LookupTable(entries[:count].astype(np.int64), first % 0x10000, bits)
+def _lookup_table(dataset: Dataset, keyword: str) -> _LookupTable | None:
+    """Read the first table of a sequence, None if there is none.
+
+    Its entries may be words, or bytes two to a word.
+    """
+    name = name_of(keyword)
+    with blaming_the_bytes(f"{name} cannot be understood"):
+        if not dataset.get(keyword):
+            return None
+        item = dataset[keyword].value[0]
+        count, first, bits = (int(number) for number in item.LUTDescriptor)
+        count = count % 0x10000 or 0x10000
+        content = item.LUTData
+        if isinstance(content, bytes):
+            is_big_endian = dataset.file_meta.TransferSyntaxUID == uid.ExplicitVRBigEndian
+            words = np.frombuffer(content, ">u2" if is_big_endian else "<u2")
+        else:
+            words = np.atleast_1d(np.asarray(content, dtype=np.int64)).astype("<u2")
+        is_in_bytes = bits == 8 and len(words) == (count + 1) // 2
+        entries = np.frombuffer(words.astype("<u2").tobytes(), "u1") if is_in_bytes else words
+        if not 1 <= count <= len(entries) or not 8 <= bits <= 16:
+            raise ValueError("descriptor and table do not agree")
+        used = int(entries[:count].max()).bit_length()
+        if used > bits:
+            raise Unreadable(f"{name} said to be of {bits} bits, but of {used}")
+        return _LookupTable(entries[:count].astype(np.int64), first % 0x10000, bits)
 
 
-def _window(dataset: Dataset) -> tuple[float, float] | None:
-    """Return the first window's centre and width."""
-    centre, width = number_of(dataset, "WindowCenter"), number_of(dataset, "WindowWidth")
-    return None if centre is None or width is None else (centre, width)
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A window (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
+
+    centre: float
+    width: float
+    function: str
+
+    def applied_to(self, real: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return grey 0..1 as the standard writes it."""
+        if self.function == "SIGMOID":
+            exponent = -4 * (real - self.centre) / self.width
+            return np.asarray(1 / (1 + np.exp(np.clip(exponent, -700, 700))))
+        if self.function == "LINEAR_EXACT":
+            return np.clip((real - self.centre) / self.width + 0.5, 0, 1)
+        if self.width == 1:
+            return np.where(real <= self.centre - 0.5, 0.0, 1.0)
+        return np.clip((real - (self.centre - 0.5)) / (self.width - 1) + 0.5, 0, 1)
 
 
-def _windowed(
-    real: NDArray[np.float64], centre: float, width: float, function: str
-) -> NDArray[np.float64]:
-    """Apply a window as PS3.3 C.11.2.1.2 and C.11.2.1.3 write it, to 0..1."""
-    if width < (function == "LINEAR"):
-        raise Unreadable("window that cannot be displayed")
-    if function == "SIGMOID":
-        exponent = -4 * (real - centre) / max(width, 1e-9)
-        return np.asarray(1 / (1 + np.exp(np.clip(exponent, -700, 700))))
-    if function == "LINEAR_EXACT":
-        return np.clip((real - centre) / max(width, 1e-9) + 0.5, 0, 1)
-    if width == 1:
-        return np.where(real <= centre - 0.5, 0.0, 1.0)
-    return np.clip((real - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+def _window(dataset: Dataset) -> _Window | None:
+    """Return the first window, None if there is none."""
+    centre = stated_number(dataset, "WindowCenter")
+    width = stated_number(dataset, "WindowWidth")
+    if centre is None and width is None:
+        return None
+    if centre is None:
+        raise Unreadable("Window Width without Window Center")
+    if width is None:
+        raise Unreadable("Window Center without Window Width")
+    functions = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    function = stated_term(dataset, "VOILUTFunction", *functions) or "LINEAR"
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        raise Unreadable(f"Window Width of {width:g}, which nothing can be displayed with")
+    return _Window(centre, width, function)

@@ -8,20 +8,28 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
 from node.dicom import untrusted
 from node.errors import ModelError, StudyError, Unreadable
 from node.imaging.decoding import (
     SampleLayout,
+    require_no_lower_bits,
     require_no_more_bits,
     sample_layout,
     samples_of,
     unreadable_samples,
 )
-from node.imaging.grey import Float32, displayed, finished, padding_steps
+from node.imaging.grey import (
+    Float32,
+    displayed,
+    finished,
+    is_shown_inverted,
+    padding_steps,
+    says_how_to_display,
+)
 from node.imaging.source import PixelSource, blaming_the_bytes, opened, words_of
 from node.imaging.spacing import spacing_mm
+from node.imaging.visibility import NOTHING_HIDDEN, Hidden, hidden_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class Image:
     """Patient Orientation (0020,0020): where rows and columns run to; may be empty."""
     spacing_mm: tuple[float, float] | None
     """Row and column spacing in the breast, None if the image does not tell."""
+    hidden: Hidden = NOTHING_HIDDEN
+    """What the window or VOI LUT that it brings does not show."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,30 +83,34 @@ def _image(source: PixelSource) -> Image:
         if not source.tag:
             raise Unreadable("no pixel data")
         layout = sample_layout(header)
-        _require_grey_image(header, layout)
+        _require_grey_image(layout)
+        is_inverted = is_shown_inverted(header)
     with blaming_the_bytes("pixel data cannot be decoded"):
         (samples,) = samples_of(source, layout)
         require_no_more_bits(samples, layout, header)
+        require_no_lower_bits(source, layout)
+    values, padding = layout.steps(samples), padding_steps(header, layout)
     numbers = np.arange(layout.lowest, layout.highest + 1)
     with blaming_the_bytes("window or lookup table that cannot be displayed"):
-        voi_grey = displayed(numbers, header)
-    stored_grey = (numbers - layout.lowest) / (len(numbers) - 1)
-    is_inverted = header.PhotometricInterpretation == "MONOCHROME1"
-    padding = padding_steps(header, layout)
+        voi_grey = finished(displayed(numbers, header), is_inverted, padding)
+        stored = (numbers - layout.lowest) / (len(numbers) - 1)
+        brightness = 1 - stored if is_inverted else stored
+        is_left_to_us = not says_how_to_display(header)
+        hidden = (
+            NOTHING_HIDDEN if is_left_to_us else hidden_by(voi_grey, brightness, values, padding)
+        )
     return Image(
-        values=layout.steps(samples),
-        stored_grey=finished(stored_grey, is_inverted, padding),
-        voi_grey=finished(voi_grey, is_inverted, padding),
+        values=values,
+        stored_grey=finished(stored, is_inverted, padding),
+        voi_grey=voi_grey,
         patient_orientation=words_of(header, "PatientOrientation"),
         spacing_mm=spacing_mm(header),
+        hidden=hidden,
     )
 
 
-def _require_grey_image(header: Dataset, layout: SampleLayout) -> None:
-    if layout.samples != 1 or header.PhotometricInterpretation not in (
-        "MONOCHROME1",
-        "MONOCHROME2",
-    ):
+def _require_grey_image(layout: SampleLayout) -> None:
+    if layout.samples != 1:
         raise Unreadable("colour image")
     if layout.frames != 1:
         raise Unreadable("several frames in one object")

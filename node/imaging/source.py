@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, FileDataset, uid
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -37,7 +38,7 @@ KEYWORDS_READ = (
     *LAYOUT,
     *("PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "LUTDescriptor", "LUTData", "RescaleIntercept", "RescaleSlope"),
-    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
     *("PatientOrientation", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
     *("PixelSpacing", "PixelSpacingCalibrationType"),
 )
@@ -192,8 +193,58 @@ def number_of(dataset: Dataset, keyword: str) -> float | None:
     return as_number(parts[0]) if parts else None
 
 
+def stated_number(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first number of what must not be passed over: None only if nothing is there.
+
+    Raise Unreadable if something is there that is no number.
+    """
+    parts = _stated(dataset, keyword)
+    number = as_number(parts[0]) if parts else None
+    if parts and number is None:
+        raise not_understood(keyword)
+    return number
+
+
+def stated_term(dataset: Dataset, keyword: str, *known: str) -> str:
+    """Return which of the known terms is there, in letters and with blanks of any kind, or "".
+
+    Raise Unreadable if it is another, or if several are there.
+    """
+    parts = _stated(dataset, keyword)
+    terms = {"_".join(str(part).upper().split()) for part in parts if part != ""}
+    if len(terms) > 1 or not terms.issubset(known):
+        raise not_understood(keyword)
+    return "".join(terms)
+
+
+def not_understood(keyword: str) -> Unreadable:
+    """Return that an attribute that decides how an image looks is there and says nothing."""
+    return Unreadable(f"{name_of(keyword)} cannot be understood")
+
+
+def name_of(keyword: str) -> str:
+    """Return what an attribute is called in words."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return dictionary_description(tag)
+
+
+_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+
+
 def as_number(part: object) -> float | None:
-    """Return a value as a number, None if it is none or not finite."""
+    """Return a value as a number, None if it is none or not finite.
+
+    A comma is read as the point it stands for, unless it may divide thousands, as in "1,300".
+    """
+    if isinstance(part, str):
+        word = part.strip(" \0")
+        if not _NUMBER.fullmatch(word) or _THOUSANDS.fullmatch(word):
+            return None
+        part = word.replace(",", ".")
     if not isinstance(part, (str, int, float)):
         return None
     try:
@@ -219,3 +270,15 @@ def values_of(dataset: Dataset, keyword: str | BaseTag) -> list[Any]:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, tuple, MultiValue)) else [value]
+
+
+def _stated(dataset: Dataset, keyword: str) -> list[Any]:
+    """Return the values of an element, none if there is nothing in it but blanks.
+
+    Raise Unreadable if pydicom cannot read what is there.
+    """
+    raw = dataset.get_item(keyword).value if keyword in dataset else None
+    parts = values_of(dataset, keyword)
+    if raw and not parts and not (isinstance(raw, bytes) and not raw.strip(b" \0\\")):
+        raise not_understood(keyword)
+    return parts if any(str(part).strip(" \0") for part in parts) else []

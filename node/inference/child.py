@@ -78,12 +78,13 @@ class _Networks:
     def score(self, job: ScoreJob) -> ImageScore:
         """Decode, prepare, run, and read the answer."""
         model = self._models[job.model_name]
-        image = open_image(job.path)
+        image, domain = open_image(job.path), domain_of(model.manifest)
+        domain.require_visible(image.hidden)
         by_role, grid = tensors({IMAGE: image}, model.manifest.pixels, job.laterality)
         tensor = by_role[IMAGE]
         output, sop_uid = model.manifest.output, job.sop_uid
         seen = tensor[0, 0, : grid.height, : grid.width]
-        domain_of(model.manifest).require_plausible(seen, model.manifest)
+        domain.require_plausible(seen, model.manifest)
         answers = self._sessions[job.model_name].run({self._inputs[job.model_name]: tensor})
         match output:
             case ClassesOutput():

@@ -17,6 +17,7 @@ from highdicom.color import CIELabColor
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian, GrayscaleSoftcopyPresentationStateStorage
 
+from node.imaging.source import as_number
 from node.outputs import header, verbatim, wording
 from node.outputs.canvas import Colour
 from node.outputs.case import Draft
@@ -178,11 +179,12 @@ def _copy_modality_lut(source: Dataset, dataset: Dataset) -> None:
     if table is not None:
         dataset.ModalityLUTSequence = [table]
         return
-    keywords = ("RescaleIntercept", "RescaleSlope")
-    if all(_number(verbatim.plain(source, keyword)) is not None for keyword in keywords):
+    intercept, slope = (_first(source, f"Rescale{what}") for what in ("Intercept", "Slope"))
+    if intercept and slope:
+        dataset.RescaleIntercept, dataset.RescaleSlope = intercept, slope
         dataset.RescaleType = "HU" if verbatim.plain(source, "Modality") == "CT" else "US"
         said = ("RescaleType",) if verbatim.plain(source, "RescaleType") else ()
-        verbatim.copy(source, dataset, (*keywords, *said))
+        verbatim.copy(source, dataset, said)
 
 
 def _first_voi(source: Dataset) -> Dataset | None:
@@ -193,11 +195,8 @@ def _first_voi(source: Dataset) -> Dataset | None:
         item.VOILUTSequence = [table]
         return item
     centre, width = (_first(source, keyword) for keyword in ("WindowCenter", "WindowWidth"))
-    function = verbatim.plain(source, "VOILUTFunction") or "LINEAR"
-    centre_number, width_number = _number(centre), _number(width)
-    if centre_number is None or width_number is None or width_number <= 0:
-        return None
-    if function == "LINEAR" and width_number < 1:
+    function = "_".join(verbatim.plain(source, "VOILUTFunction").upper().split()) or "LINEAR"
+    if not (centre and width) or float(width) <= 0 or (function == "LINEAR" and float(width) < 1):
         return None
     item.WindowCenter, item.WindowWidth = centre, width
     if function in ("LINEAR_EXACT", "SIGMOID"):
@@ -206,9 +205,12 @@ def _first_voi(source: Dataset) -> Dataset | None:
 
 
 def _first(source: Dataset, keyword: str) -> str:
-    """Return the first of several Decimal Strings, cut to what one may have."""
-    text = verbatim.plain(source, keyword).split("\\")[0].strip()
-    return text if len(text) <= 16 or _number(text) is None else f"{float(text):.9g}"
+    """Return the first of several numbers as a Decimal String (PS3.5 6.2), "" if it is none."""
+    text = verbatim.plain(source, keyword).split("\\")[0].strip(" \0")
+    number = as_number(text)
+    if number is None:
+        return ""
+    return text if len(text) <= 16 and "," not in text else f"{number:.9g}"
 
 
 def _number(text: str) -> float | None:

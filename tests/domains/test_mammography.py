@@ -23,6 +23,7 @@ from node.analysis.selection import select
 from node.dicom.header import read_header
 from node.domains.description import describe
 from node.domains.domain import Selection
+from node.domains.mammography.plausibility import require_visible
 from node.domains.mammography.scope import awaited, is_in_scope
 from node.domains.mammography.selection import why_refused
 from node.domains.mammography.sop_classes import (
@@ -32,7 +33,8 @@ from node.domains.mammography.sop_classes import (
 )
 from node.domains.mammography.standard import _REFUSED_MODIFIERS
 from node.domains.mammography.views import _PROJECTIONS, why_no_view
-from node.errors import Unreadable
+from node.errors import StudyError, Unreadable
+from node.imaging.visibility import Hidden
 from node.manifest import Model
 from node.result import Refusal
 from node.study import Instance, Laterality, View
@@ -966,3 +968,20 @@ def test_a_magnified_view_does_not_stand_for_its_view(tmp_path: Path) -> None:
     dataset.save_as(path, enforce_file_format=True)
     seen = describe(read_header(path), path, "digest")
     assert (str(seen.view), seen.is_standard) == ("R CC", False)
+
+
+@pytest.mark.parametrize(
+    ("black", "white", "words"),
+    [
+        (0.3, 0.5, ""),
+        (0.31, 0, "its window or VOI LUT makes 31% of what it shows black"),
+        (0, 0.51, "its window or VOI LUT makes 51% of what it shows white"),
+    ],
+)
+def test_a_display_that_hides_the_breast_is_told(black: float, white: float, words: str) -> None:
+    hidden = Hidden(black, white)
+    if not words:
+        require_visible(hidden)
+        return
+    with pytest.raises(StudyError, match=words):
+        require_visible(hidden)

@@ -20,6 +20,7 @@ from node.domains.description import describe
 from node.domains.domain import Awaited, Selection
 from node.errors import StudyError
 from node.imaging.preparation import PlaneGrid
+from node.imaging.visibility import Hidden
 from node.manifest import Model
 from node.result import PERCENT, Code, Finding, ImageScore, Measurement, Result
 from node.study import Instance
@@ -115,6 +116,11 @@ def test_an_image_of_one_tone_is_not_read(model: Model) -> None:
     with pytest.raises(StudyError, match="of one tone"):
         plain.require_plausible(np.full((9, 9), 0.5, np.float32), model.manifest)
     plain.require_plausible(np.eye(9, dtype=np.float32), model.manifest)
+
+
+def test_a_window_of_a_plain_image_may_leave_out_as_much_as_it_likes() -> None:
+    plain.require_visible(Hidden(black=1, white=0))
+    plain.require_visible(Hidden(black=0, white=1))
 
 
 def test_a_region_that_every_image_shows_must_be_there(tmp_path: Path) -> None:

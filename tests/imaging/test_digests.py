@@ -117,6 +117,7 @@ def test_every_attribute_that_is_read_is_part_of_the_key(tmp_path: Path) -> None
         "WindowCenter": [2000, 7],
         "WindowWidth": [2000, 7],
         "VOILUTFunction": "SIGMOID",
+        "PresentationLUTShape": "INVERSE",
         "PatientOrientation": ["A", "R"],
         "ImagerPixelSpacing": [0.1, 0.2],
         "PixelSpacing": [0.1, 0.1],
@@ -169,7 +170,7 @@ def test_how_a_sequence_says_its_length_and_what_it_explains_is_no_matter(tmp_pa
 
 def test_nothing_that_is_not_in_the_list_can_change_an_image(tmp_path: Path) -> None:
     """`open_image` is given only what the key covers: it cannot depend on anything else."""
-    crowded = mammogram(VALUES, PresentationLUTShape="INVERSE", Laterality="L", WindowCenter=99)
+    crowded = mammogram(VALUES, PixelIntensityRelationship="LOG", Laterality="L", WindowCenter=99)
     crowded.WindowWidth = 50
     crowded.RequestAttributesSequence = [mammogram(VALUES)]
     bare = mammogram(VALUES, WindowCenter=99, WindowWidth=50)
@@ -202,7 +203,7 @@ def test_files_of_one_key_are_one_image_whatever_bytes_are_wrong(
             [
                 mammogram(VALUES[:4, :4], WindowCenter=9, WindowWidth=9),
                 compressed(VALUES[:4, :4], uid.JPEGLSLossless),
-                mammogram(VALUES[:4, :4], VOILUTSequence=table([1, 2, 3])),
+                mammogram(VALUES[:4, :4], VOILUTSequence=table([1, 2, 4000])),
             ]
         )
     )

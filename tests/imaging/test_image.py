@@ -12,8 +12,10 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, uid
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_windowing
+from pydicom.tag import Tag
 from small_images import PATIENT, compressed, encoded, mammogram, saved
 
 from node.errors import ModelError, StudyError, Unreadable
@@ -234,9 +236,9 @@ def test_a_voi_lut_reached_by_large_rescaled_values_ends_at_its_last_entry(tmp_p
     assert np.allclose(grey * 255, [[0, 100, 200, 255, 255, 255]])
 
 
-def test_entries_above_the_bits_of_a_voi_lut_are_white_and_stay_white(tmp_path: Path) -> None:
+def test_grey_beyond_white_stays_white_in_a_picture(tmp_path: Path) -> None:
     values = np.array([[0, 1, 2]], np.uint16)
-    image = opened(with_table(values, (3, 0, 10, [0, 1023, 4095])), tmp_path)
+    image = opened(with_table(values, (3, 0, 10, [0, 1023, 1023])), tmp_path)
     assert image.grey("voi").tolist() == [[0, 1, 1]]
     assert picture(image).grey.tolist() == [[0, 255, 255]]
     beyond = Image(values, image.stored_grey, image.voi_grey * 3 - 1, (), None)
@@ -492,15 +494,26 @@ HEADER = (
     "PixelSpacing",
     "PixelSpacingCalibrationType",
     "EstimatedRadiographicMagnificationFactor",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "WindowCenter",
-    "WindowWidth",
-    "VOILUTFunction",
-    "RescaleSlope",
-    "RescaleIntercept",
     "PatientOrientation",
 )
+DISPLAY = {
+    "PixelPaddingValue": "Pixel Padding Value",
+    "PixelPaddingRangeLimit": "Pixel Padding Range Limit",
+    "WindowCenter": "Window Center",
+    "WindowWidth": "Window Width",
+    "VOILUTFunction": "VOI LUT Function",
+    "RescaleSlope": "Rescale Slope",
+    "RescaleIntercept": "Rescale Intercept",
+    "PresentationLUTShape": "Presentation LUT Shape",
+}
+WHOLE = {
+    "WindowCenter": 2048,
+    "WindowWidth": 4096,
+    "RescaleSlope": 1,
+    "RescaleIntercept": 0,
+    "PixelPaddingValue": 0,
+}
+"""Instructions that change nothing, but need one another."""
 
 
 @pytest.mark.parametrize("keyword", HEADER)
@@ -513,6 +526,209 @@ def test_odd_values_in_the_header_count_as_unknown(keyword: str, tmp_path: Path)
         if keyword == "ImagerPixelSpacing":
             with pytest.raises(StudyError, match="has no usable detector pixel spacing"):
                 _ = image.measured_spacing_mm
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD if odd not in ("nothing", "three")])
+@pytest.mark.parametrize("keyword", DISPLAY)
+def test_an_instruction_for_display_that_is_there_and_not_understood_is_told_not_replaced(
+    keyword: str, odd: str, tmp_path: Path
+) -> None:
+    dataset = mammogram(VALUES, **WHOLE)
+    dataset.add_new(keyword, *ODD[odd])
+    with pytest.raises(Unreadable, match=f"^{DISPLAY[keyword]} cannot be understood$"):
+        opened(dataset, tmp_path)
+
+
+@pytest.mark.parametrize("keyword", DISPLAY)
+def test_an_empty_instruction_for_display_is_none(keyword: str, tmp_path: Path) -> None:
+    instructions = {k: v for k, v in WHOLE.items() if k[:6] != keyword[:6]}  # with its partner
+    dataset = mammogram(VALUES, **instructions)
+    dataset.add_new(keyword, "LO", "  ")
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
+
+
+def said(tmp_path: Path, **instructions: str | bytes) -> Image:
+    """Open an image whose instructions are these bytes, whatever they mean."""
+    dataset = mammogram(VALUES)
+    for keyword, written in instructions.items():
+        content = written if isinstance(written, bytes) else written.encode()
+        dataset.add_new(keyword, "CS" if keyword == "VOILUTFunction" else "DS", "1")
+        dataset[keyword] = RawDataElement(
+            dataset[keyword].tag, dataset[keyword].VR, len(content), content, 0, False, True
+        )
+    return opened(dataset, tmp_path)
+
+
+WINDOW = {"WindowCenter": "1300.5", "WindowWidth": "2000"}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"WindowCenter": "1300,5"},
+        {"WindowCenter": "+1300,5", "WindowWidth": "2000,0"},
+        {"WindowCenter": " 1300.5 ", "WindowWidth": b"2000\0"},
+        {"WindowCenter": "1300.5\\", "WindowWidth": "2000\\"},
+        {"WindowCenter": "1300.5\\x", "WindowWidth": "2000\\9"},
+        {"WindowCenter": "1.3005E3", "WindowWidth": "2e3"},
+        {"WindowCenter": "1300,500"},
+        {"VOILUTFunction": "linear"},
+        {"VOILUTFunction": "LINEAR\\"},
+        {"VOILUTFunction": "Linear\\LINEAR"},
+        {"VOILUTFunction": b"LINEAR\0"},
+        {"VOILUTFunction": "  "},
+        {"RescaleSlope": "1"},
+        {"RescaleIntercept": "0,0"},
+        {"RescaleIntercept": "0", "RescaleSlope": "1,000000"},
+    ],
+)
+def test_an_instruction_that_has_one_reading_is_read(
+    written: dict[str, str | bytes], tmp_path: Path
+) -> None:
+    expected = opened(mammogram(VALUES, **WINDOW), tmp_path)
+    assert np.array_equal(said(tmp_path, **(WINDOW | written)).voi_grey, expected.voi_grey)
+
+
+@pytest.mark.parametrize("written", ["linear exact", "Linear_Exact ", "LINEAR  EXACT"])
+def test_terms_are_read_in_letters_of_any_size(written: str, tmp_path: Path) -> None:
+    expected = opened(mammogram(VALUES, **WINDOW, VOILUTFunction="LINEAR_EXACT"), tmp_path)
+    linear = opened(mammogram(VALUES, **WINDOW), tmp_path)
+    read = said(tmp_path, **WINDOW, VOILUTFunction=written)
+    assert np.array_equal(read.voi_grey, expected.voi_grey)
+    assert not np.array_equal(read.voi_grey, linear.voi_grey)
+    sigmoid = opened(mammogram(VALUES, **WINDOW, VOILUTFunction="SIGMOID"), tmp_path)
+    assert np.array_equal(
+        said(tmp_path, **WINDOW, VOILUTFunction="sigmoid").voi_grey, sigmoid.voi_grey
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"WindowCenter": "1,300"}, "Window Center cannot be understood"),
+        ({"WindowCenter": "1.300,5"}, "Window Center cannot be understood"),
+        ({"WindowCenter": "1 300"}, "Window Center cannot be understood"),
+        ({"WindowCenter": "\\1300"}, "Window Center cannot be understood"),
+        ({"WindowCenter": "nan"}, "Window Center cannot be understood"),
+        ({"WindowWidth": "1e999"}, "Window Width cannot be understood"),
+        ({"WindowWidth": "inf"}, "Window Width cannot be understood"),
+        ({"WindowWidth": ""}, "Window Center without Window Width"),
+        ({"WindowCenter": ""}, "Window Width without Window Center"),
+        ({"WindowWidth": "0"}, "Window Width of 0"),
+        ({"WindowWidth": "-2000"}, "Window Width of -2000"),
+        ({"WindowWidth": "0.5"}, "Window Width of 0.5"),
+        ({"WindowWidth": "0", "VOILUTFunction": "SIGMOID"}, "Window Width of 0"),
+        ({"WindowWidth": "0", "VOILUTFunction": "LINEAR_EXACT"}, "Window Width of 0"),
+        ({"VOILUTFunction": "LOG"}, "VOI LUT Function cannot be understood"),
+        ({"VOILUTFunction": "SIGMOID\\LINEAR"}, "VOI LUT Function cannot be understood"),
+        ({"RescaleSlope": "nan", "RescaleIntercept": "0"}, "Rescale Slope cannot be understood"),
+        ({"RescaleSlope": "0", "RescaleIntercept": "9"}, "Rescale Slope of 0"),
+        ({"RescaleSlope": "2"}, "Rescale Slope without Rescale Intercept"),
+        ({"RescaleIntercept": "-5"}, "Rescale Intercept without Rescale Slope"),
+        ({"PixelPaddingValue": "none"}, "Pixel Padding Value cannot be understood"),
+    ],
+)
+def test_an_instruction_that_has_none_or_several_is_refused_by_its_name(
+    written: dict[str, str | bytes], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Unreadable, match=words):
+        said(tmp_path, **(WINDOW | written))
+
+
+@pytest.mark.parametrize("written", [b"monochrome1 ", b"Monochrome1\0", b" MONOCHROME1"])
+def test_an_interpretation_in_other_letters_is_read(written: bytes, tmp_path: Path) -> None:
+    dataset = mammogram(VALUES)
+    dataset["PhotometricInterpretation"] = RawDataElement(
+        Tag("PhotometricInterpretation"), "CS", len(written), written, 0, False, True
+    )
+    expected = opened(mammogram(VALUES, PhotometricInterpretation="MONOCHROME1"), tmp_path)
+    assert np.array_equal(opened(dataset, tmp_path).voi_grey, expected.voi_grey)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "words"),
+    [
+        ("MONOCHROME2", "IDENTITY", ""),
+        ("MONOCHROME1", "INVERSE", ""),
+        ("MONOCHROME2", "INVERSE", "Presentation LUT Shape INVERSE contradicts MONOCHROME2"),
+        ("MONOCHROME1", "IDENTITY", "Presentation LUT Shape IDENTITY contradicts MONOCHROME1"),
+        ("MONOCHROME2", "LIN OD", "Presentation LUT Shape cannot be understood"),
+        ("MONOCHROM2", "IDENTITY", "Photometric Interpretation cannot be understood"),
+        ("PALETTE COLOR", "IDENTITY", "colour image"),
+    ],
+)
+def test_what_is_white_is_said_once_or_twice_alike(
+    photometric: str, shape: str, words: str, tmp_path: Path
+) -> None:
+    dataset = mammogram(VALUES, PhotometricInterpretation=photometric, PresentationLUTShape=shape)
+    if not words:
+        opened(dataset, tmp_path)
+        return
+    with pytest.raises(Unreadable, match=words):
+        opened(dataset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("bits", "highest", "words"),
+    [
+        (16, 255, "VOI LUT Sequence said to be of 16 bits, but of 8"),
+        (16, 4095, "VOI LUT Sequence said to be of 16 bits, but of 12"),
+        (8, 4095, "VOI LUT Sequence said to be of 8 bits, but of 12"),
+        (10, 1024, "VOI LUT Sequence said to be of 10 bits, but of 11"),
+        (12, 0, "VOI LUT Sequence said to be of 12 bits, but of 0"),
+        (12, 2047, "VOI LUT Sequence said to be of 12 bits, but of 11"),
+        (12, 2048, ""),
+        (12, 4095, ""),
+    ],
+)
+def test_a_voi_lut_of_another_number_of_bits_than_it_says_is_refused(
+    bits: int, highest: int, words: str, tmp_path: Path
+) -> None:
+    entries = np.round(np.linspace(0, highest, 4096)).astype(int).tolist()
+    dataset = with_table(VALUES, (4096, 0, bits, entries))
+    if not words:
+        assert opened(dataset, tmp_path).grey("voi").max() > 0.49
+        return
+    with pytest.raises(Unreadable, match=words):
+        opened(dataset, tmp_path)
+
+
+def test_a_modality_lut_may_hold_small_numbers_but_not_larger_ones_than_it_says(
+    tmp_path: Path,
+) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [3, 0, 16])
+    item.add_new("LUTData", "US", [3, 2, 1])
+    values = np.array([[0, 1, 2]], np.uint16)
+    dataset = mammogram(values, ModalityLUTSequence=[item])
+    assert opened(dataset, tmp_path).grey("voi").tolist() == [[1, 0.5, 0]]
+    item.LUTDescriptor = [3, 0, 8]
+    item.LUTData = [3, 256, 1]
+    with pytest.raises(Unreadable, match="Modality LUT Sequence said to be of 8 bits, but of 9"):
+        opened(dataset, tmp_path)
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
+def test_a_high_bit_that_hides_what_lies_below_is_refused(syntax: uid.UID, tmp_path: Path) -> None:
+    dataset = in_high_bits(VALUES, syntax)
+    with pytest.raises(Unreadable, match="bits below those that High Bit 15 and Bits Stored 12"):
+        opened(dataset, tmp_path)
+    assert np.array_equal(opened(in_high_bits(VALUES << 4, syntax), tmp_path).values, VALUES)
+    overlay = in_high_bits(VALUES << 4 | 2, syntax)
+    overlay.add_new(0x60000102, "US", 1)
+    assert np.array_equal(opened(overlay, tmp_path).values, VALUES)
+
+
+def in_high_bits(values: Any, syntax: uid.UID) -> Dataset:
+    is_plain = syntax == uid.ExplicitVRLittleEndian
+    dataset = mammogram(values) if is_plain else compressed(values, syntax)
+    dataset.HighBit = 15
+    return dataset
+
+
+def test_a_high_bit_means_nothing_to_codes_that_begin_at_bit_0(tmp_path: Path) -> None:
+    dataset = in_high_bits(VALUES, uid.JPEGLosslessSV1)
+    assert np.array_equal(opened(dataset, tmp_path).values, VALUES)
 
 
 def test_a_number_that_is_none_is_unknown_whatever_pydicom_thinks_of_it(tmp_path: Path) -> None:

@@ -317,6 +317,21 @@ def test_an_image_without_spacing_or_without_breast_is_the_studys_own_fault(
         small.score(unit(black), small_model(small))
 
 
+@pytest.mark.parametrize(
+    ("centre", "words"), [(1000, ""), (5000, "makes 100% of what it shows black")]
+)
+def test_a_mammogram_that_its_window_hides_is_not_measured(
+    centre: int, words: str, small: Inference, tmp_path: Path
+) -> None:
+    values = np.where(half_disc(40), 4000, half_disc() // 2)  # a bright disc in a dim one
+    hidden = saved(mammogram(values, WindowCenter=centre, WindowWidth=1200), tmp_path)
+    if not words:
+        small.score(unit(hidden), small_model(small))
+        return
+    with pytest.raises(StudyError, match=words):
+        small.score(unit(hidden), small_model(small))
+
+
 def test_a_missing_file_is_tried_again(small: Inference, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         small.picture(instance(tmp_path / "not-yet.dcm"))

@@ -249,13 +249,28 @@ def test_of_several_windows_the_first_is_taken_as_it_is_written() -> None:
     [
         {"WindowCenter": b"", "WindowWidth": b"4000"},
         {"WindowCenter": b"2000", "WindowWidth": b"0 "},
-        {"WindowCenter": b"2000,5", "WindowWidth": b"4000"},
+        {"WindowCenter": b"2,000", "WindowWidth": b"4000"},
         {"WindowCenter": b"2000", "WindowWidth": b"1E999 "},
     ],
 )
 def test_a_window_that_is_none_is_left_out(values: dict[str, bytes]) -> None:
     (dataset,) = states(with_bytes(detected(draft([R_CC])), **values))
     assert "SoftcopyVOILUTSequence" not in dataset
+
+
+def test_what_is_read_otherwise_than_it_is_written_is_written_as_it_is_read() -> None:
+    made = with_bytes(
+        detected(draft([R_CC])),
+        WindowCenter=b"2000,5",
+        WindowWidth=b"4000\0",
+        VOILUTFunction=b"linear exact",
+        RescaleSlope=b"1,5 ",
+        RescaleIntercept=b"0 ",
+    )
+    (dataset,) = states(made)
+    voi = dataset.SoftcopyVOILUTSequence[0]
+    assert (voi.WindowCenter, voi.WindowWidth, voi.VOILUTFunction) == (2000.5, 4000, "LINEAR_EXACT")
+    assert (dataset.RescaleSlope, dataset.RescaleIntercept) == (1.5, 0)
 
 
 def test_an_overlong_number_is_shortened_not_lost() -> None:

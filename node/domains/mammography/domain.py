@@ -2,7 +2,11 @@
 
 from node.domains.mammography.combination import combine
 from node.domains.mammography.hanging import hanging
-from node.domains.mammography.plausibility import require_plausible, require_plausible_outline
+from node.domains.mammography.plausibility import (
+    require_plausible,
+    require_plausible_outline,
+    require_visible,
+)
 from node.domains.mammography.scope import awaited, is_in_scope, read
 from node.domains.mammography.selection import units
 
@@ -14,5 +18,6 @@ __all__ = [
     "read",
     "require_plausible",
     "require_plausible_outline",
+    "require_visible",
     "units",
 ]

@@ -10,6 +10,7 @@ from node.errors import StudyError
 from node.imaging.grey import Float32
 from node.imaging.outlines import signed_area
 from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.visibility import Hidden
 from node.manifest import Manifest, MaskOutput, Pixels
 
 
@@ -27,6 +28,21 @@ def require_plausible_outline(region: Points, grid: PlaneGrid, manifest: Manifes
         raise StudyError("no breast outline found in this image")
     is_chest_wall_left = manifest.pixels.orientation == "chest wall left"
     refuse_what_is_no_breast_outline(region, grid, is_chest_wall_left)
+
+
+MOST_BLACK, MOST_WHITE = 0.3, 0.5
+"""Of what stands out from the background. On generated exams, where half of it is black the outline
+holds half of the breast, and where half of it is white the density grade is another."""
+
+
+def require_visible(hidden: Hidden) -> None:
+    """Raise StudyError if the window or VOI LUT of an image shows too little of the breast."""
+    for share, most, tone in (
+        (hidden.black, MOST_BLACK, "black"),
+        (hidden.white, MOST_WHITE, "white"),
+    ):
+        if share > most:
+            raise StudyError(f"its window or VOI LUT makes {share:.0%} of what it shows {tone}")
 
 
 MOST_OF_IMAGE = 0.95
