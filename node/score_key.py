@@ -42,7 +42,7 @@ JUDGES = {
             "node.imaging.visibility:hidden_by",
         ),
     ),
-    "spacing": Part(1, ("node.imaging.spacing:spacing_mm",)),
+    "spacing": Part(2, ("node.imaging.spacing:spacing_of",)),
     "preparation": Part(
         1,
         (

@@ -137,10 +137,10 @@ def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str
 
 def test_a_name_that_is_gone_is_told_with_what_to_correct() -> None:
     def without(name: str) -> str:
-        return source_of(name).replace("def spacing_mm", "def spacing_in_mm")
+        return source_of(name).replace("def spacing_of", "def spacing_in_mm_of")
 
     with pytest.raises(
-        LookupError, match=r"node\.imaging\.spacing has no spacing_mm; correct the name in"
+        LookupError, match=r"node\.imaging\.spacing has no spacing_of; correct the name in"
     ):
         digests(without)
 

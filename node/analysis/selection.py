@@ -11,7 +11,8 @@ from node.dicom.lossy import compressed_with_loss
 from node.domains.contradictions import why_contradictory
 from node.domains.domain import Selection
 from node.domains.table import domain_of
-from node.manifest import Model
+from node.imaging.spacing import AT_DETECTOR, spacing_of
+from node.manifest import BoxesOutput, MaskOutput, Model
 from node.result import Refusal
 from node.study import Instance, Unit
 
@@ -30,15 +31,33 @@ def select(
         for unit in selection.units
         if reasons[unit.sop_uid]
     )
-    units = (unit for unit in selection.units if not reasons[unit.sop_uid])
+    units = [unit for unit in selection.units if not reasons[unit.sop_uid]]
+    of_sizes = _doubts_about_sizes([headers[unit.sop_uid] for unit in units], model)
     return Selection(
-        units=tuple(_with_doubts(unit, headers[unit.sop_uid]) for unit in units),
+        units=tuple(
+            _with_doubts(unit, headers[unit.sop_uid], of_size)
+            for unit, of_size in zip(units, of_sizes, strict=True)
+        ),
         refused=(*selection.refused, *contradictory),
     )
 
 
-def _with_doubts(unit: Unit, header: Dataset) -> Unit:
+def _with_doubts(unit: Unit, header: Dataset, of_size: str) -> Unit:
     """Add what does not keep an image from being analysed, and should be known."""
-    if loss := compressed_with_loss(header):
-        return replace(unit, doubts=(*unit.doubts, f"{loss} before it came"))
-    return unit
+    loss = compressed_with_loss(header)
+    of_image = (f"{loss} before it came" if loss else "", of_size)
+    return replace(unit, doubts=(*unit.doubts, *filter(None, of_image)))
+
+
+def _doubts_about_sizes(headers: Sequence[Dataset], model: Model) -> list[str]:
+    """Return of each image what should be known of the sizes that are measured on it, if any are.
+
+    An image that says nothing of a magnification is named only beside others that do.
+    """
+    if not isinstance(model.manifest.output, MaskOutput | BoxesOutput):
+        return ["" for _ in headers]
+    spacings = [spacing_of(header) for header in headers]
+    is_mixed = any(one.mm and not one.is_at_detector for one in spacings)
+    return [
+        AT_DETECTOR if is_mixed and one.is_at_detector and one.mm else one.doubt for one in spacings
+    ]

@@ -77,7 +77,7 @@ class Domain(Protocol):
         ...
 
     def require_visible(self, hidden: Hidden, /) -> None:
-        """Raise StudyError if an image brings a window or VOI LUT that hides what it shows."""
+        """Raise StudyError if the window, VOI LUT or padding of an image hides what it shows."""
         ...
 
     def require_plausible(self, seen: Float32, manifest: Manifest, /) -> None:

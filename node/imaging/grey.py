@@ -67,8 +67,13 @@ def padding_steps(dataset: Dataset, layout: SampleLayout) -> slice | None:
 
 
 def says_how_to_display(dataset: Dataset) -> bool:
-    """Whether an image brings a VOI LUT or a window, or leaves it to whoever displays it."""
-    return bool(dataset.get("VOILUTSequence") or values_of(dataset, "WindowCenter"))
+    """Whether an image brings a VOI LUT, a window or a range of padding.
+
+    If it does not, that is left to whoever displays it.
+    """
+    numbers = ("WindowCenter", "PixelPaddingRangeLimit")
+    is_said = any(values_of(dataset, keyword) for keyword in numbers)
+    return bool(is_said or dataset.get("VOILUTSequence"))
 
 
 def displayed(numbers: NDArray[np.int64], dataset: Dataset) -> NDArray[np.float64]:

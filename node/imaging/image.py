@@ -28,7 +28,7 @@ from node.imaging.grey import (
     says_how_to_display,
 )
 from node.imaging.source import PixelSource, blaming_the_bytes, opened, words_of
-from node.imaging.spacing import spacing_mm
+from node.imaging.spacing import spacing_of
 from node.imaging.visibility import NOTHING_HIDDEN, Hidden, hidden_by
 
 
@@ -46,8 +46,10 @@ class Image:
     """Patient Orientation (0020,0020): where rows and columns run to; may be empty."""
     spacing_mm: tuple[float, float] | None
     """Row and column spacing in the breast, None if the image does not tell."""
+    spacing_doubt: str = ""
+    """What should be known of it, or why there is none."""
     hidden: Hidden = NOTHING_HIDDEN
-    """What the window or VOI LUT that it brings does not show."""
+    """What the window, VOI LUT or padding that it brings does not show."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,7 +66,8 @@ class Image:
     def measured_spacing_mm(self) -> tuple[float, float]:
         """Return the spacing, or say that areas cannot be measured."""
         if self.spacing_mm is None:
-            raise StudyError("has no usable detector pixel spacing, so no area can be measured")
+            reason = self.spacing_doubt or "has no usable detector pixel spacing"
+            raise StudyError(f"{reason}, so no area can be measured")
         return self.spacing_mm
 
 
@@ -99,12 +102,14 @@ def _image(source: PixelSource) -> Image:
         hidden = (
             NOTHING_HIDDEN if is_left_to_us else hidden_by(voi_grey, brightness, values, padding)
         )
+    spacing = spacing_of(header)
     return Image(
         values=values,
         stored_grey=finished(stored, is_inverted, padding),
         voi_grey=voi_grey,
         patient_orientation=words_of(header, "PatientOrientation"),
-        spacing_mm=spacing_mm(header),
+        spacing_mm=spacing.mm,
+        spacing_doubt=spacing.doubt,
         hidden=hidden,
     )
 

@@ -41,6 +41,7 @@ KEYWORDS_READ = (
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
     *("PatientOrientation", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
     *("PixelSpacing", "PixelSpacingCalibrationType"),
+    *("DistanceSourceToDetector", "DistanceSourceToPatient"),
 )
 """The attributes that an image is made of, besides its pixel data; nothing here sees others.
 

@@ -1,4 +1,4 @@
-"""What a window or VOI LUT hides of an image."""
+"""What a window, a VOI LUT or padding hides of an image."""
 
 from __future__ import annotations
 
@@ -40,11 +40,12 @@ def hidden_by(
 ) -> Hidden:
     """Return what a display hides: its grey 0..1 of each value, and how bright that is as stored.
 
-    What stands out is what Otsu's method divides from the rest. Padding is not looked at.
+    What stands out is what Otsu's method divides from the rest. The value that fills up is not
+    looked at; others that Pixel Padding Range Limit covers are, for it may cover too much.
     """
     counts = np.bincount(values[::_EVERY, ::_EVERY].ravel(), minlength=len(shown)).astype(float)
     if padding is not None:
-        counts[padding] = 0
+        counts[padding.start + counts[padding].argmax()] = 0
     order = np.argsort(brightness, kind="stable")
     order = order[counts[order] > 0]
     front = order[_first_of_front(counts[order], brightness[order]) :]

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 from pydicom.valuerep import DSfloat
 
-from node.imaging.spacing import spacing_mm
+from node.imaging.spacing import SPACING_KEYWORDS, spacing_mm
 from node.outputs import header, verbatim, wording
 from node.outputs.case import Draft
 from node.outputs.header import LO_LENGTH, Series, code_item
@@ -49,9 +49,7 @@ CATEGORIES = {
 }
 """Segmented Property Category (CID 7150) of what is no abnormality, by the finding's code."""
 READ = (
-    *("Rows", "Columns", "NumberOfFrames"),
-    *("ImagerPixelSpacing", "PixelSpacing", "PixelSpacingCalibrationType"),
-    "EstimatedRadiographicMagnificationFactor",
+    *("NumberOfFrames", *SPACING_KEYWORDS),
     *("FrameOfReferenceUID", "ImageOrientationPatient", "ImagePositionPatient"),
     *("SliceThickness", "SpacingBetweenSlices", "LossyImageCompression"),
 )

@@ -13,11 +13,13 @@ from examples import examples
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packages import package
+from packages import CLASSES, package
 from pydicom import Dataset, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from small_models import SHARE_OF_WHITE
+from small_models import model as small_model
 
 from node.analysis.selection import select
 from node.dicom.header import read_header
@@ -34,6 +36,7 @@ from node.domains.mammography.sop_classes import (
 from node.domains.mammography.standard import _REFUSED_MODIFIERS
 from node.domains.mammography.views import _PROJECTIONS, why_no_view
 from node.errors import StudyError, Unreadable
+from node.imaging.spacing import SPACING_KEYWORDS
 from node.imaging.visibility import Hidden
 from node.manifest import Model
 from node.result import Refusal
@@ -557,6 +560,49 @@ def test_a_description_counts_for_nothing_beside_what_is_there_for_the_view(mode
     assert why_no_view(elsewhere) == "R CC contradicts Patient Orientation"
 
 
+FACTOR = "EstimatedRadiographicMagnificationFactor"
+
+
+def taken(view: View, factor: str | None, to_patient: str | None) -> Dataset:
+    """Return a mammogram with a magnification factor, distances of the source, both or none."""
+    geometry = {FACTOR: factor, "DistanceSourceToDetector": "660"}
+    return mammogram(view, put(**geometry, DistanceSourceToPatient=to_patient))
+
+
+def test_where_a_size_comes_from_is_told_unless_the_factor_says_it(
+    model: Model, tmp_path: Path
+) -> None:
+    def doubts(*images: Dataset, of: Model = model) -> list[tuple[str, ...]]:
+        return [unit.doubts for unit in selected_from(list(images), of).units]
+
+    stated, nothing = taken(R_CC, "1.07", None), taken(L_CC, None, None)
+    by_distances = taken(R_MLO, None, "615")
+    from_distances = ("Magnification taken from the distances of the source",)
+    assert doubts(stated) == doubts(nothing) == [()]
+    assert doubts(by_distances) == [from_distances]
+    assert doubts(taken(R_CC, "1.07", "615")) == [()]
+    assert doubts(taken(R_CC, "1", "600")) == [
+        ("Magnification factor differs from that of the distances of the source",)
+    ]
+    at_detector = ("Magnification not given, and the size at the detector taken",)
+    assert doubts(stated, nothing, by_distances) == [(), at_detector, from_distances]
+    grading = small_model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES)
+    assert doubts(by_distances, nothing, of=grading) == [(), ()]
+
+
+def test_asking_where_a_size_comes_from_leaves_the_header_as_it_was_read(
+    model: Model, tmp_path: Path
+) -> None:
+    """What is copied into results is copied as the bytes that came."""
+    image = factories.exam(views=[R_CC])[0]
+    image.DistanceSourceToDetector, image.DistanceSourceToPatient = "660.0", "615.0"
+    image.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+    header = read_header(tmp_path / "image.dcm")
+    selected_from([header], model)
+    for keyword in (*SPACING_KEYWORDS[:1], FACTOR, "DistanceSourceToPatient"):
+        assert isinstance(header.get_item(keyword), RawDataElement), keyword
+
+
 def test_an_image_that_was_compressed_with_loss_is_analysed_and_told(model: Model) -> None:
     for change in (
         put(LossyImageCompression="01"),
@@ -693,6 +739,10 @@ def test_a_hostile_view_position_is_not_quoted() -> None:
                 DistanceSourceToPatient="367",
             ),
             "magnification view",
+        ),
+        (
+            put(DistanceSourceToDetector="660", DistanceSourceToPatient="367"),  # and factor 1
+            "magnification factor and distances of the source contradict each other",
         ),
         (put(PaddleDescription="10CM MAG"), "magnification view"),
         (put(PaddleDescription="SPOT COMPRESSION"), "spot compression view"),
@@ -974,8 +1024,8 @@ def test_a_magnified_view_does_not_stand_for_its_view(tmp_path: Path) -> None:
     ("black", "white", "words"),
     [
         (0.3, 0.5, ""),
-        (0.31, 0, "its window or VOI LUT makes 31% of what it shows black"),
-        (0, 0.51, "its window or VOI LUT makes 51% of what it shows white"),
+        (0.31, 0, "its window, VOI LUT or padding makes 31% of what it shows black"),
+        (0, 0.51, "its window, VOI LUT or padding makes 51% of what it shows white"),
     ],
 )
 def test_a_display_that_hides_the_breast_is_told(black: float, white: float, words: str) -> None:

@@ -123,6 +123,8 @@ def test_every_attribute_that_is_read_is_part_of_the_key(tmp_path: Path) -> None
         "PixelSpacing": [0.1, 0.1],
         "PixelSpacingCalibrationType": "GEOMETRY",
         "EstimatedRadiographicMagnificationFactor": 1.8,
+        "DistanceSourceToDetector": 660,
+        "DistanceSourceToPatient": 600,
     }
     assert set(other) | {"LUTDescriptor", "LUTData"} == set(KEYWORDS_READ)
     keys = [key(mammogram(VALUES, **{keyword: other[keyword]}), tmp_path) for keyword in other]

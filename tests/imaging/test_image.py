@@ -23,6 +23,7 @@ from node.imaging import decoding
 from node.imaging.decoding import END_OF_IMAGE
 from node.imaging.image import Image, open_image
 from node.imaging.preparation import PlaneGrid, picture, prepare
+from node.imaging.source import name_of
 from node.manifest import Pixels
 from node.study import Laterality
 
@@ -883,6 +884,14 @@ ONLY_PIXEL_SPACING = {
 }
 
 
+def distances(to_detector: Any, to_patient: Any, factor: Any = None) -> dict[str, Any]:
+    return {
+        "DistanceSourceToDetector": to_detector,
+        "DistanceSourceToPatient": to_patient,
+        "EstimatedRadiographicMagnificationFactor": factor,
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -896,6 +905,22 @@ ONLY_PIXEL_SPACING = {
         (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": ""}, (0.15, 0.2)),
         (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": "GEOMETRY"}, (0.3, 0.4)),
         (ONLY_PIXEL_SPACING | {"PixelSpacingCalibrationType": "FIDUCIAL"}, (0.3, 0.4)),
+        (distances(660, 600), (0.1 / 1.1, 0.1 / 1.1)),
+        (distances(700, 657, 1.073), (0.1 / 1.073, 0.1 / 1.073)),
+        (distances(660, 600, 1), (0.1, 0.1)),  # a breast of 6 cm
+        (distances(660, 660), (0.1, 0.1)),
+        (distances(650, 660), (0.1, 0.1)),
+        (distances(660, 0), (0.1, 0.1)),
+        (distances(0, 600), (0.1, 0.1)),
+        (distances(660, None), (0.1, 0.1)),
+        (distances(660, None, 2), (0.05, 0.05)),
+        (distances(660, 220), (0.1 / 3, 0.1 / 3)),
+        (distances(66, 600, 1.1), (0.1 / 1.1, 0.1 / 1.1)),  # the factor is clear
+        (ONLY_PIXEL_SPACING | distances(660, 600), (0.3 / 1.1, 0.4 / 1.1)),
+        (
+            ONLY_PIXEL_SPACING | distances(66, 600) | {"PixelSpacingCalibrationType": "GEOMETRY"},
+            (0.3, 0.4),
+        ),
         ({"ImagerPixelSpacing": [0, 0]}, None),
         ({"ImagerPixelSpacing": [70, 70]}, None),
         ({"ImagerPixelSpacing": [1e-12, 1e-12]}, None),
@@ -908,6 +933,50 @@ def test_spacing_is_the_detectors_over_the_magnification(
 ) -> None:
     image = opened(mammogram(VALUES, **changes), tmp_path)
     assert image.spacing_mm == (pytest.approx(expected) if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (distances(660, 700), "distances of the source that cannot be right"),
+        (distances(660, 200), "distances of the source that cannot be right"),
+        (distances(66, 600), "distances of the source that cannot be right"),
+        (distances(-660, -600), "distances of the source that cannot be right"),
+        (
+            distances(660, 600, 1.4),
+            "magnification factor and distances of the source contradict each other",
+        ),
+        (
+            distances(660, 540, 1),
+            "magnification factor and distances of the source contradict each other",
+        ),
+        (
+            distances(None, None, -1),
+            "Estimated Radiographic Magnification Factor that cannot be right",
+        ),
+    ],
+)
+def test_a_magnification_that_contradicts_itself_measures_nothing(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    image = opened(mammogram(VALUES, **changes), tmp_path)
+    assert image.spacing_mm is None
+    with pytest.raises(StudyError, match=f"^{words}, so no area can be measured$"):
+        _ = image.measured_spacing_mm
+
+
+@pytest.mark.parametrize("keyword", list(distances(1, 1)))
+@pytest.mark.parametrize("written", ["about 2", "nan", "1,100"])
+def test_a_magnification_that_is_not_understood_is_not_1(
+    keyword: str, written: str, tmp_path: Path
+) -> None:
+    dataset = mammogram(VALUES, **distances(660, 600))
+    dataset.add_new(keyword, "LO", written)
+    words = f"{name_of(keyword)} cannot be understood, so no area"
+    with pytest.raises(StudyError, match=words):
+        _ = opened(dataset, tmp_path).measured_spacing_mm
+    dataset.add_new(keyword, "LO", "600,0" if keyword != list(distances(1, 1))[2] else "1,1")
+    assert opened(dataset, tmp_path).spacing_mm is not None
 
 
 def test_without_spacing_areas_cannot_be_measured(tmp_path: Path) -> None:

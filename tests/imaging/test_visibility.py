@@ -64,7 +64,24 @@ def test_what_no_instruction_asks_for_is_not_looked_at(tmp_path: Path) -> None:
     assert open_image(saved(windowed, tmp_path)).hidden.black == 1
 
 
-def test_padding_is_not_looked_at_and_the_brightest_values_are_white_by_right() -> None:
+def test_a_range_of_padding_that_covers_the_breast_hides_it(tmp_path: Path) -> None:
+    padded = breast(tmp_path, PixelPaddingValue=0, PixelPaddingRangeLimit=600)
+    assert max(padded.hidden.black, padded.hidden.white) < 0.05
+    covered = breast(tmp_path, PixelPaddingValue=0, PixelPaddingRangeLimit=3000)
+    assert covered.hidden.black > 0.5
+    alone = breast(tmp_path, WindowCenter=None, WindowWidth=None, PixelPaddingValue=0)
+    assert alone.hidden == NOTHING_HIDDEN
+    alone = breast(
+        tmp_path,
+        WindowCenter=None,
+        WindowWidth=None,
+        PixelPaddingValue=0,
+        PixelPaddingRangeLimit=3000,
+    )
+    assert alone.hidden.black > 0.5
+
+
+def test_what_fills_up_is_not_looked_at_and_the_brightest_are_white_by_right() -> None:
     brightness = np.linspace(0, 1, 5)
     values = (
         np.repeat(np.array([0, 1, 3, 4], np.uint16), 16).reshape(8, 8).repeat(4, 0).repeat(4, 1)
@@ -73,6 +90,4 @@ def test_padding_is_not_looked_at_and_the_brightest_values_are_white_by_right() 
     assert hidden_by(shown, brightness, values, None) == Hidden(black=0.5, white=0)
     assert hidden_by(shown, brightness, values, slice(3, 4)) == NOTHING_HIDDEN
     assert hidden_by(np.ones(5), brightness, values, None) == Hidden(black=0, white=0.5)
-    nothing = slice(0, 5)
-    assert hidden_by(shown, brightness, values, nothing) == NOTHING_HIDDEN
     assert hidden_by(shown, brightness, np.ones((9, 9), np.uint16), None) == NOTHING_HIDDEN

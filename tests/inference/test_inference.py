@@ -212,6 +212,10 @@ def test_magnification_makes_the_breast_smaller(small: Inference, tmp_path: Path
 
     plain = area()
     assert area(EstimatedRadiographicMagnificationFactor=2) == pytest.approx(plain / 4)
+    distances = {"DistanceSourceToDetector": 700, "DistanceSourceToPatient": 350}
+    assert area(**distances) == pytest.approx(plain / 4)
+    with pytest.raises(StudyError, match="contradict each other, so no area can be measured"):
+        area(**distances, EstimatedRadiographicMagnificationFactor=1)
     assert area(ImagerPixelSpacing=[0.1, 0.3]) == pytest.approx(plain * 3)
 
 
@@ -318,13 +322,18 @@ def test_an_image_without_spacing_or_without_breast_is_the_studys_own_fault(
 
 
 @pytest.mark.parametrize(
-    ("centre", "words"), [(1000, ""), (5000, "makes 100% of what it shows black")]
+    ("centre", "words"),
+    [
+        (2000, ""),
+        (6500, "padding makes 100% of what it shows black"),
+        (-1000, "padding makes [0-9]+% of what it shows white"),
+    ],
 )
 def test_a_mammogram_that_its_window_hides_is_not_measured(
     centre: int, words: str, small: Inference, tmp_path: Path
 ) -> None:
     values = np.where(half_disc(40), 4000, half_disc() // 2)  # a bright disc in a dim one
-    hidden = saved(mammogram(values, WindowCenter=centre, WindowWidth=1200), tmp_path)
+    hidden = saved(mammogram(values, WindowCenter=centre, WindowWidth=4000), tmp_path)
     if not words:
         small.score(unit(hidden), small_model(small))
         return

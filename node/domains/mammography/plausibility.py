@@ -36,13 +36,15 @@ holds half of the breast, and where half of it is white the density grade is ano
 
 
 def require_visible(hidden: Hidden) -> None:
-    """Raise StudyError if the window or VOI LUT of an image shows too little of the breast."""
+    """Raise StudyError if an image, displayed as it says, shows too little of a breast."""
     for share, most, tone in (
         (hidden.black, MOST_BLACK, "black"),
         (hidden.white, MOST_WHITE, "white"),
     ):
         if share > most:
-            raise StudyError(f"its window or VOI LUT makes {share:.0%} of what it shows {tone}")
+            raise StudyError(
+                f"its window, VOI LUT or padding makes {share:.0%} of what it shows {tone}"
+            )
 
 
 MOST_OF_IMAGE = 0.95

@@ -181,6 +181,16 @@ def is_magnified(header: Dataset) -> bool:
         return True
     if factors := _factors(header):
         return any(factor > _LARGEST_CONTACT_FACTOR for factor in factors)
+    return _is_on_a_stand(header)
+
+
+def has_contradicting_factor(header: Dataset) -> bool:
+    """Whether the factor says that the breast was on the detector, and the distances a stand."""
+    factors = [factor for factor in _factors(header) if factor]
+    return bool(factors) and not is_magnified(header) and _is_on_a_stand(header)
+
+
+def _is_on_a_stand(header: Dataset) -> bool:
     to_detector, to_patient = (
         numbers(header, f"DistanceSourceTo{what}")[:1] for what in ("Detector", "Patient")
     )
@@ -219,6 +229,10 @@ _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
     (is_partial, "partial view"),
     (is_magnified, "magnification view"),
     (has_impossible_factor, "magnification factor that cannot be right"),
+    (
+        has_contradicting_factor,
+        "magnification factor and distances of the source contradict each other",
+    ),
     (is_spot_compression, "spot compression view"),
 )
 
