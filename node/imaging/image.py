@@ -86,8 +86,8 @@ def _image(source: PixelSource) -> Image:
         if not source.tag:
             raise Unreadable("no pixel data")
         layout = sample_layout(header)
-        _require_grey_image(layout)
         is_inverted = is_shown_inverted(header)
+        _require_grey_image(layout)
     with blaming_the_bytes("pixel data cannot be decoded"):
         (samples,) = samples_of(source, layout)
         require_no_more_bits(samples, layout, header)
