@@ -28,6 +28,7 @@ from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
     Claiming,
+    Committing,
     Delivering,
     Filing,
     KeptScores,
@@ -39,6 +40,7 @@ from node.ledger import (
     Settling,
     Sweeping,
 )
+from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.site import advice_on_models, load_models, local_zone, open_ledger
@@ -114,7 +116,12 @@ class App:
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
         )
-        self._listener = Listener(config, self.store.incoming, delivering, self.reception)
+        self._committer = Committer(
+            config, self.store, Committing(self.ledger), self._pulse.live_nodes, self._on_asked
+        )
+        self._listener = Listener(
+            config, self.store.incoming, delivering, self.reception, self._committer
+        )
 
     def _is_in_scope(self, shown: Shown) -> bool:
         """Whether some model is meant for such an object."""
@@ -159,6 +166,7 @@ class App:
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
+        self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.start()
         if processes and self.config.inference.scores_early:
@@ -227,6 +235,9 @@ class App:
         # A moment later than needed, so that the sweep finds the quiet time over.
         delay_s = self.config.completeness.settle_s + 0.05
         self._timers.once_in(delay_s, self._settler.settle, "settle soon")
+
+    def _on_asked(self) -> None:
+        self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")
 
 
 def _lock_state_dir(state_dir: Path) -> IO[str]:

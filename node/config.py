@@ -154,6 +154,9 @@ class Peer(Section):
     is enough, shown as unconfirmed."""
     compares_identity: bool = True
     """Before each send, ask it by C-FIND whose study it is; a mismatch holds the study."""
+    commits: bool = False
+    """It may ask by storage commitment whether we keep what was sent, and is answered. It may
+    delete its own then: read docs/storage-commitment.md before."""
     timeout_s: Seconds = 120
     """How long we wait for an answer from it."""
 
@@ -273,6 +276,7 @@ class Config(Section):
             *self._impossible_outputs(),
             *self._impossible_results(),
             *self._doubled_senders(),
+            *self._impossible_commitments(),
         ]
         if problems:
             raise wrong(problems)
@@ -309,6 +313,11 @@ class Config(Section):
                     yield place, f'no peer is called "{name}", {did_you_mean(name, takes)}'
                 elif not takes[name]:
                     yield place, f'"{name}" takes no results, add receives = "default" to it'
+
+    def _impossible_commitments(self) -> Iterator[tuple[Place, str]]:
+        for i, peer in enumerate(self.peers):
+            if peer.commits and not peer.sends:
+                yield ("peers", i, "commits"), "add sends = true: what it does not send is not kept"
 
     def _doubled_senders(self) -> Iterator[tuple[Place, str]]:
         seen: dict[tuple[str, str], str] = {}

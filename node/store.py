@@ -146,6 +146,11 @@ class Store:
         name = f"{checked_uid(sop_uid)}.{digest[:12]}"
         return _put_with_reason(path, self.contradicting / f"{name}.dcm", reason)
 
+    def contradicted(self) -> frozenset[str]:
+        """Return the SOP Instance UIDs of what lies where contradicting objects are kept."""
+        paths = self.contradicting.glob("*.dcm")
+        return frozenset(path.stem.rpartition(".")[0] for path in paths)
+
     def count_unusable(self) -> dict[Path, int]:
         """Return how many objects lie in each of the folders of what cannot be used."""
         return {folder: sum(1 for _ in folder.glob("*.dcm")) for folder in self._unusable}

@@ -323,6 +323,44 @@ def report_of(
     return report
 
 
+class Console:
+    """A modality that asks, and hears reports on a port of its own."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.reports: list[Dataset] = []
+        self.event_types: list[int | None] = []
+        self.callers: list[str] = []
+        self.answer = 0x0000
+        self._ae = AE(MODALITY_AE)
+        self._ae.add_supported_context(COMMITMENT, scu_role=False, scp_role=True)
+        server = self._ae.start_server(
+            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self.hear)]
+        )
+        assert server is not None
+        self.port = int(server.server_address[1])
+
+    def hear(self, event: evt.Event) -> tuple[int, None]:
+        self.reports.append(event.event_information)
+        self.event_types.append(event.event_type)
+        self.callers.append(str(event.assoc.requestor.ae_title).strip())
+        return self.answer, None
+
+    def close(self) -> None:
+        shut_down(self._ae)
+
+
+def request_for(objects: Iterable[tuple[str, str]], transaction_uid: str = "2.25.4711") -> Dataset:
+    """Return the action information of a storage commitment request for these classes and UIDs."""
+    request = Dataset()
+    request.TransactionUID = transaction_uid
+    request.ReferencedSOPSequence = []
+    for sop_class, sop_uid in objects:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_uid
+        request.ReferencedSOPSequence.append(item)
+    return request
+
+
 def _referenced(sop_uid: str) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = SecondaryCaptureImageStorage

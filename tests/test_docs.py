@@ -63,6 +63,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/install.md",
         "docs/reliability.md",
         "docs/several-machines.md",
+        "docs/storage-commitment.md",
         "docs/transfer-syntaxes.md",
         "docs/viewers.md",
     ],

@@ -46,7 +46,10 @@ def delay_s(attempt: int, settings: config.Delivery) -> float:
 
 
 class Commitments(Protocol):
-    """Where storage commitment reports are recorded."""
+    """Where storage commitment reports are waited for, and recorded."""
+
+    def awaits_report(self, destination: str) -> bool:
+        """Return whether a destination that was asked has still to say what it keeps."""
 
     def record_commitment(
         self,

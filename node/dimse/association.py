@@ -15,6 +15,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -92,6 +93,7 @@ def associate(
     calling_ae: str,
     contexts: list[PresentationContext],
     handlers: Sequence[EventHandlerType] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Association:
     """Open an association that accepts at least one of the contexts.
 
@@ -110,6 +112,7 @@ def associate(
             contexts,
             ae_title=to.ae_title,
             max_pdu=0,
+            ext_neg=list(roles),
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, connections.append),
                 (evt.EVT_ABORTED, _wake),

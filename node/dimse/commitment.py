@@ -29,9 +29,9 @@ from node.errors import DeliveryError, Unreadable, Unsupported
 
 log = logging.getLogger(__name__)
 
-_REQUEST = 1
+REQUEST = 1
 """Action Type ID (PS3.4 J.3.2)."""
-_COMPLETE, _FAILURES_EXIST = 1, 2
+COMPLETE, FAILURES_EXIST = 1, 2
 """Event Type IDs (PS3.4 J.3.3)."""
 _LOOK_EVERY_S = 0.1
 _NOT_OFFERED = {
@@ -44,7 +44,7 @@ _NOT_OFFERED = {
     0x0211: "unrecognised operation",
 }
 """PS3.7 C.5: asking again would not help."""
-_FAILURE_REASONS = {
+FAILURE_REASONS = {
     0x0110: "processing failure",
     0x0112: "no such object",
     0x0119: "class and instance do not match",
@@ -123,7 +123,7 @@ def _item(reference: Reference) -> Dataset:
 def _ask(association: Association, request: Dataset, to: Address, reports: _Reports) -> None:
     try:
         answer, _ = association.send_n_action(
-            request, _REQUEST, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            request, REQUEST, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
     except (RuntimeError, ValueError) as error:
         raise DeliveryError(f"{to.ae_title} ended the association") from error
@@ -218,7 +218,7 @@ def _read(event_type: int | None, information: Dataset) -> CommitmentReport:
     transaction_uid = text(information, "TransactionUID")
     if not transaction_uid:
         raise Unreadable("a storage commitment report without Transaction UID")
-    if event_type not in (_COMPLETE, _FAILURES_EXIST):
+    if event_type not in (COMPLETE, FAILURES_EXIST):
         raise Unreadable(f"a storage commitment report of the unknown event type {event_type}")
     failed = {_sop_uid(item): _reason(item) for item in information.get("FailedSOPSequence") or ()}
     listed = {_sop_uid(item) for item in information.get("ReferencedSOPSequence") or ()}
@@ -238,4 +238,4 @@ def _reason(item: Dataset) -> str:
     code = item.get("FailureReason")
     if code is None:
         return "no reason given"
-    return _FAILURE_REASONS.get(code, f"reason 0x{code:04X}")
+    return FAILURE_REASONS.get(code, f"reason 0x{code:04X}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from node.ledger.by_hand import ByHand
 from node.ledger.clock import now, utc
+from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
 from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
@@ -47,6 +48,7 @@ from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
+    CommitmentState,
     DeliveryState,
     DispatchState,
     HeldBecause,
@@ -70,6 +72,8 @@ __all__ = [
     "ByHand",
     "Claiming",
     "Closing",
+    "CommitmentState",
+    "Committing",
     "DamagedObject",
     "Delivering",
     "DeliveryState",
@@ -83,10 +87,12 @@ __all__ = [
     "InstanceState",
     "Job",
     "Kept",
+    "KeptObject",
     "KeptScores",
     "Ledger",
     "Mode",
     "Nodes",
+    "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
     "Patience",
@@ -96,6 +102,7 @@ __all__ = [
     "Received",
     "Receiving",
     "Recorded",
+    "RequestTaken",
     "Role",
     "Settling",
     "Shipment",

@@ -128,6 +128,25 @@ class Delivering:
         with self.ledger.reading() as db:
             return db.execute(query).scalar_one_or_none() is not None
 
+    def awaits_report(self, destination: str) -> bool:
+        """Return whether a destination that was asked has still to say what it keeps."""
+        dispatch, delivery = schema.dispatch, schema.delivery
+        is_of_it = sa.and_(
+            delivery.c.study_uid == dispatch.c.study_uid,
+            delivery.c.number == dispatch.c.number,
+            delivery.c.destination == dispatch.c.destination,
+        )
+        query = (
+            sa.select(delivery.c.sop_uid)
+            .join(dispatch, is_of_it)
+            .where(dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING)))
+            .where(dispatch.c.destination == destination)
+            .where(delivery.c.state == DeliveryState.SENT, delivery.c.transaction_uid.is_not(None))
+            .limit(1)
+        )
+        with self.ledger.reading() as db:
+            return db.execute(query).first() is not None
+
     def record_commitment(
         self,
         transaction_uid: str,

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger.states import (
+    CommitmentState,
     DeliveryState,
     DispatchState,
     HeldBecause,
@@ -150,6 +151,9 @@ instance = sa.Table(
     _whole("version", nullable=True),  # of the study; empty until the closing transaction
     _text("association_id"),
     _time("received_at", nullable=False),
+    _time(
+        "committed_at"
+    ),  # when a peer was first to be told that we keep it: it may delete its own
     sa.Index(None, "study_uid"),
     sa.Index(None, "study_uid", "state", "identity"),  # who is spoken of, however many say so
     sa.Index(  # what may be scored as it arrives, and nothing else
@@ -306,7 +310,7 @@ WORK: Mapping[sa.Table, type[VersionState] | type[DispatchState]] = {
 """The tables whose rows are jobs, and what their states are called."""
 
 commitment = sa.Table(
-    "commitment",  # requests for storage commitment, written before they are sent
+    "commitment",  # our requests for storage commitment, written before they are sent
     metadata,
     _text("transaction_uid", primary_key=True),
     _text("study_uid"),
@@ -314,6 +318,22 @@ commitment = sa.Table(
     _text("destination"),
     _time("asked_at", nullable=False),
     _time("answered_at"),
+)
+
+commitment_request = sa.Table(
+    "commitment_request",  # a peer's, written before it is answered
+    metadata,
+    _text("peer", primary_key=True),
+    _text("transaction_uid", primary_key=True),
+    _text("objects"),  # JSON: [[SOP Class UID, SOP Instance UID], ...]
+    _word("state", CommitmentState),
+    _whole("attempt", default="0"),
+    _text("owner", nullable=True),  # the node that reports just now
+    _text("error", nullable=True),
+    _time("asked_at", nullable=False),
+    _time("next_at", nullable=False),
+    _time("ended_at"),
+    sa.Index(None, "state", "next_at"),
 )
 
 history = sa.Table(

@@ -77,6 +77,16 @@ class DeliveryState(StrEnum):
     """It will never take it, and gets one of another kind in its place."""
 
 
+class CommitmentState(StrEnum):
+    """How far the answer to a request for storage commitment has come."""
+
+    WAITING = "waiting"
+    """Who asked has not been told."""
+    REPORTED = "reported"
+    GIVEN_UP = "given up"
+    """Who asked did not take the report for too long."""
+
+
 class HeldBecause(StrEnum):
     """What a study is held for, which decides what ends it."""
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from node.config import Config, Peer
 from node.deliver.confirmation import Commitments, record_commitment
 from node.dimse import addresses, read_commitment_report
+from node.dimse.commitment_request import OpenRequest, commitment_context, proposes_commitment
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
@@ -40,6 +41,7 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from node.receive.committing import Committer
 from node.receive.negotiation import (
     acceptable,
     storage_unknown_to_pynetdicom,
@@ -89,12 +91,14 @@ class Listener:
         incoming: Path,
         commitments: Commitments,
         reception: Reception,
+        committer: Committer,
     ) -> None:
         self._config = config
         self._incoming = incoming
         """Where an object lies while it arrives (`Store.incoming`)."""
         self._commitments = commitments
         self._reception = reception
+        self._committer = committer
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
@@ -128,6 +132,7 @@ class Listener:
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._receive),
                     (evt.EVT_N_EVENT_REPORT, self._hear_report),
+                    (evt.EVT_N_ACTION, self._hear_request),
                     (evt.EVT_RELEASED, self._forget),
                     (evt.EVT_ABORTED, self._forget),
                     (evt.EVT_CONN_CLOSE, self._forget),
@@ -189,10 +194,35 @@ class Listener:
                 "Rejected %s from %s: %s", calling_ae, address, self._remedy(calling_ae, address)
             )
             return _CALLING_AE_NOT_RECOGNISED
-        association.acceptor.supported_contexts = acceptable(_proposed(association))
+        commitment = self._commitment_context(association, peer)
+        association.acceptor.supported_contexts = acceptable(_proposed(association), commitment)
         with self._lock:
             self._sessions[association] = _Session(peer)
         return None
+
+    def _commitment_context(
+        self, association: Association, peer: Peer
+    ) -> PresentationContext | None:
+        if not proposes_commitment(association):
+            return None
+
+        def awaits_report() -> bool:
+            # An archive may be two peers, one that sends and one that receives.
+            names = [
+                p.name for p in self._config.peers if p.receives and p.ae_title == peer.ae_title
+            ]
+            try:
+                return any(map(self._commitments.awaits_report, names))
+            except OperationalError:  # it may be one; if it cannot be kept, it is repeated
+                return True
+
+        context = commitment_context(
+            association, is_asked=peer.commits, awaits_report=awaits_report
+        )
+        if context is None:
+            words = "%s proposes storage commitment, which is off for it (commits); refused"
+            log.info(words, peer.name)
+        return context
 
     def _say_what_cannot_come(self, event: Event) -> None:
         with self._lock:
@@ -238,6 +268,14 @@ class Listener:
             log.exception("Could not keep an object")
         path.unlink(missing_ok=True)
         return OUT_OF_RESOURCES
+
+    def _hear_request(self, event: Event) -> tuple[int, None]:
+        """Keep a storage commitment request; the report on it follows."""
+        with self._lock:
+            session = self._sessions.get(event.assoc)
+        if session is None:
+            return PROCESSING_FAILURE, None  # it has gone meanwhile, and hears no answer
+        return self._committer.take(OpenRequest(event), session.peer), None
 
     def _hear_report(self, event: Event) -> tuple[int, None]:
         """Keep a storage commitment report; it may come hours after we asked for it."""

@@ -8,7 +8,7 @@ others, and a sender that is refused one of them leaves out all that follow.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from pydicom.uid import (
@@ -28,12 +28,9 @@ from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StorageCommitmentPushModel,
     Verification,
     uid_to_service_class,
 )
-
-from node.dimse import NOT_DEFLATED
 
 _FIRST_CHOICES = (
     ExplicitVRLittleEndian,
@@ -75,14 +72,21 @@ def is_storage(abstract_syntax: str) -> bool:
     return is_of_objects and known != MediaStorageDirectoryStorage
 
 
-def acceptable(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
-    """Return what is accepted of what a peer proposes, as pynetdicom wants to be told."""
-    services = _services()
+def acceptable(
+    proposed: Iterable[PresentationContext], commitment: PresentationContext | None = None
+) -> list[PresentationContext]:
+    """Return what is accepted of what a peer proposes, as pynetdicom wants to be told.
+
+    `commitment`: how storage commitment is, if it is.
+    """
+    services = {str(Verification): build_context(Verification)}
+    if commitment is not None:
+        services[str(commitment.abstract_syntax)] = commitment
     abstract_syntaxes = dict.fromkeys(UID(one.abstract_syntax or "") for one in proposed)
     accepted = []
     for abstract_syntax in abstract_syntaxes:
         if abstract_syntax in services:
-            accepted.append(copy.copy(services[abstract_syntax]))
+            accepted.append(services[abstract_syntax])
         elif is_storage(abstract_syntax):
             context = copy.copy(_any_storage())
             context.abstract_syntax = abstract_syntax
@@ -128,16 +132,3 @@ def _name(uid: UID) -> str:
 def _any_storage() -> PresentationContext:
     """Return a context to copy; pynetdicom takes its time over thousands of UIDs."""
     return build_context(Verification, list(TRANSFER_SYNTAXES))
-
-
-@cache
-def _services() -> Mapping[str, PresentationContext]:
-    """Return what is accepted beside storage."""
-    # An archive that reports is the requestor, yet the SCP of this service; some insist on having
-    # negotiated that (PS3.7 D.3.3.4).
-    commitment = build_context(StorageCommitmentPushModel, list(NOT_DEFLATED))
-    commitment.scu_role = commitment.scp_role = True
-    return {
-        str(Verification): build_context(Verification),
-        str(StorageCommitmentPushModel): commitment,
-    }

@@ -19,7 +19,7 @@ from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
 from postgres import DATABASES, PostgreSQL
 
 from node.errors import ConfigError, Superseded
-from node.ledger import Closing, InstanceState, Job, Ledger, Nodes, VersionState, schema
+from node.ledger import Closing, Committing, InstanceState, Job, Ledger, Nodes, VersionState, schema
 from node.ledger.database import DEAD_AFTER_S
 from node.store import Store
 
@@ -305,7 +305,7 @@ def declared_checks() -> dict[str, set[str]]:
 
 
 def test_the_database_allows_the_declared_states_and_no_others(ledger: Ledger) -> None:
-    assert len(declared_checks()) == 8
+    assert len(declared_checks()) == 9
     assert checks_of_the_database(ledger) == declared_checks()
 
 
@@ -325,7 +325,7 @@ def test_a_migrated_index_has_the_rows_it_had(ledger: Ledger) -> None:
     ("table", "column"),
     [
         *[(table, "state") for table in ("study", "instance", "study_version")],
-        *[(table, "state") for table in ("dispatch", "delivery")],
+        *[(table, "state") for table in ("dispatch", "delivery", "commitment_request")],
         ("study", "held_because"),
         *[("analysis", "mode"), ("node", "role")],
     ],
@@ -333,6 +333,7 @@ def test_a_migrated_index_has_the_rows_it_had(ledger: Ledger) -> None:
 def test_a_word_that_is_no_state_reaches_no_row(desk: Desk, table: str, column: str) -> None:
     desk.nodes.register_node(NODE)
     desk.analysed()
+    Committing(desk.ledger).ask("modality", "1.2", [("1.3", "1.4")], 0)
     before = desk.everything()
     misspelt = sa.text(f"UPDATE {table} SET {column} = 'runing'")
     with (

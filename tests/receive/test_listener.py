@@ -57,6 +57,7 @@ from node.dimse.status import (
 )
 from node.errors import ConfigError
 from node.ledger import (
+    Committing,
     Delivering,
     DeliveryState,
     InstanceState,
@@ -66,6 +67,7 @@ from node.ledger import (
     Receiving,
     schema,
 )
+from node.receive.committing import Committer
 from node.receive.listener import Listener
 from node.receive.reception import Reception
 from node.store import Store, dataset_digest
@@ -121,7 +123,8 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
                 settings, store, Receiving(ledger), is_mammogram, lambda: stored.append(time.time())
             )
         )
-        listener = Listener(settings, store.incoming, Delivering(ledger), receptions[-1])
+        committer = Committer(settings, store, Committing(ledger), lambda: {store.node_id})
+        listener = Listener(settings, store.incoming, Delivering(ledger), receptions[-1], committer)
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), stored))
         return doors[-1]
@@ -483,8 +486,9 @@ def report(opened: Association, transaction_uid: str, *sop_uids: str, event_type
 
 @pytest.mark.parametrize("role", [True, False])
 def test_a_report_that_comes_hours_later_on_its_own_association_confirms_the_delivery(
-    door: Door, role: bool
+    open_door: OpenDoor, role: bool
 ) -> None:
+    door = open_door(modality(name="pacs", receives="default"))
     [job] = door.desk.analysed()
     shipment = door.desk.delivering.begin_dispatch(job, NODE)
     uids = [report.sop_uid for report in shipment.to_send]
@@ -901,7 +905,8 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         listener=config.ListenerSettings(host="127.0.0.1", port=taken),
     )
     reception = Reception(settings, store, Receiving(ledger), is_mammogram)
-    second = Listener(settings, store.incoming, Delivering(ledger), reception)
+    committer = Committer(settings, store, Committing(ledger), lambda: {store.node_id})
+    second = Listener(settings, store.incoming, Delivering(ledger), reception, committer)
     former = tempfile.tempdir
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()
