@@ -121,6 +121,7 @@ class ListenerSettings(Section):
     host: Host = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach us
     port: Port = 11112
     max_associations: Annotated[int, Field(ge=1)] = 50
+    """Of peers, at a time; each peer may have one beyond it."""
     max_pdu: Annotated[int, Field(ge=4096)] = 262_144
     idle_timeout_s: Seconds = 60
     """An association that says nothing for this long is aborted."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +17,19 @@ _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 def start_logging(*, is_verbose: bool = False) -> None:
     """Log to standard error, where systemd and containers collect it."""
-    logging.basicConfig(
-        stream=sys.stderr, format=_FORMAT, level=logging.DEBUG if is_verbose else logging.INFO
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(_FORMAT) if is_verbose else _OneLine(_FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if is_verbose else logging.INFO)
+    threading.excepthook = _say_that_a_thread_ended
     quieten_libraries()
+
+
+def _say_that_a_thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Say in a line what Python would print as a traceback, with the error's words."""
+    if args.exc_value is not None:
+        name = args.thread.name if args.thread is not None else "unknown"
+        words = "The thread %s ended (%s)"
+        logging.getLogger(__name__).warning(words, name, in_one_line(args.exc_value))
 
 
 def quieten_libraries() -> None:
@@ -68,11 +80,60 @@ class Seldom(logging.Filter):
         return True
 
 
+class OncePerMinute:
+    """Lets what is said again and again be said once a minute, with how often it was not said."""
+
+    _KEYS = 1000
+
+    def __init__(self, every_s: float = 60) -> None:
+        self._every_s = every_s
+        self._said: dict[Hashable, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def again(self, key: Hashable) -> str | None:
+        """Return what is to be added if this is said now, None if it is not to be said."""
+        now = time.monotonic()
+        with self._lock:
+            said_at, unsaid = self._said.get(key, (now - self._every_s, 0))
+            if now - said_at < self._every_s:
+                self._said[key] = (said_at, unsaid + 1)
+                return None
+            self._said.pop(key, None)
+            self._said[key] = (now, 0)
+            if len(self._said) > self._KEYS:
+                del self._said[next(iter(self._said))]  # the one that was said longest ago
+        return f" (and {unsaid} times more since it was last said)" if unsaid else ""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what went wrong and where, without the words of the error: they may quote values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}node{os.sep}" in frame.filename] or frames
+    if not ours:
+        return type(error).__name__
+    where = ours[-1]
+    return f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
+
+
+class _OneLine(logging.Formatter):
+    """Names the kind and place of an error; its words may quote what is in a data set."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return super().format(record)
+        line = logging.makeLogRecord(record.__dict__)
+        line.msg, line.args = f"{record.getMessage()} ({in_one_line(error)})", ()
+        line.exc_info = line.exc_text = None
+        return super().format(line)
+
+
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Keep the log out of the table and in a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     quieten_libraries()
     root, ours = logging.getLogger(), logging.getLogger("node")
     level = ours.level

@@ -37,6 +37,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node import config
+from node.dimse.association import note_rejection
 
 MODALITY_AE = "MODALITY"
 NODE_AE = "AINODE"
@@ -399,6 +400,7 @@ def association(
     ae = AE(calling_ae)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
     opened = ae.associate("127.0.0.1", port, contexts, ae_title=called_ae, ext_neg=list(roles))
+    note_rejection(opened)
     try:
         yield opened
     finally:

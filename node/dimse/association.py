@@ -15,7 +15,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -35,8 +35,8 @@ _ANSWER_WITHIN_S = 30
 """How long at most to wait for a connection and for an answer to the association request."""
 _RELEASED_WITHIN_S = 5
 """How long at most to wait for an answer to the release; then the association is aborted."""
-_PERMANENT = 0x01
-"""Result of a rejection (PS3.8 9.3.4): asking again would not help."""
+_PERMANENT, _TRANSIENT = 0x01, 0x02
+"""Results of a rejection (PS3.8 9.3.4): asking again would not help, and may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,22 @@ def associate(
         raise DeliveryError(f"{to} cannot be reached: the host name is not known") from error
     if association.is_established:
         return association
+    note_rejection(association)
     if not connections:  # pynetdicom calls this aborted, too
         raise DeliveryError(f"{to} cannot be reached")
     raise _refusal(association, to, calling_ae)
+
+
+def note_rejection(association: Association) -> None:
+    """Have an association know that it was rejected, where pynetdicom calls it aborted.
+
+    It looks whether there is a connection before it waits for the answer; whoever rejects at once
+    has closed it by then, and the rejection lies unread.
+    """
+    answer: object = association.dul.peek_next_pdu()
+    if isinstance(answer, A_ASSOCIATE) and answer.result in (_PERMANENT, _TRANSIENT):
+        association.acceptor.primitive = answer
+        association.is_rejected, association.is_aborted = True, False
 
 
 class NothingAccepted(Unsupported):

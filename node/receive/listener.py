@@ -6,28 +6,28 @@ Peers are known by calling AE title and address; nobody else is let in.
 from __future__ import annotations
 
 import logging
-import socketserver
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
 from sqlalchemy.exc import OperationalError
 
 from node.config import Config, Peer
 from node.deliver.confirmation import Commitments, record_commitment
 from node.dimse import addresses, read_commitment_report
 from node.dimse.commitment_request import OpenRequest, commitment_context, proposes_commitment
+from node.dimse.request import LOCAL_LIMIT_EXCEEDED, AssociationRequest, Rejection
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
@@ -41,7 +41,10 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from node.receive.admission import Admission
 from node.receive.committing import Committer
+from node.receive.door import Door
+from node.receive.incoming import IncomingMessages, why_not_written
 from node.receive.negotiation import (
     acceptable,
     storage_unknown_to_pynetdicom,
@@ -51,11 +54,13 @@ from node.receive.reception import Came, Reception
 
 log = logging.getLogger(__name__)
 
-_REJECTED_PERMANENT, _SERVICE_USER = 0x01, 0x01  # PS3.8 9.3.4
-_CALLING_AE_NOT_RECOGNISED, _CALLED_AE_NOT_RECOGNISED = 0x03, 0x07
+_ENDED_WITHIN_S = 10
+"""How long at most the threads of aborted associations are waited for."""
 
 # Streams a data set to a file as it arrives, instead of holding it in memory.
 _config.STORE_RECV_CHUNKED_DATASET = True
+# What it would prepare of each message for its own log, which is switched off, costs time.
+_config.LOG_HANDLER_LEVEL = "none"
 
 
 @dataclass(slots=True)
@@ -66,20 +71,11 @@ class _Session:
     came: Came | None = None
     """What its objects came with, from the first on."""
     kept: int = 0
-
-
-class _Server(ThreadedAssociationServer):
-    """pynetdicom's server, run and ended by us, so that we know the thread it runs in."""
-
-    def server_bind(self) -> None:
-        assert self.socket is not None, "socketserver opens it first"
-        addresses.take_both_families(self.socket)
-        super().server_bind()
-
-    def shutdown(self) -> None:
-        """Accept nobody any more; pynetdicom's own would look for us among what it started."""
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
+    quiet_since: float = field(default_factory=time.monotonic)
+    """When the last message came, or was answered."""
+    is_answering: bool = False
+    ended: str = ""
+    """Who ended it and why, in words, once that is known."""
 
 
 class Listener:
@@ -99,10 +95,11 @@ class Listener:
         self._commitments = commitments
         self._reception = reception
         self._committer = committer
+        self._admission = Admission(config.node.ae_title, config.peers)
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
-        self._server: ThreadedAssociationServer | None = None
+        self._server: Door | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -124,18 +121,19 @@ class Listener:
             server = self._ae.make_server(
                 addresses.to_listen_on(host, port),
                 contexts=[build_context(Verification)],  # what is more, each peer is asked for
-                server_class=_Server,
+                server_class=Door,
+                doorman=self,
                 evt_handlers=[
-                    (evt.EVT_REQUESTED, self._admit),
+                    (evt.EVT_REQUESTED, self._prepare),
                     (evt.EVT_SOP_COMMON, _name_services),
                     (evt.EVT_ACCEPTED, self._say_what_cannot_come),
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._receive),
                     (evt.EVT_N_EVENT_REPORT, self._hear_report),
                     (evt.EVT_N_ACTION, self._hear_request),
-                    (evt.EVT_RELEASED, self._forget),
-                    (evt.EVT_ABORTED, self._forget),
-                    (evt.EVT_CONN_CLOSE, self._forget),
+                    (evt.EVT_PDU_RECV, self._note_that_it_ends),
+                    (evt.EVT_PDU_SENT, self._note_that_it_ends),
+                    (evt.EVT_CONN_CLOSE, self._note_that_it_ends),
                 ],
             )
         except OSError as error:
@@ -145,7 +143,7 @@ class Listener:
             ) from error
         # pynetdicom writes what arrives where tempfile says.
         tempfile.tempdir = str(self._incoming)
-        self._server = server
+        self._server = cast("Door", server)
         self._thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
         self._thread.start()
         log.info("Listening on %s", addresses.place(host, self.port))
@@ -156,49 +154,59 @@ class Listener:
         if server is None:
             return
         server.shutdown()
-        give_up_at = time.monotonic() + drain_s
-        while self._sessions and time.monotonic() < give_up_at:
-            time.sleep(0.05)
+        self._wait_for_ends(drain_s)
         self._ae.shutdown()
+        self._wait_for_ends(_ENDED_WITHIN_S)
         tempfile.tempdir = None
 
-    def _admit(self, event: Event) -> None:
-        """Let known peers in, and nobody else, whatever goes wrong here."""
-        try:
-            diagnostic = self._why_not(event.assoc)
-        except Exception:  # pynetdicom would log this, and accept
-            log.exception("Rejected an association: it could not be judged")
-            diagnostic = _CALLING_AE_NOT_RECOGNISED
-        if diagnostic is not None:
-            event.assoc.acse.send_reject(_REJECTED_PERMANENT, _SERVICE_USER, diagnostic)
-            event.assoc.kill()
+    def _wait_for_ends(self, at_most_s: float) -> None:
+        give_up_at = time.monotonic() + at_most_s
+        while self._sessions and time.monotonic() < give_up_at:
+            time.sleep(0.05)
 
-    def _why_not(self, association: Association) -> int | None:
-        """Return the diagnostic of a rejection, or None and remember the peer."""
-        request = association.requestor.primitive
-        assert request is not None, "pynetdicom announces no request without its primitive"
-        calling_ae, called_ae = request.calling_ae_title.strip(), request.called_ae_title.strip()
+    def is_near(self, address: str) -> bool:
+        """Whether some peer has this address, as far as that is known."""
+        return self._admission.is_near(address)
+
+    def judge(self, association: Association, request: AssociationRequest) -> Rejection | None:
+        """Open a session for a known peer if the limit allows; it always allows each peer one."""
         address = addresses.plain_address(str(association.requestor.address))
-        own_ae = self._config.node.ae_title
-        if called_ae != own_ae:
-            words = "Rejected %s from %s: it called %s, this is %s"
-            log.warning(words, calling_ae, address, called_ae, own_ae)
-            return _CALLED_AE_NOT_RECOGNISED
-        peer = find_peer(self._config.peers, calling_ae, address)
-        if peer is None and self._is_our_own(calling_ae):
-            words = "Rejected %s from %s: doctor or another node looked whether we are here"
-            log.info(words, calling_ae, address)
-            return _CALLING_AE_NOT_RECOGNISED
-        if peer is None:
-            log.warning(
-                "Rejected %s from %s: %s", calling_ae, address, self._remedy(calling_ae, address)
-            )
-            return _CALLING_AE_NOT_RECOGNISED
-        commitment = self._commitment_context(association, peer)
-        association.acceptor.supported_contexts = acceptable(_proposed(association), commitment)
+        peer = self._admission.judge(request, address)
+        if isinstance(peer, Rejection):
+            return peer
+        limit = self._config.listener.max_associations
         with self._lock:
-            self._sessions[association] = _Session(peer)
-        return None
+            open_now = [session.peer.name for session in self._sessions.values()]
+            if len(open_now) < limit or peer.name not in open_now:
+                self._sessions[association] = _Session(peer)
+                return None
+        its_own = open_now.count(peer.name)
+        why = f"{len(open_now)} associations are open, {its_own} of them its own, and [listener] "
+        self._admission.say(peer.name, address, f"{why}max_associations is {limit}")
+        return LOCAL_LIMIT_EXCEEDED
+
+    def take_leave(self, association: Association) -> None:
+        """Let go of an association that has ended, and of what was half received."""
+        session = self._sessions[association]
+        cast("IncomingMessages", association.dimse).discard_all()
+        if association.is_released:
+            if session.kept:
+                log.info("%s sent %d objects", session.peer.name, session.kept)
+        else:
+            words = session.ended or f"the connection of {session.peer.name} is lost"
+            level = logging.INFO if self._server is None else logging.WARNING
+            log.log(level, "%s; %d objects of it are kept", words, session.kept)
+        try:
+            if session.came is not None:
+                self._reception.end(session.came)
+        finally:
+            with self._lock:
+                del self._sessions[association]
+
+    def _prepare(self, event: Event) -> None:
+        association = event.assoc
+        commitment = self._commitment_context(association, self._sessions[association].peer)
+        association.acceptor.supported_contexts = acceptable(_proposed(association), commitment)
 
     def _commitment_context(
         self, association: Association, peer: Peer
@@ -224,38 +232,62 @@ class Listener:
             log.info(words, peer.name)
         return context
 
+    def _note_that_it_ends(self, event: Event) -> None:
+        """Note who ends an association, and why; what is noted first is the cause of the rest."""
+        session = self._sessions.get(event.assoc)
+        if session is None or session.ended:
+            return
+        name = session.peer.name
+        if event.event is evt.EVT_CONN_CLOSE:
+            is_ours = self._is_idle(session)
+            ours = f"Closed the connection of {name}: {self._why_we_end(session)}"
+            session.ended = ours if is_ours else f"{name} broke off its connection"
+        elif isinstance(event.pdu, A_ABORT_RQ):
+            is_ours = event.event is evt.EVT_PDU_SENT
+            ours = f"Aborted the association of {name}: {self._why_we_end(session)}"
+            session.ended = ours if is_ours else f"{name} aborted its association"
+        elif event.event is evt.EVT_PDU_RECV:
+            session.quiet_since = time.monotonic()
+
+    def _is_idle(self, session: _Session) -> bool:
+        quiet_s = time.monotonic() - session.quiet_since
+        return not session.is_answering and quiet_s >= self._config.listener.idle_timeout_s
+
+    def _why_we_end(self, session: _Session) -> str:
+        if self._server is None:
+            return "this node stops"
+        if self._is_idle(session):
+            return f"nothing came for {self._config.listener.idle_timeout_s:g} s"
+        return "what it sent has no place in DICOM's protocol"
+
     def _say_what_cannot_come(self, event: Event) -> None:
-        with self._lock:
-            session = self._sessions.get(event.assoc)
+        session = self._sessions.get(event.assoc)
         rejected = event.assoc.rejected_contexts
         kinds = list(what_was_not_accepted(_proposed(event.assoc), rejected))
         if session is not None and kinds:
             words = "%s cannot send what it proposed in no transfer syntax that is read here: %s"
             log.warning(words, session.peer.name, "; ".join(kinds))
 
-    def _is_our_own(self, calling_ae: str) -> bool:
-        """Whether it is our AE title, and no peer's."""
-        peers = {peer.ae_title for peer in self._config.peers}
-        return calling_ae == self._config.node.ae_title and calling_ae not in peers
-
-    def _remedy(self, calling_ae: str, address: str) -> str:
-        """Return which line of the configuration would let somebody in."""
-        for peer in self._config.peers:
-            if peer.ae_title == calling_ae:
-                return (
-                    f'peer "{peer.name}" has this AE title, but this is not its address; to allow '
-                    f'it, add to that peer: addresses = ["{address}"]'
-                )
-        return (
-            'no peer has this AE title; to allow it: [[peers]] name = "...", '
-            f'ae_title = "{calling_ae}", host = "{address}", port = ..., sends = true'
-        )
-
     def _receive(self, event: Event) -> int:
         """Answer the sender of one object; only a kept object gets Success."""
-        path = Path(event.dataset_path)
+        association, session = event.assoc, self._sessions[event.assoc]
+        incoming = cast("IncomingMessages", association.dimse)
+        path = cast("Path | None", event.dataset_path)
+        session.is_answering = True
         try:
-            return self._answer(event.assoc, path)
+            if path is None:
+                return _status_without_object(event)
+            return self._status(session, path)
+        finally:
+            incoming.discard(getattr(event.request, "_dataset_file", None))
+            association.dul._idle_timer.restart()  # it was we who took their time
+            session.quiet_since, session.is_answering = time.monotonic(), False
+            if session.ended:
+                association.is_established = False  # an answer would break pynetdicom's thread
+
+    def _status(self, session: _Session, path: Path) -> int:
+        try:
+            return self._answer(session, path)
         except Unreadable:
             return CANNOT_UNDERSTAND
         except NoRoom as error:
@@ -266,16 +298,12 @@ class Listener:
             log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
         except Exception:  # the sender must get an answer, and send again
             log.exception("Could not keep an object")
-        path.unlink(missing_ok=True)
         return OUT_OF_RESOURCES
 
     def _hear_request(self, event: Event) -> tuple[int, None]:
         """Keep a storage commitment request; the report on it follows."""
-        with self._lock:
-            session = self._sessions.get(event.assoc)
-        if session is None:
-            return PROCESSING_FAILURE, None  # it has gone meanwhile, and hears no answer
-        return self._committer.take(OpenRequest(event), session.peer), None
+        peer = self._sessions[event.assoc].peer
+        return self._committer.take(OpenRequest(event), peer), None
 
     def _hear_report(self, event: Event) -> tuple[int, None]:
         """Keep a storage commitment report; it may come hours after we asked for it."""
@@ -292,48 +320,17 @@ class Listener:
             log.warning("A storage commitment report came on a transaction that is not known here")
         return (SUCCESS if is_ours else INVALID_ARGUMENT_VALUE), None
 
-    def _answer(self, association: Association, path: Path) -> int:
-        with self._lock:
-            session = self._sessions.get(association)
-        if session is None:
-            return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
+    def _answer(self, session: _Session, path: Path) -> int:
         if not session.peer.sends:
             log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
             return NOT_AUTHORISED
-        came = session.came or self._begin(association, session)
-        if came is None:
-            return OUT_OF_RESOURCES
-        self._reception.keep(path, came)
+        if session.came is None:
+            session.came = self._reception.begin(session.peer.name)
+        if session.ended:
+            return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
+        self._reception.keep(path, session.came)
         session.kept += 1
         return SUCCESS
-
-    def _begin(self, association: Association, session: _Session) -> Came | None:
-        """Say that objects begin to come; None if the association has ended meanwhile."""
-        came = self._reception.begin(session.peer.name)
-        with self._lock:
-            if association in self._sessions:
-                session.came = came  # from now on `_forget` ends it
-                return came
-        self._reception.end(came)
-        return None
-
-    def _forget(self, event: Event) -> None:
-        """Let go of an association that has ended, and of what was half received."""
-        with self._lock:
-            session = self._sessions.pop(event.assoc, None)
-        half = getattr(event.assoc.dimse.message, "_data_set_file", None)
-        if half is not None:
-            half.close()
-            Path(half.name).unlink(missing_ok=True)
-        if session is None:
-            return
-        if event.event is not evt.EVT_RELEASED:
-            words = "%s broke off its association; %d objects of it are kept"
-            log.warning(words, session.peer.name, session.kept)
-        elif session.kept:
-            log.info("%s sent %d objects", session.peer.name, session.kept)
-        if session.came is not None:
-            self._reception.end(session.came)
 
 
 def _proposed(association: Association) -> list[PresentationContext]:
@@ -342,30 +339,24 @@ def _proposed(association: Association) -> list[PresentationContext]:
     return request.presentation_context_definition_list
 
 
+def _status_without_object(event: Event) -> int:
+    error = why_not_written(event)
+    if error is None:
+        log.warning("A C-STORE request without an object is refused")
+        return CANNOT_UNDERSTAND
+    log.error("Could not keep an object: %s", error.strerror)
+    return OUT_OF_RESOURCES
+
+
 def _name_services(event: Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
     return storage_unknown_to_pynetdicom(_proposed(event.assoc))
-
-
-def find_peer(peers: Sequence[Peer], calling_ae: str, address: str) -> Peer | None:
-    """Return the peer that has this AE title and address; one that sends, if there is a choice."""
-    for peer in sorted(peers, key=lambda peer: not peer.sends):
-        if peer.ae_title == calling_ae and _is_at(peer, address):
-            return peer
-    return None
-
-
-def _is_at(peer: Peer, address: str) -> bool:
-    """Say whether a peer may call from an address; a name is looked up only if it must be."""
-    if peer.host == address or any(addresses.is_in(address, one) for one in peer.addresses):
-        return True
-    return any(addresses.is_in(address, one) for one in addresses.addresses_of(peer.host))
 
 
 def _application_entity(config: Config) -> AE:
     ae = AE(config.node.ae_title)
     ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.maximum_associations = config.listener.max_associations
+    ae.maximum_associations = 1 << 20  # the limit is kept before: pynetdicom counts others, too
     ae.maximum_pdu_size = config.listener.max_pdu
     ae.network_timeout = config.listener.idle_timeout_s
     ae.dimse_timeout = config.listener.idle_timeout_s

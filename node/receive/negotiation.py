@@ -66,7 +66,7 @@ def is_storage(abstract_syntax: str) -> bool:
     """
     known = UID(abstract_syntax)
     if not known.type:
-        return True
+        return known.is_valid
     is_stored = "Storage" in known.name and "Storage Commitment" not in known.name
     is_of_objects = known.type == "SOP Class" and (is_stored or not known.name)
     return is_of_objects and known != MediaStorageDirectoryStorage

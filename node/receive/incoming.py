@@ -1,0 +1,117 @@
+"""1 Receive: what comes over an association, until it lies whole in a file.
+
+pynetdicom writes an object to a file while it comes; where that fails it lets the association, or
+its own thread, break down. Here the rest of the object is passed over, so that its sender gets an
+answer and may send the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import P_DATA
+
+log = logging.getLogger(__name__)
+
+_INVALID_PDU = "Evt19"  # PS3.8 9.2.1; the answer is A-ABORT
+_IS_COMMAND = 0x01  # PS3.8 E.2
+
+
+class NotWritten:
+    """In place of the file of an object that could not be written; the rest goes nowhere."""
+
+    name = ""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+    @property
+    def file(self) -> NotWritten:
+        """The file behind it, as a temporary file has one."""
+        return self
+
+    def write(self, content: bytes) -> int:
+        """Write nothing."""
+        return len(content)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class IncomingMessages(DIMSEServiceProvider):
+    """The messages of one association; what is sent is pynetdicom's."""
+
+    def __init__(self, association: Association) -> None:
+        super().__init__(association)
+        self._files: list[Any] = []
+        """Of the object that comes, and of those that are not answered yet: one, if the sender
+        waits for answers as it should."""
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take parts of messages; whatever is wrong with them, this thread goes on."""
+        for value in primitive.presentation_data_value_list:
+            part = P_DATA()
+            part.presentation_data_value_list = [list(value)]  # type: ignore[list-item]
+            try:
+                self._take(part)
+            except Exception:  # pynetdicom would let it end its thread
+                log.exception(
+                    "What came from %s makes no message", self.assoc.requestor.ae_title.strip()
+                )
+                self.dul.event_queue.put(_INVALID_PDU)
+                return
+
+    def _take(self, part: P_DATA) -> None:
+        try:
+            super().receive_primitive(part)
+        except OSError as error:
+            self._pass_over(error, part)
+        finally:
+            file = getattr(self.message, "_data_set_file", None)
+            is_written = file is not None and not isinstance(file, NotWritten)
+            if is_written and file not in self._files:
+                self._files.append(file)
+
+    def _pass_over(self, error: OSError, part: P_DATA) -> None:
+        """Give up the object that comes now, and see whether this part was its last."""
+        message: Any = self.message
+        with contextlib.suppress(ValueError):  # it may be too new to be in the list
+            self._files.remove(message._data_set_file)
+        _remove(message._data_set_file)
+        message._data_set_file, message._data_set_path = NotWritten(error), None
+        _, content = part.presentation_data_value_list[0]
+        if not content[0] & _IS_COMMAND:
+            super().receive_primitive(part)
+
+    def discard(self, file: Any) -> None:
+        """Remove the file of an object that has been answered, if it is still there."""
+        if file in self._files:
+            self._files.remove(file)
+            _remove(file)
+
+    def discard_all(self) -> None:
+        """Remove what came and was not answered."""
+        for file in list(self._files):
+            self.discard(file)
+
+
+def _remove(file: Any) -> None:
+    if file is not None:
+        with contextlib.suppress(OSError):  # what is still to be written cannot be, either
+            file.close()
+        Path(file.name).unlink(missing_ok=True)
+
+
+def why_not_written(event: Event) -> OSError | None:
+    """Return why the object of a C-STORE request is not in its file, None if it is."""
+    file = getattr(event.request, "_dataset_file", None)
+    return file.error if isinstance(file, NotWritten) else None
