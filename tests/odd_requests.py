@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -37,19 +38,26 @@ def request(
     return b"\x01\0" + struct.pack(">L", len(body)) + body
 
 
-ODD = {
-    "NUL behind AE titles": request(PLAIN, item(0x50, LENGTH + CLASS), padding=b"\0"),
-    "unknown user information": request(PLAIN, item(0x50, LENGTH + item(0x5E, b"?") + CLASS)),
-    "unknown item": request(PLAIN, item(0x60, b"?"), item(0x50, LENGTH + CLASS)),
-    "unknown item in a context": request(
-        context(1, Verification.encode(), item(0x44, b"?")), item(0x50, LENGTH + CLASS)
-    ),
-    "NUL behind the version name": request(
-        PLAIN, item(0x50, LENGTH + CLASS + item(0x55, b"SCANNER\0"))
-    ),
-    "a version name that is too long": request(
-        PLAIN, item(0x50, LENGTH + CLASS + item(0x55, b"SCANNER" * 3))
-    ),
-    "an even context ID beside": request(PLAIN, context(2, b"1.2.3"), item(0x50, LENGTH + CLASS)),
-    "more versions": request(PLAIN, item(0x50, LENGTH + CLASS), version=3),
-}
+def odd_requests(called: bytes = b"AINODE", calling: bytes = b"MODALITY") -> dict[str, bytes]:
+    """Return requests that are odd, by what is odd about them."""
+    ask = partial(request, called=called, calling=calling)
+    information = item(0x50, LENGTH + CLASS)
+    return {
+        "NUL behind AE titles": ask(PLAIN, information, padding=b"\0"),
+        "unknown user information": ask(PLAIN, item(0x50, LENGTH + item(0x5E, b"?") + CLASS)),
+        "unknown item": ask(PLAIN, item(0x60, b"?"), information),
+        "unknown item in a context": ask(
+            context(1, Verification.encode(), item(0x44, b"?")), information
+        ),
+        "NUL behind the version name": ask(
+            PLAIN, item(0x50, LENGTH + CLASS + item(0x55, b"SCANNER\0"))
+        ),
+        "a version name that is too long": ask(
+            PLAIN, item(0x50, LENGTH + CLASS + item(0x55, b"SCANNER" * 3))
+        ),
+        "an even context ID beside": ask(PLAIN, context(2, b"1.2.3"), information),
+        "more versions": ask(PLAIN, information, version=3),
+    }
+
+
+ODD = odd_requests()
