@@ -249,7 +249,9 @@ def _put_with_reason(path: Path, target: Path, reason: str) -> Path:
     words = target.with_suffix(".json")
     try:
         words.write_text(json.dumps({"reason": reason}), "utf-8")
+        _fsync(path)  # some of these are answered with Success
         path.replace(target)
+        _fsync(target.parent)
     except OSError:
         if not target.exists():
             words.unlink(missing_ok=True)

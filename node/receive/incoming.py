@@ -12,10 +12,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.pdu_primitives import P_DATA, SOPClassCommonExtendedNegotiation
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import uid_to_service_class
+
+from node.receive.negotiation import is_storage
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +61,22 @@ class IncomingMessages(DIMSEServiceProvider):
         self._files: list[Any] = []
         """Of the object that comes, and of those that are not answered yet: one, if the sender
         waits for answers as it should."""
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Return the next message, and see to it that pynetdicom serves its class.
+
+        It would abort for an object of a class that it does not know. A peer may tell which service
+        a class is of (PS3.7 D.3.3.6), and hardly one does; so it is told here.
+        """
+        context_id, message = super().get_msg(block)
+        if isinstance(message, C_STORE):
+            sop_class = UID(message.AffectedSOPClassUID or "")
+            if is_storage(sop_class) and uid_to_service_class(sop_class) is not StorageServiceClass:
+                item = SOPClassCommonExtendedNegotiation()
+                item.sop_class_uid = sop_class
+                item.service_class_uid = UID(StorageServiceClass.uid)
+                self.assoc.acceptor._common_ext[sop_class] = item
+        return context_id, message
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take parts of messages; whatever is wrong with them, this thread goes on."""

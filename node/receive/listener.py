@@ -18,7 +18,7 @@ from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import A_ABORT_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, SOPClassCommonExtendedNegotiation
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import OperationalError
@@ -47,7 +47,7 @@ from node.receive.door import Door
 from node.receive.incoming import IncomingMessages, why_not_written
 from node.receive.negotiation import (
     acceptable,
-    storage_unknown_to_pynetdicom,
+    is_of_no_study,
     what_was_not_accepted,
 )
 from node.receive.reception import Came, Reception
@@ -125,7 +125,6 @@ class Listener:
                 doorman=self,
                 evt_handlers=[
                     (evt.EVT_REQUESTED, self._prepare),
-                    (evt.EVT_SOP_COMMON, _name_services),
                     (evt.EVT_ACCEPTED, self._say_what_cannot_come),
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._receive),
@@ -277,7 +276,11 @@ class Listener:
         try:
             if path is None:
                 return _status_without_object(event)
-            return self._status(session, path)
+            status = self._status(session, path)
+            is_aside = status == CANNOT_UNDERSTAND and is_of_no_study(_sop_class(event))
+            return (
+                SUCCESS if is_aside else status
+            )  # it is kept, where it is listed, and that is all
         finally:
             incoming.discard(getattr(event.request, "_dataset_file", None))
             association.dul._idle_timer.restart()  # it was we who took their time
@@ -348,8 +351,8 @@ def _status_without_object(event: Event) -> int:
     return OUT_OF_RESOURCES
 
 
-def _name_services(event: Event) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    return storage_unknown_to_pynetdicom(_proposed(event.assoc))
+def _sop_class(event: Event) -> str:
+    return str(getattr(event.request, "AffectedSOPClassUID", ""))
 
 
 def _application_entity(config: Config) -> AE:

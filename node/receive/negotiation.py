@@ -23,13 +23,14 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
     RLELossless,
 )
-from pynetdicom import ALL_TRANSFER_SYNTAXES, build_context
-from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
+from pynetdicom import (
+    ALL_TRANSFER_SYNTAXES,
+    NonPatientObjectPresentationContexts,
+    build_context,
+)
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
-    uid_to_service_class,
 )
 
 _FIRST_CHOICES = (
@@ -54,7 +55,7 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
 """Of what a sender offers the first here is taken: lossless before lossy, and Implicit VR last,
 because it loses the VR of private attributes."""
 
-_STORAGE_SERVICE_CLASS = UID(StorageServiceClass.uid)
+_NON_PATIENT_OBJECTS = {one.abstract_syntax for one in NonPatientObjectPresentationContexts}
 _SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 9.3.3.2
 
 
@@ -94,23 +95,9 @@ def acceptable(
     return accepted
 
 
-def storage_unknown_to_pynetdicom(
-    proposed: Iterable[PresentationContext],
-) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Return which service the classes belong to that pynetdicom would not serve.
-
-    A peer may say so itself (PS3.7 D.3.3.6), and hardly one does; nothing of it goes back.
-    """
-    found = {}
-    for context in proposed:
-        abstract_syntax = UID(context.abstract_syntax or "")
-        is_served = uid_to_service_class(abstract_syntax) is StorageServiceClass
-        if is_storage(abstract_syntax) and not is_served:
-            item = SOPClassCommonExtendedNegotiation()
-            item.sop_class_uid = abstract_syntax
-            item.service_class_uid = _STORAGE_SERVICE_CLASS
-            found[abstract_syntax] = item
-    return found
+def is_of_no_study(sop_class: str) -> bool:
+    """Whether objects of this class belong to no patient, and so to no study (PS3.4 GG)."""
+    return sop_class in _NON_PATIENT_OBJECTS
 
 
 def what_was_not_accepted(

@@ -698,6 +698,35 @@ def test_an_object_of_a_class_nobody_knows_is_kept_with_its_study(
     assert door.study()["held_reason"] is None
 
 
+def test_an_object_that_is_of_no_study_is_kept_aside_and_stops_nobody(
+    door: Door, exam: list[Path], tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.dcm"
+    odd.write_bytes(odd_classes.hanging_protocol(exam[1].read_bytes()))
+    assert store(door.port, [exam[0], odd, *exam[2:]]) == [SUCCESS] * 4
+    assert len(door.instances()) == 3
+    kept, reason = sorted(door.files("unreadable"), key=lambda p: p.suffix)
+    assert dataset_digest(kept) == dataset_digest(odd)
+    assert json.loads(reason.read_text())["reason"] == "no Study Instance UID"
+    assert until(lambda: door.files("incoming") == [])
+
+
+def test_an_object_that_says_another_class_than_was_negotiated_costs_its_neighbours_nothing(
+    door: Door, exam: list[Path], tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.dcm"
+    odd.write_bytes(odd_classes.private_class(exam[1].read_bytes()))
+    with association(door.port, contexts_of(exam)) as opened:
+        opened._reactor_checkpoint.clear()  # the answer is for us, not for the reactor
+        for part in pdus_of(opened, odd, sop_class=odd_classes.PRIVATE_CLASS):
+            opened.dul.send_pdu(part)
+        _, answer = opened.dimse.get_msg(block=True)
+        opened._reactor_checkpoint.set()
+        assert answer is not None
+        assert answer.Status == CANNOT_UNDERSTAND  # what it sent are no whole attributes
+        assert opened.send_c_store(exam[2]).Status == SUCCESS
+
+
 def test_what_cannot_come_in_any_transfer_syntax_is_logged_once_by_name(
     door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -715,12 +744,12 @@ def test_what_cannot_come_in_any_transfer_syntax_is_logged_once_by_name(
 # Endings
 
 
-def pdus_of(opened: Association, path: Path, sop_uid: str = "1.2.3") -> Iterator[Any]:
+def pdus_of(opened: Association, path: Path, sop_class: str = MG) -> Iterator[Any]:
     """Return the parts in which a file is sent by C-STORE, to be sent one by one."""
     request = C_STORE()
     request.MessageID = 2
-    request.AffectedSOPClassUID = MG
-    request.AffectedSOPInstanceUID = sop_uid
+    request.AffectedSOPClassUID = sop_class
+    request.AffectedSOPInstanceUID = "1.2.3"
     request.Priority = 2
     header = len(path.read_bytes()) - factories.SMALL.rows * factories.SMALL.columns * 2
     request._dataset_path = (path, header // 4)
