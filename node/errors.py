@@ -4,6 +4,7 @@ NodeError
 ├── ConfigError      refuse to start (exit 1)
 ├── StudyError       say so in the result; trying again would not help
 │   ├── Unreadable   an object whose bytes are not what they claim to be
+│   │   └── OfNoStudy  a whole object that is nobody's: it is kept aside, and acknowledged
 │   └── Held         the study is kept and nothing is sent until a person has looked
 ├── ModelError       try again a few times, then answer "not analysed"
 ├── InferenceUnavailable  no child to ask: the machine's, waited for, and against no study
@@ -31,6 +32,10 @@ class StudyError(NodeError):
 
 class Unreadable(StudyError):  # noqa: N818 - the state of an object, not a failure of ours
     """An object that is damaged, or is not what it says it is."""
+
+
+class OfNoStudy(Unreadable):
+    """An object that belongs to no patient, and so to no study, such as a hanging protocol."""
 
 
 class Held(StudyError):  # noqa: N818 - an answer, not a failure

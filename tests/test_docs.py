@@ -61,6 +61,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "models/breast-density/README.md",
         "docs/corrections.md",
         "docs/install.md",
+        "docs/odd-objects.md",
         "docs/reliability.md",
         "docs/several-machines.md",
         "docs/storage-commitment.md",
@@ -73,3 +74,12 @@ def test_links_lead_to_files_that_are_there(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
         if "://" not in target:
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_tests_that_a_document_names_are_there() -> None:
+    text = (ROOT / "docs" / "odd-objects.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    sources = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    written = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.M)}
+    assert len(named) > 20
+    assert named - written == set()

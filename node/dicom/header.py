@@ -6,15 +6,31 @@ import contextlib
 import re
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, uid
+from pydicom.uid import UID
 
 from node.dicom.part10 import open_part10
 from node.dicom.untrusted import failing_as, quietly, text, texts
-from node.errors import Unreadable
+from node.errors import OfNoStudy, Unreadable
 
 _SOP_UID, _STUDY_UID = 0x00080018, 0x0020000D
 DEFER_BYTES = 1 << 16
 """Values longer than this stay on disk until somebody asks for them."""
+
+_OF_NO_PATIENT = frozenset(
+    {
+        uid.CTDefinedProcedureProtocolStorage,
+        uid.ColorPaletteStorage,
+        uid.GenericImplantTemplateStorage,
+        uid.HangingProtocolStorage,
+        uid.ImplantAssemblyTemplateStorage,
+        uid.ImplantTemplateGroupStorage,
+        uid.InventoryStorage,
+        uid.ProtocolApprovalStorage,
+        uid.XADefinedProcedureProtocolStorage,
+    }
+)
+"""Non-Patient Object Storage (PS3.4 GG.3)."""
 
 
 def read_header(path: Path) -> Dataset:
@@ -23,6 +39,8 @@ def read_header(path: Path) -> Dataset:
     OSError passes through: it says nothing about the object.
     """
     header = _parse(path)
+    if not text(header, "StudyInstanceUID") and text(header, "SOPClassUID") in _OF_NO_PATIENT:
+        raise OfNoStudy(f"{UID(text(header, 'SOPClassUID')).name} is of no study")
     for keyword, name in (
         ("SOPClassUID", "SOP Class UID"),
         ("SOPInstanceUID", "SOP Instance UID"),

@@ -36,7 +36,7 @@ from node.dimse.status import (
     PROCESSING_FAILURE,
     SUCCESS,
 )
-from node.errors import ConfigError, NoRoom, Unreadable
+from node.errors import ConfigError, NoRoom, OfNoStudy, Unreadable
 from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -47,7 +47,6 @@ from node.receive.door import Door
 from node.receive.incoming import IncomingMessages, why_not_written
 from node.receive.negotiation import (
     acceptable,
-    is_of_no_study,
     what_was_not_accepted,
 )
 from node.receive.reception import Came, Reception
@@ -276,11 +275,7 @@ class Listener:
         try:
             if path is None:
                 return _status_without_object(event)
-            status = self._status(session, path)
-            is_aside = status == CANNOT_UNDERSTAND and is_of_no_study(_sop_class(event))
-            return (
-                SUCCESS if is_aside else status
-            )  # it is kept, where it is listed, and that is all
+            return self._status(session, path)
         finally:
             incoming.discard(getattr(event.request, "_dataset_file", None))
             association.dul._idle_timer.restart()  # it was we who took their time
@@ -291,6 +286,8 @@ class Listener:
     def _status(self, session: _Session, path: Path) -> int:
         try:
             return self._answer(session, path)
+        except OfNoStudy:
+            return SUCCESS  # it is kept, where it is counted, and that is all
         except Unreadable:
             return CANNOT_UNDERSTAND
         except NoRoom as error:
@@ -349,10 +346,6 @@ def _status_without_object(event: Event) -> int:
         return CANNOT_UNDERSTAND
     log.error("Could not keep an object: %s", error.strerror)
     return OUT_OF_RESOURCES
-
-
-def _sop_class(event: Event) -> str:
-    return str(getattr(event.request, "AffectedSOPClassUID", ""))
 
 
 def _application_entity(config: Config) -> AE:

@@ -25,7 +25,6 @@ from pydicom.uid import (
 )
 from pynetdicom import (
     ALL_TRANSFER_SYNTAXES,
-    NonPatientObjectPresentationContexts,
     build_context,
 )
 from pynetdicom.presentation import PresentationContext
@@ -55,7 +54,6 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
 """Of what a sender offers the first here is taken: lossless before lossy, and Implicit VR last,
 because it loses the VR of private attributes."""
 
-_NON_PATIENT_OBJECTS = {one.abstract_syntax for one in NonPatientObjectPresentationContexts}
 _SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 9.3.3.2
 
 
@@ -93,11 +91,6 @@ def acceptable(
             context.abstract_syntax = abstract_syntax
             accepted.append(context)
     return accepted
-
-
-def is_of_no_study(sop_class: str) -> bool:
-    """Whether objects of this class belong to no patient, and so to no study (PS3.4 GG)."""
-    return sop_class in _NON_PATIENT_OBJECTS
 
 
 def what_was_not_accepted(

@@ -22,7 +22,7 @@ from node.config import Config
 from node.dicom.header import read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
 from node.domains.description import describe
-from node.errors import NoRoom, Unreadable
+from node.errors import NoRoom, OfNoStudy, Unreadable
 from node.identity import identity_of, is_own, names_of, stated_twice
 from node.ledger import (
     Again,
@@ -105,15 +105,16 @@ class Reception:
 
         Whatever is raised, nothing is kept, the file is gone from where it was, and the object
         must not be acknowledged. Raises Unreadable if it is damaged (a copy lies aside, with the
-        reason), NoRoom if the disk is nearly full, and OSError or SQLAlchemy's OperationalError
-        for a trouble of the machine's, after which it may be sent again.
+        reason; of OfNoStudy that is all that is kept, and it may be acknowledged), NoRoom if the
+        disk is nearly full, and OSError or SQLAlchemy's OperationalError for a trouble of the
+        machine's, after which it may be sent again.
         """
         try:
             if self._store.free_bytes() < self._room:
                 raise NoRoom(f"less than {self._room >> 20} MB free")
             recorded = self._keep(path, came)
         except Unreadable as error:
-            damaged = _damaged(path, came, str(error))
+            damaged = None if isinstance(error, OfNoStudy) else _damaged(path, came, str(error))
             kept = self._store.put_unreadable(path, str(error))
             log.warning("An object is unreadable: %s; kept as %s", error, kept.name)
             self._remember(damaged)

@@ -707,8 +707,9 @@ def test_an_object_that_is_of_no_study_is_kept_aside_and_stops_nobody(
     assert len(door.instances()) == 3
     kept, reason = sorted(door.files("unreadable"), key=lambda p: p.suffix)
     assert dataset_digest(kept) == dataset_digest(odd)
-    assert json.loads(reason.read_text())["reason"] == "no Study Instance UID"
+    assert json.loads(reason.read_text())["reason"] == "Hanging Protocol Storage is of no study"
     assert until(lambda: door.files("incoming") == [])
+    assert door.desk.rows(schema.damaged_object) == []
 
 
 def test_an_object_that_says_another_class_than_was_negotiated_costs_its_neighbours_nothing(
