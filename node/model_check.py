@@ -69,7 +69,7 @@ def _network(model: Model) -> str:
     session = OnnxSession(model, THREADS)
     only_input(session, model.manifest.name)
     warm_up(session)
-    gives = in_words(model.manifest.output.tensor_shapes(model.manifest.pixels))
+    gives = in_words(model.manifest.outputs[0].tensor_shapes(model.manifest.pixels.shape))
     return f"takes {in_words(session.inputs)}, gives {gives}, ran on a black image"
 
 

@@ -8,6 +8,7 @@ are reached from the names here, and says what to do when they differ.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -26,6 +27,7 @@ READERS = {
     "boxes": Part(1, ("node.inference.boxes:score_boxes",)),
     "classes": Part(1, ("node.inference.classes:score_classes",)),
     "score": Part(1, ("node.inference.whole_image:score_whole_image",)),
+    "heat map": Part(1, ("node.inference.whole_image:score_whole_image",)),
 }
 """What makes scores of a network's answer, by the kind of output in the manifest."""
 
@@ -80,7 +82,7 @@ def parts() -> dict[str, Part]:
     return {**JUDGES, **READERS, "form": FORM}
 
 
-def numbers_for(reader: str) -> str:
-    """Return what goes into the key of a model's scores, by the kind of its output."""
-    named = {**JUDGES, reader: READERS[reader]}
+def numbers_for(readers: Collection[str]) -> str:
+    """Return what goes into the key of a model's scores, by the kinds of its outputs."""
+    named = {**JUDGES, **{reader: READERS[reader] for reader in readers}, "form": FORM}
     return " ".join(f"{name}={part.number}" for name, part in named.items())

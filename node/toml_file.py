@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -52,7 +52,7 @@ def load(
         for details in error.errors():
             place, within = _located(schema, details["loc"])
             if details["type"].startswith("union_tag"):
-                place = (*place, "kind")
+                place = (*place, details["ctx"]["discriminator"].strip("'"))
             found.append((_nearest(lines, place), _problem(details, place, within)))
         found.sort()
         raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in found)) from error
@@ -214,24 +214,36 @@ def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
     place: Place = ()
     table, kinds = schema, list[type[Section]]()
     for part in loc:
-        if len(kinds) > 1:
-            table, *_ = (k for k in kinds if part in get_args(k.model_fields["kind"].annotation))
+        if len(kinds) > 1 and isinstance(part, str):
+            table = next((kind for kind in kinds if part in _called(kind)), table)
             kinds = []
             continue
         place = (*place, part)
         if isinstance(part, str):
-            kinds = _tables_in(table, part)
+            kinds = _tables_in(table.model_fields[part].annotation) if _has(table, part) else []
             table = kinds[0] if len(kinds) == 1 else table
     return place, table
 
 
-def _tables_in(table: type[Section], key: str) -> list[type[Section]]:
-    annotation: Any = table.model_fields[key].annotation if key in table.model_fields else None
-    return [
-        kind
-        for kind in (annotation, *get_args(annotation))
-        if isinstance(kind, type) and issubclass(kind, Section)
-    ]
+def _has(table: type[Section], key: str) -> bool:
+    return key in table.model_fields
+
+
+def _called(kind: type[Section]) -> tuple[Any, ...]:
+    """Return by which words a table says of which kind it is."""
+    return tuple(
+        word
+        for field in kind.model_fields.values()
+        if get_origin(field.annotation) is Literal
+        for word in get_args(field.annotation)
+    )
+
+
+def _tables_in(annotation: Any) -> list[type[Section]]:
+    """Return the tables that a value may be, or hold in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _tables_in(part)]
 
 
 def _read(path: Path) -> str:

@@ -61,9 +61,11 @@ def test_the_network_takes_and_gives_what_the_card_says(
 def test_the_manifest_prepares_pixels_as_the_recipe_did() -> None:
     manifest = load_model("breast-density", bundled_models_dir()).manifest
     assert manifest.pixels == films.PIXELS
-    assert isinstance(manifest.output, ClassesOutput)
-    assert [c.grade.value for c in manifest.output.classes] == [f"MIAS-{g}" for g in figures.GRADES]
-    assert all("RADS" not in c.grade.meaning for c in manifest.output.classes)
+    assert isinstance(manifest.outputs[0], ClassesOutput)
+    assert [c.grade.value for c in manifest.outputs[0].classes] == [
+        f"MIAS-{g}" for g in figures.GRADES
+    ]
+    assert all("RADS" not in c.grade.meaning for c in manifest.outputs[0].classes)
 
 
 def test_the_figures_were_measured_with_these_weights() -> None:

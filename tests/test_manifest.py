@@ -52,7 +52,7 @@ def test_a_product_is_not_research(tmp_path: Path) -> None:
         (
             'kind = "mask"',
             'kind = "masc"',
-            '33: output.kind: expected "mask", "classes", "boxes", "score", found "masc"',
+            '33: output.kind: expected "mask", "classes", "boxes", "score", "heat map", found',
         ),
         ('value = "D1", ', "", "38: output.difference.value: missing, add value = ..."),
         (
@@ -108,7 +108,7 @@ def test_words_that_would_have_no_effect_are_mistakes(
 
 
 def test_a_model_may_sort_into_classes(tmp_path: Path) -> None:
-    output = package(tmp_path, (OUTPUT, CLASSES)).manifest.output
+    output = package(tmp_path, (OUTPUT, CLASSES)).manifest.outputs[0]
     assert isinstance(output, ClassesOutput)
     assert [one.grade.meaning for one in output.classes] == ["F: fatty", "D: dense"]
 

@@ -35,7 +35,7 @@ def conclude(
         evaluations=combined.evaluations,
         statements=tuple(_statements(model, analysed, scores, combined)),
         priority=Priority.NOT_ASSESSED,
-        looked_for=model.manifest.output.looks_for,
+        looked_for=model.manifest.looks_for,
         heat_maps=tuple(
             replace(heat_map, sop_uid=unit.sop_uid)
             for unit in analysed
@@ -52,7 +52,7 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
         refused=tuple(refused),
         priority=Priority.NOT_ASSESSED,
         reason=reason,
-        looked_for=model.manifest.output.looks_for,
+        looked_for=model.manifest.looks_for,
     )
 
 
@@ -81,7 +81,7 @@ def _findings(
     lesions: Mapping[tuple[str, int], str],
 ) -> list[Finding]:
     """Return one finding for each mark, image by image."""
-    output = model.manifest.output
+    output = model.manifest.outputs[0]
     if not isinstance(output, MaskOutput | BoxesOutput):
         return []
     findings = []
@@ -106,7 +106,7 @@ def _statements(
     model: Model, analysed: Sequence[Unit], scores: Mapping[str, ImageScore], combined: Combined
 ) -> list[str]:
     statements = [model.manifest.statement]
-    output = model.manifest.output
+    output = model.manifest.outputs[0]
     empty = [unit.name for unit in analysed if not scores[unit.sop_uid].marks]
     if isinstance(output, MaskOutput | BoxesOutput) and empty:
         statements.append(f"No {output.label} found on: {', '.join(empty)}.")

@@ -198,7 +198,7 @@ def image_digest_of(unit: Unit) -> str:
 
 def model_digest_of(model: Model, provider: Provider) -> str:
     """Return what a score depends on besides the image: model, provider, and our own code."""
-    numbers = score_key.numbers_for(model.manifest.output.kind)
+    numbers = score_key.numbers_for([output.kind for output in model.manifest.outputs])
     text = f"{_settings_digest(model, provider)} {numbers}"
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -79,12 +79,12 @@ def require_plausible(seen: Float32, _: Manifest) -> None:
 def require_plausible_outline(region: Points, _: PlaneGrid, manifest: Manifest) -> None:
     """Raise StudyError if there is no region."""
     if not len(region):
-        raise StudyError(f"no {manifest.output.label} found in this image")
+        raise StudyError(f"no {manifest.outputs[0].label} found in this image")
 
 
 def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore]) -> Combined:
     """Say of each image what was said of it; nothing is said of several together."""
-    output = model.manifest.output
+    output = model.manifest.outputs[0]
     if isinstance(output, ScoreOutput):
         of_image = [scored(output, unit, scores[unit.sop_uid]) for unit in units]
     elif isinstance(output, ClassesOutput):

@@ -81,7 +81,7 @@ class Inference:
 
     def score(self, unit: Unit, model: Model) -> ImageScore:
         """Run a model on what it reads at once."""
-        read = partial(score_in, sop_uid=unit.sop_uid, output=model.manifest.output)
+        read = partial(score_in, sop_uid=unit.sop_uid, output=model.manifest.outputs[0])
         return self._ask(ScoreJob.about(unit, model), read)
 
     def picture(self, instance: Instance) -> Picture:

@@ -25,7 +25,7 @@ def score_boxes(
 
     Of a box that reaches beyond the image, what lies on the image is kept.
     """
-    output = manifest.output
+    output = manifest.outputs[0]
     assert isinstance(output, BoxesOutput), "other outputs are read elsewhere"
     if not np.all((rows[:, 4] >= 0) & (rows[:, 4] <= 1)):
         raise ModelError(f"output {output.tensor!r} holds scores outside 0..1")

@@ -35,7 +35,7 @@ from node.inference.messages import (
 from node.inference.onnx import OnnxSession
 from node.inference.session import only_input, warm_up
 from node.inference.whole_image import score_whole_image
-from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, ScoreOutput
+from node.manifest import BoxesOutput, ClassesOutput, MapOutput, MaskOutput, ScoreOutput
 from node.result import ImageScore
 from node.study import IMAGE, Picture
 
@@ -81,14 +81,14 @@ class _Networks:
         image = open_image(job.path)
         by_role, grid = tensors({IMAGE: image}, model.manifest.pixels, job.laterality)
         tensor = by_role[IMAGE]
-        output, sop_uid = model.manifest.output, job.sop_uid
+        output, sop_uid = model.manifest.outputs[0], job.sop_uid
         seen = tensor[0, 0, : grid.height, : grid.width]
         domain_of(model.manifest).require_plausible(seen, model.manifest)
         answers = self._sessions[job.model_name].run({self._inputs[job.model_name]: tensor})
         match output:
             case ClassesOutput():
                 return score_classes(sop_uid, answers[output.tensor][0], output)
-            case ScoreOutput():
+            case ScoreOutput() | MapOutput():
                 return score_whole_image(sop_uid, answers, model.manifest, grid)
             case BoxesOutput():
                 rows = answers[output.tensor][0]

@@ -34,7 +34,7 @@ def score_mask(
     spacing_mm: tuple[float, float],
 ) -> ImageScore:
     """Measure a mask, shape (height, width), of the network's input."""
-    output = manifest.output
+    output = manifest.outputs[0]
     assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
     seen = mask[: grid.height, : grid.width]  # what lies on the padding is no tissue
     pixel_mm2 = grid.pixel_area_mm2(spacing_mm)

@@ -22,6 +22,7 @@ from node.manifest import (
     ClassesOutput,
     HeatMapOutput,
     Manifest,
+    MapOutput,
     MaskOutput,
     Model,
     Output,
@@ -250,7 +251,7 @@ def score_in(message: Message, sop_uid: str, output: Output) -> ImageScore | Fai
         _require(_named(mark.measurements) == of_mark, "other numbers than the manifest names")
         is_closed = len(mark.outline) > 3 and mark.outline[0] == mark.outline[-1]
         _require(is_closed, "an outline that is not closed")
-    _require_heat_map(score, output.heat_map if isinstance(output, ScoreOutput) else None)
+    _require_heat_map(score, output.warmth)
     return score
 
 
@@ -274,6 +275,8 @@ def _concepts(output: Output) -> tuple[tuple[Code, ...], tuple[Code, ...] | None
             return (), (output.score.as_code(),)
         case MaskOutput():
             return (), (output.area.as_code(),)
+        case MapOutput():
+            return (), None
 
 
 def _require_heat_map(score: ImageScore, output: HeatMapOutput | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from node.config import Provider
 from node.errors import ConfigError, ModelError
-from node.inference.session import Shape, Signature, Tensor
+from node.inference.session import LooseShape, Shape, Signature, Tensor, fits
 from node.manifest import Model
 
 # The official builds tell Microsoft about the machine and the models, unless this stands before
@@ -48,7 +48,7 @@ class OnnxSession:
         self._signature = Signature(
             self._name,
             inputs=self._taken((1, pixels.channels, pixels.height, pixels.width)),
-            outputs=self._given(model.manifest.output.tensor_shapes(pixels)),
+            outputs=self._given(model.manifest.outputs[0].tensor_shapes(pixels.shape)),
         )
 
     @property
@@ -74,7 +74,7 @@ class OnnxSession:
         """Return the graph's inputs; each is an image as [pixels] says, whatever its role."""
         declared = self._network.get_inputs()
         for tensor in declared:
-            if tensor.type != FLOATS or not _fits(tensor.shape, shape):
+            if tensor.type != FLOATS or not fits(tensor.shape, shape):
                 raise ConfigError(
                     f"model {self._name} takes {tensor.name!r} as {tensor.type} {tensor.shape}, "
                     f"its manifest says {FLOATS} {list(shape)}; "
@@ -82,7 +82,7 @@ class OnnxSession:
                 )
         return {str(tensor.name): shape for tensor in declared}
 
-    def _given(self, shapes: Mapping[str, Shape]) -> Mapping[str, Shape]:
+    def _given(self, shapes: Mapping[str, LooseShape]) -> Mapping[str, LooseShape]:
         """Return the manifest's outputs, all of which the graph has."""
         found = {output.name: output for output in self._network.get_outputs()}
         for name, shape in shapes.items():
@@ -91,7 +91,7 @@ class OnnxSession:
                     f"model {self._name} has no output {name!r}, only "
                     f"{', '.join(sorted(found))}; correct [output] tensor in the manifest"
                 )
-            if found[name].type != FLOATS or not _fits(found[name].shape, shape):
+            if found[name].type != FLOATS or not fits(found[name].shape, shape):
                 raise ConfigError(
                     f"model {self._name}: output {name!r} is {found[name].type} "
                     f"{found[name].shape}, expected {FLOATS} {list(shape)}"
@@ -109,17 +109,9 @@ def _remedy(tensor: Any, shape: Shape, inputs: int) -> str:
     if tensor.type != FLOATS:
         return "export it with inputs and outputs of float32; what lies between may be of any type"
     images, _, height, width = shape
-    if len(tensor.shape) == len(shape) and _fits(tensor.shape[:-1], (images, height, width)):
+    if len(tensor.shape) == len(shape) and fits(tensor.shape[:-1], (images, height, width)):
         return "export it with channels first (NCHW), or begin it with a Transpose"
     return "correct [pixels] in the manifest"
-
-
-def _fits(declared: list[Any], expected: Shape) -> bool:
-    """Return whether a declared shape, where names and None are free, allows the expected one."""
-    return len(declared) == len(expected) and all(
-        not isinstance(size, int) or size == wanted
-        for size, wanted in zip(declared, expected, strict=True)
-    )
 
 
 def _open(model: Model, threads: int, provider: Provider) -> Any:

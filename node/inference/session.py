@@ -7,7 +7,7 @@ names, shapes and numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from node.errors import ConfigError, ModelError
 
 Tensor = NDArray[np.float32]
 Shape = tuple[int, ...]
+LooseShape = tuple[int | None, ...]
+"""None where any size will do."""
 
 
 class Session(Protocol):
@@ -40,7 +42,7 @@ class Signature:
 
     model_name: str
     inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Shape]
+    outputs: Mapping[str, LooseShape]
 
     def check_inputs(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise ModelError unless these are the network's inputs, each of its shape."""
@@ -61,22 +63,33 @@ class Signature:
             if not np.isfinite(answers[name]).all():
                 raise self._error(f"output {name!r} holds NaN or infinity")
 
-    def _check(self, what: str, value: Any, shape: Shape) -> None:
+    def _check(self, what: str, value: Any, shape: LooseShape) -> None:
         if not isinstance(value, np.ndarray):
             raise self._error(f"{what} is {type(value).__name__}, expected a tensor of float32")
         if value.dtype != np.float32:
             raise self._error(f"{what} is of {value.dtype}, expected float32")
-        if value.shape != shape:
+        if not fits(value.shape, shape):
             raise self._error(f"{what} has shape {value.shape}, expected {shape}")
 
     def _error(self, words: str) -> ModelError:
         return ModelError(f"model {self.model_name}: {words}")
 
 
-def in_words(tensors: Mapping[str, Shape]) -> str:
+def fits(declared: Sequence[object], expected: LooseShape) -> bool:
+    """Return whether a shape, where names and None are free, allows the expected one."""
+    return len(declared) == len(expected) and all(
+        wanted is None or not isinstance(size, int) or size == wanted
+        for size, wanted in zip(declared, expected, strict=True)
+    )
+
+
+def in_words(tensors: Mapping[str, LooseShape]) -> str:
     """Name tensors with their shapes."""
-    named = (f"{name!r} of {' x '.join(map(str, shape))}" for name, shape in tensors.items())
-    return " and ".join(named)
+    sizes = {
+        name: " x ".join("any" if size is None else str(size) for size in shape)
+        for name, shape in tensors.items()
+    }
+    return " and ".join(f"{name!r} of {shape}" for name, shape in sizes.items())
 
 
 def only_input(session: Session, model_name: str) -> str:

@@ -18,15 +18,16 @@ def score_whole_image(
     sop_uid: str, answers: Mapping[str, Float32], manifest: Manifest, grid: PlaneGrid
 ) -> ImageScore:
     """Take the score, shape (1, 1), as it is; raise ModelError if it is none."""
-    output = manifest.output
-    assert isinstance(output, ScoreOutput), "other outputs are read elsewhere"
+    output = manifest.outputs[0]
+    heat_map = None
+    if output.warmth is not None:
+        values = answers[output.warmth.tensor][0, 0]
+        heat_map = _heat_map(sop_uid, values, output.warmth, manifest.pixels, grid)
+    if not isinstance(output, ScoreOutput):
+        return ImageScore(sop_uid, heat_map=heat_map)
     score = float(answers[output.tensor][0, 0])
     if not 0 <= score <= 1:
         raise ModelError(f"output {output.tensor!r} is outside 0..1")
-    heat_map = None
-    if output.heat_map is not None:
-        values = answers[output.heat_map.tensor][0, 0]
-        heat_map = _heat_map(sop_uid, values, output.heat_map, manifest.pixels, grid)
     concept = output.score.as_code()
     number = Measurement(concept, 100 * score, PERCENT, output.decimals, is_score=True)
     return ImageScore(sop_uid, (number,), heat_map=heat_map)

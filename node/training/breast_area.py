@@ -238,7 +238,7 @@ def measure(model: Model) -> Iterator[Agreement]:
         image = open_image(paths[name])
         side = Laterality(film["view"][0].upper())
         tensor, grid = prepare(image, model.manifest.pixels, side)
-        mask = session.run({image_input: tensor})[model.manifest.output.tensor][0, 0]
+        mask = session.run({image_input: tensor})[model.manifest.outputs[0].tensor][0, 0]
         score = score_mask(name, mask, model.manifest, grid, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
         found = _inside(grid.to_model(np.array(score.marks[0].outline)))

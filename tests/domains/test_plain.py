@@ -173,7 +173,7 @@ def test_a_score_or_grade_of_each_image_becomes_a_report_and_captures(
     result, objects = answered(model, tmp_path / "study", *images)
     assert result.analysed == tuple(str(one.SOPInstanceUID) for one in reversed(images))
     assert [e.label for e in result.evaluations] == [
-        f"Series 1 image {n} {model.manifest.output.label}" for n in (1, 2)
+        f"Series 1 image {n} {model.manifest.outputs[0].label}" for n in (1, 2)
     ]
     (report,) = of_class(objects, ComprehensiveSRStorage)
     said = texts(report)
@@ -192,7 +192,7 @@ def test_marks_are_findings_without_a_side_in_every_kind_of_object(
 ) -> None:
     model = chest_model(tmp_path, output)
     result, objects = answered(model, tmp_path / "study", radiograph())
-    label = f"Series 1 image 1 {model.manifest.output.label}"
+    label = f"Series 1 image 1 {model.manifest.outputs[0].label}"
     assert result.findings
     assert all(finding.label.startswith(label) for finding in result.findings)
     assert all(is_inside(finding) and finding.laterality is None for finding in result.findings)

@@ -70,7 +70,7 @@ SOP_UID = "1.2.3.4"
 AREA = Measurement(Code("42798000", "SCT", "Area"), 12.3, Code("cm2", "UCUM", "square centimeter"))
 SQUARE = ((0.0, 0.0), (9.5, 0.0), (9.5, 9.5), (0.0, 9.5), (0.0, 0.0))
 SCORE = ImageScore(SOP_UID, marks=(Mark(SQUARE, (AREA,)),))
-MASK = load_model("breast-area", bundled_models_dir()).manifest.output
+MASK = load_model("breast-area", bundled_models_dir()).manifest.outputs[0]
 
 
 def framed(message: Message) -> bytes:
@@ -282,7 +282,7 @@ def test_a_model_that_grades_makes_no_marks_and_names_every_class() -> None:
 def test_a_heat_map_must_fit_its_values_and_the_manifest(
     changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    output = lesion_score(tmp_path).manifest.output
+    output = lesion_score(tmp_path).manifest.outputs[0]
     assert output.kind == "score" and output.heat_map is not None
     heat_map = HeatMap(concept=output.heat_map.concept.as_code(), **HEAT)
     number = Measurement(output.score.as_code(), 3.0, PERCENT, is_score=True)
@@ -372,7 +372,7 @@ def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = bundled_models_dir()
     models = [Model(path.parent) for path in sorted(folder.glob("*/manifest.toml"))]
     models += [write(tmp_path) for write in MODELS]
-    assert {one.manifest.output.kind for one in models} == {"mask", "classes", "boxes", "score"}
+    assert {one.manifest.outputs[0].kind for one in models} == {"mask", "classes", "boxes", "score"}
     setup = Setup(
         config.InferenceSettings(deadline_s=0.1, scores_early=False),
         tuple(Package(one.folder, one.manifest) for one in models),

@@ -8,14 +8,14 @@ from node.domains.domain import Combined
 from node.domains.evaluation import evaluation_of_grades, scored
 from node.domains.mammography.lesions import how_lesions_were_counted, lesions_of_marks
 from node.domains.mammography.scope import missing_views
-from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
+from node.manifest import BoxesOutput, ClassesOutput, MapOutput, MaskOutput, Model, ScoreOutput
 from node.result import PERCENT, Evaluation, ImageScore, Measurement
 from node.study import Laterality, Unit, View
 
 
 def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore]) -> Combined:
     """Combine the scores of mammograms, by SOP Instance UID; each has one."""
-    output = model.manifest.output
+    output = model.manifest.outputs[0]
     missing = missing_views(model.manifest.input, [unit.instance.view for unit in units])
     gap = f"Views not analysed or not received: {', '.join(map(str, missing))}."
     lesions, remarks = dict[tuple[str, int], str](), list[str]()
@@ -33,7 +33,7 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore
 def _evaluations(
     model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore]
 ) -> list[Evaluation]:
-    output = model.manifest.output
+    output = model.manifest.outputs[0]
     match output:
         case ClassesOutput():
             return _grades(output, units, scores)
@@ -41,7 +41,7 @@ def _evaluations(
             return _highest(output, units, scores)
         case MaskOutput():
             return _differences(model, output, units, scores)
-        case BoxesOutput():
+        case BoxesOutput() | MapOutput():
             return []
 
 

@@ -15,7 +15,7 @@ from node.manifest import Manifest, MaskOutput, Pixels
 
 def require_plausible(seen: Float32, manifest: Manifest) -> None:
     """Raise StudyError if an image shows no breast; an outline of one shows by itself if not."""
-    output = manifest.output
+    output = manifest.outputs[0]
     is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
     if not is_outline:
         refuse_what_is_no_breast(seen, manifest.pixels)
