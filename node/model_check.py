@@ -15,11 +15,12 @@ from node.dicom.header import read_header
 from node.domains.description import describe
 from node.errors import ConfigError, NodeError
 from node.imaging.image import open_image
-from node.imaging.preparation import prepare
+from node.imaging.operations import prepare
 from node.inference.onnx import OnnxSession, available_providers
 from node.inference.session import Session, Tensor, in_words, only_input, warm_up
 from node.manifest import Model
 from node.offline import analyse_folder
+from node.study import View
 from node.trial import phantom
 
 CARD = "README.md"
@@ -69,7 +70,7 @@ def _network(model: Model) -> str:
     session = OnnxSession(model, THREADS)
     only_input(session, model.manifest.name)
     warm_up(session)
-    gives = in_words(model.manifest.outputs[0].tensor_shapes(model.manifest.pixels.shape))
+    gives = in_words(model.manifest.outputs[0].tensor_shapes(model.manifest.image_shape))
     return f"takes {in_words(session.inputs)}, gives {gives}, ran on a black image"
 
 
@@ -126,7 +127,8 @@ def _compared(provider: str, name: str, reference: Tensor, found: Tensor) -> str
 
 def _prepared(model: Model, path: Path) -> Tensor:
     side = describe(read_header(path), path, "").shown.site.laterality
-    return prepare(open_image(path), model.manifest.pixels, side)[0]
+    view = View(side, "") if side else None
+    return prepare(open_image(path), model.manifest.operations, view).tensor
 
 
 def _card(model: Model) -> str:

@@ -47,7 +47,13 @@ JUDGES = {
         1,
         (
             "node.imaging.preparation:tensors",
-            "node.imaging.preparation:PlaneGrid",
+            "node.imaging.operations:prepare",
+            "node.imaging.grid:PlaneGrid",
+            "node.imaging.grid:Extent",
+            "node.manifest.pixels:operations",
+            "node.manifest.pixels:shape_after",
+            "node.manifest.pixels:chest_wall",
+            "node.manifest.pixels:grey_values",
         ),
     ),
     "plausibility": Part(

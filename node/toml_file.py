@@ -212,7 +212,7 @@ def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
     Of a table that comes in several kinds pydantic names the kind too, as if it were a key.
     """
     place: Place = ()
-    table, kinds = schema, list[type[Section]]()
+    table, annotation, kinds = schema, None, list[type[Section]]()
     for part in loc:
         if len(kinds) > 1 and isinstance(part, str):
             table = next((kind for kind in kinds if part in _called(kind)), table)
@@ -220,13 +220,10 @@ def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
             continue
         place = (*place, part)
         if isinstance(part, str):
-            kinds = _tables_in(table.model_fields[part].annotation) if _has(table, part) else []
-            table = kinds[0] if len(kinds) == 1 else table
+            annotation = table.model_fields[part].annotation if part in table.model_fields else None
+        kinds = _tables_in(annotation, is_list=isinstance(part, int))
+        table = kinds[0] if len(kinds) == 1 else table
     return place, table
-
-
-def _has(table: type[Section], key: str) -> bool:
-    return key in table.model_fields
 
 
 def _called(kind: type[Section]) -> tuple[Any, ...]:
@@ -239,11 +236,13 @@ def _called(kind: type[Section]) -> tuple[Any, ...]:
     )
 
 
-def _tables_in(annotation: Any) -> list[type[Section]]:
-    """Return the tables that a value may be, or hold in a list."""
+def _tables_in(annotation: Any, is_list: bool) -> list[type[Section]]:
+    """Return the tables that a value may be, or that it may be a list of."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [kind for part in get_args(annotation) for kind in _tables_in(part)]
+        return [] if is_list else [annotation]
+    if get_origin(annotation) is tuple:
+        return _tables_in(get_args(annotation)[0], is_list=False) if is_list else []
+    return [kind for part in get_args(annotation) for kind in _tables_in(part, is_list)]
 
 
 def _read(path: Path) -> str:

@@ -14,9 +14,10 @@ from pydicom import Dataset, dcmread
 from node import offline
 from node.config import bundled_models_dir
 from node.imaging.image import open_image
-from node.imaging.preparation import prepare
+from node.imaging.operations import prepare
 from node.manifest import ClassesOutput, load_model
-from node.study import Laterality
+from node.manifest.pixels import operations
+from node.study import Laterality, View
 from node.training.breast_density import figures, films
 from node.training.breast_density.figures import Cases
 from node.trial import phantom
@@ -137,7 +138,7 @@ def test_films_of_another_scanner_give_what_is_recorded(
             if view.endswith("mlo"):
                 side = Laterality(view[0].upper())
                 image = open_image(Path(path))
-                tensor, _ = prepare(image, films.PIXELS, side)
+                tensor = prepare(image, operations(films.PIXELS), View(side, "MLO")).tensor
                 expected = recorded.pop(f"{Path(path).parent.name} {view}")
                 assert answer(session, tensor) == pytest.approx(expected, abs=2e-3)
     assert not recorded

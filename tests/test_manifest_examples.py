@@ -62,12 +62,12 @@ def test_the_examples_say_what_the_page_says_of_them() -> None:
     assert [code.value for code in boxes.outputs[0].looks_for] == ["129793001"]
     for other in (breast, score, classes):
         assert other.outputs[0].looks_for == ()
-    assert boxes.outputs[0].tensor_shapes(boxes.pixels.shape) == {"boxes": (1, 100, 5)}
-    shapes = score.outputs[0].tensor_shapes(score.pixels.shape)
+    assert boxes.outputs[0].tensor_shapes(boxes.image_shape) == {"boxes": (1, 100, 5)}
+    shapes = score.outputs[0].tensor_shapes(score.image_shape)
     assert shapes == {"score": (1, 1), "heat": (1, 1, 40, 32)}
     assert isinstance(boxes.outputs[0], BoxesOutput)
     assert boxes.outputs[0].same_lesion_within_mm == 10
-    assert boxes.pixels.orientation == "chest wall left", "without it nothing is matched"
+    assert manifest.chest_wall(boxes.operations) == "left", "without it nothing is matched"
 
 
 @pytest.mark.parametrize(

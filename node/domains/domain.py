@@ -9,7 +9,7 @@ from typing import Protocol
 from pydicom import Dataset
 
 from node.imaging.grey import Float32
-from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.grid import PlaneGrid, Points
 from node.manifest import Input, Manifest, Model
 from node.result import Evaluation, ImageScore, Refusal
 from node.study import Instance, Shown, Unit, View

@@ -17,7 +17,7 @@ from node.domains.evaluation import evaluation_of_grades, scored
 from node.domains.naming import class_words, image_name, place_in_study
 from node.errors import StudyError
 from node.imaging.grey import Float32
-from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.grid import PlaneGrid, Points
 from node.manifest import ClassesOutput, Input, Manifest, Model, ScoreOutput
 from node.result import ImageScore, Refusal
 from node.study import IMAGE, Instance, Shown, Unit, View

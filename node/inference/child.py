@@ -79,10 +79,9 @@ class _Networks:
         """Decode, prepare, run, and read the answer."""
         model = self._models[job.model_name]
         image = open_image(job.path)
-        by_role, grid = tensors({IMAGE: image}, model.manifest.pixels, job.laterality)
+        by_role, grid, seen = tensors({IMAGE: image}, model.manifest.operations, job.laterality)
         tensor = by_role[IMAGE]
         output, sop_uid = model.manifest.outputs[0], job.sop_uid
-        seen = tensor[0, 0, : grid.height, : grid.width]
         domain_of(model.manifest).require_plausible(seen, model.manifest)
         answers = self._sessions[job.model_name].run({self._inputs[job.model_name]: tensor})
         match output:

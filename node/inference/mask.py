@@ -11,8 +11,8 @@ import numpy as np
 from node.domains.table import domain_of
 from node.errors import StudyError
 from node.imaging.grey import Float32
+from node.imaging.grid import PlaneGrid, Points
 from node.imaging.outlines import outermost, outline_of, regions, signed_area
-from node.imaging.preparation import PlaneGrid, Points
 from node.manifest import Manifest, MaskOutput
 from node.result import Code, ImageScore, Mark, Measurement
 
@@ -36,9 +36,10 @@ def score_mask(
     """Measure a mask, shape (height, width), of the network's input."""
     output = manifest.outputs[0]
     assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
-    seen = mask[: grid.height, : grid.width]  # what lies on the padding is no tissue
+    rows, columns = grid.filled.slices  # what lies on the padding is no tissue
     pixel_mm2 = grid.pixel_area_mm2(spacing_mm)
-    found = regions(seen, output.threshold)
+    corner = (columns.start, rows.start)
+    found = [region + corner for region in regions(mask[rows, columns], output.threshold)]
     if output.regions == "all":
         found = [r for r in found if abs(signed_area(r)) * pixel_mm2 >= output.min_area_mm2]
         if len(found) > MOST_REGIONS:

@@ -44,11 +44,11 @@ class OnnxSession:
     def __init__(self, model: Model, threads: int, provider: Provider = "cpu") -> None:
         self._name = model.manifest.name
         self._network = _open(model, threads, provider)
-        pixels = model.manifest.pixels
+        of_image = model.manifest.image_shape
         self._signature = Signature(
             self._name,
-            inputs=self._taken((1, pixels.channels, pixels.height, pixels.width)),
-            outputs=self._given(model.manifest.outputs[0].tensor_shapes(pixels.shape)),
+            inputs=self._taken((1, *of_image)),
+            outputs=self._given(model.manifest.outputs[0].tensor_shapes(of_image)),
         )
 
     @property

@@ -9,8 +9,8 @@ import numpy as np
 
 from node.errors import ModelError
 from node.imaging.grey import Float32
-from node.imaging.preparation import PlaneGrid
-from node.manifest import HeatMapOutput, Manifest, Pixels, ScoreOutput
+from node.imaging.grid import Extent, PlaneGrid
+from node.manifest import HeatMapOutput, Manifest, ScoreOutput
 from node.result import PERCENT, HeatMap, ImageScore, Measurement
 
 
@@ -22,7 +22,8 @@ def score_whole_image(
     heat_map = None
     if output.warmth is not None:
         values = answers[output.warmth.tensor][0, 0]
-        heat_map = _heat_map(sop_uid, values, output.warmth, manifest.pixels, grid)
+        size = manifest.image_shape[-2:]
+        heat_map = _heat_map(sop_uid, values, output.warmth, size, grid)
     if not isinstance(output, ScoreOutput):
         return ImageScore(sop_uid, heat_map=heat_map)
     score = float(answers[output.tensor][0, 0])
@@ -34,17 +35,30 @@ def score_whole_image(
 
 
 def _heat_map(
-    sop_uid: str, values: Float32, output: HeatMapOutput, pixels: Pixels, grid: PlaneGrid
+    sop_uid: str, values: Float32, output: HeatMapOutput, size: tuple[int, ...], grid: PlaneGrid
 ) -> HeatMap:
     """Keep the cells that the image reaches into, in the orientation of the stored matrix."""
     if not np.all((values >= 0) & (values <= 1)):
         raise ModelError(f"output {output.tensor!r} holds values outside 0..1")
-    cell_height, cell_width = pixels.height / output.height, pixels.width / output.width
-    # In whole numbers: 8 / (8 / 49) is a little more than 49.
-    rows = -(-grid.height * output.height // pixels.height)
-    columns = -(-grid.width * output.width // pixels.width)
-    kept = np.round(255 * values[:rows, :columns]).astype(np.uint8)
-    corners = np.array([(0, 0), (columns * cell_width, rows * cell_height)])
+    height, width = size
+    cell_height, cell_width = height / output.height, width / output.width
+    # Multiplied first: 8 / (8 / 49) is a little more than 49.
+    filled = grid.filled
+    reached = Extent(
+        filled.left * output.width / width,
+        filled.top * output.height / height,
+        filled.right * output.width / width,
+        filled.bottom * output.height / height,
+    )
+    down, across = reached.slices
+    kept = np.round(255 * values[down, across]).astype(np.uint8)
+    rows, columns = kept.shape
+    corners = np.array(
+        [
+            (across.start * cell_width, down.start * cell_height),
+            (across.stop * cell_width, down.stop * cell_height),
+        ]
+    )
     (x0, y0), (x1, y1) = grid.places(corners).tolist()
     if x0 > x1:
         kept, x0, x1 = kept[:, ::-1], x1, x0

@@ -35,7 +35,7 @@ from node.manifest.package import (
     load_model,
     open_model,
 )
-from node.manifest.pixels import Pixels
+from node.manifest.pixels import Operations, Pixels, chest_wall, operations, shape_after
 from node.manifest.together import level_of
 from node.manifest.triage import (
     Calibration,
@@ -72,6 +72,7 @@ __all__ = [
     "MapOutput",
     "MaskOutput",
     "Model",
+    "Operations",
     "Output",
     "Pixels",
     "Platt",
@@ -79,8 +80,11 @@ __all__ = [
     "Temperature",
     "TensorShape",
     "Weights",
+    "chest_wall",
     "level_of",
     "load_model",
     "open_model",
+    "operations",
+    "shape_after",
     "view_called",
 ]

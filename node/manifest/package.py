@@ -25,7 +25,16 @@ from node.manifest.inputs import (
     amiss_in_inputs,
 )
 from node.manifest.outputs import BoxesOutput, MaskOutput, Output
-from node.manifest.pixels import Pixels
+from node.manifest.pixels import (
+    Operations,
+    PixelWords,
+    chest_wall,
+    of_mammograms,
+    operations,
+    pixel_words,
+    shape_after,
+    unplaced,
+)
 from node.manifest.together import (
     Numbered,
     amiss_in_about,
@@ -108,7 +117,8 @@ class Manifest(GrownSection):
     """What the network reads at once."""
     inputs: tuple[InputTensor, ...] = ()
     """Empty: it has one input, which takes the image."""
-    pixels: Pixels
+    pixels: PixelWords
+    """How an image is prepared: `operations` has it in one form."""
     output: Annotated[Output, Field(discriminator="kind")] | None = None
     """As manifests of one output may write it. It stands among the outputs, which is where it is
     to be read: by the name of its kind, combined as it always was."""
@@ -120,6 +130,16 @@ class Manifest(GrownSection):
     def looks_for(self) -> tuple[result.Code, ...]:
         """What it detects, found or not."""
         return tuple(dict.fromkeys(code for one in self.outputs for code in one.looks_for))
+
+    @property
+    def operations(self) -> Operations:
+        """What is done to an image, in this order."""
+        return operations(self.pixels)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of what is made of one image, without the batch axis."""
+        return shape_after(self.operations)
 
     def makes(self, kind: str) -> bool:
         """Say whether results of the model can become an object of a kind."""
@@ -177,9 +197,7 @@ class Manifest(GrownSection):
                 (place, f'is of mammograms; a model of domain = "{self.domain}" has no such word')
                 for place in self._said_of_mammograms()
             ]
-            if self.pixels.orientation == "chest wall left":
-                words = 'expected "as stored": only mammograms have the chest wall at one side'
-                problems.append((("pixels", "orientation"), words))
+            problems += [(("pixels", *place), words) for place, words in of_mammograms(self.pixels)]
         if problems:
             raise wrong(problems)
         return self
@@ -191,6 +209,8 @@ class Manifest(GrownSection):
             yield ("input", "modality"), words
         if "projections" not in self.input.model_fields_set:
             yield ("input", "projections"), "missing, add projections = ..."
+        for place, words in unplaced(self.operations, self.input.projections):
+            yield ("pixels", *place), words
         if self.triage and not self.input.expected_views:
             words = (
                 "missing: without them nobody knows that a view is missing, and intended_use = "
@@ -215,8 +235,11 @@ class Manifest(GrownSection):
     def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:
         for place, output in self._numbered:
             matches = isinstance(output, BoxesOutput) and output.same_lesion_within_mm
-            if matches and self.pixels.orientation != "chest wall left":
-                problem = 'needs the side of the chest wall: pixels.orientation = "chest wall left"'
+            if matches and chest_wall(self.operations) is None:
+                problem = (
+                    'needs the side of the chest wall: pixels.orientation = "chest wall left", '
+                    'or op = "mirror"'
+                )
                 raise wrong([((*place, "same_lesion_within_mm"), problem)])
         return self
 
@@ -236,7 +259,7 @@ class Manifest(GrownSection):
     def _what_is_read_at_once_is_known(self) -> Self:
         problems = [(("unit", *place), words) for place, words in self.unit.amiss(self.input)]
         if not problems:
-            amiss = amiss_in_inputs(self.inputs, self.unit, self.pixels.shape)
+            amiss = amiss_in_inputs(self.inputs, self.unit, self.image_shape)
             problems = [(("inputs", *place), words) for place, words in amiss]
         if self.unit.of != "image" and not self.inputs:
             words = "missing: several images at once need [[inputs]] with tensor, roles and join"
@@ -250,7 +273,7 @@ class Manifest(GrownSection):
         outputs = self._numbered
         problems = [
             *amiss_in_names(outputs),
-            *amiss_in_places(outputs, self.unit.of, self.pixels.shape),
+            *amiss_in_places(outputs, self.unit.of, self.image_shape),
             *amiss_in_point_levels(outputs, self.unit.of),
             *amiss_in_triage(outputs, self.triage, self.intended_use),
         ]
@@ -319,7 +342,7 @@ class Model:
     def preprocessing_digest(self) -> str:
         """Changes whenever preparing an image, or what is made of the answers, changes."""
         m = self.manifest
-        text = m.pixels.model_dump_json()
+        text = pixel_words(m.pixels)
         text += "".join(one.model_dump_json() for one in ([m.output] if m.output else m.outputs))
         text += " as written by schema 2"  # the former number: UIDs of results depend on it
         later = m.model_dump_json(include={"unit", "inputs", "triage"})

@@ -19,7 +19,7 @@ from node.domains import plain
 from node.domains.description import describe
 from node.domains.domain import Awaited, Selection
 from node.errors import StudyError
-from node.imaging.preparation import PlaneGrid
+from node.imaging.grid import PlaneGrid
 from node.manifest import Model
 from node.result import PERCENT, Code, Finding, ImageScore, Measurement, Result
 from node.study import Instance
@@ -119,7 +119,7 @@ def test_an_image_of_one_tone_is_not_read(model: Model) -> None:
 
 def test_a_region_that_every_image_shows_must_be_there(tmp_path: Path) -> None:
     manifest = chest_model(tmp_path, LARGEST).manifest
-    grid = PlaneGrid(9, 9, 9, 9, is_mirrored=False)
+    grid = PlaneGrid.whole(9, 9, 9, 9, is_mirrored=False)
     with pytest.raises(StudyError, match="no lung found in this image"):
         plain.require_plausible_outline(np.empty((0, 2)), grid, manifest)
     plain.require_plausible_outline(np.zeros((4, 2)), grid, manifest)

@@ -24,12 +24,12 @@ from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE,
 from node import config
 from node.config import bundled_models_dir
 from node.errors import ConfigError, InferenceUnavailable, ModelError, StudyError, Unreadable
+from node.imaging.grid import PlaneGrid
 from node.imaging.outlines import TOLERANCE_PX, signed_area
-from node.imaging.preparation import PlaneGrid
 from node.inference import Inference
 from node.inference.classes import score_classes
 from node.inference.mask import score_mask
-from node.manifest import ClassesOutput, load_model
+from node.manifest import ClassesOutput, Pixels, load_model
 from node.study import Unit
 
 pytestmark = pytest.mark.slow
@@ -229,7 +229,7 @@ def discs(*places: tuple[float, float, float], size: int = 200) -> NDArray[np.fl
 def measured(mask: NDArray[np.float32], **changes: Any) -> tuple[float, float]:
     """Return the reported area in cm2, and that within the outline, at 10 mm a pixel."""
     rows, columns = mask.shape
-    grid = PlaneGrid(rows, columns, rows, columns, is_mirrored=False)
+    grid = PlaneGrid.whole(rows, columns, rows, columns, is_mirrored=False)
     score = score_mask("1.2.3.4", mask, MANIFEST.model_copy(update=changes), grid, (10, 10))
     return score.marks[0].measurements[0].value, signed_area(np.array(score.marks[0].outline))
 
@@ -267,6 +267,7 @@ def test_a_region_along_the_edge_opposite_the_chest_wall_is_no_breast() -> None:
     mask = discs((200, 100, 80))
     with pytest.raises(StudyError, match=r"no breast outline found: .* opposite the chest wall"):
         measured(mask)
+    assert isinstance(MANIFEST.pixels, Pixels)
     as_stored = MANIFEST.pixels.model_copy(update={"orientation": "as stored"})
     assert measured(mask, pixels=as_stored)[0] > 0
     assert measured(discs((120, 100, 80)))[0] > 0, "a large breast may reach that edge"
