@@ -130,6 +130,7 @@ SECTIONS = (
     *(manifest.MapOutput, manifest.ManifestUnit, manifest.InputTensor, manifest.Combination),
     *(manifest.Temperature, manifest.Platt, manifest.ManifestPoint, manifest.ManifestNegatives),
     *(manifest.ManifestTriage, manifest.BoxClass),
+    *get_args(manifest.Operation),
 )
 
 

@@ -5,6 +5,7 @@ What each does to the last digit stands in models/README.md, section "Pixels".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -158,7 +159,7 @@ def _begin(length: int, window: int, where: str, centre: float) -> int:
     """Return where in a window an image begins; before it, if it is larger."""
     free = window - length
     if free < 0:
-        wanted = int(centre * length) - window // 2
+        wanted = math.floor(round(centre * length, 6)) - window // 2  # 0.29 * 100 is 29
         return -min(max(wanted, 0), -free)
     return {"centre": free // 2, "bottom": free, "right": free}.get(where, 0)
 

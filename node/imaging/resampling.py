@@ -18,7 +18,6 @@ Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 _Value = TypeVar("_Value", bound=np.generic)
 
 OF_PILLOW = {
-    "nearest": PIL.Image.Resampling.NEAREST,
     "box": PIL.Image.Resampling.BOX,
     "bilinear": PIL.Image.Resampling.BILINEAR,
     "bicubic": PIL.Image.Resampling.BICUBIC,
@@ -34,14 +33,29 @@ def resized(
     """Return an image of a size; the same, if it has that size."""
     if grey.shape == (height, width):
         return grey
-    if antialias or filter_name == "nearest":
-        image = PIL.Image.fromarray(grey).resize((width, height), OF_PILLOW[filter_name])
-        return np.asarray(image, dtype=grey.dtype)
+    if filter_name == "nearest":
+        return grey[_nearest(grey.shape[0], height)[:, np.newaxis], _nearest(grey.shape[1], width)]
+    if antialias:
+        return _filtered(grey, height, width, OF_PILLOW[filter_name])
     across = _interpolated(grey, width, filter_name)
     both = _interpolated(across.T, height, filter_name).T
     if grey.dtype == np.uint8:
         both = np.clip(np.rint(both), 0, 255)
     return np.ascontiguousarray(both, dtype=grey.dtype)
+
+
+def _filtered(
+    grey: NDArray[_Value], height: int, width: int, pillow: PIL.Image.Resampling
+) -> NDArray[_Value]:
+    image = PIL.Image.fromarray(grey)
+    if grey.dtype == np.uint8:  # rounded in between, so that the order counts: across, then down
+        image = image.resize((width, grey.shape[0]), pillow)
+    return np.asarray(image.resize((width, height), pillow), dtype=grey.dtype)
+
+
+def _nearest(before: int, after: int) -> NDArray[np.intp]:
+    """Return in which pixel the middle of each lies; of an edge between two, in the later one."""
+    return (2 * np.arange(after) + 1) * before // (2 * after)
 
 
 def _interpolated(

@@ -35,7 +35,14 @@ from node.manifest.package import (
     load_model,
     open_model,
 )
-from node.manifest.pixels import Operations, Pixels, chest_wall, operations, shape_after
+from node.manifest.pixels import (
+    Operation,
+    Operations,
+    Pixels,
+    chest_wall,
+    operations,
+    shape_after,
+)
 from node.manifest.together import level_of
 from node.manifest.triage import (
     Calibration,
@@ -72,6 +79,7 @@ __all__ = [
     "MapOutput",
     "MaskOutput",
     "Model",
+    "Operation",
     "Operations",
     "Output",
     "Pixels",

@@ -161,8 +161,8 @@ class Normalise(Section):
     """Subtract a number, then divide by one: one of each for all channels, or one a channel."""
 
     op: Literal["normalise"]
-    subtract: Annotated[tuple[float, ...], Field(min_length=1)]
-    divide: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    subtract: tuple[float, ...]
+    divide: tuple[Annotated[float, Field(gt=0)], ...]
 
 
 class ZScore(Section):
