@@ -35,8 +35,8 @@ VIEWS = [View(Laterality(side), name) for side in "LR" for name in ("CC", "MLO")
 
 
 def read(recipe: str, folder: Path) -> Manifest:
-    """Return a manifest that has the recipe in place of its [pixels]."""
-    text = HEAD.partition("[pixels]")[0] + RECIPES[recipe] + SCORE
+    """Return a manifest that has a recipe in place of its [pixels]."""
+    text = HEAD.partition("[pixels]")[0] + recipe + SCORE
     folder.joinpath("manifest.toml").write_text(text, "utf-8")
     return toml_file.load(folder / "manifest.toml", Manifest)
 
@@ -171,7 +171,7 @@ def test_a_is_what_gmic_takes(
 ) -> None:
     view = view_called(name)
     values = breast(*sizes[0], sizes[1], view)
-    manifest = read("a", tmp_path)
+    manifest = read(RECIPES["a"], tmp_path)
     found = prepared(manifest, values, view, tmp_path)
     assert found.tensor.shape == (1, *manifest.image_shape) == (1, 1, 2944, 1920)
     expected = gmic(values, view)
@@ -200,7 +200,7 @@ def histogram_of_its_own_range(values: Stored, bins: int = 50) -> list[float]:
 
 
 def test_b_is_the_histogram_of_each_view(tmp_path: Path) -> None:
-    manifest = read("b", tmp_path)
+    manifest = read(RECIPES["b"], tmp_path)
     assert manifest.image_shape == (50,)
     for seed, view in enumerate(VIEWS):
         values = breast(600, 500, (420, 300), view, seed)
@@ -260,7 +260,7 @@ WINDOW = {"WindowCenter": 1800, "WindowWidth": 2900}
 @pytest.mark.parametrize("view", VIEWS[:3], ids=str)
 def test_c_with_antialias_is_what_pillow_makes_of_8_bits(view: View, tmp_path: Path) -> None:
     values = breast(700, 530, (600, 400), view)
-    found = prepared(read("c", tmp_path), values, view, tmp_path, **WINDOW)
+    found = prepared(read(RECIPES["c"], tmp_path), values, view, tmp_path, **WINDOW)
     assert found.tensor.shape == (1, 3, 299, 299)
     expected = in_8_bits_resized(in_8_bits(values, 1800, 2900), 299, 299)
     for channel in found.tensor[0]:
@@ -273,15 +273,15 @@ def test_c_without_antialias_interpolates_between_two(tmp_path: Path) -> None:
     values = breast(700, 530, (600, 400), VIEWS[0])
     grey = in_8_bits(values, 1800, 2900)
     exact = between_two(700, 299) @ grey @ between_two(530, 299).T
-    RECIPES["in 8 bits"] = RECIPES["c"].replace("antialias = true", "antialias = false")
-    *begin, resize, normalise, channels = RECIPES["in 8 bits"].split("[[pixels]]")
-    RECIPES["in numbers"] = "[[pixels]]".join([*begin, normalise, resize, channels])
-    for name, most in (("in numbers", 1e-3), ("in 8 bits", 0.501)):
-        found = prepared(read(name, tmp_path), values, VIEWS[0], tmp_path, **WINDOW)
+    in_bytes = RECIPES["c"].replace("antialias = true", "antialias = false")
+    *begin, resize, normalise, channels = in_bytes.split("[[pixels]]")
+    in_numbers = "[[pixels]]".join([*begin, normalise, resize, channels])
+    for recipe, most in ((in_numbers, 1e-3), (in_bytes, 0.501)):
+        found = prepared(read(recipe, tmp_path), values, VIEWS[0], tmp_path, **WINDOW)
         shown = found.tensor[0, 0] * 127.5 + 127.5
         assert np.abs(shown - exact).max() < most
         is_whole = np.abs(shown - np.rint(shown)).max() < 1e-3
-        assert is_whole == (name == "in 8 bits")
+        assert is_whole == (recipe == in_bytes)
     smooth = in_8_bits_resized(grey, 299, 299)
     assert np.abs(exact - smooth).max() > 20, "the two are not the same, where there is noise"
 
@@ -297,7 +297,7 @@ def ranked(grey: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.f
 @pytest.mark.parametrize("view", VIEWS[1:3], ids=str)
 def test_d_is_8_bits_stretched_and_ranked_within_the_breast(view: View, tmp_path: Path) -> None:
     values = breast(900, 640, (800, 380), view)
-    manifest = read("d", tmp_path)
+    manifest = read(RECIPES["d"], tmp_path)
     found = prepared(manifest, values, view, tmp_path, **WINDOW)
     grey = in_8_bits_resized(in_8_bits(values, 1800, 2900), 640, 640)
     inside = most_connected(grey > 12)
@@ -311,9 +311,9 @@ def test_d_is_8_bits_stretched_and_ranked_within_the_breast(view: View, tmp_path
 
 def test_d_without_ranks_is_the_export_itself(tmp_path: Path) -> None:
     plain = RECIPES["d"].partition('[[pixels]]\nop = "rank"')[0]
-    RECIPES["export"] = plain + '[[pixels]]\nop = "normalise"\nsubtract = [0.0]\ndivide = [255.0]\n'
+    export = plain + '[[pixels]]\nop = "normalise"\nsubtract = [0.0]\ndivide = [255.0]\n'
     values = breast(900, 640, (800, 380), VIEWS[0])
-    found = prepared(read("export", tmp_path), values, VIEWS[0], tmp_path, **WINDOW)
+    found = prepared(read(export, tmp_path), values, VIEWS[0], tmp_path, **WINDOW)
     expected = in_8_bits_resized(in_8_bits(values, 1800, 2900), 640, 640)
     assert np.abs(found.tensor[0, 0] * 255 - expected).max() < 1e-3
 
@@ -364,9 +364,8 @@ SIZE = '[[pixels]]\nop = "place"\nheight = 64\nwidth = 48\n'
 def test_what_is_amiss_in_a_list_of_operations_is_said_with_its_line(
     words: str, problem: str, tmp_path: Path
 ) -> None:
-    RECIPES["amiss"] = words
     with pytest.raises(ConfigError) as error:
-        read("amiss", tmp_path)
+        read(words, tmp_path)
     lines = [line for line in str(error.value).splitlines() if problem in line]
     assert lines, str(error.value)
     begin = HEAD.partition("[pixels]")[0].count("\n") + 1
@@ -388,12 +387,11 @@ def test_what_is_amiss_in_a_list_of_operations_is_said_with_its_line(
 def test_what_is_said_of_mammograms_alone_is_amiss_elsewhere(
     words: str, problem: str, tmp_path: Path
 ) -> None:
-    RECIPES["amiss"] = GREY + words + SIZE
     plain = (
         'domain = "plain"\n'
         + HEAD.partition("[input]")[0]
         + '[input]\nmodality = "DX"\nbody_parts = ["CHEST"]\nsop_classes = ["1.2.3"]\n'
-        + RECIPES["amiss"]
+        + (GREY + words + SIZE)
         + SCORE
     )
     path = tmp_path / "manifest.toml"
