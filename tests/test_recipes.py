@@ -24,7 +24,7 @@ from node import toml_file
 from node.errors import ConfigError
 from node.imaging.image import open_image
 from node.imaging.operations import Prepared, prepare
-from node.manifest import Manifest, view_called
+from node.manifest import Manifest, Model, view_called
 from node.study import Laterality, View
 
 Stored = NDArray[np.uint16]
@@ -316,6 +316,22 @@ def test_d_without_ranks_is_the_export_itself(tmp_path: Path) -> None:
     found = prepared(read(export, tmp_path), values, VIEWS[0], tmp_path, **WINDOW)
     expected = in_8_bits_resized(in_8_bits(values, 1800, 2900), 640, 640)
     assert np.abs(found.tensor[0, 0] * 255 - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("recipe", "abcd")
+def test_a_manifest_crosses_to_the_child_as_it_is(recipe: str, tmp_path: Path) -> None:
+    manifest = read(RECIPES[recipe], tmp_path)
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    other = read(RECIPES[recipe].replace('"stored"', '"voi"').replace('"none"', VOI), tmp_path)
+    digests = {
+        Model(tmp_path / "breast-area", one).preprocessing_digest
+        for one in (manifest, other, read(RECIPES["d"] + MORE, tmp_path))
+    }
+    assert len(digests) == (3 if recipe in "ab" else 2)
+
+
+VOI = '"range of voi"'
+MORE = '[[pixels]]\nop = "z-score"\n'
 
 
 # What a manifest says amiss

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.imaging.components import Component, eroded, largest_component
+from node.imaging.components import Bools, Component, eroded, largest_component
 from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid
 from node.imaging.image import Image
@@ -113,8 +113,7 @@ def _mirror(step: _Step, one: words.Mirror) -> _Step:
 
 def _crop(step: _Step, one: words.Crop) -> _Step:
     """As crop_mammogram.py of GMIC (Shen et al. 2021) does, with its numbers given as words."""
-    mask = eroded(step.grey > one.threshold, one.erosion_px)
-    left, top, right, bottom = _breast(mask, one).box
+    left, top, right, bottom = _breast(step.grey > one.threshold, one, one.erosion_px).box
     rows, columns = step.grey.shape
     before = after = one.margin_px + one.erosion_px
     if one.margin_at_chest_wall_px is not None:
@@ -131,8 +130,10 @@ def _crop(step: _Step, one: words.Crop) -> _Step:
     )
 
 
-def _breast(mask: NDArray[np.bool_], one: words.Crop | words.Rank) -> Component:
-    found = largest_component(mask, one.neighbours)
+def _breast(mask: Bools, one: words.Crop | words.Rank, erosion_px: int = 0) -> Component:
+    found = largest_component(eroded(mask, erosion_px), one.neighbours)
+    if found is None and mask.any():
+        raise StudyError(f"nothing in this image is thicker than {2 * erosion_px} pixels")
     if found is None:
         raise StudyError(NO_FOREGROUND)
     left, top, right, bottom = found.box

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, TypeAdapter, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, model_validator
 
 from node.manifest.words import Projection
 from node.toml_file import Place, Section, shown, wrong
@@ -210,7 +210,13 @@ def _read(given: Any) -> Pixels | Operations:
     return read
 
 
-PixelWords = Annotated[Pixels | Operations, PlainValidator(_read)]
+def _written(pixels: Pixels | Operations) -> Any:
+    if isinstance(pixels, Pixels):
+        return pixels.model_dump(mode="json")
+    return _OPERATIONS.dump_python(pixels, mode="json")
+
+
+PixelWords = Annotated[Pixels | Operations, PlainValidator(_read), PlainSerializer(_written)]
 """How an image is prepared, in either form."""
 
 

@@ -188,6 +188,13 @@ def test_an_image_of_nothing_is_refused_and_one_of_scratches_too() -> None:
             done(nothing, step)
 
 
+def test_what_erosion_takes_away_whole_is_said_to_be_thin() -> None:
+    values = np.zeros((50, 50), int)
+    values[10:30, 10:30] = 9
+    with pytest.raises(StudyError, match="nothing in this image is thicker than 30 pixels"):
+        done(values, {"op": "crop", "to": "largest component", "erosion_px": 15})
+
+
 # Mirror
 
 
@@ -390,3 +397,73 @@ def test_a_z_score_of_one_tone_is_zero_and_of_a_window_counts_what_was_filled_up
     assert found.mean() == pytest.approx(0, abs=1e-6)
     assert found.std() == pytest.approx(1)
     assert len(np.unique(found)) == 2
+
+
+# All together: each value says where it was stored
+
+sides = st.integers(8, 70)
+operations_of_places = st.fixed_dictionaries(
+    {},
+    optional={
+        "crop": st.fixed_dictionaries(
+            {"margin_px": st.integers(0, 9)},
+            optional={"margin_at_chest_wall_px": st.integers(0, 9)},
+        ),
+        "mirror": st.fixed_dictionaries({"chest_wall": st.sampled_from(["left", "right"])}),
+        "resize": st.fixed_dictionaries(
+            {
+                "height": sides,
+                "width": sides,
+                "fit": st.sampled_from(["pad", "stretch"]),
+                "align": st.sampled_from(["corner", "centre"]),
+            }
+        ),
+        "place": st.fixed_dictionaries(
+            {
+                "height": sides,
+                "width": sides,
+                "rows": st.sampled_from(["top", "centre", "bottom"]),
+                "columns": st.sampled_from(["left", "centre", "right"]),
+                "centre": st.tuples(st.floats(0, 1), st.floats(0, 1)),
+            }
+        ),
+    },
+)
+
+
+@settings(max_examples=examples(400))
+@given(
+    shape=st.tuples(st.integers(12, 90), st.integers(12, 90)),
+    steps=operations_of_places,
+    order=st.permutations(["crop", "mirror", "resize", "place"]),
+    shows=st.sampled_from([RIGHT, LEFT]),
+)
+def test_every_pixel_of_the_input_shows_what_the_grid_says(
+    shape: tuple[int, int], steps: dict[str, dict[str, Any]], order: list[str], shows: View
+) -> None:
+    rows, columns = shape
+    values = np.arange(rows * columns).reshape(shape) + 1
+    inside = np.zeros(shape, bool)
+    inside[1 : rows - 2, 2 : columns - 1] = True
+    same: dict[str, dict[str, Any]] = {"crop": {"to": "largest component"}}
+    same["resize"] = {"filter": "nearest", "antialias": False}
+    names = [name for name in order if name in steps]
+    if "crop" in names:  # first of what changes the size: filled up, there may be no breast left
+        names.sort(key=lambda name: name in ("resize", "place"))
+    words = [{"op": name} | same.get(name, {}) | steps[name] for name in names]
+    stored = np.where(inside, values, 0)
+    found = prepare(image_of(stored, 16), READ.validate_python([STORED, *words]), shows)
+    assert found.grid is not None
+    tensor = plane(found).reshape(-1).astype(int)
+    height, width = plane(found).shape
+    pixels = np.meshgrid(np.arange(width), np.arange(height))
+    middles = np.stack(pixels, axis=-1).reshape(-1, 2).astype(np.float64) + 0.5
+    left, top, right, bottom = found.grid.filled
+    is_filled = ((middles > (left, top)) & (middles < (right, bottom))).all(axis=1)
+    assert (tensor[~is_filled] == 0).all()
+    places = found.grid.places(middles)
+    is_clear = is_filled & (np.abs(places - np.rint(places)) > 1e-6).all(axis=1)
+    column, row = np.floor(places[is_clear]).astype(int).T
+    assert np.array_equal(tensor[is_clear], stored[row, column])
+    there = np.column_stack(np.divmod(tensor[tensor > 0] - 1, columns))[:, ::-1] + 0.5
+    assert np.abs(places[tensor > 0] - there).max(initial=0) <= 0.5 + 1e-6
