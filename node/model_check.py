@@ -16,11 +16,12 @@ from node.domains.description import describe
 from node.errors import ConfigError, NodeError
 from node.imaging.image import open_image
 from node.imaging.operations import prepare
+from node.inference.inputs import inputs_of, joined
 from node.inference.onnx import OnnxSession, available_providers
-from node.inference.session import Session, Tensor, in_words, only_input, warm_up
+from node.inference.session import Session, Tensor, in_words, warm_up
 from node.manifest import Model
 from node.offline import analyse_folder
-from node.study import View
+from node.study import IMAGE
 from node.trial import phantom
 
 CARD = "README.md"
@@ -68,9 +69,8 @@ def _weights(model: Model) -> str:
 
 def _network(model: Model) -> str:
     session = OnnxSession(model, THREADS)
-    only_input(session, model.manifest.name)
     warm_up(session)
-    gives = in_words(model.manifest.outputs[0].tensor_shapes(model.manifest.image_shape))
+    gives = in_words(model.manifest.tensor_shapes)
     return f"takes {in_words(session.inputs)}, gives {gives}, ran on a black image"
 
 
@@ -92,8 +92,8 @@ def _generated(model: Model) -> list[Dataset]:
 def _providers(model: Model, files: Sequence[Path]) -> str:
     """Compare every tensor of every provider that is installed with those of the CPU."""
     cpu = OnnxSession(model, THREADS)
-    image_input = only_input(cpu, model.manifest.name)
-    given = [{image_input: _prepared(model, path)} for path in files]
+    inputs = inputs_of(model.manifest, cpu)
+    given = [joined(inputs, unit, model.manifest.image_shape) for unit in _units(model, files)]
     reference = _answers(cpu, given)
     lines = []
     for provider in available_providers():
@@ -125,10 +125,19 @@ def _compared(provider: str, name: str, reference: Tensor, found: Tensor) -> str
     return words
 
 
-def _prepared(model: Model, path: Path) -> Tensor:
-    side = describe(read_header(path), path, "").shown.site.laterality
-    view = View(side, "") if side else None
-    return prepare(open_image(path), model.manifest.operations, view).tensor
+def _units(model: Model, files: Sequence[Path]) -> list[dict[str, Tensor]]:
+    """Return what the network gets of the images that it reads at once, by role."""
+    units: dict[str, dict[str, Tensor]] = {}
+    for path in files:
+        view = describe(read_header(path), path, "").view
+        unit, role = {
+            "image": (str(path), IMAGE),
+            "breast": (str(view.laterality) if view else "", view.projection if view else ""),
+            "exam": ("exam", str(view)),
+        }[model.manifest.unit.of]
+        prepared = prepare(open_image(path), model.manifest.operations, view)
+        units.setdefault(unit, {})[role] = prepared.tensor
+    return list(units.values())
 
 
 def _card(model: Model) -> str:

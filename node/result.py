@@ -118,6 +118,10 @@ class Evaluation:
     measurements: tuple[Measurement, ...]
     laterality: Laterality | None = None
     grade: Grade | None = None
+    output: str = ""
+    """The name that the manifest gives the output that says it; "" if none says it alone."""
+    about: str = ""
+    """"image", "breast" or "exam"."""
 
 
 Interval = tuple[float, float]
@@ -224,15 +228,27 @@ class Mark:
     is_box: bool = False
     depth_mm: float | None = None
     """How far its middle lies from the chest wall's edge of the image, if that is known."""
+    of_class: int | None = None
+    """Which one, from 0, of the classes that its output tells apart, if it does."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageScore:
-    """What a network said about one image, already in that image's own coordinates and units."""
+class OutputScore:
+    """What a network said at one of its outputs, in the coordinates and units of the image."""
 
-    sop_uid: str
     measurements: tuple[Measurement, ...] = ()
-    """About the whole image: one per number the manifest names, in the manifest's order."""
+    """About all that it read at once: one per number the manifest names, in its order, as the
+    network gave them, not calibrated."""
     marks: tuple[Mark, ...] = ()
     """The surest, or largest, first."""
     heat_map: HeatMap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitScore:
+    """What a network said about what it read at once."""
+
+    unit: str
+    """The unit's key: the SOP Instance UIDs of its images."""
+    outputs: tuple[OutputScore, ...]
+    """In the order in which the manifest names them."""

@@ -26,8 +26,8 @@ READERS = {
     "mask": Part(1, ("node.inference.mask:score_mask",)),
     "boxes": Part(1, ("node.inference.boxes:score_boxes",)),
     "classes": Part(1, ("node.inference.classes:score_classes",)),
-    "score": Part(1, ("node.inference.whole_image:score_whole_image",)),
-    "heat map": Part(1, ("node.inference.whole_image:score_whole_image",)),
+    "score": Part(1, ("node.inference.whole_image:score_whole",)),
+    "heat map": Part(1, ("node.inference.whole_image:read_heat_map",)),
 }
 """What makes scores of a network's answer, by the kind of output in the manifest."""
 
@@ -46,7 +46,6 @@ JUDGES = {
     "preparation": Part(
         1,
         (
-            "node.imaging.preparation:tensors",
             "node.imaging.operations:prepare",
             "node.imaging.grid:PlaneGrid",
             "node.imaging.grid:Extent",
@@ -70,9 +69,9 @@ JUDGES = {
 """What every image passes on its way to a score."""
 
 FORM = Part(
-    2,
+    3,
     (
-        "node.result:ImageScore",
+        "node.result:UnitScore",
         "node.result:Mark",
         "node.result:Measurement",
         "node.result:HeatMap",

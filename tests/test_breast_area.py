@@ -17,8 +17,8 @@ from node.imaging.outlines import signed_area
 from node.inference.mask import score_mask
 from node.inference.onnx import OnnxSession
 from node.inference.session import Session
-from node.manifest import Model, load_model
-from node.result import ImageScore
+from node.manifest import MaskOutput, Model, load_model
+from node.result import OutputScore
 from node.study import Laterality, View
 from node.training.breast_area import Agreement, build_network, measure, table, worst
 from node.trial import phantom
@@ -67,12 +67,14 @@ def film(view: View) -> NDArray[np.float64]:
     return grey[:, ::-1] if is_right else grey
 
 
-def scored(image: Image, side: Laterality, model: Model, session: Session) -> ImageScore:
+def scored(image: Image, side: Laterality, model: Model, session: Session) -> OutputScore:
     """Return what the child answers."""
     prepared = prepare(image, model.manifest.operations, View(side, ""))
     assert prepared.grid is not None
     mask = session.run({"image": prepared.tensor})["mask"][0, 0]
-    return score_mask("1.2.3.4", mask, model.manifest, prepared.grid, image.measured_spacing_mm)
+    (output,) = model.manifest.outputs
+    assert isinstance(output, MaskOutput)
+    return score_mask(mask, output, model.manifest, prepared.grid, image.measured_spacing_mm)
 
 
 def images_without_a_breast() -> dict[str, NDArray[np.uint16]]:

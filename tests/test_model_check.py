@@ -253,4 +253,4 @@ def test_a_network_that_takes_several_images_fails_and_is_told_by_their_names(
     image = "float[1,1,64,64]"
     inputs = f"{image} before, {image} after"
     package = model(tmp_path, "mask = Sub(after, before)", inputs=inputs).folder
-    assert "has 2 inputs: 'before' of 1 x 1 x 64 x 64 and" in failures(package)["network"]
+    assert "has 2 inputs: 'before' of [1, 1, 64, 64] and" in failures(package)["network"]

@@ -86,9 +86,9 @@ def test_the_words_say_what_to_do() -> None:
         ),
         ("domains.plain", "np.ptp(seen) == 0", "False", {"plausibility"}),
         (
-            "inference.child",
-            "answers[output.tensor][0], output",
-            "answers[output.tensor][1], output",
+            "inference.answers",
+            "values = answers[output.tensor][0]",
+            "values = answers[output.tensor][1]",
             {"steps"},
         ),
         ("imaging.outlines", "next_y - next_x * y", "next_y", {"mask", "plausibility"}),

@@ -23,7 +23,9 @@ def select(
     """
     selection = domain_of(model.manifest).units(instances, headers, model.manifest.input)
     units = (_with_doubts(unit, headers[unit.sop_uid]) for unit in selection.units)
-    return replace(selection, units=tuple(units))
+    with_doubts = replace(selection, units=tuple(units))
+    wanted = model.manifest.unit
+    return domain_of(model.manifest).grouped(with_doubts, wanted, instances, headers)
 
 
 def _with_doubts(unit: Unit, header: Dataset) -> Unit:

@@ -9,31 +9,29 @@ from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid
 from node.manifest import BoxesOutput, Manifest
 from node.manifest.pixels import chest_wall
-from node.result import PERCENT, ImageScore, Mark, Measurement
+from node.result import PERCENT, Mark, Measurement, OutputScore
 
 Edges = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
 def score_boxes(
-    sop_uid: str,
     rows: Float32,
+    output: BoxesOutput,
     manifest: Manifest,
     grid: PlaneGrid,
     spacing_mm: tuple[float, float] | None,
-) -> ImageScore:
-    """Take boxes, shape (boxes, 5): left, top, right, bottom in the network's pixels, and score.
+) -> OutputScore:
+    """Take boxes, a row each: left, top, right, bottom in the network's pixels, score, class.
 
     Of a box that reaches beyond the image, what lies on the image is kept.
     """
-    output = manifest.outputs[0]
-    assert isinstance(output, BoxesOutput), "other outputs are read elsewhere"
     if not np.all((rows[:, 4] >= 0) & (rows[:, 4] <= 1)):
         raise ModelError(f"output {output.tensor!r} holds scores outside 0..1")
     side = chest_wall(manifest.operations)
     sure = sorted(rows[rows[:, 4] >= output.threshold].tolist(), key=lambda row: -row[4])
     marks = []
-    for *edges, score in sure:
+    for *edges, score, of_class in (row if output.classes else [*row, None] for row in sure):
         left, top, right, bottom = _on_image(edges, grid, output.tensor)
         number = Measurement(
             output.score.as_code(), 100 * score, PERCENT, output.decimals, is_score=True
@@ -46,9 +44,19 @@ def score_boxes(
                 depth_mm=grid.depth_mm((left + right) / 2, side, spacing_mm[1])
                 if side is not None and spacing_mm is not None
                 else None,
+                of_class=_class(of_class, output),
             )
         )
-    return ImageScore(sop_uid, marks=tuple(marks))
+    return OutputScore(marks=tuple(marks))
+
+
+def _class(number: float | None, output: BoxesOutput) -> int | None:
+    if number is None:
+        return None
+    if number not in range(len(output.classes)):
+        words = f"holds a class that is none of 0 to {len(output.classes) - 1}"
+        raise ModelError(f"output {output.tensor!r} {words}")
+    return int(number)
 
 
 def _on_image(edges: list[float], grid: PlaneGrid, tensor: str) -> Edges:

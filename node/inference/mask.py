@@ -14,7 +14,7 @@ from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid, Points
 from node.imaging.outlines import outermost, outline_of, regions, signed_area
 from node.manifest import Manifest, MaskOutput
-from node.result import Code, ImageScore, Mark, Measurement
+from node.result import Code, Mark, Measurement, OutputScore
 
 SQUARE_CENTIMETER = Code("cm2", "UCUM", "square centimeter")
 
@@ -27,15 +27,13 @@ MOST_REGIONS = 1000
 
 
 def score_mask(
-    sop_uid: str,
     mask: Float32,
+    output: MaskOutput,
     manifest: Manifest,
     grid: PlaneGrid,
     spacing_mm: tuple[float, float],
-) -> ImageScore:
+) -> OutputScore:
     """Measure a mask, shape (height, width), of the network's input."""
-    output = manifest.outputs[0]
-    assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
     rows, columns = grid.filled.slices  # what lies on the padding is no tissue
     pixel_mm2 = grid.pixel_area_mm2(spacing_mm)
     corner = (columns.start, rows.start)
@@ -45,13 +43,13 @@ def score_mask(
         if len(found) > MOST_REGIONS:
             raise StudyError(f"more than {MOST_REGIONS} separate regions marked in this image")
         marks = [_mark(region, output, grid, pixel_mm2) for region in outermost(found)]
-        return ImageScore(sop_uid, marks=tuple(mark for mark in marks if mark.outline))
+        return OutputScore(marks=tuple(mark for mark in marks if mark.outline))
     nothing = np.empty((0, 2))
     region = found[0] if found else nothing
     mark = _mark(region, output, grid, pixel_mm2)
     domain = domain_of(manifest)
     domain.require_plausible_outline(region if mark.outline else nothing, grid, manifest)
-    return ImageScore(sop_uid, marks=(mark,))
+    return OutputScore(marks=(mark,))
 
 
 def _mark(region: Points, output: MaskOutput, grid: PlaneGrid, pixel_mm2: float) -> Mark:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from node.errors import ConfigError, ModelError
+from node.errors import ModelError
 
 Tensor = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -92,18 +92,10 @@ def in_words(tensors: Mapping[str, LooseShape]) -> str:
     return " and ".join(f"{name!r} of {shape}" for name, shape in sizes.items())
 
 
-def only_input(session: Session, model_name: str) -> str:
-    """Return the name of a network's only input; raise ConfigError if it has several.
-
-    A manifest names no inputs, so that of several nobody knows which image each is for.
-    """
-    if len(session.inputs) == 1:
-        return next(iter(session.inputs))
-    raise ConfigError(
-        f"model {model_name} has {len(session.inputs)} inputs"
-        f"{': ' if session.inputs else ''}{in_words(session.inputs)}; a manifest cannot say yet "
-        "which image each is for: export a network of one input, the image"
-    )
+def only_input(session: Session) -> str:
+    """Return the name of the input of a network that has one, as its opener has made sure."""
+    (name,) = session.inputs
+    return name
 
 
 def warm_up(session: Session) -> None:

@@ -1,40 +1,33 @@
-"""A score of the whole image, and the heat map that may come with it."""
+"""A score of all that was read, and the heat map that may come with it."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 
 import numpy as np
 
 from node.errors import ModelError
 from node.imaging.grey import Float32
 from node.imaging.grid import Extent, PlaneGrid
-from node.manifest import HeatMapOutput, Manifest, ScoreOutput
-from node.result import PERCENT, HeatMap, ImageScore, Measurement
+from node.manifest import HeatMapOutput, ScoreOutput
+from node.result import PERCENT, HeatMap, Measurement, OutputScore
 
 
-def score_whole_image(
-    sop_uid: str, answers: Mapping[str, Float32], manifest: Manifest, grid: PlaneGrid
-) -> ImageScore:
-    """Take the score, shape (1, 1), as it is; raise ModelError if it is none."""
-    output = manifest.outputs[0]
-    heat_map = None
-    if output.warmth is not None:
-        values = answers[output.warmth.tensor][0, 0]
-        size = manifest.image_shape[-2:]
-        heat_map = _heat_map(sop_uid, values, output.warmth, size, grid)
-    if not isinstance(output, ScoreOutput):
-        return ImageScore(sop_uid, heat_map=heat_map)
-    score = float(answers[output.tensor][0, 0])
+def score_whole(values: Float32, output: ScoreOutput) -> OutputScore:
+    """Take the score, of shape (elements,), as it is; raise ModelError if it is none."""
+    element = output.element or 0
+    if element >= len(values):
+        raise ModelError(f"output {output.tensor!r} has no element {element}, only {len(values)}")
+    score = float(values[element])
     if not 0 <= score <= 1:
         raise ModelError(f"output {output.tensor!r} is outside 0..1")
     concept = output.score.as_code()
-    number = Measurement(concept, 100 * score, PERCENT, output.decimals, is_score=True)
-    return ImageScore(sop_uid, (number,), heat_map=heat_map)
+    return OutputScore(
+        (Measurement(concept, 100 * score, PERCENT, output.decimals, is_score=True),)
+    )
 
 
-def _heat_map(
+def read_heat_map(
     sop_uid: str, values: Float32, output: HeatMapOutput, size: tuple[int, ...], grid: PlaneGrid
 ) -> HeatMap:
     """Keep the cells that the image reaches into, in the orientation of the stored matrix."""

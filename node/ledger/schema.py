@@ -219,7 +219,7 @@ image_score = sa.Table(
     metadata,
     _text("instance_digest", primary_key=True),  # pipeline.image_digest_of: the image, no patient
     _text("model_digest", primary_key=True),  # model, provider, our own code
-    _text("score"),  # JSON of result.ImageScore
+    _text("score"),  # JSON of result.UnitScore
 )
 
 report = sa.Table(

@@ -43,7 +43,7 @@ from node.manifest.pixels import (
     operations,
     shape_after,
 )
-from node.manifest.together import level_of
+from node.manifest.together import UNCOMBINED, level_of
 from node.manifest.triage import (
     Calibration,
     ManifestNegatives,
@@ -57,6 +57,7 @@ from node.manifest.words import ManifestCode
 __all__ = [
     "BODY_PARTS_OF_MAMMOGRAMS",
     "OF_MAMMOGRAMS",
+    "UNCOMBINED",
     "BoxClass",
     "BoxesOutput",
     "Calibration",

@@ -24,7 +24,7 @@ from node.manifest.inputs import (
     ManifestUnit,
     amiss_in_inputs,
 )
-from node.manifest.outputs import BoxesOutput, MaskOutput, Output
+from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
 from node.manifest.pixels import (
     Operations,
     PixelWords,
@@ -44,8 +44,11 @@ from node.manifest.together import (
     amiss_in_names,
     amiss_in_places,
     amiss_in_point_levels,
+    amiss_in_tensors,
     amiss_in_triage,
     completed,
+    narrower,
+    with_shared_words,
 )
 from node.manifest.triage import ManifestTriage
 from node.manifest.words import (
@@ -141,6 +144,15 @@ class Manifest(GrownSection):
         """Of what is made of one image, without the batch axis."""
         return shape_after(self.operations)
 
+    @property
+    def tensor_shapes(self) -> dict[str, TensorShape]:
+        """The shape that each tensor of the outputs must have, by its name."""
+        shapes: dict[str, TensorShape] = {}
+        for one in self.outputs:
+            for tensor, shape in one.tensor_shapes(self.image_shape).items():
+                shapes[tensor] = narrower(shapes.get(tensor, shape), shape) or shape
+        return shapes
+
     def makes(self, kind: str) -> bool:
         """Say whether results of the model can become an object of a kind."""
         return KINDS[kind].needs in self._gives
@@ -185,7 +197,7 @@ class Manifest(GrownSection):
         if problems:
             raise wrong(problems)
         outputs = (completed(one, self.unit.of, bool(former)) for one in self.outputs)
-        self.__dict__["outputs"] = tuple(outputs)
+        self.__dict__["outputs"] = tuple(with_shared_words(tuple(outputs)))
         return self
 
     @model_validator(mode="after")
@@ -273,6 +285,7 @@ class Manifest(GrownSection):
         outputs = self._numbered
         problems = [
             *amiss_in_names(outputs),
+            *amiss_in_tensors(outputs, self.image_shape),
             *amiss_in_places(outputs, self.unit.of, self.image_shape),
             *amiss_in_point_levels(outputs, self.unit.of),
             *amiss_in_triage(outputs, self.triage, self.intended_use),

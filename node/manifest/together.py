@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from node.manifest.inputs import Level
-from node.manifest.outputs import ClassesOutput, Combination, Output, ScoreOutput
+from node.manifest.outputs import (
+    ClassesOutput,
+    Combination,
+    ImageShape,
+    Output,
+    ScoreOutput,
+    TensorShape,
+)
 from node.manifest.triage import ManifestPoint, ManifestTriage
 from node.toml_file import Place
 
@@ -42,6 +49,19 @@ def completed(output: Output, unit: Level, is_former: bool) -> Output:
             exam=said.exam or "none" if below != "exam" else "none",
         )
     return output.model_copy(update=words)
+
+
+def with_shared_words(outputs: Sequence[Output]) -> Iterator[Output]:
+    """Yield the outputs, the second side of a thing with what was said of its first."""
+    first: dict[str, Output] = {}
+    for output in outputs:
+        other = first.setdefault(output.name, output)
+        shared = _SAID_ONCE & type(output).model_fields.keys() - output.model_fields_set
+        said = {word: getattr(other, word) for word in shared & type(other).model_fields.keys()}
+        yield output.model_copy(update=said) if other is not output and said else output
+
+
+_SAID_ONCE = {"calibration", "operating_points", "negatives"}
 
 
 def amiss_in_former(outputs: Numbered) -> Iterator[tuple[Place, str]]:
@@ -118,17 +138,34 @@ def _amiss_in_sides(place: Place, output: Output, other: Output) -> Iterator[tup
         words = f'"{output.name}" is there twice, and not about "R breast" and "L breast"'
         yield (*place, "name"), words
         return
-    once = {"calibration", "operating_points", "negatives"}
-    own = {"tensor", "element", "about", *once}
+    own = {"tensor", "element", "about"}
     for word in sorted(type(output).model_fields.keys() - own):
         if getattr(output, word) != getattr(other, word):
             yield (*place, word), f'differs from that of the other side of "{output.name}"'
-    for word in sorted(once & output.model_fields_set):
-        yield (*place, word), "is said once, of the first of the two sides"
+
+
+def narrower(one: TensorShape, other: TensorShape) -> TensorShape | None:
+    """Return the shape that is both, None if nothing is."""
+    pairs = zip(one, other, strict=False)
+    if len(one) != len(other) or any(a != b and None not in (a, b) for a, b in pairs):
+        return None
+    return tuple(b if a is None else a for a, b in zip(one, other, strict=True))
+
+
+def amiss_in_tensors(outputs: Numbered, of_image: ImageShape) -> Iterator[tuple[Place, str]]:
+    """Yield where a tensor would have to be of two shapes."""
+    known: dict[str, TensorShape] = {}
+    for place, output in outputs:
+        for tensor, shape in output.tensor_shapes(of_image).items():
+            both = narrower(known.get(tensor, shape), shape)
+            if both is None:
+                words = f'"{tensor}" is of {shape} here, and of {known[tensor]} for another output'
+                yield (*place, "tensor"), words
+            known[tensor] = both or shape
 
 
 def amiss_in_places(
-    outputs: Numbered, unit: Level, of_image: tuple[int, ...]
+    outputs: Numbered, unit: Level, of_image: ImageShape
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the network would have to say where on which image something is."""
     for place, output in outputs:

@@ -28,7 +28,7 @@ from node.imaging.outlines import signed_area
 from node.inference.mask import MM2_PER_CM2, score_mask
 from node.inference.onnx import OnnxSession
 from node.inference.session import only_input
-from node.manifest import Model
+from node.manifest import MaskOutput, Model
 from node.study import Laterality, View
 
 HEIGHT, WIDTH = 640, 512
@@ -233,7 +233,9 @@ def measure(model: Model) -> Iterator[Agreement]:
         for view, path in case.items()
     }
     session = OnnxSession(model, threads=2)
-    image_input = only_input(session, model.manifest.name)
+    (output,) = model.manifest.outputs
+    assert isinstance(output, MaskOutput), "it outlines"
+    image_input = only_input(session)
     for film in tomllib.loads((model.folder / "outlines.toml").read_text("utf-8"))["film"]:
         name = f"{film['case']} {film['view']}"
         image = open_image(paths[name])
@@ -242,8 +244,8 @@ def measure(model: Model) -> Iterator[Agreement]:
         prepared = prepare(image, model.manifest.operations, view)
         assert prepared.grid is not None
         grid = prepared.grid
-        mask = session.run({image_input: prepared.tensor})[model.manifest.outputs[0].tensor][0, 0]
-        score = score_mask(name, mask, model.manifest, grid, spacing_mm=(1.0, 1.0))
+        mask = session.run({image_input: prepared.tensor})[output.tensor][0, 0]
+        score = score_mask(mask, output, model.manifest, grid, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
         found = _inside(grid.to_model(np.array(score.marks[0].outline)))
         drawn = _inside(grid.to_model(outline))

@@ -25,7 +25,7 @@ from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs.report_set import Built, to_bytes
-from node.result import ImageScore
+from node.result import UnitScore
 from node.study import Instance, Laterality, StudyVersion, Unit, View
 
 ROWS, COLUMNS = 300, 200
@@ -38,7 +38,7 @@ class Counting(Inference):
         super().__init__(config.InferenceSettings(threads=1), models)
         self.computed: list[str] = []
 
-    def score(self, unit: Unit, model: Model) -> ImageScore:
+    def score(self, unit: Unit, model: Model) -> UnitScore:
         self.computed.append(unit.sop_uid)
         return super().score(unit, model)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import radiographs
-from factories import SMALL
+from factories import SMALL, unit_score
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from radiographs import ALL, BOXES, CHEST, CLASSES, LARGEST, SCORE, blank, chest_model, radiograph
@@ -21,7 +21,7 @@ from node.domains.domain import Awaited, Selection
 from node.errors import StudyError
 from node.imaging.grid import PlaneGrid
 from node.manifest import Model
-from node.result import PERCENT, Code, Finding, ImageScore, Measurement, Result
+from node.result import PERCENT, Code, Finding, Measurement, Result
 from node.study import Instance
 
 SCORED = Code("OPACITY", "99TEST", "Opacity score")
@@ -131,7 +131,7 @@ def test_a_region_that_every_image_shows_must_be_there(tmp_path: Path) -> None:
 def test_the_score_of_an_image_is_said_of_that_image_alone(model: Model) -> None:
     units = selected_from([radiograph(number=n) for n in (1, 2)], model).units
     scores = {
-        unit.sop_uid: ImageScore(unit.sop_uid, (Measurement(SCORED, value, PERCENT),))
+        unit.sop_uid: unit_score(unit.sop_uid, (Measurement(SCORED, value, PERCENT),))
         for unit, value in zip(units, (20.0, 80.0), strict=True)
     }
     result = conclude(model, units, [], scores)

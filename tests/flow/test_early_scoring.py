@@ -28,7 +28,7 @@ from node.flow.early_scoring import EarlyScorer
 from node.inference import Inference
 from node.manifest import Model
 from node.overview import study_overviews
-from node.result import ImageScore
+from node.result import UnitScore
 from node.study import Instance, Unit
 from node.trial import phantom
 from node.trial.phantom import Technique
@@ -281,7 +281,7 @@ def test_a_node_scores_images_while_the_rest_of_the_study_comes(
     asked: list[str] = []
 
     class Counted(Inference):
-        def score(self, unit: Unit, model: Model) -> ImageScore:
+        def score(self, unit: Unit, model: Model) -> UnitScore:
             score = super().score(unit, model)
             asked.append(unit.sop_uid)
             return score

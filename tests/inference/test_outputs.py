@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import tomllib
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -21,9 +22,9 @@ from node.imaging.grid import PlaneGrid
 from node.imaging.outlines import signed_area
 from node.inference.boxes import score_boxes
 from node.inference.mask import MOST_REGIONS, score_mask
-from node.inference.whole_image import score_whole_image
-from node.manifest import Manifest
-from node.result import HeatMap, ImageScore, Mark
+from node.inference.whole_image import read_heat_map, score_whole
+from node.manifest import BoxesOutput, Manifest, MaskOutput, ScoreOutput
+from node.result import HeatMap, Mark, OutputScore
 
 HEAD = MANIFEST.partition("[output]\n")[0]
 UID = "1.2.3.4"
@@ -64,7 +65,9 @@ def boxed(
     spacing_mm: tuple[float, float] | None = (0.2, 0.1),
 ) -> tuple[Mark, ...]:
     table = np.array([*rows, *[(0, 0, 0, 0, 0)] * (3 - len(rows))], np.float32)
-    return score_boxes(UID, table, of, grid, spacing_mm).marks
+    (output,) = of.outputs
+    assert isinstance(output, BoxesOutput)
+    return score_boxes(table, output, of, grid, spacing_mm).marks
 
 
 def edges(mark: Mark) -> tuple[float, ...]:
@@ -213,11 +216,14 @@ def scored(
     *,
     grid: PlaneGrid = PLAIN,
     of: Manifest = MAPPER,
-) -> ImageScore:
-    answers: dict[str, Float32] = {"score": np.array([[score]], np.float32)}
-    if heat is not None:
-        answers["heat"] = heat[None, None].astype(np.float32)
-    return score_whole_image(UID, answers, of, grid)
+) -> OutputScore:
+    (output,) = of.outputs
+    assert isinstance(output, ScoreOutput)
+    found = score_whole(np.array([score], np.float32), output)
+    if heat is None or output.heat_map is None:
+        return found
+    warm = read_heat_map(UID, heat.astype(np.float32), output.heat_map, of.image_shape[-2:], grid)
+    return replace(found, heat_map=warm)
 
 
 def mapped(heat: NDArray[Any], grid: PlaneGrid = PLAIN, of: Manifest = MAPPER) -> HeatMap:
@@ -236,7 +242,7 @@ def test_a_score_is_passed_on_as_percent() -> None:
     (number,) = score.measurements
     assert (number.value, number.unit.value, number.decimals) == (87.5, "%", 1)
     assert number.is_score
-    assert (score.sop_uid, score.marks, score.heat_map) == (UID, (), None)
+    assert (score.marks, score.heat_map) == ((), None)
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])
@@ -382,7 +388,9 @@ def outlined(
     height, width = mask.shape
     grid = PlaneGrid.whole(height * times, width * times, height, width, is_mirrored)
     of = manifest(REGIONS + f"min_area_mm2 = {min_area_mm2}\n")
-    return score_mask(UID, mask, of, grid, (10 / times, 10 / times)).marks
+    (output,) = of.outputs
+    assert isinstance(output, MaskOutput)
+    return score_mask(mask, output, of, grid, (10 / times, 10 / times)).marks
 
 
 def area(mark: Mark) -> float:
@@ -478,7 +486,9 @@ def test_a_region_at_the_edge_of_the_image_ends_there() -> None:
 def test_what_is_marked_on_the_padding_is_no_region() -> None:
     grid = PlaneGrid.whole(rows=SIZE, columns=60, height=SIZE, width=60, is_mirrored=False)
     mask = discs((30, 60, 10), (90, 60, 20))
-    (mark,) = score_mask(UID, mask, SEGMENTER, grid, (10, 10)).marks
+    (output,) = SEGMENTER.outputs
+    assert isinstance(output, MaskOutput)
+    (mark,) = score_mask(mask, output, SEGMENTER, grid, (10, 10)).marks
     assert area(mark) == pytest.approx(np.pi * 10**2, rel=0.02)
 
 

@@ -18,9 +18,11 @@ from node.manifest.pixels import Operations, chest_wall, grey_values
 
 def require_plausible(seen: Float32, manifest: Manifest) -> None:
     """Raise StudyError if an image shows no breast; an outline of one shows by itself if not."""
-    output = manifest.outputs[0]
-    is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
-    if not is_outline:
+    is_outlined = any(
+        isinstance(output, MaskOutput) and output.regions == "largest"
+        for output in manifest.outputs
+    )
+    if not is_outlined:
         refuse_what_is_no_breast(seen, manifest.operations)
 
 
