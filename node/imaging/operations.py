@@ -231,7 +231,7 @@ def _rank(step: _Step, one: words.Rank) -> _Step:
 
 
 def _histogram(step: _Step, one: words.Histogram) -> _Step:
-    counts, _ = np.histogram(step.grey, bins=one.bins)
+    counts, _ = np.histogram(step.grey.astype(np.float64), bins=one.bins)
     return replace(step, grey=counts / step.grey.size, grid=None, whole=step.kept)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from examples import examples
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -368,6 +368,10 @@ def test_a_histogram_counts_by_the_edges_of_its_bins(values: NDArray[np.uint16],
     assert found.tensor.shape == (1, bins)
     lowest, highest = int(values.min()), int(values.max())
     expected = np.zeros(bins)
+    edges = [
+        v for v in values.reshape(-1).tolist() if (v - lowest) * bins % (highest - lowest) == 0
+    ]
+    assume(set(edges) <= {lowest, highest})  # on an inner edge, numpy's rounding decides
     for value in values.reshape(-1).tolist():  # in whole numbers: no rounding anywhere
         place = (value - lowest) * bins // (highest - lowest)
         expected[min(place, bins - 1)] += 1 / values.size
