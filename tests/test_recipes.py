@@ -380,6 +380,7 @@ SIZE = '[[pixels]]\nop = "place"\nheight = 64\nwidth = 48\n'
             'pixels.antialias: filter = "nearest" has no antialias',
         ),
         ("[pixels]\n" + "grey = 3\n", "pixels.grey: expected"),
+        ('[pixels]\nop = "grey"\n', "pixels.op: is of operations, each in a table of a list: [[p"),
     ],
 )
 def test_what_is_amiss_in_a_list_of_operations_is_said_with_its_line(

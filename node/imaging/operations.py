@@ -97,7 +97,8 @@ def _seen(step: _Step, chest_wall: str | None) -> Float32:
     seen = step.kept
     if chest_wall == "right":
         seen = seen[..., ::-1]
-    return np.asarray(seen / step.highest if step.highest != 1 else seen, dtype=np.float32)
+    shown = seen / step.highest if step.highest != 1 else seen
+    return np.asarray(np.clip(shown, 0, 1), dtype=np.float32)  # some filters overshoot
 
 
 def _mirror(step: _Step, one: words.Mirror) -> _Step:

@@ -199,6 +199,8 @@ _OPERATIONS: TypeAdapter[Operations] = TypeAdapter(Operations)
 
 def _read(given: Any) -> Pixels | Operations:
     """Read a list of operations, or the one table of older manifests."""
+    if isinstance(given, dict) and "op" in given:
+        raise wrong([(("op",), "is of operations, each in a table of a list: [[pixels]]")])
     if isinstance(given, Pixels | dict):
         return Pixels.model_validate(given)
     if not isinstance(given, list | tuple):

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from examples import examples
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from node.errors import StudyError
 from node.imaging.grid import Extent
 from node.imaging.image import Image
 from node.imaging.operations import Prepared, prepare
-from node.manifest import Operations, Pixels, operations
+from node.manifest import Operations, Pixels, operations, shape_after
+from node.manifest.pixels import amiss_in
 from node.study import Laterality, View
 
 READ: TypeAdapter[Operations] = TypeAdapter(Operations)
@@ -471,3 +472,94 @@ def test_every_pixel_of_the_input_shows_what_the_grid_says(
     assert np.array_equal(tensor[is_clear], stored[row, column])
     there = np.column_stack(np.divmod(tensor[tensor > 0] - 1, columns))[:, ::-1] + 0.5
     assert np.abs(places[tensor > 0] - there).max(initial=0) <= 0.5 + 1e-6
+
+
+# Any list that a manifest may have
+
+numbers = st.floats(-9, 9, width=32)
+threshold = {
+    "threshold": st.sampled_from([0, 0.4, 50, 2000]),
+    "neighbours": st.sampled_from([4, 8]),
+}
+every_operation: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.fixed_dictionaries(
+        {"op": st.just("crop"), "to": st.just("largest component")},
+        optional=threshold | {"erosion_px": st.integers(0, 3), "margin_px": st.integers(0, 5)},
+    ),
+    st.fixed_dictionaries(
+        {"op": st.just("mirror"), "chest_wall": st.sampled_from(["left", "right"])}
+    ),
+    st.fixed_dictionaries(
+        {"op": st.just("place"), "height": sides, "width": sides},
+        optional={"fill": st.sampled_from([0, 7, 0.5]), "rows": st.sampled_from(["centre"])},
+    ),
+    st.fixed_dictionaries(
+        {
+            "op": st.just("resize"),
+            "height": sides,
+            "width": sides,
+            "fit": st.sampled_from(["pad", "stretch"]),
+            "filter": st.sampled_from(["bilinear", "bicubic"]),
+            "antialias": st.booleans(),
+        },
+        optional={"align": st.just("centre"), "fill": st.sampled_from([114, 0.25])},
+    ),
+    st.fixed_dictionaries(
+        {
+            "op": st.just("quantise"),
+            "bits": st.sampled_from([1, 8, 12]),
+            "of": st.sampled_from([1, 255, 4095]),
+            "rounding": st.sampled_from(["nearest", "down"]),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "op": st.just("rank"),
+            "within": st.sampled_from(["largest component", "above threshold"]),
+        },
+        optional=threshold,
+    ),
+    st.fixed_dictionaries({"op": st.just("histogram"), "bins": st.integers(2, 9)}),
+    st.fixed_dictionaries(
+        {
+            "op": st.just("normalise"),
+            "subtract": st.lists(numbers, min_size=1, max_size=3),
+            "divide": st.just([2.0]),
+        }
+    ),
+    st.just({"op": "z-score"}),
+    st.fixed_dictionaries({"op": st.just("channels"), "count": st.integers(1, 3)}),
+)
+
+
+@settings(max_examples=examples(400), suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    steps=st.lists(every_operation, max_size=5),
+    grey=st.sampled_from([("voi", "range of voi"), ("stored", "none"), ("stored", "2^bits-1")]),
+    seed=st.integers(0, 20),
+)
+def test_every_list_that_a_manifest_may_have_gives_what_it_says_or_a_reason(
+    steps: list[dict[str, Any]], grey: tuple[str, str], seed: int
+) -> None:
+    words = [{"op": "grey", "values": grey[0], "scale": grey[1]}, *steps]
+    words += [{"op": "resize", "height": 8, "width": 9, "fit": "stretch"} | NEAREST]
+    for tried in (words, words[:-1]):
+        read = READ.validate_python(tried)
+        if list(amiss_in(read)):
+            continue
+        random = np.random.default_rng(seed)
+        image = image_of(random.integers(0, 4096, random.integers(8, 60, 2)) * (seed % 5 > 0))
+        try:
+            found = prepare(image, read, RIGHT)
+        except StudyError as error:
+            assert str(error).startswith("nothing in this image")
+            continue
+        assert found.tensor.shape == (1, *shape_after(read))
+        assert found.tensor.dtype == found.seen.dtype == np.float32
+        assert np.isfinite(found.tensor).all()
+        assert found.seen.ndim == 2
+        assert 0 <= found.seen.min() <= found.seen.max() <= 1
+        assert (found.grid is None) == (found.tensor.ndim == 2)
+
+
+NEAREST = {"filter": "nearest", "antialias": False}
