@@ -25,6 +25,14 @@ from node.study import IMAGE
 from node.trial import phantom
 
 CARD = "README.md"
+_MEASURED = re.compile(
+    r"\bn = \d"
+    r"|\d ?%? to [-+]?\d"
+    # as papers write it: 0.91 (95% CI 0.87-0.94), 0.91 [0.87, 0.94]
+    r"|[\[(][^\])\d]*(?:95 ?% ?(?:CI|confidence interval)[:, ]*)?"
+    r"[-+]?\d*\.?\d+ ?%?(?:-|\N{EN DASH}| - | \N{EN DASH} |, ?)[-+]?\d*\.?\d+ ?%? ?[\])]"
+)
+"""A figure with its interval, or a number of cases."""
 THREADS = 2
 PROVIDER_TOLERANCE = 0.01
 """By so much another provider's answers may differ from the CPU's: of 1, as probabilities have it,
@@ -152,7 +160,7 @@ def _card(model: Model) -> str:
     section = re.search(r"(?ms)^#+ *Measured\b(.*?)(?=^# |^## |\Z)", text)
     if section is None:
         raise NodeError(f'{path}: no section "Measured"; state what was measured, on what data')
-    if not re.search(r"\d", section[1]) or not re.search(r"\bn = \d|\d to [-+]?\d", section[1]):
+    if not re.search(_MEASURED, section[1]):
         raise NodeError(
             f'{path}: "Measured" states no figure with its interval ("0.91 (0.87 to 0.94)") '
             'or number of cases ("n = 322")'

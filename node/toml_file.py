@@ -186,6 +186,7 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "union_tag_invalid": "{expected_tags}",
     "model_type": "a table",
+    "model_attributes_type": "a table",
 }
 
 
@@ -199,11 +200,24 @@ def _problem(error: ErrorDetails, place: Place, table: type[Section]) -> str:
         is_table = len(place) == 1
         line = f"[{place[-1]}]" if is_table else f"{place[-1]} = ..."
         return f"{key}: missing, add {line}"
+    if words := _one_or_several(error, key, table):
+        return f"{key}: {words}"
     if error["type"] in _EXPECTED:
         expected = _EXPECTED[error["type"]].format(**context).replace("'", '"')
         return f"{key}: expected {expected}, found {shown(found)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
+
+
+def _one_or_several(error: ErrorDetails, key: str, table: type[Section]) -> str:
+    """Say that there is a list of tables where one is, or one where a list is, "" if not."""
+    found, last = error["input"], key.rpartition(".")[2]
+    if error["type"] in ("model_type", "model_attributes_type") and isinstance(found, list):
+        several = f", or [[{key}s]] for several" if f"{last}s" in table.model_fields else ""
+        return f"expected one table, found a list of them: write [{key}]{several}"
+    if error["type"] == "tuple_type" and isinstance(found, dict):
+        return f"expected a list of tables, found one: write [[{key}]] for each"
+    return ""
 
 
 def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:

@@ -201,6 +201,7 @@ def _open(model: Model, threads: int, provider: Provider) -> Any:
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ConfigError(
             f"{model.weights_path}: ONNX Runtime cannot load it: {_first_line(error)}"
+            f"{_remedy_of_age(str(error))}"
         ) from error
     if PROVIDERS[provider] not in session.get_providers():
         raise ConfigError(
@@ -208,6 +209,16 @@ def _open(model: Model, threads: int, provider: Provider) -> Any:
             "took the CPU instead; see that the device and its driver are there"
         )
     return session
+
+
+def _remedy_of_age(words: str) -> str:
+    """Say what to do about a network that is newer than the ONNX Runtime that is installed."""
+    if "IR version" not in words and "opset" not in words.lower():
+        return ""
+    return (
+        f"; it is newer than ONNX Runtime {onnxruntime.__version__}: export it again with an older "
+        "opset, as torch.onnx.export(..., opset_version=17) does, or by onnx.version_converter"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -61,7 +61,7 @@ from node.manifest.words import (
     Version,
     WeightsFile,
 )
-from node.onnx_file import refuse_external_data
+from node.onnx_file import refuse_external_data, refuse_other_files
 from node.toml_file import Place, Section, did_you_mean, wrong
 
 DomainName = Literal["mammography", "plain"]
@@ -327,6 +327,7 @@ class Model:
             content = self.weights_path.read_bytes()
         except OSError as error:
             raise ConfigError(f"{self.weights_path}: cannot be read ({error.strerror})") from error
+        refuse_other_files(self.weights_path, content)
         found = hashlib.sha256(content).hexdigest()
         if found != self.manifest.weights.sha256:
             raise ConfigError(

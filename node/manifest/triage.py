@@ -148,8 +148,8 @@ def amiss_in_calibration(
     if is_probability and (calibration is None or calibration.prevalence is None):
         yield (
             where,
-            "111047 (DCM) is the probability of cancer: say [...calibration] with the prevalence "
-            "it was fitted at, or write a code of your own for a score, in a scheme of 99...",
+            "111047 (DCM) is the probability of cancer: say [outputs.calibration] with the "
+            "prevalence it was fitted at, or write a code of your own for a score (scheme 99...)",
         )
 
 

@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from small_models import COPY, NOT_A_NUMBER, SIZE, declared, model, model_in_two_files
@@ -51,6 +52,7 @@ tensor = "mask"
 label = "score"
 score = { value = "S", scheme = "99TEST", meaning = "Score" }
 """
+ELEMENT_2 = 'element = 2\ncombine = { breast = "none", exam = "none" }\n'
 TO_SCORE = """
     spread = Sub(after, before)
     mean = ReduceMean<keepdims = 0>(spread)
@@ -254,7 +256,7 @@ def test_another_format_of_onnx_runtime_is_refused(tmp_path: Path) -> None:
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     path.write_bytes((tmp_path / "model.ort").read_bytes())
-    with pytest.raises(ConfigError, match="is no ONNX file"):
+    with pytest.raises(ConfigError, match="is in the format of ONNX Runtime itself"):
         OnnxSession(declared(path.parent), threads=1)
 
 
@@ -275,4 +277,47 @@ def test_a_network_that_takes_another_size_than_the_manifest_says_is_refused(
 def test_a_network_without_the_declared_output_is_refused(tmp_path: Path) -> None:
     package = model(tmp_path, "other = Identity(image)", output=f"float[1,1,{SIZE},{SIZE}] other")
     with pytest.raises(ConfigError, match="no output 'mask', only 'other'"):
+        OnnxSession(package, threads=1)
+
+
+@pytest.mark.parametrize("newer", ["ir_version: 99", 'opset_import: ["": 99]'])
+def test_a_network_that_is_newer_than_onnx_runtime_is_told_how_to_export_it(
+    newer: str, tmp_path: Path
+) -> None:
+    package = model(tmp_path)
+    versions = {"ir_version": "ir_version: 10", "opset_import": 'opset_import: ["": 21]'}
+    versions[newer.partition(":")[0]] = newer
+    image = f"float[1,1,{SIZE},{SIZE}]"
+    network = onnx.parser.parse_model(
+        f"<{', '.join(versions.values())}> small ({image} image) => ({image} mask) {{ {COPY} }}"
+    )
+    package.weights_path.write_bytes(network.SerializeToString())
+    with pytest.raises(ConfigError, match=r"it is newer than ONNX Runtime .*: export it again"):
+        OnnxSession(declared(package.folder), threads=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ("float[1,2] mask", "expected tensor(float) [1, 1]; of several numbers say which: element"),
+        ("float[1,1,1] mask", "expected tensor(float) [1, 1]"),
+    ],
+)
+def test_a_score_among_several_numbers_is_asked_for(shape: str, words: str, tmp_path: Path) -> None:
+    sizes = shape.partition("[")[2].partition("]")[0]
+    count = int(np.prod([int(size) for size in sizes.split(",")]))
+    body = (
+        f"flat = Constant<value_floats = [{', '.join(['0.5'] * count)}]>()"
+        f" shape = Constant<value_ints = [{sizes}]>() mask = Reshape(flat, shape)"
+    )
+    package = model(tmp_path, body, output=shape, described=SCORE.partition("[[outputs]]")[2])
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        OnnxSession(package, threads=1)
+
+
+def test_an_element_that_the_network_does_not_have_is_told(tmp_path: Path) -> None:
+    body = "mask = Constant<value = float[1,2] {0.25, 0.5}>()"
+    described = SCORE.partition("[[outputs]]")[2] + ELEMENT_2
+    package = model(tmp_path, body, output="float[1,2] mask", described=described, several=True)
+    with pytest.raises(ConfigError, match=r"has 2 elements, 0 to 1, and .* says element = 2"):
         OnnxSession(package, threads=1)
