@@ -41,6 +41,7 @@ COMMANDS = [
     "demo",
     "send",
     "analyse",
+    "evaluate",
     "studies",
     "nodes",
     "models",

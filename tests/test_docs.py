@@ -60,6 +60,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "models/breast-area/README.md",
         "models/breast-density/README.md",
         "docs/corrections.md",
+        "docs/evaluate.md",
         "docs/install.md",
         "docs/reliability.md",
         "docs/several-machines.md",
