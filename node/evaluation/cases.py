@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
 from node.evaluation.collection import LabelledImage
 from node.evaluation.running import AnsweredExam
-from node.manifest import BoxesOutput, ClassesOutput, Manifest, MaskOutput, Output, ScoreOutput
-from node.result import Evaluation, Result
+from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output
+from node.result import Evaluation, Priority, Result
 from node.study import Laterality
 
 SEVERAL = "several"
@@ -22,8 +22,11 @@ AGE = re.compile(r"0*(\d{1,3})(?:\.\d+)?\s*Y?", re.IGNORECASE)
 BANDS = ((40, "0 to 39"), (50, "40 to 49"), (60, "50 to 59"), (70, "60 to 69"))
 """Of the column `age`, in years, and "70 and above"."""
 
+NumbersSaid = tuple[float, ...]
+"""Of a score one, of classes one each."""
 
-class Level(StrEnum):
+
+class CaseLevel(StrEnum):
     """What a case is."""
 
     IMAGE = "image"
@@ -32,9 +35,9 @@ class Level(StrEnum):
 
 
 _OF_LEVEL = {
-    Level.IMAGE: "single images",
-    Level.BREAST: "a breast",
-    Level.EXAM: "an exam of these images",
+    CaseLevel.IMAGE: "single images",
+    CaseLevel.BREAST: "a breast",
+    CaseLevel.EXAM: "an exam of these images",
 }
 
 
@@ -42,7 +45,7 @@ _OF_LEVEL = {
 class LabelledCase:
     """An image, a breast or an exam: what is true, and what was said."""
 
-    level: Level
+    level: CaseLevel
     name: str
     """Which one, by the line of the table or the number of the exam: "exam 3 L"."""
     patient: str
@@ -50,7 +53,7 @@ class LabelledCase:
     labels: tuple[str, ...]
     """Of its images; the highest counts."""
     columns: Mapping[str, str]
-    said: Mapping[str, tuple[float, ...]]
+    said: Mapping[str, NumbersSaid]
     """The numbers of each output that was assessed, exactly as the result has them."""
     why_not: str = ""
     """Why it was not assessed; "" if it was."""
@@ -65,9 +68,12 @@ class LabelledCase:
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:
     """Return the outputs that say something labels can be compared with, by name."""
-    output = manifest.output
-    is_measure = isinstance(output, MaskOutput) and output.regions == "largest"
-    return {} if is_measure else {output.kind: output}
+    return {
+        one.name: one
+        for one in reversed(manifest.outputs)  # of two sides of one thing the first
+        if not isinstance(one, MapOutput)
+        and not (isinstance(one, MaskOutput) and one.regions == "largest")
+    }
 
 
 def cases_of(answered: AnsweredExam, manifest: Manifest) -> Iterator[LabelledCase]:
@@ -75,13 +81,13 @@ def cases_of(answered: AnsweredExam, manifest: Manifest) -> Iterator[LabelledCas
     exam = answered.exam
     reader = _Reader(answered, manifest)
     for image in exam.images:
-        yield reader.case(Level.IMAGE, f"line {image.row.line}", [image])
+        yield reader.case(CaseLevel.IMAGE, f"line {image.row.line}", [image])
     if manifest.domain != "mammography":
         return
     for side in (Laterality.RIGHT, Laterality.LEFT):
         if images := [image for image in exam.images if image.side == side]:
-            yield reader.case(Level.BREAST, f"exam {exam.number} {side}", images)
-    yield reader.case(Level.EXAM, f"exam {exam.number}", exam.images)
+            yield reader.case(CaseLevel.BREAST, f"exam {exam.number} {side}", images)
+    yield reader.case(CaseLevel.EXAM, f"exam {exam.number}", exam.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +97,9 @@ class _Reader:
     answered: AnsweredExam
     manifest: Manifest
 
-    def case(self, level: Level, name: str, images: Sequence[LabelledImage]) -> LabelledCase:
+    def case(self, level: CaseLevel, name: str, images: Sequence[LabelledImage]) -> LabelledCase:
         said = self._said(level, images)
         rows = [image.row for image in images]
-        triage = self.answered.result.triage if self.answered.result else None
         return LabelledCase(
             level=level,
             name=name,
@@ -104,10 +109,20 @@ class _Reader:
             columns=_columns(images),
             said=said,
             why_not="" if said else self._why_not(level, images),
-            priority=str(triage.level) if triage and level == Level.EXAM else "",
+            priority=self._priority() if level == CaseLevel.EXAM else "",
         )
 
-    def _said(self, level: Level, images: Sequence[LabelledImage]) -> dict[str, tuple[float, ...]]:
+    def _priority(self) -> str:
+        """Return the level of the exam, "" if the model does not triage."""
+        result = self.answered.result
+        if self.manifest.triage is None:
+            return ""
+        triage = result.triage if result is not None else None
+        return str(triage.level if triage is not None else Priority.NOT_ASSESSED)
+
+    def _said(
+        self, level: CaseLevel, images: Sequence[LabelledImage]
+    ) -> dict[str, tuple[float, ...]]:
         result = self.answered.result
         if result is None:
             return {}
@@ -115,14 +130,15 @@ class _Reader:
         said = {}
         for name, output in outputs_of(self.manifest).items():
             if isinstance(output, BoxesOutput | MaskOutput):
-                numbers = _highest_mark(result, uids & {*result.analysed})
+                numbers = _highest_mark(result, output, uids & {*result.analysed})
             else:
-                numbers = _numbers(result, output, level, uids)
+                of_it = (e for e in result.evaluations if (e.output, e.about) == (name, level))
+                numbers = _numbers(of_it, level, images[0].side, uids)
             if numbers:
                 said[name] = numbers
         return said
 
-    def _why_not(self, level: Level, images: Sequence[LabelledImage]) -> str:
+    def _why_not(self, level: CaseLevel, images: Sequence[LabelledImage]) -> str:
         """Return why nothing was said, of several images each reason once."""
         reasons = list(dict.fromkeys(map(self._why_no_image, images)))
         if reasons == [LEFT_ASIDE]:
@@ -143,38 +159,33 @@ class _Reader:
         return refusals.get(sop_uid, LEFT_ASIDE if is_passed_over else OUT_OF_SCOPE)
 
 
-def _highest_mark(result: Result, sop_uids: Set[str]) -> tuple[float, ...]:
-    """Return the highest number of what was marked on these images, 0 where nothing was."""
+def _highest_mark(
+    result: Result, output: BoxesOutput | MaskOutput, sop_uids: Set[str]
+) -> NumbersSaid:
+    """Return the highest number of what an output marked on images, 0 where it is nothing."""
     if not sop_uids:
         return ()
     numbers = (
         (finding.score or finding.measurements[0]).value
         for finding in result.findings
-        if finding.region.sop_uid in sop_uids
+        if finding.region.sop_uid in sop_uids and finding.kind in output.looks_for
     )
     return (max(numbers, default=0.0),)
 
 
 def _numbers(
-    result: Result, output: ScoreOutput | ClassesOutput, level: Level, sop_uids: Set[str]
-) -> tuple[float, ...]:
-    """Return what an output said of an image, a breast or an exam, these images being its own."""
-    for evaluation in result.evaluations:
-        is_of_these = sop_uids >= {*evaluation.sop_uids}
-        if is_of_these and _level_of(evaluation, output) == level:
+    evaluations: Iterable[Evaluation], level: CaseLevel, side: Laterality | None, sop_uids: Set[str]
+) -> NumbersSaid:
+    """Return what was said of an image, a breast or the exam, of all that was said of such."""
+    for evaluation in evaluations:
+        is_of_it = {
+            CaseLevel.IMAGE: sop_uids == {*evaluation.sop_uids},
+            CaseLevel.BREAST: evaluation.laterality == side,
+            CaseLevel.EXAM: True,
+        }
+        if is_of_it[level]:
             return tuple(measurement.value for measurement in evaluation.measurements)
     return ()
-
-
-def _level_of(evaluation: Evaluation, output: ScoreOutput | ClassesOutput) -> Level | None:
-    """Return what an evaluation is about, None if it is of another output."""
-    about = evaluation.label.removesuffix(output.label).strip()
-    if about == evaluation.label:
-        return None
-    if about == "Exam":
-        return Level.EXAM
-    side = evaluation.laterality
-    return Level.BREAST if side and about in (side, f"{side} breast") else Level.IMAGE
 
 
 def _columns(images: Sequence[LabelledImage]) -> dict[str, str]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.evaluation import measures
-from node.evaluation.cases import SEVERAL, LabelledCase, Level, outputs_of
-from node.evaluation.measures import Array, Figure, Flags, WeightedMeasure
+from node.evaluation.cases import SEVERAL, CaseLevel, LabelledCase
+from node.evaluation.measures import Array, Flags, Measured, WeightedMeasure
 from node.evaluation.truth import Truth, class_names
-from node.manifest import BoxesOutput, ClassesOutput, Manifest, MaskOutput
-from node.result import Priority
+from node.manifest import ClassesOutput, MaskOutput, Output, ScoreOutput
+from node.result import OperatingPoint, Priority
 
 MOST_POINTS = 200
 """Of a ROC curve, as it is written."""
@@ -25,12 +25,14 @@ MOST_POINTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What is called positive: a value of at least `percent`, as results say it."""
+    """What is called positive: as much of what results say, 0..1, or more."""
 
     name: str
-    percent: float
-    level: Level | None = None
+    share: float
+    level: CaseLevel | None = None
     """Where it is applied; None: everywhere."""
+    stated: OperatingPoint | None = None
+    """What the package says was measured at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +82,21 @@ class AtThreshold:
     """What is found at a threshold."""
 
     name: str
-    percent: float
+    threshold: float
+    """0..1."""
     true_positives: int
     false_negatives: int
     true_negatives: int
     false_positives: int
-    sensitivity: Figure
+    sensitivity: Measured
     """Of the positives that were assessed."""
-    sensitivity_of_all: Figure
+    sensitivity_of_all: Measured
     """Of all positives: who is not assessed is missed."""
-    specificity: Figure
+    specificity: Measured
     """Of the negatives that were assessed."""
     per_thousand: PerThousand | None
+    stated: OperatingPoint | None
+    """What the package says was measured there, on other images; None if it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,8 @@ class Bin:
 class CalibrationFigures:
     """How far probabilities are shares: 0..1."""
 
-    brier: Figure
-    expected_error: Figure
+    brier: Measured
+    expected_error: Measured
     slope: float | None
     intercept: float | None
     bins: tuple[Bin, ...]
@@ -121,7 +126,7 @@ class LevelFigures:
     """Of all images, breasts or exams, or of a group of them."""
 
     counts: CaseCounts
-    auc: Figure
+    auc: Measured
     thresholds: tuple[AtThreshold, ...]
     calibration: CalibrationFigures | None
     roc: tuple[tuple[float, float, float], ...] = ()
@@ -136,7 +141,7 @@ class QuestionFigures:
 
     name: str
     positive: str
-    levels: Mapping[Level, LevelFigures]
+    levels: Mapping[CaseLevel, LevelFigures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +151,8 @@ class GradeFigures:
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     """Rows: what is true; columns: what was said."""
-    accuracy: Figure
-    kappa: Figure
+    accuracy: Measured
+    kappa: Measured
     """Cohen's, with quadratic weights, the classes being in the order of the manifest."""
     not_assessed: int
 
@@ -158,9 +163,9 @@ class LevelOfTriage:
 
     positives: int
     negatives: int
-    share: Figure
-    share_of_positives: Figure
-    share_of_negatives: Figure
+    share: Measured
+    share_of_positives: Measured
+    share_of_negatives: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,51 +180,71 @@ class TriageFigures:
 
 
 def questions(
-    manifest: Manifest, truth: Truth, thresholds: Sequence[Threshold]
+    outputs: Mapping[str, Output], truth: Truth, shares: Sequence[float]
 ) -> list[LabelQuestion]:
-    """Return what the labels can tell of each output."""
+    """Return what the labels can tell of each output, at its operating points and these shares."""
     asked = []
-    label = " or ".join(sorted(truth.positive))
-    for name, output in outputs_of(manifest).items():
+    given = tuple(Threshold(f"at least {share:g}", share) for share in shares)
+    for name, output in outputs.items():
         if isinstance(output, ClassesOutput):
-            asked += _of_classes(name, output, truth, tuple(thresholds))
+            asked += _of_classes(name, output, truth, given)
         elif truth.positive:
-            is_area = isinstance(output, MaskOutput)
             asked.append(
                 LabelQuestion(
                     name=name,
                     output=name,
-                    positive=f"label {label}",
+                    positive=_labels_in_words(truth),
                     value=lambda numbers: numbers[0],
                     is_true=truth.is_positive,
-                    is_share=not isinstance(output, MaskOutput | BoxesOutput),
-                    thresholds=() if is_area else tuple(thresholds),
+                    is_share=isinstance(output, ScoreOutput),
+                    thresholds=_thresholds_of(output, given),
                 )
             )
     return asked
+
+
+def _labels_in_words(truth: Truth) -> str:
+    return f"label {' or '.join(sorted(truth.positive))}"
+
+
+def _thresholds_of(output: Output, given: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+    """Return the operating points of a score, and what else was asked for; areas have none."""
+    if isinstance(output, MaskOutput):
+        return ()
+    if not isinstance(output, ScoreOutput):
+        return given
+    points = (
+        Threshold(
+            f"{point.name} ({point.threshold:g})",
+            point.threshold,
+            CaseLevel(point.about),
+            point.as_point(),
+        )
+        for point in output.operating_points
+    )
+    return (*points, *given)
 
 
 def _of_classes(
     name: str, output: ClassesOutput, truth: Truth, thresholds: tuple[Threshold, ...]
 ) -> list[LabelQuestion]:
     names = class_names(output)
+    chosen = truth.positive_classes.get(name, frozenset())
     asked = []
-    if truth.positive_classes:
-        places = sorted(truth.positive_classes)
-        words = " or ".join(names[place] for place in places)
+    if chosen and truth.positive:
         asked.append(
             LabelQuestion(
-                name=f"{name}: {words}",
+                name=f"{name}: {' or '.join(names[place] for place in sorted(chosen))}",
                 output=name,
-                positive=f"label {' or '.join(sorted(truth.positive))}",
-                value=lambda numbers: sum(numbers[place] for place in places),
+                positive=_labels_in_words(truth),
+                value=lambda numbers: sum(numbers[place] for place in sorted(chosen)),
                 is_true=truth.is_positive,
                 is_share=True,
                 thresholds=thresholds,
             )
         )
-    for place, one in enumerate(names if truth.grades else ()):
-        if truth.positive_classes != {place}:
+    for place, one in enumerate(names if name in truth.grades else ()):
+        if chosen != {place}:
             asked.append(_one_against_the_rest(name, one, place, truth))
     return asked
 
@@ -230,7 +255,7 @@ def _one_against_the_rest(output: str, name: str, place: int, truth: Truth) -> L
         output=output,
         positive=f"label {name}",
         value=lambda numbers: numbers[place],
-        is_true=lambda labels: truth.grade(labels) == place,
+        is_true=lambda labels: truth.grade(output, labels) == place,
         is_share=True,
     )
 
@@ -243,7 +268,7 @@ def answer_question(
 ) -> QuestionFigures:
     """Return the figures of a question, level by level."""
     levels = {}
-    for level in Level:
+    for level in CaseLevel:
         of_level = [case for case in cases if case.level == level]
         if not of_level:
             continue
@@ -272,7 +297,7 @@ def _groups(cases: Sequence[LabelledCase], column: str) -> dict[str, list[Labell
 class _Sample:
     """Cases as arrays; numbers of those that were not assessed are not looked at."""
 
-    level: Level
+    level: CaseLevel
     values: Array
     is_positive: Flags
     is_assessed: Flags
@@ -301,7 +326,7 @@ def _figures(
     wanted = [case for case in cases if not case.is_left_aside]
     counts = _counts(question, cases)
     if not wanted:
-        return LevelFigures(counts, Figure(None, None), (), None)
+        return LevelFigures(counts, Measured(None, None), (), None)
     sample = _sample(question, wanted)
     assessed = sample.is_assessed
     values, is_positive = sample.values[assessed], sample.is_positive[assessed]
@@ -342,7 +367,7 @@ def _counts(question: LabelQuestion, cases: Sequence[LabelledCase]) -> CaseCount
 
 def _at(one: Threshold, sample: _Sample, prevalence: float | None) -> AtThreshold:
     positive, assessed = sample.is_positive, sample.is_assessed
-    called = assessed & (np.nan_to_num(sample.values) >= one.percent)
+    called = assessed & (np.nan_to_num(sample.values) / 100 >= one.share)
     shares = _shares(
         {
             "sensitivity": (called, positive & assessed),
@@ -353,11 +378,11 @@ def _at(one: Threshold, sample: _Sample, prevalence: float | None) -> AtThreshol
         sample.patients,
     )
     per_thousand = None
-    if sample.level == Level.EXAM and prevalence is not None:
+    if sample.level == CaseLevel.EXAM and prevalence is not None:
         per_thousand = _per_thousand(prevalence, shares["of all"], shares["false"])
     return AtThreshold(
         name=one.name,
-        percent=one.percent,
+        threshold=one.share,
         true_positives=int((called & positive).sum()),
         false_negatives=int((assessed & ~called & positive).sum()),
         true_negatives=int((assessed & ~called & ~positive).sum()),
@@ -366,12 +391,13 @@ def _at(one: Threshold, sample: _Sample, prevalence: float | None) -> AtThreshol
         sensitivity_of_all=shares["of all"],
         specificity=shares["specificity"],
         per_thousand=per_thousand,
+        stated=one.stated,
     )
 
 
 def _shares(
     asked: Mapping[str, tuple[Flags, Flags]], patients: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> dict[str, Figure]:
+) -> dict[str, Measured]:
     """Return how many of some are those, with intervals."""
     found = measures.with_intervals(
         {name: measures.share_of(*those) for name, those in asked.items()}, patients
@@ -383,7 +409,7 @@ def _shares(
 
 
 def _per_thousand(
-    prevalence: float, of_positives: Figure, of_negatives: Figure
+    prevalence: float, of_positives: Measured, of_negatives: Measured
 ) -> PerThousand | None:
     if of_positives.value is None or of_negatives.value is None:
         return None
@@ -443,7 +469,7 @@ def grade_figures(
     if not said:
         return None
     found = np.array([int(np.argmax(case.said[output])) for case in said], np.int64)
-    true = np.array([truth.grade(case.labels) for case in said], np.int64)
+    true = np.array([truth.grade(output, case.labels) for case in said], np.int64)
     patients = np.unique([case.patient for case in said], return_inverse=True)[1].astype(np.int64)
     asked: dict[str, WeightedMeasure] = {
         "accuracy": measures.share_of(found == true, np.ones(len(said), np.bool_)),

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from node import __version__
 from node.errors import ConfigError, NodeError
-from node.evaluation.cases import LabelledCase, Level, cases_of, outputs_of
+from node.evaluation.cases import CaseLevel, LabelledCase, cases_of, outputs_of
 from node.evaluation.collection import collect
 from node.evaluation.counting import (
     GradeFigures,
     QuestionFigures,
-    Threshold,
     TriageFigures,
     answer_question,
     grade_figures,
@@ -102,7 +101,7 @@ def evaluate_model(
         )
     table = read_labels(settings.labels, settings.folder)
     _require_columns_to_group_by(table, settings.by)
-    truth = read_truth(table, manifest, settings.positive)
+    truth = read_truth(table, outputs_of(manifest), settings.positive)
     with progress("Reading", len(table.rows)) as advance:
         exams = collect(table, manifest, advance)
     if manifest.domain == "mammography":
@@ -147,11 +146,12 @@ def _document(
     if not others:
         raise NodeError(f"{manifest.name} has learnt from images of every patient: nothing is left")
     cases = [case for one in others for case in cases_of(one, manifest)]
-    asked = questions(manifest, truth, _thresholds(settings))
+    outputs = outputs_of(manifest)
+    asked = questions(outputs, truth, settings.thresholds)
     grades = {
         name: _grades(name, output, truth, cases)
-        for name, output in outputs_of(manifest).items()
-        if isinstance(output, ClassesOutput) and truth.grades
+        for name, output in outputs.items()
+        if isinstance(output, ClassesOutput) and name in truth.grades
     }
     says = training_digests(model) is not None
     return EvaluationDocument(
@@ -177,16 +177,11 @@ def _document(
     )
 
 
-def _thresholds(settings: EvaluationSettings) -> list[Threshold]:
-    """Return what is called positive: what the command line says."""
-    return [Threshold(f"at least {share:g}", 100 * share) for share in settings.thresholds]
-
-
 def _grades(
     name: str, output: ClassesOutput, truth: Truth, cases: Sequence[LabelledCase]
 ) -> dict[str, GradeFigures]:
     found = {}
-    for level in Level:
+    for level in CaseLevel:
         of_level = [case for case in cases if case.level == level]
         figures = grade_figures(name, class_names(output), truth, of_level)
         if figures is not None:

@@ -29,7 +29,7 @@ _CHUNK = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measured:
     """A number with its interval."""
 
     value: float | None
@@ -40,7 +40,7 @@ class Figure:
 
 def with_intervals(
     measures: Mapping[str, WeightedMeasure], patients: NDArray[np.int64]
-) -> dict[str, Figure]:
+) -> dict[str, Measured]:
     """Return measures of cases, whose patients are given by number, with their intervals."""
     known, of_case = np.unique(patients, return_inverse=True)
     once = np.ones((1, len(patients)))
@@ -66,17 +66,17 @@ def _drawn(random: np.random.Generator, draws: int, patients: int) -> DrawWeight
     return counts.reshape(draws, patients).astype(np.float64)
 
 
-def _figure(value: float, drawn: list[Array]) -> Figure:
+def _figure(value: float, drawn: list[Array]) -> Measured:
     if np.isnan(value):
-        return Figure(None, None)
+        return Measured(None, None)
     if not drawn:
-        return Figure(value, None)
+        return Measured(value, None)
     draws = np.concatenate(drawn)
     is_defined = ~np.isnan(draws)
     if is_defined.mean() < 1 - MOST_UNDEFINED:
-        return Figure(value, None)
+        return Measured(value, None)
     low, high = (float(end) for end in np.percentile(draws[is_defined], [2.5, 97.5]))
-    return Figure(value, None if low == high else (low, high))
+    return Measured(value, None if low == high else (low, high))
 
 
 def area_under_curve(scores: Array, is_positive: Flags) -> float:
@@ -212,7 +212,7 @@ def kappa_of(truth: NDArray[np.int64], said: NDArray[np.int64], classes: int) ->
     return measure
 
 
-def with_bound(share: Figure, patients: int) -> Figure:
+def with_bound(share: Measured, patients: int) -> Measured:
     """Give a share that is nought or all its exact bound (Clopper and Pearson 1934) for patients.
 
     Whoever is drawn, it stays what it is: drawing says nothing about it.
@@ -220,4 +220,4 @@ def with_bound(share: Figure, patients: int) -> Figure:
     if share.value not in (0.0, 1.0) or share.interval is not None or patients == 0:
         return share
     width = 0.025 ** (1 / patients)
-    return Figure(share.value, (0.0, 1 - width) if share.value == 0 else (width, 1.0))
+    return Measured(share.value, (0.0, 1 - width) if share.value == 0 else (width, 1.0))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from node.evaluation.cases import Level
+from node.evaluation.cases import CaseLevel
 from node.evaluation.counting import (
     AtThreshold,
     CalibrationFigures,
@@ -21,7 +21,7 @@ from node.evaluation.counting import (
     TriageFigures,
 )
 from node.evaluation.evaluating import EvaluationDocument
-from node.evaluation.measures import Figure
+from node.evaluation.measures import Measured
 from node.evaluation.plots import calibration_plot, roc_plot
 
 HAS_NONE = "-"
@@ -49,7 +49,7 @@ def write_evaluation(document: EvaluationDocument, folder: Path) -> list[Path]:
     return paths
 
 
-def in_figures(figure: Figure, factor: float = 1, decimals: int = 3) -> str:
+def in_figures(figure: Measured, factor: float = 1, decimals: int = 3) -> str:
     """Return a figure with its interval: "0.912 (0.874 to 0.941)"."""
     if figure.value is None:
         return HAS_NONE
@@ -60,7 +60,7 @@ def in_figures(figure: Figure, factor: float = 1, decimals: int = 3) -> str:
     return f"{value} ({low} to {high})"
 
 
-def in_percent(figure: Figure) -> str:
+def in_percent(figure: Measured) -> str:
     """Return a share with its interval, in percent: "91.2 % (87.4 to 94.1)"."""
     if figure.value is None:
         return HAS_NONE
@@ -180,29 +180,31 @@ def _reasons(counts: Mapping[str, CaseCounts]) -> Iterator[str]:
         yield from _table(["", "why not assessed", "cases"], rows)
 
 
-def _thresholds(levels: Mapping[Level, LevelFigures]) -> Iterator[str]:
+def _thresholds(levels: Mapping[CaseLevel, LevelFigures]) -> Iterator[str]:
     rows = [_threshold_row(str(k), at) for k, one in levels.items() for at in one.thresholds]
     if rows:
         columns = ["", "threshold", "sensitivity", "not assessed counted as missed", "specificity"]
         yield ""
-        yield from _table(columns, rows)
+        yield from _table([*columns, "as the package states it"], rows)
     for one in levels.values():
         for at in one.thresholds:
             if at.per_thousand is not None:
-                yield from ("", _per_thousand(f"called positive {at.name}", at.per_thousand))
+                yield from ("", _per_thousand(f"called positive, {at.name}", at.per_thousand))
 
 
 def _threshold_row(level: str, at: AtThreshold) -> list[str]:
-    positives, negatives = (
-        at.true_positives + at.false_negatives,
-        at.true_negatives + at.false_positives,
-    )
+    positives = at.true_positives + at.false_negatives
+    negatives = at.true_negatives + at.false_positives
+    stated = HAS_NONE
+    if at.stated is not None:
+        stated = f"{100 * at.stated.sensitivity:.1f} % and {100 * at.stated.specificity:.1f} %"
     return [
         level,
         at.name,
         f"{in_percent(at.sensitivity)}, {at.true_positives} of {positives}",
-        f"{in_percent(at.sensitivity_of_all)}",
+        in_percent(at.sensitivity_of_all),
         f"{in_percent(at.specificity)}, {at.true_negatives} of {negatives}",
+        stated,
     ]
 
 
@@ -241,7 +243,7 @@ def _calibration(levels: Mapping[str, CalibrationFigures]) -> Iterator[str]:
     )
 
 
-def _by(column: str, levels: Mapping[Level, LevelFigures]) -> Iterator[str]:
+def _by(column: str, levels: Mapping[CaseLevel, LevelFigures]) -> Iterator[str]:
     rows = []
     for level, one in levels.items():
         for value, group in one.by.get(column, {}).items():

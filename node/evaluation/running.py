@@ -21,7 +21,7 @@ from node.errors import ConfigError, ModelError, StudyError
 from node.evaluation.collection import GivenExam, LabelledExam, given
 from node.inference import Inference
 from node.manifest import Model
-from node.result import ImageScore, Result
+from node.result import Result, UnitScore
 
 KEPT_SCORES = "scores.jsonl"
 """In the folder of an evaluation: what it was cut short at is not computed again."""
@@ -37,11 +37,11 @@ class ScoresInFile:
         self._known = known
         self._lock = Lock()
 
-    def find_score(self, image_digest: str, model_digest: str) -> ImageScore | None:
+    def find_score(self, image_digest: str, model_digest: str) -> UnitScore | None:
         """Return a score recorded before."""
         return self._known.find_score(image_digest, model_digest)
 
-    def record_score(self, image_digest: str, model_digest: str, score: ImageScore) -> None:
+    def record_score(self, image_digest: str, model_digest: str, score: UnitScore) -> None:
         """Keep a score."""
         line = json.dumps([image_digest, model_digest, score_json.dumped(score).decode()])
         with self._lock:

@@ -26,7 +26,7 @@ from node import config, offline
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.cli import app
 from node.errors import ConfigError, NodeError
-from node.evaluation.cases import Level
+from node.evaluation.cases import CaseLevel
 from node.evaluation.evaluating import EvaluationDocument, EvaluationSettings, evaluate_model
 from node.evaluation.report import summary, write_evaluation
 from node.imaging.digests import pixel_digest
@@ -103,7 +103,7 @@ def test_of_marks_the_highest_on_an_image_counts(
     said = {case.said[next(iter(case.said))][0] for case in document.cases}
     assert 0.0 in said
     assert all(value > 0 for value in said - {0.0})
-    assert document.questions[0].levels[Level.IMAGE].calibration is None
+    assert document.questions[0].levels[CaseLevel.IMAGE].calibration is None
 
 
 def test_what_is_written_is_what_the_ward_gets_to_the_last_decimal(
@@ -190,16 +190,16 @@ def test_what_is_refused_is_counted_with_its_reason_and_sensitivity_both_ways(
         dataset.save_as(path)
     document = measured(images, lesion_score(tmp_path / "models"), tmp_path, thresholds=(0.5,))
     levels = document.questions[0].levels
-    of_breast = levels[Level.BREAST]
+    of_breast = levels[CaseLevel.BREAST]
     assert of_breast.counts.why_not_assessed == {"magnification view": 1}
-    assert levels[Level.IMAGE].counts.why_not_assessed == {"magnification view": 2}
+    assert levels[CaseLevel.IMAGE].counts.why_not_assessed == {"magnification view": 2}
     assert (of_breast.counts.positives, of_breast.counts.positives_not_assessed) == (4, 1)
     (at,) = of_breast.thresholds
     assert (at.true_positives, at.false_negatives, at.true_negatives) == (3, 0, 1)
     assert (at.sensitivity.value, at.sensitivity_of_all.value) == (1.0, 0.75)
     assert at.sensitivity.interval == pytest.approx((0.025 ** (1 / 3), 1.0))
     # Of one breast alone nothing is said of the exam.
-    reasons = levels[Level.EXAM].counts.why_not_assessed
+    reasons = levels[CaseLevel.EXAM].counts.why_not_assessed
     assert reasons == {
         "the model says nothing of an exam of these images": 4,
         "magnification view": 1,
@@ -216,7 +216,7 @@ def test_figures_are_broken_down_by_columns_and_by_what_the_objects_say(
         images, lesion_score(tmp_path / "models"), tmp_path, by=("device", "age", "view")
     )
     levels = document.questions[0].levels
-    by = levels[Level.IMAGE].by
+    by = levels[CaseLevel.IMAGE].by
     assert {name: sorted(groups) for name, groups in by.items()} == {
         "device": ["A", "B"],
         "age": ["40 to 49", "50 to 59"],
@@ -224,7 +224,7 @@ def test_figures_are_broken_down_by_columns_and_by_what_the_objects_say(
     }
     assert [group.counts.cases for group in by["age"].values()] == [8, 8]
     assert all(group.auc.value == 1.0 for group in by["device"].values())
-    assert levels[Level.EXAM].by["view"] == {}  # each has both
+    assert levels[CaseLevel.EXAM].by["view"] == {}  # each has both
 
 
 def test_a_column_that_is_not_there_is_refused_with_the_nearest(
@@ -259,12 +259,12 @@ def test_numbers_per_thousand_are_those_of_the_prevalence_that_was_given(
         thresholds=(0.5,),
         prevalence=0.006,
     )
-    (at,) = document.questions[0].levels[Level.EXAM].thresholds
+    (at,) = document.questions[0].levels[CaseLevel.EXAM].thresholds
     assert at.per_thousand is not None
     assert at.per_thousand.found == pytest.approx(4)
     assert at.per_thousand.missed == pytest.approx(2)
     assert at.per_thousand.called == pytest.approx(4)  # no negative one is called
-    assert document.questions[0].levels[Level.IMAGE].thresholds[0].per_thousand is None
+    assert document.questions[0].levels[CaseLevel.IMAGE].thresholds[0].per_thousand is None
 
 
 def test_whoever_was_cut_short_goes_on_where_it_was(
@@ -307,7 +307,7 @@ def test_patients_with_an_image_that_the_package_has_learnt_from_are_left_out(
     document = measured(images, score, tmp_path)
     assert (document.given.trained_on, document.given.patients_left_out) == (1, 1)
     assert {case.patient for case in document.cases} == {"P0", "P2", "P3"}
-    assert document.questions[0].levels[Level.EXAM].counts.cases == 3
+    assert document.questions[0].levels[CaseLevel.EXAM].counts.cases == 3
     lines = list(summary(document))
     assert any(
         "has learnt from 1 of the images: all of 1 patients are left out" in x for x in lines
@@ -350,7 +350,7 @@ def test_grades_are_compared_with_labels_that_are_classes(images: Labelled, tmp_
     assert grades["exam"].counts == ((3, 0), (1, 0))  # every image is rather black
     assert grades["exam"].accuracy.value == 0.75
     assert grades["exam"].kappa.value == 0.0
-    fatty, dense = (q.levels[Level.EXAM] for q in document.questions)
+    fatty, dense = (q.levels[CaseLevel.EXAM] for q in document.questions)
     assert fatty.auc.value == dense.auc.value  # of two classes one is the other's complement
     chosen = measured(images, used, tmp_path, positive=("D",))
     assert [q.name for q in chosen.questions] == ["classes: D", "classes: F"]
@@ -438,8 +438,8 @@ def test_of_other_images_than_mammograms_each_stands_for_itself(
     for row in images.rows:
         del row["side"], row["view"]
     document = measured(images, chest_model(tmp_path), tmp_path)
-    assert list(document.questions[0].levels) == [Level.IMAGE]
-    assert document.questions[0].levels[Level.IMAGE].counts.cases == 3
+    assert list(document.questions[0].levels) == [CaseLevel.IMAGE]
+    assert document.questions[0].levels[CaseLevel.IMAGE].counts.cases == 3
     assert all(case.said for case in document.cases)
 
 
@@ -452,7 +452,7 @@ def test_what_the_model_leaves_aside_is_no_case_of_it(images: Labelled, tmp_path
     )
     path.write_text(text)
     document = measured(images, Model(score.folder), tmp_path)
-    counts = document.questions[0].levels[Level.IMAGE].counts
+    counts = document.questions[0].levels[CaseLevel.IMAGE].counts
     assert (counts.cases, counts.left_aside, counts.why_not_assessed) == (8, 8, {})
     assert aucs(document) == {"image": 1.0, "breast": 1.0, "exam": 1.0}
 
@@ -464,7 +464,7 @@ def test_a_study_that_a_node_would_hold_is_held_here(images: Labelled, tmp_path:
     dataset.PatientID = "ANOTHER"
     dataset.save_as(path)
     document = measured(images, lesion_score(tmp_path / "models"), tmp_path)
-    counts = document.questions[0].levels[Level.EXAM].counts
+    counts = document.questions[0].levels[CaseLevel.EXAM].counts
     (reason,) = counts.why_not_assessed
     assert reason == "held: the objects of the study disagree about Patient ID"
     assert any(note.startswith("1 exams would be held by a node") for note in document.notes)
@@ -538,7 +538,7 @@ def test_exams_of_one_patient_are_told_apart_by_study_or_by_the_column(
         row["exam"] = "2020"
     document = measured(images, score, tmp_path)
     assert document.given.exams == 1
-    assert [c.said["score"] for c in document.cases if c.level == Level.EXAM] != [()]
+    assert [c.said["score"] for c in document.cases if c.level == CaseLevel.EXAM] != [()]
     assert any("1 of 1 exams are several DICOM studies" in note for note in document.notes)
 
 
@@ -561,7 +561,7 @@ def test_the_command_prints_figures_and_writes_files(images: Labelled, tmp_path:
         assert str(out / name) in said
     report = (out / "evaluation.md").read_text()
     assert "| exam | at least 0.5 | 100.0 % (15.8 to 100.0), 2 of 2 |" in report
-    assert "Of 1,000 exams at a prevalence of 0.6 %, 6 are called positive at least 0.5" in report
+    assert "Of 1,000 exams at a prevalence of 0.6 %, 6 are called positive, at least 0.5" in report
     assert "### By device" in report
     with PIL.Image.open(out / "roc-1.png") as picture:
         assert len(picture.getcolors(1 << 24) or ()) > 3

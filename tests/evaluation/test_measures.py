@@ -146,10 +146,10 @@ def test_many_cases_are_drawn_in_parts_and_are_the_same_draws(
 def test_of_one_kind_alone_there_is_no_area_and_of_one_patient_no_interval() -> None:
     scores = np.array([0.1, 0.7, 0.4])
     asked = {"auc": measures.auc_of(scores, np.array([False] * 3))}
-    assert measures.with_intervals(asked, np.arange(3))["auc"] == measures.Figure(None, None)
+    assert measures.with_intervals(asked, np.arange(3))["auc"] == measures.Measured(None, None)
     truth = np.array([False, True, True])
     alone = measures.with_intervals({"auc": measures.auc_of(scores, truth)}, np.zeros(3, np.int64))
-    assert alone["auc"] == measures.Figure(1.0, None)
+    assert alone["auc"] == measures.Measured(1.0, None)
 
 
 def test_two_patients_of_different_kinds_are_too_few_for_an_interval() -> None:
@@ -161,12 +161,12 @@ def test_two_patients_of_different_kinds_are_too_few_for_an_interval() -> None:
 @pytest.mark.parametrize("patients", [1, 4, 30, 500])
 def test_a_share_of_all_has_the_bound_of_clopper_and_pearson(patients: int) -> None:
     """The lower end is where as many hits in a row have a probability of 2.5 %."""
-    share = measures.with_bound(measures.Figure(1.0, None), patients)
+    share = measures.with_bound(measures.Measured(1.0, None), patients)
     assert share.interval is not None
     low, high = share.interval
     assert high == 1
     assert comb(patients, patients) * low**patients == pytest.approx(0.025)
-    none = measures.with_bound(measures.Figure(0.0, None), patients)
+    none = measures.with_bound(measures.Measured(0.0, None), patients)
     assert none.interval == pytest.approx((0.0, 1 - low))
 
 
