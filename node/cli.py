@@ -409,7 +409,11 @@ def evaluate(  # noqa: PLR0913 - one for each thing that may be asked
             processes=processes or processes_here(),
         )
         opened = open_model(model, bundled_models_dir())
-        document = evaluate_model(opened, settings, _progress_with_time_left)
+        try:
+            document = evaluate_model(opened, settings, _progress_with_time_left)
+        except KeyboardInterrupt:
+            err.print(f"Stopped. The same command goes on; what is scored is kept in {out_dir}.")
+            raise typer.Exit(130) from None
         written = write_evaluation(document, out_dir)
     for line in (*summary(document), *map(str, written)):
         out.print(line, markup=False, highlight=False, soft_wrap=True)

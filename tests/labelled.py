@@ -14,6 +14,7 @@ import PIL.Image
 from factories import SMALL
 from pydicom import Dataset
 
+from node.manifest import Model
 from node.study import Laterality, View
 from node.trial import phantom
 from node.trial.phantom import Patient
@@ -81,3 +82,39 @@ class Labelled:
             writer.writeheader()
             writer.writerows(rows)
         return path
+
+
+POINT = """
+[[outputs.operating_points]]
+name = "NAME"
+threshold = THRESHOLD
+about = "exam"
+sensitivity = SENSITIVITY
+sensitivity_interval = [0.1, 0.99]
+specificity = SPECIFICITY
+specificity_interval = [0.1, 0.99]
+positives = 10
+negatives = 100
+data = "made up"
+"""
+
+
+def triaging(scoring: Model) -> Model:
+    """Make the package of `lesion_score` one that triages: urgent from 0.9 on, soon from 0.4."""
+    path = scoring.folder / "manifest.toml"
+    head, _, output = path.read_text("utf-8").partition("[output]\n")
+    score, _, heat = output.partition("\n[output.heat_map]\n")
+    text = head.replace('"detection"', '"triage"')
+    text += f'[[outputs]]\nname = "lesions"\n{score}'
+    text += 'combine = { breast = "highest", exam = "highest" }\n'
+    for words in (("high", "0.9", "0.6", "0.9"), ("low", "0.4", "0.8", "0.5")):
+        point = POINT
+        for word, value in zip(
+            ("NAME", "THRESHOLD", "SENSITIVITY", "SPECIFICITY"), words, strict=True
+        ):
+            point = point.replace(word, value)
+        text += point
+    text += f'\n[[outputs]]\nname = "where"\nkind = "heat map"\nlabel = "brightness"\n{heat}'
+    text += '\n[triage]\noutput = "lesions"\nurgent = "high"\nsoon = "low"\n'
+    path.write_text(text, "utf-8")
+    return Model(scoring.folder)

@@ -14,12 +14,12 @@ import numpy as np
 import PIL.Image
 import pytest
 from factories import L_CC, R_CC, R_MLO
-from labelled import Labelled, silent
+from labelled import Labelled, silent, triaging
 from lesion_models import lesion_detector, lesion_score, lesion_segmenter
 from packages import CLASSES
 from pydicom import Dataset, dcmread
 from radiographs import chest_model
-from small_models import SHARE_OF_WHITE, model
+from small_models import SHARE_OF_WHITE, SIZE, model
 from typer.testing import CliRunner
 
 from node import config, offline
@@ -265,6 +265,118 @@ def test_numbers_per_thousand_are_those_of_the_prevalence_that_was_given(
     assert at.per_thousand.missed == pytest.approx(2)
     assert at.per_thousand.called == pytest.approx(4)  # no negative one is called
     assert document.questions[0].levels[CaseLevel.IMAGE].thresholds[0].per_thousand is None
+
+
+def triaged(images: Labelled, tmp_path: Path) -> EvaluationDocument:
+    """Six women: with a lesion two whole exams, one of one view, one of nothing that is read."""
+    for number in range(3):
+        images.add(f"P{number}", has_lesion=number < 2)
+    images.add("P3", has_lesion=False, views=[R_CC])  # a view is missing, nothing to be seen
+    images.add("P4", has_lesion=True, views=[R_CC])  # a view is missing, and the lesion is there
+    (path,) = images.add("P5", has_lesion=True, views=[R_CC])
+    dataset = dcmread(path)
+    dataset.EstimatedRadiographicMagnificationFactor = 1.8
+    dataset.save_as(path)
+    return measured(images, triaging(lesion_score(tmp_path / "models")), tmp_path, prevalence=0.006)
+
+
+def test_levels_are_those_that_the_ward_would_see(images: Labelled, tmp_path: Path) -> None:
+    document = triaged(images, tmp_path)
+    levels = {case.patient: case.priority for case in document.cases if case.priority}
+    assert levels == {
+        "P0": "urgent",
+        "P1": "urgent",
+        "P2": "routine",
+        "P3": "not assessed",
+        "P4": "urgent",
+        "P5": "not assessed",
+    }
+    assert document.triage is not None
+    by_level = document.triage.levels
+    assert list(by_level) == ["urgent", "soon", "not assessed", "routine"]
+    counts = {name: (one.positives, one.negatives) for name, one in by_level.items()}
+    assert counts == {
+        "urgent": (3, 0),
+        "soon": (0, 0),
+        "not assessed": (1, 1),
+        "routine": (0, 1),
+    }
+    assert by_level["urgent"].share.value == 0.5
+    assert by_level["urgent"].share_of_positives.value == 0.75
+    numbers = document.triage.per_thousand
+    assert numbers is not None
+    assert (numbers.called, numbers.found, numbers.missed) == pytest.approx((4.5, 4.5, 1.5))
+    assert document.triage.routine_per_thousand == 0
+    write_evaluation(document, tmp_path / "out")
+    report = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "| urgent | 3 | 0 | 50.0 % (" in report
+    assert "| not assessed | 1 | 1 |" in report
+    assert any(line.startswith("urgent: 50.0 % (") for line in summary(document))
+
+
+def test_operating_points_are_measured_where_they_are_meant_beside_what_the_package_states(
+    images: Labelled, tmp_path: Path
+) -> None:
+    document = triaged(images, tmp_path)
+    (question,) = document.questions  # there is none of a heat map
+    assert question.name == "lesions"
+    assert question.levels[CaseLevel.IMAGE].thresholds == ()
+    high, low = question.levels[CaseLevel.EXAM].thresholds
+    assert (high.name, low.name) == ("high (0.9)", "low (0.4)")
+    assert (high.true_positives, high.false_negatives) == (2, 0)  # of P4 and P5 no exam score
+    assert (high.true_negatives, high.false_positives) == (1, 0)
+    assert high.sensitivity_of_all.value == 0.5
+    assert high.stated is not None
+    assert (high.stated.sensitivity, high.stated.positives) == (0.6, 10)
+    write_evaluation(document, tmp_path / "out")
+    report = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "of 1 | 60.0 % and 90.0 % |" in report
+
+
+def test_of_a_network_that_reads_the_exam_at_once_only_exams_are_cases(
+    images: Labelled, tmp_path: Path
+) -> None:
+    """How white four views are together; without one of them the exam is not assessed."""
+    for number in range(3):
+        images.add(f"P{number}", has_lesion=number < 2)
+    images.add("P3", has_lesion=True, views=[R_CC])
+    document = measured(images, four_views(tmp_path), tmp_path)
+    (question,) = document.questions
+    of_image, of_breast, of_exam = question.levels.values()
+    assert of_image.auc.value is of_breast.auc.value is None
+    assert of_exam.auc.value is not None
+    assert (of_exam.counts.cases, of_exam.counts.positives_not_assessed) == (4, 1)
+    (reason,) = of_exam.counts.why_not_assessed
+    assert "L CC" in reason or "missing" in reason
+    assert "the model says nothing of single images" in of_image.counts.why_not_assessed
+
+
+def four_views(folder: Path) -> Model:
+    views = ("r_cc", "l_cc", "r_mlo", "l_mlo")
+    inputs = ", ".join(f"float[1,1,{SIZE},{SIZE}] {name}" for name in views)
+    body = f"""
+        all = Concat<axis = 1>({", ".join(views)})
+        white = ReduceMean<keepdims = 0>(all)
+        single = Constant<value_ints = [1, 1]>()
+        score = Reshape(white, single)
+    """
+    package = model(folder, body, inputs=inputs, output="float[1,1] score").folder
+    path = package / "manifest.toml"
+    text = path.read_text().partition("[output]\n")[0]
+    text = text.replace('intended_use = "measurement"', 'intended_use = "detection"')
+    text += '[unit]\nof = "exam"\nmissing = "refuse"\nrepeated = "refuse"\n'
+    text += f"roles = {[name.upper().replace('_', ' ') for name in views]}\n"
+    for name in views:
+        text += f"[[inputs]]\ntensor = '{name}'\nroles = ['{name.upper().replace('_', ' ')}']\n"
+    text += """[[outputs]]
+name = "whiteness"
+kind = "score"
+tensor = "score"
+label = "whiteness"
+score = { value = "WHITE", scheme = "99TEST", meaning = "Whiteness" }
+"""
+    path.write_text(text)
+    return Model(package)
 
 
 def test_whoever_was_cut_short_goes_on_where_it_was(
@@ -568,6 +680,23 @@ def test_the_command_prints_figures_and_writes_files(images: Labelled, tmp_path:
     before = (out / "evaluation.json").read_bytes()
     assert call(*arguments, "--threshold", 0.5, "--prevalence", 0.006, "--by", "device")[0] == 0  # type: ignore[arg-type]
     assert (out / "evaluation.json").read_bytes() == before
+
+
+def test_a_person_who_stops_the_command_is_told_that_it_can_go_on(
+    images: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.add("P1", has_lesion=True, views=[R_CC])
+    images.add("P2", has_lesion=False, views=[R_CC])
+
+    def stop(self: Inference, unit: Any, used: Model) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Inference, "score", stop)
+    score = lesion_score(tmp_path / "models").folder
+    table = images.write()
+    code, said = call(score, images.folder, "--labels", table, "--out", tmp_path / "out")
+    assert code == 130
+    assert "The same command goes on" in said
 
 
 def test_the_command_fails_if_nothing_was_assessed_or_something_is_wrong(
