@@ -413,8 +413,11 @@ def test_patients_with_an_image_that_the_package_has_learnt_from_are_left_out(
     images: Labelled, tmp_path: Path
 ) -> None:
     screening(images)
+    images.add("P1 later", has_lesion=True)
+    for row in images.rows[-4:]:
+        row["patient"] = "P1"
     score = lesion_score(tmp_path / "models")
-    seen = pixel_digest(images.folder / images.rows[5]["path"])  # one view of P1
+    seen = pixel_digest(images.folder / images.rows[5]["path"])  # one view of the first exam of P1
     (score.folder / "training-images.txt").write_text(f"# of the set X\n{seen}  # a note\n\n")
     document = measured(images, score, tmp_path)
     assert (document.given.trained_on, document.given.patients_left_out) == (1, 1)
