@@ -110,7 +110,8 @@ def _report(document: EvaluationDocument) -> Iterator[str]:
         f"- {given.images:,} images, {given.exams:,} exams, {given.patients:,} patients; "
         f"table {given.labels_sha256[:12]}..."
     )
-    yield f"- {_trained_on(document)}"
+    if given.trained_on is not None:
+        yield f"- {_trained_on(given.trained_on, given.patients_left_out)}"
     yield "- in brackets: 95 % intervals, by drawing patients"
     yield "- a breast and an exam have the highest label of their images"
     for note in document.notes:
@@ -124,15 +125,12 @@ def _report(document: EvaluationDocument) -> Iterator[str]:
             yield from _grades(f"{name}: most probable class, {level}", grades)
 
 
-def _trained_on(document: EvaluationDocument) -> str:
-    given = document.given
-    if given.trained_on is None:
-        return "which images the package has learnt from, it does not say"
-    if given.trained_on == 0:
+def _trained_on(images: int, patients: int) -> str:
+    if images == 0:
         return "the package has learnt from none of the images"
     return (
-        f"the package has learnt from {given.trained_on} of the images; all of "
-        f"{given.patients_left_out} patients with such an image are left out of every figure"
+        f"the package has learnt from {images} of the images; all of {patients} patients with such "
+        "an image are left out of every figure"
     )
 
 
