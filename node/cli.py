@@ -315,7 +315,7 @@ def analyse(
     a study was held because its files contradict one another; the others are analysed. Also if
     there was no study at all.
     """
-    from node.config import bundled_models_dir, presets
+    from node.config import bundled_models_dir, has_level_in_lists, presets
     from node.errors import ConfigError
     from node.manifest import open_model
     from node.offline import analyse_folder
@@ -326,7 +326,14 @@ def analyse(
         opened = open_model(model, bundled_models_dir())
         paths = find_dicom(folder, and_called_so=True)
         with _progress("Reading", len(paths)) as advance:
-            outcome = analyse_folder(paths, out_dir, opened, advance, presets()[preset])
+            outcome = analyse_folder(
+                paths,
+                out_dir,
+                opened,
+                advance,
+                presets()[preset],
+                has_level_in_lists=has_level_in_lists(preset),
+            )
         for line in outcome.damaged:
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
@@ -482,8 +489,10 @@ def _print_study(study: StudyOverview) -> None:
     from node.ledger import DeliveryState
     from node.overview import Standing
 
-    out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
-    lines = [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
+    level = f"  {_LEVELS[study.level]}" if study.level else ""
+    out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
+    lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
+    lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]
@@ -507,6 +516,30 @@ def _print_study(study: StudyOverview) -> None:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+_LEVELS = {
+    "urgent": "[bold red]URGENT[/]",
+    "soon": "[bold yellow]SOON[/]",
+    "not assessed": "[yellow]NOT ASSESSED[/]",
+    "routine": "routine",
+}
+
+
+def _level_in_words(study: StudyOverview) -> str:
+    """Say which level a study has, since when it waits, and what it was before."""
+    words = study.level_words or study.level
+    if study.waiting_s is None:
+        return words
+    minutes = int(study.waiting_s // 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "min"))
+    since = next((i for i, (number, _) in enumerate(units) if number), len(units) - 1)
+    time_passed = " ".join(f"{number} {unit}" for number, unit in units[since : since + 2])
+    is_former = study.version > max((number for number, _ in study.levels), default=0)
+    of_former = ", of the version before" if is_former else ""
+    return f"{words}{of_former}, last image {time_passed} ago"
 
 
 def _views_in_words(views: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
 from node.result import Refusal, Result, UnitScore
 from node.study import Instance, Picture, StudyVersion, Unit, View
+from node.triage import FormerLevel, deciding
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,10 @@ class Pipeline:
     """Kinds of object to build."""
     provider: Provider = "cpu"
     """What the networks run on."""
+    demonstration_may_rank: bool = False
+    """A demonstration model may set a study's triage level."""
+    has_level_in_lists: bool = False
+    """Series Descriptions name the triage level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class Task:
     """A file that is missing makes its image a failed one, rather than an error to try again."""
     why_given_up: str = ""
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
+    former_levels: tuple[FormerLevel, ...] = ()
+    """The triage levels of the versions before."""
 
 
 def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Built]]:
@@ -114,8 +121,17 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Bu
         configuration_digest=_configuration_digest(pipeline, task),
         predecessors=_predecessors(task.version, delivered),
         hanging=_hanging(task.models),
+        former_levels=task.former_levels,
+        demonstration_may_rank=pipeline.demonstration_may_rank,
+        has_level_in_lists=pipeline.has_level_in_lists,
     )
     return results, build_report_set(draft, pipeline.outputs)
+
+
+def decided_by(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> Result | None:
+    """Return the result whose triage level is the study's: of those that are delivered."""
+    delivered = (result for result in results if result.model.name in task.delivering)
+    return deciding(delivered, demonstration_may_rank=pipeline.demonstration_may_rank)
 
 
 def _wanted(task: Task) -> Callable[[Instance], bool]:
@@ -260,10 +276,14 @@ def _predecessors(
 
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
     """Cover every setting that changes what the objects say."""
-    settings = {
+    settings: dict[str, object] = {
         "models": [_settings_digest(model, pipeline.provider) for model in task.models],
         "outputs": pipeline.outputs,
         "zone": str(pipeline.local_zone),
         "set_aside": task.why_given_up,  # the former name: UIDs of results depend on it
     }
+    # Only where it is so: what is said without them keeps its UIDs.
+    for name in ("demonstration_may_rank", "has_level_in_lists"):
+        if getattr(pipeline, name):
+            settings[name] = True
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()

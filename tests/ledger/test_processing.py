@@ -64,7 +64,7 @@ def test_finishing_records_results_and_reports_and_enqueues_each_delivery(desk: 
     ]
     assert len(desk.rows(schema.report)) == 2
     assert len(desk.rows(schema.delivery)) == 4
-    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == "not assessed"
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] is None
     assert desk.version()["state"] == VersionState.FINISHED
 
 
