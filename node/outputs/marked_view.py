@@ -336,7 +336,7 @@ def _titled(canvas: Canvas, page: Layout, draft: Draft, sop_uid: str) -> int:
     size, small = page.size(2), page.size(1.5)
     end = canvas.tag((left, page.size(1.5)), str(by.triage.level).upper(), size, colour)
     kind = wording.kind_of_model(by.model)
-    said = f"AI triage, {kind} model" if kind else "AI triage of the study"
+    said = f"AI triage, {kind}" if kind else "AI triage"
     below = canvas.text((left, page.size(5.2)), said, small, BODY)
     return max(end, below) + page.size(2)
 
