@@ -29,7 +29,7 @@ from node.inference import Inference
 from node.ledger import Ledger, schema
 from node.manifest import Model
 from node.overview import StudyOverview, study_overviews
-from node.result import ImageScore
+from node.result import UnitScore
 from node.study import Unit
 from node.trial import phantom
 from node.trial.pacs import AE_TITLE, Pacs
@@ -106,7 +106,7 @@ def measure(
     watch = Watch()
 
     class Timed(Inference):
-        def score(self, unit: Unit, model: Model) -> ImageScore:
+        def score(self, unit: Unit, model: Model) -> UnitScore:
             begun = time.time()
             try:
                 return super().score(unit, model)

@@ -78,6 +78,8 @@ class App:
             local_zone=local_zone(config),
             outputs=with_substitutes(config.kinds),
             provider=config.inference.provider,
+            demonstration_may_rank=config.triage.demonstration_may_rank,
+            has_level_in_lists=config.has_level_in_lists,
         )
         models = tuple(self._models.values())
         self._early_scorer = EarlyScorer(Claiming(self.ledger), self.store, pipeline, models)

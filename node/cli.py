@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from node import __version__
 from node.errors import NodeError
@@ -307,7 +315,7 @@ def analyse(
     a study was held because its files contradict one another; the others are analysed. Also if
     there was no study at all.
     """
-    from node.config import bundled_models_dir, presets
+    from node.config import bundled_models_dir, has_level_in_lists, presets
     from node.errors import ConfigError
     from node.manifest import open_model
     from node.offline import analyse_folder
@@ -318,7 +326,14 @@ def analyse(
         opened = open_model(model, bundled_models_dir())
         paths = find_dicom(folder, and_called_so=True)
         with _progress("Reading", len(paths)) as advance:
-            outcome = analyse_folder(paths, out_dir, opened, advance, presets()[preset])
+            outcome = analyse_folder(
+                paths,
+                out_dir,
+                opened,
+                advance,
+                presets()[preset],
+                has_level_in_lists=has_level_in_lists(preset),
+            )
         for line in outcome.damaged:
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
@@ -336,6 +351,80 @@ def analyse(
             passed = f": {counted(outcome.own, 'file')} are results already" if outcome.own else ""
             out.print(f"There is no study to analyse{passed}.")
     raise typer.Exit(0 if outcome.is_clean and outcome.studies else 1)
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913 - one for each thing that may be asked
+    model: Annotated[str, typer.Argument(help="The name of a bundled model, or its folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the paths of the table begin.")],
+    labels: Annotated[
+        Path, typer.Option(help="The table (CSV): path, patient, label, and side, view, ...")
+    ],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where report, figures and pictures go.")
+    ] = Path("evaluation"),
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Break figures down by a column: device, age, view. Repeatable."),
+    ] = None,
+    positive: Annotated[
+        list[str] | None,
+        typer.Option(help="A label, or a class of the model, that counts as 1. Repeatable."),
+    ] = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0, max=1, help="Measure there, too: 0.71 calls 71 % positive. Repeatable."
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of exams with the disease where it is to be used."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many at once; as many as there are CPUs.")
+    ] = None,
+) -> None:
+    """Measure a model on labelled images, through the node's own pipeline.
+
+    For example: `ai-node evaluate breast-density images/ --labels labels.csv --by device`.
+    The table has a line for each image: `path` below the folder, `patient` (any word, the same for
+    all of one), `label` (0 or 1, a name, or a class of the model); of image files also `side`
+    (R, L) and `view` (CC, MLO), which DICOM files say themselves; `exam` where a patient has
+    several. Other columns are there to break down by. PNG, JPEG and TIFF become the objects that a
+    modality would send.
+
+    AUC, sensitivity, specificity and calibration per image, breast and exam, with 95 % intervals by
+    drawing patients; what was not assessed is counted with its reason. Cut short, the same command
+    goes on where it was. docs/evaluate.md has an example. Exit code 1 if nothing was measured.
+    """
+    from node.config import bundled_models_dir
+    from node.evaluation.evaluating import EvaluationSettings, evaluate_model
+    from node.evaluation.report import summary, write_evaluation
+    from node.evaluation.running import processes_here
+    from node.manifest import open_model
+
+    with _errors_as_messages():
+        settings = EvaluationSettings(
+            folder=folder,
+            labels=labels,
+            out_dir=out_dir,
+            by=tuple(by or ()),
+            positive=tuple(positive or ()),
+            thresholds=tuple(threshold or ()),
+            prevalence=prevalence,
+            processes=processes or processes_here(),
+        )
+        opened = open_model(model, bundled_models_dir())
+        try:
+            document = evaluate_model(opened, settings, _progress_with_time_left)
+        except KeyboardInterrupt:
+            err.print(f"Stopped. The same command goes on; what is scored is kept in {out_dir}.")
+            raise typer.Exit(130) from None
+        written = write_evaluation(document, out_dir)
+    for line in (*summary(document), *map(str, written)):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if any(case.said for case in document.cases) else 1)
 
 
 @app.command()
@@ -401,8 +490,10 @@ def _print_study(study: StudyOverview) -> None:
     from node.outputs.wording import refused_as_damaged
     from node.overview import Standing
 
-    out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
-    lines = [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
+    level = f"  {_LEVELS[study.level]}" if study.level else ""
+    out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
+    lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
+    lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
@@ -427,6 +518,30 @@ def _print_study(study: StudyOverview) -> None:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+_LEVELS = {
+    "urgent": "[bold red]URGENT[/]",
+    "soon": "[bold yellow]SOON[/]",
+    "not assessed": "[yellow]NOT ASSESSED[/]",
+    "routine": "routine",
+}
+
+
+def _level_in_words(study: StudyOverview) -> str:
+    """Say which level a study has, since when it waits, and what it was before."""
+    words = study.level_words or study.level
+    if study.waiting_s is None:
+        return words
+    minutes = int(study.waiting_s // 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "min"))
+    since = next((i for i, (number, _) in enumerate(units) if number), len(units) - 1)
+    time_passed = " ".join(f"{number} {unit}" for number, unit in units[since : since + 2])
+    is_former = study.version > max((number for number, _ in study.levels), default=0)
+    of_former = ", of the version before" if is_former else ""
+    return f"{words}{of_former}, last image {time_passed} ago"
 
 
 def _views_in_words(views: Sequence[str]) -> str:
@@ -606,11 +721,19 @@ def _parse_address(text: str) -> tuple[str, str, int]:
 
 
 @contextlib.contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+def _progress(
+    what: str, total: int, time: ProgressColumn | None = None
+) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as progress:
+    with Progress(*columns, time or TimeElapsedColumn(), console=err, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+def _progress_with_time_left(
+    what: str, total: int
+) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    return _progress(what, total, TimeRemainingColumn(elapsed_when_finished=True))
 
 
 @contextlib.contextmanager

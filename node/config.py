@@ -131,6 +131,8 @@ class Preset(Section):
     """A file of config/presets: what a kind of destination is sent."""
 
     outputs: Annotated[tuple[OutputKind, ...], Field(min_length=1)]
+    series_description_level: bool = False
+    """Series Descriptions begin with the triage level, but for routine: "AI URGENT ..."."""
 
 
 class Peer(Section):
@@ -173,6 +175,11 @@ class Peer(Section):
             return ()
         return self.outputs or presets()[self.receives]
 
+    @property
+    def has_level_in_lists(self) -> bool:
+        """Whether its preset wants the triage level in Series Descriptions."""
+        return self.receives is not None and has_level_in_lists(self.receives)
+
 
 class ChosenModel(Section):
     """A model and what is done with its results."""
@@ -180,6 +187,14 @@ class ChosenModel(Section):
     name: str
     mode: Literal["off", "shadow", "deliver"]
     """off: not run; shadow: run and stored, nothing sent; deliver: sent."""
+
+
+class TriageSettings(Section):
+    """Which models may say how soon a study should be read."""
+
+    demonstration_may_rank: bool = False
+    """A demonstration model's level counts as that of a model made for patients: to show how
+    triage looks, never where patients are read."""
 
 
 class Completeness(Section):
@@ -269,6 +284,7 @@ class Config(Section):
     intake: Intake = Intake()
     inference: InferenceSettings = InferenceSettings()
     delivery: Delivery = Delivery()
+    triage: TriageSettings = TriageSettings()
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:
@@ -351,6 +367,14 @@ class Config(Section):
         wanted = [kind for peer in self.peers for kind in peer.kinds]
         return tuple(dict.fromkeys(wanted)) or presets()["default"]
 
+    @property
+    def has_level_in_lists(self) -> bool:
+        """Whether somebody wants the triage level in Series Descriptions: then all get it.
+
+        The objects of a study are made once, whoever gets them.
+        """
+        return any(peer.has_level_in_lists for peer in self.peers)
+
     def peer(self, name: str) -> Peer:
         """Return a peer by name; DeliveryError if there is none, as after a change of this file."""
         for peer in self.peers:
@@ -364,11 +388,20 @@ class Config(Section):
         return {name: frozenset(self.peer(name).kinds) for name in names}
 
 
-@cache
 def presets() -> dict[str, tuple[str, ...]]:
     """Return what each preset sends, by its name."""
+    return {name: preset.outputs for name, preset in _presets().items()}
+
+
+def has_level_in_lists(preset: str) -> bool:
+    """Return whether a preset wants the triage level in Series Descriptions."""
+    return _presets()[preset].series_description_level
+
+
+@cache
+def _presets() -> dict[str, Preset]:
     folder = _bundled("presets", "config/presets")
-    return {p.stem: toml_file.load(p, Preset).outputs for p in sorted(folder.glob("*.toml"))}
+    return {path.stem: toml_file.load(path, Preset) for path in sorted(folder.glob("*.toml"))}
 
 
 def load_config(path: Path) -> Config:
@@ -418,7 +451,12 @@ def _bundled(in_wheel: str, in_repository: str) -> Path:
 
 def advice(config: Config) -> list[str]:
     """Return what is allowed but hardly meant, one sentence each."""
-    return [*_advice_on_peers(config), *_advice_on_models(config), *_advice_on_times(config)]
+    return [
+        *_advice_on_peers(config),
+        *_advice_on_lists(config),
+        *_advice_on_models(config),
+        *_advice_on_times(config),
+    ]
 
 
 def _advice_on_peers(config: Config) -> Iterator[str]:
@@ -440,7 +478,22 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
             yield f'Peer "{peer.name}" neither sends nor receives.'
 
 
+def _advice_on_lists(config: Config) -> Iterator[str]:
+    wanted = [f'"{peer.name}"' for peer in config.peers if peer.has_level_in_lists]
+    others = [f'"{p.name}"' for p in config.peers if p.receives and not p.has_level_in_lists]
+    if wanted and others:
+        yield (
+            f"Peer {', '.join(wanted)} wants the triage level in Series Descriptions, and gets the "
+            f"same objects as {', '.join(others)}, where it is seen, too."
+        )
+
+
 def _advice_on_models(config: Config) -> Iterator[str]:
+    if config.triage.demonstration_may_rank:
+        yield (
+            "demonstration_may_rank = true: a demonstration model, which has learnt nothing of "
+            "disease, may call a study urgent; leave it out where patients are read."
+        )
     modes = {model.mode for model in config.models}
     if not config.models:
         yield "No model is named: nothing is analysed."

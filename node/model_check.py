@@ -15,14 +15,24 @@ from node.dicom.header import read_header
 from node.domains.description import describe
 from node.errors import ConfigError, NodeError
 from node.imaging.image import open_image
-from node.imaging.preparation import prepare
+from node.imaging.operations import prepare
+from node.inference.inputs import inputs_of, joined
 from node.inference.onnx import OnnxSession, available_providers
-from node.inference.session import Session, Tensor, in_words, only_input, warm_up
+from node.inference.session import Session, Tensor, in_words, warm_up
 from node.manifest import Model
 from node.offline import analyse_folder
+from node.study import IMAGE
 from node.trial import phantom
 
 CARD = "README.md"
+_MEASURED = re.compile(
+    r"\bn = \d"
+    r"|\d ?%? to [-+]?\d"
+    # as papers write it: 0.91 (95% CI 0.87-0.94), 0.91 [0.87, 0.94]
+    r"|[\[(][^\])\d]*(?:95 ?% ?(?:CI|confidence interval)[:, ]*)?"
+    r"[-+]?\d*\.?\d+ ?%?(?:-|\N{EN DASH}| - | \N{EN DASH} |, ?)[-+]?\d*\.?\d+ ?%? ?[\])]"
+)
+"""A figure with its interval, or a number of cases."""
 THREADS = 2
 PROVIDER_TOLERANCE = 0.01
 """By so much another provider's answers may differ from the CPU's: of 1, as probabilities have it,
@@ -67,9 +77,8 @@ def _weights(model: Model) -> str:
 
 def _network(model: Model) -> str:
     session = OnnxSession(model, THREADS)
-    only_input(session, model.manifest.name)
     warm_up(session)
-    gives = in_words(model.manifest.output.tensor_shapes(model.manifest.pixels))
+    gives = in_words(model.manifest.tensor_shapes)
     return f"takes {in_words(session.inputs)}, gives {gives}, ran on a black image"
 
 
@@ -91,8 +100,8 @@ def _generated(model: Model) -> list[Dataset]:
 def _providers(model: Model, files: Sequence[Path]) -> str:
     """Compare every tensor of every provider that is installed with those of the CPU."""
     cpu = OnnxSession(model, THREADS)
-    image_input = only_input(cpu, model.manifest.name)
-    given = [{image_input: _prepared(model, path)} for path in files]
+    inputs = inputs_of(model.manifest, cpu)
+    given = [joined(inputs, unit, model.manifest.image_shape) for unit in _units(model, files)]
     reference = _answers(cpu, given)
     lines = []
     for provider in available_providers():
@@ -124,9 +133,19 @@ def _compared(provider: str, name: str, reference: Tensor, found: Tensor) -> str
     return words
 
 
-def _prepared(model: Model, path: Path) -> Tensor:
-    side = describe(read_header(path), path, "").shown.site.laterality
-    return prepare(open_image(path), model.manifest.pixels, side)[0]
+def _units(model: Model, files: Sequence[Path]) -> list[dict[str, Tensor]]:
+    """Return what the network gets of the images that it reads at once, by role."""
+    units: dict[str, dict[str, Tensor]] = {}
+    for path in files:
+        view = describe(read_header(path), path, "").view
+        unit, role = {
+            "image": (str(path), IMAGE),
+            "breast": (str(view.laterality) if view else "", view.projection if view else ""),
+            "exam": ("exam", str(view)),
+        }[model.manifest.unit.of]
+        prepared = prepare(open_image(path), model.manifest.operations, view)
+        units.setdefault(unit, {})[role] = prepared.tensor
+    return list(units.values())
 
 
 def _card(model: Model) -> str:
@@ -141,7 +160,7 @@ def _card(model: Model) -> str:
     section = re.search(r"(?ms)^#+ *Measured\b(.*?)(?=^# |^## |\Z)", text)
     if section is None:
         raise NodeError(f'{path}: no section "Measured"; state what was measured, on what data')
-    if not re.search(r"\d", section[1]) or not re.search(r"\bn = \d|\d to [-+]?\d", section[1]):
+    if not re.search(_MEASURED, section[1]):
         raise NodeError(
             f'{path}: "Measured" states no figure with its interval ("0.91 (0.87 to 0.94)") '
             'or number of cases ("n = 322")'

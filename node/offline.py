@@ -95,11 +95,13 @@ def analyse_folder(
     model: Model,
     on_read: Callable[[], None],
     outputs: Sequence[str] = (),
+    *,
+    has_level_in_lists: bool = False,
 ) -> FolderOutcome:
     """Analyse every study among the files, and write its result objects to a folder of its own.
 
     What an earlier analysis wrote there is replaced. `outputs` are the kinds of object to build,
-    those of the default preset if there are none.
+    those of the default preset if there are none; `has_level_in_lists` as in `Pipeline`.
     """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,13 @@ def analyse_folder(
     studies, damaged, own = _read(paths, on_read)
     with Inference(config.InferenceSettings(), (model,)) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
-        pipeline = Pipeline(inference, ScoresInMemory(), get_localzone(), kinds)
+        pipeline = Pipeline(
+            inference,
+            ScoresInMemory(),
+            get_localzone(),
+            kinds,
+            has_level_in_lists=has_level_in_lists,
+        )
         outcomes = [
             _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
             for study_uid, study in studies.items()
@@ -240,12 +248,14 @@ def _is_ours(path: Path) -> bool:
 
 def _words(result: Result) -> str:
     if not result.analysed:
-        return f"not analysed: {result.reason}"
+        why_not = f"not analysed: {result.reason}"
+        return "; ".join(filter(None, [wording.level_in_brief(result), why_not]))
+    level = list(filter(None, [wording.level_in_brief(result)]))
     counted = [wording.found(result)] if result.looked_for else []
     findings = () if counted else result.findings  # of a detector there may be dozens
     subjects: list[Finding | Evaluation] = [*findings, *result.evaluations]
     numbers = [line for about in subjects for line in wording.in_brief(about)]
-    return "; ".join([*counted, *numbers]) or wording.conclusion(result)
+    return "; ".join([*level, *counted, *numbers]) or wording.conclusion(result)
 
 
 def _details(result: Result) -> list[str]:

@@ -43,6 +43,36 @@ _Field = tuple[int, int | memoryview]
 """Its number, and its value; what it is as a number of four or eight bytes does not matter."""
 
 
+_EXPORT = "export it as ONNX, with torch.onnx.export or what your framework has for that"
+_PICKLED = (
+    f"is a PyTorch file, in pickles, which are never loaded: they can run any code; {_EXPORT}"
+)
+OTHER_FILES: tuple[tuple[int, bytes, str], ...] = (
+    (
+        0,
+        b"version https://git-lfs.github.com/spec/",
+        "is a pointer of Git LFS, not the network: fetch that with `git lfs pull`; what the "
+        "pointer calls oid is the SHA-256 for the manifest",
+    ),
+    (0, b"PK\x03\x04", _PICKLED),
+    (0, b"\x80\x02", _PICKLED),
+    (0, b"\x80\x04", _PICKLED),
+    (0, b"\x89HDF", f"is an HDF5 file, as Keras saves; {_EXPORT}"),
+    (4, b"TFL3", f"is a TensorFlow Lite file; {_EXPORT}"),
+    (4, b"ORTM", f"is in the format of ONNX Runtime itself, which may hide a part; {_EXPORT}"),
+    (0, b"<", "is a web page: download the file itself"),
+)
+"""What is put in place of an ONNX file by mistake: where it is told from one, by what, and the
+words. None of these begins a ModelProto with a field that it has."""
+
+
+def refuse_other_files(path: Path, content: bytes) -> None:
+    """Raise ConfigError if it can be seen that something else was saved under the name."""
+    for at, mark, words in OTHER_FILES:
+        if content[at : at + len(mark)] == mark:
+            raise ConfigError(f"{path}: {words}")
+
+
 def refuse_external_data(path: Path, content: bytes) -> None:
     """Raise ConfigError if a tensor anywhere in an ONNX file has its values in another file."""
     try:

@@ -21,10 +21,12 @@ from node.ledger import (
     StudyState,
     VersionState,
     damaged_in,
+    now,
     schema,
 )
 from node.outputs import wording
-from node.result import Result
+from node.result import Priority, Result
+from node.triage import FormerLevel, change_in_words
 
 
 class Standing(StrEnum):
@@ -60,6 +62,7 @@ class ModelOverview:
     outcome: str
     """What came of it, in a line."""
     priority: str
+    """The triage level that it gives, "" if it does not triage; of one in shadow, for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,14 @@ class StudyOverview:
     held_because: HeldBecause | None
     damaged: tuple[str, ...] = ()
     """Why objects of it were refused as damaged, a reason for each."""
+    level: str = ""
+    """The study's triage level, as the newest finished version has it; "" if no model gives one."""
+    levels: tuple[tuple[int, str], ...] = ()
+    """The level of each version that had one."""
+    level_words: str = ""
+    """What it was before, if it was another: "urgent in version 1, now routine"."""
+    waiting_s: float | None = None
+    """Since the last image; None if no model gives a level."""
 
 
 _NO_IMAGES = ("KO", "PR", "SR")
@@ -114,24 +125,41 @@ none open.
 """
 
 
+WAITS_S = 7 * 86_400.0
+"""How long after its last image a study stands where its level puts it. Nobody tells the node
+what has been read: behind that it stands among the others, the newest first."""
+
+
 def study_overviews(ledger: Ledger) -> list[StudyOverview]:
-    """Return every study, the newest first, with all that was found."""
+    """Return every study, in the order of `each_study`, with all that was found."""
     return list(each_study(ledger, with_outlines=True))
 
 
 def each_study(ledger: Ledger, *, with_outlines: bool = False) -> Iterator[StudyOverview]:
-    """Yield every study, the newest first; outlines and heat maps are empty unless asked for.
+    """Yield every study; outlines and heat maps are empty unless asked for.
 
-    There may be very many: no more than a batch of them is in memory.
+    Urgent, soon, not assessed, of each the one first that has waited longest; then all others, the
+    newest first. There may be very many: no more than a batch of them is in memory.
     """
-    newest_first = sa.select(schema.study.c.study_uid).order_by(schema.study.c.last_at.desc())
     with ledger.reading() as db:
-        study_uids = db.execute(newest_first).scalars().all()
+        study_uids = db.execute(_in_order()).scalars().all()
     for first in range(0, len(study_uids), _BATCH):
         with ledger.reading() as db:
             batch = _read(db, study_uids[first : first + _BATCH])
         for study in batch.studies:
             yield _overview(batch, study, with_outlines)
+
+
+def _in_order() -> sa.Select[Any]:
+    table = schema.study
+    waits = [level for level in Priority if level > Priority.ROUTINE]
+    rank = sa.case(
+        (table.c.last_at < now() - WAITS_S, 0),
+        *((table.c.level == level, int(level)) for level in waits),
+        else_=0,
+    )
+    since = sa.case((rank > 0, table.c.last_at), else_=0.0)
+    return sa.select(table.c.study_uid).order_by(rank.desc(), since, table.c.last_at.desc())
 
 
 _Rows = Mapping[str, Sequence[sa.Row[Any]]]
@@ -147,6 +175,8 @@ class _Batch:
     dispatches: _Rows
     deliveries: _Rows
     analyses: _Rows
+    levels: _Rows
+    """Of all versions that have one, the oldest first."""
     images: _Rows
     """How many instances that are in use are alike, and what they show."""
     history: _Rows
@@ -155,7 +185,8 @@ class _Batch:
 
 
 def _read(db: sa.Connection, study_uids: Sequence[str]) -> _Batch:
-    query = sa.select(schema.study).where(schema.study.c.study_uid.in_(study_uids))
+    query = sa.select(schema.study, now().label("read_at"))
+    query = query.where(schema.study.c.study_uid.in_(study_uids))
     found = {row.study_uid: row for row in db.execute(query)}
     studies = [found[study_uid] for study_uid in study_uids if study_uid in found]
     numbers = {study.study_uid: study.version for study in studies}
@@ -165,6 +196,7 @@ def _read(db: sa.Connection, study_uids: Sequence[str]) -> _Batch:
         dispatches=_of_newest(db, schema.dispatch, numbers),
         deliveries=_of_newest(db, schema.delivery, numbers),
         analyses=_of_newest(db, schema.analysis, numbers),
+        levels=_by_study(db, _levels(study_uids)),
         images=_by_study(db, _images(study_uids)),
         history=_by_study(db, _history(study_uids)),
         damaged=damaged_in(db, study_uids),
@@ -184,6 +216,12 @@ def _images(study_uids: Sequence[str]) -> sa.Select[Any]:
     alike = (table.c.study_uid, table.c.view, table.c.is_standard, table.c.modality)
     query = sa.select(*alike, sa.func.count().label("how_many")).group_by(*alike)
     return query.where(table.c.study_uid.in_(study_uids), table.c.state == InstanceState.CURRENT)
+
+
+def _levels(study_uids: Sequence[str]) -> sa.Select[Any]:
+    table = schema.study_version
+    query = sa.select(table.c.study_uid, table.c.number, table.c.level).order_by(table.c.number)
+    return query.where(table.c.study_uid.in_(study_uids), table.c.level.is_not(None))
 
 
 def _history(study_uids: Sequence[str]) -> sa.Select[Any]:
@@ -210,6 +248,8 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
     deliveries = _deliveries(batch.deliveries[uid], dispatches)
     state = _state(study, closed, {row.state for row in dispatches})
     sent = [delivery.sent_at for delivery in deliveries if delivery.sent_at]
+    levels = tuple(FormerLevel(row.number, row.level) for row in batch.levels[uid])
+    last_at = closed.last_image_at if closed and state != Standing.RECEIVING else study.last_at
     return StudyOverview(
         study_uid=uid,
         sender=study.sender,
@@ -221,12 +261,16 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         models=tuple(_model(row, with_outlines) for row in batch.analyses[uid]),
         deliveries=deliveries,
         history=tuple((row.at, row.event) for row in batch.history[uid]),
-        last_at=closed.last_image_at if closed and state != Standing.RECEIVING else study.last_at,
+        last_at=last_at,
         closed_at=closed.closed_at if closed else None,
         done_at=max(sent) if sent and state == Standing.DONE else None,
         error=study.held_reason or _error(closed, dispatches),
         held_because=study.held_because,
         damaged=tuple(batch.damaged.get(uid, ())),
+        level="" if study.level is None else str(study.level),
+        levels=tuple((one.number, str(one.level)) for one in levels),
+        level_words=change_in_words(levels, study.level),
+        waiting_s=None if study.level is None else study.read_at - last_at,
     )
 
 
@@ -287,7 +331,7 @@ def _model(row: sa.Row[Any], with_outlines: bool) -> ModelOverview:
         mode=row.mode,
         result=result,
         outcome=_outcome(result),
-        priority=row.priority or "",
+        priority=str(result.triage.level) if result and result.triage else "",
     )
 
 
@@ -306,9 +350,11 @@ def _outcome(result: Result | None) -> str:
     if result is None:
         return "pending"
     if not result.analysed:
-        return f"not analysed: {result.reason}"
+        why_not = f"not analysed: {result.reason}"
+        return "; ".join(filter(None, [wording.level_in_brief(result), why_not]))
     total = len(result.analysed) + len(result.refused)
     words = [f"{len(result.analysed)} of {total} images analysed"]
+    words = [*filter(None, [wording.level_in_brief(result)]), *words]
     words += [wording.found(result)] if result.looked_for else []
     words += [line for evaluation in result.evaluations for line in wording.in_brief(evaluation)]
     return "; ".join(words)

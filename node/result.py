@@ -35,7 +35,8 @@ class Priority(IntEnum):
 
     ROUTINE = 0
     NOT_ASSESSED = 1
-    URGENT = 2
+    SOON = 2
+    URGENT = 3
 
     def __str__(self) -> str:
         return self.name.lower().replace("_", " ")
@@ -54,6 +55,7 @@ class ModelIdentity:
     device_uid: str
     weights_sha256: str
     is_research: bool = True
+    is_demonstration: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,49 @@ class Evaluation:
     measurements: tuple[Measurement, ...]
     laterality: Laterality | None = None
     grade: Grade | None = None
+    output: str = ""
+    """The name that the manifest gives the output that says it; "" if none says it alone."""
+    about: str = ""
+    """"image", "breast" or "exam"."""
+
+
+Interval = tuple[float, float]
+"""Of 95 % confidence: lower and upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold of a score, with what was measured at it; shares are 0..1."""
+
+    name: str
+    threshold: float
+    """On the score as it is reported, 0..1; a score that is at least as high is positive."""
+    sensitivity: float
+    sensitivity_interval: Interval
+    specificity: float
+    specificity_interval: Interval
+    positives: int
+    """How many with the disease were measured."""
+    negatives: int
+    data: str
+    """What they were, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triage:
+    """The level that a model gives a study, and why."""
+
+    level: Priority
+    why: str
+    """One sentence of plain ASCII."""
+    about: str = ""
+    """What the score that decided is about: "L breast malignancy"; "" if nothing was assessed."""
+    score: Measurement | None = None
+    """The one that decided."""
+    point: OperatingPoint | None = None
+    """What the score has reached; for routine, the lowest that it has not."""
+    rank: int | None = None
+    """Than how many of 100 without the disease the score is higher, if that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +209,8 @@ class Result:
     looked_for: tuple[Code, ...] = ()
     """What the model detects, found or not; empty if it measures or grades."""
     heat_maps: tuple[HeatMap, ...] = ()
+    triage: Triage | None = None
+    """None if the model does not triage."""
 
     @property
     def is_complete(self) -> bool:
@@ -181,15 +228,27 @@ class Mark:
     is_box: bool = False
     depth_mm: float | None = None
     """How far its middle lies from the chest wall's edge of the image, if that is known."""
+    of_class: int | None = None
+    """Which one, from 0, of the classes that its output tells apart, if it does."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageScore:
-    """What a network said about one image, already in that image's own coordinates and units."""
+class OutputScore:
+    """What a network said at one of its outputs, in the coordinates and units of the image."""
 
-    sop_uid: str
     measurements: tuple[Measurement, ...] = ()
-    """About the whole image: one per number the manifest names, in the manifest's order."""
+    """About all that it read at once: one per number the manifest names, in its order, as the
+    network gave them, not calibrated."""
     marks: tuple[Mark, ...] = ()
     """The surest, or largest, first."""
     heat_map: HeatMap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitScore:
+    """What a network said about what it read at once."""
+
+    unit: str
+    """The unit's key: the SOP Instance UIDs of its images."""
+    outputs: tuple[OutputScore, ...]
+    """In the order in which the manifest names them."""

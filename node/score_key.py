@@ -8,6 +8,7 @@ are reached from the names here, and says what to do when they differ.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -25,7 +26,8 @@ READERS = {
     "mask": Part(1, ("node.inference.mask:score_mask",)),
     "boxes": Part(1, ("node.inference.boxes:score_boxes",)),
     "classes": Part(1, ("node.inference.classes:score_classes",)),
-    "score": Part(1, ("node.inference.whole_image:score_whole_image",)),
+    "score": Part(1, ("node.inference.whole_image:score_whole",)),
+    "heat map": Part(1, ("node.inference.whole_image:read_heat_map",)),
 }
 """What makes scores of a network's answer, by the kind of output in the manifest."""
 
@@ -46,8 +48,13 @@ JUDGES = {
     "preparation": Part(
         1,
         (
-            "node.imaging.preparation:tensors",
-            "node.imaging.preparation:PlaneGrid",
+            "node.imaging.operations:prepare",
+            "node.imaging.grid:PlaneGrid",
+            "node.imaging.grid:Extent",
+            "node.manifest.pixels:operations",
+            "node.manifest.pixels:shape_after",
+            "node.manifest.pixels:chest_wall",
+            "node.manifest.pixels:grey_values",
         ),
     ),
     "plausibility": Part(
@@ -66,9 +73,9 @@ JUDGES = {
 """What every image passes on its way to a score."""
 
 FORM = Part(
-    2,
+    3,
     (
-        "node.result:ImageScore",
+        "node.result:UnitScore",
         "node.result:Mark",
         "node.result:Measurement",
         "node.result:HeatMap",
@@ -84,7 +91,7 @@ def parts() -> dict[str, Part]:
     return {**JUDGES, **READERS, "form": FORM}
 
 
-def numbers_for(reader: str) -> str:
-    """Return what goes into the key of a model's scores, by the kind of its output."""
-    named = {**JUDGES, reader: READERS[reader]}
+def numbers_for(readers: Collection[str]) -> str:
+    """Return what goes into the key of a model's scores, by the kinds of its outputs."""
+    named = {**JUDGES, **{reader: READERS[reader] for reader in readers}, "form": FORM}
     return " ".join(f"{name}={part.number}" for name, part in named.items())

@@ -93,7 +93,7 @@ IMAGE = "image"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a model reads at once, and one score is kept for: so far an image."""
+    """What a model reads at once, and one score is kept for: an image, or several by role."""
 
     instances: Mapping[str, Instance]
     """By role."""
@@ -112,13 +112,24 @@ class Unit:
 
     @property
     def sop_uid(self) -> str:
-        """What its score is kept under."""
+        """The SOP Instance UID of a unit that has one instance."""
         return self.instance.sop_uid
 
     @property
+    def sop_uids(self) -> tuple[str, ...]:
+        """The SOP Instance UIDs, in the order of its roles."""
+        return tuple(instance.sop_uid for instance in self.instances.values())
+
+    @property
+    def key(self) -> str:
+        """What its score goes by within a study: of one image its SOP Instance UID."""
+        return " ".join(self.sop_uids)
+
+    @property
     def laterality(self) -> Laterality | None:
-        """Its side, if it has one."""
-        return self.instance.shown.site.laterality
+        """Its side, if all of it has one."""
+        sides = {instance.shown.site.laterality for instance in self.instances.values()}
+        return sides.pop() if len(sides) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

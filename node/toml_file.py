@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -52,7 +52,7 @@ def load(
         for details in error.errors():
             place, within = _located(schema, details["loc"])
             if details["type"].startswith("union_tag"):
-                place = (*place, "kind")
+                place = (*place, details["ctx"]["discriminator"].strip("'"))
             found.append((_nearest(lines, place), _problem(details, place, within)))
         found.sort()
         raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in found)) from error
@@ -186,6 +186,7 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "union_tag_invalid": "{expected_tags}",
     "model_type": "a table",
+    "model_attributes_type": "a table",
 }
 
 
@@ -199,11 +200,24 @@ def _problem(error: ErrorDetails, place: Place, table: type[Section]) -> str:
         is_table = len(place) == 1
         line = f"[{place[-1]}]" if is_table else f"{place[-1]} = ..."
         return f"{key}: missing, add {line}"
+    if words := _one_or_several(error, key, table):
+        return f"{key}: {words}"
     if error["type"] in _EXPECTED:
         expected = _EXPECTED[error["type"]].format(**context).replace("'", '"')
         return f"{key}: expected {expected}, found {shown(found)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
+
+
+def _one_or_several(error: ErrorDetails, key: str, table: type[Section]) -> str:
+    """Say that there is a list of tables where one is, or one where a list is, "" if not."""
+    found, last = error["input"], key.rpartition(".")[2]
+    if error["type"] in ("model_type", "model_attributes_type") and isinstance(found, list):
+        several = f", or [[{key}s]] for several" if f"{last}s" in table.model_fields else ""
+        return f"expected one table, found a list of them: write [{key}]{several}"
+    if error["type"] == "tuple_type" and isinstance(found, dict):
+        return f"expected a list of tables, found one: write [[{key}]] for each"
+    return ""
 
 
 def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
@@ -212,26 +226,37 @@ def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
     Of a table that comes in several kinds pydantic names the kind too, as if it were a key.
     """
     place: Place = ()
-    table, kinds = schema, list[type[Section]]()
+    table, annotation, kinds = schema, None, list[type[Section]]()
     for part in loc:
-        if len(kinds) > 1:
-            table, *_ = (k for k in kinds if part in get_args(k.model_fields["kind"].annotation))
+        if len(kinds) > 1 and isinstance(part, str):
+            table = next((kind for kind in kinds if part in _called(kind)), table)
             kinds = []
             continue
         place = (*place, part)
         if isinstance(part, str):
-            kinds = _tables_in(table, part)
-            table = kinds[0] if len(kinds) == 1 else table
+            annotation = table.model_fields[part].annotation if part in table.model_fields else None
+        kinds = _tables_in(annotation, is_list=isinstance(part, int))
+        table = kinds[0] if len(kinds) == 1 else table
     return place, table
 
 
-def _tables_in(table: type[Section], key: str) -> list[type[Section]]:
-    annotation: Any = table.model_fields[key].annotation if key in table.model_fields else None
-    return [
-        kind
-        for kind in (annotation, *get_args(annotation))
-        if isinstance(kind, type) and issubclass(kind, Section)
-    ]
+def _called(kind: type[Section]) -> tuple[Any, ...]:
+    """Return by which words a table says of which kind it is."""
+    return tuple(
+        word
+        for field in kind.model_fields.values()
+        if get_origin(field.annotation) is Literal
+        for word in get_args(field.annotation)
+    )
+
+
+def _tables_in(annotation: Any, is_list: bool) -> list[type[Section]]:
+    """Return the tables that a value may be, or that it may be a list of."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [] if is_list else [annotation]
+    if get_origin(annotation) is tuple:
+        return _tables_in(get_args(annotation)[0], is_list=False) if is_list else []
+    return [kind for part in get_args(annotation) for kind in _tables_in(part, is_list)]
 
 
 def _read(path: Path) -> str:

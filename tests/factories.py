@@ -10,6 +10,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
+from node.result import HeatMap, Mark, Measurement, OutputScore, UnitScore
 from node.study import IMAGE, Instance, Laterality, Unit, View
 from node.trial import phantom
 from node.trial.phantom import Patient, Technique
@@ -72,3 +73,13 @@ def saved_exam(
 ) -> list[Path]:
     """Write small phantom mammograms as Part 10 files and return their paths."""
     return phantom.save(exam(study, views), folder)
+
+
+def unit_score(
+    key: str,
+    measurements: tuple[Measurement, ...] = (),
+    marks: tuple[Mark, ...] = (),
+    heat_map: HeatMap | None = None,
+) -> UnitScore:
+    """Return what a network of one output said."""
+    return UnitScore(key, (OutputScore(measurements, marks, heat_map),))

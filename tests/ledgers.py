@@ -52,7 +52,7 @@ from node.ledger import (
 )
 from node.manifest import load_model
 from node.receive.reception import Came, Reception
-from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result
+from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result, Triage
 from node.store import Store
 from node.study import Instance, Laterality, Shown, View
 
@@ -234,29 +234,36 @@ class Desk:
         deliver_within_s: float = 3600,
         reports: int = 2,
         substitutes: int = 0,
+        level: Priority | None = None,
+        first_report: int = 0,
     ) -> list[Job]:
         """Finish a version that has begun; return the jobs of its deliveries.
 
-        `substitutes` are objects of another kind, which no destination should get.
+        `substitutes` are objects of another kind, which no destination should get; `level` is what
+        a model says that triages the study; `first_report` counts the reports, where there are
+        several studies.
         """
         before = len(self.jobs)
+        first = first_report
         built = tuple(
             BuiltReport(f"2.25.{job.number}{n}", KIND, "1.2.3", f"reports/{n}.dcm", "digest")
-            for n in range(reports)
+            for n in range(first, first + reports)
         ) + tuple(
             BuiltReport(f"2.25.{job.number}{n}", OTHER_KIND, "1.2.3", f"reports/{n}.dcm", "digest")
-            for n in range(reports, reports + substitutes)
+            for n in range(first + reports, first + reports + substitutes)
         )
-        result = Result(MODEL, analysed=(f"{job.study_uid}.1",), priority=Priority.NOT_ASSESSED)
+        triage = None if level is None else Triage(level, f"the score is {level}")
+        result = Result(MODEL, analysed=(f"{job.study_uid}.1",), triage=triage)
         wanted = dict.fromkeys(destinations, frozenset({KIND}))
-        finished = Finished((result,), built, wanted, deliver_within_s)
+        decided_by = result if triage else None
+        finished = Finished((result,), built, wanted, deliver_within_s, decided_by=decided_by)
         self.processing.finish_version(job, finished, self.enqueue)
         return self.jobs[before:]
 
-    def analysed(self, **how: Any) -> list[Job]:
-        """Take a study of one image up to its deliveries, and return their jobs."""
-        self.receive()
-        job = self.close()
+    def analysed(self, study: str = STUDY, *, image: int = 1, **how: Any) -> list[Job]:
+        """Take a study of one image, or one more, up to its deliveries; return their jobs."""
+        self.receive(f"{study}.{image}", study=study)
+        job = self.close(study=study)
         self.begin(job)
         return self.finish(job, **how)
 

@@ -64,10 +64,11 @@ def model(
     output: str = MASK,
     size: int = SIZE,
     described: str = "",
+    several: bool = False,
 ) -> Model:
     """Write a model package around the nodes of a network from its inputs to its output.
 
-    `described` is another [output] than that of breast-area.
+    `described` is another [output] than that of breast-area, or the first of several [[outputs]].
     """
     package = folder / "small"
     package.mkdir()
@@ -86,7 +87,8 @@ def model(
     }.items():
         text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
     if described:
-        text = text.partition("[output]\n")[0] + "[output]\n" + described
+        head = "[[outputs]]" if several else "[output]"
+        text = text.partition("[output]\n")[0] + f"{head}\n{described}"
     (package / "manifest.toml").write_text(text, "utf-8")
     return Model(package)
 

@@ -115,7 +115,7 @@ class Sources:
     def _referred(self, statement: ast.stmt, module: str) -> Iterator[Place]:
         for part in ast.walk(statement):
             place = self._meaning(part, module)
-            if place is not None and place[0] not in PLAIN:
+            if place is not None and not place[0].startswith(PLAIN):
                 yield place
 
     def _meaning(self, part: ast.AST, module: str) -> Place | None:

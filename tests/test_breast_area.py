@@ -12,13 +12,13 @@ from node import config
 from node.config import bundled_models_dir
 from node.errors import StudyError
 from node.imaging.image import Image, open_image
+from node.imaging.operations import prepare
 from node.imaging.outlines import signed_area
-from node.imaging.preparation import prepare
 from node.inference.mask import score_mask
 from node.inference.onnx import OnnxSession
 from node.inference.session import Session
-from node.manifest import Model, load_model
-from node.result import ImageScore
+from node.manifest import MaskOutput, Model, load_model
+from node.result import OutputScore
 from node.study import Laterality, View
 from node.training.breast_area import Agreement, build_network, measure, table, worst
 from node.trial import phantom
@@ -67,11 +67,14 @@ def film(view: View) -> NDArray[np.float64]:
     return grey[:, ::-1] if is_right else grey
 
 
-def scored(image: Image, side: Laterality, model: Model, session: Session) -> ImageScore:
+def scored(image: Image, side: Laterality, model: Model, session: Session) -> OutputScore:
     """Return what the child answers."""
-    tensor, grid = prepare(image, model.manifest.pixels, side)
-    mask = session.run({"image": tensor})["mask"][0, 0]
-    return score_mask("1.2.3.4", mask, model.manifest, grid, image.measured_spacing_mm)
+    prepared = prepare(image, model.manifest.operations, View(side, ""))
+    assert prepared.grid is not None
+    mask = session.run({"image": prepared.tensor})["mask"][0, 0]
+    (output,) = model.manifest.outputs
+    assert isinstance(output, MaskOutput)
+    return score_mask(mask, output, model.manifest, prepared.grid, image.measured_spacing_mm)
 
 
 def images_without_a_breast() -> dict[str, NDArray[np.uint16]]:

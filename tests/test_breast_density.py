@@ -14,9 +14,10 @@ from pydicom import Dataset, dcmread
 from node import offline
 from node.config import bundled_models_dir
 from node.imaging.image import open_image
-from node.imaging.preparation import prepare
+from node.imaging.operations import prepare
 from node.manifest import ClassesOutput, load_model
-from node.study import Laterality
+from node.manifest.pixels import operations
+from node.study import Laterality, View
 from node.training.breast_density import figures, films
 from node.training.breast_density.figures import Cases
 from node.trial import phantom
@@ -61,9 +62,11 @@ def test_the_network_takes_and_gives_what_the_card_says(
 def test_the_manifest_prepares_pixels_as_the_recipe_did() -> None:
     manifest = load_model("breast-density", bundled_models_dir()).manifest
     assert manifest.pixels == films.PIXELS
-    assert isinstance(manifest.output, ClassesOutput)
-    assert [c.grade.value for c in manifest.output.classes] == [f"MIAS-{g}" for g in figures.GRADES]
-    assert all("RADS" not in c.grade.meaning for c in manifest.output.classes)
+    assert isinstance(manifest.outputs[0], ClassesOutput)
+    assert [c.grade.value for c in manifest.outputs[0].classes] == [
+        f"MIAS-{g}" for g in figures.GRADES
+    ]
+    assert all("RADS" not in c.grade.meaning for c in manifest.outputs[0].classes)
 
 
 def test_the_figures_were_measured_with_these_weights() -> None:
@@ -135,7 +138,7 @@ def test_films_of_another_scanner_give_what_is_recorded(
             if view.endswith("mlo"):
                 side = Laterality(view[0].upper())
                 image = open_image(Path(path))
-                tensor, _ = prepare(image, films.PIXELS, side)
+                tensor = prepare(image, operations(films.PIXELS), View(side, "MLO")).tensor
                 expected = recorded.pop(f"{Path(path).parent.name} {view}")
                 assert answer(session, tensor) == pytest.approx(expected, abs=2e-3)
     assert not recorded

@@ -38,6 +38,7 @@ from node.ledger import (
     VersionState,
 )
 from node.overview import each_study
+from node.result import Priority
 from node.store import Store
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
@@ -50,6 +51,7 @@ COMMANDS = [
     "demo",
     "send",
     "analyse",
+    "evaluate",
     "studies",
     "nodes",
     "models",
@@ -328,6 +330,47 @@ def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> 
     result = call("studies", "-c", settings)
     assert result.exit_code == 0, result.output
     assert "receiving" in result.output
+
+
+def test_studies_lists_the_urgent_one_first_and_says_what_it_was(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.analysed("1.1", level=Priority.ROUTINE)
+    desk_of_node.analysed("1.1", image=2, level=Priority.URGENT, first_report=10)
+    desk_of_node.receive("1.2.1", study="1.2")
+    lines = call("studies", "-c", settings).output.splitlines()
+    assert lines[0].split() == ["1.1", "delivering", "URGENT"]
+    assert lines[1].split(maxsplit=1) == [
+        "level",
+        "routine in version 1, now urgent, last image 0 min ago",
+    ]
+    assert "AI triage level urgent (research model): the score is urgent" in "".join(lines)
+    assert "level" not in "".join(lines[lines.index(next(x for x in lines if "1.2 " in x)) :])
+
+
+@pytest.mark.parametrize(
+    ("age_s", "words"),
+    [(59, "0 min"), (185, "3 min"), (3660, "1 h 1 min"), (7200, "2 h 0 min"), (266400, "3 d 2 h")],
+)
+def test_studies_says_how_long_a_study_has_waited(
+    settings: Path, desk_of_node: Desk, age_s: float, words: str
+) -> None:
+    desk_of_node.receive()
+    desk_of_node.let_pass(age_s)
+    job = desk_of_node.close()
+    desk_of_node.begin(job)
+    desk_of_node.finish(job, level=Priority.SOON)
+    desk_of_node.receive(f"{STUDY}.note", modality="SR", is_in_scope=False)
+    assert f"soon, last image {words} ago" in call("studies", "-c", settings).output
+
+
+def test_studies_says_that_a_level_is_that_of_the_version_before(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.analysed(level=Priority.URGENT)
+    desk_of_node.receive(f"{STUDY}.2")
+    desk_of_node.begin(desk_of_node.close())
+    assert "urgent, of the version before, last image" in call("studies", "-c", settings).output
 
 
 def test_studies_names_each_view_once_however_many_images_show_it(

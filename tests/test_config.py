@@ -350,6 +350,7 @@ def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
             "settle_s is longer than quiet_s",
         ),
         ("[[models]]", "[delivery]\nretry_first_s = 1e9\n[[models]]", "retry_first_s is longer"),
+        ("[[models]]", "[triage]\ndemonstration_may_rank = true\n[[models]]", "demonstration_may"),
     ],
 )
 def test_advice_names_what_is_hardly_meant(
@@ -357,6 +358,25 @@ def test_advice_names_what_is_hardly_meant(
 ) -> None:
     found = advice(loaded(tmp_path, (present, replacement)))
     assert any(sentence.startswith(expected) for sentence in found), found
+
+
+def test_a_preset_that_names_the_level_in_lists_is_told_to_reach_others_too(
+    tmp_path: Path,
+) -> None:
+    peer = MINIMAL[MINIMAL.index("[[peers]]") : MINIMAL.index("[[models]]")]
+    other = peer.replace("orthanc", "other").replace("ORTHANC", "OTHER")
+    alone = loaded(tmp_path, ('"default"', '"worklist"'))
+    assert alone.has_level_in_lists
+    assert advice(alone) == []
+    both = loaded(tmp_path, ('"default"', '"worklist"'), ("[[models]]", f"{other}[[models]]"))
+    assert both.has_level_in_lists
+    words = 'Peer "orthanc" wants the triage level in Series Descriptions, and gets the same'
+    assert any(sentence.startswith(words) for sentence in advice(both))
+    assert not loaded(tmp_path).has_level_in_lists
+
+
+def test_a_demonstration_may_rank_only_where_that_is_said(tmp_path: Path) -> None:
+    assert not loaded(tmp_path).triage.demonstration_may_rank
 
 
 # The example

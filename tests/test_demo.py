@@ -12,6 +12,7 @@ import factories
 import numpy as np
 import packages
 import pytest
+from factories import unit_score
 from outputs.drafts import report_set
 from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
@@ -31,7 +32,7 @@ from node.manifest import Model
 from node.outputs.case import Draft
 from node.outputs.report_set import to_bytes
 from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
-from node.result import Code, ImageScore, Mark, Measurement, Result
+from node.result import Code, Mark, Measurement, Result
 from node.study import Picture, StudyVersion
 from node.trial import exams
 from node.trial.checks import ExamOutcome, judge
@@ -149,7 +150,7 @@ def answer(exam: Exam, model: Model) -> tuple[Result, list[Dataset]]:
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
     chosen = select(instances, by_uid, model)
     scores = {
-        i.sop_uid: ImageScore(i.sop_uid, marks=(Mark(OUTLINE, (AREA,)),)) for i in chosen.units
+        i.sop_uid: unit_score(i.sop_uid, marks=(Mark(OUTLINE, (AREA,)),)) for i in chosen.units
     }
     result = conclude(model, chosen.units, chosen.refused, scores)
     moment = datetime(2026, 3, 10, 12, tzinfo=UTC)

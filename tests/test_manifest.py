@@ -9,8 +9,9 @@ import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from packages import CLASSES, OUTPUT, WEIGHTS, package, write_package
 
+from node.config import bundled_models_dir
 from node.errors import ConfigError
-from node.manifest import ClassesOutput, Model, load_model, open_model
+from node.manifest import ClassesOutput, Manifest, Model, ScoreOutput, load_model, open_model
 
 
 def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
@@ -52,7 +53,7 @@ def test_a_product_is_not_research(tmp_path: Path) -> None:
         (
             'kind = "mask"',
             'kind = "masc"',
-            '33: output.kind: expected "mask", "classes", "boxes", "score", found "masc"',
+            '33: output.kind: expected "mask", "classes", "boxes", "score", "heat map", found',
         ),
         ('value = "D1", ', "", "38: output.difference.value: missing, add value = ..."),
         (
@@ -108,7 +109,7 @@ def test_words_that_would_have_no_effect_are_mistakes(
 
 
 def test_a_model_may_sort_into_classes(tmp_path: Path) -> None:
-    output = package(tmp_path, (OUTPUT, CLASSES)).manifest.output
+    output = package(tmp_path, (OUTPUT, CLASSES)).manifest.outputs[0]
     assert isinstance(output, ClassesOutput)
     assert [one.grade.meaning for one in output.classes] == ["F: fatty", "D: dense"]
 
@@ -267,3 +268,286 @@ def test_what_mammography_needs_is_told(tmp_path: Path) -> None:
     assert "input.projections: missing, add projections = ..." in found
     (found,) = problems(tmp_path / "b", ('modality = "MG"', 'modality = "DX"'))
     assert 'input.modality: expected "MG", found "DX"; for others than mammograms add' in found
+
+
+# Several images, several answers, triage
+
+SCORE = """
+name = "malignancy"
+kind = "score"
+tensor = "y"
+label = "malignancy"
+score = { value = "M", scheme = "99TEST", meaning = "Malignancy score" }
+combine = { breast = "highest", exam = "highest" }
+"""
+POINT = """
+[[outputs.operating_points]]
+name = "high"
+threshold = 0.7
+about = "exam"
+sensitivity = 0.62
+sensitivity_interval = [0.55, 0.69]
+specificity = 0.95
+specificity_interval = [0.93, 0.96]
+positives = 210
+negatives = 1180
+data = "Screening exams"
+"""
+LOW = POINT.replace('"high"', '"low"').replace("0.7\n", "0.3\n")
+TRIAGE = '\n[triage]\noutput = "malignancy"\nurgent = "high"\nsoon = "low"\n'
+TRIAGES = ('intended_use = "measurement"', 'intended_use = "triage"')
+DETECTS = ('intended_use = "measurement"', 'intended_use = "detection"')
+SEVERAL = ("[output]", "[[outputs]]")
+WHOLE = SCORE + POINT + LOW + TRIAGE
+EXAM = (
+    "[pixels]",
+    """[unit]
+of = "exam"
+roles = ["R CC", "L CC", "R MLO", "L MLO"]
+
+[[inputs]]
+tensor = "cc"
+roles = ["R CC", "L CC"]
+join = "batch"
+
+[[inputs]]
+tensor = "mlo"
+roles = ["R MLO", "L MLO"]
+join = "batch"
+
+[pixels]""",
+)
+BLANK_IMAGE = '[unit]\nof = "image"\nmissing = "blank"\n\n[pixels]'
+SCORE_BEFORE = SCORE.replace('name = "malignancy"\n', "").replace(
+    'combine = { breast = "highest", exam = "highest" }\n', ""
+)
+COMBINED = ('label = "malignancy"\n', 'label = "malignancy"\ncombine = { exam = "highest" }\n')
+SCORE_BESIDE = "\n[[outputs]]" + SCORE
+CLASSES_OF_Y = "\n" + CLASSES.replace("[[output.", "[[outputs.").replace(
+    'tensor = "density"', 'tensor = "y"\ncombine = { breast = "mean", exam = "mean" }'
+)
+NO_INPUTS = "inputs: missing: several images at once need [[inputs]] with tensor, roles and join"
+SWAPPED = '\n[triage]\noutput = "malignancy"\nurgent = "low"\nsoon = "high"\n'
+
+
+def of_exam(present: str, replacement: str) -> list[tuple[str, str]]:
+    """Return what makes a manifest of an exam, one thing in it changed."""
+    assert present in EXAM[1]
+    return [SEVERAL, (OUTPUT, OF_EXAM), (EXAM[0], EXAM[1].replace(present, replacement, 1))]
+
+
+OF_EXAM = SCORE.replace('combine = { breast = "highest", exam = "highest" }\n', "")
+
+
+def test_a_manifest_of_one_output_is_read_into_the_form_of_several(tmp_path: Path) -> None:
+    former = package(tmp_path / "a", (OUTPUT, CLASSES)).manifest
+    (output,) = former.outputs
+    assert (output.name, output.about) == ("classes", "image")
+    assert output.combines is not None
+    assert output.combines.model_dump() == {"breast": "mean", "exam": "mean"}
+    assert (former.unit.of, former.inputs, former.triage) == ("image", (), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("breast-area", "bc62527b4ff2c41917250ab1ea95676a431f89b28bbdff71607315f81b4b16b9"),
+        ("breast-density", "cfeed2e462d1af416ba3a7688bb46c82878a7bff7dafce19e98aeec034215b7a"),
+    ],
+)
+def test_what_uids_of_results_depend_on_is_for_manifests_of_before_what_it_was(
+    name: str, digest: str
+) -> None:
+    assert load_model(name, bundled_models_dir()).preprocessing_digest == digest
+
+
+def test_every_word_that_bears_on_results_changes_what_they_depend_on(tmp_path: Path) -> None:
+    texts = {
+        "whole": WHOLE,
+        "threshold": WHOLE.replace("0.7\n", "0.8\n"),
+        "urgent only": WHOLE.replace('soon = "low"\n', ""),
+        "combination": WHOLE.replace('breast = "highest"', 'breast = "mean"'),
+    }
+    digests = {
+        package(tmp_path / name, SEVERAL, (OUTPUT, text), TRIAGES).preprocessing_digest
+        for name, text in texts.items()
+    }
+    of_exam = (SEVERAL, (OUTPUT, OF_EXAM), EXAM)
+    digests.add(package(tmp_path / "exam", *of_exam).preprocessing_digest)
+    blank = (EXAM[0], EXAM[1].replace('"exam"', '"exam"\nmissing = "blank"'))
+    digests.add(package(tmp_path / "blank", *of_exam[:2], blank).preprocessing_digest)
+    assert len(digests) == 6
+
+
+@pytest.mark.parametrize("changes", [[TRIAGES, (OUTPUT, WHOLE)], [EXAM, (OUTPUT, OF_EXAM)]])
+def test_a_manifest_of_the_new_words_crosses_to_the_child_as_it_is(
+    changes: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    model = package(tmp_path, SEVERAL, *changes)
+    again = Manifest.model_validate_json(model.manifest.model_dump_json())
+    assert again == model.manifest
+    assert Model(model.folder, again).preprocessing_digest == model.preprocessing_digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # one table, or a list of them
+        ([("[output]", "[[output]]")], "output: expected one table, found a list of them: write"),
+        ([("[output]", "[outputs]")], "outputs: expected a list of tables, found one: write [[o"),
+        ([("[input]", "[[input]]")], "input: expected one table, found a list of them"),
+        ([(OUTPUT, OUTPUT + SCORE_BESIDE)], "outputs: is beside [output]"),
+        ([("[output]\n" + OUTPUT, "")], "outputs: missing, add [[outputs]]"),
+        # combination
+        ([SEVERAL, (OUTPUT, OF_EXAM)], "outputs.combine.breast: missing: what is said of the br"),
+        ([SEVERAL, (OUTPUT, OF_EXAM)], "outputs.combine.exam: missing: what is said of the exam"),
+        ([(OUTPUT, SCORE)], "output.combine: is a word of [[outputs]]"),
+        (
+            [SEVERAL, (OUTPUT, SCORE.replace('exam = "highest"', 'exam = "mean"')), DETECTS],
+            "outputs.combine.exam: a mean over breasts hides the one that is ill",
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace('exam = "highest"', 'exam = "mean"')), TRIAGES],
+            "outputs.combine.exam: a mean over breasts hides the one that is ill",
+        ),
+        ([SEVERAL, (OUTPUT, SCORE), EXAM], "outputs.combine.breast: of what it is about nothing"),
+        (
+            [SEVERAL, (OUTPUT, SCORE.replace('exam = "highest"', 'exam = "mean of views"'))],
+            'outputs.combine.exam: expected "highest", "mean" or "none", found "mean of views"',
+        ),
+        # numbers and codes
+        (
+            [(OUTPUT, SCORE_BEFORE.replace('"M"', '"A-CODE-THAT-IS-TOO-LONG"'))],
+            "output.score.value: expected 1 to 16 characters, as DICOM's codes have (SH), found",
+        ),
+        (
+            [(OUTPUT, SCORE_BEFORE.replace('"M", scheme = "99TEST"', '"111047", scheme = "DCM"'))],
+            "output.score: 111047 (DCM) is the probability of cancer: say [outputs.calibration]",
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace("0.62", '"0.62 (95% CI 0.55-0.69)"')), TRIAGES],
+            "outputs.operating_points.sensitivity: expected a number without quotes such as 0.62, "
+            'found "0.62 (95% CI 0.55-0.69)"; its interval goes beside it, as ..._interval = [0.55'
+            ", 0.69]",
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace("[0.55, 0.69]", "[0.65, 0.69]")), TRIAGES],
+            "outputs.operating_points.sensitivity_interval: expected [lower, upper] around 0.62",
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace("0.95\n", "95\n")), TRIAGES],
+            "outputs.operating_points.specificity: expected a number not above 1, found 95",
+        ),
+        # operating points and levels
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace('"low"\nthreshold = 0.3', '"low"\nthreshold = 0.7'))],
+            'outputs.operating_points.threshold: is that of "high", too',
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace("0.62", "0.61", 1).replace("0.95", "0.94", 1))],
+            'the higher threshold ("high", 0.7) must have the lower sensitivity and the higher',
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace('"low"\nthr', '"high"\nthr')), TRIAGES],
+            'outputs.operating_points.name: "high" is there twice',
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace('exam = "highest"', 'exam = "none"')), TRIAGES],
+            "outputs.operating_points.about: there is no score of that, only of: breast, image",
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace('urgent = "high"', 'urgent = "hihg"')), TRIAGES],
+            'triage.urgent: expected an operating point of "malignancy" ("high", "low"), found "hi',
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE.replace('output = "mal', 'output = "ma')), TRIAGES],
+            'triage.output: expected the name of a score ("malignancy"), found "maignancy"',
+        ),
+        (
+            [SEVERAL, (OUTPUT, SCORE + POINT + LOW + SWAPPED), TRIAGES],
+            "triage.soon: its threshold (0.7) must be below that of urgent (0.3)",
+        ),
+        ([SEVERAL, (OUTPUT, WHOLE)], 'triage: has no effect: write intended_use = "triage"'),
+        (
+            [SEVERAL, (OUTPUT, SCORE + POINT), TRIAGES],
+            'triage: missing: intended_use = "triage" needs [triage] output and urgent',
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE), TRIAGES, EXPECTED_NONE],
+            "input.expected_views: missing: without them nobody knows that a view is missing",
+        ),
+        # what is read at once
+        ([SEVERAL, (OUTPUT, OF_EXAM), (EXAM[0], EXAM[1].partition("[[")[0] + EXAM[0])], NO_INPUTS),
+        (
+            of_exam('join = "batch"\n', ""),
+            "inputs.join: missing: how are the images joined?",
+        ),
+        (
+            of_exam('"batch"', '"concatenate"'),
+            'inputs.join: expected "batch" or "channels": only vectors are concatenated',
+        ),
+        (
+            of_exam('["R CC", "L CC"]\njoin', '["R CC", "R C"]\njoin'),
+            'inputs.roles: "R C" is no role of [unit], which has "R CC", "L CC", "R MLO", "L MLO"',
+        ),
+        (
+            of_exam('["R CC", "L CC"]\njoin = "batch"', '["R CC"]'),
+            'inputs.roles: no input takes "L CC" of [unit]',
+        ),
+        (
+            of_exam('"R CC", "L CC", ', ""),
+            "unit.roles: CC of input.projections has no role: add it, or pass it over",
+        ),
+        (
+            [*of_exam('of = "exam"', 'of = "breast"'), COMBINED],
+            'unit.roles: "R CC" is none of the images of a breast, such as ["CC", "MLO"]',
+        ),
+        (
+            [SEVERAL, (OUTPUT, SCORE), ("[pixels]", BLANK_IMAGE)],
+            'unit.missing: is of several images: of = "breast" or "exam"',
+        ),
+        ([EXAM], "output.kind: a place is on one image, and the network reads several at once"),
+        # several outputs
+        (
+            [SEVERAL, (OUTPUT, SCORE + "[[outputs]]" + SCORE)],
+            'outputs.name: "malignancy" is there twice, and not about "R breast" and "L breast"',
+        ),
+        (
+            [SEVERAL, (OUTPUT, SCORE + "[[outputs]]" + SCORE.replace('name = "m', 'name = "n'))],
+            'outputs.label: is that of the output "malignancy", too',
+        ),
+        (
+            [SEVERAL, (OUTPUT, SCORE + "[[outputs]]" + CLASSES_OF_Y)],
+            'outputs.tensor: "y" is of (1, 2) here, and of (1, 1) for another output',
+        ),
+        ([SEVERAL, (OUTPUT, SCORE + 'about = "exam"\n')], 'outputs.about: expected "image", which'),
+        (
+            [SEVERAL, (OUTPUT, SCORE + 'about = "R breast"\n')],
+            'outputs.about: a side is of what reads the whole exam: [unit] of = "exam"',
+        ),
+        (
+            [SEVERAL, (OUTPUT, SCORE + 'activation = "softmax"\n')],
+            "outputs.element: missing: softmax is over several, which is meant?",
+        ),
+    ],
+)
+def test_what_is_amiss_in_the_new_words_is_told_with_what_to_write(
+    changes: list[tuple[str, str]], expected: str, tmp_path: Path
+) -> None:
+    told = problems(tmp_path, *changes)
+    assert any(expected in line for line in told), told
+
+
+def test_the_two_sides_of_a_thing_share_what_is_said_once(tmp_path: Path) -> None:
+    of_sides = [
+        OF_EXAM + f'element = {n}\nabout = "{side} breast"\ncombine = {{ exam = "highest" }}\n'
+        for n, side in enumerate("RL")
+    ]
+    calibrated = '[outputs.calibration]\nkind = "temperature"\ntemperature = 2.0\ndata = "x"\n'
+    text = f"{of_sides[0]}{calibrated}[[outputs]]\n{of_sides[1]}"
+    right, left = package(tmp_path / "a", SEVERAL, (OUTPUT, text), EXAM).manifest.outputs
+    assert isinstance(right, ScoreOutput) and isinstance(left, ScoreOutput)
+    assert right.calibration == left.calibration is not None
+    other = text.replace('about = "L', 'decimals = 1\nabout = "L')
+    (found,) = problems(tmp_path / "b", SEVERAL, (OUTPUT, other), EXAM)
+    assert 'outputs.decimals: differs from that of the other side of "malignancy"' in found

@@ -12,11 +12,29 @@ from pydantic import BaseModel
 
 from node import manifest
 from node.config import bundled_models_dir
-from node.manifest import BoxesOutput, ClassesOutput, Manifest, MaskOutput, ScoreOutput
+from node.manifest import (
+    BoxesOutput,
+    ClassesOutput,
+    Combination,
+    Manifest,
+    MaskOutput,
+    ScoreOutput,
+)
 
 PAGE = (bundled_models_dir() / "README.md").read_text("utf-8")
 HEAD = (bundled_models_dir() / "breast-area" / "manifest.toml").read_text("utf-8")
 EXAMPLES = [block for block in re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE) if "[output]" in block]
+
+
+BLOCKS = re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE)
+(SEVERAL_OUTPUTS,) = [block for block in BLOCKS if "[[outputs]]" in block]
+(SEVERAL_IMAGES,) = [block for block in BLOCKS if "[[inputs]]" in block]
+TRIAGE = """
+[triage]
+output = "malignancy"
+urgent = "high"
+"""
+(LEVELS,) = [block for block in BLOCKS if "[triage]" in block]
 
 
 def loaded(example: str, intended_use: str = "detection") -> Manifest:
@@ -27,7 +45,7 @@ def loaded(example: str, intended_use: str = "detection") -> Manifest:
 
 
 def test_every_example_loads_and_there_is_one_of_each_kind() -> None:
-    outputs = [loaded(example).output for example in EXAMPLES]
+    outputs = [loaded(example).outputs[0] for example in EXAMPLES]
     kinds = [(type(o), getattr(o, "regions", "")) for o in outputs]
     assert kinds == [
         (MaskOutput, "all"),
@@ -40,25 +58,63 @@ def test_every_example_loads_and_there_is_one_of_each_kind() -> None:
 
 def test_the_examples_say_what_the_page_says_of_them() -> None:
     lesions, breast, boxes, score, classes = [loaded(example) for example in EXAMPLES]
-    assert [code.value for code in lesions.output.looks_for] == ["129793001"]
-    assert [code.value for code in boxes.output.looks_for] == ["129793001"]
+    assert [code.value for code in lesions.outputs[0].looks_for] == ["129793001"]
+    assert [code.value for code in boxes.outputs[0].looks_for] == ["129793001"]
     for other in (breast, score, classes):
-        assert other.output.looks_for == ()
-    assert boxes.output.tensor_shapes(boxes.pixels) == {"boxes": (1, 100, 5)}
-    shapes = score.output.tensor_shapes(score.pixels)
+        assert other.outputs[0].looks_for == ()
+    assert boxes.outputs[0].tensor_shapes(boxes.image_shape) == {"boxes": (1, 100, 5)}
+    shapes = score.outputs[0].tensor_shapes(score.image_shape)
     assert shapes == {"score": (1, 1), "heat": (1, 1, 40, 32)}
-    assert isinstance(boxes.output, BoxesOutput)
-    assert boxes.output.same_lesion_within_mm == 10
-    assert boxes.pixels.orientation == "chest wall left", "without it nothing is matched"
+    assert isinstance(boxes.outputs[0], BoxesOutput)
+    assert boxes.outputs[0].same_lesion_within_mm == 10
+    assert manifest.chest_wall(boxes.operations) == "left", "without it nothing is matched"
 
 
 @pytest.mark.parametrize(
     "use", get_args(manifest.Manifest.model_fields["intended_use"].annotation), ids=str
 )
 def test_every_intended_use_loads_and_is_named(use: str) -> None:
-    assert loaded(EXAMPLES[0], use).intended_use == use
+    example = SEVERAL_OUTPUTS + TRIAGE if use == "triage" else EXAMPLES[0]
+    assert loaded(example, use).intended_use == use
     (row,) = [line for line in PAGE.splitlines() if line.startswith("| `intended_use`")]
     assert f"`{use}`" in row
+
+
+def test_the_example_of_several_outputs_says_what_the_page_says_of_it() -> None:
+    malignancy, places = loaded(SEVERAL_OUTPUTS + TRIAGE, "triage").outputs
+    assert (malignancy.name, malignancy.about, malignancy.combines) == (
+        "malignancy",
+        "image",
+        Combination(breast="highest", exam="highest"),
+    )
+    assert malignancy.tensor_shapes((1, 64, 48)) == {"probabilities": (1, None)}
+    assert places.tensor_shapes((1, 64, 48)) == {"saliency": (1, 1, 46, 30)}
+
+
+def test_the_example_of_several_images_gives_each_tensor_its_images() -> None:
+    score = SEVERAL_OUTPUTS.partition('[[outputs]]\nname = "places"')[0]
+    score = score.replace('combine = { breast = "highest", exam = "highest" }\n', "")
+    read = loaded(SEVERAL_IMAGES + score)
+    assert read.unit.of == "exam"
+    assert [one.shape((3, 64, 48)) for one in read.inputs] == [(2, 3, 64, 48)] * 2
+
+
+def test_the_example_of_levels_needs_the_operating_points_that_it_names() -> None:
+    words = tomllib.loads(LEVELS)["triage"]
+    with pytest.raises(ValueError, match=r'expected an operating point .* found "low"'):
+        loaded(SEVERAL_OUTPUTS + "[triage]" + LEVELS.partition("[triage]")[2], "triage")
+    low = SEVERAL_OUTPUTS.replace(
+        '[[outputs]]\nname = "places"',
+        re.sub('"high"', '"low"', POINT).replace("0.7\n", "0.3\n") + '[[outputs]]\nname = "places"',
+    )
+    read = loaded(low + "[triage]" + LEVELS.partition("[triage]")[2], "triage").triage
+    assert read is not None and read.model_dump() == words
+
+
+POINT = (
+    "[[outputs.operating_points]]"
+    + re.split(r"\[\[outputs", SEVERAL_OUTPUTS.partition("[[outputs.operating_points]]")[2])[0]
+)
 
 
 def words(section: type[BaseModel]) -> Iterator[str]:
@@ -69,7 +125,13 @@ def words(section: type[BaseModel]) -> Iterator[str]:
                 yield from words(kind)
 
 
-SECTIONS = (Manifest, MaskOutput, ClassesOutput, manifest.Class, BoxesOutput, ScoreOutput)
+SECTIONS = (
+    *(Manifest, MaskOutput, ClassesOutput, manifest.Class, BoxesOutput, ScoreOutput),
+    *(manifest.MapOutput, manifest.ManifestUnit, manifest.InputTensor, manifest.Combination),
+    *(manifest.Temperature, manifest.Platt, manifest.ManifestPoint, manifest.ManifestNegatives),
+    *(manifest.ManifestTriage, manifest.BoxClass),
+    *get_args(manifest.Operation),
+)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)

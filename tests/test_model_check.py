@@ -122,6 +122,22 @@ def test_what_the_remedy_says_makes_one_file_of_two(
     refuse_external_data(path, path.read_bytes())
 
 
+def test_a_figure_with_its_interval_is_read_as_papers_write_it(tmp_path: Path) -> None:
+    package = write_package(tmp_path)
+    for figure in (
+        "AUC 0.91 (95% CI 0.87-0.94)",
+        "AUC 0.91 (95 % CI: 0.87\N{EN DASH}0.94)",
+        "AUC 0.91 [0.87, 0.94]",
+        "sensitivity 91 % (87 % to 94 %)",
+        "n = 322",
+    ):
+        (package / "README.md").write_text(f"## Measured\n\n{figure}\n", "utf-8")
+        assert "card" not in failures(package), figure
+    for figure in ("AUC 0.91 (2024-05-01)", "AUC 0.91", "see [the paper]"):
+        (package / "README.md").write_text(f"## Measured\n\n{figure}\n", "utf-8")
+        assert "states no figure with its interval" in failures(package)["card"], figure
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -253,4 +269,4 @@ def test_a_network_that_takes_several_images_fails_and_is_told_by_their_names(
     image = "float[1,1,64,64]"
     inputs = f"{image} before, {image} after"
     package = model(tmp_path, "mask = Sub(after, before)", inputs=inputs).folder
-    assert "has 2 inputs: 'before' of 1 x 1 x 64 x 64 and" in failures(package)["network"]
+    assert "has 2 inputs: 'before' of [1, 1, 64, 64] and" in failures(package)["network"]

@@ -12,7 +12,7 @@ import node
 PACKAGE = Path(node.__file__).parent
 
 DOMAINS_ANSWERS = (
-    *("read", "is_in_scope", "awaited", "units", "combine", "hanging"),
+    *("read", "is_in_scope", "awaited", "units", "combine", "grouped", "hanging"),
     *("require_visible", "require_plausible", "require_plausible_outline"),
 )
 CONVENTIONS = {

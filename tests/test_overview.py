@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from costs import counted
 from ledgers import (
     EXCLUDED,
@@ -17,7 +18,8 @@ from ledgers import (
 
 from node.errors import Superseded
 from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState
-from node.overview import Standing, StudyOverview, each_study, study_overviews
+from node.overview import WAITS_S, Standing, StudyOverview, each_study, study_overviews
+from node.result import Priority
 
 
 def overview(desk: Desk) -> StudyOverview:
@@ -47,7 +49,7 @@ def test_a_study_is_followed_from_its_first_image_to_its_last_result(desk: Desk)
     seen = overview(desk)
     assert seen.state == "delivering"
     assert seen.models[0].outcome == "1 of 1 images analysed"
-    assert seen.models[0].priority == "not assessed"
+    assert (seen.models[0].priority, seen.level, seen.waiting_s) == ("", "", None)
     assert [d.state for d in seen.deliveries] == [DeliveryState.QUEUED, DeliveryState.QUEUED]
 
     desk.deliver(delivery)
@@ -285,3 +287,86 @@ def test_outlines_and_heat_maps_are_left_out_unless_asked_for(ledger: Ledger) ->
     assert (long.heat_maps[0].values != "", short.heat_maps[0].values) == (True, "")
     assert [f.measurements for f in short.findings] == [f.measurements for f in long.findings]
     assert brief.models[0].outcome == whole.models[0].outcome
+
+
+URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
+
+
+def age(desk: Desk, study: str, age_s: float) -> None:
+    """Let the last image of a study have come so long ago."""
+    for table, column in (("study", "last_at"), ("study_version", "last_image_at")):
+        with desk.ledger.writing() as db:
+            change = f"UPDATE {table} SET {column} = {column} - {age_s} WHERE study_uid = '{study}'"
+            db.execute(sa.text(change))
+
+
+def order(desk: Desk) -> list[str]:
+    return [study.study_uid for study in each_study(desk.ledger)]
+
+
+def test_urgent_comes_first_and_what_nobody_has_judged_before_routine(desk: Desk) -> None:
+    """Within a level who has waited longest; then all others, the newest first."""
+    said = {
+        "1.1": (URGENT, 100.0),
+        "1.2": (URGENT, 900.0),
+        "1.3": (SOON, 5000.0),
+        "1.4": (Priority.NOT_ASSESSED, 50.0),
+        "1.5": (Priority.NOT_ASSESSED, 60.0),
+        "1.6": (ROUTINE, 10.0),
+        "1.7": (None, 5.0),
+        "1.8": (ROUTINE, 1.0),
+    }
+    for number, (study, (level, age_s)) in enumerate(said.items()):
+        desk.receive(f"{study}.1", study=study)
+        job = desk.close(study=study)
+        desk.begin(job)
+        desk.finish(job, level=level, first_report=10 * number)
+        age(desk, study, age_s)
+    assert order(desk) == ["1.2", "1.1", "1.3", "1.5", "1.4", "1.8", "1.7", "1.6"]
+    seen = {study.study_uid: study for study in each_study(desk.ledger)}
+    assert [seen[uid].level for uid in order(desk)] == [
+        *("urgent", "urgent", "soon", "not assessed", "not assessed"),
+        *("routine", "", "routine"),
+    ]
+    assert seen["1.2"].waiting_s == pytest.approx(900, abs=300)
+    assert seen["1.7"].waiting_s is None
+
+
+def test_what_has_waited_for_a_week_no_longer_stands_before_what_is_new(desk: Desk) -> None:
+    desk.analysed("1.1", level=URGENT)
+    desk.receive("1.2.1", study="1.2")
+    age(desk, "1.1", WAITS_S - 3600)
+    assert order(desk) == ["1.1", "1.2"]
+    age(desk, "1.1", 7200)
+    assert order(desk) == ["1.2", "1.1"]
+    assert overview_of(desk, "1.1").level == "urgent"
+
+
+def overview_of(desk: Desk, study: str) -> StudyOverview:
+    return next(one for one in each_study(desk.ledger) if one.study_uid == study)
+
+
+def test_a_lowered_level_stays_visible(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.analysed(image=2, level=ROUTINE)
+    seen = overview(desk)
+    assert (seen.level, seen.level_words) == ("routine", "urgent in version 1, now routine")
+    assert seen.levels == ((1, "urgent"), (2, "routine"))
+
+
+def test_a_study_whose_late_image_is_being_analysed_keeps_its_place(desk: Desk) -> None:
+    desk.analysed("1.1", level=URGENT)
+    desk.receive("1.2.1", study="1.2")
+    desk.receive("1.1.2", study="1.1")
+    assert order(desk)[0] == "1.1"
+    desk.begin(desk.close(study="1.1"))
+    assert order(desk)[0] == "1.1"
+    seen = overview_of(desk, "1.1")
+    assert (seen.state, seen.level, seen.version) == ("running", "urgent", 2)
+
+
+def test_levels_cost_no_query_of_each_study(ledger: Ledger) -> None:
+    fill(ledger, 90)
+    with counted() as of_many:
+        assert len(list(each_study(ledger))) == 90
+    assert len(of_many.statements) < 15

@@ -85,10 +85,19 @@ def test_the_words_say_what_to_do() -> None:
             {"plausibility"},
         ),
         ("domains.plain", "np.ptp(seen) == 0", "False", {"plausibility"}),
-        ("inference.child", "[0, 0, : grid.height", "[0, 0, 1 : grid.height", {"steps"}),
+        (
+            "inference.answers",
+            "values = answers[output.tensor][0]",
+            "values = answers[output.tensor][1]",
+            {"steps"},
+        ),
         ("imaging.outlines", "next_y - next_x * y", "next_y", {"mask", "plausibility"}),
         ("inference.boxes", ".round(2)", ".round(1)", {"boxes"}),
-        ("imaging.preparation", "Resampling.BILINEAR", "Resampling.BOX", {"preparation"}),
+        ("imaging.resampling", "CUBIC = -0.75", "CUBIC = -0.5", {"preparation"}),
+        ("imaging.operations", "free // 2", "free // 3", {"preparation"}),
+        ("imaging.components", "steps + 1", "steps + 2", {"preparation"}),
+        ("imaging.grid", "self.columns - shown.right", "shown.right", {"preparation"}),
+        ("manifest.pixels", 'filter="bilinear"', 'filter="box"', {"preparation"}),
         ("imaging.source", "float(part)", "round(float(part))", {"grey", "spacing"}),
         ("dicom.untrusted", '.strip(" \\0")', ".strip()", {"decoding"}),
         ("inference.onnx", "use_deterministic_compute = True", "log_id = 1", {"network"}),
@@ -120,16 +129,16 @@ def test_layout_comments_and_words_for_readers_are_not_noticed(now: dict[str, st
                 part.value = ast.Constant("other words")
         return "# by hand\n" + ast.unparse(tree).replace("\n\n", "\n\n\n# more\n")
 
-    assert rewritten("node.imaging.preparation") != source_of("node.imaging.preparation")
+    assert rewritten("node.imaging.operations") != source_of("node.imaging.operations")
     assert digests(rewritten) == now
 
 
 def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str]) -> None:
     def moved(name: str) -> str:
         if name == "node.imaging.elsewhere":
-            return source_of("node.imaging.preparation").replace("_resized", "resized")
-        if name == "node.imaging.preparation":
-            return "from node.imaging.elsewhere import prepare, tensors, PlaneGrid, Points"
+            return source_of("node.imaging.operations").replace("_fitted", "fitted")
+        if name == "node.imaging.operations":
+            return "from node.imaging.elsewhere import prepare"
         return source_of(name)
 
     assert digests(moved) == now

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
-from node.manifest import BoxesOutput, MaskOutput, Model
-from node.result import Finding, ImageScore, Priority, Refusal, Region, Result
+from node.manifest import BoxClass, BoxesOutput, MaskOutput, Model
+from node.result import (
+    Code,
+    Finding,
+    HeatMap,
+    Mark,
+    OutputScore,
+    Priority,
+    Refusal,
+    Region,
+    Result,
+    UnitScore,
+)
 from node.study import Unit
+
+Marking = BoxesOutput | MaskOutput
+"""Outputs that say where something is."""
 
 
 def conclude(
     model: Model,
     selected: Sequence[Unit],
     refused: Sequence[Refusal],
-    scores: Mapping[str, ImageScore],
+    scores: Mapping[str, UnitScore],
 ) -> Result:
-    """Combine the scores of the selected units, given by SOP Instance UID, into one Result.
+    """Combine the scores of the selected units, given by their keys, into one Result.
 
     A selected unit without a score joins the refused ones: no image goes unmentioned.
     """
-    analysed = [unit for unit in selected if unit.sop_uid in scores]
+    analysed = [unit for unit in selected if unit.key in scores]
     refused = [*refused, *_without_score(selected, refused, scores)]
     if not analysed:
         return not_analysed(model, refused, _why_nothing(refused))
     combined = domain_of(model.manifest).combine(model, analysed, scores)
+    triage = triage_of(model, combined, refused)
     return Result(
         model=model.identity,
-        analysed=tuple(unit.sop_uid for unit in analysed),
+        analysed=tuple(uid for unit in analysed for uid in unit.sop_uids),
         refused=tuple(refused),
         findings=tuple(_findings(model, analysed, scores, combined.lesions)),
         evaluations=combined.evaluations,
         statements=tuple(_statements(model, analysed, scores, combined)),
-        priority=Priority.NOT_ASSESSED,
-        looked_for=model.manifest.output.looks_for,
-        heat_maps=tuple(
-            replace(heat_map, sop_uid=unit.sop_uid)
-            for unit in analysed
-            if (heat_map := scores[unit.sop_uid].heat_map) is not None
-        ),
+        priority=Priority.NOT_ASSESSED if triage is None else triage.level,
+        looked_for=model.manifest.looks_for,
+        heat_maps=tuple(_heat_maps(analysed, scores)),
+        triage=triage,
     )
 
 
@@ -52,18 +66,29 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
         refused=tuple(refused),
         priority=Priority.NOT_ASSESSED,
         reason=reason,
-        looked_for=model.manifest.output.looks_for,
+        looked_for=model.manifest.looks_for,
+        triage=None if model.manifest.triage is None else unassessed(reason),
     )
 
 
+def refused_images(unit: Unit, reason: str) -> Iterator[Refusal]:
+    """Yield that each image of a unit should have been analysed, and why it was not."""
+    for image in unit.instances.values():
+        is_alone = len(unit.instances) == 1
+        name = unit.name if is_alone else str(image.view or unit.name)
+        yield Refusal(image.sop_uid, name, reason, is_failure=True)
+
+
 def _without_score(
-    selected: Sequence[Unit], refused: Sequence[Refusal], scores: Mapping[str, ImageScore]
+    selected: Sequence[Unit], refused: Sequence[Refusal], scores: Mapping[str, UnitScore]
 ) -> list[Refusal]:
-    known = scores.keys() | {refusal.sop_uid for refusal in refused}
+    known = {refusal.sop_uid for refusal in refused}
     return [
-        Refusal(unit.sop_uid, unit.name, "could not be analysed", is_failure=True)
+        refusal
         for unit in selected
-        if unit.sop_uid not in known
+        if unit.key not in scores
+        for refusal in refused_images(unit, "could not be analysed")
+        if refusal.sop_uid not in known
     ]
 
 
@@ -74,42 +99,73 @@ def _why_nothing(refused: Sequence[Refusal]) -> str:
     return "; ".join(reasons) or "the study holds no image this model reads"
 
 
+def _marking(
+    model: Model, scores: Mapping[str, UnitScore]
+) -> Iterator[tuple[int, Marking, Mapping[str, OutputScore]]]:
+    """Yield the outputs that mark something, with their places and what they say of each unit."""
+    for number, output in enumerate(model.manifest.outputs):
+        if isinstance(output, Marking):
+            yield number, output, {key: score.outputs[number] for key, score in scores.items()}
+
+
 def _findings(
     model: Model,
     analysed: Sequence[Unit],
-    scores: Mapping[str, ImageScore],
-    lesions: Mapping[tuple[str, int], str],
-) -> list[Finding]:
-    """Return one finding for each mark, image by image."""
-    output = model.manifest.output
-    if not isinstance(output, MaskOutput | BoxesOutput):
-        return []
-    findings = []
-    for unit in analysed:
-        marks = scores[unit.sop_uid].marks
-        for number, mark in enumerate(marks):
-            label = f"{unit.name} {output.label}"
-            findings.append(
-                Finding(
-                    label=f"{label} {number + 1}" if len(marks) > 1 else label,
-                    kind=output.finding.as_code(),
+    scores: Mapping[str, UnitScore],
+    lesions: Mapping[tuple[int, str, int], str],
+) -> Iterator[Finding]:
+    """Yield one finding for each mark, output by output and image by image."""
+    for place, output, of_output in _marking(model, scores):
+        for unit in analysed:
+            marks = of_output[unit.key].marks
+            for number, (mark, label) in enumerate(zip(marks, _labels(output, marks), strict=True)):
+                yield Finding(
+                    label=f"{unit.name} {label}",
+                    kind=_kind(output, mark),
                     laterality=unit.laterality,
                     region=Region(unit.sop_uid, mark.outline, mark.is_box),
                     measurements=mark.measurements,
-                    lesion=lesions.get((unit.sop_uid, number), ""),
+                    lesion=lesions.get((place, unit.sop_uid, number), ""),
                 )
-            )
-    return findings
+
+
+def _labels(output: Marking, marks: Sequence[Mark]) -> list[str]:
+    """Return what each mark is called; those of one kind are numbered if there are several."""
+    names = [_of_class(output, mark).label for mark in marks]
+    count, numbered = Counter(names), Counter[str]()
+    labels = []
+    for name in names:
+        numbered[name] += 1
+        labels.append(f"{name} {numbered[name]}" if count[name] > 1 else name)
+    return labels
+
+
+def _kind(output: Marking, mark: Mark) -> Code:
+    return _of_class(output, mark).finding.as_code()
+
+
+def _of_class(output: Marking, mark: Mark) -> Marking | BoxClass:
+    """Return what names a mark: its class, where the output tells several apart."""
+    if isinstance(output, BoxesOutput) and mark.of_class is not None:
+        return output.classes[mark.of_class]
+    return output
+
+
+def _heat_maps(analysed: Sequence[Unit], scores: Mapping[str, UnitScore]) -> Iterator[HeatMap]:
+    for unit in analysed:
+        for score in scores[unit.key].outputs:
+            if score.heat_map is not None:
+                yield replace(score.heat_map, sop_uid=unit.sop_uid)
 
 
 def _statements(
-    model: Model, analysed: Sequence[Unit], scores: Mapping[str, ImageScore], combined: Combined
+    model: Model, analysed: Sequence[Unit], scores: Mapping[str, UnitScore], combined: Combined
 ) -> list[str]:
     statements = [model.manifest.statement]
-    output = model.manifest.output
-    empty = [unit.name for unit in analysed if not scores[unit.sop_uid].marks]
-    if isinstance(output, MaskOutput | BoxesOutput) and empty:
-        statements.append(f"No {output.label} found on: {', '.join(empty)}.")
+    for _, output, of_output in _marking(model, scores):
+        empty = [unit.name for unit in analysed if not of_output[unit.key].marks]
+        if empty:
+            statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     statements += combined.remarks
     for doubt in dict.fromkeys(doubt for unit in analysed for doubt in unit.doubts):
         doubtful = ", ".join(unit.name for unit in analysed if doubt in unit.doubts)

@@ -17,7 +17,7 @@ from typing import Protocol
 from pydicom import Dataset
 
 from node import score_key
-from node.analysis.conclusion import conclude, not_analysed
+from node.analysis.conclusion import conclude, not_analysed, refused_images
 from node.analysis.selection import select
 from node.config import Provider
 from node.dicom.header import read_header
@@ -29,8 +29,9 @@ from node.inference import Inference
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
-from node.result import ImageScore, Refusal, Result
+from node.result import Refusal, Result, UnitScore
 from node.study import Instance, Picture, StudyVersion, Unit, View
+from node.triage import FormerLevel, deciding
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,11 @@ log = logging.getLogger(__name__)
 class Scores(Protocol):
     """Where scores are remembered, by what they depend on: digests of the image and the model."""
 
-    def find_score(self, image_digest: str, model_digest: str, /) -> ImageScore | None:
-        """Return a score recorded before, perhaps of another instance of the same image."""
+    def find_score(self, image_digest: str, model_digest: str, /) -> UnitScore | None:
+        """Return a score recorded before, perhaps of other instances of the same images."""
         ...
 
-    def record_score(self, image_digest: str, model_digest: str, score: ImageScore, /) -> None:
+    def record_score(self, image_digest: str, model_digest: str, score: UnitScore, /) -> None:
         """Keep a score."""
         ...
 
@@ -51,13 +52,13 @@ class ScoresInMemory:
     """Scores of one call, for an analysis without a ledger."""
 
     def __init__(self) -> None:
-        self._scores: dict[tuple[str, str], ImageScore] = {}
+        self._scores: dict[tuple[str, str], UnitScore] = {}
 
-    def find_score(self, image_digest: str, model_digest: str) -> ImageScore | None:
+    def find_score(self, image_digest: str, model_digest: str) -> UnitScore | None:
         """Return a score recorded before."""
         return self._scores.get((image_digest, model_digest))
 
-    def record_score(self, image_digest: str, model_digest: str, score: ImageScore) -> None:
+    def record_score(self, image_digest: str, model_digest: str, score: UnitScore) -> None:
         """Keep a score."""
         self._scores[image_digest, model_digest] = score
 
@@ -73,6 +74,10 @@ class Pipeline:
     """Kinds of object to build."""
     provider: Provider = "cpu"
     """What the networks run on."""
+    demonstration_may_rank: bool = False
+    """A demonstration model may set a study's triage level."""
+    has_level_in_lists: bool = False
+    """Series Descriptions name the triage level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class Task:
     """A file that is missing makes its image a failed one, rather than an error to try again."""
     why_given_up: str = ""
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
+    former_levels: tuple[FormerLevel, ...] = ()
+    """The triage levels of the versions before."""
 
 
 def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Built]]:
@@ -114,8 +121,17 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Bu
         configuration_digest=_configuration_digest(pipeline, task),
         predecessors=_predecessors(task.version, delivered),
         hanging=_hanging(task.models),
+        former_levels=task.former_levels,
+        demonstration_may_rank=pipeline.demonstration_may_rank,
+        has_level_in_lists=pipeline.has_level_in_lists,
     )
     return results, build_report_set(draft, pipeline.outputs)
+
+
+def decided_by(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> Result | None:
+    """Return the result whose triage level is the study's: of those that are delivered."""
+    delivered = (result for result in results if result.model.name in task.delivering)
+    return deciding(delivered, demonstration_may_rank=pipeline.demonstration_may_rank)
 
 
 def _wanted(task: Task) -> Callable[[Instance], bool]:
@@ -161,44 +177,47 @@ def _run(
     refused += selection.refused
     if task.why_given_up:
         return not_analysed(model, refused, task.why_given_up)
-    scores: dict[str, ImageScore] = {}
+    scores: dict[str, UnitScore] = {}
     for unit in selection.units:
         try:
-            scores[unit.sop_uid] = score_unit(pipeline, unit, model)
+            scores[unit.key] = score_unit(pipeline, unit, model)
         except StudyError as error:
-            refused.append(Refusal(unit.sop_uid, unit.name, str(error), True))
+            refused += refused_images(unit, str(error))
         except ModelError as error:
             if not task.is_last_try:
                 raise
-            log.warning("%s failed on %s: %s", model.manifest.name, unit.sop_uid, error)
-            words = "the model failed on this image"
-            refused.append(Refusal(unit.sop_uid, unit.name, words, True))
+            log.warning("%s failed on %s: %s", model.manifest.name, unit.key, error)
+            what = "image" if len(unit.instances) == 1 else unit.name
+            refused += refused_images(unit, f"the model failed on this {what}")
     result = conclude(model, selection.units, refused, scores)
     return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
 
 
-def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> ImageScore:
+def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> UnitScore:
     """Return what a model says of a unit, running it only if that is not known yet."""
     key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
     score = pipeline.scores.find_score(*key)
     if score is None:
         score = pipeline.inference.score(unit, model)
         pipeline.scores.record_score(*key, score)
-    return replace(score, sop_uid=unit.sop_uid)  # it may be known from another instance
+    return replace(score, unit=unit.key)  # it may be known from other instances
 
 
 def image_digest_of(unit: Unit) -> str:
-    """Return what a score depends on besides the model: not on who the patient is.
+    """Return what a score depends on besides the model: images and views, not who the patient is.
 
     Raises Unreadable; OSError passes.
     """
-    side = unit.laterality or ""
-    return hashlib.sha256(f"{image_digest(unit.instance.path)} {side}".encode()).hexdigest()
+    images = [
+        [role, image_digest(image.path), str(image.view or "")]
+        for role, image in unit.instances.items()
+    ]
+    return hashlib.sha256(json.dumps(images).encode()).hexdigest()
 
 
 def model_digest_of(model: Model, provider: Provider) -> str:
     """Return what a score depends on besides the image: model, provider, and our own code."""
-    numbers = score_key.numbers_for(model.manifest.output.kind)
+    numbers = score_key.numbers_for([output.kind for output in model.manifest.outputs])
     text = f"{_settings_digest(model, provider)} {numbers}"
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -257,10 +276,14 @@ def _predecessors(
 
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:
     """Cover every setting that changes what the objects say."""
-    settings = {
+    settings: dict[str, object] = {
         "models": [_settings_digest(model, pipeline.provider) for model in task.models],
         "outputs": pipeline.outputs,
         "zone": str(pipeline.local_zone),
         "set_aside": task.why_given_up,  # the former name: UIDs of results depend on it
     }
+    # Only where it is so: what is said without them keeps its UIDs.
+    for name in ("demonstration_may_rank", "has_level_in_lists"):
+        if getattr(pipeline, name):
+            settings[name] = True
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()

@@ -33,13 +33,15 @@ def select(
     )
     units = [unit for unit in selection.units if not reasons[unit.sop_uid]]
     of_sizes = _doubts_about_sizes([headers[unit.sop_uid] for unit in units], model)
-    return Selection(
+    of_images = Selection(
         units=tuple(
             _with_doubts(unit, headers[unit.sop_uid], of_size)
             for unit, of_size in zip(units, of_sizes, strict=True)
         ),
         refused=(*selection.refused, *contradictory),
     )
+    wanted = model.manifest.unit
+    return domain_of(model.manifest).grouped(of_images, wanted, instances, headers)
 
 
 def _with_doubts(unit: Unit, header: Dataset, of_size: str) -> Unit:
@@ -54,7 +56,7 @@ def _doubts_about_sizes(headers: Sequence[Dataset], model: Model) -> list[str]:
 
     An image that says nothing of a magnification is named only beside others that do.
     """
-    if not isinstance(model.manifest.output, MaskOutput | BoxesOutput):
+    if not any(isinstance(one, MaskOutput | BoxesOutput) for one in model.manifest.outputs):
         return ["" for _ in headers]
     spacings = [spacing_of(header) for header in headers]
     is_mixed = any(one.mm and not one.is_at_detector for one in spacings)

@@ -51,7 +51,7 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
         _unbroken(overview.reason) or "-",
         ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
         ", ".join(m.outcome for m in overview.models) or overview.state,
-        ", ".join(m.priority for m in overview.models) or "-",
+        overview.level or "-",
         str(len(outcome.datasets)),
         "-" if seconds is None else f"{seconds:.1f}",
     )

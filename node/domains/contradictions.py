@@ -22,6 +22,7 @@ SELECTED_BY = (
     *("ConversionType", "BurnedInAnnotation", "PartialView", "PartialViewCodeSequence"),
     *("EstimatedRadiographicMagnificationFactor", "DistanceSourceToDetector"),
     *("DistanceSourceToPatient", "LossyImageCompression", "LossyImageCompressionRatio"),
+    *("AcquisitionDate", "AcquisitionTime"),
 )
 """The attributes by which a domain tells what a model may see; a test holds them against what is
 read."""

@@ -9,10 +9,10 @@ from typing import Protocol
 from pydicom import Dataset
 
 from node.imaging.grey import Float32
-from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.grid import PlaneGrid, Points
 from node.imaging.visibility import Hidden
-from node.manifest import Input, Manifest, Model
-from node.result import Evaluation, ImageScore, Refusal
+from node.manifest import Input, Manifest, ManifestUnit, Model
+from node.result import Evaluation, Refusal, UnitScore
 from node.study import Instance, Shown, Unit, View
 
 
@@ -41,12 +41,15 @@ class Combined:
     """What the scores of the units of a study say together."""
 
     evaluations: tuple[Evaluation, ...] = ()
-    lesions: Mapping[tuple[str, int], str] = field(default_factory=dict)
-    """Marks that are one lesion share a name: by SOP Instance UID and place among its marks."""
+    lesions: Mapping[tuple[int, str, int], str] = field(default_factory=dict)
+    """Marks that are one lesion share a name: by the output's place in the manifest, SOP Instance
+    UID, and place among the marks there."""
     remarks: tuple[str, ...] = ()
     """Sentences on how this was done."""
     gaps: tuple[str, ...] = ()
     """Sentences on what the model would have read, and could not."""
+    missing: tuple[str, ...] = ()
+    """What it would have read and could not, each in a word or two: "R MLO"."""
 
 
 class Domain(Protocol):
@@ -76,6 +79,17 @@ class Domain(Protocol):
         """
         ...
 
+    def grouped(
+        self,
+        selection: Selection,
+        wanted: ManifestUnit,
+        instances: Sequence[Instance],
+        headers: Mapping[str, Dataset],
+        /,
+    ) -> Selection:
+        """Make units of several images of those of one, which are what was selected."""
+        ...
+
     def require_visible(self, hidden: Hidden, /) -> None:
         """Raise StudyError if the window, VOI LUT or padding of an image hides what it shows."""
         ...
@@ -91,9 +105,9 @@ class Domain(Protocol):
         ...
 
     def combine(
-        self, model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore], /
+        self, model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore], /
     ) -> Combined:
-        """Combine the scores of these units, by SOP Instance UID; each has one."""
+        """Combine the scores of these units, by their keys; each has one."""
         ...
 
     def hanging(self) -> tuple[View, ...]:

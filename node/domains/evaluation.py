@@ -1,49 +1,64 @@
-"""What the scores of one thing become, whether it is an image, a breast or an exam."""
+"""What answers become: said of what was read, and combined to what is said of more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 
-from node.manifest import ClassesOutput, ScoreOutput
-from node.result import PERCENT, Evaluation, Grade, ImageScore, Measurement
-from node.study import Laterality, Unit
+from node.manifest import ClassesOutput, Level, ScoreOutput
+from node.result import Evaluation, Grade, Measurement, OutputScore
+from node.study import Laterality
+
+Numbers = tuple[Measurement, ...]
+Said = ScoreOutput | ClassesOutput
+"""Outputs that say something without a place."""
 
 
-def scored(output: ScoreOutput, unit: Unit, score: ImageScore) -> Evaluation:
-    """Return the score of an image by itself."""
-    return Evaluation(
-        label=f"{unit.name} {output.label}",
-        sop_uids=(unit.sop_uid,),
-        measurements=score.measurements,
-        laterality=unit.laterality,
-    )
-
-
-def evaluation_of_grades(
-    output: ClassesOutput,
-    label: str,
-    parts: Sequence[ImageScore] | Sequence[Evaluation],
-    laterality: Laterality | None,
+def evaluated(
+    output: Said, label: str, numbers: Numbers, sop_uids: Sequence[str], side: Laterality | None
 ) -> Evaluation:
-    """Return the mean of the probabilities of the parts, and the most probable class."""
-    means = [fmean(values) for values in zip(*map(_values, parts), strict=True)]
-    best = means.index(max(means))
-    return Evaluation(
-        label=label,
-        sop_uids=tuple(uid for part in parts for uid in _images(part)),
-        measurements=tuple(
-            Measurement(one.probability.as_code(), mean, PERCENT, output.decimals)
-            for one, mean in zip(output.classes, means, strict=True)
-        ),
-        laterality=laterality,
-        grade=Grade(output.concept.as_code(), output.classes[best].grade.as_code()),
+    """Return what numbers say of something, with the most probable class if they are of classes."""
+    grade = None
+    if isinstance(output, ClassesOutput):
+        values = [number.value for number in numbers]
+        best = output.classes[values.index(max(values))]
+        grade = Grade(output.concept.as_code(), best.grade.as_code())
+    return Evaluation(label, tuple(sop_uids), numbers, side, grade, output=output.name)
+
+
+def calibrated(output: Said, score: OutputScore) -> Numbers:
+    """Return the numbers of an answer as they are reported (models/README.md, Calibration)."""
+    if output.calibration is None:
+        return score.measurements
+    if isinstance(output, ScoreOutput):
+        (number,) = score.measurements
+        return (replace(number, value=100 * output.calibration.calibrated(number.value / 100)),)
+    # The softmax of logits over the temperature, written without the logits.
+    powers = [
+        (number.value / 100) ** (1 / output.calibration.temperature)
+        for number in score.measurements
+    ]
+    return tuple(
+        replace(number, value=100 * power / sum(powers))
+        for number, power in zip(score.measurements, powers, strict=True)
     )
 
 
-def _values(part: ImageScore | Evaluation) -> list[float]:
-    return [measurement.value for measurement in part.measurements]
+def combination_of(output: Said, how: str, parts: Sequence[Numbers]) -> Numbers:
+    """Return the numbers of the highest part, or their mean."""
+    if how == "highest":
+        deciding = output.deciding if isinstance(output, ClassesOutput) else 0
+        return max(parts, key=lambda part: part[deciding].value)
+    means = (fmean(one.value for one in same) for same in zip(*parts, strict=True))
+    return tuple(replace(number, value=mean) for number, mean in zip(parts[0], means, strict=True))
 
 
-def _images(part: ImageScore | Evaluation) -> tuple[str, ...]:
-    return (part.sop_uid,) if isinstance(part, ImageScore) else part.sop_uids
+def label_of(output: Said, about: Level, side: Laterality | None, name: str) -> str:
+    """Return what is said to be evaluated: "R MLO AI score"; `name` is that of what was read."""
+    if about == "exam":
+        return f"Exam {output.label}"
+    if about == "breast":  # classes have it in their label: "R breast density"
+        of_breast = "" if isinstance(output, ClassesOutput) else "breast "
+        return f"{side} {of_breast}{output.label}"
+    return f"{name} {output.label}"

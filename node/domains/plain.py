@@ -8,19 +8,28 @@ have none in the order in which they came.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from pydicom import Dataset
 
 from node.domains.domain import Awaited, Combined, Selection
-from node.domains.evaluation import evaluation_of_grades, scored
+from node.domains.evaluation import calibrated, evaluated, label_of
 from node.domains.naming import class_words, image_name, place_in_study
 from node.errors import StudyError
 from node.imaging.grey import Float32
-from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.grid import PlaneGrid, Points
 from node.imaging.visibility import Hidden
-from node.manifest import ClassesOutput, Input, Manifest, Model, ScoreOutput
-from node.result import ImageScore, Refusal
+from node.manifest import (
+    ClassesOutput,
+    Input,
+    Manifest,
+    ManifestUnit,
+    MaskOutput,
+    Model,
+    ScoreOutput,
+)
+from node.result import Refusal, UnitScore
 from node.study import IMAGE, Instance, Shown, Unit, View
 
 NO_BODY_PART = "does not say which body part it shows"
@@ -84,24 +93,35 @@ def require_plausible(seen: Float32, _: Manifest) -> None:
 def require_plausible_outline(region: Points, _: PlaneGrid, manifest: Manifest) -> None:
     """Raise StudyError if there is no region."""
     if not len(region):
-        raise StudyError(f"no {manifest.output.label} found in this image")
+        outlined = [one.label for one in manifest.outputs if isinstance(one, MaskOutput)]
+        raise StudyError(f"no {' or '.join(outlined)} found in this image")
 
 
-def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, ImageScore]) -> Combined:
+def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]) -> Combined:
     """Say of each image what was said of it; nothing is said of several together."""
-    output = model.manifest.output
-    if isinstance(output, ScoreOutput):
-        of_image = [scored(output, unit, scores[unit.sop_uid]) for unit in units]
-    elif isinstance(output, ClassesOutput):
-        of_image = [
-            evaluation_of_grades(
-                output, f"{unit.name} {output.label}", [scores[unit.sop_uid]], unit.laterality
-            )
-            for unit in units
-        ]
-    else:
-        of_image = []
-    return Combined(tuple(of_image))
+    evaluations = [
+        replace(
+            evaluated(
+                output,
+                label_of(output, "image", None, unit.name),
+                calibrated(output, scores[unit.key].outputs[number]),
+                (unit.sop_uid,),
+                unit.laterality,
+            ),
+            about="image",
+        )
+        for number, output in enumerate(model.manifest.outputs)
+        if isinstance(output, ScoreOutput | ClassesOutput)
+        for unit in units
+    ]
+    return Combined(tuple(evaluations))
+
+
+def grouped(
+    selection: Selection, _: ManifestUnit, __: Sequence[Instance], ___: Mapping[str, Dataset]
+) -> Selection:
+    """Leave each image by itself: no manifest of this domain asks for another unit."""
+    return selection
 
 
 def hanging() -> tuple[View, ...]:

@@ -47,8 +47,9 @@ class EarlyScorer:
         self._claiming = claiming
         self._store = store
         self._pipeline = pipeline
-        self._models = tuple(models)
-        self._modalities = frozenset(model.manifest.input.modality for model in models)
+        # Of several images at once none is scored before the others are there.
+        self._models = tuple(m for m in models if m.manifest.unit.of == "image")
+        self._modalities = frozenset(model.manifest.input.modality for model in self._models)
         self._is_wanted = threading.Event()
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="early scorer", daemon=True)

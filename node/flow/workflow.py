@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.analysis.pipeline import Pipeline, Task, analyse
+from node.analysis.pipeline import Pipeline, Task, analyse, decided_by
 from node.config import Config
 from node.deliver.confirmation import Transaction, delay_s, record_commitment
 from node.deliver.courier import Courier, Ending
@@ -132,6 +132,7 @@ class Workflow:
                 destinations=destinations,
                 deliver_within_s=self.config.delivery.deliver_within_s,
                 problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
+                decided_by=decided_by(self.pipeline, task, results),
             )
             is_recorded = self.processing.finish_version(job, finished, engine.enqueue)
         if is_recorded:
@@ -161,6 +162,7 @@ class Workflow:
             why_given_up=(
                 "the analysis ended unexpectedly several times" if work.is_given_up else ""
             ),
+            former_levels=work.former_levels,
         )
 
     def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:

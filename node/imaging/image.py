@@ -63,6 +63,17 @@ class Image:
         return table[self.values]
 
     @property
+    def highest_step(self) -> int:
+        """2^Bits Stored - 1."""
+        return len(self.stored_grey) - 1
+
+    @property
+    def steps(self) -> Float32:
+        """Return stored values as whole numbers, 0 (background) to `highest_step`."""
+        table = np.rint(self.stored_grey.astype(np.float64) * self.highest_step)
+        return np.asarray(table, dtype=np.float32)[self.values]
+
+    @property
     def measured_spacing_mm(self) -> tuple[float, float]:
         """Return the spacing, or say that areas cannot be measured."""
         if self.spacing_mm is None:

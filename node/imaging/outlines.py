@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.imaging.grey import Float32
-from node.imaging.preparation import PlaneGrid, Points
+from node.imaging.grid import PlaneGrid, Points
 from node.result import Point
 
 TOLERANCE_PX = 0.5

@@ -45,7 +45,7 @@ from node.inference.messages import (
     score_in,
 )
 from node.manifest import Model
-from node.result import ImageScore
+from node.result import UnitScore
 from node.study import Instance, Picture, Unit
 
 START_S = 120
@@ -79,9 +79,9 @@ class Inference:
             self.close()
             raise
 
-    def score(self, unit: Unit, model: Model) -> ImageScore:
+    def score(self, unit: Unit, model: Model) -> UnitScore:
         """Run a model on what it reads at once."""
-        read = partial(score_in, sop_uid=unit.sop_uid, output=model.manifest.output)
+        read = partial(score_in, unit=unit.key, outputs=model.manifest.outputs)
         return self._ask(ScoreJob.about(unit, model), read)
 
     def picture(self, instance: Instance) -> Picture:

@@ -14,12 +14,13 @@ import sys
 from node.domains.table import domain_of
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.digests import pixel_digest
+from node.imaging.grey import Float32
 from node.imaging.image import open_image
-from node.imaging.preparation import picture, tensors
-from node.inference.boxes import score_boxes
-from node.inference.classes import score_classes
+from node.imaging.operations import prepare
+from node.imaging.preparation import picture
+from node.inference.answers import OnImage, read_output
+from node.inference.inputs import inputs_of, joined
 from node.inference.line import Line, Message
-from node.inference.mask import score_mask
 from node.inference.messages import (
     Failure,
     ImageJob,
@@ -28,15 +29,15 @@ from node.inference.messages import (
     PixelDigestJob,
     ScoreJob,
     Setup,
+    ShownImage,
     answered,
     question_in,
     reason_of,
 )
 from node.inference.onnx import OnnxSession
-from node.inference.session import only_input, warm_up
-from node.inference.whole_image import score_whole_image
-from node.manifest import BoxesOutput, ClassesOutput, MaskOutput, ScoreOutput
-from node.result import ImageScore
+from node.inference.session import warm_up
+from node.manifest import Manifest
+from node.result import UnitScore
 from node.study import IMAGE, Picture
 
 PR_SET_PDEATHSIG = 1
@@ -71,32 +72,43 @@ class _Networks:
             name: OnnxSession(model, setup.settings.threads, setup.settings.provider)
             for name, model in self._models.items()
         }
-        self._inputs = {name: only_input(s, name) for name, s in self._sessions.items()}
+        self._inputs = {
+            name: inputs_of(self._models[name].manifest, session)
+            for name, session in self._sessions.items()
+        }
         for session in self._sessions.values():
             warm_up(session)
 
-    def score(self, job: ScoreJob) -> ImageScore:
-        """Decode, prepare, run, and read the answer."""
-        model = self._models[job.model_name]
-        image, domain = open_image(job.path), domain_of(model.manifest)
+    def score(self, job: ScoreJob) -> UnitScore:
+        """Decode, prepare, run, and read the answers."""
+        manifest = self._models[job.model_name].manifest
+        seen = {role: _seen(role, image, job.unit, manifest) for role, image in job.images.items()}
+        given = joined(
+            self._inputs[job.model_name],
+            {role: tensor for role, (tensor, _) in seen.items()},
+            manifest.image_shape,
+        )
+        answers = self._sessions[job.model_name].run(given)
+        on = seen[IMAGE][1] if manifest.unit.of == "image" else None
+        outputs = (read_output(output, answers, manifest, on) for output in manifest.outputs)
+        return UnitScore(job.unit, tuple(outputs))
+
+
+def _seen(
+    role: str, shown: ShownImage, unit: str, manifest: Manifest
+) -> tuple[Float32, OnImage | None]:
+    """Return what the network gets of an image, and how that lies on it, if it is no vector."""
+    try:
+        image, domain = open_image(shown.path), domain_of(manifest)
         domain.require_visible(image.hidden)
-        by_role, grid = tensors({IMAGE: image}, model.manifest.pixels, job.laterality)
-        tensor = by_role[IMAGE]
-        output, sop_uid = model.manifest.output, job.sop_uid
-        seen = tensor[0, 0, : grid.height, : grid.width]
-        domain.require_plausible(seen, model.manifest)
-        answers = self._sessions[job.model_name].run({self._inputs[job.model_name]: tensor})
-        match output:
-            case ClassesOutput():
-                return score_classes(sop_uid, answers[output.tensor][0], output)
-            case ScoreOutput():
-                return score_whole_image(sop_uid, answers, model.manifest, grid)
-            case BoxesOutput():
-                rows = answers[output.tensor][0]
-                return score_boxes(sop_uid, rows, model.manifest, grid, image.spacing_mm)
-            case MaskOutput():
-                mask, spacing_mm = answers[output.tensor][0, 0], image.measured_spacing_mm
-                return score_mask(sop_uid, mask, model.manifest, grid, spacing_mm)
+        prepared = prepare(image, manifest.operations, shown.view)
+        domain.require_plausible(prepared.seen, manifest)
+    except StudyError as error:
+        if role == IMAGE:
+            raise
+        raise type(error)(f"{role}: {error}") from error
+    grid = prepared.grid
+    return prepared.tensor, None if grid is None else OnImage(unit, image, grid)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:
@@ -127,7 +139,7 @@ def _answer(networks: _Networks, job: ImageJob) -> Message:
     return answered(failure)
 
 
-def _result(networks: _Networks, job: ImageJob) -> ImageScore | Picture | str:
+def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | str:
     match job:
         case ScoreJob():
             return networks.score(job)

@@ -11,10 +11,10 @@ import numpy as np
 from node.domains.table import domain_of
 from node.errors import StudyError
 from node.imaging.grey import Float32
+from node.imaging.grid import PlaneGrid, Points
 from node.imaging.outlines import outermost, outline_of, regions, signed_area
-from node.imaging.preparation import PlaneGrid, Points
 from node.manifest import Manifest, MaskOutput
-from node.result import Code, ImageScore, Mark, Measurement
+from node.result import Code, Mark, Measurement, OutputScore
 
 SQUARE_CENTIMETER = Code("cm2", "UCUM", "square centimeter")
 
@@ -27,30 +27,29 @@ MOST_REGIONS = 1000
 
 
 def score_mask(
-    sop_uid: str,
     mask: Float32,
+    output: MaskOutput,
     manifest: Manifest,
     grid: PlaneGrid,
     spacing_mm: tuple[float, float],
-) -> ImageScore:
+) -> OutputScore:
     """Measure a mask, shape (height, width), of the network's input."""
-    output = manifest.output
-    assert isinstance(output, MaskOutput), "other outputs are read elsewhere"
-    seen = mask[: grid.height, : grid.width]  # what lies on the padding is no tissue
+    rows, columns = grid.filled.slices  # what lies on the padding is no tissue
     pixel_mm2 = grid.pixel_area_mm2(spacing_mm)
-    found = regions(seen, output.threshold)
+    corner = (columns.start, rows.start)
+    found = [region + corner for region in regions(mask[rows, columns], output.threshold)]
     if output.regions == "all":
         found = [r for r in found if abs(signed_area(r)) * pixel_mm2 >= output.min_area_mm2]
         if len(found) > MOST_REGIONS:
             raise StudyError(f"more than {MOST_REGIONS} separate regions marked in this image")
         marks = [_mark(region, output, grid, pixel_mm2) for region in outermost(found)]
-        return ImageScore(sop_uid, marks=tuple(mark for mark in marks if mark.outline))
+        return OutputScore(marks=tuple(mark for mark in marks if mark.outline))
     nothing = np.empty((0, 2))
     region = found[0] if found else nothing
     mark = _mark(region, output, grid, pixel_mm2)
     domain = domain_of(manifest)
     domain.require_plausible_outline(region if mark.outline else nothing, grid, manifest)
-    return ImageScore(sop_uid, marks=(mark,))
+    return OutputScore(marks=(mark,))
 
 
 def _mark(region: Points, output: MaskOutput, grid: PlaneGrid, pixel_mm2: float) -> Mark:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -22,13 +23,14 @@ from node.manifest import (
     ClassesOutput,
     HeatMapOutput,
     Manifest,
+    MapOutput,
     MaskOutput,
     Model,
     Output,
     ScoreOutput,
 )
-from node.result import Code, ImageScore, Measurement
-from node.study import LONGEST_SIDE_PX, Laterality, Picture, Unit
+from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
+from node.study import LONGEST_SIDE_PX, Picture, Unit, View
 
 LONGEST_WORDS = 4000
 
@@ -75,19 +77,29 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreJob:
-    """Run a model on an image."""
+class ShownImage:
+    """An image, and what it shows."""
 
     path: File
-    sop_uid: str
-    laterality: Laterality | None
+    view: View | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreJob:
+    """Run a model on what it reads at once."""
+
+    images: dict[str, ShownImage]
+    """By role; a role of the model that has none is blank."""
+    unit: str
+    """Its key."""
     model_name: str
     kind: Literal["score"] = "score"
 
     @classmethod
     def about(cls, unit: Unit, model: Model) -> Self:
         """Return the question what a model says of a unit."""
-        return cls(unit.instance.path, unit.sop_uid, unit.laterality, model.manifest.name)
+        images = {role: ShownImage(i.path, i.view) for role, i in unit.instances.items()}
+        return cls(images, unit.key, model.manifest.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,7 @@ class _Digested:
     kind: Literal["pixel digest"] = "pixel digest"
 
 
-Answer = NotReady | Failure | ImageScore | Picture | str | None
+Answer = NotReady | Failure | UnitScore | Picture | str | None
 """None says that all is ready, a text is a digest."""
 _KIND = Field(discriminator="kind")
 _HEAD = TypeAdapter[object](
@@ -195,7 +207,7 @@ def reason_of(error: Exception) -> str:
 def answered(answer: Answer) -> Message:
     """Return an answer as it is sent."""
     match answer:
-        case ImageScore():
+        case UnitScore():
             return Message(_HEAD.dump_json(_Scored()), score_json.dumped(answer))
         case Picture():
             rows, columns = answer.grey.shape
@@ -236,22 +248,31 @@ def picture_in(message: Message) -> Picture | Failure:
     return Picture(grey, head.scale)
 
 
-def score_in(message: Message, sop_uid: str, output: Output) -> ImageScore | Failure:
-    """Return the answer to a ScoreJob about an image, by a model with this output."""
+def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScore | Failure:
+    """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs."""
     head = _SCORED.validate_json(message.head)
     if isinstance(head, Failure):
         return head
     score = score_json.loaded(message.body)
-    _require(score.sop_uid == sop_uid, "a score of another image")
-    of_image, of_mark = _concepts(output)
-    _require(_named(score.measurements) == of_image, "other numbers than the manifest names")
+    _require(score.unit == unit, "a score of another image")
+    _require(len(score.outputs) == len(outputs), "other outputs than the manifest names")
+    for one, output in zip(score.outputs, outputs, strict=True):
+        _require_fitting(one, unit, output)
+    return score
+
+
+def _require_fitting(score: OutputScore, unit: str, output: Output) -> None:
+    of_unit, of_mark = _concepts(output)
+    _require(_named(score.measurements) == of_unit, "other numbers than the manifest names")
     _require(of_mark is not None or not score.marks, "marks of a model that makes none")
+    classes = range(len(output.classes)) if isinstance(output, BoxesOutput) else range(0)
     for mark in score.marks:
         _require(_named(mark.measurements) == of_mark, "other numbers than the manifest names")
         is_closed = len(mark.outline) > 3 and mark.outline[0] == mark.outline[-1]
         _require(is_closed, "an outline that is not closed")
-    _require_heat_map(score, output.heat_map if isinstance(output, ScoreOutput) else None)
-    return score
+        is_known = mark.of_class in classes if classes else mark.of_class is None
+        _require(is_known, "a mark of no class that the manifest names")
+    _require_heat_map(score.heat_map, unit, output.warmth)
 
 
 def _require(is_so: bool, what_else: str) -> None:
@@ -264,7 +285,7 @@ def _named(measurements: tuple[Measurement, ...]) -> tuple[Code, ...]:
 
 
 def _concepts(output: Output) -> tuple[tuple[Code, ...], tuple[Code, ...] | None]:
-    """Return what numbers there must be of an image, and of each mark if there may be marks."""
+    """Return what numbers there must be of a unit, and of each mark if there may be marks."""
     match output:
         case ClassesOutput():
             return tuple(one.probability.as_code() for one in output.classes), None
@@ -274,13 +295,14 @@ def _concepts(output: Output) -> tuple[tuple[Code, ...], tuple[Code, ...] | None
             return (), (output.score.as_code(),)
         case MaskOutput():
             return (), (output.area.as_code(),)
+        case MapOutput():
+            return (), None
 
 
-def _require_heat_map(score: ImageScore, output: HeatMapOutput | None) -> None:
-    found = score.heat_map
+def _require_heat_map(found: HeatMap | None, unit: str, output: HeatMapOutput | None) -> None:
     _require((found is None) == (output is None), "a heat map too many, or none")
     if found is not None and output is not None:
-        _require(found.sop_uid == score.sop_uid, "a heat map of another image")
+        _require(found.sop_uid == unit, "a heat map of another image")
         _require(found.concept == output.concept.as_code(), "another heat map")
         fits = 1 <= found.rows <= output.height and 1 <= found.columns <= output.width
         cells = len(base64.b64decode(found.values, validate=True))

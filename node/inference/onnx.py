@@ -7,13 +7,13 @@ time that it is run.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from node.config import Provider
 from node.errors import ConfigError, ModelError
-from node.inference.session import Shape, Signature, Tensor
-from node.manifest import Model
+from node.inference.session import LooseShape, Shape, Signature, Tensor, fits
+from node.manifest import Manifest, Model, ScoreOutput
 
 # The official builds tell Microsoft about the machine and the models, unless this stands before
 # they are loaded (Privacy.md of ONNX Runtime). Nothing of a hospital is told to anybody.
@@ -44,11 +44,10 @@ class OnnxSession:
     def __init__(self, model: Model, threads: int, provider: Provider = "cpu") -> None:
         self._name = model.manifest.name
         self._network = _open(model, threads, provider)
-        pixels = model.manifest.pixels
         self._signature = Signature(
             self._name,
-            inputs=self._taken((1, pixels.channels, pixels.height, pixels.width)),
-            outputs=self._given(model.manifest.output.tensor_shapes(pixels)),
+            inputs=_taken(self._network, model.manifest),
+            outputs=_given(self._network, model.manifest),
         )
 
     @property
@@ -70,56 +69,111 @@ class OnnxSession:
         self._signature.check_answers(answers)
         return answers
 
-    def _taken(self, shape: Shape) -> dict[str, Shape]:
-        """Return the graph's inputs; each is an image as [pixels] says, whatever its role."""
-        declared = self._network.get_inputs()
-        for tensor in declared:
-            if tensor.type != FLOATS or not _fits(tensor.shape, shape):
-                raise ConfigError(
-                    f"model {self._name} takes {tensor.name!r} as {tensor.type} {tensor.shape}, "
-                    f"its manifest says {FLOATS} {list(shape)}; "
-                    f"{_remedy(tensor, shape, len(declared))}"
-                )
-        return {str(tensor.name): shape for tensor in declared}
 
-    def _given(self, shapes: Mapping[str, Shape]) -> Mapping[str, Shape]:
-        """Return the manifest's outputs, all of which the graph has."""
-        found = {output.name: output for output in self._network.get_outputs()}
-        for name, shape in shapes.items():
-            if name not in found:
-                raise ConfigError(
-                    f"model {self._name} has no output {name!r}, only "
-                    f"{', '.join(sorted(found))}; correct [output] tensor in the manifest"
-                )
-            if found[name].type != FLOATS or not _fits(found[name].shape, shape):
-                raise ConfigError(
-                    f"model {self._name}: output {name!r} is {found[name].type} "
-                    f"{found[name].shape}, expected {FLOATS} {list(shape)}"
-                )
-        return shapes
-
-
-def _remedy(tensor: Any, shape: Shape, inputs: int) -> str:
-    """Say what to do about an input that is not as the manifest says."""
-    if inputs > 1:
-        return (
-            f"it has {inputs} inputs, and a manifest cannot say yet what each is for: export a "
-            "network of one input, the image"
+def _taken(network: Any, manifest: Manifest) -> dict[str, Shape]:
+    """Return the graph's inputs, each of the shape that the manifest says."""
+    declared = {str(tensor.name): tensor for tensor in network.get_inputs()}
+    of_image = manifest.image_shape
+    if not manifest.inputs and len(declared) > 1:
+        raise ConfigError(_without_roles(manifest, declared))
+    shapes = {one.tensor: one.shape(of_image) for one in manifest.inputs}
+    shapes = shapes or dict.fromkeys(declared, (1, *of_image))
+    if shapes.keys() != declared.keys():
+        raise ConfigError(
+            f"model {manifest.name} takes {_quoted(declared)}, its manifest gives it "
+            f"{_quoted(shapes)}; write one [[inputs]] for each, with the roles of its images"
         )
+    for name, shape in shapes.items():
+        if declared[name].type != FLOATS or not fits(declared[name].shape, shape):
+            raise ConfigError(
+                f"model {manifest.name} takes {name!r} as {declared[name].type} "
+                f"{declared[name].shape}, its manifest says {FLOATS} {list(shape)}; "
+                f"{_remedy(declared[name], shape)}"
+            )
+    return shapes
+
+
+def _without_roles(manifest: Manifest, declared: Mapping[str, Any]) -> str:
+    shapes = " and ".join(f"{name!r} of {one.shape}" for name, one in declared.items())
+    return (
+        f"model {manifest.name} has {len(declared)} inputs: {shapes}; say which image each is for: "
+        '[unit] of = "exam" or "breast" with roles, and one [[inputs]] with tensor and roles for '
+        "each; what is no image (age, a mask) cannot be given: make it a constant of the graph"
+    )
+
+
+def _given(network: Any, manifest: Manifest) -> Mapping[str, LooseShape]:
+    """Return the manifest's outputs, all of which the graph has."""
+    found = {output.name: output for output in network.get_outputs()}
+    shapes = manifest.tensor_shapes
+    for name, shape in shapes.items():
+        if name not in found:
+            raise ConfigError(
+                f"model {manifest.name} has no output {name!r}, only {_quoted(sorted(found))}; "
+                "correct the output's tensor in the manifest"
+            )
+        if found[name].type != FLOATS or not fits(found[name].shape, shape):
+            raise ConfigError(
+                f"model {manifest.name}: output {name!r} is {found[name].type} "
+                f"{found[name].shape}, expected {FLOATS} {_shape_in_words(shape)}"
+                f"{_remedy_of_output(found[name], shape)}"
+            )
+    for output in manifest.outputs:
+        if isinstance(output, ScoreOutput) and output.element is not None:
+            size = found[output.tensor].shape[-1]
+            if isinstance(size, int) and output.element >= size:
+                raise ConfigError(
+                    f"model {manifest.name}: output {output.tensor!r} has {size} elements, 0 to "
+                    f"{size - 1}, and the manifest says element = {output.element}"
+                )
+    return shapes
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _shape_in_words(shape: LooseShape) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+
+
+_OF_TYPES = {
+    "tensor(float16)": (
+        "export it in float32 (model.float() before the export), or begin and end the graph with a "
+        "Cast: inputs and outputs are float32, what lies between may be of any type"
+    ),
+    "tensor(uint8)": (
+        "begin the graph with a Cast: it gets float32, and [pixels] says of which range"
+    ),
+}
+
+
+def _remedy(tensor: Any, shape: Shape) -> str:
+    """Say what to do about an input that is not as the manifest says."""
     if tensor.type != FLOATS:
-        return "export it with inputs and outputs of float32; what lies between may be of any type"
-    images, _, height, width = shape
-    if len(tensor.shape) == len(shape) and _fits(tensor.shape[:-1], (images, height, width)):
-        return "export it with channels first (NCHW), or begin it with a Transpose"
+        return _OF_TYPES.get(tensor.type, "export it with inputs and outputs of float32")
+    if len(tensor.shape) == 5:
+        return (
+            "five axes are a volume, or several images: of images give each as a role "
+            '([unit] and [[inputs]], join = "batch" or "channels"), and end in a Reshape; volumes '
+            "are not read"
+        )
+    if len(tensor.shape) == len(shape) == 4:
+        images, channels, height, width = shape
+        if fits(tensor.shape, (images, height, width, None)) and tensor.shape[-1] in (1, 3):
+            return "export it with channels first (NCHW), or begin it with a Transpose"
+        if fits(tensor.shape, (images, None, height, width)):
+            return f"correct channels, which make {channels} now"
     return "correct [pixels] in the manifest"
 
 
-def _fits(declared: list[Any], expected: Shape) -> bool:
-    """Return whether a declared shape, where names and None are free, allows the expected one."""
-    return len(declared) == len(expected) and all(
-        not isinstance(size, int) or size == wanted
-        for size, wanted in zip(declared, expected, strict=True)
-    )
+def _remedy_of_output(tensor: Any, shape: LooseShape) -> str:
+    """Say what to do about an output, as far as that can be seen."""
+    if tensor.type != FLOATS:
+        return "; " + _OF_TYPES.get(tensor.type, "end the graph with a Cast to float32")
+    if shape == (1, 1) and len(tensor.shape) == 2:
+        return "; of several numbers say which: element = 0, 1, ..."
+    return ""
 
 
 def _open(model: Model, threads: int, provider: Provider) -> Any:
@@ -147,6 +201,7 @@ def _open(model: Model, threads: int, provider: Provider) -> Any:
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ConfigError(
             f"{model.weights_path}: ONNX Runtime cannot load it: {_first_line(error)}"
+            f"{_remedy_of_age(str(error))}"
         ) from error
     if PROVIDERS[provider] not in session.get_providers():
         raise ConfigError(
@@ -154,6 +209,16 @@ def _open(model: Model, threads: int, provider: Provider) -> Any:
             "took the CPU instead; see that the device and its driver are there"
         )
     return session
+
+
+def _remedy_of_age(words: str) -> str:
+    """Say what to do about a network that is newer than the ONNX Runtime that is installed."""
+    if "IR version" not in words and "opset" not in words.lower():
+        return ""
+    return (
+        f"; it is newer than ONNX Runtime {onnxruntime.__version__}: export it again with an older "
+        "opset, as torch.onnx.export(..., opset_version=17) does, or by onnx.version_converter"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -7,17 +7,19 @@ names, shapes and numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from node.errors import ConfigError, ModelError
+from node.errors import ModelError
 
 Tensor = NDArray[np.float32]
 Shape = tuple[int, ...]
+LooseShape = tuple[int | None, ...]
+"""None where any size will do."""
 
 
 class Session(Protocol):
@@ -40,7 +42,7 @@ class Signature:
 
     model_name: str
     inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Shape]
+    outputs: Mapping[str, LooseShape]
 
     def check_inputs(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise ModelError unless these are the network's inputs, each of its shape."""
@@ -61,36 +63,39 @@ class Signature:
             if not np.isfinite(answers[name]).all():
                 raise self._error(f"output {name!r} holds NaN or infinity")
 
-    def _check(self, what: str, value: Any, shape: Shape) -> None:
+    def _check(self, what: str, value: Any, shape: LooseShape) -> None:
         if not isinstance(value, np.ndarray):
             raise self._error(f"{what} is {type(value).__name__}, expected a tensor of float32")
         if value.dtype != np.float32:
             raise self._error(f"{what} is of {value.dtype}, expected float32")
-        if value.shape != shape:
+        if not fits(value.shape, shape):
             raise self._error(f"{what} has shape {value.shape}, expected {shape}")
 
     def _error(self, words: str) -> ModelError:
         return ModelError(f"model {self.model_name}: {words}")
 
 
-def in_words(tensors: Mapping[str, Shape]) -> str:
-    """Name tensors with their shapes."""
-    named = (f"{name!r} of {' x '.join(map(str, shape))}" for name, shape in tensors.items())
-    return " and ".join(named)
-
-
-def only_input(session: Session, model_name: str) -> str:
-    """Return the name of a network's only input; raise ConfigError if it has several.
-
-    A manifest names no inputs, so that of several nobody knows which image each is for.
-    """
-    if len(session.inputs) == 1:
-        return next(iter(session.inputs))
-    raise ConfigError(
-        f"model {model_name} has {len(session.inputs)} inputs"
-        f"{': ' if session.inputs else ''}{in_words(session.inputs)}; a manifest cannot say yet "
-        "which image each is for: export a network of one input, the image"
+def fits(declared: Sequence[object], expected: LooseShape) -> bool:
+    """Return whether a shape, where names and None are free, allows the expected one."""
+    return len(declared) == len(expected) and all(
+        wanted is None or not isinstance(size, int) or size == wanted
+        for size, wanted in zip(declared, expected, strict=True)
     )
+
+
+def in_words(tensors: Mapping[str, LooseShape]) -> str:
+    """Name tensors with their shapes."""
+    sizes = {
+        name: " x ".join("any" if size is None else str(size) for size in shape)
+        for name, shape in tensors.items()
+    }
+    return " and ".join(f"{name!r} of {shape}" for name, shape in sizes.items())
+
+
+def only_input(session: Session) -> str:
+    """Return the name of the input of a network that has one, as its opener has made sure."""
+    (name,) = session.inputs
+    return name
 
 
 def warm_up(session: Session) -> None:

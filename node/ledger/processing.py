@@ -33,6 +33,7 @@ from node.ledger.rows import (
     is_given_up,
     lock_study,
     plan_delivery,
+    update_study,
     update_version,
     version_row,
 )
@@ -40,6 +41,7 @@ from node.ledger.states import HeldBecause, InstanceState, VersionState
 from node.result import Result
 from node.store import Store
 from node.study import FormerReport, StudyVersion
+from node.triage import FormerLevel, change_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Processing:
                     is_given_up=is_given_up(row),
                     failures=row.failures,
                     has_results=_has_results(db, job.study_uid),
+                    former_levels=_former_levels(db, job),
                 )
             end_version(db, job, VersionState.CANCELLED, obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
@@ -105,6 +108,7 @@ class Processing:
                     if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
                         enqueue(db, planned)
             end_version(db, job, VersionState.FINISHED, finished.problem)
+            _record_level(db, job, finished)
             return True
 
     def fail_version(
@@ -180,8 +184,33 @@ def _record_results(db: sa.Connection, job: Job, results: Sequence[Result]) -> N
             table.update()
             .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
             .where(table.c.model == result.model.name)
-            .values(result=_RESULT.dump_json(result).decode(), priority=str(result.priority))
+            .values(
+                result=_RESULT.dump_json(result).decode(),
+                priority=str(result.triage.level) if result.triage else None,
+            )
         )
+
+
+def _record_level(db: sa.Connection, job: Job, finished: Finished) -> None:
+    """Record the study's level, and what it was before if it is another."""
+    level, former = finished.level, _former_levels(db, job)
+    if level is None and not former:
+        return
+    db.execute(update_version(job).values(level=level))
+    db.execute(update_study(job.study_uid).values(level=level))
+    triage = finished.decided_by.triage if finished.decided_by else None
+    words = change_in_words(former, level) or str(level)
+    why = f": {triage.why}" if triage else ""
+    add_note(db, job.study_uid, f"triage level of version {job.number}: {words}{why}")
+
+
+def _former_levels(db: sa.Connection, job: Job) -> tuple[FormerLevel, ...]:
+    """Return the levels of the versions before, as far as they had one, the oldest first."""
+    table = schema.study_version
+    query = sa.select(table.c.number, table.c.level).where(table.c.study_uid == job.study_uid)
+    had_one = query.where(table.c.number < job.number, table.c.level.is_not(None))
+    rows = db.execute(had_one.order_by(table.c.number)).all()
+    return tuple(FormerLevel(row.number, row.level) for row in rows)
 
 
 def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport]) -> None:

@@ -9,8 +9,9 @@ from typing import Literal
 import sqlalchemy as sa
 
 from node.ledger.states import DeliveryState, InstanceState, Mode, VersionState
-from node.result import Result
+from node.result import Priority, Result
 from node.study import Laterality, Shown, StudyVersion, View
+from node.triage import FormerLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ class Work:
     failures: int
     has_results: bool = False
     """Result objects of this study have been built before, perhaps of another version."""
+    former_levels: tuple[FormerLevel, ...] = ()
+    """Of the versions before, as far as they had one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,14 @@ class Finished:
     deliver_within_s: float
     problem: str | None = None
     """Why results that should be delivered go nowhere."""
+    decided_by: Result | None = None
+    """The result whose level is the study's; None if no model gives one."""
+
+    @property
+    def level(self) -> Priority | None:
+        """The study's level."""
+        triage = self.decided_by.triage if self.decided_by else None
+        return triage.level if triage else None
 
 
 @dataclass(frozen=True, slots=True)

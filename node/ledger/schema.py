@@ -19,6 +19,7 @@ from node.ledger.states import (
     StudyState,
     VersionState,
 )
+from node.result import Priority
 
 FORMER: Mapping[type[StrEnum], Mapping[str, StrEnum]] = {
     InstanceState: {"rejected": InstanceState.WITHDRAWN},
@@ -69,6 +70,19 @@ class _Word(sa.types.TypeDecorator[StrEnum]):
         return None if value is None else self.words(FORMER.get(self.words, {}).get(value, value))
 
 
+class _Level(sa.types.TypeDecorator[Priority]):
+    """A triage level in words, in Python a Priority."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Priority | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else str(Priority(value))
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> Priority | None:
+        return next((level for level in Priority if str(level) == value), None)
+
+
 def is_one_of(column: str, words: type[StrEnum]) -> str:
     """Return the SQL of the CHECK of a column that holds such words."""
     allowed = ", ".join(f"'{word}'" for word in (*words, *FORMER.get(words, {})))
@@ -78,6 +92,13 @@ def is_one_of(column: str, words: type[StrEnum]) -> str:
 def _word(name: str, words: type[StrEnum], *, nullable: bool = False) -> sa.Column[StrEnum]:
     check = sa.CheckConstraint(is_one_of(name, words), name=name)
     return sa.Column(name, _Word(words), check, nullable=nullable)
+
+
+def _level() -> sa.Column[Priority]:
+    """Return the column of a triage level; there is none if no model gives one."""
+    allowed = ", ".join(f"'{level}'" for level in Priority)
+    check = sa.CheckConstraint(f"level IN ({allowed})", name="level")
+    return sa.Column("level", _Level(), check, nullable=True)
 
 
 def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
@@ -123,6 +144,7 @@ study = sa.Table(
     _whole("revision", default="0"),  # one more whenever what was known of its images changes
     _text("revision_reason", nullable=True),
     sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # not excluded
+    _level(),  # of the newest version that is finished
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
     sa.Index(None, "state"),
@@ -210,6 +232,7 @@ study_version = sa.Table(
     _whole("troubles", default="0"),  # how often the machine failed: counts against nobody
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
+    _level(),
     _time("closed_at", nullable=False),
     _time("last_image_at", nullable=False),
     _time("decided_at"),  # the time its objects carry
@@ -235,7 +258,7 @@ image_score = sa.Table(
     metadata,
     _text("instance_digest", primary_key=True),  # pipeline.image_digest_of: the image, no patient
     _text("model_digest", primary_key=True),  # model, provider, our own code
-    _text("score"),  # JSON of result.ImageScore
+    _text("score"),  # JSON of result.UnitScore
 )
 
 report = sa.Table(

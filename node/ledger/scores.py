@@ -10,7 +10,7 @@ from node import score_json
 from node.ledger import schema
 from node.ledger.database import Ledger
 from node.ledger.rows import insert_into
-from node.result import ImageScore
+from node.result import UnitScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class KeptScores:
 
     ledger: Ledger
 
-    def find_score(self, instance_digest: str, model_digest: str) -> ImageScore | None:
+    def find_score(self, instance_digest: str, model_digest: str) -> UnitScore | None:
         """Return what a model said of an image before."""
         with self.ledger.reading() as db:
             text = db.execute(
@@ -29,7 +29,7 @@ class KeptScores:
             ).scalar_one_or_none()
         return None if text is None else score_json.loaded(text)
 
-    def record_score(self, instance_digest: str, model_digest: str, score: ImageScore) -> None:
+    def record_score(self, instance_digest: str, model_digest: str, score: UnitScore) -> None:
         """Keep what a model said of an image."""
         with self.ledger.writing() as db:
             db.execute(

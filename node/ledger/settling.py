@@ -96,6 +96,10 @@ class Settling:
             )
             if closing.state == VersionState.QUEUED:
                 enqueue(db, Job("process", study.study_uid, number, attempt=1))
+            elif study.level is not None:
+                db.execute(update_study(study.study_uid).values(level=None))
+                words = f"triage level of version {number}: {study.level} before, now none"
+                add_note(db, study.study_uid, f"{words}: nothing is analysed")
             return True
 
 

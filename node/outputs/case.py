@@ -15,8 +15,9 @@ from node.domains.naming import image_name
 from node.errors import Held
 from node.identity import stable_uid
 from node.outputs import verbatim
-from node.result import Result
+from node.result import Priority, Result
 from node.study import Instance, Laterality, Picture, StudyVersion, View
+from node.triage import FormerLevel, deciding
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,24 @@ class Draft:
     """The documents that were sent before this version, by name of the model and kind."""
     hanging: tuple[View, ...] = ()
     """What has a place of its own on the summary page, there or not, in order."""
+    former_levels: tuple[FormerLevel, ...] = ()
+    """The triage levels of the versions before."""
+    demonstration_may_rank: bool = False
+    """A demonstration model's level is the study's."""
+    has_level_in_lists: bool = False
+    """Series Descriptions name the level, for lists that show nothing else."""
+
+    @cached_property
+    def decided_by(self) -> Result | None:
+        """The result whose triage level is the study's, None if no model gives one."""
+        may_rank = self.demonstration_may_rank
+        return deciding(self.results, demonstration_may_rank=may_rank)
+
+    @property
+    def level(self) -> Priority | None:
+        """The study's triage level."""
+        triage = self.decided_by.triage if self.decided_by else None
+        return triage.level if triage else None
 
     @cached_property
     def source(self) -> Dataset:

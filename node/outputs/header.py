@@ -26,7 +26,7 @@ from node.identity import (
 )
 from node.outputs import verbatim
 from node.outputs.case import Draft, local_time
-from node.outputs.wording import ascii_text
+from node.outputs.wording import ascii_text, level_in_lists
 from node.result import Code, ModelIdentity, Result
 
 PATIENT = (
@@ -105,13 +105,15 @@ class Series:
     results: tuple[Result, ...]
     """Whose words it carries."""
 
-    @property
-    def description(self) -> str:
-        """Constant for a model: hanging rules of viewers match on it."""
+    def description(self, level: str = "") -> str:
+        """Return Series Description: constant for a model, as hanging rules of viewers match on it.
+
+        But for the level, where a destination's preset asks for it.
+        """
         title = ascii_text(self.results[0].model.title) if len(self.results) == 1 else ""
         title = title.removeprefix("AI ")
-        room = LO_LENGTH - len(f"AI  {self.what} - AI generated")
-        return " ".join(f"AI {title[:room].strip()} {self.what} - AI generated".split())
+        room = LO_LENGTH - len(f"AI {level}  {self.what} - AI generated")
+        return " ".join(f"AI {level} {title[:room].strip()} {self.what} - AI generated".split())
 
 
 def begin(draft: Draft, series: Series, sop_class: str, name: str, index: int) -> Dataset:
@@ -127,11 +129,10 @@ def begin(draft: Draft, series: Series, sop_class: str, name: str, index: int) -
     dataset.SOPInstanceUID = draft.uid(*series.key, name)
     dataset.InstanceNumber = (draft.version.number - 1) * INSTANCES_PER_VERSION + index
     dataset.Modality = series.modality
-    dataset.SeriesInstanceUID = draft.series_uid(
-        *series.key, series.description, *software_versions()
-    )
+    description = series.description(level_in_lists(draft, series.results))
+    dataset.SeriesInstanceUID = draft.series_uid(*series.key, description, *software_versions())
     dataset.SeriesNumber = series.number
-    dataset.SeriesDescription = series.description
+    dataset.SeriesDescription = description
     is_research = any(result.model.is_research for result in series.results)
     dataset.ContentQualification = "RESEARCH" if is_research else "PRODUCT"
     _write_times(dataset, local_time(draft, draft.version.decided_at))

@@ -8,7 +8,7 @@ page of its own, where the picture is shown without it too.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from node.outputs.canvas import (
     BODY,
     MARK,
     MUTED,
+    WARNING,
     WHITE,
     Box,
     Canvas,
@@ -33,7 +34,7 @@ from node.outputs.canvas import (
 )
 from node.outputs.case import Draft
 from node.outputs.marking import Marked, Pen, Placed, draw_marks, ink_of, marks_on, placed
-from node.result import HeatMap, Measurement, Result
+from node.result import HeatMap, Measurement, Priority, Result
 from node.study import Picture
 
 LONGEST_SIDE = 2040
@@ -47,6 +48,14 @@ NARROWEST = 62
 """A page is at least this wide, in units: room for the words."""
 MOST_ROWS = 8
 """Lines of marks in the legend; what else there is bears its number in the picture alone."""
+
+LEVEL_COLOURS: Mapping[Priority, Colour] = {
+    Priority.URGENT: (255, 112, 67),
+    Priority.SOON: (230, 159, 0),
+    Priority.NOT_ASSESSED: WARNING,
+    Priority.ROUTINE: BODY,
+}
+"""Of a triage level; its words say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ def draw_marked_view(draft: Draft, sop_uid: str) -> NDArray[np.uint8]:
     marks = marks_on(draft, sop_uid)
     canvas.picture(picture.grey, page.panels[0])
     draw_marks(canvas, marks, placed(picture, page.panels[0]), (pen(page), page.padding))
-    _header(canvas, page, view_name(draft, sop_uid), headlines(draft, sop_uid))
+    _header(canvas, page, _titled(canvas, page, draft, sop_uid), headlines(draft, sop_uid))
     _legend(canvas, page, _rows(legend(draft, sop_uid)))
     _footer(canvas, page, draft, draft.results)
     return canvas.pixels()
@@ -129,7 +138,7 @@ def draw_heat_map(draft: Draft, result: Result, heat_map: HeatMap) -> NDArray[np
     last = page.panels[-1]
     canvas.tint(warmth(heat_map, placed(picture, last)), last)
     said = headlines(draft, heat_map.sop_uid, only=result)
-    _header(canvas, page, view_name(draft, heat_map.sop_uid), said)
+    _header(canvas, page, _titled(canvas, page, draft, heat_map.sop_uid), said)
     _colour_bar(canvas, page, heat_map)
     _legend(canvas, page, rows, skipped=1)
     _footer(canvas, page, draft, [result])
@@ -316,10 +325,24 @@ def _weights(length: float, pixels: int, cells: tuple[float, float, int]) -> NDA
     return np.asarray(weights, np.float64)
 
 
-def _header(canvas: Canvas, page: Layout, view: str, said: Sequence[Headline]) -> None:
-    margin = page.size(2)
-    left = canvas.text((margin, page.size(1.2)), view, page.size(5), WHITE) + page.size(4)
-    right = canvas.size[0] - margin
+def _titled(canvas: Canvas, page: Layout, draft: Draft, sop_uid: str) -> int:
+    """Write the view, and beside it the study's triage level; return where that ends."""
+    name = view_name(draft, sop_uid)
+    left = canvas.text((page.size(2), page.size(1.2)), name, page.size(5), WHITE)
+    by = draft.decided_by
+    if by is None or by.triage is None:
+        return left + page.size(4)
+    left, colour = left + page.size(2.4), LEVEL_COLOURS[by.triage.level]
+    size, small = page.size(2), page.size(1.5)
+    end = canvas.tag((left, page.size(1.5)), str(by.triage.level).upper(), size, colour)
+    kind = wording.kind_of_model(by.model)
+    said = f"AI triage, {kind}" if kind else "AI triage"
+    below = canvas.text((left, page.size(5.2)), said, small, BODY)
+    return max(end, below) + page.size(2)
+
+
+def _header(canvas: Canvas, page: Layout, left: int, said: Sequence[Headline]) -> None:
+    right = canvas.size[0] - page.size(2)
     lines = said[:3]
     step = min(5.0, 6.6 / max(1, len(lines)))
     for index, line in enumerate(lines):

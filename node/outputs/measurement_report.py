@@ -45,6 +45,7 @@ from node.outputs.sr_content import (
     with_children,
 )
 from node.outputs.sr_document import DocumentKind, build_document
+from node.outputs.sr_triage import triage_items
 from node.outputs.text_report import described_evaluation, graded
 from node.outputs.wording import ascii_text
 from node.result import Code, Finding, ModelIdentity, Result
@@ -223,6 +224,7 @@ def _qualitative(draft: Draft, result: Result) -> ContainerContentItem:
     return container(
         Code("C0034375", "UMLS", "Qualitative Evaluations"),
         [
+            *triage_items(draft, result),
             *(graded(draft, result.model, e) for e in result.evaluations if e.grade is not None),
             text_item(
                 Code("121073", "DCM", "Impression"), " ".join(wording.sentences(draft, result))

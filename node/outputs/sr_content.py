@@ -29,6 +29,7 @@ from node.study import Laterality
 
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
+EQUIVALENT_MEANING = Code("121050", "DCM", "Equivalent Meaning of Concept Name")
 MAMMOGRAPHY = Code("71651007", "SCT", "Mammography")
 IMAGING = Code("363679005", "SCT", "Imaging procedure")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")

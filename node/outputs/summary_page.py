@@ -33,6 +33,7 @@ from node.outputs.canvas import (
 )
 from node.outputs.case import Draft
 from node.outputs.marked_view import (
+    LEVEL_COLOURS,
     fitted_lines,
     headlines,
     marks_images,
@@ -362,6 +363,7 @@ def _indented(row: Row, size: int) -> int:
 
 
 def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
+    yield from _level(draft, size, room)
     for index, result in enumerate(draft.results):
         if len(draft.results) > 1:
             ink = ink_of(index) if marks_images(result) else None
@@ -369,6 +371,7 @@ def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
             title = wording.ascii_text(result.model.title)
             yield replace(row, left=shorten(title, size, room - _indented(row, size)))
         yield from _outcome(draft, index, size, room)
+        yield from _paragraphs(tuple(_triage(draft, result)), size, room)
         meaning = wording.score_meaning(result)
         yield from _paragraphs(tuple(filter(None, [meaning])), size, room)
         if result.heat_maps:
@@ -376,6 +379,43 @@ def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
         yield from _paragraphs(result.statements, size, room)
     yield from _closing(draft, size, room)
     yield from _refusals(draft, size, room)
+
+
+def _level(draft: Draft, size: int, room: int) -> Iterator[Row]:
+    """Say how soon the study should be read, first and largest, why, and what was said before."""
+    by = draft.decided_by
+    if by is not None and by.triage is not None:
+        kind = wording.kind_of_model(by.model)
+        colour = LEVEL_COLOURS[by.triage.level]
+        yield Row(str(by.triage.level).capitalize(), colour=colour, scale=2.2)
+        given = f"AI triage level by {wording.ascii_text(by.model.title)}"
+        given = f"{given}, a {kind} model" if kind else given
+        yield from _lines((given,), (size, room), MUTED)
+        yield from _lines(wording.why_level(by.triage), (size, room), WHITE)
+        yield from _lines((wording.MEANINGS[by.triage.level],), (size, room), BODY)
+    change = wording.level_change(draft)
+    yield from _lines(filter(None, [change]), (size, room), WARNING)
+    if by is not None or change:
+        yield Row("", above=0.2)
+
+
+def _lines(texts: Iterable[str], space: tuple[int, int], colour: Colour) -> Iterator[Row]:
+    for text in texts:
+        for number, line in enumerate(wrap(text, *space)):
+            yield Row(line, colour=colour, above=0 if number else 0.25)
+
+
+def _triage(draft: Draft, result: Result) -> Iterator[str]:
+    """Yield what the head of the column does not say of a model's triage level."""
+    triage = result.triage
+    if triage is None:
+        return
+    by = draft.decided_by
+    if by is None or by.triage != triage:
+        yield f"AI triage level: {wording.level_name(result)}. {wording.MEANINGS[triage.level]}"
+        yield " ".join(wording.why_level(triage))
+        yield from filter(None, [wording.beside_study(draft, result)])
+    yield from filter(None, [wording.at_point(triage)])
 
 
 def _outcome(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
@@ -512,11 +552,9 @@ def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
 
 
 def _closing(draft: Draft, size: int, room: int) -> Iterator[Row]:
-    priorities = ", ".join(dict.fromkeys(str(result.priority) for result in draft.results))
-    yield Row(f"Priority: {priorities}", colour=MUTED, above=0.7)
     reason = wording.ascii_text(draft.version.reason)
-    for line in wrap(f"Study closed for analysis: {reason}", size, room):
-        yield Row(line, colour=MUTED)
+    for number, line in enumerate(wrap(f"Study closed for analysis: {reason}", size, room)):
+        yield Row(line, colour=MUTED, above=0 if number else 0.7)
 
 
 def analysed(draft: Draft) -> list[str]:

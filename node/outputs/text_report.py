@@ -18,6 +18,7 @@ from node.outputs.sr_content import (
     CONCEPT_MOD,
     CONTAINS,
     ENGLISH,
+    EQUIVALENT_MEANING,
     INFERRED_FROM,
     LANGUAGE,
     algorithm,
@@ -31,12 +32,12 @@ from node.outputs.sr_content import (
     text_item,
     with_children,
 )
+from node.outputs.sr_triage import triage_items
 from node.result import Code, Evaluation, ModelIdentity, Result
 
 DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 FINDING = Code("121071", "DCM", "Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
-EQUIVALENT_MEANING = Code("121050", "DCM", "Equivalent Meaning of Concept Name")
 MEASURED = Code("121112", "DCM", "Source of Measurement")
 
 
@@ -44,12 +45,13 @@ def text_report(draft: Draft, result: Result) -> ContainerContentItem:
     """Return the content: the outcome, what to know about it, the numbers without a place."""
     sentences = [text_item(IMPRESSION, sentence) for sentence in wording.sentences(draft, result)]
     sections = [container(Code("121072", "DCM", "Impressions"), sentences)]
-    if result.evaluations:
-        words = [
-            text_item(FINDING, line) for e in result.evaluations for line in wording.measured(e)
-        ]
-        items = [item for e in result.evaluations for item in _evaluated(draft, result.model, e)]
-        sections.append(container(Code("121070", "DCM", "Findings"), [*words, *items]))
+    lines = [line for e in result.evaluations for line in wording.measured(e)]
+    lines = [*filter(None, [wording.level_in_brief(result)]), *lines]
+    if lines:
+        numbers = [item for e in result.evaluations for item in _evaluated(draft, result.model, e)]
+        words = [text_item(FINDING, line) for line in lines]
+        items = [*words, *triage_items(draft, result), *numbers]
+        sections.append(container(Code("121070", "DCM", "Findings"), items))
     return container(
         DIAGNOSTIC_IMAGING_REPORT,
         [

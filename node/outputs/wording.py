@@ -13,7 +13,19 @@ from dataclasses import replace
 
 from node import __version__
 from node.outputs.case import Draft, local_time
-from node.result import Evaluation, Finding, Measurement, Refusal, Result
+from node.result import (
+    Evaluation,
+    Finding,
+    Interval,
+    Measurement,
+    ModelIdentity,
+    OperatingPoint,
+    Priority,
+    Refusal,
+    Result,
+    Triage,
+)
+from node.triage import change_in_words, gives_level
 
 AI_GENERATED = "AI generated. Not verified by a physician."
 RESEARCH_USE = "For research use only."
@@ -120,6 +132,7 @@ def conclusion(result: Result) -> str:
 def sentences(draft: Draft, result: Result) -> Iterator[str]:
     """Yield everything a reader must know besides the numbers, most important first."""
     yield f"{conclusion(result).rstrip('.')}."
+    yield from triage_sentences(draft, result)
     yield AI_GENERATED
     if result.model.is_research:
         yield RESEARCH_USE
@@ -131,9 +144,125 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
         yield score_meaning(result)
     for refused in result.refused:
         yield f"Not analysed: {refusal(refused)}."
-    yield f"Priority: {result.priority}."
     yield f"Study closed for analysis: {ascii_text(draft.version.reason)}."
     yield f"Algorithm: {model(result)}."
+
+
+MEANINGS = {
+    Priority.URGENT: "It asks that the study is read sooner, and is no diagnosis.",
+    Priority.SOON: "It asks that the study is read sooner, and is no diagnosis.",
+    Priority.NOT_ASSESSED: "It stands before routine until a person has looked at it.",
+    Priority.ROUTINE: "This does not exclude disease.",
+}
+"""What a triage level says, and what it does not."""
+
+
+def kind_of_model(model: ModelIdentity) -> str:
+    """Return what a model is that is none for patients: "research", "" of a product."""
+    if model.is_demonstration:
+        return "demonstration"
+    return "research" if model.is_research else ""
+
+
+def level_name(result: Result) -> str:
+    """Return the triage level, and by what it was given: "urgent (research model)"."""
+    assert result.triage is not None
+    kind = kind_of_model(result.model)
+    return f"{result.triage.level}" + (f" ({kind} model)" if kind else "")
+
+
+def level_in_brief(result: Result) -> str:
+    """Return what a line of a list says of the level, "" of a model that does not triage."""
+    if result.triage is None:
+        return ""
+    return f"AI triage level {level_name(result)}: {ascii_text(result.triage.why).rstrip('.')}"
+
+
+def level_in_lists(draft: Draft, results: Sequence[Result]) -> str:
+    """Return what a Series Description begins with behind "AI": "URGENT (research)".
+
+    "" of a series that does not bear the words of the model that decided, and of routine: in a list
+    that shows nothing else it would read as if nothing were there.
+    """
+    by = draft.decided_by
+    if not draft.has_level_in_lists or by is None or by.triage is None:
+        return ""
+    if by.triage.level == Priority.ROUTINE or all(r.model != by.model for r in results):
+        return ""
+    kind = kind_of_model(by.model)
+    return f"{by.triage.level}".upper() + (f" ({kind})" if kind else "")
+
+
+def triage_sentences(draft: Draft, result: Result) -> Iterator[str]:
+    """Yield which triage level a model gives, why, and what was measured at that threshold."""
+    triage = result.triage
+    if triage is not None:
+        yield f"AI triage level: {level_name(result)}. {MEANINGS[triage.level]}"
+        yield from why_level(triage)
+        yield from filter(None, [at_point(triage), beside_study(draft, result)])
+    if triage is not None or draft.level is None:
+        yield from filter(None, [level_change(draft)])
+
+
+def why_level(triage: Triage) -> list[str]:
+    """Return the score that decided, as a rank too if that was measured, and why."""
+    why = ascii_text(triage.why).rstrip(".")
+    if triage.score is None:
+        return [f"{why[:1].upper()}{why[1:]}."]
+    about = f"{ascii_text(triage.about)} {quantity(triage.score)}".strip()
+    lines = [f"{about}: {why}."]
+    if triage.rank is not None:
+        lines.append(f"This score is higher than {triage.rank} of 100 without the disease.")
+    return lines
+
+
+def at_point(triage: Triage) -> str:
+    """Return what was measured at the operating point, "" if there is none."""
+    point = triage.point
+    if point is None:
+        return ""
+    found = _share(point.sensitivity, point.sensitivity_interval)
+    spared = _share(point.specificity, point.specificity_interval)
+    return (
+        f"Operating point {ascii_text(point.name)} (at least {threshold(triage, point)}): "
+        f"sensitivity {found} of {point.positives} with the disease, "
+        f"specificity {spared} of {point.negatives} without; "
+        f"measured on: {ascii_text(point.data).rstrip('.')}."
+    )
+
+
+def threshold(triage: Triage, point: OperatingPoint) -> str:
+    """Return the threshold in the unit of the score."""
+    is_percent = triage.score is not None and triage.score.unit.value == "%"
+    return _percent(point.threshold) if is_percent else f"{point.threshold:g}"
+
+
+def _share(share: float, interval: Interval) -> str:
+    low, high = interval
+    return f"{_percent(share)} (95 % interval {_percent(low)} to {_percent(high)})"
+
+
+def _percent(share: float) -> str:
+    """Return a share of 0 to 1 in percent, without zeros behind the point."""
+    return f"{f'{100 * share:.1f}'.removesuffix('.0')} %"
+
+
+def beside_study(draft: Draft, result: Result) -> str:
+    """Return how a model's level compares with the study's, "" if it is the study's."""
+    if not gives_level(result, demonstration_may_rank=draft.demonstration_may_rank):
+        return "It gives the study no level, for it is a demonstration model."
+    by = draft.decided_by
+    if by is None or by.triage is None or by.triage == result.triage:
+        return ""
+    if result.triage is not None and by.triage.level == result.triage.level:
+        return ""
+    return f"The level of the study is {level_name(by)}, by {ascii_text(by.model.title)}."
+
+
+def level_change(draft: Draft) -> str:
+    """Return what the level of the study was before, "" if it has always been the same."""
+    words = change_in_words(draft.former_levels, draft.level)
+    return f"AI triage level changed: {words}." if words else ""
 
 
 _MOST_REASONS = 3

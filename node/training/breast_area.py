@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from node.config import bundled_models_dir
+from node.imaging.grid import Points
 from node.imaging.image import open_image
+from node.imaging.operations import prepare
 from node.imaging.outlines import signed_area
-from node.imaging.preparation import Points, prepare
 from node.inference.mask import MM2_PER_CM2, score_mask
 from node.inference.onnx import OnnxSession
 from node.inference.session import only_input
-from node.manifest import Model
-from node.study import Laterality
+from node.manifest import MaskOutput, Model
+from node.study import Laterality, View
 
 HEIGHT, WIDTH = 640, 512
 CELL = 4
@@ -232,14 +233,19 @@ def measure(model: Model) -> Iterator[Agreement]:
         for view, path in case.items()
     }
     session = OnnxSession(model, threads=2)
-    image_input = only_input(session, model.manifest.name)
+    (output,) = model.manifest.outputs
+    assert isinstance(output, MaskOutput), "it outlines"
+    image_input = only_input(session)
     for film in tomllib.loads((model.folder / "outlines.toml").read_text("utf-8"))["film"]:
         name = f"{film['case']} {film['view']}"
         image = open_image(paths[name])
         side = Laterality(film["view"][0].upper())
-        tensor, grid = prepare(image, model.manifest.pixels, side)
-        mask = session.run({image_input: tensor})[model.manifest.output.tensor][0, 0]
-        score = score_mask(name, mask, model.manifest, grid, spacing_mm=(1.0, 1.0))
+        view = View(side, film["view"][1:].upper())
+        prepared = prepare(image, model.manifest.operations, view)
+        assert prepared.grid is not None
+        grid = prepared.grid
+        mask = session.run({image_input: prepared.tensor})[output.tensor][0, 0]
+        score = score_mask(mask, output, model.manifest, grid, spacing_mm=(1.0, 1.0))
         outline = np.array([*film["outline"], film["outline"][0]]) / 100 * (image.shape[::-1])
         found = _inside(grid.to_model(np.array(score.marks[0].outline)))
         drawn = _inside(grid.to_model(outline))

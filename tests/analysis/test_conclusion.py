@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from factories import L_CC, L_MLO, R_CC, R_MLO, unit
+from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
 from packages import CLASSES, OUTPUT, package
 
 from node.analysis.conclusion import conclude, not_analysed
@@ -15,13 +15,13 @@ from node.manifest import Model
 from node.result import (
     PERCENT,
     Code,
-    ImageScore,
     Mark,
     Measurement,
     Point,
     Priority,
     Refusal,
     Result,
+    UnitScore,
 )
 from node.study import View
 
@@ -35,9 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return package(tmp_path_factory.mktemp("models"))
 
 
-def score(sop_uid: str, area: float, outline: tuple[Point, ...] = OUTLINE) -> ImageScore:
+def score(sop_uid: str, area: float, outline: tuple[Point, ...] = OUTLINE) -> UnitScore:
     marks = (Mark(outline, (Measurement(AREA, area, CM2),)),) if outline else ()
-    return ImageScore(sop_uid, marks=marks)
+    return unit_score(sop_uid, marks=marks)
 
 
 def concluded(
@@ -46,7 +46,7 @@ def concluded(
     """Conclude from images with UIDs 1.1, 1.2 and so on, of the given areas."""
     selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(images, start=1)]
     scores = [score(f"1.{i}", area) for i, (_, area) in enumerate(images, start=1)]
-    return conclude(model, selected, refused, {s.sop_uid: s for s in scores})
+    return conclude(model, selected, refused, {s.unit: s for s in scores})
 
 
 EXAM = [(R_CC, 100.0), (L_CC, 80.0), (R_MLO, 120.0), (L_MLO, 120.0)]
@@ -188,8 +188,8 @@ def test_a_measurement_never_sets_a_priority(model: Model) -> None:
 def test_the_result_does_not_depend_on_the_order_of_the_scores(model: Model) -> None:
     selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(EXAM)]
     scores = [score(f"1.{i}", area) for i, (_, area) in enumerate(EXAM)]
-    forwards = conclude(model, selected, [], {s.sop_uid: s for s in scores})
-    backwards = conclude(model, selected, [], {s.sop_uid: s for s in reversed(scores)})
+    forwards = conclude(model, selected, [], {s.unit: s for s in scores})
+    backwards = conclude(model, selected, [], {s.unit: s for s in reversed(scores)})
     assert forwards == backwards
 
 
@@ -207,7 +207,7 @@ def graded(model: Model, dense: Sequence[tuple[View, float]]) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, of given probabilities of D."""
     selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(dense, start=1)]
     scores = {
-        f"1.{i}": ImageScore(
+        f"1.{i}": unit_score(
             f"1.{i}",
             (
                 Measurement(Code("PF", "99TEST", "Probability of F"), 100 - percent, PERCENT, 0),
@@ -267,7 +267,7 @@ def scored(model: Model, percents: Sequence[tuple[View, float]]) -> list[tuple[s
     concept = Code("S1", "99TEST", "Score")
     selected = [unit(view, f"1.{i}") for i, (view, _) in enumerate(percents)]
     scores = {
-        f"1.{i}": ImageScore(f"1.{i}", (Measurement(concept, percent, PERCENT),))
+        f"1.{i}": unit_score(f"1.{i}", (Measurement(concept, percent, PERCENT),))
         for i, (_, percent) in enumerate(percents)
     }
     evaluations = conclude(model, selected, (), scores).evaluations

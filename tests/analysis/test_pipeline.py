@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +19,8 @@ from small_images import instance, mammogram, saved
 from small_models import model
 
 from node import config, score_key
-from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.analysis import pipeline as pipeline_module
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse, decided_by
 from node.config import presets
 from node.dicom.header import read_header
 from node.errors import Held
@@ -25,7 +28,7 @@ from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs.report_set import Built, to_bytes
-from node.result import ImageScore
+from node.result import ModelIdentity, Priority, Result, Triage, UnitScore
 from node.study import Instance, Laterality, StudyVersion, Unit, View
 
 ROWS, COLUMNS = 300, 200
@@ -38,7 +41,7 @@ class Counting(Inference):
         super().__init__(config.InferenceSettings(threads=1), models)
         self.computed: list[str] = []
 
-    def score(self, unit: Unit, model: Model) -> ImageScore:
+    def score(self, unit: Unit, model: Model) -> UnitScore:
         self.computed.append(unit.sop_uid)
         return super().score(unit, model)
 
@@ -304,3 +307,51 @@ def test_a_study_of_which_no_image_can_be_read_is_answered_with_what_another_obj
     (result,), objects = analyse(pipeline, task(small, first, told))
     assert [refusal.sop_uid for refusal in result.refused] == ["1.2.3.4"]
     assert {found.dataset.PatientID for found in objects} == {"4711"}
+
+
+# Triage
+
+
+def triaging(name: str, level: Priority, *, is_demonstration: bool = False) -> Result:
+    identity = ModelIdentity(name, name, "1", "Test", "2.25.1", "0" * 64)
+    model = replace(identity, is_demonstration=is_demonstration)
+    return Result(model, ("1.2",), triage=Triage(level, "why"))
+
+
+def test_a_model_in_shadow_decides_nothing(pipeline: Pipeline, small: Model) -> None:
+    results = [triaging("shadow", Priority.URGENT), triaging("small", Priority.ROUTINE)]
+    by = decided_by(pipeline, task(small), results)
+    assert by is results[1]
+    assert decided_by(pipeline, task(small), results[:1]) is None
+
+
+def test_a_demonstration_decides_only_where_that_is_allowed(
+    pipeline: Pipeline, small: Model
+) -> None:
+    shown = triaging("small", Priority.URGENT, is_demonstration=True)
+    assert decided_by(pipeline, task(small), [shown]) is None
+    allowed = replace(pipeline, demonstration_may_rank=True)
+    assert decided_by(allowed, task(small), [shown]) is shown
+
+
+def test_what_changes_what_is_said_changes_the_uids_and_nothing_else_does(
+    pipeline: Pipeline, small: Model, tmp_path: Path
+) -> None:
+    def digest(of: Pipeline) -> str:
+        return pipeline_module._configuration_digest(of, one)
+
+    one = task(small, image(tmp_path, "1.2.3.4"))
+    settings = {
+        "models": [pipeline_module._settings_digest(small, "cpu")],
+        "outputs": pipeline.outputs,
+        "zone": "UTC",
+        "set_aside": "",
+    }
+    assert digest(pipeline) == hashlib.sha256(json.dumps(settings).encode()).hexdigest(), (
+        "results of studies without triage keep the UIDs that earlier releases gave them"
+    )
+    others = (
+        replace(pipeline, demonstration_may_rank=True),
+        replace(pipeline, has_level_in_lists=True),
+    )
+    assert len({digest(pipeline), *map(digest, others)}) == 3

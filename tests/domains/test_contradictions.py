@@ -19,6 +19,7 @@ NOT_JUDGED_BY = {
         *("AnatomicRegionModifierSequence", "CodeValue", "CodingSchemeDesignator"),
     ),
     "in the file meta information": ("TransferSyntaxUID",),
+    "in a manifest, where it is an operation": ("Crop",),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from factories import L_CC, L_MLO, R_CC, R_MLO, unit
+from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packages import OUTPUT, package
@@ -18,7 +18,6 @@ from node.result import (
     Code,
     Finding,
     HeatMap,
-    ImageScore,
     Mark,
     Measurement,
     Point,
@@ -80,7 +79,7 @@ def detected(model: Model, images: Sequence[tuple[View, Depths]]) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, with marks of these depths."""
     selected = [unit(view, f"1.{n}") for n, (view, _) in enumerate(images, start=1)]
     scores = {
-        f"1.{n}": ImageScore(f"1.{n}", marks=tuple(map(mark, depths)))
+        f"1.{n}": unit_score(f"1.{n}", marks=tuple(map(mark, depths)))
         for n, (_, depths) in enumerate(images, start=1)
     }
     return conclude(model, selected, (), scores)
@@ -210,8 +209,8 @@ def is_taken_by_a_nearer(
 def test_pairs_do_not_depend_on_the_order_of_the_scores(detector: Model) -> None:
     selected = [unit(R_CC, "1.1"), unit(R_MLO, "1.2")]
     scores = {
-        "1.1": ImageScore("1.1", marks=(mark(40.0), mark(42.0))),
-        "1.2": ImageScore("1.2", marks=(mark(41.0), mark(41.0))),
+        "1.1": unit_score("1.1", marks=(mark(40.0), mark(42.0))),
+        "1.2": unit_score("1.2", marks=(mark(41.0), mark(41.0))),
     }
     backwards = dict(reversed(scores.items()))
     assert conclude(detector, selected, (), scores) == conclude(detector, selected, (), backwards)
@@ -251,9 +250,9 @@ def test_outlined_lesions_have_areas_and_no_score_and_are_not_compared(tmp_path:
     area = Measurement(Code("42798000", "SCT", "Area"), 1.5, Code("cm2", "UCUM", "cm2"))
     selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2"), unit(R_MLO, "1.3")]
     scores = {
-        "1.1": ImageScore("1.1", marks=(Mark(BOX, (area,)), Mark(BOX, (area,)))),
-        "1.2": ImageScore("1.2"),
-        "1.3": ImageScore("1.3", marks=(Mark(BOX, (area,)),)),
+        "1.1": unit_score("1.1", marks=(Mark(BOX, (area,)), Mark(BOX, (area,)))),
+        "1.2": unit_score("1.2"),
+        "1.3": unit_score("1.3", marks=(Mark(BOX, (area,)),)),
     }
     result = conclude(model, selected, (), scores)
     assert [f.label for f in result.findings] == ["R CC mass 1", "R CC mass 2", "R MLO mass"]
@@ -269,7 +268,7 @@ def scored(model: Model, images: Sequence[tuple[View, float]]) -> Result:
     """Conclude from images with UIDs 1.1, 1.2 and so on, of these scores in percent."""
     selected = [unit(view, f"1.{n}") for n, (view, _) in enumerate(images, start=1)]
     scores = {
-        f"1.{n}": ImageScore(f"1.{n}", (Measurement(SCORE, percent, PERCENT, is_score=True),))
+        f"1.{n}": unit_score(f"1.{n}", (Measurement(SCORE, percent, PERCENT, is_score=True),))
         for n, (_, percent) in enumerate(images, start=1)
     }
     return conclude(model, selected, (), scores)
@@ -321,6 +320,6 @@ def test_heat_maps_come_in_the_order_of_the_images_and_make_the_answer_one_about
     selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2")]
     number = (Measurement(SCORE, 50.0, PERCENT, is_score=True),)
     warm = HeatMap("another instance of this image", SCORE, 1, 1, "/w==", (0, 0, 9, 9))
-    scores = {"1.2": ImageScore("1.2", number, heat_map=warm), "1.1": ImageScore("1.1", number)}
+    scores = {"1.2": unit_score("1.2", number, heat_map=warm), "1.1": unit_score("1.1", number)}
     result = conclude(scorer, selected, (), scores)
     assert [heat_map.sop_uid for heat_map in result.heat_maps] == ["1.2"]

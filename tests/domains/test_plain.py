@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import radiographs
-from factories import SMALL
+from factories import SMALL, unit_score
 from pydicom import Dataset, dcmread
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from radiographs import ALL, BOXES, CHEST, CLASSES, LARGEST, SCORE, blank, chest_model, radiograph
@@ -19,10 +19,10 @@ from node.domains import plain
 from node.domains.description import describe
 from node.domains.domain import Awaited, Selection
 from node.errors import StudyError
-from node.imaging.preparation import PlaneGrid
+from node.imaging.grid import PlaneGrid
 from node.imaging.visibility import Hidden
 from node.manifest import Model
-from node.result import PERCENT, Code, Finding, ImageScore, Measurement, Result
+from node.result import PERCENT, Code, Finding, Measurement, Result
 from node.study import Instance
 
 SCORED = Code("OPACITY", "99TEST", "Opacity score")
@@ -125,7 +125,7 @@ def test_a_window_of_a_plain_image_may_leave_out_as_much_as_it_likes() -> None:
 
 def test_a_region_that_every_image_shows_must_be_there(tmp_path: Path) -> None:
     manifest = chest_model(tmp_path, LARGEST).manifest
-    grid = PlaneGrid(9, 9, 9, 9, is_mirrored=False)
+    grid = PlaneGrid.whole(9, 9, 9, 9, is_mirrored=False)
     with pytest.raises(StudyError, match="no lung found in this image"):
         plain.require_plausible_outline(np.empty((0, 2)), grid, manifest)
     plain.require_plausible_outline(np.zeros((4, 2)), grid, manifest)
@@ -137,7 +137,7 @@ def test_a_region_that_every_image_shows_must_be_there(tmp_path: Path) -> None:
 def test_the_score_of_an_image_is_said_of_that_image_alone(model: Model) -> None:
     units = selected_from([radiograph(number=n) for n in (1, 2)], model).units
     scores = {
-        unit.sop_uid: ImageScore(unit.sop_uid, (Measurement(SCORED, value, PERCENT),))
+        unit.sop_uid: unit_score(unit.sop_uid, (Measurement(SCORED, value, PERCENT),))
         for unit, value in zip(units, (20.0, 80.0), strict=True)
     }
     result = conclude(model, units, [], scores)
@@ -179,7 +179,7 @@ def test_a_score_or_grade_of_each_image_becomes_a_report_and_captures(
     result, objects = answered(model, tmp_path / "study", *images)
     assert result.analysed == tuple(str(one.SOPInstanceUID) for one in reversed(images))
     assert [e.label for e in result.evaluations] == [
-        f"Series 1 image {n} {model.manifest.output.label}" for n in (1, 2)
+        f"Series 1 image {n} {model.manifest.outputs[0].label}" for n in (1, 2)
     ]
     (report,) = of_class(objects, ComprehensiveSRStorage)
     said = texts(report)
@@ -198,7 +198,7 @@ def test_marks_are_findings_without_a_side_in_every_kind_of_object(
 ) -> None:
     model = chest_model(tmp_path, output)
     result, objects = answered(model, tmp_path / "study", radiograph())
-    label = f"Series 1 image 1 {model.manifest.output.label}"
+    label = f"Series 1 image 1 {model.manifest.outputs[0].label}"
     assert result.findings
     assert all(finding.label.startswith(label) for finding in result.findings)
     assert all(is_inside(finding) and finding.laterality is None for finding in result.findings)

@@ -17,6 +17,7 @@ from ledgers import Desk, run_at_once
 from networks import Network
 from peers import Pacs, modality, store
 from pydicom import Dataset
+from several_images import sides_network
 
 from node import config
 from node.analysis.pipeline import Pipeline, Task, analyse
@@ -28,7 +29,7 @@ from node.flow.early_scoring import EarlyScorer
 from node.inference import Inference
 from node.manifest import Model
 from node.overview import study_overviews
-from node.result import ImageScore
+from node.result import UnitScore
 from node.study import Instance, Unit
 from node.trial import phantom
 from node.trial.phantom import Technique
@@ -89,6 +90,18 @@ def test_each_image_is_scored_once_and_only_if_the_model_may_see_it(
     desk.keep(left)
     scorer.score_what_came()
     assert network.asked == [right.SOPInstanceUID, left.SOPInstanceUID]
+
+
+def test_of_several_images_at_once_none_is_scored_before_the_study_is_complete(
+    desk: Desk, pipeline: Pipeline, network: Network, model: Model, tmp_path: Path
+) -> None:
+    of_exam = sides_network(tmp_path / "models" / "sides")
+    for dataset in factories.exam("several", [R_CC, L_CC]):
+        desk.keep(dataset)
+    EarlyScorer(desk.claiming, desk.store, pipeline, (of_exam,)).score_what_came()
+    assert network.asked == []
+    EarlyScorer(desk.claiming, desk.store, pipeline, (of_exam, model)).score_what_came()
+    assert len(network.asked) == 2, "by the model of single images"
 
 
 def test_of_what_is_out_of_scope_nothing_is_read_and_it_is_found_once(
@@ -281,7 +294,7 @@ def test_a_node_scores_images_while_the_rest_of_the_study_comes(
     asked: list[str] = []
 
     class Counted(Inference):
-        def score(self, unit: Unit, model: Model) -> ImageScore:
+        def score(self, unit: Unit, model: Model) -> UnitScore:
             score = super().score(unit, model)
             asked.append(unit.sop_uid)
             return score

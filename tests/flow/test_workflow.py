@@ -10,6 +10,7 @@ import copy
 import errno
 import hashlib
 import logging
+import re
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import factories
 import packages
@@ -43,6 +45,7 @@ from pynetdicom.association import Association
 from sqlalchemy.exc import OperationalError
 
 from node import config
+from node.analysis.conclusion import conclude
 from node.analysis.pipeline import Pipeline
 from node.deliver.choice import destination_of
 from node.deliver.courier import Courier
@@ -74,6 +77,7 @@ from node.outputs import capture
 from node.outputs.case import Draft
 from node.outputs.report_set import BUILDERS
 from node.overview import StudyOverview, study_overviews
+from node.result import Priority, Result, Triage
 from node.store import Store
 from node.study import Instance, Picture
 
@@ -426,6 +430,54 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
     assert reports[1].SeriesInstanceUID == reports[0].SeriesInstanceUID
     assert "PredecessorDocumentsSequence" not in reports[0]
     assert "Version 2, replaces that of " in reports[1].to_json()
+
+
+@pytest.fixture
+def triages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the model triage: one image is urgent, and with a second one the study is routine."""
+
+    def concluded(*about: Any) -> Result:
+        result = conclude(*about)
+        level = Priority.URGENT if len(result.analysed) == 1 else Priority.ROUTINE
+        return replace(result, triage=Triage(level, f"{len(result.analysed)} images say so"))
+
+    monkeypatch.setattr("node.analysis.pipeline.conclude", concluded)
+
+
+@pytest.mark.usefixtures("triages")
+def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
+    works: Works, pacs: Pacs
+) -> None:
+    exam = factories.exam("lowered", [R_CC, L_CC])
+    study = works.receive(exam[:1])
+    works.close(study)
+    assert works.reaches(study, "done").level == "urgent"
+    works.receive(exam[1:])
+    works.close(study)
+    assert works.overview(study).level == "urgent", "until the new version is there"
+    seen = works.reaches(study, "done")
+    assert (seen.level, seen.level_words) == ("routine", "urgent in version 1, now routine")
+    first, second = (
+        r.read().to_json() for r in pacs.received if r.sop_class == ComprehensiveSRStorage
+    )
+    assert "AIURGENT" in first
+    assert "AILEVELBEFORE" not in first
+    assert "AI triage level changed: urgent in version 1, now routine." in second
+    assert {"AIROUTINE", "AIURGENT"} <= set(re.findall("AI[A-Z]{6,}", second))
+    assert [event for event in works.desk.history(study) if "triage level" in event] == [
+        "triage level of version 1: urgent: 1 images say so",
+        "triage level of version 2: urgent in version 1, now routine: 2 images say so",
+    ]
+
+
+@pytest.mark.usefixtures("triages")
+def test_a_model_in_shadow_gives_no_study_a_level(works: Works) -> None:
+    study = works.receive(factories.exam("shadowed", [R_CC]))
+    works.close(study, mode=Mode.SHADOW)
+    seen = works.reaches(study, "done")
+    assert (seen.level, seen.levels) == ("", ())
+    assert seen.models[0].priority == "urgent", "which operators see"
+    assert not [event for event in works.desk.history(study) if "triage level" in event]
 
 
 def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(

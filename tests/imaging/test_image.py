@@ -11,6 +11,7 @@ import pytest
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
@@ -21,11 +22,14 @@ from small_images import PATIENT, compressed, encoded, mammogram, saved
 from node.errors import ModelError, StudyError, Unreadable
 from node.imaging import decoding
 from node.imaging.decoding import END_OF_IMAGE
+from node.imaging.grid import Extent, PlaneGrid
 from node.imaging.image import Image, open_image
-from node.imaging.preparation import PlaneGrid, picture, prepare
+from node.imaging.operations import Prepared, prepare
+from node.imaging.preparation import picture
 from node.imaging.source import name_of
 from node.manifest import Pixels
-from node.study import Laterality
+from node.manifest.pixels import operations
+from node.study import Laterality, View
 
 COMPRESSED = (
     uid.RLELossless,
@@ -52,6 +56,18 @@ def pixels(**changes: Any) -> Pixels:
         "scale": "0..1",
     }
     return Pixels.model_validate(words | changes)
+
+
+def prepared(image: Image, pixels: Pixels, laterality: Laterality | None) -> Prepared:
+    return prepare(image, operations(pixels), View(laterality, "MLO") if laterality else None)
+
+
+def with_grid(
+    image: Image, pixels: Pixels, laterality: Laterality | None
+) -> tuple[NDArray[np.float32], PlaneGrid]:
+    found = prepared(image, pixels, laterality)
+    assert found.grid is not None
+    return found.tensor, found.grid
 
 
 @pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
@@ -784,7 +800,7 @@ def test_the_chest_wall_comes_to_the_left(
     tmp_path: Path,
 ) -> None:
     image = opened(mammogram(VALUES, PatientOrientation=orientation), tmp_path)
-    tensor, grid = prepare(image, pixels(height=37, width=23), laterality)
+    tensor, grid = with_grid(image, pixels(height=37, width=23), laterality)
     assert grid.is_mirrored is is_mirrored
     expected = VALUES[:, ::-1] if is_mirrored else VALUES
     assert np.allclose(tensor[0, 0], expected / 4095, atol=1e-6)
@@ -793,26 +809,26 @@ def test_the_chest_wall_comes_to_the_left(
 def test_a_rotated_image_is_refused(tmp_path: Path) -> None:
     image = opened(mammogram(VALUES, PatientOrientation=["L", "P"]), tmp_path)
     with pytest.raises(StudyError, match="rotated"):
-        prepare(image, pixels(), Laterality.RIGHT)
+        prepared(image, pixels(), Laterality.RIGHT)
 
 
 def test_an_image_without_orientation_and_side_is_refused(tmp_path: Path) -> None:
     image = opened(mammogram(VALUES, PatientOrientation=None), tmp_path)
     with pytest.raises(StudyError, match="chest wall"):
-        prepare(image, pixels(), None)
-    prepare(image, pixels(orientation="as stored"), None)
+        prepared(image, pixels(), None)
+    prepared(image, pixels(orientation="as stored"), None)
 
 
 def test_fitting_keeps_the_aspect_and_pads_right_and_bottom(tmp_path: Path) -> None:
     white = np.full((100, 50), 4095, np.uint16)
     image = opened(mammogram(white), tmp_path)
-    tensor, grid = prepare(image, pixels(height=64, width=48, channels=3), Laterality.RIGHT)
+    tensor, grid = with_grid(image, pixels(height=64, width=48, channels=3), Laterality.RIGHT)
     assert tensor.shape == (1, 3, 64, 48)
     assert tensor.dtype == np.float32
-    assert (grid.height, grid.width) == (64, 32)
+    assert grid.filled == Extent(0, 0, 32, 64)
     assert tensor[:, :, :, :32].min() == 1
     assert tensor[:, :, :, 32:].max() == 0
-    stretched, _ = prepare(image, pixels(fit="stretch"), Laterality.RIGHT)
+    stretched = prepared(image, pixels(fit="stretch"), Laterality.RIGHT).tensor
     assert stretched.min() == 1
 
 
@@ -825,7 +841,7 @@ sizes = st.integers(1, 5000)
 def test_points_come_back_from_both_sides(
     rows: int, columns: int, height: int, width: int, is_mirrored: bool, data: st.DataObject
 ) -> None:
-    grid = PlaneGrid(rows, columns, height, width, is_mirrored)
+    grid = PlaneGrid.whole(rows, columns, height, width, is_mirrored)
     share = np.array(data.draw(st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=1)))
     in_model, in_stored = share * (width, height), share * (columns, rows)
     assert np.allclose(grid.to_model(grid.places(in_model)), in_model)
@@ -849,7 +865,7 @@ def test_a_blob_seen_by_the_network_lies_on_the_same_tissue_in_the_file(
     values[top : top + 20, left : left + 20] = 65535
     grey = np.linspace(0, 1, 65536).astype(np.float32)
     image = Image(values, grey, grey, (), (1.0, 1.0))
-    tensor, grid = prepare(image, pixels(fit=fit, height=96, width=80), side)
+    tensor, grid = with_grid(image, pixels(fit=fit, height=96, width=80), side)
     weights = tensor[0, 0].astype(float)
     rows, columns = np.indices(weights.shape) + 0.5
     centre = [(weights * axis).sum() / weights.sum() for axis in (columns, rows)]

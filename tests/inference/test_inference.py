@@ -24,12 +24,12 @@ from small_models import ENDLESS, NAN_WHEN_BRIGHT, NOT_A_NUMBER, SHARE_OF_WHITE,
 from node import config
 from node.config import bundled_models_dir
 from node.errors import ConfigError, InferenceUnavailable, ModelError, StudyError, Unreadable
+from node.imaging.grid import PlaneGrid
 from node.imaging.outlines import TOLERANCE_PX, signed_area
-from node.imaging.preparation import PlaneGrid
 from node.inference import Inference
 from node.inference.classes import score_classes
 from node.inference.mask import score_mask
-from node.manifest import ClassesOutput, load_model
+from node.manifest import ClassesOutput, MaskOutput, Pixels, load_model
 from node.study import Unit
 
 pytestmark = pytest.mark.slow
@@ -82,12 +82,13 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 15) -> None:
 def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
     small: Inference, breast: Unit
 ) -> None:
-    score = small.score(breast, small_model(small))
+    answer = small.score(breast, small_model(small))
+    (score,) = answer.outputs
     true_cm2 = np.count_nonzero(half_disc()) * 0.1 * 0.1 / 100
     (area,) = score.marks[0].measurements
     assert area.value == pytest.approx(true_cm2, rel=0.02)
     assert (area.concept.value, area.unit.value) == ("42798000", "cm2")
-    assert score.sop_uid == breast.sop_uid
+    assert answer.unit == breast.key
     outline = np.array(score.marks[0].outline)
     assert score.marks[0].outline[0] == score.marks[0].outline[-1]
     assert 8 < len(outline) < 150
@@ -98,7 +99,7 @@ def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
     x, y = outline.T
     enclosed = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
     assert enclosed == pytest.approx(np.count_nonzero(half_disc()), rel=0.03)  # > 0: clockwise
-    assert small.score(breast, small_model(small)) == score
+    assert small.score(breast, small_model(small)) == answer
 
 
 def small_model(inference: Inference) -> Any:
@@ -109,7 +110,7 @@ def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Unit) ->
     share = 100 * np.count_nonzero(half_disc()) / 300**2  # the input is padded to a square
     package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES)
     with running(package) as inference:
-        fatty, dense = inference.score(breast, package).measurements
+        fatty, dense = inference.score(breast, package).outputs[0].measurements
         assert dense.value == pytest.approx(share, rel=0.02)
         assert fatty.value + dense.value == pytest.approx(100)
         assert (dense.concept.meaning, dense.unit.value) == ("Probability of D", "%")
@@ -195,20 +196,21 @@ def test_a_breast_that_is_hard_to_see_is_given_a_grade(
     image: Dataset, classes: Inference, tmp_path: Path
 ) -> None:
     found = classes.score(unit(saved(image, tmp_path)), small_model(classes))
-    assert len(found.measurements) == 2
+    assert len(found.outputs[0].measurements) == 2
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.6), (-0.1, 1.1), (0.0, 0.0)])
 def test_what_does_not_add_up_to_one_is_no_probability(values: tuple[float, float]) -> None:
     output = ClassesOutput.model_validate(tomllib.loads(f"[output]\n{CLASSES}")["output"])
     with pytest.raises(ModelError, match="no probabilities that add up to 1"):
-        score_classes("1.2.3.4", np.array(values, np.float32), output)
+        score_classes(np.array(values, np.float32), output)
 
 
 def test_magnification_makes_the_breast_smaller(small: Inference, tmp_path: Path) -> None:
     def area(**changes: Any) -> float:
         path = saved(mammogram(half_disc(), **changes), tmp_path)
-        return small.score(unit(path), small_model(small)).marks[0].measurements[0].value
+        (score,) = small.score(unit(path), small_model(small)).outputs
+        return score.marks[0].measurements[0].value
 
     plain = area()
     assert area(EstimatedRadiographicMagnificationFactor=2) == pytest.approx(plain / 4)
@@ -233,8 +235,10 @@ def discs(*places: tuple[float, float, float], size: int = 200) -> NDArray[np.fl
 def measured(mask: NDArray[np.float32], **changes: Any) -> tuple[float, float]:
     """Return the reported area in cm2, and that within the outline, at 10 mm a pixel."""
     rows, columns = mask.shape
-    grid = PlaneGrid(rows, columns, rows, columns, is_mirrored=False)
-    score = score_mask("1.2.3.4", mask, MANIFEST.model_copy(update=changes), grid, (10, 10))
+    grid = PlaneGrid.whole(rows, columns, rows, columns, is_mirrored=False)
+    (output,) = MANIFEST.outputs
+    assert isinstance(output, MaskOutput)
+    score = score_mask(mask, output, MANIFEST.model_copy(update=changes), grid, (10, 10))
     return score.marks[0].measurements[0].value, signed_area(np.array(score.marks[0].outline))
 
 
@@ -271,6 +275,7 @@ def test_a_region_along_the_edge_opposite_the_chest_wall_is_no_breast() -> None:
     mask = discs((200, 100, 80))
     with pytest.raises(StudyError, match=r"no breast outline found: .* opposite the chest wall"):
         measured(mask)
+    assert isinstance(MANIFEST.pixels, Pixels)
     as_stored = MANIFEST.pixels.model_copy(update={"orientation": "as stored"})
     assert measured(mask, pixels=as_stored)[0] > 0
     assert measured(discs((120, 100, 80)))[0] > 0, "a large breast may reach that edge"
@@ -408,7 +413,7 @@ def test_a_child_that_cannot_be_replaced_says_nothing_about_the_image(
             with pytest.raises(InferenceUnavailable, match="SHA-256"):
                 inference.score(breast, package)
         package.weights_path.write_bytes(weights)
-        assert inference.score(breast, package).sop_uid == breast.sop_uid
+        assert inference.score(breast, package).unit == breast.key
 
 
 def test_a_process_that_the_system_refuses_says_nothing_about_the_image(

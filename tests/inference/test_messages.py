@@ -35,6 +35,7 @@ from node.inference.messages import (
     Question,
     ScoreJob,
     Setup,
+    ShownImage,
     answered,
     asked,
     digest_in,
@@ -45,8 +46,8 @@ from node.inference.messages import (
     score_in,
 )
 from node.manifest import ClassesOutput, Model, load_model
-from node.result import PERCENT, Code, HeatMap, ImageScore, Mark, Measurement
-from node.study import LONGEST_SIDE_PX, Laterality, Picture
+from node.result import PERCENT, Code, HeatMap, Mark, Measurement, OutputScore, UnitScore
+from node.study import LONGEST_SIDE_PX, Laterality, Picture, View
 
 HOSTILE = """
 import socket, struct, sys
@@ -69,8 +70,9 @@ hear(1 << 30)  # until it is killed, or hung up on
 SOP_UID = "1.2.3.4"
 AREA = Measurement(Code("42798000", "SCT", "Area"), 12.3, Code("cm2", "UCUM", "square centimeter"))
 SQUARE = ((0.0, 0.0), (9.5, 0.0), (9.5, 9.5), (0.0, 9.5), (0.0, 0.0))
-SCORE = ImageScore(SOP_UID, marks=(Mark(SQUARE, (AREA,)),))
-MASK = load_model("breast-area", bundled_models_dir()).manifest.output
+SAID = OutputScore(marks=(Mark(SQUARE, (AREA,)),))
+SCORE = UnitScore(SOP_UID, (SAID,))
+MASK = load_model("breast-area", bundled_models_dir()).manifest.outputs
 
 
 def framed(message: Message) -> bytes:
@@ -152,7 +154,7 @@ CRAFTED = {
     "something more": (scored(TEXT.replace(b'"marks"', b'"x":1,"marks"')), "unexpected_keyword"),
     "two scores": (scored(TEXT + b"," + TEXT), "too_long"),
     "deep": (scored(b"[" * 10_000), "json_invalid"),
-    "another image": (framed(answered(replace(SCORE, sop_uid="1.2"))), "a score of another image"),
+    "another image": (framed(answered(replace(SCORE, unit="1.2"))), "a score of another image"),
     "a picture": (framed(DRAWN), "union_tag_invalid"),
     "a greeting": (READY[0], "union_tag_invalid"),
     "an unknown error": (framed(answered(Failure("StudyError", "x"))).replace(b"S", b"X"), "lit"),
@@ -241,30 +243,44 @@ HEAT: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        (replace(SCORE, measurements=(AREA,)), "other numbers"),
-        (replace(SCORE, marks=(Mark(SQUARE, ()),)), "other numbers"),
-        (replace(SCORE, marks=(Mark(SQUARE, (AREA, AREA)),)), "other numbers"),
-        (replace(SCORE, marks=(Mark(SQUARE[:-1], (AREA,)),)), "an outline that is not closed"),
-        (replace(SCORE, marks=(Mark((), (AREA,)),)), "an outline that is not closed"),
-        (replace(SCORE, heat_map=HeatMap(concept=AREA.concept, **HEAT)), "a heat map too many"),
+        ({"measurements": (AREA,)}, "other numbers"),
+        ({"marks": (Mark(SQUARE, ()),)}, "other numbers"),
+        ({"marks": (Mark(SQUARE, (AREA, AREA)),)}, "other numbers"),
+        ({"marks": (Mark(SQUARE[:-1], (AREA,)),)}, "an outline that is not closed"),
+        ({"marks": (Mark((), (AREA,)),)}, "an outline that is not closed"),
+        ({"marks": (Mark(SQUARE, (AREA,), of_class=0),)}, "a mark of no class"),
+        ({"heat_map": HeatMap(concept=AREA.concept, **HEAT)}, "a heat map too many"),
     ],
 )
-def test_a_score_must_fit_the_manifest(changed: ImageScore, words: str) -> None:
+def test_a_score_must_fit_the_manifest(changed: dict[str, Any], words: str) -> None:
     assert score_in(answered(SCORE), SOP_UID, MASK) == SCORE
     with pytest.raises(ValueError, match=words):
-        score_in(answered(changed), SOP_UID, MASK)
+        score_in(answered(of_one(replace(SAID, **changed))), SOP_UID, MASK)
+
+
+@pytest.mark.parametrize("outputs", [(), (SAID, SAID)])
+def test_a_score_has_what_each_output_says_and_nothing_more(
+    outputs: tuple[OutputScore, ...],
+) -> None:
+    with pytest.raises(ValueError, match="other outputs"):
+        score_in(answered(UnitScore(SOP_UID, outputs)), SOP_UID, MASK)
+
+
+def of_one(said: OutputScore) -> UnitScore:
+    return UnitScore(SOP_UID, (said,))
 
 
 def test_a_model_that_grades_makes_no_marks_and_names_every_class() -> None:
     numbers = tuple(
         Measurement(one.probability.as_code(), 50.0, PERCENT) for one in CLASS_OUTPUT.classes
     )
-    graded = ImageScore(SOP_UID, numbers)
-    assert score_in(answered(graded), SOP_UID, CLASS_OUTPUT) == graded
+    outputs = (CLASS_OUTPUT,)
+    graded = OutputScore(numbers)
+    assert score_in(answered(of_one(graded)), SOP_UID, outputs) == of_one(graded)
     with pytest.raises(ValueError, match="makes none"):
-        score_in(answered(replace(graded, marks=SCORE.marks)), SOP_UID, CLASS_OUTPUT)
+        score_in(answered(of_one(replace(graded, marks=SAID.marks))), SOP_UID, outputs)
     with pytest.raises(ValueError, match="other numbers"):
-        score_in(answered(ImageScore(SOP_UID, numbers[::-1])), SOP_UID, CLASS_OUTPUT)
+        score_in(answered(of_one(OutputScore(numbers[::-1]))), SOP_UID, outputs)
 
 
 @pytest.mark.parametrize(
@@ -282,17 +298,17 @@ def test_a_model_that_grades_makes_no_marks_and_names_every_class() -> None:
 def test_a_heat_map_must_fit_its_values_and_the_manifest(
     changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    output = lesion_score(tmp_path).manifest.output
+    output = lesion_score(tmp_path).manifest.outputs[0]
     assert output.kind == "score" and output.heat_map is not None
     heat_map = HeatMap(concept=output.heat_map.concept.as_code(), **HEAT)
     number = Measurement(output.score.as_code(), 3.0, PERCENT, is_score=True)
-    score = ImageScore(SOP_UID, (number,), heat_map=heat_map)
-    assert score_in(answered(score), SOP_UID, output) == score
+    score = OutputScore((number,), heat_map=heat_map)
+    assert score_in(answered(of_one(score)), SOP_UID, (output,)) == of_one(score)
     with pytest.raises(ValueError, match=words):
         bad = replace(score, heat_map=replace(heat_map, **changes))
-        score_in(answered(bad), SOP_UID, output)
+        score_in(answered(of_one(bad)), SOP_UID, (output,))
     with pytest.raises(ValueError, match="or none"):
-        score_in(answered(replace(score, heat_map=None)), SOP_UID, output)
+        score_in(answered(of_one(replace(score, heat_map=None))), SOP_UID, (output,))
 
 
 # Round trips
@@ -303,7 +319,12 @@ codes = st.builds(Code, st.text(), st.text(), st.text())
 measurements = st.builds(Measurement, codes, numbers, codes, st.integers(0, 4), st.booleans())
 points = st.lists(st.tuples(numbers, numbers)).map(tuple)
 marks = st.builds(
-    Mark, points, st.lists(measurements, max_size=2).map(tuple), st.booleans(), st.none() | numbers
+    Mark,
+    points,
+    st.lists(measurements, max_size=2).map(tuple),
+    st.booleans(),
+    st.none() | numbers,
+    st.none() | st.integers(0, 9),
 )
 heat_maps = st.builds(
     HeatMap,
@@ -314,30 +335,30 @@ heat_maps = st.builds(
     st.text(),
     st.tuples(numbers, numbers, numbers, numbers),
 )
-scores = st.builds(
-    ImageScore,
-    st.text(),
+outputs = st.builds(
+    OutputScore,
     st.lists(measurements).map(tuple),
     st.lists(marks, max_size=3).map(tuple),
     st.none() | heat_maps,
 )
+scores = st.builds(UnitScore, st.text(), st.lists(outputs, max_size=2).map(tuple))
 
 
 @given(scores)
-@example(ImageScore("", (Measurement(PERCENT, -0.0, PERCENT),)))
-@example(ImageScore("", (Measurement(PERCENT, 5e-324, PERCENT),)))
-def test_every_score_comes_back_as_it_was(score: ImageScore) -> None:
+@example(UnitScore("", (OutputScore((Measurement(PERCENT, -0.0, PERCENT),)),)))
+@example(UnitScore("", (OutputScore((Measurement(PERCENT, 5e-324, PERCENT),)),)))
+def test_every_score_comes_back_as_it_was(score: UnitScore) -> None:
     found = score_json.loaded(score_json.dumped(score))
     assert repr(found) == repr(score)
 
 
 def test_a_score_of_an_earlier_ledger_is_read_and_written_alike() -> None:
     text = (
-        '{"sop_uid":"1.2.3.4","measurements":[],"marks":[{"outline":[[0.0,0.0],[9.5,0.0],'
+        '{"unit":"1.2.3.4","outputs":[{"measurements":[],"marks":[{"outline":[[0.0,0.0],[9.5,0.0],'
         '[9.5,9.5],[0.0,9.5],[0.0,0.0]],"measurements":[{"concept":{"value":"42798000",'
         '"scheme":"SCT","meaning":"Area"},"value":12.3,"unit":{"value":"cm2","scheme":"UCUM",'
         '"meaning":"square centimeter"},"decimals":1,"is_score":false}],"is_box":false,'
-        '"depth_mm":null}],"heat_map":null}'
+        '"depth_mm":null,"of_class":null}],"heat_map":null}]}'
     )
     assert score_json.loaded(text) == SCORE
     assert score_json.dumped(SCORE).decode() == text
@@ -359,8 +380,12 @@ def test_every_picture_comes_back_as_it_was(grey: Any, scale: float) -> None:
 paths = st.binary(min_size=1).map(lambda name: Path(os.fsdecode(name.replace(b"\0", b"0"))))
 
 
+views = st.builds(View, st.sampled_from(Laterality), st.text())
+images = st.dictionaries(st.text(), st.builds(ShownImage, paths, st.none() | views))
+
+
 @given(
-    st.builds(ScoreJob, paths, st.text(), st.none() | st.sampled_from(Laterality), st.text())
+    st.builds(ScoreJob, images, st.text(), st.text())
     | st.builds(PictureJob, paths)
     | st.builds(PixelDigestJob, paths)
 )
@@ -372,7 +397,7 @@ def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = bundled_models_dir()
     models = [Model(path.parent) for path in sorted(folder.glob("*/manifest.toml"))]
     models += [write(tmp_path) for write in MODELS]
-    assert {one.manifest.output.kind for one in models} == {"mask", "classes", "boxes", "score"}
+    assert {one.manifest.outputs[0].kind for one in models} == {"mask", "classes", "boxes", "score"}
     setup = Setup(
         config.InferenceSettings(deadline_s=0.1, scores_early=False),
         tuple(Package(one.folder, one.manifest) for one in models),
@@ -399,7 +424,7 @@ def test_the_words_of_any_error_can_be_said(words: str) -> None:
 @example(b'{"kind":"picture","rows":1,"columns":1,"scale":1}', b"")
 def test_whatever_bytes_come_nothing_but_a_value_error_is_raised(head: bytes, body: bytes) -> None:
     message = Message(head, body)
-    read_score = partial(score_in, sop_uid=SOP_UID, output=MASK)
+    read_score = partial(score_in, unit=SOP_UID, outputs=MASK)
     for read in (greeting_in, digest_in, picture_in, read_score):
         with pytest.raises(ValueError):
             read(message)

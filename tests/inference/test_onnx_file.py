@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto
+from small_models import declared
+from small_models import model as small_model
 
 from node.errors import ConfigError
-from node.onnx_file import TENSORS, refuse_external_data
+from node.onnx_file import TENSORS, refuse_external_data, refuse_other_files
 
 PATH = Path("models/small/model.onnx")
 
@@ -230,3 +234,34 @@ def test_nothing_that_onnx_reads_as_external_passes_for_another_file(
             refuse_external_data(PATH, bytes(content))
     else:
         is_refused(bytes(content))  # or not: it answers
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "is a pointer of Git LFS, not the network: fetch that with `git lfs pull`",
+        ),
+        (b"PK\x03\x04\0\0\0\0archive/data.pkl", "is a PyTorch file, in pickles, which are never"),
+        (pickle.dumps({"weights": 1}, protocol=2), "is a PyTorch file, in pickles, which are"),
+        (pickle.dumps({"weights": 1}, protocol=4), "is a PyTorch file, in pickles, which are"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras saves; export it as ONNX"),
+        (b"\x1c\0\0\0TFL3\0\0", "is a TensorFlow Lite file; export it as ONNX"),
+        (b"\x1c\0\0\0ORTM\0\0", "is in the format of ONNX Runtime itself"),
+        (b"<!DOCTYPE html><html>", "is a web page: download the file itself"),
+    ],
+)
+def test_what_was_put_in_place_of_a_network_by_mistake_is_called_what_it_is(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    package = small_model(tmp_path)
+    package.weights_path.write_bytes(content)
+    for opened in (package, declared(package.folder)):  # its hash in the manifest, or not
+        with pytest.raises(ConfigError, match=re.escape(f"model.onnx: {words}")):
+            opened.verify_weights()
+
+
+@given(models)
+def test_no_network_is_taken_for_something_else(network: onnx.ModelProto) -> None:
+    refuse_other_files(PATH, network.SerializeToString())

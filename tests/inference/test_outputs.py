@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import tomllib
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -17,19 +18,19 @@ from packages import MANIFEST
 
 from node.errors import ModelError, StudyError
 from node.imaging.grey import Float32
+from node.imaging.grid import PlaneGrid
 from node.imaging.outlines import signed_area
-from node.imaging.preparation import PlaneGrid
 from node.inference.boxes import score_boxes
 from node.inference.mask import MOST_REGIONS, score_mask
-from node.inference.whole_image import score_whole_image
-from node.manifest import Manifest
-from node.result import HeatMap, ImageScore, Mark
+from node.inference.whole_image import read_heat_map, score_whole
+from node.manifest import BoxesOutput, Manifest, MaskOutput, ScoreOutput
+from node.result import HeatMap, Mark, OutputScore
 
 HEAD = MANIFEST.partition("[output]\n")[0]
 UID = "1.2.3.4"
-PLAIN = PlaneGrid(rows=640, columns=400, height=64, width=40, is_mirrored=False)
+PLAIN = PlaneGrid.whole(rows=640, columns=400, height=64, width=40, is_mirrored=False)
 """Ten stored pixels to one of the network, whose last eight columns are padding."""
-MIRRORED = PlaneGrid(rows=640, columns=400, height=64, width=40, is_mirrored=True)
+MIRRORED = PlaneGrid.whole(rows=640, columns=400, height=64, width=40, is_mirrored=True)
 
 
 def manifest(output: str, *changes: tuple[str, str]) -> Manifest:
@@ -64,7 +65,9 @@ def boxed(
     spacing_mm: tuple[float, float] | None = (0.2, 0.1),
 ) -> tuple[Mark, ...]:
     table = np.array([*rows, *[(0, 0, 0, 0, 0)] * (3 - len(rows))], np.float32)
-    return score_boxes(UID, table, of, grid, spacing_mm).marks
+    (output,) = of.outputs
+    assert isinstance(output, BoxesOutput)
+    return score_boxes(table, output, of, grid, spacing_mm).marks
 
 
 def edges(mark: Mark) -> tuple[float, ...]:
@@ -170,7 +173,7 @@ sizes = st.integers(8, 3000)
 def test_a_box_comes_back_from_any_grid(
     rows: int, columns: int, height: int, width: int, is_mirrored: bool, box: tuple[float, ...]
 ) -> None:
-    grid = PlaneGrid(rows, columns, height, width, is_mirrored)
+    grid = PlaneGrid.whole(rows, columns, height, width, is_mirrored)
     left, right = sorted(x * width for x in box[0::2])
     top, bottom = sorted(y * height for y in box[1::2])
     if right - left < 0.1 or bottom - top < 0.1:
@@ -213,11 +216,14 @@ def scored(
     *,
     grid: PlaneGrid = PLAIN,
     of: Manifest = MAPPER,
-) -> ImageScore:
-    answers: dict[str, Float32] = {"score": np.array([[score]], np.float32)}
-    if heat is not None:
-        answers["heat"] = heat[None, None].astype(np.float32)
-    return score_whole_image(UID, answers, of, grid)
+) -> OutputScore:
+    (output,) = of.outputs
+    assert isinstance(output, ScoreOutput)
+    found = score_whole(np.array([score], np.float32), output)
+    if heat is None or output.heat_map is None:
+        return found
+    warm = read_heat_map(UID, heat.astype(np.float32), output.heat_map, of.image_shape[-2:], grid)
+    return replace(found, heat_map=warm)
 
 
 def mapped(heat: NDArray[Any], grid: PlaneGrid = PLAIN, of: Manifest = MAPPER) -> HeatMap:
@@ -236,7 +242,7 @@ def test_a_score_is_passed_on_as_percent() -> None:
     (number,) = score.measurements
     assert (number.value, number.unit.value, number.decimals) == (87.5, "%", 1)
     assert number.is_score
-    assert (score.sop_uid, score.marks, score.heat_map) == (UID, (), None)
+    assert (score.marks, score.heat_map) == ((), None)
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])
@@ -278,7 +284,7 @@ def test_a_heat_map_is_turned_back_as_the_image_is() -> None:
 @pytest.mark.parametrize("is_mirrored", [False, True])
 def test_the_last_cells_may_reach_beyond_the_image(is_mirrored: bool) -> None:
     """33 of the network's columns are image: the fifth cell covers 32 to 40."""
-    grid = PlaneGrid(rows=600, columns=330, height=60, width=33, is_mirrored=is_mirrored)
+    grid = PlaneGrid.whole(rows=600, columns=330, height=60, width=33, is_mirrored=is_mirrored)
     found = mapped(np.zeros((8, 6)), grid)
     assert (found.rows, found.columns) == (8, 5)
     assert found.box == ((-70, 0, 330, 640) if is_mirrored else (0, 0, 400, 640))
@@ -312,7 +318,7 @@ def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
         ("height = 8\nwidth = 6\n", f"height = {rows}\nwidth = {columns}\n"),
     )
     used = max(1, round(height * share[0])), max(1, round(width * share[1]))
-    grid = PlaneGrid(2 * used[0], 2 * used[1], *used, is_mirrored)
+    grid = PlaneGrid.whole(2 * used[0], 2 * used[1], *used, is_mirrored)
     found = mapped(np.zeros((rows, columns)), grid, of)
     assert cells(found).shape == (found.rows, found.columns), "as many bytes as it says"
     left, top, right, bottom = found.box
@@ -332,7 +338,7 @@ def test_a_heat_map_covers_the_image_and_less_than_a_cell_more(
 def test_as_many_cells_as_the_network_gives_are_kept_however_the_division_is_rounded() -> None:
     """64 / (64 / 49) is a little more than 49."""
     of = manifest(SCORE + HEAT_MAP, ("height = 8\nwidth = 6", "height = 49\nwidth = 49"))
-    whole = PlaneGrid(rows=640, columns=480, height=64, width=48, is_mirrored=False)
+    whole = PlaneGrid.whole(rows=640, columns=480, height=64, width=48, is_mirrored=False)
     found = mapped(np.zeros((49, 49)), whole, of)
     assert cells(found).shape == (found.rows, found.columns) == (49, 49)
 
@@ -380,9 +386,11 @@ def outlined(
 ) -> tuple[Mark, ...]:
     """Return the marks; a pixel of the network is 10 mm wide, and `times` stored pixels."""
     height, width = mask.shape
-    grid = PlaneGrid(height * times, width * times, height, width, is_mirrored)
+    grid = PlaneGrid.whole(height * times, width * times, height, width, is_mirrored)
     of = manifest(REGIONS + f"min_area_mm2 = {min_area_mm2}\n")
-    return score_mask(UID, mask, of, grid, (10 / times, 10 / times)).marks
+    (output,) = of.outputs
+    assert isinstance(output, MaskOutput)
+    return score_mask(mask, output, of, grid, (10 / times, 10 / times)).marks
 
 
 def area(mark: Mark) -> float:
@@ -476,9 +484,11 @@ def test_a_region_at_the_edge_of_the_image_ends_there() -> None:
 
 
 def test_what_is_marked_on_the_padding_is_no_region() -> None:
-    grid = PlaneGrid(rows=SIZE, columns=60, height=SIZE, width=60, is_mirrored=False)
+    grid = PlaneGrid.whole(rows=SIZE, columns=60, height=SIZE, width=60, is_mirrored=False)
     mask = discs((30, 60, 10), (90, 60, 20))
-    (mark,) = score_mask(UID, mask, SEGMENTER, grid, (10, 10)).marks
+    (output,) = SEGMENTER.outputs
+    assert isinstance(output, MaskOutput)
+    (mark,) = score_mask(mask, output, SEGMENTER, grid, (10, 10)).marks
     assert area(mark) == pytest.approx(np.pi * 10**2, rel=0.02)
 
 

@@ -223,6 +223,13 @@ ALLOWED: tuple[Allowed, ...] = (
     ),
     Allowed(
         "PixelMed",
+        r'\(AILEVEL(BEFORE)?,99AINODE,"[^"]*"\)/TEXT \(121050,DCM,"Equivalent Meaning of Concept '
+        r'Name"\): Content Item not in template',
+        "TID 1500 is extensible: by what kind of model a level was given stands beside it",
+        MEASUREMENT_REPORTS,
+    ),
+    Allowed(
+        "PixelMed",
         r'\("Failed (Detections|Analyses)"\) than code meaning in template.*"Failed  \1"',
         "two blanks in PixelMed's template",
         ("mammography-cad",),

@@ -8,18 +8,24 @@ from datetime import timedelta
 
 import factories
 from outputs.drafts import (
+    DEMONSTRATION,
     DETECTOR,
     MODEL,
+    PRODUCT,
+    after,
     as_version_2,
     detected,
     graded,
     scored,
     segmented,
+    triage_at,
+    triaged,
     with_result,
 )
 
 from node.kinds import KINDS
 from node.outputs.case import Draft, Predecessor
+from node.result import Priority
 from node.trial import phantom
 
 from .sources import Source
@@ -88,6 +94,23 @@ def _several_models(source: Source) -> Draft:
     return replace(made, results=tuple(one.results[0] for one in said))
 
 
+def _triaged_with_marks(source: Source) -> Draft:
+    """A detector that triages, in the preset that names the level in lists."""
+    made = with_result(detected(source.exam()), triage=triage_at(Priority.URGENT))
+    return replace(made, has_level_in_lists=True)
+
+
+def _level_changed(source: Source) -> Draft:
+    made = triaged(source.exam(), Priority.ROUTINE, PRODUCT)
+    return after(made, Priority.URGENT, Priority.SOON)
+
+
+def _shown_only(source: Source) -> Draft:
+    """A demonstration model triages, and nothing follows."""
+    made = triaged(source.exam(), Priority.URGENT, DEMONSTRATION)
+    return replace(made, has_level_in_lists=True)
+
+
 CASES: Mapping[str, Case] = {
     "areas": Case(Source.exam, (*NUMBERS, "segmentation", "presentation-state")),
     "detected": Case(lambda source: detected(source.exam()), MARKS),
@@ -104,4 +127,12 @@ CASES: Mapping[str, Case] = {
     "version 2": Case(lambda source: as_version_2(segmented(source.exam())), EVERYTHING),
     "version 2, a day later": Case(_a_day_later, MARKS),
     "several models": Case(_several_models, EVERYTHING),
+    "urgent": Case(_triaged_with_marks, MARKS),
+    "soon": Case(lambda source: triaged(source.exam(), Priority.SOON), NUMBERS),
+    "not assessed": Case(
+        lambda source: after(triaged(source.exam(), Priority.NOT_ASSESSED), Priority.ROUTINE),
+        NUMBERS,
+    ),
+    "level lowered": Case(_level_changed, NUMBERS),
+    "urgent of a demonstration": Case(_shown_only, NUMBERS),
 }

@@ -32,7 +32,7 @@ from viewers.reader import Reader, Shown, chromium, reader
 from node.kinds import KINDS
 from node.outputs.case import Draft
 from node.outputs.report_set import to_bytes
-from node.result import Result
+from node.result import Priority, Result
 from node.trial import phantom
 
 from .conftest import Started
@@ -98,7 +98,8 @@ def test_ohif_shows_every_kind_of_result_of_an_exam_with_findings(
 ) -> None:
     exam = drafts.draft(technique=TECHNIQUE)
     draft = about(
-        drafts.detected(exam),
+        drafts.with_result(drafts.detected(exam), triage=drafts.triage_at(Priority.URGENT)),
+        drafts.triaged(exam, Priority.ROUTINE),
         drafts.with_result(exam, findings=exam.results[0].findings[::3]),  # R CC and L MLO
         drafts.scored(exam),
         drafts.with_result(drafts.graded(exam), model=GRADER),
@@ -179,6 +180,8 @@ def assert_reads(text: str, result: Result) -> None:
         wanted += ["NOT ANALYSED", REASON]
     elif not result.evaluations:
         wanted += ["Processed 4 images, nothing found"]
+    if result.triage:
+        wanted += [f"AI triage level: {result.triage.level} (research model)."]
     for evaluation in result.evaluations:
         wanted += [evaluation.label, *(f"{m.value:.0f} %" for m in evaluation.measurements)]
         wanted += [evaluation.grade.value.meaning] if evaluation.grade else []

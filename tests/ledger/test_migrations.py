@@ -305,7 +305,7 @@ def declared_checks() -> dict[str, set[str]]:
 
 
 def test_the_database_allows_the_declared_states_and_no_others(ledger: Ledger) -> None:
-    assert len(declared_checks()) == 9
+    assert len(declared_checks()) == 11
     assert checks_of_the_database(ledger) == declared_checks()
 
 
@@ -327,6 +327,7 @@ def test_a_migrated_index_has_the_rows_it_had(ledger: Ledger) -> None:
         *[(table, "state") for table in ("study", "instance", "study_version")],
         *[(table, "state") for table in ("dispatch", "delivery", "commitment_request")],
         ("study", "held_because"),
+        *[("study", "level"), ("study_version", "level")],
         *[("analysis", "mode"), ("node", "role")],
     ],
 )

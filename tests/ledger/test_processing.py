@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from factories import unit_score
 from ledgers import HOUR_S, KIND, NODE, OTHER_KIND, PLAN, STUDY, Desk
 
 from node.errors import Superseded
 from node.ledger import GIVE_UP_AFTER, BuiltReport, Finished, HeldBecause, Job, VersionState, schema
 from node.ledger.rows import DELAY_MAX_S
-from node.result import Code, HeatMap, ImageScore, Mark, Measurement
+from node.result import Code, HeatMap, Mark, Measurement
 
 
 def test_the_work_names_what_was_planned_and_where_it_came_from(desk: Desk) -> None:
@@ -63,7 +64,7 @@ def test_finishing_records_results_and_reports_and_enqueues_each_delivery(desk: 
     ]
     assert len(desk.rows(schema.report)) == 2
     assert len(desk.rows(schema.delivery)) == 4
-    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == "not assessed"
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] is None
     assert desk.version()["state"] == VersionState.FINISHED
 
 
@@ -215,7 +216,7 @@ def test_a_rejection_that_comes_while_an_attempt_runs_keeps_its_reports_in(desk:
 
 def test_a_score_comes_back_as_it_was(desk: Desk) -> None:
     area = Measurement(Code("42798000", "SCT", "Area"), 123.456789, Code("cm2", "UCUM", "cm2"), 2)
-    score = ImageScore(
+    score = unit_score(
         "1.2.3",
         marks=(Mark(((0.5, 1.5), (2.0, 3.0), (0.5, 1.5)), (area,), depth_mm=1.5),),
         heat_map=HeatMap("1.2.3", area.concept, 1, 2, "AP8=", (0.0, 0.0, 8.0, 4.0)),

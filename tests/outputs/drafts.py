@@ -31,12 +31,16 @@ from node.result import (
     HeatMap,
     Measurement,
     ModelIdentity,
+    OperatingPoint,
     Point,
+    Priority,
     Refusal,
     Region,
     Result,
+    Triage,
 )
 from node.study import Instance, Laterality, Picture, StudyVersion, View
+from node.triage import FormerLevel
 from node.trial import phantom
 
 MODEL = ModelIdentity(
@@ -66,6 +70,31 @@ SEGMENTER = replace(
 )
 CLASSIFIER = replace(
     MODEL, name="exam-score", title="Exam Score", device_uid="2.25.328570164919053724"
+)
+TRIAGE = replace(
+    MODEL, name="breast-triage", title="Breast Triage", device_uid="2.25.328570164919053725"
+)
+DEMONSTRATION = replace(TRIAGE, is_demonstration=True)
+PRODUCT = replace(TRIAGE, is_research=False)
+HIGH = OperatingPoint(
+    name="high",
+    threshold=0.71,
+    sensitivity=0.62,
+    sensitivity_interval=(0.55, 0.69),
+    specificity=0.9,
+    specificity_interval=(0.882, 0.918),
+    positives=210,
+    negatives=1180,
+    data="women of a screening set that the weights never saw",
+)
+LOW = replace(
+    HIGH,
+    name="low",
+    threshold=0.2,
+    sensitivity=0.94,
+    sensitivity_interval=(0.9, 0.97),
+    specificity=0.55,
+    specificity_interval=(0.52, 0.58),
 )
 STATEMENT = "The area of the breast as projected on the detector. It says nothing about disease."
 
@@ -249,6 +278,51 @@ def scored(draft: Draft) -> Draft:
         ),
         heat_maps=tuple(_heat_map(draft, i) for i in instances),
     )
+
+
+REACHED = {
+    Priority.URGENT: (HIGH, 72.0, 97),
+    Priority.SOON: (LOW, 43.0, 81),
+    Priority.ROUTINE: (LOW, 12.0, 40),
+}
+"""For each level the operating point, the score, and than how many of 100 it is higher."""
+MISSING = "L MLO is missing"
+
+
+def triage_at(level: Priority) -> Triage:
+    """Return what a model says that gives a level."""
+    if level not in REACHED:
+        return Triage(level, MISSING)
+    point, percent, rank = REACHED[level]
+    reached = "below" if level == Priority.ROUTINE else "at or above"
+    return Triage(
+        level,
+        f"{reached} the operating point {point.name} ({100 * point.threshold:.0f} %)",
+        about="L breast AI score",
+        score=Measurement(AI_SCORE, percent, PERCENT, 0, is_score=True),
+        point=point,
+        rank=rank,
+    )
+
+
+def triaged(draft: Draft, level: Priority, model: ModelIdentity = TRIAGE) -> Draft:
+    """Return the draft as a model would have it that triages, and scores as `scored` does."""
+    return with_result(
+        scored(draft),
+        model=model,
+        triage=triage_at(level),
+        priority=level,
+        heat_maps=(),
+        statements=("The score says how far an exam looks like those with cancer.",),
+    )
+
+
+def after(draft: Draft, *levels: Priority) -> Draft:
+    """Return the draft as one of a version before which there were versions of these levels."""
+    former = tuple(FormerLevel(number, level) for number, level in enumerate(levels, start=1))
+    version = as_version_2(draft).version
+    version = replace(version, number=len(levels) + 1)
+    return replace(draft, version=version, former_levels=former)
 
 
 def _side(instance: Instance) -> Laterality:

@@ -558,7 +558,7 @@ def lines_shown(made: Draft) -> str:
 
 def cautions(made: Draft) -> list[str]:
     """Return what must be on the page however many findings there are."""
-    said = ["Priority: not assessed", f"Study closed for analysis: {made.version.reason}"]
+    said = [f"Study closed for analysis: {made.version.reason}"]
     for result in made.results:
         said += [wording.score_meaning(result), *result.statements, *wording.refusals(result)]
         said += [f"{len(result.refused)} image not analysed"] if result.refused else []

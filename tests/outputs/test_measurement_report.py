@@ -155,7 +155,6 @@ def test_the_impression_is_honest() -> None:
         "For research use only.",
         "It says nothing about disease.",
         "Version 2, replaces that of 08:42.",
-        "Priority: not assessed.",
         "4/4 views",
         "Breast Area 1.0.0",
         "weights 1a2b3c4d5e6f",

@@ -1,6 +1,7 @@
 """Mammography as a domain (`node.domains.domain.Domain`)."""
 
 from node.domains.mammography.combination import combine
+from node.domains.mammography.grouping import grouped
 from node.domains.mammography.hanging import hanging
 from node.domains.mammography.plausibility import (
     require_plausible,
@@ -13,6 +14,7 @@ from node.domains.mammography.selection import units
 __all__ = [
     "awaited",
     "combine",
+    "grouped",
     "hanging",
     "is_in_scope",
     "read",

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from node.manifest import BoxesOutput, MaskOutput
-from node.result import ImageScore
+from node.result import OutputScore
 from node.study import Laterality, Unit, View
 
 
 def lesions_of_marks(
     output: MaskOutput | BoxesOutput,
     units: Sequence[Unit],
-    scores: Mapping[str, ImageScore],
+    scores: Mapping[str, OutputScore],
 ) -> dict[tuple[str, int], str]:
     """Name the lesions that are marked on CC and on MLO, by image and place among its marks."""
     if not isinstance(output, BoxesOutput) or output.same_lesion_within_mm is None:
@@ -23,7 +23,7 @@ def lesions_of_marks(
     for side in (Laterality.RIGHT, Laterality.LEFT):
         on_cc, on_mlo = (
             [
-                ((unit.sop_uid, number), mark.depth_mm)
+                ((unit.sop_uid, number), mark.depth_mm, mark.of_class)
                 for unit in units
                 if unit.instance.view == View(side, projection)
                 for number, mark in enumerate(scores[unit.sop_uid].marks)
@@ -31,7 +31,9 @@ def lesions_of_marks(
             ]
             for projection in ("CC", "MLO")
         )
-        pairs = sorted((abs(a[1] - b[1]), a[0], b[0]) for a, b in product(on_cc, on_mlo))
+        pairs = sorted(
+            (abs(a[1] - b[1]), a[0], b[0]) for a, b in product(on_cc, on_mlo) if a[2] == b[2]
+        )
         count = 0
         for difference_mm, *places in pairs:
             is_free = not any(place in names for place in places)
@@ -44,7 +46,7 @@ def lesions_of_marks(
 def how_lesions_were_counted(
     output: MaskOutput | BoxesOutput,
     units: Sequence[Unit],
-    scores: Mapping[str, ImageScore],
+    scores: Mapping[str, OutputScore],
     lesions: Mapping[tuple[str, int], str],
 ) -> list[str]:
     """Say where one lesion may count as two, or two as one."""

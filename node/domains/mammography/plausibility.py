@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 from node.errors import StudyError
 from node.imaging.grey import Float32
+from node.imaging.grid import PlaneGrid, Points
 from node.imaging.outlines import signed_area
-from node.imaging.preparation import PlaneGrid, Points
 from node.imaging.visibility import Hidden
-from node.manifest import Manifest, MaskOutput, Pixels
+from node.manifest import Manifest, MaskOutput
+from node.manifest.pixels import Operations, chest_wall, grey_values
 
 
 def require_plausible(seen: Float32, manifest: Manifest) -> None:
     """Raise StudyError if an image shows no breast; an outline of one shows by itself if not."""
-    output = manifest.output
-    is_outline = isinstance(output, MaskOutput) and output.regions == "largest"
-    if not is_outline:
-        refuse_what_is_no_breast(seen, manifest.pixels)
+    is_outlined = any(
+        isinstance(output, MaskOutput) and output.regions == "largest"
+        for output in manifest.outputs
+    )
+    if not is_outlined:
+        refuse_what_is_no_breast(seen, manifest.operations)
 
 
 def require_plausible_outline(region: Points, grid: PlaneGrid, manifest: Manifest) -> None:
     """Raise StudyError if the outline of a breast is none."""
     if not len(region):
         raise StudyError("no breast outline found in this image")
-    is_chest_wall_left = manifest.pixels.orientation == "chest wall left"
-    refuse_what_is_no_breast_outline(region, grid, is_chest_wall_left)
+    refuse_what_is_no_breast_outline(region, grid, chest_wall(manifest.operations))
 
 
 MOST_BLACK, MOST_WHITE = 0.3, 0.5
@@ -60,14 +64,19 @@ MOST_OF_EDGE = 0.5
 
 
 def refuse_what_is_no_breast_outline(
-    region: Points, grid: PlaneGrid, is_chest_wall_left: bool
+    region: Points, grid: PlaneGrid, chest_wall_at: Literal["left", "right"] | None
 ) -> None:
     """Raise StudyError if a region leaves no air, or lies where no breast can."""
-    if abs(signed_area(region)) > MOST_OF_IMAGE * grid.height * grid.width:
+    image = grid.whole_image
+    if abs(signed_area(region)) > MOST_OF_IMAGE * image.height * image.width:
         raise StudyError("no breast outline found: the bright region covers the whole image")
     x, y = region.T
-    rows = np.unique(np.floor(y[x >= (1 - EDGE_STRIP) * grid.width]))
-    if is_chest_wall_left and len(rows) > MOST_OF_EDGE * grid.height:
+    if chest_wall_at == "right":
+        is_at_edge = x <= image.left + EDGE_STRIP * image.width
+    else:
+        is_at_edge = x >= image.left + (1 - EDGE_STRIP) * image.width
+    rows = np.unique(np.floor(y[is_at_edge]))
+    if chest_wall_at is not None and len(rows) > MOST_OF_EDGE * image.height:
         raise StudyError(
             "no breast outline found: the bright region lies along the edge opposite the chest wall"
         )
@@ -97,7 +106,7 @@ FEWEST_PIXELS = 8
 """A strip narrower than this, as the network sees it, shows nobody anything."""
 
 
-def refuse_what_is_no_breast(seen: Float32, prepared_as: Pixels) -> None:
+def refuse_what_is_no_breast(seen: Float32, prepared_by: Operations) -> None:
     """Raise StudyError if an image, shape (height, width), shows no air, or air in the wrong place.
 
     Only means over large cells are looked at: noise is grey there, and small labels are lost.
@@ -111,7 +120,7 @@ def refuse_what_is_no_breast(seen: Float32, prepared_as: Pixels) -> None:
     if cells[cells <= mean].mean() >= MOST_OF_GREY * cells[cells >= mean].mean():
         raise StudyError("no breast found in this image: no dark air beside bright tissue")
     outer = cells[:, -CELLS // 4 :] > mean
-    is_as_shown = prepared_as.grey == "voi" and prepared_as.orientation == "chest wall left"
+    is_as_shown = grey_values(prepared_by).values == "voi" and chest_wall(prepared_by) is not None
     if is_as_shown and outer.all(axis=1).mean() > MOST_OF_ROWS:
         raise StudyError(
             "no breast found in this image: the side opposite the chest wall is bright, as in an"

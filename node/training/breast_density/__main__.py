@@ -24,8 +24,9 @@ from torch import Tensor
 
 from node.config import bundled_models_dir
 from node.imaging.image import open_image
-from node.imaging.preparation import prepare
-from node.study import Laterality
+from node.imaging.operations import prepare
+from node.manifest.pixels import operations
+from node.study import Laterality, View
 from node.training.breast_density import figures, films, learning, network
 from node.training.breast_density.figures import Cases
 from node.training.breast_density.films import Film
@@ -156,7 +157,7 @@ def said_of_mammograms(shipped: network.Committee) -> dict[str, list[float]]:
             if view.endswith("mlo"):
                 image = open_image(Path(path))
                 side = Laterality(view[0].upper())
-                tensor, _ = prepare(image, films.PIXELS, side)
+                tensor = prepare(image, operations(films.PIXELS), View(side, "MLO")).tensor
                 with torch.inference_mode():
                     answer = shipped(torch.from_numpy(tensor))[0].tolist()
                 answers[f"{Path(path).parent.name} {view}"] = [round(p, 4) for p in answer]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from node.evaluation.measures import area_under_curve
+
 GRADES = ("F", "G", "D")
 """Fatty, fatty-glandular, dense-glandular: Info.txt of the data set, second column."""
 DENSE = GRADES.index("D")
@@ -51,16 +53,6 @@ class Cases:
 
 
 Measure = Callable[[Cases], float]
-
-
-def area_under_curve(scores: Floats, is_positive: NDArray[np.bool_]) -> float:
-    """Return how often a positive case scores above a negative one; ties count half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    positives = int(is_positive.sum())
-    negatives = len(scores) - positives
-    above = ranks[is_positive].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
 
 
 def grade_auc(cases: Cases) -> float:

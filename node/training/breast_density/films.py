@@ -1,6 +1,6 @@
 """The films of mini-MIAS as the node would see them, and as other detectors would show them.
 
-Every film passes through `node.imaging.preparation.prepare`, as at run time; other detectors
+Every film passes through `node.imaging.operations.prepare`, as at run time; other detectors
 are simulated before it, on the whole film. No file of the data set is written anywhere.
 """
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from node import manifest
 from node.imaging.image import Image
-from node.imaging.preparation import prepare
-from node.study import Laterality
+from node.imaging.operations import prepare
+from node.manifest.pixels import operations
+from node.study import Laterality, View
 from node.training.breast_density.figures import GRADES
 
 FOLDS = 5
@@ -88,7 +89,8 @@ def prepared(grey: Grey, laterality: Laterality, bits: int = 16) -> Grey:
     highest = 2**bits - 1
     table = (np.arange(highest + 1) / highest).astype(np.float32)
     values = np.round(np.clip(grey, 0, 1) * highest).astype(np.uint16)
-    tensor, _ = prepare(Image(values, table, table, (), None), PIXELS, laterality)
+    image = Image(values, table, table, (), None)
+    tensor = prepare(image, operations(PIXELS), View(laterality, "MLO")).tensor
     return np.asarray(tensor[0])
 
 

@@ -1,0 +1,1 @@
+"""How good a model is on labelled images: the node's own pipeline, and what came of it counted."""

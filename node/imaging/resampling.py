@@ -1,0 +1,86 @@
+"""Bringing an image to a size with a named filter; models/README.md has the arithmetic.
+
+With antialias Pillow does it (`PIL.Image.resize`): the filter is as wide as the reduction. Without,
+each pixel is interpolated between its nearest two (bilinear) or four (bicubic) neighbours a row, as
+`torch.nn.functional.interpolate(..., align_corners=False, antialias=False)` and OpenCV's `resize`
+do for float32 (INTER_LINEAR, INTER_CUBIC).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+_Value = TypeVar("_Value", bound=np.generic)
+
+OF_PILLOW = {
+    "box": PIL.Image.Resampling.BOX,
+    "bilinear": PIL.Image.Resampling.BILINEAR,
+    "bicubic": PIL.Image.Resampling.BICUBIC,
+    "lanczos": PIL.Image.Resampling.LANCZOS,
+}
+CUBIC = -0.75
+"""The parameter of Keys' cubic without antialias: that of OpenCV and torch; Pillow's is -0.5."""
+
+
+def resized(
+    grey: NDArray[_Value], height: int, width: int, filter_name: Filter, antialias: bool
+) -> NDArray[_Value]:
+    """Return an image of a size; the same, if it has that size."""
+    if grey.shape == (height, width):
+        return grey
+    if filter_name == "nearest":
+        return grey[_nearest(grey.shape[0], height)[:, np.newaxis], _nearest(grey.shape[1], width)]
+    if antialias:
+        return _filtered(grey, height, width, OF_PILLOW[filter_name])
+    across = _interpolated(grey, width, filter_name)
+    both = _interpolated(across.T, height, filter_name).T
+    if grey.dtype == np.uint8:
+        both = np.clip(np.rint(both), 0, 255)
+    return np.ascontiguousarray(both, dtype=grey.dtype)
+
+
+def _filtered(
+    grey: NDArray[_Value], height: int, width: int, pillow: PIL.Image.Resampling
+) -> NDArray[_Value]:
+    image = PIL.Image.fromarray(grey)
+    if grey.dtype == np.uint8:  # rounded in between, so that the order counts: across, then down
+        image = image.resize((width, grey.shape[0]), pillow)
+    return np.asarray(image.resize((width, height), pillow), dtype=grey.dtype)
+
+
+def _nearest(before: int, after: int) -> NDArray[np.intp]:
+    """Return in which pixel the middle of each lies; of an edge between two, in the later one."""
+    return (2 * np.arange(after) + 1) * before // (2 * after)
+
+
+def _interpolated(
+    grey: NDArray[np.generic], length: int, filter_name: Filter
+) -> NDArray[np.float64]:
+    """Interpolate along the rows at the middles of so many pixels; the edge pixel goes on."""
+    columns = grey.shape[1]
+    at = (np.arange(length) + 0.5) * (columns / length) - 0.5
+    if filter_name == "bilinear":
+        at = np.clip(at, 0, columns - 1)
+    first = np.floor(at)
+    share = at - first
+    if filter_name == "bilinear":
+        weights = {0: 1 - share, 1: share}
+    else:
+        weights = {step: _cubic(np.abs(share - step)) for step in (-1, 0, 1, 2)}
+    result = np.zeros((grey.shape[0], length))
+    for step, weight in weights.items():
+        taken = np.clip(first.astype(np.intp) + step, 0, columns - 1)
+        result += grey[:, taken] * weight
+    return result
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution at a distance of 0 to 2."""
+    near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
+    far = ((CUBIC * x - 5 * CUBIC) * x + 8 * CUBIC) * x - 4 * CUBIC
+    return np.where(x <= 1, near, far)

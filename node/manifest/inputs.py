@@ -1,0 +1,149 @@
+"""What a model may see, what of it the network reads at once, and by which tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from node.manifest.words import BodyPart, Modality, Projection, RoleName, Uid, ViewName
+from node.study import IMAGE, Laterality, View
+from node.toml_file import Place, Section
+
+BODY_PARTS_OF_MAMMOGRAMS = ("BREAST", "AXILLA")
+Level = Literal["image", "breast", "exam"]
+"""What something can be about."""
+
+
+class Input(Section):
+    """What the model may see; everything else is refused with a reason."""
+
+    modality: Modality
+    """A study with an instance of this Modality (0008,0060), and of one of the body parts, is in
+    scope and is answered."""
+    body_parts: Annotated[tuple[BodyPart, ...], Field(min_length=1)]
+    """As `dicom.body_part` reads them. A mammogram need not say its own."""
+    sop_classes: Annotated[tuple[Uid, ...], Field(min_length=1)]
+
+    # What follows is of mammograms.
+
+    projections: tuple[Projection, ...] = ()
+    """View positions the model was made for, such as CC and MLO."""
+    passed_over: tuple[Projection, ...] = ()
+    """View positions of the same exam that the model leaves aside without a word of warning."""
+    expected_views: tuple[ViewName, ...] = ()
+    """A study is complete as soon as these are there: "R CC", "L MLO"."""
+    implants: Literal["refuse", "analyse"] = "refuse"
+    """Views with the implant displaced are analysed either way."""
+    synthetic_2d: Literal["refuse", "analyse"] = "refuse"
+    """2D images computed from a tomosynthesis."""
+
+    @property
+    def expected(self) -> frozenset[View]:
+        """The expected views as values."""
+        return frozenset(map(view_called, self.expected_views))
+
+
+def view_called(name: str) -> View:
+    """Return the view with a name such as "R MLO"."""
+    side, projection = name.split()
+    return View(Laterality(side), projection)
+
+
+class ManifestUnit(Section):
+    """What the network reads at once, and answers once."""
+
+    of: Level
+    roles: tuple[RoleName, ...] = ()
+    """Of an exam views ("R CC"), of a breast projections ("CC"); which image is which."""
+    missing: Literal["refuse", "blank"] = "refuse"
+    """A role without an image: the unit is not analysed, or the network gets zeros there."""
+    repeated: Literal["refuse", "first", "last"] = "refuse"
+    """Several images of one role: not analysed, or the first or last by time of acquisition."""
+
+    @property
+    def all_roles(self) -> tuple[str, ...]:
+        """The roles, of one image as well."""
+        return self.roles or (IMAGE,)
+
+    def amiss(self, wanted: Input) -> Iterator[tuple[Place, str]]:
+        """Yield what cannot be, of a model of mammograms."""
+        if self.of == "image":
+            for word in ("roles", "missing", "repeated"):
+                if word in self.model_fields_set:
+                    yield (word,), 'is of several images: of = "breast" or "exam"'
+            return
+        if len(self.roles) < 2:
+            yield ("roles",), f"expected the images of {self._example}"
+        yield from self._amiss_in_roles(wanted)
+
+    @property
+    def _example(self) -> str:
+        if self.of == "exam":
+            return 'an exam, such as ["R CC", "L CC", "R MLO", "L MLO"]'
+        return 'a breast, such as ["CC", "MLO"]'
+
+    def _amiss_in_roles(self, wanted: Input) -> Iterator[tuple[Place, str]]:
+        for i, role in enumerate(self.roles):
+            *side, projection = role.split()
+            if (self.of == "exam") != bool(side) or role == IMAGE:
+                yield ("roles", i), f'"{role}" is none of the images of {self._example}'
+            elif projection not in wanted.projections:
+                yield ("roles", i), f'"{role}" is not of one of the projections of [input]'
+            elif role in self.roles[:i]:
+                yield ("roles", i), f'"{role}" is there twice'
+        read = {role.split()[-1] for role in self.roles}
+        for projection in wanted.projections:
+            if projection not in read:
+                words = f"{projection} of input.projections has no role: add it, or pass it over"
+                yield ("roles",), words
+
+
+class InputTensor(Section):
+    """One of the network's inputs, and the images it gets."""
+
+    tensor: str
+    roles: Annotated[tuple[RoleName, ...], Field(min_length=1)]
+    """One image as it is, or several joined in this order."""
+    join: Literal["batch", "channels", "concatenate"] | None = None
+    """batch: along axis 0; channels: along axis 1; concatenate: vectors, one behind the other."""
+
+    def shape(self, of_image: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the tensor, from that of one image without the batch axis."""
+        count = len(self.roles)
+        if self.join == "batch":
+            return count, *of_image
+        return 1, count * of_image[0], *of_image[1:]
+
+
+def amiss_in_inputs(
+    inputs: tuple[InputTensor, ...], unit: ManifestUnit, of_image: tuple[int, ...]
+) -> Iterator[tuple[Place, str]]:
+    """Yield what cannot be, each with its place in the list."""
+    roles = unit.all_roles
+    named = ", ".join(f'"{role}"' for role in roles)
+    for i, one in enumerate(inputs):
+        for j, role in enumerate(one.roles):
+            if role not in roles:
+                yield (i, "roles", j), f'"{role}" is no role of [unit], which has {named}'
+        if one.tensor in {other.tensor for other in inputs[:i]}:
+            yield (i, "tensor"), f'"{one.tensor}" is there twice'
+        if words := _join_amiss(one, len(of_image)):
+            yield (i, "join"), words
+    given = {role for one in inputs for role in one.roles}
+    for role in roles:
+        if inputs and role not in given:
+            yield (0, "roles"), f'no input takes "{role}" of [unit]'
+
+
+def _join_amiss(one: InputTensor, axes: int) -> str:
+    if len(one.roles) == 1:
+        return "is of several roles" if one.join else ""
+    if one.join is None:
+        return 'missing: how are the images joined? "batch", "channels" or "concatenate"'
+    if one.join == "channels" and axes == 1:
+        return 'expected "concatenate" or "batch": the operations of [[pixels]] give vectors'
+    if one.join == "concatenate" and axes > 1:
+        return 'expected "batch" or "channels": only vectors are concatenated'
+    return ""

@@ -1,0 +1,390 @@
+"""models/<name>/manifest.toml -> Manifest: what a model package declares about itself.
+
+A manifest says everything the node needs to run a network and to describe it honestly; a
+network that fits these words needs no Python. `models/README.md` tells how to add one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from node import result, toml_file
+from node.errors import ConfigError
+from node.kinds import KINDS, Needs
+from node.manifest.inputs import (
+    BODY_PARTS_OF_MAMMOGRAMS,
+    Input,
+    InputTensor,
+    ManifestUnit,
+    amiss_in_inputs,
+)
+from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
+from node.manifest.pixels import (
+    Operations,
+    PixelWords,
+    chest_wall,
+    of_mammograms,
+    operations,
+    pixel_words,
+    shape_after,
+    unplaced,
+)
+from node.manifest.together import (
+    Numbered,
+    amiss_in_about,
+    amiss_in_combination,
+    amiss_in_former,
+    amiss_in_means,
+    amiss_in_names,
+    amiss_in_places,
+    amiss_in_point_levels,
+    amiss_in_tensors,
+    amiss_in_triage,
+    completed,
+    narrower,
+    with_shared_words,
+)
+from node.manifest.triage import ManifestTriage
+from node.manifest.words import (
+    Ascii,
+    GrownSection,
+    Name,
+    Sentence,
+    Sha256,
+    Uid,
+    Version,
+    WeightsFile,
+)
+from node.onnx_file import refuse_external_data, refuse_other_files
+from node.toml_file import Place, Section, did_you_mean, wrong
+
+DomainName = Literal["mammography", "plain"]
+"""What knows the images that a model reads: the names of `node.domains.table.DOMAINS`."""
+
+
+class Weights(Section):
+    """The network file beside the manifest, and the hash it must have."""
+
+    file: WeightsFile
+    sha256: Sha256
+
+
+class Licence(Section):
+    """SPDX identifiers, or the name of a licence file in the package."""
+
+    code: str
+    weights: str
+
+
+OF_MAMMOGRAMS: tuple[Place, ...] = tuple(
+    ("input", word)
+    for word in ("projections", "passed_over", "expected_views", "implants", "synthetic_2d")
+)
+"""Words of [input] that mean something of mammograms alone."""
+_GIVES: Mapping[str, tuple[Needs, ...]] = {
+    "regions": (Needs.MARKS, Needs.REGIONS),
+    "boxes": (Needs.MARKS,),
+}
+"""What an output says of where something is, and what can be made of that."""
+_EACH_IMAGE = ManifestUnit(of="image")
+
+
+class Manifest(GrownSection):
+    """The whole file."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"unit", "inputs", "output", "outputs", "triage"})
+
+    name: Name
+    title: Ascii
+    version: Version
+    manufacturer: Ascii
+    device_uid: Uid
+    """Fixed for this algorithm and version; another version gets another."""
+    status: Literal["research", "demonstration", "product"]
+    intended_use: Literal["measurement", "density", "detection", "triage"]
+    """What it is for; triage alone sets a level."""
+    domain: DomainName = "mammography"
+    """What is known of the images: views and sides of breasts, or nothing, image by image."""
+    statement: Sentence
+    """One honest sentence for the report: what the numbers are and are not."""
+    licence: Licence
+    weights: Weights
+    input: Input
+    unit: ManifestUnit = _EACH_IMAGE
+    """What the network reads at once."""
+    inputs: tuple[InputTensor, ...] = ()
+    """Empty: it has one input, which takes the image."""
+    pixels: PixelWords
+    """How an image is prepared: `operations` has it in one form."""
+    output: Annotated[Output, Field(discriminator="kind")] | None = None
+    """As manifests of one output may write it. It stands among the outputs, which is where it is
+    to be read: by the name of its kind, combined as it always was."""
+    outputs: tuple[Annotated[Output, Field(discriminator="kind")], ...] = ()
+    triage: ManifestTriage | None = None
+    """From which score which level follows."""
+
+    @property
+    def looks_for(self) -> tuple[result.Code, ...]:
+        """What it detects, found or not."""
+        return tuple(dict.fromkeys(code for one in self.outputs for code in one.looks_for))
+
+    @property
+    def operations(self) -> Operations:
+        """What is done to an image, in this order."""
+        return operations(self.pixels)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of what is made of one image, without the batch axis."""
+        return shape_after(self.operations)
+
+    @property
+    def tensor_shapes(self) -> dict[str, TensorShape]:
+        """The shape that each tensor of the outputs must have, by its name."""
+        shapes: dict[str, TensorShape] = {}
+        for one in self.outputs:
+            for tensor, shape in one.tensor_shapes(self.image_shape).items():
+                shapes[tensor] = narrower(shapes.get(tensor, shape), shape) or shape
+        return shapes
+
+    def makes(self, kind: str) -> bool:
+        """Say whether results of the model can become an object of a kind."""
+        return KINDS[kind].needs in self._gives
+
+    @property
+    def _gives(self) -> frozenset[Needs]:
+        """What there can be in a result of the model."""
+        gives = {need for one in self.outputs for need in _GIVES.get(one.places, ())}
+        return frozenset({Needs.NOTHING, *gives, *([Needs.SUBJECT] if self.looks_for else [])})
+
+    @property
+    def _numbered(self) -> Numbered:
+        """The outputs with their places; pydantic names the kind in them, too."""
+        if self.output is not None:
+            return [(("output", self.output.kind), one) for one in self.outputs]
+        return [(("outputs", i, one.kind), one) for i, one in enumerate(self.outputs)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mammograms_are_of_breasts(cls, given: Any) -> Any:
+        """Fill in the body parts, which manifests of mammography did not always name."""
+        if not isinstance(given, dict) or given.get("domain", "mammography") != "mammography":
+            return given
+        wanted = given.get("input")
+        if not isinstance(wanted, dict) or "body_parts" in wanted:
+            return given
+        return {**given, "input": {**wanted, "body_parts": list(BODY_PARTS_OF_MAMMOGRAMS)}}
+
+    @model_validator(mode="after")
+    def _outputs_are_complete(self) -> Self:
+        """Require the author's choices, then write down whatever follows from them."""
+        if (self.output is None) == ("outputs" not in self.model_fields_set):
+            words = "missing, add [[outputs]]" if self.output is None else "is beside [output]"
+            raise wrong([(("outputs",), f"{words}: one table for each answer of the network")])
+        former = [] if self.output is None else [self.output]
+        self.__dict__["outputs"] = self.outputs or tuple(former)  # frozen, but not yet made
+        problems = list(amiss_in_about(self._numbered, self.unit.of))
+        if former:
+            problems += amiss_in_former(self._numbered)
+        else:
+            problems += amiss_in_combination(self._numbered, self.unit.of, self.domain)
+        if problems:
+            raise wrong(problems)
+        outputs = (completed(one, self.unit.of, bool(former)) for one in self.outputs)
+        self.__dict__["outputs"] = tuple(with_shared_words(tuple(outputs)))
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_those_of_the_domain(self) -> Self:
+        if self.domain == "mammography":
+            problems = list(self._amiss_in_mammography())
+        else:
+            problems = [
+                (place, f'is of mammograms; a model of domain = "{self.domain}" has no such word')
+                for place in self._said_of_mammograms()
+            ]
+            problems += [(("pixels", *place), words) for place, words in of_mammograms(self.pixels)]
+        if problems:
+            raise wrong(problems)
+        return self
+
+    def _amiss_in_mammography(self) -> Iterator[tuple[Place, str]]:
+        if self.input.modality != "MG":
+            found = f'found "{self.input.modality}"'
+            words = f'expected "MG", {found}; for others than mammograms add domain = "plain"'
+            yield ("input", "modality"), words
+        if "projections" not in self.input.model_fields_set:
+            yield ("input", "projections"), "missing, add projections = ..."
+        for place, words in unplaced(self.operations, self.input.projections):
+            yield ("pixels", *place), words
+        if self.triage and not self.input.expected_views:
+            words = (
+                "missing: without them nobody knows that a view is missing, and intended_use = "
+                '"triage" must not call such an exam routine'
+            )
+            yield ("input", "expected_views"), words
+
+    def _said_of_mammograms(self) -> Iterator[Place]:
+        """Yield words that say something else than where they are left out."""
+        for place in OF_MAMMOGRAMS:
+            if getattr(self.input, str(place[-1])) != Input.model_fields[str(place[-1])].default:
+                yield place
+        if self.unit.of != "image":
+            yield ("unit", "of")
+        for place, output in self._numbered:
+            if isinstance(output, MaskOutput) and output.difference is not None:
+                yield (*place, "difference")
+            if isinstance(output, BoxesOutput) and output.same_lesion_within_mm is not None:
+                yield (*place, "same_lesion_within_mm")
+
+    @model_validator(mode="after")
+    def _depth_is_known_where_lesions_are_matched_by_it(self) -> Self:
+        for place, output in self._numbered:
+            matches = isinstance(output, BoxesOutput) and output.same_lesion_within_mm
+            if matches and chest_wall(self.operations) is None:
+                problem = (
+                    'needs the side of the chest wall: pixels.orientation = "chest wall left", '
+                    'or op = "mirror"'
+                )
+                raise wrong([((*place, "same_lesion_within_mm"), problem)])
+        return self
+
+    @model_validator(mode="after")
+    def _expected_views_are_ones_the_model_reads(self) -> Self:
+        known = {*self.input.projections, *self.input.passed_over}
+        problems = [
+            (("input", "expected_views", i), f'"{view}" is not of one of the projections')
+            for i, view in enumerate(self.input.expected_views)
+            if view.split()[1] not in known
+        ]
+        if problems:
+            raise wrong(problems)
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_read_at_once_is_known(self) -> Self:
+        problems = [(("unit", *place), words) for place, words in self.unit.amiss(self.input)]
+        if not problems:
+            amiss = amiss_in_inputs(self.inputs, self.unit, self.image_shape)
+            problems = [(("inputs", *place), words) for place, words in amiss]
+        if self.unit.of != "image" and not self.inputs:
+            words = "missing: several images at once need [[inputs]] with tensor, roles and join"
+            problems.append((("inputs",), words))
+        if problems:
+            raise wrong(problems)
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_fit_one_another(self) -> Self:
+        outputs = self._numbered
+        problems = [
+            *amiss_in_names(outputs),
+            *amiss_in_tensors(outputs, self.image_shape),
+            *amiss_in_places(outputs, self.unit.of, self.image_shape),
+            *amiss_in_point_levels(outputs, self.unit.of),
+            *amiss_in_triage(outputs, self.triage, self.intended_use),
+        ]
+        if self.output is None and self.intended_use in ("detection", "triage"):
+            problems += amiss_in_means(outputs, self.intended_use)
+        if problems:
+            raise wrong(problems)
+        return self
+
+
+class Model:
+    """A model package on disk: its manifest and its verified weights file.
+
+    A manifest that is given is what was read of the folder before.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest or toml_file.load(folder / "manifest.toml", Manifest)
+        if self.manifest.name != folder.name:
+            raise ConfigError(
+                f'{folder / "manifest.toml"}: name: expected "{folder.name}", the name of '
+                f'its folder, found "{self.manifest.name}"; rename one of them'
+            )
+
+    @property
+    def weights_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / self.manifest.weights.file
+
+    def verify_weights(self) -> None:
+        """Raise ConfigError unless the weights file is the one the manifest describes."""
+        self.read_weights()
+
+    def read_weights(self) -> bytes:
+        """Return the bytes of the network: those that the manifest describes, and all there are."""
+        try:
+            content = self.weights_path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{self.weights_path}: cannot be read ({error.strerror})") from error
+        refuse_other_files(self.weights_path, content)
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.manifest.weights.sha256:
+            raise ConfigError(
+                f"{self.weights_path}: SHA-256 is {found}, the manifest says "
+                f"{self.manifest.weights.sha256}; restore the file or correct the manifest"
+            )
+        refuse_external_data(self.weights_path, content)
+        return content
+
+    @cached_property
+    def identity(self) -> result.ModelIdentity:
+        """Who speaks when this model speaks."""
+        m = self.manifest
+        return result.ModelIdentity(
+            name=m.name,
+            title=m.title,
+            version=m.version,
+            manufacturer=m.manufacturer,
+            device_uid=m.device_uid,
+            weights_sha256=m.weights.sha256,
+            is_research=m.status != "product",
+            is_demonstration=m.status == "demonstration",
+        )
+
+    @cached_property
+    def preprocessing_digest(self) -> str:
+        """Changes whenever preparing an image, or what is made of the answers, changes."""
+        m = self.manifest
+        text = pixel_words(m.pixels)
+        text += "".join(one.model_dump_json() for one in ([m.output] if m.output else m.outputs))
+        text += " as written by schema 2"  # the former number: UIDs of results depend on it
+        later = m.model_dump_json(include={"unit", "inputs", "triage"})
+        if later != "{}":  # nothing of these was said by manifests of before
+            text += later
+        if self.manifest.domain != "mammography":  # which once was all there is
+            text += f" domain {self.manifest.domain}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_model(name_or_folder: str, models_dir: Path) -> Model:
+    """Open a model package by the name of one in `models_dir`, or by its own folder."""
+    folder = Path(name_or_folder)
+    if (folder / "manifest.toml").is_file():
+        return load_model(folder.resolve().name, folder.resolve().parent)
+    if folder.is_dir() and not (models_dir / name_or_folder / "manifest.toml").is_file():
+        raise ConfigError(f"{folder / 'manifest.toml'}: missing; models/README.md tells its words")
+    return load_model(name_or_folder, models_dir)
+
+
+def load_model(name: str, models_dir: Path) -> Model:
+    """Open a model package by name and verify its weights."""
+    folder = models_dir / name
+    if not (folder / "manifest.toml").is_file():
+        known = sorted(p.parent.name for p in models_dir.glob("*/manifest.toml"))
+        raise ConfigError(
+            f'no model is called "{name}" in {models_dir}, {did_you_mean(name, known)}'
+        )
+    model = Model(folder)
+    model.verify_weights()
+    return model

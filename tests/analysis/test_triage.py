@@ -1,0 +1,344 @@
+"""Which level a study gets, and that what nobody has seen is never called routine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
+from hypothesis import given
+from hypothesis import strategies as st
+from packages import CLASSES, OUTPUT, package
+
+from node.analysis.conclusion import conclude
+from node.domains.evaluation import calibrated
+from node.manifest import ClassesOutput, Model, Platt, ScoreOutput, Temperature
+from node.result import PERCENT, Code, Measurement, OutputScore, Priority, Refusal, Result, Triage
+from node.study import View
+
+VIEWS = (R_CC, L_CC, R_MLO, L_MLO)
+SCORE = """
+name = "malignancy"
+kind = "score"
+tensor = "y"
+label = "malignancy"
+score = { value = "M", scheme = "99TEST", meaning = "Malignancy score" }
+combine = { breast = "highest", exam = "highest" }
+"""
+HIGH = """
+[[outputs.operating_points]]
+name = "high"
+threshold = 0.7
+about = "exam"
+sensitivity = 0.62
+sensitivity_interval = [0.55, 0.69]
+specificity = 0.95
+specificity_interval = [0.93, 0.96]
+positives = 210
+negatives = 1180
+data = "Screening exams"
+"""
+LOW = HIGH.replace('"high"', '"low"').replace("0.7\n", "0.3\n").replace("0.95\n", "0.94\n")
+NEGATIVES = f"""
+[outputs.negatives]
+data = "Screening exams"
+count = 1180
+percentiles = {[n / 200 for n in range(101)]}
+"""
+URGENT = '\n[triage]\noutput = "malignancy"\nurgent = "high"\n'
+SOON = URGENT + 'soon = "low"\n'
+
+
+def triaging(folder: Path, tail: str, *changes: tuple[str, str]) -> Model:
+    for present, replacement in changes:
+        assert present in tail
+        tail = tail.replace(present, replacement)
+    use = ('intended_use = "measurement"', 'intended_use = "triage"')
+    return package(folder, ("[output]", "[[outputs]]"), (OUTPUT, tail), use)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model that makes urgent and routine."""
+    return triaging(tmp_path_factory.mktemp("two"), SCORE + HIGH + LOW + NEGATIVES + URGENT)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model that makes urgent, soon and routine."""
+    return triaging(tmp_path_factory.mktemp("three"), SCORE + HIGH + LOW + NEGATIVES + SOON)
+
+
+def concluded(
+    model: Model, percents: Mapping[View, float], refused: Sequence[Refusal] = ()
+) -> Result:
+    concept = Code("M", "99TEST", "Malignancy score")
+    units = [unit(view, f"1.{n}") for n, view in enumerate(VIEWS) if view in percents]
+    scores = {
+        one.key: unit_score(one.key, (Measurement(concept, percents[view], PERCENT, 0, True),))
+        for one in units
+        for view in [one.instance.view]
+        if view is not None
+    }
+    return conclude(model, units, refused, scores)
+
+
+def triage(model: Model, percents: Mapping[View, float], refused: Sequence[Refusal] = ()) -> Triage:
+    result = concluded(model, percents, refused)
+    assert result.triage is not None
+    assert result.priority == result.triage.level
+    assert all(word.isascii() and word.isprintable() for word in (result.triage.why,))
+    return result.triage
+
+
+def whole(highest: float) -> dict[View, float]:
+    return {R_CC: 5.0, L_CC: 7.0, R_MLO: 1.0, L_MLO: highest}
+
+
+@pytest.mark.parametrize(
+    ("percent", "of_two", "of_three"),
+    [
+        (70.0, Priority.URGENT, Priority.URGENT),
+        (69.999, Priority.ROUTINE, Priority.SOON),
+        (30.0, Priority.ROUTINE, Priority.SOON),
+        (29.999, Priority.ROUTINE, Priority.ROUTINE),
+        (100.0, Priority.URGENT, Priority.URGENT),
+        (7.0, Priority.ROUTINE, Priority.ROUTINE),
+    ],
+)
+def test_a_whole_exam_gets_the_level_of_the_highest_point_that_it_reaches(
+    percent: float, of_two: Priority, of_three: Priority, two: Model, three: Model
+) -> None:
+    assert triage(two, whole(percent)).level == of_two
+    assert triage(three, whole(percent)).level == of_three
+
+
+@pytest.mark.parametrize("missing", VIEWS, ids=str)
+@pytest.mark.parametrize("is_refused", [False, True], ids=["missing", "refused"])
+@pytest.mark.parametrize(
+    ("percent", "level"),
+    [
+        (70.0, Priority.URGENT),
+        (30.0, Priority.SOON),
+        (29.0, Priority.NOT_ASSESSED),
+        (0.0, Priority.NOT_ASSESSED),
+    ],
+)
+def test_an_exam_without_a_view_is_urgent_by_what_is_there_or_not_assessed_never_routine(
+    missing: View, is_refused: bool, percent: float, level: Priority, three: Model
+) -> None:
+    there = {view: percent for view in VIEWS if view != missing}
+    refused = [Refusal("1.9", str(missing), "breast implant")] if is_refused else []
+    found = triage(three, there, refused)
+    assert found.level == level
+    assert str(missing) in found.why
+    assert (found.score is None) == (level == Priority.NOT_ASSESSED)
+
+
+def test_one_breast_alone_may_make_an_exam_urgent(two: Model) -> None:
+    found = triage(two, {R_CC: 80.0, R_MLO: 2.0})
+    assert (found.level, found.about) == (Priority.URGENT, "R breast malignancy")
+    assert triage(two, {R_CC: 8.0, R_MLO: 2.0}).level == Priority.NOT_ASSESSED
+
+
+def test_an_image_that_failed_keeps_an_exam_from_being_routine_though_its_view_was_read(
+    two: Model,
+) -> None:
+    failed = Refusal("1.9", "L MLO", "pixels cannot be decoded", is_failure=True)
+    assert triage(two, whole(10.0), [failed]).level == Priority.NOT_ASSESSED
+    assert triage(two, whole(90.0), [failed]).level == Priority.URGENT
+    left_out = Refusal("1.9", "L MLO", "spot compression view")
+    assert triage(two, whole(10.0), [left_out]).level == Priority.ROUTINE
+
+
+def test_a_study_of_which_nothing_was_read_is_not_assessed(two: Model) -> None:
+    found = triage(two, {}, [Refusal("1.9", "L MLO", "breast implant")])
+    assert (found.level, found.why, found.score) == (Priority.NOT_ASSESSED, "breast implant", None)
+
+
+@given(
+    st.dictionaries(st.sampled_from(VIEWS), st.floats(0, 100)),
+    st.lists(st.sampled_from(VIEWS), max_size=2),
+)
+def test_whatever_is_missing_only_a_whole_exam_is_routine_and_nothing_urgent_is_lost(
+    three: Model, percents: dict[View, float], failed: list[View]
+) -> None:
+    refused = [Refusal(f"2.{n}", str(v), "damaged", True) for n, v in enumerate(failed)]
+    result = concluded(three, percents, refused)
+    assert result.triage is not None
+    is_whole = percents.keys() == set(VIEWS) and not failed
+    assert (result.priority == Priority.ROUTINE) <= is_whole
+    is_high = any(percent / 100 >= 0.7 for percent in percents.values())
+    assert (result.priority == Priority.URGENT) == is_high
+
+
+def test_why_a_study_has_its_level_is_said_with_the_point_and_what_was_measured_there(
+    three: Model,
+) -> None:
+    urgent, soon, routine = (triage(three, whole(percent)) for percent in (83.0, 40.0, 10.0))
+    assert urgent.why == "at or above the operating point high (0.7)"
+    assert soon.why == "at or above the operating point low (0.3)"
+    assert routine.why == "below the operating point low (0.3)"
+    assert urgent.about == "Exam malignancy"
+    assert urgent.score is not None and urgent.score.value == 83.0
+    assert urgent.point is not None and routine.point is not None
+    assert (urgent.point.name, urgent.point.sensitivity_interval) == ("high", (0.55, 0.69))
+    assert (urgent.point.positives, urgent.point.negatives) == (210, 1180)
+    assert routine.point.name == "low"
+
+
+@pytest.mark.parametrize(
+    ("percent", "rank"), [(0.0, 0), (0.4, 0), (0.6, 1), (46.6, 93), (46.5, 92), (50.1, 100)]
+)
+def test_the_rank_is_among_those_without_the_disease(percent: float, rank: int, two: Model) -> None:
+    assert triage(two, dict.fromkeys(VIEWS, percent)).rank == rank
+
+
+def test_without_their_scores_there_is_no_rank(tmp_path: Path) -> None:
+    assert triage(triaging(tmp_path, SCORE + HIGH + URGENT), whole(90.0)).rank is None
+
+
+def test_a_point_about_a_breast_is_compared_with_the_higher_one(tmp_path: Path) -> None:
+    model = triaging(tmp_path, SCORE + HIGH + URGENT, ('about = "exam"', 'about = "breast"'))
+    found = triage(model, whole(71.0))
+    assert (found.level, found.about) == (Priority.URGENT, "L breast malignancy")
+
+
+def test_a_model_that_does_not_triage_sets_no_level(tmp_path: Path) -> None:
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, SCORE))
+    result = concluded(model, whole(99.0))
+    assert (result.triage, result.priority) == (None, Priority.NOT_ASSESSED)
+
+
+def test_a_demonstration_says_that_it_is_one(tmp_path: Path) -> None:
+    identity = package(tmp_path, ('status = "research"', 'status = "demonstration"')).identity
+    assert identity.is_demonstration and identity.is_research
+
+
+# Combination
+
+FOUR = {R_CC: 10.0, R_MLO: 40.0, L_CC: 30.0, L_MLO: 20.0}
+
+
+@pytest.mark.parametrize(
+    ("breast", "exam", "expected"),
+    [
+        ("highest", "highest", {"Exam": 40.0, "R breast": 40.0, "L breast": 30.0}),
+        ("mean", "highest", {"Exam": 25.0, "R breast": 25.0, "L breast": 25.0}),
+        ("highest", "mean", {"Exam": 35.0, "R breast": 40.0, "L breast": 30.0}),
+        ("highest", "none", {"R breast": 40.0, "L breast": 30.0}),
+        ("none", "highest", {"Exam": 40.0}),
+        ("none", "mean", {"Exam": 25.0}),
+        ("none", "none", {}),
+    ],
+)
+def test_scores_combine_as_the_author_chose(
+    breast: str, exam: str, expected: dict[str, float], tmp_path: Path
+) -> None:
+    chosen = f'combine = {{ breast = "{breast}", exam = "{exam}" }}'
+    words = SCORE.replace('combine = { breast = "highest", exam = "highest" }', chosen)
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, words))
+    said = {e.label: e.measurements[0].value for e in concluded(model, FOUR).evaluations}
+    of_images = {str(view): percent for view, percent in FOUR.items()}
+    assert said == pytest.approx(
+        {f"{name} malignancy": value for name, value in {**expected, **of_images}.items()}
+    )
+
+
+def test_the_mean_of_views_counts_each_view_once_however_many_images_it_has(
+    tmp_path: Path,
+) -> None:
+    words = SCORE.replace('breast = "highest"', 'breast = "mean of views"')
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, words))
+    concept = Code("M", "99TEST", "Malignancy score")
+    images = [(R_CC, 10.0), (R_CC, 20.0), (R_CC, 60.0), (R_MLO, 90.0)]
+    units = [unit(view, f"1.{n}") for n, (view, _) in enumerate(images)]
+    scores = {
+        one.key: unit_score(one.key, (Measurement(concept, percent, PERCENT),))
+        for one, (_, percent) in zip(units, images, strict=True)
+    }
+    (breast, *_) = conclude(model, units, (), scores).evaluations
+    assert breast.label == "R breast malignancy"
+    assert breast.measurements[0].value == pytest.approx((30.0 + 90.0) / 2)
+    assert breast.sop_uids == tuple(one.sop_uid for one in units)
+
+
+GRADES = CLASSES.replace("[[output.", "[[outputs.").replace(
+    "\n[[", 'combine = { breast = "highest", exam = "highest" }\nhighest_by = "D"\n\n[[', 1
+)
+
+
+def test_of_classes_the_highest_is_the_part_where_the_deciding_one_is_most_probable(
+    tmp_path: Path,
+) -> None:
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, GRADES))
+    units = [unit(R_CC, "1.1"), unit(R_MLO, "1.2"), unit(L_MLO, "1.3")]
+    codes = (Code("PF", "99TEST", "Probability of F"), Code("PD", "99TEST", "Probability of D"))
+    scores = {
+        one.key: unit_score(
+            one.key,
+            tuple(Measurement(c, v, PERCENT) for c, v in zip(codes, (100 - d, d), strict=True)),
+        )
+        for one, d in zip(units, (10.0, 90.0, 2.0), strict=True)
+    }
+    said = [
+        (e.label, e.measurements[1].value, e.grade and e.grade.value.value)
+        for e in conclude(model, units, (), scores).evaluations
+    ]
+    assert said == [
+        ("Exam breast density", 90.0, "D"),
+        ("R breast density", 90.0, "D"),
+        ("L breast density", 2.0, "F"),
+    ]
+
+
+# Calibration
+
+DATA = "made up"
+
+
+@given(st.floats(0, 1), st.floats(0.1, 10), st.floats(-5, 5))
+def test_calibration_keeps_the_order_and_the_ends(p: float, slope: float, intercept: float) -> None:
+    for one in (
+        Platt(kind="platt", slope=slope, intercept=intercept, data=DATA),
+        Temperature(kind="temperature", temperature=slope, data=DATA),
+    ):
+        assert 0 <= one.calibrated(p) <= 1
+        assert (one.calibrated(0), one.calibrated(1)) == (0, 1)
+        assert one.calibrated(p / 2) <= one.calibrated(p)
+
+
+def test_calibration_is_what_the_page_says() -> None:
+    temperature = Temperature(kind="temperature", temperature=2, data=DATA)
+    assert temperature.calibrated(0.9) == pytest.approx(0.75)  # a logit of log 9, halved: log 3
+    platt = Platt(kind="platt", slope=2, intercept=0, data=DATA)
+    assert platt.calibrated(0.75) == pytest.approx(0.9)
+    shifted = Platt(kind="platt", slope=1, intercept=-1.0986122886681098, data=DATA)  # -log 3
+    assert shifted.calibrated(0.75) == pytest.approx(0.5)
+
+
+def test_classes_are_calibrated_as_the_softmax_of_logits_over_the_temperature(
+    tmp_path: Path,
+) -> None:
+    tail = '\n[outputs.calibration]\nkind = "temperature"\ntemperature = 2.0\ndata = "x"\n'
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, GRADES + tail))
+    (output,) = model.manifest.outputs
+    assert isinstance(output, ClassesOutput)
+    numbers = tuple(Measurement(PERCENT, value, PERCENT) for value in (90.0, 10.0))
+    found = [number.value for number in calibrated(output, OutputScore(numbers))]
+    assert found == pytest.approx([75.0, 25.0])
+
+
+def test_levels_follow_from_the_calibrated_score(tmp_path: Path) -> None:
+    calibration = (
+        '\n[outputs.calibration]\nkind = "platt"\nslope = 1.0\nintercept = -2.0\ndata = "x"\n'
+    )
+    model = triaging(tmp_path, SCORE + HIGH + calibration + URGENT)
+    (output,) = model.manifest.outputs
+    assert isinstance(output, ScoreOutput)
+    assert triage(model, whole(90.0)).level == Priority.ROUTINE
+    found = triage(model, whole(96.0))
+    assert found.level == Priority.URGENT
+    assert found.score is not None
+    assert found.score.value == pytest.approx(100 * 0.96 / (0.96 + 0.04 * 7.38905609893065))

@@ -1,0 +1,90 @@
+"""The ledger keeps the triage level of a study and of its versions, and says when it changes."""
+
+from __future__ import annotations
+
+import pytest
+from ledgers import STUDY, Desk
+
+from node.ledger import Closing, VersionState, schema
+from node.result import Priority
+from node.triage import FormerLevel
+
+URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
+
+
+def levels(desk: Desk) -> list[str]:
+    """Return what the history says of levels."""
+    return [event for event in desk.history() if event.startswith("triage level")]
+
+
+@pytest.mark.parametrize("level", list(Priority))
+def test_a_level_is_kept_of_the_study_its_version_and_its_model(
+    desk: Desk, level: Priority
+) -> None:
+    desk.analysed(level=level)
+    assert desk.study()["level"] is level
+    assert desk.version()["level"] is level
+    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == str(level)
+    assert levels(desk) == [f"triage level of version 1: {level}: the score is {level}"]
+
+
+def test_without_a_model_that_triages_there_is_no_level(desk: Desk) -> None:
+    desk.analysed()
+    assert (desk.study()["level"], desk.version()["level"], levels(desk)) == (None, None, [])
+
+
+def test_a_late_image_that_lowers_a_level_says_what_it_was(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.analysed(image=2, level=ROUTINE)
+    assert desk.study()["level"] is ROUTINE
+    assert [desk.version(n)["level"] for n in (1, 2)] == [URGENT, ROUTINE]
+    words = "triage level of version 2: urgent in version 1, now routine: the score is routine"
+    assert levels(desk)[1:] == [words]
+
+
+def test_until_the_new_version_is_finished_the_level_is_the_former_s(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.receive(f"{STUDY}.2")
+    assert desk.study()["level"] is URGENT
+    job = desk.close()
+    assert desk.study()["level"] is URGENT
+    work = desk.begin(job)
+    assert work.former_levels == (FormerLevel(1, URGENT),)
+    assert desk.study()["level"] is URGENT
+    desk.finish(job, level=SOON)
+    assert desk.study()["level"] is SOON
+
+
+def test_each_attempt_knows_the_levels_before_and_not_its_own(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.analysed(image=2)
+    desk.receive(f"{STUDY}.3")
+    assert desk.begin(desk.close()).former_levels == (FormerLevel(1, URGENT),)
+
+
+def test_a_level_that_no_model_gives_any_more_is_said_to_be_gone(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.analysed(image=2)
+    assert desk.study()["level"] is None
+    (words,) = levels(desk)[1:]
+    assert words == (
+        "triage level of version 2: urgent in version 1, now none: no model gives one any more"
+    )
+
+
+def test_a_study_of_which_nothing_is_left_to_analyse_keeps_no_level(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.withdraw(f"{STUDY}.1")
+    desk.close(Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not="no image is left"))
+    assert desk.study()["level"] is None
+    (words,) = levels(desk)[1:]
+    assert words == "triage level of version 2: urgent before, now none: nothing is analysed"
+
+
+def test_a_version_that_is_cancelled_takes_no_level_away(desk: Desk) -> None:
+    desk.analysed(level=URGENT)
+    desk.receive(f"{STUDY}.2")
+    job = desk.close()
+    desk.begin(job)
+    desk.processing.cancel_version(job, "model breast-area has been switched off")
+    assert desk.study()["level"] is URGENT
