@@ -85,3 +85,42 @@ def write_package(models_dir: Path, *changes: tuple[str, str]) -> Path:
 def package(models_dir: Path, *changes: tuple[str, str]) -> Model:
     """Write a package and open it."""
     return Model(write_package(models_dir, *changes))
+
+
+TRIAGE = """
+[[outputs]]
+name = "malignancy"
+kind = "score"
+tensor = "y"
+label = "malignancy"
+score = { value = "M", scheme = "99TEST", meaning = "Malignancy score" }
+combine = { breast = "mean", exam = "highest" }
+
+[[outputs.operating_points]]
+name = "high"
+threshold = 0.7
+about = "exam"
+sensitivity = 0.62
+sensitivity_interval = [0.55, 0.69]
+specificity = 0.95
+specificity_interval = [0.93, 0.96]
+positives = 210
+negatives = 1180
+data = "Screening exams"
+
+[triage]
+output = "malignancy"
+urgent = "high"
+"""
+
+
+def triaging_package(models_dir: Path, *views: str, status: str = "research") -> Model:
+    """Write and open a package that triages: from a mean of 70 % in a breast on it is urgent."""
+    wanted = ", ".join(f'"{view}"' for view in views)
+    return package(
+        models_dir,
+        ("[output]\n" + OUTPUT, TRIAGE),
+        ('"measurement"', '"triage"'),
+        ('"research"', f'"{status}"'),
+        ('["R CC", "L CC", "R MLO", "L MLO"]', f"[{wanted}]"),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,14 @@ def film(folder: Path, dataset: Dataset) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _large_pixels() -> Iterator[None]:
+    """The films of these tests are phantoms of large pixels, on which a disc of 9 mm lies."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exams, "ASSUMED_SPACING_MM", factories.SMALL.spacing_mm)
+        yield
+
+
 @pytest.fixture(scope="module")
 def women(tmp_path_factory: pytest.TempPathFactory) -> tuple[Woman, ...]:
     folder = tmp_path_factory.mktemp("films")
@@ -81,9 +89,9 @@ def images(exam: Exam) -> list[Dataset]:
 def test_every_exam_is_a_study_of_its_own_and_unmistakably_a_demonstration(
     sent: list[Exam],
 ) -> None:
-    assert [exam.plan.letter for exam in sent] == ["A", "B", "C", "D"]
-    assert [exam.images for exam in sent] == [4, 4, 3, 1]
-    assert len({exam.study_uid for exam in sent}) == 4
+    assert [exam.plan.letter for exam in sent] == ["A", "B", "C", "D", "E"]
+    assert [exam.images for exam in sent] == [4, 4, 3, 1, 4]
+    assert len({exam.study_uid for exam in sent}) == 5
     for exam in sent:
         for dataset in images(exam):
             assert dataset.StudyInstanceUID == exam.study_uid
@@ -106,10 +114,24 @@ def test_films_keep_their_pixels_compressed_or_not(
         for dataset in images(exam):
             view = next(v for v in EXAM if dataset.SeriesDescription.startswith(str(v)))
             original = dcmread(women[exam.plan.woman][view])
-            assert np.array_equal(dataset.pixel_array, original.pixel_array)
+            is_drawn_in = exam.plan.disc is not None and exam.plan.disc.is_on(view)
+            assert np.array_equal(dataset.pixel_array, original.pixel_array) != is_drawn_in
             is_rle = dataset.file_meta.TransferSyntaxUID == RLELossless
             assert is_rle == exam.plan.is_compressed
             assert dataset.BitsStored == 16
+
+
+def test_the_images_with_a_disc_say_so_and_no_other_does(sent: list[Exam]) -> None:
+    """A copy that is kept of the demonstration must not pass for somebody's mammogram."""
+    marked = {
+        (exam.plan.letter, str(d.SeriesDescription), str(d.ImageType[0]), d.StudyDescription)
+        for exam in sent
+        for d in images(exam)
+        if "disc" in str(d.get("DerivationDescription")) and "disc" in d.ImageComments
+    }
+    assert marked == {
+        ("E", view, "DERIVED", "DEMO mammography, disc drawn in") for view in ("L CC", "L MLO")
+    }
 
 
 def test_the_films_say_that_they_are_no_ordinary_mammograms(sent: list[Exam]) -> None:
@@ -136,7 +158,7 @@ def test_without_the_films_the_exams_are_generated(
     monkeypatch.setitem(__import__("sys").modules, "mammograms", None)
     assert exams.find_films() is None
     generated = exams.write_exams(tmp_path, "run", None)
-    assert [exam.images for exam in generated] == [4, 4, 3, 1]
+    assert [exam.images for exam in generated] == [4, 4, 3, 1, 4]
     assert images(generated[3])[0].EstimatedRadiographicMagnificationFactor == 1.8
 
 
@@ -207,8 +229,7 @@ def judged(
             deliver(datasets, folder / "built" / exam.plan.letter, pacs)
         kept = pacs.kept
     return [
-        judge(exam, overview, kept, model.identity)
-        for exam, overview in zip(sent, overviews, strict=True)
+        judge(exam, overview, kept, [model]) for exam, overview in zip(sent, overviews, strict=True)
     ]
 
 
@@ -233,8 +254,8 @@ def delivered(sent: list[Exam], out: Path) -> list[ExamOutcome]:
 
 
 def test_what_came_back_complete_has_no_faults(delivered: list[ExamOutcome]) -> None:
-    assert [outcome.faults for outcome in delivered] == [()] * 4
-    assert [len(outcome.captures) for outcome in delivered] == [5, 5, 4, 1]
+    assert [outcome.faults for outcome in delivered] == [()] * 5
+    assert [len(outcome.captures) for outcome in delivered] == [5, 5, 4, 1, 5]
     assert all(outcome.seconds and outcome.seconds > 4 for outcome in delivered)
 
 
@@ -242,7 +263,7 @@ def test_a_missing_object_is_a_fault(sent: list[Exam], tmp_path: Path) -> None:
     def lose_the_report(datasets: list[Dataset]) -> None:
         del datasets[0]
 
-    (outcome,) = judged(sent[3:], tmp_path, lose_the_report)
+    (outcome,) = judged(sent[3:4], tmp_path, lose_the_report)
     assert any("is not at the PACS" in fault for fault in outcome.faults)
     assert "0 structured reports, expected 1" in outcome.faults
 
@@ -251,7 +272,7 @@ def test_a_result_under_another_patient_is_a_fault(sent: list[Exam], tmp_path: P
     def rename(datasets: list[Dataset]) -> None:
         datasets[-1].PatientID = "SOMEBODY"
 
-    (outcome,) = judged(sent[3:], tmp_path, rename)
+    (outcome,) = judged(sent[3:4], tmp_path, rename)
     assert any("PatientID is SOMEBODY" in fault for fault in outcome.faults)
 
 
@@ -264,7 +285,7 @@ def test_measurements_of_a_refused_image_are_a_fault(sent: list[Exam], tmp_path:
 
 def test_a_study_the_node_never_saw_is_a_fault(sent: list[Exam], tmp_path: Path) -> None:
     model = Model(packages.write_package(tmp_path))
-    outcome = judge(sent[0], None, {}, model.identity)
+    outcome = judge(sent[0], None, {}, [model])
     assert outcome.faults == ("the node never received it",)
     assert page.cells(outcome)[1] == "-"
 
@@ -274,7 +295,7 @@ def test_an_object_that_cannot_be_read_back_is_a_fault(sent: list[Exam], tmp_pat
     damaged = tmp_path / "damaged.dcm"
     damaged.write_bytes(b"no DICOM")
     kept = {"1.2.3": StoredObject(damaged, sent[0].study_uid, 0.0)}
-    assert "damaged.dcm cannot be read back" in judge(sent[0], None, kept, model.identity).faults[0]
+    assert "damaged.dcm cannot be read back" in judge(sent[0], None, kept, [model]).faults[0]
 
 
 def test_the_page_shows_every_study_and_leaves_captures_and_reports_beside_it(
@@ -284,12 +305,12 @@ def test_the_page_shows_every_study_and_leaves_captures_and_reports_beside_it(
     html = index.read_text("utf-8")
     for outcome in delivered:
         assert f'id="{outcome.exam.plan.letter}"' in html
-    assert "All 19 expected objects arrived" in html
+    assert "All 25 expected objects arrived" in html
     assert "Not analysed: R CC, magnification view" in html
     assert "10.1038/sdata.2017.177" in html
     assert "assumption" in html
     assert "received &lt;4&gt; images" in html
-    assert len(list((out / "out/captures").glob("*.png"))) == 15
+    assert len(list((out / "out/captures").glob("*.png"))) == 20
     report = (out / "out/reports/D-1.txt").read_text("utf-8")
     assert "NOT ANALYSED: magnification view" in report
     assert "123.4 cm2" in (out / "out/reports/A-1.txt").read_text("utf-8")
@@ -324,12 +345,13 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def test_the_whole_demonstration_with_a_generated_exam(tmp_path: Path) -> None:
     console = Console(record=True, width=160)
     assert run_demo(tmp_path, console, is_generated=True) == 0
-    assert "All 19 expected objects arrived" in console.export_text()
+    text = console.export_text()
+    assert "All 30 expected objects arrived" in text
     assert (tmp_path / "index.html").is_file()
     log = (tmp_path / "node.log").read_text("utf-8")
     assert "is complete: quiet 7 s, none of R CC, L CC, R MLO, L MLO" in log
     assert "ERROR" not in log
     left = {folder.name: len(find_dicom(folder)) for folder in (tmp_path / "exams").iterdir()}
-    assert left == {"A": 4, "B": 4, "C": 3, "D": 1}
+    assert left == {"A": 4, "B": 4, "C": 3, "D": 1, "E": 4}
     assert not (tmp_path / "work").exists()
     assert run_demo(tmp_path, Console(quiet=True), is_generated=True) == 0

@@ -1,7 +1,7 @@
 """The node between a simulated modality and a receiving PACS, all in one process.
 
-`run_demo` sends four exams, shows what happens to them, and checks that every result that had
-to come back did. What it leaves behind is a folder to look at.
+`run_demo` sends five exams, shows what happens to them and which is to be read first, and checks
+that every result that had to come back did. What it leaves behind is a folder to look at.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.table import Table
 from node.app import App
 from node.config import Config
 from node.demo import page
-from node.demo.board import Board
+from node.demo.board import Board, in_reading_order
 from node.dimse import Address, SendOutcome, send
 from node.errors import ConfigError, DeliveryError
 from node.logs import log_to
@@ -40,14 +40,14 @@ MARKER = ".ai-node-demo"
 """A file in every folder the demonstration made: only such a folder is emptied again."""
 
 
-MODEL = "breast-area"
+MODELS = ("breast-area", "planted-disc")
 
 
 NODE, MODALITY_AE = "DEMO_NODE", "DEMO_MODALITY"
 
 
 DEADLINE_S = 150
-"""How long the four exams may take together before the demonstration gives up."""
+"""How long the exams may take together before the demonstration gives up."""
 
 
 POLL_S = 0.25
@@ -102,8 +102,11 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
     with log_to(folders.out / "node.log"), Pacs(folders.pacs) as pacs:
         config = _config(folders.work / "state", pacs.port)
         overviews = _play(config, exams, console)
-        model = load_model(MODEL, config.models_dir).identity
-        outcomes = [judge(e, overviews.get(e.study_uid), pacs.kept, model) for e in exams]
+        models = [load_model(name, config.models_dir) for name in MODELS]
+        outcomes = [
+            judge(exam, overviews.get(exam.study_uid), pacs.kept, models)
+            for exam in in_reading_order(exams, overviews)
+        ]
     is_right = not any(outcome.faults for outcome in outcomes)
     if is_right:
         shutil.rmtree(folders.work)
@@ -139,8 +142,9 @@ def _introduce(console: Console, *, is_generated: bool) -> None:
         else "Images: films of two women (CBIS-DDSM, CC BY 3.0) under invented DEMO identities."
     )
     console.print(
-        "[bold]A node, a modality that sends four exams, and a PACS that receives the results.[/]"
+        "[bold]A node, a modality that sends five exams, and a PACS that receives the results.[/]"
     )
+    console.print(f"[bold yellow]{page.DEMONSTRATION}[/]")
     console.print(f"{images} Everything stays on this machine.\n", style="dim", highlight=False)
 
 
@@ -167,7 +171,7 @@ def _config(state_dir: Path, pacs_port: int) -> Config:
                     "receives": "default",
                 },
             ],
-            "models": [{"name": MODEL, "mode": "deliver"}],
+            "models": [{"name": name, "mode": "deliver"} for name in MODELS],
             "completeness": {"settle_s": 1.5, "quiet_s": 7, "final_s": 60},
             "inference": {"processes": 1, "threads": min(4, os.cpu_count() or 1)},
             "delivery": {"retry_first_s": 2},
@@ -231,7 +235,12 @@ def _send(exam: Exam, to: Address, board: Board) -> None:
 def _conclude(
     console: Console, outcomes: Sequence[ExamOutcome], index: Path, seconds: float
 ) -> None:
-    console.print(_table(outcomes) if console.width >= 100 else _list(outcomes))
+    show = _table if console.width >= 100 else _list
+    console.print("\n[bold]What is read first[/], as `ai-node studies` lists it:")
+    console.print(f"[bold yellow]{page.DEMONSTRATION}[/]")
+    console.print(show(page.TO_READ, [page.cells_to_read(outcome) for outcome in outcomes]))
+    console.print("[bold]What became of each[/]")
+    console.print(show(page.HEADINGS, [page.cells(outcome) for outcome in outcomes]))
     for outcome in outcomes:
         for fault in outcome.faults:
             console.print(f"[red]{outcome.exam.plan.letter}: {escape(fault)}[/]", soft_wrap=True)
@@ -248,24 +257,22 @@ def _conclude(
     console.print(f"Look at them: {index}", soft_wrap=True, highlight=False)
 
 
-def _table(outcomes: Sequence[ExamOutcome]) -> Table:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in page.HEADINGS:
+    for heading in headings:
         justify: JustifyMethod = "right" if heading in page.NUMBERS else "left"
         table.add_column(heading, justify=justify)
-    for outcome in outcomes:
-        table.add_row(*(escape(cell) for cell in page.cells(outcome)))
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
-def _list(outcomes: Sequence[ExamOutcome]) -> Table:
+def _list(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Return the same for a narrow terminal: a line for each cell."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    for outcome in outcomes:
-        study, *rest = page.cells(outcome)
+    for row in rows:
         table.add_row()
-        table.add_row("[bold]Study[/]", f"[bold]{escape(study)}[/]")
-        for heading, cell in zip(page.HEADINGS[1:], rest, strict=True):
-            table.add_row(heading, escape(cell))
+        for heading, cell in zip(headings, row, strict=True):
+            table.add_row(heading, f"[bold]{escape(cell)}[/]" if cell == row[0] else escape(cell))
     table.add_row()
     return table

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from node.ledger import DeliveryState
 from node.overview import Standing, StudyOverview
+from node.result import Priority
 from node.trial.exams import Exam
 
 _COLOURS = {
@@ -32,13 +33,43 @@ class BoardRow:
     views: str
     step: str
     note: str
+    level: str = ""
+    """The triage level, as every place has it: with the word DEMONSTRATION."""
+
+
+def in_reading_order(exams: Sequence[Exam], overviews: Mapping[str, StudyOverview]) -> list[Exam]:
+    """Return exams as `ai-node studies` has them: who is to be read before others first.
+
+    The others stay as they are; there the newest would be first.
+    """
+    waiting = [
+        uid for uid, one in overviews.items() if one.level not in ("", str(Priority.ROUTINE))
+    ]
+    place = {uid: number for number, uid in enumerate(waiting)}
+    return sorted(exams, key=lambda exam: place.get(exam.study_uid, len(place)))
+
+
+def level_in_words(overview: StudyOverview) -> str:
+    """Return "URGENT (DEMONSTRATION)", "" if there is no level yet."""
+    return f"{overview.level.upper()} (DEMONSTRATION)" if overview.level else ""
+
+
+def why_in_words(overview: StudyOverview) -> str:
+    """Return why the study has its level, "" if it has none."""
+    said = [m.result.triage for m in overview.models if m.result and m.result.triage]
+    found = next((one for one in said if str(one.level) == overview.level), None)
+    if found is None:
+        return ""
+    if found.score is None:
+        return found.why
+    return f"{found.about} {found.score.value:.{found.score.decimals}f} %: {found.why}"
 
 
 class Board:
     """Shows where every exam stands; use it in a `with` statement and update it."""
 
     def __init__(self, exams: Sequence[Exam], console: Console) -> None:
-        self._exams = exams
+        self._exams = list(exams)
         self._console = console
         self._notes = dict.fromkeys((exam.study_uid for exam in exams), "waits")
         self._lock = threading.Lock()
@@ -61,7 +92,8 @@ class Board:
             self._notes[exam.study_uid] = note
 
     def update(self, overviews: Mapping[str, StudyOverview]) -> None:
-        """Show where the exams stand now."""
+        """Show where the exams stand now, those that are to be read first above the others."""
+        self._exams = in_reading_order(sorted(self._exams, key=lambda e: e.plan.letter), overviews)
         for exam in self._exams:
             with self._lock:
                 note = self._notes[exam.study_uid]
@@ -74,14 +106,15 @@ class Board:
     def _print(self, exam: Exam, row: BoardRow) -> None:
         passed_s = time.monotonic() - self._started
         self._console.print(
-            f"{passed_s:5.1f} s  {exam.plan.letter}  {row.views} views  {row.step:<10}  {row.note}",
+            f"{passed_s:5.1f} s  {exam.plan.letter}  {row.views} views  {row.step:<10}  "
+            + "; ".join(filter(None, [row.level, row.note])),
             highlight=False,
             soft_wrap=True,
         )
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("", "Study", "Views", "Step", "What happens"):
+        for heading in ("", "Study", "Views", "Step", "Level", "What happens"):
             table.add_column(
                 heading,
                 no_wrap=heading != "What happens",
@@ -91,7 +124,8 @@ class Board:
             row = self._rows[exam.study_uid]
             colour = _COLOURS.get(row.step, "dim" if row.step == "-" else "red")
             step = f"[{colour}]{row.step}[/]"
-            table.add_row(exam.plan.letter, exam.plan.label, row.views, step, row.note)
+            level = f"[{'bold red' if row.level.startswith('URGENT') else 'default'}]{row.level}[/]"
+            table.add_row(exam.plan.letter, exam.plan.label, row.views, step, level, row.note)
         return table
 
 
@@ -102,7 +136,8 @@ def _row(exam: Exam, overview: StudyOverview | None, note: str) -> BoardRow:
     if overview.state == Standing.RECEIVING:
         return BoardRow(views, overview.state, note)
     sent = sum(delivery.state == DeliveryState.SENT for delivery in overview.deliveries)
-    notes = [overview.error or overview.reason]
+    notes = [overview.error or why_in_words(overview) or overview.reason]
     if overview.deliveries:
         notes.append(f"{sent}/{len(overview.deliveries)} objects stored")
-    return BoardRow(views, overview.state, "; ".join(filter(None, notes)))
+    said = "; ".join(filter(None, notes))
+    return BoardRow(views, overview.state, said, level_in_words(overview))

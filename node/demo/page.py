@@ -15,27 +15,34 @@ from PIL import Image
 from pydicom import Dataset
 
 from node import __version__
+from node.demo.board import level_in_words, why_in_words
 from node.overview import ModelOverview
 from node.result import Evaluation, Finding, Result
 from node.trial.checks import ExamOutcome
 from node.trial.exams import ASSUMED_SPACING_MM
 from node.trial.reports import report_text
 
-HEADINGS = (
-    "Study",
-    "Views",
-    "Why it started",
-    "Model",
-    "Result",
-    "Priority",
-    "Objects",
-    "Seconds",
+DEMONSTRATION = (
+    "DEMONSTRATION of triage: the model finds a bright disc that this program drew into two "
+    "images, and nothing else."
 )
+TO_READ = ("Level", "Study", "Why")
+"""Headings of the list of what is to be read first."""
+HEADINGS = ("Study", "Views", "Why it started", "Model", "Result", "Objects", "Seconds")
 NUMBERS = HEADINGS[-2:]
 """The headings above numbers."""
 _STYLE = Path(__file__).with_name("page.css")
 _SUMMARY = "Summary"
 _DOI = "https://doi.org/"
+
+
+def cells_to_read(outcome: ExamOutcome) -> tuple[str, ...]:
+    """Return the row of the list that tells which studies are to be read first, and why."""
+    plan, overview = outcome.exam.plan, outcome.overview
+    name = f"{plan.letter}  {plan.label}"
+    if overview is None:
+        return ("-", name, "-")
+    return (level_in_words(overview) or "-", name, _unbroken(why_in_words(overview)) or "-")
 
 
 def cells(outcome: ExamOutcome) -> tuple[str, ...]:
@@ -50,11 +57,15 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
         _unbroken(", ".join(sorted(overview.views, key=_hanging_order))) or "none",
         _unbroken(overview.reason) or "-",
         ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
-        ", ".join(m.outcome for m in overview.models) or overview.state,
-        overview.level or "-",
+        "; ".join(filter(None, map(_outcome, overview.models))) or overview.state,
         str(len(outcome.datasets)),
         "-" if seconds is None else f"{seconds:.1f}",
     )
+
+
+def _outcome(model: ModelOverview) -> str:
+    """Return what came of a model; of one that triages the other list tells it."""
+    return "" if model.result and model.result.triage else model.outcome
 
 
 def _unbroken(text: str) -> str:
@@ -72,7 +83,6 @@ def write_page(out: Path, outcomes: Sequence[ExamOutcome], *, is_generated: bool
     for name in ("captures", "reports"):
         (out / name).mkdir(exist_ok=True)
     rows = "".join(_row(outcome) for outcome in outcomes)
-    headings = "".join(f"<th>{escape(heading)}</th>" for heading in HEADINGS)
     index = out / "index.html"
     index.write_text(
         _PAGE.format(
@@ -81,13 +91,20 @@ def write_page(out: Path, outcomes: Sequence[ExamOutcome], *, is_generated: bool
             written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M}",
             version=escape(__version__),
             notes=_notes(is_generated=is_generated),
-            headings=headings,
+            demonstration=escape(DEMONSTRATION),
+            to_read_headings=_headings(TO_READ),
+            to_read="".join(_row_to_read(outcome) for outcome in outcomes),
+            headings=_headings(HEADINGS),
             rows=rows,
             studies="".join(_study(out, outcome) for outcome in outcomes),
         ),
         "utf-8",
     )
     return index
+
+
+def _headings(names: Sequence[str]) -> str:
+    return "".join(f"<th>{escape(name)}</th>" for name in names)
 
 
 def _badge(outcomes: Sequence[ExamOutcome]) -> str:
@@ -101,8 +118,10 @@ def _badge(outcomes: Sequence[ExamOutcome]) -> str:
 
 def _notes(*, is_generated: bool) -> str:
     notes = [
-        "<b>Not for diagnosis.</b> Results are AI generated, by a research model, "
-        "and no physician has verified them.",
+        "<b>Not for diagnosis.</b> Results are AI generated, by a research model and a "
+        "demonstration model, and no physician has verified them.",
+        f"<b>{escape(DEMONSTRATION)}</b> Its levels mean nothing for a patient; no node ranks by "
+        "it unless its configuration says <code>demonstration_may_rank = true</code>.",
         "<b>Nobody's exam.</b> Names, numbers and dates are invented DEMO identities.",
     ]
     if is_generated:
@@ -116,8 +135,9 @@ def _notes(*, is_generated: bool) -> str:
         "diagnosis research</i>, Scientific Data 4:170177 (2017), "
         f"{_link('10.1038/sdata.2017.177')}; The Cancer Imaging Archive, "
         f"{_link('10.7937/K9/TCIA.2016.7O02S9CY')}. Changed: wrapped as Digital Mammography "
-        "objects under new identities and UIDs; the pixels are as they were. Study C shows one "
-        "of the two women again, without one view; D is one film declared a magnification view.",
+        "objects under new identities and UIDs; the pixels are as they were, but for the disc that "
+        "was drawn into copies of two films of study E. C and E show the same women again, C "
+        "without one view; D is one film declared a magnification view.",
         f"<b>Assumed:</b> a pixel spacing of {ASSUMED_SPACING_MM} mm. The films do not state "
         "theirs, so areas in cm<sup>2</sup> are only as good as this assumption.",
     ]
@@ -126,6 +146,23 @@ def _notes(*, is_generated: bool) -> str:
 
 def _link(doi: str) -> str:
     return f'<a href="{_DOI}{doi}">doi:{doi}</a>'
+
+
+def _row_to_read(outcome: ExamOutcome) -> str:
+    level, name, why = map(escape, cells_to_read(outcome))
+    word, _, status = level.partition(" (")
+    style = word.lower().replace(" ", "-") if outcome.overview and outcome.overview.level else ""
+    marked = f" <small>({status}</small>" if status else ""
+    shown = (
+        f'<span class="level {style}">{word}</span>{marked}',
+        f'<a href="#{outcome.exam.plan.letter}">{name}</a>',
+        why,
+    )
+    data = "".join(
+        f'<td data-heading="{heading}">{cell}</td>'
+        for heading, cell in zip(TO_READ, shown, strict=True)
+    )
+    return f"<tr>{data}</tr>"
 
 
 def _row(outcome: ExamOutcome) -> str:
@@ -144,6 +181,7 @@ def _study(out: Path, outcome: ExamOutcome) -> str:
     return _STUDY.format(
         letter=plan.letter,
         title=escape(plan.title),
+        level=_level(outcome),
         patient=escape(plan.patient.name.replace("^", " ")),
         patient_id=escape(plan.patient.patient_id),
         study_uid=escape(outcome.exam.study_uid),
@@ -155,6 +193,13 @@ def _study(out: Path, outcome: ExamOutcome) -> str:
         history=_history(outcome),
         objects=_objects(out, outcome),
     )
+
+
+def _level(outcome: ExamOutcome) -> str:
+    level, _, why = cells_to_read(outcome)
+    if level == "-":
+        return ""
+    return f'<p class="why"><b>{escape(level)}</b> {escape(why)}</p>'
 
 
 def _list(style: str, lines: Iterable[str]) -> str:
@@ -225,9 +270,14 @@ def _reports(out: Path, outcome: ExamOutcome) -> Iterable[str]:
         # The short ones, of studies that were not analysed, are read at once.
         is_open = " open" if outcome.exam.plan.refusal else ""
         yield (
-            f"<details{is_open}><summary>Report as text</summary>"
+            f"<details{is_open}><summary>Report as text: {escape(_by(report))}</summary>"
             f"<pre>{escape(text)}</pre></details>"
         )
+
+
+def _by(report: Dataset) -> str:
+    """Return which model a report is of, in the words of its series."""
+    return str(report.get("SeriesDescription", "")).removesuffix(" - AI generated")
 
 
 def _history(outcome: ExamOutcome) -> str:
@@ -260,11 +310,19 @@ _PAGE = """<!doctype html>
 <body>
 <header>
 <p class="kicker">DICOM AI node {version} &middot; demonstration of {written}</p>
-<h1>Four exams in, results back into the same studies</h1>
+<h1>Five exams in, results back into the same studies, one of them urgent</h1>
 {badge}
 <ul class="notes">{notes}</ul>
 </header>
 <main>
+<h2>What is read first</h2>
+<p class="demonstration">{demonstration}</p>
+<table class="overview to-read"><thead><tr>{to_read_headings}</tr></thead>\
+<tbody>{to_read}</tbody></table>
+<p class="legend">As <code>ai-node studies</code> lists them: urgent, then not assessed, because
+nobody has judged what is missing, then all others. <i>Routine</i> does not mean that nothing is
+there.</p>
+<h2>What became of each</h2>
 <table class="overview"><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>
 <p class="legend">Seconds: from the last image received to the last result stored by the PACS,
 the quiet time that decides that a study is complete included.</p>
@@ -280,7 +338,7 @@ in <code>reports/</code>, captures in <code>captures/</code>, the exams that wer
 _STUDY = """<section class="study" id="{letter}">
 <h2><span class="letter">{letter}</span> {title}</h2>
 <p class="patient">{patient} &middot; {patient_id}<br><span class="uid">{study_uid}</span></p>
-{faults}{refusals}
+{level}{faults}{refusals}
 <div class="lightbox">{captures}</div>
 {numbers}
 {reports}{history}{objects}

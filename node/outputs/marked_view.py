@@ -430,8 +430,8 @@ def _footer(canvas: Canvas, page: Layout, draft: Draft, results: Sequence[Result
     y = canvas.size[1] - page.size(7.8)
     right = canvas.size[0] - margin
     x = canvas.tag((margin, y), "AI generated - not verified", size)
-    if any(result.model.is_research for result in results):
-        x = canvas.tag((x + size, y), "RESEARCH USE", size)
+    if label := wording.status_label(results):
+        x = canvas.tag((x + size, y), label, size)
     note = "Not for measurement"
     canvas.text_right((right, y + round(size * 0.27)), note, size, BODY)
     y += page.size(3.5)

@@ -104,8 +104,7 @@ def _header(canvas: Canvas, draft: Draft) -> None:
     right = PAGE[0] - MARGIN
     size = 30
     labels = ["AI generated - not verified"]
-    if any(result.model.is_research for result in draft.results):
-        labels.append("RESEARCH USE")
+    labels += filter(None, [wording.status_label(draft.results)])
     x = right - sum(width(label, size) + 27 for label in labels) - 28 * (len(labels) - 1)
     room = x - MARGIN - 40
     for label in labels:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from node import __version__
@@ -162,6 +162,14 @@ def kind_of_model(model: ModelIdentity) -> str:
     if model.is_demonstration:
         return "demonstration"
     return "research" if model.is_research else ""
+
+
+def status_label(results: Iterable[Result]) -> str:
+    """Return what stands in a frame on every page that shows such a model, "" of products."""
+    models = [result.model for result in results]
+    if any(model.is_demonstration for model in models):
+        return "DEMONSTRATION"
+    return "RESEARCH USE" if any(model.is_research for model in models) else ""
 
 
 def level_name(result: Result) -> str:

@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
+from node.manifest import Model
 from node.overview import Standing, StudyOverview
 from node.result import ModelIdentity
 from node.trial.exams import Exam
@@ -53,15 +54,22 @@ def judge(
     exam: Exam,
     overview: StudyOverview | None,
     kept: Mapping[str, StoredObject],
-    model: ModelIdentity,
+    models: Sequence[Model],
 ) -> ExamOutcome:
     """Read back what the PACS keeps of an exam and say what is missing or wrong."""
     outcome = read_back(exam, overview, kept)
     faults = list(outcome.faults)
     if overview is not None:
-        faults += _object_faults(outcome)
+        faults += _object_faults(outcome, len(models))
+        faults += _level_faults(exam, overview, models)
+    by_title = {model.manifest.title: model for model in models}
     for report in outcome.reports:
-        faults += _report_faults(exam, content_lines(report, exam.names), model)
+        lines = content_lines(report, exam.names)
+        model = next((by_title[line.value] for line in lines if line.value in by_title), None)
+        if model is None:
+            faults.append(f"a report does not say that it is by {' or '.join(by_title)}")
+        else:
+            faults += _report_faults(exam, lines, model.identity)
     return replace(outcome, faults=tuple(faults))
 
 
@@ -117,13 +125,23 @@ def _work_faults(outcome: ExamOutcome) -> list[str]:
     return faults
 
 
-def _object_faults(outcome: ExamOutcome) -> list[str]:
-    """Ask for a report, a summary, and a marked image of every analysed view."""
+def _level_faults(exam: Exam, overview: StudyOverview, models: Sequence[Model]) -> list[str]:
+    """Compare the study's triage level with the one that it must have, if a model triages."""
+    expected = exam.plan.level
+    if expected is None or not any(model.manifest.triage for model in models):
+        return []
+    if overview.level == str(expected):
+        return []
+    return [f"its triage level is {overview.level or 'none'}, expected {expected}"]
+
+
+def _object_faults(outcome: ExamOutcome, models: int) -> list[str]:
+    """Ask for a report of each model, a summary, and a marked image of every analysed view."""
     exam = outcome.exam
     analysed = 0 if exam.plan.refusal else exam.images
     faults = []
-    if len(outcome.reports) != 1:
-        faults.append(f"{len(outcome.reports)} structured reports, expected 1")
+    if len(outcome.reports) != models:
+        faults.append(f"{len(outcome.reports)} structured reports, expected {models}")
     if len(outcome.captures) != analysed + 1:
         faults.append(f"{len(outcome.captures)} captures, expected {analysed + 1}")
     faults += [

@@ -15,8 +15,10 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node.identity import stable_uid
+from node.result import Priority
 from node.study import Laterality, View
 from node.trial import phantom
+from node.trial.disc import Disc, draw_disc
 from node.trial.phantom import Patient, Technique
 
 R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
@@ -33,6 +35,11 @@ MAGNIFICATION = 1.8
 ONE_ASSOCIATION = ((0.0, 4),)
 LATE_VIEWS = ((0.0, 2), (3.0, 1), (1.0, 1))
 """Two views, then after a pause the others, each over an association of its own."""
+LAST_S = 5.0
+"""After this all others have been sent."""
+
+DISC = Disc(Laterality.LEFT, 40, {"CC": 10, "MLO": 30}, radius_mm=9, contrast=0.25)
+"""What makes the exam with a disc urgent."""
 
 Woman = Mapping[View, Path]
 """The films of one woman."""
@@ -56,8 +63,12 @@ class Plan:
     is_compressed: bool = False
     """RLE as the films are; otherwise uncompressed."""
     magnification: float = 1.0
+    disc: Disc | None = None
+    """Drawn into copies of the images in memory."""
     refusal: str = ""
-    """The reason for which the model must refuse the study; empty if it must not."""
+    """The reason for which the models must refuse the study; empty if they must not."""
+    level: Priority | None = None
+    """Which triage level a model must give it, if one triages; None: whatever it gives."""
 
 
 PLANS = (
@@ -69,6 +80,7 @@ PLANS = (
         woman=0,
         views=phantom.EXAM,
         is_compressed=True,
+        level=Priority.ROUTINE,
     ),
     Plan(
         letter="B",
@@ -78,6 +90,7 @@ PLANS = (
         woman=1,
         views=phantom.EXAM,
         bursts=LATE_VIEWS,
+        level=Priority.ROUTINE,
     ),
     Plan(
         letter="C",
@@ -87,16 +100,29 @@ PLANS = (
         woman=0,
         views=(R_CC, L_CC, R_MLO),
         is_compressed=True,
+        level=Priority.NOT_ASSESSED,
     ),
     Plan(
         letter="D",
         label="magnified",
-        title="A magnification view, which the model must refuse",
+        title="A magnification view, which the models must refuse",
         patient=Patient("DEMO-0004", "DEMO^MAGNIFICATION", "19640304"),
         woman=1,
         views=(R_CC,),
         magnification=MAGNIFICATION,
         refusal="magnification view",
+        level=Priority.NOT_ASSESSED,
+    ),
+    Plan(
+        letter="E",
+        label="disc drawn in",
+        title="Sent last, with a bright disc drawn into two views",
+        patient=Patient("DEMO-0005", "DEMO^DISC DRAWN IN", "19650305"),
+        woman=1,
+        views=phantom.EXAM,
+        bursts=((LAST_S, 4),),
+        disc=DISC,
+        level=Priority.URGENT,
     ),
 )
 
@@ -139,7 +165,7 @@ def write_exams(folder: Path, run: str, women: Sequence[Woman] | None) -> list[E
     `run` is a text of which all UIDs are made; another run, other studies.
     """
     taken_at = datetime.now().astimezone() - timedelta(minutes=15)
-    make = _of_films(women) if women else _of_phantoms
+    make = of_films(women) if women else of_phantoms
     return [
         write_exam(make(plan, f"{run} {plan.letter}", taken_at), plan, folder / plan.letter)
         for plan in PLANS
@@ -157,19 +183,31 @@ def write_exam(datasets: Sequence[Dataset], plan: Plan, folder: Path) -> Exam:
     return Exam(plan, str(datasets[0].StudyInstanceUID), tuple(bursts), names)
 
 
-def _of_phantoms(plan: Plan, study: str, taken_at: datetime) -> list[Dataset]:
+def of_phantoms(plan: Plan, study: str, taken_at: datetime) -> list[Dataset]:
+    """Return the objects of a planned exam, generated."""
     technique = Technique(magnification=plan.magnification)
-    return phantom.exam(
+    made = phantom.exam(
         study, plan.views, patient=plan.patient, technique=technique, taken_at=taken_at
     )
+    return _with_disc(made, plan)
 
 
-def _of_films(women: Sequence[Woman]) -> Maker:
+def of_films(women: Sequence[Woman]) -> Maker:
+    """Return what makes the objects of a planned exam of films."""
+
     def make(plan: Plan, study: str, taken_at: datetime) -> list[Dataset]:
         films = ((view, women[plan.woman][view]) for view in plan.views)
-        return list(_wrapped(films, plan, study, taken_at))
+        return _with_disc(list(_wrapped(films, plan, study, taken_at)), plan)
 
     return make
+
+
+def _with_disc(made: list[Dataset], plan: Plan) -> list[Dataset]:
+    if plan.disc is not None:
+        for dataset, view in zip(made, plan.views, strict=True):
+            draw_disc(dataset, view, plan.disc)
+            dataset.StudyDescription = f"{dataset.StudyDescription}, disc drawn in"
+    return made
 
 
 def _wrapped(

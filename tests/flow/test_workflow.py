@@ -20,13 +20,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import factories
 import packages
 import pytest
 import small_models
-from factories import L_CC, R_CC
+from factories import L_CC, R_CC, R_MLO
 from folders import FolderDestination
 from ledgers import Desk
 from locks import locked
@@ -45,7 +44,6 @@ from pynetdicom.association import Association
 from sqlalchemy.exc import OperationalError
 
 from node import config
-from node.analysis.conclusion import conclude
 from node.analysis.pipeline import Pipeline
 from node.deliver.choice import destination_of
 from node.deliver.courier import Courier
@@ -77,7 +75,6 @@ from node.outputs import capture
 from node.outputs.case import Draft
 from node.outputs.report_set import BUILDERS
 from node.overview import StudyOverview, study_overviews
-from node.result import Priority, Result, Triage
 from node.store import Store
 from node.study import Instance, Picture
 
@@ -95,6 +92,8 @@ class Works:
     network: Network
     engine: Engine
     model: Model
+    models: dict[str, Model]
+    """What the node runs."""
     folders: dict[str, FolderDestination]
 
     def receive(self, datasets: Sequence[Dataset], sender: str = "modality") -> str:
@@ -258,6 +257,7 @@ def standing_works(
     )
     tenants = {name: FolderDestination(folder / name) for name in ("outbox", "pages", "pictures")}
     model = packages.package(folder / "models")
+    models = {"breast-area": model}
     network = Network()
     workflow = Workflow(
         config=settings,
@@ -265,7 +265,7 @@ def standing_works(
         delivering=Delivering(ledger),
         store=store,
         pipeline=Pipeline(network, KeptScores(ledger), UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
-        models={"breast-area": model},
+        models=models,
         node_id=NODE_ID,
         destination_of=lambda name: tenants.get(name) or destination_of(settings, name),
     )
@@ -275,7 +275,7 @@ def standing_works(
     }
     engine = Engine(url, NODE_ID, jobs)
     engine.start(processes=1)
-    yield Works(settings, Desk(ledger, store), network, engine, model, tenants)
+    yield Works(settings, Desk(ledger, store), network, engine, model, models, tenants)
     engine.stop(drain_s=10)
     ledger.close()
 
@@ -289,6 +289,7 @@ def works(
     second_pacs.forget()
     standing_works.network.asked.clear()
     standing_works.network.fail = lambda instance: None
+    standing_works.network.percents = {}
     return standing_works
 
 
@@ -433,22 +434,20 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
 
 
 @pytest.fixture
-def triages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the model triage: one image is urgent, and with a second one the study is routine."""
-
-    def concluded(*about: Any) -> Result:
-        result = conclude(*about)
-        level = Priority.URGENT if len(result.analysed) == 1 else Priority.ROUTINE
-        return replace(result, triage=Triage(level, f"{len(result.analysed)} images say so"))
-
-    monkeypatch.setattr("node.analysis.pipeline.conclude", concluded)
+def triaging(works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
+    """Has the model exchanged for one that reads R CC and R MLO and triages by their mean."""
+    model = packages.triaging_package(tmp_path, "R CC", "R MLO")
+    monkeypatch.setitem(works.models, "breast-area", model)
+    monkeypatch.setattr(works, "model", model)
+    return works
 
 
-@pytest.mark.usefixtures("triages")
 def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
-    works: Works, pacs: Pacs
+    triaging: Works, pacs: Pacs
 ) -> None:
-    exam = factories.exam("lowered", [R_CC, L_CC])
+    works = triaging
+    exam = factories.exam("lowered", [R_CC, R_MLO])
+    works.network.percents = {exam[0].SOPInstanceUID: 90.0, exam[1].SOPInstanceUID: 10.0}
     study = works.receive(exam[:1])
     works.close(study)
     assert works.reaches(study, "done").level == "urgent"
@@ -464,15 +463,19 @@ def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
     assert "AILEVELBEFORE" not in first
     assert "AI triage level changed: urgent in version 1, now routine." in second
     assert {"AIROUTINE", "AIURGENT"} <= set(re.findall("AI[A-Z]{6,}", second))
+    high = "the operating point high (0.7)"
     assert [event for event in works.desk.history(study) if "triage level" in event] == [
-        "triage level of version 1: urgent: 1 images say so",
-        "triage level of version 2: urgent in version 1, now routine: 2 images say so",
+        "triage level of version 1: urgent: "
+        f"at or above {high}; not analysed or not received: R MLO",
+        f"triage level of version 2: urgent in version 1, now routine: below {high}",
     ]
 
 
-@pytest.mark.usefixtures("triages")
-def test_a_model_in_shadow_gives_no_study_a_level(works: Works) -> None:
-    study = works.receive(factories.exam("shadowed", [R_CC]))
+def test_a_model_in_shadow_gives_no_study_a_level(triaging: Works) -> None:
+    works = triaging
+    exam = factories.exam("shadowed", [R_CC])
+    works.network.percents = {exam[0].SOPInstanceUID: 90.0}
+    study = works.receive(exam)
     works.close(study, mode=Mode.SHADOW)
     seen = works.reaches(study, "done")
     assert (seen.level, seen.levels) == ("", ())
