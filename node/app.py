@@ -43,7 +43,7 @@ from node.ledger import (
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.reception import Reception
-from node.site import advice_on_models, load_models, local_zone, open_ledger
+from node.site import advice_on_models, faults_of_models, load_models, local_zone, open_ledger
 from node.store import Store
 from node.study import Shown
 
@@ -151,7 +151,8 @@ class App:
             raise
 
     def _start(self) -> None:
-        for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
+        faults = [words for _, words in faults_of_models(self.config, self._models)]
+        for line in [*faults, *advice(self.config), *advice_on_models(self.config, self._models)]:
             log.warning("%s", line)
         place = _place(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)

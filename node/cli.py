@@ -33,6 +33,7 @@ from node.errors import NodeError
 
 if TYPE_CHECKING:
     from node.doctor import Verdict
+    from node.manifest import Model
     from node.overview import StudyOverview
 
 app = typer.Typer(
@@ -183,7 +184,7 @@ def check(config: ConfigOption = _CONFIG) -> None:
     from node.config import advice, load_config
     from node.dimse.addresses import place
     from node.inference import Inference
-    from node.site import advice_on_models, load_models, try_database
+    from node.site import advice_on_models, faults_of_models, load_models, try_database
 
     with _errors_as_messages():
         loaded = load_config(config)
@@ -198,6 +199,8 @@ def check(config: ConfigOption = _CONFIG) -> None:
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
         for line in [*advice(loaded), *advice_on_models(loaded, models)]:
             out.print(f"Note: {line}")
+        if faults := [words for _, words in faults_of_models(loaded, models)]:
+            raise NodeError("\n".join(faults))
 
 
 @app.command()
@@ -648,40 +651,122 @@ app.add_typer(models, name="models")
 
 
 @models.command("list")
-def list_models() -> None:
-    """List the models that come with the node."""
-    from node.config import bundled_models_dir, names_of_models
-    from node.manifest import load_model
+def list_models(config: ConfigOption = _CONFIG) -> None:
+    """List the models of every folder that is looked into: `[node] models_dir`, and what we bring.
+
+    Of two of one name the first is used. Without a configuration there is only what we bring.
+    """
+    from node.config import models_dirs_here
+    from node.packages.listing import listed
 
     with _errors_as_messages():
-        folder = bundled_models_dir()
-        for name in names_of_models(folder):
-            about = load_model(name, folder).manifest
-            out.print(f"[bold]{name}[/bold] {about.version}, {about.status}", highlight=False)
-            out.print(f"  {about.statement}", markup=False, highlight=False, soft_wrap=True)
+        for line in listed(models_dirs_here(config)):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+ModelArgument = Annotated[
+    str, typer.Argument(help="The name of a model, as `models list` shows it, or its folder.")
+]
+FilesOption = Annotated[
+    Path | None,
+    typer.Option("--files", help="A folder of DICOM images that the model was made for."),
+]
 
 
 @models.command("check")
 def check_model(
-    model: Annotated[str, typer.Argument(help="The name of a bundled model, or its folder.")],
+    model: ModelArgument, files: FilesOption = None, config: ConfigOption = _CONFIG
 ) -> None:
-    """Try a model package: its weights, its network on a generated exam, its model card.
+    """Try a model package: its weights, its network on generated exams, its reference, its card.
 
-    Also on every other device that ONNX Runtime can use here, how far its answers differ from
-    those of the CPU. Exit code 0 only if every check is passed.
+    Its answers must be repeatable, differ for different images, and have the form that the
+    manifest says; where `reference/` holds answers, they must be those. Also on every other device
+    that ONNX Runtime can use here, how far its answers differ from those of the CPU. Exit code 0
+    only if every check is passed.
     """
-    from node.config import bundled_models_dir
-    from node.manifest import open_model
-    from node.model_check import check_package
+    from node.config import models_dirs_here
+    from node.packages.checking import check_package
 
     is_ok = True
     with _errors_as_messages():
-        for finding in check_package(open_model(model, bundled_models_dir())):
+        for finding in check_package(_opened(model, config), files, models_dirs_here(config)):
             word = "[green]ok    [/green]" if finding.is_ok else "[red]FAILED[/red]"
             out.print(f"{word} {finding.what:<10} ", end="", highlight=False)
             out.print(finding.words, markup=False, highlight=False, soft_wrap=True)
             is_ok = is_ok and finding.is_ok
     raise typer.Exit(0 if is_ok else 1)
+
+
+@models.command("tensor")
+def show_tensor(
+    model: ModelArgument,
+    files: Annotated[list[Path], typer.Argument(help="DICOM images, one or several.")],
+    picture: Annotated[
+        Path | None, typer.Option("--out", help="Draw what the network gets, as a PNG file.")
+    ] = None,
+    config: ConfigOption = _CONFIG,
+) -> None:
+    """Show what a network gets of images: shape, numbers, place, and a picture of it.
+
+    Compare it with what the network had in training: that is where most goes wrong.
+    """
+    from node.packages.tensors import show_tensors
+
+    with _errors_as_messages():
+        for path in files:
+            if not path.is_file():
+                raise NodeError(f"{path}: is no file")
+        for line in show_tensors(_opened(model, config), files, picture):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@models.command("reference")
+def reference_of_model(
+    model: ModelArgument,
+    files: FilesOption = None,
+    where: Annotated[
+        str, typer.Option("--from", help="With --files: where others get these files.")
+    ] = "",
+    config: ConfigOption = _CONFIG,
+) -> None:
+    """Write down what a model says now, into `reference/` of its package; `check` compares it.
+
+    Of a generated exam, or of the studies in a folder; their files are named by SHA-256, and not
+    copied.
+    """
+    from node.packages.checking import THREADS
+    from node.packages.reference import write_reference
+
+    with _errors_as_messages():
+        written = write_reference(_opened(model, config), THREADS, files, where)
+        out.print(f"wrote {written.path}: {written.words}", markup=False, soft_wrap=True)
+
+
+@models.command("new")
+def new_model(
+    name: Annotated[str, typer.Argument(help="What the package is to be called.")],
+    onnx: Annotated[Path, typer.Option("--onnx", help="The network.")],
+    into: Annotated[
+        Path, typer.Option("--into", help="The folder that holds your packages.")
+    ] = Path("models"),
+) -> None:
+    """Begin a model package: looks at an ONNX file, writes manifest and card with open questions.
+
+    While a question is open the package is not used: it is told by file and line.
+    """
+    from node.packages.beginning import begin_package
+
+    with _errors_as_messages():
+        for line in begin_package(name, onnx, into):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _opened(name_or_folder: str, config: Path) -> Model:
+    """Open a model by its folder, or by its name among those that a configuration can use."""
+    from node.config import models_dirs_here
+    from node.manifest import open_model
+
+    return open_model(name_or_folder, *models_dirs_here(config))
 
 
 def counted(count: int, word: str, words: str = "") -> str:

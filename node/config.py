@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from node import toml_file
 from node.errors import DeliveryError
@@ -108,7 +108,7 @@ class Node(Section):
     dead_after_s: Annotated[float, Field(ge=3, le=3600, allow_inf_nan=False)] = 30
     """A node whose heartbeat is older is taken for dead; the same on all nodes of one ledger."""
     models_dir: Path | None = None
-    """Model packages; default: the ones that come with the node."""
+    """Your own model packages, beside those that come with the node; of one name yours is used."""
     timezone: Zone | None = None
     """IANA name; for studies that do not say their time zone. Default: the machine's."""
     min_free_mb: Annotated[int, Field(ge=0)] = 2048
@@ -357,9 +357,9 @@ class Config(Section):
         return self.node.database or f"sqlite:///{self.node.state_dir / 'ledger.db'}"
 
     @property
-    def models_dir(self) -> Path:
-        """Where model packages lie."""
-        return self.node.models_dir or bundled_models_dir()
+    def models_dirs(self) -> tuple[Path, ...]:
+        """Where model packages are looked for: the site's own folder first, then what we bring."""
+        return _looked_into(self.node.models_dir)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -419,13 +419,42 @@ def load_config(path: Path) -> Config:
 
 
 def _unknown_models(config: Config, base: Path) -> Iterator[tuple[Place, str]]:
-    models_dir = base / config.models_dir
-    known = names_of_models(models_dir)
+    own = config.node.models_dir
+    folders = _looked_into(base / own if own else None)
+    known = sorted({name for folder in folders for name in names_of_models(folder)})
     for i, model in enumerate(config.models):
         if model.mode != "off" and model.name not in known:
-            problem = f'no model is called "{model.name}" in {models_dir}'
+            problem = f'no model is called "{model.name}" in {" or ".join(map(str, folders))}'
             problem += " (or set [node] models_dir)"
             yield ("models", i, "name"), f"{problem}, {did_you_mean(model.name, known)}"
+
+
+def _looked_into(own: Path | None) -> tuple[Path, ...]:
+    folders = (bundled_models_dir(),) if own is None else (own, bundled_models_dir())
+    return tuple(dict.fromkeys(folders))
+
+
+class _ModelsDir(Section):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    models_dir: Path | None = None
+
+
+class _WhereModelsAre(Section):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    node: _ModelsDir = _ModelsDir()
+
+
+def models_dirs_here(config: Path) -> tuple[Path, ...]:
+    """Return where packages are looked for by a configuration, if it is there.
+
+    Nothing else of it is read: who wants to know which models there are may have to mend it.
+    """
+    if not config.is_file():
+        return _looked_into(None)
+    own = toml_file.load(config, _WhereModelsAre).node.models_dir
+    return _looked_into(config.resolve().parent / own if own else None)
 
 
 def names_of_models(models_dir: Path) -> list[str]:

@@ -33,7 +33,7 @@ from node.config import (
 )
 from node.dimse.addresses import is_every, place, plain_address, without_brackets
 from node.errors import ConfigError
-from node.manifest import Model
+from node.manifest import load_model
 from node.toml_file import did_you_mean
 
 _HEAD = """\
@@ -311,7 +311,7 @@ def _inputs(config: Config) -> Iterator[str]:
     """Say what the models read."""
     for model in config.models:
         if model.mode != "off":
-            wanted = Model(config.models_dir / model.name).manifest.input
+            wanted = load_model(model.name, *config.models_dirs).manifest.input
             parts = ", ".join(wanted.body_parts)
             of = "" if wanted.modality == "MG" else f" of {parts}"
             yield f"{wanted.modality}{of}: {', '.join(UID(uid).name for uid in wanted.sop_classes)}"

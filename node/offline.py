@@ -51,6 +51,8 @@ class StudyOutcome:
     """How many objects of an earlier analysis they took the place of."""
     analysed: int = 0
     """How many of its images the model analysed."""
+    result: Result | None = None
+    """What the model says of it; None if it was not asked."""
     is_held: bool = False
     """The files contradict one another: nothing was analysed on a guess."""
 
@@ -194,7 +196,7 @@ def _analyse_study(
         return _held(study_uid, str(error))
     written, replaced = _write(objects, folder)
     words, details = _words(result), tuple(_details(result))
-    return StudyOutcome(study_uid, words, details, written, replaced, len(result.analysed))
+    return StudyOutcome(study_uid, words, details, written, replaced, len(result.analysed), result)
 
 
 def _held(study_uid: str, reason: str) -> StudyOutcome:

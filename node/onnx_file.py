@@ -34,6 +34,9 @@ TENSORS: Mapping[str, Mapping[int, str]] = {
 _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14  # of TensorProto
 _KEY, _VALUE = 1, 2  # of StringStringEntryProto, which external data are made of
 
+_OPSET_IMPORT = 8  # of ModelProto
+_DOMAIN, _VERSION = 1, 2  # of OperatorSetIdProto
+
 _NUMBER, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 """Wire types; the two others begin and end groups, which ONNX has none of."""
 _LONGEST_NUMBER = 10
@@ -90,6 +93,17 @@ def refuse_external_data(path: Path, content: bytes) -> None:
         f'external_data=False) or onnx.save(onnx.load("{path.name}"), "{path.name}"), and put the '
         "SHA-256 of that into the manifest"
     )
+
+
+def opset_of(content: bytes) -> int | None:
+    """Return the version of the operators of ONNX itself that a network uses; None if unsaid."""
+    for number, value in _fields(memoryview(content)):
+        if number == _OPSET_IMPORT and isinstance(value, memoryview):
+            entry = dict(_fields(value))
+            domain, version = entry.get(_DOMAIN, memoryview(b"")), entry.get(_VERSION)
+            if isinstance(domain, memoryview) and bytes(domain) in (b"", b"ai.onnx"):
+                return version if isinstance(version, int) else None
+    return None
 
 
 def _external_tensors(content: memoryview) -> Iterator[tuple[str, str]]:

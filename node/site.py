@@ -15,7 +15,7 @@ from tzlocal import get_localzone
 from node.config import ChosenModel, Config
 from node.errors import ConfigError
 from node.ledger import Examination, Ledger, examine, release_of_tables
-from node.manifest import Model, load_model
+from node.manifest import CARD, Model, is_copy, load_model, other_with_device_uid, package_folder
 from node.toml_file import shown
 
 
@@ -27,7 +27,7 @@ def local_zone(config: Config) -> tzinfo:
 def load_models(config: Config) -> dict[str, Model]:
     """Open every model that is not off, and verify its weights."""
     return {
-        model.name: load_model(model.name, config.models_dir)
+        model.name: load_model(model.name, *config.models_dirs)
         for model in config.models
         if model.mode != "off"
     }
@@ -44,11 +44,44 @@ def doubt_about_licence(chosen: ChosenModel, model: Model) -> str:
     )
 
 
+def faults_of_models(config: Config, models: Mapping[str, Model]) -> Iterator[tuple[str, str]]:
+    """Yield models that must not deliver as they are, each with what is wrong and what to do.
+
+    A node that delivers with such a one goes on, as it did before anybody looked.
+    """
+    delivering = [one.name for one in config.models if one.mode == "deliver" and one.name in models]
+    for name in delivering:
+        model = models[name]
+        if not (model.folder / CARD).is_file():
+            words = (
+                f"Model {name} delivers and has no model card: write {model.folder / CARD}, what "
+            )
+            yield name, f'{words}it measures and is not, or set mode = "shadow".'
+    for name, model in models.items():
+        if other := other_with_device_uid(model, config.models_dirs):
+            words = f"Model {name} has the device_uid of {other.manifest.name} in {other.folder}: "
+            yield name, f"{words}results cannot be told apart; give one of them another."
+
+
+def twice_there(config: Config, models: Mapping[str, Model]) -> Iterator[str]:
+    """Yield models of which another package of the same name is not used."""
+    for name, model in models.items():
+        for folder in config.models_dirs[1:]:
+            other = package_folder(name, folder)
+            if other is None or other.resolve() == model.folder.resolve():
+                continue
+            if not is_copy(model, Model(other)):
+                yield (
+                    f"Model {name} is the one in {model.folder}; another of that name, in {other}, "
+                    "is not used: rename yours, or remove it, if that is not meant."
+                )
+
+
 def advice_on_models(config: Config, models: Mapping[str, Model]) -> list[str]:
     """Return what is allowed but hardly meant, as far as only the models tell."""
     chosen = (one for one in config.models if one.name in models)
     doubts = [doubt for one in chosen if (doubt := doubt_about_licence(one, models[one.name]))]
-    return [*doubts, *kinds_nobody_makes(config, models)]
+    return [*doubts, *twice_there(config, models), *kinds_nobody_makes(config, models)]
 
 
 def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]:

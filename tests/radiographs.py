@@ -150,7 +150,7 @@ def chest_model(models_dir: Path, output: str = SCORE) -> Model:
 
 def radiograph(study: str = "chest", number: int = 1, series: int = 1) -> Dataset:
     """Return a digital X-ray image that says it shows a chest; the text `study` decides UIDs."""
-    image = phantom.image_for(CHEST, study, SMALL)
+    image = phantom.image_for(CHEST, study, technique=SMALL)
     image.SeriesNumber, image.InstanceNumber = series, number
     image.SeriesInstanceUID = stable_uid(study, "series", str(series))
     image.SOPInstanceUID = uid.UID(stable_uid(study, "instance", str(series), str(number)))

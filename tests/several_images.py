@@ -103,6 +103,8 @@ def write(folder: Path, network: onnx.ModelProto, described: str, head: str = HE
     folder.mkdir(parents=True)
     content = network.SerializeToString()
     (folder / "model.onnx").write_bytes(content)
+    number = int(_digest(folder.name.encode())[:12], 16)
+    head = head.replace('device_uid = "2.25.1"', f'device_uid = "2.25.{number}"')
     lines = [
         line if not line.startswith("sha256") else f'sha256 = "{_digest(content)}"'
         for line in head.replace('name = "breast-area"', f'name = "{folder.name}"').splitlines()

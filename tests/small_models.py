@@ -81,6 +81,7 @@ def model(
     text = (bundled_models_dir() / "breast-area" / "manifest.toml").read_text("utf-8")
     for key, value in {
         "name": '"small"',
+        "device_uid": '"2.25.2"',
         "sha256": f'"{hashlib.sha256(content).hexdigest()}"',
         "height": str(size),
         "width": str(size),

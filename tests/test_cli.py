@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +29,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from node import cli
+from node.config import bundled_models_dir
 from node.ledger import (
     Closing,
     DamagedObject,
@@ -37,6 +40,7 @@ from node.ledger import (
     Patience,
     VersionState,
 )
+from node.manifest import load_model
 from node.overview import each_study
 from node.result import Priority
 from node.store import Store
@@ -201,11 +205,55 @@ def test_check_asks_about_weights_under_a_licence_of_their_own(
     said, own = 'weights = "Apache-2.0"', 'weights = "LicenseRef-for-research-only"'
     assert said in manifest.read_text()
     manifest.write_text(manifest.read_text().replace(said, own))
+    (manifest.parent / "README.md").write_text("## Measured\n\nn = 8\n")
     given = settings.read_text().replace("breast-area", "small")
     settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
     result = call("check", "-c", settings)
     assert result.exit_code == 0, result.output
     assert "LicenseRef-for-research-only" in "".join(result.output.split())
+
+
+@pytest.mark.parametrize("mode", ["deliver", "shadow"])
+def test_check_fails_if_a_model_without_a_card_is_to_deliver(
+    mode: str, settings: Path, tmp_path: Path
+) -> None:
+    small_models.model(tmp_path)
+    given = settings.read_text().replace("breast-area", "small").replace('"deliver"', f'"{mode}"')
+    settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
+    result = call("check", "-c", settings)
+    assert result.exit_code == (1 if mode == "deliver" else 0), result.output
+    assert ("delivers and has no model card" in result.output) == (mode == "deliver")
+
+
+def test_check_fails_if_a_model_has_the_device_uid_of_another(
+    settings: Path, tmp_path: Path
+) -> None:
+    manifest = small_models.model(tmp_path).folder / "manifest.toml"
+    of_area = load_model("breast-area", bundled_models_dir()).manifest.device_uid
+    manifest.write_text(manifest.read_text().replace('"2.25.2"', f'"{of_area}"'))
+    (manifest.parent / "README.md").write_text("## Measured\n\nn = 8\n")
+    given = settings.read_text().replace("breast-area", "small")
+    settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 1
+    assert "Model small has the device_uid of breast-area in" in result.output
+
+
+def test_of_two_models_of_one_name_that_of_the_site_is_used_and_a_difference_is_told(
+    settings: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundled_models_dir() / "breast-area", tmp_path / "breast-area")
+    given = settings.read_text()
+    settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0
+    assert "Note" not in result.output, "it is a copy"
+    manifest = copy / "manifest.toml"
+    changed = manifest.read_text().replace("threshold = 0.5", "threshold = 0.4")
+    manifest.write_text(re.sub("device_uid = .*", 'device_uid = "2.25.3"', changed))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0
+    assert f"Model breast-area is the one in {copy}" in "".join(result.output.split("\n"))
 
 
 def test_check_says_which_kinds_of_object_no_model_makes(settings: Path) -> None:

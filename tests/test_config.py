@@ -67,7 +67,7 @@ def test_the_smallest_configuration_loads(tmp_path: Path) -> None:
     found = loaded(tmp_path)
     assert found.node.state_dir == tmp_path / "state"
     assert found.store_dir == tmp_path / "state" / "store"
-    assert found.models_dir == config.bundled_models_dir()
+    assert found.models_dirs == (config.bundled_models_dir(),)
     assert found.peer("orthanc").destinations == ("orthanc",)
     assert found.peer("orthanc").confirm == ("commitment", "find")
     assert found.peer("orthanc").compares_identity
@@ -82,7 +82,7 @@ def test_absolute_paths_stay_and_relative_ones_belong_to_the_file(tmp_path: Path
     found = loaded(tmp_path, change)
     assert found.node.state_dir == Path("/s")
     assert found.store_dir == tmp_path / "x" / "y"
-    assert found.models_dir == tmp_path / "m"
+    assert found.models_dirs == (tmp_path / "m", config.bundled_models_dir())
 
 
 def test_the_ledger_is_a_file_in_the_state_folder_unless_the_configuration_names_a_database(

@@ -517,10 +517,19 @@ def test_a_model_that_delivers_under_a_licence_of_its_own_is_asked_about(
     manifest = small_models.model(tmp_path).folder / "manifest.toml"
     text = re.sub(r"(?m)^weights = .*$", 'weights = "LicenseRef-research"', manifest.read_text())
     manifest.write_text(text)
+    (manifest.parent / "README.md").write_text("## Measured\n\nn = 8\n")
     models = [ChosenModel(name="small", mode=mode)]
     found = list(check_models(site(tmp_path, models=models, models_dir=tmp_path)))
     assert states(found) == expected
     assert mode == "shadow" or "LicenseRef-research" in found[1].words
+
+
+def test_a_model_without_a_card_must_not_deliver(tmp_path: Path) -> None:
+    small_models.model(tmp_path)
+    models = [ChosenModel(name="small", mode="deliver")]
+    found = list(check_models(site(tmp_path, models=models, models_dir=tmp_path)))
+    assert states(found) == ["ok", "failed"]
+    assert "has no model card: write" in found[1].words
 
 
 CAD = {"outputs": ("mammography-cad", "capture")}

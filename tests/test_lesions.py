@@ -25,7 +25,7 @@ from node.domains.description import describe
 from node.imaging.outlines import signed_area
 from node.inference import Inference
 from node.manifest import Model
-from node.model_check import check_package
+from node.packages.checking import check_package
 from node.result import Finding, HeatMap, Priority, Region, Result
 from node.study import Instance, StudyVersion, View
 from node.trial import phantom

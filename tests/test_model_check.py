@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +15,22 @@ from radiographs import chest_model
 from small_models import SHARE_OF_WHITE, model, model_in_two_files
 from typer.testing import CliRunner
 
-from node import model_check
 from node.cli import app
 from node.config import Provider, bundled_models_dir
-from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
+from node.domains.mammography.sop_classes import (
+    MG_FOR_PRESENTATION,
+    MG_FOR_PROCESSING,
+    SECONDARY_CAPTURE,
+)
 from node.errors import ConfigError
 from node.inference import onnx as runtime
 from node.inference.onnx import OnnxSession
 from node.inference.session import Session, Shape, Tensor
 from node.manifest import Model
-from node.model_check import check_package
 from node.onnx_file import refuse_external_data
+from node.packages import checking
+from node.packages.checking import check_package
+from node.trial import phantom
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
 
@@ -157,11 +163,43 @@ def test_a_card_that_states_nothing_measured_is_told(
 
 
 @pytest.mark.usefixtures("small_exam")
-def test_a_model_that_analyses_none_of_the_exam_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sop_class", [MG_FOR_PROCESSING, SECONDARY_CAPTURE])
+def test_a_model_of_other_objects_is_tried_on_those(sop_class: str, tmp_path: Path) -> None:
     package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES).folder
     manifest = package / "manifest.toml"
-    manifest.write_text(manifest.read_text().replace(MG_FOR_PRESENTATION, MG_FOR_PROCESSING))
-    assert "not analysed: For Presentation image" in failures(package)["exam"]
+    manifest.write_text(manifest.read_text().replace(MG_FOR_PRESENTATION, sop_class))
+    assert failures(package).keys() == {"card"}
+
+
+@pytest.mark.usefixtures("small_exam")
+def test_a_model_that_analyses_none_of_the_exam_fails_and_is_told_to_give_other_images(
+    tmp_path: Path,
+) -> None:
+    found = failures(model(tmp_path, "mask = Sub(image, image)").folder)
+    assert "not analysed: no breast outline found" in found["exam"]
+    assert found["exam"].endswith(
+        "if it is right about these, give images that the model was made for: --files FOLDER, of "
+        "DICOM objects"
+    )
+
+
+@pytest.mark.usefixtures("small_exam")
+def test_a_model_of_views_that_nobody_can_generate_is_tried_on_given_files(tmp_path: Path) -> None:
+    package = model(tmp_path, SHARE_OF_WHITE, output="float[1,2] density", described=CLASSES).folder
+    manifest = package / "manifest.toml"
+    text = manifest.read_text().replace('projections = ["CC", "MLO"]', 'projections = ["FB"]')
+    text = re.sub(r"expected_views = .*", "", text)
+    manifest.write_text(text)
+    assert failures(package)["exam"].startswith("no view of FB can be generated; give images")
+    images = phantom.exam("given", phantom.EXAM[:2])
+    for image in images:
+        image.ViewPosition = "FB"
+        del image.ViewCodeSequence
+    phantom.save(images, tmp_path / "given")
+    found = {one.what: one for one in check_package(Model(package), tmp_path / "given")}
+    assert found["exam"].is_ok, found["exam"].words
+    assert found["exam"].words.startswith("2 given images: ")
+    assert found["answers"].words.endswith("for 2 different inputs")
 
 
 @pytest.mark.usefixtures("small_exam")
@@ -232,7 +270,7 @@ def test_a_provider_that_differs_too_far_from_the_cpu_fails(
         here = OnnxSession(model, threads, provider)
         return here if provider == "cpu" else Elsewhere(here)
 
-    monkeypatch.setattr(model_check, "OnnxSession", opened)
+    monkeypatch.setattr(checking, "OnnxSession", opened)
     found = {one.what: one for one in check_package(two_outputs)}["providers"]
     assert found.is_ok == is_ok
     assert f"by at most {difference:.2g} in 'map'" in found.words
@@ -246,7 +284,7 @@ def test_a_provider_without_its_device_is_no_fault_of_the_model(
     def available() -> list[Provider]:
         return ["cpu", "cuda"]
 
-    monkeypatch.setattr(model_check, "available_providers", available)
+    monkeypatch.setattr(checking, "available_providers", available)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     found = {one.what: one for one in check_package(two_outputs)}["providers"]
     assert found.is_ok

@@ -35,7 +35,7 @@ from node.imaging.image import open_image
 from node.imaging.operations import prepare
 from node.inference import Inference
 from node.manifest import Model
-from node.model_check import check_package
+from node.packages.checking import check_package
 from node.result import Evaluation, Result
 from node.store import dataset_digest
 from node.study import Instance, StudyVersion, Unit

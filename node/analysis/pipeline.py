@@ -63,6 +63,10 @@ class ScoresInMemory:
         self._scores[image_digest, model_digest] = score
 
 
+MODEL_FAILED = "the model failed on this"
+"""How the reason begins, where that is all that can be said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """What an analysis needs besides the study: the same for every study of a configuration."""
@@ -188,7 +192,7 @@ def _run(
                 raise
             log.warning("%s failed on %s: %s", model.manifest.name, unit.key, error)
             what = "image" if len(unit.instances) == 1 else unit.name
-            refused += refused_images(unit, f"the model failed on this {what}")
+            refused += refused_images(unit, f"{MODEL_FAILED} {what}")
     result = conclude(model, selection.units, refused, scores)
     return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
 

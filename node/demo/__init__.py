@@ -102,7 +102,7 @@ def run_demo(out: Path, console: Console, *, is_generated: bool = False) -> int:
     with log_to(folders.out / "node.log"), Pacs(folders.pacs) as pacs:
         config = _config(folders.work / "state", pacs.port)
         overviews = _play(config, exams, console)
-        models = [load_model(name, config.models_dir) for name in MODELS]
+        models = [load_model(name, *config.models_dirs) for name in MODELS]
         outcomes = [
             judge(exam, overviews.get(exam.study_uid), pacs.kept, models)
             for exam in in_reading_order(exams, overviews)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from node.config import Config
@@ -12,8 +12,15 @@ from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError, NodeError
 from node.inference import Inference
 from node.ledger import Examination
-from node.manifest import load_model
-from node.site import doubt_about_licence, examine_database, kinds_nobody_makes, open_ledger
+from node.manifest import Model, load_model
+from node.site import (
+    doubt_about_licence,
+    examine_database,
+    faults_of_models,
+    kinds_nobody_makes,
+    open_ledger,
+    twice_there,
+)
 
 _TABLES = {
     "none": "its tables will be made at the first start",
@@ -71,7 +78,7 @@ def check_models(config: Config) -> Iterator[Verdict]:
             yield ok(what, "off")
             continue
         try:
-            model = load_model(chosen.name, config.models_dir)
+            model = load_model(chosen.name, *config.models_dirs)
             with Inference(config.inference, (model,)):
                 pass  # starting means that it has loaded and run once
         except NodeError as error:
@@ -84,10 +91,19 @@ def check_models(config: Config) -> Iterator[Verdict]:
         if doubt := doubt_about_licence(chosen, model):
             remedy = 'Read it. Where it does not allow that, set mode = "shadow" or "off".'
             yield warning(what, doubt, remedy)
+    yield from _check_packages(config, opened)
     if len(opened) == sum(chosen.mode != "off" for chosen in config.models):
         for sentence in kinds_nobody_makes(config, opened):
             remedy = "Give it a preset that suits the models, or a model that detects or segments."
             yield warning("models", sentence, remedy)
+
+
+def _check_packages(config: Config, opened: Mapping[str, Model]) -> Iterator[Verdict]:
+    """Say which packages must not deliver as they are, and which are not used."""
+    for name, words in faults_of_models(config, opened):
+        yield failed(f"model {name}", words, f"Then look at it: ai-node models check {name}")
+    for sentence in twice_there(config, opened):
+        yield warning("models", sentence, "Keep the one that is meant.")
 
 
 _REMEDIES = (

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from node.config import Provider
 from node.errors import ConfigError, ModelError
 from node.inference.session import LooseShape, Shape, Signature, Tensor, fits
 from node.manifest import Manifest, Model, ScoreOutput
+from node.onnx_file import refuse_external_data, refuse_other_files
 
 # The official builds tell Microsoft about the machine and the models, unless this stands before
 # they are loaded (Privacy.md of ONNX Runtime). Nothing of a hospital is told to anybody.
@@ -24,6 +27,7 @@ import onnxruntime
 ERRORS_ONLY = 3
 FLOATS = "tensor(float)"
 """What ONNX Runtime calls float32."""
+CHANNELS_LAST = "export it with channels first (NCHW), or begin it with a Transpose"
 PROVIDERS: Mapping[Provider, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -161,7 +165,7 @@ def _remedy(tensor: Any, shape: Shape) -> str:
     if len(tensor.shape) == len(shape) == 4:
         images, channels, height, width = shape
         if fits(tensor.shape, (images, height, width, None)) and tensor.shape[-1] in (1, 3):
-            return "export it with channels first (NCHW), or begin it with a Transpose"
+            return CHANNELS_LAST
         if fits(tensor.shape, (images, None, height, width)):
             return f"correct channels, which make {channels} now"
     return "correct [pixels] in the manifest"
@@ -183,7 +187,17 @@ def _open(model: Model, threads: int, provider: Provider) -> Any:
             f'[inference] provider = "{provider}" is not in the installed ONNX Runtime '
             f"{onnxruntime.__version__}, which has: {', '.join(known)}; install one that has it"
         )
-    content = model.read_weights()
+    session = _loaded(model.read_weights(), model.weights_path, threads, provider)
+    if PROVIDERS[provider] not in session.get_providers():
+        raise ConfigError(
+            f'[inference] provider = "{provider}" cannot be used on this machine: ONNX Runtime '
+            "took the CPU instead; see that the device and its driver are there"
+        )
+    return session
+
+
+def _loaded(content: bytes, path: Path, threads: int, provider: Provider) -> Any:
+    """Return ONNX Runtime's session; `path` is for messages."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -195,20 +209,66 @@ def _open(model: Model, threads: int, provider: Provider) -> Any:
     # What a provider cannot run runs on the CPU; in the same place, if it cannot run at all.
     names = list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["cpu"]]))
     try:
-        session = onnxruntime.InferenceSession(content, sess_options=options, providers=names)
+        return onnxruntime.InferenceSession(content, sess_options=options, providers=names)
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ConfigError(
-            f"{model.weights_path}: ONNX Runtime cannot load it: {_first_line(error)}"
-            f"{_remedy_of_age(str(error))}"
+            f"{path}: ONNX Runtime cannot load it: {_first_line(error)}{_remedy_of_age(str(error))}"
         ) from error
-    if PROVIDERS[provider] not in session.get_providers():
-        raise ConfigError(
-            f'[inference] provider = "{provider}" cannot be used on this machine: ONNX Runtime '
-            "took the CPU instead; see that the device and its driver are there"
-        )
-    return session
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTensor:
+    """What a graph says of one of its inputs or outputs."""
+
+    name: str
+    type: str
+    """As ONNX Runtime calls it: "tensor(float)"."""
+    shape: tuple[int | None, ...]
+    """None where any size will do, or the graph does not say."""
+
+
+class Graph:
+    """A network of which no manifest says anything yet."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        refuse_other_files(path, self.content)
+        refuse_external_data(path, self.content)
+        self._network = _loaded(self.content, path, 1, "cpu")
+        self.inputs = tuple(map(_graph_tensor, self._network.get_inputs()))
+        self.outputs = tuple(map(_graph_tensor, self._network.get_outputs()))
+
+    def answers(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Run it once; nothing is checked, and it says nothing if it fails."""
+        names = [one.name for one in self.outputs]
+        try:
+            return dict(zip(names, self._network.run(names, dict(tensors)), strict=True))
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no base class
+            return {}
+
+
+def _graph_tensor(found: Any) -> GraphTensor:
+    sizes = (size if isinstance(size, int) and size > 0 else None for size in found.shape)
+    return GraphTensor(str(found.name), str(found.type), tuple(sizes))
+
+
+def remedy_of_input(tensor: GraphTensor) -> str:
+    """Say what to do about an input that no manifest can describe, "" if one can."""
+    if tensor.type != FLOATS or len(tensor.shape) == 5:
+        return _remedy(tensor, ())
+    is_last = len(tensor.shape) == 4 and tensor.shape[-1] in (1, 3)
+    if is_last and tensor.shape[1] not in (1, 3):
+        return CHANNELS_LAST
+    if len(tensor.shape) not in (2, 4):
+        return "expected [images, channels, height, width], or [1, n] of a vector"
+    return ""
 
 
 def _remedy_of_age(words: str) -> str:

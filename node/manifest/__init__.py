@@ -26,14 +26,20 @@ from node.manifest.outputs import (
     TensorShape,
 )
 from node.manifest.package import (
+    CARD,
     OF_MAMMOGRAMS,
+    OPEN_QUESTION,
     DomainName,
     Licence,
     Manifest,
     Model,
     Weights,
+    is_copy,
     load_model,
     open_model,
+    other_with_device_uid,
+    package_folder,
+    package_folders,
 )
 from node.manifest.pixels import (
     Operation,
@@ -56,7 +62,9 @@ from node.manifest.words import ManifestCode
 
 __all__ = [
     "BODY_PARTS_OF_MAMMOGRAMS",
+    "CARD",
     "OF_MAMMOGRAMS",
+    "OPEN_QUESTION",
     "UNCOMBINED",
     "BoxClass",
     "BoxesOutput",
@@ -90,10 +98,14 @@ __all__ = [
     "TensorShape",
     "Weights",
     "chest_wall",
+    "is_copy",
     "level_of",
     "load_model",
     "open_model",
     "operations",
+    "other_with_device_uid",
+    "package_folder",
+    "package_folders",
     "shape_after",
     "view_called",
 ]

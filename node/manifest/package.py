@@ -6,8 +6,10 @@ network that fits these words needs no Python. `models/README.md` tells how to a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from node import result, toml_file
+from node.config import names_of_models
 from node.errors import ConfigError
 from node.kinds import KINDS, Needs
 from node.manifest.inputs import (
@@ -66,6 +69,10 @@ from node.toml_file import Place, Section, did_you_mean, wrong
 
 DomainName = Literal["mammography", "plain"]
 """What knows the images that a model reads: the names of `node.domains.table.DOMAINS`."""
+
+
+MANIFEST = "manifest.toml"
+"""In a package."""
 
 
 class Weights(Section):
@@ -305,10 +312,12 @@ class Model:
 
     def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
         self.folder = folder
-        self.manifest = manifest or toml_file.load(folder / "manifest.toml", Manifest)
+        if manifest is None:
+            refuse_open_questions(folder / MANIFEST)
+        self.manifest = manifest or toml_file.load(folder / MANIFEST, Manifest)
         if self.manifest.name != folder.name:
             raise ConfigError(
-                f'{folder / "manifest.toml"}: name: expected "{folder.name}", the name of '
+                f'{folder / MANIFEST}: name: expected "{folder.name}", the name of '
                 f'its folder, found "{self.manifest.name}"; rename one of them'
             )
 
@@ -367,24 +376,74 @@ class Model:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_model(name_or_folder: str, models_dir: Path) -> Model:
-    """Open a model package by the name of one in `models_dir`, or by its own folder."""
+CARD = "README.md"
+"""The model card, in a package."""
+OPEN_QUESTION = "OPEN QUESTION"
+"""What a line of a card holds, and a comment of a manifest begins with, that nobody has answered
+yet: `ai-node models new` writes them, and a package that has any is not used."""
+_ASKS = re.compile(rf"^\s*#+\s*{OPEN_QUESTION}\b:?\s*(.*)")
+
+
+def refuse_open_questions(path: Path) -> None:
+    """Raise ConfigError with the questions in a manifest that nobody has answered."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return  # whoever loads it says what is wrong
+    asked = [(n, found[1]) for n, line in enumerate(lines, 1) if (found := _ASKS.match(line))]
+    if asked:
+        questions = "\n".join(f"{path}:{n}: open question: {question}" for n, question in asked)
+        raise ConfigError(f"{questions}\nAnswer each below its line, then delete that line.")
+
+
+def open_model(name_or_folder: str, *folders: Path) -> Model:
+    """Open a model package by its name in one of the folders, or by its own folder."""
     folder = Path(name_or_folder)
-    if (folder / "manifest.toml").is_file():
+    if (folder / MANIFEST).is_file():
         return load_model(folder.resolve().name, folder.resolve().parent)
-    if folder.is_dir() and not (models_dir / name_or_folder / "manifest.toml").is_file():
-        raise ConfigError(f"{folder / 'manifest.toml'}: missing; models/README.md tells its words")
-    return load_model(name_or_folder, models_dir)
+    if folder.is_dir() and package_folder(name_or_folder, *folders) is None:
+        raise ConfigError(f"{folder / MANIFEST}: missing; models/README.md tells its words")
+    return load_model(name_or_folder, *folders)
 
 
-def load_model(name: str, models_dir: Path) -> Model:
-    """Open a model package by name and verify its weights."""
-    folder = models_dir / name
-    if not (folder / "manifest.toml").is_file():
-        known = sorted(p.parent.name for p in models_dir.glob("*/manifest.toml"))
-        raise ConfigError(
-            f'no model is called "{name}" in {models_dir}, {did_you_mean(name, known)}'
-        )
+def load_model(name: str, *folders: Path) -> Model:
+    """Open a model package by name, in the first of the folders that has it; verify its weights."""
+    folder = package_folder(name, *folders)
+    if folder is None:
+        known = sorted({known for one in folders for known in names_of_models(one)})
+        places = " or ".join(map(str, dict.fromkeys(folders)))
+        raise ConfigError(f'no model is called "{name}" in {places}, {did_you_mean(name, known)}')
     model = Model(folder)
     model.verify_weights()
     return model
+
+
+def package_folder(name: str, *folders: Path) -> Path | None:
+    """Return the first package of a name."""
+    return next((one / name for one in folders if (one / name / MANIFEST).is_file()), None)
+
+
+def package_folders(folder: Path) -> list[Path]:
+    """Return all packages of a folder, whole or not, by name."""
+    return [folder / name for name in names_of_models(folder)]
+
+
+def other_with_device_uid(model: Model, folders: Iterable[Path]) -> Model | None:
+    """Return a package of these folders, no copy of the model, that has its device UID."""
+    places = {path.resolve() for folder in folders for path in package_folders(folder)}
+    for path in sorted(places - {model.folder.resolve()}):
+        with contextlib.suppress(ConfigError):  # whoever uses that one is told
+            other = Model(path)
+            if is_same_device(model, other) and not is_copy(model, other):
+                return other
+    return None
+
+
+def is_same_device(one: Model, other: Model) -> bool:
+    """Return whether two packages say that they are the same algorithm in the same version."""
+    return one.manifest.device_uid == other.manifest.device_uid
+
+
+def is_copy(one: Model, other: Model) -> bool:
+    """Return whether two packages say the same things, by the same network."""
+    return one.manifest == other.manifest

@@ -19,16 +19,17 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     UID,
     DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
     ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
 )
 
 from node.identity import stable_uid
 from node.manifest import Input
 from node.study import Laterality, View
 
-EXAM = tuple(
-    View(side, name) for name in ("CC", "MLO") for side in (Laterality.RIGHT, Laterality.LEFT)
-)
+_SIDES = (Laterality.RIGHT, Laterality.LEFT)
+EXAM = tuple(View(side, name) for name in ("CC", "MLO") for side in _SIDES)
 """The four views of a screening exam."""
 
 PROJECTIONS = {
@@ -97,12 +98,61 @@ def exam(
     return made
 
 
-def image_for(wanted: Input, study: str, technique: Technique = Technique()) -> Dataset:
+def exam_for(
+    wanted: Input,
+    study: str,
+    *,
+    technique: Technique | None = None,
+    taken_at: datetime | None = None,
+) -> list[Dataset]:
+    """Return the mammograms that a model reads, in objects of a class that it takes.
+
+    Nothing, if it reads no view that can be made.
+    """
+    views = _views_for(wanted)
+    given = {"taken_at": taken_at} | ({} if technique is None else {"technique": technique})
+    images = exam(study, views, **given)  # type: ignore[arg-type]  # as Technique, as datetime
+    sop_class = _class_for(wanted)
+    for image in images if sop_class != DigitalMammographyXRayImageStorageForPresentation else ():
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = sop_class
+        if sop_class == DigitalMammographyXRayImageStorageForProcessing:
+            image.PresentationIntentType = "FOR PROCESSING"
+        else:
+            del image.PresentationIntentType  # of digital X-ray alone
+        if sop_class == SecondaryCaptureImageStorage:
+            image.ConversionType = "DI"
+    return images
+
+
+def _views_for(wanted: Input) -> list[View]:
+    """Return the views of a screening exam that it reads or leaves aside, else what it reads."""
+    known = {*wanted.projections, *wanted.passed_over}
+    views = [view for view in EXAM if view.projection in known]
+    if not any(view.projection in wanted.projections for view in views):
+        views = []
+    others = [name for name in wanted.projections if name in PROJECTIONS]
+    return views or [View(side, name) for name in others for side in _SIDES]
+
+
+def _class_for(wanted: Input) -> UID:
+    """Return For Presentation if the model takes that, else what it takes first."""
+    usual = DigitalMammographyXRayImageStorageForPresentation
+    return usual if usual in wanted.sop_classes else UID(wanted.sop_classes[0])
+
+
+def image_for(
+    wanted: Input,
+    study: str,
+    *,
+    technique: Technique | None = None,
+    taken_at: datetime | None = None,
+) -> Dataset:
     """Return an image that says it is what a model wants of one that shows no breast.
 
     It is a generated mammogram by its pixels, and shows nothing that the model was made for.
     """
-    (image,) = exam(study, EXAM[:1], technique=technique)
+    given = {"taken_at": taken_at} | ({} if technique is None else {"technique": technique})
+    (image,) = exam(study, EXAM[:1], **given)  # type: ignore[arg-type]  # as Technique, as datetime
     image.Modality = wanted.modality
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = UID(wanted.sop_classes[0])
     image.BodyPartExamined = wanted.body_parts[0]

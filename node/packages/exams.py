@@ -1,0 +1,153 @@
+"""Images to try a package on: generated ones of a class that it takes, or those that are given."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from node.analysis.selection import select
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.domains.domain import Selection
+from node.domains.table import domain_of
+from node.errors import ConfigError, NodeError, StudyError
+from node.imaging.image import Image, open_image
+from node.imaging.operations import Prepared, prepare
+from node.inference.inputs import inputs_of, joined
+from node.inference.session import Session, Tensor
+from node.manifest import Model
+from node.result import Refusal
+from node.study import Instance, Unit
+from node.trial import phantom
+
+GIVE_FILES = "give images that the model was made for: --files FOLDER, of DICOM objects"
+"""What helps where a generated exam does not do."""
+_DISC_MM = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """An image in its role, and what the network gets of it."""
+
+    role: str
+    instance: Instance
+    image: Image
+    prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedUnit:
+    """What the network reads at once."""
+
+    name: str
+    """What results call it: "R MLO"."""
+    images: tuple[PreparedImage, ...]
+
+    @property
+    def by_role(self) -> dict[str, Tensor]:
+        """What is made of each image."""
+        return {one.role: one.prepared.tensor for one in self.images}
+
+
+@contextmanager
+def generated_files(model: Model, exams: Sequence[Sequence[Dataset]]) -> Iterator[list[list[Path]]]:
+    """Write generated exams, each to a folder of its own that lives as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="ai-node-check-") as folder:
+        yield [phantom.save(exam, Path(folder) / str(number)) for number, exam in enumerate(exams)]
+
+
+def generated_exam(
+    model: Model, study: str, technique: phantom.Technique | None = None
+) -> list[Dataset]:
+    """Return mammograms, or for what reads something else one image that says it is that."""
+    wanted = model.manifest.input
+    if model.manifest.domain != "mammography":
+        return [phantom.image_for(wanted, study, technique=technique)]
+    images = phantom.exam_for(wanted, study, technique=technique)
+    if not images:
+        views = ", ".join(wanted.projections)
+        raise NodeError(f"no view of {views} can be generated; {GIVE_FILES}")
+    return images
+
+
+def with_discs(exam: Sequence[Dataset]) -> list[Dataset]:
+    """Plant a bright disc into each image of a generated exam, where glands are thickest."""
+    for image in exam:
+        pixels = np.array(image.pixel_array)
+        y, x = np.mgrid[: image.Rows, : image.Columns]
+        is_right = image.ImageLaterality == "R"
+        across, down = (0.7 if is_right else 0.3) * image.Columns, 0.54 * image.Rows
+        radius = max(_DISC_MM / 2 / float(image.ImagerPixelSpacing[0]), 2)
+        pixels[(x - across) ** 2 + (y - down) ** 2 < radius**2] = 4000
+        image.PixelData = pixels.astype("<u2").tobytes()
+        image["PixelData"].VR = "OW"
+    return list(exam)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return all files of a folder, or raise ConfigError."""
+    if not folder.is_dir():
+        raise ConfigError(f"--files {folder}: is no folder")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def dicom_among(paths: Sequence[Path]) -> list[Path]:
+    """Return those files that are DICOM Part 10."""
+    return [path for path in paths if _is_dicom(path)]
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def selected(model: Model, files: Sequence[Path]) -> Selection:
+    """Divide the images of files as the node does, study by study."""
+    units, refused = list[Unit](), list[Refusal]()
+    studies: dict[str, list[Instance]] = {}
+    headers: dict[str, Dataset] = {}
+    for path in files:
+        header = read_header(path)
+        instance = describe(header, path, "")
+        if instance.sop_uid not in headers:
+            headers[instance.sop_uid] = header
+            studies.setdefault(instance.study_uid, []).append(instance)
+    for instances in studies.values():
+        of_study = {one.sop_uid: headers[one.sop_uid] for one in instances}
+        selection = select(instances, of_study, model)
+        units += selection.units
+        refused += selection.refused
+    return Selection(tuple(units), tuple(refused))
+
+
+def prepared_units(model: Model, files: Sequence[Path]) -> tuple[list[PreparedUnit], list[str]]:
+    """Return what the network gets of files, and why of some of them it gets nothing."""
+    selection = selected(model, files)
+    units, refused = [], [f"{one.what}: {one.reason}" for one in selection.refused]
+    for unit in selection.units:
+        try:
+            images = tuple(_prepared(model, *one) for one in unit.instances.items())
+        except StudyError as error:
+            refused.append(f"{unit.name}: {error}")
+        else:
+            units.append(PreparedUnit(unit.name, images))
+    return units, refused
+
+
+def _prepared(model: Model, role: str, instance: Instance) -> PreparedImage:
+    image = open_image(instance.path)
+    prepared = prepare(image, model.manifest.operations, instance.view)
+    domain_of(model.manifest).require_plausible(prepared.seen, model.manifest)
+    return PreparedImage(role, instance, image, prepared)
+
+
+def tensors_of(model: Model, session: Session, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what goes into the network, from what was made of each image."""
+    inputs = inputs_of(model.manifest, session)
+    return joined(inputs, images, model.manifest.image_shape)
