@@ -41,7 +41,8 @@ _PLACES_OF_STRANGERS, _PATIENCE_WITH_STRANGERS_S = 16, 2.0
 _REQUEST_RECEIVED = "Evt6"
 """In the words of PS3.8 9.2.1: what follows the connection's own event, which is queued already."""
 _LEAVES_WITHIN_S = 2.0
-"""How long who was rejected may take to close its connection, as the standard asks of it."""
+"""How long who was rejected may take to close its connection, as the standard asks of it, and
+who is aborted to be told."""
 
 
 class Doorman(Protocol):
@@ -175,6 +176,8 @@ class _Caller(RequestHandler):
             self.request.settimeout(association.network_timeout)
             association.start()
             association.join()
+            # Where we abort it, another thread has still to send that.
+            association.dul.join(_LEAVES_WITHIN_S)
         finally:
             doorman.take_leave(association)
 
