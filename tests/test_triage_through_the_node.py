@@ -176,7 +176,7 @@ def test_an_urgent_exam_rises_to_the_top_and_every_place_says_why(
     level = '(AILEVEL,99AINODE,"AI triage level")=(AIURGENT,99AINODE,"urgent")'
     assert level in dumped
     page = " ".join(dcmtk("dsr2html", path).split())
-    assert "at or above the operating point urgent (0.5)" in page
+    assert "at or above the operating point urgent (50 %)" in page
     assert "demonstration model" in page
     assert "DEMONSTRATION" in page
 

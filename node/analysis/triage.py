@@ -83,7 +83,7 @@ def _unread(combined: Combined, refused: Sequence[Refusal]) -> str:
 
 
 def _named(point: ManifestPoint) -> str:
-    return f"the operating point {point.name} ({point.threshold:g})"
+    return f"the operating point {point.name} ({100 * point.threshold:g} %)"
 
 
 def _rank(output: ScoreOutput, value: float) -> int | None:

@@ -177,9 +177,9 @@ def test_why_a_study_has_its_level_is_said_with_the_point_and_what_was_measured_
     three: Model,
 ) -> None:
     urgent, soon, routine = (triage(three, whole(percent)) for percent in (83.0, 40.0, 10.0))
-    assert urgent.why == "at or above the operating point high (0.7)"
-    assert soon.why == "at or above the operating point low (0.3)"
-    assert routine.why == "below the operating point low (0.3)"
+    assert urgent.why == "at or above the operating point high (70 %)"
+    assert soon.why == "at or above the operating point low (30 %)"
+    assert routine.why == "below the operating point low (30 %)"
     assert urgent.about == "Exam malignancy"
     assert urgent.score is not None and urgent.score.value == 83.0
     assert urgent.point is not None and routine.point is not None

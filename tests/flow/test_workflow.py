@@ -463,7 +463,7 @@ def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
     assert "AILEVELBEFORE" not in first
     assert "AI triage level changed: urgent in version 1, now routine." in second
     assert {"AIROUTINE", "AIURGENT"} <= set(re.findall("AI[A-Z]{6,}", second))
-    high = "the operating point high (0.7)"
+    high = "the operating point high (70 %)"
     assert [event for event in works.desk.history(study) if "triage level" in event] == [
         "triage level of version 1: urgent: "
         f"at or above {high}; not analysed or not received: R MLO",
