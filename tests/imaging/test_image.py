@@ -884,6 +884,13 @@ ONLY_PIXEL_SPACING = {
 }
 
 
+PLANE_IN_THE_PATIENT = {
+    "ImagerPixelSpacing": None,
+    "PixelSpacing": [0.3, 0.4],
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+}
+
+
 def distances(to_detector: Any, to_patient: Any, factor: Any = None) -> dict[str, Any]:
     return {
         "DistanceSourceToDetector": to_detector,
@@ -921,6 +928,9 @@ def distances(to_detector: Any, to_patient: Any, factor: Any = None) -> dict[str
             ONLY_PIXEL_SPACING | distances(66, 600) | {"PixelSpacingCalibrationType": "GEOMETRY"},
             (0.3, 0.4),
         ),
+        (PLANE_IN_THE_PATIENT | distances(949.075, 541), (0.3, 0.4)),
+        (PLANE_IN_THE_PATIENT | distances(66, 600, 107), (0.3, 0.4)),
+        ({"EstimatedRadiographicMagnificationFactor": 0.98}, (0.1 / 0.98, 0.1 / 0.98)),
         ({"ImagerPixelSpacing": [0, 0]}, None),
         ({"ImagerPixelSpacing": [70, 70]}, None),
         ({"ImagerPixelSpacing": [1e-12, 1e-12]}, None),
@@ -950,9 +960,12 @@ def test_spacing_is_the_detectors_over_the_magnification(
             distances(660, 540, 1),
             "magnification factor and distances of the source contradict each other",
         ),
-        (
-            distances(None, None, -1),
-            "Estimated Radiographic Magnification Factor that cannot be right",
+        *(
+            (
+                distances(None, None, factor),
+                "Estimated Radiographic Magnification Factor that cannot be right",
+            )
+            for factor in (-1, 0.5, 30, 107)
         ),
     ],
 )
