@@ -24,6 +24,7 @@ from peers import MODALITY_AE, association, contexts_of, modality, report_of, st
 from ports import needs_ipv6
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -36,7 +37,7 @@ from pydicom.uid import (
 from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
@@ -48,11 +49,13 @@ from node import config, identity
 from node.dimse import Address, Rejected, echo
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
+    CLASS_NOT_SUPPORTED,
     INVALID_ARGUMENT_VALUE,
     NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     SUCCESS,
+    UNRECOGNISED_OPERATION,
 )
 from node.errors import ConfigError
 from node.ledger import (
@@ -725,6 +728,73 @@ def test_an_object_that_says_another_class_than_was_negotiated_costs_its_neighbo
         opened._reactor_checkpoint.set()
         assert answer is not None
         assert answer.Status == CANNOT_UNDERSTAND  # what it sent are no whole attributes
+        assert opened.send_c_store(exam[2]).Status == SUCCESS
+
+
+SERVICES: dict[str, Callable[[Association, Dataset, str], object]] = {
+    "C-ECHO": lambda opened, dataset, uid: _echo_on(opened, uid),
+    "C-FIND": lambda opened, dataset, uid: next(opened.send_c_find(dataset, uid))[0],
+    "C-GET": lambda opened, dataset, uid: next(opened.send_c_get(dataset, uid))[0],
+    "C-MOVE": lambda opened, dataset, uid: next(opened.send_c_move(dataset, "X", uid))[0],
+    "N-ACTION": lambda opened, dataset, uid: opened.send_n_action(dataset, 1, uid, "1.2.3")[0],
+    "N-CREATE": lambda opened, dataset, uid: opened.send_n_create(dataset, uid, "1.2.3")[0],
+    "N-DELETE": lambda opened, dataset, uid: opened.send_n_delete(uid, "1.2.3"),
+    "N-EVENT-REPORT": lambda opened, dataset, uid: opened.send_n_event_report(
+        dataset, 1, uid, "1.2.3"
+    )[0],
+    "N-GET": lambda opened, dataset, uid: opened.send_n_get([Tag(0x00100020)], uid, "1.2.3")[0],
+    "N-SET": lambda opened, dataset, uid: opened.send_n_set(dataset, uid, "1.2.3")[0],
+}
+
+
+def _echo_on(opened: Association, sop_class: str) -> Dataset:
+    """Send a C-ECHO that names a class which is none of verification's."""
+    request = C_ECHO()
+    request.MessageID, request.AffectedSOPClassUID = 3, sop_class
+    opened._reactor_checkpoint.clear()  # the answer is for us, not for the reactor
+    opened.dimse.send_msg(request, 1)
+    _, answer = opened.dimse.get_msg(block=True)
+    opened._reactor_checkpoint.set()
+    found = Dataset()
+    if answer is not None:
+        found.Status = answer.Status
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("sop_class", [odd_classes.PRIVATE_CLASS, odd_classes.STANDALONE_OVERLAY])
+def test_another_service_than_storage_of_a_class_is_refused_and_the_next_mammogram_is_kept(
+    door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture, service: str, sop_class: str
+) -> None:
+    asked = Dataset()
+    asked.PatientID = "NOBODY"
+    with association(door.port, [build_context(sop_class), *contexts_of(exam)]) as opened:
+        opened.accepted_contexts[0]._as_scp = True  # or pynetdicom itself sends no report
+        for _ in range(2):
+            answer = SERVICES[service](opened, asked, sop_class)
+            status = CLASS_NOT_SUPPORTED if service[0] == "C" else UNRECOGNISED_OPERATION
+            assert answer.Status == status  # type: ignore[attr-defined]
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+    assert len(door.instances()) == 1
+    [line] = [r.getMessage() for r in caplog.records if r.name == "node.receive.incoming"]
+    assert line.startswith(f"MODALITY asked for {service} of ")
+    assert str(sop_class) in line
+
+
+def test_what_is_no_storage_is_not_stored_and_a_cancellation_of_nothing_is_passed_over(
+    door: Door, exam: list[Path], tmp_path: Path
+) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        for number in range(12):  # pynetdicom would keep ten of them, and fall over the next
+            opened.send_c_cancel(number, 1)
+        opened._reactor_checkpoint.clear()
+        for part in pdus_of(opened, exam[0], sop_class=StudyRootQueryRetrieveInformationModelFind):
+            opened.dul.send_pdu(part)
+        _, answer = opened.dimse.get_msg(block=True)
+        opened._reactor_checkpoint.set()
+        assert answer is not None
+        assert answer.Status == CLASS_NOT_SUPPORTED
+        assert door.files("incoming") == []
         assert opened.send_c_store(exam[2]).Status == SUCCESS
 
 
