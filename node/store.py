@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from node.dicom.part10 import data_set_begins_at
+from node.dicom.part10 import data_set_begins_at, open_part10
+from node.dicom.untrusted import failing_as, quietly, text
 from node.errors import Unreadable
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -43,6 +44,17 @@ def dataset_digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_as_it_came(path: Path, digest: str, transfer_syntax: str) -> bool:
+    """Read a whole file again; return whether it has this data set, and says how it is to be read.
+
+    Raises Unreadable if it is none any more, OSError if it cannot be read.
+    """
+    with path.open("rb") as file, quietly(), failing_as("a file that cannot be read", OSError):
+        if text(open_part10(file).meta, "TransferSyntaxUID") != transfer_syntax:
+            return False
+    return dataset_digest(path) == digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +158,14 @@ class Store:
         name = f"{checked_uid(sop_uid)}.{digest[:12]}"
         return _put_with_reason(path, self.contradicting / f"{name}.dcm", reason)
 
-    def contradicted(self) -> frozenset[str]:
-        """Return the SOP Instance UIDs of what lies where contradicting objects are kept."""
-        paths = self.contradicting.glob("*.dcm")
-        return frozenset(path.stem.rpartition(".")[0] for path in paths)
+    def contradicted(self, sop_uids: Collection[str]) -> frozenset[str]:
+        """Return of which of these something lies where contradicting objects are kept."""
+        if not sop_uids:
+            return frozenset()
+        with os.scandir(self.contradicting) as entries:
+            # <UID>.<digest>.dcm, and beside it the reason
+            found = (entry.name.rsplit(".", 2)[0] for entry in entries)
+            return frozenset(sop_uids).intersection(found)
 
     def count_unusable(self) -> dict[Path, int]:
         """Return how many objects lie in each of the folders of what cannot be used."""
