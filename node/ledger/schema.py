@@ -155,6 +155,7 @@ instance = sa.Table(
         "committed_at"
     ),  # when a peer was first to be told that we keep it: it may delete its own
     sa.Index(None, "study_uid"),
+    sa.Index(None, "study_uid", "association_id"),  # which it came with, each looked at once
     sa.Index(None, "study_uid", "state", "identity"),  # who is spoken of, however many say so
     sa.Index(  # what may be scored as it arrives, and nothing else
         "ix_instance_unclaimed",
