@@ -215,6 +215,17 @@ def test_check_says_which_kinds_of_object_no_model_makes(settings: Path) -> None
     assert "no model that delivers makes mammography-cad; it gets pictures alone." in said
 
 
+def test_check_says_who_may_delete_images_on_the_word_of_the_node(settings: Path) -> None:
+    said = "sends = true\n"
+    assert said in settings.read_text()
+    settings.write_text(settings.read_text().replace(said, f"{said}commits = true\n"))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "may delete its images once this node says that it keeps them" in (
+        " ".join(result.output.split())
+    )
+
+
 def test_send_sends_a_folder(pacs: Pacs, tmp_path: Path) -> None:
     factories.saved_exam(tmp_path / "exam")
     (tmp_path / "exam" / "notes.txt").write_text("no DICOM")
