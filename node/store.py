@@ -160,12 +160,13 @@ class Store:
 
     def contradicted(self, sop_uids: Collection[str]) -> frozenset[str]:
         """Return of which of these something lies where contradicting objects are kept."""
-        if not sop_uids:
-            return frozenset()
-        with os.scandir(self.contradicting) as entries:
-            # <UID>.<digest>.dcm, and beside it the reason
-            found = (entry.name.rsplit(".", 2)[0] for entry in entries)
-            return frozenset(sop_uids).intersection(found)
+        asked, found = frozenset(sop_uids), set()
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.contradicting) as entries:
+            for entry in entries:
+                sop_uid, _, _ = entry.name.removesuffix(".dcm").rpartition(".")
+                if entry.name.endswith(".dcm") and sop_uid in asked:
+                    found.add(sop_uid)
+        return frozenset(found)
 
     def count_unusable(self) -> dict[Path, int]:
         """Return how many objects lie in each of the folders of what cannot be used."""
