@@ -407,6 +407,7 @@ def _print_study(study: StudyOverview) -> None:
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]
+    lines += [("not analysed", line) for line in _first_few(study.refusals)]
     for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
         states = [
             d.state
@@ -433,6 +434,14 @@ def _views_in_words(views: Sequence[str]) -> str:
     """Return each view once, with how many images show it."""
     counts = Counter(views)
     return ", ".join(f"{view} ({n})" if n > 1 else view for view, n in counts.items()) or "no views"
+
+
+_MOST_REFUSALS = 6
+
+
+def _first_few(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MOST_REFUSALS
+    return [*lines[:_MOST_REFUSALS], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _next_attempt(study: StudyOverview, destination: str) -> str:

@@ -249,4 +249,4 @@ def _words(result: Result) -> str:
 
 
 def _details(result: Result) -> list[str]:
-    return [f"not analysed: {line}" for line in wording.refusals(result)]
+    return [f"not analysed: {line}" for line in wording.refusals(result.refused)]

@@ -52,7 +52,7 @@ from node.ledger import (
 )
 from node.manifest import load_model
 from node.receive.reception import Came, Reception
-from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result
+from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Refusal, Region, Result
 from node.store import Store
 from node.study import Instance, Laterality, Shown, View
 
@@ -234,6 +234,7 @@ class Desk:
         deliver_within_s: float = 3600,
         reports: int = 2,
         substitutes: int = 0,
+        refused: tuple[Refusal, ...] = (),
     ) -> list[Job]:
         """Finish a version that has begun; return the jobs of its deliveries.
 
@@ -247,7 +248,12 @@ class Desk:
             BuiltReport(f"2.25.{job.number}{n}", OTHER_KIND, "1.2.3", f"reports/{n}.dcm", "digest")
             for n in range(reports, reports + substitutes)
         )
-        result = Result(MODEL, analysed=(f"{job.study_uid}.1",), priority=Priority.NOT_ASSESSED)
+        result = Result(
+            MODEL,
+            analysed=(f"{job.study_uid}.1",),
+            refused=refused,
+            priority=Priority.NOT_ASSESSED,
+        )
         wanted = dict.fromkeys(destinations, frozenset({KIND}))
         finished = Finished((result,), built, wanted, deliver_within_s)
         self.processing.finish_version(job, finished, self.enqueue)

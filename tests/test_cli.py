@@ -38,6 +38,7 @@ from node.ledger import (
     VersionState,
 )
 from node.overview import each_study
+from node.result import Refusal
 from node.store import Store
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
@@ -362,6 +363,18 @@ def test_studies_says_which_objects_were_refused_as_damaged(
     assert "  damaged      one object refused as damaged (it ends early)" in shown.splitlines()
     (study,) = json.loads(call("studies", "-c", settings, "--json").output)
     assert study["damaged"] == ["it ends early"]
+
+
+def test_studies_says_which_images_were_not_analysed_and_why_in_the_words_of_analyse(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    reasons = ("Rescale Slope cannot be understood", *(f"reason {n}" for n in range(6)))
+    refused = tuple(Refusal(f"{STUDY}.{n}", "L CC", why) for n, why in enumerate(reasons))
+    desk_of_node.analysed(refused=refused)
+    lines = call("studies", "-c", settings).output.splitlines()
+    said = [line for line in lines if line.startswith("  not analysed ")]
+    assert said[0] == "  not analysed L CC: Rescale Slope cannot be understood"
+    assert said[5:] == ["  not analysed L CC: reason 4", "  not analysed and 1 more"]
 
 
 @pytest.mark.parametrize(("wait_s", "words"), [(90, "90 s"), (1800, "30 min")])

@@ -499,7 +499,7 @@ def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
     titles: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for result in draft.results:
         if result.refused:
-            said = (len(result.refused), tuple(wording.refusals(result)))
+            said = (len(result.refused), tuple(wording.refusals(result.refused)))
             titles.setdefault(said, []).append(wording.ascii_text(result.model.title))
     for (count, lines), names in titles.items():
         by = f" by {', '.join(names)}" if len(names) < len(draft.results) else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from node import __version__
@@ -67,11 +67,11 @@ def refusal(refused: Refusal) -> str:
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")
 
 
-def refusals(result: Result) -> list[str]:
+def refusals(refused: Iterable[Refusal]) -> list[str]:
     """Return what was not analysed and why, one line for each reason: "R CC, L CC: implant"."""
     by_reason: dict[str, list[str]] = {}
-    for refused in result.refused:
-        by_reason.setdefault(refused.reason, []).append(refused.what)
+    for one in refused:
+        by_reason.setdefault(one.reason, []).append(one.what)
     lines = []
     for reason, whats in by_reason.items():
         counted = [

@@ -560,7 +560,7 @@ def cautions(made: Draft) -> list[str]:
     """Return what must be on the page however many findings there are."""
     said = ["Priority: not assessed", f"Study closed for analysis: {made.version.reason}"]
     for result in made.results:
-        said += [wording.score_meaning(result), *result.statements, *wording.refusals(result)]
+        said += [wording.score_meaning(result), *result.statements, *wording.refusals(result.refused)]
         said += [f"{len(result.refused)} image not analysed"] if result.refused else []
     return said
 
@@ -810,7 +810,7 @@ def test_the_body_part_is_that_of_the_source(modality: str, said: str, written: 
 
 def test_reasons_are_grouped_by_what_they_say() -> None:
     made = draft(refuse={R_CC: "implant", L_CC: "implant", R_MLO: "blurred."})
-    assert wording.refusals(made.results[0]) == ["R CC, L CC: implant", "R MLO: blurred"]
+    assert wording.refusals(made.results[0].refused) == ["R CC, L CC: implant", "R MLO: blurred"]
 
 
 @pytest.mark.parametrize("text", ["", "word", LONG, "x" * 300, "a " * 200 + "y" * 90])
