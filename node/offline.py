@@ -204,6 +204,7 @@ def _version(study_uid: str, study: _Study) -> StudyVersion:
         study_uid=study_uid,
         number=1,
         reason=f"{given}, {refused}" if refused else given,
+        damaged=len(study.damaged),
         instances=tuple(instances),
         decided_at=decided_at,
         installation=f"offline {hashlib.sha256(text.encode()).hexdigest()[:32]}",

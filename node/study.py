@@ -148,6 +148,8 @@ class StudyVersion:
     """When the version before this one was reported (UTC), None for the first."""
     predecessors: tuple[FormerReport, ...] = ()
     """The report objects of that version."""
+    damaged: int = 0
+    """How many objects of the study had been refused as damaged when it was closed."""
 
 
 LONGEST_SIDE_PX = 2048

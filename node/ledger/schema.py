@@ -205,6 +205,7 @@ study_version = sa.Table(
     _text("reason"),
     _word("state", VersionState),
     _whole("revision", default="0"),  # of the study, when it was closed
+    _whole("damaged", default="0"),  # how many of its objects had been refused as damaged then
     _whole("attempt", default="1"),  # which attempt's commit counts
     _whole("crashes", default="0"),  # how often the node that ran it died
     _whole("failures", default="0"),  # how often it failed: its inference process died, or we did

@@ -131,9 +131,17 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
         yield score_meaning(result)
     for refused in result.refused:
         yield f"Not analysed: {refusal(refused)}."
+    if draft.version.damaged:
+        yield f"Not analysed: {damaged(draft)}."
     yield f"Priority: {result.priority}."
     yield f"Study closed for analysis: {ascii_text(draft.version.reason)}."
     yield f"Algorithm: {model(result)}."
+
+
+def damaged(draft: Draft) -> str:
+    """Return "1 object refused as damaged", "" if none was: of which view it was nobody knows."""
+    count = draft.version.damaged
+    return f"{count} object{'s' * (count > 1)} refused as damaged" if count else ""
 
 
 _MOST_REASONS = 3
