@@ -141,7 +141,7 @@ def _read(
                 _sort(studies, instance, known)
         on_read()
     for path, reason in damaged:
-        if (study := studies.get(uids_of_damaged(path)[1])) is not None:
+        if (study := studies.get(uids_of_damaged(path).study)) is not None:
             study.damaged.append(reason)
     return studies, [f"{path}: {reason}" for path, reason in damaged], own
 

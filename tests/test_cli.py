@@ -39,7 +39,7 @@ from node.ledger import (
 )
 from node.overview import each_study
 from node.result import Refusal
-from node.store import Store
+from node.store import Aside, Store
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
 
@@ -314,9 +314,10 @@ def test_studies_counts_what_cannot_be_used_and_says_where_it_lies(
     assert "the reason" not in call("studies", "-c", settings).output
     for name in ("a", "b"):
         (store.incoming / name).write_bytes(b"damaged")
-        store.put_unreadable(store.incoming / name, "no SOP Class UID")
+        store.put_unreadable(store.incoming / name, Aside("no SOP Class UID", "modality", False))
     (store.incoming / "c").write_bytes(b"other")
-    store.put_contradicting(store.incoming / "c", "other pixels", f"{STUDY}.1", "1" * 64)
+    about = Aside("other pixels", "modality", True, sop_instance_uid=f"{STUDY}.1")
+    store.put_contradicting(store.incoming / "c", about, "1" * 64)
     lines = call("studies", "-c", settings).output.splitlines()
     assert f"2 objects in {store.unreadable}, each with the reason" in lines
     assert f"1 object in {store.contradicting}, each with the reason" in lines

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,9 @@ def test_other_pixels_under_a_known_uid_contradict_and_hold_the_study(
     assert row["digest"] == dataset_digest(first)
     assert len(door.files("received")) == 1
     reason, kept = sorted(door.files("contradicting"), key=lambda p: p.suffix, reverse=True)
-    assert "contradicts" in json.loads(reason.read_text())["reason"]
+    about = json.loads(reason.read_text())
+    assert "contradicts" in about["reason"]
+    assert (about["peer"], about["is_acknowledged"]) == ("modality", True)
     assert dataset_digest(kept) == dataset_digest(second)
     assert "came twice with different pixels" in door.study()["held_reason"]
     assert store(door.port, [second]) == [SUCCESS]
@@ -529,6 +532,28 @@ def test_a_damaged_object_is_refused_and_kept_aside_with_the_reason(
     assert door.files("received") == []
 
 
+def test_beside_a_damaged_object_lies_whose_it_was_and_the_log_names_its_sender(
+    door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = changed(tmp_path / "damaged.dcm", lambda d: None)
+    whole, content = dcmread(path), path.read_bytes()
+    path.write_bytes(content[: content.index(str(whole.StudyInstanceUID).encode()) + 70])
+    store(door.port, [path])
+    (beside,) = [p for p in door.files("unreadable") if p.suffix == ".json"]
+    about = json.loads(beside.read_text())
+    assert datetime.fromisoformat(about.pop("came_at")).tzinfo is UTC
+    assert about.pop("reason")
+    assert about == {
+        "peer": "modality",
+        "is_acknowledged": False,
+        "sop_class_uid": whole.SOPClassUID,
+        "sop_instance_uid": whole.SOPInstanceUID,
+        "study_instance_uid": whole.StudyInstanceUID,
+    }
+    assert "An object of modality is unreadable: " in caplog.text
+    assert str(whole.PatientID) not in caplog.text
+
+
 def test_an_object_without_a_study_is_refused(door: Door, tmp_path: Path) -> None:
     path = changed(tmp_path / "1.dcm", lambda d: d.__delattr__("StudyInstanceUID"))
     assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
@@ -702,15 +727,22 @@ def test_an_object_of_a_class_nobody_knows_is_kept_with_its_study(
 
 
 def test_an_object_that_is_of_no_study_is_kept_aside_and_stops_nobody(
-    door: Door, exam: list[Path], tmp_path: Path
+    door: Door, exam: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "node.receive.reception")
     odd = tmp_path / "odd.dcm"
     odd.write_bytes(odd_classes.hanging_protocol(exam[1].read_bytes()))
     assert store(door.port, [exam[0], odd, *exam[2:]]) == [SUCCESS] * 4
     assert len(door.instances()) == 3
     kept, reason = sorted(door.files("unreadable"), key=lambda p: p.suffix)
     assert dataset_digest(kept) == dataset_digest(odd)
-    assert json.loads(reason.read_text())["reason"] == "Hanging Protocol Storage is of no study"
+    about = json.loads(reason.read_text())
+    assert about["reason"] == "Hanging Protocol Storage is of no study"
+    assert (about["peer"], about["is_acknowledged"]) == ("modality", True)
+    what = "An object of modality is of no study (Hanging Protocol Storage)"
+    (record,) = [one for one in caplog.records if one.name == "node.receive.reception"]
+    assert record.getMessage() == f"{what}; kept aside as {kept.name}"
+    assert record.levelname == "INFO"
     assert until(lambda: door.files("incoming") == [])
     assert door.desk.rows(schema.damaged_object) == []
 
