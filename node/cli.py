@@ -71,7 +71,9 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    pass
+    from node.logs import format_what_nobody_handles
+
+    format_what_nobody_handles()
 
 
 @app.command()

@@ -26,6 +26,7 @@ from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest
 from node.inference import Inference
+from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
@@ -179,11 +180,12 @@ def _run(
 
 def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> ImageScore:
     """Return what a model says of a unit, running it only if that is not known yet."""
-    key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
-    score = pipeline.scores.find_score(*key)
-    if score is None:
-        score = pipeline.inference.score(unit, model)
-        pipeline.scores.record_score(*key, score)
+    with about(unit.sop_uid):
+        key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
+        score = pipeline.scores.find_score(*key)
+        if score is None:
+            score = pipeline.inference.score(unit, model)
+            pipeline.scores.record_score(*key, score)
     return replace(score, sop_uid=unit.sop_uid)  # it may be known from another instance
 
 

@@ -361,8 +361,8 @@ paths = st.binary(min_size=1).map(lambda name: Path(os.fsdecode(name.replace(b"\
 
 @given(
     st.builds(ScoreJob, paths, st.text(), st.none() | st.sampled_from(Laterality), st.text())
-    | st.builds(PictureJob, paths)
-    | st.builds(PixelDigestJob, paths)
+    | st.builds(PictureJob, paths, st.text())
+    | st.builds(PixelDigestJob, paths, st.text())
 )
 def test_every_question_comes_back_as_it_was(question: Question) -> None:
     assert question_in(asked(question)) == question
