@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, FileDataset, uid
-from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.datadict import dictionary_description, dictionary_VM, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -191,15 +191,25 @@ def number_of(dataset: Dataset, keyword: str) -> float | None:
 
 
 def stated_number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first number of what must not be passed over: None only if nothing is there.
+    """Return the number of what must not be passed over: None only if nothing is there.
 
-    Raise Unreadable if something is there that is no number.
+    Raise Unreadable if something is there that is no number. Where several may be (VM 1-n) the
+    first counts; where one may be, others must say the same.
     """
     parts = _stated(dataset, keyword)
-    number = as_number(parts[0]) if parts else None
-    if parts and number is None:
+    if not parts:
+        return None
+    if _is_for_one(keyword):
+        parts = [part for part in parts if str(part).strip(" \0")]
+    number, *others = (as_number(part) for part in parts)
+    if number is None or (_is_for_one(keyword) and {*others} - {number}):
         raise not_understood(keyword)
     return number
+
+
+def _is_for_one(keyword: str) -> bool:
+    """Whether an attribute has one value (PS3.6, VM 1)."""
+    return dictionary_VM(tag_for_keyword(keyword) or 0) == "1"
 
 
 def stated_term(dataset: Dataset, keyword: str, *known: str) -> str:
