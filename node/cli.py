@@ -321,7 +321,7 @@ def analyse(
         paths = find_dicom(folder, and_called_so=True)
         with _progress("Reading", len(paths)) as advance:
             outcome = analyse_folder(paths, out_dir, opened, advance, presets()[preset])
-        for line in outcome.damaged:
+        for line in (*outcome.damaged, *outcome.of_no_study):
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
             out.print(f"Study {study.study_uid}: {study.words}", markup=False, soft_wrap=True)

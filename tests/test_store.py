@@ -223,7 +223,7 @@ def test_a_contradicting_object_that_comes_again_is_kept_once_under_its_uid(stor
 
 def test_of_what_contradicts_only_what_was_asked_for_is_named(store: Store) -> None:
     for sop_uid in (SOP, f"{SOP}.1"):
-        store.put_contradicting(incoming(store), "other pixels", sop_uid, "1" * 64)
+        store.put_contradicting(incoming(store), contradicting(sop_uid), "1" * 64)
     (store.contradicting / f"{SOP}.2.{'1' * 12}.json").write_text("{}")  # its object has gone
     assert store.contradicted([SOP, f"{SOP}.2", f"{SOP}.3"]) == {SOP}
     shutil.rmtree(store.contradicting)

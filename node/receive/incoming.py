@@ -69,6 +69,8 @@ class IncomingMessages(DIMSEServiceProvider):
         self._files: list[Any] = []
         """Of the object that comes, and of those that are not answered yet: one, if the sender
         waits for answers as it should."""
+        self._came_half = False
+        """Whether a part of an object has come, and more of it is to come."""
         self._serve = association._serve_request
         # The one place through which every request goes: some do without the queue of messages.
         association._serve_request = self._serve_or_refuse  # type: ignore[assignment,method-assign]
@@ -135,6 +137,8 @@ class IncomingMessages(DIMSEServiceProvider):
         except OSError as error:
             self._pass_over(error, part)
         finally:
+            _, content = part.presentation_data_value_list[0]
+            self._came_half = self.message is not None and not content[0] & _IS_COMMAND
             file = getattr(self.message, "_data_set_file", None)
             is_written = file is not None and not isinstance(file, NotWritten)
             if is_written and file not in self._files:
@@ -157,10 +161,11 @@ class IncomingMessages(DIMSEServiceProvider):
             self._files.remove(file)
             _remove(file)
 
-    def discard_all(self) -> None:
-        """Remove what came and was not answered."""
+    def discard_all(self) -> bool:
+        """Remove what came and was not answered; return whether of an object only a part came."""
         for file in list(self._files):
             self.discard(file)
+        return self._came_half
 
 
 def _class_of(request: Any) -> str:

@@ -886,7 +886,7 @@ def test_an_association_that_ends_while_its_beginning_is_recorded_is_not_waited_
 
 
 def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answered(
-    door: Door, exam: list[Path]
+    door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     with association(door.port, contexts_of(exam)) as opened:
         assert opened.send_c_store(exam[0]).Status == SUCCESS
@@ -899,6 +899,7 @@ def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answere
     assert until(lambda: door.files("incoming") == [])
     assert door.instances() == [factories.exam()[0].SOPInstanceUID]
     assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
+    assert "1 objects of it are kept, one came half" in caplog.text
 
 
 def test_a_node_whose_folder_was_taken_while_it_was_frozen_answers_no_success_and_recovers(
