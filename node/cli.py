@@ -404,7 +404,7 @@ def _print_study(study: StudyOverview) -> None:
     from node.overview import Standing
 
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}", highlight=False)
-    lines = [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
+    lines = [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
@@ -432,10 +432,14 @@ def _print_study(study: StudyOverview) -> None:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _views_in_words(views: Sequence[str]) -> str:
-    """Return each view once, with how many images show it."""
-    counts = Counter(views)
-    return ", ".join(f"{view} ({n})" if n > 1 else view for view, n in counts.items()) or "no views"
+def _views_in_words(study: StudyOverview) -> str:
+    """Return each view once, with how many images show it, and how many show none."""
+    if not study.views:
+        return "no views"
+    counts = Counter(study.views)
+    names = [f"{view} ({n})" if n > 1 else view for view, n in counts.items()]
+    without = study.images - len(study.views)
+    return ", ".join([*names, *([f"{without} without a view"] if without else [])])
 
 
 _MOST_REFUSALS = 6

@@ -350,7 +350,10 @@ def test_studies_names_each_view_once_however_many_images_show_it(
         desk_of_node.receive(f"{STUDY}.many.{n}", view="R CC")
     desk_of_node.receive(f"{STUDY}.one", view="L CC")
     shown = call("studies", "-c", settings).output
-    assert "41 of modality: L CC, R CC (40)" in shown
+    assert "41 of modality: L CC, R CC (40)\n" in shown
+    desk_of_node.receive(f"{STUDY}.unclear", view=None)
+    shown = call("studies", "-c", settings).output
+    assert "42 of modality: L CC, R CC (40), 1 without a view\n" in shown
 
 
 def test_studies_says_which_objects_were_refused_as_damaged(
