@@ -80,7 +80,9 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    pass
+    from node.logs import format_what_nobody_handles
+
+    format_what_nobody_handles()
 
 
 @app.command()
@@ -337,7 +339,7 @@ def analyse(
                 presets()[preset],
                 has_level_in_lists=has_level_in_lists(preset),
             )
-        for line in outcome.damaged:
+        for line in (*outcome.damaged, *outcome.of_no_study):
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
             out.print(f"Study {study.study_uid}: {study.words}", markup=False, soft_wrap=True)
@@ -496,11 +498,12 @@ def _print_study(study: StudyOverview) -> None:
     level = f"  {_LEVELS[study.level]}" if study.level else ""
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
     lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
-    lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study.views)}")]
+    lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
     lines += [(model.model, model.outcome) for model in study.models]
+    lines += [("not analysed", line) for line in _first_few(study.refusals)]
     for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
         states = [
             d.state
@@ -547,10 +550,22 @@ def _level_in_words(study: StudyOverview) -> str:
     return f"{words}{of_former}, last image {time_passed} ago"
 
 
-def _views_in_words(views: Sequence[str]) -> str:
-    """Return each view once, with how many images show it."""
-    counts = Counter(views)
-    return ", ".join(f"{view} ({n})" if n > 1 else view for view, n in counts.items()) or "no views"
+def _views_in_words(study: StudyOverview) -> str:
+    """Return each view once, with how many images show it, and how many show none."""
+    if not study.views:
+        return "no views"
+    counts = Counter(study.views)
+    names = [f"{view} ({n})" if n > 1 else view for view, n in counts.items()]
+    without = study.images - len(study.views)
+    return ", ".join([*names, *([f"{without} without a view"] if without else [])])
+
+
+_MOST_REFUSALS = 6
+
+
+def _first_few(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MOST_REFUSALS
+    return [*lines[:_MOST_REFUSALS], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _next_attempt(study: StudyOverview, destination: str) -> str:

@@ -478,6 +478,12 @@ def _bundled(in_wheel: str, in_repository: str) -> Path:
     return path if path.exists() else package.parent / in_repository
 
 
+WHAT_COMMITS_MEANS = (
+    "may delete its images once this node says that it keeps them (commits = true): "
+    "read docs/storage-commitment.md"
+)
+
+
 def advice(config: Config) -> list[str]:
     """Return what is allowed but hardly meant, one sentence each."""
     return [
@@ -505,6 +511,8 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
             )
         if not peer.sends and not peer.receives:
             yield f'Peer "{peer.name}" neither sends nor receives.'
+        if peer.commits:
+            yield f'Peer "{peer.name}" {WHAT_COMMITS_MEANS}.'
 
 
 def _advice_on_lists(config: Config) -> Iterator[str]:

@@ -10,18 +10,47 @@ import time
 import traceback
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s%(subject)s"
+_subject = ContextVar("_subject", default="")
 
 
 def start_logging(*, is_verbose: bool = False) -> None:
-    """Log to standard error, where systemd and containers collect it."""
+    """Log to standard error, where systemd and containers collect it.
+
+    Each process does so for itself: a child knows nothing of how its parent logs.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(_FORMAT) if is_verbose else _OneLine(_FORMAT))
+    handler.addFilter(_name_the_subject)
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if is_verbose else logging.INFO)
     threading.excepthook = _say_that_a_thread_ended
     quieten_libraries()
+
+
+def format_what_nobody_handles() -> None:
+    """Let what is logged before logging is started, or without it, look the same."""
+    assert logging.lastResort is not None
+    logging.lastResort.setFormatter(_OneLine(_FORMAT))
+    logging.lastResort.addFilter(_name_the_subject)
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Let each line that this thread logs meanwhile end with what it is about; no patient data."""
+    token = _subject.set(subject)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
+def _name_the_subject(record: logging.LogRecord) -> bool:
+    subject = _subject.get()
+    record.subject = f" ({subject})" if subject else ""
+    return True
 
 
 def _say_that_a_thread_ended(args: threading.ExceptHookArgs) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydicom import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 from tzlocal import get_localzone
@@ -21,7 +22,7 @@ from node.dicom.untrusted import failing_as
 from node.domains.description import describe
 from node.domains.scope import why_out_of_scope
 from node.domains.table import is_in_scope
-from node.errors import ConfigError, Held, Unreadable
+from node.errors import ConfigError, Held, OfNoStudy, Unreadable
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
 from node.manifest import Model
@@ -64,6 +65,8 @@ class FolderOutcome:
     studies: tuple[StudyOutcome, ...]
     damaged: tuple[str, ...]
     """One line for each file that could not be read."""
+    of_no_study: tuple[str, ...]
+    """One line for each file that is whole and nobody's, such as a hanging protocol."""
     own: int
     """How many files were results themselves, which nothing is made of."""
     unmade: tuple[str, ...]
@@ -91,6 +94,26 @@ class _Study:
         self.held = disagreement(self.identities) or self.held
 
 
+@dataclass(slots=True)
+class _Files:
+    """The files of a folder, as they are read."""
+
+    studies: dict[str, _Study] = field(default_factory=dict)
+    first: dict[str, Instance] = field(default_factory=dict)
+    """With each SOP Instance UID."""
+    damaged: dict[Path, str] = field(default_factory=dict)
+    of_no_study: list[str] = field(default_factory=list)
+    own: int = 0
+
+    def add(self, header: Dataset, path: Path) -> None:
+        described = describe(header, path, dataset_digest(path))
+        if is_own(header):
+            self.own += 1
+            return
+        instance = replace(described, identity=identity_of(header))
+        _sort(self.studies, instance, self.first.setdefault(instance.sop_uid, instance))
+
+
 def analyse_folder(
     paths: Sequence[Path],
     out_dir: Path,
@@ -109,7 +132,7 @@ def analyse_folder(
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out_dir}: cannot be a folder ({error.strerror})") from error
-    studies, damaged, own = _read(paths, on_read)
+    read = _read(paths, on_read)
     with Inference(config.InferenceSettings(), (model,)) as inference:
         kinds = tuple(outputs) or config.presets()["default"]
         pipeline = Pipeline(
@@ -121,39 +144,29 @@ def analyse_folder(
         )
         outcomes = [
             _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
-            for study_uid, study in studies.items()
+            for study_uid, study in read.studies.items()
         ]
     unmade = tuple(kind for kind in kinds if not model.manifest.makes(kind))
-    return FolderOutcome(tuple(outcomes), tuple(damaged), own, unmade)
+    damaged = tuple(f"{path}: {reason}" for path, reason in read.damaged.items())
+    return FolderOutcome(tuple(outcomes), damaged, tuple(read.of_no_study), read.own, unmade)
 
 
-def _read(
-    paths: Sequence[Path], on_read: Callable[[], None]
-) -> tuple[dict[str, _Study], list[str], int]:
+def _read(paths: Sequence[Path], on_read: Callable[[], None]) -> _Files:
     """Sort the files by study, and count our own; a file that is there twice is taken once."""
-    studies: dict[str, _Study] = {}
-    first: dict[str, Instance] = {}
-    damaged: list[tuple[Path, str]] = []
-    own = 0
+    files = _Files()
     for path in paths:
         try:
-            header = read_header(path)
-            described = describe(header, path, dataset_digest(path))
-            instance = replace(described, identity=identity_of(header))
+            files.add(read_header(path), path)
+        except OfNoStudy as error:
+            files.of_no_study.append(f"{path}: {error}; passed over")
         except (Unreadable, OSError) as error:
             if not _is_directory(path):
-                damaged.append((path, str(error)))
-        else:
-            if is_own(header):
-                own += 1
-            else:
-                known = first.setdefault(instance.sop_uid, instance)
-                _sort(studies, instance, known)
+                files.damaged[path] = str(error)
         on_read()
-    for path, reason in damaged:
-        if (study := studies.get(uids_of_damaged(path)[1])) is not None:
+    for path, reason in files.damaged.items():
+        if (study := files.studies.get(uids_of_damaged(path).study)) is not None:
             study.damaged.append(reason)
-    return studies, [f"{path}: {reason}" for path, reason in damaged], own
+    return files
 
 
 def _sort(studies: dict[str, _Study], instance: Instance, known: Instance) -> None:
@@ -214,6 +227,7 @@ def _version(study_uid: str, study: _Study) -> StudyVersion:
         study_uid=study_uid,
         number=1,
         reason=f"{given}, {refused}" if refused else given,
+        damaged=len(study.damaged),
         instances=tuple(instances),
         decided_at=decided_at,
         installation=f"offline {hashlib.sha256(text.encode()).hexdigest()[:32]}",
@@ -261,4 +275,4 @@ def _words(result: Result) -> str:
 
 
 def _details(result: Result) -> list[str]:
-    return [f"not analysed: {line}" for line in wording.refusals(result)]
+    return [f"not analysed: {line}" for line in wording.refusals(result.refused)]

@@ -115,6 +115,12 @@ class StudyOverview:
     waiting_s: float | None = None
     """Since the last image; None if no model gives a level."""
 
+    @property
+    def refusals(self) -> list[str]:
+        """What was not analysed and why, a line for each reason; what models say alike, once."""
+        results = [model.result for model in self.models if model.result is not None]
+        return wording.refusals(dict.fromkeys(r for result in results for r in result.refused))
+
 
 _NO_IMAGES = ("KO", "PR", "SR")
 _BATCH = 100

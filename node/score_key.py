@@ -33,9 +33,9 @@ READERS = {
 
 JUDGES = {
     "steps": Part(1, ("node.inference.child:_Networks",)),
-    "decoding": Part(2, ("node.imaging.image:open_image",)),
+    "decoding": Part(3, ("node.imaging.image:open_image",)),
     "grey": Part(
-        2,
+        3,
         (
             "node.imaging.grey:displayed",
             "node.imaging.grey:is_shown_inverted",
@@ -44,7 +44,7 @@ JUDGES = {
             "node.imaging.visibility:hidden_by",
         ),
     ),
-    "spacing": Part(2, ("node.imaging.spacing:spacing_of",)),
+    "spacing": Part(3, ("node.imaging.spacing:spacing_of",)),
     "preparation": Part(
         1,
         (

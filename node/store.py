@@ -14,11 +14,12 @@ import re
 import shutil
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from node.dicom.part10 import data_set_begins_at
+from node.dicom.part10 import data_set_begins_at, open_part10
+from node.dicom.untrusted import failing_as, quietly, text
 from node.errors import Unreadable
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -43,6 +44,34 @@ def dataset_digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_as_it_came(path: Path, digest: str, transfer_syntax: str) -> bool:
+    """Read a whole file again; return whether it has this data set, and says how it is to be read.
+
+    Raises Unreadable if it is none any more, OSError if it cannot be read.
+    """
+    with path.open("rb") as file, quietly(), failing_as("a file that cannot be read", OSError):
+        if text(open_part10(file).meta, "TransferSyntaxUID") != transfer_syntax:
+            return False
+    return dataset_digest(path) == digest
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What is written beside an object that is kept aside, for who asks whose it was; no patient.
+
+    UIDs are "" where they cannot be read.
+    """
+
+    reason: str
+    peer: str
+    """The name of the peer that sent it."""
+    is_acknowledged: bool
+    """Whether the peer was told that it is kept; else it was refused."""
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +165,25 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)  # there only if the disk is full
 
-    def put_unreadable(self, temporary: Path, reason: str) -> Path:
-        """Put a damaged object, which has no UID to be named by, where such objects are kept."""
+    def put_unreadable(self, temporary: Path, about: Aside) -> Path:
+        """Put an object that may have no UID to be named by where damaged objects are kept."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        return _put_with_reason(temporary, self.unreadable / f"{name}.dcm", reason)
+        return _put_aside(temporary, self.unreadable / f"{name}.dcm", about)
 
-    def put_contradicting(self, path: Path, reason: str, sop_uid: str, digest: str) -> Path:
+    def put_contradicting(self, path: Path, about: Aside, digest: str) -> Path:
         """Put an object with other pixels where such objects are kept; one copy if it repeats."""
-        name = f"{checked_uid(sop_uid)}.{digest[:12]}"
-        return _put_with_reason(path, self.contradicting / f"{name}.dcm", reason)
+        name = f"{checked_uid(about.sop_instance_uid)}.{digest[:12]}"
+        return _put_aside(path, self.contradicting / f"{name}.dcm", about)
 
-    def contradicted(self) -> frozenset[str]:
-        """Return the SOP Instance UIDs of what lies where contradicting objects are kept."""
-        paths = self.contradicting.glob("*.dcm")
-        return frozenset(path.stem.rpartition(".")[0] for path in paths)
+    def contradicted(self, sop_uids: Collection[str]) -> frozenset[str]:
+        """Return of which of these something lies where contradicting objects are kept."""
+        asked, found = frozenset(sop_uids), set()
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.contradicting) as entries:
+            for entry in entries:
+                sop_uid, _, _ = entry.name.removesuffix(".dcm").rpartition(".")
+                if entry.name.endswith(".dcm") and sop_uid in asked:
+                    found.add(sop_uid)
+        return frozenset(found)
 
     def count_unusable(self) -> dict[Path, int]:
         """Return how many objects lie in each of the folders of what cannot be used."""
@@ -245,10 +279,11 @@ class Store:
         return relative
 
 
-def _put_with_reason(path: Path, target: Path, reason: str) -> Path:
+def _put_aside(path: Path, target: Path, about: Aside) -> Path:
     words = target.with_suffix(".json")
+    told = asdict(about) | {"came_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     try:
-        words.write_text(json.dumps({"reason": reason}), "utf-8")
+        words.write_text(json.dumps(told, indent=1), "utf-8")
         _fsync(path)  # some of these are answered with Success
         path.replace(target)
         _fsync(target.parent)

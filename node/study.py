@@ -159,6 +159,13 @@ class StudyVersion:
     """When the version before this one was reported (UTC), None for the first."""
     predecessors: tuple[FormerReport, ...] = ()
     """The report objects of that version."""
+    damaged: int = 0
+    """How many objects of the study had been refused as damaged when it was closed."""
+
+
+def damaged_in_words(count: int) -> str:
+    """Return "1 object refused as damaged", "" if none was."""
+    return f"{count} object{'s' * (count > 1)} refused as damaged" if count else ""
 
 
 LONGEST_SIDE_PX = 2048

@@ -52,7 +52,17 @@ from node.ledger import (
 )
 from node.manifest import load_model
 from node.receive.reception import Came, Reception
-from node.result import Code, Finding, HeatMap, ModelIdentity, Priority, Region, Result, Triage
+from node.result import (
+    Code,
+    Finding,
+    HeatMap,
+    ModelIdentity,
+    Priority,
+    Refusal,
+    Region,
+    Result,
+    Triage,
+)
 from node.store import Store
 from node.study import Instance, Laterality, Shown, View
 
@@ -236,6 +246,7 @@ class Desk:
         substitutes: int = 0,
         level: Priority | None = None,
         first_report: int = 0,
+        refused: tuple[Refusal, ...] = (),
     ) -> list[Job]:
         """Finish a version that has begun; return the jobs of its deliveries.
 
@@ -253,7 +264,7 @@ class Desk:
             for n in range(first + reports, first + reports + substitutes)
         )
         triage = None if level is None else Triage(level, f"the score is {level}")
-        result = Result(MODEL, analysed=(f"{job.study_uid}.1",), triage=triage)
+        result = Result(MODEL, analysed=(f"{job.study_uid}.1",), refused=refused, triage=triage)
         wanted = dict.fromkeys(destinations, frozenset({KIND}))
         decided_by = result if triage else None
         finished = Finished((result,), built, wanted, deliver_within_s, decided_by=decided_by)

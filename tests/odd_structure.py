@@ -174,7 +174,59 @@ def item_end_between_elements(content: bytes) -> bytes:
     return before(content, PATIENT_NAME, ITEM_END)
 
 
+def pixel_data_cut_off(content: bytes) -> bytes:
+    """The pixel data ends before its stated length."""
+    return content[:-100_001]
+
+
+def in_one_fragment(content: bytes, more: int = 0, end: bytes = SEQUENCE_END) -> bytes:
+    """Return an object that says it is JPEG Lossless, its fragment of so many more bytes."""
+    begins, ends = place_of(content, PIXEL_DATA)
+    code = content[begins + 12 : ends]
+    fragments = item(b"") + item(code, len(code) + more) + end
+    return (
+        with_syntax(content[:begins], JPEG_LOSSLESS)
+        + element(PIXEL_DATA, b"OB", fragments, UNDEFINED_LENGTH)
+        + content[ends:]
+    )
+
+
+def with_syntax(content: bytes, syntax: bytes) -> bytes:
+    """Return an object whose file meta information names another transfer syntax."""
+    begins = data_set_at(content)
+    meta, at = content[144:begins], 0
+    kept = b""
+    while at < len(meta):
+        _, number, vr, length = _SHORT.unpack_from(meta, at)
+        size = 8
+        if vr in _LONG_VRS:
+            size, length = 12, struct.unpack_from("<L", meta, at + 8)[0]
+        whole = meta[at : at + size + length]
+        kept += element(0x00020010, b"UI", syntax) if number == 0x0010 else whole
+        at += size + length
+    return content[:140] + struct.pack("<L", len(kept)) + kept + content[begins:]
+
+
+def fragment_cut_off(content: bytes) -> bytes:
+    """A fragment of encapsulated pixel data goes beyond the end of the object."""
+    return in_one_fragment(content, more=10_000, end=b"")
+
+
+def fragments_without_their_end(content: bytes) -> bytes:
+    """Encapsulated pixel data has no delimiter."""
+    return in_one_fragment(content, end=b"")
+
+
+def attribute_behind_the_pixels_cut_off(content: bytes) -> bytes:
+    """The object ends in the middle of an element behind the pixel data."""
+    return content + element(0xFFFCFFFC, b"OB", bytes(100), 1000)
+
+
 DAMAGED = (
+    pixel_data_cut_off,
+    fragment_cut_off,
+    fragments_without_their_end,
+    attribute_behind_the_pixels_cut_off,
     sequence_that_covers_the_name,
     sequence_that_ends_within_what_follows,
     sequence_that_ends_within_its_item,
@@ -316,6 +368,35 @@ def two_codes_in_the_view(content: bytes) -> bytes:
         + element(SCHEME, b"SH", b"SCT ")
     )
     return instead_of(content, VIEW_CODES, element(VIEW_CODES, b"SQ", item(code)))
+
+
+def another_patient_id_behind_the_pixels(content: bytes) -> bytes:
+    """A second, different Patient ID stands behind the pixel data."""
+    return content + element(PATIENT_ID, b"LO", b"SOMEBODY-ELSE ")
+
+
+def another_laterality_behind_the_pixels(content: bytes) -> bytes:
+    """A second, different Image Laterality stands behind the pixel data."""
+    other = b"L " if value_of(content, IMAGE_LATERALITY) == b"R " else b"R "
+    return content + element(IMAGE_LATERALITY, b"CS", other)
+
+
+def implant_behind_the_pixels(content: bytes) -> bytes:
+    """Breast Implant Present stands behind the pixel data, and nowhere else."""
+    begins, ends = place_of(content, IMPLANT)
+    return content[:begins] + content[ends:] + content[begins:ends]
+
+
+def patient_id_behind_the_pixels(content: bytes) -> bytes:
+    """Patient ID stands behind the pixel data, and nowhere else."""
+    begins, ends = place_of(content, PATIENT_ID)
+    return content[:begins] + content[ends:] + content[begins:ends]
+
+
+def two_pixel_data(content: bytes) -> bytes:
+    """Pixel Data is there twice, with different values."""
+    begins, ends = place_of(content, PIXEL_DATA)
+    return content + element(PIXEL_DATA, b"OW", bytes(ends - begins - 12))
 
 
 def implant_and_none(content: bytes) -> bytes:

@@ -42,8 +42,8 @@ from node.ledger import (
 )
 from node.manifest import load_model
 from node.overview import each_study
-from node.result import Priority
-from node.store import Store
+from node.result import Priority, Refusal
+from node.store import Aside, Store
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
 
@@ -265,6 +265,17 @@ def test_check_says_which_kinds_of_object_no_model_makes(settings: Path) -> None
     assert "no model that delivers makes mammography-cad; it gets pictures alone." in said
 
 
+def test_check_says_who_may_delete_images_on_the_word_of_the_node(settings: Path) -> None:
+    said = "sends = true\n"
+    assert said in settings.read_text()
+    settings.write_text(settings.read_text().replace(said, f"{said}commits = true\n"))
+    result = call("check", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "may delete its images once this node says that it keeps them" in (
+        " ".join(result.output.split())
+    )
+
+
 def test_send_sends_a_folder(pacs: Pacs, tmp_path: Path) -> None:
     factories.saved_exam(tmp_path / "exam")
     (tmp_path / "exam" / "notes.txt").write_text("no DICOM")
@@ -352,9 +363,10 @@ def test_studies_counts_what_cannot_be_used_and_says_where_it_lies(
     assert "the reason" not in call("studies", "-c", settings).output
     for name in ("a", "b"):
         (store.incoming / name).write_bytes(b"damaged")
-        store.put_unreadable(store.incoming / name, "no SOP Class UID")
+        store.put_unreadable(store.incoming / name, Aside("no SOP Class UID", "modality", False))
     (store.incoming / "c").write_bytes(b"other")
-    store.put_contradicting(store.incoming / "c", "other pixels", f"{STUDY}.1", "1" * 64)
+    about = Aside("other pixels", "modality", True, sop_instance_uid=f"{STUDY}.1")
+    store.put_contradicting(store.incoming / "c", about, "1" * 64)
     lines = call("studies", "-c", settings).output.splitlines()
     assert f"2 objects in {store.unreadable}, each with the reason" in lines
     assert f"1 object in {store.contradicting}, each with the reason" in lines
@@ -428,7 +440,10 @@ def test_studies_names_each_view_once_however_many_images_show_it(
         desk_of_node.receive(f"{STUDY}.many.{n}", view="R CC")
     desk_of_node.receive(f"{STUDY}.one", view="L CC")
     shown = call("studies", "-c", settings).output
-    assert "41 of modality: L CC, R CC (40)" in shown
+    assert "41 of modality: L CC, R CC (40)\n" in shown
+    desk_of_node.receive(f"{STUDY}.unclear", view=None)
+    shown = call("studies", "-c", settings).output
+    assert "42 of modality: L CC, R CC (40), 1 without a view\n" in shown
 
 
 def test_studies_says_which_objects_were_refused_as_damaged(
@@ -442,6 +457,18 @@ def test_studies_says_which_objects_were_refused_as_damaged(
     assert "  damaged      one object refused as damaged (it ends early)" in shown.splitlines()
     (study,) = json.loads(call("studies", "-c", settings, "--json").output)
     assert study["damaged"] == ["it ends early"]
+
+
+def test_studies_says_which_images_were_not_analysed_and_why_in_the_words_of_analyse(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    reasons = ("Rescale Slope cannot be understood", *(f"reason {n}" for n in range(6)))
+    refused = tuple(Refusal(f"{STUDY}.{n}", "L CC", why) for n, why in enumerate(reasons))
+    desk_of_node.analysed(refused=refused)
+    lines = call("studies", "-c", settings).output.splitlines()
+    said = [line for line in lines if line.startswith("  not analysed ")]
+    assert said[0] == "  not analysed L CC: Rescale Slope cannot be understood"
+    assert said[5:] == ["  not analysed L CC: reason 4", "  not analysed and 1 more"]
 
 
 @pytest.mark.parametrize(("wait_s", "words"), [(90, "90 s"), (1800, "30 min")])

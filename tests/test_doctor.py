@@ -648,6 +648,19 @@ def test_a_modality_need_not_answer_but_an_archive_must(tmp_path: Path) -> None:
     assert states(found) == ["warning", "failed"]
 
 
+@refused_connections
+def test_a_modality_that_is_told_what_is_kept_must_be_reached_and_may_delete(
+    tmp_path: Path, pacs: Pacs
+) -> None:
+    values = {"name": "room", "ae_title": "ROOM", "host": "127.0.0.1", "port": free_port()}
+    room = Peer.model_validate({**values, "sends": True, "commits": True, "results_to": ["pacs"]})
+    meaning, silence = list(check_peers(site(tmp_path, room, pacs.peer("pacs"))))[:2]
+    assert (meaning.state, silence.state) == ("ok", "warning")
+    assert "may delete its images" in meaning.words
+    assert "need not answer" not in silence.remedy
+    assert f"is told at 127.0.0.1:{room.port}" in silence.remedy
+
+
 # The exam
 
 

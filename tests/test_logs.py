@@ -80,6 +80,26 @@ def test_an_error_is_one_line_on_the_terminal_and_quotes_nothing() -> None:
     assert error.endswith("node.receive: Could not keep an object (ValueError at <string>:7)")
 
 
+NOT_STARTED = """
+import logging
+from node import cli
+from node.logs import about
+
+@cli.app.command()
+def warn():
+    with about("1.2.3"):
+        logging.getLogger("node.dimse").warning("it cannot be sent")
+
+cli.app(["warn"])
+"""
+
+
+def test_a_command_that_starts_no_log_warns_in_the_same_form() -> None:
+    command = [sys.executable, "-c", NOT_STARTED]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stderr.endswith(" WARNING node.dimse: it cannot be sent (1.2.3)\n")
+
+
 def test_an_error_is_one_line_in_a_file_and_quotes_nothing(tmp_path: Path) -> None:
     with log_to(tmp_path / "log"):
         try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import factories
+import odd_classes
 import pytest
 from factories import L_CC, R_CC
 from outputs import drafts
@@ -124,6 +125,16 @@ def test_a_damaged_file_is_named_and_the_others_are_analysed(tmp_path: Path) -> 
     (line,) = outcome.damaged
     assert line.startswith(f"{right}: ")
     assert not outcome.is_clean
+    assert outcome.studies[0].words.startswith("L CC")
+
+
+def test_an_object_of_no_study_is_named_and_no_damage(tmp_path: Path) -> None:
+    right, left = factories.saved_exam(tmp_path / "exam", views=[R_CC, L_CC])
+    right.write_bytes(odd_classes.hanging_protocol(right.read_bytes()))
+    outcome = analyse_all(tmp_path, [right, left])
+    words = "Hanging Protocol Storage is of no study; passed over"
+    assert outcome.of_no_study == (f"{right}: {words}",)
+    assert outcome.is_clean
     assert outcome.studies[0].words.startswith("L CC")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 from costs import counted
@@ -19,7 +21,7 @@ from ledgers import (
 from node.errors import Superseded
 from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState
 from node.overview import WAITS_S, Standing, StudyOverview, each_study, study_overviews
-from node.result import Priority
+from node.result import Priority, Refusal
 
 
 def overview(desk: Desk) -> StudyOverview:
@@ -104,6 +106,18 @@ def test_a_destination_that_takes_nothing_is_named_with_its_words(desk: Desk) ->
     assert next_at == desk.dispatch()["next_at"]
     desk.deliver(desk.jobs[-1])
     assert {d.next_at for d in overview(desk).deliveries} == {None}
+
+
+def test_what_several_models_refuse_alike_is_said_once(desk: Desk) -> None:
+    refused = Refusal(f"{STUDY}.2", "L CC", "implant")
+    desk.analysed(refused=(refused,))
+    seen = overview(desk)
+    first = seen.models[0]
+    assert first.result is not None
+    other = Refusal(f"{STUDY}.3", "R CC", "implant")
+    second = replace(first, result=replace(first.result, refused=(refused, other)))
+    assert seen.refusals == ["L CC: implant"]
+    assert replace(seen, models=(first, second)).refusals == ["L CC, R CC: implant"]
 
 
 def test_a_magnified_view_is_not_listed_as_the_view_it_does_not_stand_for(desk: Desk) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from factories import R_CC
 from ledgers import run_at_once
 
 from node.errors import Unreadable
-from node.store import Store, checked_uid, dataset_digest
+from node.store import Aside, Store, checked_uid, dataset_digest
 
 STUDY, SOP = "1.2.3", "1.2.3.4"
 
@@ -160,7 +161,9 @@ def test_a_name_that_is_not_sure_to_last_is_taken_back(
 
 def test_an_object_that_cannot_be_put_away_leaves_no_reason_without_it(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
-        store.put_unreadable(store.incoming / "gone.dcm", "no SOP Class UID")
+        store.put_unreadable(
+            store.incoming / "gone.dcm", Aside("no SOP Class UID", "modality", False)
+        )
     assert list(store.unreadable.iterdir()) == []
 
 
@@ -195,21 +198,36 @@ def test_what_a_node_that_was_taken_for_dead_writes_next_does_not_fail(store: St
 
 
 def test_an_unreadable_object_has_its_reason_beside_it(store: Store) -> None:
-    kept = store.put_unreadable(incoming(store, b"damaged"), "no SOP Class UID")
+    kept = store.put_unreadable(
+        incoming(store, b"damaged"), Aside("no SOP Class UID", "modality", False)
+    )
     assert kept.parent == store.unreadable
     assert kept.read_bytes() == b"damaged"
     assert json.loads(kept.with_suffix(".json").read_text())["reason"] == "no SOP Class UID"
     assert list(store.incoming.iterdir()) == []
 
 
+def contradicting(sop_uid: str) -> Aside:
+    return Aside("other pixels", "modality", True, sop_instance_uid=sop_uid)
+
+
 def test_a_contradicting_object_that_comes_again_is_kept_once_under_its_uid(store: Store) -> None:
     first, again = (
-        store.put_contradicting(incoming(store), "other pixels", SOP, "1" * 64) for _ in range(2)
+        store.put_contradicting(incoming(store), contradicting(SOP), "1" * 64) for _ in range(2)
     )
     assert first == again == store.contradicting / f"{SOP}.{'1' * 12}.dcm"
     assert store.count_unusable() == {store.unreadable: 0, store.contradicting: 1}
     with pytest.raises(Unreadable):
-        store.put_contradicting(incoming(store), "other pixels", "../1", "1" * 64)
+        store.put_contradicting(incoming(store), contradicting("../1"), "1" * 64)
+
+
+def test_of_what_contradicts_only_what_was_asked_for_is_named(store: Store) -> None:
+    for sop_uid in (SOP, f"{SOP}.1"):
+        store.put_contradicting(incoming(store), contradicting(sop_uid), "1" * 64)
+    (store.contradicting / f"{SOP}.2.{'1' * 12}.json").write_text("{}")  # its object has gone
+    assert store.contradicted([SOP, f"{SOP}.2", f"{SOP}.3"]) == {SOP}
+    shutil.rmtree(store.contradicting)
+    assert store.contradicted([SOP]) == frozenset()
 
 
 def rejected_by_the_former_release(store: Store, count: int = 1) -> None:

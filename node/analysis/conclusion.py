@@ -33,17 +33,19 @@ def conclude(
     selected: Sequence[Unit],
     refused: Sequence[Refusal],
     scores: Mapping[str, UnitScore],
+    damaged: int = 0,
 ) -> Result:
     """Combine the scores of the selected units, given by their keys, into one Result.
 
-    A selected unit without a score joins the refused ones: no image goes unmentioned.
+    A selected unit without a score joins the refused ones: no image goes unmentioned. `damaged` is
+    how many objects of the study were refused as such: any may be one that is meant for the model.
     """
     analysed = [unit for unit in selected if unit.key in scores]
     refused = [*refused, *_without_score(selected, refused, scores)]
     if not analysed:
         return not_analysed(model, refused, _why_nothing(refused))
     combined = domain_of(model.manifest).combine(model, analysed, scores)
-    triage = triage_of(model, combined, refused)
+    triage = triage_of(model, combined, refused, damaged)
     return Result(
         model=model.identity,
         analysed=tuple(uid for unit in analysed for uid in unit.sop_uids),

@@ -26,6 +26,7 @@ from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest
 from node.inference import Inference
+from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
@@ -193,17 +194,18 @@ def _run(
             log.warning("%s failed on %s: %s", model.manifest.name, unit.key, error)
             what = "image" if len(unit.instances) == 1 else unit.name
             refused += refused_images(unit, f"{MODEL_FAILED} {what}")
-    result = conclude(model, selection.units, refused, scores)
+    result = conclude(model, selection.units, refused, scores, task.version.damaged)
     return replace(result, ran_on=pipeline.provider.upper() if result.analysed else "")
 
 
 def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> UnitScore:
     """Return what a model says of a unit, running it only if that is not known yet."""
-    key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
-    score = pipeline.scores.find_score(*key)
-    if score is None:
-        score = pipeline.inference.score(unit, model)
-        pipeline.scores.record_score(*key, score)
+    with about(unit.key):
+        key = image_digest_of(unit), model_digest_of(model, pipeline.provider)
+        score = pipeline.scores.find_score(*key)
+        if score is None:
+            score = pipeline.inference.score(unit, model)
+            pipeline.scores.record_score(*key, score)
     return replace(score, unit=unit.key)  # it may be known from other instances
 
 

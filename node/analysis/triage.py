@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from node.domains.domain import Combined
 from node.manifest import ManifestPoint, ManifestTriage, Model, ScoreOutput
 from node.result import Evaluation, Priority, Refusal, Triage
+from node.study import damaged_in_words
 
 _BELOW = {"exam": ("exam", "breast", "image"), "breast": ("breast", "image"), "image": ("image",)}
 """What stands for something of which nothing was said: the part with the highest score, which is
 never more than that of the whole."""
 
 
-def triage_of(model: Model, combined: Combined, refused: Sequence[Refusal]) -> Triage | None:
+def triage_of(
+    model: Model, combined: Combined, refused: Sequence[Refusal], damaged: int
+) -> Triage | None:
     """Return the level of a study of which something was analysed, None if the model gives none.
 
     Where something is missing, what is there may make the study urgent, but never routine.
@@ -29,7 +32,7 @@ def triage_of(model: Model, combined: Combined, refused: Sequence[Refusal]) -> T
         return unassessed(f"no score of the {urgent.about}")
     value = score.measurements[0].value / 100
     reached = next((point for point in (urgent, *others) if value >= point.threshold), None)
-    unread = _unread(combined, refused)
+    unread = _unread(combined, refused, damaged)
     lowest = (urgent, *others)[-1]
     if reached is None and unread:
         return unassessed(f"{unread}; what was analysed is below {_named(lowest)}")
@@ -73,13 +76,12 @@ def _highest(evaluations: Sequence[Evaluation], output: str, about: str) -> Eval
     return None
 
 
-def _unread(combined: Combined, refused: Sequence[Refusal]) -> str:
+def _unread(combined: Combined, refused: Sequence[Refusal], damaged: int) -> str:
     """Say what should have been analysed and was not, "" if nothing."""
     failed = [refusal.what for refusal in refused if refusal.is_failure]
     missing = list(dict.fromkeys([*combined.missing, *failed]))
-    if not missing:
-        return ""
-    return f"not analysed or not received: {', '.join(missing)}"
+    unread = f"not analysed or not received: {', '.join(missing)}" if missing else ""
+    return "; ".join(filter(None, [unread, damaged_in_words(damaged)]))
 
 
 def _named(point: ManifestPoint) -> str:

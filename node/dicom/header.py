@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom import Dataset, uid
@@ -13,7 +14,7 @@ from node.dicom.part10 import open_part10
 from node.dicom.untrusted import failing_as, quietly, text, texts
 from node.errors import OfNoStudy, Unreadable
 
-_SOP_UID, _STUDY_UID = 0x00080018, 0x0020000D
+_SOP_CLASS, _SOP_UID, _STUDY_UID = 0x00080016, 0x00080018, 0x0020000D
 DEFER_BYTES = 1 << 16
 """Values longer than this stay on disk until somebody asks for them."""
 
@@ -58,17 +59,30 @@ def read_header(path: Path) -> Dataset:
     return header
 
 
-def uids_of_damaged(path: Path) -> tuple[str, str]:
-    """Return SOP and Study Instance UID of a damaged object as far as they can be read, else ""."""
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """What names an object; "" of what cannot be read."""
+
+    sop_class: str
+    sop: str
+    study: str
+
+
+def uids_of_damaged(path: Path) -> Uids:
+    """Return what names a damaged object, as far as it can be read."""
     found: dict[int, str] = {}
     with contextlib.suppress(Unreadable), quietly(), failing_as("damaged"), path.open("rb") as file:
         opened = open_part10(file)
-        if sop_uid := text(opened.meta, "MediaStorageSOPInstanceUID"):
-            found[_SOP_UID] = sop_uid
-        for tag, value in opened.short_values((_SOP_UID, _STUDY_UID)):
+        for tag, keyword in (
+            (_SOP_CLASS, "MediaStorageSOPClassUID"),
+            (_SOP_UID, "MediaStorageSOPInstanceUID"),
+        ):
+            if uid_there := text(opened.meta, keyword):
+                found[tag] = uid_there
+        for tag, value in opened.short_values((_SOP_CLASS, _SOP_UID, _STUDY_UID)):
             found.setdefault(tag, value.decode("ascii", "replace").strip(" \0"))
-    sop_uid, study_uid = (found.get(tag, "") for tag in (_SOP_UID, _STUDY_UID))
-    return sop_uid if _is_uid(sop_uid) else "", study_uid if _is_uid(study_uid) else ""
+    uids = (found.get(tag, "") for tag in (_SOP_CLASS, _SOP_UID, _STUDY_UID))
+    return Uids(*(one if _is_uid(one) else "" for one in uids))
 
 
 def _parse(path: Path) -> Dataset:

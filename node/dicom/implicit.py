@@ -15,15 +15,20 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
+from pydicom.valuerep import VR
 
+from node.dicom.structure import (
+    ANY_PIXEL_DATA,
+    DEEPEST_SEQUENCE,
+    ITEM,
+    ITEM_END,
+    LONG_VRS,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+)
 from node.errors import Unreadable
 
-_ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
-_UNDEFINED = 0xFFFFFFFF
 _KNOWN = frozenset(str(vr).encode() for vr in VR if len(vr) == 2)
-_LONG = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
-"""Those with a length of four bytes behind two reserved ones (PS3.5 7.1.2)."""
 _WORD_BYTES = {
     **dict.fromkeys((b"AT", b"OW", b"SS", b"US"), 2),
     **dict.fromkeys((b"FL", b"OF", b"OL", b"SL", b"UL"), 4),
@@ -31,8 +36,6 @@ _WORD_BYTES = {
 }
 """What is swapped between byte orders (PS3.5 7.3); UN is always little endian (6.2.2)."""
 _PIECE = 1 << 20
-_DEEPEST = 64
-"""Sequences nested deeper than this are no image's; reading them could exhaust the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class _Form:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    tag: tuple[int, int]
+    tag: int
     vr: bytes
     length: int
 
@@ -64,9 +67,9 @@ def write_implicit(source: BinaryIO, target: BinaryIO, *, is_little_endian: bool
 def _copy_elements(source: BinaryIO, target: BinaryIO, form: _Form) -> _Head | None:
     """Copy elements to the end of the source, or of the item; return the mark of that."""
     while head := _read_head(source, form):
-        if head.tag == _ITEM_END:
+        if head.tag == ITEM_END:
             return head
-        if head.tag[0] == _ITEM[0]:
+        if head.tag >> 16 == ITEM >> 16:
             raise Unreadable("an item or the end of a sequence stands where an attribute belongs")
         # What the first element tells holds for all beside it.
         form = replace(form, is_implicit=not head.vr)
@@ -77,10 +80,10 @@ def _copy_elements(source: BinaryIO, target: BinaryIO, form: _Form) -> _Head | N
 
 
 def _copy_element(source: BinaryIO, target: BinaryIO, head: _Head, form: _Form) -> None:
-    if head.tag[1] == 0:
+    if head.tag & 0xFFFF == 0:
         for _ in _pieces(source, head.length):
             pass
-    elif head.length == _UNDEFINED:
+    elif head.length == UNDEFINED_LENGTH:
         _copy_undefined(source, target, head, form)
     elif head.vr == b"SQ":
         _copy_inside(source, target, head, form)
@@ -90,28 +93,28 @@ def _copy_element(source: BinaryIO, target: BinaryIO, head: _Head, form: _Form) 
 
 
 def _copy_undefined(source: BinaryIO, target: BinaryIO, head: _Head, form: _Form) -> None:
-    if head.vr not in (b"SQ", b"UN", b"") or head.tag == (0x7FE0, 0x0010):
+    if head.vr not in (b"SQ", b"UN", b"") or head.tag in ANY_PIXEL_DATA:
         raise Unreadable("its pixel data is in pieces, as compressed ones are")
-    _write_head(target, head.tag, _UNDEFINED)
+    _write_head(target, head.tag, UNDEFINED_LENGTH)
     # PS3.5 6.2.2: a sequence of VR UN is implicit and little endian inside; not all keep to that.
     inner = replace(form, is_little_endian=True) if head.vr == b"UN" else form
     if _copy_items(source, target, _nested(inner)) is None:
         raise Unreadable("a sequence does not end")
-    _write_head(target, _SEQUENCE_END, 0)
+    _write_head(target, SEQUENCE_END, 0)
 
 
 def _copy_items(source: BinaryIO, target: BinaryIO, form: _Form) -> _Head | None:
     """Copy items to the end of the source, or of the sequence; return the mark of that."""
     while head := _read_head(source, form):
-        if head.tag == _SEQUENCE_END:
+        if head.tag == SEQUENCE_END:
             return head
-        if head.tag != _ITEM:
+        if head.tag != ITEM:
             raise Unreadable("a sequence holds what is no item")
-        if head.length == _UNDEFINED:
-            _write_head(target, _ITEM, _UNDEFINED)
+        if head.length == UNDEFINED_LENGTH:
+            _write_head(target, ITEM, UNDEFINED_LENGTH)
             if _copy_elements(source, target, form) is None:
                 raise Unreadable("an item does not end")
-            _write_head(target, _ITEM_END, 0)
+            _write_head(target, ITEM_END, 0)
         else:
             _copy_inside(source, target, head, form)
     return None
@@ -120,7 +123,7 @@ def _copy_items(source: BinaryIO, target: BinaryIO, form: _Form) -> _Head | None
 def _copy_inside(source: BinaryIO, target: BinaryIO, head: _Head, form: _Form) -> None:
     """Copy a sequence, or an item, of stated length: it may be another afterwards."""
     inside, copied = BytesIO(b"".join(_pieces(source, head.length))), BytesIO()
-    if head.tag == _ITEM:
+    if head.tag == ITEM:
         end = _copy_elements(inside, copied, form)
     else:
         end = _copy_items(inside, copied, _nested(form))
@@ -131,7 +134,7 @@ def _copy_inside(source: BinaryIO, target: BinaryIO, head: _Head, form: _Form) -
 
 
 def _nested(form: _Form) -> _Form:
-    if form.depth == _DEEPEST:
+    if form.depth == DEEPEST_SEQUENCE:
         raise Unreadable("sequences are nested too deeply")
     return replace(form, is_implicit=form.is_implicit or None, depth=form.depth + 1)
 
@@ -165,15 +168,16 @@ def _read_head(source: BinaryIO, form: _Form) -> _Head | None:
     begin += _exactly(source, 8 - len(begin))
     group, element, vr, short = struct.unpack(f"{order}HH2sH", begin)
     is_implicit = vr not in _KNOWN if form.is_implicit is None else form.is_implicit
-    if is_implicit or group == _ITEM[0]:
+    tag = group << 16 | element
+    if is_implicit or group == ITEM >> 16:
         (length,) = struct.unpack(f"{order}I", begin[4:])
-        return _Head((group, element), b"", length)
+        return _Head(tag, b"", length)
     if vr not in _KNOWN:
         raise Unreadable("an attribute has a VR that does not exist")
-    if vr in _LONG:
+    if vr in LONG_VRS:
         (length,) = struct.unpack(f"{order}I", _exactly(source, 4))
-        return _Head((group, element), vr, length)
-    return _Head((group, element), vr, short)
+        return _Head(tag, vr, length)
+    return _Head(tag, vr, short)
 
 
 def _exactly(source: BinaryIO, length: int) -> bytes:
@@ -183,5 +187,5 @@ def _exactly(source: BinaryIO, length: int) -> bytes:
     return found
 
 
-def _write_head(target: BinaryIO, tag: tuple[int, int], length: int) -> None:
-    target.write(struct.pack("<HHI", *tag, length))
+def _write_head(target: BinaryIO, tag: int, length: int) -> None:
+    target.write(struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length))

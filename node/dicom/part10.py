@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom import Dataset, FileDataset
 from pydicom.dataset import FileMetaDataset
@@ -15,13 +18,16 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from node.dicom.deflated import Inflated, inflating, limiting_the_header
-from node.dicom.structure import Order, Structure, is_explicit_vr, structure_between
+from node.dicom.structure import (
+    ANY_PIXEL_DATA,
+    MOST_ATTRIBUTES,
+    Order,
+    Structure,
+    is_explicit_vr,
+    structure_between,
+)
 from node.errors import Unreadable
 
-MOST_ATTRIBUTES = 1 << 16
-"""Outside of sequences; no object has a tenth of it, and zeros read as attributes without end."""
-
-_PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
 _PREAMBLE, _PREFIX = 128, b"DICM"
 _META_AT = _PREAMBLE + len(_PREFIX)
 _META_GROUP, _GROUP_LENGTH, _TRANSFER_SYNTAX = 0x0002, 0x00020000, 0x00020010
@@ -29,6 +35,8 @@ _LONGEST_HEAD = 12
 _LONGEST_OF_META = 1 << 20
 _BUFFER_BYTES = 1 << 20
 _LONGEST_SHORT = 128
+_SPOOLED_BYTES = 1 << 24
+"""Of what a deflated object inflates to; what is longer is on disk while it is looked at."""
 
 
 class Header(FileDataset):
@@ -95,29 +103,38 @@ class Part10:
         return header
 
     def read_header(self, defer_bytes: int) -> Header:
-        """Do so, and look how the elements lie; of one that is there twice, take the first.
+        """Do so, and look how the elements lie, those behind the pixel data too.
 
-        As other software does; pydicom takes the last. Raises Unreadable as well if an element, an
-        item or a sequence ends elsewhere than it says.
+        Of one that is there twice the first counts, as in other software; pydicom takes the last.
+        One that is there behind the pixel data alone is read as well. Raises Unreadable as well if
+        an element, an item or a sequence ends elsewhere than it says.
         """
         header = self.read_until_pixels(defer_bytes)
-        ends_at, body = min(self.body.tell(), self.size), self.body
-        if self.inflated is not None:  # to go back in it is to begin again
-            body.seek(0)
-            body = io.BytesIO(body.read(ends_at))
-        body.seek(self.begins_at)
-        is_implicit = not is_explicit_vr(body.read(6)[4:])  # whatever the syntax says
-        order = Order(is_little_endian=self.is_little_endian)
-        header.structure = structure_between(
-            body, self.begins_at, ends_at, order, is_implicit=is_implicit
-        )
-        for tag, at in header.structure.first_at.items():
-            body.seek(at)
-            encoding = is_implicit, self.is_little_endian
-            longest = defer_bytes if self.inflated is None else None
-            elements = data_element_generator(body, *encoding, defer_size=longest)
-            header[BaseTag(tag)] = next(elements)
+        with self._to_walk_over() as body:
+            body.seek(self.begins_at)
+            is_implicit = not is_explicit_vr(body.read(6)[4:])  # whatever the syntax says
+            order = Order(is_little_endian=self.is_little_endian)
+            header.structure = structure_between(
+                body, self.begins_at, self.size, order, is_implicit=is_implicit
+            )
+            for tag, at in header.structure.counts_at.items():
+                body.seek(at)
+                encoding = is_implicit, self.is_little_endian
+                element = next(data_element_generator(body, *encoding, defer_size=defer_bytes))
+                if element.value is not None or self.inflated is None:  # else nobody can read it
+                    header[BaseTag(tag)] = element
         return header
+
+    @contextlib.contextmanager
+    def _to_walk_over(self) -> Iterator[BinaryIO]:
+        """Yield the body, where to go back costs nothing."""
+        if self.inflated is None:
+            yield self.body
+            return
+        with tempfile.SpooledTemporaryFile(_SPOOLED_BYTES) as spooled:
+            self.body.seek(0)
+            shutil.copyfileobj(self.body, spooled, _BUFFER_BYTES)
+            yield cast("BinaryIO", spooled)
 
     def short_values(self, tags: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield the values of these attributes until damage is met: then raise whatever comes."""
@@ -202,4 +219,4 @@ class _Stop:
         self._seen += 1
         if self._seen > MOST_ATTRIBUTES:
             raise Unreadable(f"the object has more than {MOST_ATTRIBUTES} attributes")
-        return tag in _PIXEL_DATA
+        return tag in ANY_PIXEL_DATA

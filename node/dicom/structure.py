@@ -1,4 +1,4 @@
-"""How the elements of a header lie in its file (PS3.5 7), and what of it contradicts itself.
+"""How the elements of a data set lie in its file (PS3.5 7), and what of it contradicts itself.
 
 pydicom reads on where lengths do not fit, takes the last of two elements, and reads items out of
 what is none. Here lengths are believed, or the object is damaged: what a wrong one covers would be
@@ -30,17 +30,34 @@ from node.errors import Unreadable
 DEEPEST_SEQUENCE = 64
 """Sequences in one another: no object has a tenth of it, and a reader's stack ends somewhere."""
 
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+MOST_ATTRIBUTES = 1 << 16
+"""Of a data set, or of an item; no object has a tenth of it, and zeros read as attributes without
+end."""
+MOST_IN_ALL = 1 << 21
+"""With those of all items: three thousand frames have a tenth of it, and each takes its time."""
+
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+UNDEFINED_LENGTH = 0xFFFFFFFF
+ANY_PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
 _META_GROUP, _DELIMITERS, _PADDING = 0x0002, 0xFFFE, 0xFFFC
 _KNOWN = frozenset(keyword_dict.values())
 _SEQUENCES = frozenset(tag for tag in _KNOWN if dictionary_VR(tag) == "SQ")
 _VRS_WITH_ITEMS = frozenset({b"SQ", b"UN", b""})
 """In Implicit VR there is none; PS3.5 6.2.2 lets UN hold a sequence."""
-_LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
+LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
+"""Those with a length of four bytes behind two reserved ones (PS3.5 7.1.2)."""
+_TEXT_VRS = frozenset(
+    {
+        *("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN"),
+        *("SH", "ST", "TM", "UC", "UI", "UR", "UT"),
+    }
+)
+"""What is padded with blanks or zeros, which say nothing (PS3.5 6.2)."""
 _LONGEST_HEAD = 12
 _LONGEST_BLANK = 64
 """Bytes of a sequence that some fill with blanks instead of leaving it empty."""
+_LONGEST_PADDED = 1 << 10
+"""Bytes of a value that is the same as another with less padding."""
 _WINDOW_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
 
@@ -56,7 +73,7 @@ class Order:
         self.implicit = struct.Struct(f"{sign}HHL")
         self.explicit = struct.Struct(f"{sign}HH2sH")
         self.length = struct.Struct(f"{sign}L")
-        self.item = self.implicit.pack(_ITEM >> 16, _ITEM & 0xFFFF, 0)[:4]
+        self.item = self.implicit.pack(ITEM >> 16, ITEM & 0xFFFF, 0)[:4]
 
     def head(self, content: bytes, at: int, *, is_implicit: bool) -> tuple[int, bytes, int, int]:
         """Read what comes before a value: tag, VR (b"" if there is none), length, and its own size.
@@ -67,7 +84,7 @@ class Order:
         size = 8
         if is_implicit or not b"AA" <= vr <= b"ZZ":
             vr, (length,) = b"", self.length.unpack_from(content, at + 4)
-        elif vr in _LONG_VRS:
+        elif vr in LONG_VRS:
             size, (length,) = _LONGEST_HEAD, self.length.unpack_from(content, at + 8)
         return group << 16 | element, vr, length, size
 
@@ -82,8 +99,10 @@ class Structure:
     """Sequences that hold something else than items."""
     not_values: tuple[TagPath, ...] = ()
     """Elements that hold items, and should hold a value."""
-    first_at: Mapping[int, int] = field(default_factory=dict)
-    """Where the first lies of those that the data set holds twice, by tag."""
+    late: tuple[TagPath, ...] = ()
+    """Elements that stand behind the pixel data and not before, where they belong."""
+    counts_at: Mapping[int, int] = field(default_factory=dict)
+    """Where that lies which counts, by tag: the first of two, and what is late."""
 
     def contradictions(self, tags: frozenset[int]) -> Iterator[str]:
         """Yield in words what these attributes, or what lies in them, contradict themselves in."""
@@ -91,6 +110,7 @@ class Structure:
             (self.twice, "states {} twice, with different values"),
             (self.not_items, "states {} as something else than items"),
             (self.not_values, "states {} as items, not as a value"),
+            (self.late, "states {} behind the pixel data"),
         ):
             for path in paths:
                 if path[0] in tags:
@@ -100,14 +120,18 @@ class Structure:
 def structure_between(
     file: BinaryIO, begins_at: int, ends_at: int, order: Order, *, is_implicit: bool
 ) -> Structure:
-    """Look at the elements that lie there in a file.
+    """Look at the elements that lie there in a file, those behind the pixel data too.
 
     Raises Unreadable if an element, an item or a sequence ends elsewhere than it says.
     """
     walk = _Walk(file, order)
     walk.elements(begins_at, _Level(ends_at, is_implicit))
     return Structure(
-        tuple(walk.twice), tuple(walk.not_items), tuple(walk.not_values), walk.first_at
+        twice=tuple(walk.twice),
+        not_items=tuple(walk.not_items),
+        not_values=tuple(walk.not_values),
+        late=tuple((tag,) for tag in walk.late),
+        counts_at=walk.counts_at,
     )
 
 
@@ -120,6 +144,21 @@ def holds_items(element: DataElement | RawDataElement) -> bool:
 
 
 _LITTLE_ENDIAN, _BIG_ENDIAN = Order(is_little_endian=True), Order(is_little_endian=False)
+
+
+class _Place(NamedTuple):
+    """Where an element lies."""
+
+    at: int
+    value_at: int
+    end: int
+    vr: bytes
+    """b"" if none is written."""
+
+    @property
+    def length(self) -> int:
+        """Of the value."""
+        return self.end - self.value_at
 
 
 class _Level(NamedTuple):
@@ -138,26 +177,37 @@ class _Walk:
     """One walk over the elements of a data set."""
 
     def __init__(self, file: BinaryIO, order: Order) -> None:
-        self.twice: list[TagPath] = []
+        self.twice: dict[TagPath, None] = {}
         self.not_items: list[TagPath] = []
         self.not_values: list[TagPath] = []
-        self.first_at: dict[int, int] = {}
+        self.late: list[int] = []
+        self.counts_at: dict[int, int] = {}
         self._file, self._order = file, order
         self._window, self._window_at = b"", 0
+        self._count = 0
 
     def elements(self, at: int, level: _Level) -> int:
         """Look at element by element; return where they end."""
-        found: dict[int, tuple[int, int, int]] = {}
+        found: dict[int, _Place] = {}
+        is_behind_pixels = False
         while level.ends_at - at >= 8:
-            head = self._head(at, is_implicit=level.is_implicit)
-            tag, value_at = head[0], at + head[3]
-            if tag >> 16 == _DELIMITERS and (tag != _SEQUENCE_END or level.path):
+            tag, vr, length, size = self._head(at, is_implicit=level.is_implicit)
+            value_at = at + size
+            if is_behind_pixels and tag == 0 and self._is_blank(at, level.ends_at):
+                return level.ends_at
+            if tag >> 16 == _DELIMITERS and (tag != SEQUENCE_END or level.path):
                 return self._delimited(tag, value_at, level)
-            end = self._end_of_value(head, value_at, level)
+            end = self._end_of_value((tag, vr, length, size), value_at, level)
+            here = _Place(at, value_at, end, vr)
             if tag in found:
-                self._compare(found[tag], (at, value_at, end), (*level.path, tag))
+                self._compare(found[tag], here, (*level.path, tag))
             else:
-                found[tag] = at, value_at, end
+                found[tag] = here
+                self._require_not_too_many(found)
+                if is_behind_pixels and tag < max(ANY_PIXEL_DATA):
+                    self.late.append(tag)
+                    self.counts_at[tag] = at
+            is_behind_pixels |= tag in ANY_PIXEL_DATA and not level.path
             at = end
         if level.is_delimited or (level.path and at != level.ends_at):
             raise _damaged(level.path, "an item of it does not end where it says")
@@ -167,16 +217,18 @@ class _Walk:
         """Return where a level ends, at a delimiter that belongs there."""
         if not level.path:
             raise Unreadable("the object holds the begin or end of an item outside of a sequence")
-        if tag != _ITEM_END or not (level.is_delimited or value_at == level.ends_at):
+        if tag != ITEM_END or not (level.is_delimited or value_at == level.ends_at):
             raise _damaged(level.path, "an item of it does not end where it says")
         return value_at
 
     def _end_of_value(self, head: tuple[int, bytes, int, int], value_at: int, level: _Level) -> int:
         tag, vr, length, _ = head
-        if length == _UNDEFINED_LENGTH:
+        if length == UNDEFINED_LENGTH:
             return self._undefined(tag, vr, value_at, level)
         end = value_at + length
         if end > level.ends_at:
+            if not level.path and tag in ANY_PIXEL_DATA:
+                raise Unreadable("pixel data ends early")
             if not level.path:
                 raise Unreadable("the object ends in the middle of an attribute")
             raise _damaged(level.path, f"{_name(tag)} goes beyond the end of an item of it")
@@ -199,7 +251,9 @@ class _Walk:
     def _undefined(self, tag: int, vr: bytes, at: int, level: _Level) -> int:
         """Return the end of what a delimiter ends: a sequence, or the fragments of a value."""
         is_unknown = tag not in _KNOWN
-        is_sequence = vr in (b"SQ", b"UN") or (not vr and (is_unknown or tag in _SEQUENCES))
+        is_sequence = tag not in ANY_PIXEL_DATA and (
+            vr in (b"SQ", b"UN") or (not vr and (is_unknown or tag in _SEQUENCES))
+        )
         path = (*level.path, tag)
         if is_sequence and not is_unknown and tag not in _SEQUENCES:
             self.not_values.append(path)
@@ -211,19 +265,27 @@ class _Walk:
         if len(sequence.path) > DEEPEST_SEQUENCE:
             raise Unreadable(f"sequences lie in one another more than {DEEPEST_SEQUENCE} deep")
         while sequence.ends_at - at >= 8:
-            tag, _, length, _ = self._head(at, is_implicit=True)
+            tag, length = self._item_head(at, is_of_fragment=not holds_elements)
             at += 8
-            if tag == _SEQUENCE_END and (sequence.is_delimited or at == sequence.ends_at):
+            if tag == SEQUENCE_END and (sequence.is_delimited or at == sequence.ends_at):
                 return at
-            if tag != _ITEM:
+            if tag != ITEM:
                 raise _damaged(sequence.path, "something else than its items lies in it")
             at = self._item(at, length, sequence, holds_elements=holds_elements)
         if sequence.is_delimited or at != sequence.ends_at:
             raise _damaged(sequence.path, "its items do not end where it says")
         return at
 
+    def _item_head(self, at: int, *, is_of_fragment: bool) -> tuple[int, int]:
+        """Read tag and length of an item; fragments are long: no window is moved for them."""
+        if not is_of_fragment:
+            tag, _, length, _ = self._head(at, is_implicit=True)
+            return tag, length
+        group, element, length = self._order.implicit.unpack(self._value(at, at + 8))
+        return group << 16 | element, length
+
     def _item(self, at: int, length: int, sequence: _Level, *, holds_elements: bool) -> int:
-        is_delimited = length == _UNDEFINED_LENGTH
+        is_delimited = length == UNDEFINED_LENGTH
         end = sequence.ends_at if is_delimited else at + length
         if end > sequence.ends_at or (is_delimited and not holds_elements):
             raise _damaged(sequence.path, "an item of it goes beyond its end")
@@ -233,31 +295,44 @@ class _Walk:
         is_implicit = sequence.is_implicit or not is_explicit_vr(vr)
         return self.elements(at, _Level(end, is_implicit, sequence.path, is_delimited))
 
-    def _compare(
-        self, first: tuple[int, int, int], second: tuple[int, int, int], path: TagPath
-    ) -> None:
+    def _require_not_too_many(self, found: Mapping[int, _Place]) -> None:
+        self._count += 1
+        if len(found) > MOST_ATTRIBUTES:
+            raise Unreadable(f"the object has more than {MOST_ATTRIBUTES} attributes in one place")
+        if self._count > MOST_IN_ALL:
+            raise Unreadable(f"the object has more than {MOST_IN_ALL} attributes")
+
+    def _compare(self, first: _Place, second: _Place, path: TagPath) -> None:
         """Remember an element that is there twice with different values."""
         tag = path[-1]
         if tag & 0xFFFF == 0 or tag >> 16 in (_META_GROUP, _PADDING):  # group lengths, ignored
             return
-        if self._is_same(first[1:], second[1:]):
+        if path in self.twice or self._is_same(tag, first, second):
             return
-        self.twice.append(path)
-        if len(path) == 1:
-            self.first_at.setdefault(tag, first[0])
+        self.twice[path] = None
+        if len(path) == 1 and tag not in ANY_PIXEL_DATA:
+            self.counts_at.setdefault(tag, first.at)
 
-    def _is_same(self, one: tuple[int, int], other: tuple[int, int]) -> bool:
-        if max(one[1] - one[0], other[1] - other[0]) <= _WINDOW_BYTES:  # padding says nothing
-            first, second = (self._value(*value).rstrip(b" \0") for value in (one, other))
+    def _is_same(self, tag: int, one: _Place, other: _Place) -> bool:
+        if max(one.length, other.length) <= _LONGEST_PADDED and is_text(tag, one.vr):
+            first, second = (self._value(p.value_at, p.end).rstrip(b" \0") for p in (one, other))
             return first == second
-        if one[1] - one[0] != other[1] - other[0]:
+        if one.length != other.length:
             return False
-        steps = range(0, one[1] - one[0], _PIECE_BYTES)
         return all(
-            self._value(one[0] + step, min(one[0] + step + _PIECE_BYTES, one[1]))
-            == self._value(other[0] + step, min(other[0] + step + _PIECE_BYTES, other[1]))
-            for step in steps
+            self._value(one.value_at + step, min(one.value_at + step + _PIECE_BYTES, one.end))
+            == self._value(
+                other.value_at + step, min(other.value_at + step + _PIECE_BYTES, other.end)
+            )
+            for step in range(0, one.length, _PIECE_BYTES)
         )
+
+    def _is_blank(self, at: int, end: int) -> bool:
+        pieces = (
+            self._value(start, min(start + _PIECE_BYTES, end))
+            for start in range(at, end, _PIECE_BYTES)
+        )
+        return not any(piece.strip(b"\0") for piece in pieces)
 
     def _value(self, at: int, end: int) -> bytes:
         self._file.seek(at)
@@ -281,6 +356,13 @@ class _Walk:
         self._window = self._value(at, at + _WINDOW_BYTES).ljust(_LONGEST_HEAD, b"\0")
         self._window_at = at
         return 0
+
+
+def is_text(tag: int, vr: bytes) -> bool:
+    """Return whether a value is text, by its VR or, where none is written, the dictionary's."""
+    if vr:
+        return vr.decode("ascii", "replace") in _TEXT_VRS
+    return tag in _KNOWN and dictionary_VR(tag) in _TEXT_VRS
 
 
 def is_explicit_vr(vr: bytes) -> bool:

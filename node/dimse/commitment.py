@@ -44,7 +44,7 @@ _NOT_OFFERED = {
     0x0211: "unrecognised operation",
 }
 """PS3.7 C.5: asking again would not help."""
-FAILURE_REASONS = {
+_FAILURE_REASONS = {
     0x0110: "processing failure",
     0x0112: "no such object",
     0x0119: "class and instance do not match",
@@ -238,4 +238,4 @@ def _reason(item: Dataset) -> str:
     code = item.get("FailureReason")
     if code is None:
         return "no reason given"
-    return FAILURE_REASONS.get(code, f"reason 0x{code:04X}")
+    return _FAILURE_REASONS.get(code, f"reason 0x{code:04X}")

@@ -17,17 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+import pynetdicom.association
+from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomIO
-from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
-from pynetdicom.dsutils import create_file_meta, split_dataset
+from pynetdicom.dsutils import create_file_meta
 from pynetdicom.presentation import PresentationContext
 
 from node.dicom.deflated import LARGEST, Inflated
 from node.dicom.implicit import write_implicit
+from node.dicom.part10 import data_set_begins_at, open_part10
 from node.dicom.untrusted import failing_as
 from node.dimse.association import Address, NothingAccepted, associate, is_for_good
 from node.dimse.status import SUCCESS
@@ -36,6 +38,19 @@ from node.errors import DeliveryError, Unreadable
 log = logging.getLogger(__name__)
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # bytes from the file, not parsed and written anew
+
+
+def _split(path: Path) -> tuple[FileMetaDataset, int]:
+    """Return the file meta information, and where the data set begins that is sent."""
+    with path.open("rb") as file:
+        meta = open_part10(file).meta
+        file.seek(0)
+        return meta, data_set_begins_at(file)
+
+
+# Its own takes what a data set begins with for file meta information, if it is of group 0002, and
+# sends the rest in the transfer syntax that this names.
+setattr(pynetdicom.association, "split_dataset", _split)  # noqa: B010 - for mypy
 
 _PAIRS_PER_ASSOCIATION = 64
 """Two contexts each; PS3.8 9.3.2.2: there are 128, the odd numbers below 256."""
@@ -135,8 +150,11 @@ def _send_part(
 
 
 def _describe(path: Path) -> _Object:
-    with failing_as(f"{path}: its file meta information cannot be read"):
-        meta = read_file_meta_info(path)
+    with failing_as(words := f"{path}: its file meta information cannot be read"):
+        try:
+            meta, _ = _split(path)
+        except Unreadable as error:
+            raise Unreadable(words) from error
         return _Object(
             path,
             str(meta.MediaStorageSOPClassUID),
@@ -217,10 +235,10 @@ def _converted(item: _Object) -> Iterator[Path]:
 
 
 def _data_set(item: _Object, source: BinaryIO) -> BinaryIO:
-    _, begins_at = split_dataset(item.path)
     if UID(item.syntax).is_deflated:
+        _, begins_at = _split(item.path)
         return io.BufferedReader(Inflated(source, begins_at, LARGEST))
-    source.seek(begins_at)
+    source.seek(open_part10(source).begins_at)
     return source
 
 

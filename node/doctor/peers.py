@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from pydicom.uid import UID
 
-from node.config import Config, Peer
+from node.config import WHAT_COMMITS_MEANS, Config, Peer
 from node.dimse import CONFIRMING, Address, accepted_kinds, echo
+from node.dimse.addresses import place
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
 from node.kinds import KINDS, SUBSTITUTES, with_substitutes
@@ -23,6 +24,8 @@ def check_peers(config: Config) -> Iterator[Verdict]:
 
 def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
     what = f"peer {peer.name}"
+    if peer.commits:
+        yield ok(what, WHAT_COMMITS_MEANS)
     to = Address(peer.ae_title, peer.host, peer.port, min(peer.timeout_s, _ANSWER_WITHIN_S))
     try:
         echo(to, our_ae)
@@ -39,8 +42,15 @@ def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
 
 
 def _verdict_on_silence(peer: Peer, what: str, words: str, our_ae: str) -> Verdict:
-    if not peer.receives:
+    if not peer.receives and not peer.commits:
         remedy = "It only sends, and need not answer: many modalities do not. See that it can send."
+        return warning(what, words, remedy)
+    if not peer.receives:
+        remedy = (
+            "It asks by storage commitment what is kept (commits = true) and is told at "
+            f"{place(peer.host, peer.port)}, unless it waits for that on its own association. "
+            f"See that it listens there, knows {our_ae}, and that firewalls pass it."
+        )
         return warning(what, words, remedy)
     remedy = (
         f"See that it runs, and compare its AE title, address and port with {peer.ae_title}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydicom import Dataset
 
 from node.dicom.part10 import structure_of
+from node.dicom.structure import ANY_PIXEL_DATA
 from node.imaging.source import KEYWORDS_READ, tags_of
 
 VIEW_SAID_BY = (
@@ -28,7 +29,7 @@ SELECTED_BY = (
 read."""
 
 _OF_VIEW = frozenset(map(int, tags_of(VIEW_SAID_BY)))
-_ALL = frozenset(map(int, tags_of((*SELECTED_BY, *KEYWORDS_READ))))
+_ALL = ANY_PIXEL_DATA | frozenset(map(int, tags_of((*SELECTED_BY, *KEYWORDS_READ))))
 
 
 def why_contradictory(header: Dataset) -> str:

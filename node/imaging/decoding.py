@@ -85,7 +85,7 @@ def sample_layout(header: Dataset) -> SampleLayout:
         allocated=int(header.BitsAllocated),
         stored=int(header.BitsStored),
         high_bit=int(header.HighBit),
-        is_signed=header.PixelRepresentation == 1,
+        is_signed=int(header.PixelRepresentation) == 1,
     )
     if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
         raise Unreadable("no rows or no columns")

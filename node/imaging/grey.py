@@ -14,6 +14,7 @@ from node.imaging.decoding import SampleLayout
 from node.imaging.source import (
     blaming_the_bytes,
     name_of,
+    not_understood,
     stated_number,
     stated_term,
     values_of,
@@ -149,7 +150,10 @@ def _lookup_table(dataset: Dataset, keyword: str) -> _LookupTable | None:
     with blaming_the_bytes(f"{name} cannot be understood"):
         if not dataset.get(keyword):
             return None
-        item = dataset[keyword].value[0]
+        item, *others = dataset[keyword].value
+        # PS3.3 C.11.1: one item; of VOI LUTs (C.11.2) there may be several to choose from.
+        if others and keyword == "ModalityLUTSequence":
+            raise not_understood(keyword)
         count, first, bits = (int(number) for number in item.LUTDescriptor)
         count = count % 0x10000 or 0x10000
         content = item.LUTData

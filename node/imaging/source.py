@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, FileDataset, uid
-from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.datadict import dictionary_description, dictionary_VM, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from node.dicom import untrusted
 from node.dicom.part10 import open_part10
+from node.dicom.structure import ITEM, SEQUENCE_END, UNDEFINED_LENGTH
 from node.errors import Unreadable
 
 LAYOUT = (
@@ -41,6 +42,7 @@ KEYWORDS_READ = (
     *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
     *("PatientOrientation", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor"),
     *("PixelSpacing", "PixelSpacingCalibrationType"),
+    *("ImageOrientationPatient", "ImagePositionPatient"),
     *("DistanceSourceToDetector", "DistanceSourceToPatient"),
 )
 """The attributes that an image is made of, besides its pixel data; nothing here sees others.
@@ -50,12 +52,6 @@ KEYWORDS_READ = (
 
 
 PIXEL_DATA, _DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00009, 0x7FE00008
-
-
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-
-
-_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 
 
 _PIECE = 1 << 20
@@ -108,15 +104,15 @@ class PixelSource:
         if not self.tag:
             raise Unreadable("no pixel data")
         self.file.seek(self.at)
-        if self.length != _UNDEFINED_LENGTH:
+        if self.length != UNDEFINED_LENGTH:
             yield from self._next(self.length)
             return
         while True:
             head = b"".join(self._next(8))
             group, element, length = struct.unpack("<HHL", head)
-            if group << 16 | element == _SEQUENCE_END:
+            if group << 16 | element == SEQUENCE_END:
                 return
-            if group << 16 | element != _ITEM or length == _UNDEFINED_LENGTH:
+            if group << 16 | element != ITEM or length == UNDEFINED_LENGTH:
                 raise Unreadable("pixel data are not divided into items as they must be")
             yield head
             yield from self._next(length)
@@ -195,15 +191,25 @@ def number_of(dataset: Dataset, keyword: str) -> float | None:
 
 
 def stated_number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first number of what must not be passed over: None only if nothing is there.
+    """Return the number of what must not be passed over: None only if nothing is there.
 
-    Raise Unreadable if something is there that is no number.
+    Raise Unreadable if something is there that is no number. Where several may be (VM 1-n) the
+    first counts; where one may be, others must say the same.
     """
     parts = _stated(dataset, keyword)
-    number = as_number(parts[0]) if parts else None
-    if parts and number is None:
+    if not parts:
+        return None
+    if _is_for_one(keyword):
+        parts = [part for part in parts if str(part).strip(" \0")]
+    number, *others = (as_number(part) for part in parts)
+    if number is None or (_is_for_one(keyword) and {*others} - {number}):
         raise not_understood(keyword)
     return number
+
+
+def _is_for_one(keyword: str) -> bool:
+    """Whether an attribute has one value (PS3.6, VM 1)."""
+    return dictionary_VM(tag_for_keyword(keyword) or 0) == "1"
 
 
 def stated_term(dataset: Dataset, keyword: str, *known: str) -> str:

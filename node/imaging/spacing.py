@@ -27,15 +27,18 @@ _FACTOR = "EstimatedRadiographicMagnificationFactor"
 _DISTANCES = ("DistanceSourceToDetector", "DistanceSourceToPatient")
 
 
+_IN_PATIENT = ("ImageOrientationPatient", "ImagePositionPatient")
+
+
 SPACING_KEYWORDS = (
-    *("ImagerPixelSpacing", "PixelSpacing", "PixelSpacingCalibrationType", _FACTOR),
-    *(*_DISTANCES, "Rows", "Columns"),
+    *("ImagerPixelSpacing", "PixelSpacing", "PixelSpacingCalibrationType", *_IN_PATIENT),
+    *(_FACTOR, *_DISTANCES, "Rows", "Columns"),
 )
 """What the spacing follows from."""
 
 
 _LARGEST_FACTOR = 3
-"""Of the two distances: no stand magnifies more; beyond it one of them is of something else."""
+"""No stand magnifies more; beyond it the factor, or a distance, is of something else."""
 
 
 _ROUNDED = 0.05
@@ -73,14 +76,17 @@ def spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
 def spacing_of(dataset: Dataset) -> Spacing:
     """Return the spacing at the breast: the detector's over the magnification.
 
-    Pixel Spacing (0028,0030) counts only where there is no Imager Pixel Spacing (0018,1164);
-    it too is the detector's, unless a calibration type (0028,0A02) says it has been corrected.
+    Pixel Spacing (0028,0030) counts only where there is no Imager Pixel Spacing (0018,1164). It
+    too is the detector's, unless a calibration type (0028,0A02) says it has been corrected, or the
+    image is no projection but a plane in the patient, as of CT and MR (PS3.3 C.7.6.2): what these
+    say of distances of the source (C.8.2.1) magnifies nothing.
     """
     read = Dataset({tag: dataset.get_item(tag) for tag in _TAGS if tag in dataset})  # undecoded
     at_detector = _pair(read, "ImagerPixelSpacing")
     if at_detector is None:
         at_detector = _pair(read, "PixelSpacing")
-        if at_detector is None or _is_calibrated(read):
+        is_plane = any(values_of(read, keyword) for keyword in _IN_PATIENT)
+        if at_detector is None or is_plane or _is_calibrated(read):
             return Spacing(_believed(at_detector, read))
     try:
         factor, doubt = _magnification(read)
@@ -103,7 +109,7 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str]:
     contradict each other, or cannot be.
     """
     stated = stated_number(dataset, _FACTOR) or None  # 0: not filled in
-    if stated is not None and stated < 0:
+    if stated is not None and not _is_possible(stated):
         raise Unreadable(f"{name_of(_FACTOR)} that cannot be right")
     try:
         by_distances = _factor_of_distances(dataset)
@@ -127,9 +133,13 @@ def _factor_of_distances(dataset: Dataset) -> float | None:
     if not to_detector or not to_patient:
         return None
     factor = to_detector / to_patient
-    if to_patient < 0 or not 1 - _ROUNDED <= factor <= _LARGEST_FACTOR:
+    if to_patient < 0 or not _is_possible(factor):
         raise Unreadable("distances of the source that cannot be right")
     return max(1.0, factor)
+
+
+def _is_possible(factor: float) -> bool:
+    return 1 - _ROUNDED <= factor <= _LARGEST_FACTOR
 
 
 def _believed(spacing: tuple[float, float] | None, dataset: Dataset) -> tuple[float, float] | None:

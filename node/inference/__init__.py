@@ -86,15 +86,15 @@ class Inference:
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""
-        return self._ask(PictureJob(instance.path), picture_in)
+        return self._ask(PictureJob(instance.path, instance.sop_uid), picture_in)
 
-    def pixel_digest(self, path: Path) -> str:
+    def pixel_digest(self, path: Path, sop_uid: str = "") -> str:
         """Return a digest of an object's decoded pixels, "" if it has none; needs no model.
 
         Two objects with the same show the same values, however they are encoded. Raises
-        Unreadable if the pixels cannot be decoded, hence not compared.
+        Unreadable if the pixels cannot be decoded, hence not compared. The UID is for the log.
         """
-        return self._ask(PixelDigestJob(path), digest_in)
+        return self._ask(PixelDigestJob(path, sop_uid), digest_in)
 
     def close(self) -> None:
         """Stop the children; a call under way raises InferenceUnavailable."""

@@ -36,9 +36,12 @@ from node.inference.messages import (
 )
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
+from node.logs import about, start_logging
 from node.manifest import Manifest
 from node.result import UnitScore
 from node.study import IMAGE, Picture
+
+log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 
@@ -48,7 +51,15 @@ def serve(file_descriptor: int) -> None:
     _die_with_the_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent drains, then closes the pipe
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its tracebacks may quote a header
+    start_logging()
+    try:
+        _serve(file_descriptor)
+    except Exception:  # Python would print its words, which may quote a value
+        log.exception("The inference process ends")
+        raise SystemExit(1) from None
+
+
+def _serve(file_descriptor: int) -> None:
     with (
         contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError),
         contextlib.closing(Line(socket.socket(fileno=file_descriptor))) as line,
@@ -60,7 +71,9 @@ def serve(file_descriptor: int) -> None:
         while networks is not None:
             job = question_in(line.receive())
             assert not isinstance(job, Setup), "it comes once"
-            line.send(_answer(networks, job))
+            with about(job.unit if isinstance(job, ScoreJob) else job.sop_uid):
+                answer = _answer(networks, job)
+            line.send(answer)
 
 
 class _Networks:

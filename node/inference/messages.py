@@ -107,6 +107,7 @@ class PictureJob:
     """Draw an image as a display shows it."""
 
     path: File
+    sop_uid: str
     kind: Literal["picture"] = "picture"
 
 
@@ -115,6 +116,7 @@ class PixelDigestJob:
     """Digest the decoded pixels of an object."""
 
     path: File
+    sop_uid: str
     kind: Literal["pixel digest"] = "pixel digest"
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,6 +41,9 @@ class KeptObject:
     sop_class: str
     path: str
     state: InstanceState
+    digest: str
+    """Of its data set."""
+    transfer_syntax: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Committing:
             if db.execute(new.returning(table.c.peer)).first() is not None:
                 return True
             row = db.execute(sa.select(table).filter_by(**key).with_for_update()).one()
-            if row.objects != values["objects"]:
+            if set(_objects(row)) != set(objects):
                 return False
             if row.state != CommitmentState.WAITING:
                 db.execute(table.update().filter_by(**key).values(values))
@@ -103,19 +107,19 @@ class Committing:
             row = db.execute(query).one_or_none()
             if row is None:
                 return None
-            objects = tuple((sop_class, sop_uid) for sop_class, sop_uid in json.loads(row.objects))
-            taken = RequestTaken(row.peer, row.transaction_uid, objects, row.attempt + 1)
+            taken = RequestTaken(row.peer, row.transaction_uid, _objects(row), row.attempt + 1)
             db.execute(_update(taken).values(owner=node_id, attempt=taken.attempt))
             return taken
 
     def find_kept(self, sop_uids: Iterable[str]) -> dict[str, KeptObject]:
         """Return those objects of which there are rows, by SOP Instance UID."""
         table = schema.instance
-        columns = table.c.sop_uid, table.c.study_uid, table.c.sop_class, table.c.path, table.c.state
+        c = table.c
+        columns = c.study_uid, c.sop_class, c.path, c.state, c.digest, c.transfer_syntax
         found = {}
         with self.ledger.reading() as db:
             for some in _parts(sop_uids):
-                for row in db.execute(sa.select(*columns).where(table.c.sop_uid.in_(some))):
+                for row in db.execute(sa.select(c.sop_uid, *columns).where(c.sop_uid.in_(some))):
                     found[row.sop_uid] = KeptObject(*row[1:])
         return found
 
@@ -156,6 +160,10 @@ class Committing:
 def _due() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     table = schema.commitment_request
     return table.c.state == CommitmentState.WAITING, table.c.next_at <= now()
+
+
+def _objects(row: sa.Row[Any]) -> tuple[ObjectAskedFor, ...]:
+    return tuple((sop_class, sop_uid) for sop_class, sop_uid in json.loads(row.objects))
 
 
 def _update(taken: RequestTaken) -> sa.Update:

@@ -48,16 +48,33 @@ def damaged_in(db: sa.Connection, study_uids: Collection[str]) -> Mapping[str, S
     came_whole = sa.exists().where(instance.c.sop_uid == table.c.object_key)
     of_study = sa.select(table.c.study_uid, table.c.reason).where(table.c.study_uid.in_(study_uids))
     found: defaultdict[str, list[str]] = defaultdict(list)
-    queries = [of_study]
-    of_nobody = table.c.study_uid.is_(None)
-    if db.execute(sa.select(table.c.object_key).where(of_nobody).limit(1)).first() is not None:
-        came_with = sa.select(instance.c.study_uid, instance.c.association_id).distinct()
-        same = came_with.where(instance.c.study_uid.in_(study_uids)).subquery()
-        query = sa.select(same.c.study_uid, table.c.reason)
-        queries.append(
-            query.join(table, table.c.association_id == same.c.association_id).where(of_nobody)
-        )
-    for query in queries:
+    came = _came_with(study_uids)
+    of_nobody = (
+        sa.select(came.c.study_uid, table.c.reason)
+        .join(table, table.c.association_id == came.c.association_id)
+        .where(table.c.study_uid.is_(None))
+    )
+    for query in (of_study, of_nobody):
         for row in db.execute(query.where(~came_whole).order_by(table.c.came_at)):
             found[row.study_uid].append(row.reason)
     return found
+
+
+def _came_with(study_uids: Collection[str]) -> sa.CTE:
+    """Return the associations of these studies, each once, from one to the next in the index.
+
+    DISTINCT would look at each of their objects, and what is damaged is never removed.
+    """
+    instance = schema.instance
+
+    def next_one(of: sa.FromClause, *behind: sa.ColumnElement[bool]) -> sa.Label[str | None]:
+        first = sa.select(sa.func.min(instance.c.association_id))
+        query = first.where(instance.c.study_uid == of.c.study_uid, *behind)
+        return query.correlate(of).scalar_subquery().label("association_id")
+
+    study = schema.study
+    begin = sa.select(study.c.study_uid, next_one(study)).where(study.c.study_uid.in_(study_uids))
+    came = begin.cte("came_with", recursive=True)
+    step = next_one(came, instance.c.association_id > came.c.association_id)
+    more = sa.select(came.c.study_uid, step).where(came.c.association_id.is_not(None))
+    return came.union_all(more)

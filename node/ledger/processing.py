@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -68,7 +69,7 @@ class Processing:
                 if job.attempt > 1 and (place := find_place(db, node_id)):
                     add_note(db, job.study_uid, f"process: attempt {job.attempt} runs on {place}")
                 return Work(
-                    version=_study_version(db, job, row.reason, at, store),
+                    version=_study_version(db, job, row, at, store),
                     sender=study.sender,
                     analyses=_planned(db, job),
                     is_given_up=is_given_up(row),
@@ -243,7 +244,7 @@ def _planned(db: sa.Connection, job: Job) -> tuple[PlannedAnalysis, ...]:
 
 
 def _study_version(
-    db: sa.Connection, job: Job, reason: str, decided_at: float, store: Store
+    db: sa.Connection, job: Job, row: sa.Row[Any], decided_at: float, store: Store
 ) -> StudyVersion:
     instance, version, former = schema.instance, schema.study_version, schema.former_instance
     is_corrected = sa.exists().where(former.c.sop_uid == instance.c.sop_uid)
@@ -263,7 +264,8 @@ def _study_version(
     return StudyVersion(
         study_uid=job.study_uid,
         number=job.number,
-        reason=reason,
+        reason=row.reason,
+        damaged=row.damaged,
         instances=tuple(as_instance(row, store) for row in rows),
         decided_at=utc(decided_at),
         installation=str(db.execute(sa.select(schema.installation.c.id)).scalar_one()),

@@ -177,6 +177,7 @@ instance = sa.Table(
         "committed_at"
     ),  # when a peer was first to be told that we keep it: it may delete its own
     sa.Index(None, "study_uid"),
+    sa.Index(None, "study_uid", "association_id"),  # which it came with, each looked at once
     sa.Index(None, "study_uid", "state", "identity"),  # who is spoken of, however many say so
     sa.Index(  # what may be scored as it arrives, and nothing else
         "ix_instance_unclaimed",
@@ -226,6 +227,7 @@ study_version = sa.Table(
     _text("reason"),
     _word("state", VersionState),
     _whole("revision", default="0"),  # of the study, when it was closed
+    _whole("damaged", default="0"),  # how many of its objects had been refused as damaged then
     _whole("attempt", default="1"),  # which attempt's commit counts
     _whole("crashes", default="0"),  # how often the node that ran it died
     _whole("failures", default="0"),  # how often it failed: its inference process died, or we did

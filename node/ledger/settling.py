@@ -87,7 +87,7 @@ class Settling:
                 .values(version=number)
             )
             _cancel_older(db, study.study_uid, number)
-            _insert_version(db, study, number, closing)
+            _insert_version(db, study, number, closing, len(arrival.damaged))
             words = f"version {number} closed: {closing.reason}"
             add_note(
                 db,
@@ -150,7 +150,9 @@ class Claiming:
             db.execute(table.update().where(unclaimed).values(warmed_at=now()))
 
 
-def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing) -> None:
+def _insert_version(
+    db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing, damaged: int
+) -> None:
     db.execute(
         schema.study_version.insert().values(
             study_uid=study.study_uid,
@@ -159,6 +161,7 @@ def _insert_version(db: sa.Connection, study: sa.Row[Any], number: int, closing:
             state=closing.state,
             error=closing.why_not,
             revision=study.revision,
+            damaged=damaged,
             closed_at=now(),
             last_image_at=study.last_at,
         )

@@ -50,8 +50,8 @@ CATEGORIES = {
 """Segmented Property Category (CID 7150) of what is no abnormality, by the finding's code."""
 READ = (
     *("NumberOfFrames", *SPACING_KEYWORDS),
-    *("FrameOfReferenceUID", "ImageOrientationPatient", "ImagePositionPatient"),
-    *("SliceThickness", "SpacingBetweenSlices", "LossyImageCompression"),
+    *("FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices"),
+    "LossyImageCompression",
 )
 AS_DISPLAYED = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 """What OHIF takes for the orientation of an image that has none."""

@@ -47,7 +47,7 @@ def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Datas
         results=(result,),
     )
     dataset = header.begin(draft, series, kind.sop_class, "report", 1)
-    _write_flags(dataset, result)
+    _write_flags(dataset, draft, result)
     dataset.AuthorObserverSequence = [_author(result)]
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.PerformedProcedureCodeSequence = []
@@ -70,14 +70,20 @@ def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Datas
     return dataset
 
 
-def _write_flags(dataset: Dataset, result: Result) -> None:
-    dataset.CompletionFlag = "COMPLETE" if result.is_complete else "PARTIAL"
-    if not result.is_complete:
-        dataset.CompletionFlagDescription = (
-            "Some images were not analysed" if result.analysed else "No image was analysed"
-        )
+def _write_flags(dataset: Dataset, draft: Draft, result: Result) -> None:
+    gap = _gap(draft, result)
+    dataset.CompletionFlag = "PARTIAL" if gap else "COMPLETE"
+    if gap:
+        dataset.CompletionFlagDescription = gap
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PreliminaryFlag = "PRELIMINARY"
+
+
+def _gap(draft: Draft, result: Result) -> str:
+    """Return what the document does not cover, though it came: "" if it covers all."""
+    if not result.is_complete:
+        return "Some images were not analysed" if result.analysed else "No image was analysed"
+    return "Some objects were refused as damaged" if draft.version.damaged else ""
 
 
 def _author(result: Result) -> Dataset:

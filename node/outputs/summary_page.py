@@ -198,7 +198,7 @@ def _why_absent(draft: Draft, view: View) -> str:
         return "not used"
     unplaced = {refusal.sop_uid for refusal in refused} & _without_view(draft)
     if not unplaced:
-        return "not received"
+        return "not received" + (", or refused as damaged" if draft.version.damaged else "")
     images = "an image" if len(unplaced) == 1 else f"{len(unplaced)} images"
     return f"not identified: {images} of unclear view, see right"
 
@@ -538,7 +538,7 @@ def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
     titles: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for result in draft.results:
         if result.refused:
-            said = (len(result.refused), tuple(wording.refusals(result)))
+            said = (len(result.refused), tuple(wording.refusals(result.refused)))
             titles.setdefault(said, []).append(wording.ascii_text(result.model.title))
     for (count, lines), names in titles.items():
         by = f" by {', '.join(names)}" if len(names) < len(draft.results) else ""
@@ -548,6 +548,8 @@ def _refusals(draft: Draft, size: int, room: int) -> Iterator[Row]:
         for refused in lines:
             for index, line in enumerate(wrap(refused, size, room)):
                 yield Row(line, above=0 if index else 0.15)
+    for index, line in enumerate(wrap(wording.damaged(draft), size, room)):
+        yield Row(line, colour=WARNING, above=0 if index else 0.7)
 
 
 def _closing(draft: Draft, size: int, room: int) -> Iterator[Row]:

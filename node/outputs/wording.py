@@ -25,6 +25,7 @@ from node.result import (
     Result,
     Triage,
 )
+from node.study import damaged_in_words
 from node.triage import change_in_words, gives_level
 
 AI_GENERATED = "AI generated. Not verified by a physician."
@@ -79,11 +80,11 @@ def refusal(refused: Refusal) -> str:
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")
 
 
-def refusals(result: Result) -> list[str]:
+def refusals(refused: Iterable[Refusal]) -> list[str]:
     """Return what was not analysed and why, one line for each reason: "R CC, L CC: implant"."""
     by_reason: dict[str, list[str]] = {}
-    for refused in result.refused:
-        by_reason.setdefault(refused.reason, []).append(refused.what)
+    for one in refused:
+        by_reason.setdefault(one.reason, []).append(one.what)
     lines = []
     for reason, whats in by_reason.items():
         counted = [
@@ -144,6 +145,8 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
         yield score_meaning(result)
     for refused in result.refused:
         yield f"Not analysed: {refusal(refused)}."
+    if draft.version.damaged:
+        yield f"Not analysed: {damaged(draft)}."
     yield f"Study closed for analysis: {ascii_text(draft.version.reason)}."
     yield f"Algorithm: {model(result)}."
 
@@ -271,6 +274,11 @@ def level_change(draft: Draft) -> str:
     """Return what the level of the study was before, "" if it has always been the same."""
     words = change_in_words(draft.former_levels, draft.level)
     return f"AI triage level changed: {words}." if words else ""
+
+
+def damaged(draft: Draft) -> str:
+    """Return "1 object refused as damaged", "" if none was: of which view it was nobody knows."""
+    return damaged_in_words(draft.version.damaged)
 
 
 _MOST_REASONS = 3

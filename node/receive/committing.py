@@ -1,7 +1,9 @@
 """Storage commitment for peers that have `commits = true`: what they may be sure of.
 
-Committed is what has a row, hence was fsynced under its final name, and whose file is there. It is
-marked so before the peer is told. The request is a row, too: whatever dies, its report follows,
+Committed is what has a row, hence was fsynced under its final name, and whose file is still as it
+came: it is read again, whole, before it is promised. It is marked so before the peer is told.
+
+The request is a row, too: whatever dies, its report follows,
 sent by one of the nodes, again and again until the peer takes it or `deliver_within_s` is over.
 """
 
@@ -12,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import sqlalchemy as sa
@@ -35,9 +37,9 @@ from node.dimse.status import (
     PROCESSING_FAILURE,
     SUCCESS,
 )
-from node.errors import DeliveryError
+from node.errors import DeliveryError, Unreadable
 from node.ledger import CommitmentState, Committing, InstanceState, KeptObject, RequestTaken
-from node.store import Store
+from node.store import Store, is_as_it_came
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class _NotKept(Enum):
 
     UNKNOWN = NO_SUCH_INSTANCE, "not here"
     LOST = NO_SUCH_INSTANCE, "file is lost"
+    DAMAGED = PROCESSING_FAILURE, "file is not as it came"
     OTHER_CLASS = CLASS_INSTANCE_CONFLICT, "of another SOP class here"
     CONTRADICTED = PROCESSING_FAILURE, "came with different pixels, too"
     WITHDRAWN = PROCESSING_FAILURE, "withdrawn by a rejection note"
@@ -99,6 +102,19 @@ class _Judgement:
         return _in_words(self.why_not.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What has been read again for a request: that may take more than one turn."""
+
+    taken: RequestTaken
+    found: dict[tuple[str, str], _NotKept | None]
+    """By path and digest."""
+
+    def goes_on_with(self, taken: RequestTaken) -> bool:
+        """Whether this is the same request, and nobody has had it meanwhile."""
+        return replace(self.taken, attempt=self.taken.attempt + 1) == taken
+
+
 @dataclass(slots=True)
 class Committer:
     """Takes requests for storage commitment, and reports. Safe to use from many threads."""
@@ -111,6 +127,7 @@ class Committer:
     """Told that a report will be due after `LINGERS_S`."""
     _open: dict[tuple[str, str], OpenRequest] = field(default_factory=dict)
     """By peer and Transaction UID: where the report may be waited for."""
+    _reading: _Reading | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, asked: OpenRequest, peer: Peer) -> int:
@@ -136,11 +153,11 @@ class Committer:
     def _take(self, asked: OpenRequest, peer: Peer) -> int:
         request = asked.read()
         key = (peer.name, request.transaction_uid)
-        self._open[key] = asked
         if not self.committing.ask(*key, request.objects, LINGERS_S):
             raise NotTaken(
                 INVALID_ARGUMENT_VALUE, "its Transaction UID was used for other objects before"
             )
+        self._open[key] = asked
         log.info("%s asks whether %d objects are kept", peer.name, len(request.objects))
         self.on_asked()
         return SUCCESS
@@ -168,12 +185,26 @@ class Committer:
             taken = self.committing.take(node_id, others, away)
             if taken is None:
                 return
-            if not self._report_on(taken):
+            if not any(peer.name == taken.peer and peer.commits for peer in self.config.peers):
+                self._withhold(taken)
+                continue
+            judgement = self._judge(taken, give_up_at)
+            if judgement is None:
+                return  # it stays ours, and the next turn goes on with it
+            if not self._report_on(taken, judgement):
                 away.add(taken.peer)
 
-    def _report_on(self, taken: RequestTaken) -> bool:
+    def _withhold(self, taken: RequestTaken) -> None:
+        """End a request of a peer that may not be told any more."""
+        why = "storage commitment (commits) is off for it"
+        log.warning("%s is not told what is kept, though it asked: %s", taken.peer, why)
+        kept = self.committing.find_kept(sop_uid for _, sop_uid in taken.objects)
+        words = f"{taken.peer} is not told what is kept, though it asked: {why}"
+        notes = {one.study_uid: words for one in kept.values()}
+        self.committing.end(taken, CommitmentState.GIVEN_UP, notes, why)
+
+    def _report_on(self, taken: RequestTaken, judgement: _Judgement) -> bool:
         """Report; return whether that has ended, well or badly, and not only been put off."""
-        judgement = self._judge(taken.objects)
         self.committing.mark(sop_uid for _, sop_uid in judgement.committed)
         answer = CommitmentAnswer(taken.transaction_uid, judgement.committed, judgement.failed)
         try:
@@ -206,21 +237,35 @@ class Committer:
         self.committing.end(taken, CommitmentState.GIVEN_UP, notes, why)
         return True
 
-    def _judge(self, objects: Iterable[ReferencedObject]) -> _Judgement:
-        asked = tuple(objects)
-        kept = self.committing.find_kept(sop_uid for _, sop_uid in asked)
-        contradicted = self.store.contradicted()
-        return _Judgement(
-            kept,
-            {
-                one: self._why_not(one, kept.get(one[1]), is_contradicted=one[1] in contradicted)
-                for one in asked
-            },
-        )
+    def _judge(self, taken: RequestTaken, give_up_at: float) -> _Judgement | None:
+        """Return what is kept of what was asked for; None if the time is over before all is read.
+
+        What was read until then is remembered for the next turn.
+        """
+        kept = self.committing.find_kept(sop_uid for _, sop_uid in taken.objects)
+        contradicted = self.store.contradicted(kept.keys())
+        is_begun = self._reading is not None and self._reading.goes_on_with(taken)
+        found = self._reading.found if self._reading is not None and is_begun else {}
+        self._reading = _Reading(taken, found)
+        why_not: dict[ReferencedObject, _NotKept | None] = {}
+        for asked in taken.objects:
+            one = kept.get(asked[1])
+            why = self._why_not(asked, one, is_contradicted=asked[1] in contradicted)
+            if why is None and one is not None:
+                key = one.path, one.digest
+                if key not in found:
+                    if time.monotonic() >= give_up_at:
+                        return None
+                    found[key] = self._read_again(one)
+                why = found[key]
+            why_not[asked] = why
+        self._reading = None
+        return _Judgement(kept, why_not)
 
     def _why_not(
         self, asked: ReferencedObject, kept: KeptObject | None, *, is_contradicted: bool
     ) -> _NotKept | None:
+        """Return what speaks against an object without a look at its file."""
         if kept is None:
             return _NotKept.UNKNOWN
         if kept.sop_class != asked[0]:
@@ -228,9 +273,22 @@ class Committer:
         if kept.state != InstanceState.CURRENT:
             # Of a result of ours, a copy that comes back is not kept.
             return _NotKept.OURS if kept.state == InstanceState.OWN else _NotKept.WITHDRAWN
-        if is_contradicted:
-            return _NotKept.CONTRADICTED
-        return None if self.store.path(kept.path).is_file() else _NotKept.LOST
+        return _NotKept.CONTRADICTED if is_contradicted else None
+
+    def _read_again(self, kept: KeptObject) -> _NotKept | None:
+        why = "it has other content"
+        try:
+            if is_as_it_came(self.store.path(kept.path), kept.digest, kept.transfer_syntax):
+                return None
+        except FileNotFoundError:
+            log.error("A file is lost that somebody asks about: %s", kept.path)  # noqa: TRY400
+            return _NotKept.LOST
+        except OSError as error:
+            why = str(error.strerror)
+        except Unreadable as error:
+            why = str(error)
+        log.error("A file is not as it came, and is not answered for: %s (%s)", kept.path, why)
+        return _NotKept.DAMAGED
 
 
 def _in_words(answers: Iterable[_NotKept | None]) -> str:

@@ -14,6 +14,7 @@ import logging
 import socket
 import socketserver
 import threading
+import time
 from typing import Any, Protocol
 
 from pynetdicom.association import Association
@@ -150,6 +151,9 @@ class _Caller(RequestHandler):
         """Hear what it asks for; if that is an association it may have, see it through."""
         try:
             request = hear(self.request, self._room.patience_s)
+            # What follows is our time: nobody loses a place while the name of a peer is looked up.
+            if not self._room.leave(self.request):
+                raise NothingSaid("in time")
             if not request.is_version_1:
                 self._turn_away(rejecting(NO_SUCH_VERSION), "an unknown version of the protocol")
                 return
@@ -163,13 +167,12 @@ class _Caller(RequestHandler):
 
     def _serve(self, request: AssociationRequest, pdu: A_ASSOCIATE_RQ) -> None:
         doorman, association = self.server.doorman, self._create_association()
-        association.dimse = IncomingMessages(association)
+        association.dimse = IncomingMessages(association, self.server.said)
         rejection = doorman.judge(association, request)
         if rejection is not None:
             self._answer(rejecting(rejection))
             return
         try:
-            self._room.leave(self.request)
             association.dul._recv_pdu.put(pdu)
             association.dul.event_queue.put(_REQUEST_RECEIVED)
             # Or who stops in the middle of a message would never be noticed.
@@ -183,11 +186,12 @@ class _Caller(RequestHandler):
 
     def _answer(self, content: bytes) -> None:
         """Send a last answer; who gets it closes the connection (PS3.8 9.2.3, state 13)."""
+        give_up_at = time.monotonic() + _LEAVES_WITHIN_S
         with contextlib.suppress(OSError):  # it has gone, or was sent away
             self.request.settimeout(_LEAVES_WITHIN_S)
             self.request.sendall(content)
             self.request.shutdown(socket.SHUT_WR)
-            while self.request.recv(4096):
+            while self.request.recv(4096) and time.monotonic() < give_up_at:
                 pass
 
     def _turn_away(self, answer: bytes, what_it_sent: str) -> None:

@@ -9,9 +9,11 @@ from typing import Literal
 
 from node import config
 from node.dicom.header import read_header
+from node.dicom.untrusted import text
 from node.errors import InferenceUnavailable, ModelError, StudyError, Unreadable
 from node.imaging.digests import encoded_digest
 from node.inference import Inference
+from node.logs import about
 from node.receive.header_changes import changed_attributes
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,14 @@ class Comparison:
         nothing of them.
         """
         try:
-            changed = changed_attributes(read_header(before), read_header(after))
+            header = read_header(before)
+            changed = changed_attributes(header, read_header(after))
         except Unreadable as error:
             words = "%s cannot be compared with what came again: one of the two is damaged: %s"
             log.error(words, before.name, error)  # noqa: TRY400 - the disk's
             return "unknown", ()
-        return self._pixels(before, after), changed
+        with about(sop_uid := text(header, "SOPInstanceUID")):
+            return self._pixels(before, after, sop_uid), changed
 
     def close(self) -> None:
         """End the child process, if there is one, and with it a comparison under way."""
@@ -53,22 +57,22 @@ class Comparison:
         if self._inference is not None:
             self._inference.close()
 
-    def _pixels(self, before: Path, after: Path) -> PixelComparison:
+    def _pixels(self, before: Path, after: Path, sop_uid: str) -> PixelComparison:
         try:
             if encoded_digest(before) == encoded_digest(after):
                 return "same"
-            is_same = self._digest(before) == self._digest(after)
+            is_same = self._digest(before, sop_uid) == self._digest(after, sop_uid)
         except StudyError as error:
             log.warning("Two files of one instance cannot be compared: %s", error)
             return "unknown"
         return "same" if is_same else "other"
 
-    def _digest(self, path: Path) -> str:
+    def _digest(self, path: Path, sop_uid: str) -> str:
         with self._lock:
             try:
-                return self._decoder().pixel_digest(path)
+                return self._decoder().pixel_digest(path, sop_uid)
             except ModelError:  # it was killed, perhaps for want of memory: once more
-                return self._decoder().pixel_digest(path)
+                return self._decoder().pixel_digest(path, sop_uid)
 
     def _decoder(self) -> Inference:
         if self._is_closed:

@@ -186,14 +186,15 @@ class Listener:
     def take_leave(self, association: Association) -> None:
         """Let go of an association that has ended, and of what was half received."""
         session = self._sessions[association]
-        cast("IncomingMessages", association.dimse).discard_all()
+        came_half = cast("IncomingMessages", association.dimse).discard_all()
         if association.is_released:
             if session.kept:
                 log.info("%s sent %d objects", session.peer.name, session.kept)
         else:
             words = session.ended or f"the connection of {session.peer.name} is lost"
             level = logging.INFO if self._server is None else logging.WARNING
-            log.log(level, "%s; %d objects of it are kept", words, session.kept)
+            half = ", one came half" if came_half else ""
+            log.log(level, "%s; %d objects of it are kept%s", words, session.kept, half)
         try:
             if session.came is not None:
                 self._reception.end(session.came)

@@ -104,6 +104,12 @@ def what_was_not_accepted(
             yield f"{_name(UID(context.abstract_syntax or ''))} in {syntaxes}"
 
 
+def class_in_words(abstract_syntax: str) -> str:
+    """Return what a class is called, for the log: whatever is no UID could say anything."""
+    uid = UID(abstract_syntax)
+    return _name(uid) if uid.is_valid else "a class without a valid UID"
+
+
 def _name(uid: UID) -> str:
     return str(uid) if uid.name in ("", uid) else f"{uid.name} ({uid})"
 

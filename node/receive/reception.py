@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import UID
 from sqlalchemy.exc import OperationalError
 
 from node.config import Config
-from node.dicom.header import read_header, uids_of_damaged
+from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
 from node.domains.description import describe
 from node.errors import NoRoom, OfNoStudy, Unreadable
@@ -37,7 +38,7 @@ from node.ledger import (
 )
 from node.receive.duplicates import Comparison
 from node.receive.exclusions import why_excluded
-from node.store import Store, dataset_digest
+from node.store import Aside, Store, dataset_digest
 from node.study import Instance, Shown
 
 log = logging.getLogger(__name__)
@@ -114,15 +115,27 @@ class Reception:
                 raise NoRoom(f"less than {self._room >> 20} MB free")
             recorded = self._keep(path, came)
         except Unreadable as error:
-            damaged = None if isinstance(error, OfNoStudy) else _damaged(path, came, str(error))
-            kept = self._store.put_unreadable(path, str(error))
-            log.warning("An object is unreadable: %s; kept as %s", error, kept.name)
-            self._remember(damaged)
+            self._put_aside(path, came, error)
             raise
         finally:
             path.unlink(missing_ok=True)
         self._on_kept()
         return recorded
+
+    def _put_aside(self, path: Path, came: Came, error: Unreadable) -> None:
+        uids = uids_of_damaged(path)
+        is_whole = isinstance(error, OfNoStudy)
+        damaged = None if is_whole else _damaged(path, uids, came, str(error))
+        about = Aside(str(error), came.sender, is_whole, uids.sop_class, uids.sop, uids.study)
+        name = self._store.put_unreadable(path, about).name
+        if is_whole:
+            kind = UID(uids.sop_class).name
+            log.info(
+                "An object of %s is of no study (%s); kept aside as %s", came.sender, kind, name
+            )
+        else:
+            log.warning("An object of %s is unreadable: %s; kept as %s", came.sender, error, name)
+        self._remember(damaged)
 
     def _remember(self, damaged: DamagedObject | None) -> None:
         """Let the study of a damaged object know of it; the sender hears of it in any case."""
@@ -164,7 +177,7 @@ class Reception:
         )
         with unless_recorded(lambda: self._store.remove(relative_path)):
             recorded = self._record(instance, replace(received, relative_path=relative_path))
-        self._tidy(recorded, instance, self._store.path(relative_path))
+        self._tidy(recorded, instance, self._store.path(relative_path), came.sender)
         return recorded
 
     def _record(self, instance: Instance, received: Received) -> Recorded:
@@ -193,15 +206,18 @@ class Reception:
             was_in_scope=self._is_in_scope(kept.shown),
         )
 
-    def _tidy(self, recorded: Recorded, instance: Instance, path: Path) -> None:
+    def _tidy(self, recorded: Recorded, instance: Instance, path: Path, peer: str) -> None:
         """See to the file of what came again and was not taken."""
         if recorded in ("same", "unchanged"):
             path.unlink(missing_ok=True)
         elif recorded == "contradicts":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
-            log.warning("An object is not taken: %s; its study is held", words)
+            log.warning("An object of %s is not taken: %s; its study is held", peer, words)
+            about = Aside(
+                words, peer, True, instance.sop_class, instance.sop_uid, instance.study_uid
+            )
             try:
-                self._store.put_contradicting(path, words, instance.sop_uid, instance.digest)
+                self._store.put_contradicting(path, about, instance.digest)
             except OSError:  # the sender repeats it, and it is put there then
                 path.unlink(missing_ok=True)
                 raise
@@ -219,11 +235,10 @@ class Reception:
         return Withdrawal(note.words, uids, self._is_in_scope)
 
 
-def _damaged(path: Path, came: Came, reason: str) -> DamagedObject | None:
+def _damaged(path: Path, uids: Uids, came: Came, reason: str) -> DamagedObject | None:
     """Return what a study should know of an object that is refused, None if it is no DICOM."""
-    sop_uid, study_uid = uids_of_damaged(path)
     try:
-        key = sop_uid or dataset_digest(path)
+        key = uids.sop or dataset_digest(path)
     except Unreadable:
         return None
-    return DamagedObject(key, study_uid or None, came.association_id, reason)
+    return DamagedObject(key, uids.study or None, came.association_id, reason)

@@ -71,7 +71,10 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def concluded(
-    model: Model, percents: Mapping[View, float], refused: Sequence[Refusal] = ()
+    model: Model,
+    percents: Mapping[View, float],
+    refused: Sequence[Refusal] = (),
+    damaged: int = 0,
 ) -> Result:
     concept = Code("M", "99TEST", "Malignancy score")
     units = [unit(view, f"1.{n}") for n, view in enumerate(VIEWS) if view in percents]
@@ -81,7 +84,7 @@ def concluded(
         for view in [one.instance.view]
         if view is not None
     }
-    return conclude(model, units, refused, scores)
+    return conclude(model, units, refused, scores, damaged)
 
 
 def triage(model: Model, percents: Mapping[View, float], refused: Sequence[Refusal] = ()) -> Triage:
@@ -150,6 +153,14 @@ def test_an_image_that_failed_keeps_an_exam_from_being_routine_though_its_view_w
     assert triage(two, whole(90.0), [failed]).level == Priority.URGENT
     left_out = Refusal("1.9", "L MLO", "spot compression view")
     assert triage(two, whole(10.0), [left_out]).level == Priority.ROUTINE
+
+
+def test_an_object_refused_as_damaged_keeps_an_exam_from_being_routine(two: Model) -> None:
+    result = concluded(two, whole(10.0), damaged=1)
+    assert result.triage is not None
+    assert result.priority == Priority.NOT_ASSESSED
+    assert result.triage.why.startswith("1 object refused as damaged; what was analysed is below")
+    assert concluded(two, whole(90.0), damaged=2).priority == Priority.URGENT
 
 
 def test_a_study_of_which_nothing_was_read_is_not_assessed(two: Model) -> None:

@@ -31,7 +31,9 @@ from node.dicom.header import read_header
 from node.dicom.part10 import structure_of
 from node.dicom.structure import Order, Structure, structure_between
 from node.dicom.untrusted import items
+from node.domains.contradictions import why_contradictory
 from node.errors import Unreadable
+from node.identity import identity_of
 from node.store import dataset_digest
 from node.trial import phantom
 
@@ -57,7 +59,8 @@ def header_of(content: bytes, folder: Path) -> Dataset:
 def test_what_ends_elsewhere_than_it_says_is_damaged(
     make: Maker, mammogram: bytes, tmp_path: Path
 ) -> None:
-    with pytest.raises(Unreadable, match=r"is damaged: |outside of a sequence|not a well-formed"):
+    words = r"is damaged: |outside of a sequence|not a well-formed|ends early|in the middle of an"
+    with pytest.raises(Unreadable, match=words):
         header_of(make(mammogram), tmp_path)
 
 
@@ -140,6 +143,32 @@ def test_sequences_in_one_another_have_an_end(mammogram: bytes, tmp_path: Path) 
     assert header_of(nested(structure.DEEPEST_SEQUENCE), tmp_path)
     with pytest.raises(Unreadable, match="in one another more than 64 deep"):
         header_of(nested(structure.DEEPEST_SEQUENCE + 1), tmp_path)
+
+
+def test_what_would_take_the_memory_of_the_node_is_refused(
+    mammogram: bytes, tmp_path: Path
+) -> None:
+    many = b"".join(odd.element(0x10000000 + n, b"UL", b"") for n in range(1, 1 << 16))
+    whole = odd.element(0x0040A730, b"SQ", odd.item(many))
+    assert header_of(odd.before(mammogram, odd.PATIENT_NAME, whole), tmp_path)
+    too_many = odd.element(
+        0x0040A730,
+        b"SQ",
+        odd.item(many + b"".join(odd.element(tag, b"UL", b"") for tag in (0x20000000, 0x20000001))),
+    )
+    with pytest.raises(Unreadable, match="more than 65536 attributes in one place"):
+        header_of(odd.before(mammogram, odd.PATIENT_NAME, too_many), tmp_path)
+    in_all = odd.element(0x0040A730, b"SQ", 33 * odd.item(many))
+    with pytest.raises(Unreadable, match="more than 2097152 attributes"):
+        header_of(odd.before(mammogram, odd.PATIENT_NAME, in_all), tmp_path)
+
+
+def test_what_is_there_many_times_is_named_once(mammogram: bytes, tmp_path: Path) -> None:
+    long_value = odd.element(0x00420011, b"OB", bytes(60_000))
+    many = odd.before(
+        mammogram, odd.PIXEL_DATA, long_value + 60_000 * odd.element(0x00420011, b"OB", b"")
+    )
+    assert structure_of(header_of(many, tmp_path)).twice == ((0x00420011,),)
 
 
 CODES = st.builds(
@@ -227,6 +256,8 @@ def encoded(dataset: Dataset, is_implicit: bool, is_little_endian: bool) -> byte
         (odd.two_lateralities, "ImageLaterality", "states Image Laterality twice, with different"),
         (odd.two_view_codes, "ViewCodeSequence", "states View Code Sequence twice, with different"),
         (odd.two_station_names, "StationName", "states Station Name twice, with different values"),
+        (odd.another_patient_id_behind_the_pixels, "PatientID", "states Patient ID twice, with"),
+        (odd.another_laterality_behind_the_pixels, "ImageLaterality", "states Image Laterality tw"),
     ],
 )
 def test_of_two_different_values_the_first_is_taken_as_other_software_does(
@@ -256,6 +287,59 @@ def test_the_same_value_twice_contradicts_nothing(mammogram: bytes, tmp_path: Pa
     other = odd.element(0x00420011, b"OB", bytes(1_999_998) + b"\0\1")
     both = odd.before(mammogram, odd.PIXEL_DATA, long_value + other)
     assert structure_of(header_of(both, tmp_path)).twice == ((0x00420011,),)
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 8192), (32, 0), (0x2020, 0)])
+def test_numbers_are_not_the_same_for_bytes_that_pad_a_text(
+    one: int, other: int, mammogram: bytes, tmp_path: Path
+) -> None:
+    tag = 0x00280120
+    both = b"".join(odd.element(tag, b"US", struct.pack("<H", value)) for value in (one, other))
+    header = header_of(odd.before(mammogram, odd.PIXEL_DATA, both), tmp_path)
+    assert structure_of(header).twice == ((tag,),)
+    assert header.PixelPaddingValue == one
+
+
+def test_pixel_data_that_is_there_twice_is_noticed(mammogram: bytes, tmp_path: Path) -> None:
+    header = header_of(odd.two_pixel_data(mammogram), tmp_path)
+    assert why_contradictory(header) == "states Pixel Data twice, with different values"
+    assert "PixelData" not in header
+
+
+def test_what_stands_behind_the_pixel_data_alone_is_read(mammogram: bytes, tmp_path: Path) -> None:
+    whole = header_of(mammogram, tmp_path)
+    header = header_of(odd.patient_id_behind_the_pixels(mammogram), tmp_path)
+    assert header["PatientID"] == whole["PatientID"]
+    assert identity_of(header) == identity_of(whole)
+    assert why_contradictory(header) == ""
+
+
+def test_no_image_is_judged_by_what_stands_behind_its_pixel_data(
+    mammogram: bytes, tmp_path: Path
+) -> None:
+    header = header_of(odd.implant_behind_the_pixels(mammogram), tmp_path)
+    assert header.BreastImplantPresent == "NO"
+    assert why_contradictory(header) == "states Breast Implant Present behind the pixel data"
+
+
+def test_fragments_that_end_where_they_say_are_whole(mammogram: bytes, tmp_path: Path) -> None:
+    assert structure_of(header_of(odd.in_one_fragment(mammogram), tmp_path)) == Structure()
+    behind = odd.in_one_fragment(mammogram) + odd.element(odd.PATIENT_ID, b"LO", b"ELSE")
+    assert structure_of(header_of(behind, tmp_path)).twice == ((odd.PATIENT_ID,),)
+
+
+def test_the_end_of_a_deflated_object_is_looked_at_too(mammogram: bytes, tmp_path: Path) -> None:
+    def deflated(content: bytes) -> bytes:
+        named = odd.with_syntax(content, DeflatedExplicitVRLittleEndian.encode() + b"\0")
+        begins = odd.data_set_at(named)
+        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        return named[:begins] + deflate.compress(named[begins:]) + deflate.flush()
+
+    assert structure_of(header_of(deflated(mammogram), tmp_path)) == Structure()
+    header = header_of(deflated(odd.another_patient_id_behind_the_pixels(mammogram)), tmp_path)
+    assert structure_of(header).twice == ((odd.PATIENT_ID,),)
+    with pytest.raises(Unreadable, match="pixel data ends early"):
+        header_of(deflated(odd.pixel_data_cut_off(mammogram)), tmp_path)
 
 
 # 7: what is no sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from peers import BREAK_OFF, Pacs, refused_connections
 from ports import free_port
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import (
+    JPEG2000,
     UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -27,6 +29,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AllStoragePresentationContexts
 
+from node.dicom.part10 import data_set_begins_at
 from node.dimse import Address, SendOutcome, echo, send, send_each
 from node.errors import DeliveryError, Superseded, Unreadable
 from node.identity import stable_uid
@@ -86,6 +89,27 @@ def test_every_byte_of_the_data_set_arrives(pacs: Pacs, exam: list[Path], tmp_pa
         assert received.syntax == ExplicitVRLittleEndian
         assert received.calling_ae == "AINODE"
     assert pacs.associations == 1
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_transfer_syntax_that_a_data_set_names_for_itself_decides_nothing(
+    open_pacs: OpenPacs, exam: list[Path], tmp_path: Path, syntax: UID
+) -> None:
+    content = exam[0].read_bytes()
+    with exam[0].open("rb") as file:
+        begins_at = data_set_begins_at(file)
+    named = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + JPEG2000.encode()
+    odd, arrived = tmp_path / "odd.dcm", tmp_path / "arrived.dcm"
+    odd.write_bytes(content[:begins_at] + named + content[begins_at:])
+    pacs = open_pacs("PACS", syntaxes=[syntax])
+    assert [outcome.state for outcome in send([odd], address(pacs), "AINODE")] == ["sent"]
+    (received,) = pacs.received
+    assert received.syntax == syntax
+    arrived.write_bytes(received.content)
+    if syntax == ExplicitVRLittleEndian:
+        assert dataset_digest(arrived) == dataset_digest(odd)
+    else:  # converted
+        assert dcmread(arrived) == dcmread(exam[0])
 
 
 def test_each_answer_is_told_as_it_comes(pacs: Pacs, exam: list[Path]) -> None:

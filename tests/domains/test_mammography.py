@@ -866,6 +866,22 @@ def test_a_model_for_processing_refuses_presentation(tmp_path: Path) -> None:
 # Selections
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (put(ImageLaterality=""), "CC of unknown side"),
+        (put(ImageLaterality="U"), "CC of unknown side"),
+        (put(ImageLaterality="L", Laterality="R"), "CC of unknown side"),
+        (put(ImageLaterality="", ViewPosition="MLO"), "For Presentation image"),
+    ],
+)
+def test_of_an_image_whose_side_is_unclear_the_projection_is_named_if_it_is_clear(
+    change: Callable[[Dataset], object], what: str, tmp_path: Path
+) -> None:
+    selection = selected_from([mammogram(R_CC, change)], package(tmp_path))
+    assert [refused.what for refused in selection.refused] == [what]
+
+
 def test_a_view_that_is_passed_over_is_neither_selected_nor_refused(tmp_path: Path) -> None:
     only_mlo = package(
         tmp_path, ('projections = ["CC", "MLO"]', 'projections = ["MLO"]\npassed_over = ["CC"]')

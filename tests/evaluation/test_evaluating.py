@@ -132,8 +132,7 @@ def test_what_is_written_is_what_the_ward_gets_to_the_last_decimal(
 
 def analysed_alone(paths: list[Path], used: Model) -> tuple[Result, dict[str, str]]:
     """Return what `ai-node analyse` makes of a study: the result, and what its report says."""
-    studies, _, _ = offline._read(paths, lambda: None)
-    ((study_uid, study),) = studies.items()
+    ((study_uid, study),) = offline._read(paths, lambda: None).studies.items()
     version = offline._version(study_uid, study)
     with Inference(config.InferenceSettings(), (used,)) as inference:
         pipeline = Pipeline(inference, ScoresInMemory(), UTC, ("measurement-report",))

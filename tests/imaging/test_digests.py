@@ -125,6 +125,8 @@ def test_every_attribute_that_is_read_is_part_of_the_key(tmp_path: Path) -> None
         "EstimatedRadiographicMagnificationFactor": 1.8,
         "DistanceSourceToDetector": 660,
         "DistanceSourceToPatient": 600,
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "ImagePositionPatient": [0, 0, 0],
     }
     assert set(other) | {"LUTDescriptor", "LUTData"} == set(KEYWORDS_READ)
     keys = [key(mammogram(VALUES, **{keyword: other[keyword]}), tmp_path) for keyword in other]

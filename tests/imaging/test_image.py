@@ -597,6 +597,7 @@ WINDOW = {"WindowCenter": "1300.5", "WindowWidth": "2000"}
         {"RescaleSlope": "1"},
         {"RescaleIntercept": "0,0"},
         {"RescaleIntercept": "0", "RescaleSlope": "1,000000"},
+        {"RescaleIntercept": "0\\0.0", "RescaleSlope": "1\\1.0\\"},
     ],
 )
 def test_an_instruction_that_has_one_reading_is_read(
@@ -643,6 +644,18 @@ def test_terms_are_read_in_letters_of_any_size(written: str, tmp_path: Path) -> 
         ({"RescaleSlope": "2"}, "Rescale Slope without Rescale Intercept"),
         ({"RescaleIntercept": "-5"}, "Rescale Intercept without Rescale Slope"),
         ({"PixelPaddingValue": "none"}, "Pixel Padding Value cannot be understood"),
+        (
+            {"RescaleSlope": "1\\2", "RescaleIntercept": "0"},
+            "Rescale Slope cannot be understood",
+        ),
+        (
+            {"RescaleSlope": "1", "RescaleIntercept": "0\\9"},
+            "Rescale Intercept cannot be understood",
+        ),
+        (
+            {"RescaleSlope": "1\\x", "RescaleIntercept": "0"},
+            "Rescale Slope cannot be understood",
+        ),
     ],
 )
 def test_an_instruction_that_has_none_or_several_is_refused_by_its_name(
@@ -650,6 +663,18 @@ def test_an_instruction_that_has_none_or_several_is_refused_by_its_name(
 ) -> None:
     with pytest.raises(Unreadable, match=words):
         said(tmp_path, **(WINDOW | written))
+
+
+def test_a_sign_of_two_values_is_not_read_as_none(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="does not say how the pixels are stored"):
+        opened(mammogram(VALUES, PixelRepresentation=[1, 0]), tmp_path)
+
+
+def test_of_two_modality_tables_neither_is_taken(tmp_path: Path) -> None:
+    dataset = with_table(VALUES, (256, 0, 8, list(range(256))))
+    dataset.ModalityLUTSequence = [*dataset.VOILUTSequence, Dataset()]
+    with pytest.raises(Unreadable, match="Modality LUT Sequence cannot be understood"):
+        opened(dataset, tmp_path)
 
 
 @pytest.mark.parametrize("written", [b"monochrome1 ", b"Monochrome1\0", b" MONOCHROME1"])
@@ -900,6 +925,13 @@ ONLY_PIXEL_SPACING = {
 }
 
 
+PLANE_IN_THE_PATIENT = {
+    "ImagerPixelSpacing": None,
+    "PixelSpacing": [0.3, 0.4],
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+}
+
+
 def distances(to_detector: Any, to_patient: Any, factor: Any = None) -> dict[str, Any]:
     return {
         "DistanceSourceToDetector": to_detector,
@@ -937,6 +969,9 @@ def distances(to_detector: Any, to_patient: Any, factor: Any = None) -> dict[str
             ONLY_PIXEL_SPACING | distances(66, 600) | {"PixelSpacingCalibrationType": "GEOMETRY"},
             (0.3, 0.4),
         ),
+        (PLANE_IN_THE_PATIENT | distances(949.075, 541), (0.3, 0.4)),
+        (PLANE_IN_THE_PATIENT | distances(66, 600, 107), (0.3, 0.4)),
+        ({"EstimatedRadiographicMagnificationFactor": 0.98}, (0.1 / 0.98, 0.1 / 0.98)),
         ({"ImagerPixelSpacing": [0, 0]}, None),
         ({"ImagerPixelSpacing": [70, 70]}, None),
         ({"ImagerPixelSpacing": [1e-12, 1e-12]}, None),
@@ -966,9 +1001,12 @@ def test_spacing_is_the_detectors_over_the_magnification(
             distances(660, 540, 1),
             "magnification factor and distances of the source contradict each other",
         ),
-        (
-            distances(None, None, -1),
-            "Estimated Radiographic Magnification Factor that cannot be right",
+        *(
+            (
+                distances(None, None, factor),
+                "Estimated Radiographic Magnification Factor that cannot be right",
+            )
+            for factor in (-1, 0.5, 30, 107)
         ),
     ],
 )

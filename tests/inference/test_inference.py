@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -313,6 +314,25 @@ def test_a_damaged_file_is_unreadable_and_the_words_name_no_patient(
     assert PATIENT not in str(caught.value)
     with pytest.raises(Unreadable):
         small.picture(instance(path))
+
+
+def test_what_a_child_logs_has_the_form_of_the_log_and_names_the_image(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = b"\xff\xd8\xff\xd9"  # ends at once
+    path = saved(compressed(half_disc(), uid.JPEGLosslessSV1, code), tmp_path)
+    form = r"[0-9-]+ [0-9:,]+ WARNING node\.dicom\.untrusted: pixel data cannot be decoded: \w+"
+    with running(package := model(tmp_path)) as inference:
+        asked: list[Callable[[], object]] = [
+            lambda: inference.score(unit(path), package),
+            lambda: inference.picture(instance(path)),
+            lambda: inference.pixel_digest(path, unit(path).sop_uid),
+        ]
+        for ask in asked:
+            with pytest.raises(Unreadable):
+                ask()
+            (line,) = capfd.readouterr().err.splitlines()  # written before the answer
+            assert re.fullmatch(rf"{form} \({re.escape(unit(path).sop_uid)}\)", line)
 
 
 def test_an_image_without_spacing_or_without_breast_is_the_studys_own_fault(

@@ -386,8 +386,8 @@ images = st.dictionaries(st.text(), st.builds(ShownImage, paths, st.none() | vie
 
 @given(
     st.builds(ScoreJob, images, st.text(), st.text())
-    | st.builds(PictureJob, paths)
-    | st.builds(PixelDigestJob, paths)
+    | st.builds(PictureJob, paths, st.text())
+    | st.builds(PixelDigestJob, paths, st.text())
 )
 def test_every_question_comes_back_as_it_was(question: Question) -> None:
     assert question_in(asked(question)) == question

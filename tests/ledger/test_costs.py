@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import packages
@@ -15,7 +15,7 @@ from node import config
 from node.analysis.pipeline import Pipeline
 from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
-from node.ledger import Mode, schema
+from node.ledger import DamagedObject, Mode, damaged_in, schema
 
 FEW, MANY = 10, 300
 MR: dict[str, Any] = {"modality": "MR", "view": None, "is_in_scope": False}
@@ -118,3 +118,27 @@ def test_a_look_at_a_quiet_study_that_cannot_be_closed_takes_as_many_statements(
     few, many = costs(desk, {}, lambda n: settler.settle())
     assert desk.study()["state"] == "receiving"
     assert len(many.statements) == len(few.statements) > 1
+
+
+def test_a_look_for_what_is_damaged_costs_as_much_however_much_there_is(desk: Desk) -> None:
+    def refuse(number: int) -> None:
+        desk.receiving.record_damaged(
+            DamagedObject(f"digest {number}", None, f"association {number}", f"reason {number}")
+        )
+
+    def look(number: int) -> None:
+        with desk.ledger.reading() as db:
+            found.append(damaged_in(db, [STUDY]))
+
+    found: list[Mapping[str, Sequence[str]]] = []
+    for number in range(FEW):
+        refuse(number)
+    ways = {"association": "association 0"}
+    few, many_of_its_own = costs(desk, ways, look)
+    assert_alike(few, many_of_its_own)
+    for number in range(FEW, MANY):
+        refuse(number)
+    with counted() as many_of_others:
+        look(MANY)
+    assert_alike(few, many_of_others)
+    assert found == [{STUDY: ["reason 0"]}] * 3

@@ -68,3 +68,17 @@ def test_what_is_asked_of_one_study_says_nothing_of_another(desk: Desk) -> None:
     refuse(desk, "digest", study_uid=None, association="one")
     assert len(damaged(desk, OTHER)[OTHER]) == 1
     assert len(damaged(desk, STUDY)[STUDY]) == 2
+
+
+def test_a_version_knows_how_many_were_damaged_when_it_was_closed_whatever_comes_later(
+    desk: Desk,
+) -> None:
+    desk.receive()
+    refuse(desk, f"{STUDY}.2")
+    first = desk.close()
+    refuse(desk, f"{STUDY}.3")
+    assert desk.begin(first).version.damaged == 1
+    desk.finish(first)
+    desk.receive(f"{STUDY}.2")
+    desk.receive(f"{STUDY}.3")
+    assert desk.begin(desk.close()).version.damaged == 0

@@ -139,6 +139,12 @@ def draft(
     )
 
 
+def with_damaged(made: Draft, count: int = 1) -> Draft:
+    """Return the draft of a study so many objects of which were refused as damaged."""
+    reason = f"quiet 60 s, {count} objects refused as damaged (it ends early)"
+    return replace(made, version=replace(made.version, damaged=count, reason=reason))
+
+
 @cache
 def images(
     views: tuple[View, ...], technique: phantom.Technique

@@ -34,6 +34,7 @@ from outputs.drafts import (
     scored,
     segmented,
     with_bytes,
+    with_damaged,
     with_result,
 )
 
@@ -560,7 +561,11 @@ def cautions(made: Draft) -> list[str]:
     """Return what must be on the page however many findings there are."""
     said = [f"Study closed for analysis: {made.version.reason}"]
     for result in made.results:
-        said += [wording.score_meaning(result), *result.statements, *wording.refusals(result)]
+        said += [
+            wording.score_meaning(result),
+            *result.statements,
+            *wording.refusals(result.refused),
+        ]
         said += [f"{len(result.refused)} image not analysed"] if result.refused else []
     return said
 
@@ -764,6 +769,16 @@ def test_a_view_that_did_not_come_is_said_not_to_have_been_received() -> None:
     assert absent(draft([R_CC, L_CC, R_MLO])) == {"L MLO": "not received"}
 
 
+def test_an_object_refused_as_damaged_is_told_and_may_be_what_did_not_come() -> None:
+    made = with_damaged(draft([R_CC, L_CC, R_MLO]))
+    assert absent(made) == {"L MLO": "not received, or refused as damaged"}
+    said = [row for row in summary_page._rows(made, 24, 2000) if "refused as damaged" in row.left]
+    assert said[-1].left == "1 object refused as damaged"
+    assert said[-1].colour == canvas.WARNING
+    assert "3 objects refused as damaged" in column(with_damaged(EXAM, 3))
+    assert "refused as damaged" not in " ".join(column(EXAM))
+
+
 def test_a_received_image_that_contradicts_itself_is_not_said_to_be_missing() -> None:
     made = with_unplaced(draft(refuse={L_MLO: "view contradicts itself (CC or MLO)"}), L_MLO)
     words = "not identified: an image of unclear view, see right"
@@ -810,7 +825,7 @@ def test_the_body_part_is_that_of_the_source(modality: str, said: str, written: 
 
 def test_reasons_are_grouped_by_what_they_say() -> None:
     made = draft(refuse={R_CC: "implant", L_CC: "implant", R_MLO: "blurred."})
-    assert wording.refusals(made.results[0]) == ["R CC, L CC: implant", "R MLO: blurred"]
+    assert wording.refusals(made.results[0].refused) == ["R CC, L CC: implant", "R MLO: blurred"]
 
 
 @pytest.mark.parametrize("text", ["", "word", LONG, "x" * 300, "a " * 200 + "y" * 90])

@@ -43,6 +43,7 @@ from outputs.drafts import (
     scored,
     segmented,
     with_bytes,
+    with_damaged,
     with_result,
 )
 
@@ -362,6 +363,13 @@ def test_an_object_that_is_no_image_is_not_in_the_library() -> None:
     assert refused.sop_uid not in library(root)
     assert value(one(root, "111064")) == "111222"
     assert "Not analysed: R MLO: it cannot be decoded." in said(root)
+    assert root.CompletionFlag == "PARTIAL"
+
+
+def test_what_was_refused_as_damaged_is_told_in_words_for_no_item_can_refer_to_it() -> None:
+    root = report(with_damaged(NOTHING_FOUND))
+    assert value(one(root, "111064")) == "111222"
+    assert "Not analysed: 1 object refused as damaged." in said(root)
     assert root.CompletionFlag == "PARTIAL"
 
 

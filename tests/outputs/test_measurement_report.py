@@ -35,6 +35,7 @@ from outputs.drafts import (
     reread,
     scored,
     segmented,
+    with_damaged,
     with_result,
 )
 
@@ -142,6 +143,15 @@ def test_refused_images_are_named_and_make_the_report_partial() -> None:
     assert dataset.CompletionFlag == "PARTIAL"
     assert dataset.CompletionFlagDescription
     assert "Not analysed: R MLO: the view is magnified." in impression(dataset)
+
+
+def test_an_object_refused_as_damaged_makes_the_report_partial_as_a_refused_image_does() -> None:
+    for made in (EXAM, graded(EXAM)):
+        dataset = report(with_damaged(made))
+        assert dataset.CompletionFlag == "PARTIAL"
+        assert dataset.CompletionFlagDescription == "Some objects were refused as damaged"
+        assert "Not analysed: 1 object refused as damaged." in impression(dataset)
+        assert report(made).CompletionFlag == "COMPLETE"
 
 
 def test_a_measurement_says_neither_with_nor_without_findings() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -304,8 +304,16 @@ def as_slice(dataset: Dataset) -> None:
     dataset.ImagePositionPatient = ["-12.125", "3.0625", "40"]
 
 
-def test_a_slice_keeps_its_frame_of_reference_and_its_place() -> None:
-    (dataset,) = built(segmented(draft([R_CC], change=as_slice)))
+def as_slice_of_a_gantry(dataset: Dataset) -> None:
+    as_slice(dataset)
+    dataset.DistanceSourceToDetector, dataset.DistanceSourceToPatient = "949.075", "541"
+
+
+@pytest.mark.parametrize("change", [as_slice, as_slice_of_a_gantry])
+def test_a_slice_keeps_its_frame_of_reference_and_its_place(
+    change: Callable[[Dataset], None],
+) -> None:
+    (dataset,) = built(segmented(draft([R_CC], change=change)))
     assert dataset.FrameOfReferenceUID == "2.25.77"
     assert dataset.PositionReferenceIndicator == "STERNAL NOTCH"
     (shared,) = dataset.SharedFunctionalGroupsSequence

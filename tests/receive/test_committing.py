@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,6 +60,7 @@ from node.ledger import (
     now,
     schema,
 )
+from node.receive import committing
 from node.receive.committing import Committer
 from node.receive.listener import Listener
 from node.receive.reception import Reception
@@ -335,11 +337,67 @@ def test_what_is_not_kept_as_asked_is_named_with_the_reason(
     )
 
 
-def test_a_result_of_ours_that_came_back_is_not_answered_for(post: Post, console: Console) -> None:
-    post.desk.receive("1.2.3", is_own=True, sop_class="1.2.9")
-    assert ask(post, request_for([("1.2.9", "1.2.3")])) == SUCCESS
+def test_a_file_is_read_again_before_it_is_promised(
+    post: Post, console: Console, exam: list[Path], tmp_path: Path
+) -> None:
+    exam += factories.saved_exam(tmp_path / "more", "more", [factories.R_CC])
+    store(post.port, exam)
+    asked = objects_of(exam)
+    rows = {str(row["sop_uid"]): row for row in post.desk.rows(schema.instance)}
+    empty, flipped, removed, of_other_syntax, _ = (
+        post.desk.store.path(str(rows[sop_uid]["path"])) for _, sop_uid in asked
+    )
+    empty.write_bytes(b"")
+    content = bytearray(flipped.read_bytes())
+    content[-1] ^= 1
+    flipped.write_bytes(content)
+    removed.unlink()
+    implicit, explicit = (f"1.2.840.10008.1.2{more}".encode() for more in (".1", ".2"))
+    assert of_other_syntax.read_bytes().count(implicit) == 1
+    of_other_syntax.write_bytes(of_other_syntax.read_bytes().replace(implicit, explicit))
+    ask(post, request_for(asked))
     post.report()
-    assert failed(console.reports[0]) == {"1.2.3": PROCESSING_FAILURE}
+    [report] = console.reports
+    assert listed(report) == asked[4:]
+    assert failed(report) == {
+        asked[0][1]: PROCESSING_FAILURE,
+        asked[1][1]: PROCESSING_FAILURE,
+        asked[2][1]: NO_SUCH_INSTANCE,
+        asked[3][1]: PROCESSING_FAILURE,
+    }
+    assert post.committed() == {asked[4][1]}
+    study = str(dcmread(exam[0]).StudyInstanceUID)
+    words = "0 kept; 3 not: file is not as it came; 1 not: file is lost"
+    assert post.desk.history(study)[-1].endswith(words)
+
+
+def test_what_takes_longer_to_read_than_a_turn_is_read_in_several(
+    post: Post, console: Console, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(post.port, exam)
+    ask(post, request_for(objects_of(exam)))
+    passing = count(0, committing._TURN_S * 0.4)  # as much at each look at the clock: one file
+    monkeypatch.setattr(committing, "time", SimpleNamespace(monotonic=lambda: next(passing)))
+    for turn in range(1, 4):
+        post.report()
+        assert (post.request()["state"], post.request()["attempt"]) == ("waiting", turn)
+        assert post.request()["owner"] == post.desk.store.node_id
+    post.report()
+    assert listed(console.reports[0]) == objects_of(exam)
+    assert post.request()["state"] == "reported"
+
+
+def test_a_result_of_ours_is_not_answered_for_and_no_more_once_it_came_back(
+    post: Post, console: Console
+) -> None:
+    request = request_for([("1.2.9", "1.2.3")])
+    assert ask(post, request) == SUCCESS
+    post.report()
+    post.desk.receive("1.2.3", is_own=True, sop_class="1.2.9")
+    assert ask(post, request) == SUCCESS
+    post.report()
+    reasons = [failed(report) for report in console.reports]
+    assert reasons == [{"1.2.3": NO_SUCH_INSTANCE}, {"1.2.3": PROCESSING_FAILURE}]
 
 
 def test_a_corrected_header_leaves_the_mark(post: Post, exam: list[Path], tmp_path: Path) -> None:
@@ -394,6 +452,30 @@ def test_a_peer_that_never_takes_it_is_given_up_and_may_ask_again(
     assert ask(post, request_for(objects_of(exam))) == SUCCESS
     post.report()
     assert post.request()["state"] == "reported"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_who_may_not_be_told_any_more_is_not_told_what_he_asked_before(
+    post: Post, console: Console, exam: list[Path], is_gone: bool
+) -> None:
+    store(post.port, exam)
+    ask(post, request_for(objects_of(exam)))
+    console.answer = PROCESSING_FAILURE
+    post.report()
+    assert len(console.reports) == 1
+    console.answer = SUCCESS
+    committer = post.committers[0]
+    peers = () if is_gone else (modality(port=console.port, commits=False),)
+    changed = committer.config.model_copy(update={"peers": peers})
+    post.make_due()
+    replace(committer, config=changed).report()
+    assert len(console.reports) == 1
+    assert post.request()["state"] == "given up"
+    [study] = {str(row["study_uid"]) for row in post.desk.rows(schema.instance)}
+    assert post.desk.history(study)[-1] == (
+        "modality is not told what is kept, though it asked: storage commitment (commits) is off "
+        "for it"
+    )
 
 
 def test_one_peer_that_is_away_is_called_once_in_a_sweep(
@@ -466,6 +548,32 @@ def test_the_same_request_again_is_one_request(
     assert ask(post, request_for(objects_of(exam[:2]))) == INVALID_ARGUMENT_VALUE
     post.report()
     assert len(console.reports) == 2
+    assert ask(post, request_for(reversed(objects_of(exam)))) == SUCCESS  # as a set of them
+    post.report()
+    assert len(console.reports) == 3
+
+
+def test_a_request_that_is_refused_does_not_take_the_place_of_the_right_one(
+    open_post: OpenPost, exam: list[Path]
+) -> None:
+    post = open_post(port=1)  # where nobody hears reports
+    store(post.port, exam)
+    heard: list[Dataset] = []
+
+    def hear(event: Event) -> tuple[int, None]:
+        heard.append(event.event_information)
+        return SUCCESS, None
+
+    ae = AE(MODALITY_AE)
+    ae.add_requested_context(COMMITMENT)
+    opened = ae.associate(
+        "127.0.0.1", post.port, ae_title=NODE_AE, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]
+    )
+    assert ask_on(opened, request_for(objects_of(exam))) == SUCCESS
+    assert ask(post, request_for(objects_of(exam[:2]))) == INVALID_ARGUMENT_VALUE
+    post.report()
+    assert [listed(report) for report in heard] == [objects_of(exam)]
+    opened.release()
 
 
 def test_a_request_for_too_much_or_for_nothing_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import resource
 import socket
@@ -173,10 +174,35 @@ def test_a_stranger_that_says_nothing_is_closed_soon_and_a_peer_has_more_time(
 def test_who_only_looks_whether_the_port_is_open_is_no_line(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "node.receive")
+    caplog.set_level("DEBUG", "node.receive")
     connect(door).close()
-    echo(Address("AINODE", "127.0.0.1", door.port), MODALITY_AE)
-    assert until(lambda: threading.active_count() > 0 and lines(caplog) == [])
+    assert until(lambda: any("it went without a word" in line for line in lines(caplog)))
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+def test_who_has_asked_keeps_his_place_while_his_name_is_looked_up(
+    open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile others fill the room."""
+    is_asked, may_be_told = threading.Event(), threading.Event()
+    look_up = socket.getaddrinfo
+
+    def look_up_slowly(host: Any, *how: Any, **more: Any) -> Any:
+        if host != "room.example":
+            return look_up(host, *how, **more)
+        is_asked.set()
+        assert may_be_told.wait(60)
+        return look_up("127.0.0.2", *how, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
+    door = open_door(modality(host="room.example"))
+    with connect(door, "127.0.0.2") as caller:
+        caller.sendall(request(PLAIN, item(0x50, LENGTH + CLASS)))
+        assert is_asked.wait(60)
+        with silent(door, door_module._PLACES_OF_STRANGERS + 1, "127.0.0.2") as others:
+            assert others[0].recv(1) == b""  # the room is full
+            may_be_told.set()
+            assert caller.recv(1) == b"\x02", "A-ASSOCIATE-AC"
 
 
 def test_beyond_the_limit_a_peer_is_rejected_for_now_and_each_has_one(
@@ -278,17 +304,24 @@ def test_who_stops_in_the_middle_of_a_message_is_let_go(
 def test_the_time_that_the_node_takes_is_not_held_against_its_peer(
     open_door: OpenDoor, exam: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door = open_door(idle_timeout_s=0.5)
+    """As if all the time that a peer may be silent had passed meanwhile."""
+    door = open_door(idle_timeout_s=600)
     keep = door.listener._reception.keep
-    slowly = threading.Event()
 
     def keep_slowly(*args: Any) -> Any:
-        slowly.wait(1.2)
+        [(opened, session)] = door.listener._sessions.items()
+        timer = opened.dul._idle_timer
+        assert timer is not None
+        assert timer._start_time is not None
+        timer._start_time -= 3600
+        session.quiet_since -= 3600
+        assert opened.dul.idle_timer_expired()
         return keep(*args)
 
     monkeypatch.setattr(door.listener._reception, "keep", keep_slowly)
     with association(door.port, contexts_of(exam)) as opened:
         assert [opened.send_c_store(path).Status for path in exam[:2]] == [SUCCESS] * 2
+        assert opened.is_established
 
 
 def test_a_message_out_of_place_is_said_to_be_one(

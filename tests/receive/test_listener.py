@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from peers import MODALITY_AE, association, contexts_of, modality, report_of, st
 from ports import needs_ipv6
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -36,7 +38,7 @@ from pydicom.uid import (
 from pynetdicom import build_context, build_role
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
@@ -48,11 +50,13 @@ from node import config, identity
 from node.dimse import Address, Rejected, echo
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
+    CLASS_NOT_SUPPORTED,
     INVALID_ARGUMENT_VALUE,
     NOT_AUTHORISED,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
     SUCCESS,
+    UNRECOGNISED_OPERATION,
 )
 from node.errors import ConfigError
 from node.ledger import (
@@ -270,7 +274,9 @@ def test_other_pixels_under_a_known_uid_contradict_and_hold_the_study(
     assert row["digest"] == dataset_digest(first)
     assert len(door.files("received")) == 1
     reason, kept = sorted(door.files("contradicting"), key=lambda p: p.suffix, reverse=True)
-    assert "contradicts" in json.loads(reason.read_text())["reason"]
+    about = json.loads(reason.read_text())
+    assert "contradicts" in about["reason"]
+    assert (about["peer"], about["is_acknowledged"]) == ("modality", True)
     assert dataset_digest(kept) == dataset_digest(second)
     assert "came twice with different pixels" in door.study()["held_reason"]
     assert store(door.port, [second]) == [SUCCESS]
@@ -526,6 +532,28 @@ def test_a_damaged_object_is_refused_and_kept_aside_with_the_reason(
     assert door.files("received") == []
 
 
+def test_beside_a_damaged_object_lies_whose_it_was_and_the_log_names_its_sender(
+    door: Door, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = changed(tmp_path / "damaged.dcm", lambda d: None)
+    whole, content = dcmread(path), path.read_bytes()
+    path.write_bytes(content[: content.index(str(whole.StudyInstanceUID).encode()) + 70])
+    store(door.port, [path])
+    (beside,) = [p for p in door.files("unreadable") if p.suffix == ".json"]
+    about = json.loads(beside.read_text())
+    assert datetime.fromisoformat(about.pop("came_at")).tzinfo is UTC
+    assert about.pop("reason")
+    assert about == {
+        "peer": "modality",
+        "is_acknowledged": False,
+        "sop_class_uid": whole.SOPClassUID,
+        "sop_instance_uid": whole.SOPInstanceUID,
+        "study_instance_uid": whole.StudyInstanceUID,
+    }
+    assert "An object of modality is unreadable: " in caplog.text
+    assert str(whole.PatientID) not in caplog.text
+
+
 def test_an_object_without_a_study_is_refused(door: Door, tmp_path: Path) -> None:
     path = changed(tmp_path / "1.dcm", lambda d: d.__delattr__("StudyInstanceUID"))
     assert store(door.port, [path]) == [CANNOT_UNDERSTAND]
@@ -699,15 +727,22 @@ def test_an_object_of_a_class_nobody_knows_is_kept_with_its_study(
 
 
 def test_an_object_that_is_of_no_study_is_kept_aside_and_stops_nobody(
-    door: Door, exam: list[Path], tmp_path: Path
+    door: Door, exam: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "node.receive.reception")
     odd = tmp_path / "odd.dcm"
     odd.write_bytes(odd_classes.hanging_protocol(exam[1].read_bytes()))
     assert store(door.port, [exam[0], odd, *exam[2:]]) == [SUCCESS] * 4
     assert len(door.instances()) == 3
     kept, reason = sorted(door.files("unreadable"), key=lambda p: p.suffix)
     assert dataset_digest(kept) == dataset_digest(odd)
-    assert json.loads(reason.read_text())["reason"] == "Hanging Protocol Storage is of no study"
+    about = json.loads(reason.read_text())
+    assert about["reason"] == "Hanging Protocol Storage is of no study"
+    assert (about["peer"], about["is_acknowledged"]) == ("modality", True)
+    what = "An object of modality is of no study (Hanging Protocol Storage)"
+    (record,) = [one for one in caplog.records if one.name == "node.receive.reception"]
+    assert record.getMessage() == f"{what}; kept aside as {kept.name}"
+    assert record.levelname == "INFO"
     assert until(lambda: door.files("incoming") == [])
     assert door.desk.rows(schema.damaged_object) == []
 
@@ -725,6 +760,73 @@ def test_an_object_that_says_another_class_than_was_negotiated_costs_its_neighbo
         opened._reactor_checkpoint.set()
         assert answer is not None
         assert answer.Status == CANNOT_UNDERSTAND  # what it sent are no whole attributes
+        assert opened.send_c_store(exam[2]).Status == SUCCESS
+
+
+SERVICES: dict[str, Callable[[Association, Dataset, str], object]] = {
+    "C-ECHO": lambda opened, dataset, uid: _echo_on(opened, uid),
+    "C-FIND": lambda opened, dataset, uid: next(opened.send_c_find(dataset, uid))[0],
+    "C-GET": lambda opened, dataset, uid: next(opened.send_c_get(dataset, uid))[0],
+    "C-MOVE": lambda opened, dataset, uid: next(opened.send_c_move(dataset, "X", uid))[0],
+    "N-ACTION": lambda opened, dataset, uid: opened.send_n_action(dataset, 1, uid, "1.2.3")[0],
+    "N-CREATE": lambda opened, dataset, uid: opened.send_n_create(dataset, uid, "1.2.3")[0],
+    "N-DELETE": lambda opened, dataset, uid: opened.send_n_delete(uid, "1.2.3"),
+    "N-EVENT-REPORT": lambda opened, dataset, uid: opened.send_n_event_report(
+        dataset, 1, uid, "1.2.3"
+    )[0],
+    "N-GET": lambda opened, dataset, uid: opened.send_n_get([Tag(0x00100020)], uid, "1.2.3")[0],
+    "N-SET": lambda opened, dataset, uid: opened.send_n_set(dataset, uid, "1.2.3")[0],
+}
+
+
+def _echo_on(opened: Association, sop_class: str) -> Dataset:
+    """Send a C-ECHO that names a class which is none of verification's."""
+    request = C_ECHO()
+    request.MessageID, request.AffectedSOPClassUID = 3, sop_class
+    opened._reactor_checkpoint.clear()  # the answer is for us, not for the reactor
+    opened.dimse.send_msg(request, 1)
+    _, answer = opened.dimse.get_msg(block=True)
+    opened._reactor_checkpoint.set()
+    found = Dataset()
+    if answer is not None:
+        found.Status = answer.Status
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("sop_class", [odd_classes.PRIVATE_CLASS, odd_classes.STANDALONE_OVERLAY])
+def test_another_service_than_storage_of_a_class_is_refused_and_the_next_mammogram_is_kept(
+    door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture, service: str, sop_class: str
+) -> None:
+    asked = Dataset()
+    asked.PatientID = "NOBODY"
+    with association(door.port, [build_context(sop_class), *contexts_of(exam)]) as opened:
+        opened.accepted_contexts[0]._as_scp = True  # or pynetdicom itself sends no report
+        for _ in range(2):
+            answer = SERVICES[service](opened, asked, sop_class)
+            status = CLASS_NOT_SUPPORTED if service[0] == "C" else UNRECOGNISED_OPERATION
+            assert answer.Status == status  # type: ignore[attr-defined]
+        assert opened.send_c_store(exam[0]).Status == SUCCESS
+    assert len(door.instances()) == 1
+    [line] = [r.getMessage() for r in caplog.records if r.name == "node.receive.incoming"]
+    assert line.startswith(f"MODALITY asked for {service} of ")
+    assert str(sop_class) in line
+
+
+def test_what_is_no_storage_is_not_stored_and_a_cancellation_of_nothing_is_passed_over(
+    door: Door, exam: list[Path], tmp_path: Path
+) -> None:
+    with association(door.port, contexts_of(exam)) as opened:
+        for number in range(12):  # pynetdicom would keep ten of them, and fall over the next
+            opened.send_c_cancel(number, 1)
+        opened._reactor_checkpoint.clear()
+        for part in pdus_of(opened, exam[0], sop_class=StudyRootQueryRetrieveInformationModelFind):
+            opened.dul.send_pdu(part)
+        _, answer = opened.dimse.get_msg(block=True)
+        opened._reactor_checkpoint.set()
+        assert answer is not None
+        assert answer.Status == CLASS_NOT_SUPPORTED
+        assert door.files("incoming") == []
         assert opened.send_c_store(exam[2]).Status == SUCCESS
 
 
@@ -784,7 +886,7 @@ def test_an_association_that_ends_while_its_beginning_is_recorded_is_not_waited_
 
 
 def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answered(
-    door: Door, exam: list[Path]
+    door: Door, exam: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     with association(door.port, contexts_of(exam)) as opened:
         assert opened.send_c_store(exam[0]).Status == SUCCESS
@@ -797,6 +899,7 @@ def test_a_sender_that_breaks_off_leaves_nothing_half_and_keeps_what_was_answere
     assert until(lambda: door.files("incoming") == [])
     assert door.instances() == [factories.exam()[0].SOPInstanceUID]
     assert until(lambda: door.desk.arrivals()[0].open_associations == 0)
+    assert "1 objects of it are kept, one came half" in caplog.text
 
 
 def test_a_node_whose_folder_was_taken_while_it_was_frozen_answers_no_success_and_recovers(

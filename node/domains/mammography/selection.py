@@ -22,6 +22,7 @@ from node.domains.mammography.standard import (
 from node.domains.mammography.views import (
     DESCRIPTIONS,
     described_projections,
+    projection_alone,
     sides_of,
     why_no_view,
 )
@@ -51,7 +52,11 @@ def units(
     return Selection(
         units=tuple(_unit(i, headers[i.sop_uid]) for i in considered if not reasons[i.sop_uid]),
         refused=tuple(
-            Refusal(sop_uid=i.sop_uid, what=_what(i.shown), reason=reasons[i.sop_uid])
+            Refusal(
+                sop_uid=i.sop_uid,
+                what=_what(i.shown, headers[i.sop_uid]),
+                reason=reasons[i.sop_uid],
+            )
             for i in considered
             if reasons[i.sop_uid]
         ),
@@ -59,7 +64,7 @@ def units(
 
 
 def _unit(instance: Instance, header: Dataset) -> Unit:
-    return Unit({IMAGE: instance}, _what(instance.shown), doubts=tuple(_doubts(header)))
+    return Unit({IMAGE: instance}, _what(instance.shown, header), doubts=tuple(_doubts(header)))
 
 
 def _doubts(header: Dataset) -> Iterator[str]:
@@ -137,5 +142,7 @@ def _refused_view(shown: Shown, header: Dataset, wanted: Input) -> str:
     return ""
 
 
-def _what(shown: Shown) -> str:
-    return str(shown.view) if shown.view else class_words(shown.sop_class)
+def _what(shown: Shown, header: Dataset) -> str:
+    if shown.view is not None:
+        return str(shown.view)
+    return projection_alone(header) or class_words(shown.sop_class)

@@ -113,6 +113,17 @@ def view_or_reason(header: Dataset) -> View | str:
     return view
 
 
+def projection_alone(header: Dataset) -> str:
+    """Return "CC of unknown side" of a mammogram of which only the projection is clear, else ""."""
+    if text(header, "SOPClassUID") not in INTENTS:
+        return ""  # what it is says more: a tomosynthesis image
+    projections = set(_named_projections(header))
+    is_side_clear = len(set(sides_of(header))) == 1
+    if len(projections) != 1 or is_side_clear or why_view_contradictory(header):
+        return ""
+    return f"{projections.pop()} of unknown side"
+
+
 def _why_not_one(sides: Sequence[Laterality], projections: Sequence[str]) -> str:
     if len(set(sides)) > 1:
         return "laterality contradicts itself"
