@@ -15,7 +15,15 @@ from tzlocal import get_localzone
 from node.config import ChosenModel, Config
 from node.errors import ConfigError
 from node.ledger import Examination, Ledger, examine, release_of_tables
-from node.manifest import CARD, Model, is_copy, load_model, other_with_device_uid, package_folder
+from node.manifest import (
+    CARD,
+    OPEN_QUESTION,
+    Model,
+    is_copy,
+    load_model,
+    other_with_device_uid,
+    package_folder,
+)
 from node.toml_file import shown
 
 
@@ -51,16 +59,20 @@ def faults_of_models(config: Config, models: Mapping[str, Model]) -> Iterator[tu
     """
     delivering = [one.name for one in config.models if one.mode == "deliver" and one.name in models]
     for name in delivering:
-        model = models[name]
-        if not (model.folder / CARD).is_file():
-            words = (
-                f"Model {name} delivers and has no model card: write {model.folder / CARD}, what "
-            )
-            yield name, f'{words}it measures and is not, or set mode = "shadow".'
+        if words := _amiss_in_card(models[name].folder / CARD):
+            yield name, f'Model {name} delivers and {words}, or set mode = "shadow".'
     for name, model in models.items():
         if other := other_with_device_uid(model, config.models_dirs):
             words = f"Model {name} has the device_uid of {other.manifest.name} in {other.folder}: "
             yield name, f"{words}results cannot be told apart; give one of them another."
+
+
+def _amiss_in_card(card: Path) -> str:
+    if not card.is_file():
+        return f"has no model card: write {card}, what it measures and is not"
+    if OPEN_QUESTION.encode() in card.read_bytes():
+        return f"its model card has open questions: answer them in {card}"
+    return ""
 
 
 def twice_there(config: Config, models: Mapping[str, Model]) -> Iterator[str]:

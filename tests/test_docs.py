@@ -63,6 +63,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/corrections.md",
         "docs/evaluate.md",
         "docs/install.md",
+        "docs/models.md",
         "docs/odd-objects.md",
         "docs/reliability.md",
         "docs/several-machines.md",

@@ -79,7 +79,7 @@ def begin_package(name: str, onnx: Path, into: Path) -> Iterator[str]:
     (folder / "manifest.toml").write_text("\n".join(draft.lines) + "\n", "utf-8")
     (folder / CARD).write_text(_card(draft), "utf-8")
     yield f"wrote {folder}: manifest.toml with {draft.questions} open questions, {CARD}, {WEIGHTS}"
-    yield "Answer them there; models/README.md tells the words. Then:"
+    yield "Answer them there: docs/models.md shows how, models/README.md tells every word. Then:"
     yield f"ai-node models check {folder}"
 
 
@@ -95,8 +95,11 @@ def _found(graph: Graph) -> Iterator[str]:
     yield f"operators of ONNX opset {opset_of(graph.content) or 'unsaid'}, all in one file"
     for what, tensors in (("takes", graph.inputs), ("gives", graph.outputs)):
         for one in tensors:
-            sizes = " x ".join("any" if size is None else str(size) for size in one.shape)
-            yield f"{what} {one.name!r}, {one.type}, {sizes or 'one number'}"
+            yield f"{what} {one.name!r}, {one.type}, {_sizes(one.shape)}"
+
+
+def _sizes(shape: Sequence[int | None]) -> str:
+    return " x ".join("any" if size is None else str(size) for size in shape) or "one number"
 
 
 # What it reads
@@ -105,18 +108,17 @@ def _found(graph: Graph) -> Iterator[str]:
 def _reads(graph: Graph) -> _Reads:
     for one in graph.inputs:
         if remedy := remedy_of_input(one):
-            shape = ["any" if size is None else size for size in one.shape]
-            raise ConfigError(f"input {one.name!r} is {one.type} {shape}: {remedy}")
+            raise ConfigError(f"input {one.name!r} is {one.type} {_sizes(one.shape)}: {remedy}")
     if len(graph.inputs) == 1:
         return _reads_one(graph.inputs[0])
     views = [_view_of(one.name) for one in graph.inputs]
     usual = {2: _BREAST, 4: _EXAM}.get(len(views))
-    if usual is None:
-        named = " and ".join(f"{one.name!r} of {list(one.shape)}" for one in graph.inputs)
+    if usual is None or len({one.shape[1:] for one in graph.inputs}) > 1:
+        named = " and ".join(f"{one.name!r} of {_sizes(one.shape)}" for one in graph.inputs)
         raise ConfigError(
-            f"it has {len(views)} inputs, {named}: two (CC and MLO of a breast) or four (the "
-            "views of an exam) can be guessed; what is no image (age, a mask) cannot be given: "
-            "make it a constant of the graph. Of others write the manifest yourself, as "
+            f"it has {len(views)} inputs, {named}: two images of one size (CC and MLO of a breast) "
+            "or four (the views of an exam) can be guessed; what is no image (age, a mask) cannot "
+            "be given: make it a constant of the graph. Of others write the manifest yourself, as "
             "models/README.md tells"
         )
     is_sure = set(views) == set(usual)
@@ -187,7 +189,8 @@ def _inputs(draft: _Draft, reads: _Reads) -> None:
     draft.write("[input]")
     draft.ask('Mammograms? For others add domain = "plain" to the head; see models/README.md.')
     draft.write('modality = "MG"')
-    draft.write('sop_classes = ["1.2.840.10008.5.1.4.1.1.1.2"]     # For Presentation')
+    draft.ask("For Presentation, as here, or For Processing (1.2.840.10008.5.1.4.1.1.1.2.1)?")
+    draft.write('sop_classes = ["1.2.840.10008.5.1.4.1.1.1.2"]')
     draft.ask("Which views was it made for?")
     draft.write('projections = ["CC", "MLO"]')
     draft.write('expected_views = ["R CC", "L CC", "R MLO", "L MLO"]')
@@ -225,9 +228,12 @@ def _pixels(draft: _Draft, reads: _Reads) -> None:
     draft.ask("pad or stretch, with which filter, antialiased or not? As in training.")
     draft.write('fit = "pad"', 'filter = "bilinear"', "antialias = true")
     if channels not in (1, None):
-        draft.ask("Which numbers are subtracted and divided by in training, if not in the graph?")
-        draft.write("", "[[pixels]]", 'op = "normalise"', "subtract = [0.0]", "divide = [1.0]")
         draft.write("", "[[pixels]]", 'op = "channels"', f"count = {channels}")
+    draft.write("", "[[pixels]]", 'op = "normalise"')
+    draft.ask(
+        "Which numbers are subtracted and divided by before the network? As here it gets 0..1."
+    )
+    draft.write("subtract = [0.0]", "divide = [1.0]")
 
 
 def _joined(reads: _Reads) -> int:
@@ -249,7 +255,9 @@ class _Guess:
     size: tuple[int, int]
     activation: str
     is_of_image: bool
-    has_sides: bool = False
+    has_classes: bool = False
+    """Of boxes: each has the number of one in its last place."""
+    is_count_fixed: bool = True
 
     def write(self, draft: _Draft) -> None:
         draft.write(f'name = "{_named(self.tensor)}"', f'kind = "{self.kind}"')
@@ -270,12 +278,14 @@ def _outputs(draft: _Draft, reads: _Reads) -> list[_Guess]:
         if guess := _guess(one, shape, reads, answers.get(one.name)):
             guesses.append(guess)
         else:
-            sizes = " x ".join("any" if size is None else str(size) for size in shape)
-            draft.write(f"# Not used: {one.name!r}, {one.type}, {sizes}: no output has this form.")
+            what = f"{one.name!r}, {one.type}, {_sizes(shape)}"
+            draft.write(f"# Not used: {what}: no output has this form.")
     if not guesses:
         raise ConfigError(
             "no output has a form that a manifest has a word for: [1, n] of scores or classes, "
-            "[1, boxes, 5 or 6], [1, 1, height, width] of a mask or heat map, all of float32"
+            "[1, boxes, 5 or 6], [1, 1, height, width] of a mask or heat map, all of float32; of a "
+            f"detector keep at most {_MOST_BOXES} boxes, without those that overlap, in the graph "
+            "(exporters call it nms)"
         )
     return guesses
 
@@ -326,8 +336,9 @@ def _guess(
     if found is None:
         return None
     kind, number, sides = found
-    has_sides = kind == "boxes" and shape[2] == 6
-    return _Guess(one.name, kind, number, sides, _activation(kind, answer), is_image, has_sides)
+    has_classes = kind == "boxes" and shape[2] == 6
+    activation, is_fixed = _activation(kind, answer), one.shape[1] is not None
+    return _Guess(one.name, kind, number, sides, activation, is_image, has_classes, is_fixed)
 
 
 def _activation(kind: str, answer: Any) -> str:
@@ -397,6 +408,11 @@ def _write_classes(draft: _Draft, guess: _Guess) -> None:
 
 def _write_boxes(draft: _Draft, guess: _Guess) -> None:
     draft.ask("Rows are left, top, right, bottom in pixels of the input, then a score: as here?")
+    if not guess.is_count_fixed:
+        draft.ask(
+            "Are there always so many rows? The graph does not say it; where there are not, end it "
+            "in TopK and Pad: unused rows score 0."
+        )
     draft.write(f"boxes = {guess.count}")
     draft.ask("From which score on is a box a finding?")
     draft.write("threshold = 0.5")
@@ -404,7 +420,7 @@ def _write_boxes(draft: _Draft, guess: _Guess) -> None:
     _ask_codes(draft, "What is in the boxes, and the code of the score")
     draft.write(f"finding = {_code(guess.tensor, 'F', 'Finding')}")
     draft.write(f"score = {_code(guess.tensor, 'S', 'Score')}")
-    if guess.has_sides:
+    if guess.has_classes:
         draft.write('form = "left top right bottom score class"')
         draft.ask("Which classes are there, in the order of their numbers from 0?")
         draft.write(
