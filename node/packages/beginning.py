@@ -254,7 +254,8 @@ class _Guess:
     """Of numbers, classes or boxes."""
     size: tuple[int, int]
     activation: str
-    is_of_image: bool
+    unit: str
+    """What it is about: image, breast or exam."""
     has_classes: bool = False
     """Of boxes: each has the number of one in its last place."""
     is_count_fixed: bool = True
@@ -338,7 +339,7 @@ def _guess(
     kind, number, sides = found
     has_classes = kind == "boxes" and shape[2] == 6
     activation, is_fixed = _activation(kind, answer), one.shape[1] is not None
-    return _Guess(one.name, kind, number, sides, activation, is_image, has_classes, is_fixed)
+    return _Guess(one.name, kind, number, sides, activation, reads.unit, has_classes, is_fixed)
 
 
 def _activation(kind: str, answer: Any) -> str:
@@ -378,12 +379,15 @@ def _write_score(draft: _Draft, guess: _Guess) -> None:
 
 
 def _write_combine(draft: _Draft, guess: _Guess, word: str) -> None:
-    if not guess.is_of_image:
+    if guess.unit == "exam":
+        return
+    exam = f'exam = "{word if word == "highest" else "none"}"'
+    if guess.unit == "breast":
+        draft.ask("How do breasts combine to an exam? See Combination.")
+        draft.write(f"combine = {{ {exam} }}")
         return
     draft.ask("How do images combine to a breast, and breasts to an exam? See Combination.")
-    draft.write(
-        f'combine = {{ breast = "{word}", exam = "{word if word == "highest" else "none"}" }}'
-    )
+    draft.write(f'combine = {{ breast = "{word}", {exam} }}')
 
 
 def _write_head_of_classes(draft: _Draft, guess: _Guess) -> None:
