@@ -16,7 +16,7 @@ from node.dicom.header import read_header
 from node.domains.description import describe
 from node.domains.domain import Selection
 from node.domains.table import domain_of
-from node.errors import ConfigError, NodeError, StudyError
+from node.errors import ConfigError, NodeError, StudyError, Unreadable
 from node.imaging.image import Image, open_image
 from node.imaging.operations import Prepared, prepare
 from node.inference.inputs import inputs_of, joined
@@ -113,7 +113,11 @@ def selected(model: Model, files: Sequence[Path]) -> Selection:
     studies: dict[str, list[Instance]] = {}
     headers: dict[str, Dataset] = {}
     for path in files:
-        header = read_header(path)
+        try:
+            header = read_header(path)
+        except Unreadable as error:
+            refused.append(Refusal("", path.name, str(error), is_failure=True))
+            continue
         instance = describe(header, path, "")
         if instance.sop_uid not in headers:
             headers[instance.sop_uid] = header

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from node import toml_file
 from node.analysis.pipeline import MODEL_FAILED
 from node.dicom.header import read_header
-from node.errors import ConfigError, NodeError
+from node.errors import ConfigError, NodeError, Unreadable
 from node.inference.onnx import OnnxSession
 from node.inference.session import Tensor
 from node.manifest import Model
@@ -136,7 +136,8 @@ def compare_reference(model: Model, threads: int, files: Path | None = None) -> 
     left = (
         f"; could not be compared, give them with --files: {', '.join(missing)}" if missing else ""
     )
-    return f"of {len(reference.cases)} in {REFERENCE} {compared} compared, and the same{left}"
+    result = f"{compared} compared, and the same" if compared else "none compared"
+    return f"of {len(reference.cases)} in {REFERENCE} {result}{left}"
 
 
 def _how(model: Model) -> str:
@@ -315,7 +316,10 @@ def _recipes(
 def _studies(paths: Sequence[Path]) -> list[list[Path]]:
     studies: dict[str, list[Path]] = {}
     for path in paths:
-        study_uid = str(read_header(path).StudyInstanceUID)
+        try:
+            study_uid = str(read_header(path).StudyInstanceUID)
+        except Unreadable as error:
+            raise NodeError(f"{path}: {error}") from error
         studies.setdefault(study_uid, []).append(path)
     return list(studies.values())
 

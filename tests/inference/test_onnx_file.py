@@ -246,6 +246,7 @@ def test_nothing_that_onnx_reads_as_external_passes_for_another_file(
         (b"PK\x03\x04\0\0\0\0archive/data.pkl", "is a PyTorch file, in pickles, which are never"),
         (pickle.dumps({"weights": 1}, protocol=2), "is a PyTorch file, in pickles, which are"),
         (pickle.dumps({"weights": 1}, protocol=4), "is a PyTorch file, in pickles, which are"),
+        (pickle.dumps({"weights": 1}, protocol=5), "is a PyTorch file, in pickles, which are"),
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras saves; export it as ONNX"),
         (b"\x1c\0\0\0TFL3\0\0", "is a TensorFlow Lite file; export it as ONNX"),
         (b"\x1c\0\0\0ORTM\0\0", "is in the format of ONNX Runtime itself"),
