@@ -36,6 +36,14 @@ CLASSES = """(float[N,3,H,W] image) => (float[N,4] logits) {
         {1.0, 2.0, -3.0, 1.0, 1.0, 0.5, 1.0, 1.0, -2.0, 1.0, 1.0, 0.1}>()
     logits = MatMul(each, weights)
 }"""
+TWO = (
+    CLASSES.replace("[N,4]", "[N,2]")
+    .replace("[3,4]", "[3,2]")
+    .replace(
+        "{1.0, 2.0, -3.0, 1.0, 1.0, 0.5, 1.0, 1.0, -2.0, 1.0, 1.0, 0.1}",
+        "{-1.0, 1.0, -1.0, 1.0, 0.0, 0.5}",
+    )
+)
 BOXES = """(float[1,3,640,640] images) => (float[1,20,6] output0) {
     mean = ReduceMean<axes = [1, 2, 3], keepdims = 0>(images)
     shape = Constant<value_ints = [1, 1, 1]>()

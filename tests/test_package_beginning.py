@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 from factories import exam
-from models_document import BOXES, CLASSES, SCORE, network, without_questions
+from models_document import BOXES, CLASSES, SCORE, TWO, network, without_questions
 from small_models import model_in_two_files
 from typer.testing import CliRunner
 
@@ -18,7 +18,7 @@ from node.config import load_config
 from node.errors import ConfigError
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
-from node.manifest import BoxesOutput, Combination, Manifest, Model
+from node.manifest import BoxesOutput, Combination, Manifest, Model, ScoreOutput
 from node.trial import phantom
 
 EXAM = ("R CC", "L CC", "R MLO", "L MLO")
@@ -108,6 +108,14 @@ def test_several_numbers_are_taken_for_classes_and_softmax_is_asked_for(tmp_path
     assert (output.kind, output.activation) == ("classes", "softmax")
     assert manifest.tensor_shapes == {"logits": (1, 4)}
     assert manifest.intended_use == "density"
+
+
+def test_of_two_numbers_the_second_is_taken_for_the_score(tmp_path: Path) -> None:
+    assert "Is the second of two numbers the score (benign, malignant)" in begun(tmp_path, TWO)
+    (tmp_path / "again").mkdir()
+    [output] = guessed(tmp_path / "again", TWO).outputs
+    assert isinstance(output, ScoreOutput)
+    assert (output.element, output.activation) == (1, "softmax")
 
 
 def test_the_size_of_a_network_that_takes_any_is_asked_for(tmp_path: Path) -> None:

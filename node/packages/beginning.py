@@ -265,7 +265,8 @@ class _Guess:
         draft.write(f'tensor = "{self.tensor}"')
         _WRITE[self.kind](draft, self)
         if self.activation != "none":
-            draft.ask("On noise its numbers were not 0..1, which looks like logits. Are they?")
+            what = "did not add up to 1" if self.activation == "softmax" else "were not 0..1"
+            draft.ask(f"On noise its numbers {what}, which looks like logits. Are they?")
             draft.write(f'activation = "{self.activation}"')
         if self.kind == "classes":
             _write_classes(draft, self)
@@ -321,11 +322,11 @@ def _guess(
         if len(reads.of_image) == 3
         else (0, 0)
     )
-    found = None
+    found: tuple[str, int, tuple[int, int]] | None = None
     is_image = reads.unit == "image"
     match shape[1:]:
-        case (1,):
-            found = ("score", 1, size)
+        case (1 | 2 as count,):  # two: benign and malignant, more often than two grades
+            found = ("score", count, size)
         case (int(count),) if count > 1:
             found = ("classes", count, size)
         case (int(count), 5 | 6) if count <= _MOST_BOXES and is_image and size[0]:
@@ -338,11 +339,11 @@ def _guess(
         return None
     kind, number, sides = found
     has_classes = kind == "boxes" and shape[2] == 6
-    activation, is_fixed = _activation(kind, answer), one.shape[1] is not None
+    activation, is_fixed = _activation(kind, number, answer), one.shape[1] is not None
     return _Guess(one.name, kind, number, sides, activation, reads.unit, has_classes, is_fixed)
 
 
-def _activation(kind: str, answer: Any) -> str:
+def _activation(kind: str, count: int, answer: Any) -> str:
     """Return what turns the answer into 0..1, if it is not."""
     if answer is None:
         return "none"
@@ -350,7 +351,8 @@ def _activation(kind: str, answer: Any) -> str:
     is_right = values.size == 0 or (values.min() >= 0 and values.max() <= 1)
     if kind == "classes":
         return "none" if is_right and abs(values.sum() - 1) < 0.01 else "softmax"
-    return "none" if is_right else "sigmoid"
+    several = "softmax" if kind == "score" and count > 1 else "sigmoid"
+    return "none" if is_right else several
 
 
 def _named(tensor: str) -> str:
@@ -372,6 +374,12 @@ def _label(draft: _Draft, guess: _Guess) -> None:
 
 
 def _write_score(draft: _Draft, guess: _Guess) -> None:
+    if guess.count > 1:
+        draft.ask(
+            "Is the second of two numbers the score (benign, malignant), element 1 counted from 0? "
+            'Of two grades write kind = "classes".'
+        )
+        draft.write("element = 1")
     _label(draft, guess)
     _ask_codes(draft, "The code of the score")
     draft.write(f"score = {_code(guess.tensor, '', 'Score')}")
