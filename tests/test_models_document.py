@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,20 @@ def test_other_answers_are_described_as_shown(
     found = {one.what: one for one in check_package(Model(path.parent))}
     assert [what for what, one in found.items() if not one.is_ok] == ["card"]
     assert said in found["exam"].words
+
+
+def test_a_network_of_other_images_is_described_as_shown() -> None:
+    follow("1. Begin")
+    path = PACKAGE / "manifest.toml"
+    [shown] = blocks("Other images than mammograms", "toml")
+    text = 'domain = "plain"\n' + without_questions(path.read_text("utf-8"))
+    text = re.sub(r"(?s)\[input\]\n.*?\n\n", f"{shown}\n", text)
+    text = text.replace('[[pixels]]\nop = "mirror"\nchest_wall = "left"\n', "")
+    text = re.sub(r"combine = .*\n", "", text)
+    path.write_text(text, "utf-8")
+    found = {one.what: one for one in check_package(Model(PACKAGE))}
+    assert [what for what, one in found.items() if not one.is_ok] == ["card"]
+    assert found["exam"].words.startswith("a generated exam of one image: Series 1 image 1 score")
 
 
 def test_a_level_follows_from_what_is_shown_under_triage() -> None:

@@ -187,7 +187,7 @@ def _head(draft: _Draft, outputs: Sequence[_Guess]) -> None:
 
 def _inputs(draft: _Draft, reads: _Reads) -> None:
     draft.write("[input]")
-    draft.ask('Mammograms? For others add domain = "plain" to the head; see models/README.md.')
+    draft.ask('Mammograms? For others add domain = "plain" to the head; see docs/models.md.')
     draft.write('modality = "MG"')
     draft.ask("For Presentation, as here, or For Processing (1.2.840.10008.5.1.4.1.1.1.2.1)?")
     draft.write('sop_classes = ["1.2.840.10008.5.1.4.1.1.1.2"]')
