@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from package_answers import SCORED, detector, scorer
+from package_answers import BOXED, SCORED, detector, scorer
 from packages import CLASSES
 from several_images import BREAST, BREAST_UNIT, MALIGNANCY, PIXELS, breast_network, parsed, write
 from small_models import model
@@ -132,6 +132,32 @@ def test_boxes_on_the_breast_are_right(tmp_path: Path) -> None:
 
 def test_boxes_that_nobody_is_sure_of_may_lie_anywhere(tmp_path: Path) -> None:
     assert answers(detector(tmp_path, (0.1, 0.2, 0.3, 0.4, 0.0), (4, 30, 12, 42, 0.6))) == ""
+
+
+def test_boxes_that_are_the_same_whatever_is_seen_are_refused(tmp_path: Path) -> None:
+    body = """
+        nothing = Constant<value_float = 0.0>()
+        none = Mul(image, nothing)
+        axes = Constant<value_ints = [2, 3]>()
+        zero = ReduceMean<keepdims = 0>(none, axes)
+        box = Constant<value = float[1,1,5] {2.0, 28.0, 10.0, 38.0, 0.8}>()
+        boxes = Add(box, zero)
+    """
+    described = BOXED.replace("boxes = 2", "boxes = 1")
+    said = answers(model(tmp_path, body, output="float[1,1,5] boxes", described=described))
+    assert said.startswith("'boxes' is the same for all of 13 images that differ clearly")
+
+
+def test_a_detector_that_finds_nothing_anywhere_is_right(tmp_path: Path) -> None:
+    assert answers(detector(tmp_path, (2, 28, 10, 38, 0.01))) == ""
+
+
+def test_a_mask_that_is_random_is_refused(tmp_path: Path) -> None:
+    body = """
+        noise = RandomUniformLike<high = 0.3>(image)
+        mask = Add(image, noise)
+    """
+    assert "two runs on one image (R CC) differ by" in answers(model(tmp_path, body))
 
 
 def test_normalised_boxes_are_told(tmp_path: Path) -> None:
