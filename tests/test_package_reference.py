@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from factories import exam
-from package_answers import scorer
+from package_answers import detector, scorer
 from pydicom import dcmread
 from several_images import breast_network
 from small_models import NOT_A_NUMBER, declared, model
@@ -237,6 +237,26 @@ def test_of_a_network_that_reads_several_images_each_unit_is_compared(
     text = path_of(made).read_text("utf-8")
     assert re.findall(r'unit = "([^"]+)"', text) == ["R breast", "L breast"]
     assert compare_reference(made, THREADS, images) == SAME
+
+
+def test_where_a_box_is_that_is_no_finding_does_not_count(tmp_path: Path, images: Path) -> None:
+    sure, unsure = (4, 30, 12, 42, 0.5), (2, 28, 10, 38, 0.1)
+    before = detector(tmp_path, sure, unsure)
+    write_reference(before, THREADS, images, WHERE)
+    text = path_of(before).read_text("utf-8")
+    for name, rows, is_same in (
+        ("moved", (sure, (20, 28, 40, 38, 0.1)), True),
+        ("other", ((6, 30, 14, 42, 0.5), unsure), False),
+    ):
+        (tmp_path / name).mkdir()
+        now = detector(tmp_path / name, *rows)
+        path_of(now).parent.mkdir()
+        was, weights = (one.manifest.weights.sha256 for one in (before, now))
+        path_of(now).write_text(text.replace(was, weights), "utf-8")
+        if is_same:
+            assert compare_reference(now, THREADS, images) == SAME
+        else:
+            assert "'boxes' of R CC is another: " in refusal(now, images)
 
 
 # What has no answers

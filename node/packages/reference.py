@@ -22,9 +22,10 @@ from node import toml_file
 from node.analysis.pipeline import MODEL_FAILED
 from node.dicom.header import read_header
 from node.errors import ConfigError, NodeError, Unreadable
+from node.inference.answers import activated
 from node.inference.onnx import OnnxSession
 from node.inference.session import Tensor
-from node.manifest import Model
+from node.manifest import BoxesOutput, Model
 from node.manifest.words import Ascii, Sha256
 from node.offline import analyse_folder
 from node.packages import exams
@@ -171,11 +172,21 @@ def _said(
     answers = []
     for unit in exams.prepared_units(model, paths)[0]:
         given = session.run(exams.tensors_of(model, session, unit.by_role))
-        answers += [_kept(unit.name, name, values) for name, values in given.items()]
+        answers += [_kept(unit.name, name, _sure(model, name, v)) for name, v in given.items()]
     with tempfile.TemporaryDirectory(prefix="ai-node-reference-") as folder:
         studies = analyse_folder(paths, Path(folder), model, lambda: None).studies
     results = [line for study in studies if study.result for line in _results(study.result)]
     return recipe.model_copy(update={"answers": tuple(answers), "results": tuple(results)})
+
+
+def _sure(model: Model, name: str, values: Tensor) -> Tensor:
+    """Return what counts of an answer: where a box is that is no finding may be the device's."""
+    for output in model.manifest.outputs:
+        if isinstance(output, BoxesOutput) and output.tensor == name:
+            is_none = activated(values[..., 4], output.activation) < output.threshold
+            values = values.copy()
+            values[is_none] = np.where(np.arange(values.shape[-1]) == 4, values[is_none], 0)
+    return values
 
 
 def _kept(unit: str, name: str, values: Tensor) -> ReferenceTensor:
