@@ -625,7 +625,7 @@ def test_a_store_that_cannot_be_written_is_waited_out_however_long(
     """A mount that has gone, a folder in the wrong place: the machine's, never the study's."""
     study = works.receive(factories.exam(f"without {folder}", [R_CC]))
     store = works.desk.store
-    there = store.incoming if folder == "incoming" else store.root / folder
+    there = store.root / folder
     away = there.rename(store.root / "away")
     if folder == "reports":
         there.write_text("in the way")
