@@ -252,8 +252,8 @@ class Store:
 
     def _new_temporary(self) -> Path:
         """Return a name for what is not yet whole."""
-        # Taken for dead while we were frozen, we may have lost our folder a moment ago. No more than
-        # that: where a mount has gone, what it holds must not be begun anew on another disk.
+        # Taken for dead while we were frozen, we may have lost our folder a moment ago. No more
+        # than that: where a mount has gone, nothing must be begun anew on another disk.
         self.incoming.mkdir(exist_ok=True)
         return self.incoming / f"{uuid.uuid4()}.part"
 
