@@ -9,7 +9,7 @@ from dataclasses import replace
 from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
-from node.manifest import BoxClass, BoxesOutput, MaskOutput, Model
+from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.result import (
     Code,
     Finding,
@@ -169,7 +169,23 @@ def _statements(
         if empty:
             statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     statements += combined.remarks
+    statements += _calibrations(model)
     for doubt in dict.fromkeys(doubt for unit in analysed for doubt in unit.doubts):
         doubtful = ", ".join(unit.name for unit in analysed if doubt in unit.doubts)
         statements.append(f"{doubt}: {doubtful}.")
     return [*statements, *combined.gaps]
+
+
+def _calibrations(model: Model) -> Iterator[str]:
+    """Yield where a probability holds: at another prevalence it is another."""
+    said = {
+        output.label: output.calibration
+        for output in model.manifest.outputs
+        if isinstance(output, ScoreOutput | ClassesOutput) and output.calibration is not None
+    }
+    for label, calibration in said.items():
+        if calibration.prevalence is not None:
+            yield (
+                f"{label}: calibrated where {100 * calibration.prevalence:g} % have the disease; "
+                "where more or fewer have it, it is another number."
+            )

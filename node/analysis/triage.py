@@ -33,6 +33,8 @@ def triage_of(
     value = score.measurements[0].value / 100
     reached = next((point for point in (urgent, *others) if value >= point.threshold), None)
     unread = _unread(combined, refused, damaged)
+    if not unread and score.about != urgent.about:
+        unread = f"no score of the {urgent.about}"
     lowest = (urgent, *others)[-1]
     if reached is None and unread:
         return unassessed(f"{unread}; what was analysed is below {_named(lowest)}")

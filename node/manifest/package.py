@@ -42,6 +42,7 @@ from node.manifest.together import (
     Numbered,
     amiss_in_about,
     amiss_in_combination,
+    amiss_in_expected,
     amiss_in_former,
     amiss_in_means,
     amiss_in_names,
@@ -230,15 +231,14 @@ class Manifest(GrownSection):
             yield ("input", "projections"), "missing, add projections = ..."
         for place, words in unplaced(self.operations, self.input.projections):
             yield ("pixels", *place), words
-        if self.triage and not self.input.expected_views:
-            words = (
-                "missing: without them nobody knows that a view is missing, and intended_use = "
-                '"triage" must not call such an exam routine'
-            )
-            yield ("input", "expected_views"), words
+        if self.triage:
+            for words in amiss_in_expected(self.input, self.unit):
+                yield ("input", "expected_views"), words
 
     def _said_of_mammograms(self) -> Iterator[Place]:
         """Yield words that say something else than where they are left out."""
+        if self.triage:
+            yield ("triage",)
         for place in OF_MAMMOGRAMS:
             if getattr(self.input, str(place[-1])) != Input.model_fields[str(place[-1])].default:
                 yield place

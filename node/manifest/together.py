@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from node.manifest.inputs import Level
+from node.manifest.inputs import Input, Level, ManifestUnit
 from node.manifest.outputs import (
     ClassesOutput,
     Combination,
@@ -14,6 +14,7 @@ from node.manifest.outputs import (
     TensorShape,
 )
 from node.manifest.triage import ManifestPoint, ManifestTriage
+from node.study import Laterality, View
 from node.toml_file import Place
 
 OF_FORMER_MANIFESTS = {
@@ -197,6 +198,32 @@ def amiss_in_point_levels(outputs: Numbered, unit: Level) -> Iterator[tuple[Plac
                 yield (*place, "operating_points", i, "about"), words
 
 
+def amiss_in_expected(wanted: Input, unit: ManifestUnit) -> Iterator[str]:
+    """Yield why an exam of which something was not seen could be called routine.
+
+    What is not expected is not missed: both sides of whatever is, and what is read at once.
+    """
+    read = [view for view in wanted.expected if view.projection in wanted.projections]
+    if not read:
+        yield (
+            "missing: without them nobody knows that a view is missing, and "
+            'intended_use = "triage" must not call such an exam routine'
+        )
+    projections = {view.projection for view in read}
+    projections |= {role.split()[-1] for role in unit.roles}
+    both = {
+        View(side, projection)
+        for projection in projections
+        for side in (Laterality.RIGHT, Laterality.LEFT)
+    }
+    if missing := sorted(map(str, both - wanted.expected)):
+        named = ", ".join(f'"{view}"' for view in missing)
+        yield (
+            f"without {named}, which nobody would miss: an exam of which only one side was seen "
+            "must not be called routine"
+        )
+
+
 def amiss_in_triage(
     outputs: Numbered, triage: ManifestTriage | None, intended_use: str
 ) -> Iterator[tuple[Place, str]]:
@@ -215,6 +242,11 @@ def amiss_in_triage(
         words = f"expected the name of a score ({', '.join(scores) or 'there is none'}), found"
         yield ("triage", "output"), f'{words} "{triage.output}"'
         return
+    sides = {o.about for _, o in outputs if (o.name or o.kind) == triage.output}
+    for side, other in (("R breast", "L breast"), ("L breast", "R breast")):
+        if side in sides and other not in sides:
+            words = f'"{triage.output}" is about the {side} alone: add that of the {other}'
+            yield ("triage", "output"), words
     points = {point.name: point for point in output.operating_points}
     for word, name in (("urgent", triage.urgent), ("soon", triage.soon)):
         if name is not None and name not in points:
