@@ -114,13 +114,11 @@ urgent = "high"
 """
 
 
-def triaging_package(models_dir: Path, *views: str, status: str = "research") -> Model:
+def triaging_package(models_dir: Path, *, status: str = "research") -> Model:
     """Write and open a package that triages: from a mean of 70 % in a breast on it is urgent."""
-    wanted = ", ".join(f'"{view}"' for view in views)
     return package(
         models_dir,
         ("[output]\n" + OUTPUT, TRIAGE),
         ('"measurement"', '"triage"'),
         ('"research"', f'"{status}"'),
-        ('["R CC", "L CC", "R MLO", "L MLO"]', f"[{wanted}]"),
     )

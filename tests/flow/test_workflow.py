@@ -25,7 +25,7 @@ import factories
 import packages
 import pytest
 import small_models
-from factories import L_CC, R_CC, R_MLO
+from factories import L_CC, L_MLO, R_CC, R_MLO
 from folders import FolderDestination
 from ledgers import Desk
 from locks import locked
@@ -435,8 +435,8 @@ def test_a_late_image_makes_a_second_report_set_with_one_inference(
 
 @pytest.fixture
 def triaging(works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
-    """Has the model exchanged for one that reads R CC and R MLO and triages by their mean."""
-    model = packages.triaging_package(tmp_path, "R CC", "R MLO")
+    """Has the model exchanged for one that triages by the mean of each breast's views."""
+    model = packages.triaging_package(tmp_path)
     monkeypatch.setitem(works.models, "breast-area", model)
     monkeypatch.setattr(works, "model", model)
     return works
@@ -446,8 +446,9 @@ def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
     triaging: Works, pacs: Pacs
 ) -> None:
     works = triaging
-    exam = factories.exam("lowered", [R_CC, R_MLO])
-    works.network.percents = {exam[0].SOPInstanceUID: 90.0, exam[1].SOPInstanceUID: 10.0}
+    exam = factories.exam("lowered", [R_CC, L_CC, R_MLO, L_MLO])
+    works.network.percents = {one.SOPInstanceUID: 10.0 for one in exam}
+    works.network.percents[exam[0].SOPInstanceUID] = 90.0
     study = works.receive(exam[:1])
     works.close(study)
     assert works.reaches(study, "done").level == "urgent"
@@ -466,7 +467,7 @@ def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
     high = "the operating point high (70 %)"
     assert [event for event in works.desk.history(study) if "triage level" in event] == [
         "triage level of version 1: urgent: "
-        f"at or above {high}; not analysed or not received: R MLO",
+        f"at or above {high}; not analysed or not received: L CC, R MLO, L MLO",
         f"triage level of version 2: urgent in version 1, now routine: below {high}",
     ]
 
