@@ -111,7 +111,9 @@ def fetch(into: Path) -> None:
                 zipfile.ZipFile(archive).extractall(unpacked)
             else:
                 with tarfile.open(archive) as tar:
-                    tar.extractall(unpacked, filter="data")
+                    # As an attribute: Python 3.11.2, which is Debian's, has no such argument.
+                    tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                    tar.extractall(unpacked)
         if not into.is_dir():
             unpacked.rename(into)
 
