@@ -27,6 +27,7 @@ from pynetdicom import (
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -200,6 +201,7 @@ class Archive(Pacs):
     ) -> None:
         self.find: Callable[[Dataset], Answers] = self.held
         self.commit: Callable[[Dataset, Association], int] = self.commit_to_what_is_held
+        self._answered: dict[Association, threading.Event] = {}
         self.queries: list[Dataset] = []
         """The identifiers of C-FIND requests."""
         self.requests: list[Dataset] = []
@@ -254,7 +256,7 @@ class Archive(Pacs):
             [one for one in asked if one in held],
             dict.fromkeys([one for one in asked if one not in held], 0x0112),
         )
-        self.later(lambda: self.report(report, association))
+        self.report_later(association, report)
         return 0x0000
 
     def report(
@@ -271,6 +273,19 @@ class Archive(Pacs):
         except (RuntimeError, ValueError):  # the association is over, or not for this
             self.answers.append(None)
 
+    def report_later(self, association: Association, *reports: Dataset, delay_s: float = 0) -> None:
+        """Send reports in the background, behind the answer to the request that they are about."""
+        answered = self._answered[association]
+
+        def report_all() -> None:
+            # Or pynetdicom sends that answer between two parts of a report.
+            while association.is_established and not answered.wait(0.01):
+                pass
+            for report in reports:
+                self.report(report, association)
+
+        self.later(report_all, delay_s)
+
     def later(self, job: Callable[[], None], delay_s: float = 0) -> None:
         """Do something in the background, unless the archive is closed before."""
 
@@ -286,6 +301,7 @@ class Archive(Pacs):
             *super()._handlers(),
             (evt.EVT_C_FIND, self._find),
             (evt.EVT_N_ACTION, self._commit),
+            (evt.EVT_PDU_SENT, self._note_an_answer),
         ]
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
@@ -295,10 +311,16 @@ class Archive(Pacs):
                 yield status, match
 
     def _commit(self, event: evt.Event) -> tuple[int, None]:
+        self._answered[event.assoc] = threading.Event()
         self.requests.append(event.action_information)
         status = self.commit(event.action_information, event.assoc)
         self._is_answered(status, event.assoc)
         return status, None
+
+    def _note_an_answer(self, event: evt.Event) -> None:
+        """Note that what was asked has been answered: nothing else is sent meanwhile."""
+        if isinstance(event.pdu, P_DATA_TF) and event.assoc in self._answered:
+            self._answered[event.assoc].set()
 
     def _is_answered(self, status: int, association: Association) -> bool:
         if status == SILENCE:

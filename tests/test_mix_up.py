@@ -462,7 +462,7 @@ class Hospital:
         kept = {sop_uid for _, sop_uid in self._kept[name]}
         assert kept.issuperset(asked)
         report = report_of(request.TransactionUID, asked)
-        archive.later(lambda: archive.report(report, association))
+        archive.report_later(association, report)
         return 0x0000
 
 

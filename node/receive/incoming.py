@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class IncomingMessages(DIMSEServiceProvider):
         self._files: list[Any] = []
         """Of the object that comes, and of those that are not answered yet: one, if the sender
         waits for answers as it should."""
+        self._sending = threading.Lock()
         self._came_half = False
         """Whether a part of an object has come, and more of it is to come."""
         self._serve = association._serve_request
@@ -116,6 +118,11 @@ class IncomingMessages(DIMSEServiceProvider):
             log.warning(words, who, service, name, response.Status, more)
         if self.assoc.is_established:
             self.send_msg(response, context_id)
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message whole: a report may go out while an answer does, from another thread."""
+        with self._sending:
+            super().send_msg(primitive, context_id)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take parts of messages; whatever is wrong with them, this thread goes on."""

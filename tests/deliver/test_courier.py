@@ -405,7 +405,7 @@ def test_a_report_with_failures_is_handed_over_with_their_reasons(
 
     def commit(request: Dataset, association: object) -> int:
         report = report_of(request.TransactionUID, others, {first: 0x0213})
-        archive.later(lambda: archive.report(report, association))  # type: ignore[arg-type]
+        archive.report_later(association, report)  # type: ignore[arg-type]
         return 0x0000
 
     archive.commit = commit

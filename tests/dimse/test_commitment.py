@@ -146,11 +146,7 @@ def answer_and_report(
     archive: Archive, *reports: Dataset, delay_s: float = 0
 ) -> Callable[[Dataset, Association], int]:
     def commit(request: Dataset, association: Association) -> int:
-        def report_all() -> None:
-            for report in reports:
-                archive.report(report, association)
-
-        archive.later(report_all, delay_s)
+        archive.report_later(association, *reports, delay_s=delay_s)
         return 0x0000
 
     return commit

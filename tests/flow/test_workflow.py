@@ -1021,7 +1021,7 @@ def test_what_the_destination_does_not_answer_for_is_sent_again_and_nothing_else
         archive.commit = archive.commit_to_what_is_held
         first, *others = [item.ReferencedSOPInstanceUID for item in request.ReferencedSOPSequence]
         report = report_of(request.TransactionUID, others, {first: 0x0112})
-        archive.later(lambda: archive.report(report, association))
+        archive.report_later(association, report)
         return 0x0000
 
     archive.commit = lose_one

@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket
 
@@ -346,6 +347,38 @@ def test_a_node_that_stops_says_that_it_did(door: Door, caplog: pytest.LogCaptur
         assert "Aborted the association of modality: this node stops; 0 objects of it are kept" in (
             lines(caplog)
         )
+
+
+def test_a_message_goes_out_whole_whoever_else_sends_one(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report of storage commitment, while another thread answers what comes."""
+    with association(door.port, ECHO):
+        assert until(lambda: bool(door.listener._sessions))
+        [opened] = door.listener._sessions
+        senders: list[str] = []
+
+        def send(_: object = None) -> None:
+            report = N_EVENT_REPORT()
+            report.MessageID, report.EventTypeID = 1, 1
+            report.AffectedSOPClassUID = report.AffectedSOPInstanceUID = Verification
+            report.EventInformation = BytesIO(b"information ")
+            opened.dimse.send_msg(report, 1)
+
+        other = threading.Thread(target=send, name="other")
+
+        def take(_: object) -> None:
+            senders.append(threading.current_thread().name)
+            if len(senders) == 1:
+                other.start()
+                other.join(0.3)  # time enough to come between, if nothing keeps it from that
+
+        monkeypatch.setattr(opened.dul, "send_pdu", take)
+        send()
+        other.join()
+        monkeypatch.undo()
+    assert len(senders) == 4
+    assert senders[0] == senders[1] != senders[2] == senders[3]
 
 
 # What cannot be written, and what nobody waits for
