@@ -158,10 +158,10 @@ def each_study(ledger: Ledger, *, with_outlines: bool = False) -> Iterator[Study
 
 def _in_order() -> sa.Select[Any]:
     table = schema.study
-    waits = [level for level in Priority if level > Priority.ROUTINE]
+    waits = sorted(level for level in Priority if level > Priority.ROUTINE)
     rank = sa.case(
         (table.c.last_at < now() - WAITS_S, 0),
-        *((table.c.level == level, int(level)) for level in waits),
+        *((table.c.level == level, place) for place, level in enumerate(waits, start=1)),
         else_=0,
     )
     since = sa.case((rank > 0, table.c.last_at), else_=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from ledgers import (
 )
 
 from node.errors import Superseded
-from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState
+from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState, schema
 from node.overview import WAITS_S, Standing, StudyOverview, each_study, study_overviews
 from node.result import Priority, Refusal
 
@@ -377,6 +378,17 @@ def test_a_study_whose_late_image_is_being_analysed_keeps_its_place(desk: Desk) 
     assert order(desk)[0] == "1.1"
     seen = overview_of(desk, "1.1")
     assert (seen.state, seen.level, seen.version) == ("running", "urgent", 2)
+
+
+def test_a_result_of_a_release_that_knew_no_levels_is_still_read(desk: Desk) -> None:
+    desk.analysed()
+    (row,) = desk.rows(schema.analysis)
+    older = json.loads(row["result"]) | {"priority": 1}
+    del older["triage"], older["heat_maps"]
+    with desk.ledger.writing() as db:
+        db.execute(schema.analysis.update().values(result=json.dumps(older), priority="routine"))
+    (model,) = overview(desk).models
+    assert (model.priority, model.outcome) == ("", "1 of 1 images analysed")
 
 
 def test_levels_cost_no_query_of_each_study(ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""Scores -> Result: what is found, what its domain says of it together, what priority follows."""
+"""Scores -> Result: what is found, what its domain says of it together, what level follows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from node.result import (
     HeatMap,
     Mark,
     OutputScore,
-    Priority,
     Refusal,
     Region,
     Result,
@@ -53,7 +52,6 @@ def conclude(
         findings=tuple(_findings(model, analysed, scores, combined.lesions)),
         evaluations=combined.evaluations,
         statements=tuple(_statements(model, analysed, scores, combined)),
-        priority=Priority.NOT_ASSESSED if triage is None else triage.level,
         looked_for=model.manifest.looks_for,
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
@@ -66,7 +64,6 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
         model=model.identity,
         analysed=(),
         refused=tuple(refused),
-        priority=Priority.NOT_ASSESSED,
         reason=reason,
         looked_for=model.manifest.looks_for,
         triage=None if model.manifest.triage is None else unassessed(reason),

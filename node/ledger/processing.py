@@ -185,10 +185,7 @@ def _record_results(db: sa.Connection, job: Job, results: Sequence[Result]) -> N
             table.update()
             .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
             .where(table.c.model == result.model.name)
-            .values(
-                result=_RESULT.dump_json(result).decode(),
-                priority=str(result.triage.level) if result.triage else None,
-            )
+            .values(result=_RESULT.dump_json(result).decode())
         )
 
 

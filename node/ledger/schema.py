@@ -77,7 +77,7 @@ class _Level(sa.types.TypeDecorator[Priority]):
     cache_ok = True
 
     def process_bind_param(self, value: Priority | None, dialect: sa.Dialect) -> str | None:
-        return None if value is None else str(Priority(value))
+        return None if value is None else value.value
 
     def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> Priority | None:
         return next((level for level in Priority if str(level) == value), None)
@@ -252,7 +252,7 @@ analysis = sa.Table(
     _text("weights_sha256"),
     _word("mode", Mode),
     _text("result", nullable=True),  # JSON of result.Result
-    _text("priority", nullable=True),
+    _text("priority", nullable=True),  # not used: a level stands in the result
 )
 
 image_score = sa.Table(

@@ -90,7 +90,6 @@ def concluded(
 def triage(model: Model, percents: Mapping[View, float], refused: Sequence[Refusal] = ()) -> Triage:
     result = concluded(model, percents, refused)
     assert result.triage is not None
-    assert result.priority == result.triage.level
     assert all(word.isascii() and word.isprintable() for word in (result.triage.why,))
     return result.triage
 
@@ -158,9 +157,10 @@ def test_an_image_that_failed_keeps_an_exam_from_being_routine_though_its_view_w
 def test_an_object_refused_as_damaged_keeps_an_exam_from_being_routine(two: Model) -> None:
     result = concluded(two, whole(10.0), damaged=1)
     assert result.triage is not None
-    assert result.priority == Priority.NOT_ASSESSED
+    assert result.triage.level == Priority.NOT_ASSESSED
     assert result.triage.why.startswith("1 object refused as damaged; what was analysed is below")
-    assert concluded(two, whole(90.0), damaged=2).priority == Priority.URGENT
+    sure = concluded(two, whole(90.0), damaged=2)
+    assert sure.triage is not None and sure.triage.level == Priority.URGENT
 
 
 def test_a_study_of_which_nothing_was_read_is_not_assessed(two: Model) -> None:
@@ -179,9 +179,9 @@ def test_whatever_is_missing_only_a_whole_exam_is_routine_and_nothing_urgent_is_
     result = concluded(three, percents, refused)
     assert result.triage is not None
     is_whole = percents.keys() == set(VIEWS) and not failed
-    assert (result.priority == Priority.ROUTINE) <= is_whole
+    assert (result.triage.level == Priority.ROUTINE) <= is_whole
     is_high = any(percent / 100 >= 0.7 for percent in percents.values())
-    assert (result.priority == Priority.URGENT) == is_high
+    assert (result.triage.level == Priority.URGENT) == is_high
 
 
 def test_why_a_study_has_its_level_is_said_with_the_point_and_what_was_measured_there(
@@ -219,7 +219,7 @@ def test_a_point_about_a_breast_is_compared_with_the_higher_one(tmp_path: Path) 
 def test_a_model_that_does_not_triage_sets_no_level(tmp_path: Path) -> None:
     model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, SCORE))
     result = concluded(model, whole(99.0))
-    assert (result.triage, result.priority) == (None, Priority.NOT_ASSESSED)
+    assert result.triage is None
 
 
 def test_a_demonstration_says_that_it_is_one(tmp_path: Path) -> None:

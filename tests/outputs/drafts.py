@@ -317,7 +317,6 @@ def triaged(draft: Draft, level: Priority, model: ModelIdentity = TRIAGE) -> Dra
         scored(draft),
         model=model,
         triage=triage_at(level),
-        priority=level,
         heat_maps=(),
         statements=("The score says how far an exam looks like those with cancer.",),
     )
