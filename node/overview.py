@@ -227,7 +227,8 @@ def _images(study_uids: Sequence[str]) -> sa.Select[Any]:
 def _levels(study_uids: Sequence[str]) -> sa.Select[Any]:
     table = schema.study_version
     query = sa.select(table.c.study_uid, table.c.number, table.c.level).order_by(table.c.number)
-    return query.where(table.c.study_uid.in_(study_uids), table.c.level.is_not(None))
+    is_done = table.c.state.not_in([VersionState.QUEUED, VersionState.RUNNING])
+    return query.where(table.c.study_uid.in_(study_uids), table.c.level.is_not(None), is_done)
 
 
 def _history(study_uids: Sequence[str]) -> sa.Select[Any]:

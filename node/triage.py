@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from node.result import Priority, Result
+from node.result import ModelIdentity, Priority, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,14 @@ class FormerLevel:
     level: Priority
 
 
+def may_rank(model: ModelIdentity, *, demonstration_may_rank: bool) -> bool:
+    """Whether a delivering model that triages may set the level of a study."""
+    return not model.is_demonstration or demonstration_may_rank
+
+
 def gives_level(result: Result, *, demonstration_may_rank: bool) -> bool:
     """Whether a delivered result may set the level of its study."""
-    is_real = not result.model.is_demonstration or demonstration_may_rank
+    is_real = may_rank(result.model, demonstration_may_rank=demonstration_may_rank)
     return result.triage is not None and is_real
 
 

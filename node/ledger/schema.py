@@ -77,7 +77,7 @@ class _Level(sa.types.TypeDecorator[Priority]):
     cache_ok = True
 
     def process_bind_param(self, value: Priority | None, dialect: sa.Dialect) -> str | None:
-        return None if value is None else value.value
+        return None if value is None else str(Priority(value))
 
     def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> Priority | None:
         return next((level for level in Priority if str(level) == value), None)
@@ -144,7 +144,7 @@ study = sa.Table(
     _whole("revision", default="0"),  # one more whenever what was known of its images changes
     _text("revision_reason", nullable=True),
     sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # not excluded
-    _level(),  # of the newest version that is finished
+    _level(),  # of the newest version that is finished, or higher: found by the next, or held
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
     sa.Index(None, "state"),

@@ -22,10 +22,12 @@ from .drafts import (
     PRODUCT,
     TRIAGE,
     after,
+    decided,
     detected,
     draft,
     graded,
     items,
+    ranking,
     report_set,
     scored,
     triage_at,
@@ -46,7 +48,7 @@ def marked(level: Priority, model: ModelIdentity = TRIAGE) -> Draft:
 
 
 def together(*drafts: Draft) -> Draft:
-    return replace(drafts[0], results=tuple(one.results[0] for one in drafts))
+    return decided(replace(drafts[0], results=tuple(one.results[0] for one in drafts)))
 
 
 def all_text(tree: Dataset) -> str:
@@ -213,7 +215,7 @@ def test_a_report_says_if_another_model_has_decided() -> None:
     ],
 )
 def test_what_kind_of_model_gave_a_level_stands_beside_it(model: ModelIdentity, name: str) -> None:
-    made = replace(triaged(EXAM, URGENT, model), demonstration_may_rank=True)
+    made = ranking(triaged(EXAM, URGENT, model))
     (tree,) = report_set(made, ["measurement-report"])
     assert f"AI triage level: {name}." in all_text(tree)
     (item,) = items(tree, "CODE", sr_triage.TRIAGE_LEVEL.value)
@@ -229,7 +231,7 @@ def test_a_demonstration_gives_the_study_no_level_and_says_so() -> None:
         assert words in text
         assert "AI triage level: urgent (demonstration model)." in text
     assert not page_text(made).startswith("Urgent")
-    allowed = replace(made, demonstration_may_rank=True)
+    allowed = ranking(made)
     assert allowed.level is URGENT
     assert words not in page_text(allowed)
     assert page_text(allowed).startswith("Urgent AI triage level by Breast Triage, a demonstration")
@@ -272,7 +274,7 @@ def test_a_demonstration_s_level_is_in_the_head_of_no_capture_unless_it_may_rank
     made = with_result(detected(LARGE), model=DEMONSTRATION, triage=triage_at(URGENT))
     sop_uid = made.version.instances[0].sop_uid
     assert not head_has(marked_view.draw_marked_view(made, sop_uid), URGENT)
-    allowed = replace(made, demonstration_may_rank=True)
+    allowed = ranking(made)
     assert head_has(marked_view.draw_marked_view(allowed, sop_uid), URGENT)
 
 
@@ -308,7 +310,7 @@ def test_where_a_preset_wants_it_series_descriptions_begin_with_the_level(
 
 def test_a_long_title_gives_way_to_the_level() -> None:
     model = replace(DEMONSTRATION, title="A Very Long Title Of A Model That Triages Mammograms")
-    made = replace(marked(NOT_ASSESSED, model), demonstration_may_rank=True)
+    made = ranking(marked(NOT_ASSESSED, model))
     for words in descriptions(replace(made, has_level_in_lists=True)).values():
         assert words.startswith("AI NOT ASSESSED (demonstration) A ")
         assert words.endswith(" - AI generated")
