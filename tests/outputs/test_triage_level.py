@@ -156,9 +156,10 @@ def test_a_study_of_which_nothing_was_analysed_has_its_level_in_code_and_words()
 
 
 def test_codes_fit_where_codes_stand() -> None:
-    codes = [*sr_triage.LEVEL_CODES.values(), sr_triage.TRIAGE_LEVEL, sr_triage.LEVEL_BEFORE]
+    concepts = (sr_triage.TRIAGE_LEVEL, sr_triage.LEVEL_OF_MODEL, sr_triage.LEVEL_BEFORE)
+    codes = [*sr_triage.LEVEL_CODES.values(), *concepts]
     assert all(len(code.value) <= 16 for code in codes)
-    assert len({code.value for code in codes}) == len(Priority) + 2
+    assert len({code.value for code in codes}) == len(Priority) + 3
 
 
 # Changes
@@ -202,6 +203,11 @@ def test_a_report_says_if_another_model_has_decided() -> None:
     assert "AI triage level: routine (research model)." in first
     assert "The level of the study is urgent (research model), by Second." in first
     assert "The level of the study" not in deciding
+    for tree, own in zip(
+        report_set(made, ["measurement-report"]), ("routine", "urgent"), strict=True
+    ):
+        assert coded_levels(tree, sr_triage.TRIAGE_LEVEL) == ["urgent"], "the study's, in each"
+        assert coded_levels(tree, sr_triage.LEVEL_OF_MODEL) == [own]
     assert page_text(made).startswith("Urgent AI triage level by Second, a research model")
     assert "AI triage level: routine (research model)." in page_text(made)
 
@@ -227,6 +233,8 @@ def test_a_demonstration_gives_the_study_no_level_and_says_so() -> None:
     assert made.level is None
     words = "It gives the study no level, for it is a demonstration model."
     (tree,) = report_set(made, ["measurement-report"])
+    assert coded_levels(tree, sr_triage.TRIAGE_LEVEL) == []
+    assert coded_levels(tree, sr_triage.LEVEL_OF_MODEL) == ["urgent"]
     for text in (all_text(tree), page_text(made)):
         assert words in text
         assert "AI triage level: urgent (demonstration model)." in text
