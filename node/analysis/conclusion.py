@@ -10,8 +10,10 @@ from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
+from node.percent import in_percent, on_its_side
 from node.result import (
     Code,
+    Evaluation,
     Finding,
     HeatMap,
     Mark,
@@ -44,6 +46,7 @@ def conclude(
     if not analysed:
         return not_analysed(model, refused, _why_nothing(refused))
     combined = domain_of(model.manifest).combine(model, analysed, scores)
+    combined = replace(combined, evaluations=tuple(_told_apart(model, combined.evaluations)))
     triage = triage_of(model, combined, refused, damaged)
     return Result(
         model=model.identity,
@@ -56,6 +59,18 @@ def conclude(
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
     )
+
+
+def _told_apart(model: Model, evaluations: Sequence[Evaluation]) -> Iterator[Evaluation]:
+    """Yield what is said, each score written on its side of its output's operating points."""
+    thresholds = {
+        output.name: [point.threshold for point in output.operating_points]
+        for output in model.manifest.outputs
+        if isinstance(output, ScoreOutput)
+    }
+    for said in evaluations:
+        of = thresholds.get(said.output, ())
+        yield replace(said, measurements=tuple(on_its_side(m, of) for m in said.measurements))
 
 
 def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Result:
@@ -183,6 +198,6 @@ def _calibrations(model: Model) -> Iterator[str]:
     for label, calibration in said.items():
         if calibration.prevalence is not None:
             yield (
-                f"{label}: calibrated where {100 * calibration.prevalence:g} % have the disease; "
+                f"{label}: calibrated where {in_percent(calibration.prevalence)} have the disease; "
                 "where more or fewer have it, it is another number."
             )

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from packages import CLASSES, OUTPUT, package
 
 from node.analysis.conclusion import conclude
 from node.domains.evaluation import calibrated
 from node.manifest import ClassesOutput, Model, Platt, ScoreOutput, Temperature
+from node.outputs import wording
+from node.percent import in_percent, on_its_side, threshold_in_percent
 from node.result import PERCENT, Code, Measurement, OutputScore, Priority, Refusal, Result, Triage
 from node.study import View
 
@@ -197,6 +199,46 @@ def test_why_a_study_has_its_level_is_said_with_the_point_and_what_was_measured_
     assert (urgent.point.name, urgent.point.sensitivity_interval) == ("high", (0.55, 0.69))
     assert (urgent.point.positives, urgent.point.negatives) == (210, 1180)
     assert routine.point.name == "low"
+
+
+@pytest.mark.parametrize(
+    ("percent", "written"),
+    [(69.6, "69.6 %"), (69.96, "69.96 %"), (29.9996, "29.9996 %"), (70.0, "70 %"), (69.4, "69 %")],
+)
+def test_a_score_is_written_on_its_side_of_every_threshold(
+    percent: float, written: str, three: Model
+) -> None:
+    result = concluded(three, whole(percent))
+    assert result.triage is not None
+    assert wording.why_level(result.triage)[0].startswith(f"Exam malignancy {written}: ")
+    assert f"Exam malignancy {written}" in [
+        line for said in result.evaluations for line in wording.in_brief(said)
+    ], "in every place of the report"
+
+
+@given(st.floats(0, 100), st.floats(1e-6, 1 - 1e-6).map(lambda t: round(t, 8)))
+def test_a_written_score_is_at_or_above_a_threshold_if_the_score_is(
+    percent: float, threshold: float
+) -> None:
+    assume(percent / 100 == threshold or abs(percent - 100 * threshold) > 1e-9)
+    score = on_its_side(Measurement(PERCENT, percent, PERCENT, 0, True), [threshold])
+    assert (float(wording.written_number(score)) / 100 >= threshold) == (percent / 100 >= threshold)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        *[(0.0, "0 %"), (1.0, "100 %"), (0.7, "70 %"), (0.123456, "12.3 %"), (0.07, "7 %")],
+        *[(0.0004, "0.04 %"), (0.9996, "99.96 %"), (0.99999, "99.999 %"), (1e-6, "0.0001 %")],
+    ],
+)
+def test_a_share_is_called_none_or_all_only_if_it_is(share: float, words: str) -> None:
+    assert in_percent(share) == words
+
+
+def test_a_threshold_is_written_as_its_author_wrote_it() -> None:
+    written = [threshold_in_percent(t) for t in (0.7, 0.07, 0.123456, 0.0004, 0.29)]
+    assert written == ["70 %", "7 %", "12.3456 %", "0.04 %", "29 %"]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_threshold_is_in_the_unit_of_the_score_it_is_compared_with() -> None:
     score = Measurement(Code("AISCORE", "99AINODE", "AI score"), 0.784, Code("1", "UCUM", ""), 3)
     triage = replace(triage_at(URGENT), score=score)
     assert wording.threshold(triage, HIGH) == "0.71"
-    assert wording.threshold(triage_at(URGENT), replace(HIGH, threshold=0.123456)) == "12.3 %"
+    assert wording.threshold(triage_at(URGENT), replace(HIGH, threshold=0.123456)) == "12.3456 %"
 
 
 def test_models_that_do_not_triage_say_nothing_of_a_level() -> None:
