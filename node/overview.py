@@ -26,7 +26,7 @@ from node.ledger import (
 )
 from node.outputs import wording
 from node.result import Priority, Result
-from node.triage import FormerLevel, change_in_words
+from node.triage import NO_MODEL, FormerLevel, change_in_words
 
 
 class Standing(StrEnum):
@@ -276,9 +276,15 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         damaged=tuple(batch.damaged.get(uid, ())),
         level="" if study.level is None else str(study.level),
         levels=tuple((one.number, str(one.level)) for one in levels),
-        level_words=change_in_words(levels, study.level),
+        level_words=change_in_words(levels, study.level, _why_no_level(closed)),
         waiting_s=None if study.level is None else study.read_at - last_at,
     )
+
+
+def _why_no_level(version: sa.Row[Any] | None) -> str:
+    """Return why a study has no level of which a version had one."""
+    is_finished = version is None or version.state == VersionState.FINISHED
+    return NO_MODEL if is_finished else "nothing is analysed"
 
 
 def _deliveries(

@@ -57,8 +57,13 @@ def changes(former: Sequence[FormerLevel], now: Priority | None) -> tuple[Former
     return tuple(found[:-1] if found and found[-1].level == now else found)
 
 
-def change_in_words(former: Sequence[FormerLevel], now: Priority | None) -> str:
+NO_MODEL = "no model gives one any more"
+
+
+def change_in_words(
+    former: Sequence[FormerLevel], now: Priority | None, why_none: str = NO_MODEL
+) -> str:
     """Return "urgent in version 1, now routine"; "" if the level has always been the same."""
     before = ", ".join(f"{one.level} in version {one.number}" for one in changes(former, now))
-    after = "none: no model gives one any more" if now is None else str(now)
+    after = f"none: {why_none}" if now is None else str(now)
     return f"{before}, now {after}" if before else ""

@@ -369,6 +369,20 @@ def test_a_lowered_level_stays_visible(desk: Desk) -> None:
     assert seen.levels == ((1, "urgent"), (2, "routine"))
 
 
+@pytest.mark.parametrize("state", [VersionState.WITHDRAWN, VersionState.EXCLUDED])
+def test_a_study_that_is_not_analysed_any_more_says_that_its_level_went_with_that(
+    desk: Desk, state: VersionState
+) -> None:
+    desk.analysed(level=URGENT)
+    desk.withdraw(f"{STUDY}.1")
+    desk.close(Closing("quiet 60 s", state=state, why_not="no image is left"))
+    seen = overview(desk)
+    assert (seen.level, seen.level_words) == (
+        "",
+        "urgent in version 1, now none: nothing is analysed",
+    )
+
+
 def test_a_study_whose_late_image_is_being_analysed_keeps_its_place(desk: Desk) -> None:
     desk.analysed("1.1", level=URGENT)
     desk.receive("1.2.1", study="1.2")

@@ -12,8 +12,8 @@ from node.result import Evaluation, Priority, Refusal, Triage
 from node.study import damaged_in_words
 
 _BELOW = {"exam": ("exam", "breast", "image"), "breast": ("breast", "image"), "image": ("image",)}
-"""What stands for something of which nothing was said: the part with the highest score, which is
-never more than that of the whole."""
+"""What stands for something of which nothing was said: the part with the highest score. That may be
+more than that of the whole, where views are averaged: then a study is read sooner, never later."""
 
 
 def triage_of(

@@ -325,6 +325,14 @@ def test_a_long_title_gives_way_to_the_level() -> None:
         assert len(words) <= 64
 
 
+def test_a_level_that_leaves_no_room_for_the_title_cuts_nothing_else() -> None:
+    made = ranking(with_result(EXAM, model=DEMONSTRATION, triage=triage_at(NOT_ASSESSED)))
+    made = replace(made, has_level_in_lists=True)
+    found = {str(d.SeriesDescription) for d in report_set(made, ["segmentation"])}
+    assert "AI NOT ASSESSED (demonstration) R MLO Segmentation" in found
+    assert all(len(words) <= 64 for words in found)
+
+
 def test_the_series_of_another_model_is_not_called_urgent() -> None:
     other = with_result(detected(EXAM), model=MODEL)
     made = replace(together(other, triaged(EXAM, URGENT)), has_level_in_lists=True)
