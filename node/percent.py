@@ -11,7 +11,7 @@ _MOST_DECIMALS = 12
 """With two figures before them what a Decimal String has room for (PS3.5 6.2)."""
 
 
-def in_percent(share: float, decimals: int = 1) -> str:
+def share_in_percent(share: float, decimals: int = 1) -> str:
     """Return "12.3 %", without zeros behind; never 0 or 100 unless it is that."""
     text = ""
     for count in range(decimals, _MOST_DECIMALS + 1):
@@ -23,7 +23,7 @@ def in_percent(share: float, decimals: int = 1) -> str:
 
 def threshold_in_percent(threshold: float) -> str:
     """Return a threshold to the last figure that somebody wrote: "12.3456 %"."""
-    return in_percent(threshold, 10)
+    return share_in_percent(threshold, 10)
 
 
 def on_its_side(score: Measurement, thresholds: Iterable[float]) -> Measurement:

@@ -10,7 +10,7 @@ from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
-from node.percent import in_percent, on_its_side
+from node.percent import on_its_side, share_in_percent
 from node.result import (
     Code,
     Evaluation,
@@ -197,7 +197,8 @@ def _calibrations(model: Model) -> Iterator[str]:
     }
     for label, calibration in said.items():
         if calibration.prevalence is not None:
+            share = share_in_percent(calibration.prevalence)
             yield (
-                f"{label}: calibrated where {in_percent(calibration.prevalence)} have the disease; "
+                f"{label}: calibrated where {share} have the disease; "
                 "where more or fewer have it, it is another number."
             )

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from node import __version__
 from node.outputs.case import Draft, local_time
-from node.percent import in_percent, threshold_in_percent
+from node.percent import share_in_percent, threshold_in_percent
 from node.result import (
     Evaluation,
     Finding,
@@ -250,8 +250,8 @@ def threshold(triage: Triage, point: OperatingPoint) -> str:
 
 
 def _share(share: float, interval: Interval) -> str:
-    low, high = interval
-    return f"{in_percent(share)} (95 % interval {in_percent(low)} to {in_percent(high)})"
+    found, low, high = map(share_in_percent, (share, *interval))
+    return f"{found} (95 % interval {low} to {high})"
 
 
 def beside_study(draft: Draft, result: Result) -> str:

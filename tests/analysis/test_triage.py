@@ -15,7 +15,7 @@ from node.analysis.conclusion import conclude
 from node.domains.evaluation import calibrated
 from node.manifest import ClassesOutput, Model, Platt, ScoreOutput, Temperature
 from node.outputs import wording
-from node.percent import in_percent, on_its_side, threshold_in_percent
+from node.percent import on_its_side, share_in_percent, threshold_in_percent
 from node.result import PERCENT, Code, Measurement, OutputScore, Priority, Refusal, Result, Triage
 from node.study import View
 
@@ -233,7 +233,7 @@ def test_a_written_score_is_at_or_above_a_threshold_if_the_score_is(
     ],
 )
 def test_a_share_is_called_none_or_all_only_if_it_is(share: float, words: str) -> None:
-    assert in_percent(share) == words
+    assert share_in_percent(share) == words
 
 
 def test_a_threshold_is_written_as_its_author_wrote_it() -> None:
