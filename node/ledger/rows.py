@@ -123,7 +123,8 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
         open_study(db, study)
     if newest.state == VersionState.FINISHED and study.level != newest.level:
         db.execute(update_study(study_uid).values(level=newest.level))
-        add_note(db, study_uid, f"triage level: {study.level} while held, now {newest.level}")
+        after = newest.level or "none"
+        add_note(db, study_uid, f"triage level: {study.level} while held, now {after}")
     dispatch = schema.dispatch  # the reconcile sweep takes these up
     db.execute(
         dispatch.update()

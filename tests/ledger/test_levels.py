@@ -151,6 +151,8 @@ def test_a_held_study_is_at_least_not_assessed_until_it_goes_on(
     assert desk.settling.held_below(Priority.NOT_ASSESSED) == []
     desk.by_hand.release_study(STUDY)
     assert desk.study()["level"] is (level or higher)
+    is_lowered = level is ROUTINE
+    assert ("triage level: not assessed while held, now routine" in levels(desk)) == is_lowered
 
 
 def test_a_study_that_was_held_has_no_level_left_if_no_model_gives_one(desk: Desk) -> None:
