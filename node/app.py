@@ -111,6 +111,7 @@ class App:
                 for model in config.models
                 if model.name in self._models
             ],
+            demonstration_may_rank=config.triage.demonstration_may_rank,
         )
         self._timers = Timers(self.failed.set)
         self._inventory = Inventory(Filing(self.ledger), self.store)
@@ -168,6 +169,7 @@ class App:
         self._reconcile()
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
+        self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")

@@ -475,7 +475,8 @@ def _print_as_json(studies: Iterable[StudyOverview]) -> None:
     """
     before, after = "[", "[]"
     for study in studies:
-        lines = json.dumps(asdict(study), indent=1).replace("\n", "\n ")
+        lines = json.dumps(asdict(study), indent=1, default=str)  # of a level the word
+        lines = lines.replace("\n", "\n ")
         typer.echo(f"{before}\n {lines}", nl=False)
         before, after = ",", "\n]"
     typer.echo(after)

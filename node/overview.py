@@ -26,7 +26,7 @@ from node.ledger import (
 )
 from node.outputs import wording
 from node.result import Priority, Result
-from node.triage import FormerLevel, change_in_words
+from node.triage import NO_MODEL, FormerLevel, change_in_words
 
 
 class Standing(StrEnum):
@@ -158,10 +158,10 @@ def each_study(ledger: Ledger, *, with_outlines: bool = False) -> Iterator[Study
 
 def _in_order() -> sa.Select[Any]:
     table = schema.study
-    waits = [level for level in Priority if level > Priority.ROUTINE]
+    waits = sorted(level for level in Priority if level > Priority.ROUTINE)
     rank = sa.case(
         (table.c.last_at < now() - WAITS_S, 0),
-        *((table.c.level == level, int(level)) for level in waits),
+        *((table.c.level == level, place) for place, level in enumerate(waits, start=1)),
         else_=0,
     )
     since = sa.case((rank > 0, table.c.last_at), else_=0.0)
@@ -227,7 +227,8 @@ def _images(study_uids: Sequence[str]) -> sa.Select[Any]:
 def _levels(study_uids: Sequence[str]) -> sa.Select[Any]:
     table = schema.study_version
     query = sa.select(table.c.study_uid, table.c.number, table.c.level).order_by(table.c.number)
-    return query.where(table.c.study_uid.in_(study_uids), table.c.level.is_not(None))
+    is_done = table.c.state.not_in([VersionState.QUEUED, VersionState.RUNNING])
+    return query.where(table.c.study_uid.in_(study_uids), table.c.level.is_not(None), is_done)
 
 
 def _history(study_uids: Sequence[str]) -> sa.Select[Any]:
@@ -275,9 +276,15 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         damaged=tuple(batch.damaged.get(uid, ())),
         level="" if study.level is None else str(study.level),
         levels=tuple((one.number, str(one.level)) for one in levels),
-        level_words=change_in_words(levels, study.level),
+        level_words=change_in_words(levels, study.level, _why_no_level(closed)),
         waiting_s=None if study.level is None else study.read_at - last_at,
     )
+
+
+def _why_no_level(version: sa.Row[Any] | None) -> str:
+    """Return why a study has no level of which a version had one."""
+    is_finished = version is None or version.state == VersionState.FINISHED
+    return NO_MODEL if is_finished else "nothing is analysed"
 
 
 def _deliveries(

@@ -8,7 +8,8 @@ before the model saw it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
+from functools import total_ordering
 
 from node.study import Laterality
 
@@ -27,19 +28,25 @@ class Code:
 PERCENT = Code("%", "UCUM", "percent")
 
 
-class Priority(IntEnum):
-    """Triage level; the higher, the sooner a person should look.
+@total_ordering
+class Priority(Enum):
+    """Triage level; the later here, the higher, and the sooner a person should look.
 
     "Not assessed" sorts above routine: what nobody has judged must not sink to the bottom.
+    Stored as its word, so that a level more changes none that is known.
     """
 
-    ROUTINE = 0
-    NOT_ASSESSED = 1
-    SOON = 2
-    URGENT = 3
+    ROUTINE = "routine"
+    NOT_ASSESSED = "not assessed"
+    SOON = "soon"
+    URGENT = "urgent"
+
+    def __lt__(self, other: Priority) -> bool:
+        rising = [*Priority]
+        return rising.index(self) < rising.index(other)
 
     def __str__(self) -> str:
-        return self.name.lower().replace("_", " ")
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +208,6 @@ class Result:
     evaluations: tuple[Evaluation, ...] = ()
     statements: tuple[str, ...] = ()
     """Plain ASCII sentences for the Impression: missing views, what the numbers mean."""
-    priority: Priority = Priority.NOT_ASSESSED
     reason: str = ""
     """Why nothing was analysed; empty if something was."""
     ran_on: str = ""

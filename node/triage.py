@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from node.result import Priority, Result
+from node.result import ModelIdentity, Priority, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,14 @@ class FormerLevel:
     level: Priority
 
 
+def may_rank(model: ModelIdentity, *, demonstration_may_rank: bool) -> bool:
+    """Whether a delivering model that triages may set the level of a study."""
+    return not model.is_demonstration or demonstration_may_rank
+
+
 def gives_level(result: Result, *, demonstration_may_rank: bool) -> bool:
     """Whether a delivered result may set the level of its study."""
-    is_real = not result.model.is_demonstration or demonstration_may_rank
+    is_real = may_rank(result.model, demonstration_may_rank=demonstration_may_rank)
     return result.triage is not None and is_real
 
 
@@ -52,8 +57,13 @@ def changes(former: Sequence[FormerLevel], now: Priority | None) -> tuple[Former
     return tuple(found[:-1] if found and found[-1].level == now else found)
 
 
-def change_in_words(former: Sequence[FormerLevel], now: Priority | None) -> str:
+NO_MODEL = "no model gives one any more"
+
+
+def change_in_words(
+    former: Sequence[FormerLevel], now: Priority | None, why_none: str = NO_MODEL
+) -> str:
     """Return "urgent in version 1, now routine"; "" if the level has always been the same."""
     before = ", ".join(f"{one.level} in version {one.number}" for one in changes(former, now))
-    after = "none: no model gives one any more" if now is None else str(now)
+    after = f"none: {why_none}" if now is None else str(now)
     return f"{before}, now {after}" if before else ""

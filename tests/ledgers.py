@@ -389,7 +389,7 @@ def fill(ledger: Ledger, studies: int, *, first: int = 0) -> None:
         schema.analysis: [
             key
             | {"model": MODEL.name, "model_version": "1.0.0", "weights_sha256": "0" * 64}
-            | {"mode": "deliver", "result": result, "priority": "not assessed"}
+            | {"mode": "deliver", "result": result}
             for key in of_version
         ],
         schema.dispatch: [

@@ -355,6 +355,14 @@ def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) ->
     assert study["history"]
 
 
+def test_studies_gives_levels_as_json_in_words(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.analysed(level=Priority.NOT_ASSESSED)
+    (study,) = json.loads(call("studies", "-c", settings, "--json").output)
+    (model,) = study["models"]
+    levels = (study["level"], model["priority"], model["result"]["triage"]["level"])
+    assert levels == ("not assessed",) * 3
+
+
 def test_studies_counts_what_cannot_be_used_and_says_where_it_lies(
     settings: Path, desk_of_node: Desk
 ) -> None:

@@ -22,6 +22,7 @@ from node.analysis.conclusion import conclude
 from node.analysis.selection import select
 from node.cli import find_dicom
 from node.demo import page, run_demo
+from node.demo.board import why_in_words
 from node.dicom.header import read_header
 from node.dimse import Address, echo, send
 from node.domains.description import describe
@@ -32,7 +33,7 @@ from node.manifest import Model
 from node.outputs.case import Draft
 from node.outputs.report_set import to_bytes
 from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
-from node.result import Code, Mark, Measurement, Result
+from node.result import PERCENT, Code, Mark, Measurement, Priority, Result, Triage
 from node.study import Picture, StudyVersion
 from node.trial import exams
 from node.trial.checks import ExamOutcome, judge
@@ -40,6 +41,7 @@ from node.trial.exams import Exam, Woman
 from node.trial.pacs import AE_TITLE, Pacs, StoredObject
 from node.trial.phantom import EXAM, Patient
 
+SCORE = Measurement(Code("AISCORE", "99AINODE", "AI score"), 83.0, PERCENT, 0, is_score=True)
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
 Spoil = Callable[[list[Dataset]], None]
 OUTLINE = ((10.0, 10.0), (90.0, 10.0), (90.0, 200.0), (10.0, 200.0), (10.0, 10.0))
@@ -314,6 +316,26 @@ def test_the_page_shows_every_study_and_leaves_captures_and_reports_beside_it(
     report = (out / "out/reports/D-1.txt").read_text("utf-8")
     assert "NOT ANALYSED: magnification view" in report
     assert "123.4 cm2" in (out / "out/reports/A-1.txt").read_text("utf-8")
+
+
+def test_the_page_says_why_in_the_words_of_the_report_and_of_the_model_that_decided(
+    delivered: list[ExamOutcome],
+) -> None:
+    point = "at or above the operating point high (70 %)"
+    triage = Triage(Priority.URGENT, point, "L breast malignancy", SCORE, rank=93)
+    seen = delivered[0].overview
+    assert seen is not None
+    (model,) = seen.models
+    assert model.result is not None
+    by = replace(model, result=replace(model.result, triage=triage))
+    other = replace(triage, why="at or above the operating point of another")
+    shadow = replace(model, mode=Mode.SHADOW, result=replace(model.result, triage=other))
+    seen = replace(seen, level="urgent", models=(shadow, by))
+    assert why_in_words(seen) == (
+        f"L breast malignancy 83 %: {point}. "
+        "This score is higher than 93 of 100 without the disease."
+    )
+    assert why_in_words(replace(seen, level="routine")) == "", "the level is not by it"
 
 
 def test_every_link_of_the_page_leads_somewhere(delivered: list[ExamOutcome], out: Path) -> None:

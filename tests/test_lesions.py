@@ -26,7 +26,7 @@ from node.imaging.outlines import signed_area
 from node.inference import Inference
 from node.manifest import Model
 from node.packages.checking import check_package
-from node.result import Finding, HeatMap, Priority, Region, Result
+from node.result import Finding, HeatMap, Region, Result
 from node.study import Instance, StudyVersion, View
 from node.trial import phantom
 from node.trial.phantom import Technique
@@ -145,7 +145,7 @@ def test_every_lesion_is_found_where_it_was_drawn_and_nothing_else(
             assert finding.region.outline[0] == finding.region.outline[-1]
             assert signed_area(np.array(finding.region.outline)) > 0, "clockwise on the screen"
     assert [code.value for code in result.looked_for] == ["129793001"]
-    assert result.priority is Priority.NOT_ASSESSED
+    assert result.triage is None
 
 
 def test_an_image_that_is_stored_mirrored_is_marked_where_it_shows_the_lesion(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from ledgers import (
 )
 
 from node.errors import Superseded
-from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState
+from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState, schema
 from node.overview import WAITS_S, Standing, StudyOverview, each_study, study_overviews
 from node.result import Priority, Refusal
 
@@ -368,6 +369,20 @@ def test_a_lowered_level_stays_visible(desk: Desk) -> None:
     assert seen.levels == ((1, "urgent"), (2, "routine"))
 
 
+@pytest.mark.parametrize("state", [VersionState.WITHDRAWN, VersionState.EXCLUDED])
+def test_a_study_that_is_not_analysed_any_more_says_that_its_level_went_with_that(
+    desk: Desk, state: VersionState
+) -> None:
+    desk.analysed(level=URGENT)
+    desk.withdraw(f"{STUDY}.1")
+    desk.close(Closing("quiet 60 s", state=state, why_not="no image is left"))
+    seen = overview(desk)
+    assert (seen.level, seen.level_words) == (
+        "",
+        "urgent in version 1, now none: nothing is analysed",
+    )
+
+
 def test_a_study_whose_late_image_is_being_analysed_keeps_its_place(desk: Desk) -> None:
     desk.analysed("1.1", level=URGENT)
     desk.receive("1.2.1", study="1.2")
@@ -377,6 +392,17 @@ def test_a_study_whose_late_image_is_being_analysed_keeps_its_place(desk: Desk) 
     assert order(desk)[0] == "1.1"
     seen = overview_of(desk, "1.1")
     assert (seen.state, seen.level, seen.version) == ("running", "urgent", 2)
+
+
+def test_a_result_of_a_release_that_knew_no_levels_is_still_read(desk: Desk) -> None:
+    desk.analysed()
+    (row,) = desk.rows(schema.analysis)
+    older = json.loads(row["result"]) | {"priority": 1}
+    del older["triage"], older["heat_maps"]
+    with desk.ledger.writing() as db:
+        db.execute(schema.analysis.update().values(result=json.dumps(older), priority="routine"))
+    (model,) = overview(desk).models
+    assert (model.priority, model.outcome) == ("", "1 of 1 images analysed")
 
 
 def test_levels_cost_no_query_of_each_study(ledger: Ledger) -> None:

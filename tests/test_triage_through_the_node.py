@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from factories import L_MLO, SMALL
 from interop.programs import dcmtk
+from outputs.drafts import items
 from peers import Pacs, store
 from ports import free_port
 from pydicom import Dataset
@@ -215,7 +216,10 @@ def test_a_demonstration_ranks_nothing_unless_the_configuration_lets_it(
     assert [(s["study_uid"], s["level"]) for s in listed] == [(plain, ""), (urgent, "")]
     report = report_on(pacs, urgent)
     assert "URGENT" not in report.SeriesDescription
-    assert "AIURGENT" not in report.to_json() or "gives the study no level" in report.to_json()
+    assert items(report, "CODE", "AILEVEL") == []
+    (own,) = items(report, "CODE", "AIMODELLEVEL")
+    assert own.ConceptCodeSequence[0].CodeValue == "AIURGENT"
+    assert "gives the study no level" in report.to_json()
     for page in pages_on(pacs, urgent):
         assert not shows(page, Priority.URGENT)
 

@@ -1,4 +1,4 @@
-"""Scores -> Result: what is found, what its domain says of it together, what priority follows."""
+"""Scores -> Result: what is found, what its domain says of it together, what level follows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
+from node.percent import on_its_side, share_in_percent
 from node.result import (
     Code,
+    Evaluation,
     Finding,
     HeatMap,
     Mark,
     OutputScore,
-    Priority,
     Refusal,
     Region,
     Result,
@@ -45,6 +46,7 @@ def conclude(
     if not analysed:
         return not_analysed(model, refused, _why_nothing(refused))
     combined = domain_of(model.manifest).combine(model, analysed, scores)
+    combined = replace(combined, evaluations=tuple(_told_apart(model, combined.evaluations)))
     triage = triage_of(model, combined, refused, damaged)
     return Result(
         model=model.identity,
@@ -53,11 +55,22 @@ def conclude(
         findings=tuple(_findings(model, analysed, scores, combined.lesions)),
         evaluations=combined.evaluations,
         statements=tuple(_statements(model, analysed, scores, combined)),
-        priority=Priority.NOT_ASSESSED if triage is None else triage.level,
         looked_for=model.manifest.looks_for,
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
     )
+
+
+def _told_apart(model: Model, evaluations: Sequence[Evaluation]) -> Iterator[Evaluation]:
+    """Yield what is said, each score written on its side of its output's operating points."""
+    thresholds = {
+        output.name: [point.threshold for point in output.operating_points]
+        for output in model.manifest.outputs
+        if isinstance(output, ScoreOutput)
+    }
+    for said in evaluations:
+        of = thresholds.get(said.output, ())
+        yield replace(said, measurements=tuple(on_its_side(m, of) for m in said.measurements))
 
 
 def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Result:
@@ -66,7 +79,6 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
         model=model.identity,
         analysed=(),
         refused=tuple(refused),
-        priority=Priority.NOT_ASSESSED,
         reason=reason,
         looked_for=model.manifest.looks_for,
         triage=None if model.manifest.triage is None else unassessed(reason),
@@ -185,7 +197,8 @@ def _calibrations(model: Model) -> Iterator[str]:
     }
     for label, calibration in said.items():
         if calibration.prevalence is not None:
+            share = share_in_percent(calibration.prevalence)
             yield (
-                f"{label}: calibrated where {100 * calibration.prevalence:g} % have the disease; "
+                f"{label}: calibrated where {share} have the disease; "
                 "where more or fewer have it, it is another number."
             )

@@ -103,8 +103,13 @@ class Task:
     """The triage levels of the versions before."""
 
 
-def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Built]]:
+def analyse(
+    pipeline: Pipeline, task: Task, decided: Callable[[Result], None] = lambda result: None
+) -> tuple[tuple[Result, ...], list[Built]]:
     """Return every model's result and the report set of the delivering ones.
+
+    `decided` is called with the result whose triage level is the study's, if there is one, before
+    anything is built of it.
 
     Raises ModelError if a model failed and it is worth another try, and InferenceUnavailable,
     whichever try it is, if there was nobody to ask.
@@ -113,6 +118,9 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Bu
     headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
     results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
     delivered = tuple(result for result in results if result.model.name in task.delivering)
+    by = deciding(delivered, demonstration_may_rank=pipeline.demonstration_may_rank)
+    if by is not None:
+        decided(by)
     if delivered and not has_source(delivered, headers):
         headers |= _headers(task, [i for i in task.version.instances if not wanted(i)])[0]
     if not delivered or not headers:
@@ -126,17 +134,12 @@ def analyse(pipeline: Pipeline, task: Task) -> tuple[tuple[Result, ...], list[Bu
         configuration_digest=_configuration_digest(pipeline, task),
         predecessors=_predecessors(task.version, delivered),
         hanging=_hanging(task.models),
+        decided_by=by,
         former_levels=task.former_levels,
         demonstration_may_rank=pipeline.demonstration_may_rank,
         has_level_in_lists=pipeline.has_level_in_lists,
     )
     return results, build_report_set(draft, pipeline.outputs)
-
-
-def decided_by(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> Result | None:
-    """Return the result whose triage level is the study's: of those that are delivered."""
-    delivered = (result for result in results if result.model.name in task.delivering)
-    return deciding(delivered, demonstration_may_rank=pipeline.demonstration_may_rank)
 
 
 def _wanted(task: Task) -> Callable[[Instance], bool]:

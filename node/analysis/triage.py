@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from node.domains.domain import Combined
 from node.manifest import ManifestPoint, ManifestTriage, Model, ScoreOutput
+from node.percent import threshold_in_percent
 from node.result import Evaluation, Priority, Refusal, Triage
 from node.study import damaged_in_words
 
 _BELOW = {"exam": ("exam", "breast", "image"), "breast": ("breast", "image"), "image": ("image",)}
-"""What stands for something of which nothing was said: the part with the highest score, which is
-never more than that of the whole."""
+"""What stands for something of which nothing was said: the part with the highest score. That may be
+more than that of the whole, where views are averaged: then a study is read sooner, never later."""
 
 
 def triage_of(
@@ -87,7 +88,7 @@ def _unread(combined: Combined, refused: Sequence[Refusal], damaged: int) -> str
 
 
 def _named(point: ManifestPoint) -> str:
-    return f"the operating point {point.name} ({100 * point.threshold:g} %)"
+    return f"the operating point {point.name} ({threshold_in_percent(point.threshold)})"
 
 
 def _rank(output: ScoreOutput, value: float) -> int | None:

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from node.ledger import DeliveryState
+from node.ledger import DeliveryState, Mode
+from node.outputs import wording
 from node.overview import Standing, StudyOverview
 from node.result import Priority
+from node.triage import deciding
 from node.trial.exams import Exam
 
 _COLOURS = {
@@ -56,13 +58,11 @@ def level_in_words(overview: StudyOverview) -> str:
 
 def why_in_words(overview: StudyOverview) -> str:
     """Return why the study has its level, "" if it has none."""
-    said = [m.result.triage for m in overview.models if m.result and m.result.triage]
-    found = next((one for one in said if str(one.level) == overview.level), None)
-    if found is None:
+    said = [m.result for m in overview.models if m.result and m.mode == Mode.DELIVER]
+    by = deciding(said, demonstration_may_rank=True)
+    if by is None or by.triage is None or str(by.triage.level) != overview.level:
         return ""
-    if found.score is None:
-        return found.why
-    return f"{found.about} {found.score.value:.{found.score.decimals}f} %: {found.why}"
+    return " ".join(wording.why_level(by.triage))
 
 
 class Board:

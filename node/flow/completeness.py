@@ -24,7 +24,9 @@ from node.ledger import (
 )
 from node.manifest import Manifest, Model
 from node.outputs.wording import refused_as_damaged
+from node.result import Priority
 from node.study import Shown
+from node.triage import may_rank
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +78,21 @@ class Settler:
         enqueue: Enqueue,
         settings: config.Completeness,
         models: Sequence[tuple[Model, Mode]],
+        *,
+        demonstration_may_rank: bool = False,
     ) -> None:
         self._settling = settling
         self._enqueue = enqueue
         self._settings = settings
         self._models = models
         """Each enabled model with its mode."""
+        self._ranking = [
+            model.manifest
+            for model, mode in models
+            if mode == Mode.DELIVER
+            and model.manifest.triage is not None
+            and may_rank(model.identity, demonstration_may_rank=demonstration_may_rank)
+        ]
 
     def settle(self) -> None:
         """Look at every study that is being received. Repeats safely, on any node."""
@@ -101,6 +112,18 @@ class Settler:
             if self._settling.close_version(arrival, closing, self._enqueue):
                 words = f"{closing.reason}; {closing.why_not}" if closing.why_not else reason
                 log.info("Study %s is complete: %s", arrival.study_uid, words)
+
+    def see_to_held(self) -> None:
+        """Let held studies stand before routine that a model is to judge. Repeats safely."""
+        held = self._settling.held_below(Priority.NOT_ASSESSED) if self._ranking else ()
+        for arrival in held:
+            in_scope = [
+                manifest
+                for manifest in self._ranking
+                if any(is_in_scope(one, manifest) for one in arrival.shown)
+            ]
+            if in_scope and not why_all_excluded(arrival, in_scope):
+                self._settling.leave_unassessed(arrival.study_uid)
 
     def _closing(
         self, arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, Mode]]

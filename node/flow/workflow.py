@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.analysis.pipeline import Pipeline, Task, analyse, decided_by
+from node.analysis.pipeline import Pipeline, Task, analyse
 from node.config import Config
 from node.deliver.confirmation import Transaction, delay_s, record_commitment
 from node.deliver.courier import Courier, Ending
@@ -40,6 +40,7 @@ from node.ledger import (
 )
 from node.manifest import Model
 from node.outputs.report_set import Built, to_bytes
+from node.result import Result
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,14 @@ class Workflow:
             remedy = "put back what is missing or send it again, then release the study"
             self.processing.hold_version(job, f"{_missing_words(missing)}; {remedy}")
             return
-        results, objects = analyse(self.pipeline, task)
+        decided_by: Result | None = None
+
+        def decided(result: Result) -> None:
+            nonlocal decided_by
+            decided_by = result
+            self.processing.record_decision(job, result)  # whatever becomes of the report
+
+        results, objects = analyse(self.pipeline, task, decided)
         destinations = self.config.directions(work.sender)
         reports: list[BuiltReport] = []
 
@@ -132,7 +140,7 @@ class Workflow:
                 destinations=destinations,
                 deliver_within_s=self.config.delivery.deliver_within_s,
                 problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
-                decided_by=decided_by(self.pipeline, task, results),
+                decided_by=decided_by,
             )
             is_recorded = self.processing.finish_version(job, finished, engine.enqueue)
         if is_recorded:

@@ -34,12 +34,13 @@ from node.ledger.rows import (
     is_given_up,
     lock_study,
     plan_delivery,
+    raise_level,
     update_study,
     update_version,
     version_row,
 )
 from node.ledger.states import HeldBecause, InstanceState, VersionState
-from node.result import Result
+from node.result import Priority, Result
 from node.store import Store
 from node.study import FormerReport, StudyVersion
 from node.triage import FormerLevel, change_in_words
@@ -81,6 +82,21 @@ class Processing:
         # Only now that the cancellation is committed: raised above, it would be rolled back.
         raise Superseded(f"{job.id}: {obstacle}")
 
+    def record_decision(self, job: Job, decided_by: Result) -> None:
+        """Record which level an attempt has come to, before its report is built.
+
+        A study rises at once, and keeps that even if its report cannot be built.
+        """
+        level = _level_by(decided_by)
+        with self.ledger.writing() as db:
+            study = lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            is_current = row.attempt == job.attempt and row.state == VersionState.RUNNING
+            if level is None or not is_current or find_obstacle(db, study, job) is not None:
+                return
+            db.execute(update_version(job).values(level=level))
+            raise_level(db, study, level)
+
     def finish_version(
         self,
         job: Job,
@@ -109,7 +125,7 @@ class Processing:
                     if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
                         enqueue(db, planned)
             end_version(db, job, VersionState.FINISHED, finished.problem)
-            _record_level(db, job, finished)
+            _record_level(db, study, row, job, finished)
             return True
 
     def fail_version(
@@ -185,23 +201,34 @@ def _record_results(db: sa.Connection, job: Job, results: Sequence[Result]) -> N
             table.update()
             .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
             .where(table.c.model == result.model.name)
-            .values(
-                result=_RESULT.dump_json(result).decode(),
-                priority=str(result.triage.level) if result.triage else None,
-            )
+            .values(result=_RESULT.dump_json(result).decode())
         )
 
 
-def _record_level(db: sa.Connection, job: Job, finished: Finished) -> None:
-    """Record the study's level, and what it was before if it is another."""
-    level, former = finished.level, _former_levels(db, job)
-    if level is None and not former:
+def _level_by(result: Result | None) -> Priority | None:
+    return result.triage.level if result is not None and result.triage is not None else None
+
+
+def _record_level(
+    db: sa.Connection, study: sa.Row[Any], row: sa.Row[Any], job: Job, finished: Finished
+) -> None:
+    """Record the study's level, and what it was before if it is another.
+
+    An attempt before this one may have found it urgent, and could not build its report.
+    """
+    level, former = _level_by(finished.decided_by), _former_levels(db, job)
+    found = row.level if row.level in (Priority.URGENT, Priority.SOON) else None
+    is_found_before = found is not None and (level is None or found > level)
+    if is_found_before:
+        level = found
+    if level is None and not former and study.level is None:
         return
     db.execute(update_version(job).values(level=level))
     db.execute(update_study(job.study_uid).values(level=level))
     triage = finished.decided_by.triage if finished.decided_by else None
     words = change_in_words(former, level) or str(level)
     why = f": {triage.why}" if triage else ""
+    why = ": found by an attempt whose report could not be built" if is_found_before else why
     add_note(db, job.study_uid, f"triage level of version {job.number}: {words}{why}")
 
 

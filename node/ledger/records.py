@@ -9,7 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from node.ledger.states import DeliveryState, InstanceState, Mode, VersionState
-from node.result import Priority, Result
+from node.result import Result
 from node.study import Laterality, Shown, StudyVersion, View
 from node.triage import FormerLevel
 
@@ -220,12 +220,6 @@ class Finished:
     """Why results that should be delivered go nowhere."""
     decided_by: Result | None = None
     """The result whose level is the study's; None if no model gives one."""
-
-    @property
-    def level(self) -> Priority | None:
-        """The study's level."""
-        triage = self.decided_by.triage if self.decided_by else None
-        return triage.level if triage else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from node.ledger.states import (
     StudyState,
     VersionState,
 )
+from node.result import Priority
 from node.store import Store
 from node.study import Instance, Shown
 
@@ -120,6 +121,10 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
         return  # nothing of it goes on, whatever it was held for
     if newest.state == VersionState.CANCELLED:
         open_study(db, study)
+    if newest.state == VersionState.FINISHED and study.level != newest.level:
+        db.execute(update_study(study_uid).values(level=newest.level))
+        after = newest.level or "none"
+        add_note(db, study_uid, f"triage level: {study.level} while held, now {after}")
     dispatch = schema.dispatch  # the reconcile sweep takes these up
     db.execute(
         dispatch.update()
@@ -132,6 +137,17 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
             deadline_at=now() + dispatch.c.deadline_at - (newest.finished_at or newest.closed_at),
         )
     )
+
+
+def raise_level(db: sa.Connection, study: sa.Row[Any], level: Priority) -> bool:
+    """Let a study have at least this triage level; return whether it has it only now.
+
+    Only a version that is finished may lower it.
+    """
+    if study.level is not None and study.level >= level:
+        return False
+    db.execute(update_study(study.study_uid).values(level=level))
+    return True
 
 
 def newest_version(db: sa.Connection, study: sa.Row[Any]) -> sa.Row[Any] | None:

@@ -144,7 +144,7 @@ study = sa.Table(
     _whole("revision", default="0"),  # one more whenever what was known of its images changes
     _text("revision_reason", nullable=True),
     sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # not excluded
-    _level(),  # of the newest version that is finished
+    _level(),  # of the newest version that is finished, or higher: found by the next, or held
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
     sa.Index(None, "state"),
@@ -252,7 +252,7 @@ analysis = sa.Table(
     _text("weights_sha256"),
     _word("mode", Mode),
     _text("result", nullable=True),  # JSON of result.Result
-    _text("priority", nullable=True),
+    _text("priority", nullable=True),  # not used: a level stands in the result
 )
 
 image_score = sa.Table(

@@ -19,10 +19,14 @@ from node.ledger.rows import (
     as_instance,
     is_held,
     lock_study,
+    newest_version,
+    raise_level,
     shown_in,
     update_study,
+    update_version,
 )
 from node.ledger.states import InstanceState, StudyState, VersionState
+from node.result import Priority
 from node.store import Store
 from node.study import Instance
 
@@ -44,24 +48,47 @@ class Settling:
         """
         study = schema.study
         quiet, age = now() - study.c.last_at, now() - study.c.first_at
+        is_receiving = study.c.state == StudyState.RECEIVING
+        is_wanted = is_receiving & study.c.held_reason.is_(None)
+        return self._read(is_wanted & ((quiet >= quiet_s) | (age >= age_s)))
+
+    def held_below(self, level: Priority) -> list[Arrival]:
+        """Return the studies that are held and have no triage level as high as this one."""
+        study = schema.study
+        lower = [one for one in Priority if one < level]
+        is_below = study.c.level.is_(None) | study.c.level.in_(lower)
+        return self._read(study.c.held_reason.is_not(None) & is_below)
+
+    def _read(self, is_wanted: sa.ColumnElement[bool]) -> list[Arrival]:
+        study = schema.study
+        query = sa.select(
+            study.c.study_uid,
+            study.c.sender,
+            study.c.last_at,
+            (now() - study.c.last_at).label("quiet_s"),
+            (now() - study.c.first_at).label("age_s"),
+            study.c.version,
+            study.c.revision,
+            study.c.revision_reason,
+            study.c.is_by_hand,
+        )
         with self.ledger.reading() as db:
-            rows = db.execute(
-                sa.select(
-                    study.c.study_uid,
-                    study.c.sender,
-                    study.c.last_at,
-                    quiet.label("quiet_s"),
-                    age.label("age_s"),
-                    study.c.version,
-                    study.c.revision,
-                    study.c.revision_reason,
-                    study.c.is_by_hand,
-                )
-                .where(study.c.state == StudyState.RECEIVING, study.c.held_reason.is_(None))
-                .where((quiet >= quiet_s) | (age >= age_s))
-            ).all()
+            rows = db.execute(query.where(is_wanted)).all()
             counts = [_count_open_associations(db, row, self.ledger.dead_after_s) for row in rows]
             return [_arrival(db, row, count) for row, count in zip(rows, counts, strict=True)]
+
+    def leave_unassessed(self, study_uid: str) -> None:
+        """Let a held study that a model was to judge stand before routine."""
+        with self.ledger.writing() as db:
+            study = lock_study(db, study_uid)
+            if not is_held(study) or not raise_level(db, study, Priority.NOT_ASSESSED):
+                return
+            newest = newest_version(db, study)
+            if newest is not None and newest.state == VersionState.CANCELLED:
+                job = Job("process", study_uid, newest.number, newest.attempt)
+                db.execute(update_version(job).values(level=Priority.NOT_ASSESSED))
+            before = "" if study.level is None else f"{study.level} before, now "
+            add_note(db, study_uid, f"triage level: {before}not assessed: the study is held")
 
     def close_version(self, arrival: Arrival, closing: Closing, enqueue: Enqueue) -> bool:
         """Close the study as a new version, and enqueue its processing if it is to be analysed.

@@ -17,7 +17,7 @@ from node.identity import stable_uid
 from node.outputs import verbatim
 from node.result import Priority, Result
 from node.study import Instance, Laterality, Picture, StudyVersion, View
-from node.triage import FormerLevel, deciding
+from node.triage import FormerLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,14 @@ class Draft:
     """The documents that were sent before this version, by name of the model and kind."""
     hanging: tuple[View, ...] = ()
     """What has a place of its own on the summary page, there or not, in order."""
+    decided_by: Result | None = None
+    """The result whose triage level is the study's, None if no model gives one."""
     former_levels: tuple[FormerLevel, ...] = ()
     """The triage levels of the versions before."""
     demonstration_may_rank: bool = False
     """A demonstration model's level is the study's."""
     has_level_in_lists: bool = False
     """Series Descriptions name the level, for lists that show nothing else."""
-
-    @cached_property
-    def decided_by(self) -> Result | None:
-        """The result whose triage level is the study's, None if no model gives one."""
-        may_rank = self.demonstration_may_rank
-        return deciding(self.results, demonstration_may_rank=may_rank)
 
     @property
     def level(self) -> Priority | None:

@@ -112,8 +112,10 @@ class Series:
         """
         title = ascii_text(self.results[0].model.title) if len(self.results) == 1 else ""
         title = title.removeprefix("AI ")
-        room = LO_LENGTH - len(f"AI {level}  {self.what} - AI generated")
-        return " ".join(f"AI {level} {title[:room].strip()} {self.what} - AI generated".split())
+        room = max(0, LO_LENGTH - len(f"AI {level}  {self.what} - AI generated"))
+        named = " ".join(f"AI {level} {title[:room].strip()} {self.what} - AI generated".split())
+        # The longest level of a demonstration leaves no room for saying twice that it is by AI.
+        return named if len(named) <= LO_LENGTH else named.removesuffix(" - AI generated")
 
 
 def begin(draft: Draft, series: Series, sop_class: str, name: str, index: int) -> Dataset:

@@ -24,6 +24,8 @@ from node.result import Code, Priority, Result
 from node.triage import changes
 
 TRIAGE_LEVEL = Code("AILEVEL", PRIVATE_SCHEME, "AI triage level")
+"""Of the study, and nothing else: who routes by it must find one."""
+LEVEL_OF_MODEL = Code("AIMODELLEVEL", PRIVATE_SCHEME, "AI triage level of the model")
 LEVEL_BEFORE = Code("AILEVELBEFORE", PRIVATE_SCHEME, "AI triage level of the study before")
 LEVEL_CODES = {
     Priority.URGENT: Code("AIURGENT", PRIVATE_SCHEME, "urgent"),
@@ -34,13 +36,21 @@ LEVEL_CODES = {
 
 
 def triage_items(draft: Draft, result: Result) -> list[ContentItem]:
-    """Return the level that a model gives, and those that the study had; if it triages."""
+    """Return the study's level, what the model says, and what the study had; if it triages."""
     if result.triage is None:
         return []
-    own = LEVEL_CODES[result.triage.level]
-    name = f"{TRIAGE_LEVEL.meaning}: {wording.level_name(result)}"
+    said = [(LEVEL_OF_MODEL, result)]
+    if draft.decided_by is not None:
+        said.insert(0, (TRIAGE_LEVEL, draft.decided_by))
     return [
-        _named(coded(TRIAGE_LEVEL, own), name),
+        *(
+            _named(
+                coded(concept, LEVEL_CODES[by.triage.level]),
+                f"{concept.meaning}: {wording.level_name(by)}",
+            )
+            for concept, by in said
+            if by.triage is not None
+        ),
         *(
             _named(coded(LEVEL_BEFORE, LEVEL_CODES[one.level]), f"Level of version {one.number}")
             for one in changes(draft.former_levels, draft.level)

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from node import __version__
 from node.outputs.case import Draft, local_time
+from node.percent import share_in_percent, threshold_in_percent
 from node.result import (
     Evaluation,
     Finding,
@@ -245,17 +246,12 @@ def at_point(triage: Triage) -> str:
 def threshold(triage: Triage, point: OperatingPoint) -> str:
     """Return the threshold in the unit of the score."""
     is_percent = triage.score is not None and triage.score.unit.value == "%"
-    return _percent(point.threshold) if is_percent else f"{point.threshold:g}"
+    return threshold_in_percent(point.threshold) if is_percent else f"{point.threshold:g}"
 
 
 def _share(share: float, interval: Interval) -> str:
-    low, high = interval
-    return f"{_percent(share)} (95 % interval {_percent(low)} to {_percent(high)})"
-
-
-def _percent(share: float) -> str:
-    """Return a share of 0 to 1 in percent, without zeros behind the point."""
-    return f"{f'{100 * share:.1f}'.removesuffix('.0')} %"
+    found, low, high = map(share_in_percent, (share, *interval))
+    return f"{found} (95 % interval {low} to {high})"
 
 
 def beside_study(draft: Draft, result: Result) -> str:

@@ -18,7 +18,6 @@ from node.result import (
     Mark,
     Measurement,
     Point,
-    Priority,
     Refusal,
     Result,
     UnitScore,
@@ -180,9 +179,9 @@ def test_where_no_selected_image_has_a_score_the_reason_says_so(model: Model) ->
     assert result.reason == "could not be analysed"
 
 
-def test_a_measurement_never_sets_a_priority(model: Model) -> None:
+def test_a_measurement_never_sets_a_level(model: Model) -> None:
     for result in (concluded(model, EXAM), conclude(model, [], [], {})):
-        assert result.priority is Priority.NOT_ASSESSED
+        assert result.triage is None
 
 
 def test_the_result_does_not_depend_on_the_order_of_the_scores(model: Model) -> None:
@@ -232,7 +231,7 @@ def test_the_exam_is_graded_by_the_mean_of_its_breasts_and_each_of_them_too(grad
     ]
     assert result.evaluations[0].sop_uids == ("1.1", "1.2", "1.3")
     assert result.evaluations[2].sop_uids == ("1.2", "1.3")
-    assert result.priority == Priority.NOT_ASSESSED
+    assert result.triage is None
     assert (result.findings, result.looked_for) == ((), ())
 
 

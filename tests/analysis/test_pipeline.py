@@ -20,7 +20,7 @@ from small_models import model
 
 from node import config, score_key
 from node.analysis import pipeline as pipeline_module
-from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse, decided_by
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.config import presets
 from node.dicom.header import read_header
 from node.errors import Held
@@ -28,7 +28,7 @@ from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs.report_set import Built, to_bytes
-from node.result import ModelIdentity, Priority, Result, Triage, UnitScore
+from node.result import UnitScore
 from node.study import Instance, Laterality, StudyVersion, Unit, View
 
 ROWS, COLUMNS = 300, 200
@@ -307,31 +307,6 @@ def test_a_study_of_which_no_image_can_be_read_is_answered_with_what_another_obj
     (result,), objects = analyse(pipeline, task(small, first, told))
     assert [refusal.sop_uid for refusal in result.refused] == ["1.2.3.4"]
     assert {found.dataset.PatientID for found in objects} == {"4711"}
-
-
-# Triage
-
-
-def triaging(name: str, level: Priority, *, is_demonstration: bool = False) -> Result:
-    identity = ModelIdentity(name, name, "1", "Test", "2.25.1", "0" * 64)
-    model = replace(identity, is_demonstration=is_demonstration)
-    return Result(model, ("1.2",), triage=Triage(level, "why"))
-
-
-def test_a_model_in_shadow_decides_nothing(pipeline: Pipeline, small: Model) -> None:
-    results = [triaging("shadow", Priority.URGENT), triaging("small", Priority.ROUTINE)]
-    by = decided_by(pipeline, task(small), results)
-    assert by is results[1]
-    assert decided_by(pipeline, task(small), results[:1]) is None
-
-
-def test_a_demonstration_decides_only_where_that_is_allowed(
-    pipeline: Pipeline, small: Model
-) -> None:
-    shown = triaging("small", Priority.URGENT, is_demonstration=True)
-    assert decided_by(pipeline, task(small), [shown]) is None
-    allowed = replace(pipeline, demonstration_may_rank=True)
-    assert decided_by(allowed, task(small), [shown]) is shown
 
 
 def test_what_changes_what_is_said_changes_the_uids_and_nothing_else_does(

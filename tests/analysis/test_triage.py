@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from packages import CLASSES, OUTPUT, package
 
 from node.analysis.conclusion import conclude
 from node.domains.evaluation import calibrated
 from node.manifest import ClassesOutput, Model, Platt, ScoreOutput, Temperature
+from node.outputs import wording
+from node.percent import on_its_side, share_in_percent, threshold_in_percent
 from node.result import PERCENT, Code, Measurement, OutputScore, Priority, Refusal, Result, Triage
 from node.study import View
 
@@ -90,7 +92,6 @@ def concluded(
 def triage(model: Model, percents: Mapping[View, float], refused: Sequence[Refusal] = ()) -> Triage:
     result = concluded(model, percents, refused)
     assert result.triage is not None
-    assert result.priority == result.triage.level
     assert all(word.isascii() and word.isprintable() for word in (result.triage.why,))
     return result.triage
 
@@ -158,9 +159,10 @@ def test_an_image_that_failed_keeps_an_exam_from_being_routine_though_its_view_w
 def test_an_object_refused_as_damaged_keeps_an_exam_from_being_routine(two: Model) -> None:
     result = concluded(two, whole(10.0), damaged=1)
     assert result.triage is not None
-    assert result.priority == Priority.NOT_ASSESSED
+    assert result.triage.level == Priority.NOT_ASSESSED
     assert result.triage.why.startswith("1 object refused as damaged; what was analysed is below")
-    assert concluded(two, whole(90.0), damaged=2).priority == Priority.URGENT
+    sure = concluded(two, whole(90.0), damaged=2)
+    assert sure.triage is not None and sure.triage.level == Priority.URGENT
 
 
 def test_a_study_of_which_nothing_was_read_is_not_assessed(two: Model) -> None:
@@ -179,9 +181,9 @@ def test_whatever_is_missing_only_a_whole_exam_is_routine_and_nothing_urgent_is_
     result = concluded(three, percents, refused)
     assert result.triage is not None
     is_whole = percents.keys() == set(VIEWS) and not failed
-    assert (result.priority == Priority.ROUTINE) <= is_whole
+    assert (result.triage.level == Priority.ROUTINE) <= is_whole
     is_high = any(percent / 100 >= 0.7 for percent in percents.values())
-    assert (result.priority == Priority.URGENT) == is_high
+    assert (result.triage.level == Priority.URGENT) == is_high
 
 
 def test_why_a_study_has_its_level_is_said_with_the_point_and_what_was_measured_there(
@@ -197,6 +199,46 @@ def test_why_a_study_has_its_level_is_said_with_the_point_and_what_was_measured_
     assert (urgent.point.name, urgent.point.sensitivity_interval) == ("high", (0.55, 0.69))
     assert (urgent.point.positives, urgent.point.negatives) == (210, 1180)
     assert routine.point.name == "low"
+
+
+@pytest.mark.parametrize(
+    ("percent", "written"),
+    [(69.6, "69.6 %"), (69.96, "69.96 %"), (29.9996, "29.9996 %"), (70.0, "70 %"), (69.4, "69 %")],
+)
+def test_a_score_is_written_on_its_side_of_every_threshold(
+    percent: float, written: str, three: Model
+) -> None:
+    result = concluded(three, whole(percent))
+    assert result.triage is not None
+    assert wording.why_level(result.triage)[0].startswith(f"Exam malignancy {written}: ")
+    assert f"Exam malignancy {written}" in [
+        line for said in result.evaluations for line in wording.in_brief(said)
+    ], "in every place of the report"
+
+
+@given(st.floats(0, 100), st.floats(1e-6, 1 - 1e-6).map(lambda t: round(t, 8)))
+def test_a_written_score_is_at_or_above_a_threshold_if_the_score_is(
+    percent: float, threshold: float
+) -> None:
+    assume(percent / 100 == threshold or abs(percent - 100 * threshold) > 1e-9)
+    score = on_its_side(Measurement(PERCENT, percent, PERCENT, 0, True), [threshold])
+    assert (float(wording.written_number(score)) / 100 >= threshold) == (percent / 100 >= threshold)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        *[(0.0, "0 %"), (1.0, "100 %"), (0.7, "70 %"), (0.123456, "12.3 %"), (0.07, "7 %")],
+        *[(0.0004, "0.04 %"), (0.9996, "99.96 %"), (0.99999, "99.999 %"), (1e-6, "0.0001 %")],
+    ],
+)
+def test_a_share_is_called_none_or_all_only_if_it_is(share: float, words: str) -> None:
+    assert share_in_percent(share) == words
+
+
+def test_a_threshold_is_written_as_its_author_wrote_it() -> None:
+    written = [threshold_in_percent(t) for t in (0.7, 0.07, 0.123456, 0.0004, 0.29)]
+    assert written == ["70 %", "7 %", "12.3456 %", "0.04 %", "29 %"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +261,7 @@ def test_a_point_about_a_breast_is_compared_with_the_higher_one(tmp_path: Path) 
 def test_a_model_that_does_not_triage_sets_no_level(tmp_path: Path) -> None:
     model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, SCORE))
     result = concluded(model, whole(99.0))
-    assert (result.triage, result.priority) == (None, Priority.NOT_ASSESSED)
+    assert result.triage is None
 
 
 def test_a_demonstration_says_that_it_is_one(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from node.result import (
     Mark,
     Measurement,
     Point,
-    Priority,
     Refusal,
     Result,
 )
@@ -96,7 +95,7 @@ def test_marks_of_one_depth_on_cc_and_mlo_are_one_lesion(detector: Model) -> Non
     result = detected(detector, [(R_CC, [40.0]), (R_MLO, [43.0])])
     assert lesions(result) == ["R lesion 1", "R lesion 1"]
     assert [f.region.sop_uid for f in result.findings] == ["1.1", "1.2"]
-    assert result.priority is Priority.NOT_ASSESSED
+    assert result.triage is None
 
 
 @pytest.mark.parametrize(("depth_mm", "is_paired"), [(50.0, True), (50.01, False), (29.9, False)])
@@ -292,7 +291,7 @@ def test_a_breast_has_the_highest_score_of_its_images_and_the_exam_that_of_its_b
     ]
     assert all(e.measurements[0].is_score and e.grade is None for e in result.evaluations)
     assert (result.findings, result.looked_for) == ((), ())
-    assert result.priority is Priority.NOT_ASSESSED
+    assert result.triage is None
 
 
 def test_the_score_of_one_breast_is_not_called_that_of_the_exam(scorer: Model) -> None:

@@ -20,6 +20,7 @@ from node.flow import completeness
 from node.flow.completeness import Settler
 from node.ledger import Arrival, ArrivalPart, Job, Mode, VersionState, schema
 from node.manifest import Input
+from node.result import Priority
 from node.study import Shown, View
 
 FOUR = frozenset({R_CC, L_CC, R_MLO, L_MLO})
@@ -386,6 +387,45 @@ def test_instances_of_the_former_release_that_say_no_body_part_are_in_scope(
     desk.let_pass(3)
     settler.settle()
     assert len(desk.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "may_rank", "is_seen_to"),
+    [
+        (Mode.DELIVER, "research", False, True),
+        (Mode.SHADOW, "research", False, False),
+        (Mode.DELIVER, "demonstration", False, False),
+        (Mode.DELIVER, "demonstration", True, True),
+    ],
+)
+def test_a_held_study_stands_before_routine_if_a_model_is_to_triage_it(
+    desk: Desk, tmp_path: Path, mode: Mode, status: str, may_rank: bool, is_seen_to: bool
+) -> None:
+    models = [(packages.triaging_package(tmp_path, status=status), mode)]
+    settler = Settler(
+        desk.settling, desk.enqueue, SETTINGS, models, demonstration_may_rank=may_rank
+    )
+    chest, apart = f"{STUDY}.8", f"{STUDY}.9"
+    desk.receive(f"{chest}.0", study=chest, view=None, modality="DX", body_part="CHEST")
+    desk.receive(f"{apart}.0", study=apart, why_excluded="no Patient ID")
+    desk.receive(f"{STUDY}.0")
+    for study in (STUDY, chest, apart):
+        desk.receive(
+            f"{study}.1",
+            study=study,
+            identity=SOMEBODY_ELSE,
+            view=None,
+            modality="OT",
+            why_excluded="no Patient ID" if study == apart else None,
+        )
+    settler.see_to_held()
+    assert desk.row(schema.study, chest)["level"] is None
+    assert desk.row(schema.study, apart)["level"] is None
+    level = desk.row(schema.study, STUDY)["level"]
+    assert level is (Priority.NOT_ASSESSED if is_seen_to else None)
+    history = desk.history()
+    settler.see_to_held()
+    assert desk.history() == history
 
 
 def test_a_study_waits_for_what_a_model_of_one_domain_wants_and_names_it(

@@ -484,6 +484,21 @@ def test_a_model_in_shadow_gives_no_study_a_level(triaging: Works) -> None:
     assert not [event for event in works.desk.history(study) if "triage level" in event]
 
 
+def test_what_was_found_urgent_stays_so_where_its_report_would_go_into_another_file(
+    triaging: Works,
+) -> None:
+    works = triaging
+    exam = factories.exam("urgent and held", [R_CC, L_CC])
+    works.network.percents = {one.SOPInstanceUID: 90.0 for one in exam}
+    study = works.receive(exam)
+    kept = works.desk.store.path(works.desk.row(schema.instance, exam[1].SOPInstanceUID)["path"])
+    dataset = dcmread(kept)
+    dataset.PatientID = "SOMEBODY-ELSE"
+    dataset.save_as(kept, enforce_file_format=True)
+    works.close(study)
+    assert works.reaches(study, "held").level == "urgent"
+
+
 def test_a_version_that_was_overtaken_while_it_ran_delivers_nothing(
     works: Works, pacs: Pacs
 ) -> None:

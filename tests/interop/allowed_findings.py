@@ -223,8 +223,8 @@ ALLOWED: tuple[Allowed, ...] = (
     ),
     Allowed(
         "PixelMed",
-        r'\(AILEVEL(BEFORE)?,99AINODE,"[^"]*"\)/TEXT \(121050,DCM,"Equivalent Meaning of Concept '
-        r'Name"\): Content Item not in template',
+        r'\(AI(MODEL)?LEVEL(BEFORE)?,99AINODE,"[^"]*"\)/TEXT \(121050,DCM,"Equivalent Meaning '
+        r'of Concept Name"\): Content Item not in template',
         "TID 1500 is extensible: by what kind of model a level was given stands beside it",
         MEASUREMENT_REPORTS,
     ),

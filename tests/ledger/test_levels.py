@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
-from ledgers import STUDY, Desk
+from ledgers import MODEL, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
 
 from node.ledger import Closing, VersionState, schema
-from node.result import Priority
+from node.result import Priority, Result, Triage
 from node.triage import FormerLevel
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
+WORDS = {
+    Priority.URGENT: "urgent",
+    Priority.SOON: "soon",
+    Priority.NOT_ASSESSED: "not assessed",
+    Priority.ROUTINE: "routine",
+}
+"""As they lie in ledgers: another word would change what is known of every study."""
 
 
 def levels(desk: Desk) -> list[str]:
@@ -24,7 +34,8 @@ def test_a_level_is_kept_of_the_study_its_version_and_its_model(
     desk.analysed(level=level)
     assert desk.study()["level"] is level
     assert desk.version()["level"] is level
-    assert desk.row(schema.analysis, STUDY, 1, "breast-area")["priority"] == str(level)
+    result = json.loads(desk.row(schema.analysis, STUDY, 1, "breast-area")["result"])
+    assert result["triage"]["level"] == WORDS[level]
     assert levels(desk) == [f"triage level of version 1: {level}: the score is {level}"]
 
 
@@ -79,6 +90,81 @@ def test_a_study_of_which_nothing_is_left_to_analyse_keeps_no_level(desk: Desk) 
     assert desk.study()["level"] is None
     (words,) = levels(desk)[1:]
     assert words == "triage level of version 2: urgent before, now none: nothing is analysed"
+
+
+def found(level: Priority) -> Result:
+    return Result(MODEL, (f"{STUDY}.1",), triage=Triage(level, "the score is high"))
+
+
+def test_a_study_rises_before_its_report_is_built_and_falls_only_after(desk: Desk) -> None:
+    desk.analysed(level=SOON)
+    for image, level, while_building in ((2, URGENT, URGENT), (3, ROUTINE, URGENT)):
+        desk.receive(f"{STUDY}.{image}")
+        job = desk.close()
+        desk.begin(job)
+        desk.processing.record_decision(job, found(level))
+        assert desk.study()["level"] is while_building
+        desk.finish(job, level=level, first_report=10 * image)
+        assert desk.study()["level"] is level
+
+
+def test_what_an_attempt_found_urgent_stays_so_if_only_not_assessed_can_be_answered(
+    desk: Desk,
+) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.processing.record_decision(job, found(URGENT))
+    desk.finish(job, level=Priority.NOT_ASSESSED)
+    assert (desk.study()["level"], desk.version()["level"]) == (URGENT, URGENT)
+    (words,) = levels(desk)
+    assert words.endswith("urgent: found by an attempt whose report could not be built")
+
+
+def test_an_attempt_that_is_overtaken_or_held_raises_nothing(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    desk.processing.record_decision(job, found(URGENT))
+    desk.processing.record_decision(replace(job, attempt=2), found(URGENT))
+    assert desk.study()["level"] is None
+
+
+@pytest.mark.parametrize("level", [None, ROUTINE, SOON, URGENT])
+def test_a_held_study_is_at_least_not_assessed_until_it_goes_on(
+    desk: Desk, level: Priority | None
+) -> None:
+    if level is not None:
+        desk.analysed(level=level)
+    else:
+        desk.receive()
+        job = desk.close()
+        desk.begin(job)
+        desk.processing.hold_version(job, "the report would go into another file")
+    if level is not None:
+        desk.receive_again(pixels="other")
+    higher = level if level in (SOON, URGENT) else Priority.NOT_ASSESSED
+    for arrival in desk.settling.held_below(Priority.NOT_ASSESSED):
+        desk.settling.leave_unassessed(arrival.study_uid)
+    assert desk.study()["level"] is higher
+    assert desk.settling.held_below(Priority.NOT_ASSESSED) == []
+    desk.by_hand.release_study(STUDY)
+    assert desk.study()["level"] is (level or higher)
+    is_lowered = level is ROUTINE
+    assert ("triage level: not assessed while held, now routine" in levels(desk)) == is_lowered
+
+
+def test_a_study_that_was_held_has_no_level_left_if_no_model_gives_one(desk: Desk) -> None:
+    desk.receive()
+    desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    desk.settling.leave_unassessed(STUDY)
+    assert desk.study()["level"] is Priority.NOT_ASSESSED
+    desk.receive_again(f"{STUDY}.2", identity=SOMEBODY)
+    job = desk.close()
+    desk.begin(job)
+    desk.finish(job)
+    assert desk.study()["level"] is None
 
 
 def test_a_version_that_is_cancelled_takes_no_level_away(desk: Desk) -> None:

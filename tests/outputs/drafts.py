@@ -40,7 +40,7 @@ from node.result import (
     Triage,
 )
 from node.study import Instance, Laterality, Picture, StudyVersion, View
-from node.triage import FormerLevel
+from node.triage import FormerLevel, deciding
 from node.trial import phantom
 
 MODEL = ModelIdentity(
@@ -194,7 +194,19 @@ def result_about(
 
 def with_result(draft: Draft, **changes: object) -> Draft:
     """Return the draft with other values in its one result."""
-    return replace(draft, results=(replace(draft.results[0], **changes),))  # type: ignore[arg-type]
+    result = replace(draft.results[0], **changes)  # type: ignore[arg-type]
+    return decided(replace(draft, results=(result,)))
+
+
+def decided(draft: Draft) -> Draft:
+    """Return the draft with the result that decides, as an analysis finds it."""
+    may_rank = draft.demonstration_may_rank
+    return replace(draft, decided_by=deciding(draft.results, demonstration_may_rank=may_rank))
+
+
+def ranking(draft: Draft) -> Draft:
+    """Return the draft where a demonstration gives a level."""
+    return decided(replace(draft, demonstration_may_rank=True))
 
 
 def graded(draft: Draft) -> Draft:
@@ -317,7 +329,6 @@ def triaged(draft: Draft, level: Priority, model: ModelIdentity = TRIAGE) -> Dra
         scored(draft),
         model=model,
         triage=triage_at(level),
-        priority=level,
         heat_maps=(),
         statements=("The score says how far an exam looks like those with cancer.",),
     )

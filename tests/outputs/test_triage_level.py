@@ -22,10 +22,12 @@ from .drafts import (
     PRODUCT,
     TRIAGE,
     after,
+    decided,
     detected,
     draft,
     graded,
     items,
+    ranking,
     report_set,
     scored,
     triage_at,
@@ -46,7 +48,7 @@ def marked(level: Priority, model: ModelIdentity = TRIAGE) -> Draft:
 
 
 def together(*drafts: Draft) -> Draft:
-    return replace(drafts[0], results=tuple(one.results[0] for one in drafts))
+    return decided(replace(drafts[0], results=tuple(one.results[0] for one in drafts)))
 
 
 def all_text(tree: Dataset) -> str:
@@ -119,7 +121,7 @@ def test_a_threshold_is_in_the_unit_of_the_score_it_is_compared_with() -> None:
     score = Measurement(Code("AISCORE", "99AINODE", "AI score"), 0.784, Code("1", "UCUM", ""), 3)
     triage = replace(triage_at(URGENT), score=score)
     assert wording.threshold(triage, HIGH) == "0.71"
-    assert wording.threshold(triage_at(URGENT), replace(HIGH, threshold=0.123456)) == "12.3 %"
+    assert wording.threshold(triage_at(URGENT), replace(HIGH, threshold=0.123456)) == "12.3456 %"
 
 
 def test_models_that_do_not_triage_say_nothing_of_a_level() -> None:
@@ -154,9 +156,10 @@ def test_a_study_of_which_nothing_was_analysed_has_its_level_in_code_and_words()
 
 
 def test_codes_fit_where_codes_stand() -> None:
-    codes = [*sr_triage.LEVEL_CODES.values(), sr_triage.TRIAGE_LEVEL, sr_triage.LEVEL_BEFORE]
+    concepts = (sr_triage.TRIAGE_LEVEL, sr_triage.LEVEL_OF_MODEL, sr_triage.LEVEL_BEFORE)
+    codes = [*sr_triage.LEVEL_CODES.values(), *concepts]
     assert all(len(code.value) <= 16 for code in codes)
-    assert len({code.value for code in codes}) == len(Priority) + 2
+    assert len({code.value for code in codes}) == len(Priority) + 3
 
 
 # Changes
@@ -200,6 +203,11 @@ def test_a_report_says_if_another_model_has_decided() -> None:
     assert "AI triage level: routine (research model)." in first
     assert "The level of the study is urgent (research model), by Second." in first
     assert "The level of the study" not in deciding
+    for tree, own in zip(
+        report_set(made, ["measurement-report"]), ("routine", "urgent"), strict=True
+    ):
+        assert coded_levels(tree, sr_triage.TRIAGE_LEVEL) == ["urgent"], "the study's, in each"
+        assert coded_levels(tree, sr_triage.LEVEL_OF_MODEL) == [own]
     assert page_text(made).startswith("Urgent AI triage level by Second, a research model")
     assert "AI triage level: routine (research model)." in page_text(made)
 
@@ -213,7 +221,7 @@ def test_a_report_says_if_another_model_has_decided() -> None:
     ],
 )
 def test_what_kind_of_model_gave_a_level_stands_beside_it(model: ModelIdentity, name: str) -> None:
-    made = replace(triaged(EXAM, URGENT, model), demonstration_may_rank=True)
+    made = ranking(triaged(EXAM, URGENT, model))
     (tree,) = report_set(made, ["measurement-report"])
     assert f"AI triage level: {name}." in all_text(tree)
     (item,) = items(tree, "CODE", sr_triage.TRIAGE_LEVEL.value)
@@ -225,11 +233,13 @@ def test_a_demonstration_gives_the_study_no_level_and_says_so() -> None:
     assert made.level is None
     words = "It gives the study no level, for it is a demonstration model."
     (tree,) = report_set(made, ["measurement-report"])
+    assert coded_levels(tree, sr_triage.TRIAGE_LEVEL) == []
+    assert coded_levels(tree, sr_triage.LEVEL_OF_MODEL) == ["urgent"]
     for text in (all_text(tree), page_text(made)):
         assert words in text
         assert "AI triage level: urgent (demonstration model)." in text
     assert not page_text(made).startswith("Urgent")
-    allowed = replace(made, demonstration_may_rank=True)
+    allowed = ranking(made)
     assert allowed.level is URGENT
     assert words not in page_text(allowed)
     assert page_text(allowed).startswith("Urgent AI triage level by Breast Triage, a demonstration")
@@ -272,7 +282,7 @@ def test_a_demonstration_s_level_is_in_the_head_of_no_capture_unless_it_may_rank
     made = with_result(detected(LARGE), model=DEMONSTRATION, triage=triage_at(URGENT))
     sop_uid = made.version.instances[0].sop_uid
     assert not head_has(marked_view.draw_marked_view(made, sop_uid), URGENT)
-    allowed = replace(made, demonstration_may_rank=True)
+    allowed = ranking(made)
     assert head_has(marked_view.draw_marked_view(allowed, sop_uid), URGENT)
 
 
@@ -308,11 +318,19 @@ def test_where_a_preset_wants_it_series_descriptions_begin_with_the_level(
 
 def test_a_long_title_gives_way_to_the_level() -> None:
     model = replace(DEMONSTRATION, title="A Very Long Title Of A Model That Triages Mammograms")
-    made = replace(marked(NOT_ASSESSED, model), demonstration_may_rank=True)
+    made = ranking(marked(NOT_ASSESSED, model))
     for words in descriptions(replace(made, has_level_in_lists=True)).values():
         assert words.startswith("AI NOT ASSESSED (demonstration) A ")
         assert words.endswith(" - AI generated")
         assert len(words) <= 64
+
+
+def test_a_level_that_leaves_no_room_for_the_title_cuts_nothing_else() -> None:
+    made = ranking(with_result(EXAM, model=DEMONSTRATION, triage=triage_at(NOT_ASSESSED)))
+    made = replace(made, has_level_in_lists=True)
+    found = {str(d.SeriesDescription) for d in report_set(made, ["segmentation"])}
+    assert "AI NOT ASSESSED (demonstration) R MLO Segmentation" in found
+    assert all(len(words) <= 64 for words in found)
 
 
 def test_the_series_of_another_model_is_not_called_urgent() -> None:
