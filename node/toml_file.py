@@ -24,9 +24,9 @@ Place = tuple[str | int, ...]
 
 
 class Section(BaseModel):
-    """A table of a file: unknown keys are errors, values never change."""
+    """A table of a file: unknown keys are errors, nan and inf no numbers, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Table = TypeVar("Table", bound=Section)
@@ -175,6 +175,7 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text in quotes",

@@ -336,6 +336,9 @@ def of_exam(present: str, replacement: str) -> list[tuple[str, str]]:
     return [SEVERAL, (OUTPUT, OF_EXAM), (EXAM[0], EXAM[1].replace(present, replacement, 1))]
 
 
+PLATT = (
+    '[outputs.calibration]\nkind = "platt"\nslope = 1.0\nintercept = {}\ndata = "Screening exams"\n'
+)
 COMBINE = 'combine = { breast = "highest", exam = "highest" }\n'
 OF_EXAM = SCORE.replace(COMBINE, "")
 OF_R_BREAST = OF_EXAM + 'about = "R breast"\ncombine = { exam = "highest" }\n'
@@ -444,6 +447,14 @@ def test_a_manifest_of_the_new_words_crosses_to_the_child_as_it_is(
         (
             [SEVERAL, (OUTPUT, WHOLE.replace("0.95\n", "95\n")), TRIAGES],
             "outputs.operating_points.specificity: expected a number not above 1, found 95",
+        ),
+        (
+            [SEVERAL, (OUTPUT, f"{SCORE}{PLATT.format('nan')}")],
+            "outputs.calibration.intercept: expected a finite number, found NaN",
+        ),
+        (
+            [SEVERAL, (OUTPUT, f"{SCORE}{PLATT.format('-inf')}")],
+            "outputs.calibration.intercept: expected a finite number, found -Infinity",
         ),
         # operating points and levels
         (

@@ -368,6 +368,23 @@ def test_classes_are_calibrated_as_the_softmax_of_logits_over_the_temperature(
     assert found == pytest.approx([75.0, 25.0])
 
 
+@pytest.mark.parametrize("temperature", [0.0001, 1000.0])
+def test_no_temperature_is_too_low_or_too_high_for_classes(
+    temperature: float, tmp_path: Path
+) -> None:
+    tail = (
+        f'\n[outputs.calibration]\nkind = "temperature"\ntemperature = {temperature}\ndata = "x"\n'
+    )
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, GRADES + tail))
+    (output,) = model.manifest.outputs
+    assert isinstance(output, ClassesOutput)
+    for values in ((40.0, 60.0), (0.0, 100.0), (50.0, 50.0)):
+        numbers = tuple(Measurement(PERCENT, value, PERCENT) for value in values)
+        first, second = (number.value for number in calibrated(output, OutputScore(numbers)))
+        assert first + second == pytest.approx(100)
+        assert (first <= second) and (first < second) == (values[0] < values[1])
+
+
 def test_levels_follow_from_the_calibrated_score(tmp_path: Path) -> None:
     calibration = (
         '\n[outputs.calibration]\nkind = "platt"\nslope = 1.0\nintercept = -2.0\ndata = "x"\n'
