@@ -138,7 +138,7 @@ def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str
         if name == "node.imaging.elsewhere":
             return source_of("node.imaging.operations").replace("_fitted", "fitted")
         if name == "node.imaging.operations":
-            return "from node.imaging.elsewhere import prepare"
+            return "from node.imaging.elsewhere import Prepared, prepare"
         return source_of(name)
 
     assert digests(moved) == now
