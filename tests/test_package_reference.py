@@ -6,6 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factories import exam
 from package_answers import detector, scorer
@@ -146,6 +147,29 @@ def test_each_study_among_the_files_is_a_case_of_its_own(tmp_path: Path, images:
     )
     said = compare_reference(made, THREADS, images)
     assert said == SAME.replace("of 1", "of 2").replace(" 1 compared", " 2 compared")
+
+
+def test_a_view_that_was_repeated_is_compared_image_by_image(tmp_path: Path) -> None:
+    twice = exam("twice", [*phantom.EXAM, phantom.EXAM[0]])
+    darker = np.asarray(twice[-1].pixel_array) // 2
+    twice[-1].PixelData = darker.astype("<u2").tobytes()
+    twice[-1]["PixelData"].VR = "OW"
+    images = tmp_path / "images"
+    phantom.save(twice, images)
+    made = scorer(tmp_path, "score = Identity(mean)")
+    write_reference(made, THREADS, images, WHERE)
+    text = path_of(made).read_text("utf-8")
+    assert len(set(re.findall(r'unit = "R CC".* values = \[([0-9.]+)\]', text))) == 2
+    assert compare_reference(made, THREADS, images) == SAME
+    numbers = re.findall(r'about = "R CC AI score", what = "Score", value = ([0-9.]+)', text)
+    assert len(set(numbers)) == 2
+    change(
+        made,
+        f'about = "R CC AI score", what = "Score", value = {numbers[0]}',
+        'about = "R CC AI score", what = "Score", value = 91.0',
+    )
+    said = refusal(made, images)
+    assert f"R CC AI score Score was 91.0 and is {numbers[0]}" in said
 
 
 def test_a_damaged_file_is_named(package: Model, images: Path) -> None:

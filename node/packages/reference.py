@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -43,6 +44,9 @@ _FEW = 64
 """Of a larger tensor so many values are kept, evenly spaced."""
 _ODD_ONES = 0.02
 """Of them so many may be others: where a threshold lies near, the last digit decides."""
+Called = tuple[str, str]
+"""What a value is of: unit and tensor, or what is about what."""
+Value = TypeVar("Value")
 
 
 class ReferenceFile(Section):
@@ -227,16 +231,25 @@ def _results(result: Result) -> Iterator[ReferenceResult]:
 
 def _differences(wanted: ReferenceCase, found: ReferenceCase, tolerance: float) -> Iterator[str]:
     yield from _differing_tensors(wanted, found, tolerance)
-    before = {(one.about, one.what): one.value for one in wanted.results}
-    now = {(one.about, one.what): one.value for one in found.results}
-    for key in dict.fromkeys((*before, *now)):
-        old, new = before.get(key), now.get(key)
+    before = [((one.about, one.what), one.value) for one in wanted.results]
+    now = [((one.about, one.what), one.value) for one in found.results]
+    for key, old, new in _paired(before, now):
         if isinstance(old, float) and isinstance(new, float):
             if abs(old - new) <= tolerance * max(_OF_RESULTS, abs(old)):
                 continue
         elif old == new:
             continue
         yield f"{' '.join(key)} was {_or_nothing(old)} and is {_or_nothing(new)}"
+
+
+def _paired(
+    before: Sequence[tuple[Called, Value]], now: Sequence[tuple[Called, Value]]
+) -> Iterator[tuple[Called, Value | None, Value | None]]:
+    """Yield what is called the same, the first with the first: a view may be there twice."""
+    for key in dict.fromkeys(name for name, _ in (*before, *now)):
+        of_key = ([value for name, value in each if name == key] for each in (before, now))
+        for old, new in zip_longest(*of_key):
+            yield key, old, new
 
 
 def _or_nothing(value: float | str | None) -> str:
@@ -246,12 +259,15 @@ def _or_nothing(value: float | str | None) -> str:
 def _differing_tensors(
     wanted: ReferenceCase, found: ReferenceCase, tolerance: float
 ) -> Iterator[str]:
-    now = {(one.unit, one.tensor): one for one in found.answers}
-    for old in wanted.answers:
-        new = now.get((old.unit, old.tensor))
-        where = f"{old.tensor!r} of {old.unit}"
+    before, now = (
+        [((one.unit, one.tensor), one) for one in case.answers] for case in (wanted, found)
+    )
+    for (unit, tensor), old, new in _paired(before, now):
+        where = f"{tensor!r} of {unit}"
         if new is None:
             yield f"{where} is not there any more"
+        elif old is None:
+            yield f"{where} was not there"
         elif new.shape != old.shape:
             yield f"{where} was of shape {old.shape} and is of {new.shape}"
         elif words := _difference(old, new, tolerance):
