@@ -130,7 +130,7 @@ class _Reader:
         said = {}
         for name, output in outputs_of(self.manifest).items():
             if isinstance(output, BoxesOutput | MaskOutput):
-                numbers = _highest_mark(result, output, uids & {*result.analysed})
+                numbers = _highest_mark(result, name, uids & {*result.analysed})
             else:
                 of_it = (e for e in result.evaluations if (e.output, e.about) == (name, level))
                 numbers = _numbers(of_it, level, images[0].side, uids)
@@ -159,16 +159,14 @@ class _Reader:
         return refusals.get(sop_uid, LEFT_ASIDE if is_passed_over else OUT_OF_SCOPE)
 
 
-def _highest_mark(
-    result: Result, output: BoxesOutput | MaskOutput, sop_uids: Set[str]
-) -> NumbersSaid:
+def _highest_mark(result: Result, output: str, sop_uids: Set[str]) -> NumbersSaid:
     """Return the highest number of what an output marked on images, 0 where it is nothing."""
     if not sop_uids:
         return ()
     numbers = (
         (finding.score or finding.measurements[0]).value
         for finding in result.findings
-        if finding.region.sop_uid in sop_uids and finding.kind in output.looks_for
+        if finding.region.sop_uid in sop_uids and finding.output == output
     )
     return (max(numbers, default=0.0),)
 
