@@ -9,13 +9,15 @@ from enum import StrEnum
 
 from node.evaluation.collection import LabelledImage
 from node.evaluation.running import AnsweredExam
-from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output
-from node.result import Evaluation, Priority, Result
+from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output, view_called
+from node.result import Evaluation, Result
 from node.study import Laterality
 
 SEVERAL = "several"
 """In a column in which images of one breast or exam differ."""
 NOT_SAID = "not said"
+NO_LEVEL = "no level"
+"""Of an exam that a node would hold, or that the model is not meant for."""
 LEFT_ASIDE = "left aside by the model, as its manifest says"
 OUT_OF_SCOPE = "out of scope of the model"
 AGE = re.compile(r"0*(\d{1,3})(?:\.\d+)?\s*Y?", re.IGNORECASE)
@@ -113,12 +115,13 @@ class _Reader:
         )
 
     def _priority(self) -> str:
-        """Return the level of the exam, "" if the model does not triage."""
+        """Return the level that the exam has in a ward, "" if the model does not triage."""
         result = self.answered.result
         if self.manifest.triage is None:
             return ""
-        triage = result.triage if result is not None else None
-        return str(triage.level if triage is not None else Priority.NOT_ASSESSED)
+        if result is None or result.triage is None or not self.answered.is_in_scope:
+            return NO_LEVEL
+        return str(result.triage.level)
 
     def _said(
         self, level: CaseLevel, images: Sequence[LabelledImage]
@@ -130,7 +133,8 @@ class _Reader:
         said = {}
         for name, output in outputs_of(self.manifest).items():
             if isinstance(output, BoxesOutput | MaskOutput):
-                numbers = _highest_mark(result, name, uids & {*result.analysed})
+                is_whole = not self._unseen(level, images)
+                numbers = _highest_mark(result, name, uids & {*result.analysed}) if is_whole else ()
             else:
                 of_it = (e for e in result.evaluations if (e.output, e.about) == (name, level))
                 numbers = _numbers(of_it, level, images[0].side, uids)
@@ -144,7 +148,24 @@ class _Reader:
         if reasons == [LEFT_ASIDE]:
             return LEFT_ASIDE
         told = [reason for reason in reasons if reason not in ("", LEFT_ASIDE)]
+        if unseen := self._unseen(level, images):
+            told = told or [f"not there: {', '.join(unseen)}"]
         return "; ".join(told) or f"the model says nothing of {_OF_LEVEL[level]}"
+
+    def _unseen(self, level: CaseLevel, images: Sequence[LabelledImage]) -> list[str]:
+        """Return the views without which nobody knows that nothing is marked, of what marks."""
+        marks = any(isinstance(one, BoxesOutput | MaskOutput) for one in self.manifest.outputs)
+        if level == CaseLevel.IMAGE or not marks:
+            return []
+        seen = {(i.side, i.projection) for i in images if not self._why_no_image(i)}
+        wanted = self.manifest.input
+        return [
+            str(view)
+            for view in map(view_called, wanted.expected_views)
+            if view.projection in wanted.projections
+            and (view.laterality, view.projection) not in seen
+            and (level == CaseLevel.EXAM or view.laterality == images[0].side)
+        ]
 
     def _why_no_image(self, image: LabelledImage) -> str:
         """Return why an image was not analysed, "" if it was."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.evaluation import measures
-from node.evaluation.cases import SEVERAL, CaseLevel, LabelledCase
+from node.evaluation.cases import NO_LEVEL, SEVERAL, CaseLevel, LabelledCase
 from node.evaluation.measures import Array, Flags, Measured, WeightedMeasure
 from node.evaluation.truth import Truth, class_names
 from node.manifest import ClassesOutput, MaskOutput, Output, ScoreOutput
@@ -498,15 +498,18 @@ def triage_figures(
     positive = np.array([truth.is_positive(case.labels) for case in exams], np.bool_)
     patients = np.unique([case.patient for case in exams], return_inverse=True)[1].astype(np.int64)
     levels = {}
-    for level in sorted(Priority, reverse=True):
-        has_it = np.array([case.priority == str(level) for case in exams], np.bool_)
+    named = [*map(str, sorted(Priority, reverse=True)), NO_LEVEL]
+    if not any(case.priority == NO_LEVEL for case in exams):
+        named.remove(NO_LEVEL)
+    for level in named:
+        has_it = np.array([case.priority == level for case in exams], np.bool_)
         asked = {
             "all": (has_it, np.ones(len(exams), np.bool_)),
             "positives": (has_it, positive),
             "negatives": (has_it, ~positive),
         }
         shares = _shares(asked, patients)
-        levels[str(level)] = LevelOfTriage(
+        levels[level] = LevelOfTriage(
             positives=int((has_it & positive).sum()),
             negatives=int((has_it & ~positive).sum()),
             share=shares["all"],

@@ -76,3 +76,15 @@ def test_a_mark_counts_for_the_output_that_made_it_though_another_has_the_same_c
     assert [finding.output for finding in result.findings] == ["asymmetry"]
     exam = [*cases_of(answered(result, *VIEWS), model.manifest)][-1]
     assert exam.said == {"mass": (0.0,), "asymmetry": (95.0,)}
+
+
+def test_of_marks_a_breast_and_an_exam_are_assessed_by_all_views_that_are_expected(
+    tmp_path: Path,
+) -> None:
+    model = two_detectors(tmp_path)
+    there = (R_CC, R_MLO, L_CC)
+    cases = {c.name: c for c in cases_of(answered(marked(model, *there), *there), model.manifest)}
+    assert cases["line 0"].said == {"mass": (0.0,), "asymmetry": (95.0,)}
+    assert cases["exam 1 R"].said == {"mass": (0.0,), "asymmetry": (95.0,)}
+    for name in ("exam 1 L", "exam 1"):
+        assert (cases[name].said, cases[name].why_not) == ({}, "not there: L MLO")

@@ -584,6 +584,60 @@ def test_a_study_that_a_node_would_hold_is_held_here(images: Labelled, tmp_path:
     assert any(note.startswith("1 exams would be held by a node") for note in document.notes)
 
 
+def test_an_exam_that_is_held_or_out_of_scope_has_no_level_as_in_a_ward(
+    images: Labelled, tmp_path: Path
+) -> None:
+    screening(images)
+    held, *_ = images.add("P4", has_lesion=True)
+    [other] = images.add("P5", has_lesion=True, views=[R_CC])
+    for path, keyword, value in (
+        (held, "PatientID", "ANOTHER"),
+        (other, "Modality", "CR"),
+    ):
+        dataset = dcmread(path)
+        setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    document = measured(images, triaging(lesion_score(tmp_path / "models")), tmp_path)
+    levels = {case.patient: case.priority for case in document.cases if case.priority}
+    assert (levels["P4"], levels["P5"]) == ("no level", "no level")
+    assert document.triage is not None
+    counts = {k: (one.positives, one.negatives) for k, one in document.triage.levels.items()}
+    assert counts == {
+        "urgent": (2, 0),
+        "soon": (0, 0),
+        "not assessed": (0, 0),
+        "routine": (0, 2),
+        "no level": (2, 0),
+    }
+
+
+def test_a_file_that_cannot_be_decoded_keeps_an_exam_from_being_routine_as_in_a_ward(
+    images: Labelled, tmp_path: Path
+) -> None:
+    paths = images.add("P0", has_lesion=False, as_png=True, bits="12")
+    again = paths[0].with_name("again.png")
+    again.write_bytes(paths[0].read_bytes()[:-2000])
+    images.rows.append({**images.rows[0], "path": str(again.relative_to(images.folder))})
+    images.add("P1", has_lesion=True, bits="")
+    document = measured(images, triaging(lesion_score(tmp_path / "models")), tmp_path)
+    levels = {case.patient: case.priority for case in document.cases if case.priority}
+    assert levels["P0"] == "not assessed"
+
+
+def test_the_patient_of_an_exam_that_is_held_is_left_out_if_the_package_has_learnt_from_it(
+    images: Labelled, tmp_path: Path
+) -> None:
+    screening(images)
+    held = images.folder / images.rows[0]["path"]
+    dataset = dcmread(held)
+    dataset.PatientID = "ANOTHER"
+    dataset.save_as(held)
+    score = lesion_score(tmp_path / "models")
+    (score.folder / "training-images.txt").write_text(pixel_digest(held))
+    document = measured(images, score, tmp_path)
+    assert (document.given.trained_on, document.given.patients_left_out) == (1, 1)
+
+
 def contradictions(images: Labelled, tmp_path: Path) -> list[str]:
     with pytest.raises(ConfigError) as raised:
         measured(images, lesion_score(tmp_path / "models"), tmp_path)
