@@ -28,7 +28,7 @@ NumbersSaid = tuple[float, ...]
 """Of a score one, of classes one each."""
 
 
-class CaseLevel(StrEnum):
+class CaseAbout(StrEnum):
     """What a case is."""
 
     IMAGE = "image"
@@ -36,10 +36,10 @@ class CaseLevel(StrEnum):
     EXAM = "exam"
 
 
-_OF_LEVEL = {
-    CaseLevel.IMAGE: "single images",
-    CaseLevel.BREAST: "a breast",
-    CaseLevel.EXAM: "an exam of these images",
+_NAMED = {
+    CaseAbout.IMAGE: "single images",
+    CaseAbout.BREAST: "a breast",
+    CaseAbout.EXAM: "an exam of these images",
 }
 
 
@@ -47,7 +47,7 @@ _OF_LEVEL = {
 class LabelledCase:
     """An image, a breast or an exam: what is true, and what was said."""
 
-    level: CaseLevel
+    about: CaseAbout
     name: str
     """Which one, by the line of the table or the number of the exam: "exam 3 L"."""
     patient: str
@@ -59,7 +59,7 @@ class LabelledCase:
     """The numbers of each output that was assessed, exactly as the result has them."""
     why_not: str = ""
     """Why it was not assessed; "" if it was."""
-    priority: str = ""
+    level: str = ""
     """The triage level of an exam, if the model triages."""
 
     @property
@@ -83,13 +83,13 @@ def cases_of(answered: AnsweredExam, manifest: Manifest) -> Iterator[LabelledCas
     exam = answered.exam
     reader = _Reader(answered, manifest)
     for image in exam.images:
-        yield reader.case(CaseLevel.IMAGE, f"line {image.row.line}", [image])
+        yield reader.case(CaseAbout.IMAGE, f"line {image.row.line}", [image])
     if manifest.domain != "mammography":
         return
     for side in (Laterality.RIGHT, Laterality.LEFT):
         if images := [image for image in exam.images if image.side == side]:
-            yield reader.case(CaseLevel.BREAST, f"exam {exam.number} {side}", images)
-    yield reader.case(CaseLevel.EXAM, f"exam {exam.number}", exam.images)
+            yield reader.case(CaseAbout.BREAST, f"exam {exam.number} {side}", images)
+    yield reader.case(CaseAbout.EXAM, f"exam {exam.number}", exam.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +99,22 @@ class _Reader:
     answered: AnsweredExam
     manifest: Manifest
 
-    def case(self, level: CaseLevel, name: str, images: Sequence[LabelledImage]) -> LabelledCase:
-        said = self._said(level, images)
+    def case(self, about: CaseAbout, name: str, images: Sequence[LabelledImage]) -> LabelledCase:
+        said = self._said(about, images)
         rows = [image.row for image in images]
         return LabelledCase(
-            level=level,
+            about=about,
             name=name,
             patient=rows[0].patient,
             lines=tuple(row.line for row in rows),
             labels=tuple(row.label for row in rows),
             columns=_columns(images),
             said=said,
-            why_not="" if said else self._why_not(level, images),
-            priority=self._priority() if level == CaseLevel.EXAM else "",
+            why_not="" if said else self._why_not(about, images),
+            level=self._level() if about == CaseAbout.EXAM else "",
         )
 
-    def _priority(self) -> str:
+    def _level(self) -> str:
         """Return the level that the exam has in a ward, "" if the model does not triage."""
         result = self.answered.result
         if self.manifest.triage is None:
@@ -124,7 +124,7 @@ class _Reader:
         return str(result.triage.level)
 
     def _said(
-        self, level: CaseLevel, images: Sequence[LabelledImage]
+        self, about: CaseAbout, images: Sequence[LabelledImage]
     ) -> dict[str, tuple[float, ...]]:
         result = self.answered.result
         if result is None:
@@ -133,29 +133,29 @@ class _Reader:
         said = {}
         for name, output in outputs_of(self.manifest).items():
             if isinstance(output, BoxesOutput | MaskOutput):
-                is_whole = not self._unseen(level, images)
+                is_whole = not self._unseen(about, images)
                 numbers = _highest_mark(result, name, uids & {*result.analysed}) if is_whole else ()
             else:
-                of_it = (e for e in result.evaluations if (e.output, e.about) == (name, level))
-                numbers = _numbers(of_it, level, images[0].side, uids)
+                of_it = (e for e in result.evaluations if (e.output, e.about) == (name, about))
+                numbers = _numbers(of_it, about, images[0].side, uids)
             if numbers:
                 said[name] = numbers
         return said
 
-    def _why_not(self, level: CaseLevel, images: Sequence[LabelledImage]) -> str:
+    def _why_not(self, about: CaseAbout, images: Sequence[LabelledImage]) -> str:
         """Return why nothing was said, of several images each reason once."""
         reasons = list(dict.fromkeys(map(self._why_no_image, images)))
         if reasons == [LEFT_ASIDE]:
             return LEFT_ASIDE
         told = [reason for reason in reasons if reason not in ("", LEFT_ASIDE)]
-        if unseen := self._unseen(level, images):
+        if unseen := self._unseen(about, images):
             told = told or [f"not there: {', '.join(unseen)}"]
-        return "; ".join(told) or f"the model says nothing of {_OF_LEVEL[level]}"
+        return "; ".join(told) or f"the model says nothing of {_NAMED[about]}"
 
-    def _unseen(self, level: CaseLevel, images: Sequence[LabelledImage]) -> list[str]:
+    def _unseen(self, about: CaseAbout, images: Sequence[LabelledImage]) -> list[str]:
         """Return the views without which nobody knows that nothing is marked, of what marks."""
         marks = any(isinstance(one, BoxesOutput | MaskOutput) for one in self.manifest.outputs)
-        if level == CaseLevel.IMAGE or not marks:
+        if about == CaseAbout.IMAGE or not marks:
             return []
         seen = {(i.side, i.projection) for i in images if not self._why_no_image(i)}
         wanted = self.manifest.input
@@ -164,7 +164,7 @@ class _Reader:
             for view in map(view_called, wanted.expected_views)
             if view.projection in wanted.projections
             and (view.laterality, view.projection) not in seen
-            and (level == CaseLevel.EXAM or view.laterality == images[0].side)
+            and (about == CaseAbout.EXAM or view.laterality == images[0].side)
         ]
 
     def _why_no_image(self, image: LabelledImage) -> str:
@@ -193,16 +193,16 @@ def _highest_mark(result: Result, output: str, sop_uids: Set[str]) -> NumbersSai
 
 
 def _numbers(
-    evaluations: Iterable[Evaluation], level: CaseLevel, side: Laterality | None, sop_uids: Set[str]
+    evaluations: Iterable[Evaluation], about: CaseAbout, side: Laterality | None, sop_uids: Set[str]
 ) -> NumbersSaid:
     """Return what was said of an image, a breast or the exam, of all that was said of such."""
     for evaluation in evaluations:
         is_of_it = {
-            CaseLevel.IMAGE: sop_uids == {*evaluation.sop_uids},
-            CaseLevel.BREAST: evaluation.laterality == side,
-            CaseLevel.EXAM: True,
+            CaseAbout.IMAGE: sop_uids == {*evaluation.sop_uids},
+            CaseAbout.BREAST: evaluation.laterality == side,
+            CaseAbout.EXAM: True,
         }
-        if is_of_it[level]:
+        if is_of_it[about]:
             return tuple(measurement.value for measurement in evaluation.measurements)
     return ()
 
