@@ -749,11 +749,17 @@ def reference_of_model(
     Of a generated exam, or of the studies in a folder; their files are named by SHA-256, and not
     copied.
     """
+    from node.config import bundled_models_dir
+    from node.errors import ConfigError
+    from node.manifest.package import MANIFEST
     from node.packages.checking import THREADS
     from node.packages.reference import write_reference
 
     with _errors_as_messages():
-        written = write_reference(_opened(model, config), THREADS, files, where)
+        opened = _opened(model, config)
+        if opened.folder.parent == bundled_models_dir() and not (Path(model) / MANIFEST).is_file():
+            raise ConfigError(f"{model} comes with the node: copy {opened.folder}, or name it so")
+        written = write_reference(opened, THREADS, files, where)
         out.print(f"wrote {written.path}: {written.words}", markup=False, soft_wrap=True)
 
 

@@ -75,6 +75,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def quoted(value: object) -> str:
+    """Return a value as a file has it: text, numbers, lists of them."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 _SECRET = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&\"]*")
 
 

@@ -118,6 +118,20 @@ def test_without_the_files_it_is_said_that_nothing_was_compared(package: Model) 
     )
 
 
+def test_of_a_product_something_must_be_compared(package: Model, images: Path) -> None:
+    manifest = package.folder / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace('"research"', '"product"'))
+    product = Model(package.folder)
+    assert f"needs it: give with --files 4 of 4 files of {WHERE}" in refusal(product, None)
+    assert compare_reference(product, THREADS, images) == SAME
+
+
+def test_what_comes_with_the_node_is_not_written_over_by_name() -> None:
+    code, said = call("models", "reference", "breast-area")
+    assert code == 1
+    assert "breast-area comes with the node: copy " in " ".join(said.split())
+
+
 def test_a_file_that_is_missing_or_was_changed_is_told(package: Model, images: Path) -> None:
     first, second, *_ = sorted(images.iterdir())
     first.unlink()

@@ -283,4 +283,4 @@ def _triage(triage: TriageFigures) -> Iterator[str]:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for line in (list(header), ["---"] * len(header), *rows):
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in line)} |"
+        yield f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in line)} |"

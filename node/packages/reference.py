@@ -7,7 +7,6 @@ and where to get them. No image is part of a package.
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,9 +114,9 @@ class ReferenceAnswers(Section):
 
 def compare_reference(model: Model, threads: int, files: Path | None = None) -> str:
     """Compare what is said now with what the package says; raise NodeError where that differs."""
-    path = model.folder / REFERENCE
+    path, is_product = model.folder / REFERENCE, model.manifest.status == "product"
     if not path.is_file():
-        if model.manifest.status == "product":
+        if is_product:
             raise NodeError(f'{path}: missing, and status = "product" needs it; {_how(model)}')
         return f"there is none to compare with; {_how(model)}"
     reference = toml_file.load(path, ReferenceAnswers)
@@ -137,6 +136,11 @@ def compare_reference(model: Model, threads: int, files: Path | None = None) -> 
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise NodeError(
             f"{path}: {'; '.join(problems[:3])}{more}; if it is right now, {_how(model)}"
+        )
+    if is_product and not compared:
+        raise NodeError(
+            f'{path}: nothing could be compared, and status = "product" needs it: give with '
+            f"--files {', '.join(missing)}"
         )
     left = (
         f"; could not be compared, give them with --files: {', '.join(missing)}" if missing else ""
@@ -355,13 +359,13 @@ def _as_toml(model: Model, cases: Sequence[ReferenceCase]) -> str:
     lines = [
         f"# What {model.manifest.name} {model.manifest.version} says of these images; written by",
         "# `ai-node models reference`, compared by `ai-node models check`.",
-        f"weights = {_quoted(model.manifest.weights.sha256)}",
+        f"weights = {toml_file.quoted(model.manifest.weights.sha256)}",
         f"tolerance = {REFERENCE_TOLERANCE}",
     ]
     for case in cases:
         lines += ["", "[[cases]]"]
         if case.exam:
-            lines += [f"exam = {_quoted(case.exam)}", f"rows = {case.rows}"]
+            lines += [f"exam = {toml_file.quoted(case.exam)}", f"rows = {case.rows}"]
             lines += [f"columns = {case.columns}", f"spacing_mm = {case.spacing_mm}"]
         else:
             files = "".join(f"  {_inline(one)},\n" for one in case.files)
@@ -373,9 +377,5 @@ def _as_toml(model: Model, cases: Sequence[ReferenceCase]) -> str:
 
 def _inline(section: Section) -> str:
     words = section.model_dump(mode="json")
-    return "{ " + ", ".join(f"{key} = {_quoted(value)}" for key, value in words.items()) + " }"
-
-
-def _quoted(value: object) -> str:
-    """Return a value as TOML has it, as JSON does."""
-    return json.dumps(value, ensure_ascii=True)
+    pairs = (f"{key} = {toml_file.quoted(value)}" for key, value in words.items())
+    return f"{{ {', '.join(pairs)} }}"

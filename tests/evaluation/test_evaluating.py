@@ -226,6 +226,15 @@ def test_figures_are_broken_down_by_columns_and_by_what_the_objects_say(
     assert of_each[CaseAbout.EXAM].by["view"] == {}  # each has both
 
 
+def test_a_line_break_or_a_bar_in_a_cell_breaks_no_table(images: Labelled, tmp_path: Path) -> None:
+    images.add("P0", has_lesion=True, device="A\nof | 2020")
+    images.add("P1", has_lesion=False, device="A\nof | 2020")
+    document = measured(images, lesion_score(tmp_path / "models"), tmp_path, by=("device",))
+    write_evaluation(document, tmp_path / "out")
+    report = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "| exam | A of / 2020 | 2 |" in report
+
+
 def test_a_column_that_is_not_there_is_refused_with_the_nearest(
     images: Labelled, tmp_path: Path
 ) -> None:
