@@ -763,6 +763,24 @@ def reference_of_model(
         out.print(f"wrote {written.path}: {written.words}", markup=False, soft_wrap=True)
 
 
+@models.command("digests")
+def digests_of_images(
+    model: ModelArgument,
+    folder: Annotated[Path, typer.Argument(help="DICOM objects, PNG, JPEG or TIFF.")],
+    config: ConfigOption = _CONFIG,
+) -> None:
+    """Print the digests of images that a model has learnt from, for its `training-images.txt`.
+
+    `ai-node evaluate` then leaves their patients out. What is no image is told on standard error.
+    """
+    from node.evaluation.digests import digests_of
+
+    with _errors_as_messages():
+        wanted = _opened(model, config).manifest.input
+        for digest in digests_of(folder, wanted, lambda words: typer.echo(words, err=True)):
+            typer.echo(digest)
+
+
 @models.command("new")
 def new_model(
     name: Annotated[str, typer.Argument(help="What the package is to be called.")],

@@ -444,6 +444,28 @@ def test_patients_with_an_image_that_the_package_has_learnt_from_are_left_out(
         measured(images, score, tmp_path)
 
 
+def test_the_digests_of_training_images_are_written_by_a_command_and_found_again(
+    images: Labelled, tmp_path: Path
+) -> None:
+    images.add("P0", has_lesion=True, bits="")
+    images.add("P1", has_lesion=False, as_png=True, bits="12")
+    images.add("P2", has_lesion=False, bits="")
+    images.add("P3", has_lesion=True, bits="")
+    (images.folder / "P0" / "notes.txt").write_text("no image")
+    score = lesion_score(tmp_path / "models")
+    learnt = images.folder / "learnt"
+    learnt.mkdir()
+    for patient in ("P0", "P1"):
+        shutil.copytree(images.folder / patient, learnt / patient)
+    result = CliRunner().invoke(app, ["models", "digests", str(score.folder), str(learnt)])
+    assert result.exit_code == 0, result.output
+    assert "notes.txt: neither DICOM nor PNG, JPEG or TIFF" in result.stderr
+    assert re.fullmatch(r"([0-9a-f]{64}\n){8}", result.stdout)
+    (score.folder / "training-images.txt").write_text(result.stdout)
+    document = measured(images, score, tmp_path)
+    assert (document.given.trained_on, document.given.patients_left_out) == (8, 2)
+
+
 def test_a_package_that_does_not_say_what_it_has_learnt_from_is_pointed_out(
     images: Labelled, tmp_path: Path
 ) -> None:
