@@ -750,12 +750,36 @@ def reference_of_model(
     Of a generated exam, or of the studies in a folder; their files are named by SHA-256, and not
     copied.
     """
+    from node.config import bundled_models_dir
+    from node.errors import ConfigError
+    from node.manifest.package import MANIFEST
     from node.packages.checking import THREADS
     from node.packages.reference import write_reference
 
     with _errors_as_messages():
-        written = write_reference(_opened(model, config), THREADS, files, where)
+        opened = _opened(model, config)
+        if opened.folder.parent == bundled_models_dir() and not (Path(model) / MANIFEST).is_file():
+            raise ConfigError(f"{model} comes with the node: copy {opened.folder}, or name it so")
+        written = write_reference(opened, THREADS, files, where)
         out.print(f"wrote {written.path}: {written.words}", markup=False, soft_wrap=True)
+
+
+@models.command("digests")
+def digests_of_images(
+    model: ModelArgument,
+    folder: Annotated[Path, typer.Argument(help="DICOM objects, PNG, JPEG or TIFF.")],
+    config: ConfigOption = _CONFIG,
+) -> None:
+    """Print the digests of images that a model has learnt from, for its `training-images.txt`.
+
+    `ai-node evaluate` then leaves their patients out. What is no image is told on standard error.
+    """
+    from node.evaluation.digests import digests_of
+
+    with _errors_as_messages():
+        wanted = _opened(model, config).manifest.input
+        for digest in digests_of(folder, wanted, lambda words: typer.echo(words, err=True)):
+            typer.echo(digest)
 
 
 @models.command("new")

@@ -101,6 +101,8 @@ class Finding:
     measurements: tuple[Measurement, ...] = ()
     lesion: str = ""
     """Findings on several images that are one lesion share it; empty if it stands alone."""
+    output: str = ""
+    """The name that the manifest gives the output that says it."""
 
     @property
     def score(self) -> Measurement | None:

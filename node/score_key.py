@@ -29,7 +29,8 @@ READERS = {
     "score": Part(1, ("node.inference.whole_image:score_whole",)),
     "heat map": Part(1, ("node.inference.whole_image:read_heat_map",)),
 }
-"""What makes scores of a network's answer, by the kind of output in the manifest."""
+"""What makes scores of a network's answer, by the kind of output in the manifest; heat map: by
+itself, or beside a score."""
 
 JUDGES = {
     "steps": Part(1, ("node.inference.child:_Networks",)),
@@ -92,6 +93,6 @@ def parts() -> dict[str, Part]:
 
 
 def numbers_for(readers: Collection[str]) -> str:
-    """Return what goes into the key of a model's scores, by the kinds of its outputs."""
+    """Return what goes into the key of a model's scores, by what reads its answers."""
     named = {**JUDGES, **{reader: READERS[reader] for reader in readers}, "form": FORM}
     return " ".join(f"{name}={part.number}" for name, part in named.items())

@@ -24,9 +24,9 @@ Place = tuple[str | int, ...]
 
 
 class Section(BaseModel):
-    """A table of a file: unknown keys are errors, values never change."""
+    """A table of a file: unknown keys are errors, nan and inf no numbers, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Table = TypeVar("Table", bound=Section)
@@ -73,6 +73,11 @@ def shown(value: object) -> str:
     """Return a value as the file has it, cut if it is long, and without the password of a URL."""
     text = _SECRET.sub("***", json.dumps(value, default=str, ensure_ascii=False))
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def quoted(value: object) -> str:
+    """Return a value as a file has it: text, numbers, lists of them."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 _SECRET = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&\"]*")
@@ -175,6 +180,7 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text in quotes",

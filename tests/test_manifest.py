@@ -336,7 +336,17 @@ def of_exam(present: str, replacement: str) -> list[tuple[str, str]]:
     return [SEVERAL, (OUTPUT, OF_EXAM), (EXAM[0], EXAM[1].replace(present, replacement, 1))]
 
 
-OF_EXAM = SCORE.replace('combine = { breast = "highest", exam = "highest" }\n', "")
+PLATT = (
+    '[outputs.calibration]\nkind = "platt"\nslope = 1.0\nintercept = {}\ndata = "Screening exams"\n'
+)
+COMBINE = 'combine = { breast = "highest", exam = "highest" }\n'
+OF_EXAM = SCORE.replace(COMBINE, "")
+OF_R_BREAST = OF_EXAM + 'about = "R breast"\ncombine = { exam = "highest" }\n'
+FOUR_VIEWS = '["R CC", "L CC", "R MLO", "L MLO"]'
+CC_IS_PASSED_OVER = (
+    ('["CC", "MLO"]', '["MLO"]\npassed_over = ["CC"]'),
+    (f"expected_views = {FOUR_VIEWS}", 'expected_views = ["R CC", "L CC"]'),
+)
 
 
 def test_a_manifest_of_one_output_is_read_into_the_form_of_several(tmp_path: Path) -> None:
@@ -438,6 +448,14 @@ def test_a_manifest_of_the_new_words_crosses_to_the_child_as_it_is(
             [SEVERAL, (OUTPUT, WHOLE.replace("0.95\n", "95\n")), TRIAGES],
             "outputs.operating_points.specificity: expected a number not above 1, found 95",
         ),
+        (
+            [SEVERAL, (OUTPUT, f"{SCORE}{PLATT.format('nan')}")],
+            "outputs.calibration.intercept: expected a finite number, found NaN",
+        ),
+        (
+            [SEVERAL, (OUTPUT, f"{SCORE}{PLATT.format('-inf')}")],
+            "outputs.calibration.intercept: expected a finite number, found -Infinity",
+        ),
         # operating points and levels
         (
             [SEVERAL, (OUTPUT, WHOLE.replace('"low"\nthreshold = 0.3', '"low"\nthreshold = 0.7'))],
@@ -475,6 +493,27 @@ def test_a_manifest_of_the_new_words_crosses_to_the_child_as_it_is(
         (
             [SEVERAL, (OUTPUT, WHOLE), TRIAGES, EXPECTED_NONE],
             "input.expected_views: missing: without them nobody knows that a view is missing",
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE), TRIAGES, (FOUR_VIEWS, '["R CC"]')],
+            'input.expected_views: without "L CC", which nobody would miss: an exam of which only',
+        ),
+        (
+            [SEVERAL, (OUTPUT, WHOLE), TRIAGES, *CC_IS_PASSED_OVER],
+            "input.expected_views: missing: without them nobody knows that a view is missing",
+        ),
+        (
+            [
+                *of_exam("[unit]", "[unit]"),
+                (OF_EXAM, OF_EXAM + POINT + LOW + TRIAGE),
+                TRIAGES,
+                (f"expected_views = {FOUR_VIEWS}", 'expected_views = ["R MLO", "L MLO"]'),
+            ],
+            'input.expected_views: without "L CC", "R CC", which nobody would miss',
+        ),
+        (
+            [*of_exam("[unit]", "[unit]"), (OF_EXAM, OF_R_BREAST + POINT + LOW + TRIAGE), TRIAGES],
+            'triage.output: "malignancy" is about the R breast alone: add that of the L breast',
         ),
         # what is read at once
         ([SEVERAL, (OUTPUT, OF_EXAM), (EXAM[0], EXAM[1].partition("[[")[0] + EXAM[0])], NO_INPUTS),
@@ -536,6 +575,13 @@ def test_what_is_amiss_in_the_new_words_is_told_with_what_to_write(
 ) -> None:
     told = problems(tmp_path, *changes)
     assert any(expected in line for line in told), told
+
+
+def test_a_model_of_other_images_than_mammograms_gives_no_level(tmp_path: Path) -> None:
+    of_image = WHOLE.replace(COMBINE, "").replace('"exam"', '"image"')
+    changes = (*PLAIN[:-1], SEVERAL, (OUTPUT, of_image), TRIAGES)
+    (found,) = problems(tmp_path, *changes)
+    assert 'triage: is of mammograms; a model of domain = "plain" has no such word' in found
 
 
 def test_the_two_sides_of_a_thing_share_what_is_said_once(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ def test_what_contradicts_itself_in_what_an_image_is_judged_by_is_refused_with_t
     assert study.analysed == 3
     [said] = study.details
     assert said.startswith(f"not analysed: {REFUSED[make]}")
+    assert study.result is not None
+    assert [refusal.is_failure for refusal in study.result.refused] == [True]
     assert REFUSED[make].split(": ")[1] in texts_of(study)
 
 

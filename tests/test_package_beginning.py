@@ -102,6 +102,42 @@ def test_a_score_of_an_image_is_taken_for_one(tmp_path: Path) -> None:
     assert (manifest.unit.of, manifest.intended_use) == ("image", "detection")
 
 
+def test_a_tensor_may_be_called_anything(tmp_path: Path) -> None:
+    image, score = 'image "x"\\y', "s\u00f6re\U0001f600\x7f"
+    made = network(SCORE)
+    for one, name in ((made.graph.input[0], image), (made.graph.output[0], score)):
+        for node in made.graph.node:
+            for names in (node.input, node.output):
+                for place, was in enumerate(names):
+                    names[place] = name if was == one.name else was
+        one.name = name
+    code, said = begin(tmp_path, made.SerializeToString())
+    assert code == 0, said
+    package = tmp_path / "packages" / "own"
+    written = (package / "manifest.toml").read_text("utf-8")
+    (package / "manifest.toml").write_text(without_questions(written), "utf-8")
+    model = Model(package)
+    warm_up(OnnxSession(model, threads=1))
+    [output] = model.manifest.outputs
+    assert isinstance(output, ScoreOutput)
+    assert output.tensor == score
+
+
+def test_of_several_inputs_each_may_be_called_anything(tmp_path: Path) -> None:
+    made = network(of_several("CC", "MLO"))
+    for one in made.graph.input:
+        for node in made.graph.node:
+            for place, was in enumerate(node.input):
+                node.input[place] = f'"{was}"' if was == one.name else was
+        one.name = f'"{one.name}"'
+    code, said = begin(tmp_path, made.SerializeToString())
+    assert code == 0, said
+    package = tmp_path / "packages" / "own"
+    written = (package / "manifest.toml").read_text("utf-8")
+    (package / "manifest.toml").write_text(without_questions(written), "utf-8")
+    assert [one.tensor for one in Model(package).manifest.inputs] == ['"CC"', '"MLO"']
+
+
 def test_several_numbers_are_taken_for_classes_and_softmax_is_asked_for(tmp_path: Path) -> None:
     manifest = guessed(tmp_path, CLASSES)
     [output] = manifest.outputs

@@ -6,6 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from factories import exam
 from package_answers import detector, scorer
@@ -117,6 +118,20 @@ def test_without_the_files_it_is_said_that_nothing_was_compared(package: Model) 
     )
 
 
+def test_of_a_product_something_must_be_compared(package: Model, images: Path) -> None:
+    manifest = package.folder / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace('"research"', '"product"'))
+    product = Model(package.folder)
+    assert f"needs it: give with --files 4 of 4 files of {WHERE}" in refusal(product, None)
+    assert compare_reference(product, THREADS, images) == SAME
+
+
+def test_what_comes_with_the_node_is_not_written_over_by_name() -> None:
+    code, said = call("models", "reference", "breast-area")
+    assert code == 1
+    assert "breast-area comes with the node: copy " in " ".join(said.split())
+
+
 def test_a_file_that_is_missing_or_was_changed_is_told(package: Model, images: Path) -> None:
     first, second, *_ = sorted(images.iterdir())
     first.unlink()
@@ -146,6 +161,29 @@ def test_each_study_among_the_files_is_a_case_of_its_own(tmp_path: Path, images:
     )
     said = compare_reference(made, THREADS, images)
     assert said == SAME.replace("of 1", "of 2").replace(" 1 compared", " 2 compared")
+
+
+def test_a_view_that_was_repeated_is_compared_image_by_image(tmp_path: Path) -> None:
+    twice = exam("twice", [*phantom.EXAM, phantom.EXAM[0]])
+    darker = np.asarray(twice[-1].pixel_array) // 2
+    twice[-1].PixelData = darker.astype("<u2").tobytes()
+    twice[-1]["PixelData"].VR = "OW"
+    images = tmp_path / "images"
+    phantom.save(twice, images)
+    made = scorer(tmp_path, "score = Identity(mean)")
+    write_reference(made, THREADS, images, WHERE)
+    text = path_of(made).read_text("utf-8")
+    assert len(set(re.findall(r'unit = "R CC".* values = \[([0-9.]+)\]', text))) == 2
+    assert compare_reference(made, THREADS, images) == SAME
+    numbers = re.findall(r'about = "R CC AI score", what = "Score", value = ([0-9.]+)', text)
+    assert len(set(numbers)) == 2
+    change(
+        made,
+        f'about = "R CC AI score", what = "Score", value = {numbers[0]}',
+        'about = "R CC AI score", what = "Score", value = 91.0',
+    )
+    said = refusal(made, images)
+    assert f"R CC AI score Score was 91.0 and is {numbers[0]}" in said
 
 
 def test_a_damaged_file_is_named(package: Model, images: Path) -> None:

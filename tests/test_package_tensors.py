@@ -15,6 +15,7 @@ from several_images import breast_network, parsed, write
 from test_package_beginning import call
 
 from node.manifest import Model
+from node.offline import analyse_folder
 from node.trial import phantom
 
 ROWS, COLUMNS = SMALL.rows, SMALL.columns
@@ -171,6 +172,22 @@ def test_what_the_network_does_not_get_is_told_with_its_reason(
     code, said = call("models", "tensor", model.folder, images[0])
     assert code == 1
     assert "the network gets none of these files" in said
+
+
+def test_an_image_whose_window_hides_the_breast_is_shown_as_little_as_the_node_reads_it(
+    images: list[Path], tmp_path: Path
+) -> None:
+    windowed: Dataset = dcmread(images[0])
+    windowed.WindowCenter, windowed.WindowWidth = 2000, 800
+    windowed.save_as(images[0])
+    model = scored(tmp_path, WHOLE, f"1,{ROWS},{COLUMNS}")
+    code, said = call("models", "tensor", model.folder, *images[:2])
+    assert code == 0, said
+    assert "not given to the network: R CC: " in said
+    [node] = analyse_folder([images[0]], tmp_path / "node", model, lambda: None).studies
+    assert node.result is not None
+    [refusal] = node.result.refused
+    assert f"R CC: {refusal.reason}" in " ".join(said.split())
 
 
 def test_what_is_no_image_and_what_cannot_be_written_is_told(

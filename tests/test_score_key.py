@@ -9,13 +9,15 @@ from typing import get_args
 
 import pytest
 import source_digests
+from lesion_models import lesion_detector, lesion_score
+from packages import triaging_package
 from source_digests import Recorded, digests, recorded, source_of
 
 from node import score_key
 from node.analysis.pipeline import model_digest_of
 from node.config import bundled_models_dir
 from node.domains.table import DOMAINS
-from node.manifest import Output, load_model
+from node.manifest import Model, Output, load_model
 from node.score_key import FORM, JUDGES, READERS, parts
 
 RENEW = "renew the digests: python tests/source_digests.py"
@@ -138,7 +140,7 @@ def test_a_move_is_not_noticed_nor_that_others_may_use_it_now(now: dict[str, str
         if name == "node.imaging.elsewhere":
             return source_of("node.imaging.operations").replace("_fitted", "fitted")
         if name == "node.imaging.operations":
-            return "from node.imaging.elsewhere import prepare"
+            return "from node.imaging.elsewhere import Prepared, prepare"
         return source_of(name)
 
     assert digests(moved) == now
@@ -169,12 +171,23 @@ def test_every_kind_of_output_has_a_reader() -> None:
     assert kinds == READERS.keys()
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Model, set[str]]:
+    """Models, and what reads the answers of each."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        load_model("breast-area", bundled_models_dir()): {"mask"},
+        lesion_score(folder): {"score", "heat map"},
+        lesion_detector(folder): {"boxes"},
+        triaging_package(folder / "of a score"): {"score"},
+    }
+
+
 @pytest.mark.parametrize("name", parts())
 def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, models: dict[Model, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    area = load_model("breast-area", bundled_models_dir())
-    before = model_digest_of(area, "cpu")
+    before = {model: model_digest_of(model, "cpu") for model in models}
     raised = replace(parts()[name], number=parts()[name].number + 1)
     if name in JUDGES:
         monkeypatch.setitem(JUDGES, name, raised)
@@ -183,8 +196,9 @@ def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
     else:
         assert parts()[name] == FORM
         monkeypatch.setattr(score_key, "FORM", raised)
-    is_other = model_digest_of(load_model("breast-area", bundled_models_dir()), "cpu") != before
-    assert is_other == (name == "mask" or name not in READERS)
+    for model, readers in models.items():
+        is_other = model_digest_of(model, "cpu") != before[model]
+        assert is_other == (name in readers or name not in READERS), model.manifest.name
 
 
 def test_what_each_domain_judges_by_is_part_of_the_key() -> None:

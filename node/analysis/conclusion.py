@@ -140,6 +140,7 @@ def _findings(
                     region=Region(unit.sop_uid, mark.outline, mark.is_box),
                     measurements=mark.measurements,
                     lesion=lesions.get((place, unit.sop_uid, number), ""),
+                    output=output.name,
                 )
 
 

@@ -226,7 +226,11 @@ def image_digest_of(unit: Unit) -> str:
 
 def model_digest_of(model: Model, provider: Provider) -> str:
     """Return what a score depends on besides the image: model, provider, and our own code."""
-    numbers = score_key.numbers_for([output.kind for output in model.manifest.outputs])
+    outputs = model.manifest.outputs
+    readers = [output.kind for output in outputs]
+    if any(output.warmth is not None for output in outputs):
+        readers.append("heat map")  # beside a score, too
+    numbers = score_key.numbers_for(readers)
     text = f"{_settings_digest(model, provider)} {numbers}"
     return hashlib.sha256(text.encode()).hexdigest()
 

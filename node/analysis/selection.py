@@ -27,7 +27,7 @@ def select(
     selection = domain_of(model.manifest).units(instances, headers, model.manifest.input)
     reasons = {unit.sop_uid: why_contradictory(headers[unit.sop_uid]) for unit in selection.units}
     contradictory = tuple(
-        Refusal(unit.sop_uid, unit.name, reasons[unit.sop_uid])
+        Refusal(unit.sop_uid, unit.name, reasons[unit.sop_uid], is_failure=True)
         for unit in selection.units
         if reasons[unit.sop_uid]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -34,14 +35,18 @@ def calibrated(output: Said, score: OutputScore) -> Numbers:
     if isinstance(output, ScoreOutput):
         (number,) = score.measurements
         return (replace(number, value=100 * output.calibration.calibrated(number.value / 100)),)
-    # The softmax of logits over the temperature, written without the logits.
-    powers = [
-        (number.value / 100) ** (1 / output.calibration.temperature)
+    # The softmax of logits over the temperature: of logarithms, which differ from logits by the
+    # same number, counted from the highest, so that none is too small to be written.
+    highest = max(number.value for number in score.measurements)
+    shares = [
+        math.exp(math.log(number.value / highest) / output.calibration.temperature)
+        if number.value
+        else 0.0
         for number in score.measurements
     ]
     return tuple(
-        replace(number, value=100 * power / sum(powers))
-        for number, power in zip(score.measurements, powers, strict=True)
+        replace(number, value=100 * share / sum(shares))
+        for number, share in zip(score.measurements, shares, strict=True)
     )
 
 

@@ -9,13 +9,15 @@ from enum import StrEnum
 
 from node.evaluation.collection import LabelledImage
 from node.evaluation.running import AnsweredExam
-from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output
-from node.result import Evaluation, Priority, Result
+from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output, view_called
+from node.result import Evaluation, Result
 from node.study import Laterality
 
 SEVERAL = "several"
 """In a column in which images of one breast or exam differ."""
 NOT_SAID = "not said"
+NO_LEVEL = "no level"
+"""Of an exam that a node would hold, or that the model is not meant for."""
 LEFT_ASIDE = "left aside by the model, as its manifest says"
 OUT_OF_SCOPE = "out of scope of the model"
 AGE = re.compile(r"0*(\d{1,3})(?:\.\d+)?\s*Y?", re.IGNORECASE)
@@ -26,7 +28,7 @@ NumbersSaid = tuple[float, ...]
 """Of a score one, of classes one each."""
 
 
-class CaseLevel(StrEnum):
+class CaseAbout(StrEnum):
     """What a case is."""
 
     IMAGE = "image"
@@ -34,10 +36,10 @@ class CaseLevel(StrEnum):
     EXAM = "exam"
 
 
-_OF_LEVEL = {
-    CaseLevel.IMAGE: "single images",
-    CaseLevel.BREAST: "a breast",
-    CaseLevel.EXAM: "an exam of these images",
+_NAMED = {
+    CaseAbout.IMAGE: "single images",
+    CaseAbout.BREAST: "a breast",
+    CaseAbout.EXAM: "an exam of these images",
 }
 
 
@@ -45,7 +47,7 @@ _OF_LEVEL = {
 class LabelledCase:
     """An image, a breast or an exam: what is true, and what was said."""
 
-    level: CaseLevel
+    about: CaseAbout
     name: str
     """Which one, by the line of the table or the number of the exam: "exam 3 L"."""
     patient: str
@@ -57,7 +59,7 @@ class LabelledCase:
     """The numbers of each output that was assessed, exactly as the result has them."""
     why_not: str = ""
     """Why it was not assessed; "" if it was."""
-    priority: str = ""
+    level: str = ""
     """The triage level of an exam, if the model triages."""
 
     @property
@@ -81,13 +83,13 @@ def cases_of(answered: AnsweredExam, manifest: Manifest) -> Iterator[LabelledCas
     exam = answered.exam
     reader = _Reader(answered, manifest)
     for image in exam.images:
-        yield reader.case(CaseLevel.IMAGE, f"line {image.row.line}", [image])
+        yield reader.case(CaseAbout.IMAGE, f"line {image.row.line}", [image])
     if manifest.domain != "mammography":
         return
     for side in (Laterality.RIGHT, Laterality.LEFT):
         if images := [image for image in exam.images if image.side == side]:
-            yield reader.case(CaseLevel.BREAST, f"exam {exam.number} {side}", images)
-    yield reader.case(CaseLevel.EXAM, f"exam {exam.number}", exam.images)
+            yield reader.case(CaseAbout.BREAST, f"exam {exam.number} {side}", images)
+    yield reader.case(CaseAbout.EXAM, f"exam {exam.number}", exam.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +99,32 @@ class _Reader:
     answered: AnsweredExam
     manifest: Manifest
 
-    def case(self, level: CaseLevel, name: str, images: Sequence[LabelledImage]) -> LabelledCase:
-        said = self._said(level, images)
+    def case(self, about: CaseAbout, name: str, images: Sequence[LabelledImage]) -> LabelledCase:
+        said = self._said(about, images)
         rows = [image.row for image in images]
         return LabelledCase(
-            level=level,
+            about=about,
             name=name,
             patient=rows[0].patient,
             lines=tuple(row.line for row in rows),
             labels=tuple(row.label for row in rows),
             columns=_columns(images),
             said=said,
-            why_not="" if said else self._why_not(level, images),
-            priority=self._priority() if level == CaseLevel.EXAM else "",
+            why_not="" if said else self._why_not(about, images),
+            level=self._level() if about == CaseAbout.EXAM else "",
         )
 
-    def _priority(self) -> str:
-        """Return the level of the exam, "" if the model does not triage."""
+    def _level(self) -> str:
+        """Return the level that the exam has in a ward, "" if the model does not triage."""
         result = self.answered.result
         if self.manifest.triage is None:
             return ""
-        triage = result.triage if result is not None else None
-        return str(triage.level if triage is not None else Priority.NOT_ASSESSED)
+        if result is None or result.triage is None or not self.answered.is_in_scope:
+            return NO_LEVEL
+        return str(result.triage.level)
 
     def _said(
-        self, level: CaseLevel, images: Sequence[LabelledImage]
+        self, about: CaseAbout, images: Sequence[LabelledImage]
     ) -> dict[str, tuple[float, ...]]:
         result = self.answered.result
         if result is None:
@@ -130,21 +133,39 @@ class _Reader:
         said = {}
         for name, output in outputs_of(self.manifest).items():
             if isinstance(output, BoxesOutput | MaskOutput):
-                numbers = _highest_mark(result, output, uids & {*result.analysed})
+                is_whole = not self._unseen(about, images)
+                numbers = _highest_mark(result, name, uids & {*result.analysed}) if is_whole else ()
             else:
-                of_it = (e for e in result.evaluations if (e.output, e.about) == (name, level))
-                numbers = _numbers(of_it, level, images[0].side, uids)
+                of_it = (e for e in result.evaluations if (e.output, e.about) == (name, about))
+                numbers = _numbers(of_it, about, images[0].side, uids)
             if numbers:
                 said[name] = numbers
         return said
 
-    def _why_not(self, level: CaseLevel, images: Sequence[LabelledImage]) -> str:
+    def _why_not(self, about: CaseAbout, images: Sequence[LabelledImage]) -> str:
         """Return why nothing was said, of several images each reason once."""
         reasons = list(dict.fromkeys(map(self._why_no_image, images)))
         if reasons == [LEFT_ASIDE]:
             return LEFT_ASIDE
         told = [reason for reason in reasons if reason not in ("", LEFT_ASIDE)]
-        return "; ".join(told) or f"the model says nothing of {_OF_LEVEL[level]}"
+        if unseen := self._unseen(about, images):
+            told = told or [f"not there: {', '.join(unseen)}"]
+        return "; ".join(told) or f"the model says nothing of {_NAMED[about]}"
+
+    def _unseen(self, about: CaseAbout, images: Sequence[LabelledImage]) -> list[str]:
+        """Return the views without which nobody knows that nothing is marked, of what marks."""
+        marks = any(isinstance(one, BoxesOutput | MaskOutput) for one in self.manifest.outputs)
+        if about == CaseAbout.IMAGE or not marks:
+            return []
+        seen = {(i.side, i.projection) for i in images if not self._why_no_image(i)}
+        wanted = self.manifest.input
+        return [
+            str(view)
+            for view in map(view_called, wanted.expected_views)
+            if view.projection in wanted.projections
+            and (view.laterality, view.projection) not in seen
+            and (about == CaseAbout.EXAM or view.laterality == images[0].side)
+        ]
 
     def _why_no_image(self, image: LabelledImage) -> str:
         """Return why an image was not analysed, "" if it was."""
@@ -159,31 +180,29 @@ class _Reader:
         return refusals.get(sop_uid, LEFT_ASIDE if is_passed_over else OUT_OF_SCOPE)
 
 
-def _highest_mark(
-    result: Result, output: BoxesOutput | MaskOutput, sop_uids: Set[str]
-) -> NumbersSaid:
+def _highest_mark(result: Result, output: str, sop_uids: Set[str]) -> NumbersSaid:
     """Return the highest number of what an output marked on images, 0 where it is nothing."""
     if not sop_uids:
         return ()
     numbers = (
         (finding.score or finding.measurements[0]).value
         for finding in result.findings
-        if finding.region.sop_uid in sop_uids and finding.kind in output.looks_for
+        if finding.region.sop_uid in sop_uids and finding.output == output
     )
     return (max(numbers, default=0.0),)
 
 
 def _numbers(
-    evaluations: Iterable[Evaluation], level: CaseLevel, side: Laterality | None, sop_uids: Set[str]
+    evaluations: Iterable[Evaluation], about: CaseAbout, side: Laterality | None, sop_uids: Set[str]
 ) -> NumbersSaid:
     """Return what was said of an image, a breast or the exam, of all that was said of such."""
     for evaluation in evaluations:
         is_of_it = {
-            CaseLevel.IMAGE: sop_uids == {*evaluation.sop_uids},
-            CaseLevel.BREAST: evaluation.laterality == side,
-            CaseLevel.EXAM: True,
+            CaseAbout.IMAGE: sop_uids == {*evaluation.sop_uids},
+            CaseAbout.BREAST: evaluation.laterality == side,
+            CaseAbout.EXAM: True,
         }
-        if is_of_it[level]:
+        if is_of_it[about]:
             return tuple(measurement.value for measurement in evaluation.measurements)
     return ()
 

@@ -175,7 +175,7 @@ class GivenExam:
 def given(exam: LabelledExam, wanted: Input, folder: Path) -> GivenExam:
     """Return an exam as the pipeline takes it; image files become objects in a folder."""
     instances, sop_uids, refused = list[Instance](), dict[int, str](), dict[int, str]()
-    highest = list[int]()
+    highest, damaged = list[int](), 0
     for image in exam.images:
         line = image.row.line
         path = image.row.path
@@ -186,6 +186,7 @@ def given(exam: LabelledExam, wanted: Input, folder: Path) -> GivenExam:
             instance = _instance(path)
         except Unreadable as error:
             refused[line] = str(error)
+            damaged += 1
             continue
         if instance.sop_uid in sop_uids.values():
             refused[line] = "the same pixels as another image of the exam"
@@ -201,6 +202,7 @@ def given(exam: LabelledExam, wanted: Input, folder: Path) -> GivenExam:
             instances=tuple(instances),
             decided_at=TAKEN_AT.replace(tzinfo=UTC),
             installation="evaluation",
+            damaged=damaged,
         )
     return GivenExam(version, sop_uids, refused, max(highest, default=None))
 

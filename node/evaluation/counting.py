@@ -1,4 +1,4 @@
-"""Cases -> figures, as they are written: for each question, each level, and each group of a column.
+"""Cases -> figures, as they are written: by question, what it is about, and group of a column.
 
 A question is one that a number answers with more or less: a score, or the probability of a class.
 Everything here is plain data; docs/evaluate.md says what each field means.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from node.evaluation import measures
-from node.evaluation.cases import SEVERAL, CaseLevel, LabelledCase
+from node.evaluation.cases import NO_LEVEL, SEVERAL, CaseAbout, LabelledCase
 from node.evaluation.measures import Array, Flags, Measured, WeightedMeasure
 from node.evaluation.truth import Truth, class_names
 from node.manifest import ClassesOutput, MaskOutput, Output, ScoreOutput
@@ -29,7 +29,7 @@ class Threshold:
 
     name: str
     share: float
-    level: CaseLevel | None = None
+    about: CaseAbout | None = None
     """Where it is applied; None: everywhere."""
     stated: OperatingPoint | None = None
     """What the package says was measured at it."""
@@ -122,7 +122,7 @@ class CalibrationFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class LevelFigures:
+class FiguresAbout:
     """Of all images, breasts or exams, or of a group of them."""
 
     counts: CaseCounts
@@ -131,7 +131,7 @@ class LevelFigures:
     calibration: CalibrationFigures | None
     roc: tuple[tuple[float, float, float], ...] = ()
     """Threshold, share of negatives and of positives that are at least as high."""
-    by: Mapping[str, Mapping[str, LevelFigures]] = field(default_factory=dict)
+    by: Mapping[str, Mapping[str, FiguresAbout]] = field(default_factory=dict)
     """By column, then by its value."""
 
 
@@ -141,7 +141,7 @@ class QuestionFigures:
 
     name: str
     positive: str
-    levels: Mapping[CaseLevel, LevelFigures]
+    about: Mapping[CaseAbout, FiguresAbout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def _thresholds_of(output: Output, given: tuple[Threshold, ...]) -> tuple[Thresh
         Threshold(
             f"{point.name} ({point.threshold:g})",
             point.threshold,
-            CaseLevel(point.about),
+            CaseAbout(point.about),
             point.as_point(),
         )
         for point in output.operating_points
@@ -266,24 +266,24 @@ def answer_question(
     by: Sequence[str],
     prevalence: float | None,
 ) -> QuestionFigures:
-    """Return the figures of a question, level by level."""
-    levels = {}
-    for level in CaseLevel:
-        of_level = [case for case in cases if case.level == level]
-        if not of_level:
+    """Return the figures of a question, of images, breasts and exams."""
+    figures = {}
+    for about in CaseAbout:
+        of_these = [case for case in cases if case.about == about]
+        if not of_these:
             continue
-        whole = _figures(question, of_level, prevalence)
+        whole = _figures(question, of_these, prevalence)
         groups = {
             column: {
                 value: _figures(question, group, None, with_roc=False)
-                for value, group in _groups(of_level, column).items()
+                for value, group in _groups(of_these, column).items()
             }
             for column in by
         }
-        levels[level] = LevelFigures(
+        figures[about] = FiguresAbout(
             whole.counts, whole.auc, whole.thresholds, whole.calibration, whole.roc, groups
         )
-    return QuestionFigures(question.name, question.positive, levels)
+    return QuestionFigures(question.name, question.positive, figures)
 
 
 def _groups(cases: Sequence[LabelledCase], column: str) -> dict[str, list[LabelledCase]]:
@@ -297,7 +297,7 @@ def _groups(cases: Sequence[LabelledCase], column: str) -> dict[str, list[Labell
 class _Sample:
     """Cases as arrays; numbers of those that were not assessed are not looked at."""
 
-    level: CaseLevel
+    about: CaseAbout
     values: Array
     is_positive: Flags
     is_assessed: Flags
@@ -308,7 +308,7 @@ def _sample(question: LabelQuestion, cases: Sequence[LabelledCase]) -> _Sample:
     said = [case.said.get(question.output, ()) for case in cases]
     numbers = {patient: n for n, patient in enumerate(dict.fromkeys(c.patient for c in cases))}
     return _Sample(
-        level=cases[0].level,
+        about=cases[0].about,
         values=np.array([question.value(one) if one else np.nan for one in said], np.float64),
         is_positive=np.array([question.is_true(case.labels) for case in cases], np.bool_),
         is_assessed=np.array([bool(one) for one in said], np.bool_),
@@ -322,11 +322,11 @@ def _figures(
     prevalence: float | None,
     *,
     with_roc: bool = True,
-) -> LevelFigures:
+) -> FiguresAbout:
     wanted = [case for case in cases if not case.is_left_aside]
     counts = _counts(question, cases)
     if not wanted:
-        return LevelFigures(counts, Measured(None, None), (), None)
+        return FiguresAbout(counts, Measured(None, None), (), None)
     sample = _sample(question, wanted)
     assessed = sample.is_assessed
     values, is_positive = sample.values[assessed], sample.is_positive[assessed]
@@ -334,13 +334,13 @@ def _figures(
         {"auc": measures.auc_of(values, is_positive)}, sample.patients[assessed]
     )["auc"]
     curve = measures.roc(values, is_positive) if with_roc else None
-    return LevelFigures(
+    return FiguresAbout(
         counts=counts,
         auc=auc,
         thresholds=tuple(
             _at(one, sample, prevalence)
             for one in question.thresholds
-            if one.level in (None, sample.level)
+            if one.about in (None, sample.about)
         ),
         calibration=_calibration(values, is_positive, sample.patients[assessed])
         if question.is_share and len(values)
@@ -378,7 +378,7 @@ def _at(one: Threshold, sample: _Sample, prevalence: float | None) -> AtThreshol
         sample.patients,
     )
     per_thousand = None
-    if sample.level == CaseLevel.EXAM and prevalence is not None:
+    if sample.about == CaseAbout.EXAM and prevalence is not None:
         per_thousand = _per_thousand(prevalence, shares["of all"], shares["false"])
     return AtThreshold(
         name=one.name,
@@ -492,21 +492,24 @@ def triage_figures(
     truth: Truth, cases: Sequence[LabelledCase], prevalence: float | None
 ) -> TriageFigures | None:
     """Return who got which level; None if the model does not triage."""
-    exams = [case for case in cases if case.priority]
+    exams = [case for case in cases if case.level]
     if not exams or not truth.positive:
         return None
     positive = np.array([truth.is_positive(case.labels) for case in exams], np.bool_)
     patients = np.unique([case.patient for case in exams], return_inverse=True)[1].astype(np.int64)
     levels = {}
-    for level in sorted(Priority, reverse=True):
-        has_it = np.array([case.priority == str(level) for case in exams], np.bool_)
+    named = [*map(str, sorted(Priority, reverse=True)), NO_LEVEL]
+    if not any(case.level == NO_LEVEL for case in exams):
+        named.remove(NO_LEVEL)
+    for level in named:
+        has_it = np.array([case.level == level for case in exams], np.bool_)
         asked = {
             "all": (has_it, np.ones(len(exams), np.bool_)),
             "positives": (has_it, positive),
             "negatives": (has_it, ~positive),
         }
         shares = _shares(asked, patients)
-        levels[str(level)] = LevelOfTriage(
+        levels[level] = LevelOfTriage(
             positives=int((has_it & positive).sum()),
             negatives=int((has_it & ~positive).sum()),
             share=shares["all"],

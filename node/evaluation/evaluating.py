@@ -11,7 +11,7 @@ from pathlib import Path
 
 from node import __version__
 from node.errors import ConfigError, NodeError
-from node.evaluation.cases import CaseLevel, LabelledCase, cases_of, outputs_of
+from node.evaluation.cases import CaseAbout, LabelledCase, cases_of, outputs_of
 from node.evaluation.collection import collect
 from node.evaluation.counting import (
     GradeFigures,
@@ -85,7 +85,7 @@ class EvaluationDocument:
     notes: tuple[str, ...]
     questions: tuple[QuestionFigures, ...]
     grades: dict[str, dict[str, GradeFigures]]
-    """By output, then by level."""
+    """By output, then by what they are about."""
     triage: TriageFigures | None
     cases: tuple[LabelledCase, ...]
 
@@ -181,11 +181,11 @@ def _grades(
     name: str, output: ClassesOutput, truth: Truth, cases: Sequence[LabelledCase]
 ) -> dict[str, GradeFigures]:
     found = {}
-    for level in CaseLevel:
-        of_level = [case for case in cases if case.level == level]
-        figures = grade_figures(name, class_names(output), truth, of_level)
+    for about in CaseAbout:
+        of_these = [case for case in cases if case.about == about]
+        figures = grade_figures(name, class_names(output), truth, of_these)
         if figures is not None:
-            found[str(level)] = figures
+            found[str(about)] = figures
     return found
 
 

@@ -75,12 +75,12 @@ class _Plot:
 
 
 def roc_plot(question: QuestionFigures) -> NDArray[np.uint8] | None:
-    """Draw a curve for each level; None if there is none."""
+    """Draw a curve for images, breasts and exams; None if there is none."""
     curves = []
-    for level, figures in question.levels.items():
+    for about, figures in question.about.items():
         if figures.auc.value is not None:
             points = [(0.0, 0.0), *((false, true) for _, false, true in figures.roc)]
-            curves.append((f"{level}: AUC {figures.auc.value:.3f}", points))
+            curves.append((f"{about}: AUC {figures.auc.value:.3f}", points))
     if not curves:
         return None
     plot = _Plot(question.name, "false positives (1 - specificity)", "true positives (sensitivity)")
@@ -88,13 +88,13 @@ def roc_plot(question: QuestionFigures) -> NDArray[np.uint8] | None:
 
 
 def calibration_plot(question: QuestionFigures) -> NDArray[np.uint8] | None:
-    """Draw what share is positive over what was said, level by level; None if there is none."""
+    """Draw what share is positive over what was said, each by itself; None if there is none."""
     curves = [
         (
-            f"{level}: n = {sum(b.cases for b in bins)}",
+            f"{about}: n = {sum(b.cases for b in bins)}",
             [(b.mean, b.positives / b.cases) for b in bins],
         )
-        for level, figures in question.levels.items()
+        for about, figures in question.about.items()
         if figures.calibration is not None and (bins := figures.calibration.bins)
     ]
     if not curves:

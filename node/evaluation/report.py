@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from node.evaluation.cases import CaseLevel
+from node.evaluation.cases import CaseAbout
 from node.evaluation.counting import (
     AtThreshold,
     CalibrationFigures,
     CaseCounts,
+    FiguresAbout,
     GradeFigures,
-    LevelFigures,
     PerThousand,
     QuestionFigures,
     TriageFigures,
@@ -78,17 +78,17 @@ def summary(document: EvaluationDocument) -> Iterator[str]:
             f"{given.patients_left_out} patients are left out."
         )
     for question in document.questions:
-        for level, figures in question.levels.items():
+        for about, figures in question.about.items():
             counts = figures.counts
             unassessed = counts.positives_not_assessed + counts.negatives_not_assessed
             yield (
-                f"{question.name}, {level}: AUC {in_figures(figures.auc)}; "
+                f"{question.name}, {about}: AUC {in_figures(figures.auc)}; "
                 f"{counts.positives} positive, {counts.negatives} negative, "
                 f"{unassessed} not assessed"
             )
-    for name, levels in document.grades.items():
-        for of_level, grades in levels.items():
-            yield f"{name}, {of_level}: kappa {in_figures(grades.kappa)}"
+    for name, of_each in document.grades.items():
+        for of_what, grades in of_each.items():
+            yield f"{name}, {of_what}: kappa {in_figures(grades.kappa)}"
     if document.triage is not None:
         urgent = document.triage.levels["urgent"]
         yield f"urgent: {in_percent(urgent.share)} of exams"
@@ -120,9 +120,9 @@ def _report(document: EvaluationDocument) -> Iterator[str]:
         yield from _triage(document.triage)
     for number, question in enumerate(document.questions, start=1):
         yield from _question(number, question)
-    for name, levels in document.grades.items():
-        for level, grades in levels.items():
-            yield from _grades(f"{name}: most probable class, {level}", grades)
+    for name, of_each in document.grades.items():
+        for about, grades in of_each.items():
+            yield from _grades(f"{name}: most probable class, {about}", grades)
 
 
 def _trained_on(images: int, patients: int) -> str:
@@ -136,21 +136,21 @@ def _trained_on(images: int, patients: int) -> str:
 
 def _question(number: int, question: QuestionFigures) -> Iterator[str]:
     yield from ("", f"## {question.name}", "", f"Positive is: {question.positive}.", "")
-    levels = question.levels
+    of_each = question.about
     rows = [
-        [str(level), *_counted_row(one.counts), in_figures(one.auc)]
-        for level, one in levels.items()
+        [str(about), *_counted_row(one.counts), in_figures(one.auc)]
+        for about, one in of_each.items()
     ]
     yield from _table(["", *_COUNTED, "AUC"], rows)
-    yield from _reasons({str(level): one.counts for level, one in levels.items()})
-    if any(one.roc for one in levels.values()):
+    yield from _reasons({str(about): one.counts for about, one in of_each.items()})
+    if any(one.roc for one in of_each.values()):
         yield from ("", f"![ROC curves](roc-{number}.png)")
-    yield from _thresholds(levels)
-    if calibrated := {k: one.calibration for k, one in levels.items() if one.calibration}:
+    yield from _thresholds(of_each)
+    if calibrated := {k: one.calibration for k, one in of_each.items() if one.calibration}:
         yield from ("", f"![Calibration](calibration-{number}.png)")
-        yield from _calibration({str(level): one for level, one in calibrated.items()})
-    for column in dict.fromkeys(name for one in levels.values() for name in one.by):
-        yield from _by(column, levels)
+        yield from _calibration({str(about): one for about, one in calibrated.items()})
+    for column in dict.fromkeys(name for one in of_each.values() for name in one.by):
+        yield from _by(column, of_each)
 
 
 _COUNTED = ("cases", "patients", "positive", "negative", "not assessed", "of them positive")
@@ -164,8 +164,8 @@ def _counted_row(counts: CaseCounts) -> list[str]:
 
 def _reasons(counts: Mapping[str, CaseCounts]) -> Iterator[str]:
     rows = [
-        [level, reason, f"{number:,}"]
-        for level, one in counts.items()
+        [about, reason, f"{number:,}"]
+        for about, one in counts.items()
         for reason, number in sorted(one.why_not_assessed.items(), key=lambda item: -item[1])
     ]
     rows += [
@@ -178,26 +178,26 @@ def _reasons(counts: Mapping[str, CaseCounts]) -> Iterator[str]:
         yield from _table(["", "why not assessed", "cases"], rows)
 
 
-def _thresholds(levels: Mapping[CaseLevel, LevelFigures]) -> Iterator[str]:
-    rows = [_threshold_row(str(k), at) for k, one in levels.items() for at in one.thresholds]
+def _thresholds(of_each: Mapping[CaseAbout, FiguresAbout]) -> Iterator[str]:
+    rows = [_threshold_row(str(k), at) for k, one in of_each.items() for at in one.thresholds]
     if rows:
         columns = ["", "threshold", "sensitivity", "not assessed counted as missed", "specificity"]
         yield ""
         yield from _table([*columns, "as the package states it"], rows)
-    for one in levels.values():
+    for one in of_each.values():
         for at in one.thresholds:
             if at.per_thousand is not None:
                 yield from ("", _per_thousand(f"called positive, {at.name}", at.per_thousand))
 
 
-def _threshold_row(level: str, at: AtThreshold) -> list[str]:
+def _threshold_row(about: str, at: AtThreshold) -> list[str]:
     positives = at.true_positives + at.false_negatives
     negatives = at.true_negatives + at.false_positives
     stated = HAS_NONE
     if at.stated is not None:
         stated = f"{100 * at.stated.sensitivity:.1f} % and {100 * at.stated.specificity:.1f} %"
     return [
-        level,
+        about,
         at.name,
         f"{in_percent(at.sensitivity)}, {at.true_positives} of {positives}",
         in_percent(at.sensitivity_of_all),
@@ -214,13 +214,13 @@ def _per_thousand(what: str, numbers: PerThousand) -> str:
     )
 
 
-def _calibration(levels: Mapping[str, CalibrationFigures]) -> Iterator[str]:
+def _calibration(of_each: Mapping[str, CalibrationFigures]) -> Iterator[str]:
     def number(value: float | None) -> str:
         return HAS_NONE if value is None else f"{value:.2f}"
 
     rows = [
         [k, in_figures(c.brier), in_figures(c.expected_error), number(c.slope), number(c.intercept)]
-        for k, c in levels.items()
+        for k, c in of_each.items()
     ]
     yield ""
     yield from _table(["", "Brier score", "expected calibration error", "slope", "intercept"], rows)
@@ -232,7 +232,7 @@ def _calibration(levels: Mapping[str, CalibrationFigures]) -> Iterator[str]:
             f"{b.mean:.3f}",
             f"{b.positives / b.cases:.3f}",
         ]
-        for k, c in levels.items()
+        for k, c in of_each.items()
         for b in c.bins
     ]
     yield ""
@@ -241,15 +241,15 @@ def _calibration(levels: Mapping[str, CalibrationFigures]) -> Iterator[str]:
     )
 
 
-def _by(column: str, levels: Mapping[CaseLevel, LevelFigures]) -> Iterator[str]:
+def _by(column: str, of_each: Mapping[CaseAbout, FiguresAbout]) -> Iterator[str]:
     rows = []
-    for level, one in levels.items():
+    for about, one in of_each.items():
         for value, group in one.by.get(column, {}).items():
             at = "; ".join(
                 f"{t.name}: {in_percent(t.sensitivity)}, {in_percent(t.specificity)}"
                 for t in group.thresholds
             )
-            row = [str(level), value, *_counted_row(group.counts), in_figures(group.auc)]
+            row = [str(about), value, *_counted_row(group.counts), in_figures(group.auc)]
             rows.append([*row, at or HAS_NONE])
     yield from ("", f"### By {column}", "")
     yield from _table(["", column, *_COUNTED, "AUC", "sensitivity, specificity"], rows)
@@ -283,4 +283,4 @@ def _triage(triage: TriageFigures) -> Iterator[str]:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for line in (list(header), ["---"] * len(header), *rows):
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in line)} |"
+        yield f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in line)} |"

@@ -17,6 +17,7 @@ from tzlocal import get_localzone
 
 from node import config, score_json
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.domains.table import is_in_scope
 from node.errors import ConfigError, ModelError, StudyError
 from node.evaluation.collection import GivenExam, LabelledExam, given
 from node.inference import Inference
@@ -79,6 +80,8 @@ class AnsweredExam:
     trained_on: frozenset[int] = frozenset()
     """Lines of images that the model has learnt from: then the exam was not given to it."""
     highest_of_16_bits: int | None = None
+    is_in_scope: bool = True
+    """Whether a node would ask the model at all."""
 
 
 def training_digests(model: Model) -> frozenset[str] | None:
@@ -140,18 +143,24 @@ def processes_here() -> int:
 def _answered(
     exam: LabelledExam, model: Model, pipeline: Pipeline, trained_on: frozenset[str]
 ) -> AnsweredExam:
-    if exam.why_held:
-        words = f"held: {exam.why_held}"
-        return AnsweredExam(exam, None, {}, {image.row.line: words for image in exam.images})
     with tempfile.TemporaryDirectory(prefix="ai-node-evaluate-") as folder:
         taken = given(exam, model.manifest.input, Path(folder))
         if taken.version is None:
             return AnsweredExam(exam, None, taken.sop_uids, taken.refused)
         if known := _lines_trained_on(taken, pipeline.inference, trained_on):
             return AnsweredExam(exam, None, taken.sop_uids, taken.refused, known)
+        if exam.why_held:
+            words = f"held: {exam.why_held}"
+            return AnsweredExam(exam, None, {}, {image.row.line: words for image in exam.images})
         (result,), _ = analyse(pipeline, Task(taken.version, (model,), frozenset()))
+    shown = [instance.shown for instance in taken.version.instances]
     return AnsweredExam(
-        exam, result, taken.sop_uids, taken.refused, highest_of_16_bits=taken.highest_of_16_bits
+        exam,
+        result,
+        taken.sop_uids,
+        taken.refused,
+        highest_of_16_bits=taken.highest_of_16_bits,
+        is_in_scope=any(is_in_scope(one, model.manifest) for one in shown),
     )
 
 

@@ -11,15 +11,13 @@ import signal
 import socket
 import sys
 
-from node.domains.table import domain_of
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.digests import pixel_digest
 from node.imaging.grey import Float32
 from node.imaging.image import open_image
-from node.imaging.operations import prepare
 from node.imaging.preparation import picture
 from node.inference.answers import OnImage, read_output
-from node.inference.inputs import inputs_of, joined
+from node.inference.inputs import inputs_of, joined, prepared_image
 from node.inference.line import Line, Message
 from node.inference.messages import (
     Failure,
@@ -112,10 +110,7 @@ def _seen(
 ) -> tuple[Float32, OnImage | None]:
     """Return what the network gets of an image, and how that lies on it, if it is no vector."""
     try:
-        image, domain = open_image(shown.path), domain_of(manifest)
-        domain.require_visible(image.hidden)
-        prepared = prepare(image, manifest.operations, shown.view)
-        domain.require_plausible(prepared.seen, manifest)
+        image, prepared = prepared_image(shown.path, shown.view, manifest)
     except StudyError as error:
         if role == IMAGE:
             raise

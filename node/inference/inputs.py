@@ -1,15 +1,28 @@
-"""The images of a unit -> the tensors that a network takes, by name."""
+"""An image as a network gets it; the images of a unit -> the tensors it takes, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from node.domains.table import domain_of
 from node.imaging.grey import Float32
+from node.imaging.image import Image, open_image
+from node.imaging.operations import Prepared, prepare
 from node.inference.session import Session, Tensor, only_input
 from node.manifest import InputTensor, Manifest
-from node.study import IMAGE
+from node.study import IMAGE, View
+
+
+def prepared_image(path: Path, view: View | None, manifest: Manifest) -> tuple[Image, Prepared]:
+    """Return an image and what a network gets of it; raise StudyError if it must not get it."""
+    image, domain = open_image(path), domain_of(manifest)
+    domain.require_visible(image.hidden)
+    prepared = prepare(image, manifest.operations, view)
+    domain.require_plausible(prepared.seen, manifest)
+    return image, prepared
 
 
 def inputs_of(manifest: Manifest, session: Session) -> tuple[InputTensor, ...]:

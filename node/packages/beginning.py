@@ -22,6 +22,7 @@ from node.inference.onnx import FLOATS, Graph, GraphTensor, remedy_of_input
 from node.manifest import CARD, OPEN_QUESTION
 from node.manifest.words import Name
 from node.onnx_file import opset_of
+from node.toml_file import quoted
 
 WEIGHTS = "model.onnx"
 _ASKED = f"# {OPEN_QUESTION}:"
@@ -200,7 +201,7 @@ def _inputs(draft: _Draft, reads: _Reads) -> None:
     draft.ask("If an image of these is missing: refuse, or blank (the network gets zeros)?")
     draft.write('missing = "refuse"', 'repeated = "refuse"')
     for tensor, roles, join in reads.inputs:
-        draft.write("", "[[inputs]]", f'tensor = "{tensor}"')
+        draft.write("", "[[inputs]]", f"tensor = {quoted(tensor)}")
         if not reads.is_sure:
             draft.ask("Which image is this, or in which order are these? The graph does not tell.")
         draft.write(f"roles = {_listed(roles)}", *([f'join = "{join}"'] if join else []))
@@ -262,7 +263,7 @@ class _Guess:
 
     def write(self, draft: _Draft) -> None:
         draft.write(f'name = "{_named(self.tensor)}"', f'kind = "{self.kind}"')
-        draft.write(f'tensor = "{self.tensor}"')
+        draft.write(f"tensor = {quoted(self.tensor)}")
         _WRITE[self.kind](draft, self)
         if self.activation != "none":
             what = "did not add up to 1" if self.activation == "softmax" else "were not 0..1"
@@ -370,7 +371,7 @@ def _ask_codes(draft: _Draft, what: str) -> None:
 
 def _label(draft: _Draft, guess: _Guess) -> None:
     draft.ask('What is it called in reports? "mass" gives "R MLO mass".')
-    draft.write(f'label = "{re.sub("[^ -~]", "-", guess.tensor)[:64]}"')
+    draft.write(f"label = {quoted(re.sub('[^ -~]', '-', guess.tensor)[:64])}")
 
 
 def _write_score(draft: _Draft, guess: _Guess) -> None:

@@ -15,11 +15,10 @@ from node.analysis.selection import select
 from node.dicom.header import read_header
 from node.domains.description import describe
 from node.domains.domain import Selection
-from node.domains.table import domain_of
 from node.errors import ConfigError, NodeError, StudyError, Unreadable
-from node.imaging.image import Image, open_image
-from node.imaging.operations import Prepared, prepare
-from node.inference.inputs import inputs_of, joined
+from node.imaging.image import Image
+from node.imaging.operations import Prepared
+from node.inference.inputs import inputs_of, joined, prepared_image
 from node.inference.session import Session, Tensor
 from node.manifest import Model
 from node.result import Refusal
@@ -145,9 +144,7 @@ def prepared_units(model: Model, files: Sequence[Path]) -> tuple[list[PreparedUn
 
 
 def _prepared(model: Model, role: str, instance: Instance) -> PreparedImage:
-    image = open_image(instance.path)
-    prepared = prepare(image, model.manifest.operations, instance.view)
-    domain_of(model.manifest).require_plausible(prepared.seen, model.manifest)
+    image, prepared = prepared_image(instance.path, instance.view, model.manifest)
     return PreparedImage(role, instance, image, prepared)
 
 

@@ -7,13 +7,13 @@ and where to get them. No image is part of a package.
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -43,6 +43,9 @@ _FEW = 64
 """Of a larger tensor so many values are kept, evenly spaced."""
 _ODD_ONES = 0.02
 """Of them so many may be others: where a threshold lies near, the last digit decides."""
+Called = tuple[str, str]
+"""What a value is of: unit and tensor, or what is about what."""
+Value = TypeVar("Value")
 
 
 class ReferenceFile(Section):
@@ -111,9 +114,9 @@ class ReferenceAnswers(Section):
 
 def compare_reference(model: Model, threads: int, files: Path | None = None) -> str:
     """Compare what is said now with what the package says; raise NodeError where that differs."""
-    path = model.folder / REFERENCE
+    path, is_product = model.folder / REFERENCE, model.manifest.status == "product"
     if not path.is_file():
-        if model.manifest.status == "product":
+        if is_product:
             raise NodeError(f'{path}: missing, and status = "product" needs it; {_how(model)}')
         return f"there is none to compare with; {_how(model)}"
     reference = toml_file.load(path, ReferenceAnswers)
@@ -133,6 +136,11 @@ def compare_reference(model: Model, threads: int, files: Path | None = None) -> 
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise NodeError(
             f"{path}: {'; '.join(problems[:3])}{more}; if it is right now, {_how(model)}"
+        )
+    if is_product and not compared:
+        raise NodeError(
+            f'{path}: nothing could be compared, and status = "product" needs it: give with '
+            f"--files {', '.join(missing)}"
         )
     left = (
         f"; could not be compared, give them with --files: {', '.join(missing)}" if missing else ""
@@ -227,16 +235,25 @@ def _results(result: Result) -> Iterator[ReferenceResult]:
 
 def _differences(wanted: ReferenceCase, found: ReferenceCase, tolerance: float) -> Iterator[str]:
     yield from _differing_tensors(wanted, found, tolerance)
-    before = {(one.about, one.what): one.value for one in wanted.results}
-    now = {(one.about, one.what): one.value for one in found.results}
-    for key in dict.fromkeys((*before, *now)):
-        old, new = before.get(key), now.get(key)
+    before = [((one.about, one.what), one.value) for one in wanted.results]
+    now = [((one.about, one.what), one.value) for one in found.results]
+    for key, old, new in _paired(before, now):
         if isinstance(old, float) and isinstance(new, float):
             if abs(old - new) <= tolerance * max(_OF_RESULTS, abs(old)):
                 continue
         elif old == new:
             continue
         yield f"{' '.join(key)} was {_or_nothing(old)} and is {_or_nothing(new)}"
+
+
+def _paired(
+    before: Sequence[tuple[Called, Value]], now: Sequence[tuple[Called, Value]]
+) -> Iterator[tuple[Called, Value | None, Value | None]]:
+    """Yield what is called the same, the first with the first: a view may be there twice."""
+    for key in dict.fromkeys(name for name, _ in (*before, *now)):
+        of_key = ([value for name, value in each if name == key] for each in (before, now))
+        for old, new in zip_longest(*of_key):
+            yield key, old, new
 
 
 def _or_nothing(value: float | str | None) -> str:
@@ -246,12 +263,15 @@ def _or_nothing(value: float | str | None) -> str:
 def _differing_tensors(
     wanted: ReferenceCase, found: ReferenceCase, tolerance: float
 ) -> Iterator[str]:
-    now = {(one.unit, one.tensor): one for one in found.answers}
-    for old in wanted.answers:
-        new = now.get((old.unit, old.tensor))
-        where = f"{old.tensor!r} of {old.unit}"
+    before, now = (
+        [((one.unit, one.tensor), one) for one in case.answers] for case in (wanted, found)
+    )
+    for (unit, tensor), old, new in _paired(before, now):
+        where = f"{tensor!r} of {unit}"
         if new is None:
             yield f"{where} is not there any more"
+        elif old is None:
+            yield f"{where} was not there"
         elif new.shape != old.shape:
             yield f"{where} was of shape {old.shape} and is of {new.shape}"
         elif words := _difference(old, new, tolerance):
@@ -339,13 +359,13 @@ def _as_toml(model: Model, cases: Sequence[ReferenceCase]) -> str:
     lines = [
         f"# What {model.manifest.name} {model.manifest.version} says of these images; written by",
         "# `ai-node models reference`, compared by `ai-node models check`.",
-        f"weights = {_quoted(model.manifest.weights.sha256)}",
+        f"weights = {toml_file.quoted(model.manifest.weights.sha256)}",
         f"tolerance = {REFERENCE_TOLERANCE}",
     ]
     for case in cases:
         lines += ["", "[[cases]]"]
         if case.exam:
-            lines += [f"exam = {_quoted(case.exam)}", f"rows = {case.rows}"]
+            lines += [f"exam = {toml_file.quoted(case.exam)}", f"rows = {case.rows}"]
             lines += [f"columns = {case.columns}", f"spacing_mm = {case.spacing_mm}"]
         else:
             files = "".join(f"  {_inline(one)},\n" for one in case.files)
@@ -357,9 +377,5 @@ def _as_toml(model: Model, cases: Sequence[ReferenceCase]) -> str:
 
 def _inline(section: Section) -> str:
     words = section.model_dump(mode="json")
-    return "{ " + ", ".join(f"{key} = {_quoted(value)}" for key, value in words.items()) + " }"
-
-
-def _quoted(value: object) -> str:
-    """Return a value as TOML has it, as JSON does."""
-    return json.dumps(value, ensure_ascii=True)
+    pairs = (f"{key} = {toml_file.quoted(value)}" for key, value in words.items())
+    return f"{{ {', '.join(pairs)} }}"

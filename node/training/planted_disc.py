@@ -26,8 +26,8 @@ from onnx import numpy_helper
 from pydicom import Dataset
 
 from node.config import bundled_models_dir
-from node.evaluation.cases import CaseLevel
-from node.evaluation.counting import AtThreshold, LevelFigures
+from node.evaluation.cases import CaseAbout
+from node.evaluation.counting import AtThreshold, FiguresAbout
 from node.evaluation.evaluating import EvaluationDocument, EvaluationSettings, evaluate_model
 from node.evaluation.measures import Measured
 from node.evaluation.report import in_figures
@@ -255,17 +255,17 @@ def evaluate_package(model: Model, labels: Path) -> EvaluationDocument:
     return evaluate_model(model, settings, _in_silence)
 
 
-def of_exams(document: EvaluationDocument) -> LevelFigures:
+def of_exams(document: EvaluationDocument) -> FiguresAbout:
     """Return what was measured of the score, by exam."""
     (question,) = (one for one in document.questions if one.name == "disc")
-    return question.levels[CaseLevel.EXAM]
+    return question.about[CaseAbout.EXAM]
 
 
 def _scores(document: EvaluationDocument, *, with_disc: bool) -> list[tuple[str, float]]:
     """Return the exams' scores, 0..1, each with what was drawn in."""
     found = []
     for case in document.cases:
-        if case.level is CaseLevel.EXAM and ("1" in case.labels) == with_disc:
+        if case.about is CaseAbout.EXAM and ("1" in case.labels) == with_disc:
             found.append((case.columns["disc"], case.said["disc"][0] / 100))
     return found
 

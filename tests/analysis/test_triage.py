@@ -9,14 +9,28 @@ import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from outputs.drafts import draft, with_result
 from packages import CLASSES, OUTPUT, package
 
 from node.analysis.conclusion import conclude
+from node.analysis.triage import triage_of
+from node.domains.domain import Combined
 from node.domains.evaluation import calibrated
 from node.manifest import ClassesOutput, Model, Platt, ScoreOutput, Temperature
 from node.outputs import wording
+from node.outputs.wording import sentences
 from node.percent import on_its_side, share_in_percent, threshold_in_percent
-from node.result import PERCENT, Code, Measurement, OutputScore, Priority, Refusal, Result, Triage
+from node.result import (
+    PERCENT,
+    Code,
+    Evaluation,
+    Measurement,
+    OutputScore,
+    Priority,
+    Refusal,
+    Result,
+    Triage,
+)
 from node.study import View
 
 VIEWS = (R_CC, L_CC, R_MLO, L_MLO)
@@ -144,6 +158,19 @@ def test_one_breast_alone_may_make_an_exam_urgent(two: Model) -> None:
     found = triage(two, {R_CC: 80.0, R_MLO: 2.0})
     assert (found.level, found.about) == (Priority.URGENT, "R breast malignancy")
     assert triage(two, {R_CC: 8.0, R_MLO: 2.0}).level == Priority.NOT_ASSESSED
+
+
+def test_the_score_of_a_part_makes_no_exam_routine(two: Model) -> None:
+    def said_of_a_breast(percent: float) -> Triage | None:
+        number = Measurement(Code("M", "99TEST", "Malignancy score"), percent, PERCENT)
+        about = Evaluation("R breast", (), (number,), output="malignancy", about="breast")
+        return triage_of(two, Combined(evaluations=(about,)), (), damaged=0)
+
+    low, high = said_of_a_breast(10.0), said_of_a_breast(90.0)
+    assert low is not None and high is not None
+    assert low.level == Priority.NOT_ASSESSED
+    assert low.why.startswith("no score of the exam; what was analysed is below")
+    assert high.level == Priority.URGENT
 
 
 def test_an_image_that_failed_keeps_an_exam_from_being_routine_though_its_view_was_read(
@@ -383,6 +410,23 @@ def test_classes_are_calibrated_as_the_softmax_of_logits_over_the_temperature(
     assert found == pytest.approx([75.0, 25.0])
 
 
+@pytest.mark.parametrize("temperature", [0.0001, 1000.0])
+def test_no_temperature_is_too_low_or_too_high_for_classes(
+    temperature: float, tmp_path: Path
+) -> None:
+    tail = (
+        f'\n[outputs.calibration]\nkind = "temperature"\ntemperature = {temperature}\ndata = "x"\n'
+    )
+    model = package(tmp_path, ("[output]", "[[outputs]]"), (OUTPUT, GRADES + tail))
+    (output,) = model.manifest.outputs
+    assert isinstance(output, ClassesOutput)
+    for values in ((40.0, 60.0), (0.0, 100.0), (50.0, 50.0)):
+        numbers = tuple(Measurement(PERCENT, value, PERCENT) for value in values)
+        first, second = (number.value for number in calibrated(output, OutputScore(numbers)))
+        assert first + second == pytest.approx(100)
+        assert (first <= second) and (first < second) == (values[0] < values[1])
+
+
 def test_levels_follow_from_the_calibrated_score(tmp_path: Path) -> None:
     calibration = (
         '\n[outputs.calibration]\nkind = "platt"\nslope = 1.0\nintercept = -2.0\ndata = "x"\n'
@@ -395,3 +439,19 @@ def test_levels_follow_from_the_calibrated_score(tmp_path: Path) -> None:
     assert found.level == Priority.URGENT
     assert found.score is not None
     assert found.score.value == pytest.approx(100 * 0.96 / (0.96 + 0.04 * 7.38905609893065))
+
+
+@pytest.mark.parametrize(("stated", "is_said"), [("prevalence = 0.006\n", True), ("", False)])
+def test_the_report_says_at_which_prevalence_a_probability_holds_if_it_was_stated(
+    stated: str, is_said: bool, tmp_path: Path
+) -> None:
+    fitted = f'[outputs.calibration]\nkind = "temperature"\ntemperature = 2.0\n{stated}data = "x"\n'
+    model = triaging(tmp_path, f"{SCORE}{HIGH}\n{fitted}{URGENT}")
+    statements = concluded(model, whole(9.0)).statements
+    made = with_result(draft(), statements=statements)
+    words = (
+        "malignancy: calibrated where 0.6 % have the disease; where more or fewer have it, it is "
+        "another number."
+    )
+    assert (words in statements) == is_said
+    assert (words in [*sentences(made, made.results[0])]) == is_said

@@ -13,7 +13,7 @@ from examples import examples
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from packages import CLASSES, package
+from packages import CLASSES, package, triaging_package
 from pydicom import Dataset, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
@@ -21,6 +21,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from small_models import SHARE_OF_WHITE
 from small_models import model as small_model
 
+from node.analysis.conclusion import conclude
 from node.analysis.selection import select
 from node.dicom.header import read_header
 from node.domains.description import describe
@@ -39,7 +40,7 @@ from node.errors import StudyError, Unreadable
 from node.imaging.spacing import SPACING_KEYWORDS
 from node.imaging.visibility import Hidden
 from node.manifest import Model
-from node.result import Refusal
+from node.result import PERCENT, Code, Measurement, Priority, Refusal
 from node.study import Instance, Laterality, View
 from node.trial import phantom
 
@@ -917,6 +918,43 @@ def test_a_refusal_says_what_was_refused(model: Model) -> None:
         Refusal(str(partial.SOPInstanceUID), "L MLO", "partial view"),
         Refusal(str(tomosynthesis.SOPInstanceUID), "tomosynthesis image", "tomosynthesis image"),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "is_failure"),
+    [
+        (put(ViewPosition="MLO"), True),
+        (put(Laterality="L"), True),
+        (put(PatientOrientation=["P", "F"]), True),
+        (put(PresentationIntentType="FOR PROCESSING"), True),
+        (put(SOPClassUID=MG_FOR_PROCESSING), False),
+        (put(PartialView="YES"), False),
+        (put(ViewCodeSequence=[], ViewPosition="", SeriesDescription=""), False),
+        (put(ViewPosition="MLO", SOPClassUID=MG_FOR_PROCESSING), False),
+    ],
+)
+def test_what_contradicts_itself_should_have_been_read_what_a_rule_leaves_out_should_not(
+    change: Change, is_failure: bool, model: Model
+) -> None:
+    [refusal] = selected_from([mammogram(R_CC, change)], model).refused
+    assert refusal.is_failure == is_failure
+
+
+def test_an_exam_beside_which_an_image_contradicts_itself_is_never_routine(tmp_path: Path) -> None:
+    triages = triaging_package(tmp_path)
+    exam = factories.exam()
+    beside = mammogram(R_CC, put(ViewPosition="MLO", SOPInstanceUID="1.9"))
+    levels = {}
+    for name, images in (("whole", exam), ("beside", [*exam, beside])):
+        chosen = selected_from(images, triages)
+        number = Measurement(Code("M", "99TEST", "Malignancy score"), 3.0, PERCENT, 0, True)
+        scores = {one.key: factories.unit_score(one.key, (number,)) for one in chosen.units}
+        result = conclude(triages, chosen.units, chosen.refused, scores)
+        assert result.triage is not None
+        levels[name] = result.triage
+    assert levels["whole"].level == Priority.ROUTINE
+    assert levels["beside"].level == Priority.NOT_ASSESSED
+    assert "not analysed or not received: " in levels["beside"].why
 
 
 def test_other_modalities_are_ignored(model: Model) -> None:

@@ -42,7 +42,7 @@ def test_the_example_does_what_the_document_says(
     for name in (*named, "roc-1.png", "calibration-1.png"):
         assert (tmp_path / "evaluation" / name).is_file()
     written = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
-    counts = written["questions"][0]["levels"]["exam"]["counts"]
+    counts = written["questions"][0]["about"]["exam"]["counts"]
     assert counts["cases"] == 4
     assert counts["why_not_assessed"] == {
         "the model says nothing of an exam of these images": 1,
@@ -51,7 +51,7 @@ def test_the_example_does_what_the_document_says(
     assert (
         "| exam | magnification view | 1 |" in (tmp_path / "evaluation/evaluation.md").read_text()
     )
-    images = written["questions"][0]["levels"]["image"]["counts"]
+    images = written["questions"][0]["about"]["image"]["counts"]
     assert images["left_aside"] == 6  # CC views; the magnified one is refused
 
 
@@ -62,7 +62,7 @@ def test_every_column_and_every_field_is_explained() -> None:
         evaluating.EvaluationDocument,
         evaluating.GivenImages,
         counting.QuestionFigures,
-        counting.LevelFigures,
+        counting.FiguresAbout,
         counting.CaseCounts,
         counting.CalibrationFigures,
         counting.Bin,

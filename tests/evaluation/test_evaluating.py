@@ -26,7 +26,7 @@ from node import config, offline
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
 from node.cli import app
 from node.errors import ConfigError, NodeError
-from node.evaluation.cases import CaseLevel
+from node.evaluation.cases import CaseAbout
 from node.evaluation.evaluating import EvaluationDocument, EvaluationSettings, evaluate_model
 from node.evaluation.report import summary, write_evaluation
 from node.imaging.digests import pixel_digest
@@ -52,7 +52,7 @@ def measured(images: Labelled, used: Model, tmp_path: Path, **settings: Any) -> 
 
 def aucs(document: EvaluationDocument) -> dict[str, float | None]:
     (question,) = document.questions
-    return {str(level): figures.auc.value for level, figures in question.levels.items()}
+    return {str(about): figures.auc.value for about, figures in question.about.items()}
 
 
 def screening(images: Labelled) -> None:
@@ -70,7 +70,7 @@ def test_a_model_that_sees_what_is_there_tells_all_apart_and_one_that_is_shuffle
     score = lesion_score(tmp_path / "models")
     document = measured(images, score, tmp_path)
     assert aucs(document) == {"image": 1.0, "breast": 1.0, "exam": 1.0}
-    counts = [figures.counts for figures in document.questions[0].levels.values()]
+    counts = [figures.counts for figures in document.questions[0].about.values()]
     assert [(c.cases, c.positives, c.patients) for c in counts] == [
         (16, 4, 4),
         (8, 2, 4),
@@ -103,7 +103,7 @@ def test_of_marks_the_highest_on_an_image_counts(
     said = {case.said[next(iter(case.said))][0] for case in document.cases}
     assert 0.0 in said
     assert all(value > 0 for value in said - {0.0})
-    assert document.questions[0].levels[CaseLevel.IMAGE].calibration is None
+    assert document.questions[0].about[CaseAbout.IMAGE].calibration is None
 
 
 def test_what_is_written_is_what_the_ward_gets_to_the_last_decimal(
@@ -188,17 +188,17 @@ def test_what_is_refused_is_counted_with_its_reason_and_sensitivity_both_ways(
         dataset.EstimatedRadiographicMagnificationFactor = 1.8
         dataset.save_as(path)
     document = measured(images, lesion_score(tmp_path / "models"), tmp_path, thresholds=(0.5,))
-    levels = document.questions[0].levels
-    of_breast = levels[CaseLevel.BREAST]
+    of_each = document.questions[0].about
+    of_breast = of_each[CaseAbout.BREAST]
     assert of_breast.counts.why_not_assessed == {"magnification view": 1}
-    assert levels[CaseLevel.IMAGE].counts.why_not_assessed == {"magnification view": 2}
+    assert of_each[CaseAbout.IMAGE].counts.why_not_assessed == {"magnification view": 2}
     assert (of_breast.counts.positives, of_breast.counts.positives_not_assessed) == (4, 1)
     (at,) = of_breast.thresholds
     assert (at.true_positives, at.false_negatives, at.true_negatives) == (3, 0, 1)
     assert (at.sensitivity.value, at.sensitivity_of_all.value) == (1.0, 0.75)
     assert at.sensitivity.interval == pytest.approx((0.025 ** (1 / 3), 1.0))
     # Of one breast alone nothing is said of the exam.
-    reasons = levels[CaseLevel.EXAM].counts.why_not_assessed
+    reasons = of_each[CaseAbout.EXAM].counts.why_not_assessed
     assert reasons == {
         "the model says nothing of an exam of these images": 4,
         "magnification view": 1,
@@ -214,8 +214,8 @@ def test_figures_are_broken_down_by_columns_and_by_what_the_objects_say(
     document = measured(
         images, lesion_score(tmp_path / "models"), tmp_path, by=("device", "age", "view")
     )
-    levels = document.questions[0].levels
-    by = levels[CaseLevel.IMAGE].by
+    of_each = document.questions[0].about
+    by = of_each[CaseAbout.IMAGE].by
     assert {name: sorted(groups) for name, groups in by.items()} == {
         "device": ["A", "B"],
         "age": ["40 to 49", "50 to 59"],
@@ -223,7 +223,16 @@ def test_figures_are_broken_down_by_columns_and_by_what_the_objects_say(
     }
     assert [group.counts.cases for group in by["age"].values()] == [8, 8]
     assert all(group.auc.value == 1.0 for group in by["device"].values())
-    assert levels[CaseLevel.EXAM].by["view"] == {}  # each has both
+    assert of_each[CaseAbout.EXAM].by["view"] == {}  # each has both
+
+
+def test_a_line_break_or_a_bar_in_a_cell_breaks_no_table(images: Labelled, tmp_path: Path) -> None:
+    images.add("P0", has_lesion=True, device="A\nof | 2020")
+    images.add("P1", has_lesion=False, device="A\nof | 2020")
+    document = measured(images, lesion_score(tmp_path / "models"), tmp_path, by=("device",))
+    write_evaluation(document, tmp_path / "out")
+    report = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "| exam | A of / 2020 | 2 |" in report
 
 
 def test_a_column_that_is_not_there_is_refused_with_the_nearest(
@@ -258,12 +267,12 @@ def test_numbers_per_thousand_are_those_of_the_prevalence_that_was_given(
         thresholds=(0.5,),
         prevalence=0.006,
     )
-    (at,) = document.questions[0].levels[CaseLevel.EXAM].thresholds
+    (at,) = document.questions[0].about[CaseAbout.EXAM].thresholds
     assert at.per_thousand is not None
     assert at.per_thousand.found == pytest.approx(4)
     assert at.per_thousand.missed == pytest.approx(2)
     assert at.per_thousand.called == pytest.approx(4)  # no negative one is called
-    assert document.questions[0].levels[CaseLevel.IMAGE].thresholds[0].per_thousand is None
+    assert document.questions[0].about[CaseAbout.IMAGE].thresholds[0].per_thousand is None
 
 
 def triaged(images: Labelled, tmp_path: Path) -> EvaluationDocument:
@@ -281,7 +290,7 @@ def triaged(images: Labelled, tmp_path: Path) -> EvaluationDocument:
 
 def test_levels_are_those_that_the_ward_would_see(images: Labelled, tmp_path: Path) -> None:
     document = triaged(images, tmp_path)
-    levels = {case.patient: case.priority for case in document.cases if case.priority}
+    levels = {case.patient: case.level for case in document.cases if case.level}
     assert levels == {
         "P0": "urgent",
         "P1": "urgent",
@@ -319,8 +328,8 @@ def test_operating_points_are_measured_where_they_are_meant_beside_what_the_pack
     document = triaged(images, tmp_path)
     (question,) = document.questions  # there is none of a heat map
     assert question.name == "lesions"
-    assert question.levels[CaseLevel.IMAGE].thresholds == ()
-    high, low = question.levels[CaseLevel.EXAM].thresholds
+    assert question.about[CaseAbout.IMAGE].thresholds == ()
+    high, low = question.about[CaseAbout.EXAM].thresholds
     assert (high.name, low.name) == ("high (0.9)", "low (0.4)")
     assert (high.true_positives, high.false_negatives) == (2, 0)  # of P4 and P5 no exam score
     assert (high.true_negatives, high.false_positives) == (1, 0)
@@ -341,7 +350,7 @@ def test_of_a_network_that_reads_the_exam_at_once_only_exams_are_cases(
     images.add("P3", has_lesion=True, views=[R_CC])
     document = measured(images, four_views(tmp_path), tmp_path)
     (question,) = document.questions
-    of_image, of_breast, of_exam = question.levels.values()
+    of_image, of_breast, of_exam = question.about.values()
     assert of_image.auc.value is of_breast.auc.value is None
     assert of_exam.auc.value is not None
     assert (of_exam.counts.cases, of_exam.counts.positives_not_assessed) == (4, 1)
@@ -421,7 +430,7 @@ def test_patients_with_an_image_that_the_package_has_learnt_from_are_left_out(
     document = measured(images, score, tmp_path)
     assert (document.given.trained_on, document.given.patients_left_out) == (1, 1)
     assert {case.patient for case in document.cases} == {"P0", "P2", "P3"}
-    assert document.questions[0].levels[CaseLevel.EXAM].counts.cases == 3
+    assert document.questions[0].about[CaseAbout.EXAM].counts.cases == 3
     lines = list(summary(document))
     assert any(
         "has learnt from 1 of the images: all of 1 patients are left out" in x for x in lines
@@ -433,6 +442,28 @@ def test_patients_with_an_image_that_the_package_has_learnt_from_are_left_out(
     (score.folder / "training-images.txt").write_text("deadbeef\n")
     with pytest.raises(ConfigError, match=r"training-images\.txt:1: expected a SHA-256"):
         measured(images, score, tmp_path)
+
+
+def test_the_digests_of_training_images_are_written_by_a_command_and_found_again(
+    images: Labelled, tmp_path: Path
+) -> None:
+    images.add("P0", has_lesion=True, bits="")
+    images.add("P1", has_lesion=False, as_png=True, bits="12")
+    images.add("P2", has_lesion=False, bits="")
+    images.add("P3", has_lesion=True, bits="")
+    (images.folder / "P0" / "notes.txt").write_text("no image")
+    score = lesion_score(tmp_path / "models")
+    learnt = images.folder / "learnt"
+    learnt.mkdir()
+    for patient in ("P0", "P1"):
+        shutil.copytree(images.folder / patient, learnt / patient)
+    result = CliRunner().invoke(app, ["models", "digests", str(score.folder), str(learnt)])
+    assert result.exit_code == 0, result.output
+    assert "notes.txt: neither DICOM nor PNG, JPEG or TIFF" in result.stderr
+    assert re.fullmatch(r"([0-9a-f]{64}\n){8}", result.stdout)
+    (score.folder / "training-images.txt").write_text(result.stdout)
+    document = measured(images, score, tmp_path)
+    assert (document.given.trained_on, document.given.patients_left_out) == (8, 2)
 
 
 def test_a_package_that_does_not_say_what_it_has_learnt_from_is_pointed_out(
@@ -464,11 +495,11 @@ def test_grades_are_compared_with_labels_that_are_classes(images: Labelled, tmp_
     assert grades["exam"].counts == ((3, 0), (1, 0))  # every image is rather black
     assert grades["exam"].accuracy.value == 0.75
     assert grades["exam"].kappa.value == 0.0
-    fatty, dense = (q.levels[CaseLevel.EXAM] for q in document.questions)
+    fatty, dense = (q.about[CaseAbout.EXAM] for q in document.questions)
     assert fatty.auc.value == dense.auc.value  # of two classes one is the other's complement
     chosen = measured(images, used, tmp_path, positive=("D",))
     assert [q.name for q in chosen.questions] == ["classes: D", "classes: F"]
-    assert chosen.questions[0].levels == document.questions[1].levels
+    assert chosen.questions[0].about == document.questions[1].about
 
 
 @pytest.mark.parametrize(
@@ -552,8 +583,8 @@ def test_of_other_images_than_mammograms_each_stands_for_itself(
     for row in images.rows:
         del row["side"], row["view"]
     document = measured(images, chest_model(tmp_path), tmp_path)
-    assert list(document.questions[0].levels) == [CaseLevel.IMAGE]
-    assert document.questions[0].levels[CaseLevel.IMAGE].counts.cases == 3
+    assert list(document.questions[0].about) == [CaseAbout.IMAGE]
+    assert document.questions[0].about[CaseAbout.IMAGE].counts.cases == 3
     assert all(case.said for case in document.cases)
 
 
@@ -566,7 +597,7 @@ def test_what_the_model_leaves_aside_is_no_case_of_it(images: Labelled, tmp_path
     )
     path.write_text(text)
     document = measured(images, Model(score.folder), tmp_path)
-    counts = document.questions[0].levels[CaseLevel.IMAGE].counts
+    counts = document.questions[0].about[CaseAbout.IMAGE].counts
     assert (counts.cases, counts.left_aside, counts.why_not_assessed) == (8, 8, {})
     assert aucs(document) == {"image": 1.0, "breast": 1.0, "exam": 1.0}
 
@@ -578,10 +609,64 @@ def test_a_study_that_a_node_would_hold_is_held_here(images: Labelled, tmp_path:
     dataset.PatientID = "ANOTHER"
     dataset.save_as(path)
     document = measured(images, lesion_score(tmp_path / "models"), tmp_path)
-    counts = document.questions[0].levels[CaseLevel.EXAM].counts
+    counts = document.questions[0].about[CaseAbout.EXAM].counts
     (reason,) = counts.why_not_assessed
     assert reason == "held: the objects of the study disagree about Patient ID"
     assert any(note.startswith("1 exams would be held by a node") for note in document.notes)
+
+
+def test_an_exam_that_is_held_or_out_of_scope_has_no_level_as_in_a_ward(
+    images: Labelled, tmp_path: Path
+) -> None:
+    screening(images)
+    held, *_ = images.add("P4", has_lesion=True)
+    [other] = images.add("P5", has_lesion=True, views=[R_CC])
+    for path, keyword, value in (
+        (held, "PatientID", "ANOTHER"),
+        (other, "Modality", "CR"),
+    ):
+        dataset = dcmread(path)
+        setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    document = measured(images, triaging(lesion_score(tmp_path / "models")), tmp_path)
+    levels = {case.patient: case.level for case in document.cases if case.level}
+    assert (levels["P4"], levels["P5"]) == ("no level", "no level")
+    assert document.triage is not None
+    counts = {k: (one.positives, one.negatives) for k, one in document.triage.levels.items()}
+    assert counts == {
+        "urgent": (2, 0),
+        "soon": (0, 0),
+        "not assessed": (0, 0),
+        "routine": (0, 2),
+        "no level": (2, 0),
+    }
+
+
+def test_a_file_that_cannot_be_decoded_keeps_an_exam_from_being_routine_as_in_a_ward(
+    images: Labelled, tmp_path: Path
+) -> None:
+    paths = images.add("P0", has_lesion=False, as_png=True, bits="12")
+    again = paths[0].with_name("again.png")
+    again.write_bytes(paths[0].read_bytes()[:-2000])
+    images.rows.append({**images.rows[0], "path": str(again.relative_to(images.folder))})
+    images.add("P1", has_lesion=True, bits="")
+    document = measured(images, triaging(lesion_score(tmp_path / "models")), tmp_path)
+    levels = {case.patient: case.level for case in document.cases if case.level}
+    assert levels["P0"] == "not assessed"
+
+
+def test_the_patient_of_an_exam_that_is_held_is_left_out_if_the_package_has_learnt_from_it(
+    images: Labelled, tmp_path: Path
+) -> None:
+    screening(images)
+    held = images.folder / images.rows[0]["path"]
+    dataset = dcmread(held)
+    dataset.PatientID = "ANOTHER"
+    dataset.save_as(held)
+    score = lesion_score(tmp_path / "models")
+    (score.folder / "training-images.txt").write_text(pixel_digest(held))
+    document = measured(images, score, tmp_path)
+    assert (document.given.trained_on, document.given.patients_left_out) == (1, 1)
 
 
 def contradictions(images: Labelled, tmp_path: Path) -> list[str]:
@@ -652,7 +737,7 @@ def test_exams_of_one_patient_are_told_apart_by_study_or_by_the_column(
         row["exam"] = "2020"
     document = measured(images, score, tmp_path)
     assert document.given.exams == 1
-    assert [c.said["score"] for c in document.cases if c.level == CaseLevel.EXAM] != [()]
+    assert [c.said["score"] for c in document.cases if c.about == CaseAbout.EXAM] != [()]
     assert any("1 of 1 exams are several DICOM studies" in note for note in document.notes)
 
 

@@ -13,6 +13,7 @@ from node.domains.domain import Selection
 from node.domains.mammography.hanging import hanging_order
 from node.domains.mammography.scope import is_in_scope, other_part
 from node.domains.mammography.standard import (
+    CONTRADICTIONS,
     PRIVATE_TOMOSYNTHESIS,
     is_implant_displaced,
     is_private_tomosynthesis,
@@ -21,6 +22,7 @@ from node.domains.mammography.standard import (
 )
 from node.domains.mammography.views import (
     DESCRIPTIONS,
+    contradicts_its_view,
     described_projections,
     projection_alone,
     sides_of,
@@ -56,6 +58,7 @@ def units(
                 sop_uid=i.sop_uid,
                 what=_what(i.shown, headers[i.sop_uid]),
                 reason=reasons[i.sop_uid],
+                is_failure=_is_contradiction(reasons[i.sop_uid], headers[i.sop_uid]),
             )
             for i in considered
             if reasons[i.sop_uid]
@@ -120,6 +123,12 @@ def why_refused(shown: Shown, header: Dataset, wanted: Input) -> str:
         or _refused_by_manifest(header, wanted)
         or _refused_view(shown, header, wanted)
     )
+
+
+def _is_contradiction(reason: str, header: Dataset) -> bool:
+    """Whether an image is refused for what it says of itself: it may be one that is wanted."""
+    is_of_view = reason == why_no_view(header) and contradicts_its_view(header)
+    return is_of_view or reason in CONTRADICTIONS
 
 
 def _refused_by_manifest(header: Dataset, wanted: Input) -> str:

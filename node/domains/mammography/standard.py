@@ -216,8 +216,12 @@ def is_spot_compression(header: Dataset) -> bool:
     return "SPOT" in text(header, "PaddleDescription").upper()
 
 
+_OTHER_INTENT = "Presentation Intent Type contradicts the SOP class"
+_OTHER_FACTOR = "magnification factor and distances of the source contradict each other"
+CONTRADICTIONS = frozenset({_OTHER_INTENT, _OTHER_FACTOR})
+"""Reasons that leave open what an image is."""
 _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
-    (is_of_other_intent, "Presentation Intent Type contradicts the SOP class"),
+    (is_of_other_intent, _OTHER_INTENT),
     (is_quality_control, "quality control image"),
     (is_specimen, "specimen image"),
     (is_biopsy, "biopsy image"),
@@ -229,10 +233,7 @@ _NOT_A_STANDARD_VIEW: tuple[tuple[Callable[[Dataset], bool], str], ...] = (
     (is_partial, "partial view"),
     (is_magnified, "magnification view"),
     (has_impossible_factor, "magnification factor that cannot be right"),
-    (
-        has_contradicting_factor,
-        "magnification factor and distances of the source contradict each other",
-    ),
+    (has_contradicting_factor, _OTHER_FACTOR),
     (is_spot_compression, "spot compression view"),
 )
 
