@@ -1,7 +1,8 @@
 """Objects of the Deflated transfer syntax (PS3.5 A.5), whose few bytes may inflate to gigabytes.
 
 What such an object inflates to is measured in pieces before anything is read of it, and read in
-pieces then: no more than its header is ever in memory at once.
+pieces then: no more than its header is ever in memory at once. To go back in
+it, it is put on disk if it is long (`part10`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The header of a received object: read up to its pixel data, and refused where it is damaged."""
+"""The header of a received object: all but its pixel data, and refused where it is damaged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OF_NO_PATIENT = frozenset(
 
 
 def read_header(path: Path) -> Dataset:
-    """Read a Part 10 file up to its pixel data; raise Unreadable if it is damaged.
+    """Read a Part 10 file but its pixel data; raise Unreadable if it is damaged.
 
     OSError passes through: it says nothing about the object.
     """

@@ -40,7 +40,7 @@ _SPOOLED_BYTES = 1 << 24
 
 
 class Header(FileDataset):
-    """The attributes of an object before its pixel data, and how they lie in its file."""
+    """The attributes of an object but its pixel data, and how they lie in its file."""
 
     structure: Structure = Structure()
 

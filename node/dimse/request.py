@@ -7,6 +7,7 @@ them up, as DCMTK and Orthanc read them. pynetdicom gives up such requests.
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 import time
@@ -16,6 +17,8 @@ from typing import Any
 
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, PDU
 from pynetdicom.pdu_items import PDU_ITEM_TYPES
+
+log = logging.getLogger(__name__)
 
 _HEADER = 6
 _FIXED = 74
@@ -185,6 +188,10 @@ def _is_readable(kind: int, item: bytes) -> bool:
         read.decode(item)
         if kind not in _UIDS:
             read.to_primitive()
-    except Exception:  # noqa: BLE001 - whatever pynetdicom stumbles over
+    except Exception as error:  # noqa: BLE001 - whatever pynetdicom stumbles over
+        kind_of_error = type(error).__name__
+        log.debug(
+            "An item of an association request is passed over: 0x%02X, %s", kind, kind_of_error
+        )
         return False
     return True

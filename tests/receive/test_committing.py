@@ -261,11 +261,8 @@ def test_a_modality_is_told_that_its_exam_is_kept_and_the_objects_are_marked(
     assert len(console.reports) == 1
 
 
-def test_who_waits_on_the_association_of_his_request_is_told_there(
-    open_post: OpenPost, exam: list[Path]
-) -> None:
-    post = open_post(port=1)  # where nobody hears reports
-    store(post.port, exam)
+def waiting_at(post: Post) -> tuple[Association, list[Dataset]]:
+    """Open an association on which reports are waited for; return it, and what is heard there."""
     heard: list[Dataset] = []
 
     def hear(event: Event) -> tuple[int, None]:
@@ -277,6 +274,15 @@ def test_who_waits_on_the_association_of_his_request_is_told_there(
     opened = ae.associate(
         "127.0.0.1", post.port, ae_title=NODE_AE, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]
     )
+    return opened, heard
+
+
+def test_who_waits_on_the_association_of_his_request_is_told_there(
+    open_post: OpenPost, exam: list[Path]
+) -> None:
+    post = open_post(port=1)  # where nobody hears reports
+    store(post.port, exam)
+    opened, heard = waiting_at(post)
     assert ask_on(opened, request_for(objects_of(exam))) == SUCCESS
     post.report()
     assert [listed(report) for report in heard] == [objects_of(exam)]
@@ -558,17 +564,7 @@ def test_a_request_that_is_refused_does_not_take_the_place_of_the_right_one(
 ) -> None:
     post = open_post(port=1)  # where nobody hears reports
     store(post.port, exam)
-    heard: list[Dataset] = []
-
-    def hear(event: Event) -> tuple[int, None]:
-        heard.append(event.event_information)
-        return SUCCESS, None
-
-    ae = AE(MODALITY_AE)
-    ae.add_requested_context(COMMITMENT)
-    opened = ae.associate(
-        "127.0.0.1", post.port, ae_title=NODE_AE, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]
-    )
+    opened, heard = waiting_at(post)
     assert ask_on(opened, request_for(objects_of(exam))) == SUCCESS
     assert ask(post, request_for(objects_of(exam[:2]))) == INVALID_ARGUMENT_VALUE
     post.report()
