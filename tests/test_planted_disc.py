@@ -86,7 +86,7 @@ def test_the_recipe_measures_what_the_card_says_of_a_part_of_its_exams(
     said = {
         case.columns["disc"]: case.said["disc"][0] / 100 >= URGENT
         for case in document.cases
-        if case.level == "exam" and "1" in case.labels
+        if case.about == "exam" and "1" in case.labels
     }
     assert all(said[f"radius {mm} mm, contrast 20 %"] for mm in (4, 6, 9)), said
     assert not said["radius 4 mm, contrast 5 %"], said
