@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -772,14 +773,22 @@ def digests_of_images(
 ) -> None:
     """Print the digests of images that a model has learnt from, for its `training-images.txt`.
 
-    `ai-node evaluate` then leaves their patients out. What is no image is told on standard error.
+    `ai-node evaluate` then leaves their patients out. What is no image is told on standard error;
+    if an image cannot be read, the exit code is 1.
     """
     from node.evaluation.digests import digests_of
 
+    unreadable = list[str]()
     with _errors_as_messages():
         wanted = _opened(model, config).manifest.input
-        for digest in digests_of(folder, wanted, lambda words: typer.echo(words, err=True)):
+        told = functools.partial(typer.echo, err=True)
+        for digest in digests_of(folder, wanted, told, unreadable.append):
             typer.echo(digest)
+    for words in unreadable:
+        typer.echo(words, err=True)
+    if unreadable:
+        typer.echo("These are missing in the list: evaluate would not know them.", err=True)
+        raise typer.Exit(1)
 
 
 @models.command("new")
@@ -816,10 +825,12 @@ def counted(count: int, word: str, words: str = "") -> str:
 
 def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
     """Return the Part 10 files in a folder, or the one file given; by choice damaged ones too."""
+    from node.dicom.part10 import is_part10
+
     if not folder.exists():
         raise NodeError(f"{folder} does not exist")
     paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
-    found = [p for p in paths if _is_part10(p) or (and_called_so and _is_called_dicom(p))]
+    found = [p for p in paths if is_part10(p) or (and_called_so and _is_called_dicom(p))]
     if not found:
         raise NodeError(f"{folder}: no DICOM file found there")
     return found
@@ -828,11 +839,6 @@ def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
 def _is_called_dicom(path: Path) -> bool:
     is_of_macos = path.name.startswith("._")  # what it writes beside each file on a stick
     return path.suffix.lower() in (".dcm", ".dicom") and not is_of_macos
-
-
-def _is_part10(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _parse_address(text: str) -> tuple[str, str, int]:

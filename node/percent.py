@@ -11,14 +11,20 @@ _MOST_DECIMALS = 12
 """With two figures before them what a Decimal String has room for (PS3.5 6.2)."""
 
 
-def share_in_percent(share: float, decimals: int = 1) -> str:
-    """Return "12.3 %", without zeros behind; never 0 or 100 unless it is that."""
+def share_in_figures(share: float, decimals: int = 1) -> str:
+    """Return "12.3"; with more decimals where it would be 0 or 100 but is not."""
     text = ""
     for count in range(decimals, _MOST_DECIMALS + 1):
         text = f"{100 * share:.{count}f}"
         if share in (0, 1) or float(text) not in (0, 100):
             break
-    return f"{text.rstrip('0').rstrip('.')} %"
+    return text
+
+
+def share_in_percent(share: float, decimals: int = 1) -> str:
+    """Return "12.3 %", without zeros behind; never 0 or 100 unless it is that."""
+    figures = share_in_figures(share, decimals)
+    return f"{figures.rstrip('0').rstrip('.') if '.' in figures else figures} %"
 
 
 def threshold_in_percent(threshold: float) -> str:
@@ -38,5 +44,5 @@ def on_its_side(score: Measurement, thresholds: Iterable[float]) -> Measurement:
     of = tuple(thresholds)
     for decimals in range(score.decimals, _MOST_DECIMALS + 1):
         if reached(float(f"{score.value:.{decimals}f}")) == reached(score.value):
-            return replace(score, decimals=decimals)
-    return score
+            break
+    return replace(score, decimals=decimals)

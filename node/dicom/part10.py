@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from pydicom import Dataset, FileDataset
@@ -146,6 +147,12 @@ class Part10:
             ):
                 if isinstance(element.value, bytes):  # else it is no short value
                     yield element.tag, element.value
+
+
+def is_part10(path: Path) -> bool:
+    """Whether a file begins as one of Part 10 does (PS3.10 7.1). Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(_META_AT)[_PREAMBLE:] == _PREFIX
 
 
 def open_part10(file: BinaryIO) -> Part10:

@@ -33,6 +33,10 @@ _PHOTOMETRIC = 262
 _PIXELS_OF_GREY = ("1", "L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
 
 
+class NoPicture(Unreadable):
+    """A file that is of no kind that is known here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picturing:
     """What is known of an image file besides its pixels."""
@@ -84,7 +88,7 @@ def _opened(path: Path) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(path, formats=FORMATS)
     except PIL.UnidentifiedImageError:
-        raise Unreadable("neither DICOM nor PNG, JPEG or TIFF") from None
+        raise NoPicture("neither DICOM nor PNG, JPEG or TIFF") from None
     problem = ""
     if getattr(image, "n_frames", 1) > 1:
         problem = "several pictures in one file; make a file of each"

@@ -10,14 +10,14 @@ from enum import StrEnum
 from node.evaluation.collection import LabelledImage
 from node.evaluation.running import AnsweredExam
 from node.manifest import BoxesOutput, Manifest, MapOutput, MaskOutput, Output, view_called
-from node.result import Evaluation, Result
+from node.result import Evaluation, Priority, Result
 from node.study import Laterality
 
 SEVERAL = "several"
 """In a column in which images of one breast or exam differ."""
 NOT_SAID = "not said"
 NO_LEVEL = "no level"
-"""Of an exam that a node would hold, or that the model is not meant for."""
+"""Of an exam that the model is not meant for, or of which no file could be taken."""
 LEFT_ASIDE = "left aside by the model, as its manifest says"
 OUT_OF_SCOPE = "out of scope of the model"
 AGE = re.compile(r"0*(\d{1,3})(?:\.\d+)?\s*Y?", re.IGNORECASE)
@@ -58,14 +58,14 @@ class LabelledCase:
     said: Mapping[str, NumbersSaid]
     """The numbers of each output that was assessed, exactly as the result has them."""
     why_not: str = ""
-    """Why it was not assessed; "" if it was."""
+    """Why it was not assessed, or not all outputs of it were; "" if all were."""
     level: str = ""
     """The triage level of an exam, if the model triages."""
 
     @property
     def is_left_aside(self) -> bool:
         """Whether nobody wanted it assessed."""
-        return self.why_not == LEFT_ASIDE
+        return self.why_not == LEFT_ASIDE and not self.said
 
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:
@@ -110,7 +110,7 @@ class _Reader:
             labels=tuple(row.label for row in rows),
             columns=_columns(images),
             said=said,
-            why_not="" if said else self._why_not(about, images),
+            why_not=self._why_not(about, images) if self._is_wanting(about, images, said) else "",
             level=self._level() if about == CaseAbout.EXAM else "",
         )
 
@@ -119,7 +119,11 @@ class _Reader:
         result = self.answered.result
         if self.manifest.triage is None:
             return ""
-        if result is None or result.triage is None or not self.answered.is_in_scope:
+        if not self.answered.is_in_scope:
+            return NO_LEVEL
+        if self.answered.exam.why_held:
+            return str(Priority.NOT_ASSESSED)
+        if result is None or result.triage is None:
             return NO_LEVEL
         return str(result.triage.level)
 
@@ -141,6 +145,14 @@ class _Reader:
             if numbers:
                 said[name] = numbers
         return said
+
+    def _is_wanting(
+        self, about: CaseAbout, images: Sequence[LabelledImage], said: Mapping[str, NumbersSaid]
+    ) -> bool:
+        """Whether nothing was said, or not of what looks for marks, for a view is missing."""
+        return not said or bool(
+            {*outputs_of(self.manifest)} - {*said} and self._unseen(about, images)
+        )
 
     def _why_not(self, about: CaseAbout, images: Sequence[LabelledImage]) -> str:
         """Return why nothing was said, of several images each reason once."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from node.dicom.header import read_header
+from node.dicom.part10 import is_part10
 from node.domains.description import describe
 from node.errors import Unreadable
 from node.evaluation.as_dicom import TAKEN_AT, Picturing, as_dicom, require_grey
@@ -91,9 +92,7 @@ def collect(
 
 def _looked_at(row: LabelRow) -> LabelledImage:
     try:
-        with row.path.open("rb") as file:
-            is_dicom = file.read(132)[128:] == b"DICM"
-        if not is_dicom:
+        if not is_part10(row.path):
             require_grey(row.path)
             return LabelledImage(row, side=row.side, projection=row.projection)
         header = read_header(row.path)

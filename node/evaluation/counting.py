@@ -361,7 +361,11 @@ def _counts(question: LabelQuestion, cases: Sequence[LabelledCase]) -> CaseCount
         positives_not_assessed=sum(a and b for a, b in zip(positives, unsaid, strict=True)),
         negatives_not_assessed=sum(b and not a for a, b in zip(positives, unsaid, strict=True)),
         left_aside=len(cases) - len(wanted),
-        why_not_assessed=dict(Counter(case.why_not for case in wanted if case.why_not)),
+        why_not_assessed=dict(
+            Counter(
+                case.why_not for case, is_unsaid in zip(wanted, unsaid, strict=True) if is_unsaid
+            )
+        ),
     )
 
 

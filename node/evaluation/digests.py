@@ -9,25 +9,36 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from node.dicom.part10 import is_part10
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
-from node.evaluation.as_dicom import Picturing, as_dicom
+from node.evaluation.as_dicom import NoPicture, Picturing, as_dicom
 from node.imaging.digests import pixel_digest
 from node.manifest import Input
 
 
-def digests_of(folder: Path, wanted: Input, on_other: Callable[[str], None]) -> Iterator[str]:
-    """Yield the digest of each image in a folder once, and tell what is none that can be read."""
+def digests_of(
+    folder: Path,
+    wanted: Input,
+    on_other: Callable[[str], None],
+    on_unreadable: Callable[[str], None],
+) -> Iterator[str]:
+    """Yield the digest of each image once; tell what is none, and what cannot be read."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is no folder")
-    known = {""}  # that of a DICOM object without pixels
+    known = set[str]()
     with tempfile.TemporaryDirectory(prefix="ai-node-digests-") as made:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             try:
                 digest = pixel_digest(_as_object(path, wanted, Path(made) / "image.dcm"))
-            except (StudyError, ModelError) as error:
+            except NoPicture as error:
                 on_other(f"{path}: {error}")
                 continue
-            if digest not in known:
+            except (StudyError, ModelError) as error:
+                on_unreadable(f"{path}: {error}")
+                continue
+            if not digest:
+                on_other(f"{path}: a DICOM object without pixels")
+            elif digest not in known:
                 known.add(digest)
                 yield digest
 
@@ -35,10 +46,10 @@ def digests_of(folder: Path, wanted: Input, on_other: Callable[[str], None]) -> 
 def _as_object(path: Path, wanted: Input, made: Path) -> Path:
     """Return a DICOM object as it is, and of an image file the one that `evaluate` makes of it."""
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] == b"DICM":
-                return path
-        as_dicom(path, Picturing("", ""), wanted).save_as(made, enforce_file_format=True)
+        if is_part10(path):
+            return path
+        dataset = as_dicom(path, Picturing("", ""), wanted)
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from error
+    dataset.save_as(made, enforce_file_format=True)
     return made

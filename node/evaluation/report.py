@@ -23,6 +23,7 @@ from node.evaluation.counting import (
 from node.evaluation.evaluating import EvaluationDocument
 from node.evaluation.measures import Measured
 from node.evaluation.plots import calibration_plot, roc_plot
+from node.percent import share_in_figures, share_in_percent
 
 HAS_NONE = "-"
 
@@ -49,14 +50,14 @@ def write_evaluation(document: EvaluationDocument, folder: Path) -> list[Path]:
     return paths
 
 
-def in_figures(figure: Measured, factor: float = 1, decimals: int = 3) -> str:
+def in_figures(figure: Measured) -> str:
     """Return a figure with its interval: "0.912 (0.874 to 0.941)"."""
     if figure.value is None:
         return HAS_NONE
-    value = f"{factor * figure.value:.{decimals}f}"
+    value = f"{figure.value:.3f}"
     if figure.interval is None:
         return value
-    low, high = (f"{factor * end:.{decimals}f}" for end in figure.interval)
+    low, high = (f"{end:.3f}" for end in figure.interval)
     return f"{value} ({low} to {high})"
 
 
@@ -64,8 +65,11 @@ def in_percent(figure: Measured) -> str:
     """Return a share with its interval, in percent: "91.2 % (87.4 to 94.1)"."""
     if figure.value is None:
         return HAS_NONE
-    value, *interval = in_figures(figure, 100, 1).split(" ", 1)
-    return " ".join([value, "%", *interval])
+    value = f"{share_in_figures(figure.value)} %"
+    if figure.interval is None:
+        return value
+    low, high = map(share_in_figures, figure.interval)
+    return f"{value} ({low} to {high})"
 
 
 def summary(document: EvaluationDocument) -> Iterator[str]:
@@ -195,7 +199,8 @@ def _threshold_row(about: str, at: AtThreshold) -> list[str]:
     negatives = at.true_negatives + at.false_positives
     stated = HAS_NONE
     if at.stated is not None:
-        stated = f"{100 * at.stated.sensitivity:.1f} % and {100 * at.stated.specificity:.1f} %"
+        of_each = (at.stated.sensitivity, at.stated.specificity)
+        stated = " and ".join(map(share_in_percent, of_each))
     return [
         about,
         at.name,

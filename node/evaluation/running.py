@@ -81,7 +81,7 @@ class AnsweredExam:
     """Lines of images that the model has learnt from: then the exam was not given to it."""
     highest_of_16_bits: int | None = None
     is_in_scope: bool = True
-    """Whether a node would ask the model at all."""
+    """Whether a node would ask the model at all; not of what could not be given to it."""
 
 
 def training_digests(model: Model) -> frozenset[str] | None:
@@ -146,21 +146,23 @@ def _answered(
     with tempfile.TemporaryDirectory(prefix="ai-node-evaluate-") as folder:
         taken = given(exam, model.manifest.input, Path(folder))
         if taken.version is None:
-            return AnsweredExam(exam, None, taken.sop_uids, taken.refused)
+            return AnsweredExam(exam, None, taken.sop_uids, taken.refused, is_in_scope=False)
+        shown = [instance.shown for instance in taken.version.instances]
+        is_meant = any(is_in_scope(one, model.manifest) for one in shown)
         if known := _lines_trained_on(taken, pipeline.inference, trained_on):
             return AnsweredExam(exam, None, taken.sop_uids, taken.refused, known)
         if exam.why_held:
             words = f"held: {exam.why_held}"
-            return AnsweredExam(exam, None, {}, {image.row.line: words for image in exam.images})
+            refused = {image.row.line: words for image in exam.images}
+            return AnsweredExam(exam, None, {}, refused, is_in_scope=is_meant)
         (result,), _ = analyse(pipeline, Task(taken.version, (model,), frozenset()))
-    shown = [instance.shown for instance in taken.version.instances]
     return AnsweredExam(
         exam,
         result,
         taken.sop_uids,
         taken.refused,
         highest_of_16_bits=taken.highest_of_16_bits,
-        is_in_scope=any(is_in_scope(one, model.manifest) for one in shown),
+        is_in_scope=is_meant,
     )
 
 

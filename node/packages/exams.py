@@ -13,6 +13,7 @@ from pydicom import Dataset
 
 from node.analysis.selection import select
 from node.dicom.header import read_header
+from node.dicom.part10 import is_part10
 from node.domains.description import describe
 from node.domains.domain import Selection
 from node.errors import ConfigError, NodeError, StudyError, Unreadable
@@ -98,12 +99,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def dicom_among(paths: Sequence[Path]) -> list[Path]:
     """Return those files that are DICOM Part 10."""
-    return [path for path in paths if _is_dicom(path)]
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    return [path for path in paths if is_part10(path)]
 
 
 def selected(model: Model, files: Sequence[Path]) -> Selection:

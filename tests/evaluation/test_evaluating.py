@@ -338,7 +338,7 @@ def test_operating_points_are_measured_where_they_are_meant_beside_what_the_pack
     assert (high.stated.sensitivity, high.stated.positives) == (0.6, 10)
     write_evaluation(document, tmp_path / "out")
     report = (tmp_path / "out" / "evaluation.md").read_text()
-    assert "of 1 | 60.0 % and 90.0 % |" in report
+    assert "of 1 | 60 % and 90 % |" in report
 
 
 def test_of_a_network_that_reads_the_exam_at_once_only_exams_are_cases(
@@ -461,6 +461,12 @@ def test_the_digests_of_training_images_are_written_by_a_command_and_found_again
     assert result.exit_code == 0, result.output
     assert "notes.txt: neither DICOM nor PNG, JPEG or TIFF" in result.stderr
     assert re.fullmatch(r"([0-9a-f]{64}\n){8}", result.stdout)
+    cut_off = next((learnt / "P1").glob("*.png"))
+    (learnt / "cut off.png").write_bytes(cut_off.read_bytes()[:-2000])
+    again = CliRunner().invoke(app, ["models", "digests", str(score.folder), str(learnt)])
+    assert again.exit_code == 1
+    assert again.stdout == result.stdout
+    assert "cut off.png: the picture cannot be decoded" in again.stderr
     (score.folder / "training-images.txt").write_text(result.stdout)
     document = measured(images, score, tmp_path)
     assert (document.given.trained_on, document.given.patients_left_out) == (8, 2)
@@ -615,7 +621,7 @@ def test_a_study_that_a_node_would_hold_is_held_here(images: Labelled, tmp_path:
     assert any(note.startswith("1 exams would be held by a node") for note in document.notes)
 
 
-def test_an_exam_that_is_held_or_out_of_scope_has_no_level_as_in_a_ward(
+def test_an_exam_that_is_held_is_not_assessed_and_one_out_of_scope_has_no_level_as_in_a_ward(
     images: Labelled, tmp_path: Path
 ) -> None:
     screening(images)
@@ -630,15 +636,15 @@ def test_an_exam_that_is_held_or_out_of_scope_has_no_level_as_in_a_ward(
         dataset.save_as(path)
     document = measured(images, triaging(lesion_score(tmp_path / "models")), tmp_path)
     levels = {case.patient: case.level for case in document.cases if case.level}
-    assert (levels["P4"], levels["P5"]) == ("no level", "no level")
+    assert (levels["P4"], levels["P5"]) == ("not assessed", "no level")
     assert document.triage is not None
     counts = {k: (one.positives, one.negatives) for k, one in document.triage.levels.items()}
     assert counts == {
         "urgent": (2, 0),
         "soon": (0, 0),
-        "not assessed": (0, 0),
+        "not assessed": (1, 0),
         "routine": (0, 2),
-        "no level": (2, 0),
+        "no level": (1, 0),
     }
 
 

@@ -97,7 +97,10 @@ def why_no_view(header: Dataset) -> str:
 def contradicts_its_view(header: Dataset) -> bool:
     """Whether an object without a view says which it shows: nobody knows which it is."""
     is_said = sides_of(header) and (_named_projections(header) or described_projections(header)[0])
-    return bool(why_view_contradictory(header) or (is_said and why_no_view(header)))
+    is_both_sides = len(set(sides_of(header))) > 1
+    return bool(
+        why_view_contradictory(header) or ((is_said or is_both_sides) and why_no_view(header))
+    )
 
 
 def view_or_reason(header: Dataset) -> View | str:
