@@ -505,7 +505,7 @@ otherwise not assessed.
 
 - It finds no lesion and excludes none: its silence means nothing.
 - The score is no probability. "Higher than 93 of 100" is said of generated exams, none of which
-  scores more than {highest:.0f} %. Films score higher without a disc, so that of them it says nothing.
+  scores more than {highest:.0f} %. Films score higher without a disc: of them it says nothing.
 
 ## Measured
 
