@@ -760,7 +760,10 @@ def reference_of_model(
     with _errors_as_messages():
         opened = _opened(model, config)
         if opened.folder.parent == bundled_models_dir() and not (Path(model) / MANIFEST).is_file():
-            raise ConfigError(f"{model} comes with the node: copy {opened.folder}, or name it so")
+            raise ConfigError(
+                f"{model} comes with the node: copy {opened.folder}, or give that path to "
+                "overwrite it"
+            )
         written = write_reference(opened, THREADS, files, where)
         out.print(f"wrote {written.path}: {written.words}", markup=False, soft_wrap=True)
 

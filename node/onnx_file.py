@@ -70,6 +70,8 @@ words. None of these begins a ModelProto with a field that it has."""
 
 def refuse_other_files(path: Path, content: bytes) -> None:
     """Raise ConfigError if it can be seen that something else was saved under the name."""
+    if not content:
+        raise ConfigError(f"{path}: is empty; export it again, or fetch it again")
     for at, mark, words in OTHER_FILES:
         if content[at : at + len(mark)] == mark:
             raise ConfigError(f"{path}: {words}")

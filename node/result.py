@@ -170,6 +170,8 @@ class Triage:
     """What the score has reached; for routine, the lowest that it has not."""
     rank: int | None = None
     """Than how many of 100 without the disease the score is higher, if that was measured."""
+    among: str = ""
+    """Who those 100 are, as the package says it: plain ASCII; "" if there is no rank."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,6 +336,10 @@ def test_the_page_says_why_in_the_words_of_the_report_and_of_the_model_that_deci
         "This score is higher than 93 of 100 without the disease."
     )
     assert why_in_words(replace(seen, level="routine")) == "", "the level is not by it"
+    result = page.cells(replace(delivered[0], overview=seen))[page.HEADINGS.index("Result")]
+    of_each = result.replace("\u00a0", " ").split(f"{by.model}: ")[1:]
+    assert len(of_each) == 2
+    assert all("Processed 4 images" in one and "L breast malignancy 83 %" in one for one in of_each)
 
 
 def test_every_link_of_the_page_leads_somewhere(delivered: list[ExamOutcome], out: Path) -> None:

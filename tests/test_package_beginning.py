@@ -290,6 +290,7 @@ def test_three_channels_may_be_normalised_by_a_number_each(tmp_path: Path) -> No
         ),
         (b"PK\x03\x04\0\0\0\0archive/data.pkl", "is a PyTorch file, in pickles"),
         (pickle.dumps({"weights": 1}), "is a PyTorch file, in pickles, which are never loaded"),
+        (b"", "is empty; export it again, or fetch it again"),
         (b"nothing of the kind", "is no ONNX file, or a damaged one"),
     ],
 )
@@ -299,6 +300,7 @@ def test_what_no_package_can_hold_is_told_and_nothing_is_written(
     code, said = begin(tmp_path, graph)
     assert code == 1
     assert words in " ".join(said.split())
+    assert "network.onnx: " in said
     assert not (tmp_path / "packages").exists()
 
 

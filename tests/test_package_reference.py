@@ -229,8 +229,38 @@ def test_another_answer_than_before_is_told_with_both(
     said = refusal(package, images)
     assert re.search(words, said), said
     assert said.endswith(
-        f"if it is right now, `ai-node models reference {package.folder}` writes it"
+        "if it is right now, give it a new version and a new device_uid first (docs/models.md, "
+        f"section 7), then `ai-node models reference {package.folder}` writes it"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ((), "give it a new version and a new device_uid first (docs/models.md, section 7), then "),
+        (("version",), "give it a new device_uid first (docs/models.md, section 7), then "),
+        (("device_uid",), "give it a new version first (docs/models.md, section 7), then "),
+        (("version", "device_uid"), ""),
+    ],
+)
+def test_who_answers_differently_is_told_to_be_another_version(
+    words: tuple[str, ...], advice: str, package: Model, images: Path
+) -> None:
+    change(package, r"mean = [0-9.]+", "mean = 0.9")
+    others = {"version": '"0.0.1"', "device_uid": '"2.25.1"'}
+    for word in words:
+        change(package, rf"\n{word} = .*", f"\n{word} = {others[word]}")
+    assert f"if it is right now, {advice}`ai-node" in refusal(package, images)
+
+
+def test_a_reference_that_does_not_say_of_which_version_it_is_is_compared(
+    package: Model, images: Path
+) -> None:
+    for word in ("version", "device_uid"):
+        change(package, rf"\n{word} = .*", "")
+    assert compare_reference(package, THREADS, images) == SAME
+    change(package, r"mean = [0-9.]+", "mean = 0.9")
+    assert "give it a new version and a new device_uid first" in refusal(package, images)
 
 
 @pytest.mark.usefixtures("small_exam")
@@ -262,7 +292,7 @@ def test_answers_of_other_weights_are_not_compared(package: Model, images: Path)
 
 def test_a_mistake_in_the_file_is_told_with_its_line(package: Model, images: Path) -> None:
     change(package, r"tolerance = [0-9.]+", "tolerance = 0.5")
-    assert "reference.toml:4: tolerance: expected a number not above 0.1" in refusal(
+    assert "reference.toml:6: tolerance: expected a number not above 0.1" in refusal(
         package, images
     )
 

@@ -75,6 +75,14 @@ def test_it_is_a_demonstration_that_names_what_was_measured(model: Model) -> Non
     assert round(found / point.positives, 3) == point.sensitivity
 
 
+def test_the_rank_is_said_to_be_among_generated_exams(model: Model) -> None:
+    output = model.manifest.outputs[0]
+    assert isinstance(output, ScoreOutput) and output.negatives is not None
+    assert output.negatives.among == planted_disc.WHO
+    head = planted_disc.percentiles(output.negatives.percentiles).split("count")[0]
+    assert head in (model.folder / "manifest.toml").read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_the_recipe_measures_what_the_card_says_of_a_part_of_its_exams(
     model: Model, tmp_path: Path

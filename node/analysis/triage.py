@@ -51,6 +51,7 @@ def triage_of(
         score=score.measurements[0],
         point=point.as_point(),
         rank=_rank(output, value),
+        among=output.negatives.among if output.negatives else "",
     )
 
 

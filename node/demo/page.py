@@ -16,6 +16,7 @@ from pydicom import Dataset
 
 from node import __version__
 from node.demo.board import level_in_words, why_in_words
+from node.outputs import wording
 from node.overview import ModelOverview
 from node.result import Evaluation, Finding, Result
 from node.trial.checks import ExamOutcome
@@ -57,15 +58,20 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
         _unbroken(", ".join(sorted(overview.views, key=_hanging_order))) or "none",
         _unbroken(overview.reason) or "-",
         ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
-        "; ".join(filter(None, map(_outcome, overview.models))) or overview.state,
+        "; ".join(f"{m.model}: {_outcome(m)}" for m in overview.models) or overview.state,
         str(len(outcome.datasets)),
         "-" if seconds is None else f"{seconds:.1f}",
     )
 
 
 def _outcome(model: ModelOverview) -> str:
-    """Return what came of a model; of one that triages the other list tells it."""
-    return "" if model.result and model.result.triage else model.outcome
+    """Return what came of a model; of one that triages not its level: the other list tells it."""
+    result = model.result
+    if result is None or result.triage is None:
+        return model.outcome
+    triage = result.triage
+    score = [f"{triage.about} {wording.quantity(triage.score)}"] if triage.score else []
+    return "; ".join([wording.conclusion(result), *score])
 
 
 def _unbroken(text: str) -> str:

@@ -69,11 +69,11 @@ class PerThousand:
     """Of 1,000 exams at a prevalence that is not that of the collection."""
 
     prevalence: float
-    called: float
-    """How many are called positive, or urgent."""
-    found: float
+    called: Measured
+    """How many are called positive, or urgent: from both ends of both shares it is made of."""
+    found: Measured
     """How many of those have the disease."""
-    missed: float
+    missed: Measured
     """How many have it and are not called so, those among them that are not assessed."""
 
 
@@ -175,7 +175,7 @@ class TriageFigures:
     levels: Mapping[str, LevelOfTriage]
     per_thousand: PerThousand | None
     """Of urgent ones."""
-    routine_per_thousand: float | None
+    routine_per_thousand: Measured | None
     """How many of 1,000 have the disease and are routine."""
 
 
@@ -417,13 +417,28 @@ def _per_thousand(
 ) -> PerThousand | None:
     if of_positives.value is None or of_negatives.value is None:
         return None
-    found = 1000 * prevalence * of_positives.value
+    ill, well = 1000 * prevalence, 1000 * (1 - prevalence)
+    found, wrong = _times(ill, of_positives), _times(well, of_negatives)
+    assert found.value is not None and wrong.value is not None, "both shares are known"
+    called = missed = None
+    if found.interval and wrong.interval:
+        called = (found.interval[0] + wrong.interval[0], found.interval[1] + wrong.interval[1])
+    if found.interval:
+        missed = (ill - found.interval[1], ill - found.interval[0])
     return PerThousand(
         prevalence=prevalence,
-        called=found + 1000 * (1 - prevalence) * of_negatives.value,
+        called=Measured(found.value + wrong.value, called),
         found=found,
-        missed=1000 * prevalence - found,
+        missed=Measured(ill - found.value, missed),
     )
+
+
+def _times(number: float, share: Measured) -> Measured:
+    """Return how many a share of so many is."""
+    if share.value is None:
+        return share
+    low_high = share.interval
+    return Measured(number * share.value, low_high and (number * low_high[0], number * low_high[1]))
 
 
 def _calibration(
@@ -521,13 +536,12 @@ def triage_figures(
             share_of_negatives=shares["negatives"],
         )
     urgent, routine = levels[str(Priority.URGENT)], levels[str(Priority.ROUTINE)]
-    missed = routine.share_of_positives.value
     return TriageFigures(
         levels=levels,
         per_thousand=_per_thousand(prevalence, urgent.share_of_positives, urgent.share_of_negatives)
         if prevalence is not None
         else None,
-        routine_per_thousand=1000 * prevalence * missed
-        if prevalence is not None and missed is not None
+        routine_per_thousand=_times(1000 * prevalence, routine.share_of_positives)
+        if prevalence is not None and routine.share_of_positives.value is not None
         else None,
     )

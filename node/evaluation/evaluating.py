@@ -31,7 +31,7 @@ from node.evaluation.running import (
     training_digests,
 )
 from node.evaluation.truth import Truth, class_names, read_truth, refuse_contradicting_grades
-from node.manifest import ClassesOutput, Model
+from node.manifest import ClassesOutput, Manifest, Model, view_called
 from node.result import ModelIdentity
 from node.toml_file import did_you_mean
 
@@ -167,7 +167,7 @@ def _document(
             trained_on=sum(len(one.trained_on) for one in answered) if says else None,
             patients_left_out=len(left_out),
         ),
-        notes=tuple(_notes(answered, says)),
+        notes=tuple((*_notes(answered, says), *_notes_of_views(others, cases, manifest))),
         questions=tuple(
             answer_question(one, cases, settings.by, settings.prevalence) for one in asked
         ),
@@ -211,6 +211,34 @@ def _notes(answered: Sequence[AnsweredExam], says: bool) -> Iterator[str]:
         )
     if held := [one.exam.why_held for one in answered if one.exam.why_held]:
         yield f"{len(held)} exams would be held by a node: {held[0]}."
+
+
+def _notes_of_views(
+    answered: Sequence[AnsweredExam], cases: Sequence[LabelledCase], manifest: Manifest
+) -> Iterator[str]:
+    """Yield how many exams of which something is said were not seen whole."""
+    names = {case.name for case in cases if case.about == CaseAbout.EXAM and case.said}
+    expected = {
+        (view.laterality, view.projection)
+        for view in map(view_called, manifest.input.expected_views)
+        if view.projection in manifest.input.projections
+    }
+    count = 0
+    for one in answered:
+        analysed = one.result.analysed if one.result else ()
+        seen = {
+            (i.side, i.projection)
+            for i in one.exam.images
+            if one.sop_uids.get(i.row.line) in analysed
+        }
+        count += f"exam {one.exam.number}" in names and not expected <= seen
+    if count:
+        lack = (
+            "1 exam lacks an expected view and is"
+            if count == 1
+            else (f"{count} exams lack an expected view and are")
+        )
+        yield f"{lack} counted as assessed, with what was seen, as the model combines it."
 
 
 def _of_several_studies(answered: Sequence[AnsweredExam]) -> int:

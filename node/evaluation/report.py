@@ -90,6 +90,12 @@ def summary(document: EvaluationDocument) -> Iterator[str]:
                 f"{counts.positives} positive, {counts.negatives} negative, "
                 f"{unassessed} not assessed"
             )
+            for at in figures.thresholds:
+                _, _, found, _, spared, _ = _threshold_row(str(about), at)
+                yield (
+                    f"{question.name}, {about}, {at.name}: "
+                    f"sensitivity {found}; specificity {spared}"
+                )
     for name, of_each in document.grades.items():
         for of_what, grades in of_each.items():
             yield f"{name}, {of_what}: kappa {in_figures(grades.kappa)}"
@@ -214,9 +220,15 @@ def _threshold_row(about: str, at: AtThreshold) -> list[str]:
 def _per_thousand(what: str, numbers: PerThousand) -> str:
     return (
         f"Of 1,000 exams at a prevalence of {100 * numbers.prevalence:g} %, "
-        f"{numbers.called:.0f} are {what}, {numbers.found:.1f} of them with the disease; "
-        f"{numbers.missed:.1f} with it are not."
+        f"{_many(numbers.called, 0)} are {what}, {_many(numbers.found)} of them with the disease; "
+        f"{_many(numbers.missed)} with it are not."
     )
+
+
+def _many(number: Measured, decimals: int = 1) -> str:
+    """Return how many with the interval, which is said to be unknown of too few."""
+    written = in_figures(number, 1, decimals)
+    return written if number.interval else f"{written} (too few for an interval)"
 
 
 def _calibration(of_each: Mapping[str, CalibrationFigures]) -> Iterator[str]:
@@ -283,7 +295,7 @@ def _triage(triage: TriageFigures) -> Iterator[str]:
     if triage.per_thousand is not None:
         yield from ("", _per_thousand("urgent", triage.per_thousand))
     if triage.routine_per_thousand is not None:
-        yield f"{triage.routine_per_thousand:.1f} with the disease are routine."
+        yield f"{_many(triage.routine_per_thousand)} with the disease are routine."
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from node.manifest.words import (
     BetweenZeroAndOne,
     Figure,
     GivenName,
+    GrownSection,
     ManifestCode,
     Sentence,
     Share,
@@ -104,13 +105,22 @@ class ManifestPoint(Section):
         return self
 
 
-class ManifestNegatives(Section):
+class ManifestNegatives(GrownSection):
     """The scores of those without the disease: what a score is high or low among."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"who"})
+
     data: Sentence
+    who: Sentence | None = None
+    """Who they are, behind "higher than 93 of 100": "women without cancer within two years"."""
     count: Annotated[int, Field(ge=100)]
     percentiles: Annotated[tuple[Share, ...], Field(min_length=101, max_length=101)]
     """From the lowest score (0) to the highest (100), of what the operating points are about."""
+
+    @property
+    def among(self) -> str:
+        """Who they are, in the words of the author, else what they were measured on."""
+        return self.who or f"without the disease, of: {self.data}"
 
     @model_validator(mode="after")
     def _percentiles_rise(self) -> Self:

@@ -224,7 +224,8 @@ def why_level(triage: Triage) -> list[str]:
     about = f"{ascii_text(triage.about)} {quantity(triage.score)}".strip()
     lines = [f"{about}: {why}."]
     if triage.rank is not None:
-        lines.append(f"This score is higher than {triage.rank} of 100 without the disease.")
+        among = ascii_text(triage.among).rstrip(".") or "without the disease"
+        lines.append(f"This score is higher than {triage.rank} of 100 {among}.")
     return lines
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,11 @@ def begin_package(name: str, onnx: Path, into: Path) -> Iterator[str]:
     if folder.exists():
         raise ConfigError(f"{folder}: is there already; give another name, or remove it")
     draft = _Draft(name, Graph(onnx))
-    reads = _reads(draft.graph)
+    with _naming(onnx):
+        reads = _reads(draft.graph)
     yield from _found(draft.graph)
-    _write_manifest(draft, reads)
+    with _naming(onnx):
+        _write_manifest(draft, reads)
     folder.mkdir(parents=True)
     shutil.copyfile(onnx, folder / WEIGHTS)
     (folder / "manifest.toml").write_text("\n".join(draft.lines) + "\n", "utf-8")
@@ -82,6 +85,15 @@ def begin_package(name: str, onnx: Path, into: Path) -> Iterator[str]:
     yield f"wrote {folder}: manifest.toml with {draft.questions} open questions, {CARD}, {WEIGHTS}"
     yield "Answer them there: docs/models.md shows how, models/README.md tells every word. Then:"
     yield f"ai-node models check {folder}"
+
+
+@contextmanager
+def _naming(onnx: Path) -> Iterator[None]:
+    """Name the file of which something is refused."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{onnx}: {error}") from error
 
 
 def _require_name(name: str) -> None:

@@ -26,7 +26,7 @@ from node.inference.answers import activated
 from node.inference.onnx import OnnxSession
 from node.inference.session import Tensor
 from node.manifest import BoxesOutput, Model
-from node.manifest.words import Ascii, Sha256
+from node.manifest.words import Ascii, Sha256, Uid, Version
 from node.offline import analyse_folder
 from node.packages import exams
 from node.result import Evaluation, Finding, Result
@@ -104,6 +104,9 @@ class ReferenceAnswers(Section):
 
     weights: Sha256
     """Of the network that gave these answers."""
+    version: Version | None = None
+    """Of the package then; None if it was not written down, as by former nodes."""
+    device_uid: Uid | None = None
     tolerance: Annotated[float, Field(gt=0, le=0.1)] = REFERENCE_TOLERANCE
     """By so much a number may differ: of 1, or of itself where it is larger."""
     cases: Annotated[tuple[ReferenceCase, ...], Field(min_length=1)]
@@ -120,8 +123,9 @@ def compare_reference(model: Model, threads: int, files: Path | None = None) -> 
             raise NodeError(f'{path}: missing, and status = "product" needs it; {_how(model)}')
         return f"there is none to compare with; {_how(model)}"
     reference = toml_file.load(path, ReferenceAnswers)
+    advice = f"{_as_another(model, reference)}{_how(model)}"
     if reference.weights != model.manifest.weights.sha256:
-        raise NodeError(f"{path} is of other weights than the manifest's; {_how(model)}")
+        raise NodeError(f"{path} is of other weights than the manifest's; {advice}")
     known = _by_digest(files) if files else {}
     compared, missing, problems = 0, list[str](), list[str]()
     for case in reference.cases:
@@ -134,9 +138,7 @@ def compare_reference(model: Model, threads: int, files: Path | None = None) -> 
         compared += 1
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise NodeError(
-            f"{path}: {'; '.join(problems[:3])}{more}; if it is right now, {_how(model)}"
-        )
+        raise NodeError(f"{path}: {'; '.join(problems[:3])}{more}; if it is right now, {advice}")
     if is_product and not compared:
         raise NodeError(
             f'{path}: nothing could be compared, and status = "product" needs it: give with '
@@ -147,6 +149,18 @@ def compare_reference(model: Model, threads: int, files: Path | None = None) -> 
     )
     result = f"{compared} compared, and the same" if compared else "none compared"
     return f"of {len(reference.cases)} in {REFERENCE} {result}{left}"
+
+
+def _as_another(model: Model, reference: ReferenceAnswers) -> str:
+    """Say what a package that answers differently lacks to be told from the one before."""
+    manifest = model.manifest
+    kept = {
+        "version": reference.version in (None, manifest.version),
+        "device_uid": reference.device_uid in (None, manifest.device_uid),
+    }
+    if words := " and ".join(f"a new {word}" for word, is_kept in kept.items() if is_kept):
+        return f"give it {words} first (docs/models.md, section 7), then "
+    return ""
 
 
 def _how(model: Model) -> str:
@@ -360,6 +374,8 @@ def _as_toml(model: Model, cases: Sequence[ReferenceCase]) -> str:
         f"# What {model.manifest.name} {model.manifest.version} says of these images; written by",
         "# `ai-node models reference`, compared by `ai-node models check`.",
         f"weights = {toml_file.quoted(model.manifest.weights.sha256)}",
+        f"version = {toml_file.quoted(model.manifest.version)}",
+        f"device_uid = {toml_file.quoted(model.manifest.device_uid)}",
         f"tolerance = {REFERENCE_TOLERANCE}",
     ]
     for case in cases:

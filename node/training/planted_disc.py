@@ -326,6 +326,7 @@ def percentiles(scores: Sequence[float]) -> str:
     return (
         "\n[outputs.negatives]\n"
         f'data = "{DATA}"\n'
+        f'who = "{WHO}"\n'
         f"count = {len(scores)}\n"
         "percentiles = [\n" + "".join(f"  {row},\n" for row in rows) + "]\n"
     )
@@ -335,6 +336,8 @@ DATA = (
     f"{2 * EXAMS} generated exams of four views, a disc drawn into half of them: "
     "python -m node.training.planted_disc"
 )
+WHO = "generated exams without a disc, which score lower than films do"
+"""The rank of an exam of films is not that among films."""
 
 
 def manifest(folder: Path, measured: str, negatives: str) -> str:
@@ -501,7 +504,8 @@ otherwise not assessed.
 ## What it is not
 
 - It finds no lesion and excludes none: its silence means nothing.
-- The score is no probability. "Higher than 93 of 100" is said of generated exams.
+- The score is no probability. "Higher than 93 of 100" is said of generated exams, none of which
+  scores more than {highest:.0f} %. Films score higher without a disc: of them it says nothing.
 
 ## Measured
 

@@ -275,6 +275,20 @@ def test_the_rank_is_among_those_without_the_disease(percent: float, rank: int, 
     assert triage(two, dict.fromkeys(VIEWS, percent)).rank == rank
 
 
+def test_a_rank_says_among_whom_it_is(two: Model, tmp_path: Path) -> None:
+    assert triage(two, whole(90.0)).among == "without the disease, of: Screening exams"
+    named = NEGATIVES.replace("count =", 'who = "generated exams"\ncount =')
+    model = triaging(tmp_path, SCORE + HIGH + named + URGENT)
+    assert triage(model, whole(90.0)).among == "generated exams"
+    assert triage(triaging(tmp_path / "unranked", SCORE + HIGH + URGENT), whole(90.0)).among == ""
+
+
+def test_a_word_that_came_later_changes_no_digest_of_who_does_not_say_it(two: Model) -> None:
+    output = two.manifest.outputs[0]
+    assert isinstance(output, ScoreOutput) and output.negatives is not None
+    assert list(output.negatives.model_dump()) == ["data", "count", "percentiles"]
+
+
 def test_without_their_scores_there_is_no_rank(tmp_path: Path) -> None:
     assert triage(triaging(tmp_path, SCORE + HIGH + URGENT), whole(90.0)).rank is None
 

@@ -269,10 +269,35 @@ def test_numbers_per_thousand_are_those_of_the_prevalence_that_was_given(
     )
     (at,) = document.questions[0].about[CaseAbout.EXAM].thresholds
     assert at.per_thousand is not None
-    assert at.per_thousand.found == pytest.approx(4)
-    assert at.per_thousand.missed == pytest.approx(2)
-    assert at.per_thousand.called == pytest.approx(4)  # no negative one is called
+    numbers = at.per_thousand
+    assert numbers.found.value == pytest.approx(4)
+    assert numbers.missed.value == pytest.approx(2)
+    assert numbers.called.value == pytest.approx(4)  # no negative one is called
+    assert numbers.found.interval and numbers.missed.interval
+    assert numbers.missed.interval[0] == pytest.approx(6 - numbers.found.interval[1])
     assert document.questions[0].about[CaseAbout.IMAGE].thresholds[0].per_thousand is None
+
+
+def test_how_many_exams_are_counted_without_an_expected_view_is_said(
+    images: Labelled, tmp_path: Path
+) -> None:
+    images.add("P1", has_lesion=True)
+    images.add("P2", has_lesion=False, views=[R_CC, L_CC])
+    used = lesion_score(tmp_path / "models")
+    path = used.folder / "manifest.toml"
+    text = path.read_text("utf-8").replace("[output]", "[[outputs]]")
+    text = text.replace("[output.heat_map]", "[outputs.heat_map]")
+    head, _, tail = text.partition("[[outputs]]")
+    combine = 'combine = { breast = "highest", exam = "highest" }'
+    path.write_text(f'{head}[[outputs]]\nname = "lesions"\n{combine}{tail}', "utf-8")
+    document = measured(images, Model(used.folder), tmp_path)
+    assert document.questions[0].about[CaseAbout.EXAM].counts.negatives_not_assessed == 0
+    assert document.notes[-1] == (
+        "1 exam lacks an expected view and is counted as assessed, with what was seen, as the "
+        "model combines it."
+    )
+    write_evaluation(document, tmp_path / "out")
+    assert f"- {document.notes[-1]}" in (tmp_path / "out" / "evaluation.md").read_text()
 
 
 def triaged(images: Labelled, tmp_path: Path) -> EvaluationDocument:
@@ -313,8 +338,10 @@ def test_levels_are_those_that_the_ward_would_see(images: Labelled, tmp_path: Pa
     assert by_level["urgent"].share_of_positives.value == 0.75
     numbers = document.triage.per_thousand
     assert numbers is not None
-    assert (numbers.called, numbers.found, numbers.missed) == pytest.approx((4.5, 4.5, 1.5))
-    assert document.triage.routine_per_thousand == 0
+    of_each = (numbers.called, numbers.found, numbers.missed)
+    assert [number.value for number in of_each] == pytest.approx([4.5, 4.5, 1.5])
+    assert document.triage.routine_per_thousand is not None
+    assert document.triage.routine_per_thousand.value == 0
     write_evaluation(document, tmp_path / "out")
     report = (tmp_path / "out" / "evaluation.md").read_text()
     assert "| urgent | 3 | 0 | 50.0 % (" in report
@@ -766,7 +793,15 @@ def test_the_command_prints_figures_and_writes_files(images: Labelled, tmp_path:
         assert str(out / name) in said
     report = (out / "evaluation.md").read_text()
     assert "| exam | at least 0.5 | 100.0 % (15.8 to 100.0), 2 of 2 |" in report
-    assert "Of 1,000 exams at a prevalence of 0.6 %, 6 are called positive, at least 0.5" in report
+    assert (  # of 2 with the disease and 2 without
+        "Of 1,000 exams at a prevalence of 0.6 %, 6 (1 to 843) are called positive, at least 0.5, "
+        "6.0 (0.9 to 6.0) of them with the disease; 0.0 (0.0 to 5.1) with it are not."
+    ) in report
+    assert "score, exam, at least 0.5: sensitivity 100.0 % (15.8 to 100.0), 2 of 2; spec" in said
+    numbers = json.loads((out / "evaluation.json").read_text())["questions"][0]["about"]["exam"]
+    found = numbers["thresholds"][0]["per_thousand"]["found"]
+    assert found["interval"] == pytest.approx([6 * 0.1581, 6], abs=0.001)
+    assert not any("lack" in line for line in said.splitlines())
     assert "### By device" in report
     with PIL.Image.open(out / "roc-1.png") as picture:
         assert len(picture.getcolors(1 << 24) or ()) > 3

@@ -113,6 +113,9 @@ def test_the_score_that_decided_is_told_and_its_rank_among_those_without_the_dis
     for kind, text in said(marked(URGENT)).items():
         assert "L breast AI score 72 %: at or above the operating point high (71 %)." in text, kind
         assert "This score is higher than 97 of 100 without the disease." in text, kind
+    named = replace(triage_at(URGENT), among="women of one city.")
+    for kind, text in said(with_result(marked(URGENT), triage=named)).items():
+        assert "This score is higher than 97 of 100 women of one city." in text, kind
     unranked = with_result(marked(URGENT), triage=replace(triage_at(URGENT), rank=None))
     assert all("without the disease." not in text for text in said(unranked).values())
 
