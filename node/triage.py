@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from node.result import ModelIdentity, Priority, Result
+from node.result import ModelIdentity, Priority, Result, Triage
+
+FOUND_BEFORE = "found by an earlier attempt, whose report could not be built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,18 @@ def deciding(results: Iterable[Result], *, demonstration_may_rank: bool = False)
         if found is None or _level(result) > _level(found):
             found = result
     return found
+
+
+def with_level_found_before(result: Result, found: Priority) -> Result:
+    """Return a result with the higher level that an attempt before it found of the same images.
+
+    That attempt's report could not be built. Its score is not known any more, so none is given.
+    """
+    if found not in (Priority.URGENT, Priority.SOON) or _level(result) >= found:
+        return result
+    assert result.triage is not None
+    why = f"{FOUND_BEFORE}; now {result.triage.level}: {result.triage.why}"
+    return replace(result, triage=Triage(level=found, why=why))
 
 
 def _level(result: Result) -> Priority:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 
+import pytest
 from ledgers import MODEL
 
 from node.result import Priority, Result, Triage
-from node.triage import FormerLevel, change_in_words, changes, deciding
+from node.triage import FormerLevel, change_in_words, changes, deciding, with_level_found_before
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 NOT_ASSESSED = Priority.NOT_ASSESSED
@@ -48,6 +49,29 @@ def test_of_equals_the_first_decides() -> None:
     results = [said(ROUTINE, name="a"), said(SOON, name="b"), said(SOON, name="c")]
     by = deciding(results)
     assert by is results[1]
+
+
+@pytest.mark.parametrize("found", [URGENT, SOON])
+def test_a_level_found_before_stays_and_says_what_is_found_now(found: Priority) -> None:
+    kept = with_level_found_before(said(NOT_ASSESSED), found)
+    assert kept.triage is not None
+    assert kept.triage.level == found
+    assert kept.triage.why.startswith(
+        "found by an earlier attempt, whose report could not be built"
+    )
+    assert "; now not assessed: " in kept.triage.why
+    assert kept.triage.score is None
+
+
+def test_a_level_found_before_that_is_no_higher_changes_nothing() -> None:
+    for now, found in (
+        (URGENT, URGENT),
+        (URGENT, SOON),
+        (ROUTINE, ROUTINE),
+        (ROUTINE, NOT_ASSESSED),
+    ):
+        result = said(now)
+        assert with_level_found_before(result, found) is result
 
 
 def test_a_demonstration_gives_no_level_unless_that_is_allowed() -> None:

@@ -30,9 +30,9 @@ from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
-from node.result import Refusal, Result, UnitScore
+from node.result import Priority, Refusal, Result, UnitScore
 from node.study import Instance, Picture, StudyVersion, Unit, View
-from node.triage import FormerLevel, deciding
+from node.triage import FormerLevel, deciding, with_level_found_before
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ class Task:
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
     former_levels: tuple[FormerLevel, ...] = ()
     """The triage levels of the versions before."""
+    found_before: Priority | None = None
+    """What an attempt before this one found, whose report could not be built."""
 
 
 def analyse(
@@ -117,8 +119,11 @@ def analyse(
     wanted = _wanted(task)
     headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
     results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
-    delivered = tuple(result for result in results if result.model.name in task.delivering)
-    by = deciding(delivered, demonstration_may_rank=pipeline.demonstration_may_rank)
+    by = _deciding(pipeline, task, results)
+    if by is not None and task.found_before is not None:
+        kept = with_level_found_before(by, task.found_before)
+        results, by = tuple(kept if result is by else result for result in results), kept
+    delivered = _delivered(task, results)
     if by is not None:
         decided(by)
     if delivered and not has_source(delivered, headers):
@@ -140,6 +145,15 @@ def analyse(
         has_level_in_lists=pipeline.has_level_in_lists,
     )
     return results, build_report_set(draft, pipeline.outputs)
+
+
+def _delivered(task: Task, results: Sequence[Result]) -> tuple[Result, ...]:
+    return tuple(result for result in results if result.model.name in task.delivering)
+
+
+def _deciding(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> Result | None:
+    may_rank = pipeline.demonstration_may_rank
+    return deciding(_delivered(task, results), demonstration_may_rank=may_rank)
 
 
 def _wanted(task: Task) -> Callable[[Instance], bool]:

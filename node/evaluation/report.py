@@ -50,14 +50,14 @@ def write_evaluation(document: EvaluationDocument, folder: Path) -> list[Path]:
     return paths
 
 
-def in_figures(figure: Measured) -> str:
+def in_figures(figure: Measured, decimals: int = 3) -> str:
     """Return a figure with its interval: "0.912 (0.874 to 0.941)"."""
     if figure.value is None:
         return HAS_NONE
-    value = f"{figure.value:.3f}"
+    value = f"{figure.value:.{decimals}f}"
     if figure.interval is None:
         return value
-    low, high = (f"{end:.3f}" for end in figure.interval)
+    low, high = (f"{end:.{decimals}f}" for end in figure.interval)
     return f"{value} ({low} to {high})"
 
 
@@ -227,7 +227,7 @@ def _per_thousand(what: str, numbers: PerThousand) -> str:
 
 def _many(number: Measured, decimals: int = 1) -> str:
     """Return how many with the interval, which is said to be unknown of too few."""
-    written = in_figures(number, 1, decimals)
+    written = in_figures(number, decimals)
     return written if number.interval else f"{written} (too few for an interval)"
 
 

@@ -171,6 +171,7 @@ class Workflow:
                 "the analysis ended unexpectedly several times" if work.is_given_up else ""
             ),
             former_levels=work.former_levels,
+            found_before=work.found_before,
         )
 
     def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:

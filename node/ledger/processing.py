@@ -43,7 +43,7 @@ from node.ledger.states import HeldBecause, InstanceState, VersionState
 from node.result import Priority, Result
 from node.store import Store
 from node.study import FormerReport, StudyVersion
-from node.triage import FormerLevel, change_in_words
+from node.triage import FOUND_BEFORE, NO_MODEL, FormerLevel, change_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Processing:
                     failures=row.failures,
                     has_results=_has_results(db, job.study_uid),
                     former_levels=_former_levels(db, job),
+                    found_before=row.level,
                 )
             end_version(db, job, VersionState.CANCELLED, obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
@@ -94,7 +95,8 @@ class Processing:
             is_current = row.attempt == job.attempt and row.state == VersionState.RUNNING
             if level is None or not is_current or find_obstacle(db, study, job) is not None:
                 return
-            db.execute(update_version(job).values(level=level))
+            if row.level is None or level > row.level:
+                db.execute(update_version(job).values(level=level))
             raise_level(db, study, level)
 
     def finish_version(
@@ -223,12 +225,15 @@ def _record_level(
         level = found
     if level is None and not former and study.level is None:
         return
+    if level is None and not former:
+        words = f"{study.level} while held, now none: {NO_MODEL}"
+    else:
+        words = change_in_words(former, level) or str(level)
     db.execute(update_version(job).values(level=level))
     db.execute(update_study(job.study_uid).values(level=level))
     triage = finished.decided_by.triage if finished.decided_by else None
-    words = change_in_words(former, level) or str(level)
     why = f": {triage.why}" if triage else ""
-    why = ": found by an attempt whose report could not be built" if is_found_before else why
+    why = f": {FOUND_BEFORE}" if is_found_before else why
     add_note(db, job.study_uid, f"triage level of version {job.number}: {words}{why}")
 
 

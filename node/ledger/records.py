@@ -9,7 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from node.ledger.states import DeliveryState, InstanceState, Mode, VersionState
-from node.result import Result
+from node.result import Priority, Result
 from node.study import Laterality, Shown, StudyVersion, View
 from node.triage import FormerLevel
 
@@ -178,6 +178,8 @@ class Work:
     """Result objects of this study have been built before, perhaps of another version."""
     former_levels: tuple[FormerLevel, ...] = ()
     """Of the versions before, as far as they had one."""
+    found_before: Priority | None = None
+    """The triage level that an attempt before this one found, whose report could not be built."""
 
 
 @dataclass(frozen=True, slots=True)

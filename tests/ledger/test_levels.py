@@ -118,7 +118,19 @@ def test_what_an_attempt_found_urgent_stays_so_if_only_not_assessed_can_be_answe
     desk.finish(job, level=Priority.NOT_ASSESSED)
     assert (desk.study()["level"], desk.version()["level"]) == (URGENT, URGENT)
     (words,) = levels(desk)
-    assert words.endswith("urgent: found by an attempt whose report could not be built")
+    assert words.endswith("urgent: found by an earlier attempt, whose report could not be built")
+
+
+def test_an_attempt_that_finds_less_lowers_nothing_and_is_told_what_was_found(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    assert desk.begin(job).found_before is None
+    desk.processing.record_decision(job, found(URGENT))
+    desk.processing.fail_version(job, "no room", 0, desk.enqueue, is_its_fault=True)
+    again = replace(job, attempt=2)
+    assert desk.begin(again).found_before == URGENT
+    desk.processing.record_decision(again, found(Priority.NOT_ASSESSED))
+    assert (desk.study()["level"], desk.version()["level"]) == (URGENT, URGENT)
 
 
 def test_an_attempt_that_is_overtaken_or_held_raises_nothing(desk: Desk) -> None:
@@ -165,6 +177,9 @@ def test_a_study_that_was_held_has_no_level_left_if_no_model_gives_one(desk: Des
     desk.begin(job)
     desk.finish(job)
     assert desk.study()["level"] is None
+    assert levels(desk)[-1].endswith(
+        "not assessed while held, now none: no model gives one any more"
+    )
 
 
 def test_a_version_that_is_cancelled_takes_no_level_away(desk: Desk) -> None:
