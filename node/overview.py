@@ -107,7 +107,8 @@ class StudyOverview:
     damaged: tuple[str, ...] = ()
     """Why objects of it were refused as damaged, a reason for each."""
     level: str = ""
-    """The study's triage level, as the newest finished version has it; "" if no model gives one."""
+    """The study's triage level, "" if no model gives one. Of the newest finished version; higher
+    while the study is held, or a version is being analysed that has found more."""
     levels: tuple[tuple[int, str], ...] = ()
     """The level of each version that had one."""
     level_words: str = ""

@@ -142,7 +142,7 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
 def raise_level(db: sa.Connection, study: sa.Row[Any], level: Priority) -> bool:
     """Let a study have at least this triage level; return whether it has it only now.
 
-    Only a version that is finished may lower it.
+    What may lower it: a version that is finished, and the release of a held study.
     """
     if study.level is not None and study.level >= level:
         return False
