@@ -17,7 +17,7 @@ package, read = pathlib.Path(sys.argv[1]), set()
 def note(event, arguments):
     if event == "open" and isinstance(arguments[0], str):
         path = pathlib.Path(arguments[0])
-        if path.is_relative_to(package.parent) and ".venv" not in path.parts:
+        if path.is_relative_to(package.parent) and not {".venv", "__pycache__"} & set(path.parts):
             read.add(path)
 
 sys.addaudithook(note)
@@ -25,7 +25,7 @@ for source in sorted(package.rglob("*.py")):
     parts = source.relative_to(package.parent).with_suffix("").parts
     if not {"training", "migrations", "__main__"} & set(parts):
         importlib.import_module(".".join(parts).removesuffix(".__init__"))
-for path in sorted(path for path in read if path.suffix not in (".py", ".pyc")):
+for path in sorted(path for path in read if path.suffix != ".py"):
     print(path)
 """
 
