@@ -75,6 +75,7 @@ from node.outputs import capture
 from node.outputs.case import Draft
 from node.outputs.report_set import BUILDERS
 from node.overview import StudyOverview, study_overviews
+from node.result import Priority
 from node.store import Store
 from node.study import Instance, Picture
 
@@ -564,6 +565,27 @@ def test_a_full_disk_is_the_machines_even_if_a_file_of_the_study_is_missing(
     workflow = replace(alone(works, desk), models={"breast-area": works.model})
     workflow.process(job, desk)  # type: ignore[arg-type]
     assert (desk.version()["failures"], desk.version()["troubles"]) == (0, 1)
+
+
+def test_what_an_earlier_attempt_found_urgent_is_urgent_in_the_report_of_the_last(
+    triaging: Works, pacs: Pacs
+) -> None:
+    works = triaging
+    study = works.receive(factories.exam("found before", [R_CC, L_CC, R_MLO, L_MLO]))
+    version = schema.study_version
+    ledger, enqueue = works.desk.ledger, works.desk.enqueue
+    assert Settling(ledger).close_version(works.arrival(study), works.closing(), enqueue)
+    with works.desk.ledger.writing() as db:  # as record_decision leaves it, and five crashes after
+        of_study = version.update().where(version.c.study_uid == study)
+        db.execute(of_study.values(crashes=5, level=Priority.URGENT))
+    works.reconcile()
+    seen = works.reaches(study, "done")
+    assert seen.level == "urgent"
+    (report,) = (one.read() for one in pacs.received if one.read().Modality == "SR")
+    content = report.to_json()
+    assert "AIURGENT" in content
+    assert "AINOTASSESSED" not in content
+    assert "found by an earlier attempt, whose report could not be built; now not" in content
 
 
 def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(
