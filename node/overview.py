@@ -61,7 +61,7 @@ class ModelOverview:
     result: Result | None
     outcome: str
     """What came of it, in a line."""
-    priority: str
+    level: str
     """The triage level that it gives, "" if it does not triage; of one in shadow, for nobody."""
 
 
@@ -345,7 +345,7 @@ def _model(row: sa.Row[Any], with_outlines: bool) -> ModelOverview:
         mode=row.mode,
         result=result,
         outcome=_outcome(result),
-        priority=str(result.triage.level) if result and result.triage else "",
+        level=str(result.triage.level) if result and result.triage else "",
     )
 
 

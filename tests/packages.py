@@ -87,15 +87,16 @@ def package(models_dir: Path, *changes: tuple[str, str]) -> Model:
     return Model(write_package(models_dir, *changes))
 
 
-TRIAGE = """
-[[outputs]]
+SCORE = """
 name = "malignancy"
 kind = "score"
 tensor = "y"
 label = "malignancy"
 score = { value = "M", scheme = "99TEST", meaning = "Malignancy score" }
-combine = { breast = "mean", exam = "highest" }
-
+combine = { breast = "highest", exam = "highest" }
+"""
+"""An output of the network of these packages, as a list has it."""
+POINT = """
 [[outputs.operating_points]]
 name = "high"
 threshold = 0.7
@@ -107,11 +108,13 @@ specificity_interval = [0.93, 0.96]
 positives = 210
 negatives = 1180
 data = "Screening exams"
-
-[triage]
-output = "malignancy"
-urgent = "high"
 """
+TRIAGE = (
+    "\n[[outputs]]"
+    + SCORE.replace('breast = "highest"', 'breast = "mean"')
+    + POINT
+    + '\n[triage]\noutput = "malignancy"\nurgent = "high"\n'
+)
 
 
 def triaging_package(models_dir: Path, *, status: str = "research") -> Model:

@@ -359,7 +359,7 @@ def test_studies_gives_levels_as_json_in_words(settings: Path, desk_of_node: Des
     desk_of_node.analysed(level=Priority.NOT_ASSESSED)
     (study,) = json.loads(call("studies", "-c", settings, "--json").output)
     (model,) = study["models"]
-    levels = (study["level"], model["priority"], model["result"]["triage"]["level"])
+    levels = (study["level"], model["level"], model["result"]["triage"]["level"])
     assert levels == ("not assessed",) * 3
 
 

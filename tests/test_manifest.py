@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from factories import L_CC, L_MLO, R_CC, R_MLO
-from packages import CLASSES, OUTPUT, WEIGHTS, package, write_package
+from packages import CLASSES, OUTPUT, POINT, SCORE, WEIGHTS, package, write_package
 
 from node.config import bundled_models_dir
 from node.errors import ConfigError
@@ -272,27 +272,6 @@ def test_what_mammography_needs_is_told(tmp_path: Path) -> None:
 
 # Several images, several answers, triage
 
-SCORE = """
-name = "malignancy"
-kind = "score"
-tensor = "y"
-label = "malignancy"
-score = { value = "M", scheme = "99TEST", meaning = "Malignancy score" }
-combine = { breast = "highest", exam = "highest" }
-"""
-POINT = """
-[[outputs.operating_points]]
-name = "high"
-threshold = 0.7
-about = "exam"
-sensitivity = 0.62
-sensitivity_interval = [0.55, 0.69]
-specificity = 0.95
-specificity_interval = [0.93, 0.96]
-positives = 210
-negatives = 1180
-data = "Screening exams"
-"""
 LOW = POINT.replace('"high"', '"low"').replace("0.7\n", "0.3\n")
 TRIAGE = '\n[triage]\noutput = "malignancy"\nurgent = "high"\nsoon = "low"\n'
 TRIAGES = ('intended_use = "measurement"', 'intended_use = "triage"')

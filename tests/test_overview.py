@@ -52,7 +52,7 @@ def test_a_study_is_followed_from_its_first_image_to_its_last_result(desk: Desk)
     seen = overview(desk)
     assert seen.state == "delivering"
     assert seen.models[0].outcome == "1 of 1 images analysed"
-    assert (seen.models[0].priority, seen.level, seen.waiting_s) == ("", "", None)
+    assert (seen.models[0].level, seen.level, seen.waiting_s) == ("", "", None)
     assert [d.state for d in seen.deliveries] == [DeliveryState.QUEUED, DeliveryState.QUEUED]
 
     desk.deliver(delivery)
@@ -402,7 +402,7 @@ def test_a_result_of_a_release_that_knew_no_levels_is_still_read(desk: Desk) -> 
     with desk.ledger.writing() as db:
         db.execute(schema.analysis.update().values(result=json.dumps(older), priority="routine"))
     (model,) = overview(desk).models
-    assert (model.priority, model.outcome) == ("", "1 of 1 images analysed")
+    assert (model.level, model.outcome) == ("", "1 of 1 images analysed")
 
 
 def test_levels_cost_no_query_of_each_study(ledger: Ledger) -> None:

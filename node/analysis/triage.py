@@ -73,8 +73,8 @@ def _points(output: ScoreOutput, wanted: ManifestTriage) -> list[ManifestPoint]:
 
 
 def _highest(evaluations: Sequence[Evaluation], output: str, about: str) -> Evaluation | None:
-    for level in _BELOW[about]:
-        said = [e for e in evaluations if (e.output, e.about) == (output, level)]
+    for part in _BELOW[about]:
+        said = [e for e in evaluations if (e.output, e.about) == (output, part)]
         if said:
             return max(said, key=lambda e: e.measurements[0].value)
     return None

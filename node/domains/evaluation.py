@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from node.manifest import ClassesOutput, Level, ScoreOutput
+from node.manifest import ClassesOutput, PartOfStudy, ScoreOutput
 from node.result import Evaluation, Grade, Measurement, OutputScore
 from node.study import Laterality
 
@@ -59,7 +59,7 @@ def combination_of(output: Said, how: str, parts: Sequence[Numbers]) -> Numbers:
     return tuple(replace(number, value=mean) for number, mean in zip(parts[0], means, strict=True))
 
 
-def label_of(output: Said, about: Level, side: Laterality | None, name: str) -> str:
+def label_of(output: Said, about: PartOfStudy, side: Laterality | None, name: str) -> str:
     """Return what is said to be evaluated: "R MLO AI score"; `name` is that of what was read."""
     if about == "exam":
         return f"Exam {output.label}"

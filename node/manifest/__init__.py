@@ -7,8 +7,8 @@ from node.manifest.inputs import (
     BODY_PARTS_OF_MAMMOGRAMS,
     Input,
     InputTensor,
-    Level,
     ManifestUnit,
+    PartOfStudy,
     view_called,
 )
 from node.manifest.outputs import (
@@ -49,7 +49,7 @@ from node.manifest.pixels import (
     operations,
     shape_after,
 )
-from node.manifest.together import UNCOMBINED, level_of
+from node.manifest.together import UNCOMBINED, part_of
 from node.manifest.triage import (
     Calibration,
     ManifestNegatives,
@@ -77,7 +77,6 @@ __all__ = [
     "ImageShape",
     "Input",
     "InputTensor",
-    "Level",
     "Licence",
     "Manifest",
     "ManifestCode",
@@ -91,6 +90,7 @@ __all__ = [
     "Operation",
     "Operations",
     "Output",
+    "PartOfStudy",
     "Pixels",
     "Platt",
     "ScoreOutput",
@@ -99,13 +99,13 @@ __all__ = [
     "Weights",
     "chest_wall",
     "is_copy",
-    "level_of",
     "load_model",
     "open_model",
     "operations",
     "other_with_device_uid",
     "package_folder",
     "package_folders",
+    "part_of",
     "shape_after",
     "view_called",
 ]

@@ -12,8 +12,8 @@ from node.study import IMAGE, Laterality, View
 from node.toml_file import Place, Section
 
 BODY_PARTS_OF_MAMMOGRAMS = ("BREAST", "AXILLA")
-Level = Literal["image", "breast", "exam"]
-"""What something can be about."""
+PartOfStudy = Literal["image", "breast", "exam"]
+"""What something is about, which side of it left open."""
 
 
 class Input(Section):
@@ -54,7 +54,7 @@ def view_called(name: str) -> View:
 class ManifestUnit(Section):
     """What the network reads at once, and answers once."""
 
-    of: Level
+    of: PartOfStudy
     roles: tuple[RoleName, ...] = ()
     """Of an exam views ("R CC"), of a breast projections ("CC"); which image is which."""
     missing: Literal["refuse", "blank"] = "refuse"

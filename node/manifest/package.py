@@ -47,9 +47,9 @@ from node.manifest.together import (
     amiss_in_means,
     amiss_in_names,
     amiss_in_places,
-    amiss_in_point_levels,
     amiss_in_tensors,
     amiss_in_triage,
+    amiss_in_what_points_are_about,
     completed,
     narrower,
     with_shared_words,
@@ -294,7 +294,7 @@ class Manifest(GrownSection):
             *amiss_in_names(outputs),
             *amiss_in_tensors(outputs, self.image_shape),
             *amiss_in_places(outputs, self.unit.of, self.image_shape),
-            *amiss_in_point_levels(outputs, self.unit.of),
+            *amiss_in_what_points_are_about(outputs, self.unit.of),
             *amiss_in_triage(outputs, self.triage, self.intended_use),
         ]
         if self.output is None and self.intended_use in ("detection", "triage"):

@@ -1,10 +1,10 @@
-"""What holds for all outputs of a package: names, sides, combination, places, levels."""
+"""What holds for all outputs of a package: names, sides, combination, places, operating points."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from node.manifest.inputs import Input, Level, ManifestUnit
+from node.manifest.inputs import Input, ManifestUnit, PartOfStudy
 from node.manifest.outputs import (
     ClassesOutput,
     Combination,
@@ -28,14 +28,14 @@ Numbered = Sequence[tuple[Place, Output]]
 """Each output with its place in the manifest."""
 
 
-def level_of(output: Output, unit: Level) -> Level:
+def part_of(output: Output, unit: PartOfStudy) -> PartOfStudy:
     """Return what an output is about: all that is read at once, if it does not say."""
     if output.about in ("R breast", "L breast"):
         return "breast"
-    return output.about or unit  # type: ignore[return-value]  # of About the levels are left
+    return output.about or unit  # type: ignore[return-value]  # the sides are gone
 
 
-def completed(output: Output, unit: Level, is_former: bool) -> Output:
+def completed(output: Output, unit: PartOfStudy, is_former: bool) -> Output:
     """Return an output with every word in it that follows from others."""
     words: dict[str, object] = {"about": output.about or unit}
     if not output.name:
@@ -44,7 +44,7 @@ def completed(output: Output, unit: Level, is_former: bool) -> Output:
         said = output.combine or Combination()
         if is_former:
             said = OF_FORMER_MANIFESTS[output.kind]
-        below = level_of(output, unit)
+        below = part_of(output, unit)
         words["combine"] = Combination(
             breast=said.breast or "none" if below == "image" else "none",
             exam=said.exam or "none" if below != "exam" else "none",
@@ -72,7 +72,7 @@ def amiss_in_former(outputs: Numbered) -> Iterator[tuple[Place, str]]:
             yield (*place, word), "is a word of [[outputs]]: write that for [output], with a name"
 
 
-def amiss_in_about(outputs: Numbered, unit: Level) -> Iterator[tuple[Place, str]]:
+def amiss_in_about(outputs: Numbered, unit: PartOfStudy) -> Iterator[tuple[Place, str]]:
     """Yield where an output is about something that it cannot be about."""
     for place, output in outputs:
         if output.about is None:
@@ -88,13 +88,13 @@ def amiss_in_about(outputs: Numbered, unit: Level) -> Iterator[tuple[Place, str]
 
 
 def amiss_in_combination(
-    outputs: Numbered, unit: Level, domain: str
+    outputs: Numbered, unit: PartOfStudy, domain: str
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the author has not chosen how answers combine, or chose it of what is not."""
     for place, output in outputs:
         if not isinstance(output, ScoreOutput | ClassesOutput):
             continue
-        below = level_of(output, unit)
+        below = part_of(output, unit)
         needed = {"image": ("breast", "exam"), "breast": ("exam",), "exam": ()}[below]
         if domain != "mammography":
             needed = ()
@@ -166,7 +166,7 @@ def amiss_in_tensors(outputs: Numbered, of_image: ImageShape) -> Iterator[tuple[
 
 
 def amiss_in_places(
-    outputs: Numbered, unit: Level, of_image: ImageShape
+    outputs: Numbered, unit: PartOfStudy, of_image: ImageShape
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the network would have to say where on which image something is."""
     for place, output in outputs:
@@ -183,12 +183,14 @@ def amiss_in_places(
         yield (*place, "kind"), "is a second heat map; the report shows one"
 
 
-def amiss_in_point_levels(outputs: Numbered, unit: Level) -> Iterator[tuple[Place, str]]:
+def amiss_in_what_points_are_about(
+    outputs: Numbered, unit: PartOfStudy
+) -> Iterator[tuple[Place, str]]:
     """Yield where an operating point is about something of which there is no score."""
     for place, output in outputs:
         if not isinstance(output, ScoreOutput):
             continue
-        there = {level_of(output, unit)}
+        there = {part_of(output, unit)}
         combine = output.combine or UNCOMBINED
         there |= {"breast"} if combine.breast not in (None, "none") else set()
         there |= {"exam"} if combine.exam not in (None, "none") else set()

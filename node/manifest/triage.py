@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from node import result
-from node.manifest.inputs import Level
+from node.manifest.inputs import PartOfStudy
 from node.manifest.words import (
     BetweenZeroAndOne,
     Figure,
@@ -77,7 +77,7 @@ class ManifestPoint(Section):
     name: GivenName
     threshold: BetweenZeroAndOne
     """At least as much is positive; of the calibrated score, 0..1."""
-    about: Level
+    about: PartOfStudy
     sensitivity: Share
     sensitivity_interval: tuple[Share, Share]
     specificity: Share

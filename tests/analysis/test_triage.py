@@ -10,7 +10,7 @@ from factories import L_CC, L_MLO, R_CC, R_MLO, unit, unit_score
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from outputs.drafts import draft, with_result
-from packages import CLASSES, OUTPUT, package
+from packages import CLASSES, OUTPUT, POINT, SCORE, package
 
 from node.analysis.conclusion import conclude
 from node.analysis.triage import triage_of
@@ -34,28 +34,7 @@ from node.result import (
 from node.study import View
 
 VIEWS = (R_CC, L_CC, R_MLO, L_MLO)
-SCORE = """
-name = "malignancy"
-kind = "score"
-tensor = "y"
-label = "malignancy"
-score = { value = "M", scheme = "99TEST", meaning = "Malignancy score" }
-combine = { breast = "highest", exam = "highest" }
-"""
-HIGH = """
-[[outputs.operating_points]]
-name = "high"
-threshold = 0.7
-about = "exam"
-sensitivity = 0.62
-sensitivity_interval = [0.55, 0.69]
-specificity = 0.95
-specificity_interval = [0.93, 0.96]
-positives = 210
-negatives = 1180
-data = "Screening exams"
-"""
-LOW = HIGH.replace('"high"', '"low"').replace("0.7\n", "0.3\n").replace("0.95\n", "0.94\n")
+LOW = POINT.replace('"high"', '"low"').replace("0.7\n", "0.3\n").replace("0.95\n", "0.94\n")
 NEGATIVES = f"""
 [outputs.negatives]
 data = "Screening exams"
@@ -77,13 +56,13 @@ def triaging(folder: Path, tail: str, *changes: tuple[str, str]) -> Model:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model that makes urgent and routine."""
-    return triaging(tmp_path_factory.mktemp("two"), SCORE + HIGH + LOW + NEGATIVES + URGENT)
+    return triaging(tmp_path_factory.mktemp("two"), SCORE + POINT + LOW + NEGATIVES + URGENT)
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A model that makes urgent, soon and routine."""
-    return triaging(tmp_path_factory.mktemp("three"), SCORE + HIGH + LOW + NEGATIVES + SOON)
+    return triaging(tmp_path_factory.mktemp("three"), SCORE + POINT + LOW + NEGATIVES + SOON)
 
 
 def concluded(
@@ -278,9 +257,9 @@ def test_the_rank_is_among_those_without_the_disease(percent: float, rank: int, 
 def test_a_rank_says_among_whom_it_is(two: Model, tmp_path: Path) -> None:
     assert triage(two, whole(90.0)).among == "without the disease, of: Screening exams"
     named = NEGATIVES.replace("count =", 'who = "generated exams"\ncount =')
-    model = triaging(tmp_path, SCORE + HIGH + named + URGENT)
+    model = triaging(tmp_path, SCORE + POINT + named + URGENT)
     assert triage(model, whole(90.0)).among == "generated exams"
-    assert triage(triaging(tmp_path / "unranked", SCORE + HIGH + URGENT), whole(90.0)).among == ""
+    assert triage(triaging(tmp_path / "unranked", SCORE + POINT + URGENT), whole(90.0)).among == ""
 
 
 def test_a_word_that_came_later_changes_no_digest_of_who_does_not_say_it(two: Model) -> None:
@@ -290,11 +269,11 @@ def test_a_word_that_came_later_changes_no_digest_of_who_does_not_say_it(two: Mo
 
 
 def test_without_their_scores_there_is_no_rank(tmp_path: Path) -> None:
-    assert triage(triaging(tmp_path, SCORE + HIGH + URGENT), whole(90.0)).rank is None
+    assert triage(triaging(tmp_path, SCORE + POINT + URGENT), whole(90.0)).rank is None
 
 
 def test_a_point_about_a_breast_is_compared_with_the_higher_one(tmp_path: Path) -> None:
-    model = triaging(tmp_path, SCORE + HIGH + URGENT, ('about = "exam"', 'about = "breast"'))
+    model = triaging(tmp_path, SCORE + POINT + URGENT, ('about = "exam"', 'about = "breast"'))
     found = triage(model, whole(71.0))
     assert (found.level, found.about) == (Priority.URGENT, "L breast malignancy")
 
@@ -445,7 +424,7 @@ def test_levels_follow_from_the_calibrated_score(tmp_path: Path) -> None:
     calibration = (
         '\n[outputs.calibration]\nkind = "platt"\nslope = 1.0\nintercept = -2.0\ndata = "x"\n'
     )
-    model = triaging(tmp_path, SCORE + HIGH + calibration + URGENT)
+    model = triaging(tmp_path, SCORE + POINT + calibration + URGENT)
     (output,) = model.manifest.outputs
     assert isinstance(output, ScoreOutput)
     assert triage(model, whole(90.0)).level == Priority.ROUTINE
@@ -460,7 +439,7 @@ def test_the_report_says_at_which_prevalence_a_probability_holds_if_it_was_state
     stated: str, is_said: bool, tmp_path: Path
 ) -> None:
     fitted = f'[outputs.calibration]\nkind = "temperature"\ntemperature = 2.0\n{stated}data = "x"\n'
-    model = triaging(tmp_path, f"{SCORE}{HIGH}\n{fitted}{URGENT}")
+    model = triaging(tmp_path, f"{SCORE}{POINT}\n{fitted}{URGENT}")
     statements = concluded(model, whole(9.0)).statements
     made = with_result(draft(), statements=statements)
     words = (

@@ -481,7 +481,7 @@ def test_a_model_in_shadow_gives_no_study_a_level(triaging: Works) -> None:
     works.close(study, mode=Mode.SHADOW)
     seen = works.reaches(study, "done")
     assert (seen.level, seen.levels) == ("", ())
-    assert seen.models[0].priority == "urgent", "which operators see"
+    assert seen.models[0].level == "urgent", "which operators see"
     assert not [event for event in works.desk.history(study) if "triage level" in event]
 
 

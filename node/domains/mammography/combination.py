@@ -21,11 +21,11 @@ from node.manifest import (
     BoxesOutput,
     ClassesOutput,
     Input,
-    Level,
     MaskOutput,
     Model,
+    PartOfStudy,
     ScoreOutput,
-    level_of,
+    part_of,
 )
 from node.result import PERCENT, Evaluation, Measurement, OutputScore, UnitScore
 from node.study import Instance, Laterality, Unit, View
@@ -68,7 +68,7 @@ class _Part:
     """What an output says of something, or what follows of several parts."""
 
     output: Said
-    about: Level
+    about: PartOfStudy
     name: str
     side: Laterality | None
     projection: str
@@ -84,7 +84,7 @@ class _Part:
 
 
 def _said(
-    output: Said, units: Sequence[Unit], scores: Mapping[str, OutputScore], unit_of: Level
+    output: Said, units: Sequence[Unit], scores: Mapping[str, OutputScore], unit_of: PartOfStudy
 ) -> Iterable[_Part]:
     """Yield what an output says of each unit."""
     of_side = {"R breast": Laterality.RIGHT, "L breast": Laterality.LEFT}.get(output.about or "")
@@ -94,9 +94,9 @@ def _said(
             continue
         yield _Part(
             output=output,
-            about=level_of(output, unit_of),
+            about=part_of(output, unit_of),
             name=unit.name,
-            side=of_side or unit.laterality if level_of(output, unit_of) != "exam" else None,
+            side=of_side or unit.laterality if part_of(output, unit_of) != "exam" else None,
             projection=_view(images[0]).projection if unit_of == "image" else "",
             images=tuple(image.sop_uid for image in images),
             numbers=calibrated(output, scores[unit.key]),
@@ -138,7 +138,7 @@ def _breast(how: str, images: Sequence[_Part]) -> _Part:
     )
 
 
-def _together(how: str, about: Level, parts: Sequence[_Part]) -> _Part:
+def _together(how: str, about: PartOfStudy, parts: Sequence[_Part]) -> _Part:
     return replace(
         parts[0],
         about=about,
