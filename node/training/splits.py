@@ -23,7 +23,7 @@ from node.training.recipe import Folds
 ALIKE = 0.999
 """Images whose reductions correlate more than this are one image, stored twice."""
 _BLOCK = 512
-Indices = NDArray[np.int64]
+ExampleIndices = NDArray[np.int64]
 """Places in a list of examples, rising."""
 
 
@@ -63,11 +63,11 @@ class Division:
     is_half_b: NDArray[np.bool_]
     """(n,)"""
 
-    def others(self, fold: int) -> Indices:
+    def others(self, fold: int) -> ExampleIndices:
         """Return the examples that the network of a fold learns from."""
         return np.flatnonzero(self.folds != fold)
 
-    def kept_back(self, fold: int, half: Half | None = None) -> Indices:
+    def kept_back(self, fold: int, half: Half | None = None) -> ExampleIndices:
         """Return the examples that the network of a fold never sees, or those of a half."""
         is_there = self.folds == fold
         if half is not None:

@@ -28,22 +28,10 @@ from node.training.examples import (
     read_examples,
     reading_manifest,
 )
-from node.training.recipe import Recipe, default_recipe
+from node.training.recipe import Recipe
 from node.trial import phantom
 from node.trial.phantom import Patient
-
-SIZE = (80, 48)
-
-
-def recipe_of(*more: dict[str, Any], **tables: Any) -> Recipe:
-    """Return a recipe of small images, with more operations at the end."""
-    operations = [one.model_dump() for one in default_recipe("x").operations]
-    operations[3] |= {"height": SIZE[0], "width": SIZE[1]}
-    words = {"name": "small", "title": "Small", "pixels": [*operations, *more]}
-    return Recipe.model_validate(words | tables)
-
-
-RECIPE = recipe_of()
+from training.recipes import RECIPE, SIZE, recipe_of
 
 
 @pytest.fixture

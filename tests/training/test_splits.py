@@ -20,7 +20,7 @@ from node.evaluation.labels import LabelRow, LabelTable
 from node.study import Laterality
 from node.training.collections.table import labelled_images
 from node.training.examples import Example, Examples, Tensors, read_examples
-from node.training.recipe import Folds, default_recipe
+from node.training.recipe import Folds
 from node.training.splits import (
     Half,
     divide,
@@ -30,6 +30,7 @@ from node.training.splits import (
     refuse_duplicates,
     require_apart,
 )
+from training.recipes import RECIPE
 from training.tcia import Planted, write_collection
 
 NAMES = st.text(min_size=1, max_size=8)
@@ -207,7 +208,7 @@ def test_a_film_under_another_womans_name_is_found(
     films = write_collection(tmp_path / "tcia", planted)
     assert films[-1].woman == "P_00005"
     table = labelled_images(tmp_path / "tcia", None, "cbis-ddsm")
-    found = read_examples(table, default_recipe("x"), tmp_path / "work", silent)
+    found = read_examples(table, RECIPE, tmp_path / "work", silent)
     assert len(found.images) == len(films)
     with pytest.raises(ConfigError) as raised:
         divide(found, Folds(count=2))
@@ -217,9 +218,9 @@ def test_a_film_under_another_womans_name_is_found(
 
 
 def test_no_two_of_many_generated_women_are_taken_for_one(tmp_path: Path) -> None:
-    write_collection(tmp_path / "tcia", Planted(women=30))
+    write_collection(tmp_path / "tcia", Planted(women=24))
     table = labelled_images(tmp_path / "tcia", None, "cbis-ddsm")
-    found = read_examples(table, default_recipe("x"), tmp_path / "work", silent)
+    found = read_examples(table, RECIPE, tmp_path / "work", silent)
     refuse_duplicates(found)
 
 
@@ -237,5 +238,5 @@ def test_an_image_file_saved_again_is_found(tmp_path: Path) -> None:
     lines.append("again.jpg,somebody else,L,CC,0")
     (tmp_path / "labels.csv").write_text("\n".join(lines), "utf-8")
     table = labelled_images(tmp_path, tmp_path / "labels.csv", None)
-    found = read_examples(table, default_recipe("x"), tmp_path / "work", silent)
+    found = read_examples(table, RECIPE, tmp_path / "work", silent)
     assert [(i, j) for i, j, _ in duplicates(found)] == [(0, len(films))]
