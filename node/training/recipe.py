@@ -6,7 +6,6 @@ as a whole, so that the same command makes the same package again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +22,8 @@ from node.manifest.pixels import (
     unplaced,
 )
 from node.manifest.words import Ascii, Name, Sentence, Uid, Version
-from node.toml_file import Place, Section, quoted, wrong
+from node.toml_file import Place, Section, wrong
+from node.training.toml_text import toml_text
 
 RECIPE = "recipe.toml"
 """In a package that was trained."""
@@ -238,31 +238,4 @@ def default_recipe(name: str) -> Recipe:
 
 def recipe_text(recipe: Recipe) -> str:
     """Return a recipe as a TOML file, with all that it says and all that it left to us."""
-    said = recipe.model_dump(mode="json")
-    return "\n".join(_table((), said)).lstrip("\n") + "\n"
-
-
-def _table(place: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of a table: its own values first, then the tables in it."""
-    tables = dict[str, Any]()
-    for key, value in table.items():
-        if isinstance(value, Mapping) or _is_list_of_tables(value):
-            tables[key] = value
-        elif value is not None:
-            yield f"{_key(key)} = {quoted(value)}"
-    for key, value in tables.items():
-        name = ".".join(map(_key, (*place, key)))
-        if isinstance(value, Mapping):
-            yield from ("", f"[{name}]", *_table((*place, key), value))
-        else:
-            for one in value:
-                yield from ("", f"[[{name}]]", *_table((*place, key), one))
-
-
-def _is_list_of_tables(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
-
-
-def _key(key: str) -> str:
-    is_bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
-    return key if is_bare else quoted(key)
+    return toml_text(recipe.model_dump(mode="json"))
