@@ -258,6 +258,7 @@ def choose(
             "[folds] count"
         )
     affected = [breast for breast in breasts if breast.is_positive]
+    everyone = [breast.woman for breast in breasts]
     scores = np.array([reported(breast, calibration) / 100 for breast in affected], np.float64)
     there = np.unique(np.concatenate((negatives, scores)))
     points = dict[float, ChosenPoint]()
@@ -268,10 +269,10 @@ def choose(
                 name=URGENT if wanted == specificities[0] else _named(wanted),
                 threshold=threshold,
                 wanted=wanted,
-                specificity=_share(negatives < threshold, women),
+                specificity=_share(negatives < threshold, women, everyone),
                 true_negatives=int((negatives < threshold).sum()),
                 negatives=len(negatives),
-                sensitivity=_share(scores >= threshold, [one.woman for one in affected]),
+                sensitivity=_share(scores >= threshold, [one.woman for one in affected], everyone),
                 true_positives=int((scores >= threshold).sum()),
                 positives=len(affected),
             )
@@ -325,14 +326,22 @@ def _shortest_between(low: float, high: float) -> float:
     return high
 
 
-def _share(those: Flags, women: Sequence[str]) -> Measured:
-    """Return how many those are, with the interval by drawing women (exact if none or all are)."""
+def _share(those: Flags, women: Sequence[str], everyone: Sequence[str]) -> Measured:
+    """Return how many those are, with the interval by drawing from all women, as `evaluate` does.
+
+    The bound is exact if none or all are.
+    """
     if not len(those):
         return Measured(None, None)
-    numbers = np.unique(women, return_inverse=True)[1].astype(np.int64)
-    all_of_them = np.ones(len(those), np.bool_)
-    found = measures.with_intervals({"share": measures.share_of(those, all_of_them)}, numbers)
-    return measures.with_bound(found["share"], len(set(women)))
+    numbers = {woman: number for number, woman in enumerate(dict.fromkeys(everyone))}
+    rest = len(numbers)  # a line for each woman who has none of these: she may be drawn, too
+    patients = np.array([*(numbers[woman] for woman in women), *range(rest)], np.int64)
+    is_among = np.arange(len(patients)) < len(those)
+    is_that = np.zeros(len(patients), np.bool_)
+    is_that[: len(those)] = those
+    share = measures.share_of(is_that, is_among)
+    found = measures.with_intervals({"share": share}, patients)["share"]
+    return measures.with_bound(found, len(set(women)))
 
 
 def manifest_points(chosen: Chosen) -> Iterator[ManifestPoint]:

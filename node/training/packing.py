@@ -235,6 +235,11 @@ def _row(what: str, part: PartFigures) -> Row:
 _CROSS_COLUMNS = ("per breast", "AUC (95 %)", "positive", "negative", "women", "pairs")
 
 
+def cross_validation_table(found: CrossValidation) -> str:
+    """Return the first table as the card has it, for whoever prints it."""
+    return _table(_CROSS_COLUMNS, cross_validation_rows(found))
+
+
 def this_file_rows(document: EvaluationDocument) -> list[Row]:
     """Return the second table: cells that `ai-node evaluate` writes into evaluation.md.
 
@@ -367,7 +372,7 @@ def card_text(recipe: Recipe, facts: CardFacts, plots: Sequence[str]) -> str:
         train=facts.train,
         evaluate=facts.evaluate,
         took=facts.took,
-        cross=_table(_CROSS_COLUMNS, cross_validation_rows(facts.cross_validation)),
+        cross=cross_validation_table(facts.cross_validation),
         file=_table(("", "value (95 %)", "of"), this_file_rows(facts.this_file)),
         points=_points(facts.chosen),
         plots="\n\n".join(f"![{pictures[name]}]({name})" for name in plots),

@@ -1,4 +1,4 @@
-"""A package that a trained network becomes: the node runs it, and its card says what was measured."""
+"""A package that a trained network becomes: it runs, and its card says what was measured."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ FREE, ILL = 22, 6
 DIGEST = "ab" * 32
 
 
-def network(inputs: str, of: str, **words: object) -> ExportedNetwork:
+def network(takes: str, of: str, **words: object) -> ExportedNetwork:
     """Return a network whose logit rises with the brightest of an image."""
     made = onnx.parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["": 21]> small ({inputs}) => (float[1,1] logit) {{
+        f"""<ir_version: 10, opset_import: ["": 21]> small ({takes}) => (float[1,1] logit) {{
             axes = Constant<value_ints = [2, 3]>()
             bright = ReduceMax<keepdims = 0>({of}, axes)
             half = Constant<value_float = 0.75>()
