@@ -217,8 +217,9 @@ def test_a_film_under_another_womans_name_is_found(
     assert line.endswith("yet of P_00005, not of P_00001")
 
 
+@pytest.mark.slow
 def test_no_two_of_many_generated_women_are_taken_for_one(tmp_path: Path) -> None:
-    write_collection(tmp_path / "tcia", Planted(women=24))
+    write_collection(tmp_path / "tcia", Planted(women=40))
     table = labelled_images(tmp_path / "tcia", None, "cbis-ddsm")
     found = read_examples(table, RECIPE, tmp_path / "work", silent)
     refuse_duplicates(found)
