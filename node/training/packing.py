@@ -283,6 +283,11 @@ def question_of(document: EvaluationDocument) -> QuestionFigures:
     raise ConfigError(f"the evaluation of {document.model.name} says nothing of its {OUTPUT}")
 
 
+def asked_thresholds(chosen: Chosen) -> str:
+    """Return the options under which `ai-node evaluate` says what the second table has."""
+    return " ".join(f"--threshold {point.threshold!r}" for point in chosen.points)
+
+
 def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
     lines = (columns, ["---"] * len(columns), *rows)
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
@@ -410,7 +415,9 @@ def _tried(tried: Sequence[Tried]) -> str:
 _CARD = """\
 # {title} {version}
 
-**Demonstration, not for clinical use.** {statement} Not a medical device.
+**Demonstration, not for clinical use; not a medical device.**
+
+{statement}
 
 ## What it is not
 
@@ -425,7 +432,7 @@ _CARD = """\
 
 ## What it is
 
-A network ({trunk}, with the weights of photographs up to {frozen} as they came) that gives each
+A network ({trunk}; frozen, with the weights of photographs: {frozen}) that gives each
 image a score, or each breast. A breast has the mean of its CC images and the mean of its MLO
 images, and of both the mean: neither how many images there are nor the other breast reaches it.
 An exam has the score of its higher breast. `manifest.toml` says how an image is prepared,

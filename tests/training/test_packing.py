@@ -28,6 +28,7 @@ from node.training.packing import (
     Tried,
     amiss_in_card,
     amiss_in_cross_validation,
+    asked_thresholds,
     finish_package,
     manifest_text,
     refuse_learnt,
@@ -187,6 +188,8 @@ def test_the_card_says_what_evaluate_prints(road: Road, tmp_path: Path) -> None:
     printed += "\n".join(summary(again))
     for what, value, *_ in this_file_rows(again):
         assert value in printed, what
+    options = asked_thresholds(road.chosen).split()[1::2]
+    assert [float(one) for one in options] == [one.threshold for one in road.chosen.points]
     card = (road.model.folder / "README.md").read_text("utf-8")
     assert card.index("## What it is not") < card.index("## What it is\n") < card.index("## Meas")
     assert "AUC, exam" not in card
