@@ -55,8 +55,10 @@ def saved(tmp_path: Path, image: PIL.Image.Image, name: str, **options: Any) -> 
     return tmp_path / name
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tif", 16), ("a.pgm", 8)],
+)
 def test_stored_values_are_those_of_the_file(
     name: str, bits: int, tmp_path: Path, wanted: Input
 ) -> None:
@@ -110,6 +112,16 @@ def test_of_white_that_is_nought_the_display_is_the_inverse(tmp_path: Path, want
     assert dataset.PhotometricInterpretation == "MONOCHROME1"
     grey = open_image(path.with_suffix(".dcm")).grey("voi")
     np.testing.assert_allclose(grey, 1 - values(16) / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_the_table_may_say_that_nought_is_white(name: str, tmp_path: Path, wanted: Input) -> None:
+    path = saved(tmp_path, PIL.Image.fromarray(values(8)), name)
+    dataset = made(path, wanted, is_inverted=True)
+    assert dataset.PhotometricInterpretation == "MONOCHROME1"
+    np.testing.assert_array_equal(dataset.pixel_array, values(8))
+    grey = open_image(path.with_suffix(".dcm")).grey("voi")
+    np.testing.assert_allclose(grey, 1 - values(8) / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +204,7 @@ def several(tmp_path: Path) -> Path:
         ),
         (see_through, "transparent; flatten it"),
         (several, "several pictures in one file"),
-        (of_no_image, "neither DICOM nor PNG, JPEG or TIFF"),
+        (of_no_image, "neither DICOM nor PNG, JPEG, TIFF or PGM"),
         (broken, "the picture cannot be decoded"),
     ],
 )

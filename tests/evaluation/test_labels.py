@@ -29,12 +29,14 @@ def problems(tmp_path: Path, text: str | bytes) -> list[str]:
 
 
 def test_a_row_says_what_an_image_is(tmp_path: Path) -> None:
-    text = f"{HEAD},device,bits,spacing_mm,chest_wall,exam\na.png,P1,r,mlo,1,X,12,0.07,LEFT,2019\n"
+    text = f"{HEAD},device,bits,spacing_mm,chest_wall,exam,inverted\n"
+    text += "a.png,P1,r,mlo,1,X,12,0.07,LEFT,2019,True\n"
     (row,) = read(tmp_path, text).rows
     assert row.path == tmp_path / "a.png"
     assert (row.line, row.patient, row.label, row.exam) == (2, "P1", "1", "2019")
     assert (row.side, row.projection) == (Laterality.RIGHT, "MLO")
     assert (row.bits, row.spacing_mm, row.chest_wall) == (12, 0.07, "left")
+    assert row.is_inverted
     assert row.columns["device"] == "X"
 
 
@@ -90,6 +92,10 @@ def test_lines_are_those_that_an_editor_shows(tmp_path: Path) -> None:
             r'chest_wall: expected left or right, found "up"',
         ),
         (b"path,patient,label\n\xff,P,1\n", r"labels.csv: not UTF-8 text, save it as CSV in UTF-8"),
+        (
+            f"{HEAD},inverted\na.png,P1,R,CC,1,maybe\n",
+            r'inverted: expected 1 if 0 is white, else 0, found "maybe"',
+        ),
         (f'{HEAD}\n"a.png"x,"P1\n', r"expected 5 cells|not CSV"),
     ],
 )

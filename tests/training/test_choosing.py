@@ -1,0 +1,157 @@
+"""Calibration and operating points that are the same in the node."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.errors import ConfigError
+from node.manifest import Platt
+from node.training.choosing import (
+    SaidBreast,
+    SaidImage,
+    choose,
+    lowest_threshold,
+    manifest_points,
+    platt,
+    reported,
+    temperature,
+)
+
+SCORES = st.integers(0, 1000).map(lambda n: float(np.float32(n / 1000)))
+
+
+@given(
+    st.lists(SCORES, min_size=1, max_size=60),
+    st.lists(SCORES, max_size=30),
+    st.sampled_from([0.5, 0.8, 0.9, 0.95]),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_lowest_threshold_of_a_specificity(
+    negatives: list[float], positives: list[float], specificity: float
+) -> None:
+    values = np.array(negatives)
+    there = np.unique([*negatives, *positives])
+    found = lowest_threshold(values, there, specificity)
+    if found is None:
+        assert (values < 1).mean() < specificity
+        return
+    assert (values < found).mean() >= specificity - 1e-9
+    lower = there[there < found]
+    # At the next lower number that is there, the specificity would be too small.
+    assert not len(lower) or (values < lower[-1]).mean() < specificity
+    for shift in (-1e-9, 1e-9):  # what another device adds in another order
+        assert np.array_equal(there >= found, there + shift >= found)
+
+
+def breast(woman: int, side: str, *percents: float, is_positive: bool = False) -> SaidBreast:
+    images = tuple(SaidImage(v, p) for v, p in zip(("CC", "MLO"), percents, strict=False))
+    return SaidBreast(f"W{woman}", woman, side, is_positive, images)
+
+
+def collection(count: int = 200) -> list[SaidBreast]:
+    """Women without the disease have both breasts here, the others the affected one alone."""
+    random = np.random.default_rng(0)
+    free = [breast(n, side, *random.uniform(0, 60, 2)) for n in range(count) for side in ("R", "L")]
+    ill = [
+        breast(count + n, "L", *random.uniform(20, 100, 2), is_positive=True) for n in range(count)
+    ]
+    return [*free, *ill]
+
+
+@pytest.mark.parametrize("slope", [0.3, 1.0, 2.0])
+def test_platt_finds_the_line_that_was_drawn(slope: float) -> None:
+    random = np.random.default_rng(1)
+    said = random.uniform(0.02, 0.98, 6000)
+    line = Platt(kind="platt", slope=slope, intercept=-0.5, data="made up")
+    true = [random.uniform() < line.calibrated(p) for p in said]
+    breasts = [
+        SaidBreast(str(n), n, "R", is_positive, (SaidImage("CC", 100 * p),))
+        for n, (p, is_positive) in enumerate(zip(said, true, strict=True))
+    ]
+    found = platt(breasts, "made up")
+    assert found is not None
+    assert found.slope == pytest.approx(slope, abs=0.12)
+    assert found.intercept == pytest.approx(-0.5, abs=0.12)
+    assert found.prevalence == pytest.approx(np.mean(true), abs=1e-5)
+
+
+def test_calibrated_breasts_are_as_often_positive_as_is_said() -> None:
+    breasts = collection()
+    for found in (platt(breasts, "made up"), temperature(breasts, "made up")):
+        assert found is not None
+        before, after = (
+            np.mean([(reported(one, calibration) / 100 - one.is_positive) ** 2 for one in breasts])
+            for calibration in (None, found)
+        )
+        assert after <= before
+    line = platt(breasts, "made up")
+    mean = np.mean([reported(one, line) for one in breasts])
+    assert mean == pytest.approx(100 * 200 / 600, abs=4)
+
+
+def test_kinds_that_a_threshold_tells_apart_are_calibrated_too() -> None:
+    breasts = [
+        *(breast(n, "R", 10 + n) for n in range(9)),
+        *(breast(n, "L", 60 + n, is_positive=True) for n in range(9)),
+    ]
+    found = platt(breasts, "made up")
+    assert found is not None
+    assert 0 < found.slope < 100
+
+
+def test_a_score_that_is_lower_in_the_ill_is_not_calibrated() -> None:
+    turned = [
+        SaidBreast(b.woman, b.exam, b.side, not b.is_positive, b.images) for b in collection()
+    ]
+    assert platt(turned, "made up") is None
+    with pytest.raises(ConfigError, match="found 0 and 3; give more women"):
+        platt([breast(n, "R", 5) for n in range(3)], "made up")
+
+
+def test_points_are_of_whole_exams_and_of_affected_breasts() -> None:
+    breasts = collection()
+    lone = [breast(900 + n, "R", 99.0, 99.0) for n in range(50)]
+    chosen = choose([*breasts, *lone], (0.9, 0.8), None, "made up")
+    urgent, other = chosen.points
+    assert (urgent.name, other.name) == ("urgent", "specificity 80")
+    assert urgent.negatives == 200, "one breast alone is no exam"
+    assert urgent.true_negatives == 180
+    assert other.true_negatives == 160
+    assert urgent.positives == 200
+    scores = [reported(one, None) / 100 for one in breasts if one.is_positive]
+    assert urgent.true_positives == sum(score >= urgent.threshold for score in scores)
+    assert urgent.threshold > other.threshold
+    assert chosen == choose([*breasts, *lone], (0.9, 0.8), None, "made up")
+    points = list(manifest_points(chosen))
+    assert [point.threshold for point in points] == [urgent.threshold, other.threshold]
+    negatives = chosen.manifest_negatives()
+    assert negatives is not None
+    assert negatives.count == 200
+
+
+def test_a_woman_with_the_disease_has_no_exam_without_it() -> None:
+    breasts = collection(40)
+    later = [breast(40, side, 99.0) for side in ("R", "L")]  # ill, in another exam of hers
+    chosen = choose(
+        [*breasts, *(SaidBreast(b.woman, 999, *_rest(b)) for b in later)], (0.9,), None, "made up"
+    )
+    assert chosen.points[0].negatives == 40
+    assert chosen.manifest_negatives() is None, "fewer than a hundred"
+
+
+def _rest(one: SaidBreast) -> tuple[str, bool, tuple[SaidImage, ...]]:
+    return one.side, one.is_positive, one.images
+
+
+def test_too_few_exams_are_told() -> None:
+    with pytest.raises(ConfigError, match=r"at least 20 exams .* found 10"):
+        choose(collection(10), (0.9,), None, "made up")
+
+
+def test_a_score_that_cannot_rise_has_no_threshold() -> None:
+    full = [breast(n, s, 100.0) for n in range(30) for s in ("R", "L")]
+    with pytest.raises(ConfigError, match=r"no threshold has the specificity 0\.9"):
+        choose(full, (0.9,), None, "made up")
