@@ -1,0 +1,243 @@
+"""recipe.toml -> Recipe: all that decides which network comes out of a collection.
+
+What a recipe does not say is what stands here. The one that was used is written into the package
+as a whole, so that the same command makes the same package again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from node import toml_file
+from node.manifest import Input, Level, Licence
+from node.manifest.pixels import Operations, PixelWords, operations, pixel_words
+from node.manifest.words import Ascii, Name, Sentence, Uid, Version
+from node.toml_file import Section, quoted, wrong
+
+RECIPE = "recipe.toml"
+"""In a package that was trained."""
+
+Trunk = Literal["efficientnet-lite0", "inception-v3"]
+Pool = Literal["log-sum-exp", "attention", "mean"]
+Column = Annotated[str, toml_file.matching(r"[a-z0-9_]+", "the name of a column, in small letters")]
+Weight = Annotated[float, Field(ge=0, le=10)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Epochs = Annotated[int, Field(ge=0, le=1000)]
+
+_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_MAMMOGRAMS = Input(
+    modality="MG",
+    body_parts=("BREAST", "AXILLA"),
+    sop_classes=(_FOR_PRESENTATION, _SECONDARY_CAPTURE),
+    projections=("CC", "MLO"),
+    expected_views=("R CC", "L CC", "R MLO", "L MLO"),
+)
+_WHOLE_BREAST: list[dict[str, Any]] = [
+    {"op": "grey", "values": "voi", "scale": "range of voi"},
+    {"op": "mirror", "chest_wall": "left"},
+    {"op": "crop", "to": "largest component", "threshold": 0.05, "margin_px": 8},
+    {
+        "op": "resize",
+        "height": 640,
+        "width": 384,
+        "fit": "stretch",
+        "filter": "bilinear",
+        "antialias": True,
+    },
+    {"op": "rank", "within": "largest component", "threshold": 0.05},
+]
+"""The whole breast, mirrored and cropped, in one shape; grey values by their rank in it."""
+
+
+class Network(Section):
+    """What learns: a trunk that knows photographs, and a head of our own."""
+
+    trunk: Trunk = "efficientnet-lite0"
+    frozen: str = "block 4"
+    """The stage up to which the trunk stays as it comes, whose features are kept; "all": all of
+    it. The trunk says how its stages are called."""
+    pool: Pool = "log-sum-exp"
+    """How the logits of the cells become one of the image."""
+    image_weight: Weight = 0.3
+    """Of the loss of each image by itself, beside that of what the network is about."""
+
+
+class Auxiliary(Section):
+    """A column that is learnt beside the label, and is never an input."""
+
+    column: Column
+    weight: Weight = 0.2
+    """Of its loss, beside that of the label."""
+    values: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """What its words mean, 0 to 1; a word that is not here says nothing. Empty: it holds such
+    numbers itself."""
+
+
+class Matched(Section):
+    """A column in which the two breasts of a pair are alike, where AUC is measured over pairs."""
+
+    column: Column
+    within: Annotated[float, Field(gt=0)] | None = None
+    """By how much numbers may differ; None: it is the same word."""
+
+
+class Labels(Section):
+    """What is learnt."""
+
+    positive: tuple[str, ...] = ()
+    """Labels that count as 1, if they are others than 0 and 1."""
+    auxiliary: tuple[Auxiliary, ...] = ()
+    matched: tuple[Matched, ...] = ()
+    """Such as machine, and age within 5 years."""
+    balanced_within: Column | None = None
+    """As many positive breasts as negative ones in a batch, of the same word in this column."""
+
+
+class Augmentation(Section):
+    """How images differ from one sight to the next, as breasts do; never left and right."""
+
+    flip_rows: bool = True
+    rotation_degrees: Annotated[float, Field(ge=0, le=45)] = 10
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """By this share larger or smaller, at most."""
+    grey: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """By this share brighter, darker, harder or softer, at most."""
+
+
+class Schedule(Section):
+    """How long and how fast."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    head_epochs: Epochs = 60
+    """Of the head alone, on kept features: to convergence."""
+    head_rate: Rate = 1e-3
+    """Of the head while it is alone."""
+    epochs: Epochs = 8
+    """Of the stages that are not frozen; 0: the head alone."""
+    rate: Rate = 1e-4
+    """Of these stages."""
+    rate_of_head: Rate = 3e-4
+    """Of the head beside them."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    warm_up_epochs: Annotated[float, Field(ge=0)] = 1
+    """In which the rates rise; after them they fall as a cosine does, to 0."""
+    batch: Annotated[int, Field(ge=2, le=4096)] = 16
+    """How many of what the network is about."""
+    moving_average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """What remains of the kept weights at each step; 0: the last ones are kept."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+
+
+class Folds(Section):
+    """How the women are divided; the same women, the same folds, whoever else is there."""
+
+    count: Annotated[int, Field(ge=2, le=20)] = 5
+    salt: str = "folds 1"
+    """Another one, other folds."""
+
+
+class Levels(Section):
+    """The operating points that are chosen."""
+
+    specificities: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.90, 0.80)
+    """The first is that of urgent; on exams of women without the disease and with both breasts."""
+
+
+class Recipe(Section):
+    """The whole file."""
+
+    name: Name
+    title: Ascii
+    version: Version = "0.1.0"
+    manufacturer: Ascii = "Unknown"
+    device_uid: Uid | None = None
+    """None: it follows from name and version."""
+    statement: Sentence = (
+        "Demonstration, not for clinical use: a score that was learnt from labelled images."
+    )
+    """One honest sentence: what the numbers are and are not."""
+    licence: Licence = Licence(code="Apache-2.0", weights="LicenseRef-research-only")
+    about: Level = "breast"
+    """What the network gives one score for: its head."""
+    input: Input = _MAMMOGRAMS
+    """Which images it may see."""
+    pixels: PixelWords = Field(default_factory=lambda: _WHOLE_BREAST, validate_default=True)
+    labels: Labels = Labels()
+    network: Network = Network()
+    augmentation: Augmentation = Augmentation()
+    schedule: Schedule = Schedule()
+    folds: Folds = Folds()
+    levels: Levels = Levels()
+
+    @property
+    def operations(self) -> Operations:
+        """What is done to an image, in this order."""
+        return operations(self.pixels)
+
+    @property
+    def pixel_words(self) -> str:
+        """All that it says of how an image is prepared."""
+        return pixel_words(self.pixels)
+
+    @model_validator(mode="after")
+    def _columns_are_named_once(self) -> Self:
+        problems = []
+        for word, columns in (
+            ("auxiliary", [one.column for one in self.labels.auxiliary]),
+            ("matched", [one.column for one in self.labels.matched]),
+        ):
+            problems += [
+                (("labels", word, i, "column"), f'"{column}" is there twice')
+                for i, column in enumerate(columns)
+                if column in columns[:i]
+            ]
+        if problems:
+            raise wrong(problems)
+        return self
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe, or raise ConfigError with one line per problem."""
+    return toml_file.load(path, Recipe)
+
+
+def default_recipe(name: str) -> Recipe:
+    """Return what `ai-node train NAME` trains by, where there is no recipe."""
+    return Recipe(name=name, title=name.replace("-", " ").capitalize())
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Return a recipe as a TOML file, with all that it says and all that it left to us."""
+    said = recipe.model_dump(mode="json")
+    return "\n".join(_table((), said)).lstrip("\n") + "\n"
+
+
+def _table(place: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a table: its own values first, then the tables in it."""
+    tables = dict[str, Any]()
+    for key, value in table.items():
+        if isinstance(value, Mapping) or _is_list_of_tables(value):
+            tables[key] = value
+        elif value is not None:
+            yield f"{_key(key)} = {quoted(value)}"
+    for key, value in tables.items():
+        name = ".".join(map(_key, (*place, key)))
+        if isinstance(value, Mapping):
+            yield from ("", f"[{name}]", *_table((*place, key), value))
+        else:
+            for one in value:
+                yield from ("", f"[[{name}]]", *_table((*place, key), one))
+
+
+def _is_list_of_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def _key(key: str) -> str:
+    is_bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if is_bare else quoted(key)
