@@ -358,13 +358,28 @@ def analyse(
     raise typer.Exit(0 if outcome.is_clean and outcome.studies else 1)
 
 
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(help="The table (CSV): path, patient, label, and side, view, ..."),
+]
+CollectionOption = Annotated[
+    str | None,
+    typer.Option(help="Instead of a table, the folder holds this collection as it is published."),
+]
+
+
 @app.command()
 def evaluate(  # noqa: PLR0913 - one for each thing that may be asked
     model: Annotated[str, typer.Argument(help="The name of a bundled model, or its folder.")],
-    folder: Annotated[Path, typer.Argument(help="Where the paths of the table begin.")],
-    labels: Annotated[
-        Path, typer.Option(help="The table (CSV): path, patient, label, and side, view, ...")
+    folder: Annotated[
+        Path, typer.Argument(help="Where the paths of the table begin, or a collection lies.")
     ],
+    labels: LabelsOption = None,
+    collection: CollectionOption = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column whose words are the labels, if it is not `label`."),
+    ] = None,
     out_dir: Annotated[
         Path, typer.Option("--out", help="Where report, figures and pictures go.")
     ] = Path("evaluation"),
@@ -392,12 +407,13 @@ def evaluate(  # noqa: PLR0913 - one for each thing that may be asked
 ) -> None:
     """Measure a model on labelled images, through the node's own pipeline.
 
-    For example: `ai-node evaluate breast-density images/ --labels labels.csv --by device`.
+    For example: `ai-node evaluate breast-density images/ --labels labels.csv --by device`, or of a
+    collection as it is published: `--collection cbis-ddsm` (docs/train.md says which there are).
     The table has a line for each image: `path` below the folder, `patient` (any word, the same for
     all of one), `label` (0 or 1, a name, or a class of the model); of image files also `side`
     (R, L) and `view` (CC, MLO), which DICOM files say themselves; `exam` where a patient has
-    several. Other columns are there to break down by. PNG, JPEG and TIFF become the objects that a
-    modality would send.
+    several. Other columns are there to break down by. PNG, JPEG, TIFF and PGM become the objects
+    that a modality would send.
 
     AUC, sensitivity, specificity and calibration per image, breast and exam, with 95 % intervals by
     drawing patients; what was not assessed is counted with its reason. Cut short, the same command
@@ -405,14 +421,16 @@ def evaluate(  # noqa: PLR0913 - one for each thing that may be asked
     """
     from node.config import bundled_models_dir
     from node.evaluation.evaluating import EvaluationSettings, evaluate_model
+    from node.evaluation.labels import labelled_by
     from node.evaluation.report import summary, write_evaluation
     from node.evaluation.running import processes_here
     from node.manifest import open_model
+    from node.training.collections.table import labelled_images
 
     with _errors_as_messages():
+        table = labelled_images(folder, labels, collection)
         settings = EvaluationSettings(
-            folder=folder,
-            labels=labels,
+            table=table if label is None else labelled_by(table, label),
             out_dir=out_dir,
             by=tuple(by or ()),
             positive=tuple(positive or ()),
@@ -767,7 +785,7 @@ def reference_of_model(
 @models.command("digests")
 def digests_of_images(
     model: ModelArgument,
-    folder: Annotated[Path, typer.Argument(help="DICOM objects, PNG, JPEG or TIFF.")],
+    folder: Annotated[Path, typer.Argument(help="DICOM objects, PNG, JPEG, TIFF or PGM.")],
     config: ConfigOption = _CONFIG,
 ) -> None:
     """Print the digests of images that a model has learnt from, for its `training-images.txt`.

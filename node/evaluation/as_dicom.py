@@ -1,4 +1,4 @@
-"""An image file (PNG, JPEG, TIFF) -> the object that a modality would have sent of it.
+"""An image file (PNG, JPEG, TIFF, PGM) -> the object that a modality would have sent of it.
 
 Its UIDs are digests of the pixels and of whose image it is said to be: the same image becomes the
 same object each time. Nothing in it names the patient.
@@ -27,7 +27,7 @@ from node.trial.phantom import Patient, mammogram
 
 TAKEN_AT = datetime(2000, 1, 1, 12)
 """When images that do not say it were taken."""
-FORMATS = ("PNG", "JPEG", "TIFF")
+FORMATS = ("PNG", "JPEG", "TIFF", "PPM")
 _PHOTOMETRIC = 262
 """The tag of TIFF that says whether 0 is white; pillow reads it for 8 bits only."""
 _PIXELS_OF_GREY = ("1", "L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
@@ -46,6 +46,8 @@ class Picturing:
     spacing_mm: float | None = None
     chest_wall: str = ""
     """The side of the picture it is on, "left" or "right"; "": where it is of a modality."""
+    is_inverted: bool = False
+    """Whether 0 is white, as a TIFF may say by itself."""
 
     @property
     def patient_id(self) -> str:
@@ -84,7 +86,7 @@ def _opened(path: Path) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(path, formats=FORMATS)
     except PIL.UnidentifiedImageError:
-        raise Unreadable("neither DICOM nor PNG, JPEG or TIFF") from None
+        raise Unreadable("neither DICOM nor PNG, JPEG, TIFF or PGM") from None
     problem = ""
     if getattr(image, "n_frames", 1) > 1:
         problem = "several pictures in one file; make a file of each"
@@ -178,7 +180,7 @@ def _set_pixels(dataset: Dataset, grey: GreyImage, about: Picturing) -> None:
     dataset.Rows, dataset.Columns = values.shape
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, stored, stored - 1
-    is_inverse = grey.is_white_zero
+    is_inverse = grey.is_white_zero or about.is_inverted
     dataset.PhotometricInterpretation = "MONOCHROME1" if is_inverse else "MONOCHROME2"
     dataset.PresentationLUTShape = "INVERSE" if is_inverse else "IDENTITY"
     dataset.PixelIntensityRelationship = "LOG"

@@ -230,4 +230,12 @@ def _instance(path: Path) -> Instance:
 def _picturing(image: LabelledImage) -> Picturing:
     row = image.row
     view = View(row.side, row.projection) if row.side and row.projection else None
-    return Picturing(row.patient, image.exam, view, row.bits, row.spacing_mm, row.chest_wall)
+    return Picturing(
+        row.patient,
+        image.exam,
+        view,
+        bits=row.bits,
+        spacing_mm=row.spacing_mm,
+        chest_wall=row.chest_wall,
+        is_inverted=row.is_inverted,
+    )

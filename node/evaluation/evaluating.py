@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ from node.evaluation.counting import (
     questions,
     triage_figures,
 )
-from node.evaluation.labels import LabelTable, read_labels
+from node.evaluation.labels import LabelTable
 from node.evaluation.running import (
     KEPT_SCORES,
     TRAINING_IMAGES,
@@ -47,8 +46,7 @@ Progressing = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 class EvaluationSettings:
     """What is asked for."""
 
-    folder: Path
-    labels: Path
+    table: LabelTable
     out_dir: Path
     by: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
@@ -63,7 +61,7 @@ class GivenImages:
     """What the figures are of."""
 
     labels: str
-    """Name of the table."""
+    """Name of the table, or of the collection."""
     labels_sha256: str
     images: int
     exams: int
@@ -99,7 +97,7 @@ def evaluate_model(
         raise NodeError(
             f"{manifest.name} measures; there is nothing in it that a label could judge"
         )
-    table = read_labels(settings.labels, settings.folder)
+    table = settings.table
     _require_columns_to_group_by(table, settings.by)
     truth = read_truth(table, outputs_of(manifest), settings.positive)
     with progress("Reading", len(table.rows)) as advance:
@@ -159,8 +157,8 @@ def _document(
         node=__version__,
         model=model.identity,
         given=GivenImages(
-            labels=settings.labels.name,
-            labels_sha256=hashlib.sha256(settings.labels.read_bytes()).hexdigest(),
+            labels=table.name,
+            labels_sha256=table.sha256,
             images=len(table.rows),
             exams=len(answered),
             patients=len({row.patient for row in table.rows}),

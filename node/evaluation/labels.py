@@ -7,10 +7,11 @@ there to break the figures down by.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from node.toml_file import did_you_mean, shown
 from node.trial.phantom import PROJECTIONS
 
 REQUIRED = ("path", "patient", "label")
-KNOWN_COLUMNS = (*REQUIRED, "side", "view", "exam", "bits", "spacing_mm", "chest_wall")
+KNOWN_COLUMNS = (
+    *REQUIRED,
+    *("side", "view", "exam", "bits", "spacing_mm", "chest_wall", "inverted"),
+)
 """Columns that mean something here; every other one is there to break down by."""
 MOST_PROBLEMS = 20
 """So many are told at once."""
@@ -51,33 +55,54 @@ class LabelRow:
     """At the detector."""
     chest_wall: str = ""
     """The side of the picture it is on, "left" or "right"; "": where it is of a modality."""
+    is_inverted: bool = False
+    """Of an image file: whether 0 is white (MONOCHROME1)."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """All that stands in the row, by column."""
+    source: str = ""
+    """Where it stands, if that is not this line of the table: "mass.csv:12"."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """A whole file."""
+    """A whole file, or what the files of a collection say together."""
 
     path: Path
+    """The file, or the folder of a collection."""
     columns: tuple[str, ...]
     rows: tuple[LabelRow, ...]
+    name: str
+    """What reports call it."""
+    sources: tuple[Path, ...]
+    """The files that it was read from."""
+
+    @property
+    def sha256(self) -> str:
+        """Of all that its files hold, one behind the other."""
+        digest = hashlib.sha256()
+        for path in self.sources:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def place(self, row: LabelRow) -> str:
+        """Return where a row stands."""
+        return row.source or f"{self.path}:{row.line}"
 
     def problem(self, row: LabelRow, words: str) -> str:
         """Return a line about a row."""
-        return f"{self.path}:{row.line}: {words}"
+        return f"{self.place(row)}: {words}"
 
 
 def read_labels(path: Path, folder: Path) -> LabelTable:
     """Read a table whose paths are relative to a folder."""
-    lines = _lines(path)
+    lines = csv_lines(path)
     number, header = next(lines, (1, []))
     if not header:
         raise ConfigError(
             f"{path}: is empty; begin with a line such as {','.join(KNOWN_COLUMNS[:5])}"
         )
     columns = tuple(name.strip().lower() for name in header)
-    _require_columns(path, number, columns)
+    require_columns(path, number, columns, REQUIRED)
     rows, problems = list[LabelRow](), list[str]()
     for line, cells in lines:
         if len(cells) != len(columns):
@@ -91,7 +116,23 @@ def read_labels(path: Path, folder: Path) -> LabelTable:
     if not rows and not problems:
         problems.append(f"{path}: there is no row below the names of the columns")
     refuse(problems)
-    return LabelTable(path, columns, tuple(rows))
+    return LabelTable(path, columns, tuple(rows), path.name, (path,))
+
+
+def labelled_by(table: LabelTable, column: str) -> LabelTable:
+    """Return a table whose labels are what another of its columns says."""
+    if column not in table.columns:
+        known = did_you_mean(column, table.columns)
+        raise ConfigError(f"--label {column}: {table.name} has no such column, {known}")
+    refuse(
+        [
+            table.problem(row, f"{column}: expected a label, found nothing")
+            for row in table.rows
+            if not row.columns.get(column)
+        ]
+    )
+    rows = tuple(replace(row, label=row.columns[column]) for row in table.rows)
+    return replace(table, rows=rows)
 
 
 def refuse(problems: Sequence[str]) -> None:
@@ -102,8 +143,8 @@ def refuse(problems: Sequence[str]) -> None:
         raise ConfigError("\n".join([*problems[:MOST_PROBLEMS], *more]))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines that say something, with their numbers."""
+def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of a CSV file that say something, with their numbers."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -123,9 +164,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ConfigError(f"{path}:{reader.line_num}: not CSV: {error}") from error
 
 
-def _require_columns(path: Path, line: int, columns: Sequence[str]) -> None:
+def require_columns(path: Path, line: int, columns: Sequence[str], required: Sequence[str]) -> None:
+    """Raise ConfigError unless all that are required are there, and each is there once."""
     problems = []
-    for name in REQUIRED:
+    for name in required:
         if name not in columns:
             near = did_you_mean(name, columns)
             problems.append(f"{path}:{line}: no column {name}; {near}")
@@ -164,6 +206,9 @@ def _row(line: int, values: Mapping[str, str], folder: Path) -> tuple[LabelRow |
     return LabelRow(line, path, patient, label, exam=exam, columns=dict(values), **read), []
 
 
+_YES_OR_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
 def _known_projection(said: str) -> str:
     projection = said.upper()
     if projection not in PROJECTIONS:
@@ -193,6 +238,7 @@ _READERS: Mapping[str, tuple[str, Callable[[str], object], str]] = {
         lambda said: {"left": "left", "right": "right"}[said.lower()],
         "left or right",
     ),
+    "inverted": ("is_inverted", lambda said: _YES_OR_NO[said.lower()], "1 if 0 is white, else 0"),
 }
 """Columns that may be left out: the field of LabelRow, how they are read, and what is expected."""
 

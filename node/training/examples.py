@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from node.evaluation.labels import LabelRow
 from node.study import Laterality
 
-Tensor = NDArray[Any]
+KeptArray = NDArray[Any]
 """Of images, uint8 or float16, shape (n, channels, height, width) or (n, numbers)."""
 
 
@@ -47,7 +47,7 @@ class Example:
 class Tensors:
     """What the network gets of each example, in their order, read from the disk when asked for."""
 
-    def __init__(self, kept: Tensor, places: Sequence[int]) -> None:
+    def __init__(self, kept: KeptArray, places: Sequence[int]) -> None:
         self._kept = kept
         self._places = np.asarray(places, dtype=np.int64)
 
@@ -64,7 +64,7 @@ class Tensors:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, which: Any) -> Tensor:
+    def __getitem__(self, which: Any) -> KeptArray:
         """Return one (an int) or several (a slice, a list of numbers, a mask), in memory."""
         return np.array(self._kept[self._places[which]])
 

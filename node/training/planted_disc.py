@@ -29,6 +29,7 @@ from node.config import bundled_models_dir
 from node.evaluation.cases import CaseAbout
 from node.evaluation.counting import AtThreshold, FiguresAbout
 from node.evaluation.evaluating import EvaluationDocument, EvaluationSettings, evaluate_model
+from node.evaluation.labels import read_labels
 from node.evaluation.measures import Measured
 from node.evaluation.report import in_figures
 from node.evaluation.running import processes_here
@@ -246,8 +247,7 @@ def _in_silence(_: str, __: int) -> Iterator[Callable[[], None]]:
 def evaluate_package(model: Model, labels: Path) -> EvaluationDocument:
     """Measure the package as `ai-node evaluate --by disc` does."""
     settings = EvaluationSettings(
-        folder=labels.parent,
-        labels=labels,
+        table=read_labels(labels, labels.parent),
         out_dir=labels.parent / "evaluation",
         by=("disc",),
         processes=processes_here(),

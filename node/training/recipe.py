@@ -54,7 +54,7 @@ _WHOLE_BREAST: list[dict[str, Any]] = [
 """The whole breast, mirrored and cropped, in one shape; grey values by their rank in it."""
 
 
-class Network(Section):
+class NetworkRecipe(Section):
     """What learns: a trunk that knows photographs, and a head of our own."""
 
     trunk: Trunk = "efficientnet-lite0"
@@ -168,7 +168,7 @@ class Recipe(Section):
     """Which images it may see."""
     pixels: PixelWords = Field(default_factory=lambda: _WHOLE_BREAST, validate_default=True)
     labels: Labels = Labels()
-    network: Network = Network()
+    network: NetworkRecipe = NetworkRecipe()
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
     folds: Folds = Folds()

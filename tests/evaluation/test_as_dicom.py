@@ -192,7 +192,7 @@ def several(tmp_path: Path) -> Path:
         ),
         (see_through, "transparent; flatten it"),
         (several, "several pictures in one file"),
-        (of_no_image, "neither DICOM nor PNG, JPEG or TIFF"),
+        (of_no_image, "neither DICOM nor PNG, JPEG, TIFF or PGM"),
         (broken, "the picture cannot be decoded"),
     ],
 )

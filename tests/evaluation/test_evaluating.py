@@ -28,6 +28,7 @@ from node.cli import app
 from node.errors import ConfigError, NodeError
 from node.evaluation.cases import CaseAbout
 from node.evaluation.evaluating import EvaluationDocument, EvaluationSettings, evaluate_model
+from node.evaluation.labels import read_labels
 from node.evaluation.report import summary, write_evaluation
 from node.imaging.digests import pixel_digest
 from node.inference import Inference
@@ -45,7 +46,7 @@ def images(tmp_path: Path) -> Labelled:
 
 def measured(images: Labelled, used: Model, tmp_path: Path, **settings: Any) -> EvaluationDocument:
     asked = EvaluationSettings(
-        folder=images.folder, labels=images.write(), out_dir=tmp_path / "out", **settings
+        table=read_labels(images.write(), images.folder), out_dir=tmp_path / "out", **settings
     )
     return evaluate_model(used, asked, silent)
 
@@ -459,7 +460,7 @@ def test_the_digests_of_training_images_are_written_by_a_command_and_found_again
         shutil.copytree(images.folder / patient, learnt / patient)
     result = CliRunner().invoke(app, ["models", "digests", str(score.folder), str(learnt)])
     assert result.exit_code == 0, result.output
-    assert "notes.txt: neither DICOM nor PNG, JPEG or TIFF" in result.stderr
+    assert "notes.txt: neither DICOM nor PNG, JPEG, TIFF or PGM" in result.stderr
     assert re.fullmatch(r"([0-9a-f]{64}\n){8}", result.stdout)
     (score.folder / "training-images.txt").write_text(result.stdout)
     document = measured(images, score, tmp_path)
@@ -718,7 +719,7 @@ def test_a_file_that_is_no_image_is_named(images: Labelled, tmp_path: Path) -> N
     path.write_bytes(b"no image")
     other.write_bytes(other.read_bytes()[:300])
     one, two = contradictions(images, tmp_path)
-    assert one == f"labels.csv:2: {path}: neither DICOM nor PNG, JPEG or TIFF"
+    assert one == f"labels.csv:2: {path}: neither DICOM nor PNG, JPEG, TIFF or PGM"
     assert two.startswith(f"labels.csv:3: {other}: ")
 
 
