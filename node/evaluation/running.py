@@ -113,7 +113,7 @@ def run_exams(
     with (
         kept_scores(scores_path) as scores,
         Inference(settings, (model,)) as inference,
-        _pool(processes) as pool,
+        threads(processes, "evaluation") as pool,
     ):
         pipeline = Pipeline(inference, scores, get_localzone(), outputs=())
 
@@ -126,9 +126,9 @@ def run_exams(
 
 
 @contextlib.contextmanager
-def _pool(processes: int) -> Iterator[ThreadPoolExecutor]:
-    """Lend threads that ask; who is interrupted does not wait for what was not begun."""
-    pool = ThreadPoolExecutor(processes, thread_name_prefix="evaluation")
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Lend threads; who is interrupted does not wait for what was not begun."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
     try:
         yield pool
     finally:

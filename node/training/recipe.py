@@ -14,9 +14,16 @@ from pydantic import Field, model_validator
 
 from node import toml_file
 from node.manifest import Input, Level, Licence
-from node.manifest.pixels import Operations, PixelWords, operations, pixel_words
+from node.manifest.pixels import (
+    Operations,
+    PixelWords,
+    operations,
+    pixel_words,
+    shape_after,
+    unplaced,
+)
 from node.manifest.words import Ascii, Name, Sentence, Uid, Version
-from node.toml_file import Section, quoted, wrong
+from node.toml_file import Place, Section, quoted, wrong
 
 RECIPE = "recipe.toml"
 """In a package that was trained."""
@@ -183,6 +190,24 @@ class Recipe(Section):
     def pixel_words(self) -> str:
         """All that it says of how an image is prepared."""
         return pixel_words(self.pixels)
+
+    @model_validator(mode="after")
+    def _images_are_mammograms_of_one_shape(self) -> Self:
+        problems: list[tuple[Place, str]] = []
+        if self.input.modality != "MG":
+            words = f'expected "MG": training is of mammograms, found "{self.input.modality}"'
+            problems.append((("input", "modality"), words))
+        if not self.input.projections:
+            problems.append((("input", "projections"), 'expected some, such as ["CC", "MLO"]'))
+        of = self.operations
+        problems += [
+            (("pixels", *place), words) for place, words in unplaced(of, self.input.projections)
+        ]
+        if len(shape_after(of)) != 3:
+            problems.append((("pixels",), "expected operations that end in an image, not a vector"))
+        if problems:
+            raise wrong(problems)
+        return self
 
     @model_validator(mode="after")
     def _columns_are_named_once(self) -> Self:
