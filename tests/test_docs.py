@@ -68,6 +68,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/reliability.md",
         "docs/several-machines.md",
         "docs/storage-commitment.md",
+        "docs/train.md",
         "docs/transfer-syntaxes.md",
         "docs/triage.md",
         "docs/viewers.md",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from node.evaluation.labels import refuse
 from node.training.examples import Example, Examples
+from node.training.kept import REDUCED_PX
 from node.training.recipe import Folds
 
 ALIKE = 0.999
@@ -153,7 +154,7 @@ def duplicates(examples: Examples) -> Iterator[tuple[int, int, str]]:
 
 def _alike(reductions: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
     """Yield pairs (i, j), i < j, of images (n, height, width) that correlate more than ALIKE."""
-    rows = reductions.reshape(len(reductions), -1).astype(np.float32)
+    rows = reductions.reshape(len(reductions), REDUCED_PX**2).astype(np.float32)
     rows = rows - rows.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -1,0 +1,131 @@
+"""recipe.toml: what it says, what it leaves to us, and that the whole of it is written down."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.errors import ConfigError
+from node.manifest.pixels import GreyValues, Rank, Resize
+from node.training.examples import reading_manifest
+from node.training.recipe import Recipe, default_recipe, read_recipe, recipe_text
+
+HEAD = 'name = "triage"\ntitle = "Triage"\n'
+
+
+def read(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, "utf-8")
+    return read_recipe(path)
+
+
+def problems(tmp_path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        read(tmp_path, text)
+    return str(raised.value).replace(f"{tmp_path}/", "")
+
+
+def test_a_name_and_a_title_are_enough(tmp_path: Path) -> None:
+    recipe = read(tmp_path, HEAD)
+    assert recipe == default_recipe("triage")
+    assert (recipe.about, recipe.network.trunk, recipe.folds.count) == (
+        "breast",
+        "efficientnet-lite0",
+        5,
+    )
+    first, *_, resize, last = recipe.operations
+    assert isinstance(first, GreyValues)
+    assert isinstance(resize, Resize)
+    assert (resize.height, resize.width, resize.fit) == (640, 384, "stretch")
+    assert isinstance(last, Rank)
+
+
+def test_the_recipe_that_was_used_is_written_whole(tmp_path: Path) -> None:
+    text = recipe_text(default_recipe("triage"))
+    assert read(tmp_path, text) == default_recipe("triage")
+    assert recipe_text(read(tmp_path, text)) == text
+    for table in (r"\[schedule\]", r"\[folds\]", r"\[augmentation\]", r"\[levels\]"):
+        assert re.search(rf"^{table}$", text, re.MULTILINE)
+
+
+WORDS = st.text("ABCxyz _-.\"'\\#[]=é\n", min_size=1, max_size=12)
+NAMES = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True)
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    shares = st.floats(0, 1, allow_nan=False)
+    auxiliary = [
+        {"column": column, "weight": 0.1, "values": draw(st.dictionaries(WORDS, shares))}
+        for column in draw(st.lists(NAMES, unique=True, max_size=2))
+    ]
+    matched = [
+        {"column": column} | draw(st.sampled_from([{}, {"within": 5.0}]))
+        for column in draw(st.lists(NAMES, unique=True, max_size=2))
+    ]
+    place = {"op": "place", "height": 640, "width": 400, "rows_of": {"CC": "centre"}}
+    labels = {"positive": draw(st.lists(WORDS, max_size=2)), "auxiliary": auxiliary}
+    words: dict[str, Any] = {
+        "name": "triage",
+        "title": "Triage",
+        "labels": labels | {"matched": matched},
+        "schedule": {"rate": draw(st.floats(1e-9, 0.5)), "seed": draw(st.integers(0, 2**32 - 1))},
+        "folds": {"salt": draw(WORDS)},
+        "pixels": [{"op": "grey", "values": "stored", "scale": "none"}, place],
+    }
+    return Recipe.model_validate(words)
+
+
+@given(recipes())
+@settings(max_examples=examples(150))
+def test_what_is_written_says_what_was_meant(recipe: Recipe) -> None:
+    assert Recipe.model_validate(tomllib.loads(recipe_text(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[network]\ntrunk = "resnet"\n',
+            'recipe.toml:4: network.trunk: expected "efficientnet-lite0" or "inception-v3", found '
+            '"resnet"',
+        ),
+        ("[schedule]\nepoch = 3\n", 'schedule.epoch: unknown key, did you mean "epochs"?'),
+        (
+            '[[labels.auxiliary]]\ncolumn = "age"\n[[labels.auxiliary]]\ncolumn = "age"\n',
+            'recipe.toml:6: labels.auxiliary.column: "age" is there twice',
+        ),
+        (
+            '[[pixels]]\nop = "mirror"\nchest_wall = "left"\n',
+            'expected op = "grey" first: what the numbers of the image are',
+        ),
+        (
+            '[[pixels]]\nop = "grey"\nvalues = "stored"\nscale = "none"\n'
+            '[[pixels]]\nop = "histogram"\nbins = 8\n',
+            "pixels: expected operations that end in an image, not a vector",
+        ),
+        (
+            '[input]\nmodality = "MR"\nbody_parts = ["BREAST"]\nsop_classes = ["1.2"]\n',
+            'input.modality: expected "MG": training is of mammograms, found "MR"',
+        ),
+        ("[folds]\ncount = 1\n", "folds.count: expected a number not below 2, found 1"),
+        ("[schedule]\nrate = 3\n", "schedule.rate: expected a number below 1.0, found 3"),
+    ],
+)
+def test_mistakes_are_told_with_their_lines(text: str, words: str, tmp_path: Path) -> None:
+    assert words in problems(tmp_path, HEAD + text)
+
+
+def test_images_are_read_as_those_of_the_package_will_be() -> None:
+    recipe = default_recipe("triage")
+    manifest = reading_manifest(recipe)
+    assert manifest.operations == recipe.operations
+    assert manifest.input == recipe.input
+    assert manifest.image_shape == (1, 640, 384)
