@@ -33,6 +33,8 @@ VARIANTS = 4
 HEAD_FROM = {"efficientnet-lite0": "block 6", "inception-v3": "mixed 10"}
 """After this stage features are kept for the head; what follows is cheaper computed than read."""
 BATCH = 8
+FLUSHED_AFTER = 8
+"""So many batches may have to be looked at again after a stop."""
 ROOM = 1 << 30
 """So many bytes are left free on the disk."""
 
@@ -62,7 +64,8 @@ class Kept:
     def batch(self, images: Sequence[int], variants: Sequence[int], device: str) -> Tensor:
         """Return the features of some images, float32, each of one variant."""
         chosen = self.array[np.asarray(variants), np.asarray(images)]
-        return torch.from_numpy(chosen).to(device).float()
+        found = torch.from_numpy(chosen).to(device).float()
+        return found.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +194,10 @@ def frozen_features(
             rows = range(first, min(first + BATCH, count))
             for array, seen in zip(arrays, sight.see(sight.images(rows).to(device)), strict=True):
                 array[rows.start : rows.stop] = seen.cpu().numpy()
-                array.flush()
-            replaced(done_file, str(rows.stop).encode())
+            if rows.stop % (BATCH * FLUSHED_AFTER) == 0 or rows.stop == count:
+                for array in arrays:
+                    array.flush()
+                replaced(done_file, str(rows.stop).encode())
             advance()
     shape = variants_of(augmentation), len(tensors)
     kept = [

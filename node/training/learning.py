@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from torch.nn import functional
 from node.errors import ConfigError
 from node.training.examples import Example
 from node.training.features import Features, Kept, between, device_here, replaced
-from node.training.networks import Combining, Network, begun_network
+from node.training.networks import Combining, Network
 from node.training.recipe import Recipe
 from node.training.units import Batches, Unit
 
@@ -161,30 +161,20 @@ def _judged(network: Network, x: Tensor, after: str) -> Tensor:
     return logits
 
 
-@dataclass(frozen=True, slots=True)
 class _Batch:
     """Units, and their images one after another."""
 
-    units: Sequence[Unit]
-    images: list[int] = field(init=False)
-    combining: Combining = field(init=False)
-    projections: Sequence[str]
-
-    @staticmethod
-    def of(units: Sequence[Unit], examples: Sequence[Example]) -> _Batch:
-        """Gather the images of units."""
-        images = [image for unit in units for breast in unit.breasts for image in breast]
-        return _Batch(units, [examples[image].projection for image in images])
-
-    def __post_init__(self) -> None:
-        images, breast_of, unit_of = list[int](), list[int](), list[int]()
-        for number, unit in enumerate(self.units):
+    def __init__(self, units: Sequence[Unit], examples: Sequence[Example]) -> None:
+        self.units = units
+        self.images = list[int]()
+        breast_of, unit_of = list[int](), list[int]()
+        for number, unit in enumerate(units):
             for breast in unit.breasts:
-                images += breast
+                self.images += breast
                 breast_of += [len(unit_of)] * len(breast)
                 unit_of.append(number)
-        object.__setattr__(self, "images", images)
-        object.__setattr__(self, "combining", Combining(breast_of, self.projections, unit_of))
+        projections = [examples[image].projection for image in self.images]
+        self.combining = Combining(breast_of, projections, unit_of)
 
 
 def _loss(logits: Tensor, batch: _Batch, lessons: Lessons, smoothing: float) -> Tensor:
@@ -329,15 +319,15 @@ class _Learner:
             state.epoch, state.step = before["epoch"], before["step"]
         if plan.epochs == 0:
             self._end_epoch(plan, state)
-        begun, first = time.monotonic(), state.epoch
+        times = list[float]()
         while state.epoch < plan.epochs:
-            loss, seconds = self._learn_epoch(plan, state), time.monotonic()
+            begun = time.monotonic()
+            loss = self._learn_epoch(plan, state)
             self._losses[plan.phase].append(loss)
             self._end_epoch(plan, state)
-            pace = (time.monotonic() - begun) / (state.epoch - first)
-            left = pace * (plan.epochs - state.epoch)
-            seconds = pace if state.epoch - first == 1 else time.monotonic() - seconds + pace
-            self._on_epoch(Epoch(plan.phase, state.epoch, plan.epochs, loss, pace, left))
+            times.append(time.monotonic() - begun)
+            left = (plan.epochs - state.epoch) * sum(times) / len(times)
+            self._on_epoch(Epoch(plan.phase, state.epoch, plan.epochs, loss, times[-1], left))
         self._take(state.kept)
 
     def _learn_epoch(self, plan: _Plan, state: _State) -> float:
@@ -353,7 +343,7 @@ class _Learner:
             for group in state.optimizer.param_groups:
                 group["lr"] = group["highest"] * rate_at(state.step, steps, warm_up)
             units = [self._lessons.units[place] for place in places.tolist()]
-            batch = _Batch.of(units, self._lessons.examples)
+            batch = _Batch(units, self._lessons.examples)
             variants = random.integers(self._lessons.features.variants, size=len(batch.images))
             x = plan.features.batch(batch.images, variants.tolist(), self._device)
             logits = _judged(self._network, x, plan.features.stage)
@@ -476,7 +466,7 @@ def check_overfits(lessons: Lessons, network: Network, steps: int = 300) -> floa
     network.head.requires_grad_(True)
     optimizer = torch.optim.AdamW(groups, weight_decay=0)
     network.eval()  # nothing is left out: by heart
-    batch = _Batch.of(units, lessons.examples)
+    batch = _Batch(units, lessons.examples)
     losses = list[float]()
     while len(losses) < steps and not (losses and losses[-1] < OVERFITTED_LOSS):
         x = kept.batch(batch.images, [0] * len(batch.images), device_here())
@@ -486,7 +476,7 @@ def check_overfits(lessons: Lessons, network: Network, steps: int = 300) -> floa
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     if not losses[-1] < OVERFITTED_LOSS:
         raise ConfigError(
             f"{len(units)} cases could not be learnt by heart in {steps} steps: loss "
@@ -495,14 +485,3 @@ def check_overfits(lessons: Lessons, network: Network, steps: int = 300) -> floa
         )
     return losses[-1]
 
-
-__all__ = [
-    "Epoch",
-    "Lessons",
-    "Trained",
-    "begun_network",
-    "check_overfits",
-    "check_step_0",
-    "logits_by",
-    "train_network",
-]

@@ -23,6 +23,8 @@ SHARPNESS = 2.0
 """Of the log-sum-exp over cells: 0 would be their mean, infinity the highest (Pinheiro 2015)."""
 ATTENTION = 64
 """Width of the gated attention (Ilse et al. 2018)."""
+LEAST_DEVIATION = 0.25
+"""Of a channel, as a share of their mean: it is not evened out by more."""
 DROPPED = 0.2
 """This share of channels is left out of each image while the head learns."""
 
@@ -54,7 +56,10 @@ class Head(nn.Module):
     def begin(self, mean: Tensor, deviation: Tensor) -> None:
         """Say how the features of the images to learn from are spread, each (channels,)."""
         self.mean.copy_(mean)
-        self.deviation.copy_(deviation.clamp(min=1e-3))
+        # Channels that hardly ever answer must not shout when they begin to, and the sum over all
+        # of them is to be of about unit range, or a small step would be a leap.
+        self.deviation.copy_(deviation.clamp(min=float(deviation.mean()) * LEAST_DEVIATION + 1e-6))
+        self.deviation.mul_(len(deviation) ** 0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (n, answers)."""

@@ -396,7 +396,8 @@ def begun_trunk(name: str) -> Trunk:
             f"{len(unused)} are others; install the group again: {INSTALL}"
         )
     trunk.requires_grad_(False)
-    return trunk.eval()
+    # Channels innermost: a CPU takes two thirds of the time.
+    return trunk.eval().to(memory_format=torch.channels_last)
 
 
 def weights_path(name: str) -> Path:
