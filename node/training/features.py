@@ -45,7 +45,8 @@ Advance = Callable[[], None]
 class ImageTensors(Protocol):
     """Images (n, channels, rows, columns), read when asked for; `examples.Tensors` are such."""
 
-    dtype: np.dtype[Any]
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
 
     def __len__(self) -> int: ...
 

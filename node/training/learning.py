@@ -237,9 +237,7 @@ class _Plan:
 
 
 class _Learner:
-    def __init__(
-        self, lessons: Lessons, network: Network, folder: Path, on_epoch: OnEpoch
-    ) -> None:
+    def __init__(self, lessons: Lessons, network: Network, folder: Path, on_epoch: OnEpoch) -> None:
         self._lessons = lessons
         self._network = network
         self._folder = folder
@@ -484,4 +482,3 @@ def check_overfits(lessons: Lessons, network: Network, steps: int = 300) -> floa
             "blank (two cases may be one image under two labels), or raise the rates: [schedule]"
         )
     return losses[-1]
-

@@ -47,7 +47,7 @@ class Head(nn.Module):
         self.register_buffer("deviation", torch.ones(channels))
         self.judge = nn.Conv2d(channels, answers, 1)
         nn.init.zeros_(self.judge.weight)
-        nn.init.zeros_(self.judge.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.judge.bias)
         if pool == "attention":
             self.tanh_gate = nn.Conv2d(channels, ATTENTION, 1)
             self.sigmoid_gate = nn.Conv2d(channels, ATTENTION, 1)

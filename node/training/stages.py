@@ -11,7 +11,7 @@ ALL, NONE = "all", "none"
 """What a recipe may freeze beside a stage: the whole trunk, or nothing."""
 
 STAGES: Mapping[str, tuple[str, ...]] = {
-    # Tan and Le 2019, table 1: its stages 2 to 8 are blocks 0 to 6; the top is the last convolution.
+    # Tan and Le 2019, table 1: stages 2 to 8 are blocks 0 to 6; the top is the last convolution.
     "efficientnet-lite0": ("stem", *(f"block {number}" for number in range(7)), "top"),
     # Szegedy et al. 2015: the stem ends at the second pooling, then come eleven mixed ones.
     "inception-v3": ("stem", *(f"mixed {number}" for number in range(11))),

@@ -31,7 +31,7 @@ EPSILON = 1e-3
 
 
 class Trunk(nn.Module):
-    """Three channels, -1..1, to features, stage by stage; always as in use, never as in training."""
+    """Three channels, -1..1, to features, stage by stage; always as in use."""
 
     name: str
     channels: Mapping[str, int]
@@ -56,7 +56,7 @@ class Trunk(nn.Module):
             x = self.step(stage, x)
         return x
 
-    def train(self, mode: bool = True) -> Trunk:  # noqa: ARG002 - torch's own signature
+    def train(self, mode: bool = True) -> Trunk:
         """Stay as in use: statistics of batch normalisation are those that came."""
         return super().train(False)
 

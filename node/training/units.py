@@ -93,8 +93,7 @@ class Batches:
             positive = random.permutation(list(self._partners))
             pairs = [(one, random.choice(self._partners[one])) for one in positive.tolist()]
             order = np.array(pairs, np.int64).ravel()
-        for batch in np.array_split(order, len(self)):
-            yield batch
+        yield from np.array_split(order, len(self))
 
 
 def _partners(

@@ -67,7 +67,7 @@ def _breast(
     if spot is not None:
         row, column = spot
         image[row : row + SPOT_PX, column : column + SPOT_PX] += 0.4
-    return (np.clip(image, 0, 1) * inside)[None].astype(np.float16)
+    return np.asarray((np.clip(image, 0, 1) * inside)[None], np.float16)
 
 
 def _example(woman: int, view: str, label: float, machine: str, line: int) -> Example:

@@ -37,5 +37,5 @@ def test_a_trunk_is_frozen_up_to_a_stage(trunk: str) -> None:
 
 
 def test_an_unknown_stage_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match='has no stage "block4".*did you mean "block 4"'):
+    with pytest.raises(ConfigError, match=r'has no stage "block4".*did you mean "block 4"'):
         stages.frozen_stages("efficientnet-lite0", "block4")

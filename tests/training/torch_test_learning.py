@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training.planted import Planted, area_under_curve, planted, small_recipe
 
 from node.errors import ConfigError
 from node.training.features import Features, between, frozen_features
@@ -26,10 +25,11 @@ from node.training.learning import (
 from node.training.networks import Network, begun_network
 from node.training.recipe import Recipe
 from node.training.units import units_of
+from training.planted import Planted, area_under_curve, planted, small_recipe
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 
-WOMEN = 60
+WOMEN = 48
 RECIPE = small_recipe()
 
 
@@ -126,7 +126,7 @@ def test_what_was_learnt_already_is_not_learnt_again(
     assert all(np.array_equal(a, b) for a, b in zip(again.logits, trained.logits, strict=True))
 
 
-@pytest.mark.parametrize(("phase", "number"), [("head", 5), ("head", 12), ("stages", 2)])
+@pytest.mark.parametrize(("phase", "number"), [("head", 5), ("stages", 2)])
 def test_a_run_that_was_killed_ends_with_the_same_weights(
     learnt: tuple[Lessons, Network, Trained], tmp_path: Path, phase: str, number: int
 ) -> None:
@@ -142,9 +142,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
     (other,) = (tmp_path / "networks").iterdir()
     for epoch in range(1 + RECIPE.schedule.epochs):
         name = f"epoch-{epoch:03}.pt"
-        one, two = (
-            torch.load(where / name, weights_only=True) for where in (whole.folder, other)
-        )
+        one, two = (torch.load(where / name, weights_only=True) for where in (whole.folder, other))
         assert torch.equal(one["logits"], two["logits"])
         assert one["weights"].keys() == two["weights"].keys()
         assert all(torch.equal(value, two["weights"][key]) for key, value in one["weights"].items())
