@@ -46,7 +46,8 @@ class ImageTensors(Protocol):
     """Images (n, channels, rows, columns), read when asked for; `examples.Tensors` are such."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Bytes, or float16."""
 
     def __len__(self) -> int: ...
 

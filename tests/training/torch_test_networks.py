@@ -30,7 +30,8 @@ def knowing(trunk: str = "efficientnet-lite0", pool: str = "log-sum-exp") -> Net
     )
     torch.manual_seed(7)
     torch.nn.init.normal_(network.head.judge.weight, std=0.1)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def wide(count: int) -> np.ndarray:
