@@ -48,7 +48,7 @@ def test_inception_v3_sees_what_the_published_network_sees() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         published = torch.jit.load(str(weights_path("inception-v3")))
-    image = torch.rand(1, 3, 160, 130, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    image = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
     with torch.inference_mode():
         seen = trunk(image, trunk.stages).mean((2, 3))
