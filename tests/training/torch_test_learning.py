@@ -29,7 +29,7 @@ from training.planted import Planted, area_under_curve, planted, small_recipe
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 
-WOMEN = 48
+WOMEN = 60
 RECIPE = small_recipe()
 
 
