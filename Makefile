@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # containers forbid to keep that.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-slow test-interop test-conformance check format lock clean
+.PHONY: help setup demo test test-slow test-training test-interop test-conformance check format lock clean
 
 help:                ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
@@ -35,6 +35,10 @@ test: setup          ## the default tests: no servers needed
 
 test-slow: setup     ## whole nodes and networks: what `make test` leaves out for its length
 	$(BIN)/pytest -m "slow and not interop" --ignore=tests/interop -n auto --dist worksteal
+
+test-training: setup ## what learns; installs torch and the rest of the group `training`
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[training]"
+	$(BIN)/pytest -m training tests/training/torch_test_*.py
 
 $(VENV)/.interop: requirements/interop.txt $(VENV)/.ready
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<

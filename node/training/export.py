@@ -1,0 +1,141 @@
+"""A trained network -> model.onnx: one file, with calibrated scores, compared with torch."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from node.errors import ConfigError
+from node.inference.onnx import Graph
+from node.training.features import replaced
+from node.training.networks import Network, OfRoles
+
+OPSET = 18
+IMAGE, SCORE, CELLS = "image", "score", "cells"
+"""Names of tensors: a single image, the score, what each cell of the image contributes."""
+PARITY = 1e-4
+"""Scores by torch and by ONNX Runtime differ by less; scores are given to 0.1 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A score is sigmoid(slope * logit + offset)."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written, for manifest and card."""
+
+    inputs: Mapping[str, str]
+    """The tensor of each role; of a single image there is none."""
+    cells: tuple[int, int] | None
+    """Rows and columns of the heat map, if there is one."""
+    parity: float
+    """By how much scores of torch and ONNX Runtime differed at most."""
+    compared: int
+    """On how many images, breasts or exams."""
+
+
+class _Shipped(nn.Module):
+    """From what the node gives to what the manifest names."""
+
+    def __init__(
+        self, network: Network, roles: Sequence[str], calibration: Calibration, has_cells: bool
+    ):
+        super().__init__()
+        self.network = network
+        self.of_roles = OfRoles(network, roles) if roles else None
+        self.calibration = calibration
+        self.has_cells = has_cells
+
+    def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
+        if self.of_roles is not None:
+            return (self._score(self.of_roles(*images)),)
+        features = self.network.features(images[0])
+        score = self._score(self.network.head(features)[:, :1])
+        return (score, self.network.head.cells(features)) if self.has_cells else (score,)
+
+    def _score(self, logit: Tensor) -> Tensor:
+        return torch.sigmoid(self.calibration.slope * logit + self.calibration.offset)
+
+
+def export_network(
+    network: Network,
+    roles: Sequence[str],
+    examples: Sequence[Sequence[NDArray[np.float32]]],
+    path: Path,
+    calibration: Calibration | None = None,
+    *,
+    has_cells: bool = False,
+) -> Exported:
+    """Write a network as ONNX, or raise ConfigError if it answers otherwise there.
+
+    Without roles it reads one image; else one of each role: "CC" of a breast, "R CC" of an exam,
+    zeros where there is none. Examples are real inputs to compare with, each an image
+    (channels, rows, columns) for each role; the first one gives the shape.
+    """
+    shipped = _Shipped(network.cpu().eval(), roles, calibration or Calibration(), has_cells).eval()
+    inputs = {role: role.lower().replace(" ", "_") for role in roles}
+    names = list(inputs.values()) or [IMAGE]
+    batches = [[torch.from_numpy(one[None].astype(np.float32)) for one in e] for e in examples]
+    outputs = [SCORE, CELLS] if has_cells and not roles else [SCORE]
+    replaced(path, _as_onnx(shipped, batches[0], names, outputs))
+    with torch.inference_mode():
+        said = [shipped(*batch) for batch in batches]
+    parity = _difference(path, said, batches, names, outputs)
+    if not parity < PARITY:
+        raise ConfigError(
+            f"{path}: ONNX Runtime and torch differ by {parity:.2g}, expected less than {PARITY}; "
+            "try another release of torch: what it exports is not the network that was trained"
+        )
+    cells = (int(said[0][1].shape[2]), int(said[0][1].shape[3])) if CELLS in outputs else None
+    return Exported(inputs, cells, parity, len(batches))
+
+
+def _as_onnx(
+    shipped: nn.Module, batch: Sequence[Tensor], names: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The other exporter needs one package more; sizes become constants, as they are to.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            shipped,
+            tuple(batch),
+            buffer,
+            input_names=list(names),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+def _difference(
+    path: Path,
+    said: Sequence[tuple[Tensor, ...]],
+    batches: Sequence[Sequence[Tensor]],
+    names: Sequence[str],
+    outputs: Sequence[str],
+) -> float:
+    """Return by how much any answer differs at most; infinity if there is none."""
+    graph, largest = Graph(path), 0.0
+    for expected, batch in zip(said, batches, strict=True):
+        tensors = dict(zip(names, (one.numpy() for one in batch), strict=True))
+        answers = graph.answers(tensors)
+        for name, values in zip(outputs, expected, strict=True):
+            if name not in answers or answers[name].shape != tuple(values.shape):
+                return float("inf")
+            largest = max(largest, float(np.abs(answers[name] - values.numpy()).max()))
+    return largest

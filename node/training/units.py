@@ -1,0 +1,129 @@
+"""What a network gives one score for: images, breasts or exams, and how batches of them are drawn.
+
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.manifest import Level
+from node.training.examples import Example
+from node.training.recipe import Labels, Matched
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Images that make one score."""
+
+    key: str
+    woman: str
+    images: tuple[int, ...]
+    """Their places among the examples."""
+    breasts: tuple[tuple[int, ...], ...]
+    """The same images, by breast."""
+    label: float
+    """1 if that of one of its images is."""
+    columns: Mapping[str, str]
+    """What the table says of the first."""
+
+
+def units_of(examples: Sequence[Example], about: Level) -> tuple[Unit, ...]:
+    """Return what there is to score, in the order of the examples."""
+    found = defaultdict[str, list[int]](list)
+    for place, example in enumerate(examples):
+        found[_key(example, place, about)].append(place)
+    return tuple(_unit(key, places, examples) for key, places in found.items())
+
+
+def _key(example: Example, place: int, about: Level) -> str:
+    if about == "image":
+        return f"image {place}"
+    exam = f"exam {example.exam}"
+    return exam if about == "exam" else f"{exam} {example.side or ''}".strip()
+
+
+def _unit(key: str, places: Sequence[int], examples: Sequence[Example]) -> Unit:
+    breasts = defaultdict[str, list[int]](list)
+    for place in places:
+        breasts[str(examples[place].side or "")].append(place)
+    first = examples[places[0]]
+    return Unit(
+        key=key,
+        woman=first.woman,
+        images=tuple(places),
+        breasts=tuple(map(tuple, breasts.values())),
+        label=max(examples[place].label for place in places),
+        columns=first.row.columns,
+    )
+
+
+class Batches:
+    """Batches of units: as many positive as negative ones, and alike but for that.
+
+    Each positive unit is seen once an epoch, with a negative one of the same word in the column
+    that the recipe balances within, and alike in its matched columns as far as there are such.
+    Without that column each unit is seen once.
+    """
+
+    def __init__(self, units: Sequence[Unit], labels: Labels, size: int, seed: int) -> None:
+        self._seed, self._size = seed, size
+        self._all = np.arange(len(units))
+        self._partners: dict[int, NDArray[np.int64]] | None = None
+        if labels.balanced_within is not None:
+            within = Matched(column=labels.balanced_within)
+            self._partners = _partners(units, within, labels.matched)
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has."""
+        seen = len(self._all) if self._partners is None else 2 * len(self._partners)
+        return max(1, seen // self._size)
+
+    def epoch(self, number: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the places of the units of each batch; the same for the same number."""
+        random = np.random.default_rng([self._seed, number])
+        if self._partners is None:
+            order = random.permutation(self._all)
+        else:
+            positive = random.permutation(list(self._partners))
+            pairs = [(one, random.choice(self._partners[one])) for one in positive.tolist()]
+            order = np.array(pairs, np.int64).ravel()
+        yield from np.array_split(order, len(self))
+
+
+def _partners(
+    units: Sequence[Unit], within: Matched, matched: Sequence[Matched]
+) -> dict[int, NDArray[np.int64]]:
+    """Return for each positive unit the negative ones that it may stand beside."""
+    negative = [i for i, unit in enumerate(units) if unit.label < 0.5]
+    partners = dict[int, NDArray[np.int64]]()
+    for i, unit in enumerate(units):
+        if unit.label < 0.5:
+            continue
+        near = [j for j in negative if is_alike(unit, units[j], (within,))]
+        nearest = [j for j in near if is_alike(unit, units[j], matched)]
+        if negative:
+            partners[i] = np.array(nearest or near or negative, np.int64)
+    return partners
+
+
+def is_alike(one: Unit, other: Unit, matched: Sequence[Matched]) -> bool:
+    """Tell whether two units agree in some columns, as numbers or as words."""
+    return all(
+        _agree(one.columns.get(by.column, ""), other.columns.get(by.column, ""), by.within)
+        for by in matched
+    )
+
+
+def _agree(one: str, other: str, within: float | None) -> bool:
+    if within is None:
+        return one == other
+    try:
+        return abs(float(one) - float(other)) <= within
+    except ValueError:
+        return False

@@ -1,0 +1,227 @@
+"""Networks that learn, on small generated images."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from node.errors import ConfigError
+from node.training.features import Features, between, frozen_features
+from node.training.learning import (
+    Epoch,
+    Lessons,
+    Trained,
+    check_overfits,
+    check_step_0,
+    train_network,
+)
+from node.training.networks import Network, begun_network
+from node.training.recipe import Recipe
+from node.training.units import units_of
+from training.planted import Planted, area_under_curve, planted, small_recipe
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
+
+WOMEN = 60
+RECIPE = small_recipe()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def images() -> Planted:
+    return planted(WOMEN)
+
+
+@pytest.fixture(scope="module")
+def features(images: Planted, work: Path) -> Features:
+    return seen(images, work)
+
+
+@pytest.fixture(scope="module")
+def learnt(images: Planted, features: Features, work: Path) -> tuple[Lessons, Network, Trained]:
+    lessons, network = lessons_of(images, features), begun_network(RECIPE, 1)
+    return lessons, network, train_network(lessons, network, work)
+
+
+def seen(images: Planted, work: Path, recipe: Recipe = RECIPE) -> Features:
+    network = begun_network(recipe, 1)
+    return frozen_features(network, images.tensors, recipe.augmentation, 0, work)
+
+
+def lessons_of(images: Planted, features: Features, recipe: Recipe = RECIPE) -> Lessons:
+    units = units_of(images.examples, recipe.about)
+    divided = len(units) * 2 // 3
+    watched = [image for unit in units[divided:] for image in unit.images]
+    return Lessons(recipe, images.examples, features, units[:divided], watched)
+
+
+def on_unseen(lessons: Lessons, trained: Trained, epoch: int = -1) -> float:
+    labels = [lessons.examples[image].label for image in lessons.watched]
+    return area_under_curve(trained.logits[epoch].tolist(), labels)
+
+
+def test_a_planted_spot_is_learnt(learnt: tuple[Lessons, Network, Trained]) -> None:
+    lessons, _, trained = learnt
+
+    assert len(trained.logits) == 1 + RECIPE.schedule.epochs
+    assert on_unseen(lessons, trained) > 0.9
+    head, stages = trained.losses["head"], trained.losses["stages"]
+    assert head[-1] < head[0]
+    assert stages[-1] < head[-1]
+
+
+def test_from_shuffled_labels_nothing_is_learnt(
+    images: Planted, features: Features, work: Path
+) -> None:
+    found = []
+    for seed in range(3):
+        shuffled = images.shuffled(seed)
+        lessons = lessons_of(shuffled, features)
+        trained = train_network(lessons, begun_network(RECIPE, 1), work)
+        truth = [shuffled.examples[image].label for image in lessons.watched]
+        assert len(set(truth)) == 2
+        found.append(on_unseen(lessons, trained))
+
+    assert 0.3 < np.mean(found) < 0.7
+
+
+def test_only_later_stages_learn_and_no_statistics(
+    learnt: tuple[Lessons, Network, Trained],
+) -> None:
+    _, network, trained = learnt
+    before = begun_network(RECIPE, 1).state_dict()
+    after = trained.load(network, RECIPE.schedule.epochs).state_dict()
+
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+
+    of_trunk = {name for name in changed if name.startswith("trunk.")}
+    later = {f"trunk._blocks.{number}." for number in range(5, 16)} | {"trunk._conv_head."}
+    assert of_trunk
+    assert all(name.startswith(tuple(later)) for name in of_trunk), of_trunk
+    assert not [name for name in changed if "bn" in name]
+    assert {name.split(".")[0] for name in changed} == {"trunk", "head"}
+    assert changed <= {*network.learnt()}
+
+
+def test_what_was_learnt_already_is_not_learnt_again(
+    learnt: tuple[Lessons, Network, Trained], work: Path
+) -> None:
+    lessons, _, trained = learnt
+    epochs = list[Epoch]()
+
+    again = train_network(lessons, begun_network(RECIPE, 1), work, epochs.append)
+
+    assert not epochs
+    assert all(np.array_equal(a, b) for a, b in zip(again.logits, trained.logits, strict=True))
+
+
+@pytest.mark.parametrize(("phase", "number"), [("head", 5), ("stages", 2)])
+def test_a_run_that_was_killed_ends_with_the_same_weights(
+    learnt: tuple[Lessons, Network, Trained], tmp_path: Path, phase: str, number: int
+) -> None:
+    _, _, whole = learnt
+    folder = str(Path(__file__).parents[1])
+    command = [sys.executable, __file__, str(tmp_path), phase, str(number)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, folder])}
+
+    killed = subprocess.run(command, env=environment, check=False)
+    resumed = subprocess.run([*command[:3], "none", "0"], env=environment, check=True)
+
+    assert (killed.returncode, resumed.returncode) == (-signal.SIGKILL, 0)
+    (other,) = (tmp_path / "networks").iterdir()
+    for epoch in range(1 + RECIPE.schedule.epochs):
+        name = f"epoch-{epoch:03}.pt"
+        one, two = (torch.load(where / name, weights_only=True) for where in (whole.folder, other))
+        assert torch.equal(one["logits"], two["logits"])
+        assert one["weights"].keys() == two["weights"].keys()
+        assert all(torch.equal(value, two["weights"][key]) for key, value in one["weights"].items())
+
+
+def test_before_a_stage_has_learnt_the_network_is_its_head(
+    learnt: tuple[Lessons, Network, Trained],
+) -> None:
+    lessons, network, trained = learnt
+    trained.load(network, 0)
+    fresh = begun_network(RECIPE, 1)
+    fresh.head.load_state_dict(network.head.state_dict())
+
+    assert check_step_0(fresh, lessons) < 0.01
+    watched = torch.from_numpy(planted(WOMEN).tensors[list(lessons.watched)]).float()
+    with torch.inference_mode():
+        logits = fresh.eval()(watched)[:, 0].numpy()
+    assert np.allclose(logits, trained.logits[0], atol=0.02)
+
+
+def test_a_few_breasts_are_learnt_by_heart(learnt: tuple[Lessons, Network, Trained]) -> None:
+    assert check_overfits(learnt[0], begun_network(RECIPE, 1)) < 0.1
+
+
+def test_blank_images_cannot_be_learnt_by_heart(images: Planted, tmp_path: Path) -> None:
+    recipe = small_recipe(network={"frozen": "all"})
+    blank = Planted(images.examples[:16], np.zeros_like(images.tensors[:16]))
+    lessons = lessons_of(blank, seen(blank, tmp_path, recipe), recipe)
+
+    with pytest.raises(ConfigError, match="could not be learnt by heart in 20 steps: loss"):
+        check_overfits(lessons, begun_network(recipe, 1), steps=20)
+
+
+def test_features_that_were_cut_short_are_gone_on_with(images: Planted, tmp_path: Path) -> None:
+    few = Planted(images.examples[:20], images.tensors[:20])
+    calls = 0
+
+    def stop() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise KeyboardInterrupt
+
+    network = begun_network(RECIPE, 1)
+    with pytest.raises(KeyboardInterrupt):
+        frozen_features(network, few.tensors, RECIPE.augmentation, 0, tmp_path / "cut", stop)
+    resumed = seen(few, tmp_path / "cut")
+    whole = seen(few, tmp_path / "whole")
+
+    assert resumed.key == whole.key
+    assert np.array_equal(resumed.early.array, whole.early.array)
+    assert np.array_equal(resumed.late.array, whole.late.array)
+    assert whole.early.array.dtype == np.float16
+    assert np.isfinite(whole.early.array).all()
+
+
+def test_features_by_both_ways_are_those_of_the_whole_trunk(
+    images: Planted, features: Features
+) -> None:
+    network = begun_network(RECIPE, 1).eval()
+    with torch.inference_mode():
+        whole = network.features(torch.from_numpy(images.tensors[:4]).float())
+        for kept in (features.early, features.late):
+            x = kept.batch([0, 1, 2, 3], [0] * 4, "cpu")
+            found = between(network, x, kept.stage, "top")
+            assert torch.allclose(found, whole, atol=0.02), kept.stage
+
+
+def _run(folder: Path, phase: str, number: int) -> None:
+    """Train in a process that ends itself at the end of an epoch, as by kill -9."""
+
+    def kill(epoch: Epoch) -> None:
+        if (epoch.phase, epoch.number) == (phase, number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    images = planted(WOMEN)
+    lessons = lessons_of(images, seen(images, folder))
+    train_network(lessons, begun_network(RECIPE, 1), folder, kill)
+
+
+if __name__ == "__main__":
+    _run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
