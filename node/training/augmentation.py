@@ -18,7 +18,7 @@ from node.training.recipe import Augmentation
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ImageChange:
     """What is done to an image."""
 
     is_flipped: bool = False
@@ -30,17 +30,17 @@ class Change:
     gamma: float = 1.0
 
 
-UNCHANGED = Change()
+UNCHANGED = ImageChange()
 
 
-def drawn_change(augmentation: Augmentation, random: np.random.Generator) -> Change:
+def drawn_change(augmentation: Augmentation, random: np.random.Generator) -> ImageChange:
     """Return a change, as large as the recipe allows at most."""
     turn, share, grey = (
         radians(augmentation.rotation_degrees),
         log(1 + augmentation.scale),
         log(1 + augmentation.grey),
     )
-    return Change(
+    return ImageChange(
         is_flipped=augmentation.flip_rows and bool(random.integers(2)),
         angle=float(random.uniform(-turn, turn)),
         scale=exp(float(random.uniform(-share, share))),
@@ -49,14 +49,14 @@ def drawn_change(augmentation: Augmentation, random: np.random.Generator) -> Cha
     )
 
 
-def change_of(augmentation: Augmentation, seed: int, image: int, variant: int) -> Change:
+def change_of(augmentation: Augmentation, seed: int, image: int, variant: int) -> ImageChange:
     """Return the change of one variant of an image; variant 0 is the image as it is."""
     if variant == 0:
         return UNCHANGED
     return drawn_change(augmentation, np.random.default_rng([seed, variant, image]))
 
 
-def changed(image: Tensor, change: Change, white: float = 1) -> Tensor:
+def changed(image: Tensor, change: ImageChange, white: float = 1) -> Tensor:
     """Return an image (channels, rows, columns) of 0 to white, changed; what comes in is black."""
     if change == UNCHANGED:
         return image

@@ -25,7 +25,7 @@ LEAST_EXAMS = 20
 """Of women without the disease and with both breasts: of fewer, no specificity is stated."""
 LEAST_PERCENTILES = 100
 """So many a manifest wants, to say than how many of 100 a score is higher."""
-URGENT = "urgent"
+URGENT_POINT = "urgent"
 """The operating point from which on an exam is."""
 _DIGITS = 6
 """Of the numbers of a calibration, as they are written and used."""
@@ -240,7 +240,7 @@ class Chosen:
         )
 
 
-def choose(
+def choose_points(
     breasts: Sequence[SaidBreast],
     specificities: Sequence[float],
     calibration: Calibration | None,
@@ -266,7 +266,7 @@ def choose(
         threshold = lowest_threshold(negatives, there, wanted)
         if threshold is not None and threshold not in points:
             points[threshold] = ChosenPoint(
-                name=URGENT if wanted == specificities[0] else _named(wanted),
+                name=URGENT_POINT if wanted == specificities[0] else _named(wanted),
                 threshold=threshold,
                 wanted=wanted,
                 specificity=_share(negatives < threshold, women, everyone),
@@ -276,7 +276,7 @@ def choose(
                 true_positives=int((scores >= threshold).sum()),
                 positives=len(affected),
             )
-    if URGENT not in {point.name for point in points.values()}:
+    if URGENT_POINT not in {point.name for point in points.values()}:
         raise ConfigError(
             f"operating points: no threshold has the specificity {specificities[0]:g}: too many "
             "exams of women without the disease have the highest score there is"

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from node.errors import ConfigError
 from node.inference.onnx import Graph
 from node.training.features import replaced
-from node.training.networks import Network, OfRoles
+from node.training.networks import LearningNetwork, OfRoles
 
 OPSET = 18
-IMAGE, SCORE, CELLS = "image", "score", "cells"
+IMAGE_TENSOR, SCORE_TENSOR, CELLS_TENSOR = "image", "score", "cells"
 """Names of tensors: a single image, the score, what each cell of the image contributes."""
 PARITY = 1e-4
 """Scores by torch and by ONNX Runtime differ by less; scores are given to 0.1 %."""
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class LogitLine:
     """A score is sigmoid(slope * logit + offset)."""
 
     slope: float = 1.0
@@ -51,7 +51,11 @@ class _Shipped(nn.Module):
     """From what the node gives to what the manifest names."""
 
     def __init__(
-        self, network: Network, roles: Sequence[str], calibration: Calibration, has_cells: bool
+        self,
+        network: LearningNetwork,
+        roles: Sequence[str],
+        calibration: LogitLine,
+        has_cells: bool,
     ):
         super().__init__()
         self.network = network
@@ -71,11 +75,11 @@ class _Shipped(nn.Module):
 
 
 def export_network(
-    network: Network,
+    network: LearningNetwork,
     roles: Sequence[str],
     examples: Sequence[Sequence[NDArray[np.float32]]],
     path: Path,
-    calibration: Calibration | None = None,
+    calibration: LogitLine | None = None,
     *,
     has_cells: bool = False,
 ) -> Exported:
@@ -85,11 +89,11 @@ def export_network(
     zeros where there is none. Examples are real inputs to compare with, each an image
     (channels, rows, columns) for each role; the first one gives the shape.
     """
-    shipped = _Shipped(network.cpu().eval(), roles, calibration or Calibration(), has_cells).eval()
+    shipped = _Shipped(network.cpu().eval(), roles, calibration or LogitLine(), has_cells).eval()
     inputs = {role: role.lower().replace(" ", "_") for role in roles}
-    names = list(inputs.values()) or [IMAGE]
+    names = list(inputs.values()) or [IMAGE_TENSOR]
     batches = [[torch.from_numpy(one[None].astype(np.float32)) for one in e] for e in examples]
-    outputs = [SCORE, CELLS] if has_cells and not roles else [SCORE]
+    outputs = [SCORE_TENSOR, CELLS_TENSOR] if has_cells and not roles else [SCORE_TENSOR]
     replaced(path, _as_onnx(shipped, batches[0], names, outputs))
     with torch.inference_mode():
         said = [shipped(*batch) for batch in batches]
@@ -99,7 +103,9 @@ def export_network(
             f"{path}: ONNX Runtime and torch differ by {parity:.2g}, expected less than {PARITY}; "
             "try another release of torch: what it exports is not the network that was trained"
         )
-    cells = (int(said[0][1].shape[2]), int(said[0][1].shape[3])) if CELLS in outputs else None
+    cells = (
+        (int(said[0][1].shape[2]), int(said[0][1].shape[3])) if CELLS_TENSOR in outputs else None
+    )
     return Exported(inputs, cells, parity, len(batches))
 
 

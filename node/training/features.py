@@ -24,21 +24,21 @@ from torch import Tensor
 
 from node.errors import ConfigError
 from node.training.augmentation import change_of, changed
-from node.training.networks import Network, ScaleOfGrey
+from node.training.networks import LearningNetwork, ScaleOfGrey
 from node.training.recipe import Augmentation
 from node.training.trunks import weights_digest
 
-VARIANTS = 4
+VARIANTS_KEPT = 4
 """Of each image: as it is, and changed three times, once for all epochs and folds."""
 HEAD_FROM = {"efficientnet-lite0": "block 6", "inception-v3": "mixed 10"}
 """After this stage features are kept for the head; what follows is cheaper computed than read."""
-BATCH = 8
+FEATURES_BATCH = 8
 FLUSHED_AFTER = 8
 """So many batches may have to be looked at again after a stop."""
 ROOM = 1 << 30
 """So many bytes are left free on the disk."""
 
-Array = NDArray[Any]
+AnyArray = NDArray[Any]
 Advance = Callable[[], None]
 
 
@@ -51,14 +51,14 @@ class ImageTensors(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, which: Any) -> Array: ...
+    def __getitem__(self, which: Any) -> AnyArray: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptFeatures:
     """Features after a stage."""
 
-    array: Array
+    array: AnyArray
     """(variants, n, channels, rows, columns), float16."""
     stage: str
     """"": of no stage, they are the images."""
@@ -76,9 +76,9 @@ class Features:
 
     key: str
     """Of all that they follow from."""
-    early: Kept
+    early: KeptFeatures
     """After the last frozen stage."""
-    late: Kept
+    late: KeptFeatures
     """For the head alone; the same if nothing but the head learns."""
 
     @property
@@ -96,19 +96,19 @@ def variants_of(augmentation: Augmentation) -> int:
     """Return how many variants of an image are kept."""
     words = augmentation
     nothing = not (words.flip_rows or words.rotation_degrees or words.scale or words.grey)
-    return 1 if nothing else VARIANTS
+    return 1 if nothing else VARIANTS_KEPT
 
 
 def batches_to_see(images: int, augmentation: Augmentation) -> int:
     """Return how often `frozen_features` advances, if nothing was kept before."""
-    return -(-images * variants_of(augmentation) // BATCH)
+    return -(-images * variants_of(augmentation) // FEATURES_BATCH)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
     """What is looked at, and how."""
 
-    network: Network
+    network: LearningNetwork
     tensors: ImageTensors
     augmentation: Augmentation
     seed: int
@@ -132,8 +132,10 @@ class _Sight:
             torch.__version__,
         ]
         digest = hashlib.sha256(json.dumps(words).encode())
-        for first in range(0, len(self.tensors), BATCH):
-            digest.update(np.ascontiguousarray(self.tensors[first : first + BATCH]).tobytes())
+        for first in range(0, len(self.tensors), FEATURES_BATCH):
+            digest.update(
+                np.ascontiguousarray(self.tensors[first : first + FEATURES_BATCH]).tobytes()
+            )
         return digest.hexdigest()
 
     def images(self, rows: Sequence[int]) -> Tensor:
@@ -160,7 +162,7 @@ class _Sight:
         assert after in trunk.stages
 
 
-def between(network: Network, x: Tensor, after: str, until: str) -> Tensor:
+def between(network: LearningNetwork, x: Tensor, after: str, until: str) -> Tensor:
     """Return features after a stage from those after an earlier one; "" are the images."""
     stages = network.trunk.stages
     if after == until:
@@ -173,7 +175,7 @@ def between(network: Network, x: Tensor, after: str, until: str) -> Tensor:
 
 
 def frozen_features(
-    network: Network,
+    network: LearningNetwork,
     tensors: ImageTensors,
     augmentation: Augmentation,
     seed: int,
@@ -192,18 +194,18 @@ def frozen_features(
     done_file = folder / "done"
     done = int(done_file.read_text()) if done_file.exists() else 0
     with torch.inference_mode():
-        for first in range(done, count, BATCH):
-            rows = range(first, min(first + BATCH, count))
+        for first in range(done, count, FEATURES_BATCH):
+            rows = range(first, min(first + FEATURES_BATCH, count))
             for array, seen in zip(arrays, sight.see(sight.images(rows).to(device)), strict=True):
                 array[rows.start : rows.stop] = seen.cpu().numpy()
-            if rows.stop % (BATCH * FLUSHED_AFTER) == 0 or rows.stop == count:
+            if rows.stop % (FEATURES_BATCH * FLUSHED_AFTER) == 0 or rows.stop == count:
                 for array in arrays:
                     array.flush()
                 replaced(done_file, str(rows.stop).encode())
             advance()
     shape = variants_of(augmentation), len(tensors)
     kept = [
-        Kept(array.reshape(*shape, *array.shape[1:]), stage)
+        KeptFeatures(array.reshape(*shape, *array.shape[1:]), stage)
         for array, stage in zip(arrays, sight.stages, strict=True)
     ]
     return Features(key, early=kept[0], late=kept[-1])

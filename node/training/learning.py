@@ -25,10 +25,10 @@ from torch.nn import functional
 
 from node.errors import ConfigError
 from node.training.examples import Example
-from node.training.features import Features, Kept, between, device_here, replaced
-from node.training.networks import Combining, Network
+from node.training.features import Features, KeptFeatures, between, device_here, replaced
+from node.training.networks import Combining, LearningNetwork
 from node.training.recipe import Recipe
-from node.training.units import Batches, Unit
+from node.training.units import Batches, LearningUnit
 
 Phase = Literal["head", "stages"]
 LONGEST_GRADIENT = 5.0
@@ -42,7 +42,7 @@ LAST = "last.pt"
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class NetworkLessons:
     """What one network learns from, and what it is watched on."""
 
     recipe: Recipe
@@ -50,7 +50,7 @@ class Lessons:
     """All; units and watched images are places among them."""
     features: Features
     """Of all."""
-    units: Sequence[Unit]
+    units: Sequence[LearningUnit]
     """To learn from."""
     watched: Sequence[int]
     """Images that are scored after each epoch, and never learnt from."""
@@ -88,7 +88,7 @@ OnEpoch = Callable[[Epoch], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedNetwork:
     """The weights after each epoch, in a folder, and what they say of the watched images."""
 
     folder: Path
@@ -97,7 +97,7 @@ class Trained:
     losses: Mapping[Phase, tuple[float, ...]]
     """Of each epoch."""
 
-    def load(self, network: Network, epoch: int) -> Network:
+    def load(self, network: LearningNetwork, epoch: int) -> LearningNetwork:
         """Give a network the weights of an epoch, for use."""
         weights = _load(self.folder / _epoch_file(epoch))["weights"]
         found = network.load_state_dict(weights, strict=False)
@@ -106,8 +106,11 @@ class Trained:
 
 
 def train_network(
-    lessons: Lessons, network: Network, work: Path, on_epoch: OnEpoch = lambda _: None
-) -> Trained:
+    lessons: NetworkLessons,
+    network: LearningNetwork,
+    work: Path,
+    on_epoch: OnEpoch = lambda _: None,
+) -> TrainedNetwork:
     """Train a network that begins as `begun_network` makes it; go on where an earlier run was."""
     folder = work / "networks" / lessons.key()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,11 +121,11 @@ def train_network(
     return trained_in(folder, lessons.recipe.schedule.epochs if network.later else 0)
 
 
-def trained_in(folder: Path, epochs: int) -> Trained:
+def trained_in(folder: Path, epochs: int) -> TrainedNetwork:
     """Return what a finished run left in its folder."""
     logits = [_load(folder / _epoch_file(epoch))["logits"].numpy() for epoch in range(epochs + 1)]
     losses = _load(folder / LAST)["losses"]
-    return Trained(folder, tuple(logits), {phase: tuple(of) for phase, of in losses.items()})
+    return TrainedNetwork(folder, tuple(logits), {phase: tuple(of) for phase, of in losses.items()})
 
 
 def _epoch_file(epoch: int) -> str:
@@ -142,7 +145,9 @@ def _save(path: Path, values: Mapping[str, Any]) -> None:
 # --- what is computed -------------------------------------------------------------------------
 
 
-def logits_by(network: Network, kept: Kept, images: Sequence[int]) -> NDArray[np.float32]:
+def logits_by(
+    network: LearningNetwork, kept: KeptFeatures, images: Sequence[int]
+) -> NDArray[np.float32]:
     """Return what a network says of images as they are, (n, answers), by kept features."""
     network.eval()
     device = next(network.parameters()).device.type
@@ -155,7 +160,7 @@ def logits_by(network: Network, kept: Kept, images: Sequence[int]) -> NDArray[np
     return np.concatenate(found)
 
 
-def _judged(network: Network, x: Tensor, after: str) -> Tensor:
+def _judged(network: LearningNetwork, x: Tensor, after: str) -> Tensor:
     features = between(network, x, after, network.trunk.stages[-1])
     logits: Tensor = network.head(features)
     return logits
@@ -164,7 +169,7 @@ def _judged(network: Network, x: Tensor, after: str) -> Tensor:
 class _Batch:
     """Units, and their images one after another."""
 
-    def __init__(self, units: Sequence[Unit], examples: Sequence[Example]) -> None:
+    def __init__(self, units: Sequence[LearningUnit], examples: Sequence[Example]) -> None:
         self.units = units
         self.images = list[int]()
         breast_of, unit_of = list[int](), list[int]()
@@ -177,7 +182,7 @@ class _Batch:
         self.combining = Combining(breast_of, projections, unit_of)
 
 
-def _loss(logits: Tensor, batch: _Batch, lessons: Lessons, smoothing: float) -> Tensor:
+def _loss(logits: Tensor, batch: _Batch, lessons: NetworkLessons, smoothing: float) -> Tensor:
     """Return the loss of a batch from the logits of its images, (images, answers)."""
     recipe, device = lessons.recipe, logits.device
     examples = [lessons.examples[image] for image in batch.images]
@@ -229,7 +234,7 @@ class _Plan:
 
     phase: Phase
     epochs: int
-    features: Kept
+    features: KeptFeatures
     groups: Sequence[Mapping[str, Any]]
     """Of the optimiser; each has its highest rate as `highest`."""
     first_epoch: int
@@ -237,7 +242,9 @@ class _Plan:
 
 
 class _Learner:
-    def __init__(self, lessons: Lessons, network: Network, folder: Path, on_epoch: OnEpoch) -> None:
+    def __init__(
+        self, lessons: NetworkLessons, network: LearningNetwork, folder: Path, on_epoch: OnEpoch
+    ) -> None:
         self._lessons = lessons
         self._network = network
         self._folder = folder
@@ -408,7 +415,7 @@ class _Learner:
         assert not found.unexpected_keys
 
 
-def begin_head(lessons: Lessons, network: Network) -> None:
+def begin_head(lessons: NetworkLessons, network: LearningNetwork) -> None:
     """Tell the head how the features are spread in the images to learn from."""
     late, device = lessons.features.late, next(network.parameters()).device.type
     images = sorted({image for unit in lessons.units for image in unit.images})
@@ -430,7 +437,7 @@ def begin_head(lessons: Lessons, network: Network) -> None:
 # --- before a long run ------------------------------------------------------------------------
 
 
-def check_step_0(network: Network, lessons: Lessons) -> float:
+def check_step_0(network: LearningNetwork, lessons: NetworkLessons) -> float:
     """Return by how much the network differs from its head alone before a stage has learnt.
 
     Raise ConfigError if that is more than rounding: the two ways would not be one network.
@@ -447,7 +454,7 @@ def check_step_0(network: Network, lessons: Lessons) -> float:
     return difference
 
 
-def check_overfits(lessons: Lessons, network: Network, steps: int = 300) -> float:
+def check_overfits(lessons: NetworkLessons, network: LearningNetwork, steps: int = 300) -> float:
     """Return the loss on a few units after they were learnt by heart; the network is spoilt.
 
     Raise ConfigError if they cannot be: nothing would come of a long run.

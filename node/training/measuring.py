@@ -19,7 +19,7 @@ from node.errors import ConfigError
 from node.evaluation import measures
 from node.evaluation.cases import AGE
 from node.evaluation.measures import Array, DrawWeights, Flags, Measured, WeightedMeasure
-from node.manifest import Level
+from node.manifest import PartOfStudy
 from node.training.examples import Example
 from node.training.recipe import Matched
 
@@ -27,7 +27,7 @@ LEAST_OF_A_KIND = 10
 """Of fewer positive, or fewer negative, breasts a part is not reported."""
 _COUNTS = frozenset({"images", "views", "breasts", "number_of_images", "number_of_views"})
 """Columns that would say how many there are, as a network must not know."""
-Folds = NDArray[np.int64]
+FoldNumbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class CrossValidation:
 
 
 def breasts_of(
-    images: Sequence[Example], scores: Sequence[float] | Array, folds: Sequence[int] | Folds
+    images: Sequence[Example], scores: Sequence[float] | Array, folds: Sequence[int] | FoldNumbers
 ) -> tuple[ScoredBreast, ...]:
     """Return breasts with the mean over views of the mean of each view, as the node combines them.
 
@@ -120,7 +120,7 @@ def mean_of_views(scores: Sequence[tuple[str, float]]) -> float:
     return fmean(fmean(of_one) for of_one in of_view.values())
 
 
-def require_blind(about: Level, columns: Sequence[str]) -> None:
+def require_blind(about: PartOfStudy, columns: Sequence[str]) -> None:
     """Raise ConfigError if a measure would know which breasts, or how many images, there are."""
     if about == "exam":
         raise ConfigError(
@@ -334,5 +334,5 @@ def _positive(breasts: Sequence[ScoredBreast]) -> Flags:
     return np.array([breast.is_positive for breast in breasts], np.bool_)
 
 
-def _folds(breasts: Sequence[ScoredBreast]) -> Folds:
+def _folds(breasts: Sequence[ScoredBreast]) -> FoldNumbers:
     return np.array([breast.fold for breast in breasts], np.int64)

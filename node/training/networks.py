@@ -92,7 +92,7 @@ class Head(nn.Module):
         return self.attend(gated).flatten(2).softmax(2)
 
 
-class Network(nn.Module):
+class LearningNetwork(nn.Module):
     """Images (n, 1 or 3, rows, columns), as the node prepares them, to logits (n, answers)."""
 
     def __init__(self, trunk: Trunk, head: Head, frozen: Sequence[str], grey: ScaleOfGrey):
@@ -133,7 +133,7 @@ class Network(nn.Module):
         }
 
 
-def begun_network(recipe: Recipe, grey: ScaleOfGrey) -> Network:
+def begun_network(recipe: Recipe, grey: ScaleOfGrey) -> LearningNetwork:
     """Return the network of a recipe with the published weights and a head that knows nothing.
 
     It is the same each time: what is random in the head follows from the recipe's seed.
@@ -143,7 +143,7 @@ def begun_network(recipe: Recipe, grey: ScaleOfGrey) -> Network:
     torch.manual_seed(recipe.schedule.seed)
     answers = 1 + len(recipe.labels.auxiliary)
     head = Head(trunk.channels[trunk.stages[-1]], answers, recipe.network.pool)
-    return Network(trunk, head, frozen, grey)
+    return LearningNetwork(trunk, head, frozen, grey)
 
 
 # --- from images to breasts and exams ---------------------------------------------------------
@@ -186,7 +186,7 @@ class OfRoles(nn.Module):
     An image that is not there comes as zeros everywhere, and does not count.
     """
 
-    def __init__(self, network: Network, roles: Sequence[str]):
+    def __init__(self, network: LearningNetwork, roles: Sequence[str]):
         super().__init__()
         self.network = network
         sides = [role.split()[0] if " " in role else "" for role in roles]

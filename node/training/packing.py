@@ -22,15 +22,15 @@ from node.evaluation.plots import calibration_plot, roc_plot
 from node.evaluation.report import in_figures, in_percent
 from node.evaluation.running import TRAINING_IMAGES
 from node.identity import stable_uid
-from node.manifest import CARD, HeatMapOutput, InputTensor, Level, ManifestUnit, Model
+from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model, PartOfStudy
+from node.manifest.package import MANIFEST
+from node.packages.beginning import WEIGHTS
 from node.packages.reference import write_reference
-from node.training.choosing import URGENT, Chosen, manifest_points
+from node.training.choosing import URGENT_POINT, Chosen, manifest_points
 from node.training.measuring import CrossValidation, PartFigures
 from node.training.recipe import RECIPE, Recipe, recipe_text
 from node.training.toml_text import toml_text
 
-WEIGHTS = "model.onnx"
-MANIFEST = "manifest.toml"
 OUTPUT = "score"
 """What the manifest, the evaluation and the operating points call the score."""
 CROSS_VALIDATION, THIS_FILE = "Cross-validation", "This file"
@@ -90,7 +90,7 @@ class CardFacts:
 # --- the package ------------------------------------------------------------------------------
 
 
-def write_package(
+def write_trained_package(
     folder: Path,
     recipe: Recipe,
     network: ExportedNetwork,
@@ -119,7 +119,7 @@ def manifest_text(recipe: Recipe, network: ExportedNetwork, chosen: Chosen | Non
     """Return manifest.toml."""
     said = recipe.model_dump(mode="json")
     output = _output_words(network, chosen)
-    triages = any(point["name"] == URGENT for point in output.get("operating_points", ()))
+    triages = any(point["name"] == URGENT_POINT for point in output.get("operating_points", ()))
     words: dict[str, Any] = {
         "name": recipe.name,
         "title": recipe.title,
@@ -137,7 +137,7 @@ def manifest_text(recipe: Recipe, network: ExportedNetwork, chosen: Chosen | Non
         "outputs": [output],
     }
     if triages:
-        words["triage"] = {"output": OUTPUT, "urgent": URGENT}
+        words["triage"] = {"output": OUTPUT, "urgent": URGENT_POINT}
     return f"# Written by `ai-node train`; {RECIPE} makes it again.\n{toml_text(words)}"
 
 
@@ -167,7 +167,7 @@ def _output_words(network: ExportedNetwork, chosen: Chosen | None) -> dict[str, 
     return words | (_chosen_words(chosen) if chosen is not None else {})
 
 
-_COMBINED: Mapping[Level, dict[str, str] | None] = {
+_COMBINED: Mapping[PartOfStudy, dict[str, str] | None] = {
     "image": {"breast": "mean of views", "exam": "highest"},
     "breast": {"exam": "highest"},
     "exam": None,
@@ -204,10 +204,10 @@ def refuse_learnt(learnt_from: Collection[str], measured: Collection[str]) -> No
 
 # --- the card's tables ------------------------------------------------------------------------
 
-Row = tuple[str, ...]
+CardRow = tuple[str, ...]
 
 
-def cross_validation_rows(found: CrossValidation) -> list[Row]:
+def cross_validation_rows(found: CrossValidation) -> list[CardRow]:
     """Return the first table, as `ai-node train` prints it too."""
     rows = [_row("AUC within folds, averaged", found.plain)]
     rows += [
@@ -226,7 +226,7 @@ def cross_validation_rows(found: CrossValidation) -> list[Row]:
     return rows
 
 
-def _row(what: str, part: PartFigures) -> Row:
+def _row(what: str, part: PartFigures) -> CardRow:
     pairs = "" if part.pairs is None else f"{part.pairs:,}"
     counts = (f"{part.positives:,}", f"{part.negatives:,}", f"{part.women:,}")
     return what, in_figures(part.auc), *counts, pairs
@@ -240,14 +240,14 @@ def cross_validation_table(found: CrossValidation) -> str:
     return _table(_CROSS_COLUMNS, cross_validation_rows(found))
 
 
-def this_file_rows(document: EvaluationDocument) -> list[Row]:
+def this_file_rows(document: EvaluationDocument) -> list[CardRow]:
     """Return the second table: cells that `ai-node evaluate` writes into evaluation.md.
 
     Of exams there is the specificity alone. Their AUC would be of what is there, not of what is
     shown: of a woman with the disease there may be one breast, of others both.
     """
     question = question_of(document)
-    rows: list[Row] = []
+    rows: list[CardRow] = []
     for about in (CaseAbout.IMAGE, CaseAbout.BREAST):
         if (figures := question.about.get(about)) is None:
             continue
@@ -288,7 +288,7 @@ def asked_thresholds(chosen: Chosen) -> str:
     return " ".join(f"--threshold {point.threshold!r}" for point in chosen.points)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Row]) -> str:
+def _table(columns: Sequence[str], rows: Sequence[CardRow]) -> str:
     lines = (columns, ["---"] * len(columns), *rows)
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
@@ -303,7 +303,7 @@ def amiss_in_cross_validation(model: Model, found: CrossValidation) -> Iterator[
     yield from _differences(model.folder / CARD, CROSS_VALIDATION, cross_validation_rows(found))
 
 
-def _differences(card: Path, section: str, found: Sequence[Row]) -> Iterator[str]:
+def _differences(card: Path, section: str, found: Sequence[CardRow]) -> Iterator[str]:
     said = table_in(card, section)
     now = {what.replace("|", "/"): tuple(cells) for what, *cells in found}
     for what in dict.fromkeys([*said, *now]):
@@ -315,13 +315,13 @@ def _differences(card: Path, section: str, found: Sequence[Row]) -> Iterator[str
             yield f'{card}: "{section}", {what}: the card says {" and it is ".join(words)}'
 
 
-def table_in(card: Path, section: str) -> Mapping[str, Row]:
+def table_in(card: Path, section: str) -> Mapping[str, CardRow]:
     """Return the rows of the table in a section of a card, by their first cell."""
     try:
         lines = iter(card.read_text("utf-8").splitlines())
     except OSError as error:
         raise ConfigError(f"{card}: cannot be read ({error.strerror})") from error
-    rows = dict[str, Row]()
+    rows = dict[str, CardRow]()
     for line in lines:
         if line.strip("# ") == section and line.startswith("#"):
             break

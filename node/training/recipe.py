@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from node import toml_file
-from node.manifest import Input, Level, Licence
+from node.manifest import Input, Licence, PartOfStudy
 from node.manifest.pixels import (
     Operations,
     PixelWords,
@@ -28,7 +28,7 @@ from node.training.toml_text import toml_text
 RECIPE = "recipe.toml"
 """In a package that was trained."""
 
-Trunk = Literal["efficientnet-lite0", "inception-v3"]
+TrunkName = Literal["efficientnet-lite0", "inception-v3"]
 Pool = Literal["log-sum-exp", "attention", "mean"]
 Column = Annotated[str, toml_file.matching(r"[a-z0-9_]+", "the name of a column, in small letters")]
 Weight = Annotated[float, Field(ge=0, le=10)]
@@ -64,7 +64,7 @@ _WHOLE_BREAST: list[dict[str, Any]] = [
 class NetworkRecipe(Section):
     """What learns: a trunk that knows photographs, and a head of our own."""
 
-    trunk: Trunk = "efficientnet-lite0"
+    trunk: TrunkName = "efficientnet-lite0"
     frozen: str = "block 4"
     """The stage up to which the trunk stays as it comes, whose features are kept; "all": all of
     it. The trunk says how its stages are called."""
@@ -169,7 +169,7 @@ class Recipe(Section):
     )
     """One honest sentence: what the numbers are and are not."""
     licence: Licence = Licence(code="Apache-2.0", weights="LicenseRef-research-only")
-    about: Level = "breast"
+    about: PartOfStudy = "breast"
     """What the network gives one score for: its head."""
     input: Input = _MAMMOGRAMS
     """Which images it may see."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from node.manifest import Level
+from node.manifest import PartOfStudy
 from node.training.examples import Example
 from node.training.recipe import Labels, Matched
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class LearningUnit:
     """Images that make one score."""
 
     key: str
@@ -33,7 +33,7 @@ class Unit:
     """What the table says of the first."""
 
 
-def units_of(examples: Sequence[Example], about: Level) -> tuple[Unit, ...]:
+def units_of(examples: Sequence[Example], about: PartOfStudy) -> tuple[LearningUnit, ...]:
     """Return what there is to score, in the order of the examples."""
     found = defaultdict[str, list[int]](list)
     for place, example in enumerate(examples):
@@ -41,19 +41,19 @@ def units_of(examples: Sequence[Example], about: Level) -> tuple[Unit, ...]:
     return tuple(_unit(key, places, examples) for key, places in found.items())
 
 
-def _key(example: Example, place: int, about: Level) -> str:
+def _key(example: Example, place: int, about: PartOfStudy) -> str:
     if about == "image":
         return f"image {place}"
     exam = f"exam {example.exam}"
     return exam if about == "exam" else f"{exam} {example.side or ''}".strip()
 
 
-def _unit(key: str, places: Sequence[int], examples: Sequence[Example]) -> Unit:
+def _unit(key: str, places: Sequence[int], examples: Sequence[Example]) -> LearningUnit:
     breasts = defaultdict[str, list[int]](list)
     for place in places:
         breasts[str(examples[place].side or "")].append(place)
     first = examples[places[0]]
-    return Unit(
+    return LearningUnit(
         key=key,
         woman=first.woman,
         images=tuple(places),
@@ -71,7 +71,7 @@ class Batches:
     Without that column each unit is seen once.
     """
 
-    def __init__(self, units: Sequence[Unit], labels: Labels, size: int, seed: int) -> None:
+    def __init__(self, units: Sequence[LearningUnit], labels: Labels, size: int, seed: int) -> None:
         self._seed, self._size = seed, size
         self._all = np.arange(len(units))
         self._partners: dict[int, NDArray[np.int64]] | None = None
@@ -97,7 +97,7 @@ class Batches:
 
 
 def _partners(
-    units: Sequence[Unit], within: Matched, matched: Sequence[Matched]
+    units: Sequence[LearningUnit], within: Matched, matched: Sequence[Matched]
 ) -> dict[int, NDArray[np.int64]]:
     """Return for each positive unit the negative ones that it may stand beside."""
     negative = [i for i, unit in enumerate(units) if unit.label < 0.5]
@@ -112,7 +112,7 @@ def _partners(
     return partners
 
 
-def is_alike(one: Unit, other: Unit, matched: Sequence[Matched]) -> bool:
+def is_alike(one: LearningUnit, other: LearningUnit, matched: Sequence[Matched]) -> bool:
     """Tell whether two units agree in some columns, as numbers or as words."""
     return all(
         _agree(one.columns.get(by.column, ""), other.columns.get(by.column, ""), by.within)

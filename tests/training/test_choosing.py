@@ -12,7 +12,7 @@ from node.manifest import Platt
 from node.training.choosing import (
     SaidBreast,
     SaidImage,
-    choose,
+    choose_points,
     lowest_threshold,
     manifest_points,
     platt,
@@ -114,7 +114,7 @@ def test_a_score_that_is_lower_in_the_ill_is_not_calibrated() -> None:
 def test_points_are_of_whole_exams_and_of_affected_breasts() -> None:
     breasts = collection()
     lone = [breast(900 + n, "R", 99.0, 99.0) for n in range(50)]
-    chosen = choose([*breasts, *lone], (0.9, 0.8), None, "made up")
+    chosen = choose_points([*breasts, *lone], (0.9, 0.8), None, "made up")
     urgent, other = chosen.points
     assert (urgent.name, other.name) == ("urgent", "specificity 80")
     assert urgent.negatives == 200, "one breast alone is no exam"
@@ -124,7 +124,7 @@ def test_points_are_of_whole_exams_and_of_affected_breasts() -> None:
     scores = [reported(one, None) / 100 for one in breasts if one.is_positive]
     assert urgent.true_positives == sum(score >= urgent.threshold for score in scores)
     assert urgent.threshold > other.threshold
-    assert chosen == choose([*breasts, *lone], (0.9, 0.8), None, "made up")
+    assert chosen == choose_points([*breasts, *lone], (0.9, 0.8), None, "made up")
     points = list(manifest_points(chosen))
     assert [point.threshold for point in points] == [urgent.threshold, other.threshold]
     negatives = chosen.manifest_negatives()
@@ -135,7 +135,7 @@ def test_points_are_of_whole_exams_and_of_affected_breasts() -> None:
 def test_a_woman_with_the_disease_has_no_exam_without_it() -> None:
     breasts = collection(40)
     later = [breast(40, side, 99.0) for side in ("R", "L")]  # ill, in another exam of hers
-    chosen = choose(
+    chosen = choose_points(
         [*breasts, *(SaidBreast(b.woman, 999, *_rest(b)) for b in later)], (0.9,), None, "made up"
     )
     assert chosen.points[0].negatives == 40
@@ -148,10 +148,10 @@ def _rest(one: SaidBreast) -> tuple[str, bool, tuple[SaidImage, ...]]:
 
 def test_too_few_exams_are_told() -> None:
     with pytest.raises(ConfigError, match=r"at least 20 exams .* found 10"):
-        choose(collection(10), (0.9,), None, "made up")
+        choose_points(collection(10), (0.9,), None, "made up")
 
 
 def test_a_score_that_cannot_rise_has_no_threshold() -> None:
     full = [breast(n, s, 100.0) for n in range(30) for s in ("R", "L")]
     with pytest.raises(ConfigError, match=r"no threshold has the specificity 0\.9"):
-        choose(full, (0.9,), None, "made up")
+        choose_points(full, (0.9,), None, "made up")

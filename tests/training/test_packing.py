@@ -19,7 +19,7 @@ from node.imaging.digests import pixel_digest
 from node.manifest import InputTensor, ManifestUnit, Model
 from node.packages.card import card_in_words
 from node.packages.checking import check_package
-from node.training.choosing import Chosen, choose, platt, said_breasts
+from node.training.choosing import Chosen, choose_points, platt, said_breasts
 from node.training.measuring import ScoredBreast, cross_validation
 from node.training.packing import (
     OUTPUT,
@@ -33,7 +33,7 @@ from node.training.packing import (
     manifest_text,
     refuse_learnt,
     this_file_rows,
-    write_package,
+    write_trained_package,
 )
 from node.training.recipe import Recipe, read_recipe
 
@@ -103,12 +103,12 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         if int(row["patient"][1:]) >= FREE and row["side"] == "L":
             images.rows.remove(row)
     table = read_labels(images.write(), images.folder)
-    draft = write_package(base / "draft" / RECIPE.name, RECIPE, NETWORK, [DIGEST])
+    draft = write_trained_package(base / "draft" / RECIPE.name, RECIPE, NETWORK, [DIGEST])
     first = evaluated(draft, table, base / "first")
     breasts = said_breasts(first.cases, OUTPUT, frozenset({"1"}), by_image=True)
     data = "28 generated women."
-    chosen = choose(breasts, RECIPE.levels.specificities, platt(breasts, data), data)
-    model = write_package(base / "models" / RECIPE.name, RECIPE, NETWORK, [DIGEST], chosen)
+    chosen = choose_points(breasts, RECIPE.levels.specificities, platt(breasts, data), data)
+    model = write_trained_package(base / "models" / RECIPE.name, RECIPE, NETWORK, [DIGEST], chosen)
     document = evaluated(model, table, base / "second", chosen)
     scored = [
         ScoredBreast(
@@ -215,7 +215,7 @@ def test_another_figure_is_told(road: Road) -> None:
 def test_images_that_were_learnt_from_are_left_out(road: Road, tmp_path: Path) -> None:
     first = road.table.rows[0]
     learnt = [pixel_digest(first.path), DIGEST, DIGEST]
-    model = write_package(tmp_path / RECIPE.name, RECIPE, NETWORK, learnt)
+    model = write_trained_package(tmp_path / RECIPE.name, RECIPE, NETWORK, learnt)
     lines = (model.folder / "training-images.txt").read_text("utf-8").splitlines()
     assert lines[0].startswith("# 2 images that brightest 0.1.0 has learnt from")
     assert lines[1:] == sorted({*learnt})
@@ -233,7 +233,7 @@ def test_a_network_of_a_breast_has_two_inputs(tmp_path: Path) -> None:
         unit=ManifestUnit(of="breast", roles=("CC", "MLO")),
         inputs=(InputTensor(tensor="cc", roles=("CC",)), InputTensor(tensor="mlo", roles=("MLO",))),
     )
-    model = write_package(tmp_path / RECIPE.name, RECIPE, both, [])
+    model = write_trained_package(tmp_path / RECIPE.name, RECIPE, both, [])
     manifest = model.manifest
     assert manifest.unit.roles == ("CC", "MLO")
     assert manifest.intended_use == "detection", "no level before a threshold was chosen"
@@ -243,4 +243,4 @@ def test_a_network_of_a_breast_has_two_inputs(tmp_path: Path) -> None:
 
 def test_a_package_lies_in_a_folder_of_its_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='expected a folder named "brightest"'):
-        write_package(tmp_path / "other", RECIPE, NETWORK, [])
+        write_trained_package(tmp_path / "other", RECIPE, NETWORK, [])

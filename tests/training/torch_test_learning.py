@@ -16,13 +16,13 @@ from node.errors import ConfigError
 from node.training.features import Features, between, frozen_features
 from node.training.learning import (
     Epoch,
-    Lessons,
-    Trained,
+    NetworkLessons,
+    TrainedNetwork,
     check_overfits,
     check_step_0,
     train_network,
 )
-from node.training.networks import Network, begun_network
+from node.training.networks import LearningNetwork, begun_network
 from node.training.recipe import Recipe
 from node.training.units import units_of
 from training.planted import Planted, area_under_curve, planted, small_recipe
@@ -49,7 +49,9 @@ def features(images: Planted, work: Path) -> Features:
 
 
 @pytest.fixture(scope="module")
-def learnt(images: Planted, features: Features, work: Path) -> tuple[Lessons, Network, Trained]:
+def learnt(
+    images: Planted, features: Features, work: Path
+) -> tuple[NetworkLessons, LearningNetwork, TrainedNetwork]:
     lessons, network = lessons_of(images, features), begun_network(RECIPE, 1)
     return lessons, network, train_network(lessons, network, work)
 
@@ -59,19 +61,21 @@ def seen(images: Planted, work: Path, recipe: Recipe = RECIPE) -> Features:
     return frozen_features(network, images.tensors, recipe.augmentation, 0, work)
 
 
-def lessons_of(images: Planted, features: Features, recipe: Recipe = RECIPE) -> Lessons:
+def lessons_of(images: Planted, features: Features, recipe: Recipe = RECIPE) -> NetworkLessons:
     units = units_of(images.examples, recipe.about)
     divided = len(units) * 2 // 3
     watched = [image for unit in units[divided:] for image in unit.images]
-    return Lessons(recipe, images.examples, features, units[:divided], watched)
+    return NetworkLessons(recipe, images.examples, features, units[:divided], watched)
 
 
-def on_unseen(lessons: Lessons, trained: Trained, epoch: int = -1) -> float:
+def on_unseen(lessons: NetworkLessons, trained: TrainedNetwork, epoch: int = -1) -> float:
     labels = [lessons.examples[image].label for image in lessons.watched]
     return area_under_curve(trained.logits[epoch].tolist(), labels)
 
 
-def test_a_planted_spot_is_learnt(learnt: tuple[Lessons, Network, Trained]) -> None:
+def test_a_planted_spot_is_learnt(
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork],
+) -> None:
     lessons, _, trained = learnt
 
     assert len(trained.logits) == 1 + RECIPE.schedule.epochs
@@ -97,7 +101,7 @@ def test_from_shuffled_labels_nothing_is_learnt(
 
 
 def test_only_later_stages_learn_and_no_statistics(
-    learnt: tuple[Lessons, Network, Trained],
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork],
 ) -> None:
     _, network, trained = learnt
     before = begun_network(RECIPE, 1).state_dict()
@@ -115,7 +119,7 @@ def test_only_later_stages_learn_and_no_statistics(
 
 
 def test_what_was_learnt_already_is_not_learnt_again(
-    learnt: tuple[Lessons, Network, Trained], work: Path
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork], work: Path
 ) -> None:
     lessons, _, trained = learnt
     epochs = list[Epoch]()
@@ -128,7 +132,10 @@ def test_what_was_learnt_already_is_not_learnt_again(
 
 @pytest.mark.parametrize(("phase", "number"), [("head", 5), ("stages", 2)])
 def test_a_run_that_was_killed_ends_with_the_same_weights(
-    learnt: tuple[Lessons, Network, Trained], tmp_path: Path, phase: str, number: int
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork],
+    tmp_path: Path,
+    phase: str,
+    number: int,
 ) -> None:
     _, _, whole = learnt
     folder = str(Path(__file__).parents[1])
@@ -149,7 +156,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(
 
 
 def test_before_a_stage_has_learnt_the_network_is_its_head(
-    learnt: tuple[Lessons, Network, Trained],
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork],
 ) -> None:
     lessons, network, trained = learnt
     trained.load(network, 0)
@@ -163,7 +170,9 @@ def test_before_a_stage_has_learnt_the_network_is_its_head(
     assert np.allclose(logits, trained.logits[0], atol=0.02)
 
 
-def test_a_few_breasts_are_learnt_by_heart(learnt: tuple[Lessons, Network, Trained]) -> None:
+def test_a_few_breasts_are_learnt_by_heart(
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork],
+) -> None:
     assert check_overfits(learnt[0], begun_network(RECIPE, 1)) < 0.1
 
 

@@ -11,9 +11,9 @@ import torch
 
 from node.inference.onnx import Graph
 from node.onnx_file import opset_of
-from node.training.augmentation import UNCHANGED, Change, change_of, changed, drawn_change
-from node.training.export import Calibration, export_network
-from node.training.networks import Combining, Head, Network, OfRoles, begun_network
+from node.training.augmentation import UNCHANGED, ImageChange, change_of, changed, drawn_change
+from node.training.export import LogitLine, export_network
+from node.training.networks import Combining, Head, LearningNetwork, OfRoles, begun_network
 from node.training.recipe import Augmentation, Pool
 from node.training.trunks import begun_trunk, weights_path
 from training.planted import planted, small_recipe
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 POOLS: tuple[Pool, ...] = ("log-sum-exp", "attention", "mean")
 
 
-def knowing(trunk: str = "efficientnet-lite0", pool: str = "log-sum-exp") -> Network:
+def knowing(trunk: str = "efficientnet-lite0", pool: str = "log-sum-exp") -> LearningNetwork:
     """Return a network whose head says something."""
     network = begun_network(
         small_recipe(network={"trunk": trunk, "frozen": "all", "pool": pool}, labels={}), 1
@@ -150,7 +150,7 @@ def test_a_change_keeps_black_black_and_the_range() -> None:
     image = torch.rand(1, 32, 32) * 255
     image[:, :, 16:] = 0
 
-    found = changed(image, Change(gain=1.3, gamma=0.8), white=255)
+    found = changed(image, ImageChange(gain=1.3, gamma=0.8), white=255)
 
     assert found[:, :, 18:].abs().max() == 0
     assert 0 <= found.min() <= found.max() <= 255
@@ -177,7 +177,7 @@ def test_an_exported_network_answers_as_in_torch(trunk: str, tmp_path: Path) -> 
         (),
         [[image] for image in images],
         tmp_path / "model.onnx",
-        Calibration(1.5, -0.2),
+        LogitLine(1.5, -0.2),
         has_cells=True,
     )
 

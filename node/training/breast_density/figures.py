@@ -23,7 +23,7 @@ EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 Floats = NDArray[np.float64]
 """Probabilities: shape (cases, 3), in the order of GRADES."""
-ExampleIndices = NDArray[np.int64]
+Indices = NDArray[np.int64]
 """Shape (cases,): indices into GRADES, or numbers of women."""
 CardTable = list[list[str]]
 
@@ -33,8 +33,8 @@ class Cases:
     """Answers and truth, case by case; a case is a film or a woman."""
 
     probabilities: Floats
-    grades: ExampleIndices
-    women: ExampleIndices
+    grades: Indices
+    women: Indices
 
     def of_women(self) -> Cases:
         """Return one case per woman: the mean over her films, which have one grade."""
