@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -449,6 +450,93 @@ def evaluate(  # noqa: PLR0913 - one for each thing that may be asked
     for line in (*summary(document), *map(str, written)):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if any(case.said for case in document.cases) else 1)
+
+
+@app.command()
+def train(  # noqa: PLR0913 - one for each thing that may be asked
+    recipe: Annotated[
+        str, typer.Argument(help="A name for the package, or a recipe (TOML) that says all.")
+    ],
+    folder: Annotated[
+        Path, typer.Argument(help="Where the paths of the table begin, or a collection lies.")
+    ],
+    labels: LabelsOption = None,
+    collection: CollectionOption = None,
+    positive: Annotated[
+        list[str] | None,
+        typer.Option(help="A label that counts as 1, without a recipe. Repeatable."),
+    ] = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="The folder of packages: it gets one more.")
+    ] = Path("packages"),
+    work: Annotated[
+        Path, typer.Option(help="What takes long is kept here, and the recipes that were tried.")
+    ] = Path("training"),
+    compare_on: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--compare-on",
+            min=0,
+            help="Measure the recipe on this fold, to compare recipes; no package. Repeatable.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many at once; as many as there are CPUs.")
+    ] = None,
+) -> None:
+    """Train a network on labelled images, and make a model package of it.
+
+    For example: `ai-node train my-triage images/ --labels labels.csv`; or, of a collection as it is
+    published, `ai-node train lesions cbis-ddsm/ --collection cbis-ddsm`. The table is that of
+    `ai-node evaluate`. Women are dealt into folds; a network of each fold is measured on women whom
+    it never saw, and printed. The package has the network, its manifest with calibration and
+    operating points, a card with figures, reference answers, and the recipe, which makes it again.
+
+    Needs the optional group `training` (torch). A GPU is used where there is one; two CPU cores do
+    for a small set. Stopped, the same command goes on where it was. docs/train.md leads from a
+    download to a report in the viewer.
+    """
+    from node.evaluation.report import summary
+    from node.evaluation.running import processes_here
+    from node.training.collections.table import labelled_images
+    from node.training.group import require_torch
+    from node.training.packing import cross_validation_table
+    from node.training.recipe import recipe_called
+
+    with _errors_as_messages():
+        asked = recipe_called(recipe, tuple(positive or ()))
+        require_torch()
+        from node.training.running import TrainingSettings, measure_recipe, train_package
+
+        given = ["--labels", labels.name] if labels else ["--collection", str(collection)]
+        settings = TrainingSettings(
+            recipe=asked,
+            table=labelled_images(folder, labels, collection),
+            out=out_dir,
+            work=work,
+            train=shlex.join(["ai-node", "train", "recipe.toml", folder.name, *given]),
+            evaluate=shlex.join(["ai-node", "evaluate", asked.name, folder.name, *given]),
+            processes=processes or processes_here(),
+        )
+        try:
+            if compare_on:
+                found = measure_recipe(settings, compare_on, _progress_with_time_left)
+                out.print(cross_validation_table(found), markup=False, soft_wrap=True)
+                return
+            trained = train_package(settings, _progress_with_time_left)
+        except KeyboardInterrupt:
+            err.print(f"Stopped. The same command goes on; what was computed is kept in {work}.")
+            raise typer.Exit(130) from None
+    for line in (
+        "Cross-validation:",
+        cross_validation_table(trained.cross_validation),
+        "",
+        "The package, on women whom it never saw:",
+        *summary(trained.this_file),
+        "",
+        *trained.next_steps(),
+    ):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -227,6 +227,8 @@ class Chosen:
     """What is said of exams of women without the disease, 0..1, rising."""
     data: str
     """What it was chosen on, in one ASCII sentence."""
+    why_no_points: str = ""
+    """Where there are none."""
 
     def manifest_negatives(self) -> ManifestNegatives | None:
         """Return the table of percentiles; None if there are too few exams for one."""
@@ -248,15 +250,16 @@ def choose_points(
 ) -> Chosen:
     """Return the lowest threshold of each specificity, with what is found there.
 
-    The first is that of urgent; another one that leads to a threshold before it is left out.
+    The first is that of urgent; another one that leads to a threshold before it is left out. With
+    too few exams, or where no threshold has that of urgent, there are no points.
     """
     negatives, women = _free_exams(breasts, calibration)
     if len(negatives) < LEAST_EXAMS:
-        raise ConfigError(
-            f"operating points: expected at least {LEAST_EXAMS} exams of women without the disease "
-            f"who have both breasts, found {len(negatives)}; give more women, or fewer folds: "
-            "[folds] count"
+        why = (
+            f"{len(negatives)} exams of women without the disease who have both breasts are too "
+            f"few for a specificity: at least {LEAST_EXAMS} are wanted"
         )
+        return Chosen(calibration, (), tuple(np.sort(negatives).tolist()), data, why)
     affected = [breast for breast in breasts if breast.is_positive]
     everyone = [breast.woman for breast in breasts]
     scores = np.array([reported(breast, calibration) / 100 for breast in affected], np.float64)
@@ -277,10 +280,11 @@ def choose_points(
                 positives=len(affected),
             )
     if URGENT_POINT not in {point.name for point in points.values()}:
-        raise ConfigError(
-            f"operating points: no threshold has the specificity {specificities[0]:g}: too many "
-            "exams of women without the disease have the highest score there is"
+        why = (
+            f"no threshold has the specificity {specificities[0]:g}: too many exams of women "
+            "without the disease have the highest score there is"
         )
+        return Chosen(calibration, (), tuple(np.sort(negatives).tolist()), data, why)
     ordered = sorted(points.values(), key=lambda point: -point.threshold)
     return Chosen(calibration, tuple(ordered), tuple(np.sort(negatives).tolist()), data)
 

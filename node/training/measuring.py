@@ -19,7 +19,6 @@ from node.errors import ConfigError
 from node.evaluation import measures
 from node.evaluation.cases import AGE
 from node.evaluation.measures import Array, DrawWeights, Flags, Measured, WeightedMeasure
-from node.manifest import PartOfStudy
 from node.training.examples import Example
 from node.training.recipe import Matched
 
@@ -120,13 +119,8 @@ def mean_of_views(scores: Sequence[tuple[str, float]]) -> float:
     return fmean(fmean(of_one) for of_one in of_view.values())
 
 
-def require_blind(about: PartOfStudy, columns: Sequence[str]) -> None:
-    """Raise ConfigError if a measure would know which breasts, or how many images, there are."""
-    if about == "exam":
-        raise ConfigError(
-            'about = "exam": a score of an exam knows which breasts are there, which may be '
-            'what tells who is ill; write about = "breast" or "image"'
-        )
+def require_blind(columns: Sequence[str]) -> None:
+    """Raise ConfigError if a measure would know how many images there are."""
     for column in columns:
         if column in _COUNTS:
             raise ConfigError(
@@ -142,7 +136,7 @@ def cross_validation(
     within: Sequence[str] = (),
 ) -> CrossValidation:
     """Return all figures of the networks of all folds, with intervals by drawing women."""
-    require_blind("breast", [*(one.column for one in matched), *positives_by, *within])
+    require_blind([*(one.column for one in matched), *positives_by, *within])
     numbers = sorted({breast.fold for breast in breasts})
     in_folds = [[breast for breast in breasts if breast.fold == fold] for fold in numbers]
     return CrossValidation(

@@ -62,9 +62,10 @@ class Tried:
 
     name: str
     on: str
-    """On which folds: "folds 1 to 3"."""
-    plain: PartFigures
-    matched: PartFigures | None
+    """On which folds: "folds 1, 2, 3"."""
+    plain: str
+    """AUC per breast with its interval, as in the first table."""
+    matched: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class CardFacts:
     this_file: EvaluationDocument
     chosen: Chosen
     tried: tuple[Tried, ...] = ()
+    """Every recipe that was measured in the same work folder."""
 
 
 # --- the package ------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ def cross_validation_rows(found: CrossValidation) -> list[CardRow]:
     rows = [_row("AUC within folds, averaged", found.plain)]
     rows += [
         _row(f"fold {number}", part)
-        for number, part in enumerate(found.of_fold, start=1)
+        for number, part in enumerate(found.of_fold)
         if part.auc.value is not None
     ]
     if found.matched is not None:
@@ -370,6 +372,7 @@ def card_text(recipe: Recipe, facts: CardFacts, plots: Sequence[str]) -> str:
         statement=recipe.statement,
         data=facts.data,
         licence=facts.licence,
+        remarks=recipe.remarks,
         trunk=recipe.network.trunk,
         frozen=recipe.network.frozen,
         folds=recipe.folds.count,
@@ -387,6 +390,8 @@ def card_text(recipe: Recipe, facts: CardFacts, plots: Sequence[str]) -> str:
 
 
 def _points(chosen: Chosen) -> str:
+    if not chosen.points:
+        return f"None: {chosen.why_no_points}. No level follows from the score."
     lines = [
         f"- **{point.name}**, from {point.threshold:g} on: specificity "
         f"{in_percent(point.specificity)}, {point.true_negatives} of {point.negatives} exams; "
@@ -399,16 +404,8 @@ def _points(chosen: Chosen) -> str:
 
 def _tried(tried: Sequence[Tried]) -> str:
     if not tried:
-        return "One recipe was tried: this one."
-    rows = [
-        (
-            one.name,
-            one.on,
-            in_figures(one.plain.auc),
-            in_figures(one.matched.auc) if one.matched else "-",
-        )
-        for one in tried
-    ]
+        return "This recipe alone."
+    rows = [(one.name, one.on, one.plain, one.matched) for one in tried]
     return _table(("recipe", "measured on", "AUC per breast", "matched"), rows)
 
 
@@ -486,5 +483,9 @@ affected breasts by themselves: a lower bound, as an exam is called by the highe
 
 ### Tried
 
+Recipes that were measured with the same command, on these folds, to compare them:
+
 {tried}
+
+{remarks}
 """

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from node import toml_file
+from node.errors import ConfigError
 from node.manifest import Input, Licence, PartOfStudy
 from node.manifest.pixels import (
     Operations,
@@ -169,8 +170,14 @@ class Recipe(Section):
     )
     """One honest sentence: what the numbers are and are not."""
     licence: Licence = Licence(code="Apache-2.0", weights="LicenseRef-research-only")
+    data: str = ""
+    """For the card: who made the images, and what their licence allows."""
+    remarks: str = ""
+    """For the card: what its reader must know of how the recipe came about."""
     about: PartOfStudy = "breast"
     """What the network gives one score for: its head."""
+    heat_map: bool = False
+    """Whether the package says what each cell of an image adds; of about = "image" alone."""
     input: Input = _MAMMOGRAMS
     """Which images it may see."""
     pixels: PixelWords = Field(default_factory=lambda: _WHOLE_BREAST, validate_default=True)
@@ -234,6 +241,24 @@ def read_recipe(path: Path) -> Recipe:
 def default_recipe(name: str) -> Recipe:
     """Return what `ai-node train NAME` trains by, where there is no recipe."""
     return Recipe(name=name, title=name.replace("-", " ").capitalize())
+
+
+def recipe_called(name_or_file: str, positive: tuple[str, ...]) -> Recipe:
+    """Return the recipe in a file, or the default one under a name, or raise ConfigError."""
+    if name_or_file.endswith(".toml"):
+        if positive:
+            raise ConfigError(
+                "--positive: the recipe says which labels count as 1: [labels] positive"
+            )
+        return read_recipe(Path(name_or_file))
+    labels = Labels(positive=positive)
+    try:
+        return default_recipe(name_or_file).model_copy(update={"labels": labels})
+    except ValidationError as error:
+        raise ConfigError(
+            f"{name_or_file}: expected a name for the package, of small letters, digits and "
+            "hyphens, or the path of a recipe (.toml)"
+        ) from error
 
 
 def recipe_text(recipe: Recipe) -> str:

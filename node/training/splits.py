@@ -41,7 +41,7 @@ class Half(StrEnum):
 
 def fold_of(woman: str, folds: Folds) -> int:
     """Return the fold of a woman, from 0."""
-    return int.from_bytes(_digest(woman, folds)[:8], "big") % folds.count
+    return int.from_bytes(_digest(woman, folds)[:4], "big") % folds.count
 
 
 def half_of(woman: str, folds: Folds) -> Half:
@@ -50,7 +50,7 @@ def half_of(woman: str, folds: Folds) -> Half:
 
 
 def _digest(woman: str, folds: Folds) -> bytes:
-    return hashlib.sha256(f"{folds.salt}\x1f{woman}".encode()).digest()
+    return hashlib.sha256(f"{folds.salt}{woman}".encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _require_some_of_each(images: Sequence[Example], division: Division) -> None
             if len(labels) < 2:
                 found = {(): "none", (0.0,): "negative ones alone", (1.0,): "positive ones alone"}
                 problems.append(
-                    f"fold {fold + 1}, half {half}: expected positive and negative images, found "
+                    f"fold {fold}, half {half}: expected positive and negative images, found "
                     f"{found[tuple(labels)]}"
                 )
     if problems:

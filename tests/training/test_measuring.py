@@ -21,7 +21,6 @@ from node.training.measuring import (
     breasts_of,
     cross_validation,
     matched_auc,
-    require_blind,
     within_folds,
 )
 from node.training.recipe import Matched
@@ -141,8 +140,6 @@ def test_a_breast_is_measured_by_itself() -> None:
     assert twice.score == pytest.approx(right.score)
 
 
-def test_what_knows_of_the_other_breast_is_not_measured() -> None:
-    with pytest.raises(ConfigError, match="knows which breasts are there"):
-        require_blind("exam", ())
+def test_nothing_is_measured_by_how_many_images_there_are() -> None:
     with pytest.raises(ConfigError, match="column images: says how many"):
         cross_validation([], [Matched(column="images")])

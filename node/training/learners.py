@@ -1,0 +1,99 @@
+"""What learns from some examples and judges others: one interface for the road, two kinds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from node.evaluation.evaluating import Progressing
+from node.training.examples import Examples
+from node.training.features import batches_to_see, frozen_features, grey_of
+from node.training.learning import (
+    NetworkLessons,
+    TrainedNetwork,
+    check_overfits,
+    train_network,
+)
+from node.training.networks import LearningNetwork, begun_network
+from node.training.recipe import Recipe
+from node.training.scoring import Logits
+from node.training.units import units_of
+
+LEARNT_BY_HEART = "learnt-by-heart"
+"""In the work folder: the lessons of which that was seen to be possible."""
+
+
+class Learnt(Protocol):
+    """What came of learning from the examples of all folds but one."""
+
+    @property
+    def logits(self) -> Sequence[Logits]:
+        """What is said of the watched images after each epoch that may be chosen."""
+
+    def network(self, epoch: int) -> LearningNetwork:
+        """Return the network as it was after one of these epochs."""
+
+
+class Learner(Protocol):
+    """Learns as often as there are folds, and begins anew each time."""
+
+    def learn(self, what: str, others: Sequence[int], watched: Sequence[int]) -> Learnt:
+        """Learn from some examples and judge others; `what` tells whoever waits."""
+
+
+class _LearntByGradient:
+    def __init__(self, learner: GradientLearner, trained: TrainedNetwork) -> None:
+        self._learner = learner
+        self._trained = trained
+        self.logits: Sequence[Logits] = trained.logits
+
+    def network(self, epoch: int) -> LearningNetwork:
+        return self._trained.load(self._learner.begun(), epoch)
+
+
+class GradientLearner:
+    """A head, and then the later stages with it, by gradient descent."""
+
+    def __init__(
+        self, recipe: Recipe, examples: Examples, work: Path, progress: Progressing
+    ) -> None:
+        self._recipe = recipe
+        self._examples = examples
+        self._work = work
+        self._progress = progress
+        words = recipe.augmentation, recipe.schedule.seed
+        steps = batches_to_see(len(examples.images), recipe.augmentation)
+        with progress("Looking with the frozen stages", steps) as advance:
+            self._features = frozen_features(self.begun(), examples.tensors, *words, work, advance)
+
+    def begun(self) -> LearningNetwork:
+        """Return the network before it has learnt anything."""
+        return begun_network(self._recipe, grey_of(self._examples.tensors.dtype))
+
+    def learn(self, what: str, others: Sequence[int], watched: Sequence[int]) -> Learnt:
+        """Learn from some examples and judge others; see first that it can."""
+        recipe, images = self._recipe, self._examples.images
+        learnt_from = set(map(int, others))
+        every = units_of(images, recipe.about)
+        units = [unit for unit in every if learnt_from.issuperset(unit.images)]
+        lessons = NetworkLessons(recipe, images, self._features, units, watched)
+        self._require_overfitted(lessons)
+        network = self.begun()
+        epochs = recipe.schedule.head_epochs + (recipe.schedule.epochs if network.later else 0)
+        with self._progress(f"Learning, {what}", epochs) as advance:
+            trained = train_network(lessons, network, self._work, lambda _: advance())
+        return _LearntByGradient(self, trained)
+
+    def _require_overfitted(self, lessons: NetworkLessons) -> None:
+        """See once, before the first long run, that a few cases can be learnt by heart."""
+        done = self._work / LEARNT_BY_HEART
+        key = lessons.key()
+        if not done.exists():
+            check_overfits(lessons, self.begun())
+            done.write_text(key + "\n", "utf-8")
+
+
+def learner_of(recipe: Recipe, examples: Examples, work: Path, progress: Progressing) -> Learner:
+    """Return what learns as a recipe says."""
+    return GradientLearner(recipe, examples, work, progress)
