@@ -262,3 +262,5 @@ class UnitScore:
     """The unit's key: the SOP Instance UIDs of its images."""
     outputs: tuple[OutputScore, ...]
     """In the order in which the manifest names them."""
+    mirrored: tuple[str, ...] = ()
+    """Roles of images that lie mirrored against their laterality by their pixels alone."""

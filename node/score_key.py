@@ -55,6 +55,7 @@ JUDGES = {
             "node.manifest.pixels:operations",
             "node.manifest.pixels:shape_after",
             "node.manifest.pixels:chest_wall",
+            "node.manifest.pixels:without_orientation",
             "node.manifest.pixels:grey_values",
         ),
     ),
@@ -74,7 +75,7 @@ JUDGES = {
 """What every image passes on its way to a score."""
 
 FORM = Part(
-    3,
+    4,
     (
         "node.result:UnitScore",
         "node.result:Mark",

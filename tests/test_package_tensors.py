@@ -106,6 +106,20 @@ def test_numbers_place_and_picture_are_those_of_the_image(
     assert np.array_equal(drawn[TITLE_PX : TITLE_PX + ROWS, :COLUMNS], grey(v))
 
 
+def test_an_image_that_was_turned_by_its_pixels_says_so(images: list[Path], tmp_path: Path) -> None:
+    pixels = WHOLE.replace('"left"', '"left"\nwithout_orientation = "pixels"')
+    model = scored(tmp_path, pixels, f"1,{ROWS},{COLUMNS}")
+    dataset = dcmread(images[0])
+    dataset.PatientOrientation = None
+    dataset.PixelData = np.ascontiguousarray(dataset.pixel_array[:, ::-1]).tobytes()
+    dataset.save_as(images[0])
+    said = call("models", "tensor", model.folder, images[0])[1].splitlines()
+    assert said[-2].endswith("mm, not mirrored")
+    words = "its pixels lie mirrored against its laterality; no Patient Orientation"
+    assert said[-1] == f"  side        {words}"
+    assert "  side" not in call("models", "tensor", model.folder, images[1])[1]
+
+
 def test_several_images_are_drawn_beside_one_another_each_with_its_own_range(
     images: list[Path], tmp_path: Path
 ) -> None:

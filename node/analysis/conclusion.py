@@ -23,7 +23,7 @@ from node.result import (
     Result,
     UnitScore,
 )
-from node.study import Unit
+from node.study import IMAGE, Unit
 
 Marking = BoxesOutput | MaskOutput
 """Outputs that say where something is."""
@@ -183,10 +183,21 @@ def _statements(
             statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     statements += combined.remarks
     statements += _calibrations(model)
-    for doubt in dict.fromkeys(doubt for unit in analysed for doubt in unit.doubts):
-        doubtful = ", ".join(unit.name for unit in analysed if doubt in unit.doubts)
+    doubts = {unit.key: (*unit.doubts, *_turned(unit, scores[unit.key])) for unit in analysed}
+    for doubt in dict.fromkeys(doubt for of_unit in doubts.values() for doubt in of_unit):
+        doubtful = ", ".join(unit.name for unit in analysed if doubt in doubts[unit.key])
         statements.append(f"{doubt}: {doubtful}.")
     return [*statements, *combined.gaps]
+
+
+MIRRORED = "Lies mirrored against its laterality, Patient Orientation is missing; check the side"
+
+
+def _turned(unit: Unit, score: UnitScore) -> Iterator[str]:
+    """Yield which images of a unit were turned by their pixels, against what is usual."""
+    for role in unit.instances:
+        if role in score.mirrored:
+            yield MIRRORED if role == IMAGE else f"{MIRRORED} ({role})"
 
 
 def _calibrations(model: Model) -> Iterator[str]:

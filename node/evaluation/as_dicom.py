@@ -49,7 +49,7 @@ class Picturing:
     """How many of 16 are used; None: all of them."""
     spacing_mm: float | None = None
     chest_wall: str = ""
-    """The side of the picture it is on, "left" or "right"; "": where it is of a modality."""
+    """The side of the picture it is on, "left" or "right"; "": nobody says."""
     is_inverted: bool = False
     """Whether 0 is white, as a TIFF may say by itself."""
 
@@ -148,10 +148,12 @@ def as_dicom(path: Path, about: Picturing, wanted: Input) -> Dataset:
 
 
 def _hang(dataset: Dataset, about: Picturing) -> None:
-    """Say where front and back are, of an image that is mirrored against what is usual."""
-    if about.chest_wall:
-        ahead = "P" if about.chest_wall == "right" else "A"
-        dataset.PatientOrientation = [ahead, dataset.PatientOrientation[1]]
+    """Say where front and back are, if that is known: it overrules what the pixels show."""
+    if not about.chest_wall:
+        dataset.PatientOrientation = ""
+        return
+    ahead = "P" if about.chest_wall == "right" else "A"
+    dataset.PatientOrientation = [ahead, dataset.PatientOrientation[1]]
 
 
 def _plain(about: Picturing, wanted: Input) -> Dataset:

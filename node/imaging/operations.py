@@ -8,19 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import StudyError
+from node.imaging.chest_wall import ChestWall, chest_wall_of
 from node.imaging.components import Bools, Component, eroded, largest_component
 from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid
 from node.imaging.image import Image
 from node.imaging.resampling import resized
 from node.manifest import pixels as words
-from node.study import Laterality, View
+from node.study import View
 
 Pixel = NDArray[np.float32] | NDArray[np.uint8]
 """Shape (height, width), or (channels, height, width); bytes after `quantise` to 8 bits."""
@@ -41,17 +43,21 @@ class Prepared:
     seen: Float32
     """The image as a person would look at it, shape (height, width), 0..1: in the size that it has
     before anything is cut off or filled up; the chest wall is left if the manifest cares for it."""
+    is_against_laterality: bool = False
+    """Whether it lies mirrored against its laterality, by its pixels; nothing else tells."""
 
 
 def prepare(image: Image, operations: words.Operations, shows: View | None) -> Prepared:
     """Return the network's input of an image, which shows a view as far as that is known."""
-    step = _begun(image, words.grey_values(operations), shows)
+    step = _begun(image, operations, shows)
     for operation in operations[1:]:
         step = _STEPS[type(operation)](step, operation)
     tensor = np.ascontiguousarray(step.grey[np.newaxis], dtype=np.float32)
     if tensor.ndim == 3:
         tensor = tensor[np.newaxis]
-    return Prepared(tensor, step.grid, _seen(step, words.chest_wall(operations)))
+    side = words.chest_wall(operations)
+    is_against = side is not None and step.chest_wall().is_against_laterality
+    return Prepared(tensor, step.grid, _seen(step, side), is_against)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,11 @@ class _Step:
 
     grey: NDArray[Any]
     grid: PlaneGrid | None
-    image: Image
     shows: View | None
     highest: float
     """The brightest that `whole` can be."""
+    chest_wall: Callable[[], ChestWall]
+    """Where the chest wall is in the image as it is stored; asked only by what depends on it."""
     whole: NDArray[Any] | None = None
     """What it was before the first operation that took something away; None before that."""
 
@@ -76,8 +83,7 @@ class _Step:
     @property
     def is_chest_wall_right(self) -> bool:
         """Whether the chest wall is at the right of the input so far."""
-        at_first = _is_chest_wall_right(self.image, self.shows.laterality if self.shows else None)
-        return at_first != self.plane.is_mirrored
+        return self.chest_wall().is_right != self.plane.is_mirrored
 
     @property
     def kept(self) -> NDArray[Any]:
@@ -85,12 +91,14 @@ class _Step:
         return self.grey if self.whole is None else self.whole
 
 
-def _begun(image: Image, grey: words.GreyValues, shows: View | None) -> _Step:
+def _begun(image: Image, operations: words.Operations, shows: View | None) -> _Step:
     rows, columns = image.shape
-    grid = PlaneGrid.whole(rows, columns, rows, columns)
+    grid, grey = PlaneGrid.whole(rows, columns, rows, columns), words.grey_values(operations)
+    laterality = shows.laterality if shows else None
+    decide = partial(chest_wall_of, image, laterality, words.without_orientation(operations))
     if grey.scale != "none":
-        return _Step(image.grey(grey.values), grid, image, shows, 1.0)
-    return _Step(image.steps, grid, image, shows, image.highest_step)
+        return _Step(image.grey(grey.values), grid, shows, 1.0, cache(decide))
+    return _Step(image.steps, grid, shows, image.highest_step, cache(decide))
 
 
 def _seen(step: _Step, chest_wall: str | None) -> Float32:
@@ -267,15 +275,3 @@ _STEPS: Mapping[type[words.Operation], Callable[[_Step, Any], _Step]] = {
     words.ZScore: _z_score,
     words.Channels: _repeat,
 }
-
-
-def _is_chest_wall_right(image: Image, laterality: Laterality | None) -> bool:
-    """Return whether rows run to the back of the patient (PS3.3 C.7.6.1.1.1)."""
-    ahead, down = (value[:1] for value in (*image.patient_orientation, "", "")[:2])
-    if ahead in ("A", "P") and len(image.patient_orientation) == 2:
-        return ahead == "P"
-    if down in ("A", "P"):
-        raise StudyError("image rotated: its columns, not its rows, run between front and back")
-    if laterality is None or laterality is Laterality.BOTH:
-        raise StudyError("neither orientation nor laterality tells where the chest wall is")
-    return laterality is Laterality.RIGHT  # as acquired, unmirrored

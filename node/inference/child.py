@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 
 from node.errors import ConfigError, ModelError, StudyError, Unreadable
 from node.imaging.digests import pixel_digest
@@ -96,19 +97,28 @@ class _Networks:
         seen = {role: _seen(role, image, job.unit, manifest) for role, image in job.images.items()}
         given = joined(
             self._inputs[job.model_name],
-            {role: tensor for role, (tensor, _) in seen.items()},
+            {role: image.tensor for role, image in seen.items()},
             manifest.image_shape,
         )
         answers = self._sessions[job.model_name].run(given)
-        on = seen[IMAGE][1] if manifest.unit.of == "image" else None
+        on = seen[IMAGE].on if manifest.unit.of == "image" else None
         outputs = (read_output(output, answers, manifest, on) for output in manifest.outputs)
-        return UnitScore(job.unit, tuple(outputs))
+        mirrored = (role for role, image in seen.items() if image.is_against_laterality)
+        return UnitScore(job.unit, tuple(outputs), tuple(mirrored))
 
 
-def _seen(
-    role: str, shown: ShownImage, unit: str, manifest: Manifest
-) -> tuple[Float32, OnImage | None]:
-    """Return what the network gets of an image, and how that lies on it, if it is no vector."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a network gets of an image; the image itself is let go."""
+
+    tensor: Float32
+    on: OnImage | None
+    """How it lies on the image, if it is no vector."""
+    is_against_laterality: bool
+
+
+def _seen(role: str, shown: ShownImage, unit: str, manifest: Manifest) -> _Seen:
+    """Prepare an image; raise StudyError if the network must not get it."""
     try:
         image, prepared = prepared_image(shown.path, shown.view, manifest)
     except StudyError as error:
@@ -116,7 +126,8 @@ def _seen(
             raise
         raise type(error)(f"{role}: {error}") from error
     grid = prepared.grid
-    return prepared.tensor, None if grid is None else OnImage(unit, image, grid)
+    on = None if grid is None else OnImage(unit, image, grid)
+    return _Seen(prepared.tensor, on, prepared.is_against_laterality)
 
 
 def _open(setup: Setup) -> tuple[_Networks | None, NotReady | None]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, model_validator
 
-from node.manifest.words import Projection
+from node.manifest.words import GrownSection, Projection
 from node.toml_file import Place, Section, shown, wrong
 
 InputSide = Annotated[int, Field(ge=8, le=8192)]
@@ -71,11 +71,19 @@ class Crop(Section):
     """At the chest wall's side; as without the word, like the others."""
 
 
-class Mirror(Section):
+WithoutOrientation = Literal["laterality", "pixels"]
+"""What tells where the chest wall is, of an image without Patient Orientation (0020,0020)."""
+
+
+class Mirror(GrownSection):
     """Turn left and right, if the chest wall is not where it is wanted."""
 
     op: Literal["mirror"]
     chest_wall: Literal["left", "right"]
+    without_orientation: WithoutOrientation = "laterality"
+    """laterality: left of a left breast, as acquired; pixels: at the edge with more tissue."""
+
+    LATER = frozenset({"without_orientation"})
 
 
 Along = Literal["top", "centre", "bottom"]
@@ -251,6 +259,12 @@ def grey_values(of: Operations) -> GreyValues:
 def chest_wall(of: Operations) -> Literal["left", "right"] | None:
     """Return on which side of the network's input the chest wall is; None if that is not known."""
     return next((one.chest_wall for one in of if isinstance(one, Mirror)), None)
+
+
+def without_orientation(of: Operations) -> WithoutOrientation:
+    """Return what tells where the chest wall is, of an image without Patient Orientation."""
+    said = (one.without_orientation for one in of if isinstance(one, Mirror))
+    return next(said, "laterality")
 
 
 def shape_after(of: Operations) -> tuple[int, ...]:

@@ -54,6 +54,8 @@ def _lines(unit: PreparedUnit, one: PreparedImage) -> Iterator[str]:
     yield f"  image       {rows} x {columns} stored{spaced}"
     grid = one.prepared.grid
     yield from _place(grid, spacing) if grid else ["  place       none: it is a vector"]
+    if one.prepared.is_against_laterality:
+        yield "  side        its pixels lie mirrored against its laterality; no Patient Orientation"
 
 
 def _numbers(tensor: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from node.result import (
     Result,
     UnitScore,
 )
-from node.study import View
+from node.study import IMAGE, View
 
 AREA = Code("42798000", "SCT", "Area")
 CM2 = Code("cm2", "UCUM", "square centimeter")
@@ -118,6 +119,15 @@ def test_what_is_doubtful_about_images_is_stated_once_for_all_of_them(model: Mod
     ]
     result = conclude(model, selected, [], {uid: score(uid, 1.0) for uid in ("1.1", "1.2")})
     assert result.statements[1:3] == (f"{lossy}: R CC, L CC.", f"{described}: L CC.")
+
+
+def test_images_that_lie_mirrored_by_their_pixels_alone_are_named(model: Model) -> None:
+    selected = [unit(R_CC, "1.1"), unit(L_CC, "1.2", ("Compressed with loss before it came",))]
+    turned = {uid: replace(score(uid, 1.0), mirrored=(IMAGE,)) for uid in ("1.1", "1.2")}
+    said = "Lies mirrored against its laterality, Patient Orientation is missing; check the side"
+    assert f"{said}: R CC, L CC." in conclude(model, selected, [], turned).statements
+    one = turned | {"1.1": score("1.1", 1.0)}
+    assert f"{said}: L CC." in conclude(model, selected, [], one).statements
 
 
 def test_an_image_where_nothing_was_found_is_analysed_and_said(model: Model) -> None:

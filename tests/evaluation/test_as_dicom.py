@@ -126,7 +126,7 @@ def test_the_table_may_say_that_nought_is_white(name: str, tmp_path: Path, wante
 
 @pytest.mark.parametrize(
     ("chest_wall", "right", "left"),
-    [("", "P", "A"), ("left", "A", "A"), ("right", "P", "P")],
+    [("left", "A", "A"), ("right", "P", "P")],
 )
 def test_front_and_back_are_where_the_table_says(
     chest_wall: str, right: str, left: str, tmp_path: Path, wanted: Input
@@ -139,6 +139,12 @@ def test_front_and_back_are_where_the_table_says(
             usual = phantom.ORIENTATIONS[projection][side.value]
             assert list(dataset.PatientOrientation) == [ahead, usual[1]]
             assert describe(dataset, path, "").view == view
+
+
+def test_front_and_back_are_not_said_where_nobody_says_them(tmp_path: Path, wanted: Input) -> None:
+    dataset = made(saved(tmp_path, PIL.Image.fromarray(values(8)), "a.png"), wanted)
+    assert not dataset.PatientOrientation
+    assert describe(dataset, tmp_path, "").view == MLO
 
 
 def test_the_same_image_is_the_same_object_and_names_nobody(tmp_path: Path, wanted: Input) -> None:
@@ -227,7 +233,7 @@ def test_a_phantom_exported_as_png_scores_as_the_phantom(tmp_path: Path, wanted:
     (dataset,) = phantom.exam("as png", [MLO], technique=SMALL)
     dataset.save_as(tmp_path / "was.dcm", enforce_file_format=True)
     path = saved(tmp_path, PIL.Image.fromarray(dataset.pixel_array.astype(np.uint16)), "a.png")
-    made(path, wanted, bits=12)
+    made(path, wanted, bits=12, chest_wall="right")
     was, now = open_image(tmp_path / "was.dcm"), open_image(tmp_path / "a.dcm")
     np.testing.assert_array_equal(was.grey("voi"), now.grey("voi"))
     assert was.patient_orientation == now.patient_orientation

@@ -414,7 +414,10 @@ operations_of_places = st.fixed_dictionaries(
             {"margin_px": st.integers(0, 9)},
             optional={"margin_at_chest_wall_px": st.integers(0, 9)},
         ),
-        "mirror": st.fixed_dictionaries({"chest_wall": st.sampled_from(["left", "right"])}),
+        "mirror": st.fixed_dictionaries(
+            {"chest_wall": st.sampled_from(["left", "right"])},
+            optional={"without_orientation": st.sampled_from(["laterality", "pixels"])},
+        ),
         "resize": st.fixed_dictionaries(
             {
                 "height": sides,
@@ -487,7 +490,8 @@ every_operation: st.SearchStrategy[dict[str, Any]] = st.one_of(
         optional=threshold | {"erosion_px": st.integers(0, 3), "margin_px": st.integers(0, 5)},
     ),
     st.fixed_dictionaries(
-        {"op": st.just("mirror"), "chest_wall": st.sampled_from(["left", "right"])}
+        {"op": st.just("mirror"), "chest_wall": st.sampled_from(["left", "right"])},
+        optional={"without_orientation": st.just("pixels")},
     ),
     st.fixed_dictionaries(
         {"op": st.just("place"), "height": sides, "width": sides},

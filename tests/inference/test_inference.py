@@ -30,7 +30,7 @@ from node.imaging.outlines import TOLERANCE_PX, signed_area
 from node.inference import Inference
 from node.inference.classes import score_classes
 from node.inference.mask import score_mask
-from node.manifest import ClassesOutput, MaskOutput, Pixels, load_model
+from node.manifest import ClassesOutput, MaskOutput, Model, Pixels, load_model
 from node.study import Unit
 
 pytestmark = pytest.mark.slow
@@ -105,6 +105,50 @@ def test_a_mask_is_measured_in_the_breast_and_outlined_in_the_stored_matrix(
 
 def small_model(inference: Inference) -> Any:
     return inference._setup.packages[0].model
+
+
+BY_PIXELS = """[[pixels]]
+op = "grey"
+values = "voi"
+scale = "range of voi"
+
+[[pixels]]
+op = "mirror"
+chest_wall = "left"
+without_orientation = "pixels"
+
+[[pixels]]
+op = "resize"
+height = 64
+width = 64
+fit = "pad"
+filter = "bilinear"
+antialias = true
+
+"""
+
+
+def test_an_image_that_lies_mirrored_against_its_side_is_outlined_where_it_lies_and_told(
+    tmp_path: Path,
+) -> None:
+    package = model(tmp_path, size=64)
+    path = package.folder / "manifest.toml"
+    before, _, after = path.read_text("utf-8").partition("[pixels]\n")
+    path.write_text(before + BY_PIXELS + after[after.index("[output]") :], "utf-8")
+    turned = np.ascontiguousarray(half_disc()[:, ::-1])
+    with running(Model(package.folder)) as inference:
+        of = small_model(inference)
+        for values, is_turned in ((half_disc(), False), (turned, True)):
+            image = unit(saved(mammogram(values, PatientOrientation=None), tmp_path))
+            answer = inference.score(image, of)
+            assert answer.mirrored == (("image",) if is_turned else ())
+            across = np.array(answer.outputs[0].marks[0].outline)[:, 0]
+            at_wall, at_nipple = (across.min(), across.max())[:: 1 if is_turned else -1]
+            assert at_wall == (0 if is_turned else COLUMNS)
+            assert at_nipple == pytest.approx(90 if is_turned else COLUMNS - 90, abs=5)
+        said = unit(saved(mammogram(turned, PatientOrientation=["P", "L"]), tmp_path))
+        with pytest.raises(StudyError, match="opposite the chest wall"):
+            inference.score(said, of)
 
 
 def test_probabilities_are_passed_on_as_percent(tmp_path: Path, breast: Unit) -> None:

@@ -23,6 +23,7 @@ from node.inference.boxes import score_boxes
 from node.inference.mask import score_mask
 from node.inference.whole_image import read_heat_map
 from node.manifest import BoxesOutput, HeatMapOutput, Manifest, MaskOutput
+from node.manifest.pixels import without_orientation
 from node.result import Code
 from node.study import Laterality, View
 
@@ -42,6 +43,7 @@ MIRROR = """
 op = "mirror"
 chest_wall = "left"
 """
+BY_PIXELS = 'without_orientation = "pixels"\n'
 CROP = """
 [[pixels]]
 op = "crop"
@@ -86,6 +88,8 @@ WAYS = {
     "placed, then resized": GREY + MIRROR + CENTRED + SMALLER,
     "resized, then cut": GREY + MIRROR + SMALLER + CUT,
     "the chest wall at the right": GREY + MIRROR.replace("left", "right") + CENTRED,
+    "mirrored against its side": GREY + CROP + MIRROR + BY_PIXELS + CENTRED,
+    "mirrored, a letterbox": GREY + MIRROR + BY_PIXELS + CROP + LETTERBOX,
 }
 every_way = pytest.mark.parametrize("pixels", WAYS.values(), ids=WAYS.keys())
 either_side = pytest.mark.parametrize("side", [Laterality.LEFT, Laterality.RIGHT], ids=str)
@@ -113,7 +117,11 @@ def image(side: Laterality) -> Image:
 
 
 def seen(of: Manifest, side: Laterality) -> tuple[NDArray[np.float32], PlaneGrid]:
-    found = prepare(image(side), of.operations, View(side, "MLO"))
+    said = side
+    if without_orientation(of.operations) == "pixels":
+        said = Laterality.LEFT if side is Laterality.RIGHT else Laterality.RIGHT
+    found = prepare(image(side), of.operations, View(said, "MLO"))
+    assert found.is_against_laterality == (said is not side)
     assert found.grid is not None
     return found.tensor[0, 0], found.grid
 
