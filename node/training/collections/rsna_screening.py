@@ -7,8 +7,8 @@ anywhere below the folder as `PATIENT/IMAGE.dcm`, as they are published, or as a
 `labels.csv`, with the same columns in small letters and two more: `file`, and `inverted` where 0
 is white.
 
-A part of the images is usual, for the whole is 300 GB: lines whose image is not there are left
-out, and so are views that the node knows no code of (such as AT, 19 of 54,706). How many is
+A part of the images is usual, for the whole is some 300 GB: lines whose image is not there are left
+out, and so are views that the node knows no code of (such as AT). How many is
 logged. A table of which no image is there is an error.
 """
 
@@ -84,7 +84,7 @@ def read_rsna_screening(folder: Path) -> LabelTable:
     if len(known) < len(there):
         words = "%s: %d images are left out: the node knows no code of their view"
         log.warning(words, path, len(there) - len(known))
-    refuse(_used_twice(path, known))
+    refuse(list(_used_twice(path, known)))
     rows = tuple(_row(path, line, image) for line, image in known)
     is_said = {column: _TAKEN_AS.get(column, column) for column in _COLUMNS}
     kept = tuple(c for c in _COLUMNS if c not in _TAKEN_AS or is_said[c] in columns)
