@@ -173,13 +173,16 @@ class _Truth:
 def _truths(table: LabelTable, recipe: Recipe) -> dict[int, _Truth]:
     """Return what each row is to teach, by its line."""
     labels = recipe.labels
-    wanted = [one.column for one in labels.auxiliary]
-    wanted += [one.column for one in labels.matched]
-    wanted += [labels.balanced_within] if labels.balanced_within else []
+    wanted = [("labels", one.column) for one in labels.auxiliary]
+    wanted += [("labels", one.column) for one in labels.matched]
+    wanted += [("labels", labels.balanced_within)] if labels.balanced_within else []
+    if recipe.regression is not None:
+        together = {one.column: None for by in recipe.regression.alike for one in by}
+        wanted += [("regression", column) for column in together]
     problems = [
-        f"{table.path}: no column {name}, which the recipe names under [labels]; "
+        f"{table.path}: no column {name}, which the recipe names under [{place}]; "
         f"{did_you_mean(name, table.columns)}"
-        for name in wanted
+        for place, name in wanted
         if name not in table.columns
     ]
     said = {row.label for row in table.rows}

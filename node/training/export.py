@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from node.errors import ConfigError
 from node.inference.onnx import Graph
 from node.training.features import replaced
-from node.training.networks import LearningNetwork, OfRoles
+from node.training.networks import OfRoles, ScoringNetwork
 
 OPSET = 18
 IMAGE_TENSOR, SCORE_TENSOR, CELLS_TENSOR = "image", "score", "cells"
@@ -52,7 +52,7 @@ class _Shipped(nn.Module):
 
     def __init__(
         self,
-        network: LearningNetwork,
+        network: ScoringNetwork,
         roles: Sequence[str],
         calibration: LogitLine,
         has_cells: bool,
@@ -66,16 +66,17 @@ class _Shipped(nn.Module):
     def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
         if self.of_roles is not None:
             return (self._score(self.of_roles(*images)),)
-        features = self.network.features(images[0])
-        score = self._score(self.network.head(features)[:, :1])
-        return (score, self.network.head.cells(features)) if self.has_cells else (score,)
+        if not self.has_cells:
+            return (self._score(self.network(images[0])[:, :1]),)
+        logits, cells = self.network.scored_and_shown(images[0])
+        return self._score(logits[:, :1]), cells
 
     def _score(self, logit: Tensor) -> Tensor:
         return torch.sigmoid(self.calibration.slope * logit + self.calibration.offset)
 
 
 def export_network(
-    network: LearningNetwork,
+    network: ScoringNetwork,
     roles: Sequence[str],
     examples: Sequence[Sequence[NDArray[np.float32]]],
     path: Path,

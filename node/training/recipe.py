@@ -17,13 +17,16 @@ from node.manifest import Input, Licence, PartOfStudy
 from node.manifest.pixels import (
     Operations,
     PixelWords,
+    Rank,
+    Resize,
     operations,
     pixel_words,
     shape_after,
     unplaced,
 )
 from node.manifest.words import Ascii, Name, Sentence, Uid, Version
-from node.toml_file import Place, Section, wrong
+from node.toml_file import Place, Section, did_you_mean, shown, wrong
+from node.training.stages import ALL, STAGES
 from node.training.toml_text import toml_text
 
 RECIPE = "recipe.toml"
@@ -92,6 +95,72 @@ class Matched(Section):
     column: Column
     within: Annotated[float, Field(gt=0)] | None = None
     """By how much numbers may differ; None: it is the same word."""
+
+
+class Lesions(Section):
+    """A first step: the later stages are taught where lesions lie, from boxes around them.
+
+    Cells in a box are told from the other cells of the same film, so nothing is learnt of what
+    differs between films. The labels that [regression] learns from are not seen here.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 6
+    rate: Rate = 1e-4
+    """Of the later stages."""
+    head_rate: Rate = 1e-3
+    """Of what makes a logit of a cell."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Films."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    warm_up_steps: Annotated[int, Field(ge=0)] = 40
+    """In which the rates rise; they fall as a cosine does, to 0 at the end."""
+    moving_average: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """What remains of the kept weights at each step; 0: the last ones are kept."""
+    shift_cells: Annotated[int, Field(ge=0, le=8)] = 1
+    """By so many of the last cells a film is moved, at most."""
+    flip_rows: bool = True
+
+
+class RegressedFeatures(Section):
+    """What becomes of an image after a stage: the numbers that a regression goes by."""
+
+    after: str
+    """A stage; the trunk says how its stages are called."""
+    pool: Literal["mean, highest, deviation", "lesions"] = "mean, highest, deviation"
+    """Over the cells: these three numbers of each channel; or their mean, in which a cell counts
+    as the softmax of its lesion logit, after the last stage and with [lesions]."""
+    c: Annotated[float, Field(gt=0, le=1e6)] = 1e-2
+    """The inverse of the strength of L2, as scikit-learn's C."""
+
+
+class Alike(Section):
+    """A column of the table by which images are divided into groups."""
+
+    column: Column
+    edges: tuple[float, ...] = ()
+    """Numbers are put into the intervals between these, each edge into the upper one. None: it is
+    the same word. What is no number is a word."""
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> Self:
+        if list(self.edges) != sorted(set(self.edges)):
+            raise wrong([(("edges",), f"expected numbers that rise, found {list(self.edges)}")])
+        return self
+
+
+class Regression(Section):
+    """Linear scores of pooled features, instead of a head and stages that learn the labels.
+
+    There is one for each of the features by each of the weightings, in units of its own standard
+    deviation; the logit is their mean.
+    """
+
+    features: Annotated[tuple[RegressedFeatures, ...], Field(min_length=1)]
+    alike: Annotated[tuple[tuple[Alike, ...], ...], Field(min_length=1)] = ((),)
+    """Weightings. In each the positive breasts weigh as much as the negative ones within each
+    group that these columns make; without columns, overall."""
 
 
 class Labels(Section):
@@ -185,6 +254,10 @@ class Recipe(Section):
     network: NetworkRecipe = NetworkRecipe()
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
+    lesions: Lesions | None = None
+    """None: the later stages stay as they come until they learn the labels."""
+    regression: Regression | None = None
+    """None: a head learns the labels, and then the later stages with it, as [schedule] says."""
     folds: Folds = Folds()
     levels: Levels = Levels()
 
@@ -232,6 +305,84 @@ class Recipe(Section):
             raise wrong(problems)
         return self
 
+    @model_validator(mode="after")
+    def _regression_is_all_that_learns_labels(self) -> Self:
+        if self.regression is None:
+            words = "is the first step of [regression], which is not there"
+            if self.lesions is not None:
+                raise wrong([(("lesions",), words)])
+            return self
+        problems = [
+            (place, "says nothing where [regression] learns the labels; take it out")
+            for place, is_there in _without_meaning(self)
+            if is_there
+        ]
+        if self.about != "image":
+            words = (
+                f'expected "image": [regression] gives one score per image, found "{self.about}"'
+            )
+            problems.append((("about",), words))
+        problems += _problems_of_features(self, self.regression)
+        if problems:
+            raise wrong(problems)
+        return self
+
+    @model_validator(mode="after")
+    def _films_can_be_brought_to_the_form_of_images(self) -> Self:
+        if self.lesions is None:
+            return self
+        problems: list[tuple[Place, str]] = []
+        if self.network.frozen in (ALL, STAGES[self.network.trunk][-1]):
+            words = "expected a stage before the last one: [lesions] teaches those after it"
+            problems.append((("network", "frozen"), words))
+        if self.form_of_films is None:
+            words = (
+                'expected operations that end in op = "resize" with fit = "stretch" and op = '
+                '"rank": films with boxes are brought to that form'
+            )
+            problems.append((("pixels",), words))
+        if problems:
+            raise wrong(problems)
+        return self
+
+    @property
+    def form_of_films(self) -> tuple[Resize, Rank] | None:
+        """What is done to a film that is cut to its breast; None: images have no such form."""
+        match self.operations[-2:]:
+            case (Resize(fit="stretch") as size, Rank() as rank):
+                return size, rank
+            case _:
+                return None
+
+
+def _without_meaning(recipe: Recipe) -> list[tuple[Place, bool]]:
+    """Return what says nothing beside [regression], and whether the file has it."""
+    said, of_network = recipe.model_fields_set, recipe.network.model_fields_set
+    return [
+        (("schedule",), "schedule" in said),
+        (("augmentation",), "augmentation" in said),
+        (("network", "pool"), "pool" in of_network),
+        (("network", "image_weight"), "image_weight" in of_network),
+        (("labels", "auxiliary"), bool(recipe.labels.auxiliary)),
+        (("labels", "balanced_within"), recipe.labels.balanced_within is not None),
+    ]
+
+
+def _problems_of_features(recipe: Recipe, regression: Regression) -> list[tuple[Place, str]]:
+    problems = list[tuple[Place, str]]()
+    trunk, stages = recipe.network.trunk, STAGES[recipe.network.trunk]
+    for i, one in enumerate(regression.features):
+        place: Place = ("regression", "features", i)
+        if one.after not in stages:
+            words = f"{trunk} has no stage {shown(one.after)}; {did_you_mean(one.after, stages)}"
+            problems.append(((*place, "after"), words))
+        if one.pool == "lesions" and (recipe.lesions is None or one.after != stages[-1]):
+            words = f'"lesions" needs [lesions], and after = "{stages[-1]}"'
+            problems.append(((*place, "pool"), words))
+        if (one.after, one.pool) in [(o.after, o.pool) for o in regression.features[:i]]:
+            problems.append((place, f'"{one.pool}" after {one.after} is there twice'))
+    return problems
+
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe, or raise ConfigError with one line per problem."""
@@ -263,4 +414,12 @@ def recipe_called(name_or_file: str, positive: tuple[str, ...]) -> Recipe:
 
 def recipe_text(recipe: Recipe) -> str:
     """Return a recipe as a TOML file, with all that it says and all that it left to us."""
-    return toml_text(recipe.model_dump(mode="json"))
+    words = recipe.model_dump(mode="json")
+    if recipe.regression is not None:
+        for place, _ in _without_meaning(recipe):
+            *tables, key = map(str, place)
+            table = words
+            for name in tables:
+                table = table[name]
+            del table[key]
+    return toml_text(words)

@@ -20,7 +20,7 @@ def _table(place: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, Mapping) or _is_list_of_tables(value):
             tables[key] = value
         elif value is not None:
-            yield f"{_key(key)} = {quoted(value)}"
+            yield f"{_key(key)} = {_value(value)}"
     for key, value in tables.items():
         name = ".".join(map(_key, (*place, key)))
         if isinstance(value, Mapping):
@@ -28,6 +28,16 @@ def _table(place: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
         else:
             for one in value:
                 yield from ("", f"[[{name}]]", *_table((*place, key), one))
+
+
+def _value(value: object) -> str:
+    """Return a value on its line: tables that lie in lists of lists are written within."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        words = [f"{_key(key)} = {_value(one)}" for key, one in value.items() if one is not None]
+        return f"{{ {', '.join(words)} }}"
+    return quoted(value)
 
 
 def _is_list_of_tables(value: object) -> bool:

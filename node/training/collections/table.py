@@ -8,7 +8,7 @@ from pathlib import Path
 from node.errors import ConfigError
 from node.evaluation.labels import LabelTable, read_labels
 from node.toml_file import did_you_mean
-from node.training.collections import cbis_ddsm, mini_mias
+from node.training.collections import cbis_ddsm, mini_mias, rsna_screening
 
 Reader = Callable[[Path], LabelTable]
 """Reads the folder of a collection, or raises ConfigError with all that is wrong with it."""
@@ -16,6 +16,7 @@ Reader = Callable[[Path], LabelTable]
 COLLECTIONS: Mapping[str, Reader] = {
     "cbis-ddsm": cbis_ddsm.read_cbis_ddsm,
     "mini-mias": mini_mias.read_mini_mias,
+    "rsna-screening": rsna_screening.read_rsna_screening,
 }
 
 
