@@ -466,6 +466,10 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
         list[str] | None,
         typer.Option(help="A label that counts as 1, without a recipe. Repeatable."),
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="A table of boxes around lesions, of a recipe that has [lesions]."),
+    ] = None,
     out_dir: Annotated[
         Path, typer.Option("--out", help="The folder of packages: it gets one more.")
     ] = Path("packages"),
@@ -500,6 +504,7 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
     from node.evaluation.running import processes_here
     from node.training.collections.table import labelled_images
     from node.training.group import require_torch
+    from node.training.lesion_boxes import read_lesion_boxes
     from node.training.packing import cross_validation_table
     from node.training.recipe import recipe_called
 
@@ -509,14 +514,16 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
         from node.training.running import TrainingSettings, measure_recipe, train_package
 
         given = ["--labels", labels.name] if labels else ["--collection", str(collection)]
+        films = ["--boxes", f"{boxes.parent.name}/{boxes.name}"] if boxes else []
         settings = TrainingSettings(
             recipe=asked,
             table=labelled_images(folder, labels, collection),
             out=out_dir,
             work=work,
-            train=shlex.join(["ai-node", "train", "recipe.toml", folder.name, *given]),
+            train=shlex.join(["ai-node", "train", "recipe.toml", folder.name, *given, *films]),
             evaluate=shlex.join(["ai-node", "evaluate", asked.name, folder.name, *given]),
             processes=processes or processes_here(),
+            boxes=read_lesion_boxes(boxes, boxes.parent) if boxes else None,
         )
         try:
             if compare_on:

@@ -15,8 +15,17 @@ from node.training.learning import (
     check_overfits,
     train_network,
 )
-from node.training.networks import LearningNetwork, begun_network
+from node.training.lesion_boxes import BoxedFilms
+from node.training.lesions import taught
+from node.training.networks import LearningNetwork, ScoringNetwork, begun_network
 from node.training.recipe import Recipe
+from node.training.regression import (
+    RegressedNetwork,
+    begun_regression,
+    fitted,
+    pooled_features,
+    regressed_logits,
+)
 from node.training.scoring import Logits
 from node.training.units import units_of
 
@@ -31,7 +40,7 @@ class Learnt(Protocol):
     def logits(self) -> Sequence[Logits]:
         """What is said of the watched images after each epoch that may be chosen."""
 
-    def network(self, epoch: int) -> LearningNetwork:
+    def network(self, epoch: int) -> ScoringNetwork:
         """Return the network as it was after one of these epochs."""
 
 
@@ -94,6 +103,56 @@ class GradientLearner:
             done.write_text(key + "\n", "utf-8")
 
 
-def learner_of(recipe: Recipe, examples: Examples, work: Path, progress: Progressing) -> Learner:
+class _LearntByRegression:
+    def __init__(self, network: RegressedNetwork, logits: Logits) -> None:
+        self._network = network
+        self.logits: Sequence[Logits] = (logits,)
+
+    def network(self, epoch: int) -> RegressedNetwork:
+        assert epoch == 0, "there is nothing to choose"
+        return self._network
+
+
+class RegressionLearner:
+    """Regressions on what a trunk sees, whose later stages may have been taught lesions before."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        examples: Examples,
+        boxes: BoxedFilms | None,
+        work: Path,
+        progress: Progressing,
+    ) -> None:
+        self._recipe = recipe
+        self._examples = examples
+        self._progress = progress
+        lessons = None
+        if recipe.lesions is not None:
+            assert boxes is not None, "train_package has seen to it"
+            lessons = taught(recipe, boxes, work, progress)
+        self._network = begun_regression(recipe, grey_of(examples.tensors.dtype), lessons)
+        self._pooled = pooled_features(self._network, examples.tensors, work, progress)
+
+    def learn(self, what: str, others: Sequence[int], watched: Sequence[int]) -> Learnt:
+        """Learn from some examples and judge others."""
+        with self._progress(f"Learning, {what}", 1) as advance:
+            network = fitted(
+                self._recipe, self._network, self._pooled, self._examples.images, others
+            )
+            logits = regressed_logits(network, self._pooled)[list(watched)]
+            advance()
+        return _LearntByRegression(network, logits)
+
+
+def learner_of(
+    recipe: Recipe,
+    examples: Examples,
+    boxes: BoxedFilms | None,
+    work: Path,
+    progress: Progressing,
+) -> Learner:
     """Return what learns as a recipe says."""
+    if recipe.regression is not None:
+        return RegressionLearner(recipe, examples, boxes, work, progress)
     return GradientLearner(recipe, examples, work, progress)

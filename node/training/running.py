@@ -34,6 +34,7 @@ from node.training.choosing import Chosen, choose_points, platt, said_breasts
 from node.training.examples import read_examples
 from node.training.export import CELLS_TENSOR, SCORE_TENSOR, export_network
 from node.training.learners import Learnt, learner_of
+from node.training.lesion_boxes import BoxedFilms
 from node.training.measuring import CrossValidation, ScoredBreast, cross_validation
 from node.training.packing import (
     OUTPUT,
@@ -74,6 +75,8 @@ class TrainingSettings:
     evaluate: str
     """The command that measures the package on the same table, for the card."""
     processes: int
+    boxes: BoxedFilms | None = None
+    """Films with boxes around lesions, of a recipe that has [lesions]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class _Road:
         self._settings, self._recipe = settings, settings.recipe
         self._progress = progress
         self._clock = _Clock(settings.work / TOOK)
+        _require_boxes(self._recipe, settings.boxes)
         with self._clock.step("images"):
             self.examples = read_examples(
                 settings.table, self._recipe, settings.work, progress, settings.processes
@@ -145,7 +149,9 @@ class _Road:
         if self._recipe.about == "exam":
             require_whole_exams(self.examples)
         with self._clock.step("features"):
-            self._learner = learner_of(self._recipe, self.examples, settings.work, progress)
+            self._learner = learner_of(
+                self._recipe, self.examples, settings.boxes, settings.work, progress
+            )
 
     def learn(self, fold: int) -> _OfFold:
         """Learn from the women of the other folds."""
@@ -364,6 +370,13 @@ def _require_own(folder: Path) -> None:
             f"{folder}: a package that `ai-node train` has not made; give the recipe another name, "
             "or name another folder: --out"
         )
+
+
+def _require_boxes(recipe: Recipe, boxes: BoxedFilms | None) -> None:
+    if recipe.lesions is not None and boxes is None:
+        raise ConfigError("the recipe has [lesions]: name the table of boxes, --boxes boxes.csv")
+    if recipe.lesions is None and boxes is not None:
+        raise ConfigError("--boxes: the recipe has no [lesions], which is what learns from boxes")
 
 
 @contextmanager

@@ -346,7 +346,7 @@ def test_turned_rows_give_the_same_logit_and_a_turned_heat_map(
     torch.testing.assert_close(logits, turned_logits, atol=1e-4, rtol=0)
     torch.testing.assert_close(cells, turned_cells.flip(2), atol=1e-5, rtol=0)
     assert cells.shape == (2, 1, 3, 2)
-    assert (0 <= cells).all()
+    assert (cells >= 0).all()
     assert (cells <= 1).all()
 
 
