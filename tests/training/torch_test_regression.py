@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from node.training.regression import (
     PooledFeatures,
     RegressedNetwork,
     begun_regression,
-    fitted,
+    fitted_network,
     pooled_features,
     regressed_logits,
     shares_of_breasts,
@@ -70,7 +70,7 @@ def regression_recipe(epochs: int = 3, **lesions: object) -> Recipe:
 RECIPE = regression_recipe()
 
 
-class Stopped(Exception):
+class PlugPulledError(Exception):
     """Somebody pulled the plug."""
 
 
@@ -82,14 +82,14 @@ class Counting:
         self._left = stop_after
 
     @contextmanager
-    def __call__(self, words: str, steps: int) -> Iterator[object]:
+    def __call__(self, words: str, steps: int) -> Iterator[Callable[[], None]]:
         self.steps[words] = steps
 
         def advance() -> None:
             if self._left is not None:
                 self._left -= 1
                 if self._left < 0:
-                    raise Stopped
+                    raise PlugPulledError
 
         yield advance
 
@@ -178,7 +178,7 @@ def test_with_another_rate_the_films_are_not_looked_at_again(films: Path, tmp_pa
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
     films: Path, lesions: TaughtLesions, after: int, tmp_path: Path
 ) -> None:
-    with pytest.raises(Stopped):
+    with pytest.raises(PlugPulledError):
         taught_in(films, tmp_path, RECIPE, Counting(after))
 
     assert is_same(taught_in(films, tmp_path, RECIPE), lesions)
@@ -260,7 +260,7 @@ def test_pooled_features_are_what_the_network_pools(
 def test_pooling_goes_on_where_it_was_stopped(
     network: RegressedNetwork, pooled: PooledFeatures, images: Planted, tmp_path: Path
 ) -> None:
-    with pytest.raises(Stopped):
+    with pytest.raises(PlugPulledError):
         pooled_features(network, images.tensors, tmp_path, Counting(9))
     progress = Counting()
 
@@ -278,7 +278,7 @@ def test_another_trunk_pools_anew(
     few = images.tensors[:8]
     with_lesions = pooled_features(network, few, tmp_path, Counting())
     words = RECIPE.model_dump(exclude={"schedule", "augmentation", "lesions"}, exclude_unset=True)
-    words["regression"]["features"][1:] = [{"after": "top"}]
+    words["regression"] = {"features": [{"after": "block 2"}, {"after": "top"}]}
     plain = begun_regression(Recipe.model_validate(words), 1, None)
 
     assert pooled_features(plain, few, tmp_path, Counting()).key != with_lesions.key
@@ -293,7 +293,7 @@ def learnt(
 ) -> tuple[RegressedNetwork, float]:
     """Return a network that learnt from two thirds of the women, and its AUC on the others."""
     divided = len(images.examples) * 2 // 3
-    found = fitted(RECIPE, network, pooled, images.examples, range(divided))
+    found = fitted_network(RECIPE, network, pooled, images.examples, range(divided))
     logits = regressed_logits(found, pooled)[divided:]
     labels = [example.label for example in images.examples[divided:]]
     return found, area_under_curve(logits.tolist(), labels)
@@ -346,7 +346,7 @@ def test_turned_rows_give_the_same_logit_and_a_turned_heat_map(
     torch.testing.assert_close(logits, turned_logits, atol=1e-4, rtol=0)
     torch.testing.assert_close(cells, turned_cells.flip(2), atol=1e-5, rtol=0)
     assert cells.shape == (2, 1, 3, 2)
-    assert (0 <= cells).all()
+    assert (cells >= 0).all()
     assert (cells <= 1).all()
 
 
@@ -422,6 +422,6 @@ def test_features_that_never_differ_do_no_harm(images: Planted) -> None:
             update={"features": network.features})}
     )  # fmt: skip
 
-    found = fitted(recipe, network, pooled, images.examples, range(len(images.examples)))
+    found = fitted_network(recipe, network, pooled, images.examples, range(len(images.examples)))
 
     assert np.isfinite(regressed_logits(found, pooled)).all()
