@@ -22,7 +22,7 @@ from node.training.recipe import Recipe
 from node.training.regression import (
     RegressedNetwork,
     begun_regression,
-    fitted,
+    fitted_network,
     pooled_features,
     regressed_logits,
 )
@@ -137,7 +137,7 @@ class RegressionLearner:
     def learn(self, what: str, others: Sequence[int], watched: Sequence[int]) -> Learnt:
         """Learn from some examples and judge others."""
         with self._progress(f"Learning, {what}", 1) as advance:
-            network = fitted(
+            network = fitted_network(
                 self._recipe, self._network, self._pooled, self._examples.images, others
             )
             logits = regressed_logits(network, self._pooled)[list(watched)]

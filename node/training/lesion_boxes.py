@@ -35,13 +35,13 @@ _SIDES = {
     "LEFT": Laterality.LEFT,
 }
 
-MARGIN = 0.03
+MARGIN_OF_FILM = 0.03
 """Of a film, at each edge: labels, tape, and the frame of the scanner."""
 SHARE_OF_OTSU = 0.8
 """The breast of a film is what is brighter than this share of Otsu's threshold: skin is dark."""
-EROSION = 3 / 640
+EROSION_OF_FILM = 3 / 640
 """As a share of a film's longer side: what is thinner than twice that is no breast."""
-EDGE = 20 / 384
+EDGE_OF_FILM = 20 / 384
 """The chest wall is where more breast lies in this share of the columns."""
 
 
@@ -220,10 +220,12 @@ def _breast_of(film: BoxedFilm) -> tuple[Float32, tuple[int, int, int, int]]:
     """Return a film of 0..1, black around the breast, and the box that the breast is in."""
     pixels = _pixels(film)
     height, width = pixels.shape
-    rows, columns = round(MARGIN * height), round(MARGIN * width)
+    rows, columns = round(MARGIN_OF_FILM * height), round(MARGIN_OF_FILM * width)
     within = pixels[rows : height - rows, columns : width - columns]
     bright = within > SHARE_OF_OTSU * otsu_threshold(within)
-    found = largest_component(eroded(bright, max(1, round(EROSION * max(height, width)))), 4)
+    found = largest_component(
+        eroded(bright, max(1, round(EROSION_OF_FILM * max(height, width)))), 4
+    )
     if found is None:
         raise ConfigError(
             f"{film.source}: no breast stands out from the background of {film.path}; take its "
@@ -272,5 +274,5 @@ def _ranks(grey: Float32, rank: Rank) -> Float32:
 
 
 def _is_chest_wall_on_the_right(ranks: Float32) -> bool:
-    edge = max(1, round(EDGE * ranks.shape[1]))
+    edge = max(1, round(EDGE_OF_FILM * ranks.shape[1]))
     return bool((ranks[:, -edge:] > 0).sum() > (ranks[:, :edge] > 0).sum())

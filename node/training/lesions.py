@@ -33,6 +33,7 @@ from torch.nn import functional
 from node import __version__
 from node.errors import ConfigError
 from node.evaluation.evaluating import Progressing
+from node.imaging.components import Bools
 from node.manifest.pixels import Rank, Resize
 from node.training.features import FLUSHED_AFTER, ROOM, device_here, replaced
 from node.training.lesion_boxes import BoxedFilm, BoxedFilms, LesionBox, SeenFilm, seen_film
@@ -47,8 +48,6 @@ FILMS_AT_ONCE = 4
 LEAST_BREAST = 0.5
 """Of a negative cell."""
 _STATE = "last.pt"
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

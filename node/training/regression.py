@@ -39,10 +39,13 @@ from node.training.trunks import Trunk, begun_trunk
 
 STEPS = 5000
 """In which a regression converges, by far."""
+LEAST_FEATURE_DEVIATION = 1e-3
+"""Of a feature: one that hardly ever differs is not evened out by more. Programs that run the
+network round differently by up to 1e-5, of which nothing may become a difference of scores."""
 LEAST_SPREAD = 1e-6
-"""Added to the standard deviation of a feature, so that one that never differs counts nothing."""
+"""Of the scores of a regression, which is that of nothing but rounding."""
 
-Numbers = NDArray[np.float64]
+_Numbers = NDArray[np.float64]
 
 
 class RegressedNetwork(ScoringNetwork):
@@ -220,7 +223,7 @@ def _key_of_pooled(network: RegressedNetwork, tensors: ImageTensors) -> str:
 # --- regression -------------------------------------------------------------------------------
 
 
-def fitted(
+def fitted_network(
     recipe: Recipe,
     network: RegressedNetwork,
     pooled: PooledFeatures,
@@ -250,21 +253,21 @@ def fitted(
 
 
 def _line(
-    rows: Numbers, labels: NDArray[np.int64], weights: Numbers, c: float
-) -> tuple[Numbers, float]:
+    rows: _Numbers, labels: NDArray[np.int64], weights: _Numbers, c: float
+) -> tuple[_Numbers, float]:
     """Return coefficients and offset of a score in units of its own standard deviation."""
     is_used = weights > 0
     rows, labels, weights = rows[is_used], labels[is_used], weights[is_used]
-    mean, deviation = rows.mean(0), rows.std(0) + LEAST_SPREAD
+    mean, deviation = rows.mean(0), np.maximum(rows.std(0), LEAST_FEATURE_DEVIATION)
     model = LogisticRegression(C=c, max_iter=STEPS)
     model.fit((rows - mean) / deviation, labels, sample_weight=weights / weights.mean())
     coefficients = model.coef_[0] / deviation
     offset = float(model.intercept_[0] - coefficients @ mean)
-    spread = float((rows @ coefficients + offset).std()) + LEAST_SPREAD
+    spread = max(float((rows @ coefficients + offset).std()), LEAST_SPREAD)
     return coefficients / spread, offset / spread
 
 
-def weights_of(examples: Sequence[Example], by: Sequence[Alike]) -> Numbers:
+def weights_of(examples: Sequence[Example], by: Sequence[Alike]) -> _Numbers:
     """Return how much each image counts, (n,).
 
     Images of a breast count 1 together as they make its score: alike by projection, and within
@@ -294,7 +297,7 @@ def weights_of(examples: Sequence[Example], by: Sequence[Alike]) -> Numbers:
     return weights
 
 
-def shares_of_breasts(examples: Sequence[Example]) -> Numbers:
+def shares_of_breasts(examples: Sequence[Example]) -> _Numbers:
     """Return the share of each image in the score of its breast, (n,): the mean of its views."""
     views = defaultdict[tuple[int, str], dict[str, int]](lambda: defaultdict(int))
     for example in examples:

@@ -10,10 +10,10 @@ SIZE = (80, 48)
 """Rows and columns of what the network gets."""
 
 
-def recipe_of(*more: dict[str, Any], **tables: Any) -> Recipe:
+def recipe_of(*more: dict[str, Any], size: tuple[int, int] = SIZE, **tables: Any) -> Recipe:
     """Return the default recipe for small images, with more operations at the end."""
     operations = [one.model_dump() for one in default_recipe("x").operations]
-    operations[3] |= {"height": SIZE[0], "width": SIZE[1]}
+    operations[3] |= {"height": size[0], "width": size[1]}
     words = {"name": "small", "title": "Small", "pixels": [*operations, *more]}
     return Recipe.model_validate(words | tables)
 

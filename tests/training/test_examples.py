@@ -351,6 +351,21 @@ def test_words_may_be_labels(images: Labelled, tmp_path: Path) -> None:
     assert sum(one.label for one in found.images) == 2
 
 
+def test_columns_that_a_regression_weighs_by_must_be_there(
+    images: Labelled, tmp_path: Path
+) -> None:
+    by = [[{"column": "machin"}, {"column": "age", "edges": [50]}], [{"column": "machin"}]]
+    regression = {"features": [{"after": "top"}], "alike": by}
+    for row in images.rows:
+        row |= {"machine": "X", "age": "50"}
+    with pytest.raises(ConfigError) as raised:
+        examples_of(images, tmp_path / "w", recipe_of(about="image", regression=regression))
+    (line,) = str(raised.value).split("\n")
+    assert line.endswith(
+        'no column machin, which the recipe names under [regression]; did you mean "machine"?'
+    )
+
+
 @pytest.mark.parametrize(
     ("labels", "changes", "words"),
     [

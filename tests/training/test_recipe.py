@@ -123,6 +123,91 @@ def test_mistakes_are_told_with_their_lines(text: str, words: str, tmp_path: Pat
     assert words in problems(tmp_path, HEAD + text)
 
 
+REGRESSION = """
+about = "image"
+[lesions]
+epochs = 4
+[regression]
+alike = [[], [{ column = "machine" }, { column = "age", edges = [50, 60, 70] }]]
+[[regression.features]]
+after = "block 4"
+[[regression.features]]
+after = "top"
+pool = "lesions"
+c = 1e-3
+"""
+
+
+def test_a_regression_is_written_whole_and_without_what_says_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    recipe = read(tmp_path, HEAD + REGRESSION)
+    text = recipe_text(recipe)
+
+    assert recipe.regression is not None
+    assert [len(by) for by in recipe.regression.alike] == [0, 2]
+    assert list(recipe.regression.alike[1][1].edges) == [50, 60, 70]
+    assert [one.c for one in recipe.regression.features] == [1e-2, 1e-3]
+    assert recipe.lesions is not None
+    assert (recipe.lesions.epochs, recipe.lesions.moving_average) == (4, 0.98)
+    assert read(tmp_path, text) == recipe
+    assert recipe_text(read(tmp_path, text)) == text
+    for words in ("[schedule]", "[augmentation]", "image_weight", "balanced_within", "auxiliary"):
+        assert words not in text
+    assert 'pool = "log-sum-exp"' not in text
+    assert "[lesions]" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('"image"', '"breast"', 'recipe.toml:4: about: expected "image": [regression] gives one'),
+        ("", "[schedule]\nepochs = 2\n", "schedule: says nothing where [regression] learns"),
+        ("", "[augmentation]\n", "augmentation: says nothing where [regression] learns"),
+        ("", '[network]\npool = "mean"\n', "network.pool: says nothing where [regression]"),
+        ("", "[network]\nimage_weight = 1\n", "network.image_weight: says nothing where"),
+        (
+            "",
+            '[labels]\nbalanced_within = "machine"\n',
+            "labels.balanced_within: says nothing where",
+        ),
+        (
+            '"block 4"',
+            '"block4"',
+            'efficientnet-lite0 has no stage "block4"; did you mean "block 4"?',
+        ),
+        ('"top"', '"block 6"', 'pool: "lesions" needs [lesions], and after = "top"'),
+        ("[lesions]\nepochs = 4\n", "", 'pool: "lesions" needs [lesions], and after = "top"'),
+        (
+            "",
+            '[[regression.features]]\nafter = "block 4"\n',
+            '"mean, highest, deviation" after block 4 is there twice',
+        ),
+        ("50, 60", "60, 50", "edges: expected numbers that rise, found [60.0, 50.0, 70.0]"),
+        ("", '[network]\nfrozen = "all"\n', "[lesions] teaches those after it"),
+        ("c = 1e-3", "c = 0", "c: expected a number above 0"),
+    ],
+)
+def test_what_contradicts_a_regression_is_told(
+    before: str, after: str, words: str, tmp_path: Path
+) -> None:
+    text = REGRESSION.replace(before, after) if before else REGRESSION + after
+    assert words in problems(tmp_path, HEAD + text)
+
+
+def test_lesions_are_a_step_before_a_regression_of_images_in_the_form_of_films(
+    tmp_path: Path,
+) -> None:
+    assert "lesions: is the first step of [regression]" in problems(tmp_path, HEAD + "[lesions]\n")
+    pixels = (
+        '[[pixels]]\nop = "grey"\nvalues = "voi"\nscale = "range of voi"\n'
+        '[[pixels]]\nop = "resize"\nheight = 64\nwidth = 64\nfit = "pad"\n'
+        'filter = "bilinear"\nantialias = true\n'
+    )
+    found = problems(tmp_path, HEAD + REGRESSION + pixels)
+    assert 'pixels: expected operations that end in op = "resize" with fit = "stretch"' in found
+
+
 def test_images_are_read_as_those_of_the_package_will_be() -> None:
     recipe = default_recipe("triage")
     manifest = reading_manifest(recipe)
