@@ -23,6 +23,7 @@ from node.manifest.pixels import (
 )
 from node.manifest.words import Ascii, Name, Sentence, Uid, Version
 from node.toml_file import Place, Section, wrong
+from node.training.stages import DEFAULT_FROZEN, amiss_in_frozen
 from node.training.toml_text import toml_text
 
 RECIPE = "recipe.toml"
@@ -65,13 +66,28 @@ class NetworkRecipe(Section):
     """What learns: a trunk that knows photographs, and a head of our own."""
 
     trunk: TrunkName = "efficientnet-lite0"
-    frozen: str = "block 4"
+    frozen: str = DEFAULT_FROZEN["efficientnet-lite0"]
     """The stage up to which the trunk stays as it comes, whose features are kept; "all": all of
-    it. The trunk says how its stages are called."""
+    it, "none": nothing. Stages are called as `stages.STAGES` has them, and what is frozen by
+    default is of the trunk, too."""
     pool: Pool = "log-sum-exp"
     """How the logits of the cells become one of the image."""
     image_weight: Weight = 0.3
     """Of the loss of each image by itself, beside that of what the network is about."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _frozen_is_of_the_trunk(cls, words: Any) -> Any:
+        trunk = words.get("trunk") if isinstance(words, dict) else None
+        if isinstance(trunk, str) and trunk in DEFAULT_FROZEN:
+            return {"frozen": DEFAULT_FROZEN[trunk], **words}
+        return words
+
+    @model_validator(mode="after")
+    def _the_trunk_has_the_stage(self) -> Self:
+        if words := amiss_in_frozen(self.trunk, self.frozen):
+            raise wrong([(("frozen",), words)])
+        return self
 
 
 class Auxiliary(Section):
