@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from node.errors import ConfigError
-from node.training.augmentation import change_of, changed
+from node.training.augmentation import change_of, changed, variants_of
 from node.training.networks import LearningNetwork, ScaleOfGrey
 from node.training.recipe import Augmentation
 from node.training.trunks import weights_digest
 
-VARIANTS_KEPT = 4
-"""Of each image: as it is, and changed three times, once for all epochs and folds."""
 HEAD_FROM = {"efficientnet-lite0": "block 6", "inception-v3": "mixed 10"}
 """After this stage features are kept for the head; what follows is cheaper computed than read."""
 FEATURES_BATCH = 8
@@ -90,13 +88,6 @@ class Features:
 def grey_of(dtype: np.dtype[Any]) -> ScaleOfGrey:
     """Return what is white in tensors of a type."""
     return 255 if dtype == np.uint8 else 1
-
-
-def variants_of(augmentation: Augmentation) -> int:
-    """Return how many variants of an image are kept."""
-    words = augmentation
-    nothing = not (words.flip_rows or words.rotation_degrees or words.scale or words.grey)
-    return 1 if nothing else VARIANTS_KEPT
 
 
 def batches_to_see(images: int, augmentation: Augmentation) -> int:
