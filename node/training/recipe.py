@@ -122,7 +122,11 @@ class Labels(Section):
 
 
 class Augmentation(Section):
-    """How images differ from one sight to the next, as breasts do; never left and right."""
+    """How images differ from one sight to the next, as breasts do; never left and right.
+
+    Each image is looked at as it is and in three other ways, drawn once; if nothing but rows is
+    flipped, as it is and flipped.
+    """
 
     flip_rows: bool = True
     rotation_degrees: Annotated[float, Field(ge=0, le=45)] = 10
@@ -148,7 +152,9 @@ class Schedule(Section):
     """Of the head beside them."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warm_up_epochs: Annotated[float, Field(ge=0)] = 1
-    """In which the rates rise; after them they fall as a cosine does, to 0."""
+    """In which the rates rise; after them they fall as a cosine does, to 0. The optimiser needs ten
+    steps or so to know how large gradients are: where an epoch has few batches, give more, or the
+    stages that are not frozen forget before they learn."""
     batch: Annotated[int, Field(ge=2, le=4096)] = 16
     """How many of what the network is about."""
     moving_average: Annotated[float, Field(ge=0, lt=1)] = 0.99
