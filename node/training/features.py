@@ -1,4 +1,4 @@
-"""What the frozen stages see in each image, kept on the disk: two CPU cores need no more than once.
+"""What the frozen stages see in each image, computed once and kept on the disk.
 
 Kept are, of each image as it is and of some variants of it, the features after the last frozen
 stage, which the later stages learn from, and those near the end of the trunk, which the head alone
@@ -59,7 +59,7 @@ class KeptFeatures:
     array: AnyArray
     """(variants, n, channels, rows, columns), float16."""
     stage: str
-    """"": of no stage, they are the images."""
+    """"": of none, they are the images."""
 
     def batch(self, images: Sequence[int], variants: Sequence[int], device: str) -> Tensor:
         """Return the features of some images, float32, each of one variant."""
@@ -130,7 +130,7 @@ class _Sight:
         return digest.hexdigest()
 
     def images(self, rows: Sequence[int]) -> Tensor:
-        """Return some rows, each an image in one variant, float32."""
+        """Return rows of the kept array, each an image in one variant, float32."""
         count = len(self.tensors)
         white = self.network.grey
         found = []
