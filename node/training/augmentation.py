@@ -31,6 +31,18 @@ class ImageChange:
 
 
 UNCHANGED = ImageChange()
+VARIANTS_DRAWN = 3
+"""Of each image, beside the image as it is: changed once, for all epochs and folds."""
+
+
+def variants_of(augmentation: Augmentation) -> int:
+    """Return how many variants of an image there are, with the image as it is.
+
+    Where rows are flipped and nothing else changes there are two, and where nothing does, one.
+    """
+    if augmentation.rotation_degrees or augmentation.scale or augmentation.grey:
+        return 1 + VARIANTS_DRAWN
+    return 1 + augmentation.flip_rows
 
 
 def drawn_change(augmentation: Augmentation, random: np.random.Generator) -> ImageChange:
@@ -53,16 +65,25 @@ def change_of(augmentation: Augmentation, seed: int, image: int, variant: int) -
     """Return the change of one variant of an image; variant 0 is the image as it is."""
     if variant == 0:
         return UNCHANGED
+    if variants_of(augmentation) == 2:
+        return ImageChange(is_flipped=True)
     return drawn_change(augmentation, np.random.default_rng([seed, variant, image]))
 
 
 def changed(image: Tensor, change: ImageChange, white: float = 1) -> Tensor:
     """Return an image (channels, rows, columns) of 0 to white, changed; what comes in is black."""
-    if change == UNCHANGED:
-        return image
-    rows, columns = image.shape[-2:]
     if change.is_flipped:
         image = image.flip(-2)
+    if (change.angle, change.scale) != (0, 1):
+        image = _turned(image.float(), change)
+    if (change.gain, change.gamma) != (1, 1):
+        image = ((image / white).clamp(0, 1) ** change.gamma * change.gain).clamp(0, 1) * white
+    return image
+
+
+def _turned(image: Tensor, change: ImageChange) -> Tensor:
+    """Turn and scale an image about the middle of its left edge, the chest wall."""
+    rows, columns = image.shape[-2:]
     along, across = cos(change.angle) / change.scale, sin(change.angle) / change.scale
     # From a place in what comes out to one in what goes in, both from -1 to 1, (-1, 0) onto itself.
     theta = torch.tensor(
@@ -72,6 +93,4 @@ def changed(image: Tensor, change: ImageChange, white: float = 1) -> Tensor:
         ]
     )
     grid = functional.affine_grid(theta[None], [1, 1, rows, columns], align_corners=False)
-    placed = functional.grid_sample(image[None].float(), grid, align_corners=False)[0]
-    toned = (placed / white).clamp(0, 1) ** change.gamma * change.gain
-    return toned.clamp(0, 1) * white
+    return functional.grid_sample(image[None], grid, align_corners=False)[0]

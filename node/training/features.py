@@ -1,4 +1,4 @@
-"""What the frozen stages see in each image, kept on the disk: two CPU cores need no more than once.
+"""What the frozen stages see in each image, computed once and kept on the disk.
 
 Kept are, of each image as it is and of some variants of it, the features after the last frozen
 stage, which the later stages learn from, and those near the end of the trunk, which the head alone
@@ -23,13 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from node.errors import ConfigError
-from node.training.augmentation import change_of, changed
+from node.training.augmentation import change_of, changed, variants_of
 from node.training.networks import LearningNetwork, ScaleOfGrey
 from node.training.recipe import Augmentation
 from node.training.trunks import weights_digest
 
-VARIANTS_KEPT = 4
-"""Of each image: as it is, and changed three times, once for all epochs and folds."""
 HEAD_FROM = {"efficientnet-lite0": "block 6", "inception-v3": "mixed 10"}
 """After this stage features are kept for the head; what follows is cheaper computed than read."""
 FEATURES_BATCH = 8
@@ -61,7 +59,7 @@ class KeptFeatures:
     array: AnyArray
     """(variants, n, channels, rows, columns), float16."""
     stage: str
-    """"": of no stage, they are the images."""
+    """"": of none, they are the images."""
 
     def batch(self, images: Sequence[int], variants: Sequence[int], device: str) -> Tensor:
         """Return the features of some images, float32, each of one variant."""
@@ -90,13 +88,6 @@ class Features:
 def grey_of(dtype: np.dtype[Any]) -> ScaleOfGrey:
     """Return what is white in tensors of a type."""
     return 255 if dtype == np.uint8 else 1
-
-
-def variants_of(augmentation: Augmentation) -> int:
-    """Return how many variants of an image are kept."""
-    words = augmentation
-    nothing = not (words.flip_rows or words.rotation_degrees or words.scale or words.grey)
-    return 1 if nothing else VARIANTS_KEPT
 
 
 def batches_to_see(images: int, augmentation: Augmentation) -> int:
@@ -139,7 +130,7 @@ class _Sight:
         return digest.hexdigest()
 
     def images(self, rows: Sequence[int]) -> Tensor:
-        """Return some rows, each an image in one variant, float32."""
+        """Return rows of the kept array, each an image in one variant, float32."""
         count = len(self.tensors)
         white = self.network.grey
         found = []

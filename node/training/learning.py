@@ -111,7 +111,7 @@ def train_network(
     work: Path,
     on_epoch: OnEpoch = lambda _: None,
 ) -> TrainedNetwork:
-    """Train a network that begins as `begun_network` makes it; go on where an earlier run was."""
+    """Train a network that `begun_network` made, or go on where an earlier run was stopped."""
     folder = work / "networks" / lessons.key()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = False
@@ -230,18 +230,20 @@ class _State:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a phase is."""
+    """What a phase learns, from what, and how fast."""
 
     phase: Phase
     epochs: int
     features: KeptFeatures
     groups: Sequence[Mapping[str, Any]]
-    """Of the optimiser; each has its highest rate as `highest`."""
+    """Groups of the optimiser's parameters; each has its highest rate as `highest`."""
     first_epoch: int
     """For what is random."""
 
 
 class _Learner:
+    """Both phases of one network, and the folder that they are in."""
+
     def __init__(
         self, lessons: NetworkLessons, network: LearningNetwork, folder: Path, on_epoch: OnEpoch
     ) -> None:

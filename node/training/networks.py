@@ -4,6 +4,14 @@ One image gives a logit: each cell of the last features has one, and they are po
 breast is the mean of its projections (of several images of one projection, first their mean), that
 of an exam a smooth highest of its breasts. So the same weights serve a network of one image, of a
 breast, and of an exam, and nothing in them depends on which other images there are.
+
+What a package says of a breast comes of these logits in one of two ways, and they differ:
+
+- About images: each has a score, its calibrated sigmoid, and the node takes the mean of views of
+  the *scores*, as the manifest's `combine` says. `measuring.breasts_of` is given these scores.
+- About breasts: the graph takes the mean of views of the *logits*, and the calibrated sigmoid of
+  that. `measuring.breasts_of` is given logits, and the sigmoid follows. An AUC is the same with and
+  without it.
 """
 
 from __future__ import annotations
@@ -183,7 +191,9 @@ class Combining:
     """Which images make which breast, and which breasts which of what a score is about.
 
     `breast_of[i]` and `projection_of[i]` are of image i, `unit_of[j]` of breast j; all number
-    from 0 in this batch.
+    from 0 in this batch. An image, where it is what a score is about, is the only one of its
+    breast. Several images of one projection count as one; `OfRoles` is never given such, as a unit
+    of the manifest has one image of each role, and the node refuses or passes over the others.
     """
 
     def __init__(

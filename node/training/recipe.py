@@ -25,8 +25,13 @@ from node.manifest.pixels import (
     unplaced,
 )
 from node.manifest.words import Ascii, Name, Sentence, Uid, Version
+<<<<<<< HEAD
 from node.toml_file import Place, Section, did_you_mean, shown, wrong
 from node.training.stages import ALL, STAGES
+=======
+from node.toml_file import Place, Section, wrong
+from node.training.stages import DEFAULT_FROZEN, amiss_in_frozen
+>>>>>>> i14b
 from node.training.toml_text import toml_text
 
 RECIPE = "recipe.toml"
@@ -69,13 +74,28 @@ class NetworkRecipe(Section):
     """What learns: a trunk that knows photographs, and a head of our own."""
 
     trunk: TrunkName = "efficientnet-lite0"
-    frozen: str = "block 4"
+    frozen: str = DEFAULT_FROZEN["efficientnet-lite0"]
     """The stage up to which the trunk stays as it comes, whose features are kept; "all": all of
-    it. The trunk says how its stages are called."""
+    it, "none": nothing. Stages are called as `stages.STAGES` has them, and what is frozen by
+    default is of the trunk, too."""
     pool: Pool = "log-sum-exp"
     """How the logits of the cells become one of the image."""
     image_weight: Weight = 0.3
     """Of the loss of each image by itself, beside that of what the network is about."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _frozen_is_of_the_trunk(cls, words: Any) -> Any:
+        trunk = words.get("trunk") if isinstance(words, dict) else None
+        if isinstance(trunk, str) and trunk in DEFAULT_FROZEN:
+            return {"frozen": DEFAULT_FROZEN[trunk], **words}
+        return words
+
+    @model_validator(mode="after")
+    def _the_trunk_has_the_stage(self) -> Self:
+        if words := amiss_in_frozen(self.trunk, self.frozen):
+            raise wrong([(("frozen",), words)])
+        return self
 
 
 class Auxiliary(Section):
@@ -176,7 +196,11 @@ class Labels(Section):
 
 
 class Augmentation(Section):
-    """How images differ from one sight to the next, as breasts do; never left and right."""
+    """How images differ from one sight to the next, as breasts do; never left and right.
+
+    Each image is looked at as it is and in three other ways, drawn once; if nothing but rows is
+    flipped, as it is and flipped.
+    """
 
     flip_rows: bool = True
     rotation_degrees: Annotated[float, Field(ge=0, le=45)] = 10
@@ -202,7 +226,9 @@ class Schedule(Section):
     """Of the head beside them."""
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warm_up_epochs: Annotated[float, Field(ge=0)] = 1
-    """In which the rates rise; after them they fall as a cosine does, to 0."""
+    """In which the rates rise; after them they fall as a cosine does, to 0. The optimiser needs ten
+    steps or so to know how large gradients are: where an epoch has few batches, give more, or the
+    stages that are not frozen forget before they learn."""
     batch: Annotated[int, Field(ge=2, le=4096)] = 16
     """How many of what the network is about."""
     moving_average: Annotated[float, Field(ge=0, lt=1)] = 0.99

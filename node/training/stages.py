@@ -22,14 +22,19 @@ DEFAULT_FROZEN: Mapping[str, str] = {"efficientnet-lite0": "block 4", "inception
 """Both see one cell of 16 x 16 pixels at a time there."""
 
 
+def amiss_in_frozen(trunk: str, frozen: str) -> str:
+    """Return what is wrong with the stage up to which a recipe freezes a trunk; "" if nothing."""
+    known = (*STAGES[trunk], ALL, NONE)
+    if frozen in known:
+        return ""
+    return f"{trunk} has no stage {shown(frozen)}; {did_you_mean(frozen, known)}"
+
+
 def frozen_stages(trunk: str, frozen: str) -> tuple[str, ...]:
     """Return the stages that do not learn, or raise ConfigError if there is no such stage."""
+    if words := amiss_in_frozen(trunk, frozen):
+        raise ConfigError(f"[network] frozen: {words}")
     stages = STAGES[trunk]
     if frozen in (ALL, NONE):
         return stages if frozen == ALL else ()
-    if frozen not in stages:
-        raise ConfigError(
-            f"[network] frozen: {trunk} has no stage {shown(frozen)}; "
-            f"{did_you_mean(frozen, (*stages, ALL, NONE))}"
-        )
     return stages[: stages.index(frozen) + 1]

@@ -16,6 +16,7 @@ from node.errors import ConfigError
 from node.manifest.pixels import GreyValues, Rank, Resize
 from node.training.examples import reading_manifest
 from node.training.recipe import Recipe, default_recipe, read_recipe, recipe_text
+from node.training.stages import frozen_stages
 
 HEAD = 'name = "triage"\ntitle = "Triage"\n'
 
@@ -53,6 +54,25 @@ def test_the_recipe_that_was_used_is_written_whole(tmp_path: Path) -> None:
     assert recipe_text(read(tmp_path, text)) == text
     for table in (r"\[schedule\]", r"\[folds\]", r"\[augmentation\]", r"\[levels\]"):
         assert re.search(rf"^{table}$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("network", "frozen"),
+    [
+        ("", "block 4"),
+        ('trunk = "efficientnet-lite0"', "block 4"),
+        ('trunk = "inception-v3"', "mixed 7"),
+        ('trunk = "inception-v3"\nfrozen = "mixed 9"', "mixed 9"),
+        ('trunk = "inception-v3"\nfrozen = "all"', "all"),
+    ],
+)
+def test_what_is_frozen_is_of_the_trunk_and_is_written(
+    network: str, frozen: str, tmp_path: Path
+) -> None:
+    recipe = read(tmp_path, f"{HEAD}[network]\n{network}\n")
+    assert recipe.network.frozen == frozen
+    assert frozen_stages(recipe.network.trunk, frozen)
+    assert f'frozen = "{frozen}"\n' in recipe_text(recipe)
 
 
 WORDS = st.text("ABCxyz _-.\"'\\#[]=é\n", min_size=1, max_size=12)
@@ -114,6 +134,16 @@ def test_what_is_written_says_what_was_meant(recipe: Recipe) -> None:
         (
             '[input]\nmodality = "MR"\nbody_parts = ["BREAST"]\nsop_classes = ["1.2"]\n',
             'input.modality: expected "MG": training is of mammograms, found "MR"',
+        ),
+        (
+            '[network]\ntrunk = "inception-v3"\nfrozen = "mixed-7"\n',
+            'recipe.toml:5: network.frozen: inception-v3 has no stage "mixed-7"; did you mean '
+            '"mixed 7"?',
+        ),
+        (
+            '[network]\nfrozen = "mixed 7"\n',
+            'recipe.toml:4: network.frozen: efficientnet-lite0 has no stage "mixed 7"; known are: '
+            "stem, block 0, ",
         ),
         ("[folds]\ncount = 1\n", "folds.count: expected a number not below 2, found 1"),
         ("[schedule]\nrate = 3\n", "schedule.rate: expected a number below 1.0, found 3"),

@@ -29,7 +29,9 @@ from training.planted import Planted, area_under_curve, planted, small_recipe
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 
-WOMEN = 60
+WOMEN, LEARNT = 90, 60
+"""How many there are, and of how many of them is learnt."""
+SHUFFLES = 8
 RECIPE = small_recipe()
 
 
@@ -61,11 +63,12 @@ def seen(images: Planted, work: Path, recipe: Recipe = RECIPE) -> Features:
     return frozen_features(network, images.tensors, recipe.augmentation, 0, work)
 
 
-def lessons_of(images: Planted, features: Features, recipe: Recipe = RECIPE) -> NetworkLessons:
+def lessons_of(
+    images: Planted, features: Features, recipe: Recipe = RECIPE, learnt: int = LEARNT
+) -> NetworkLessons:
     units = units_of(images.examples, recipe.about)
-    divided = len(units) * 2 // 3
-    watched = [image for unit in units[divided:] for image in unit.images]
-    return NetworkLessons(recipe, images.examples, features, units[:divided], watched)
+    watched = [image for unit in units[learnt:] for image in unit.images]
+    return NetworkLessons(recipe, images.examples, features, units[:learnt], watched)
 
 
 def on_unseen(lessons: NetworkLessons, trained: TrainedNetwork, epoch: int = -1) -> float:
@@ -81,23 +84,26 @@ def test_a_planted_spot_is_learnt(
     assert len(trained.logits) == 1 + RECIPE.schedule.epochs
     assert on_unseen(lessons, trained) > 0.9
     head, stages = trained.losses["head"], trained.losses["stages"]
-    assert head[-1] < head[0]
-    assert stages[-1] < head[-1]
+    converged = np.mean(head[-5:])
+    assert converged < 0.5 * head[0]
+    assert converged > 0.85 * np.mean(head[-15:-10]), "the head has nothing more to learn"
+    assert np.mean(stages[-2:]) < converged
+    assert on_unseen(lessons, trained) > on_unseen(lessons, trained, 0)
 
 
 def test_from_shuffled_labels_nothing_is_learnt(
     images: Planted, features: Features, work: Path
 ) -> None:
-    found = []
-    for seed in range(3):
-        shuffled = images.shuffled(seed)
-        lessons = lessons_of(shuffled, features)
-        trained = train_network(lessons, begun_network(RECIPE, 1), work)
-        truth = [shuffled.examples[image].label for image in lessons.watched]
-        assert len(set(truth)) == 2
-        found.append(on_unseen(lessons, trained))
+    schedule = RECIPE.schedule.model_copy(update={"epochs": 2, "warm_up_epochs": 1})
+    recipe = RECIPE.model_copy(update={"schedule": schedule})
+    learnt, found = WOMEN // 3, list[float]()
+    for seed in range(SHUFFLES):
+        lessons = lessons_of(images.shuffled(seed, learnt), features, recipe, learnt)
+        found.append(on_unseen(lessons, train_network(lessons, begun_network(RECIPE, 1), work)))
 
-    assert 0.3 < np.mean(found) < 0.7
+    # By chance alone the AUC of 60 women varies by 0.07, and the mean of eight by 0.03.
+    assert 0.40 < np.mean(found) < 0.60
+    assert len(set(found)) > 1
 
 
 def test_only_later_stages_learn_and_no_statistics(
@@ -133,17 +139,18 @@ def test_what_was_learnt_already_is_not_learnt_again(
 @pytest.mark.parametrize(("phase", "number"), [("head", 5), ("stages", 2)])
 def test_a_run_that_was_killed_ends_with_the_same_weights(
     learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork],
+    work: Path,
     tmp_path: Path,
     phase: str,
     number: int,
 ) -> None:
     _, _, whole = learnt
     folder = str(Path(__file__).parents[1])
-    command = [sys.executable, __file__, str(tmp_path), phase, str(number)]
+    command = [sys.executable, __file__, str(work), str(tmp_path), phase, str(number)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, folder])}
 
     killed = subprocess.run(command, env=environment, check=False)
-    resumed = subprocess.run([*command[:3], "none", "0"], env=environment, check=True)
+    resumed = subprocess.run([*command[:4], "none", "0"], env=environment, check=True)
 
     assert (killed.returncode, resumed.returncode) == (-signal.SIGKILL, 0)
     (other,) = (tmp_path / "networks").iterdir()
@@ -220,7 +227,7 @@ def test_features_by_both_ways_are_those_of_the_whole_trunk(
             assert torch.allclose(found, whole, atol=0.02), kept.stage
 
 
-def _run(folder: Path, phase: str, number: int) -> None:
+def _run(work: Path, folder: Path, phase: str, number: int) -> None:
     """Train in a process that ends itself at the end of an epoch, as by kill -9."""
 
     def kill(epoch: Epoch) -> None:
@@ -228,9 +235,8 @@ def _run(folder: Path, phase: str, number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     images = planted(WOMEN)
-    lessons = lessons_of(images, seen(images, folder))
-    train_network(lessons, begun_network(RECIPE, 1), folder, kill)
+    train_network(lessons_of(images, seen(images, work)), begun_network(RECIPE, 1), folder, kill)
 
 
 if __name__ == "__main__":
-    _run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    _run(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

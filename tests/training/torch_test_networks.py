@@ -1,4 +1,4 @@
-"""Trunks, heads, what becomes of an image, and what is written as ONNX."""
+"""Trunks, heads, and what is written as ONNX."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import torch
 
 from node.inference.onnx import Graph
 from node.onnx_file import opset_of
-from node.training.augmentation import UNCHANGED, ImageChange, change_of, changed, drawn_change
 from node.training.export import LogitLine, export_network
 from node.training.networks import Combining, Head, LearningNetwork, OfRoles, begun_network
-from node.training.recipe import Augmentation, Pool
+from node.training.recipe import Pool
 from node.training.trunks import begun_trunk, weights_path
 from training.planted import planted, small_recipe
 
@@ -126,43 +125,6 @@ def test_a_network_of_roles_says_what_its_images_come_to() -> None:
         both = torch.stack([(cc + mlo) / 2, (other_cc + other_mlo) / 2])
         assert found.item() == pytest.approx(torch.logsumexp(both, 0).item(), abs=1e-4)
         assert exam(images[0:1], blank, blank, blank).item() == pytest.approx(cc.item(), abs=1e-4)
-
-
-# --- images -----------------------------------------------------------------------------------
-
-
-def test_no_change_mirrors_left_to_right() -> None:
-    random = np.random.default_rng(0)
-    strongest = Augmentation(rotation_degrees=20, scale=0.3, grey=0.3)
-    image = torch.zeros(1, 64, 40)
-    image[:, 12:52, :16] = 1
-
-    changes = [drawn_change(strongest, random) for _ in range(200)]
-
-    for change in changes:
-        columns = changed(image, change)[0].sum(0)
-        assert columns[:20].sum() > 2 * columns[20:].sum()
-        assert columns[0] > 0, "the chest wall stays at the edge"
-    assert {change.is_flipped for change in changes} == {True, False}
-
-
-def test_a_change_keeps_black_black_and_the_range() -> None:
-    image = torch.rand(1, 32, 32) * 255
-    image[:, :, 16:] = 0
-
-    found = changed(image, ImageChange(gain=1.3, gamma=0.8), white=255)
-
-    assert found[:, :, 18:].abs().max() == 0
-    assert 0 <= found.min() <= found.max() <= 255
-
-
-def test_the_first_variant_is_the_image_and_others_follow_from_the_seed() -> None:
-    augmentation = Augmentation()
-
-    assert change_of(augmentation, 1, 5, 0) == UNCHANGED
-    assert change_of(augmentation, 1, 5, 1) == change_of(augmentation, 1, 5, 1)
-    assert change_of(augmentation, 1, 5, 1) != change_of(augmentation, 1, 6, 1)
-    assert change_of(augmentation, 1, 5, 1) != change_of(augmentation, 2, 5, 1)
 
 
 # --- ONNX -------------------------------------------------------------------------------------
