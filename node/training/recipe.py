@@ -25,13 +25,8 @@ from node.manifest.pixels import (
     unplaced,
 )
 from node.manifest.words import Ascii, Name, Sentence, Uid, Version
-<<<<<<< HEAD
 from node.toml_file import Place, Section, did_you_mean, shown, wrong
-from node.training.stages import ALL, STAGES
-=======
-from node.toml_file import Place, Section, wrong
-from node.training.stages import DEFAULT_FROZEN, amiss_in_frozen
->>>>>>> i14b
+from node.training.stages import ALL, DEFAULT_FROZEN, STAGES, amiss_in_frozen
 from node.training.toml_text import toml_text
 
 RECIPE = "recipe.toml"
