@@ -108,7 +108,7 @@ class TrainedPackage:
 def train_package(settings: TrainingSettings, progress: Progressing) -> TrainedPackage:
     """Train, measure and write a package; raise ConfigError with what stands against it."""
     _require_own(settings.out / settings.recipe.name)
-    with _locked(settings.work):
+    with work_folder(settings.work):
         road = _Road(settings, progress)
         learnt = [road.learn(fold) for fold in range(road.division.count)]
         return road.packed(road.measured(learnt), learnt[-1])
@@ -121,7 +121,7 @@ def measure_recipe(
     count = settings.recipe.folds.count
     if wrong := [fold for fold in folds if not 0 <= fold < count]:
         raise ConfigError(f"fold {wrong[0]}: expected folds from 0 to {count - 1}")
-    with _locked(settings.work):
+    with work_folder(settings.work):
         road = _Road(settings, progress)
         return road.measured([road.learn(fold) for fold in folds])
 
@@ -380,7 +380,7 @@ def _require_boxes(recipe: Recipe, boxes: BoxedFilms | None) -> None:
 
 
 @contextmanager
-def _locked(work: Path) -> Iterator[None]:
+def work_folder(work: Path) -> Iterator[None]:
     """Keep a second run away from the same work folder; the lock goes with the process."""
     try:
         work.mkdir(parents=True, exist_ok=True)
