@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -177,39 +178,62 @@ class PooledFeatures:
 def pooled_features(
     network: RegressedNetwork, tensors: ImageTensors, work: Path, progress: Progressing
 ) -> PooledFeatures:
-    """Return what a network regresses on; what an earlier run kept is not looked at again."""
-    key = _key_of_pooled(network, tensors)
-    folder = work / "pooled" / key[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    count, sizes = len(tensors), [linear.in_features for linear in network.linears]
-    done_file = folder / "done"
-    done = int(done_file.read_text()) if done_file.exists() else 0
-    arrays = [
-        np.memmap(path, np.float32, "r+" if path.exists() else "w+", shape=(count, size))
-        for path, size in ((folder / f"{i}.f32", size) for i, size in enumerate(sizes))
+    """Return what a network regresses on; what an earlier run kept is not looked at again.
+
+    Each of the features is kept by itself: recipes that differ in the others share it.
+    """
+    keys = _keys_of_pooled(network, tensors)
+    kept = [
+        _KeptFeature.at(work / "pooled" / key[:16], len(tensors), linear.in_features)
+        for key, linear in zip(keys, network.linears, strict=True)
     ]
     device = device_here()
     network.to(device).eval()
-    starts = range(done, count, FEATURES_BATCH)
+    starts = range(min(one.done for one in kept), len(tensors), FEATURES_BATCH)
     with progress("Looking at images", len(starts)) as advance, torch.inference_mode():
         for start in starts:
-            stop = min(start + FEATURES_BATCH, count)
+            stop = min(start + FEATURES_BATCH, len(tensors))
             images = torch.from_numpy(np.asarray(tensors[start:stop])).to(device).float()
             images = images.contiguous(memory_format=torch.channels_last)
-            for array, pooled in zip(arrays, network.pooled(images), strict=True):
-                array[start:stop] = pooled.cpu().numpy()
-            if stop % (FEATURES_BATCH * FLUSHED_AFTER) == 0 or stop == count:
-                for array in arrays:
-                    array.flush()
-                replaced(done_file, str(stop).encode())
+            is_to_flush = stop % (FEATURES_BATCH * FLUSHED_AFTER) == 0 or stop == len(tensors)
+            for one, pooled in zip(kept, network.pooled(images), strict=True):
+                one.array[start:stop] = pooled.cpu().numpy()
+                if is_to_flush:
+                    one.flush(stop)
             advance()
-    return PooledFeatures(key, tuple(np.array(array) for array in arrays))
+    key = hashlib.sha256("".join(keys).encode()).hexdigest()
+    return PooledFeatures(key, tuple(np.array(one.array) for one in kept))
 
 
-def _key_of_pooled(network: RegressedNetwork, tensors: ImageTensors) -> str:
-    """Return a digest of all that pooled features follow from."""
-    features = [[one.after, one.pool] for one in network.features]
-    words = [network.trunk.name, features, network.grey, torch.__version__]
+@dataclass(slots=True)
+class _KeptFeature:
+    """One of the features, of all images, on the disk."""
+
+    folder: Path
+    array: np.memmap[Any, np.dtype[np.float32]]
+    done: int
+    """So many images, from the first, are there."""
+
+    @classmethod
+    def at(cls, folder: Path, count: int, size: int) -> Self:
+        """Open it, or begin."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path, done = folder / "pooled.f32", folder / "done"
+        mode: Literal["r+", "w+"] = "r+" if path.exists() else "w+"
+        array = np.memmap(path, np.float32, mode, shape=(count, size))
+        return cls(folder, array, int(done.read_text()) if done.exists() else 0)
+
+    def flush(self, done: int) -> None:
+        """See that so many are there, whenever the machine stops."""
+        self.array.flush()
+        if done > self.done:
+            self.done = done
+            replaced(self.folder / "done", str(done).encode())
+
+
+def _keys_of_pooled(network: RegressedNetwork, tensors: ImageTensors) -> list[str]:
+    """Return for each of the features a digest of all that it follows from."""
+    words = [network.trunk.name, network.grey, torch.__version__]
     digest = hashlib.sha256(json.dumps(words).encode())
     for name, value in network.state_dict().items():
         if not name.startswith("linears."):
@@ -217,7 +241,12 @@ def _key_of_pooled(network: RegressedNetwork, tensors: ImageTensors) -> str:
             digest.update(np.ascontiguousarray(value.cpu().numpy()).tobytes())
     for start in range(0, len(tensors), FEATURES_BATCH):
         digest.update(np.ascontiguousarray(tensors[start : start + FEATURES_BATCH]).tobytes())
-    return digest.hexdigest()
+    keys = []
+    for one in network.features:
+        mine = digest.copy()
+        mine.update(json.dumps([one.after, one.pool]).encode())
+        keys.append(mine.hexdigest())
+    return keys
 
 
 # --- regression -------------------------------------------------------------------------------
