@@ -199,7 +199,7 @@ def test_features_that_were_cut_short_are_gone_on_with(images: Planted, tmp_path
     def stop() -> None:
         nonlocal calls
         calls += 1
-        if calls == 9:
+        if calls == 33:
             raise KeyboardInterrupt
 
     network = begun_network(RECIPE, 1)
