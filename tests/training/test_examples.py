@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from node.training.examples import (
     read_examples,
     reading_manifest,
 )
+from node.training.kept import KeptImage, KeptImages
 from node.training.recipe import Recipe
 from node.trial import phantom
 from node.trial.phantom import Patient
@@ -266,6 +268,25 @@ def test_a_work_folder_that_cannot_be_one_is_told(images: Labelled, tmp_path: Pa
     (tmp_path / "work").write_text("a file")
     with pytest.raises(ConfigError, match=r"work/images/.* cannot be used"):
         examples_of(images, tmp_path / "work")
+
+
+def test_what_is_written_behind_a_failure_is_not_taken_for_another_image(tmp_path: Path) -> None:
+    tensor = np.ones((1, 64, 64), np.float16)
+    with KeptImages(tmp_path, tensor.shape, tensor.dtype) as kept:
+        kept.record("a", KeptImage("a"), tensor)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (tensor.nbytes + 3000, before[1]))
+        try:
+            with pytest.raises(ConfigError, match="File too large"):
+                kept.record("b", KeptImage("b"), 2 * tensor)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with pytest.raises(ConfigError, match="train again"):  # another thread, with room again
+            kept.record("c", KeptImage("c"), 3 * tensor)
+    with KeptImages(tmp_path, tensor.shape, tensor.dtype) as kept:
+        assert kept.find("b") is None
+        kept.record("c", KeptImage("c"), 3 * tensor)
+        np.testing.assert_array_equal(kept.tensors(), [tensor, 3 * tensor])
 
 
 # What is refused
