@@ -316,6 +316,20 @@ def test_views_of_other_kinds_are_refused(images: Labelled, tmp_path: Path) -> N
     assert {one.reason for one in found.refused} == {"MLO is not a view this model reads"}
 
 
+def test_where_no_image_is_given_to_the_network_the_reasons_are_told(
+    images: Labelled, tmp_path: Path
+) -> None:
+    words = RECIPE.input.model_dump() | {"projections": ["XCCL"], "expected_views": []}
+    with pytest.raises(ConfigError) as told:
+        examples_of(images, tmp_path / "work", recipe_of(input=words))
+    first, *reasons = str(told.value).splitlines()
+    assert "none of its 12 images is given to the network" in first
+    assert sorted(reasons) == [
+        "6 images: CC is not a view this model reads",
+        "6 images: MLO is not a view this model reads",
+    ]
+
+
 def test_the_same_pixels_twice_of_one_woman_are_learnt_from_once(
     images: Labelled, tmp_path: Path
 ) -> None:
