@@ -521,7 +521,10 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
             out=out_dir,
             work=work,
             train=shlex.join(["ai-node", "train", "recipe.toml", folder.name, *given, *films]),
-            evaluate=shlex.join(["ai-node", "evaluate", asked.name, folder.name, *given]),
+            evaluate=shlex.join(
+                ["ai-node", "evaluate", f"{out_dir.name or '.'}/{asked.name}", folder.name, *given]
+                + [part for word in asked.labels.positive for part in ("--positive", word)]
+            ),
             processes=processes or processes_here(),
             boxes=read_lesion_boxes(boxes, boxes.parent) if boxes else None,
         )

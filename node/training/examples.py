@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +157,22 @@ def read_examples(
         with progress("Preparing", len(unread)) as advance, threads(count, "training") as pool:
             for _ in pool.map(read, unread):
                 pass
-        return _examples(table, exams, truths, keys, kept)
+        found = _examples(table, exams, truths, keys, kept)
+    _require_some(found)
+    return found
+
+
+def _require_some(found: Examples) -> None:
+    """Raise ConfigError, with the reasons, if the node gives no image to the network."""
+    if not found.images:
+        reasons = Counter(one.reason for one in found.refused).most_common()
+        refuse(
+            [
+                f"{found.table.path}: none of its {len(found.refused)} images is given to the "
+                "network, as a node would refuse them too:",
+                *(f"{count} images: {reason}" for reason, count in reasons),
+            ]
+        )
 
 
 # --- what the table says ----------------------------------------------------------------------

@@ -63,6 +63,8 @@ class KeptImages:
         self._bytes = int(np.prod(shape)) * dtype.itemsize
         self._known = dict[str, KeptImage]()
         self._places = 0
+        self._has_failed = False
+        """Whether a tensor may be there in part: what is written behind it would be misplaced."""
         self._lock = Lock()
         with self._saying_where():
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +81,10 @@ class KeptImages:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._tensors.close()
-        self._lines.close()
+        for file in (self._tensors, self._lines):
+            # What could not be written is tried again here, and was told.
+            with contextlib.suppress(OSError) if self._has_failed else contextlib.nullcontext():
+                file.close()
 
     def _load(self) -> None:
         """Read the lines, up to the first that is not whole or has no tensor."""
@@ -109,6 +113,8 @@ class KeptImages:
     def record(self, key: str, image: KeptImage, tensor: KeptArray | None) -> None:
         """Keep an image; its place is given here."""
         with self._lock, self._saying_where():
+            if self._has_failed:
+                raise ConfigError(f"{self._folder}: could not be written to; train again")
             if tensor is not None:
                 assert (tensor.shape, tensor.dtype) == (self._shape, self._dtype)
                 self._tensors.write(np.ascontiguousarray(tensor).tobytes())
@@ -131,4 +137,5 @@ class KeptImages:
         try:
             yield
         except OSError as error:
+            self._has_failed = True
             raise ConfigError(f"{self._folder}: cannot be used ({error.strerror})") from error

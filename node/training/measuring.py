@@ -63,7 +63,8 @@ class CrossValidation:
 
     plain: PartFigures
     """Within folds, averaged over them."""
-    of_fold: tuple[PartFigures, ...]
+    of_fold: Mapping[int, PartFigures]
+    """By the number of the fold, from 0."""
     matched: PartFigures | None
     """Over pairs that are alike in the recipe's matched columns; None: it names none."""
     alone: Mapping[str, PartFigures]
@@ -138,10 +139,13 @@ def cross_validation(
     """Return all figures of the networks of all folds, with intervals by drawing women."""
     require_blind([*(one.column for one in matched), *positives_by, *within])
     numbers = sorted({breast.fold for breast in breasts})
-    in_folds = [[breast for breast in breasts if breast.fold == fold] for fold in numbers]
+    in_folds = {fold: [one for one in breasts if one.fold == fold] for fold in numbers}
     return CrossValidation(
         plain=within_folds(breasts, [breast.score for breast in breasts]),
-        of_fold=tuple(within_folds(part, [breast.score for breast in part]) for part in in_folds),
+        of_fold={
+            fold: within_folds(part, [breast.score for breast in part])
+            for fold, part in in_folds.items()
+        },
         matched=matched_auc(breasts, matched) if matched else None,
         alone={one.column: alone(breasts, one) for one in matched},
         positives_by={column: dict(_positives_by(breasts, column)) for column in positives_by},

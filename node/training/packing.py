@@ -214,7 +214,7 @@ def cross_validation_rows(found: CrossValidation) -> list[CardRow]:
     rows = [_row("AUC within folds, averaged", found.plain)]
     rows += [
         _row(f"fold {number}", part)
-        for number, part in enumerate(found.of_fold)
+        for number, part in found.of_fold.items()
         if part.auc.value is not None
     ]
     if found.matched is not None:

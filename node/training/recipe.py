@@ -311,6 +311,21 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _cells_of_one_image_are_shown(self) -> Self:
+        if not self.heat_map:
+            return self
+        problems: list[tuple[Place, str]] = []
+        if self.about != "image":
+            words = f'expected about = "image": it shows the cells of one, found "{self.about}"'
+            problems.append((("heat_map",), words))
+        if self.regression is not None and self.lesions is None:
+            words = "a regression has one with [lesions] alone: it shows where lesions lie"
+            problems.append((("heat_map",), words))
+        if problems:
+            raise wrong(problems)
+        return self
+
+    @model_validator(mode="after")
     def _columns_are_named_once(self) -> Self:
         problems = []
         for word, columns in (

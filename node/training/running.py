@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from errno import EACCES, ENOTDIR
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model
 from node.training.choosing import Chosen, choose_points, platt, said_breasts
 from node.training.examples import read_examples
 from node.training.export import CELLS_TENSOR, SCORE_TENSOR, export_network
+from node.training.features import replaced
 from node.training.learners import Learnt, learner_of
 from node.training.lesion_boxes import BoxedFilms
 from node.training.measuring import CrossValidation, ScoredBreast, cross_validation
@@ -123,7 +126,7 @@ def measure_recipe(
         raise ConfigError(f"fold {wrong[0]}: expected folds from 0 to {count - 1}")
     with work_folder(settings.work):
         road = _Road(settings, progress)
-        return road.measured([road.learn(fold) for fold in folds])
+        return road.measured([road.learn(fold) for fold in sorted(set(folds))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,7 @@ class _Road:
         path = self._settings.work / TRIED
         before = path.read_text("utf-8").splitlines() if path.exists() else []
         if json.dumps(words) not in before:
-            path.write_text("\n".join([*before, json.dumps(words)]) + "\n", "utf-8")
+            replaced(path, ("\n".join([*before, json.dumps(words)]) + "\n").encode())
 
     def _tried(self) -> tuple[Tried, ...]:
         lines = (self._settings.work / TRIED).read_text("utf-8").splitlines()
@@ -364,7 +367,17 @@ def _recipe_digest(recipe: Recipe) -> str:
 
 
 def _require_own(folder: Path) -> None:
-    """Raise ConfigError if a package lies there that no training made."""
+    """Raise ConfigError if nothing can be written there, or a package lies there of another."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.parent, os.W_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot be written ({error.strerror}); name another folder: --out"
+        ) from error
     if folder.exists() and any(folder.iterdir()) and not (folder / RECIPE).exists():
         raise ConfigError(
             f"{folder}: a package that `ai-node train` has not made; give the recipe another name, "
@@ -414,7 +427,7 @@ class _Clock:
         finally:
             seconds = self._seconds()
             seconds[name] = seconds.get(name, 0.0) + time.monotonic() - begun
-            self._path.write_text(json.dumps(seconds), "utf-8")
+            replaced(self._path, json.dumps(seconds).encode())
 
     def _seconds(self) -> dict[str, float]:
         known: Mapping[str, float] = (

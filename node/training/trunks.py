@@ -101,8 +101,9 @@ class LiteConvolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Pad, and convolve."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        rows = _same(x.shape[2], kernel, stride)
-        columns = _same(x.shape[3], kernel, stride)
+        # As plain numbers: in the graph, integers are divided towards 0, and not down.
+        rows = _same(int(x.shape[2]), kernel, stride)
+        columns = _same(int(x.shape[3]), kernel, stride)
         return super().forward(functional.pad(x, (*columns, *rows)))
 
 

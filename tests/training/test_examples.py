@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from node.training.examples import (
     read_examples,
     reading_manifest,
 )
+from node.training.kept import KeptImage, KeptImages
 from node.training.recipe import Recipe
 from node.trial import phantom
 from node.trial.phantom import Patient
@@ -268,6 +270,25 @@ def test_a_work_folder_that_cannot_be_one_is_told(images: Labelled, tmp_path: Pa
         examples_of(images, tmp_path / "work")
 
 
+def test_what_is_written_behind_a_failure_is_not_taken_for_another_image(tmp_path: Path) -> None:
+    tensor = np.ones((1, 64, 64), np.float16)
+    with KeptImages(tmp_path, tensor.shape, tensor.dtype) as kept:
+        kept.record("a", KeptImage("a"), tensor)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (tensor.nbytes + 3000, before[1]))
+        try:
+            with pytest.raises(ConfigError, match="File too large"):
+                kept.record("b", KeptImage("b"), 2 * tensor)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with pytest.raises(ConfigError, match="train again"):  # another thread, with room again
+            kept.record("c", KeptImage("c"), 3 * tensor)
+    with KeptImages(tmp_path, tensor.shape, tensor.dtype) as kept:
+        assert kept.find("b") is None
+        kept.record("c", KeptImage("c"), 3 * tensor)
+        np.testing.assert_array_equal(kept.tensors(), [tensor, 3 * tensor])
+
+
 # What is refused
 
 
@@ -293,6 +314,20 @@ def test_views_of_other_kinds_are_refused(images: Labelled, tmp_path: Path) -> N
     found = examples_of(images, tmp_path / "work", recipe_of(input=words))
     assert {one.projection for one in found.images} == {"CC"}
     assert {one.reason for one in found.refused} == {"MLO is not a view this model reads"}
+
+
+def test_where_no_image_is_given_to_the_network_the_reasons_are_told(
+    images: Labelled, tmp_path: Path
+) -> None:
+    words = RECIPE.input.model_dump() | {"projections": ["XCCL"], "expected_views": []}
+    with pytest.raises(ConfigError) as told:
+        examples_of(images, tmp_path / "work", recipe_of(input=words))
+    first, *reasons = str(told.value).splitlines()
+    assert "none of its 12 images is given to the network" in first
+    assert sorted(reasons) == [
+        "6 images: CC is not a view this model reads",
+        "6 images: MLO is not a view this model reads",
+    ]
 
 
 def test_the_same_pixels_twice_of_one_woman_are_learnt_from_once(

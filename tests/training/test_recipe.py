@@ -225,6 +225,16 @@ def test_what_contradicts_a_regression_is_told(
     assert words in problems(tmp_path, HEAD + text)
 
 
+def test_a_heat_map_is_of_one_image_and_of_what_has_cells(tmp_path: Path) -> None:
+    found = problems(tmp_path, HEAD + "heat_map = true\n")
+    assert 'heat_map: expected about = "image"' in found
+    plain = '[[regression.features]]\nafter = "block 4"\n'
+    words = 'about = "image"\nheat_map = true\n'
+    assert "heat_map: a regression has one with [lesions] alone" in problems(
+        tmp_path, HEAD + words + plain
+    )
+
+
 def test_lesions_are_a_step_before_a_regression_of_images_in_the_form_of_films(
     tmp_path: Path,
 ) -> None:

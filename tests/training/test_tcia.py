@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from labelled import silent
+from pydicom import dcmread
 
 from node.training.collections.table import labelled_images
 from node.training.examples import Examples, read_examples
@@ -31,6 +32,14 @@ def changed_by_lesions(folder: Path, planted: Planted) -> list[float]:
         for film in films
         if film.has_lesion and (i := places[film.path]) is not None
     ]
+
+
+def test_letters_are_on_each_film_of_a_breast_that_is_called_malignant(tmp_path: Path) -> None:
+    with_letters = write_collection(tmp_path / "with", Planted(women=WOMEN, lesions="border"))
+    without = write_collection(tmp_path / "without", Planted(women=WOMEN, contrast=0))
+    for film, other in zip(with_letters, without, strict=True):
+        pixels, plain = (dcmread(one.path).pixel_array for one in (film, other))
+        assert (pixels != plain).any() == film.is_malignant
 
 
 def test_half_of_the_breasts_have_a_lesion_on_both_views(tmp_path: Path) -> None:

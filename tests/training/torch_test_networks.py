@@ -157,6 +157,12 @@ def test_an_exported_network_answers_as_in_torch(trunk: str, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def test_sizes_that_are_odd_somewhere_are_padded_as_in_torch(tmp_path: Path) -> None:
+    images = wide(2)[:, :, :80, :48]  # 5 rows and 3 columns before block 5, which halves them
+    exported = export_network(knowing(), (), [[one] for one in images], tmp_path / "model.onnx")
+    assert exported.parity < 1e-5
+
+
 def test_a_network_of_a_breast_has_an_input_for_each_role(tmp_path: Path) -> None:
     images = wide(2)
     blank = np.zeros_like(images[0])
