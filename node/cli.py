@@ -531,7 +531,7 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
         try:
             if compare_on:
                 found = measure_recipe(settings, compare_on, _progress_with_time_left)
-                out.print(cross_validation_table(found), markup=False, soft_wrap=True)
+                out.print(cross_validation_table(found, asked.about), markup=False, soft_wrap=True)
                 return
             trained = train_package(settings, _progress_with_time_left)
         except KeyboardInterrupt:
@@ -539,7 +539,7 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
             raise typer.Exit(130) from None
     for line in (
         "Cross-validation:",
-        cross_validation_table(trained.cross_validation),
+        cross_validation_table(trained.cross_validation, asked.about),
         "",
         "The package, on women whom it never saw:",
         *summary(trained.this_file),

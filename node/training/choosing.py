@@ -1,5 +1,7 @@
 """What a network says of women that it never saw -> calibration and operating points.
 
+What counts is what was said of breasts; of a network that reads exams at once, of exams.
+
 Everything is computed as the node does it at run time, in percent and in the same order, so that
 `>=` gives the same counts there: what is chosen here is what happens on the ward.
 """
@@ -18,8 +20,15 @@ from node.errors import ConfigError
 from node.evaluation import measures
 from node.evaluation.cases import CaseAbout, LabelledCase
 from node.evaluation.measures import Array, Flags, Measured
-from node.manifest import Calibration, ManifestNegatives, ManifestPoint, Platt, Temperature
-from node.training.measuring import mean_of_views
+from node.manifest import (
+    Calibration,
+    ManifestNegatives,
+    ManifestPoint,
+    PartOfStudy,
+    Platt,
+    Temperature,
+)
+from node.training.measuring import counted_part, mean_of_views
 
 LEAST_EXAMS = 20
 """Of women without the disease and with both breasts: of fewer, no specificity is stated."""
@@ -41,59 +50,65 @@ class SaidImage:
 
 
 @dataclass(frozen=True, slots=True)
-class SaidBreast:
-    """What was said of a breast: of its images, or at once (one, without a projection)."""
+class SaidPart:
+    """What was said of a breast, or of an exam: of its images, or at once.
+
+    At once: it is one, without a projection.
+    """
 
     woman: str
     exam: int
-    side: str
+    sides: frozenset[str]
+    """Of the breasts that it is of: "R" or "L", of an exam both if they are there."""
     is_positive: bool
     images: tuple[SaidImage, ...]
 
 
-def said_breasts(
-    cases: Sequence[LabelledCase], output: str, positive: frozenset[str], *, by_image: bool
-) -> tuple[SaidBreast, ...]:
+def said_parts(
+    cases: Sequence[LabelledCase], output: str, positive: frozenset[str], about: PartOfStudy
+) -> tuple[SaidPart, ...]:
     """Return the breasts that an evaluation of the package, still without calibration, is of.
 
-    by_image: the network reads single images, and the node combines them to breasts.
+    Where the network reads single images, the node combines them to breasts. Where it reads exams
+    at once nothing is said of a breast, and exams are returned.
     """
+    part = CaseAbout(counted_part(about))
     exam_of = {
         line: number
         for number, case in enumerate((c for c in cases if c.about == CaseAbout.EXAM), start=1)
         for line in case.lines
     }
     images = {case.lines[0]: case for case in cases if case.about == CaseAbout.IMAGE}
-    breasts = []
+    parts = []
     for case in cases:
-        if case.about != CaseAbout.BREAST or not case.said.get(output):
+        if case.about != part or not case.said.get(output):
             continue
         said = [SaidImage("", case.said[output][0])]
-        if by_image:
+        if about == "image":
             of_it = [images[line] for line in case.lines if images[line].said.get(output)]
             said = [SaidImage(one.columns["view"], one.said[output][0]) for one in of_it]
-        breasts.append(
-            SaidBreast(
+        parts.append(
+            SaidPart(
                 woman=case.patient,
                 exam=exam_of[case.lines[0]],
-                side=case.columns["side"],
+                sides=frozenset(images[line].columns["side"] for line in case.lines),
                 is_positive=not positive.isdisjoint(case.labels),
                 images=tuple(said),
             )
         )
-    return tuple(breasts)
+    return tuple(parts)
 
 
 # --- calibration ------------------------------------------------------------------------------
 
 
-def platt(breasts: Sequence[SaidBreast], data: str) -> Platt | None:
-    """Return the line in logits under which breasts are as often positive as is said (Platt 1999).
+def platt(parts: Sequence[SaidPart], data: str) -> Platt | None:
+    """Return the line in logits under which what is said is as often positive (Platt 1999).
 
     Where images are calibrated and then averaged, the mean is what is fitted. None if a higher
     score is not more often positive: then there is nothing to calibrate.
     """
-    fitted = _fitted(breasts, has_intercept=True)
+    fitted = _fitted(parts, has_intercept=True)
     if fitted is None:
         return None
     slope, intercept = fitted
@@ -101,51 +116,51 @@ def platt(breasts: Sequence[SaidBreast], data: str) -> Platt | None:
         kind="platt",
         slope=_rounded(slope),
         intercept=_rounded(intercept),
-        prevalence=_prevalence(breasts),
+        prevalence=_prevalence(parts),
         data=data,
     )
 
 
-def temperature(breasts: Sequence[SaidBreast], data: str) -> Temperature | None:
+def temperature(parts: Sequence[SaidPart], data: str) -> Temperature | None:
     """Return by what logits are best divided (Guo et al. 2017); None as for `platt`."""
-    fitted = _fitted(breasts, has_intercept=False)
+    fitted = _fitted(parts, has_intercept=False)
     if fitted is None:
         return None
     return Temperature(
         kind="temperature",
         temperature=_rounded(1 / fitted[0]),
-        prevalence=_prevalence(breasts),
+        prevalence=_prevalence(parts),
         data=data,
     )
 
 
-def _prevalence(breasts: Sequence[SaidBreast]) -> float:
-    return _rounded(sum(breast.is_positive for breast in breasts) / len(breasts))
+def _prevalence(parts: Sequence[SaidPart]) -> float:
+    return _rounded(sum(part.is_positive for part in parts) / len(parts))
 
 
 def _rounded(number: float) -> float:
     return float(f"{number:.{_DIGITS}g}")
 
 
-def _fitted(breasts: Sequence[SaidBreast], *, has_intercept: bool) -> tuple[float, float] | None:
+def _fitted(parts: Sequence[SaidPart], *, has_intercept: bool) -> tuple[float, float] | None:
     """Return slope and intercept of the greatest likelihood, by Fisher's scoring."""
-    positives = sum(breast.is_positive for breast in breasts)
-    negatives = len(breasts) - positives
+    positives = sum(part.is_positive for part in parts)
+    negatives = len(parts) - positives
     if not positives or not negatives:
         raise ConfigError(
-            f"calibration: expected positive and negative breasts, found {positives} and "
-            f"{negatives}; give more women, or fewer folds: [folds] count"
+            f"calibration: expected positive and negative ones among what was kept back, found "
+            f"{positives} and {negatives}; give more women, or fewer folds: [folds] count"
         )
-    logits, weights, of_breast = _flat(breasts)
+    logits, weights, of_part = _flat(parts)
     # Platt's targets: not quite 0 and 1, so that kinds told apart by a threshold give an end.
     high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
-    targets = np.where([breast.is_positive for breast in breasts], high, low)
+    targets = np.where([part.is_positive for part in parts], high, low)
     columns = np.column_stack((logits, np.ones(len(logits))))[:, : 1 + has_intercept]
     line = np.array([1.0, 0.0])[: 1 + has_intercept]
 
     def said(of: Array) -> Array:
         shares = 1 / (1 + np.exp(-np.clip(columns @ of, -500, 500)))
-        return np.clip(np.bincount(of_breast, weights * shares), 1e-12, 1 - 1e-12)
+        return np.clip(np.bincount(of_part, weights * shares), 1e-12, 1 - 1e-12)
 
     def loss(of: Array) -> float:
         p = said(of)
@@ -155,7 +170,7 @@ def _fitted(breasts: Sequence[SaidBreast], *, has_intercept: bool) -> tuple[floa
         p = said(line)
         shares = 1 / (1 + np.exp(-np.clip(columns @ line, -500, 500)))
         slopes = (weights * shares * (1 - shares))[:, None] * columns
-        gradients = np.column_stack([np.bincount(of_breast, one) for one in slopes.T])
+        gradients = np.column_stack([np.bincount(of_part, one) for one in slopes.T])
         information = gradients.T @ (gradients / (p * (1 - p))[:, None])
         pull = gradients.T @ ((targets - p) / (p * (1 - p)))
         step = np.linalg.lstsq(information, pull, rcond=None)[0]
@@ -170,24 +185,24 @@ def _fitted(breasts: Sequence[SaidBreast], *, has_intercept: bool) -> tuple[floa
     return float(line[0]), float(line[1]) if has_intercept else 0.0
 
 
-def _flat(breasts: Sequence[SaidBreast]) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Return the logits of all images, what each weighs in its breast, and which one that is."""
-    logits, weights, of_breast = list[float](), list[float](), list[int]()
-    for number, breast in enumerate(breasts):
+def _flat(parts: Sequence[SaidPart]) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Return the logits of all images, what each weighs in its part, and which one that is."""
+    logits, weights, of_part = list[float](), list[float](), list[int]()
+    for number, part in enumerate(parts):
         counts = defaultdict[str, int](int)
-        for image in breast.images:
+        for image in part.images:
             counts[image.projection] += 1
-        for image in breast.images:
+        for image in part.images:
             share = min(max(image.percent / 100, 1e-7), 1 - 1e-7)
             logits.append(math.log(share) - math.log1p(-share))
             weights.append(1 / (len(counts) * counts[image.projection]))
-            of_breast.append(number)
-    return np.array(logits), np.array(weights), np.array(of_breast, np.int64)
+            of_part.append(number)
+    return np.array(logits), np.array(weights), np.array(of_part, np.int64)
 
 
-def reported(breast: SaidBreast, calibration: Calibration | None) -> float:
-    """Return what the node says of a breast, in percent, to the last bit."""
-    percents = [(image.projection, image.percent) for image in breast.images]
+def reported(part: SaidPart, calibration: Calibration | None) -> float:
+    """Return what the node says of a breast or an exam, in percent, to the last bit."""
+    percents = [(image.projection, image.percent) for image in part.images]
     if calibration is not None:
         percents = [(view, 100 * calibration.calibrated(p / 100)) for view, p in percents]
     return mean_of_views(percents)
@@ -211,7 +226,8 @@ class ChosenPoint:
     negatives: int
     sensitivity: Measured
     """Of affected breasts, whether or not the other one is there: a lower bound of that of their
-    exams, which are called by the higher of two."""
+    exams, which are called by the higher of two. Of a network that reads exams, of affected exams.
+    """
     true_positives: int
     positives: int
 
@@ -243,7 +259,7 @@ class Chosen:
 
 
 def choose_points(
-    breasts: Sequence[SaidBreast],
+    parts: Sequence[SaidPart],
     specificities: Sequence[float],
     calibration: Calibration | None,
     data: str,
@@ -253,16 +269,16 @@ def choose_points(
     The first is that of urgent; another one that leads to a threshold before it is left out. With
     too few exams, or where no threshold has that of urgent, there are no points.
     """
-    negatives, women = _free_exams(breasts, calibration)
+    negatives, women = _free_exams(parts, calibration)
     if len(negatives) < LEAST_EXAMS:
         why = (
             f"{len(negatives)} exams of women without the disease who have both breasts are too "
             f"few for a specificity: at least {LEAST_EXAMS} are wanted"
         )
         return Chosen(calibration, (), tuple(np.sort(negatives).tolist()), data, why)
-    affected = [breast for breast in breasts if breast.is_positive]
-    everyone = [breast.woman for breast in breasts]
-    scores = np.array([reported(breast, calibration) / 100 for breast in affected], np.float64)
+    affected = [part for part in parts if part.is_positive]
+    everyone = [part.woman for part in parts]
+    scores = np.array([reported(part, calibration) / 100 for part in affected], np.float64)
     there = np.unique(np.concatenate((negatives, scores)))
     points = dict[float, ChosenPoint]()
     for wanted in specificities:
@@ -294,17 +310,24 @@ def _named(specificity: float) -> str:
 
 
 def _free_exams(
-    breasts: Sequence[SaidBreast], calibration: Calibration | None
+    parts: Sequence[SaidPart], calibration: Calibration | None
 ) -> tuple[Array, list[str]]:
-    """Return the highest breast of each exam of women without the disease, and who they are."""
-    ill = {breast.woman for breast in breasts if breast.is_positive}
-    of_exam = defaultdict[tuple[str, int], dict[str, float]](dict)
-    for breast in breasts:
-        if breast.woman not in ill:
-            of_exam[breast.woman, breast.exam][breast.side] = reported(breast, calibration)
-    both = [(key, sides) for key, sides in of_exam.items() if sides.keys() == {"R", "L"}]
-    values = np.array([max(sides.values()) / 100 for _, sides in both], np.float64)
-    return values, [woman for (woman, _), _ in both]
+    """Return what is said of each whole exam of women without the disease, and who they are.
+
+    That is what is said of the exam at once, or the highest of its breasts.
+    """
+    ill = {part.woman for part in parts if part.is_positive}
+    of_exam = defaultdict[tuple[str, int], list[SaidPart]](list)
+    for part in parts:
+        if part.woman not in ill:
+            of_exam[part.woman, part.exam].append(part)
+    whole = {
+        key: max(reported(one, calibration) for one in said)
+        for key, said in of_exam.items()
+        if frozenset.union(*(one.sides for one in said)) == {"R", "L"}
+    }
+    values = np.array([percent / 100 for percent in whole.values()], np.float64)
+    return values, [woman for woman, _ in whole]
 
 
 def lowest_threshold(negatives: Array, there: Array, specificity: float) -> float | None:

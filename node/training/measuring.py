@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from node.errors import ConfigError
 from node.evaluation import measures
 from node.evaluation.cases import AGE
 from node.evaluation.measures import Array, DrawWeights, Flags, Measured, WeightedMeasure
+from node.manifest import PartOfStudy
 from node.training.examples import Example
 from node.training.recipe import Matched
 
@@ -27,6 +29,13 @@ LEAST_OF_A_KIND = 10
 _COUNTS = frozenset({"images", "views", "breasts", "number_of_images", "number_of_views"})
 """Columns that would say how many there are, as a network must not know."""
 FoldNumbers = NDArray[np.int64]
+CountedPart = Literal["breast", "exam"]
+"""What is positive or negative in a figure."""
+
+
+def counted_part(about: PartOfStudy) -> CountedPart:
+    """Return what figures count, of a network that gives one score to each of these."""
+    return "exam" if about == "exam" else "breast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ class CrossValidation:
     matched: PartFigures | None
     """Over pairs that are alike in the recipe's matched columns; None: it names none."""
     alone: Mapping[str, PartFigures]
-    """What a matched column tells by itself, without any image: by column."""
+    """What a matched column tells by itself, without any image: by column. A word has no AUC
+    where a single fold was measured."""
     positives_by: Mapping[str, Mapping[str, PartFigures]]
     """By column and what it says of positive breasts; each against all negative ones."""
     within: Mapping[str, Mapping[str, PartFigures]]
@@ -259,7 +269,7 @@ def alone(breasts: Sequence[ScoredBreast], column: Matched) -> PartFigures:
     """Return the AUC of a column without any image: what a network may have found instead.
 
     A number is its own score. A word has the share of positive breasts among those of other folds
-    that have it, so that no breast tells of itself.
+    that have it, so that no breast tells of itself: of a single fold words have no AUC.
     """
     said = [breast.columns.get(column.column, "") for breast in breasts]
     if column.within is not None:
@@ -267,10 +277,12 @@ def alone(breasts: Sequence[ScoredBreast], column: Matched) -> PartFigures:
         known = [(b, n) for b, n in zip(breasts, numbers, strict=True) if n is not None]
         return within_folds([b for b, _ in known], [n for _, n in known])
     is_positive, folds, words = _positive(breasts), _folds(breasts), np.array(said)
+    if len(np.unique(folds)) < 2:
+        return _part(breasts, lambda weights: np.full(len(weights), np.nan))
     scores = np.zeros(len(breasts))
     for fold in np.unique(folds):
         others, here = folds != fold, folds == fold
-        base = float(is_positive[others].mean()) if others.any() else 0.5
+        base = float(is_positive[others].mean())
         for word in np.unique(words[here]):
             alike = others & (words == word)
             scores[here & (words == word)] = (is_positive[alike].sum() + base) / (alike.sum() + 1)

@@ -26,8 +26,9 @@ from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model,
 from node.manifest.package import MANIFEST
 from node.packages.beginning import WEIGHTS
 from node.packages.reference import write_reference
+from node.training.card_words import how_points_count, what_it_is
 from node.training.choosing import URGENT_POINT, Chosen, manifest_points
-from node.training.measuring import CrossValidation, PartFigures
+from node.training.measuring import CountedPart, CrossValidation, PartFigures, counted_part
 from node.training.recipe import RECIPE, Recipe, recipe_text
 from node.training.toml_text import toml_text
 
@@ -64,8 +65,9 @@ class Tried:
     on: str
     """On which folds: "folds 1, 2, 3"."""
     plain: str
-    """AUC per breast with its interval, as in the first table."""
+    """AUC with its interval, as in the first table."""
     matched: str
+    per: CountedPart = "breast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,41 +236,50 @@ def _row(what: str, part: PartFigures) -> CardRow:
     return what, in_figures(part.auc), *counts, pairs
 
 
-_CROSS_COLUMNS = ("per breast", "AUC (95 %)", "positive", "negative", "women", "pairs")
+_CROSS_COLUMNS = ("AUC (95 %)", "positive", "negative", "women", "pairs")
 
 
-def cross_validation_table(found: CrossValidation) -> str:
-    """Return the first table as the card has it, for whoever prints it."""
-    return _table(_CROSS_COLUMNS, cross_validation_rows(found))
+def cross_validation_table(found: CrossValidation, about: PartOfStudy) -> str:
+    """Return the first table as the card has it, for whoever prints it.
+
+    `about`: what the network gives one score for.
+    """
+    columns = (f"per {counted_part(about)}", *_CROSS_COLUMNS)
+    return _table(columns, cross_validation_rows(found))
 
 
-def this_file_rows(document: EvaluationDocument) -> list[CardRow]:
+def this_file_rows(document: EvaluationDocument, about: PartOfStudy) -> list[CardRow]:
     """Return the second table: cells that `ai-node evaluate` writes into evaluation.md.
 
-    Of exams there is the specificity alone. Their AUC would be of what is there, not of what is
-    shown: of a woman with the disease there may be one breast, of others both.
+    `about` is what the network gives one score for. Of what it says nothing of there is no row.
+    Unless it reads exams at once there is of exams the specificity alone: their AUC would be of
+    what is there, not of what is shown, for of a woman with the disease there may be one breast,
+    of others both.
     """
     question = question_of(document)
+    counted = CaseAbout(counted_part(about))
     rows: list[CardRow] = []
-    for about in (CaseAbout.IMAGE, CaseAbout.BREAST):
-        if (figures := question.about.get(about)) is None:
+    for of in dict.fromkeys((CaseAbout(about), counted)):
+        figures = question.about.get(of)
+        if figures is None or figures.auc.value is None:
             continue
         counts = figures.counts
         numbers = f"{counts.positives:,} positive, {counts.negatives:,} negative"
-        rows.append((f"AUC, {about}", in_figures(figures.auc), numbers))
+        rows.append((f"AUC, {of}", in_figures(figures.auc), numbers))
     for at in _thresholds(question, CaseAbout.EXAM):
         if at.stated is not None:
-            counted = f"{at.true_negatives} of {at.true_negatives + at.false_positives}"
-            rows.append((f"specificity, exam, {at.name}", in_percent(at.specificity), counted))
-    for at in _thresholds(question, CaseAbout.BREAST):
-        counted = f"{at.true_positives} of {at.true_positives + at.false_negatives}"
-        rows.append((f"sensitivity, breast, {at.name}", in_percent(at.sensitivity), counted))
-    breasts = question.about.get(CaseAbout.BREAST)
-    if breasts is not None and breasts.calibration is not None:
-        calibration, cases = breasts.calibration, f"{breasts.counts.cases:,} breasts"
-        rows.append(("Brier score, breast", in_figures(calibration.brier), cases))
+            share = f"{at.true_negatives} of {at.true_negatives + at.false_positives}"
+            rows.append((f"specificity, exam, {at.name}", in_percent(at.specificity), share))
+    for at in _thresholds(question, counted):
+        if at.stated is not None or counted == CaseAbout.BREAST:  # points are stated of exams
+            share = f"{at.true_positives} of {at.true_positives + at.false_negatives}"
+            rows.append((f"sensitivity, {counted}, {at.name}", in_percent(at.sensitivity), share))
+    parts = question.about.get(counted)
+    if parts is not None and parts.calibration is not None:
+        calibration, cases = parts.calibration, f"{parts.counts.cases:,} {counted}s"
+        rows.append((f"Brier score, {counted}", in_figures(calibration.brier), cases))
         error = in_figures(calibration.expected_error)
-        rows.append(("expected calibration error, breast", error, cases))
+        rows.append((f"expected calibration error, {counted}", error, cases))
     return rows
 
 
@@ -292,12 +303,18 @@ def asked_thresholds(chosen: Chosen) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[CardRow]) -> str:
     lines = (columns, ["---"] * len(columns), *rows)
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_in_a_cell, line))} |" for line in lines)
+
+
+def _in_a_cell(words: str) -> str:
+    """Return words on one line, and without what divides cells: a table's column may have any."""
+    return " ".join(words.replace("|", "/").split())
 
 
 def amiss_in_card(model: Model, document: EvaluationDocument) -> Iterator[str]:
     """Yield where the card's second table is not what an evaluation says, to the last decimal."""
-    yield from _differences(model.folder / CARD, THIS_FILE, this_file_rows(document))
+    rows = this_file_rows(document, model.manifest.unit.of)
+    yield from _differences(model.folder / CARD, THIS_FILE, rows)
 
 
 def amiss_in_cross_validation(model: Model, found: CrossValidation) -> Iterator[str]:
@@ -307,7 +324,7 @@ def amiss_in_cross_validation(model: Model, found: CrossValidation) -> Iterator[
 
 def _differences(card: Path, section: str, found: Sequence[CardRow]) -> Iterator[str]:
     said = table_in(card, section)
-    now = {what.replace("|", "/"): tuple(cells) for what, *cells in found}
+    now = {_in_a_cell(what): tuple(map(_in_a_cell, cells)) for what, *cells in found}
     for what in dict.fromkeys([*said, *now]):
         if said.get(what) != now.get(what):
             words = (
@@ -343,18 +360,17 @@ def table_in(card: Path, section: str) -> Mapping[str, CardRow]:
 
 def finish_package(model: Model, recipe: Recipe, facts: CardFacts) -> list[Path]:
     """Write the card, its pictures and the reference answers; return what was written."""
-    written = _write_plots(model.folder, facts.this_file)
+    written = _write_plots(model.folder, facts.this_file, recipe.about)
     card = model.folder / CARD
     card.write_text(card_text(recipe, facts, [path.name for path in written]), "utf-8")
     reference = write_reference(model, _REFERENCE_THREADS).path
     return [card, *written, reference]
 
 
-def _write_plots(folder: Path, document: EvaluationDocument) -> list[Path]:
+def _write_plots(folder: Path, document: EvaluationDocument, about: PartOfStudy) -> list[Path]:
     question = question_of(document)
-    about = dict(question.about)
-    about.pop(CaseAbout.EXAM, None)
-    question = replace(question, about=about)
+    shown = {CaseAbout(about), CaseAbout(counted_part(about))}
+    question = replace(question, about={k: v for k, v in question.about.items() if k in shown})
     paths = []
     for name, picture in ((ROC, roc_plot(question)), (CALIBRATION, calibration_plot(question))):
         if picture is not None:
@@ -373,30 +389,30 @@ def card_text(recipe: Recipe, facts: CardFacts, plots: Sequence[str]) -> str:
         data=facts.data,
         licence=facts.licence,
         remarks=recipe.remarks,
-        trunk=recipe.network.trunk,
-        frozen=recipe.network.frozen,
+        what_it_is=what_it_is(recipe),
         folds=recipe.folds.count,
         recipe=RECIPE,
         train=facts.train,
         evaluate=facts.evaluate,
         took=facts.took,
-        cross=cross_validation_table(facts.cross_validation),
-        file=_table(("", "value (95 %)", "of"), this_file_rows(facts.this_file)),
-        points=_points(facts.chosen),
+        cross=cross_validation_table(facts.cross_validation, recipe.about),
+        file=_table(("", "value (95 %)", "of"), this_file_rows(facts.this_file, recipe.about)),
+        points=_points(facts.chosen, recipe.about),
+        how_points_count=how_points_count(recipe.about),
         plots="\n\n".join(f"![{pictures[name]}]({name})" for name in plots),
         tried=_tried(facts.tried),
         training_images=TRAINING_IMAGES,
     )
 
 
-def _points(chosen: Chosen) -> str:
+def _points(chosen: Chosen, about: PartOfStudy) -> str:
     if not chosen.points:
         return f"None: {chosen.why_no_points}. No level follows from the score."
     lines = [
         f"- **{point.name}**, from {point.threshold:g} on: specificity "
         f"{in_percent(point.specificity)}, {point.true_negatives} of {point.negatives} exams; "
         f"sensitivity {in_percent(point.sensitivity)}, {point.true_positives} of "
-        f"{point.positives} affected breasts"
+        f"{point.positives} affected {counted_part(about)}s"
         for point in chosen.points
     ]
     return "\n".join([*lines, "", f"Chosen on: {chosen.data}"])
@@ -405,8 +421,8 @@ def _points(chosen: Chosen) -> str:
 def _tried(tried: Sequence[Tried]) -> str:
     if not tried:
         return "This recipe alone."
-    rows = [(one.name, one.on, one.plain, one.matched) for one in tried]
-    return _table(("recipe", "measured on", "AUC per breast", "matched"), rows)
+    rows = [(one.name, one.on, one.per, one.plain, one.matched) for one in tried]
+    return _table(("recipe", "measured on", "per", "AUC", "matched"), rows)
 
 
 _CARD = """\
@@ -429,11 +445,9 @@ _CARD = """\
 
 ## What it is
 
-A network ({trunk}; frozen, with the weights of photographs: {frozen}) that gives each
-image a score, or each breast. A breast has the mean of its CC images and the mean of its MLO
-images, and of both the mean: neither how many images there are nor the other breast reaches it.
-An exam has the score of its higher breast. `manifest.toml` says how an image is prepared,
-`{recipe}` all that it was trained by.
+{what_it_is}
+
+`manifest.toml` says how an image is prepared, `{recipe}` all that it was trained by.
 
 ## What it learnt from
 
@@ -478,8 +492,7 @@ flattered, AUC is not.
 
 {points}
 
-Specificity is of exams of women without the disease who have both breasts. Sensitivity is of
-affected breasts by themselves: a lower bound, as an exam is called by the higher of two.
+{how_points_count}
 
 ### Tried
 

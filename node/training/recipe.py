@@ -261,7 +261,8 @@ class Recipe(Section):
     """One honest sentence: what the numbers are and are not."""
     licence: Licence = Licence(code="Apache-2.0", weights="LicenseRef-research-only")
     data: str = ""
-    """For the card: who made the images, and what their licence allows."""
+    """For the card: who made the images, and what their licence allows. No line is a heading,
+    here and in `remarks`: the card's own ones divide it."""
     remarks: str = ""
     """For the card: what its reader must know of how the recipe came about."""
     about: PartOfStudy = "breast"
@@ -306,6 +307,44 @@ class Recipe(Section):
         ]
         if len(shape_after(of)) != 3:
             problems.append((("pixels",), "expected operations that end in an image, not a vector"))
+        if problems:
+            raise wrong(problems)
+        return self
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Which images the network reads at once; () if single ones."""
+        if self.about == "image":
+            return ()
+        return self.input.projections if self.about == "breast" else self.input.expected_views
+
+    @model_validator(mode="after")
+    def _what_is_read_at_once_is_named(self) -> Self:
+        projections = self.input.projections
+        if self.about == "breast" and len(projections) < 2:
+            words = (
+                'expected "image": a breast has one projection here, [input] projections = '
+                f'{shown(list(projections))}, found "breast"'
+            )
+            raise wrong([(("about",), words)])
+        wanted = [f"{side} {one}" for one in projections for side in ("R", "L")]
+        if self.about == "exam" and sorted(self.roles) != sorted(wanted):
+            words = (
+                f'about = "exam" reads both breasts in all projections at once: expected '
+                f"{shown(wanted)}, found {shown(list(self.roles))}"
+            )
+            raise wrong([(("input", "expected_views"), words)])
+        return self
+
+    @model_validator(mode="after")
+    def _words_for_the_card_have_no_headings(self) -> Self:
+        words = 'a line begins with "#", which the card takes for a heading; write it without'
+        problems: list[tuple[Place, str]] = [
+            ((name,), f"{words}, found {shown(line.strip())}")
+            for name in ("statement", "data", "remarks")
+            for line in getattr(self, name).splitlines()
+            if line.lstrip().startswith("#")
+        ]
         if problems:
             raise wrong(problems)
         return self

@@ -32,13 +32,18 @@ from node.evaluation.evaluating import (
 from node.evaluation.labels import LabelTable
 from node.evaluation.report import in_figures
 from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model
-from node.training.choosing import Chosen, choose_points, platt, said_breasts
+from node.training.choosing import Chosen, choose_points, platt, said_parts
 from node.training.examples import read_examples
 from node.training.export import CELLS_TENSOR, SCORE_TENSOR, export_network
 from node.training.features import replaced
 from node.training.learners import Learnt, learner_of
 from node.training.lesion_boxes import BoxedFilms
-from node.training.measuring import CrossValidation, ScoredBreast, cross_validation
+from node.training.measuring import (
+    CrossValidation,
+    ScoredBreast,
+    counted_part,
+    cross_validation,
+)
 from node.training.packing import (
     OUTPUT,
     CardFacts,
@@ -197,11 +202,12 @@ class _Road:
             on,
             in_figures(found.plain.auc),
             in_figures(found.matched.auc) if found.matched else "-",
+            counted_part(self._recipe.about),
         )
         words = {"recipe": _recipe_digest(self._recipe), **asdict(tried)}
         path = self._settings.work / TRIED
         before = path.read_text("utf-8").splitlines() if path.exists() else []
-        if json.dumps(words) not in before:
+        if words not in [{"per": "breast"} | json.loads(line) for line in before]:
             replaced(path, ("\n".join([*before, json.dumps(words)]) + "\n").encode())
 
     def _tried(self) -> tuple[Tried, ...]:
@@ -240,7 +246,11 @@ class _Road:
         )
         finish_package(model, recipe, facts)
         amiss = [*amiss_in_card(model, document), *amiss_in_cross_validation(model, cross)]
-        assert not amiss, amiss
+        if amiss:
+            raise ConfigError(
+                "the card that was written does not say what was measured; keep this package away "
+                "from studies, and report it as a mistake of `ai-node train`:\n" + "\n".join(amiss)
+            )
         return TrainedPackage(model, cross, document, chosen, parity, facts.took)
 
     def _epoch(self, last: _OfFold) -> int:
@@ -261,7 +271,7 @@ class _Road:
 
     def _exported(self, last: _OfFold) -> tuple[ExportedNetwork, float]:
         recipe = self._recipe
-        roles = _roles(recipe)
+        roles = recipe.roles
         path = self._settings.work / DRAFT / "network.onnx"
         path.parent.mkdir(parents=True, exist_ok=True)
         cases = list(self._cases(last.watched, roles))
@@ -327,36 +337,29 @@ class _Road:
     def _chosen(self, first: EvaluationDocument, fold: int, kept_back: ExampleIndices) -> Chosen:
         recipe = self._recipe
         positive = frozenset(recipe.labels.positive or ("1",))
-        by_image = recipe.about == "image"
-        breasts = said_breasts(first.cases, OUTPUT, positive, by_image=by_image)
-        women = len({one.woman for one in breasts})
+        said = said_parts(first.cases, OUTPUT, positive, recipe.about)
+        women = len({one.woman for one in said})
         whole = len(kept_back) == len(self.division.kept_back(fold))
         part = f"fold {fold}" if whole else f"half B of fold {fold}"
-        data = f"{len(breasts)} breasts of {women} women whom the weights never saw ({part})."
-        calibration = platt(breasts, data) if recipe.about != "exam" else None
-        return choose_points(breasts, recipe.levels.specificities, calibration, data)
+        parts = f"{len(said)} {counted_part(recipe.about)}s"
+        data = f"{parts} of {women} women whom the weights never saw ({part})."
+        return choose_points(said, recipe.levels.specificities, platt(said, data), data)
 
     def _data(self) -> str:
         """Return what was learnt from, in sentences."""
-        images = self.examples.images
-        breasts = {image.breast for image in images}
-        positive = {image.breast for image in images if image.label > 0.5}
+        images, of_exams = self.examples.images, self._recipe.about == "exam"
+        parts = [image.exam if of_exams else image.breast for image in images]
+        positive = {part for part, image in zip(parts, images, strict=True) if image.label > 0.5}
         women = {image.woman for image in images}
         words = [self._recipe.data.strip()] if self._recipe.data else []
         words.append(
             f"{self._settings.table.name}: {len(images):,} images of {len(women):,} women; "
-            f"{len(positive):,} of {len(breasts):,} breasts are positive."
+            f"{len(positive):,} of {len({*parts}):,} {counted_part(self._recipe.about)}s are "
+            "positive."
         )
         if refused := len(self.examples.refused):
             words.append(f"{refused:,} images were left out, as the node would refuse them.")
         return " ".join(words)
-
-
-def _roles(recipe: Recipe) -> tuple[str, ...]:
-    """Return which images the network reads at once; () if single ones."""
-    if recipe.about == "image":
-        return ()
-    return recipe.input.projections if recipe.about == "breast" else recipe.input.expected_views
 
 
 _WARM = {"value": "CELLS", "scheme": "99AINODE", "meaning": "What each place adds to the score"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from node.errors import ConfigError
 from node.manifest import Platt
 from node.training.choosing import (
-    SaidBreast,
     SaidImage,
+    SaidPart,
     choose_points,
     lowest_threshold,
     manifest_points,
@@ -46,12 +46,18 @@ def test_the_lowest_threshold_of_a_specificity(
         assert np.array_equal(there >= found, there + shift >= found)
 
 
-def breast(woman: int, side: str, *percents: float, is_positive: bool = False) -> SaidBreast:
+def breast(woman: int, side: str, *percents: float, is_positive: bool = False) -> SaidPart:
     images = tuple(SaidImage(v, p) for v, p in zip(("CC", "MLO"), percents, strict=False))
-    return SaidBreast(f"W{woman}", woman, side, is_positive, images)
+    return SaidPart(f"W{woman}", woman, frozenset(side), is_positive, images)
 
 
-def collection(count: int = 200) -> list[SaidBreast]:
+def exam(woman: int, percent: float, *, is_positive: bool = False, sides: str = "RL") -> SaidPart:
+    """Return what a network says that reads exams at once."""
+    said = (SaidImage("", percent),)
+    return SaidPart(f"W{woman}", woman, frozenset(sides), is_positive, said)
+
+
+def collection(count: int = 200) -> list[SaidPart]:
     """Women without the disease have both breasts here, the others the affected one alone."""
     random = np.random.default_rng(0)
     free = [breast(n, side, *random.uniform(0, 60, 2)) for n in range(count) for side in ("R", "L")]
@@ -68,7 +74,7 @@ def test_platt_finds_the_line_that_was_drawn(slope: float) -> None:
     line = Platt(kind="platt", slope=slope, intercept=-0.5, data="made up")
     true = [random.uniform() < line.calibrated(p) for p in said]
     breasts = [
-        SaidBreast(str(n), n, "R", is_positive, (SaidImage("CC", 100 * p),))
+        SaidPart(str(n), n, frozenset("R"), is_positive, (SaidImage("CC", 100 * p),))
         for n, (p, is_positive) in enumerate(zip(said, true, strict=True))
     ]
     found = platt(breasts, "made up")
@@ -103,9 +109,7 @@ def test_kinds_that_a_threshold_tells_apart_are_calibrated_too() -> None:
 
 
 def test_a_score_that_is_lower_in_the_ill_is_not_calibrated() -> None:
-    turned = [
-        SaidBreast(b.woman, b.exam, b.side, not b.is_positive, b.images) for b in collection()
-    ]
+    turned = [SaidPart(b.woman, b.exam, b.sides, not b.is_positive, b.images) for b in collection()]
     assert platt(turned, "made up") is None
     with pytest.raises(ConfigError, match="found 0 and 3; give more women"):
         platt([breast(n, "R", 5) for n in range(3)], "made up")
@@ -136,14 +140,32 @@ def test_a_woman_with_the_disease_has_no_exam_without_it() -> None:
     breasts = collection(40)
     later = [breast(40, side, 99.0) for side in ("R", "L")]  # ill, in another exam of hers
     chosen = choose_points(
-        [*breasts, *(SaidBreast(b.woman, 999, *_rest(b)) for b in later)], (0.9,), None, "made up"
+        [*breasts, *(SaidPart(b.woman, 999, *_rest(b)) for b in later)], (0.9,), None, "made up"
     )
     assert chosen.points[0].negatives == 40
     assert chosen.manifest_negatives() is None, "fewer than a hundred"
 
 
-def _rest(one: SaidBreast) -> tuple[str, bool, tuple[SaidImage, ...]]:
-    return one.side, one.is_positive, one.images
+def _rest(one: SaidPart) -> tuple[frozenset[str], bool, tuple[SaidImage, ...]]:
+    return one.sides, one.is_positive, one.images
+
+
+def test_points_of_exams_are_of_whole_ones_and_of_affected_exams() -> None:
+    free = [exam(n, n / 10) for n in range(200)]
+    lone = [exam(300 + n, 99.0, sides="R") for n in range(50)]
+    ill = [exam(400 + n, 10 + n / 2, is_positive=True) for n in range(100)]
+    again = SaidPart("W400", 900, frozenset("RL"), False, (SaidImage("", 99.0),))
+    parts = [*free, *lone, *ill, again]
+    line = platt(parts, "made up")
+    assert line is not None
+    assert line.prevalence == pytest.approx(100 / 351, abs=1e-5)
+    for calibration in (None, line):
+        (urgent,) = choose_points(parts, (0.9,), calibration, "made up").points
+        assert (urgent.negatives, urgent.true_negatives) == (200, 180), "whole ones of the healthy"
+        assert urgent.positives == 100
+        assert urgent.true_positives == sum(
+            reported(one, calibration) / 100 >= urgent.threshold for one in ill
+        )
 
 
 def test_too_few_exams_are_told() -> None:

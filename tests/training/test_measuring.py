@@ -96,6 +96,11 @@ def test_words_alone_tell_nothing_of_their_own_fold() -> None:
     older = alone(unique, MATCHED[1])
     assert older.auc.value == 0.0
     told = [replace(one, columns={"machine": str(one.is_positive)}) for one in unique]
+    one_fold = [one for one in told if one.fold == 0]
+    found = alone(one_fold, MATCHED[0])
+    assert (found.auc.value, found.auc.interval) == (None, None), "no other fold tells of it"
+    assert (found.positives, found.negatives) == (20, 20)
+    assert alone([one for one in unique if one.fold == 0], MATCHED[1]).auc.value == 0.0
     assert alone(told, MATCHED[0]).auc.value == 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from node.errors import ConfigError
 from node.evaluation.cases import CaseAbout
 from node.evaluation.evaluating import EvaluationDocument, EvaluationSettings, evaluate_model
 from node.evaluation.labels import LabelTable, read_labels
+from node.evaluation.measures import Measured
 from node.evaluation.report import summary, write_evaluation
 from node.imaging.digests import pixel_digest
 from node.manifest import InputTensor, ManifestUnit, Model
 from node.packages.card import card_in_words
 from node.packages.checking import check_package
-from node.training.choosing import Chosen, choose_points, platt, said_breasts
+from node.training.choosing import Chosen, choose_points, platt, said_parts
 from node.training.measuring import ScoredBreast, cross_validation
 from node.training.packing import (
     OUTPUT,
@@ -32,6 +34,7 @@ from node.training.packing import (
     finish_package,
     manifest_text,
     refuse_learnt,
+    table_in,
     this_file_rows,
     write_trained_package,
 )
@@ -45,9 +48,13 @@ DIGEST = "ab" * 32
 
 
 def network(takes: str, of: str, **words: object) -> ExportedNetwork:
-    """Return a network whose logit rises with the brightest of an image."""
+    """Return a network whose logit rises with the brightest of an image, or of four together."""
+    before = ""
+    if of == "together":
+        before = "together = Max(r_cc, l_cc, r_mlo, l_mlo)"
     made = onnx.parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]> small ({takes}) => (float[1,1] logit) {{
+            {before}
             axes = Constant<value_ints = [2, 3]>()
             bright = ReduceMax<keepdims = 0>({of}, axes)
             half = Constant<value_float = 0.75>()
@@ -64,6 +71,7 @@ RECIPE = Recipe.model_validate(
     {
         "name": "brightest",
         "title": "Brightest",
+        "about": "image",
         "pixels": [
             {"op": "grey", "values": "voi", "scale": "range of voi"},
             {"op": "mirror", "chest_wall": "left"},
@@ -80,6 +88,16 @@ RECIPE = Recipe.model_validate(
     }
 )
 NETWORK = network("float[1,1,96,64] image", "image")
+OF_BREASTS = RECIPE.model_copy(update={"about": "breast"})
+OF_EXAMS = RECIPE.model_copy(update={"about": "exam"})
+NETWORK_OF_EXAMS = network(
+    ", ".join(f"float[1,1,96,64] {role}" for role in ("r_cc", "l_cc", "r_mlo", "l_mlo")),
+    "together",
+    unit=ManifestUnit(of="exam", roles=OF_EXAMS.roles, missing="blank", repeated="last"),
+    inputs=tuple(
+        InputTensor(tensor=role.lower().replace(" ", "_"), roles=(role,)) for role in OF_EXAMS.roles
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -94,35 +112,57 @@ class Road:
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    base = tmp_path_factory.mktemp("packing")
-    images = Labelled(base / "images")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
+    images = Labelled(tmp_path_factory.mktemp("images"))
     for number in range(FREE + ILL):
         images.add(f"W{number}", has_lesion=number >= FREE)
-    for row in [*images.rows]:  # as it is in screening sets: of the ill the affected breast alone
-        if int(row["patient"][1:]) >= FREE and row["side"] == "L":
-            images.rows.remove(row)
-    table = read_labels(images.write(), images.folder)
-    draft = write_trained_package(base / "draft" / RECIPE.name, RECIPE, NETWORK, [DIGEST])
+    return images
+
+
+@pytest.fixture(scope="module")
+def road(images: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Road:
+    rows = [  # as it is in screening sets: of the ill the affected breast alone
+        row for row in images.rows if int(row["patient"][1:]) < FREE or row["side"] == "R"
+    ]
+    return packed(tmp_path_factory.mktemp("packing"), images, rows, RECIPE, NETWORK)
+
+
+@pytest.fixture(scope="module")
+def road_of_exams(images: Labelled, tmp_path_factory: pytest.TempPathFactory) -> Road:
+    base = tmp_path_factory.mktemp("packing-exams")
+    return packed(base, images, images.rows, OF_EXAMS, NETWORK_OF_EXAMS)
+
+
+def packed(
+    base: Path,
+    images: Labelled,
+    rows: Sequence[dict[str, str]],
+    recipe: Recipe,
+    network: ExportedNetwork,
+) -> Road:
+    """Go the way from some of the images to a package."""
+    table = read_labels(images.write(f"{recipe.about}.csv", rows), images.folder)
+    draft = write_trained_package(base / "draft" / recipe.name, recipe, network, [DIGEST])
     first = evaluated(draft, table, base / "first")
-    breasts = said_breasts(first.cases, OUTPUT, frozenset({"1"}), by_image=True)
+    parts = said_parts(first.cases, OUTPUT, frozenset({"1"}), recipe.about)
     data = "28 generated women."
-    chosen = choose_points(breasts, RECIPE.levels.specificities, platt(breasts, data), data)
-    model = write_trained_package(base / "models" / RECIPE.name, RECIPE, NETWORK, [DIGEST], chosen)
+    chosen = choose_points(parts, recipe.levels.specificities, platt(parts, data), data)
+    model = write_trained_package(base / "models" / recipe.name, recipe, network, [DIGEST], chosen)
     document = evaluated(model, table, base / "second", chosen)
     scored = [
         ScoredBreast(
-            b.woman,
-            b.exam,
-            b.side,
-            b.exam % 2,
-            b.is_positive,
-            b.images[0].percent / 100,
+            part.woman,
+            part.exam,
+            "".join(sorted(part.sides)),
+            part.exam % 2,
+            part.is_positive,
+            part.images[0].percent / 100,
             {"machine": "1"},
         )
-        for b in breasts
+        for part in parts
     ]
-    cross = cross_validation(scored, RECIPE.labels.matched)
+    cross = cross_validation(scored, recipe.labels.matched)
+    cross = replace(cross, within={"site": {"North\nwing | 2": cross.plain}})
     facts = CardFacts(
         data="Generated exams.",
         licence="Apache-2.0.",
@@ -134,7 +174,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         chosen=chosen,
         tried=(Tried("brightest", "folds 1, 2", "0.7 (0.6 to 0.8)", "-"),),
     )
-    finish_package(model, RECIPE, facts)
+    finish_package(model, recipe, facts)
     return Road(model, table, chosen, facts, base / "second")
 
 
@@ -186,13 +226,76 @@ def test_the_card_says_what_evaluate_prints(road: Road, tmp_path: Path) -> None:
     write_evaluation(again, tmp_path / "again")
     printed = (tmp_path / "again" / "evaluation.md").read_text("utf-8")
     printed += "\n".join(summary(again))
-    for what, value, *_ in this_file_rows(again):
+    for what, value, *_ in this_file_rows(again, "image"):
         assert value in printed, what
     options = asked_thresholds(road.chosen).split()[1::2]
     assert [float(one) for one in options] == [one.threshold for one in road.chosen.points]
     card = (road.model.folder / "README.md").read_text("utf-8")
     assert card.index("## What it is not") < card.index("## What it is\n") < card.index("## Meas")
     assert "AUC, exam" not in card
+
+
+def test_what_a_network_of_exams_says_is_counted_by_exams(
+    road_of_exams: Road, tmp_path: Path
+) -> None:
+    chosen, document = road_of_exams.chosen, road_of_exams.facts.this_file
+    (question,) = document.questions
+    exams = question.about[CaseAbout.EXAM]
+    assert (exams.counts.positives, exams.counts.negatives) == (ILL, FREE)
+    assert chosen.calibration is not None
+    assert chosen.points
+    stated = [at for at in exams.thresholds if at.stated is not None]
+    for point, at in zip(chosen.points, stated, strict=True):
+        assert (point.negatives, point.positives) == (FREE, ILL)
+        assert (at.true_negatives, at.true_positives) == (
+            point.true_negatives,
+            point.true_positives,
+        )
+        assert (at.specificity, at.sensitivity) == (point.specificity, point.sensitivity)
+    rows = {what: cells for what, *cells in this_file_rows(document, "exam")}
+    urgent = stated[0]
+    assert [*rows] == [
+        "AUC, exam",
+        *(f"specificity, exam, {at.name}" for at in stated),
+        *(f"sensitivity, exam, {at.name}" for at in stated),
+        "Brier score, exam",
+        "expected calibration error, exam",
+    ]
+    assert rows["AUC, exam"][1] == f"{ILL} positive, {FREE} negative"
+    assert rows[f"sensitivity, exam, {urgent.name}"][1] == f"{urgent.true_positives} of {ILL}"
+    assert rows["Brier score, exam"][1] == f"{FREE + ILL} exams"
+    again = evaluated(road_of_exams.model, road_of_exams.table, tmp_path / "again", chosen)
+    assert list(amiss_in_card(road_of_exams.model, again)) == []
+
+
+def test_the_card_of_a_network_of_exams_speaks_of_exams(road_of_exams: Road) -> None:
+    card = (road_of_exams.model.folder / "README.md").read_text("utf-8")
+    words = " ".join(card.split())
+    assert "gives each exam one score, of its images at once (R CC, L CC, R MLO and L MLO)" in words
+    assert "it knows which breasts are there" in words
+    assert "| per exam | AUC (95 %) |" in card
+    assert f"{ILL} affected exams" in words
+    assert "Sensitivity is of affected exams." in words
+    for other in ("higher breast", "affected breast", "per breast", "nor the other", "AUC, breast"):
+        assert other not in words.replace("| brightest | folds 1, 2 | breast |", "")
+
+
+def test_what_divides_cells_is_taken_out_of_them(road: Road) -> None:
+    rows = table_in(road.model.folder / "README.md", "Cross-validation")
+    assert rows["within site North wing / 2"] == rows["AUC within folds, averaged"]
+
+
+def test_of_what_a_network_says_nothing_there_is_no_row(road: Road) -> None:
+    question = road.facts.this_file.questions[0]
+    silent_of_images = dict(question.about)
+    silent_of_images[CaseAbout.IMAGE] = replace(
+        question.about[CaseAbout.IMAGE], auc=Measured(None, None)
+    )
+    document = replace(road.facts.this_file, questions=(replace(question, about=silent_of_images),))
+    for about in ("image", "breast"):
+        rows = [what for what, *_ in this_file_rows(document, about)]
+        assert "AUC, image" not in rows
+        assert rows[0] == "AUC, breast"
 
 
 def test_another_figure_is_told(road: Road) -> None:
@@ -209,7 +312,7 @@ def test_another_figure_is_told(road: Road) -> None:
     assert '"This file", AUC, image: the card says ' in problem
     assert problem.endswith("and it is nothing")
     with pytest.raises(ConfigError, match="says nothing of its score"):
-        this_file_rows(replace(other, questions=()))
+        this_file_rows(replace(other, questions=()), "image")
 
 
 def test_images_that_were_learnt_from_are_left_out(road: Road, tmp_path: Path) -> None:
@@ -233,11 +336,11 @@ def test_a_network_of_a_breast_has_two_inputs(tmp_path: Path) -> None:
         unit=ManifestUnit(of="breast", roles=("CC", "MLO")),
         inputs=(InputTensor(tensor="cc", roles=("CC",)), InputTensor(tensor="mlo", roles=("MLO",))),
     )
-    model = write_trained_package(tmp_path / RECIPE.name, RECIPE, both, [])
+    model = write_trained_package(tmp_path / RECIPE.name, OF_BREASTS, both, [])
     manifest = model.manifest
     assert manifest.unit.roles == ("CC", "MLO")
     assert manifest.intended_use == "detection", "no level before a threshold was chosen"
-    (output,) = tomllib.loads(manifest_text(RECIPE, both, None))["outputs"]
+    (output,) = tomllib.loads(manifest_text(OF_BREASTS, both, None))["outputs"]
     assert output["combine"] == {"exam": "highest"}
 
 

@@ -145,6 +145,30 @@ def test_what_is_written_says_what_was_meant(recipe: Recipe) -> None:
             'recipe.toml:4: network.frozen: efficientnet-lite0 has no stage "mixed 7"; known are: '
             "stem, block 0, ",
         ),
+        (
+            'about = "exam"\n[input]\nmodality = "MG"\nbody_parts = ["BREAST"]\n'
+            'sop_classes = ["1.2"]\nprojections = ["CC", "MLO"]\n',
+            'input.expected_views: about = "exam" reads both breasts in all projections at once: '
+            'expected ["R CC", "L CC", "R MLO", "L MLO"], found []',
+        ),
+        (
+            'about = "exam"\n[input]\nmodality = "MG"\nbody_parts = ["BREAST"]\n'
+            'sop_classes = ["1.2"]\nprojections = ["CC", "MLO"]\n'
+            'expected_views = ["R CC", "L CC"]\n',
+            'found ["R CC", "L CC"]',
+        ),
+        (
+            '[input]\nmodality = "MG"\nbody_parts = ["BREAST"]\nsop_classes = ["1.2"]\n'
+            'projections = ["MLO"]\n',
+            'about: expected "image": a breast has one projection here',
+        ),
+        (
+            'data = """Of X.\n  ## Measured\n"""\n',
+            'data: a line begins with "#", which the card takes for a heading; write it without, '
+            'found "## Measured"',
+        ),
+        ('remarks = "# A"\n', 'recipe.toml:3: remarks: a line begins with "#"'),
+        ('statement = "# A"\n', 'recipe.toml:3: statement: a line begins with "#"'),
         ("[folds]\ncount = 1\n", "folds.count: expected a number not below 2, found 1"),
         ("[schedule]\nrate = 3\n", "schedule.rate: expected a number below 1.0, found 3"),
     ],

@@ -1,0 +1,88 @@
+"""Recipe -> what its card says of the network: what gets a score, and how it has learnt.
+
+Each sentence is true of the recipe at hand: heads and ways to learn differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import fill
+
+from node.manifest import PartOfStudy
+from node.training.recipe import Recipe
+from node.training.stages import ALL, NONE, STAGES
+
+_WIDTH = 100
+"""Characters on a line."""
+
+
+def what_it_is(recipe: Recipe) -> str:
+    """Return two paragraphs: what the network gives a score to, and what of it has learnt."""
+    return "\n\n".join(_filled(one) for one in (_scored(recipe), _learnt(recipe)))
+
+
+def how_points_count(about: PartOfStudy) -> str:
+    """Return of what sensitivity and specificity are."""
+    words = "Specificity is of exams of women without the disease who have both breasts. "
+    if about == "exam":
+        return _filled(f"{words}Sensitivity is of affected exams.")
+    return _filled(
+        f"{words}Sensitivity is of affected breasts by themselves: a lower bound, as an exam is "
+        "called by the higher of two."
+    )
+
+
+def _scored(recipe: Recipe) -> str:
+    """Say what the network reads at once, and what reaches a score."""
+    projections = _listed(recipe.input.projections)
+    if recipe.about == "image":
+        return (
+            f"A network that gives each image a score. A breast has the mean of its views "
+            f"({projections}), each of them the mean of its images: neither how many images there "
+            "are nor the other breast reaches it. An exam has the score of its higher breast."
+        )
+    if recipe.about == "breast":
+        return (
+            f"A network that gives each breast a score, of its images at once ({projections}): "
+            "the mean of their logits. A view that is not there does not count, and of several "
+            "images of a view the last one does: neither how many images there are nor the other "
+            "breast reaches the score. An exam has the score of its higher breast."
+        )
+    return (
+        f"A network that gives each exam one score, of its images at once "
+        f"({_listed(recipe.roles)}). A breast has the mean of the logits of its images, and the "
+        "score is a smooth highest of both breasts, log-sum-exp: it knows which breasts are there. "
+        "A view that is not there does not count, and of several images of a view the last one "
+        "does. No score is given to a breast by itself."
+    )
+
+
+def _learnt(recipe: Recipe) -> str:
+    """Say where the weights come from, and what has learnt of what."""
+    trunk, frozen = recipe.network.trunk, recipe.network.frozen
+    begun = f"Its trunk, {trunk}, came with the weights of photographs"
+    if recipe.regression is not None:
+        after = _listed(dict.fromkeys(f'"{one.after}"' for one in recipe.regression.features))
+        labels = f"Logistic regressions of what the trunk sees after {after} learnt the labels."
+        if recipe.lesions is None:
+            return f"{begun}, and is as it came. {labels}"
+        taught = "all of it" if frozen == NONE else f'what follows "{frozen}"'
+        return (
+            f"{begun}; {taught} was then taught by boxes where lesions lie, and saw no label. "
+            f"{labels}"
+        )
+    if recipe.schedule.epochs == 0 or frozen in (ALL, STAGES[trunk][-1]):
+        return f"{begun}, frozen up to its end: a head alone learnt the labels."
+    if frozen == NONE:
+        return f"{begun}, and nothing of it was frozen: a head learnt the labels, and all with it."
+    return f'{begun}, frozen up to "{frozen}": a head learnt the labels, and later stages with it.'
+
+
+def _listed(words: Iterable[str]) -> str:
+    """Return "a, b and c"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _filled(words: str) -> str:
+    return fill(words, _WIDTH, break_long_words=False, break_on_hyphens=False)
