@@ -68,6 +68,7 @@ def failures(package: Path) -> dict[str, str]:
         pytest.param(
             "breast-density", "takes 'image' of 1 x 1 x 384 x 384", marks=pytest.mark.slow
         ),
+        pytest.param("breast-triage", "takes 'image' of 1 x 1 x 640 x 384", marks=pytest.mark.slow),
         pytest.param("planted-disc", "takes 'image' of 1 x 1 x 240 x 192", marks=pytest.mark.slow),
     ],
 )

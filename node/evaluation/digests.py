@@ -6,7 +6,7 @@ A line names no file: names of files may be those of patients.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from node.dicom.part10 import is_part10
@@ -41,6 +41,14 @@ def digests_of(
             elif digest not in known:
                 known.add(digest)
                 yield digest
+
+
+def digests_of_files(paths: Iterable[Path], wanted: Input) -> dict[Path, str]:
+    """Return the digest of each of some images; raise Unreadable at one that is none."""
+    with tempfile.TemporaryDirectory(prefix="ai-node-digests-") as made:
+        return {
+            path: pixel_digest(_as_object(path, wanted, Path(made) / "image.dcm")) for path in paths
+        }
 
 
 def _as_object(path: Path, wanted: Input, made: Path) -> Path:

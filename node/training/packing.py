@@ -37,6 +37,8 @@ OUTPUT = "score"
 CROSS_VALIDATION, THIS_FILE = "Cross-validation", "This file"
 """Sections of the card with the two tables."""
 ROC, CALIBRATION = "roc.png", "calibration.png"
+GENERATED_FILES = (CARD, MANIFEST, WEIGHTS, RECIPE, TRAINING_IMAGES, ROC, CALIBRATION)
+"""Files of a trained package, beside its reference answers."""
 _REFERENCE_THREADS = 2
 _EACH_IMAGE = ManifestUnit(of="image")
 

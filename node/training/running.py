@@ -11,29 +11,33 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from errno import EACCES, ENOTDIR
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.errors import ConfigError
+from node.evaluation.digests import digests_of_files
 from node.evaluation.evaluating import (
     EvaluationDocument,
     EvaluationSettings,
     Progressing,
     evaluate_model,
 )
-from node.evaluation.labels import LabelTable
+from node.evaluation.labels import LabelTable, refuse
 from node.evaluation.report import in_figures
 from node.manifest import CARD, HeatMapOutput, InputTensor, ManifestUnit, Model
 from node.training.choosing import Chosen, choose_points, platt, said_parts
-from node.training.examples import read_examples
+from node.training.examples import RefusedImage, read_examples
 from node.training.export import CELLS_TENSOR, SCORE_TENSOR, export_network
 from node.training.features import replaced
 from node.training.learners import Learnt, learner_of
@@ -45,6 +49,7 @@ from node.training.measuring import (
     cross_validation,
 )
 from node.training.packing import (
+    GENERATED_FILES,
     OUTPUT,
     CardFacts,
     ExportedNetwork,
@@ -56,14 +61,14 @@ from node.training.packing import (
     refuse_learnt,
     write_trained_package,
 )
-from node.training.recipe import RECIPE, Recipe, recipe_text
+from node.training.recipe import RECIPE, Recipe
 from node.training.scoring import chosen_epochs, require_whole_exams, scored
 from node.training.splits import ExampleIndices, Half, divide, require_apart
 
-TRIED, TOOK, LOCK = "tried.jsonl", "took.json", "lock"
-"""In the work folder: recipes that were measured, seconds by step, who is at work."""
-DRAFT, FIRST_LOOK, SECOND_LOOK = "draft", "first-look", "second-look"
-"""In the work folder: the package before thresholds were chosen, and evaluations of both."""
+TRIED, TOOK, LOCK = "tried.jsonl", "took", "lock"
+"""In the work folder: recipes that were measured, seconds by step of each, who is at work."""
+DRAFT, WHOLE, FIRST_LOOK, SECOND_LOOK = "draft", "whole", "first-look", "second-look"
+"""In the work folder: the package before thresholds were chosen and after, evaluations of both."""
 COMPARED_CASES = 16
 """Cases by which ONNX Runtime is compared with torch."""
 
@@ -98,12 +103,15 @@ class TrainedPackage:
     parity: float
     """By how much the scores of torch and ONNX Runtime differed at most."""
     took: str
+    refused: tuple[RefusedImage, ...]
 
     def next_steps(self) -> Iterator[str]:
         """Yield what was made, and what to do with it."""
         folder = self.model.folder
         yield f"{folder}: {self.model.manifest.title} {self.model.manifest.version}. {self.took}"
         yield f"ONNX Runtime and torch differ by {self.parity:.1g} at most."
+        for reason, count in Counter(one.reason for one in self.refused).most_common():
+            yield f"Left out, {count:,} images: {reason}"
         if not self.chosen.points:
             yield f"No level follows from the score: {self.chosen.why_no_points}."
         yield f"Read its card, {folder / CARD}; then try it: ai-node models check {folder}"
@@ -147,19 +155,55 @@ class _Road:
     def __init__(self, settings: TrainingSettings, progress: Progressing) -> None:
         self._settings, self._recipe = settings, settings.recipe
         self._progress = progress
-        self._clock = _Clock(settings.work / TOOK)
+        words = self._recipe.model_dump(mode="json")
+        table = settings.table.sha256
+        self._key_of_data = _digest([table, *(words[part] for part in ("labels", "folds"))])
+        """Of what recipes that are compared must have in common."""
+        boxes = settings.boxes.sha256 if settings.boxes else ""
+        self._key = _digest([table, boxes, [words[part] for part in _DECIDING]])
+        """Of what decides which network comes out."""
+        self._clock = _Clock(settings.work / f"{TOOK}-{self._key}.json")
         _require_boxes(self._recipe, settings.boxes)
         with self._clock.step("images"):
             self.examples = read_examples(
                 settings.table, self._recipe, settings.work, progress, settings.processes
             )
             self.division = divide(self.examples, self._recipe.folds)
+            self._boxed = self._boxed_digests()
         if self._recipe.about == "exam":
             require_whole_exams(self.examples)
         with self._clock.step("features"):
             self._learner = learner_of(
                 self._recipe, self.examples, settings.boxes, settings.work, progress
             )
+
+    def _boxed_digests(self) -> frozenset[str]:
+        """Return the digests of films with boxes; raise ConfigError if they are in the table.
+
+        The weights depend on all of them, whichever fold is kept back.
+        """
+        boxes = self._settings.boxes
+        if boxes is None:
+            return frozenset()
+        found = digests_of_files([film.path for film in boxes.films], self._recipe.input)
+        women = {image.woman: image.row for image in self.examples.images}
+        pixels = {image.pixel_digest: image.row for image in self.examples.images}
+        table = self.examples.table
+        problems = list[str]()
+        for film in boxes.films:
+            if row := pixels.get(found[film.path]):
+                problems.append(f"{film.source}: the same pixels as {table.place(row)}")
+            elif row := women.get(film.patient):
+                problems.append(
+                    f"{film.source}: patient {film.patient}, as in {table.place(row)}; if that is "
+                    "somebody else, give one of them another name"
+                )
+        if problems:
+            problems.append(
+                "networks of all folds learn from who has boxes: she must not be measured"
+            )
+        refuse(problems)
+        return frozenset(found.values())
 
     def learn(self, fold: int) -> _OfFold:
         """Learn from the women of the other folds."""
@@ -204,16 +248,25 @@ class _Road:
             in_figures(found.matched.auc) if found.matched else "-",
             counted_part(self._recipe.about),
         )
-        words = {"recipe": _recipe_digest(self._recipe), **asdict(tried)}
-        path = self._settings.work / TRIED
-        before = path.read_text("utf-8").splitlines() if path.exists() else []
-        if words not in [{"per": "breast"} | json.loads(line) for line in before]:
-            replaced(path, ("\n".join([*before, json.dumps(words)]) + "\n").encode())
+        words = {"recipe": self._key, "on_what": self._key_of_data, **asdict(tried)}
+        before = self._lines_tried()
+        if words not in before:
+            lines = [json.dumps(line) for line in [*before, words]]
+            replaced(self._settings.work / TRIED, ("\n".join(lines) + "\n").encode())
 
     def _tried(self) -> tuple[Tried, ...]:
-        lines = (self._settings.work / TRIED).read_text("utf-8").splitlines()
-        found = [json.loads(line) for line in lines]
-        return tuple(Tried(**{k: v for k, v in one.items() if k != "recipe"}) for one in found)
+        names = [one.name for one in fields(Tried)]
+        return tuple(
+            Tried(**{name: one[name] for name in names})
+            for one in self._lines_tried()
+            if one.get("on_what") == self._key_of_data
+        )
+
+    def _lines_tried(self) -> list[dict[str, Any]]:
+        """Return what was measured in this work folder; lines that do not say so count breasts."""
+        path = self._settings.work / TRIED
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        return [{"per": "breast"} | json.loads(line) for line in lines]
 
     # --- the package --------------------------------------------------------------------------
 
@@ -228,9 +281,9 @@ class _Road:
                 write_trained_package(draft, recipe, network, learnt_from), FIRST_LOOK
             )
         chosen = self._chosen(first, last.fold, kept_back)
-        model = write_trained_package(
-            settings.out / recipe.name, recipe, network, learnt_from, chosen
-        )
+        whole = settings.work / WHOLE / recipe.name
+        shutil.rmtree(whole, ignore_errors=True)
+        model = write_trained_package(whole, recipe, network, learnt_from, chosen)
         with self._clock.step("evaluation"):
             document = self._evaluated(model, SECOND_LOOK, chosen)
         facts = CardFacts(
@@ -248,10 +301,12 @@ class _Road:
         amiss = [*amiss_in_card(model, document), *amiss_in_cross_validation(model, cross)]
         if amiss:
             raise ConfigError(
-                "the card that was written does not say what was measured; keep this package away "
-                "from studies, and report it as a mistake of `ai-node train`:\n" + "\n".join(amiss)
+                "the card that was written does not say what was measured, so there is no package; "
+                "report this mistake of `ai-node train`:\n" + "\n".join(amiss)
             )
-        return TrainedPackage(model, cross, document, chosen, parity, facts.took)
+        model = _put(model, settings.out / recipe.name)
+        refused = self.examples.refused
+        return TrainedPackage(model, cross, document, chosen, parity, facts.took, refused)
 
     def _epoch(self, last: _OfFold) -> int:
         """Return the epoch of the last fold's network, chosen on half A of its women."""
@@ -266,6 +321,7 @@ class _Road:
         kept_back = self.division.kept_back(last.fold, half)
         images, measured = self.examples.images, set(kept_back.tolist())
         learnt_from = {image.pixel_digest for i, image in enumerate(images) if i not in measured}
+        learnt_from |= self._boxed
         refuse_learnt(learnt_from, {images[i].pixel_digest for i in measured})
         return learnt_from, kept_back
 
@@ -357,16 +413,26 @@ class _Road:
             f"{len(positive):,} of {len({*parts}):,} {counted_part(self._recipe.about)}s are "
             "positive."
         )
+        if boxes := self._settings.boxes:
+            of = len({film.patient for film in boxes.films})
+            words.append(f"{boxes.path.name}: boxes on {len(boxes.films):,} films of {of:,} women.")
         if refused := len(self.examples.refused):
-            words.append(f"{refused:,} images were left out, as the node would refuse them.")
+            words.append(f"{refused:,} images were left out.")
         return " ".join(words)
 
 
 _WARM = {"value": "CELLS", "scheme": "99AINODE", "meaning": "What each place adds to the score"}
 
 
-def _recipe_digest(recipe: Recipe) -> str:
-    return sha256(recipe_text(recipe).encode()).hexdigest()[:16]
+_DECIDING = (
+    *("about", "input", "pixels", "labels", "network", "augmentation", "schedule"),
+    *("lesions", "regression", "folds"),
+)
+"""Parts of a recipe that the network depends on."""
+
+
+def _digest(words: Sequence[object]) -> str:
+    return sha256(json.dumps(words).encode()).hexdigest()[:16]
 
 
 def _require_own(folder: Path) -> None:
@@ -386,6 +452,20 @@ def _require_own(folder: Path) -> None:
             f"{folder}: a package that `ai-node train` has not made; give the recipe another name, "
             "or name another folder: --out"
         )
+
+
+def _put(model: Model, folder: Path) -> Model:
+    """Bring a package that is whole to its place.
+
+    What an earlier one left and this one has not goes; what somebody added, a licence, stays.
+    """
+    for written in (*GENERATED_FILES, "reference"):
+        if (old := folder / written).is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    shutil.copytree(model.folder, folder, dirs_exist_ok=True)
+    return Model(folder)
 
 
 def _require_boxes(recipe: Recipe, boxes: BoxedFilms | None) -> None:
@@ -416,7 +496,7 @@ def work_folder(work: Path) -> Iterator[None]:
 
 
 class _Clock:
-    """How long each step took, all runs together."""
+    """How long each step took, all runs by one recipe on one table together."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -433,10 +513,10 @@ class _Clock:
             replaced(self._path, json.dumps(seconds).encode())
 
     def _seconds(self) -> dict[str, float]:
-        known: Mapping[str, float] = (
-            json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
-        )
-        return dict(known)
+        if not self._path.exists():
+            return {}
+        found: dict[str, float] = json.loads(self._path.read_text("utf-8"))
+        return found
 
     def words(self) -> str:
         """Return it in a sentence."""

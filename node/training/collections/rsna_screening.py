@@ -80,7 +80,7 @@ def read_rsna_screening(folder: Path) -> LabelTable:
     there = [(line, image) for line, image in found if image is not None]
     known = [(line, image) for line, image in there if line.said["view"] in PROJECTIONS]
     if missing:
-        log.info("%s: %d of %d images are there", path, len(there), len(found))
+        log.warning("%s: %d of %d images are there", path, len(there), len(found))
     if len(known) < len(there):
         words = "%s: %d images are left out: the node knows no code of their view"
         log.warning(words, path, len(there) - len(known))
