@@ -105,6 +105,53 @@ def test_the_package_is_whole_and_says_what_evaluate_says(
     assert "what it is not" in card.lower()
 
 
+OF_EXAMS = recipe_of(
+    name="planted-exams",
+    title="Planted exams",
+    about="exam",
+    network={"frozen": "all"},
+    schedule={"head_epochs": 6, "epochs": 0, "rate_of_head": 1e-3, "batch": 8},
+    folds={"count": 2},
+)
+
+
+def test_a_network_of_exams_is_measured_and_described_by_exams(
+    collection: Path, tmp_path: Path
+) -> None:
+    trained = train_package(settings_of(collection, tmp_path, OF_EXAMS), silent)
+    model, plain = trained.model, trained.cross_validation.plain
+    rows = labelled_images(collection, None, "cbis-ddsm").rows
+    ill = {row.patient for row in rows if row.label == "1"}
+    assert (plain.positives, plain.negatives) == (len(ill), WOMEN - len(ill))
+    assert [one for one in check_package(model) if not one.is_ok] == []
+    assert trained.chosen.calibration is None or trained.chosen.calibration.prevalence is not None
+    assert not trained.chosen.why_no_points.startswith("0 exams")
+    card = (model.folder / "README.md").read_text("utf-8")
+    assert f"{len(ill)} of {WOMEN} exams are positive." in card
+    words = " ".join(card.split())
+    for said in (
+        "gives each exam one score, of its images at once (R CC, L CC, R MLO and L MLO)",
+        "frozen up to its end: a head alone learnt the labels.",
+        "| per exam | AUC (95 %) |",
+        "| AUC, exam | ",
+        "| Brier score, exam | ",
+        "| Planted exams | all folds | exam | ",
+    ):
+        assert said in words
+    for other in ("higher breast", "per breast", "AUC, image", "AUC, breast", "affected breasts"):
+        assert other not in words
+
+
+def test_a_card_that_says_something_else_is_not_packed(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings_of(collection, tmp_path, OF_EXAMS)
+    monkeypatch.setattr("node.training.running.amiss_in_card", lambda *_: ["AUC: another one"])
+    with pytest.raises(ConfigError, match="so there is no package; .*\nAUC: another one"):
+        train_package(asked, silent)
+    assert not (asked.out / OF_EXAMS.name).exists()
+
+
 def test_from_shuffled_labels_nothing_is_learnt(collection: Path, base: Path) -> None:
     found = []
     for seed in range(3):
