@@ -147,7 +147,7 @@ def test_a_card_that_says_something_else_is_not_packed(
 ) -> None:
     asked = settings_of(collection, tmp_path, OF_EXAMS)
     monkeypatch.setattr("node.training.running.amiss_in_card", lambda *_: ["AUC: another one"])
-    with pytest.raises(ConfigError, match="so there is no package; .*\nAUC: another one"):
+    with pytest.raises(ConfigError, match=r"so there is no package; .*\nAUC: another one"):
         train_package(asked, silent)
     assert not (asked.out / OF_EXAMS.name).exists()
 
