@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from node.training.learning import (
     TrainedNetwork,
     check_overfits,
     check_step_0,
+    require_overfitting,
     train_network,
 )
 from node.training.networks import LearningNetwork, begun_network
@@ -190,6 +192,38 @@ def test_blank_images_cannot_be_learnt_by_heart(images: Planted, tmp_path: Path)
 
     with pytest.raises(ConfigError, match="could not be learnt by heart in 20 steps: loss"):
         check_overfits(lessons, begun_network(recipe, 1), steps=20)
+
+
+def test_what_can_be_learnt_by_heart_says_nothing_of_other_images(
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork], images: Planted, tmp_path: Path
+) -> None:
+    lessons, begun = learnt[0], list[LearningNetwork]()
+
+    def begin() -> LearningNetwork:
+        begun.append(begun_network(RECIPE, 1))
+        return begun[-1]
+
+    require_overfitting(lessons, begin, tmp_path)
+    require_overfitting(replace(lessons, units=lessons.units[8:]), begin, tmp_path)
+    assert len(begun) == 1, "another fold is not looked at again"
+
+    frozen = small_recipe(network={"frozen": "all"})
+    blank = Planted(images.examples[:128], np.zeros_like(images.tensors[:128]))
+    others = lessons_of(blank, seen(blank, tmp_path, frozen), frozen, 64)
+    for _ in range(2):  # what failed is not taken for seen
+        with pytest.raises(ConfigError, match="64 cases could not be learnt by heart in 300 steps"):
+            require_overfitting(others, lambda: begun_network(frozen, 1), tmp_path)
+    require_overfitting(lessons, begin, tmp_path)
+    assert len(begun) == 1, "it is remembered beside others"
+
+
+@pytest.mark.parametrize("women", [2, 6])
+def test_the_fewest_cases_are_learnt_by_heart_too(
+    women: int, images: Planted, features: Features
+) -> None:
+    few = lessons_of(images, features, learnt=women)
+
+    assert check_overfits(few, begun_network(RECIPE, 1)) < 0.1
 
 
 def test_features_that_were_cut_short_are_gone_on_with(images: Planted, tmp_path: Path) -> None:
