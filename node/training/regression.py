@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from node.training.features import (
     device_here,
     replaced,
 )
+from node.training.kept_arrays import DONE, open_arrays
 from node.training.lesions import TaughtLesions
 from node.training.networks import ScaleOfGrey, ScoringNetwork, as_colours
 from node.training.recipe import Alike, Recipe, RegressedFeatures
@@ -218,17 +219,16 @@ class _KeptFeature:
     def at(cls, folder: Path, count: int, size: int) -> Self:
         """Open it, or begin."""
         folder.mkdir(parents=True, exist_ok=True)
-        path, done = folder / "pooled.f32", folder / "done"
-        mode: Literal["r+", "w+"] = "r+" if path.exists() else "w+"
-        array = np.memmap(path, np.float32, mode, shape=(count, size))
-        return cls(folder, array, int(done.read_text()) if done.exists() else 0)
+        words = "what is regressed on needs", "name another folder"
+        kept = open_arrays(folder, {"pooled.f32": (count, size)}, np.float32, *words)
+        return cls(folder, kept.arrays[0], kept.done)
 
     def flush(self, done: int) -> None:
         """See that so many are there, whenever the machine stops."""
         self.array.flush()
         if done > self.done:
             self.done = done
-            replaced(self.folder / "done", str(done).encode())
+            replaced(self.folder / DONE, str(done).encode())
 
 
 def _keys_of_pooled(network: RegressedNetwork, tensors: ImageTensors) -> list[str]:
