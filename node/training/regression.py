@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from node.errors import ConfigError
 from node.evaluation.evaluating import Progressing
+from node.training.alike import interval_of
 from node.training.examples import Example
 from node.training.features import (
     FEATURES_BATCH,
@@ -306,7 +307,9 @@ def weights_of(examples: Sequence[Example], by: Sequence[Alike]) -> _Numbers:
     shares = shares_of_breasts(examples)
     groups = defaultdict[tuple[str | int, ...], list[int]](list)
     for place, example in enumerate(examples):
-        groups[tuple(_interval(example.row.columns.get(o.column, ""), o) for o in by)].append(place)
+        groups[tuple(interval_of(example.row.columns.get(o.column, ""), o) for o in by)].append(
+            place
+        )
     is_positive = np.array([example.label > 0.5 for example in examples], np.bool_)
     weights = np.zeros(len(examples))
     for places in groups.values():
@@ -334,16 +337,6 @@ def shares_of_breasts(examples: Sequence[Example]) -> _Numbers:
     return np.array(
         [1 / (len(of := views[one.breast]) * of[one.projection]) for one in examples], np.float64
     )
-
-
-def _interval(said: str, one: Alike) -> str | int:
-    """Return the group of a cell of the table: a word, or the number of its interval."""
-    if not one.edges:
-        return said
-    try:
-        return int(np.searchsorted(one.edges, float(said), side="right"))
-    except ValueError:
-        return said
 
 
 def regressed_logits(network: RegressedNetwork, pooled: PooledFeatures) -> NDArray[np.float32]:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from node.errors import ConfigError
 from node.evaluation.labels import LabelRow
 from node.study import Laterality
+from node.training.alike import are_alike
 from node.training.examples import Example
 from node.training.measuring import (
     ScoredBreast,
     alone,
-    are_alike,
     breasts_of,
     cross_validation,
     matched_auc,
@@ -55,7 +55,7 @@ def test_matched_auc_is_a_count_of_pairs(breasts: list[ScoredBreast]) -> None:
     for one in breasts:
         for other in breasts:
             is_pair = one.is_positive and not other.is_positive and one.fold == other.fold
-            if is_pair and are_alike(one, other, MATCHED):
+            if is_pair and are_alike([one.columns], [other.columns], MATCHED).all():
                 won += (one.score > other.score) + 0.5 * (one.score == other.score)
                 pairs += 1
     found = matched_auc(breasts, MATCHED)
