@@ -18,7 +18,7 @@ from node.errors import ConfigError
 from node.evaluation import measures
 from node.evaluation.cases import CaseAbout, LabelledCase
 from node.evaluation.measures import Array, Flags, Measured
-from node.manifest import Calibration, ManifestNegatives, ManifestPoint, Platt, Temperature
+from node.manifest import Calibration, ManifestNegatives, ManifestPoint, Platt
 from node.training.measuring import mean_of_views
 
 LEAST_EXAMS = 20
@@ -93,7 +93,7 @@ def platt(breasts: Sequence[SaidBreast], data: str) -> Platt | None:
     Where images are calibrated and then averaged, the mean is what is fitted. None if a higher
     score is not more often positive: then there is nothing to calibrate.
     """
-    fitted = _fitted(breasts, has_intercept=True)
+    fitted = _fitted(breasts)
     if fitted is None:
         return None
     slope, intercept = fitted
@@ -101,19 +101,6 @@ def platt(breasts: Sequence[SaidBreast], data: str) -> Platt | None:
         kind="platt",
         slope=_rounded(slope),
         intercept=_rounded(intercept),
-        prevalence=_prevalence(breasts),
-        data=data,
-    )
-
-
-def temperature(breasts: Sequence[SaidBreast], data: str) -> Temperature | None:
-    """Return by what logits are best divided (Guo et al. 2017); None as for `platt`."""
-    fitted = _fitted(breasts, has_intercept=False)
-    if fitted is None:
-        return None
-    return Temperature(
-        kind="temperature",
-        temperature=_rounded(1 / fitted[0]),
         prevalence=_prevalence(breasts),
         data=data,
     )
@@ -127,7 +114,7 @@ def _rounded(number: float) -> float:
     return float(f"{number:.{_DIGITS}g}")
 
 
-def _fitted(breasts: Sequence[SaidBreast], *, has_intercept: bool) -> tuple[float, float] | None:
+def _fitted(breasts: Sequence[SaidBreast]) -> tuple[float, float] | None:
     """Return slope and intercept of the greatest likelihood, by Fisher's scoring."""
     positives = sum(breast.is_positive for breast in breasts)
     negatives = len(breasts) - positives
@@ -140,8 +127,8 @@ def _fitted(breasts: Sequence[SaidBreast], *, has_intercept: bool) -> tuple[floa
     # Platt's targets: not quite 0 and 1, so that kinds told apart by a threshold give an end.
     high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
     targets = np.where([breast.is_positive for breast in breasts], high, low)
-    columns = np.column_stack((logits, np.ones(len(logits))))[:, : 1 + has_intercept]
-    line = np.array([1.0, 0.0])[: 1 + has_intercept]
+    columns = np.column_stack((logits, np.ones(len(logits))))
+    line = np.array([1.0, 0.0])
 
     def said(of: Array) -> Array:
         shares = 1 / (1 + np.exp(-np.clip(columns @ of, -500, 500)))
@@ -167,7 +154,7 @@ def _fitted(breasts: Sequence[SaidBreast], *, has_intercept: bool) -> tuple[floa
             break
     if line[0] <= 1e-6:
         return None
-    return float(line[0]), float(line[1]) if has_intercept else 0.0
+    return float(line[0]), float(line[1])
 
 
 def _flat(breasts: Sequence[SaidBreast]) -> tuple[Array, Array, NDArray[np.int64]]:

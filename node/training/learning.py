@@ -108,8 +108,6 @@ class TrainedNetwork:
     folder: Path
     logits: tuple[NDArray[np.float32], ...]
     """Of each epoch (images,): at 0 by the head alone, then after each epoch of the stages."""
-    losses: Mapping[Phase, tuple[float, ...]]
-    """Of each epoch."""
 
     def load(self, network: LearningNetwork, epoch: int) -> LearningNetwork:
         """Give a network the weights of an epoch, for use."""
@@ -138,8 +136,7 @@ def train_network(
 def trained_in(folder: Path, epochs: int) -> TrainedNetwork:
     """Return what a finished run left in its folder."""
     logits = [_load(folder / _epoch_file(epoch))["logits"].numpy() for epoch in range(epochs + 1)]
-    losses = _load(folder / LAST)["losses"]
-    return TrainedNetwork(folder, tuple(logits), {phase: tuple(of) for phase, of in losses.items()})
+    return TrainedNetwork(folder, tuple(logits))
 
 
 def _epoch_file(epoch: int) -> str:
@@ -270,14 +267,11 @@ class _Learner:
         self._batches = Batches(
             lessons.units, lessons.recipe.labels, self._schedule.batch, self._schedule.seed
         )
-        self._losses: dict[Phase, list[float]] = {"head": [], "stages": []}
 
     def learn(self) -> None:
         """Learn what an earlier run has not."""
         path = self._folder / LAST
         before = _load(path) if path.exists() else None
-        if before is not None:
-            self._losses = before["losses"]
         if before is None or before["phase"] == "head":
             begin_head(self._lessons, self._network)
             self._learn(self._head_plan(), before)
@@ -344,7 +338,6 @@ class _Learner:
         while state.epoch < plan.epochs:
             begun = time.monotonic()
             loss = self._learn_epoch(plan, state)
-            self._losses[plan.phase].append(loss)
             self._end_epoch(plan, state)
             times.append(time.monotonic() - begun)
             left = (plan.epochs - state.epoch) * sum(times) / len(times)
@@ -409,7 +402,6 @@ class _Learner:
                 "weights": self._learning(),
                 "kept": state.kept,
                 "optimizer": state.optimizer.state_dict(),
-                "losses": self._losses,
             },
         )
 

@@ -69,8 +69,6 @@ class CrossValidation:
     """Over pairs that are alike in the recipe's matched columns; None: it names none."""
     alone: Mapping[str, PartFigures]
     """What a matched column tells by itself, without any image: by column."""
-    positives_by: Mapping[str, Mapping[str, PartFigures]]
-    """By column and what it says of positive breasts; each against all negative ones."""
     within: Mapping[str, Mapping[str, PartFigures]]
     """By column and its value; positive and negative breasts of that value alone."""
 
@@ -133,11 +131,10 @@ def require_blind(columns: Sequence[str]) -> None:
 def cross_validation(
     breasts: Sequence[ScoredBreast],
     matched: Sequence[Matched] = (),
-    positives_by: Sequence[str] = (),
     within: Sequence[str] = (),
 ) -> CrossValidation:
     """Return all figures of the networks of all folds, with intervals by drawing women."""
-    require_blind([*(one.column for one in matched), *positives_by, *within])
+    require_blind([*(one.column for one in matched), *within])
     numbers = sorted({breast.fold for breast in breasts})
     in_folds = {fold: [one for one in breasts if one.fold == fold] for fold in numbers}
     return CrossValidation(
@@ -148,7 +145,6 @@ def cross_validation(
         },
         matched=matched_auc(breasts, matched) if matched else None,
         alone={one.column: alone(breasts, one) for one in matched},
-        positives_by={column: dict(_positives_by(breasts, column)) for column in positives_by},
         within={column: dict(_within(breasts, column)) for column in within},
     )
 
@@ -252,15 +248,6 @@ def alone(breasts: Sequence[ScoredBreast], column: Matched) -> PartFigures:
             alike = others & (words == word)
             scores[here & (words == word)] = (is_positive[alike].sum() + base) / (alike.sum() + 1)
     return within_folds(breasts, scores)
-
-
-def _positives_by(
-    breasts: Sequence[ScoredBreast], column: str
-) -> Iterator[tuple[str, PartFigures]]:
-    negatives = [breast for breast in breasts if not breast.is_positive]
-    for value, positives in _by_value([b for b in breasts if b.is_positive], column):
-        if len(positives) >= LEAST_OF_A_KIND:
-            yield value, _in_one_fold([*positives, *negatives])
 
 
 def _within(breasts: Sequence[ScoredBreast], column: str) -> Iterator[tuple[str, PartFigures]]:

@@ -45,19 +45,20 @@ DIGEST = "ab" * 32
 
 
 def network(takes: str, of: str, **words: object) -> ExportedNetwork:
-    """Return a network whose logit rises with the brightest of an image."""
+    """Return a network whose score rises with the brightest of an image."""
     made = onnx.parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["": 21]> small ({takes}) => (float[1,1] logit) {{
+        f"""<ir_version: 10, opset_import: ["": 21]> small ({takes}) => (float[1,1] score) {{
             axes = Constant<value_ints = [2, 3]>()
             bright = ReduceMax<keepdims = 0>({of}, axes)
             half = Constant<value_float = 0.75>()
             over = Sub(bright, half)
             steep = Constant<value_float = 9.0>()
             logit = Mul(over, steep)
+            score = Sigmoid(logit)
         }}"""
     )
     content = made.SerializeToString()
-    return ExportedNetwork(content, "logit", "sigmoid", **words)  # type: ignore[arg-type]
+    return ExportedNetwork(content, "score", **words)  # type: ignore[arg-type]
 
 
 RECIPE = Recipe.model_validate(
