@@ -20,14 +20,7 @@ from node.errors import ConfigError
 from node.evaluation import measures
 from node.evaluation.cases import CaseAbout, LabelledCase
 from node.evaluation.measures import Array, Flags, Measured
-from node.manifest import (
-    Calibration,
-    ManifestNegatives,
-    ManifestPoint,
-    PartOfStudy,
-    Platt,
-    Temperature,
-)
+from node.manifest import Calibration, ManifestNegatives, ManifestPoint, PartOfStudy, Platt
 from node.training.measuring import counted_part, mean_of_views
 
 LEAST_EXAMS = 20
@@ -108,7 +101,7 @@ def platt(parts: Sequence[SaidPart], data: str) -> Platt | None:
     Where images are calibrated and then averaged, the mean is what is fitted. None if a higher
     score is not more often positive: then there is nothing to calibrate.
     """
-    fitted = _fitted(parts, has_intercept=True)
+    fitted = _fitted(parts)
     if fitted is None:
         return None
     slope, intercept = fitted
@@ -116,19 +109,6 @@ def platt(parts: Sequence[SaidPart], data: str) -> Platt | None:
         kind="platt",
         slope=_rounded(slope),
         intercept=_rounded(intercept),
-        prevalence=_prevalence(parts),
-        data=data,
-    )
-
-
-def temperature(parts: Sequence[SaidPart], data: str) -> Temperature | None:
-    """Return by what logits are best divided (Guo et al. 2017); None as for `platt`."""
-    fitted = _fitted(parts, has_intercept=False)
-    if fitted is None:
-        return None
-    return Temperature(
-        kind="temperature",
-        temperature=_rounded(1 / fitted[0]),
         prevalence=_prevalence(parts),
         data=data,
     )
@@ -142,7 +122,7 @@ def _rounded(number: float) -> float:
     return float(f"{number:.{_DIGITS}g}")
 
 
-def _fitted(parts: Sequence[SaidPart], *, has_intercept: bool) -> tuple[float, float] | None:
+def _fitted(parts: Sequence[SaidPart]) -> tuple[float, float] | None:
     """Return slope and intercept of the greatest likelihood, by Fisher's scoring."""
     positives = sum(part.is_positive for part in parts)
     negatives = len(parts) - positives
@@ -155,8 +135,8 @@ def _fitted(parts: Sequence[SaidPart], *, has_intercept: bool) -> tuple[float, f
     # Platt's targets: not quite 0 and 1, so that kinds told apart by a threshold give an end.
     high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
     targets = np.where([part.is_positive for part in parts], high, low)
-    columns = np.column_stack((logits, np.ones(len(logits))))[:, : 1 + has_intercept]
-    line = np.array([1.0, 0.0])[: 1 + has_intercept]
+    columns = np.column_stack((logits, np.ones(len(logits))))
+    line = np.array([1.0, 0.0])
 
     def said(of: Array) -> Array:
         shares = 1 / (1 + np.exp(-np.clip(columns @ of, -500, 500)))
@@ -182,7 +162,7 @@ def _fitted(parts: Sequence[SaidPart], *, has_intercept: bool) -> tuple[float, f
             break
     if line[0] <= 1e-6:
         return None
-    return float(line[0]), float(line[1]) if has_intercept else 0.0
+    return float(line[0]), float(line[1])
 
 
 def _flat(parts: Sequence[SaidPart]) -> tuple[Array, Array, NDArray[np.int64]]:

@@ -30,12 +30,11 @@ from node.evaluation.labels import LabelRow, LabelTable, refuse
 from node.evaluation.running import processes_here, threads
 from node.identity import stable_uid
 from node.imaging.digests import pixel_digest
-from node.imaging.grey import Float32
 from node.imaging.image import Image
 from node.imaging.resampling import resized
 from node.inference.inputs import prepared_image
 from node.manifest import Manifest, Model
-from node.manifest.pixels import Channels, Crop, Mirror, Operations, Placing, Quantise
+from node.manifest.pixels import Operations
 from node.score_key import JUDGES
 from node.study import Instance, Laterality, StudyVersion
 from node.toml_file import did_you_mean, shown
@@ -48,6 +47,7 @@ from node.training.kept import (
     in_base64,
 )
 from node.training.recipe import Auxiliary, Recipe
+from node.training.trunk_pixels import makes_bytes
 
 KEPT_IMAGES = "images"
 """In the work folder; each way of preparation has a folder below it."""
@@ -280,11 +280,7 @@ def reading_manifest(recipe: Recipe) -> Manifest:
 
 def kept_dtype(of: Operations) -> np.dtype[Any]:
     """Return what tensors are kept as: bytes if that is what operations make, else float16."""
-    places = [i for i, one in enumerate(of) if isinstance(one, Quantise) and one.bits == 8]
-    is_bytes = bool(places) and all(
-        isinstance(one, Crop | Mirror | Placing | Channels) for one in of[places[-1] + 1 :]
-    )
-    return np.dtype(np.uint8 if is_bytes else np.float16)
+    return np.dtype(np.uint8 if makes_bytes(of) else np.float16)
 
 
 def _preparation(recipe: Recipe) -> str:
@@ -358,19 +354,8 @@ def _prepared(instance: Instance, manifest: Manifest, dtype: np.dtype[Any]) -> _
         digest = pixel_digest(instance.path)
     except (StudyError, ModelError) as error:
         return _not_given(str(error))
-    tensor = _as_kept(prepared.tensor[0], dtype)
+    tensor = prepared.tensor[0].astype(dtype)
     return KeptImage(digest, reduced=in_base64(reduced(image))), tensor
-
-
-def _as_kept(tensor: Float32, dtype: np.dtype[Any]) -> KeptArray:
-    with np.errstate(over="ignore"):
-        kept = tensor.astype(dtype)
-    if not np.isfinite(kept).all():
-        raise ConfigError(
-            f"pixels: the operations make numbers up to {np.abs(tensor).max():g}, which are more "
-            'than training keeps (16 bits); add op = "normalise"'
-        )
-    return kept
 
 
 def reduced(image: Image) -> Reduction:

@@ -1,4 +1,4 @@
-"""A trained network -> model.onnx: one file, with calibrated scores, compared with torch."""
+"""A trained network -> model.onnx: one file, with scores of 0 to 1, compared with torch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,6 @@ PARITY = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class LogitLine:
-    """A score is sigmoid(slope * logit + offset)."""
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Exported:
     """What was written, for manifest and card."""
 
@@ -43,36 +35,24 @@ class Exported:
     """Rows and columns of the heat map, if there is one."""
     parity: float
     """By how much scores of torch and ONNX Runtime differed at most."""
-    compared: int
-    """On how many images, breasts or exams."""
 
 
 class _Shipped(nn.Module):
     """From what the node gives to what the manifest names."""
 
-    def __init__(
-        self,
-        network: ScoringNetwork,
-        roles: Sequence[str],
-        calibration: LogitLine,
-        has_cells: bool,
-    ):
+    def __init__(self, network: ScoringNetwork, roles: Sequence[str], has_cells: bool):
         super().__init__()
         self.network = network
         self.of_roles = OfRoles(network, roles) if roles else None
-        self.calibration = calibration
         self.has_cells = has_cells
 
     def forward(self, *images: Tensor) -> tuple[Tensor, ...]:
         if self.of_roles is not None:
-            return (self._score(self.of_roles(*images)),)
+            return (torch.sigmoid(self.of_roles(*images)),)
         if not self.has_cells:
-            return (self._score(self.network(images[0])[:, :1]),)
+            return (torch.sigmoid(self.network(images[0])[:, :1]),)
         logits, cells = self.network.scored_and_shown(images[0])
-        return self._score(logits[:, :1]), cells
-
-    def _score(self, logit: Tensor) -> Tensor:
-        return torch.sigmoid(self.calibration.slope * logit + self.calibration.offset)
+        return torch.sigmoid(logits[:, :1]), cells
 
 
 def export_network(
@@ -80,7 +60,6 @@ def export_network(
     roles: Sequence[str],
     examples: Sequence[Sequence[NDArray[np.float32]]],
     path: Path,
-    calibration: LogitLine | None = None,
     *,
     has_cells: bool = False,
 ) -> Exported:
@@ -90,7 +69,7 @@ def export_network(
     zeros where there is none. Examples are real inputs to compare with, each an image
     (channels, rows, columns) for each role; the first one gives the shape.
     """
-    shipped = _Shipped(network.cpu().eval(), roles, calibration or LogitLine(), has_cells).eval()
+    shipped = _Shipped(network.cpu().eval(), roles, has_cells).eval()
     inputs = {role: role.lower().replace(" ", "_") for role in roles}
     names = list(inputs.values()) or [IMAGE_TENSOR]
     batches = [[torch.from_numpy(one[None].astype(np.float32)) for one in e] for e in examples]
@@ -107,7 +86,7 @@ def export_network(
     cells = (
         (int(said[0][1].shape[2]), int(said[0][1].shape[3])) if CELLS_TENSOR in outputs else None
     )
-    return Exported(inputs, cells, parity, len(batches))
+    return Exported(inputs, cells, parity)
 
 
 def _as_onnx(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from node.errors import ConfigError
 from node.training.augmentation import change_of, changed, variants_of
+from node.training.kept_arrays import DONE, KeptArrays, open_arrays
 from node.training.networks import LearningNetwork, ScaleOfGrey
 from node.training.recipe import Augmentation
 from node.training.trunks import weights_digest
@@ -34,8 +33,6 @@ FEATURES_BATCH = 2
 """Images at once: of more, what lies between two layers leaves a CPU's cache: twice the time."""
 FLUSHED_AFTER = 32
 """So many batches may have to be looked at again after a stop."""
-ROOM = 1 << 30
-"""So many bytes are left free on the disk."""
 
 AnyArray = NDArray[Any]
 Advance = Callable[[], None]
@@ -181,19 +178,18 @@ def frozen_features(
     key = sight.key()
     folder = work / "features" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = _arrays(sight, folder, device)
+    kept_before = _arrays(sight, folder, device)
+    arrays = kept_before.arrays
     count = variants_of(augmentation) * len(tensors)
-    done_file = folder / "done"
-    done = int(done_file.read_text()) if done_file.exists() else 0
     with torch.inference_mode():
-        for first in range(done, count, FEATURES_BATCH):
+        for first in range(kept_before.done, count, FEATURES_BATCH):
             rows = range(first, min(first + FEATURES_BATCH, count))
             for array, seen in zip(arrays, sight.see(sight.images(rows).to(device)), strict=True):
                 array[rows.start : rows.stop] = seen.cpu().numpy()
             if rows.stop % (FEATURES_BATCH * FLUSHED_AFTER) == 0 or rows.stop == count:
                 for array in arrays:
                     array.flush()
-                replaced(done_file, str(rows.stop).encode())
+                replaced(folder / DONE, str(rows.stop).encode())
             advance()
     shape = variants_of(augmentation), len(tensors)
     kept = [
@@ -203,25 +199,17 @@ def frozen_features(
     return Features(key, early=kept[0], late=kept[-1])
 
 
-def _arrays(sight: _Sight, folder: Path, device: str) -> list[np.memmap[Any, Any]]:
+def _arrays(sight: _Sight, folder: Path, device: str) -> KeptArrays:
     """Return where the features of each stage go, made if they are not there yet."""
     rows = variants_of(sight.augmentation) * len(sight.tensors)
     with torch.inference_mode():
         seen = list(sight.see(sight.images([0]).to(device)))
-    shapes = [(rows, *one.shape[1:]) for one in seen]
-    paths = [folder / f"{stage or 'images'}.f16" for stage in sight.stages]
-    missing = [i for i, path in enumerate(paths) if not path.exists()]
-    needed = sum(2 * int(np.prod(shapes[i])) for i in missing)
-    free = shutil.disk_usage(folder).free
-    if free < needed + ROOM:
-        raise ConfigError(
-            f"{folder}: the features need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-            "name another folder, or freeze more stages: [network] frozen"
-        )
-    return [
-        np.memmap(path, np.float16, "w+" if i in missing else "r+", shape=shape)
-        for i, (path, shape) in enumerate(zip(paths, shapes, strict=True))
-    ]
+    shapes = {
+        f"{stage or 'images'}.f16": (rows, *one.shape[1:])
+        for stage, one in zip(sight.stages, seen, strict=True)
+    }
+    advice = "name another folder, or freeze more stages: [network] frozen"
+    return open_arrays(folder, shapes, np.float16, "the features need", advice)
 
 
 def device_here() -> str:

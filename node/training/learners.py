@@ -12,7 +12,7 @@ from node.training.features import batches_to_see, frozen_features, grey_of
 from node.training.learning import (
     NetworkLessons,
     TrainedNetwork,
-    check_overfits,
+    require_overfitting,
     train_network,
 )
 from node.training.lesion_boxes import BoxedFilms
@@ -28,9 +28,6 @@ from node.training.regression import (
 )
 from node.training.scoring import Logits
 from node.training.units import units_of
-
-LEARNT_BY_HEART = "learnt-by-heart"
-"""In the work folder: the lessons of which that was seen to be possible."""
 
 
 class Learnt(Protocol):
@@ -87,20 +84,12 @@ class GradientLearner:
         every = units_of(images, recipe.about)
         units = [unit for unit in every if learnt_from.issuperset(unit.images)]
         lessons = NetworkLessons(recipe, images, self._features, units, watched)
-        self._require_overfitted(lessons)
+        require_overfitting(lessons, self.begun, self._work)
         network = self.begun()
         epochs = recipe.schedule.head_epochs + (recipe.schedule.epochs if network.later else 0)
         with self._progress(f"Learning, {what}", epochs) as advance:
             trained = train_network(lessons, network, self._work, lambda _: advance())
         return _LearntByGradient(self, trained)
-
-    def _require_overfitted(self, lessons: NetworkLessons) -> None:
-        """See once, before the first long run, that a few cases can be learnt by heart."""
-        done = self._work / LEARNT_BY_HEART
-        key = lessons.key()
-        if not done.exists():
-            check_overfits(lessons, self.begun())
-            done.write_text(key + "\n", "utf-8")
 
 
 class _LearntByRegression:

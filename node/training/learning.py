@@ -38,6 +38,10 @@ STEP_0_DIFFERENCE = 0.05
 """Logits by both ways of keeping features differ by less, of which rounding is the cause."""
 OVERFITTED_LOSS = 0.1
 OVERFITTED_UNITS = 64
+OVERFITTED_STEPS = 300
+"""Of so many units; fewer take more steps, which take no longer: as many sights of units in all."""
+LEARNT_BY_HEART = "learnt-by-heart"
+"""In the work folder: a line for each kind of lessons of which that was seen to be possible."""
 LAST = "last.pt"
 
 
@@ -57,15 +61,25 @@ class NetworkLessons:
 
     def key(self) -> str:
         """Return a digest of all that the weights follow from."""
-        recipe = self.recipe.model_dump(mode="json")
         words = [
-            {part: recipe[part] for part in ("about", "labels", "network", "schedule")},
+            self._learning_words(),
             self.features.key,
             [[unit.label, unit.breasts, sorted(unit.columns.items())] for unit in self.units],
             [[one.label, one.projection, sorted(one.auxiliary.items())] for one in self.examples],
             list(map(int, self.watched)),
         ]
         return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+    def key_of_any_fold(self) -> str:
+        """Return a digest of what all folds have in common: images, labels, and how is learnt."""
+        labels = [one.label for one in self.examples]
+        words = [self._learning_words(), self.features.key, labels]
+        return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+    def _learning_words(self) -> dict[str, Any]:
+        """Return what the recipe says of how is learnt."""
+        recipe = self.recipe.model_dump(mode="json")
+        return {part: recipe[part] for part in ("about", "labels", "network", "schedule")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +108,6 @@ class TrainedNetwork:
     folder: Path
     logits: tuple[NDArray[np.float32], ...]
     """Of each epoch (images,): at 0 by the head alone, then after each epoch of the stages."""
-    losses: Mapping[Phase, tuple[float, ...]]
-    """Of each epoch."""
 
     def load(self, network: LearningNetwork, epoch: int) -> LearningNetwork:
         """Give a network the weights of an epoch, for use."""
@@ -124,8 +136,7 @@ def train_network(
 def trained_in(folder: Path, epochs: int) -> TrainedNetwork:
     """Return what a finished run left in its folder."""
     logits = [_load(folder / _epoch_file(epoch))["logits"].numpy() for epoch in range(epochs + 1)]
-    losses = _load(folder / LAST)["losses"]
-    return TrainedNetwork(folder, tuple(logits), {phase: tuple(of) for phase, of in losses.items()})
+    return TrainedNetwork(folder, tuple(logits))
 
 
 def _epoch_file(epoch: int) -> str:
@@ -256,14 +267,11 @@ class _Learner:
         self._batches = Batches(
             lessons.units, lessons.recipe.labels, self._schedule.batch, self._schedule.seed
         )
-        self._losses: dict[Phase, list[float]] = {"head": [], "stages": []}
 
     def learn(self) -> None:
         """Learn what an earlier run has not."""
         path = self._folder / LAST
         before = _load(path) if path.exists() else None
-        if before is not None:
-            self._losses = before["losses"]
         if before is None or before["phase"] == "head":
             begin_head(self._lessons, self._network)
             self._learn(self._head_plan(), before)
@@ -330,7 +338,6 @@ class _Learner:
         while state.epoch < plan.epochs:
             begun = time.monotonic()
             loss = self._learn_epoch(plan, state)
-            self._losses[plan.phase].append(loss)
             self._end_epoch(plan, state)
             times.append(time.monotonic() - begun)
             left = (plan.epochs - state.epoch) * sum(times) / len(times)
@@ -395,7 +402,6 @@ class _Learner:
                 "weights": self._learning(),
                 "kept": state.kept,
                 "optimizer": state.optimizer.state_dict(),
-                "losses": self._losses,
             },
         )
 
@@ -456,13 +462,32 @@ def check_step_0(network: LearningNetwork, lessons: NetworkLessons) -> float:
     return difference
 
 
-def check_overfits(lessons: NetworkLessons, network: LearningNetwork, steps: int = 300) -> float:
+def require_overfitting(
+    lessons: NetworkLessons, begun: Callable[[], LearningNetwork], work: Path
+) -> None:
+    """See before a long run that a few units can be learnt by heart, or raise ConfigError.
+
+    Seen once in a work folder, it holds for all folds of these images, labels and rates.
+    """
+    path = work / LEARNT_BY_HEART
+    seen = path.read_text("utf-8").split() if path.exists() else []
+    key = lessons.key_of_any_fold()
+    if key not in seen:
+        check_overfits(lessons, begun())
+        replaced(path, "".join(f"{one}\n" for one in [*seen, key]).encode())
+
+
+def check_overfits(
+    lessons: NetworkLessons, network: LearningNetwork, steps: int | None = None
+) -> float:
     """Return the loss on a few units after they were learnt by heart; the network is spoilt.
 
     Raise ConfigError if they cannot be: nothing would come of a long run.
     """
     by_label = [[u for u in lessons.units if (u.label > 0.5) is is_so] for is_so in (True, False)]
     units = [unit for pair in zip(*by_label, strict=False) for unit in pair][:OVERFITTED_UNITS]
+    if steps is None:
+        steps = OVERFITTED_STEPS * OVERFITTED_UNITS // max(1, len(units))
     schedule = lessons.recipe.schedule
     network = network.to(device_here())
     begin_head(lessons, network)

@@ -18,7 +18,6 @@ import hashlib
 import io
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +30,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from node import __version__
-from node.errors import ConfigError
 from node.evaluation.evaluating import Progressing
 from node.imaging.components import Bools
 from node.manifest.pixels import Rank, Resize
-from node.training.features import FLUSHED_AFTER, ROOM, device_here, replaced
+from node.training.features import FLUSHED_AFTER, device_here, replaced
+from node.training.kept_arrays import DONE, open_arrays
 from node.training.lesion_boxes import BoxedFilm, BoxedFilms, LesionBox, SeenFilm, seen_film
 from node.training.networks import as_colours
 from node.training.recipe import Lesions, Recipe
@@ -177,9 +176,11 @@ class _SightOfFilms:
         with torch.inference_mode():
             first = self._see(torch.zeros(1, 1, self.form[0].height, self.form[0].width))
             last = self.trunk(first, self.trunk.stages[len(self.frozen) :])
-        maps = _maps(folder, (1 + self.is_flipped, len(films), *first.shape[1:]))
-        cells_file, done_file = folder / "cells.npy", folder / "done"
-        done = int(done_file.read_text()) if done_file.exists() else 0
+        of_maps = 1 + self.is_flipped, len(films), *first.shape[1:]
+        words = "what is seen of the films needs", "name another folder"
+        before = open_arrays(folder, {"maps.f16": of_maps}, np.float16, *words)
+        maps, cells_file = before.arrays[0], folder / "cells.npy"
+        done = before.done if cells_file.exists() else 0
         shape = len(films), 2, *last.shape[2:]
         cells = np.load(cells_file) if done else np.zeros(shape, np.bool_)
         starts = range(done, len(films), FILMS_AT_ONCE)
@@ -190,7 +191,7 @@ class _SightOfFilms:
                 if stop % (FILMS_AT_ONCE * FLUSHED_AFTER) == 0 or stop == len(films):
                     maps.flush()
                     replaced(cells_file, _as_npy(cells))
-                    replaced(done_file, str(stop).encode())
+                    replaced(folder / DONE, str(stop).encode())
                 advance()
         is_held_out = np.array([is_left_out(film.patient) for film in films])
         if is_held_out.all():
@@ -211,17 +212,6 @@ class _SightOfFilms:
     def _see(self, images: Tensor) -> Tensor:
         colours = as_colours(images.to(device_here()), 1)
         return self.trunk(colours.contiguous(memory_format=torch.channels_last), self.frozen)
-
-
-def _maps(folder: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
-    path = folder / "maps.f16"
-    needed, free = 2 * math.prod(shape), shutil.disk_usage(folder).free
-    if not path.exists() and free < needed + ROOM:
-        raise ConfigError(
-            f"{folder}: what is seen of the films needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} "
-            "GB are free; name another folder"
-        )
-    return np.memmap(path, np.float16, "r+" if path.exists() else "w+", shape=shape)
 
 
 def _as_npy(array: NDArray[Any]) -> bytes:

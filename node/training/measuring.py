@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from node.errors import ConfigError
 from node.evaluation import measures
-from node.evaluation.cases import AGE
 from node.evaluation.measures import Array, DrawWeights, Flags, Measured, WeightedMeasure
 from node.manifest import PartOfStudy
+from node.training.alike import are_alike, number_in
 from node.training.examples import Example
 from node.training.recipe import Matched
 
@@ -79,8 +79,6 @@ class CrossValidation:
     alone: Mapping[str, PartFigures]
     """What a matched column tells by itself, without any image: by column. A word has no AUC
     where a single fold was measured."""
-    positives_by: Mapping[str, Mapping[str, PartFigures]]
-    """By column and what it says of positive breasts; each against all negative ones."""
     within: Mapping[str, Mapping[str, PartFigures]]
     """By column and its value; positive and negative breasts of that value alone."""
 
@@ -143,11 +141,10 @@ def require_blind(columns: Sequence[str]) -> None:
 def cross_validation(
     breasts: Sequence[ScoredBreast],
     matched: Sequence[Matched] = (),
-    positives_by: Sequence[str] = (),
     within: Sequence[str] = (),
 ) -> CrossValidation:
     """Return all figures of the networks of all folds, with intervals by drawing women."""
-    require_blind([*(one.column for one in matched), *positives_by, *within])
+    require_blind([*(one.column for one in matched), *within])
     numbers = sorted({breast.fold for breast in breasts})
     in_folds = {fold: [one for one in breasts if one.fold == fold] for fold in numbers}
     return CrossValidation(
@@ -158,7 +155,6 @@ def cross_validation(
         },
         matched=matched_auc(breasts, matched) if matched else None,
         alone={one.column: alone(breasts, one) for one in matched},
-        positives_by={column: dict(_positives_by(breasts, column)) for column in positives_by},
         within={column: dict(_within(breasts, column)) for column in within},
     )
 
@@ -182,37 +178,15 @@ def matched_auc(breasts: Sequence[ScoredBreast], matched: Sequence[Matched]) -> 
 
     A pair is of one fold, and alike in every matched column; who says nothing there is in none.
     """
-    return _over_pairs(breasts, lambda one, other: are_alike(one, other, matched), _keys(matched))
+
+    def alike(some: Sequence[ScoredBreast], others: Sequence[ScoredBreast]) -> Flags:
+        return are_alike([one.columns for one in some], [one.columns for one in others], matched)
+
+    return _over_pairs(breasts, alike, _keys(matched))
 
 
-def are_alike(one: ScoredBreast, other: ScoredBreast, matched: Sequence[Matched]) -> bool:
-    """Say whether two breasts are alike in all of these columns."""
-    for column in matched:
-        said = [breast.columns.get(column.column, "") for breast in (one, other)]
-        if column.within is None:
-            if not said[0] or said[0] != said[1]:
-                return False
-            continue
-        numbers = [number_in(word) for word in said]
-        if numbers[0] is None or numbers[1] is None:
-            return False
-        if abs(numbers[0] - numbers[1]) > column.within:
-            return False
-    return True
-
-
-def number_in(said: str) -> float | None:
-    """Return the number that a cell holds, an age as DICOM writes it too; None: it holds none."""
-    if found := AGE.fullmatch(said.strip()):
-        return float(found[1])
-    try:
-        number = float(said)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
-
-
-_Alike = Callable[[ScoredBreast, ScoredBreast], bool]
+_Alike = Callable[[Sequence[ScoredBreast], Sequence[ScoredBreast]], Flags]
+"""Tells which are a pair, (some, others)."""
 _Key = Callable[[ScoredBreast], tuple[str, ...]]
 
 
@@ -229,9 +203,8 @@ def _over_pairs(breasts: Sequence[ScoredBreast], alike: _Alike, key: _Key) -> Pa
     wins = list[tuple[NDArray[np.int64], NDArray[np.int64], Array, Array]]()
     pairs = 0
     for positives, negatives in groups.values():
-        is_pair = np.array(
-            [[alike(breasts[i], breasts[j]) for j in negatives] for i in positives], np.float64
-        ).reshape(len(positives), len(negatives))
+        some, others = ([breasts[i] for i in places] for places in (positives, negatives))
+        is_pair = alike(some, others).astype(np.float64)
         if not is_pair.any():
             continue
         above = np.array([breasts[i].score for i in positives])[:, None]
@@ -289,15 +262,6 @@ def alone(breasts: Sequence[ScoredBreast], column: Matched) -> PartFigures:
     return within_folds(breasts, scores)
 
 
-def _positives_by(
-    breasts: Sequence[ScoredBreast], column: str
-) -> Iterator[tuple[str, PartFigures]]:
-    negatives = [breast for breast in breasts if not breast.is_positive]
-    for value, positives in _by_value([b for b in breasts if b.is_positive], column):
-        if len(positives) >= LEAST_OF_A_KIND:
-            yield value, _in_one_fold([*positives, *negatives])
-
-
 def _within(breasts: Sequence[ScoredBreast], column: str) -> Iterator[tuple[str, PartFigures]]:
     for value, part in _by_value(breasts, column):
         count = sum(breast.is_positive for breast in part)
@@ -307,7 +271,11 @@ def _within(breasts: Sequence[ScoredBreast], column: str) -> Iterator[tuple[str,
 
 def _in_one_fold(breasts: Sequence[ScoredBreast]) -> PartFigures:
     """Return the AUC over pairs of one fold: a fold may have too few for an AUC of its own."""
-    return _over_pairs(breasts, lambda _, __: True, lambda _: ())
+    return _over_pairs(breasts, _all_pairs, lambda _: ())
+
+
+def _all_pairs(some: Sequence[ScoredBreast], others: Sequence[ScoredBreast]) -> Flags:
+    return np.ones((len(some), len(others)), np.bool_)
 
 
 def _by_value(

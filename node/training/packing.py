@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
@@ -49,9 +49,7 @@ class ExportedNetwork:
 
     content: bytes
     tensor: str
-    """Of the score, shape [1, 1]."""
-    activation: Literal["none", "sigmoid"] = "none"
-    """sigmoid: the tensor is a logit."""
+    """Of the score, 0 to 1, shape [1, 1]."""
     unit: ManifestUnit = _EACH_IMAGE
     """What it reads at once."""
     inputs: tuple[InputTensor, ...] = ()
@@ -164,7 +162,6 @@ def _output_words(network: ExportedNetwork, chosen: Chosen | None) -> dict[str, 
         "tensor": network.tensor,
         "label": "AI score",
         "decimals": 1,
-        "activation": network.activation,
         "score": {"value": "AI-SCORE", "scheme": "99AINODE", "meaning": "AI score"},
         "combine": _COMBINED[network.unit.of],
     }
@@ -225,8 +222,6 @@ def cross_validation_rows(found: CrossValidation) -> list[CardRow]:
         columns = " and ".join(found.alone)
         rows.append(_row(f"matched: pairs alike in {columns}", found.matched))
     rows += [_row(f"{column} alone, without any image", one) for column, one in found.alone.items()]
-    for column, parts in found.positives_by.items():
-        rows += [_row(f"positive with {column} {value}", one) for value, one in parts.items()]
     for column, parts in found.within.items():
         rows += [_row(f"within {column} {value}", one) for value, one in parts.items()]
     return rows

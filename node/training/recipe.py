@@ -28,6 +28,7 @@ from node.manifest.words import Ascii, Name, Sentence, Uid, Version
 from node.toml_file import Place, Section, did_you_mean, shown, wrong
 from node.training.stages import ALL, DEFAULT_FROZEN, STAGES, amiss_in_frozen
 from node.training.toml_text import toml_text
+from node.training.trunk_pixels import amiss_for_trunk
 
 RECIPE = "recipe.toml"
 """In a package that was trained."""
@@ -346,6 +347,13 @@ class Recipe(Section):
             if line.lstrip().startswith("#")
         ]
         if problems:
+            raise wrong(problems)
+        return self
+
+    @model_validator(mode="after")
+    def _the_trunk_can_take_the_images(self) -> Self:
+        found = amiss_for_trunk(self.operations, self.network.trunk)
+        if problems := [(("pixels", *place), words) for place, words in found]:
             raise wrong(problems)
         return self
 

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from node.errors import ConfigError
 from node.evaluation.evaluating import Progressing
+from node.training.alike import interval_of
 from node.training.examples import Example
 from node.training.features import (
     FEATURES_BATCH,
@@ -33,6 +34,7 @@ from node.training.features import (
     device_here,
     replaced,
 )
+from node.training.kept_arrays import DONE, open_arrays
 from node.training.lesions import TaughtLesions
 from node.training.networks import ScaleOfGrey, ScoringNetwork, as_colours
 from node.training.recipe import Alike, Recipe, RegressedFeatures
@@ -218,17 +220,16 @@ class _KeptFeature:
     def at(cls, folder: Path, count: int, size: int) -> Self:
         """Open it, or begin."""
         folder.mkdir(parents=True, exist_ok=True)
-        path, done = folder / "pooled.f32", folder / "done"
-        mode: Literal["r+", "w+"] = "r+" if path.exists() else "w+"
-        array = np.memmap(path, np.float32, mode, shape=(count, size))
-        return cls(folder, array, int(done.read_text()) if done.exists() else 0)
+        words = "what is regressed on needs", "name another folder"
+        kept = open_arrays(folder, {"pooled.f32": (count, size)}, np.float32, *words)
+        return cls(folder, kept.arrays[0], kept.done)
 
     def flush(self, done: int) -> None:
         """See that so many are there, whenever the machine stops."""
         self.array.flush()
         if done > self.done:
             self.done = done
-            replaced(self.folder / "done", str(done).encode())
+            replaced(self.folder / DONE, str(done).encode())
 
 
 def _keys_of_pooled(network: RegressedNetwork, tensors: ImageTensors) -> list[str]:
@@ -306,7 +307,9 @@ def weights_of(examples: Sequence[Example], by: Sequence[Alike]) -> _Numbers:
     shares = shares_of_breasts(examples)
     groups = defaultdict[tuple[str | int, ...], list[int]](list)
     for place, example in enumerate(examples):
-        groups[tuple(_interval(example.row.columns.get(o.column, ""), o) for o in by)].append(place)
+        groups[tuple(interval_of(example.row.columns.get(o.column, ""), o) for o in by)].append(
+            place
+        )
     is_positive = np.array([example.label > 0.5 for example in examples], np.bool_)
     weights = np.zeros(len(examples))
     for places in groups.values():
@@ -334,16 +337,6 @@ def shares_of_breasts(examples: Sequence[Example]) -> _Numbers:
     return np.array(
         [1 / (len(of := views[one.breast]) * of[one.projection]) for one in examples], np.float64
     )
-
-
-def _interval(said: str, one: Alike) -> str | int:
-    """Return the group of a cell of the table: a word, or the number of its interval."""
-    if not one.edges:
-        return said
-    try:
-        return int(np.searchsorted(one.edges, float(said), side="right"))
-    except ValueError:
-        return said
 
 
 def regressed_logits(network: RegressedNetwork, pooled: PooledFeatures) -> NDArray[np.float32]:

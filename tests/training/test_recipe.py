@@ -98,7 +98,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         "labels": labels | {"matched": matched},
         "schedule": {"rate": draw(st.floats(1e-9, 0.5)), "seed": draw(st.integers(0, 2**32 - 1))},
         "folds": {"salt": draw(WORDS)},
-        "pixels": [{"op": "grey", "values": "stored", "scale": "none"}, place],
+        "pixels": [{"op": "grey", "values": "stored", "scale": "2^bits-1"}, place],
     }
     return Recipe.model_validate(words)
 
@@ -175,6 +175,98 @@ def test_what_is_written_says_what_was_meant(recipe: Recipe) -> None:
 )
 def test_mistakes_are_told_with_their_lines(text: str, words: str, tmp_path: Path) -> None:
     assert words in problems(tmp_path, HEAD + text)
+
+
+def of_pixels(*operations: dict[str, Any], size: int = 80, trunk: str = "inception-v3") -> Recipe:
+    """Return a recipe of stored values and further operations."""
+    resize = {"op": "resize", "fit": "stretch", "filter": "bilinear", "antialias": True}
+    scale = "2^bits-1"
+    if operations and operations[0]["op"] == "grey":
+        scale, operations = operations[0]["scale"], operations[1:]
+    words: dict[str, Any] = {
+        "name": "triage",
+        "title": "Triage",
+        "network": {"trunk": trunk},
+        "pixels": [
+            {"op": "grey", "values": "stored", "scale": scale},
+            {**resize, "height": size, "width": 80},
+            *operations,
+        ],
+    }
+    return Recipe.model_validate(words)
+
+
+AS_STORED = {"op": "grey", "scale": "none"}
+RANK = {"op": "rank", "within": "above threshold"}
+PLACE = {"op": "place", "height": 80, "width": 80}
+
+
+def quantise(bits: int) -> dict[str, Any]:
+    return {"op": "quantise", "bits": bits, "of": 1, "rounding": "nearest"}
+
+
+def normalise(subtract: float, divide: float) -> dict[str, Any]:
+    return {"op": "normalise", "subtract": [subtract], "divide": [divide]}
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [],
+        [{"op": "channels", "count": 3}],
+        [AS_STORED, RANK],
+        [AS_STORED, quantise(8)],
+        [AS_STORED, quantise(8), {**PLACE, "fill": 255}, {"op": "channels", "count": 3}],
+        [quantise(16), normalise(0, 65535)],
+        [quantise(8), normalise(0, 255)],
+        [{"op": "z-score"}, quantise(8)],
+        [normalise(-1, 2)],
+    ],
+)
+def test_images_that_a_trunk_can_take(operations: list[dict[str, Any]]) -> None:
+    recipe = of_pixels(*operations, size=75)
+    assert recipe.operations[0].op == "grey"
+
+
+@pytest.mark.parametrize(
+    ("operations", "found"),
+    [
+        ([AS_STORED], "0 or more"),
+        ([{"op": "z-score"}], "any"),
+        ([normalise(0.5, 0.5)], "-1 to 1"),
+        ([normalise(0, 0.5)], "0 to 2"),
+        ([quantise(4)], "0 to 15"),
+        ([quantise(8), normalise(0, 1)], "0 to 255"),
+        ([{**PLACE, "fill": -1}], "-1 to 1"),
+        (
+            [
+                {"op": "channels", "count": 3},
+                {"op": "normalise", "subtract": [0, 0.5, 0], "divide": [1, 1, 0.25]},
+            ],
+            "-0.5 to 4",
+        ),
+    ],
+)
+def test_numbers_that_no_trunk_can_take_are_told(
+    operations: list[dict[str, Any]], found: str
+) -> None:
+    with pytest.raises(ValueError, match=f"expected numbers from 0 to 1, found {found}: training"):
+        of_pixels(*operations)
+
+
+def test_channels_and_sizes_that_no_trunk_can_take_are_told(tmp_path: Path) -> None:
+    pixels = (
+        '[[pixels]]\nop = "grey"\nvalues = "voi"\nscale = "range of voi"\n'
+        '[[pixels]]\nop = "place"\nheight = 74\nwidth = 80\n'
+        '[[pixels]]\nop = "channels"\ncount = 2\n'
+    )
+    found = problems(tmp_path, HEAD + pixels)
+    assert found == ("recipe.toml:13: pixels.count: expected 1 or 3, which a trunk reads, found 2")
+    found = problems(
+        tmp_path, HEAD + pixels.replace("2\n", "3\n") + '[network]\ntrunk = "inception-v3"'
+    )
+    assert "pixels: expected 75 rows and columns or more for inception-v3, found 74 x 80" in found
+    assert of_pixels(size=8, trunk="efficientnet-lite0").network.trunk == "efficientnet-lite0"
 
 
 REGRESSION = """

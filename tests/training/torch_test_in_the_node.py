@@ -19,11 +19,11 @@ from node.inference.inputs import prepared_image
 from node.manifest import HeatMapOutput, InputTensor, ManifestCode, ManifestUnit, PartOfStudy
 from node.study import Laterality, View
 from node.training.examples import Example, reading_manifest
-from node.training.export import CELLS_TENSOR, SCORE_TENSOR, LogitLine, export_network
+from node.training.export import CELLS_TENSOR, SCORE_TENSOR, export_network
 from node.training.features import frozen_features
 from node.training.learning import NetworkLessons, train_network
 from node.training.measuring import breasts_of
-from node.training.networks import Combining, LearningNetwork, begun_network
+from node.training.networks import Combining, LearningNetwork, ScoringNetwork, begun_network
 from node.training.packing import OUTPUT, ExportedNetwork, write_trained_package
 from node.training.recipe import Recipe
 from node.training.units import units_of
@@ -80,9 +80,28 @@ def learnt(recipe: Recipe, work: Path) -> LearningNetwork:
     features = frozen_features(network, images.tensors, recipe.augmentation, 0, work)
     units = units_of(images.examples, recipe.about)
     lessons = NetworkLessons(recipe, images.examples, features, units, range(4))
-    trained = train_network(lessons, network, work)
-    assert trained.losses["head"][-1] < trained.losses["head"][0]
+    losses = list[float]()
+    trained = train_network(lessons, network, work, lambda epoch: losses.append(epoch.loss))
+    assert losses[-1] < losses[0]
     return trained.load(begun_network(recipe, 1), 0)
+
+
+class Outspoken(ScoringNetwork):
+    """A network whose logits of the given images are 0 and vary by 2: it says different things."""
+
+    def __init__(self, network: LearningNetwork, given: Given):
+        super().__init__()
+        self.network = network
+        self.mean, self.slope = 0.0, 1.0
+        logits = logits_of(self, given)
+        self.mean, self.slope = logits.mean().item(), 2 / logits.std().item()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.slope * (self.network(images) - self.mean)
+
+    def scored_and_shown(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, cells = self.network.scored_and_shown(images)
+        return self.slope * (logits - self.mean), cells
 
 
 @dataclass(frozen=True)
@@ -136,13 +155,13 @@ def exported_examples(given: Given, about: PartOfStudy) -> list[list[np.ndarray]
 
 
 def said_in_the_node(
-    network: LearningNetwork, recipe: Recipe, line: LogitLine, given: Given, work: Path
+    network: ScoringNetwork, recipe: Recipe, given: Given, work: Path
 ) -> dict[CaseAbout, dict[Lines, float]]:
     """Return the scores, 0..1, of a package of a network, by what they are about."""
     about, path = recipe.about, work / "exported.onnx"
     examples = exported_examples(given, about)
     is_image = about == "image"
-    exported = export_network(network, ROLES[about], examples, path, line, has_cells=is_image)
+    exported = export_network(network, ROLES[about], examples, path, has_cells=is_image)
     heat_map = None
     if exported.cells is not None:
         height, width = exported.cells
@@ -176,17 +195,11 @@ def said_in_the_node(
     return found
 
 
-def line_of(logits: torch.Tensor) -> LogitLine:
-    """Return a calibration under which these images say quite different things."""
-    slope = 2 / logits.std().item()
-    return LogitLine(slope, -slope * logits.mean().item())
+def score(logit: float) -> float:
+    return 1 / (1 + exp(-logit))
 
 
-def score(logit: float, line: LogitLine) -> float:
-    return 1 / (1 + exp(-(line.slope * logit + line.offset)))
-
-
-def logits_of(network: LearningNetwork, given: Given) -> torch.Tensor:
+def logits_of(network: ScoringNetwork, given: Given) -> torch.Tensor:
     with torch.inference_mode():
         return network(torch.from_numpy(np.stack(given.tensors)))[:, :1]
 
@@ -205,11 +218,10 @@ def test_the_node_says_what_torch_says(
     trunk: str, about: PartOfStudy, given: Given, tmp_path: Path
 ) -> None:
     recipe = recipe_of(trunk, about)
-    network = learnt(recipe, tmp_path)
+    network = Outspoken(learnt(recipe, tmp_path), given).eval()
     logits = logits_of(network, given)
-    line = line_of(logits)
 
-    said = said_in_the_node(network, recipe, line, given, tmp_path)
+    said = said_in_the_node(network, recipe, given, tmp_path)
 
     units = units_of(given.images, about)
     breasts = [breast for unit in units for breast in unit.breasts]
@@ -220,7 +232,7 @@ def test_the_node_says_what_torch_says(
         [place for place, unit in enumerate(units) for _ in unit.breasts],
     )
     expected = {
-        frozenset(given.images[image].row.line for image in unit.images): score(logit, line)
+        frozenset(given.images[image].row.line for image in unit.images): score(logit)
         for unit, logit in zip(units, combining(logits[order])[:, 0].tolist(), strict=True)
     }
     assert len(expected) == {"image": 7, "breast": 4, "exam": 2}[about]
@@ -233,16 +245,16 @@ def test_a_breast_is_measured_as_the_node_combines_it(
     about: PartOfStudy, given: Given, tmp_path: Path
 ) -> None:
     recipe = recipe_of("efficientnet-lite0", about)
-    network = learnt(recipe, tmp_path)
-    found = logits_of(network, given)[:, 0]
-    logits, line, folds = found.tolist(), line_of(found), [0] * len(found)
+    network = Outspoken(learnt(recipe, tmp_path), given).eval()
+    logits = logits_of(network, given)[:, 0].tolist()
+    folds = [0] * len(logits)
 
-    said = said_in_the_node(network, recipe, line, given, tmp_path)[CaseAbout.BREAST]
+    said = said_in_the_node(network, recipe, given, tmp_path)[CaseAbout.BREAST]
 
-    of_scores = breasts_of(given.images, [score(logit, line) for logit in logits], folds)
+    of_scores = breasts_of(given.images, [score(logit) for logit in logits], folds)
     of_logits = breasts_of(given.images, logits, folds)
     mean_of_scores = [breast.score for breast in of_scores]
-    score_of_mean = [score(breast.score, line) for breast in of_logits]
+    score_of_mean = [score(breast.score) for breast in of_logits]
     assert np.abs(np.subtract(mean_of_scores, score_of_mean)).max() > 0.01
     expected = mean_of_scores if about == "image" else score_of_mean
     lines = defaultdict[tuple[int, str], set[int]](set)

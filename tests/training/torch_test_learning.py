@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from node.training.learning import (
     TrainedNetwork,
     check_overfits,
     check_step_0,
+    require_overfitting,
     train_network,
 )
 from node.training.networks import LearningNetwork, begun_network
@@ -33,6 +35,8 @@ WOMEN, LEARNT = 90, 60
 """How many there are, and of how many of them is learnt."""
 SHUFFLES = 8
 RECIPE = small_recipe()
+EPOCHS = list[Epoch]()
+"""Of the network that learns the planted spot."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def learnt(
     images: Planted, features: Features, work: Path
 ) -> tuple[NetworkLessons, LearningNetwork, TrainedNetwork]:
     lessons, network = lessons_of(images, features), begun_network(RECIPE, 1)
-    return lessons, network, train_network(lessons, network, work)
+    return lessons, network, train_network(lessons, network, work, EPOCHS.append)
 
 
 def seen(images: Planted, work: Path, recipe: Recipe = RECIPE) -> Features:
@@ -83,7 +87,9 @@ def test_a_planted_spot_is_learnt(
 
     assert len(trained.logits) == 1 + RECIPE.schedule.epochs
     assert on_unseen(lessons, trained) > 0.9
-    head, stages = trained.losses["head"], trained.losses["stages"]
+    head, stages = (
+        [one.loss for one in EPOCHS if one.phase == phase] for phase in ("head", "stages")
+    )
     converged = np.mean(head[-5:])
     assert converged < 0.5 * head[0]
     assert converged > 0.85 * np.mean(head[-15:-10]), "the head has nothing more to learn"
@@ -190,6 +196,38 @@ def test_blank_images_cannot_be_learnt_by_heart(images: Planted, tmp_path: Path)
 
     with pytest.raises(ConfigError, match="could not be learnt by heart in 20 steps: loss"):
         check_overfits(lessons, begun_network(recipe, 1), steps=20)
+
+
+def test_what_can_be_learnt_by_heart_says_nothing_of_other_images(
+    learnt: tuple[NetworkLessons, LearningNetwork, TrainedNetwork], images: Planted, tmp_path: Path
+) -> None:
+    lessons, begun = learnt[0], list[LearningNetwork]()
+
+    def begin() -> LearningNetwork:
+        begun.append(begun_network(RECIPE, 1))
+        return begun[-1]
+
+    require_overfitting(lessons, begin, tmp_path)
+    require_overfitting(replace(lessons, units=lessons.units[8:]), begin, tmp_path)
+    assert len(begun) == 1, "another fold is not looked at again"
+
+    frozen = small_recipe(network={"frozen": "all"})
+    blank = Planted(images.examples[:128], np.zeros_like(images.tensors[:128]))
+    others = lessons_of(blank, seen(blank, tmp_path, frozen), frozen, 64)
+    for _ in range(2):  # what failed is not taken for seen
+        with pytest.raises(ConfigError, match="64 cases could not be learnt by heart in 300 steps"):
+            require_overfitting(others, lambda: begun_network(frozen, 1), tmp_path)
+    require_overfitting(lessons, begin, tmp_path)
+    assert len(begun) == 1, "it is remembered beside others"
+
+
+@pytest.mark.parametrize("women", [2, 6])
+def test_the_fewest_cases_are_learnt_by_heart_too(
+    women: int, images: Planted, features: Features
+) -> None:
+    few = lessons_of(images, features, learnt=women)
+
+    assert check_overfits(few, begun_network(RECIPE, 1)) < 0.1
 
 
 def test_features_that_were_cut_short_are_gone_on_with(images: Planted, tmp_path: Path) -> None:
