@@ -122,7 +122,7 @@ def check(folder: Path, words: str = "", name: str = "breast-area") -> testing.R
         ),
         ('soon = "lo"', 'soon: expected an operating point of "malignancy" ("high", "low"), found'),
         ('urgent = "low"', "soon: its threshold (0.3) must be below that of urgent (0.3)"),
-        ('urgent = "low"', 'soon = "low" is of its package: name a lower point, or "" for none'),
+        ('urgent = "low"', 'soon = "low" is its package\'s: name a lower one, or "" for none'),
         ('urgent = "low"\nsoon = "high"', "soon: its threshold (0.7) must be below that of urgent"),
     ],
 )

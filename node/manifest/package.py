@@ -149,11 +149,12 @@ class Manifest(GrownSection):
         named = {"urgent": urgent, "soon": soon}
         chosen = {word: name or None for word, name in named.items() if name is not None}
         triage = self.triage.model_copy(update=chosen)
-        amiss = amiss_in_triage(self._numbered, triage, self.intended_use)
-        problems = [f"{where}: {place[-1]}: {words}" for place, words in amiss]
-        if problems and soon is None and triage.soon:
-            said = f'soon = "{triage.soon}" is of its package: name a lower point, or "" for none'
-            problems.append(f"{where}: {said}")
+        problems = []
+        for place, words in amiss_in_triage(self._numbered, triage, self.intended_use):
+            problems.append(f"{where}: {place[-1]}: {words}")
+            if place[-1] == "soon" and soon is None:
+                said = f'soon = "{triage.soon}" is its package\'s: name a lower one, or "" for none'
+                problems.append(f"{where}: {said}")
         if problems:
             raise ConfigError("\n".join(problems))
         return self.model_copy(update={"triage": triage})
