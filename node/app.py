@@ -43,7 +43,14 @@ from node.ledger import (
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.reception import Reception
-from node.site import advice_on_models, faults_of_models, load_models, local_zone, open_ledger
+from node.site import (
+    advice_on_models,
+    faults_of_models,
+    levels_in_words,
+    load_models,
+    local_zone,
+    open_ledger,
+)
 from node.store import Store
 from node.study import Shown
 
@@ -152,9 +159,7 @@ class App:
             raise
 
     def _start(self) -> None:
-        faults = [words for _, words in faults_of_models(self.config, self._models)]
-        for line in [*faults, *advice(self.config), *advice_on_models(self.config, self._models)]:
-            log.warning("%s", line)
+        self._tell_how_it_is_set()
         place = _place(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
@@ -180,6 +185,14 @@ class App:
             log.info("Working on the studies that other nodes receive")
         elif self._role == Role.LISTENER:
             log.info("Only receiving; other nodes work on the studies")
+
+    def _tell_how_it_is_set(self) -> None:
+        faults = [words for _, words in faults_of_models(self.config, self._models)]
+        for line in [*faults, *advice(self.config), *advice_on_models(self.config, self._models)]:
+            log.warning("%s", line)
+        for name, model in self._models.items():
+            if levels := levels_in_words(model):
+                log.info("Model %s: %s", name, levels)
 
     def _prepare_store(self) -> None:
         try:

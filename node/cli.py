@@ -188,7 +188,13 @@ def check(config: ConfigOption = _CONFIG) -> None:
     from node.config import advice, load_config
     from node.dimse.addresses import place
     from node.inference import Inference
-    from node.site import advice_on_models, faults_of_models, load_models, try_database
+    from node.site import (
+        advice_on_models,
+        faults_of_models,
+        levels_in_words,
+        load_models,
+        try_database,
+    )
 
     with _errors_as_messages():
         loaded = load_config(config)
@@ -201,6 +207,8 @@ def check(config: ConfigOption = _CONFIG) -> None:
         for model in models.values():
             identity = model.identity
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
+            if levels := levels_in_words(model):
+                out.print(f"Model {identity.name}: {levels}.")
         for line in [*advice(loaded), *advice_on_models(loaded, models)]:
             out.print(f"Note: {line}")
         if faults := [words for _, words in faults_of_models(loaded, models)]:

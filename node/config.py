@@ -187,6 +187,11 @@ class ChosenModel(Section):
     name: str
     mode: Literal["off", "shadow", "deliver"]
     """off: not run; shadow: run and stored, nothing sent; deliver: sent."""
+    urgent: Annotated[str, Field(min_length=1)] | None = None
+    """Of the model's operating points the one from which on a study is urgent here; None: the one
+    that its package names."""
+    soon: str | None = None
+    """The one from which on it is soon, "" for no such level; None: as its package says."""
 
 
 class TriageSettings(Section):

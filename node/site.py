@@ -18,6 +18,7 @@ from node.ledger import Examination, Ledger, examine, release_of_tables
 from node.manifest import (
     CARD,
     OPEN_QUESTION,
+    ManifestTriage,
     Model,
     is_copy,
     load_model,
@@ -35,10 +36,29 @@ def local_zone(config: Config) -> tzinfo:
 def load_models(config: Config) -> dict[str, Model]:
     """Open every model that is not off, and verify its weights."""
     return {
-        model.name: load_model(model.name, *config.models_dirs)
-        for model in config.models
-        if model.mode != "off"
+        chosen.name: load_chosen(config, chosen) for chosen in config.models if chosen.mode != "off"
     }
+
+
+def load_chosen(config: Config, chosen: ChosenModel) -> Model:
+    """Open a model, verify its weights, and let its levels begin where the configuration says."""
+    model = load_model(chosen.name, *config.models_dirs)
+    if chosen.urgent is None and chosen.soon is None:
+        return model
+    return model.at_points(chosen.urgent, chosen.soon)
+
+
+def levels_in_words(model: Model) -> str:
+    """Return where the levels of a model begin here, "" if where its package says."""
+    here, packaged = model.manifest.triage, model.as_packaged.triage
+    if here is None or packaged is None or here == packaged:
+        return ""
+    return f"{_levels(here)} (its package says {_levels(packaged)})"
+
+
+def _levels(triage: ManifestTriage) -> str:
+    soon = f', soon from "{triage.soon}"' if triage.soon else ""
+    return f'urgent from its operating point "{triage.urgent}" on{soon}'
 
 
 def doubt_about_licence(chosen: ChosenModel, model: Model) -> str:

@@ -12,12 +12,14 @@ from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError, NodeError
 from node.inference import Inference
 from node.ledger import Examination
-from node.manifest import Model, load_model
+from node.manifest import Model
 from node.site import (
     doubt_about_licence,
     examine_database,
     faults_of_models,
     kinds_nobody_makes,
+    levels_in_words,
+    load_chosen,
     open_ledger,
     twice_there,
 )
@@ -78,7 +80,7 @@ def check_models(config: Config) -> Iterator[Verdict]:
             yield ok(what, "off")
             continue
         try:
-            model = load_model(chosen.name, *config.models_dirs)
+            model = load_chosen(config, chosen)
             with Inference(config.inference, (model,)):
                 pass  # starting means that it has loaded and run once
         except NodeError as error:
@@ -87,6 +89,8 @@ def check_models(config: Config) -> Iterator[Verdict]:
         opened[chosen.name] = model
         where = config.inference.provider.upper()
         words = f"{model.identity.version}: weights verified, runs on the {where}"
+        if levels := levels_in_words(model):
+            words += f", {levels}"
         yield ok(what, f"{words}, mode {chosen.mode}")
         if doubt := doubt_about_licence(chosen, model):
             remedy = 'Read it. Where it does not allow that, set mode = "shadow" or "off".'
@@ -107,6 +111,10 @@ def _check_packages(config: Config, opened: Mapping[str, Model]) -> Iterator[Ver
 
 
 _REMEDIES = (
+    (
+        "[[models]]",
+        "Correct urgent and soon of this model in the configuration, or leave them out.",
+    ),
     ("[inference] provider", 'Install what has it (docs/install.md, "A GPU"), or set it to "cpu".'),
     ("[inference] memory_mb", "Raise [inference] memory_mb, or give the machine more memory."),
     ("manifest.toml:", "Correct the manifest there, or restore the folder from the release."),

@@ -137,6 +137,28 @@ class Manifest(GrownSection):
     triage: ManifestTriage | None = None
     """From which score which level follows."""
 
+    def at_points(self, urgent: str | None, soon: str | None) -> Self:
+        """Return it with levels from others of its operating points on; None: as it says.
+
+        `soon` may be "", which is no such level. Raises ConfigError, a line for each problem.
+        """
+        where = f"[[models]] {self.name}"
+        if self.triage is None:
+            words = "have no effect: this model does not triage; leave them out"
+            raise ConfigError(f"{where}: urgent and soon {words}")
+        named = {"urgent": urgent, "soon": soon}
+        chosen = {word: name or None for word, name in named.items() if name is not None}
+        triage = self.triage.model_copy(update=chosen)
+        problems = []
+        for place, words in amiss_in_triage(self._numbered, triage, self.intended_use):
+            problems.append(f"{where}: {place[-1]}: {words}")
+            if place[-1] == "soon" and soon is None:
+                said = f'soon = "{triage.soon}" is its package\'s: name a lower one, or "" for none'
+                problems.append(f"{where}: {said}")
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return self.model_copy(update={"triage": triage})
+
     @property
     def looks_for(self) -> tuple[result.Code, ...]:
         """What it detects, found or not."""
@@ -320,6 +342,14 @@ class Model:
                 f'{folder / MANIFEST}: name: expected "{folder.name}", the name of '
                 f'its folder, found "{self.manifest.name}"; rename one of them'
             )
+        self.as_packaged = self.manifest
+        """What the package says, wherever a site lets its levels begin."""
+
+    def at_points(self, urgent: str | None, soon: str | None) -> Model:
+        """Return the model as a site wants it: `Manifest.at_points`."""
+        model = Model(self.folder, self.manifest.at_points(urgent, soon))
+        model.as_packaged = self.as_packaged
+        return model
 
     @property
     def weights_path(self) -> Path:
@@ -446,4 +476,4 @@ def is_same_device(one: Model, other: Model) -> bool:
 
 def is_copy(one: Model, other: Model) -> bool:
     """Return whether two packages say the same things, by the same network."""
-    return one.manifest == other.manifest
+    return one.as_packaged == other.as_packaged
