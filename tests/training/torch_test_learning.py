@@ -252,6 +252,10 @@ def test_features_that_were_cut_short_are_gone_on_with(images: Planted, tmp_path
     assert whole.early.array.dtype == np.float16
     assert np.isfinite(whole.early.array).all()
 
+    next((tmp_path / "whole").glob(f"features/*/{whole.late.stage}.f16")).unlink()
+    again = seen(few, tmp_path / "whole")
+    assert np.array_equal(again.late.array, resumed.late.array), "they are looked at again"
+
 
 def test_features_by_both_ways_are_those_of_the_whole_trunk(
     images: Planted, features: Features

@@ -174,6 +174,19 @@ def test_with_another_rate_the_films_are_not_looked_at_again(films: Path, tmp_pa
     assert not is_same(first, second)
 
 
+@pytest.mark.parametrize("file", ["maps.f16", "cells.npy"])
+def test_where_what_was_seen_of_films_is_gone_they_are_looked_at_again(
+    films: Path, file: str, tmp_path: Path
+) -> None:
+    first, progress = taught_in(films, tmp_path, regression_recipe(1)), Counting()
+    next(tmp_path.glob(f"films/*/{file}")).unlink()
+
+    again = taught_in(films, tmp_path, regression_recipe(1), progress)
+
+    assert progress.steps["Looking at films"] > 0
+    assert again.area_under_curve == first.area_under_curve
+
+
 @pytest.mark.parametrize("after", [2, 8, 13])
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
     films: Path, lesions: TaughtLesions, after: int, tmp_path: Path
@@ -269,6 +282,21 @@ def test_pooling_goes_on_where_it_was_stopped(
     assert progress.steps == {"Looking at images": len(images.examples) // 2 - 32}
     assert again.key == pooled.key
     for one, other in zip(again.arrays, pooled.arrays, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("file", ["pooled.f32", "done"])
+def test_where_pooled_features_are_gone_images_are_looked_at_again(
+    network: RegressedNetwork, images: Planted, file: str, tmp_path: Path
+) -> None:
+    few, progress = images.tensors[:8], Counting()
+    first = pooled_features(network, few, tmp_path, Counting())
+    next(tmp_path.glob(f"pooled/*/{file}")).unlink()
+
+    again = pooled_features(network, few, tmp_path, progress)
+
+    assert progress.steps == {"Looking at images": 4}
+    for one, other in zip(first.arrays, again.arrays, strict=True):
         assert np.array_equal(one, other)
 
 
