@@ -56,6 +56,7 @@ COMMANDS = [
     "send",
     "analyse",
     "evaluate",
+    "train",
     "studies",
     "nodes",
     "models",
