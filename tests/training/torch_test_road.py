@@ -40,6 +40,7 @@ pytestmark = [
 
 WOMEN = 40
 RECIPE = recipe_of(
+    size=(160, 96),
     name="planted",
     title="Planted",
     network={"frozen": "block 2"},
