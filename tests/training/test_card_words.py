@@ -14,7 +14,7 @@ FEATURES = {"features": [{"after": "block 4"}, {"after": "top"}]}
 
 def said(**tables: Any) -> str:
     """Return it on one line."""
-    return " ".join(what_it_is(recipe_of(**tables)).split())
+    return " ".join(what_it_is(recipe_of(size=(96, 96), **tables)).split())
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_what_the_node_refuses_is_no_example(images: Labelled, tmp_path: Path) -
 
 def test_views_of_other_kinds_are_refused(images: Labelled, tmp_path: Path) -> None:
     words = RECIPE.input.model_dump() | {"projections": ["CC"], "expected_views": ["R CC"]}
-    found = examples_of(images, tmp_path / "work", recipe_of(input=words))
+    found = examples_of(images, tmp_path / "work", recipe_of(input=words, about="image"))
     assert {one.projection for one in found.images} == {"CC"}
     assert {one.reason for one in found.refused} == {"MLO is not a view this model reads"}
 
@@ -310,7 +310,7 @@ def test_where_no_image_is_given_to_the_network_the_reasons_are_told(
 ) -> None:
     words = RECIPE.input.model_dump() | {"projections": ["XCCL"], "expected_views": []}
     with pytest.raises(ConfigError) as told:
-        examples_of(images, tmp_path / "work", recipe_of(input=words))
+        examples_of(images, tmp_path / "work", recipe_of(input=words, about="image"))
     first, *reasons = str(told.value).splitlines()
     assert "none of its 12 images is given to the network" in first
     assert sorted(reasons) == [
