@@ -17,8 +17,15 @@ _WIDTH = 100
 
 
 def what_it_is(recipe: Recipe) -> str:
-    """Return two paragraphs: what the network gives a score to, and what of it has learnt."""
-    return "\n\n".join(_filled(one) for one in (_scored(recipe), _learnt(recipe)))
+    """Return its paragraphs: what the network gives a score to, and what of it has learnt."""
+    said = [_scored(recipe), _learnt(recipe)]
+    if recipe.heat_map:
+        where = "the lesion score is highest" if recipe.lesions else "cells add most to the score"
+        said.append(
+            f"Its heat map shows where {where}, 0 to 1: a breast without a lesion has a warmest "
+            "place, too."
+        )
+    return "\n\n".join(map(_filled, said))
 
 
 def how_points_count(about: PartOfStudy) -> str:
@@ -27,8 +34,8 @@ def how_points_count(about: PartOfStudy) -> str:
     if about == "exam":
         return _filled(f"{words}Sensitivity is of affected exams.")
     return _filled(
-        f"{words}Sensitivity is of affected breasts by themselves: a lower bound, as an exam is "
-        "called by the higher of two."
+        f"{words}Sensitivity is of affected breasts by themselves: lower than by exam, as an exam "
+        "is called by the higher of two."
     )
 
 

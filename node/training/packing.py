@@ -275,8 +275,6 @@ def this_file_rows(document: EvaluationDocument, about: PartOfStudy) -> list[Car
     if parts is not None and parts.calibration is not None:
         calibration, cases = parts.calibration, f"{parts.counts.cases:,} {counted}s"
         rows.append((f"Brier score, {counted}", in_figures(calibration.brier), cases))
-        error = in_figures(calibration.expected_error)
-        rows.append((f"expected calibration error, {counted}", error, cases))
     return rows
 
 
@@ -386,6 +384,7 @@ def card_text(recipe: Recipe, facts: CardFacts, plots: Sequence[str]) -> str:
         data=facts.data,
         licence=facts.licence,
         remarks=recipe.remarks,
+        limits=f"- {recipe.limits}\n" if recipe.limits else "",
         what_it_is=what_it_is(recipe),
         folds=recipe.folds.count,
         recipe=RECIPE,
@@ -431,12 +430,12 @@ _CARD = """\
 
 ## What it is not
 
-- **It finds no cancer and excludes none.** A low score means nothing for a patient.
-- **It is no probability of disease**: half or more of those it learnt from may be ill, of those
-  who are screened few are. What is said of shares holds for the collection below.
-- **On real scanners nothing was measured.** All figures are of the collection below, as it was
-  published.
-- It knows neither age, nor history, nor former images; and it does not compare left and right.
+- **It excludes nothing.** A low score means nothing for a patient.
+- **It is no probability of disease**: it holds for a mixture like that which it learnt from, of
+  which the section below says how many had the label; of those who are screened few have it.
+- **Nothing was measured but what stands in this card**: on other devices and other women it may be
+  worth nothing.
+{limits}- It knows neither age, nor history, nor former images; it does not compare left and right.
 - It ships switched off: where no configuration names it, it does not run; its level ranks nothing
   unless the site says so of a demonstration.
 

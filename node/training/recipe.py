@@ -264,6 +264,8 @@ class Recipe(Section):
     data: str = ""
     """For the card: who made the images, and what their licence allows. No line is a heading,
     here and in `remarks`: the card's own ones divide it."""
+    limits: str = ""
+    """For the card's first part: what is known of where it fails."""
     remarks: str = ""
     """For the card: what its reader must know of how the recipe came about."""
     about: PartOfStudy = "breast"
@@ -342,7 +344,7 @@ class Recipe(Section):
         words = 'a line begins with "#", which the card takes for a heading; write it without'
         problems: list[tuple[Place, str]] = [
             ((name,), f"{words}, found {shown(line.strip())}")
-            for name in ("statement", "data", "remarks")
+            for name in ("statement", "data", "limits", "remarks")
             for line in getattr(self, name).splitlines()
             if line.lstrip().startswith("#")
         ]

@@ -260,7 +260,6 @@ def test_what_a_network_of_exams_says_is_counted_by_exams(
         *(f"specificity, exam, {at.name}" for at in stated),
         *(f"sensitivity, exam, {at.name}" for at in stated),
         "Brier score, exam",
-        "expected calibration error, exam",
     ]
     assert rows["AUC, exam"][1] == f"{ILL} positive, {FREE} negative"
     assert rows[f"sensitivity, exam, {urgent.name}"][1] == f"{urgent.true_positives} of {ILL}"
