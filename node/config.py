@@ -53,6 +53,20 @@ def _is_server(url: str) -> bool:
         return False
 
 
+def _viewer(url: str) -> str:
+    try:
+        parts = urlsplit(url.replace("{study_uid}", "1.2"))
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address or url.count("{study_uid}") != 1:
+        raise ValueError(
+            'expected an address with {study_uid} in it once, such as "https://pacs.example/viewer'
+            f'?StudyInstanceUIDs={{study_uid}}", found "{url}"'
+        )
+    return url
+
+
 def _preset(name: str) -> str:
     if name not in presets():
         raise ValueError(f'no preset is called "{name}", {did_you_mean(name, presets())}')
@@ -86,6 +100,7 @@ Host = Annotated[
 ]
 Network = Annotated[str, AfterValidator(_network)]
 Zone = Annotated[str, AfterValidator(_zone)]
+ViewerURL = Annotated[str, AfterValidator(_viewer)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]
 ConfirmBy = Literal["commitment", "find"]
 OutputKind = Annotated[str, AfterValidator(_kind)]
@@ -278,6 +293,40 @@ class Delivery(Section):
     """How long to wait for a storage commitment report before asking again."""
 
 
+class WebSettings(Section):
+    """The page for people: the reading list, each study, and how the node is."""
+
+    host: Host = "127.0.0.1"
+    """Beyond this machine only with users, and with TLS of its own or behind a named proxy."""
+    port: Port = 11180
+    names: tuple[Host, ...] = ()
+    """What it may be called in addresses, beside `host`: "ai-node.hospital.example"."""
+    shows: Literal["nothing", "accession", "patient"] = "accession"
+    """What may be seen, searched and downloaded that says whose a study is."""
+    viewer: ViewerURL | None = None
+    """The address of a study in the site's viewer, with {study_uid} in it."""
+    open_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7
+    """A study that nobody has marked as read leaves the reading list this long after its last
+    image."""
+    refresh_s: Annotated[float, Field(ge=2, le=3600, allow_inf_nan=False)] = 15
+    """How often a page renews itself."""
+    session_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 12
+    """How long a login lasts."""
+    tls_certificate: Path | None = None
+    """PEM, with the chain. Relative to the configuration file, as is its key."""
+    tls_key: Path | None = None
+    proxies: tuple[Network, ...] = ()
+    """The addresses or networks of proxies that end TLS in front of it, and are believed about
+    whom they speak for."""
+
+
+class MonitoringSettings(Section):
+    """Where load balancers and Prometheus ask: /health and /metrics, without patient data."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 11181
+
+
 class Config(Section):
     """The whole file."""
 
@@ -290,6 +339,10 @@ class Config(Section):
     inference: InferenceSettings = InferenceSettings()
     delivery: Delivery = Delivery()
     triage: TriageSettings = TriageSettings()
+    web: WebSettings | None = None
+    """None: there is no page."""
+    monitoring: MonitoringSettings | None = None
+    """None: nobody is answered."""
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:
@@ -299,6 +352,7 @@ class Config(Section):
             *self._impossible_results(),
             *self._doubled_senders(),
             *self._impossible_commitments(),
+            *self._half_of_tls(),
         ]
         if problems:
             raise wrong(problems)
@@ -350,6 +404,13 @@ class Config(Section):
             if other != peer.name:
                 problem = f'same AE title and host as "{other}", so that nobody knows who sends'
                 yield ("peers", i, "ae_title"), problem
+
+    def _half_of_tls(self) -> Iterator[tuple[Place, str]]:
+        if self.web is not None and (self.web.tls_certificate is None) != (
+            self.web.tls_key is None
+        ):
+            missing = "tls_key" if self.web.tls_key is None else "tls_certificate"
+            yield ("web", missing), "TLS needs both tls_certificate and tls_key, add this one"
 
     @property
     def store_dir(self) -> Path:
@@ -420,7 +481,14 @@ def load_config(path: Path) -> Config:
             if (value := getattr(config.node, key)) is not None
         }
     )
-    return config.model_copy(update={"node": node})
+    web = config.web and config.web.model_copy(
+        update={
+            key: base / value
+            for key in ("tls_certificate", "tls_key")
+            if (value := getattr(config.web, key)) is not None
+        }
+    )
+    return config.model_copy(update={"node": node, "web": web})
 
 
 def _unknown_models(config: Config, base: Path) -> Iterator[tuple[Place, str]]:

@@ -57,6 +57,7 @@ from node.ledger.states import (
     Role,
     StudyState,
     VersionState,
+    WebRole,
 )
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 
@@ -109,6 +110,7 @@ __all__ = [
     "StudyState",
     "Sweeping",
     "VersionState",
+    "WebRole",
     "Withdrawal",
     "Work",
     "damaged_in",

@@ -142,6 +142,7 @@ def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> None:
             identity=_UNSAID,
             first_at=now(),
             last_at=now(),
+            last_image_at=now(),
         )
         .on_conflict_do_nothing()
     )

@@ -18,6 +18,7 @@ from node.ledger.states import (
     Role,
     StudyState,
     VersionState,
+    WebRole,
 )
 from node.result import Priority
 
@@ -105,6 +106,11 @@ def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=nullable)
 
 
+def _since_0013(name: str) -> sa.Column[float]:
+    """Return a time with a default: a node of the release before inserts rows without it."""
+    return sa.Column(name, sa.Double, nullable=False, server_default="0")
+
+
 installation = sa.Table(
     "installation", metadata, _text("id", primary_key=True), _time("created_at", nullable=False)
 )
@@ -118,6 +124,7 @@ node = sa.Table(
     _time("started_at", nullable=False),
     _time("beat_at", nullable=False),
     _time("stopped_at"),
+    _text("ill", nullable=True),  # JSON: {part: [since when, what is wrong]}, of those that are
 )
 
 association = sa.Table(
@@ -129,6 +136,19 @@ association = sa.Table(
     _time("opened_at", nullable=False),
     _time("closed_at"),
     sa.Index(None, "closed_at"),
+)
+
+peer = sa.Table(
+    "peer",  # when each was last heard of, and what last went wrong with it
+    metadata,
+    _text("name", primary_key=True),
+    _time("seen_at"),  # it came with an association
+    _time("object_at"),  # an object that it sent was kept
+    _time("sent_at"),  # it accepted an object of ours
+    _time("failed_at"),  # it refused something of ours, or could not be reached
+    _text("failure", nullable=True),
+    _time("rejected_at"),  # something that it sent was not taken
+    _text("rejection", nullable=True),
 )
 
 study = sa.Table(
@@ -147,7 +167,29 @@ study = sa.Table(
     _level(),  # of the newest version that is finished, or higher: found by the next, or held
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
+    # What people know it by, of the object that came last and said it; "" if none does. Empty in
+    # the rows of releases before 0013.
+    _text("accession_number", nullable=True),
+    _text("patient_id", nullable=True),
+    _text("patient_name", nullable=True),
+    _text("study_date", nullable=True),  # as sent: "20261128"
+    _text("study_description", nullable=True),
+    _since_0013("last_image_at"),  # unlike last_at not moved by a release
+    _time("read_at"),  # when somebody said that it has been read; nothing may come after it
+    _text("read_by", nullable=True),
     sa.Index(None, "state"),
+    sa.Index(None, "accession_number"),
+    sa.Index(None, "patient_id"),
+    sa.Index(None, "last_image_at"),
+    sa.Index(None, "sender", "last_image_at"),
+    sa.Index(  # what somebody should read, of each level the one first that has waited longest
+        "ix_study_open",
+        "level",
+        "last_image_at",
+        "study_uid",
+        sqlite_where=sa.text("read_at IS NULL"),
+        postgresql_where=sa.text("read_at IS NULL"),
+    ),
 )
 
 _UNCLAIMED = sa.text(f"warmed_at IS NULL AND version IS NULL AND state = '{InstanceState.CURRENT}'")
@@ -253,6 +295,15 @@ analysis = sa.Table(
     _word("mode", Mode),
     _text("result", nullable=True),  # JSON of result.Result
     _text("priority", nullable=True),  # not used: a level stands in the result
+    # What lists and figures need of the result, which may be long; empty until there is one, and
+    # in the rows of releases before 0013.
+    _text("brief", nullable=True),  # in a few words
+    _level(),  # which this model gives, whoever may rank
+    sa.Column("score", sa.Double, nullable=True),  # 0..1, the one that decides the level, or sole
+    _whole("analysed", nullable=True),  # images
+    _text("refusals", nullable=True),  # JSON: {reason: how many images}
+    _time("finished_at"),
+    sa.Index(None, "model", "finished_at"),
 )
 
 image_score = sa.Table(
@@ -359,6 +410,25 @@ commitment_request = sa.Table(
     _time("next_at", nullable=False),
     _time("ended_at"),
     sa.Index(None, "state", "next_at"),
+)
+
+web_user = sa.Table(
+    "web_user",
+    metadata,
+    _text("name", primary_key=True),
+    _word("role", WebRole),
+    _text("password_hash"),  # Argon2id, in its own notation
+    _time("changed_at", nullable=False),
+)
+
+web_session = sa.Table(
+    "web_session",
+    metadata,
+    _text("token_sha256", primary_key=True),  # who reads the table cannot use it
+    _text("user_name"),
+    _time("began_at", nullable=False),
+    _time("ends_at", nullable=False),
+    sa.Index(None, "user_name"),
 )
 
 history = sa.Table(

@@ -116,3 +116,14 @@ class Role(StrEnum):
     ALL = "all"
     LISTENER = "listener"
     WORKER = "worker"
+    WEB = "web"
+    """It only shows."""
+
+
+class WebRole(StrEnum):
+    """What a user of the web page may do."""
+
+    READER = "reader"
+    """See, download, and mark studies as read."""
+    OPERATOR = "operator"
+    """Release and re-send, too, and see what only models in shadow say."""

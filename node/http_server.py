@@ -1,0 +1,113 @@
+"""A small HTTP server in a thread of its own: what the web page and the monitoring answer by."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from node.errors import ConfigError
+
+_DRAIN_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificate (with its chain) and key of a server, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+class HttpServer:
+    """Answers at one address until it is stopped.
+
+    Requests are not logged: their addresses may say whose a study is.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        proxies: Sequence[str] = (),
+    ) -> None:
+        self._name = name
+        """What it is called in messages, and the table of its settings: "web"."""
+        self._host, self._asked_port = host, port
+        self._socket: socket.socket | None = None
+        settings = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
+            ssl_certfile=None if tls is None else tls.certificate,
+            ssl_keyfile=None if tls is None else tls.key,
+            timeout_graceful_shutdown=_DRAIN_S,
+        )
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        try:
+            settings.load()
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"[{name}] the certificate or its key cannot be used ({error.strerror or error}); "
+                "both are PEM files that the user the node runs as may read"
+            ) from error
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._serve, name=f"{name} server", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that is really used."""
+        assert self._socket is not None, "it has been started"
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without being asked to."""
+        is_wanted = self._thread.ident is not None and not self._server.should_exit
+        return is_wanted and not self._thread.is_alive()
+
+    def start(self) -> None:
+        """Listen; raise ConfigError if that is impossible here."""
+        is_v6 = ":" in self._host
+        listener = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            listener.bind((self._host, self._asked_port))
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            raise ConfigError(
+                f"[{self._name}] {self._host}:{self._asked_port} cannot be listened on "
+                f"({error.strerror}); stop what uses it, or choose another host or port"
+            ) from error
+        self._socket = listener
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what was asked, and end."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(_DRAIN_S + 5)
+        if self._socket is not None:
+            self._socket.close()
+
+    def _serve(self) -> None:
+        assert self._socket is not None
+        self._server.run(sockets=[self._socket])

@@ -1,0 +1,81 @@
+"""What the web page, the metrics and the figures of models need to be quick."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0013"
+down_revision = "0012"
+branch_labels = None
+depends_on = None
+
+_LEVELS = "'routine', 'not assessed', 'soon', 'urgent'"
+_UNREAD = sa.text("read_at IS NULL")
+
+
+def upgrade() -> None:
+    """Expand only: nodes of the former release go on beside it."""
+    op.add_column("node", sa.Column("ill", sa.Text))
+    with op.batch_alter_table("node") as batch:
+        batch.drop_constraint(op.f("ck_node_role"), type_="check")
+        batch.create_check_constraint(
+            op.f("ck_node_role"), sa.text("role IN ('all', 'listener', 'worker', 'web')")
+        )
+    for name in (
+        *("accession_number", "patient_id", "patient_name", "study_date"),
+        *("study_description", "read_by"),
+    ):
+        op.add_column("study", sa.Column(name, sa.Text))
+    # With a default, for a node of the former release inserts rows without it.
+    op.add_column(
+        "study", sa.Column("last_image_at", sa.Double, nullable=False, server_default="0")
+    )
+    op.execute("UPDATE study SET last_image_at = last_at")
+    op.add_column("study", sa.Column("read_at", sa.Double))
+    for columns in (
+        *(["accession_number"], ["patient_id"], ["last_image_at"]),
+        ["sender", "last_image_at"],
+    ):
+        op.create_index(op.f(f"ix_study_{'_'.join(columns)}"), "study", columns)
+    op.create_index(
+        "ix_study_open",
+        "study",
+        ["level", "last_image_at", "study_uid"],
+        sqlite_where=_UNREAD,
+        postgresql_where=_UNREAD,
+    )
+    for name, kind in (
+        *(("brief", sa.Text), ("score", sa.Double), ("analysed", sa.Integer)),
+        *(("refusals", sa.Text), ("finished_at", sa.Double)),
+    ):
+        op.add_column("analysis", sa.Column(name, kind))
+    op.execute(
+        "ALTER TABLE analysis ADD COLUMN level TEXT"
+        f" CONSTRAINT ck_analysis_level CHECK (level IN ({_LEVELS}))"
+    )
+    op.create_index(op.f("ix_analysis_model_finished_at"), "analysis", ["model", "finished_at"])
+    op.create_table(
+        "peer",
+        sa.Column("name", sa.Text, primary_key=True),
+        *(
+            sa.Column(name, sa.Double)
+            for name in ("seen_at", "object_at", "sent_at", "failed_at", "rejected_at")
+        ),
+        sa.Column("failure", sa.Text),
+        sa.Column("rejection", sa.Text),
+    )
+    op.create_table(
+        "web_user",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("password_hash", sa.Text, nullable=False),
+        sa.Column("changed_at", sa.Double, nullable=False),
+        sa.CheckConstraint("role IN ('reader', 'operator')", name=op.f("ck_web_user_role")),
+    )
+    op.create_table(
+        "web_session",
+        sa.Column("token_sha256", sa.Text, primary_key=True),
+        sa.Column("user_name", sa.Text, nullable=False),
+        sa.Column("began_at", sa.Double, nullable=False),
+        sa.Column("ends_at", sa.Double, nullable=False),
+    )
+    op.create_index(op.f("ix_web_session_user_name"), "web_session", ["user_name"])
