@@ -18,6 +18,7 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.peers import note_delivery
 from node.ledger.records import (
     BuiltReport,
     Enqueue,
@@ -89,9 +90,11 @@ class Delivering:
             }
             _substitute(db, job, refused, substitutes)
             obstacle = find_obstacle(db, study, job)
+            if obstacle is not None:
+                _cancel(db, job, obstacle)
+            note_delivery(db, job.destination, outcomes)
             if obstacle is None:
                 return _shipment(db, job)
-            _cancel(db, job, obstacle)
         raise Superseded(f"{job.id}: {obstacle}")  # now that all that is committed
 
     def ask_commitment(self, job: Job, transaction_uid: str) -> None:
@@ -213,6 +216,7 @@ class Delivering:
                 add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
             else:
                 _finish(db, job)
+            note_delivery(db, job.destination, outcomes)
 
     def hold_dispatch(self, job: Job, reason: str) -> None:
         """Send nothing of a study: the destination knows it as somebody else's."""

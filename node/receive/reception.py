@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 from node.config import Config
 from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
+from node.dicom.study_labels import study_labels_of
 from node.domains.description import describe
 from node.errors import NoRoom, OfNoStudy, Unreadable
 from node.identity import identity_of, is_own, names_of, stated_twice
@@ -30,6 +31,7 @@ from node.ledger import (
     DamagedObject,
     InstanceState,
     Kept,
+    Peers,
     Received,
     Receiving,
     Recorded,
@@ -38,6 +40,7 @@ from node.ledger import (
 )
 from node.receive.duplicates import Comparison
 from node.receive.exclusions import why_excluded
+from node.receive.peer_notes import PeerNotes
 from node.store import Aside, Store, dataset_digest
 from node.study import Instance, Shown
 
@@ -74,6 +77,8 @@ class Reception:
         """Of some model."""
         self._on_kept = on_kept
         self._comparison = Comparison(config.inference)
+        self.peers = PeerNotes(Peers(receiving.ledger))
+        """What peers do, for whoever lets them in to add to."""
         self._open = set[str]()
         """The associations that have begun and not ended."""
 
@@ -119,6 +124,7 @@ class Reception:
             raise
         finally:
             path.unlink(missing_ok=True)
+        self.peers.kept(came.sender)
         self._on_kept()
         return recorded
 
@@ -135,6 +141,7 @@ class Reception:
             )
         else:
             log.warning("An object of %s is unreadable: %s; kept as %s", came.sender, error, name)
+            self.peers.rejected(came.sender, f"an object is unreadable: {error}")
         self._remember(damaged)
 
     def _remember(self, damaged: DamagedObject | None) -> None:
@@ -170,6 +177,7 @@ class Reception:
             is_in_scope=self._is_in_scope(instance.shown),
             why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
             withdraws=self._withdrawal(header),
+            labels=study_labels_of(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
         )
         relative_path = self._store.keep(
@@ -213,6 +221,7 @@ class Reception:
         elif recorded == "contradicts":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
             log.warning("An object of %s is not taken: %s; its study is held", peer, words)
+            self.peers.rejected(peer, f"an object is not taken: {words}")
             about = Aside(
                 words, peer, True, instance.sop_class, instance.sop_uid, instance.study_uid
             )
