@@ -20,7 +20,7 @@ from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_re
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
-from node.ledger.nodes import Nodes, Presence
+from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -54,6 +54,7 @@ from node.ledger.states import (
     HeldBecause,
     InstanceState,
     Mode,
+    OwnPart,
     Role,
     StudyState,
     VersionState,
@@ -85,6 +86,7 @@ __all__ = [
     "Filing",
     "Finished",
     "HeldBecause",
+    "Ill",
     "InstanceState",
     "Job",
     "Kept",
@@ -96,6 +98,7 @@ __all__ = [
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
+    "OwnPart",
     "Patience",
     "PlannedAnalysis",
     "Presence",
