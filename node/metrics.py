@@ -16,7 +16,7 @@ REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
 
-class NotTaken(StrEnum):
+class NotKept(StrEnum):
     """Why an object that came was refused."""
 
     DAMAGED = "damaged"
@@ -118,7 +118,7 @@ def prepare_metrics(
     for sender in senders:
         for counter in (_received, _received_bytes, _accepted):
             counter.labels(sender)
-        for reason in NotTaken:
+        for reason in NotKept:
             _refused.labels(sender, reason)
     for not_let_in in NotLetIn:
         _rejected.labels(not_let_in)
@@ -136,7 +136,7 @@ def count_received(peer: str, size: int) -> None:
     _received_bytes.labels(peer).inc(size)
 
 
-def count_not_taken(peer: str, reason: NotTaken) -> None:
+def count_not_taken(peer: str, reason: NotKept) -> None:
     """Count an object that was refused."""
     _refused.labels(peer, reason).inc()
 

@@ -48,7 +48,7 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
-from node.metrics import NotLetIn, NotTaken
+from node.metrics import NotKept, NotLetIn
 from node.receive.admission import Admission
 from node.receive.committing import Committer
 from node.receive.door import Door
@@ -309,19 +309,19 @@ class Listener:
         except OfNoStudy:
             return SUCCESS  # it is kept, where it is counted, and that is all
         except Unreadable:
-            metrics.count_not_taken(session.peer.name, NotTaken.DAMAGED)
+            metrics.count_not_taken(session.peer.name, NotKept.DAMAGED)
             return CANNOT_UNDERSTAND
         except NoRoom as error:
-            reason = NotTaken.NO_ROOM
+            reason = NotKept.NO_ROOM
             log.error("An object is not taken: %s", error)  # noqa: TRY400 - the disk's
         except OSError as error:
-            reason = NotTaken.DISK
+            reason = NotKept.DISK
             log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
         except OperationalError as error:  # the database is away, or somebody holds the study
-            reason = NotTaken.DATABASE
+            reason = NotKept.DATABASE
             log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
         except Exception:  # the sender must get an answer, and send again
-            reason = NotTaken.DEFECT
+            reason = NotKept.DEFECT
             log.exception("Could not keep an object")
         metrics.count_not_taken(session.peer.name, reason)
         return OUT_OF_RESOURCES
@@ -349,7 +349,7 @@ class Listener:
     def _answer(self, session: _Session, path: Path) -> int:
         if not session.peer.sends:
             log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
-            metrics.count_not_taken(session.peer.name, NotTaken.MAY_NOT_SEND)
+            metrics.count_not_taken(session.peer.name, NotKept.MAY_NOT_SEND)
             return NOT_AUTHORISED
         if session.came is None:
             session.came = self._reception.begin(session.peer.name)
@@ -368,7 +368,7 @@ def _proposed(association: Association) -> list[PresentationContext]:
 
 def _status_without_object(event: Event, peer: str) -> int:
     error = why_not_written(event)
-    metrics.count_not_taken(peer, NotTaken.DAMAGED if error is None else NotTaken.DISK)
+    metrics.count_not_taken(peer, NotKept.DAMAGED if error is None else NotKept.DISK)
     if error is None:
         log.warning("A C-STORE request without an object is refused")
         return CANNOT_UNDERSTAND
