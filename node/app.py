@@ -13,11 +13,13 @@ from typing import IO
 
 import sqlalchemy as sa
 
+from node import metrics
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
 from node.deliver.choice import destination_of
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
+from node.flow.ailments import Ailments, trouble_of_store
 from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
@@ -31,16 +33,20 @@ from node.ledger import (
     Claiming,
     Committing,
     Delivering,
+    DeliveryEnd,
     Filing,
+    Ill,
     KeptScores,
     Mode,
     Nodes,
+    OwnPart,
     Processing,
     Receiving,
     Role,
     Settling,
     Sweeping,
 )
+from node.manifest import Model
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
@@ -64,6 +70,8 @@ _DRAIN_ASSOCIATIONS_S = 10
 
 _DRAIN_JOBS_S = 30
 
+_MEND_EVERY_S = 20
+
 
 class App:
     """A running node: all of it, or only the part that listens, or the part that works."""
@@ -80,7 +88,7 @@ class App:
         self.store = Store(config.store_dir, self.node_id)
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
-        self._inference = Inference(config.inference, tuple(self._models.values()))
+        self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
         pipeline = Pipeline(
             inference=self._inference,
             scores=KeptScores(self.ledger),
@@ -92,7 +100,7 @@ class App:
         )
         models = tuple(self._models.values())
         self._early_scorer = EarlyScorer(Claiming(self.ledger), self.store, pipeline, models)
-        delivering = Delivering(self.ledger)
+        delivering = Delivering(self.ledger, _count)
         workflow = Workflow(
             config=config,
             processing=Processing(self.ledger),
@@ -137,6 +145,23 @@ class App:
             config, self.store.incoming, delivering, self.reception, self._committer
         )
 
+        self._ailments = self._examined()
+        self._told: dict[OwnPart, Ill] = {}
+        """What the ledger has of our own ailments."""
+
+    def _examined(self) -> Ailments:
+        """Return what looks after each of our parts."""
+        room, timers = self.config.node.min_free_mb << 20, self._timers
+        return Ailments(
+            {
+                OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
+                OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
+                OwnPart.INFERENCE: lambda: self._inference.trouble,
+                OwnPart.DISK: lambda: trouble_of_store(self.store, room),
+                OwnPart.SWEEPS: lambda: "" if timers.are_turning() else "one of them hangs",
+            }
+        )
+
     def _is_in_scope(self, shown: Shown) -> bool:
         """Whether some model is meant for such an object."""
         return any(is_in_scope(shown, model.manifest) for model in self._models.values())
@@ -177,6 +202,7 @@ class App:
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
+        self._timers.every(self.config.node.dead_after_s / BEATS, self._examine_parts, "parts")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
@@ -184,6 +210,8 @@ class App:
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
+        if processes:
+            self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
@@ -239,10 +267,19 @@ class App:
         except Superseded as reason:
             log.critical("Stopping: %s", reason)
             self.failed.set()
-        for part in self._dead_parts():
+        dead = self._dead_parts()
+        if dead:
+            self._examine_parts()  # before we end, so that others know why
+        for part in dead:
             log.critical("The %s has died", part)
             self.failed.set()
         self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
+
+    def _examine_parts(self) -> None:
+        found = self._ailments.look()
+        if found != self._told:
+            self._nodes.record_ill(self.node_id, found)
+            self._told = found
 
     def _dead_parts(self) -> list[str]:
         parts = {"listener": self._listener.has_died, "queue": self._engine.has_died}
@@ -263,6 +300,15 @@ class App:
 
     def _on_asked(self) -> None:
         self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")
+
+
+def _observe(model: Model, took_s: float) -> None:
+    metrics.observe_inference(model.identity.name, model.identity.version, took_s)
+
+
+def _count(end: DeliveryEnd) -> None:
+    outcome = metrics.DeliveryOutcome(end.ended)
+    metrics.count_attempt(end.destination, outcome, end.after_s)
 
 
 def _lock_state_dir(state_dir: Path) -> IO[str]:

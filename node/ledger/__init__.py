@@ -20,7 +20,7 @@ from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_re
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
-from node.ledger.nodes import Nodes, Presence
+from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.peers import PeerNote, Peers
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
@@ -30,6 +30,7 @@ from node.ledger.records import (
     ArrivalPart,
     BuiltReport,
     Closing,
+    DeliveryEnd,
     Enqueue,
     Filed,
     Finished,
@@ -55,6 +56,7 @@ from node.ledger.states import (
     HeldBecause,
     InstanceState,
     Mode,
+    OwnPart,
     Role,
     StudyState,
     VersionState,
@@ -78,6 +80,7 @@ __all__ = [
     "Committing",
     "DamagedObject",
     "Delivering",
+    "DeliveryEnd",
     "DeliveryState",
     "DispatchState",
     "Enqueue",
@@ -86,6 +89,7 @@ __all__ = [
     "Filing",
     "Finished",
     "HeldBecause",
+    "Ill",
     "InstanceState",
     "Job",
     "Kept",
@@ -97,6 +101,7 @@ __all__ = [
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
+    "OwnPart",
     "Patience",
     "PeerNote",
     "Peers",
