@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -19,8 +19,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from node.ledger import DispatchState, Ledger, StudyState, VersionState, now, schema
-from node.overview.reading import Depth, read_batch
-from node.overview.standing import StudyOverview
+from node.overview.reading import Depth, each_study, read_batch
+from node.overview.standing import Standing, StudyOverview
 from node.result import Priority
 
 DAY_S = 86_400.0
@@ -85,6 +85,40 @@ def list_page(ledger: Ledger, wanted: Wanted, *, open_days: float) -> ListPage:
         following="" if is_last else _cursor(keys[wanted.limit - 1]),
         counts=counts,
     )
+
+
+_SOUGHT: Mapping[Standing, Sought] = {
+    Standing.RECEIVING: "waiting",
+    Standing.QUEUED: "waiting",
+    Standing.RUNNING: "waiting",
+    Standing.DELIVERING: "waiting",
+    Standing.UNDELIVERED: "failed",
+    Standing.CANCELLED: "failed",
+    Standing.HELD: "held",
+    Standing.EXCLUDED: "excluded",
+}
+"""Among which studies those are that stand so; of what is not here, among all."""
+
+
+def each_wanted(
+    ledger: Ledger,
+    wanted: Wanted,
+    *,
+    standing: Standing | None = None,
+    with_outlines: bool = False,
+) -> Iterator[StudyOverview]:
+    """Yield every study that is wanted, in the order of `each_study`, as it does.
+
+    `is_open`, `level`, `after` and `limit` do not matter.
+    """
+    if standing is not None:
+        wanted = replace(wanted, standing=_SOUGHT.get(standing, ""))
+    where = [sa.or_(*(one.holds() for one in anyone)) for anyone in _conditions(wanted)]
+    if wanted.since is not None:
+        where.append(schema.study.c.last_image_at >= wanted.since)
+    for study in each_study(ledger, with_outlines=with_outlines, where=where):
+        if standing in (None, study.state):
+            yield study
 
 
 _LEVELS: Sequence[tuple[int, Priority | None]] = (
