@@ -159,6 +159,6 @@ def _of_disks(disks: Sequence[DiskSpace]) -> Iterator[Metric]:
     yield _gauge("ai_node_disk_free_bytes", "On the disk of each folder.", ("disk",), free)
     total = [((disk.name,), float(disk.total)) for disk in disks]
     yield _gauge("ai_node_disk_size_bytes", "Of the disk of each folder.", ("disk",), total)
-    days = [((disk.name,), disk.days_left) for disk in disks if disk.days_left is not None]
+    left = [((d.name,), d.days_left * 86_400) for d in disks if d.days_left is not None]
     words = "Until no image is taken any more, if as much comes as in the last week."
-    yield _gauge("ai_node_disk_days_left", words, ("disk",), days)
+    yield _gauge("ai_node_disk_full_in_seconds", words, ("disk",), left)
