@@ -21,6 +21,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.nodes import Ill, Nodes, Presence
+from node.ledger.peers import PeerNote, Peers
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -102,6 +103,8 @@ __all__ = [
     "OutcomeUnknown",
     "OwnPart",
     "Patience",
+    "PeerNote",
+    "Peers",
     "PlannedAnalysis",
     "Presence",
     "Processing",
