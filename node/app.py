@@ -27,6 +27,7 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
+from node.http_server import HttpServer
 from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
@@ -47,6 +48,8 @@ from node.ledger import (
     Sweeping,
 )
 from node.manifest import Model
+from node.monitoring.application import monitoring_application
+from node.monitoring.backend import Monitored, ThisProcess
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
@@ -148,6 +151,30 @@ class App:
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}
         """What the ledger has of our own ailments."""
+        self.monitoring = self._monitoring_server()
+
+    def _monitoring_server(self) -> HttpServer | None:
+        settings = self.config.monitoring
+        if settings is None:
+            return None
+        process = ThisProcess(
+            role=self._role,
+            is_alive=lambda: self.is_alive,
+            is_listening=lambda: self._listener.is_open,
+            ill=lambda: self._ailments.found,
+        )
+        monitored = Monitored(self.config, self.ledger, self._models, process)
+        metrics.prepare_metrics(
+            (peer.name for peer in self.config.peers if peer.sends),
+            (peer.name for peer in self.config.peers if peer.receives),
+            ((name, model.identity.version) for name, model in self._models.items()),
+        )
+        return HttpServer(
+            monitoring_application(monitored),
+            name="monitoring",
+            host=settings.host,
+            port=settings.port,
+        )
 
     def _examined(self) -> Ailments:
         """Return what looks after each of our parts."""
@@ -213,6 +240,8 @@ class App:
         if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
+        if self.monitoring is not None:
+            self.monitoring.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:
@@ -244,6 +273,8 @@ class App:
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
         self.reception.close()
         self._early_scorer.stop()
+        if self.monitoring is not None:
+            self.monitoring.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
         self._retire()  # before what still runs is cut off below
@@ -283,6 +314,8 @@ class App:
 
     def _dead_parts(self) -> list[str]:
         parts = {"listener": self._listener.has_died, "queue": self._engine.has_died}
+        if self.monitoring is not None:
+            parts["monitoring"] = self.monitoring.has_died
         return [name for name, has_died in parts.items() if has_died]
 
     def _reconcile(self) -> None:

@@ -123,6 +123,12 @@ class Listener:
         return int(self._server.server_address[1])
 
     @property
+    def is_open(self) -> bool:
+        """Whether associations are accepted now."""
+        thread = self._thread
+        return self._server is not None and thread is not None and thread.is_alive()
+
+    @property
     def has_died(self) -> bool:
         """Whether nobody accepts associations any more, though nobody has stopped us."""
         thread = self._thread
