@@ -134,9 +134,7 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
         )
         self._timers = Timers(self.failed.set)
-        filing = Filing(self.ledger)
-        self._inventory = Inventory(filing, self.store)
-        self._label_former = partial(label_former, filing, self.store)
+        self._inventory = Inventory(Filing(self.ledger), self.store)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
@@ -228,6 +226,18 @@ class App:
         # Every node runs every sweep, whatever its role: they need only the database, and what
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
+        self._set_timers(processes)
+        self._timers.start()
+        if self.monitoring is not None:
+            self.monitoring.start()
+        if processes and self.config.inference.scores_early:
+            self._early_scorer.start()
+        if self._role == Role.WORKER:
+            log.info("Working on the studies that other nodes receive")
+        elif self._role == Role.LISTENER:
+            log.info("Only receiving; other nodes work on the studies")
+
+    def _set_timers(self, processes: int) -> None:
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
         self._timers.every(self.config.node.dead_after_s / BEATS, self._examine_parts, "parts")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
@@ -239,15 +249,6 @@ class App:
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
-        self._timers.start()
-        if self.monitoring is not None:
-            self.monitoring.start()
-        if processes and self.config.inference.scores_early:
-            self._early_scorer.start()
-        if self._role == Role.WORKER:
-            log.info("Working on the studies that other nodes receive")
-        elif self._role == Role.LISTENER:
-            log.info("Only receiving; other nodes work on the studies")
 
     def _tell_how_it_is_set(self) -> None:
         faults = [words for _, words in faults_of_models(self.config, self._models)]
@@ -324,6 +325,9 @@ class App:
         reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
         dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
+
+    def _label_former(self) -> None:
+        label_former(Filing(self.ledger), self.store)
 
     def _on_kept(self) -> None:
         self._early_scorer.wake()
