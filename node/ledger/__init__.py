@@ -21,6 +21,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.nodes import Nodes, Presence
+from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -65,6 +66,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "PASSWORD_CHARACTERS",
     "QUARANTINE_AFTER",
     "Again",
     "Arrival",
@@ -97,6 +99,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Patience",
+    "People",
     "PlannedAnalysis",
     "Presence",
     "Processing",
@@ -109,6 +112,7 @@ __all__ = [
     "Shipment",
     "StudyState",
     "Sweeping",
+    "User",
     "VersionState",
     "WebRole",
     "Withdrawal",
