@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from node import __version__
 from node.overview.health import Part
 from node.site import local_zone
-from node.web.backend import Backend, backend_of, csrf_of
+from node.web.backend import Person, backend_of, csrf_of
 from node.web.static_files import static_address
 
 STALE_AFTER = 2.5
@@ -41,8 +41,10 @@ class Page:
     """How often it renews itself; None: it does not."""
     made_at: float
     zone: tzinfo
+    has_pages: bool
+    """Whether who asks may go further than to the login."""
     ill: Sequence[Part]
-    """The parts of the node that are ill."""
+    """The parts of the node without which the list cannot be trusted, as far as they are ill."""
 
 
 def render(
@@ -59,27 +61,26 @@ def render(
     One that is renewed says itself when it has become too old; of `parts` those that are ill are
     told above all else.
     """
-    page = _page(backend_of(request), template, is_renewed, parts)
-    person = getattr(request.state, "person", None)
-    text = (
-        _environment()
-        .get_template(template)
-        .render(page=page, person=person, csrf=csrf_of(request), path=request.url.path, **values)
-    )
-    return HTMLResponse(text, status)
-
-
-def _page(backend: Backend, template: str, is_renewed: bool, parts: Sequence[Part]) -> Page:
+    person: Person | None = getattr(request.state, "person", None)
+    is_known = person is not None and person.role is not None
+    backend = backend_of(request)
     zone = local_zone(backend.config)
-    return Page(
+    page = Page(
         ae_title=backend.config.node.ae_title,
         version=__version__,
         here={"reading_list.html": "list", "system.html": "system"}.get(template, ""),
         refresh_s=backend.web.refresh_s if is_renewed else None,
         made_at=datetime.now(zone).timestamp(),
         zone=zone,
-        ill=tuple(part for part in parts if part.is_ill),
+        has_pages=is_known or not getattr(request.state, "has_users", True),
+        ill=[part for part in parts if part.is_ill and not part.name.startswith("node ")],
     )
+    text = (
+        _environment()
+        .get_template(template)
+        .render(page=page, person=person, csrf=csrf_of(request), path=request.url.path, **values)
+    )
+    return HTMLResponse(text, status)
 
 
 def stale_style_view(request: Request) -> Response:

@@ -53,6 +53,7 @@ class StudyRow:
     no_level: str
     """What is said where there is no level."""
     is_demonstration: bool
+    last_image_at: float
     waiting_s: float
     """Since the last image, or until it was read."""
     images: int
@@ -91,6 +92,7 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         level_words=study.level_words,
         no_level=_no_level(study),
         is_demonstration=_is_by_demonstration(study, backend.config),
+        last_image_at=study.last_image_at,
         waiting_s=max(0.0, waited_until - study.last_image_at),
         images=study.images,
         views=views_in_words(study.views),
