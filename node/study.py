@@ -87,6 +87,9 @@ class Instance:
         return Shown(self.modality, self.sop_class, self.body_part, self.view, self.is_standard)
 
 
+NO_IMAGES = frozenset(("KO", "PR", "SR"))
+"""Modalities of objects that are no images."""
+
 IMAGE = "image"
 """The role of an image that a model reads by itself."""
 

@@ -341,7 +341,8 @@ class Desk:
     def let_pass(self, seconds: float) -> None:
         """Make everything received that much older."""
         study = schema.study
-        self.change(study, first_at=study.c.first_at - seconds, last_at=study.c.last_at - seconds)
+        names = "first_at", "last_at", "last_image_at"
+        self.change(study, **{name: study.c[name] - seconds for name in names})
 
 
 def run_at_once(*works: Callable[[], object]) -> None:
@@ -368,6 +369,7 @@ def fill(ledger: Ledger, studies: int, *, first: int = 0) -> None:
         schema.study: [
             {"study_uid": uid, "sender": "modality", "state": "closed", "identity": SOMEBODY}
             | {"version": 1, "first_at": 1000.0 + number, "last_at": 1000.0 + number}
+            | {"last_image_at": 1000.0 + number}
             for number, uid in zip(numbers, uids, strict=True)
         ],
         schema.instance: [
