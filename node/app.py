@@ -18,6 +18,7 @@ from node.config import Config, advice
 from node.deliver.choice import destination_of
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
+from node.flow.ailments import Ailments, trouble_of_store
 from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
@@ -31,9 +32,11 @@ from node.ledger import (
     Committing,
     Delivering,
     Filing,
+    Ill,
     KeptScores,
     Mode,
     Nodes,
+    OwnPart,
     Processing,
     Receiving,
     Role,
@@ -61,6 +64,8 @@ _DRAIN_ASSOCIATIONS_S = 10
 
 
 _DRAIN_JOBS_S = 30
+
+_MEND_EVERY_S = 20
 
 
 class App:
@@ -133,6 +138,23 @@ class App:
             config, self.store.incoming, delivering, self.reception, self._committer
         )
 
+        self._ailments = self._examined()
+        self._told: dict[OwnPart, Ill] = {}
+        """What the ledger has of our own ailments."""
+
+    def _examined(self) -> Ailments:
+        """Return what looks after each of our parts."""
+        room, timers = self.config.node.min_free_mb << 20, self._timers
+        return Ailments(
+            {
+                OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
+                OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
+                OwnPart.INFERENCE: lambda: self._inference.trouble,
+                OwnPart.DISK: lambda: trouble_of_store(self.store, room),
+                OwnPart.SWEEPS: lambda: "" if timers.are_turning() else "one of them hangs",
+            }
+        )
+
     def _is_in_scope(self, shown: Shown) -> bool:
         """Whether some model is meant for such an object."""
         return any(is_in_scope(shown, model.manifest) for model in self._models.values())
@@ -178,6 +200,8 @@ class App:
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
+        if processes:
+            self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
@@ -232,6 +256,10 @@ class App:
         except Superseded as reason:
             log.critical("Stopping: %s", reason)
             self.failed.set()
+        found = self._ailments.look()
+        if found != self._told:
+            self._nodes.record_ill(self.node_id, found)
+            self._told = found
         for part in self._dead_parts():
             log.critical("The %s has died", part)
             self.failed.set()

@@ -69,6 +69,12 @@ class Inference:
         # thread that lives as long as we do starts them all.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="inference-starter")
         self._is_closed = False
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last process that was to be started was not, "" if it was."""
+        return self._trouble
 
     def start(self) -> None:
         """Start the children and wait until their networks have run; or raise ConfigError."""
@@ -95,6 +101,23 @@ class Inference:
         Unreadable if the pixels cannot be decoded, hence not compared. The UID is for the log.
         """
         return self._ask(PixelDigestJob(path, sop_uid), digest_in)
+
+    def mend(self) -> None:
+        """Replace a child that has died while nobody needed it; whoever is at work is left alone.
+
+        Else nobody would know that none can be started, or can be again, before an image comes.
+        """
+        try:
+            child = self._free.get_nowait()
+        except queue.Empty:  # all are at work
+            return
+        try:
+            if not self._is_closed and (child is None or child.has_ended):
+                child = self._replaced(child)
+        except InferenceUnavailable:
+            child = None  # the next one to ask tries again
+        finally:
+            self._free.put(child)
 
     def close(self) -> None:
         """Stop the children; a call under way raises InferenceUnavailable."""
@@ -147,11 +170,14 @@ class Inference:
         if child is not None:
             self._discard(child)
         try:
-            return self._new_child()
+            started = self._new_child()
         except (ConfigError, OSError) as error:  # it started before: the machine's, no image's
             if self._is_closed:
                 raise InferenceUnavailable(_CLOSED) from error
-            raise InferenceUnavailable(f"no inference process can be started: {error}") from error
+            self._trouble = f"no inference process can be started: {error}"
+            raise InferenceUnavailable(self._trouble) from error
+        self._trouble = ""
+        return started
 
     def _new_child(self) -> _Child:
         try:

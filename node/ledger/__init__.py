@@ -20,7 +20,7 @@ from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_re
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
-from node.ledger.nodes import Nodes, Presence
+from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
@@ -55,6 +55,7 @@ from node.ledger.states import (
     HeldBecause,
     InstanceState,
     Mode,
+    OwnPart,
     Role,
     StudyState,
     VersionState,
@@ -87,6 +88,7 @@ __all__ = [
     "Filing",
     "Finished",
     "HeldBecause",
+    "Ill",
     "InstanceState",
     "Job",
     "Kept",
@@ -98,6 +100,7 @@ __all__ = [
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
+    "OwnPart",
     "Patience",
     "People",
     "PlannedAnalysis",
