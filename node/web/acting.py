@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from node.errors import NodeError
 from node.kinds import SUBSTITUTES
 from node.ledger import ByHand, DeliveryState
-from node.overview import Standing, StudyOverview, find_study
+from node.overview import Standing, StudyOverview, study_overview
 from node.web.backend import Backend, Person, backend_of, form_of, person_of
 from node.web.showing import render
 from node.web.study_words import deliveries_in_words, study_row
@@ -94,7 +94,7 @@ def act_view(request: Request, action: Action) -> Response:
 
 
 def _study(request: Request) -> StudyOverview:
-    study = find_study(backend_of(request).ledger, request.path_params["study_uid"])
+    study = study_overview(backend_of(request).ledger, request.path_params["study_uid"])
     if study is None:
         raise HTTPException(404, "This study is not known here.")
     return study
@@ -111,7 +111,8 @@ def _why_not(action: Action, study: StudyOverview) -> str:
 
 def _when_read(study: StudyOverview) -> list[str]:
     return [
-        "It leaves the reading list of everybody. Your name and the time are kept; it can be undone."
+        "It leaves the reading list of everybody. Your name and the time are kept, and it can be "
+        "undone."
     ]
 
 

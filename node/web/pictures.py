@@ -45,7 +45,10 @@ def capture_view(request: Request) -> Response:
     except FileNotFoundError:
         raise HTTPException(404, "This capture is not in the store any more.") from None
     if has_names and backend.web.shows != "patient":
-        words = "What its modality wrote into this image may show whose it is (Burned In Annotation)."
+        words = (
+            "What its modality wrote into this image may show whose it is (Burned In Annotation), "
+            'so it is to be had only where [web] shows = "patient".'
+        )
         raise HTTPException(403, words)
     keep = f"private, max-age={_KEPT_S}"
     return Response(picture, media_type="image/png", headers={"cache-control": keep})

@@ -138,7 +138,7 @@ def search_view(request: Request) -> Response:
     backend, form = backend_of(request), form_of(request)
     by, text = form.get("by", ""), form.get("text", "").strip()
     if by not in dict(searches(backend)):
-        raise HTTPException(403, f'[web] shows = "{backend.web.shows}" does not let that be sought.')
+        raise _not_sought(backend)
     if by == "study":
         return RedirectResponse(f"/?study={quote(text)}", 303)
     if by == "accession":
@@ -176,13 +176,18 @@ def searches(backend: Backend) -> Iterator[tuple[str, str]]:
     yield "study", "study UID"
 
 
+def _not_sought(backend: Backend) -> HTTPException:
+    words = f'This is not sought where the configuration says [web] shows = "{backend.web.shows}".'
+    return HTTPException(403, words)
+
+
 def _asked(said: Mapping[str, str], backend: Backend) -> _Asked:
     asked = _Asked(**{name: said.get(name, "").strip() for name in _Asked.__slots__})
     if asked.show not in dict(_FILTERS):
         known = ", ".join(f'"{key}"' for key, _ in _FILTERS if key)
         raise HTTPException(400, f'There is no filter "{plain(asked.show)}", expected {known}.')
     if asked.accession and "accession" not in dict(searches(backend)):
-        raise HTTPException(403, f'[web] shows = "{backend.web.shows}" does not let that be sought.')
+        raise _not_sought(backend)
     return asked
 
 

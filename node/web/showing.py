@@ -30,7 +30,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Sheet:
     """What every template is told about the page itself."""
 
     ae_title: str
@@ -65,7 +65,7 @@ def render(
     is_known = person is not None and person.role is not None
     backend = backend_of(request)
     zone = local_zone(backend.config)
-    page = Page(
+    page = Sheet(
         ae_title=backend.config.node.ae_title,
         version=__version__,
         here={"reading_list.html": "list", "system.html": "system"}.get(template, ""),
@@ -112,7 +112,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _local(context: jinja2.runtime.Context, at: float) -> datetime:
-    page: Page = context["page"]
+    page: Sheet = context["page"]
     return datetime.fromtimestamp(at, page.zone)
 
 
@@ -140,15 +140,16 @@ def duration(seconds: float | None) -> str:
     """Return "8.2 s", "31 s", "3 min", "1 h 05 min" or "2 d 3 h"; "-" if it is not known."""
     if seconds is None:
         return "-"
-    if seconds < 9.95:
-        return f"{max(seconds, 0):.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    hours = whole // 3600
-    return f"{hours} h {whole // 60 % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+    whole = max(0, round(seconds))
+    for limit, words in (
+        (10, f"{max(seconds, 0.0):.1f} s"),
+        (120, f"{whole} s"),
+        (3600, f"{whole // 60} min"),
+        (172_800, f"{whole // 3600} h {whole // 60 % 60:02} min"),
+    ):
+        if whole < limit:
+            return words
+    return f"{whole // 86_400} d {whole // 3600 % 24} h"
 
 
 def size(count: float) -> str:

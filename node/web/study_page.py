@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 
 from node.ledger import DeliveryState, InstanceState, Mode, WebRole
 from node.outputs import wording
-from node.overview import DeliveryOverview, ModelOverview, StudyOverview, find_study
+from node.overview import DeliveryOverview, ModelOverview, StudyOverview, study_overview
 from node.overview.health import parts
 from node.overview.objects import (
     InstanceOverview,
@@ -25,7 +25,7 @@ from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.pictures import why_no_pictures
 from node.web.showing import render
-from node.web.study_words import ToldLine, study_row
+from node.web.study_words import ToldLine, delivering, study_row
 
 DONE = {
     "read": "Marked as read.",
@@ -111,7 +111,7 @@ def study_view(request: Request) -> Response:
     """Show a study."""
     backend, person = backend_of(request), person_of(request)
     study_uid = request.path_params["study_uid"]
-    study = find_study(backend.ledger, study_uid)
+    study = study_overview(backend.ledger, study_uid)
     if study is None:
         raise HTTPException(404, f"Study {study_uid} is not known here.")
     objects = study_objects(backend.ledger, study_uid)
@@ -307,19 +307,21 @@ def _fate(one: InstanceOverview, study: StudyOverview) -> Iterator[ToldLine]:
     if one.state == InstanceState.WITHDRAWN:
         yield ToldLine(f"withdrawn: {one.why_withdrawn or 'by a rejection note'}", is_bad=True)
     if one.corrected:
-        yield ToldLine(f"came again with a corrected header, {one.corrected} times", is_bad=False)
+        times = "once" if one.corrected == 1 else f"{one.corrected} times"
+        yield ToldLine(f"came again with a corrected header, {times}", is_bad=False)
     if one.why_excluded:
         yield ToldLine(f"excluded: {one.why_excluded}", is_bad=True)
-    said = False
-    for model in study.models:
-        if model.mode != Mode.DELIVER or model.result is None:
-            continue
-        if one.sop_uid in model.result.analysed:
-            said = True
-            yield ToldLine(f"analysed by {model.model}", is_bad=False)
-        for refusal in model.result.refused:
-            if refusal.sop_uid == one.sop_uid:
-                said = True
-                yield ToldLine(f"not analysed by {model.model}: {refusal.reason}", is_bad=True)
+    results = [model.result for model in delivering(study.models) if model.result]
+    said = [line for result in results for line in _said_of(one.sop_uid, result)]
+    yield from said
     if not said and one.state == InstanceState.CURRENT and not one.why_excluded:
         yield ToldLine("kept; no model has looked at it", is_bad=False)
+
+
+def _said_of(sop_uid: str, result: Result) -> Iterator[ToldLine]:
+    name = result.model.name
+    if sop_uid in result.analysed:
+        yield ToldLine(f"analysed by {name}", is_bad=False)
+    for refusal in result.refused:
+        if refusal.sop_uid == sop_uid:
+            yield ToldLine(f"not analysed by {name}: {refusal.reason}", is_bad=True)

@@ -1,0 +1,146 @@
+"""Pictures of the pages for docs/web: a morning of generated exams, wide and on a phone.
+
+    PYTHONPATH=.:tests .venv/bin/python tests/web/screenshots.py docs/web
+
+Needs Chromium and playwright (`make test-interop` has them).
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from viewers.reader import chromium
+
+from node.ledger import DeliveryState, Ledger
+from node.result import Priority
+from node.store import Store
+from node.trial import phantom
+from web.site import OPERATOR, PASSWORD, Site, Who, opened, uid_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+WIDE, PHONE = (1366, 768), (390, 844)
+TECHNIQUE = phantom.Technique()
+"""Images of an ordinary size: the captures are looked at."""
+LOADED = """() => Promise.all([...document.images].map(one => {
+  one.loading = 'eager';
+  return one.complete || new Promise(loaded => one.addEventListener('load', loaded));
+}))"""
+LARGEST_BYTES = 150_000
+R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
+
+
+def fill(site: Site) -> None:
+    """Let a morning pass."""
+    site.is_well()
+    site.exam(1, Priority.ROUTINE, who=_who(1, "CEDAR"), age_s=5400)
+    site.exam(
+        2,
+        Priority.NOT_ASSESSED,
+        who=_who(2, "BIRCH"),
+        views=(R_CC, L_CC, R_MLO),
+        age_s=4100,
+        delivered=(DeliveryState.CONFIRMED,),
+    )
+    site.exam(3, Priority.SOON, who=_who(3, "HAZEL"), age_s=2500)
+    site.exam(
+        4,
+        Priority.URGENT,
+        who=_who(4, "ROWAN"),
+        technique=TECHNIQUE,
+        age_s=1300,
+        delivered=(DeliveryState.CONFIRMED,),
+    )
+    site.exam(
+        5,
+        Priority.URGENT,
+        who=_who(5, "ASPEN"),
+        age_s=400,
+        delivered=(DeliveryState.SENT, DeliveryState.REFUSED),
+    )
+    site.exam(6, who=_who(6, "ALDER"), refuse={L_CC: "an implant is visible"}, age_s=900)
+    site.exam(7, Priority.ROUTINE, who=_who(7, "LINDEN"), age_s=240, delivered=None)
+    site.arrived(8, who=_who(8, "WILLOW"))
+    site.excluded(9, who=_who(9, "ELM"))
+
+
+def _who(number: int, name: str) -> Who:
+    return Who(f"PHANTOM^{name}", f"PH-{number:04}", f"A-{1000 + number}", "Screening, phantom")
+
+
+@contextmanager
+def morning(folder: Path) -> Iterator[Site]:
+    """Open a site in an empty folder, and fill it."""
+    ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+    ledger.migrate()
+    store = Store(folder / "store")
+    store.prepare()
+    viewer = "https://viewer.example/?StudyInstanceUIDs={study_uid}"
+    site = opened(store, ledger, folder, shows="patient", viewer=viewer)
+    fill(site)
+    site.add_users()
+    yield site
+    ledger.close()
+
+
+def visit(browser: Browser, address: str, size: tuple[int, int], scheme: str = "light") -> Page:
+    """Sit down at a screen of this size, and log in."""
+    width, height = size
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, base_url=address
+    )
+    page = context.new_page()
+    page.goto("/login")
+    page.fill("#name", OPERATOR)
+    page.fill("#password", PASSWORD)
+    page.press("#password", "Enter")
+    page.wait_for_selector("h1:has-text('Reading list')")
+    return page
+
+
+def take(page: Page, name: str, folder: Path, most_px: int) -> None:
+    """Keep a picture of the page from its top, no larger than a document should hold."""
+    page.evaluate(LOADED)
+    shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    shot = shot.crop((0, 0, shot.width, min(shot.height, most_px)))
+    for colours in (256, 128, 64, 32):
+        made = io.BytesIO()
+        shot.quantize(colours).save(made, "png", optimize=True)
+        if made.tell() <= LARGEST_BYTES:
+            break
+    (folder / f"{name}.png").write_bytes(made.getvalue())
+
+
+def main(folder: Path) -> None:
+    """Write the pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages: Mapping[str, str] = {
+        "reading-list": "/",
+        "study": f"/studies/{uid_of(4)}",
+        "system": "/system",
+    }
+    with (
+        tempfile.TemporaryDirectory() as place,
+        morning(Path(place)) as site,
+        site.served() as address,
+        chromium() as browser,
+    ):
+        for size, suffix, most_px in ((WIDE, "", 1150), (PHONE, "-phone", 1300)):
+            page = visit(browser, address, size)
+            for name, where in pages.items():
+                page.goto(where)
+                take(page, f"{name}{suffix}", folder, most_px)
+        page = visit(browser, address, WIDE, "dark")
+        take(page, "reading-list-dark", folder, 768)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
