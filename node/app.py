@@ -13,6 +13,7 @@ from typing import IO
 
 import sqlalchemy as sa
 
+from node import metrics
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
 from node.deliver.choice import destination_of
@@ -31,6 +32,7 @@ from node.ledger import (
     Claiming,
     Committing,
     Delivering,
+    DeliveryEnd,
     Filing,
     Ill,
     KeptScores,
@@ -43,6 +45,7 @@ from node.ledger import (
     Settling,
     Sweeping,
 )
+from node.manifest import Model
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.reception import Reception
@@ -83,7 +86,7 @@ class App:
         self.store = Store(config.store_dir, self.node_id)
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
-        self._inference = Inference(config.inference, tuple(self._models.values()))
+        self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
         pipeline = Pipeline(
             inference=self._inference,
             scores=KeptScores(self.ledger),
@@ -95,7 +98,7 @@ class App:
         )
         models = tuple(self._models.values())
         self._early_scorer = EarlyScorer(Claiming(self.ledger), self.store, pipeline, models)
-        delivering = Delivering(self.ledger)
+        delivering = Delivering(self.ledger, _count)
         workflow = Workflow(
             config=config,
             processing=Processing(self.ledger),
@@ -195,6 +198,7 @@ class App:
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
+        self._timers.every(self.config.node.dead_after_s / BEATS, self._examine_parts, "parts")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
@@ -256,14 +260,19 @@ class App:
         except Superseded as reason:
             log.critical("Stopping: %s", reason)
             self.failed.set()
+        dead = self._dead_parts()
+        if dead:
+            self._examine_parts()  # before we end, so that others know why
+        for part in dead:
+            log.critical("The %s has died", part)
+            self.failed.set()
+        self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
+
+    def _examine_parts(self) -> None:
         found = self._ailments.look()
         if found != self._told:
             self._nodes.record_ill(self.node_id, found)
             self._told = found
-        for part in self._dead_parts():
-            log.critical("The %s has died", part)
-            self.failed.set()
-        self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
 
     def _dead_parts(self) -> list[str]:
         parts = {"listener": self._listener.has_died, "queue": self._engine.has_died}
@@ -284,6 +293,15 @@ class App:
 
     def _on_asked(self) -> None:
         self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")
+
+
+def _observe(model: Model, took_s: float) -> None:
+    metrics.observe_inference(model.identity.name, model.identity.version, took_s)
+
+
+def _count(end: DeliveryEnd) -> None:
+    outcome = metrics.DeliveryOutcome(end.ended)
+    metrics.count_attempt(end.destination, outcome, end.after_s)
 
 
 def _lock_state_dir(state_dir: Path) -> IO[str]:

@@ -32,6 +32,12 @@ class Ailments:
                 self._note(part, words)
             return dict(self._found)
 
+    @property
+    def found(self) -> dict[OwnPart, Ill]:
+        """What was ill when they were last looked at."""
+        with self._lock:
+            return dict(self._found)
+
     def _note(self, part: OwnPart, words: str) -> None:
         former = self._found.pop(part, None)
         if words:

@@ -59,8 +59,15 @@ _Answer = TypeVar("_Answer")
 class Inference:
     """The children; any thread may call, and waits while all of them are busy."""
 
-    def __init__(self, settings: config.InferenceSettings, models: Sequence[Model]) -> None:
+    def __init__(
+        self,
+        settings: config.InferenceSettings,
+        models: Sequence[Model],
+        on_scored: Callable[[Model, float], None] = lambda model, took_s: None,
+    ) -> None:
         self._settings = settings
+        self._on_scored = on_scored
+        """Told how long a model took for one unit, in seconds."""
         packages = tuple(Package(model.folder, model.manifest) for model in models)
         self._setup = Setup(settings, packages)
         self._free: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
@@ -88,7 +95,7 @@ class Inference:
     def score(self, unit: Unit, model: Model) -> UnitScore:
         """Run a model on what it reads at once."""
         read = partial(score_in, unit=unit.key, outputs=model.manifest.outputs)
-        return self._ask(ScoreJob.about(unit, model), read)
+        return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""
@@ -139,11 +146,19 @@ class Inference:
     ) -> None:
         self.close()
 
-    def _ask(self, job: ImageJob, read: Callable[[Message], _Answer | Failure]) -> _Answer:
+    def _ask(
+        self,
+        job: ImageJob,
+        read: Callable[[Message], _Answer | Failure],
+        on_answer: Callable[[float], None] = lambda took_s: None,
+    ) -> _Answer:
         with self._child() as child:
+            begun = time.monotonic()
             answer = child.ask(job, read, self._settings.deadline_s)
+            took_s = time.monotonic() - begun
         if isinstance(answer, Failure):
             raise _ERRORS[answer.error](answer.words)
+        on_answer(took_s)
         return answer
 
     @contextlib.contextmanager

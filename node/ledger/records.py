@@ -261,6 +261,17 @@ class Patience:
     """The destination was asked to confirm, without success."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryEnd:
+    """How an attempt at a delivery ended, or a delivery that only waited for an answer."""
+
+    destination: str
+    ended: Literal["delivered", "failed", "given up", "held"]
+    """Failed: it is tried again."""
+    after_s: float | None = None
+    """Of one that is delivered: from the study's last image until its last object was stored."""
+
+
 def parse_view(text: str | None) -> View | None:
     """Return the view whose str() is the text."""
     if text is None:

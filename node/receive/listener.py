@@ -23,11 +23,18 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import OperationalError
 
+from node import metrics
 from node.config import Config, Peer
 from node.deliver.confirmation import Commitments, record_commitment
 from node.dimse import addresses, read_commitment_report
 from node.dimse.commitment_request import OpenRequest, commitment_context, proposes_commitment
-from node.dimse.request import LOCAL_LIMIT_EXCEEDED, AssociationRequest, Rejection
+from node.dimse.request import (
+    LOCAL_LIMIT_EXCEEDED,
+    NO_SUCH_CALLED_AE,
+    NO_SUCH_CALLING_AE,
+    AssociationRequest,
+    Rejection,
+)
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
@@ -41,6 +48,7 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from node.metrics import NotKept, NotLetIn
 from node.receive.admission import Admission
 from node.receive.committing import Committer
 from node.receive.door import Door
@@ -60,6 +68,13 @@ _ENDED_WITHIN_S = 10
 _config.STORE_RECV_CHUNKED_DATASET = True
 # What it would prepare of each message for its own log, which is switched off, costs time.
 _config.LOG_HANDLER_LEVEL = "none"
+
+
+_WHY_NOT_LET_IN = {
+    NO_SUCH_CALLING_AE: NotLetIn.UNKNOWN_CALLER,
+    NO_SUCH_CALLED_AE: NotLetIn.OTHER_CALLED,
+    LOCAL_LIMIT_EXCEEDED: NotLetIn.TOO_MANY,
+}
 
 
 @dataclass(slots=True)
@@ -171,16 +186,19 @@ class Listener:
         address = addresses.plain_address(str(association.requestor.address))
         peer = self._admission.judge(request, address)
         if isinstance(peer, Rejection):
+            metrics.count_not_let_in(_WHY_NOT_LET_IN[peer])
             return peer
         limit = self._config.listener.max_associations
         with self._lock:
             open_now = [session.peer.name for session in self._sessions.values()]
             if len(open_now) < limit or peer.name not in open_now:
                 self._sessions[association] = _Session(peer)
+                metrics.count_admitted(peer.name)
                 return None
         its_own = open_now.count(peer.name)
         why = f"{len(open_now)} associations are open, {its_own} of them its own, and [listener] "
         self._admission.say(peer.name, address, f"{why}max_associations is {limit}")
+        metrics.count_not_let_in(_WHY_NOT_LET_IN[LOCAL_LIMIT_EXCEEDED])
         return LOCAL_LIMIT_EXCEEDED
 
     def take_leave(self, association: Association) -> None:
@@ -201,6 +219,7 @@ class Listener:
         finally:
             with self._lock:
                 del self._sessions[association]
+            metrics.count_left()
 
     def _prepare(self, event: Event) -> None:
         association = event.assoc
@@ -275,7 +294,7 @@ class Listener:
         session.is_answering = True
         try:
             if path is None:
-                return _status_without_object(event)
+                return _status_without_object(event, session.peer.name)
             return self._status(session, path)
         finally:
             incoming.discard(getattr(event.request, "_dataset_file", None))
@@ -290,15 +309,21 @@ class Listener:
         except OfNoStudy:
             return SUCCESS  # it is kept, where it is counted, and that is all
         except Unreadable:
+            metrics.count_not_taken(session.peer.name, NotKept.DAMAGED)
             return CANNOT_UNDERSTAND
         except NoRoom as error:
+            reason = NotKept.NO_ROOM
             log.error("An object is not taken: %s", error)  # noqa: TRY400 - the disk's
         except OSError as error:
+            reason = NotKept.DISK
             log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
         except OperationalError as error:  # the database is away, or somebody holds the study
+            reason = NotKept.DATABASE
             log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
         except Exception:  # the sender must get an answer, and send again
+            reason = NotKept.DEFECT
             log.exception("Could not keep an object")
+        metrics.count_not_taken(session.peer.name, reason)
         return OUT_OF_RESOURCES
 
     def _hear_request(self, event: Event) -> tuple[int, None]:
@@ -324,6 +349,7 @@ class Listener:
     def _answer(self, session: _Session, path: Path) -> int:
         if not session.peer.sends:
             log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
+            metrics.count_not_taken(session.peer.name, NotKept.MAY_NOT_SEND)
             return NOT_AUTHORISED
         if session.came is None:
             session.came = self._reception.begin(session.peer.name)
@@ -340,8 +366,9 @@ def _proposed(association: Association) -> list[PresentationContext]:
     return request.presentation_context_definition_list
 
 
-def _status_without_object(event: Event) -> int:
+def _status_without_object(event: Event, peer: str) -> int:
     error = why_not_written(event)
+    metrics.count_not_taken(peer, NotKept.DAMAGED if error is None else NotKept.DISK)
     if error is None:
         log.warning("A C-STORE request without an object is refused")
         return CANNOT_UNDERSTAND

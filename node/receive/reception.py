@@ -19,6 +19,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 from sqlalchemy.exc import OperationalError
 
+from node import metrics
 from node.config import Config
 from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
@@ -113,12 +114,14 @@ class Reception:
         try:
             if self._store.free_bytes() < self._room:
                 raise NoRoom(f"less than {self._room >> 20} MB free")
+            size = path.stat().st_size
             recorded = self._keep(path, came)
         except Unreadable as error:
             self._put_aside(path, came, error)
             raise
         finally:
             path.unlink(missing_ok=True)
+        metrics.count_received(came.sender, size)
         self._on_kept()
         return recorded
 
