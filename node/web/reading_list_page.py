@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from node.errors import Unreadable
 from node.overview import AT_MOST_COUNTED, ListPage, Wanted, list_page
-from node.overview.health import parts
+from node.overview.health import node_parts
 from node.overview.reading_list import Sought
 from node.store import checked_uid
 from node.web.backend import Backend, backend_of, form_of, person_of
@@ -123,7 +123,7 @@ def reading_list_view(request: Request) -> Response:
         request,
         "reading_list.html",
         is_renewed=True,
-        parts=parts(backend.ledger, backend.config),
+        parts=node_parts(backend.ledger, backend.config),
         marked=_marked(request),
         newcomer=None if page.studies else _newcomer(backend, page),
         search=_Search(by if text else "", text),
@@ -157,7 +157,7 @@ def search_view(request: Request) -> Response:
     return render(
         request,
         "reading_list.html",
-        parts=parts(backend.ledger, backend.config),
+        parts=node_parts(backend.ledger, backend.config),
         marked="",
         newcomer=None,
         search=_Search(by, text),

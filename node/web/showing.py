@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from node import __version__
-from node.overview.health import Part
+from node.overview.health import NodePart
 from node.site import local_zone
 from node.web.backend import Person, backend_of, csrf_of
 from node.web.static_files import static_address
@@ -43,7 +43,7 @@ class Sheet:
     zone: tzinfo
     has_pages: bool
     """Whether who asks may go further than to the login."""
-    ill: Sequence[Part]
+    ill: Sequence[NodePart]
     """The parts of the node without which the list cannot be trusted, as far as they are ill."""
 
 
@@ -53,7 +53,7 @@ def render(
     *,
     status: int = 200,
     is_renewed: bool = False,
-    parts: Sequence[Part] = (),
+    parts: Sequence[NodePart] = (),
     **values: Any,
 ) -> HTMLResponse:
     """Return a page: the template is given who asks, and what its forms need, too.

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from node.ledger import DeliveryState, InstanceState, Mode, WebRole
 from node.outputs import wording
 from node.overview import DeliveryOverview, ModelOverview, StudyOverview, study_overview
-from node.overview.health import parts
+from node.overview.health import node_parts
 from node.overview.objects import (
     InstanceOverview,
     ReportOverview,
@@ -122,7 +122,7 @@ def study_view(request: Request) -> Response:
         request,
         "study.html",
         is_renewed=True,
-        parts=parts(backend.ledger, backend.config),
+        parts=node_parts(backend.ledger, backend.config),
         row=row,
         done=DONE.get(request.query_params.get("done", ""), ""),
         facts=[(words, value) for words, value in _facts(study, backend) if value],
