@@ -163,7 +163,7 @@ def size(count: float) -> str:
 
 def plain(text: object) -> str:
     """Return somebody's text on one line, in the direction of its own letters."""
-    return " ".join(_DIRECTIONS.sub("", _UNPRINTABLE.sub(" ", str(text))).split())
+    return re.sub(" +", " ", _DIRECTIONS.sub("", _UNPRINTABLE.sub(" ", str(text)))).strip()
 
 
 def person_name(text: str) -> str:

@@ -25,7 +25,7 @@ from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.pictures import why_no_pictures
 from node.web.showing import render
-from node.web.study_words import ToldLine, delivering, study_row
+from node.web.study_words import ToldLine, delivering, leading_first, study_row
 
 DONE = {
     "read": "Marked as read.",
@@ -129,7 +129,9 @@ def study_view(request: Request) -> Response:
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects.reports)),
         why_no_captures=_why_no_captures(backend, objects.reports),
-        models=[_card(one) for one in study.models if is_operator or one.mode == Mode.DELIVER],
+        models=list(
+            map(_card, leading_first(study.models) if is_operator else delivering(study.models))
+        ),
         destinations=_destinations(study, names),
         reports=[_Made(one.sop_uid, names[one.sop_uid]) for one in objects.reports],
         may_download=person.may_download,
@@ -165,7 +167,8 @@ def _facts(study: StudyOverview, backend: Backend) -> Iterator[tuple[str, str]]:
 
 def _names(reports: Sequence[ReportOverview]) -> Mapping[str, str]:
     """Return what each result object is called: "Secondary Capture 2"."""
-    names, counts = {}, dict[str, int]()
+    names: dict[str, str] = {}
+    counts: dict[str, int] = {}
     several = [report.kind for report in reports]
     for report in reports:
         number = counts[report.kind] = counts.get(report.kind, 0) + 1
@@ -179,11 +182,10 @@ def _pictures(
 ) -> Iterator[_Picture]:
     if why_no_pictures(backend):
         return
-    names = _names(reports)
-    for report in reports:
-        if report.kind == "capture":
-            address = f"/studies/{study_uid}/captures/{report.sop_uid}.png"
-            yield _Picture(address, names[report.sop_uid])
+    captures = [report for report in reports if report.kind == "capture"]
+    for number, report in enumerate(captures, start=1):
+        words = "Summary page" if number == 1 else f"Page {number} of {len(captures)}"
+        yield _Picture(f"/studies/{study_uid}/captures/{report.sop_uid}.png", words)
 
 
 def _why_no_captures(backend: Backend, reports: Sequence[ReportOverview]) -> str:

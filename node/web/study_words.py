@@ -43,6 +43,8 @@ class StudyRow:
     study_uid: str
     label: str
     """What people know it by: the patient's name, or the accession number; "" as the site wants."""
+    numbers: Sequence[str]
+    """Patient ID and accession number beside that, as the site wants."""
     accession_number: str
     patient_id: str
     description: str
@@ -79,10 +81,12 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
     accession = plain(study.accession_number) if is_known else ""
     name = person_name(study.patient_name) if is_patient_known else ""
     patient_id = plain(study.patient_id) if is_patient_known else ""
+    label = name or patient_id or accession
     waited_until = study.asked_at if study.read_at is None else study.read_at
     return StudyRow(
         study_uid=study.study_uid,
-        label=name or patient_id or accession,
+        label=label,
+        numbers=[one for one in (patient_id, accession) if one and one != label],
         accession_number=accession,
         patient_id=patient_id,
         description=plain(study.study_description) if is_known else "",
@@ -111,7 +115,12 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
 
 def delivering(models: Iterable[ModelOverview]) -> list[ModelOverview]:
     """Return the models whose results are sent: what others say is for operators alone."""
-    return [model for model in models if model.mode == Mode.DELIVER]
+    return leading_first(model for model in models if model.mode == Mode.DELIVER)
+
+
+def leading_first(models: Iterable[ModelOverview]) -> list[ModelOverview]:
+    """Return those first that give a level, and of these whose results are sent."""
+    return sorted(models, key=lambda model: (model.mode != Mode.DELIVER, not model.level))
 
 
 def _no_level(study: StudyOverview) -> str:

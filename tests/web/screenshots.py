@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 from viewers.reader import chromium
@@ -48,7 +48,6 @@ def fill(site: Site) -> None:
         who=_who(2, "BIRCH"),
         views=(R_CC, L_CC, R_MLO),
         age_s=4100,
-        delivered=(DeliveryState.CONFIRMED,),
     )
     site.exam(3, Priority.SOON, who=_who(3, "HAZEL"), age_s=2500)
     site.exam(
@@ -57,7 +56,7 @@ def fill(site: Site) -> None:
         who=_who(4, "ROWAN"),
         technique=TECHNIQUE,
         age_s=1300,
-        delivered=(DeliveryState.CONFIRMED,),
+        has_marks=True,
     )
     site.exam(
         5,
@@ -91,7 +90,12 @@ def morning(folder: Path) -> Iterator[Site]:
     ledger.close()
 
 
-def visit(browser: Browser, address: str, size: tuple[int, int], scheme: str = "light") -> Page:
+def visit(
+    browser: Browser,
+    address: str,
+    size: tuple[int, int],
+    scheme: Literal["light", "dark"] = "light",
+) -> Page:
     """Sit down at a screen of this size, and log in."""
     width, height = size
     context = browser.new_context(
@@ -111,12 +115,14 @@ def take(page: Page, name: str, folder: Path, most_px: int) -> None:
     page.evaluate(LOADED)
     shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     shot = shot.crop((0, 0, shot.width, min(shot.height, most_px)))
-    for colours in (256, 128, 64, 32):
-        made = io.BytesIO()
-        shot.quantize(colours).save(made, "png", optimize=True)
-        if made.tell() <= LARGEST_BYTES:
-            break
-    (folder / f"{name}.png").write_bytes(made.getvalue())
+    encoded = (_encoded(shot, colours) for colours in (256, 128, 64, 32))
+    (folder / f"{name}.png").write_bytes(next(png for png in encoded if len(png) <= LARGEST_BYTES))
+
+
+def _encoded(shot: Image.Image, colours: int) -> bytes:
+    made = io.BytesIO()
+    shot.quantize(colours).save(made, "png", optimize=True)
+    return made.getvalue()
 
 
 def main(folder: Path) -> None:

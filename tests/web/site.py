@@ -16,7 +16,7 @@ from ledgers import NODE, Desk
 from outputs import drafts
 from pydicom import Dataset
 
-from node.config import Config, ChosenModel, Peer, WebSettings
+from node.config import ChosenModel, Config, Peer, WebSettings
 from node.config import Node as NodeSettings
 from node.http_server import HttpServer
 from node.ledger import (
@@ -27,6 +27,7 @@ from node.ledger import (
     Job,
     Ledger,
     Mode,
+    Patience,
     People,
     PlannedAnalysis,
     Role,
@@ -49,7 +50,9 @@ OPERATOR, READER = "olga", "rita"
 KINDS = frozenset({"capture", "measurement-report"})
 SHADOW = replace(drafts.CLASSIFIER, name="shadowy", title="Shadowy Model")
 
-HOSTILE = "<script>document.title='pwned'</script>^\"O'Brien\" & \u202e\u05d3\u05d5\u05d3\n" + "X" * 300
+HOSTILE = (
+    "<script>document.title='pwned'</script>^\"O'Brien\" & \u202e\u05d3\u05d5\u05d3\n" + "X" * 300
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,14 @@ def settings(folder: Path, **web: Any) -> Config:
     return Config(
         node=NodeSettings(ae_title="AINODE", state_dir=folder, min_free_mb=0),
         peers=(
-            Peer(name="modality", ae_title="MG1", host="192.0.2.1", port=104, sends=True,
-                 results_to=("pacs",)),
+            Peer(
+                name="modality",
+                ae_title="MG1",
+                host="192.0.2.1",
+                port=104,
+                sends=True,
+                results_to=("pacs",),
+            ),
             Peer(name="pacs", ae_title="PACS", host="192.0.2.2", port=104, receives="default"),
         ),
         models=(
@@ -137,6 +146,7 @@ class Site:
         given_up: bool = False,
         change: Callable[[Dataset], object] | None = None,
         is_demonstration: bool = False,
+        has_marks: bool = False,
     ) -> str:
         """Take an exam the whole way; return its Study Instance UID.
 
@@ -147,6 +157,9 @@ class Site:
         if is_demonstration:
             model = replace(draft.results[0].model, is_demonstration=True)
             draft = drafts.ranking(drafts.with_result(draft, model=model))
+        if has_marks:
+            measured = self._draft(number, None, views, refuse, technique, change)
+            draft = replace(draft, results=(*draft.results, *measured.results))
         study_uid = self.arrived(number, who=who, views=draft.version.instances)
         job = self._closed(study_uid, draft, len(views))
         self.desk.begin(job)
@@ -224,9 +237,9 @@ class Site:
         return drafts.triaged(made, level)
 
     def _closed(self, study_uid: str, draft: Draft, images: int) -> Job:
-        model = draft.results[0].model
+        models = [result.model for result in draft.results]
         plan = (
-            PlannedAnalysis(model.name, model.version, model.weights_sha256, Mode.DELIVER),
+            *(PlannedAnalysis(m.name, m.version, m.weights_sha256, Mode.DELIVER) for m in models),
             PlannedAnalysis(SHADOW.name, SHADOW.version, SHADOW.weights_sha256, Mode.SHADOW),
         )
         return self.desk.close(Closing(f"{images}/4 views", plan), study=study_uid)
@@ -235,10 +248,16 @@ class Site:
         before = len(self.desk.jobs)
         built = [self._kept(job.study_uid, one.kind, one.dataset) for one in _built(draft)]
         shadow = drafts.with_result(
-            draft, model=SHADOW, triage=drafts.triage_at(Priority.URGENT), statements=("Hush.",)
+            replace(draft, results=draft.results[:1]),
+            model=SHADOW,
+            triage=drafts.triage_at(Priority.URGENT),
+            statements=("Hush.",),
         ).results
         finished = Finished(
-            (*draft.results, *shadow), tuple(built), {"pacs": KINDS}, 3600,
+            (*draft.results, *shadow),
+            tuple(built),
+            {"pacs": KINDS},
+            3600,
             decided_by=draft.decided_by,
         )
         self.desk.processing.finish_version(job, finished, self.desk.enqueue)
@@ -252,13 +271,11 @@ class Site:
         return BuiltReport(sop_uid, kind, str(dataset.SOPClassUID), path, digest)
 
     def _deliver(self, job: Job, states: Sequence[DeliveryState], given_up: bool) -> None:
-        from node.ledger import Patience
-
         shipment = self.desk.delivering.begin_dispatch(job, NODE)
         count = len(shipment.to_send)
         said = [*states, *[states[-1]] * count][:count]
-        patience = Patience(600, gives_up="pacs did not answer for 3 days") if given_up else None
-        self.desk.deliver(job, *said, **({"patience": patience} if patience else {}))
+        why = "pacs did not answer for 3 days" if given_up else None
+        self.desk.deliver(job, *said, patience=Patience(600, gives_up=why))
 
 
 class Visitor:
