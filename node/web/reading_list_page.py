@@ -17,7 +17,7 @@ from node.overview.health import node_parts
 from node.overview.reading_list import Sought
 from node.store import checked_uid
 from node.web.backend import Backend, backend_of, form_of, person_of
-from node.web.showing import plain, render
+from node.web.showing import one_line, render
 from node.web.study_words import study_row
 
 LIMIT = 50
@@ -185,7 +185,7 @@ def _asked(said: Mapping[str, str], backend: Backend) -> _Asked:
     asked = _Asked(**{name: said.get(name, "").strip() for name in _Asked.__slots__})
     if asked.show not in dict(_FILTERS):
         known = ", ".join(f'"{key}"' for key, _ in _FILTERS if key)
-        raise HTTPException(400, f'There is no filter "{plain(asked.show)}", expected {known}.')
+        raise HTTPException(400, f'There is no filter "{one_line(asked.show)}", expected {known}.')
     if asked.accession and "accession" not in dict(searches(backend)):
         raise _not_sought(backend)
     return asked
@@ -199,7 +199,7 @@ def _list_words(request: Request, asked: _Asked, page: ListPage) -> dict[str, An
     heading = "Search" if is_search else "Reading list" if not asked.show else f"{words} studies"
     urgent = page.counts.get("urgent", 0)
     return {
-        "title": f"({counted(urgent)} urgent) {heading}" if urgent else heading,
+        "title": f"({_counted(urgent)} urgent) {heading}" if urgent else heading,
         "heading": heading,
         "shown_by": _shown_by(asked),
         "nothing": "No such study is known here." if is_search else _nothing(asked),
@@ -221,7 +221,7 @@ def _shown_by(asked: _Asked) -> str:
         "accession number": asked.accession,
         "study UID": asked.study,
     }
-    return ", ".join(f"{words} {plain(value)}" for words, value in said.items() if value)
+    return ", ".join(f"{words} {one_line(value)}" for words, value in said.items() if value)
 
 
 def _nothing(asked: _Asked) -> str:
@@ -239,7 +239,7 @@ def _filters(asked: _Asked, page: ListPage) -> Iterator[_Filter]:
             words=words,
             address=asked.address(show=show, accession="", study=""),
             is_chosen=show == asked.show and not (asked.accession or asked.study),
-            count=None if count is None else counted(count),
+            count=None if count is None else _counted(count),
         )
 
 
@@ -254,8 +254,8 @@ def _choices(asked: _Asked, backend: Backend) -> list[_Choice]:
     return [choice for choice in found if len(choice.values) > 1 or choice.chosen]
 
 
-def counted(count: int) -> str:
-    """Return "12", or "1000+" where no more are counted."""
+def _counted(count: int) -> str:
+    """Return "12", or "1000+" where no more are _counted."""
     return f"{count}+" if count >= AT_MOST_COUNTED else str(count)
 
 
@@ -272,7 +272,7 @@ def _newcomer(backend: Backend, page: ListPage) -> _Newcomer | None:
     if not excluded or newest[0].study_uid not in {study.study_uid for study in excluded}:
         return None
     reasons = [*dict.fromkeys(study.error or "no reason was recorded" for study in excluded)]
-    return _Newcomer(counted(count), reasons[:_REASONS])
+    return _Newcomer(_counted(count), reasons[:_REASONS])
 
 
 def _marked(request: Request) -> str:

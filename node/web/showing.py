@@ -104,7 +104,7 @@ def _environment() -> jinja2.Environment:
         "clock": _clock,
         "duration": duration,
         "moment": _moment,
-        "plain": plain,
+        "plain": one_line,
         "size": size,
         "stamp": _stamp,
     }
@@ -161,7 +161,7 @@ def size(count: float) -> str:
     return f"{count:.{0 if unit == 0 or count >= 99.95 else 1}f} {_UNITS[unit]}"
 
 
-def plain(text: object) -> str:
+def one_line(text: object) -> str:
     """Return somebody's text on one line, in the direction of its own letters."""
     return re.sub(" +", " ", _DIRECTIONS.sub("", _UNPRINTABLE.sub(" ", str(text)))).strip()
 
@@ -169,7 +169,7 @@ def plain(text: object) -> str:
 def person_name(text: str) -> str:
     """Return a PN (PS3.5 6.2.1) as people write it: "Doe, Jane"; its groups beside each other."""
     groups = []
-    for group in plain(text).split("="):
+    for group in one_line(text).split("="):
         family, *rest = (part.strip() for part in group.split("^"))
         groups.append(", ".join(filter(None, [family, " ".join(filter(None, rest))])))
     return " / ".join(filter(None, groups))
@@ -177,6 +177,6 @@ def person_name(text: str) -> str:
 
 def dicom_date(text: str) -> str:
     """Return a DA, "20261128", as "2026-11-28"; what is no date as it is."""
-    written = plain(text)
+    written = one_line(text)
     is_date = re.fullmatch(r"[0-9]{8}", written)
     return f"{written[:4]}-{written[4:6]}-{written[6:]}" if is_date else written

@@ -27,7 +27,7 @@ from node.web.pictures import why_no_pictures
 from node.web.showing import render
 from node.web.study_words import ToldLine, delivering, leading_first, study_row
 
-DONE = {
+_DONE = {
     "read": "Marked as read.",
     "unread": "It is on the reading list again.",
     "release": "Released: it goes on.",
@@ -124,7 +124,7 @@ def study_view(request: Request) -> Response:
         is_renewed=True,
         parts=node_parts(backend.ledger, backend.config),
         row=row,
-        done=DONE.get(request.query_params.get("done", ""), ""),
+        done=_DONE.get(request.query_params.get("done", ""), ""),
         facts=[(words, value) for words, value in _facts(study, backend) if value],
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects.reports)),

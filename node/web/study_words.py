@@ -10,7 +10,7 @@ from node.config import Config
 from node.ledger import DeliveryState, Mode
 from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
 from node.web.backend import Backend
-from node.web.showing import dicom_date, person_name, plain
+from node.web.showing import dicom_date, one_line, person_name
 
 _NOT_RANKED_YET = (Standing.RECEIVING, Standing.QUEUED, Standing.RUNNING)
 _NOT_ANALYSED = (
@@ -21,7 +21,7 @@ _BAD = (Standing.HELD, Standing.UNDELIVERED, Standing.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShortAnswer:
     """What a model that delivers says, in a few words."""
 
     model: str
@@ -64,7 +64,7 @@ class StudyRow:
     state: str
     is_bad: bool
     error: str
-    answers: Sequence[Answer]
+    answers: Sequence[ShortAnswer]
     deliveries: Sequence[ToldLine]
     took_s: float | None
     """From the last image to the last object at its last destination."""
@@ -78,9 +78,9 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
     shows = backend.web.shows
     is_known = shows != "nothing"
     is_patient_known = shows == "patient"
-    accession = plain(study.accession_number) if is_known else ""
+    accession = one_line(study.accession_number) if is_known else ""
     name = person_name(study.patient_name) if is_patient_known else ""
-    patient_id = plain(study.patient_id) if is_patient_known else ""
+    patient_id = one_line(study.patient_id) if is_patient_known else ""
     label = name or patient_id or accession
     waited_until = study.asked_at if study.read_at is None else study.read_at
     return StudyRow(
@@ -89,9 +89,9 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         numbers=[one for one in (patient_id, accession) if one and one != label],
         accession_number=accession,
         patient_id=patient_id,
-        description=plain(study.study_description) if is_known else "",
+        description=one_line(study.study_description) if is_known else "",
         study_date=dicom_date(study.study_date),
-        modalities=", ".join(map(plain, study.modalities)),
+        modalities=", ".join(map(one_line, study.modalities)),
         level=study.level,
         level_words=study.level_words,
         no_level=_no_level(study),
@@ -104,7 +104,7 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         state=str(study.state),
         is_bad=study.state in _BAD,
         error=study.error or "",
-        answers=[Answer(one.model, plain(one.outcome)) for one in delivering(study.models)],
+        answers=[ShortAnswer(one.model, one_line(one.outcome)) for one in delivering(study.models)],
         deliveries=deliveries_in_words(study.deliveries),
         took_s=None if study.done_at is None else max(0.0, study.done_at - study.last_image_at),
         read_at=study.read_at,

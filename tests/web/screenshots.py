@@ -40,7 +40,6 @@ R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
 
 def fill(site: Site) -> None:
     """Let a morning pass."""
-    site.is_well()
     site.exam(1, Priority.ROUTINE, who=_who(1, "CEDAR"), age_s=5400)
     site.exam(
         2,
@@ -84,6 +83,7 @@ def morning(folder: Path) -> Iterator[Site]:
     store.prepare()
     viewer = "https://viewer.example/?StudyInstanceUIDs={study_uid}"
     site = opened(store, ledger, folder, shows="patient", viewer=viewer)
+    site.is_well()
     fill(site)
     site.add_users()
     yield site

@@ -18,7 +18,7 @@ from node.ledger.nodes import Ill
 from node.result import Priority
 from node.store import Store
 from node.trial import phantom
-from node.web.showing import duration, person_name, plain, size
+from node.web.showing import duration, one_line, person_name, size
 
 from .site import HOSTILE, OPERATOR, READER, SHADOW, Site, Who, listed, opened, uid_of, words_of
 
@@ -475,4 +475,4 @@ def test_sizes_names_and_foreign_text_are_said_as_people_write_them() -> None:
     ]
     assert person_name("Doe^Jane^M^Dr") == "Doe, Jane M Dr"
     assert person_name("Yamada^Tarou=山田^太郎") == "Yamada, Tarou / 山田, 太郎"
-    assert plain("a\r\nb\u2028c\u202ed") == "a b cd"
+    assert one_line("a\r\nb\u2028c\u202ed") == "a b cd"
