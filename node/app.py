@@ -24,6 +24,7 @@ from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
+from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
 from node.inference import Inference
@@ -48,6 +49,7 @@ from node.ledger import (
 from node.manifest import Model
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
+from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
 from node.site import (
     advice_on_models,
@@ -130,7 +132,9 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
         )
         self._timers = Timers(self.failed.set)
-        self._inventory = Inventory(Filing(self.ledger), self.store)
+        filing = Filing(self.ledger)
+        self._inventory = Inventory(filing, self.store)
+        self._label_former = partial(label_former, filing, self.store)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
@@ -208,6 +212,8 @@ class App:
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
+        self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
+        self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
@@ -255,6 +261,7 @@ class App:
 
     def _retire(self) -> None:
         try:
+            self.reception.peers.write()
             self._nodes.retire_node(self.node_id)
             self.store.remove_leftovers([self.node_id])
         except sa.exc.DBAPIError:

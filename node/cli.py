@@ -741,24 +741,69 @@ def _next_attempt(study: StudyOverview, destination: str) -> str:
 
 
 @app.command()
+def status(
+    config: ConfigOption = _CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say on one screen how the node is: what to look at and why, studies, backlogs, disk, parts.
+
+    Whether it runs or not: read from its database, on whatever machine. Fit for a probe (Nagios,
+    Icinga, Zabbix). Exit code 0: nothing is to be done. 1: to be looked at when there is time. 2:
+    something does not come in, is not analysed, or does not reach who should have it; also if no
+    node has run yet, or configuration or database cannot be read. `--json` gives the same; times
+    are epoch seconds, UTC.
+    """
+    from node.config import load_config
+    from node.overview.status import (
+        node_status,
+        status_as_json,
+        status_in_lines,
+        status_without_ledger,
+    )
+    from node.site import existing_ledger
+
+    try:
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            found = node_status(ledger, loaded)
+    except NodeError as error:
+        found = status_without_ledger(error)
+    if as_json:
+        typer.echo(json.dumps(status_as_json(found), indent=1))
+    else:
+        for line in status_in_lines(found):
+            typer.echo(line)
+    raise typer.Exit(int(found.alarm))
+
+
+@app.command()
 def nodes(config: ConfigOption = _CONFIG) -> None:
     """List the nodes that share the database, on this and other machines, and say who is alive.
 
     One that is silent for longer than `dead_after_s` is taken for dead: others do its work. It is
-    shown for a week.
+    shown for a week. Exit codes as of `ai-node status`: 0, 1 if one is silent or ill and others do
+    its work, 2 if nobody listens, or nobody works, or that cannot be found out.
     """
     from node.config import load_config
     from node.ledger import Nodes
+    from node.overview.health import Alarm, node_parts, worst_alarm
     from node.site import existing_ledger
 
-    with _errors_as_messages():
-        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
+    with _errors_as_messages(Alarm.ACT):
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
             presences = Nodes(ledger).presences()
-        for node in presences:
-            line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
-            if node.state != "stopped":
-                line += f", heard of {node.heard_of_s:.0f} s ago"
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            parts = node_parts(ledger, loaded)
+    for node in presences:
+        line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
+        if node.state != "stopped":
+            line += f", heard of {node.heard_of_s:.0f} s ago"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for part in parts:
+        if part.is_ill:
+            words = f"{part.name}: {part.words}; {part.what_to_do}"
+            err.print(words, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(worst_alarm(parts))
 
 
 _ROLES = {"all": "listens and works", "listener": "listens", "worker": "works", "web": "shows"}
@@ -1112,12 +1157,12 @@ def _progress_with_time_left(
 
 
 @contextlib.contextmanager
-def _errors_as_messages() -> Iterator[None]:
+def _errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     try:
         yield
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(exit_code) from error
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ from node.ledger import (
     unless_recorded,
 )
 from node.manifest import Model
+from node.outputs import wording
 from node.outputs.report_set import Built, to_bytes
 from node.result import Result
 from node.store import Store
@@ -141,6 +142,7 @@ class Workflow:
                 deliver_within_s=self.config.delivery.deliver_within_s,
                 problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
                 decided_by=decided_by,
+                briefs={result.model.name: wording.outcome(result) for result in results},
             )
             is_recorded = self.processing.finish_version(job, finished, engine.enqueue)
         if is_recorded:

@@ -22,6 +22,7 @@ from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
+from node.ledger.peers import PeerNote, Peers
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -105,6 +106,8 @@ __all__ = [
     "OwnPart",
     "Patience",
     "People",
+    "PeerNote",
+    "Peers",
     "PlannedAnalysis",
     "Presence",
     "Processing",

@@ -18,6 +18,7 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.peers import note_delivery
 from node.ledger.records import (
     BuiltReport,
     DeliveryEnd,
@@ -92,9 +93,11 @@ class Delivering:
             }
             _substitute(db, job, refused, substitutes)
             obstacle = find_obstacle(db, study, job)
+            if obstacle is not None:
+                _cancel(db, job, obstacle)
+            note_delivery(db, job.destination, outcomes)
             if obstacle is None:
                 return _shipment(db, job)
-            _cancel(db, job, obstacle)
         raise Superseded(f"{job.id}: {obstacle}")  # now that all that is committed
 
     def ask_commitment(self, job: Job, transaction_uid: str) -> None:
@@ -216,13 +219,10 @@ class Delivering:
                 if state == DeliveryState.QUEUED:
                     end = DeliveryEnd(job.destination, "failed")
             elif error is not None:
-                db.execute(
-                    update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error)
-                )
-                add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
-                end = DeliveryEnd(job.destination, "given up")
+                end = _give_up(db, job, error)
             else:
                 end = _finish(db, job)
+            note_delivery(db, job.destination, outcomes)
         if end is not None:
             self.on_end(end)
 
@@ -251,6 +251,12 @@ def _cancel(db: sa.Connection, job: Job, reason: str) -> None:
 def _put_off(db: sa.Connection, job: Job, reason: str | None, next_at: float) -> None:
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_dispatch(job).values(values | {"error": reason, "next_at": next_at}))
+
+
+def _give_up(db: sa.Connection, job: Job, error: str) -> DeliveryEnd:
+    db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
+    add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
+    return DeliveryEnd(job.destination, "given up")
 
 
 def _finish(db: sa.Connection, job: Job) -> DeliveryEnd:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -157,9 +158,11 @@ def newest_version(db: sa.Connection, study: sa.Row[Any]) -> sa.Row[Any] | None:
     return db.execute(query.where(table.c.number == study.version)).one_or_none()
 
 
-def open_study(db: sa.Connection, study: sa.Row[Any]) -> None:
-    """Let the study be settled again, as if something had just come."""
-    values: dict[str, Any] = {"last_at": now()}
+def open_study(
+    db: sa.Connection, study: sa.Row[Any], changes: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Let the study be settled again, as if something had just come; make other changes with it."""
+    values: dict[str, Any] = {"last_at": now(), **changes}
     if study.state == StudyState.CLOSED:
         values |= {"state": StudyState.RECEIVING, "first_at": now()}
     db.execute(update_study(study.study_uid).values(values))

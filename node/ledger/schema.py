@@ -318,7 +318,9 @@ analysis = sa.Table(
     _whole("analysed", nullable=True),  # images
     _text("refusals", nullable=True),  # JSON: {reason: how many images}
     _time("finished_at"),
-    sa.Index(None, "model", "finished_at"),
+    sa.Index(  # all that is counted, for a row lies behind its result
+        "ix_analysis_figures", "model", "finished_at", "level", "score", "analysed"
+    ),
 )
 
 image_score = sa.Table(

@@ -119,10 +119,12 @@ def _late(ledger: Ledger) -> NodePart | None:
         last = db.execute(sa.select(sa.func.max(table.c.finished_at))).scalar_one()
     studies = "1 study waits" if count == 1 else f"{count} studies wait"
     if last is not None and at - last < LATE_S:
-        words = f"{studies} for analysis, one since {_ago(at - oldest)}; others are finished"
+        words = (
+            f"{studies} for analysis, one since {in_round_units(at - oldest)}; others are finished"
+        )
         more = "[inference] processes, or another machine, if this is so day after day"
         return NodePart("worker", Alarm.LOOK, words, oldest, f"they are worked off; {more}")
-    words = f"{studies} for analysis, one since {_ago(at - oldest)}, and none is finished"
+    words = f"{studies} for analysis, one since {in_round_units(at - oldest)}, and none is finished"
     remedy = f"`ai-node studies` says what failed, or {_LOOK}; then start the node again"
     return NodePart("worker", Alarm.ACT, words, oldest, remedy)
 
@@ -149,12 +151,12 @@ def _node(one: Presence) -> NodePart:
     name = f"node {one.place}"
     said = {"all": "listens and works", "listener": "listens", "worker": "works", "web": "shows"}
     if one.state == "stopped":
-        return NodePart(name, Alarm.NONE, f"was stopped {_ago(one.heard_of_s)} ago")
+        return NodePart(name, Alarm.NONE, f"was stopped {in_round_units(one.heard_of_s)} ago")
     if one.state == "silent":
         return NodePart(
             name,
             Alarm.LOOK,
-            f"has said nothing for {_ago(one.heard_of_s)}, and did not say that it stops",
+            f"has said nothing for {in_round_units(one.heard_of_s)}, and did not say that it stops",
             one.last_at,
             f"start it again (systemctl start ai-node); {_LOOK}. One that is gone for good is "
             "forgotten after a week",
@@ -163,7 +165,9 @@ def _node(one: Presence) -> NodePart:
         words = "; ".join(f"{part}: {ill.words}" for part, ill in one.ill.items())
         since = min(ill.since for ill in one.ill.values())
         return NodePart(name, Alarm.LOOK, words, since, f"what the other lines say; {_LOOK}")
-    return NodePart(name, Alarm.NONE, f"{said[one.role]}, heard of {_ago(one.heard_of_s)} ago")
+    return NodePart(
+        name, Alarm.NONE, f"{said[one.role]}, heard of {in_round_units(one.heard_of_s)} ago"
+    )
 
 
 def _nobody(name: str, verb: str, presences: Sequence[Presence], roles: Sequence[Role]) -> NodePart:
@@ -207,7 +211,7 @@ def _verb(nodes: Sequence[Presence], verb: str) -> str:
     return f"{verb}s" if len(nodes) == 1 else verb
 
 
-def _ago(seconds: float) -> str:
+def in_round_units(seconds: float) -> str:
     """Return a time in the unit that people would say it in."""
     for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * unit_s:

@@ -193,7 +193,7 @@ def _conditions(wanted: Wanted) -> Iterable[Sequence[_Condition]]:
         yield (_Condition(sa.true(), analysis, analysis.c.model == wanted.model),)
 
 
-def _midnight(at: float) -> float:
+def midnight(at: float) -> float:
     """Return when the day began, where this machine is."""
     local = datetime.fromtimestamp(at).astimezone()
     return local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
@@ -272,7 +272,7 @@ class _Query:
         if wanted.since is not None:
             yield came_at >= wanted.since
         if wanted.standing == "today":
-            yield came_at >= _midnight(self.at)
+            yield came_at >= midnight(self.at)
 
     def _newest_first(
         self, wanted: Wanted, where: Sequence[sa.ColumnElement[bool]]

@@ -109,7 +109,7 @@ class Listener:
         self._commitments = commitments
         self._reception = reception
         self._committer = committer
-        self._admission = Admission(config.node.ae_title, config.peers)
+        self._admission = Admission(config.node.ae_title, config.peers, reception.peers.rejected)
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
@@ -193,11 +193,14 @@ class Listener:
             open_now = [session.peer.name for session in self._sessions.values()]
             if len(open_now) < limit or peer.name not in open_now:
                 self._sessions[association] = _Session(peer)
+                self._reception.peers.saw(peer.name)
                 metrics.count_admitted(peer.name)
                 return None
         its_own = open_now.count(peer.name)
         why = f"{len(open_now)} associations are open, {its_own} of them its own, and [listener] "
-        self._admission.say(peer.name, address, f"{why}max_associations is {limit}")
+        why += f"max_associations is {limit}"
+        self._admission.say(peer.name, address, why)
+        self._reception.peers.rejected(peer.name, f"not let in: {why}")
         metrics.count_not_let_in(_WHY_NOT_LET_IN[LOCAL_LIMIT_EXCEEDED])
         return LOCAL_LIMIT_EXCEEDED
 
@@ -349,6 +352,8 @@ class Listener:
     def _answer(self, session: _Session, path: Path) -> int:
         if not session.peer.sends:
             log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
+            why = "an object is not taken: this peer has no sends = true"
+            self._reception.peers.rejected(session.peer.name, why)
             metrics.count_not_taken(session.peer.name, NotKept.MAY_NOT_SEND)
             return NOT_AUTHORISED
         if session.came is None:

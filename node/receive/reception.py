@@ -23,6 +23,7 @@ from node import metrics
 from node.config import Config
 from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
+from node.dicom.study_labels import study_labels_of
 from node.domains.description import describe
 from node.errors import NoRoom, OfNoStudy, Unreadable
 from node.identity import identity_of, is_own, names_of, stated_twice
@@ -31,6 +32,7 @@ from node.ledger import (
     DamagedObject,
     InstanceState,
     Kept,
+    Peers,
     Received,
     Receiving,
     Recorded,
@@ -39,6 +41,7 @@ from node.ledger import (
 )
 from node.receive.duplicates import Comparison
 from node.receive.exclusions import why_excluded
+from node.receive.peer_notes import PeerNotes
 from node.store import Aside, Store, dataset_digest
 from node.study import Instance, Shown
 
@@ -75,6 +78,8 @@ class Reception:
         """Of some model."""
         self._on_kept = on_kept
         self._comparison = Comparison(config.inference)
+        self.peers = PeerNotes(Peers(receiving.ledger))
+        """What peers do, for whoever lets them in to add to."""
         self._open = set[str]()
         """The associations that have begun and not ended."""
 
@@ -121,6 +126,7 @@ class Reception:
             raise
         finally:
             path.unlink(missing_ok=True)
+        self.peers.kept(came.sender)
         metrics.count_received(came.sender, size)
         self._on_kept()
         return recorded
@@ -138,6 +144,7 @@ class Reception:
             )
         else:
             log.warning("An object of %s is unreadable: %s; kept as %s", came.sender, error, name)
+            self.peers.rejected(came.sender, f"an object is unreadable: {error}")
         self._remember(damaged)
 
     def _remember(self, damaged: DamagedObject | None) -> None:
@@ -173,6 +180,7 @@ class Reception:
             is_in_scope=self._is_in_scope(instance.shown),
             why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
             withdraws=self._withdrawal(header),
+            labels=study_labels_of(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
         )
         relative_path = self._store.keep(
@@ -216,6 +224,7 @@ class Reception:
         elif recorded == "contradicts":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
             log.warning("An object of %s is not taken: %s; its study is held", peer, words)
+            self.peers.rejected(peer, f"an object is not taken: {words}")
             about = Aside(
                 words, peer, True, instance.sop_class, instance.sop_uid, instance.study_uid
             )

@@ -61,7 +61,8 @@ def upgrade() -> None:
         "ALTER TABLE analysis ADD COLUMN level TEXT"
         f" CONSTRAINT ck_analysis_level CHECK (level IN ({_LEVELS}))"
     )
-    op.create_index(op.f("ix_analysis_model_finished_at"), "analysis", ["model", "finished_at"])
+    columns = ["model", "finished_at", "level", "score", "analysed"]
+    op.create_index("ix_analysis_figures", "analysis", columns)
     op.create_table(
         "peer",
         sa.Column("name", sa.Text, primary_key=True),
