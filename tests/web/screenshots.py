@@ -8,17 +8,20 @@ Needs Chromium and playwright (`make test-interop` has them).
 from __future__ import annotations
 
 import io
+import random
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import factories
 from PIL import Image
 from viewers.reader import chromium
 
-from node.ledger import DeliveryState, Ledger
+from node.ledger import DeliveryState, Ledger, schema
 from node.result import Priority
 from node.store import Store
 from node.trial import phantom
@@ -38,8 +41,8 @@ LARGEST_BYTES = 150_000
 R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
 
 
-def fill(site: Site) -> None:
-    """Let a morning pass."""
+def fill(site: Site, technique: phantom.Technique = factories.SMALL) -> None:
+    """Let a morning pass; the technique is that of the exam whose captures are looked at."""
     site.exam(1, Priority.ROUTINE, who=_who(1, "CEDAR"), age_s=5400)
     site.exam(
         2,
@@ -53,7 +56,7 @@ def fill(site: Site) -> None:
         4,
         Priority.URGENT,
         who=_who(4, "ROWAN"),
-        technique=TECHNIQUE,
+        technique=technique,
         age_s=1300,
         has_marks=True,
     )
@@ -70,6 +73,33 @@ def fill(site: Site) -> None:
     site.excluded(9, who=_who(9, "ELM"))
 
 
+def remember(site: Site) -> None:
+    """Let a month have passed, and the modality and the archive have been heard of."""
+    day_s, at = 86_400.0, time.time()
+    scores = random.Random(15)
+    rows = [
+        {"study_uid": f"1.2.826.0.2.{n}", "number": 1, "model": "breast-triage"}
+        | {"model_version": "1.0.0", "weights_sha256": "0" * 64, "mode": "deliver"}
+        | {"brief": "", "analysed": 4, "refusals": "{}", "score": score}
+        | {"level": _level(score), "finished_at": at - day_s * (1 + n % 29)}
+        for n, score in enumerate(scores.betavariate(1.3, 4.0) for _ in range(600))
+    ]
+    with site.ledger.writing() as db:
+        db.execute(schema.analysis.insert(), rows)
+        db.execute(schema.peer.delete())
+        seen = {"name": "modality", "seen_at": at - 40, "object_at": at - 42}
+        sent = {"name": "pacs", "seen_at": at - 300, "sent_at": at - 260}
+        refused = {"failed_at": at - 270, "failure": "refused: 0xA700, out of resources"}
+        for row in (seen, sent | refused):
+            db.execute(schema.peer.insert().values(row))
+
+
+def _level(score: float) -> Priority:
+    if score >= 0.71:
+        return Priority.URGENT
+    return Priority.SOON if score >= 0.43 else Priority.ROUTINE
+
+
 def _who(number: int, name: str) -> Who:
     return Who(f"PHANTOM^{name}", f"PH-{number:04}", f"A-{1000 + number}", "Screening, phantom")
 
@@ -84,7 +114,8 @@ def morning(folder: Path) -> Iterator[Site]:
     viewer = "https://viewer.example/?StudyInstanceUIDs={study_uid}"
     site = opened(store, ledger, folder, shows="patient", viewer=viewer)
     site.is_well()
-    fill(site)
+    fill(site, TECHNIQUE)
+    remember(site)
     site.add_users()
     yield site
     ledger.close()
@@ -142,9 +173,12 @@ def main(folder: Path) -> None:
         for size, suffix, most_px in ((WIDE, "", 1150), (PHONE, "-phone", 1300)):
             page = visit(browser, address, size)
             for name, where in pages.items():
+                site.beat()
                 page.goto(where)
                 take(page, f"{name}{suffix}", folder, most_px)
         page = visit(browser, address, WIDE, "dark")
+        site.beat()
+        page.goto("/")
         take(page, "reading-list-dark", folder, 768)
 
 

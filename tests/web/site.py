@@ -132,6 +132,10 @@ class Site:
         """Let a node be alive that does everything."""
         self.desk.nodes.register_node(NODE, "reading-room:/var/lib/ai-node", Role.ALL)
 
+    def beat(self) -> None:
+        """Let the node be alive still."""
+        self.desk.nodes.beat(NODE)
+
     def exam(
         self,
         number: int,

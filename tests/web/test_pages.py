@@ -415,7 +415,7 @@ def test_a_node_that_is_ill_says_so_above_the_list_and_since_when(site: Site) ->
         ill = {OwnPart.LISTENER: Ill(1_764_000_000.0, "it has died")}
         site.desk.nodes.record_ill("node-1", ill)
         page = visitor.get("/")
-    assert "The node is ill: the order below cannot be trusted." in page
+    assert "The node is ill: the order of the reading list cannot be trusted." in page
     assert "it has died" in page
     assert 'datetime="2025-11-24T' in page
     assert 'aria-live="polite"' in page
