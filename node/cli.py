@@ -230,19 +230,12 @@ def check(config: ConfigOption = _CONFIG) -> None:
 
 def _look_at_page(config: Config) -> list[str]:
     """Print where the page will be, if there is to be one; return why it must not start."""
-    from node.errors import ConfigError
-    from node.ledger import People
-    from node.site import existing_ledger
     from node.web.exposure import address_of_page, faults_of_page
+    from node.web.serving import has_users_yet
 
     if config.web is None:
         return []
-    has_users = False
-    with (
-        contextlib.suppress(ConfigError),  # no node has run yet
-        contextlib.closing(existing_ledger(config)) as ledger,
-    ):
-        has_users = People(ledger).has_users()
+    has_users = has_users_yet(config)
     login = "everybody logs in" if has_users else "without a login, which only looks"
     if not (faults := faults_of_page(config.web, has_users=has_users)):
         out.print(f"Page: {address_of_page(config.web, config.web.port)}, {login}.")
@@ -829,7 +822,10 @@ def _caller() -> str:
     return f"{name} (command)"
 
 
-web = typer.Typer(no_args_is_help=True, help="Say who may log in to the page.")
+web = typer.Typer(
+    no_args_is_help=True,
+    help="Say who may log in to the page. As soon as there is a user, everybody has to.",
+)
 app.add_typer(web, name="web")
 
 UserArgument = Annotated[str, typer.Argument(help="The name that the person logs in by.")]
@@ -870,7 +866,8 @@ def set_web_password(
             user = People(ledger).set_password(name.lower(), password, wanted)
         out.print(f"{user.name} may log in now, as {user.role}.", highlight=False)
         if loaded.web is None:
-            out.print("There is no page yet: add the table [web] to the configuration.")
+            words = "There is no page yet: add the table [web] to the configuration."
+            out.print(words, markup=False, highlight=False)
 
 
 @web.command("users")

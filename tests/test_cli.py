@@ -62,6 +62,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "web",
 ]
 
 SETTINGS = """
