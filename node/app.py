@@ -165,11 +165,11 @@ class App:
         place = _place(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
+        if self.page is not None:
+            self.page.start()  # if it must not be reached as it is set, nothing has begun
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
-        if self.page is not None:
-            self.page.start()  # if it must not be reached as it is set, nothing has begun
         if self._role != Role.WORKER:
             self._listener.start()  # before the engine: if the port is taken, no job has begun
         self._engine.start(processes=processes)

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from node import cli
 from node.app import PageAlone
 from node.config import load_config
+from node.doctor.page import check_page
 from node.ledger import Ledger, Nodes, People, Role
 
 PASSWORD = "correct horse battery"
@@ -100,6 +101,35 @@ def test_check_says_where_the_page_is_or_why_there_cannot_be_one(settings: Path)
     assert "reached from other machines, which only TLS may be" in refused.output
     assert "say in names" in refused.output
     assert "Page:" not in refused.output
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "worker"], ["--only", "web"]])
+def test_a_page_that_must_not_be_reached_as_it_is_set_is_not_started(
+    settings: Path, only: list[str]
+) -> None:
+    settings.write_text(settings.read_text() + 'host = "0.0.0.0"\nproxies = ["192.0.2.80"]\n')
+    refused = call("run", *only, "-c", settings)
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, SystemExit)
+    assert refused.stderr.count("[web]") == 2, "two faults"
+    assert "say in names what people call the page" in refused.stderr
+    assert "`ai-node web passwd NAME --role operator` makes one" in refused.stderr
+
+
+def test_the_doctor_says_where_the_page_is_or_what_to_do(settings: Path) -> None:
+    config = load_config(settings)
+    (found,) = check_page(config)
+    assert found.state == "ok"
+    assert found.words.endswith("without a login, which only looks")
+    assert config.web is not None
+    everywhere = config.web.model_copy(update={"host": "::"})
+    faults = list(check_page(config.model_copy(update={"web": everywhere})))
+    assert [(fault.state, fault.remedy[:4]) for fault in faults] == [
+        ("failed", "Give"),
+        ("failed", "Say "),
+        ("failed", "`ai-"),
+    ]
+    assert list(check_page(config.model_copy(update={"web": None}))) == []
 
 
 def test_a_page_alone_needs_the_table(settings: Path) -> None:
