@@ -160,7 +160,8 @@ def test_without_a_login_nothing_is_done(new_site: NewSite, action: str) -> None
         visitor.get("/")
         secret = visitor.client.cookies["ai-node-visitor"].encode()
         of_a_form = hmac.new(secret, b"form", hashlib.sha256).hexdigest()
-        assert visitor.client.post("/search", data={"csrf": of_a_form}).status_code != 403
+        sought = {"csrf": of_a_form, "by": "study", "text": "1.2.3"}
+        assert visitor.client.post("/search", data=sought).status_code != 403
         for answer in (
             visitor.get(f"{STUDY}/{action}"),
             visitor.client.post(f"{STUDY}/{action}", data={"csrf": of_a_form}),
