@@ -64,6 +64,7 @@ from node.site import (
 )
 from node.store import Store
 from node.study import Shown
+from node.web.serving import Page
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ class App:
         self._listener = Listener(
             config, self.store.incoming, delivering, self.reception, self._committer
         )
+        self.page = None if config.web is None else Page(config, config.web, self.store)
 
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}
@@ -219,6 +221,8 @@ class App:
         place = _place(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
+        if self.page is not None:
+            self.page.start()  # if it must not be reached as it is set, nothing has begun
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
@@ -277,6 +281,8 @@ class App:
             self.monitoring.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
+        if self.page is not None:
+            self.page.stop()  # until here people saw how the work ended
         self._retire()  # before what still runs is cut off below
         self._inference.close()
         self._early_scorer.join()
@@ -313,9 +319,12 @@ class App:
             self._told = found
 
     def _dead_parts(self) -> list[str]:
-        parts = {"listener": self._listener.has_died, "queue": self._engine.has_died}
-        if self.monitoring is not None:
-            parts["monitoring"] = self.monitoring.has_died
+        parts = {
+            "listener": self._listener.has_died,
+            "queue": self._engine.has_died,
+            "monitoring": self.monitoring is not None and self.monitoring.has_died,
+            "page": self.page is not None and self.page.has_died,
+        }
         return [name for name, has_died in parts.items() if has_died]
 
     def _reconcile(self) -> None:
@@ -344,11 +353,84 @@ def _count(end: DeliveryEnd) -> None:
     metrics.count_attempt(end.destination, outcome, end.after_s)
 
 
-def _lock_state_dir(state_dir: Path) -> IO[str]:
-    """Keep a second process away from the same state; the lock goes with the process."""
+class PageAlone:
+    """A process that only shows the page: it receives nothing, does no work, loads no model.
+
+    It may run on the state folder of a node that does the work, beside it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        if config.web is None:
+            raise ConfigError(
+                "--only web: the configuration has no table [web], which says where the page is; "
+                "add it, an empty one is enough"
+            )
+        self._config = config
+        self.node_id = str(uuid.uuid4())
+        self.failed = threading.Event()
+        """Set when a part has died: the process should stop and be started afresh."""
+        self._lock = _lock_state_dir(config.node.state_dir, "lock.web")
+        self._ledger = open_ledger(config)
+        self._nodes = Nodes(self._ledger)
+        self._pulse = Pulse(self._nodes, self.node_id, self._ledger.dead_after_s)
+        self._timers = Timers(self.failed.set)
+        self.page = Page(config, config.web, Store(config.store_dir, self.node_id))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether our heart still beats and the page is served."""
+        return self._timers.are_turning() and not self.page.has_died
+
+    def start(self) -> None:
+        """Begin to show."""
+        try:
+            place = _place(self._config.node.state_dir, "place.web")
+            self._nodes.register_node(self.node_id, place, Role.WEB)
+            self.page.start()
+            self._timers.every(self._config.node.dead_after_s / BEATS, self._beat, "beat")
+            self._timers.start()
+        except BaseException:
+            self.stop()
+            raise
+        log.info("Only showing; other nodes receive the studies and work on them")
+
+    def stop(self) -> None:
+        """End."""
+        log.info("Stopping")
+        self._timers.stop()
+        self.page.stop()
+        try:
+            self._nodes.retire_node(self.node_id)
+        except sa.exc.DBAPIError:
+            log.warning("The database does not answer; others will take us for dead")
+        self._ledger.close()
+        self._lock.close()
+        log.info("Stopped")
+
+    def _beat(self) -> None:
+        try:
+            self._pulse.beat()
+        except Superseded as reason:
+            log.critical("Stopping: %s", reason)
+            self.failed.set()
+        if self.page.has_died:
+            log.critical("The page has died")
+            self.failed.set()
+
+
+def running_node(config: Config, role: Role) -> App | PageAlone:
+    """Return what a process is that has this role; it has not started yet."""
+    return PageAlone(config) if role == Role.WEB else App(config, role)
+
+
+def _lock_state_dir(state_dir: Path, name: str = "lock") -> IO[str]:
+    """Keep a second process away from the same state; the lock goes with the process.
+
+    Of another name: away from those alone that take that one.
+    """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        lock = (state_dir / "lock").open("w")
+        lock = (state_dir / name).open("w")
     except OSError as error:
         raise ConfigError(
             f"state_dir {state_dir} cannot be written ({error.strerror}); "
@@ -364,9 +446,12 @@ def _lock_state_dir(state_dir: Path) -> IO[str]:
     return lock
 
 
-def _place(state_dir: Path) -> str:
-    """Return what tells people, and then other nodes, whose state folder this is."""
-    path = state_dir / "place"
+def _place(state_dir: Path, name: str = "place") -> str:
+    """Return what tells people, and then other nodes, whose state folder this is.
+
+    Of another name: what else there is of ours in that folder.
+    """
+    path = state_dir / name
     if not path.exists():
         temporary = path.with_suffix(".part")
         temporary.write_text(str(uuid.uuid4()), "ascii")

@@ -65,6 +65,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "web",
 ]
 
 SETTINGS = """

@@ -13,6 +13,7 @@ from pathlib import Path
 from node.config import Config, advice, load_config
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port
+from node.doctor.page import check_page
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import check_peers
 from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
@@ -37,6 +38,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", check_database),
     ("models", check_models),
     ("port", check_port),
+    ("page", check_page),
     ("peers", check_peers),
     ("exam", check_exam),
 )

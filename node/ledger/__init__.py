@@ -22,6 +22,7 @@ from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.peers import PeerNote, Peers
+from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -68,6 +69,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "PASSWORD_CHARACTERS",
     "QUARANTINE_AFTER",
     "Again",
     "Arrival",
@@ -105,6 +107,7 @@ __all__ = [
     "Patience",
     "PeerNote",
     "Peers",
+    "People",
     "PlannedAnalysis",
     "Presence",
     "Processing",
@@ -117,6 +120,7 @@ __all__ = [
     "Shipment",
     "StudyState",
     "Sweeping",
+    "User",
     "VersionState",
     "WebRole",
     "Withdrawal",
