@@ -633,7 +633,7 @@ def test_an_archive_that_does_not_know_us_is_red(
 ) -> None:
     verdict = one(check_peers(site(tmp_path, open_pacs(knows=["SOMEBODY"]).peer("pacs"))))
     assert verdict.state == "failed"
-    assert "does it know the calling AE title AINODE" in verdict.words
+    assert "does not know AINODE" in verdict.words
     assert "enter AINODE" in verdict.remedy
 
 

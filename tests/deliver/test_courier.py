@@ -151,7 +151,8 @@ def test_a_destination_that_is_down_is_named(
     pacs = open_pacs()
     pacs.close()
     outcomes = courier_to(pacs, store).send(reports, nothing)
-    words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached"
+    reason = "nothing listens there (connection refused)"
+    words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached: {reason}"
     assert outcomes == [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
 
 
