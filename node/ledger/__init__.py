@@ -21,6 +21,14 @@ from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.nodes import Nodes, Presence
+from node.ledger.outstanding import (
+    Excluded,
+    HeldStudy,
+    Outstanding,
+    Stranded,
+    Undelivered,
+    Unfinished,
+)
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -80,10 +88,12 @@ __all__ = [
     "DispatchState",
     "Enqueue",
     "Examination",
+    "Excluded",
     "Filed",
     "Filing",
     "Finished",
     "HeldBecause",
+    "HeldStudy",
     "InstanceState",
     "Job",
     "Kept",
@@ -95,6 +105,7 @@ __all__ = [
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
+    "Outstanding",
     "Patience",
     "PlannedAnalysis",
     "Presence",
@@ -106,8 +117,11 @@ __all__ = [
     "Role",
     "Settling",
     "Shipment",
+    "Stranded",
     "StudyState",
     "Sweeping",
+    "Undelivered",
+    "Unfinished",
     "VersionState",
     "Withdrawal",
     "Work",

@@ -90,13 +90,13 @@ class ByHand:
         their sender, or nobody the kinds of object that were built.
         """
         with self.ledger.reading() as db:
-            studies = [row.study_uid for row in db.execute(_undirected())]
+            studies = [row.study_uid for row in db.execute(undirected())]
         sent = 0
         for study_uid in studies:
             with self.ledger.writing() as db:
                 study = lock_study(db, study_uid)
                 version = schema.study_version
-                row = db.execute(_undirected().where(version.c.study_uid == study_uid)).first()
+                row = db.execute(undirected().where(version.c.study_uid == study_uid)).first()
                 if row is not None:
                     job = Job("process", study_uid, row.number, row.attempt)
                     sent += _direct(db, job, directions(study.sender), deliver_within_s)
@@ -124,7 +124,7 @@ def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     return "it is analysed once it is complete" if is_open else "what is left of it goes on"
 
 
-def _undirected() -> sa.Select[Any]:
+def undirected() -> sa.Select[Any]:
     """Select the newest versions of studies whose results were to be sent, and go nowhere."""
     study, version, dispatch = schema.study, schema.study_version, schema.dispatch
     has_dispatch = sa.exists().where(
