@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from node.manifest import Model
     from node.overview import StudyOverview
 
+log = logging.getLogger(__name__)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -108,9 +110,11 @@ def run(
     from node.logs import start_logging
     from node.supervisor import Watchdog, tell
 
-    start_logging(is_verbose=verbose)
-    with _errors_as_messages():
-        node = App(load_config(config), Role(only) if only else Role.ALL)
+    with _errors_in_the_log():
+        loaded = load_config(config)
+        start_logging(form=loaded.logs.format, is_verbose=verbose)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
+        node = App(loaded, Role(only) if only else Role.ALL)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,7 +129,7 @@ def run(
         tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
-            err.print("A part of the node died; the log says which. Start it again.")
+            log.critical("A part of the node died, as is said above; it ends, to be started again")
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
@@ -1002,6 +1006,22 @@ def _errors_as_messages() -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+@contextlib.contextmanager
+def _errors_in_the_log() -> Iterator[None]:
+    """Print an error as other commands do, or where programs read that, log each of its lines."""
+    from node.logs import is_for_machines
+
+    with _errors_as_messages():
+        try:
+            yield
+        except NodeError as error:
+            if not is_for_machines():
+                raise
+            for line in str(error).splitlines():
+                log.critical("%s", line)
+            raise typer.Exit(1) from error
 
 
 def main() -> None:
