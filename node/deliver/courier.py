@@ -7,7 +7,6 @@ outcome, and what was accepted is asked for a few times and then given up, visib
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +16,6 @@ from node.deliver.destination import Destination, Parcel
 from node.errors import DeliveryError, Superseded
 from node.ledger import BuiltReport, DeliveryState, Outcome, Patience, Shipment
 from node.store import Store
-
-log = logging.getLogger(__name__)
-
 
 ASKS = 3
 """Requests for confirmation without result; before the last of them everything is sent again."""
@@ -67,7 +63,6 @@ class Courier:
                 for outcome in self.destination.send(intact, require_current):
                     outcomes.append(outcome)
         except (DeliveryError, Superseded) as error:
-            log.warning("Delivery to %s: %s", self.name, error)
             reason = str(error)
         answered = {outcome.sop_uid for outcome in outcomes}
         left = (report.sop_uid for report in reports if report.sop_uid not in answered)

@@ -52,7 +52,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -131,6 +131,7 @@ __all__ = [
     "now",
     "parse_view",
     "release_of_tables",
+    "subjects_of",
     "unless_recorded",
     "utc",
 ]

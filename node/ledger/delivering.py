@@ -7,6 +7,7 @@ is final when each of them is.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -32,10 +33,14 @@ from node.ledger.rows import (
     find_obstacle,
     hold,
     lock_study,
+    say_given_up,
+    subjects_of,
     update_deliveries,
     update_dispatch,
 )
 from node.ledger.states import DeliveryState, DispatchState, HeldBecause
+
+log = logging.getLogger(__name__)
 
 _NONE: Mapping[str, str] = {}
 
@@ -210,7 +215,7 @@ class Delivering:
                 db.execute(
                     update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error)
                 )
-                add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
+                say_given_up(db, job, error)
             else:
                 _finish(db, job)
 
@@ -248,7 +253,9 @@ def _finish(db: sa.Connection, job: Job) -> None:
     )
     is_confirmed = DeliveryState.SENT not in _errors_by_state(db, job)
     how = "delivered to {}, confirmed" if is_confirmed else "accepted by {}, unconfirmed"
-    add_note(db, job.study_uid, how.format(job.destination))
+    words = how.format(job.destination)
+    add_note(db, job.study_uid, words)
+    log.info("The results of study %s are %s", job.study_uid, words, extra=subjects_of(job))
 
 
 def _shipment(db: sa.Connection, job: Job) -> Shipment:
