@@ -51,6 +51,6 @@ def unfinished_words(left: Unfinished) -> str:
     if left.is_nothing:
         return "Nothing is left to take up"
     return (
-        f"Taken up again: studies being received {left.receiving}, queued {left.queued}, in "
-        f"analysis {left.running}; deliveries {left.deliveries}"
+        f"Unfinished from before: studies being received {left.receiving}, queued {left.queued}, "
+        f"in analysis {left.running}; deliveries {left.deliveries}"
     )

@@ -196,5 +196,5 @@ def test_a_node_says_at_its_start_what_it_takes_up_again(desk: Desk) -> None:
     desk.close(EXCLUDED, study="1.8.3")
     assert outstanding.unfinished() == Unfinished(receiving=1, queued=1, running=1, deliveries=4)
     assert unfinished_words(outstanding.unfinished()) == (
-        "Taken up again: studies being received 1, queued 1, in analysis 1; deliveries 4"
+        "Unfinished from before: studies being received 1, queued 1, in analysis 1; deliveries 4"
     )

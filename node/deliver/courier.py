@@ -27,6 +27,8 @@ class Ending:
 
     patience: Patience
     outcomes: Sequence[Outcome] = field(default_factory=tuple)
+    trouble: str | None = None
+    """What did not go as it should while it was to be confirmed; None if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Courier:
         try:
             found = self.destination.confirm(parcels, None if is_over else transaction)
         except DeliveryError as error:
-            return Ending(Patience(retry_s, retry_s, waits_for=str(error)))
+            return Ending(Patience(retry_s, retry_s, waits_for=str(error)), trouble=str(error))
         if is_over:
             words = f"{self.name} accepted it, but was asked {ASKS} times and never confirmed it"
             return Ending(Patience(retry_s, gives_up=words), found.outcomes)
@@ -95,7 +97,7 @@ class Courier:
         again = [
             Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in shipment.to_confirm
         ]
-        return Ending(Patience(retry_s), again)
+        return Ending(Patience(retry_s), again, trouble=words)
 
     def _parcel(self, report: BuiltReport) -> Parcel:
         return Parcel(report, self.store.path(report.path))

@@ -114,7 +114,9 @@ class Workflow:
         task = self._task(work)
         if not task.models:
             names = ", ".join(analysis.model for analysis in work.analyses)
-            self.processing.cancel_version(job, f"model {names} has been switched off")
+            why_not = f"model {names} has been switched off"
+            log.warning("Study %s is not analysed: %s", job.study_uid, why_not)
+            self.processing.cancel_version(job, why_not)
             return
         missing = self._missing(work) if work.is_given_up else ()
         if missing and (work.has_results or len(missing) == len(work.version.instances)):
@@ -205,15 +207,16 @@ class Workflow:
 
     def deliver(self, job: Job, engine: Engine) -> None:
         """Send what a destination does not have yet of a report set, and have it confirmed."""
-        try:
-            with naming(**subjects_of(job)), _left_to_the_sweep(job):
-                shipment = self.delivering.begin_dispatch(job, self.node_id)
-                ending = self._deliver(job, shipment)
-                self.delivering.finish_dispatch(
-                    job, ending.outcomes, ending.patience, engine.enqueue
-                )
-        except Superseded as reason:
-            log.info("Nothing to send: %s", reason)
+        with naming(**subjects_of(job)):
+            try:
+                with _left_to_the_sweep(job):
+                    shipment = self.delivering.begin_dispatch(job, self.node_id)
+                    ending = self._deliver(job, shipment)
+                    self.delivering.finish_dispatch(
+                        job, ending.outcomes, ending.patience, engine.enqueue
+                    )
+            except Superseded as reason:
+                log.info("Nothing to send: %s", reason)
 
     def _deliver(self, job: Job, shipment: Shipment) -> Ending:
         retry_s = delay_s(job.attempt, self.config.delivery)
@@ -257,13 +260,17 @@ class Workflow:
             is_answered=self.delivering.is_answered,
         )
         try:
-            return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
+            ending = courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
         except (Superseded, SQLAlchemyError):
             raise
         except Exception as error:  # what was sent stays sent; it is asked again later
             log.exception("%s: the confirmation failed", job.id)
             retry_s = delay_s(job.attempt, self.config.delivery)
             return Ending(Patience(retry_s, retry_s, waits_for=type(error).__name__))
+        if ending.trouble is not None:
+            words = "The results of study %s are not confirmed by %s: %s"
+            log.warning(words, job.study_uid, job.destination, ending.trouble)
+        return ending
 
 
 def _say_what_is_analysed(job: Job, work: Work, finished: Finished) -> None:

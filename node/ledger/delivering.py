@@ -375,11 +375,15 @@ def _record_answer(
     of_uids = sent.where(table.c.sop_uid.in_(uids))
     changed = db.execute(of_uids.values(confirmed | {"confirmed_at": now()})).rowcount
     asked = sent.where(table.c.transaction_uid == transaction_uid)
+    lost = 0
     for uid, why in failed.items():
         error = f"{job.destination} accepted it, but does not answer for it: {why}"
         not_kept = {"state": DeliveryState.QUEUED, "error": error, "transaction_uid": None}
-        changed += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
-    return changed > 0
+        lost += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
+    if lost:
+        words = "%s does not answer for %d objects of study %s that it accepted; they go again"
+        log.warning(words, job.destination, lost, job.study_uid, extra=subjects_of(job))
+    return changed + lost > 0
 
 
 def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> None:
