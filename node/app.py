@@ -40,6 +40,7 @@ from node.ledger import (
     KeptScores,
     Mode,
     Nodes,
+    Outstanding,
     OwnPart,
     Processing,
     Receiving,
@@ -57,11 +58,11 @@ from node.receive.reception import Reception
 from node.site import (
     advice_on_models,
     faults_of_models,
-    levels_in_words,
     load_models,
     local_zone,
     open_ledger,
 )
+from node.start_words import start_words, unfinished_words
 from node.store import Store
 from node.study import Shown
 from node.web.serving import Page
@@ -254,12 +255,13 @@ class App:
             log.info("Only receiving; other nodes work on the studies")
 
     def _tell_how_it_is_set(self) -> None:
-        faults = [words for _, words in faults_of_models(self.config, self._models)]
-        for line in [*faults, *advice(self.config), *advice_on_models(self.config, self._models)]:
+        for line in start_words(self.config, self._role, self._models):
+            log.info("%s", line)
+        for _, fault in faults_of_models(self.config, self._models):
+            log.error("%s", fault)
+        for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
             log.warning("%s", line)
-        for name, model in self._models.items():
-            if levels := levels_in_words(model):
-                log.info("Model %s: %s", name, levels)
+        log.info("%s", unfinished_words(Outstanding(self.ledger).unfinished()))
 
     def _prepare_store(self) -> None:
         try:

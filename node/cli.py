@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from node.manifest import Model
     from node.overview import StudyOverview
 
+log = logging.getLogger(__name__)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -120,9 +122,11 @@ def run(
     from node.logs import start_logging
     from node.supervisor import Watchdog, tell
 
-    start_logging(is_verbose=verbose)
-    with _errors_as_messages():
-        node = running_node(load_config(config), Role(only) if only else Role.ALL)
+    with _errors_in_the_log():
+        loaded = load_config(config)
+        start_logging(form=loaded.logs.format, is_verbose=verbose)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
+        node = running_node(loaded, Role(only) if only else Role.ALL)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,7 +141,7 @@ def run(
         tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
-            err.print("A part of the node died; the log says which. Start it again.")
+            log.critical("A part of the node died, as is said above; it ends, to be started again")
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
@@ -249,9 +253,10 @@ def doctor(
 ) -> None:
     """Examine everything the configuration names, and send a generated exam through the node.
 
-    Folders, disk, clock, database, models, port, every peer by C-ECHO and what it accepts; each
-    red line says what to do. Other systems are sent no object, and nothing is changed: it may be
-    used while the node is running. Exit code 0 only if nothing failed.
+    Folders, disk, clock, database, models, port; every peer by C-ECHO, what it accepts, and a query
+    (C-FIND) for a study that does not exist; what is held, given up, or made for nobody; each red
+    line says what to do. Other systems are sent no object, and nothing is changed: it may be used
+    while the node is running. Exit code 1 if anything is red, which waits for a person; else 0.
     """
     from node.doctor import diagnose
 
@@ -1160,6 +1165,22 @@ def _errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code) from error
+
+
+@contextlib.contextmanager
+def _errors_in_the_log() -> Iterator[None]:
+    """Print an error as other commands do, or where programs read that, log each of its lines."""
+    from node.logs import is_for_machines
+
+    with _errors_as_messages():
+        try:
+            yield
+        except NodeError as error:
+            if not is_for_machines():
+                raise
+            for line in str(error).splitlines():
+                log.critical("%s", line)
+            raise typer.Exit(1) from error
 
 
 def main() -> None:
