@@ -116,17 +116,19 @@ def run(
     What a former process left unfinished, however it ended, is taken up at the start. Under
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
-    from node.app import running_node
+    from node.app import App
     from node.config import load_config
     from node.ledger import Role
     from node.logs import start_logging
+    from node.page_alone import PageAlone
     from node.supervisor import Watchdog, tell
 
     with _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
         log.info("ai-node %s, configuration %s", __version__, config.resolve())
-        node = running_node(loaded, Role(only) if only else Role.ALL)
+        role = Role(only) if only else Role.ALL
+        node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -35,7 +35,6 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
 from node import cli, doctor
-from node.app import _lock_state_dir
 from node.config import (
     ChosenModel,
     Config,
@@ -56,6 +55,7 @@ from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PRO
 from node.kinds import sop_classes
 from node.ledger import DeliveryState, HeldBecause, schema
 from node.site import kinds_nobody_makes, open_ledger
+from node.state_dir import lock_state_dir
 from node.store import Store
 from node.trial import phantom
 from node.trial.checks import ExamOutcome, read_back
@@ -365,7 +365,7 @@ def test_a_node_that_runs_on_every_address_of_both_families_is_called(
     pacs = open_pacs(host="::")
     everywhere = ListenerSettings(host="::", port=pacs.port)
     config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": everywhere})
-    with _lock_state_dir(config.node.state_dir):
+    with lock_state_dir(config.node.state_dir):
         verdict = one(check_port(config))
     assert verdict.state == "ok"
     assert "the node is running and answers" in verdict.words
@@ -374,7 +374,7 @@ def test_a_node_that_runs_on_every_address_of_both_families_is_called(
 def test_a_node_that_runs_and_does_not_answer_is_noticed(tmp_path: Path) -> None:
     config = site(tmp_path)
     with (
-        _lock_state_dir(config.node.state_dir),
+        lock_state_dir(config.node.state_dir),
         socket.create_server(("127.0.0.1", config.listener.port)) as hung,
     ):
         hung.close()
@@ -402,7 +402,7 @@ def test_on_a_port_that_we_may_not_try_a_node_that_runs_is_called(
 ) -> None:
     here = ListenerSettings(host="0.0.0.0", port=pacs.port)
     config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": here})
-    with _lock_state_dir(config.node.state_dir):
+    with lock_state_dir(config.node.state_dir):
         verdict = one(check_port(config))
     assert verdict.state == "ok"
     assert "the node is running and answers" in verdict.words
