@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from node.manifest import Model
     from node.overview import StudyOverview
 
+log = logging.getLogger(__name__)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -114,15 +116,19 @@ def run(
     What a former process left unfinished, however it ended, is taken up at the start. Under
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
-    from node.app import running_node
+    from node.app import App
     from node.config import load_config
     from node.ledger import Role
     from node.logs import start_logging
+    from node.page_alone import PageAlone
     from node.supervisor import Watchdog, tell
 
-    start_logging(is_verbose=verbose)
-    with _errors_as_messages():
-        node = running_node(load_config(config), Role(only) if only else Role.ALL)
+    with _errors_in_the_log():
+        loaded = load_config(config)
+        start_logging(form=loaded.logs.format, is_verbose=verbose)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
+        role = Role(only) if only else Role.ALL
+        node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,7 +143,7 @@ def run(
         tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
-            err.print("A part of the node died; the log says which. Start it again.")
+            log.critical("A part of the node died, as is said above; it ends, to be started again")
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
@@ -249,9 +255,10 @@ def doctor(
 ) -> None:
     """Examine everything the configuration names, and send a generated exam through the node.
 
-    Folders, disk, clock, database, models, port, every peer by C-ECHO and what it accepts; each
-    red line says what to do. Other systems are sent no object, and nothing is changed: it may be
-    used while the node is running. Exit code 0 only if nothing failed.
+    Folders, disk, clock, database, models, port; every peer by C-ECHO, what it accepts, and a query
+    (C-FIND) for a study that does not exist; what is held, given up, or made for nobody; each red
+    line says what to do. Other systems are sent no object, and nothing is changed: it may be used
+    while the node is running. Exit code 1 if anything is red, which waits for a person; else 0.
     """
     from node.doctor import diagnose
 
@@ -734,24 +741,69 @@ def _next_attempt(study: StudyOverview, destination: str) -> str:
 
 
 @app.command()
+def status(
+    config: ConfigOption = _CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say on one screen how the node is: what to look at and why, studies, backlogs, disk, parts.
+
+    Whether it runs or not: read from its database, on whatever machine. Fit for a probe (Nagios,
+    Icinga, Zabbix). Exit code 0: nothing is to be done. 1: to be looked at when there is time. 2:
+    something does not come in, is not analysed, or does not reach who should have it; also if no
+    node has run yet, or configuration or database cannot be read. `--json` gives the same; times
+    are epoch seconds, UTC.
+    """
+    from node.config import load_config
+    from node.overview.status import (
+        node_status,
+        status_as_json,
+        status_in_lines,
+        status_without_ledger,
+    )
+    from node.site import existing_ledger
+
+    try:
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            found = node_status(ledger, loaded)
+    except NodeError as error:
+        found = status_without_ledger(error)
+    if as_json:
+        typer.echo(json.dumps(status_as_json(found), indent=1))
+    else:
+        for line in status_in_lines(found):
+            typer.echo(line)
+    raise typer.Exit(int(found.alarm))
+
+
+@app.command()
 def nodes(config: ConfigOption = _CONFIG) -> None:
     """List the nodes that share the database, on this and other machines, and say who is alive.
 
     One that is silent for longer than `dead_after_s` is taken for dead: others do its work. It is
-    shown for a week.
+    shown for a week. Exit codes as of `ai-node status`: 0, 1 if one is silent or ill and others do
+    its work, 2 if nobody listens, or nobody works, or that cannot be found out.
     """
     from node.config import load_config
     from node.ledger import Nodes
+    from node.overview.health import Alarm, node_parts, worst_alarm
     from node.site import existing_ledger
 
-    with _errors_as_messages():
-        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
+    with _errors_as_messages(Alarm.ACT):
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
             presences = Nodes(ledger).presences()
-        for node in presences:
-            line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
-            if node.state != "stopped":
-                line += f", heard of {node.heard_of_s:.0f} s ago"
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            parts = node_parts(ledger, loaded)
+    for node in presences:
+        line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
+        if node.state != "stopped":
+            line += f", heard of {node.heard_of_s:.0f} s ago"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for part in parts:
+        if part.is_ill:
+            words = f"{part.name}: {part.words}; {part.what_to_do}"
+            err.print(words, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(worst_alarm(parts))
 
 
 _ROLES = {"all": "listens and works", "listener": "listens", "worker": "works", "web": "shows"}
@@ -1109,12 +1161,28 @@ def _progress_with_time_left(
 
 
 @contextlib.contextmanager
-def _errors_as_messages() -> Iterator[None]:
+def _errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     try:
         yield
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(exit_code) from error
+
+
+@contextlib.contextmanager
+def _errors_in_the_log() -> Iterator[None]:
+    """Print an error as other commands do, or where programs read that, log each of its lines."""
+    from node.logs import is_for_machines
+
+    with _errors_as_messages():
+        try:
+            yield
+        except NodeError as error:
+            if not is_for_machines():
+                raise
+            for line in str(error).splitlines():
+                log.critical("%s", line)
+            raise typer.Exit(1) from error
 
 
 def main() -> None:

@@ -228,6 +228,19 @@ class Result:
         return bool(self.analysed) and not self.refused
 
 
+def deciding_score(result: Result) -> float | None:
+    """Return the score, 0..1, that decides a result's level; else the only one that it gives.
+
+    None if there is none, or of several that decide nothing.
+    """
+    triage = result.triage.score if result.triage is not None else None
+    said = [m for one in result.evaluations for m in one.measurements if m.is_score]
+    found = triage or (said[0] if len(said) == 1 else None)
+    if found is None:
+        return None
+    return found.value / 100 if found.unit.value == PERCENT.value else found.value
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One place a network pointed at."""

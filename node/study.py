@@ -63,6 +63,19 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyLabels:
+    """What people know a study by: on one line each, decoded, bounded, "" if not said."""
+
+    accession_number: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+    """As sent: "Doe^Jane"."""
+    study_date: str = ""
+    """As sent: "20261128"."""
+    study_description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One DICOM object on disk, exactly as it came off the network (Part 10, as sent)."""
 
@@ -86,6 +99,9 @@ class Instance:
         """What it shows."""
         return Shown(self.modality, self.sop_class, self.body_part, self.view, self.is_standard)
 
+
+NO_IMAGES = frozenset(("KO", "PR", "SR"))
+"""Modalities of objects that are no images."""
 
 IMAGE = "image"
 """The role of an image that a model reads by itself."""

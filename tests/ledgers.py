@@ -64,7 +64,7 @@ from node.result import (
     Triage,
 )
 from node.store import Store
-from node.study import Instance, Laterality, Shown, View
+from node.study import Instance, Laterality, Shown, StudyLabels, View
 
 HOUR_S = 3600.0
 STUDY = "1.2.826.1"
@@ -81,6 +81,7 @@ RECEIVING = config.Config(
     node=config.Node(ae_title="AINODE", state_dir=Path("unused"), min_free_mb=0),
     intake=config.Intake(max_study_age_days=0),
 )
+NO_LABELS = StudyLabels()
 MODEL = ModelIdentity("breast-area", "Breast Area", "1.0.0", "Test", "2.25.1", "0" * 64)
 
 
@@ -149,6 +150,7 @@ class Desk:
         again: Again | None = None,
         withdraws: Withdrawal | None = None,
         relative_path: str | None = None,
+        labels: StudyLabels = NO_LABELS,
     ) -> Recorded:
         """Record an instance, made up, as reception does."""
         instance = Instance(
@@ -176,6 +178,7 @@ class Desk:
                 why_excluded=why_excluded,
                 again=again,
                 withdraws=withdraws,
+                labels=labels,
             ),
         )
 
@@ -341,7 +344,8 @@ class Desk:
     def let_pass(self, seconds: float) -> None:
         """Make everything received that much older."""
         study = schema.study
-        self.change(study, first_at=study.c.first_at - seconds, last_at=study.c.last_at - seconds)
+        names = "first_at", "last_at", "last_image_at"
+        self.change(study, **{name: study.c[name] - seconds for name in names})
 
 
 def run_at_once(*works: Callable[[], object]) -> None:
@@ -368,6 +372,7 @@ def fill(ledger: Ledger, studies: int, *, first: int = 0) -> None:
         schema.study: [
             {"study_uid": uid, "sender": "modality", "state": "closed", "identity": SOMEBODY}
             | {"version": 1, "first_at": 1000.0 + number, "last_at": 1000.0 + number}
+            | {"last_image_at": 1000.0 + number}
             for number, uid in zip(numbers, uids, strict=True)
         ],
         schema.instance: [

@@ -25,7 +25,7 @@ def locked(ledger: Ledger) -> Iterator[None]:
         return
     engine = sa.create_engine(url)
     with engine.connect() as connection:
-        connection.execute(sa.text("LOCK TABLE study, association IN EXCLUSIVE MODE"))
+        connection.execute(sa.text("LOCK TABLE study, association, peer IN EXCLUSIVE MODE"))
         yield
     engine.dispose()
 

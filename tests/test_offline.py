@@ -25,7 +25,6 @@ from node.errors import ConfigError
 from node.manifest import Model, load_model
 from node.offline import FolderOutcome, StudyOutcome
 from node.outputs import wording
-from node.overview import _outcome
 from node.trial import phantom
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
@@ -80,11 +79,11 @@ def test_the_answer_is_the_true_area(tmp_path: Path) -> None:
 def test_of_a_detector_the_findings_are_counted_and_not_each_told() -> None:
     (result,) = drafts.detected(drafts.draft()).results
     assert offline._words(result).split("; ")[0] == wording.found(result)
-    assert wording.found(result) in _outcome(result).split("; ")
+    assert wording.found(result) in wording.outcome(result).split("; ")
     assert "Mass score" not in offline._words(result)
     nothing = replace(result, findings=(), evaluations=())
     assert offline._words(nothing) == "nothing found"
-    assert _outcome(nothing).endswith("images analysed; nothing found")
+    assert wording.outcome(nothing).endswith("images analysed; nothing found")
 
 
 def test_our_own_objects_among_the_files_are_passed_over(tmp_path: Path) -> None:

@@ -44,13 +44,14 @@ from node.inference.messages import (
     picture_in,
     score_in,
 )
+from node.logs import form_in_use
 from node.manifest import Model
 from node.result import UnitScore
 from node.study import Instance, Picture, Unit
 
 START_S = 120
 """A child may take this long to import, load its networks and run each once."""
-COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]))"
+COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]), sys.argv[2])"
 _CLOSED = "inference is shutting down"
 _ERRORS = {kind.__name__: kind for kind in (Unreadable, StudyError, ModelError)}
 _Answer = TypeVar("_Answer")
@@ -59,8 +60,15 @@ _Answer = TypeVar("_Answer")
 class Inference:
     """The children; any thread may call, and waits while all of them are busy."""
 
-    def __init__(self, settings: config.InferenceSettings, models: Sequence[Model]) -> None:
+    def __init__(
+        self,
+        settings: config.InferenceSettings,
+        models: Sequence[Model],
+        on_scored: Callable[[Model, float], None] = lambda model, took_s: None,
+    ) -> None:
         self._settings = settings
+        self._on_scored = on_scored
+        """Told how long a model took for one unit, in seconds."""
         packages = tuple(Package(model.folder, model.manifest) for model in models)
         self._setup = Setup(settings, packages)
         self._free: queue.SimpleQueue[_Child | None] = queue.SimpleQueue()
@@ -69,6 +77,12 @@ class Inference:
         # thread that lives as long as we do starts them all.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="inference-starter")
         self._is_closed = False
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last process that was to be started was not, "" if it was."""
+        return self._trouble
 
     def start(self) -> None:
         """Start the children and wait until their networks have run; or raise ConfigError."""
@@ -82,7 +96,7 @@ class Inference:
     def score(self, unit: Unit, model: Model) -> UnitScore:
         """Run a model on what it reads at once."""
         read = partial(score_in, unit=unit.key, outputs=model.manifest.outputs)
-        return self._ask(ScoreJob.about(unit, model), read)
+        return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
     def picture(self, instance: Instance) -> Picture:
         """Return an image as a display shows it."""
@@ -95,6 +109,23 @@ class Inference:
         Unreadable if the pixels cannot be decoded, hence not compared. The UID is for the log.
         """
         return self._ask(PixelDigestJob(path, sop_uid), digest_in)
+
+    def mend(self) -> None:
+        """Replace a child that has died while nobody needed it; whoever is at work is left alone.
+
+        Else nobody would know that none can be started, or can be again, before an image comes.
+        """
+        try:
+            child = self._free.get_nowait()
+        except queue.Empty:  # all are at work
+            return
+        try:
+            if not self._is_closed and (child is None or child.has_ended):
+                child = self._replaced(child)
+        except InferenceUnavailable:
+            child = None  # the next one to ask tries again
+        finally:
+            self._free.put(child)
 
     def close(self) -> None:
         """Stop the children; a call under way raises InferenceUnavailable."""
@@ -116,11 +147,19 @@ class Inference:
     ) -> None:
         self.close()
 
-    def _ask(self, job: ImageJob, read: Callable[[Message], _Answer | Failure]) -> _Answer:
+    def _ask(
+        self,
+        job: ImageJob,
+        read: Callable[[Message], _Answer | Failure],
+        on_answer: Callable[[float], None] = lambda took_s: None,
+    ) -> _Answer:
         with self._child() as child:
+            begun = time.monotonic()
             answer = child.ask(job, read, self._settings.deadline_s)
+            took_s = time.monotonic() - begun
         if isinstance(answer, Failure):
             raise _ERRORS[answer.error](answer.words)
+        on_answer(took_s)
         return answer
 
     @contextlib.contextmanager
@@ -147,11 +186,14 @@ class Inference:
         if child is not None:
             self._discard(child)
         try:
-            return self._new_child()
+            started = self._new_child()
         except (ConfigError, OSError) as error:  # it started before: the machine's, no image's
             if self._is_closed:
                 raise InferenceUnavailable(_CLOSED) from error
-            raise InferenceUnavailable(f"no inference process can be started: {error}") from error
+            self._trouble = f"no inference process can be started: {error}"
+            raise InferenceUnavailable(self._trouble) from error
+        self._trouble = ""
+        return started
 
     def _new_child(self) -> _Child:
         try:
@@ -186,7 +228,7 @@ class _Child:
         with far_end:
             number = far_end.fileno()
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-P", "-c", COMMAND, str(number)],
+                [sys.executable, "-P", "-c", COMMAND, str(number), form_in_use()],
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
             )

@@ -20,7 +20,16 @@ from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_re
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
-from node.ledger.nodes import Nodes, Presence
+from node.ledger.nodes import Ill, Nodes, Presence
+from node.ledger.outstanding import (
+    Excluded,
+    HeldStudy,
+    Outstanding,
+    Stranded,
+    Undelivered,
+    Unfinished,
+)
+from node.ledger.peers import PeerNote, Peers
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
@@ -30,6 +39,7 @@ from node.ledger.records import (
     ArrivalPart,
     BuiltReport,
     Closing,
+    DeliveryEnd,
     Enqueue,
     Filed,
     Finished,
@@ -45,7 +55,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -55,6 +65,7 @@ from node.ledger.states import (
     HeldBecause,
     InstanceState,
     Mode,
+    OwnPart,
     Role,
     StudyState,
     VersionState,
@@ -79,14 +90,18 @@ __all__ = [
     "Committing",
     "DamagedObject",
     "Delivering",
+    "DeliveryEnd",
     "DeliveryState",
     "DispatchState",
     "Enqueue",
     "Examination",
+    "Excluded",
     "Filed",
     "Filing",
     "Finished",
     "HeldBecause",
+    "HeldStudy",
+    "Ill",
     "InstanceState",
     "Job",
     "Kept",
@@ -98,7 +113,11 @@ __all__ = [
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
+    "Outstanding",
+    "OwnPart",
     "Patience",
+    "PeerNote",
+    "Peers",
     "People",
     "PlannedAnalysis",
     "Presence",
@@ -110,8 +129,11 @@ __all__ = [
     "Role",
     "Settling",
     "Shipment",
+    "Stranded",
     "StudyState",
     "Sweeping",
+    "Undelivered",
+    "Unfinished",
     "User",
     "VersionState",
     "WebRole",
@@ -123,6 +145,7 @@ __all__ = [
     "now",
     "parse_view",
     "release_of_tables",
+    "subjects_of",
     "unless_recorded",
     "utc",
 ]

@@ -7,6 +7,7 @@ is final when each of them is.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.peers import note_delivery
 from node.ledger.records import (
     BuiltReport,
+    DeliveryEnd,
     Enqueue,
     Job,
     Outcome,
@@ -32,10 +35,14 @@ from node.ledger.rows import (
     find_obstacle,
     hold,
     lock_study,
+    say_given_up,
+    subjects_of,
     update_deliveries,
     update_dispatch,
 )
 from node.ledger.states import DeliveryState, DispatchState, HeldBecause
+
+log = logging.getLogger(__name__)
 
 _NONE: Mapping[str, str] = {}
 
@@ -47,6 +54,8 @@ class Delivering:
     """The attempts at a delivery."""
 
     ledger: Ledger
+    on_end: Callable[[DeliveryEnd], None] = lambda end: None
+    """Told of each end, once it is committed."""
 
     def begin_dispatch(self, job: Job, node_id: str) -> Shipment:
         """Take a delivery for an attempt, and return what is left to do of it."""
@@ -89,9 +98,11 @@ class Delivering:
             }
             _substitute(db, job, refused, substitutes)
             obstacle = find_obstacle(db, study, job)
+            if obstacle is not None:
+                _cancel(db, job, obstacle)
+            note_delivery(db, job.destination, outcomes)
             if obstacle is None:
                 return _shipment(db, job)
-            _cancel(db, job, obstacle)
         raise Superseded(f"{job.id}: {obstacle}")  # now that all that is committed
 
     def ask_commitment(self, job: Job, transaction_uid: str) -> None:
@@ -173,10 +184,13 @@ class Delivering:
                 .values(answered_at=now())
             )
             job = Job("deliver", study_uid, asked.number, 0, destination)
+            end = None
             if _record_answer(db, job, transaction_uid, committed, failed):
                 db.execute(update_dispatch(job).values(asks=0))
-                _conclude(db, job, retry_s)
-            return True
+                end = _conclude(db, job, retry_s)
+        if end is not None:
+            self.on_end(end)
+        return True
 
     def finish_dispatch(
         self, job: Job, outcomes: Sequence[Outcome], patience: Patience, enqueue: Enqueue
@@ -201,18 +215,21 @@ class Delivering:
                 waits[DeliveryState.SENT] = patience.wait_s
             state = next((state for state in waits if state in left), None)
             error = _why_given_up(left, patience)
+            end: DeliveryEnd | None = None
             if state is not None and at + waits[state] <= row.deadline_at:
                 delay_s = waits[state]
                 reason = left[state] if state == DeliveryState.QUEUED else patience.waits_for
                 _put_off(db, job, reason, at + delay_s)
                 enqueue(db, replace(job, attempt=job.attempt + 1, delay_s=delay_s))
+                if state == DeliveryState.QUEUED:
+                    end = DeliveryEnd(job.destination, "failed")
             elif error is not None:
-                db.execute(
-                    update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error)
-                )
-                add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
+                end = _give_up(db, job, error)
             else:
-                _finish(db, job)
+                end = _finish(db, job)
+            note_delivery(db, job.destination, outcomes)
+        if end is not None:
+            self.on_end(end)
 
     def hold_dispatch(self, job: Job, reason: str) -> None:
         """Send nothing of a study: the destination knows it as somebody else's."""
@@ -221,6 +238,7 @@ class Delivering:
             _require_running(db, job)
             _cancel(db, job, reason)
             hold(db, job.study_uid, HeldBecause.DESTINATION, reason)
+        self.on_end(DeliveryEnd(job.destination, "held"))
 
 
 def _require_running(db: sa.Connection, job: Job) -> sa.Row[Any]:
@@ -240,7 +258,13 @@ def _put_off(db: sa.Connection, job: Job, reason: str | None, next_at: float) ->
     db.execute(update_dispatch(job).values(values | {"error": reason, "next_at": next_at}))
 
 
-def _finish(db: sa.Connection, job: Job) -> None:
+def _give_up(db: sa.Connection, job: Job, error: str) -> DeliveryEnd:
+    db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
+    say_given_up(db, job, error)
+    return DeliveryEnd(job.destination, "given up")
+
+
+def _finish(db: sa.Connection, job: Job) -> DeliveryEnd:
     db.execute(
         update_dispatch(job).values(
             state=DispatchState.FINISHED, owner=None, error=None, next_at=None
@@ -248,7 +272,24 @@ def _finish(db: sa.Connection, job: Job) -> None:
     )
     is_confirmed = DeliveryState.SENT not in _errors_by_state(db, job)
     how = "delivered to {}, confirmed" if is_confirmed else "accepted by {}, unconfirmed"
-    add_note(db, job.study_uid, how.format(job.destination))
+    words = how.format(job.destination)
+    add_note(db, job.study_uid, words)
+    log.info("The results of study %s are %s", job.study_uid, words, extra=subjects_of(job))
+    return DeliveryEnd(job.destination, "delivered", _took_s(db, job))
+
+
+def _took_s(db: sa.Connection, job: Job) -> float | None:
+    """Return how long after the last image the last object was stored, None if there is none."""
+    version, delivery = schema.study_version, schema.delivery
+    sent_at = sa.select(sa.func.max(delivery.c.sent_at)).where(
+        delivery.c.study_uid == job.study_uid,
+        delivery.c.number == job.number,
+        delivery.c.destination == job.destination,
+    )
+    took_s = sent_at.scalar_subquery() - version.c.last_image_at
+    query = sa.select(took_s).where(version.c.study_uid == job.study_uid)
+    found: float | None = db.execute(query.where(version.c.number == job.number)).scalar_one()
+    return found
 
 
 def _shipment(db: sa.Connection, job: Job) -> Shipment:
@@ -368,20 +409,25 @@ def _record_answer(
     of_uids = sent.where(table.c.sop_uid.in_(uids))
     changed = db.execute(of_uids.values(confirmed | {"confirmed_at": now()})).rowcount
     asked = sent.where(table.c.transaction_uid == transaction_uid)
+    lost = 0
     for uid, why in failed.items():
         error = f"{job.destination} accepted it, but does not answer for it: {why}"
         not_kept = {"state": DeliveryState.QUEUED, "error": error, "transaction_uid": None}
-        changed += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
-    return changed > 0
+        lost += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
+    if lost:
+        words = "%s does not answer for %d objects of study %s that it accepted; they go again"
+        log.warning(words, job.destination, lost, job.study_uid, extra=subjects_of(job))
+    return changed + lost > 0
 
 
-def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> None:
+def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> DeliveryEnd | None:
     """Let a delivery that waits for an answer go on; one that is running sees by itself."""
     row = dispatch_row(db, job)
     left = _errors_by_state(db, job)
     if not left and row.state in (*_MAY_GO_ON, DispatchState.DEAD):
-        _finish(db, job)
-    elif DeliveryState.QUEUED in left and row.state in _MAY_GO_ON:
+        end = _finish(db, job)
+        return None if row.state == DispatchState.FINISHED else end
+    if DeliveryState.QUEUED in left and row.state in _MAY_GO_ON:
         at = db.execute(sa.select(now())).scalar_one()
         # The reconcile sweep takes it up: nobody has a job of this attempt.
         _put_off(
@@ -390,3 +436,5 @@ def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> N
             left[DeliveryState.QUEUED],
             at + retry_s(row.attempt),
         )
+        return DeliveryEnd(job.destination, "failed")
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
@@ -11,7 +11,9 @@ from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.records import Filed
-from node.ledger.rows import add_note, lock_study
+from node.ledger.rows import add_note, lock_study, update_study
+from node.ledger.states import InstanceState
+from node.study import StudyLabels
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,34 @@ class Filing:
         query = sa.select(table.c.study_uid).where(table.c.study_uid > study_uid)
         with self.ledger.reading() as db:
             return list(db.execute(query.order_by(table.c.study_uid).limit(count)).scalars())
+
+    def unlabelled(self, count: int) -> dict[str, str | None]:
+        """Return so many studies whose labels were never looked at.
+
+        With each the path of an object of it, None if there is none that is in use.
+        """
+        study, instance = schema.study, schema.instance
+        path = sa.select(instance.c.path).where(
+            instance.c.study_uid == study.c.study_uid, instance.c.state == InstanceState.CURRENT
+        )
+        last = path.order_by(instance.c.received_at.desc()).limit(1).correlate(study)
+        query = sa.select(study.c.study_uid, last.scalar_subquery().label("path"))
+        never = query.where(study.c.accession_number.is_(None))
+        with self.ledger.reading() as db:
+            rows = db.execute(never.limit(count))
+            return {row.study_uid: row.path for row in rows}
+
+    def label(self, study_uid: str, labels: StudyLabels) -> None:
+        """Record what people know a study by, unless an object has said it meanwhile."""
+        with self.ledger.writing() as db:
+            study = lock_study(db, study_uid)
+            values = {
+                name: value
+                for name, value in asdict(labels).items()
+                if study._mapping[name] is None
+            }
+            if values:
+                db.execute(update_study(study_uid).values(values))
 
     def note_once(self, study_uid: str, event: str) -> bool:
         """Add a line to a study's history, unless it is there; return whether it was not."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -12,9 +13,19 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.states import Role
+from node.ledger.states import OwnPart, Role
 
 _FORGOTTEN_AFTER_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ill:
+    """That a part of a node is ill."""
+
+    since: float
+    """Epoch seconds, by the clock of its machine."""
+    words: str
+    """What is wrong, without patient data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,10 @@ class Presence:
     """Silent: taken for dead. Stopped: it said that it would."""
     heard_of_s: float
     """How long ago."""
+    last_at: float
+    """When it stopped, else when it was last heard of."""
+    ill: Mapping[OwnPart, Ill] = field(default_factory=dict)
+    """What it said at its last heartbeat of its parts that are ill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,12 @@ class Nodes:
                 raise Superseded("another process has started on this state folder, or on a copy")
             db.execute(_node(node_id).values(beat_at=now()))
             return float(row.gap_s)
+
+    def record_ill(self, node_id: str, ill: Mapping[OwnPart, Ill]) -> None:
+        """Record which parts of a process are ill, in place of what it said before."""
+        said = {str(part): [one.since, one.words] for part, one in ill.items()}
+        with self.ledger.writing() as db:
+            db.execute(_node(node_id).values(ill=json.dumps(said) if said else None))
 
     def retire_node(self, node_id: str) -> None:
         """Record a clean stop; what it was running is released and counts as no crash."""
@@ -115,6 +136,8 @@ class Nodes:
             role=row.role or Role.ALL,
             state="stopped" if row.stopped_at is not None else "silent" if is_late else "alive",
             heard_of_s=row.heard_of_s,
+            last_at=row.beat_at if row.stopped_at is None else row.stopped_at,
+            ill=_ill_in(row.ill),
         )
 
     def registered(self, node_ids: Collection[str]) -> frozenset[str]:
@@ -122,6 +145,12 @@ class Nodes:
         query = sa.select(schema.node.c.id).where(schema.node.c.id.in_(node_ids))
         with self.ledger.reading() as db:
             return frozenset(db.execute(query).scalars())
+
+
+def _ill_in(said: str | None) -> dict[OwnPart, Ill]:
+    """Read what a node wrote; of another release it may name parts that are not known here."""
+    found = json.loads(said) if said else {}
+    return {part: Ill(*found[part]) for part in OwnPart if part in found}
 
 
 def _node(node_id: str) -> sa.Update:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,7 +42,7 @@ from node.ledger.rows import (
     version_row,
 )
 from node.ledger.states import HeldBecause, InstanceState, VersionState
-from node.result import Priority, Result
+from node.result import Priority, Result, deciding_score
 from node.store import Store
 from node.study import FormerReport, StudyVersion
 from node.triage import FOUND_BEFORE, NO_MODEL, FormerLevel, change_in_words
@@ -118,7 +120,7 @@ class Processing:
             if obstacle is not None:
                 end_version(db, job, VersionState.CANCELLED, obstacle)
                 return False
-            _record_results(db, job, finished.results)
+            _record_results(db, job, finished)
             if finished.reports:
                 _record_reports(db, job, finished.reports)
                 for destination, kinds in finished.destinations.items():
@@ -196,14 +198,23 @@ class Processing:
                 end_version(db, job, VersionState.CANCELLED, reason)
 
 
-def _record_results(db: sa.Connection, job: Job, results: Sequence[Result]) -> None:
+def _record_results(db: sa.Connection, job: Job, finished: Finished) -> None:
     table = schema.analysis
-    for result in results:
+    for result in finished.results:
+        refusals = Counter(refusal.reason for refusal in result.refused)
         db.execute(
             table.update()
             .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
             .where(table.c.model == result.model.name)
-            .values(result=_RESULT.dump_json(result).decode())
+            .values(
+                result=_RESULT.dump_json(result).decode(),
+                brief=finished.briefs.get(result.model.name),
+                level=_level_by(result),
+                score=deciding_score(result),
+                analysed=len(result.analysed),
+                refusals=json.dumps(refusals),
+                finished_at=now(),
+            )
         )
 
 

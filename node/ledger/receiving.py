@@ -8,7 +8,7 @@ differ. Nothing of a study whose objects disagree about the patient is analysed 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +33,7 @@ from node.ledger.rows import (
     update_study,
 )
 from node.ledger.states import HeldBecause, InstanceState, StudyState
-from node.study import Instance
+from node.study import NO_IMAGES, Instance, StudyLabels
 
 _UNSAID = merge(())
 """The identity of an object that does not say whose it is."""
@@ -79,10 +79,10 @@ class Receiving:
         "compare" commits nothing: what we have must be compared with it first (Received.again).
         """
         with self.ledger.writing() as db:
-            _touch_study(db, instance.study_uid, received)
+            study = _touch_study(db, instance.study_uid, received)
             known = _find(db, instance.sop_uid)
             if known is None:
-                _record_new(db, instance, received)
+                _record_new(db, study, instance, received)
                 recorded: Recorded = "new"
             else:
                 recorded = _judge(db, instance, received, known)
@@ -131,7 +131,7 @@ class Receiving:
                 self.close_association(association_id)
 
 
-def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> None:
+def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> sa.Row[Any]:
     """Make sure the study has a row, and lock it."""
     db.execute(
         insert_into(db, schema.study)
@@ -143,10 +143,11 @@ def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> None:
             first_at=now(),
             last_at=now(),
             last_image_at=now(),
+            **asdict(StudyLabels()),
         )
         .on_conflict_do_nothing()
     )
-    lock_study(db, study_uid)
+    return lock_study(db, study_uid)
 
 
 def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:
@@ -154,7 +155,9 @@ def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:
     return db.execute(query).one_or_none()
 
 
-def _record_new(db: sa.Connection, instance: Instance, received: Received) -> None:
+def _record_new(
+    db: sa.Connection, study: sa.Row[Any], instance: Instance, received: Received
+) -> None:
     state = InstanceState.OWN if received.is_own else InstanceState.CURRENT
     table = schema.rejection
     query = sa.select(table.c.reason).where(table.c.sop_uid == instance.sop_uid)
@@ -163,12 +166,34 @@ def _record_new(db: sa.Connection, instance: Instance, received: Received) -> No
         state = InstanceState.WITHDRAWN
         add_note(db, instance.study_uid, f"{_name(instance)} came, which is withdrawn: {reason}")
     if state == InstanceState.CURRENT:
-        _reopen(db, instance.study_uid, received)
+        _reopen(db, study, received, _changes(db, study, instance, received))
     db.execute(
         schema.instance.insert().values(
             _columns(instance, received) | {"sop_uid": instance.sop_uid, "state": state}
         )
     )
+
+
+def _changes(
+    db: sa.Connection, study: sa.Row[Any], instance: Instance, received: Received
+) -> dict[str, Any]:
+    """Return what changes in the row of a study with an object that is new to it."""
+    if received.withdraws is not None:
+        return {}
+    changes = _other_labels(study, received)
+    if instance.modality not in NO_IMAGES:
+        changes["last_image_at"] = now()
+        if study.read_at is not None:
+            changes |= {"read_at": None, "read_by": None}
+            words = "came after somebody had marked the study as read, which it is no longer"
+            add_note(db, study.study_uid, f"{_name(instance)} {words}")
+    return changes
+
+
+def _other_labels(study: sa.Row[Any], received: Received) -> dict[str, Any]:
+    """Return what an object says of what people know its study by, as far as that is new."""
+    said = asdict(received.labels)
+    return {name: value for name, value in said.items() if value not in ("", study._mapping[name])}
 
 
 def _columns(instance: Instance, received: Received) -> dict[str, Any]:
@@ -265,6 +290,10 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
     db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, received)))
     words = f"{_name(instance)} came with a corrected header: {', '.join(received.again.changed)}"
     add_note(db, instance.study_uid, words)
+    if known.state == InstanceState.CURRENT and received.withdraws is None:
+        labels = _other_labels(lock_study(db, instance.study_uid), received)
+        if labels:
+            db.execute(update_study(instance.study_uid).values(labels))
     is_in_scope = received.is_in_scope or received.again.was_in_scope
     if known.state == InstanceState.CURRENT and is_in_scope:
         revise(db, instance.study_uid, "corrected headers")
@@ -336,17 +365,21 @@ def identities_in(db: sa.Connection, study_uid: str) -> list[str]:
     return list(db.execute(query.order_by(found.c.identity)).scalars())
 
 
-def _reopen(db: sa.Connection, study_uid: str, received: Received) -> None:
-    """Let an instance open its study, or keep it open."""
-    study = lock_study(db, study_uid)
+def _reopen(
+    db: sa.Connection, study: sa.Row[Any], received: Received, changes: dict[str, Any]
+) -> None:
+    """Let an instance open its study, or keep it open; make changes with it."""
+    study_uid = study.study_uid
     if study.state == StudyState.CLOSED and study.version and not received.is_in_scope:
         if received.withdraws is None:
             add_note(db, study_uid, "an object came that no model reads; nothing follows")
+        if changes:
+            db.execute(update_study(study_uid).values(changes))
         return
     if not study.version and not _has_current(db, study_uid):
         # Until now there was nothing to answer.
-        db.execute(update_study(study_uid).values(sender=received.sender))
-    open_study(db, study)
+        changes["sender"] = received.sender
+    open_study(db, study, changes)
 
 
 def _has_current(db: sa.Connection, study_uid: str) -> bool:

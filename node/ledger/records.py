@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import sqlalchemy as sa
 
 from node.ledger.states import DeliveryState, InstanceState, Mode, VersionState
 from node.result import Priority, Result
-from node.study import Laterality, Shown, StudyVersion, View
+from node.study import Laterality, Shown, StudyLabels, StudyVersion, View
 from node.triage import FormerLevel
 
 
@@ -98,6 +98,8 @@ class Received:
     """If the instance is known: how it compares with what we have."""
     withdraws: Withdrawal | None = None
     """If it is a rejection note: what must not be used any more."""
+    labels: StudyLabels = field(default_factory=StudyLabels)
+    """What it says that people know its study by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,8 @@ class Finished:
     """Why results that should be delivered go nowhere."""
     decided_by: Result | None = None
     """The result whose level is the study's; None if no model gives one."""
+    briefs: Mapping[str, str] = field(default_factory=dict)
+    """What came of each model's work, in a line, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +263,17 @@ class Patience:
     """Why accepted objects will never be confirmed."""
     has_asked: bool = False
     """The destination was asked to confirm, without success."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEnd:
+    """How an attempt at a delivery ended, or a delivery that only waited for an answer."""
+
+    destination: str
+    ended: Literal["delivered", "failed", "given up", "held"]
+    """Failed: it is tried again."""
+    after_s: float | None = None
+    """Of one that is delivered: from the study's last image until its last object was stored."""
 
 
 def parse_view(text: str | None) -> View | None:

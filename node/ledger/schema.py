@@ -190,6 +190,12 @@ study = sa.Table(
         sqlite_where=sa.text("read_at IS NULL"),
         postgresql_where=sa.text("read_at IS NULL"),
     ),
+    sa.Index(
+        "ix_study_held",
+        "study_uid",
+        sqlite_where=sa.text("held_reason IS NOT NULL"),
+        postgresql_where=sa.text("held_reason IS NOT NULL"),
+    ),
 )
 
 _UNCLAIMED = sa.text(f"warmed_at IS NULL AND version IS NULL AND state = '{InstanceState.CURRENT}'")
@@ -261,6 +267,8 @@ rejection = sa.Table(
     _text("reason"),
 )
 
+_STRANDED = sa.text(f"state = '{VersionState.FINISHED}' AND error IS NOT NULL")
+
 study_version = sa.Table(
     "study_version",
     metadata,
@@ -282,6 +290,13 @@ study_version = sa.Table(
     _time("decided_at"),  # the time its objects carry
     _time("finished_at"),
     sa.Index(None, "state"),
+    sa.Index(  # whose results are there, and go nowhere
+        "ix_study_version_stranded",
+        "study_uid",
+        "number",
+        sqlite_where=_STRANDED,
+        postgresql_where=_STRANDED,
+    ),
 )
 
 analysis = sa.Table(
@@ -303,7 +318,9 @@ analysis = sa.Table(
     _whole("analysed", nullable=True),  # images
     _text("refusals", nullable=True),  # JSON: {reason: how many images}
     _time("finished_at"),
-    sa.Index(None, "model", "finished_at"),
+    sa.Index(  # all that is counted, for a row lies behind its result
+        "ix_analysis_figures", "model", "finished_at", "level", "score", "analysed"
+    ),
 )
 
 image_score = sa.Table(

@@ -120,6 +120,20 @@ class Role(StrEnum):
     """It only shows."""
 
 
+class OwnPart(StrEnum):
+    """A part of a node that may be ill, as it says itself."""
+
+    LISTENER = "listener"
+    QUEUE = "queue"
+    """Takes turns with what is to be analysed and delivered."""
+    INFERENCE = "inference"
+    """No process that decodes and runs networks can be started."""
+    DISK = "disk"
+    """The store's: nearly full, or it cannot be written to."""
+    SWEEPS = "sweeps"
+    """What closes studies, and takes up what was left, does not come round."""
+
+
 class WebRole(StrEnum):
     """What a user of the web page may do."""
 

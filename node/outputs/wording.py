@@ -76,6 +76,25 @@ def in_brief(subject: Finding | Evaluation) -> list[str]:
     return [ascii_text(f"{subject.label} {quantity(m)}") for m in subject.measurements]
 
 
+def outcome(result: Result) -> str:
+    """Return what came of a model's work on a study, in a line of a list."""
+    if not result.analysed:
+        why_not = f"not analysed: {result.reason}"
+        return "; ".join(filter(None, [level_in_brief(result), why_not]))
+    total = len(result.analysed) + len(result.refused)
+    words = [f"{len(result.analysed)} of {total} images analysed"]
+    words = [*filter(None, [level_in_brief(result)]), *words]
+    words += [found(result)] if result.looked_for else []
+    words += [line for evaluation in result.evaluations for line in in_brief(evaluation)]
+    return "; ".join(words)
+
+
+def refused_for(reason: str, count: int) -> str:
+    """Return for which reason how many images were not analysed: "2 images: implant"."""
+    images = "1 image" if count == 1 else f"{count} images"
+    return ascii_text(f"{images}: {reason}").rstrip(".")
+
+
 def refusal(refused: Refusal) -> str:
     """Return what was not analysed and why: "R MLO: implant"."""
     return ascii_text(f"{refused.what}: {refused.reason}").rstrip(".")
@@ -166,6 +185,10 @@ def kind_of_model(model: ModelIdentity) -> str:
     if model.is_demonstration:
         return "demonstration"
     return "research" if model.is_research else ""
+
+
+BY_DEMONSTRATION = "(demonstration model)"
+"""Stands behind the level in the words of such a model."""
 
 
 def status_label(results: Iterable[Result]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from node.config import Peer
 from node.dimse import addresses
@@ -82,9 +82,16 @@ def _is_given(peer: Peer, address: str) -> bool:
 class Admission:
     """Who is let in; each rejection is a line in the log, which says what to do about it."""
 
-    def __init__(self, own_ae: str, peers: Sequence[Peer]) -> None:
+    def __init__(
+        self,
+        own_ae: str,
+        peers: Sequence[Peer],
+        on_rejected: Callable[[str, str], None] = lambda name, why: None,
+    ) -> None:
         self._own_ae = own_ae
         self._peers = KnownPeers(peers)
+        self._on_rejected = on_rejected
+        """Told which peer was not let in, and why."""
         self._said = OncePerMinute()
 
     def is_near(self, address: str) -> bool:
@@ -108,7 +115,10 @@ class Admission:
     def _judge(self, request: AssociationRequest, address: str) -> Peer | Rejection:
         calling_ae, called_ae = request.calling_ae, request.called_ae
         if called_ae != self._own_ae:
-            self.say(calling_ae, address, f"it called {called_ae}, this is {self._own_ae}")
+            why = f"it called {called_ae}, this is {self._own_ae}"
+            self.say(calling_ae, address, why)
+            if (peer := self._peers.find(calling_ae, address)) is not None:
+                self._on_rejected(peer.name, f"not let in: {why}")
             return NO_SUCH_CALLED_AE
         peer = self._peers.find(calling_ae, address)
         if peer is not None:

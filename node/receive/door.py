@@ -33,6 +33,7 @@ from node.dimse.request import (
     rejecting,
 )
 from node.logs import OncePerMinute
+from node.metrics import NotLetIn, count_not_let_in
 from node.receive.incoming import IncomingMessages
 
 log = logging.getLogger(__name__)
@@ -195,6 +196,7 @@ class _Caller(RequestHandler):
                 pass
 
     def _turn_away(self, answer: bytes, what_it_sent: str) -> None:
+        count_not_let_in(NotLetIn.OTHER_PROTOCOL)
         self._say(
             logging.WARNING,
             f"it sent {what_it_sent}, and this port is for DICOM without TLS",
@@ -206,8 +208,10 @@ class _Caller(RequestHandler):
             self._say(logging.INFO, "it asked for nothing, and others came")
         elif self._has_gone():
             self._say(logging.DEBUG, "it went without a word")
+            return  # who looks whether the port answers does so
         else:
             self._say(logging.INFO, f"it asked for nothing within {self._room.patience_s:g} s")
+        count_not_let_in(NotLetIn.NOTHING_SAID)
 
     def _has_gone(self) -> bool:
         try:

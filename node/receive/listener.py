@@ -23,11 +23,18 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import OperationalError
 
+from node import metrics
 from node.config import Config, Peer
 from node.deliver.confirmation import Commitments, record_commitment
 from node.dimse import addresses, read_commitment_report
 from node.dimse.commitment_request import OpenRequest, commitment_context, proposes_commitment
-from node.dimse.request import LOCAL_LIMIT_EXCEEDED, AssociationRequest, Rejection
+from node.dimse.request import (
+    LOCAL_LIMIT_EXCEEDED,
+    NO_SUCH_CALLED_AE,
+    NO_SUCH_CALLING_AE,
+    AssociationRequest,
+    Rejection,
+)
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_ARGUMENT_VALUE,
@@ -41,6 +48,8 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from node.logs import naming
+from node.metrics import NotKept, NotLetIn
 from node.receive.admission import Admission
 from node.receive.committing import Committer
 from node.receive.door import Door
@@ -60,6 +69,13 @@ _ENDED_WITHIN_S = 10
 _config.STORE_RECV_CHUNKED_DATASET = True
 # What it would prepare of each message for its own log, which is switched off, costs time.
 _config.LOG_HANDLER_LEVEL = "none"
+
+
+_WHY_NOT_LET_IN = {
+    NO_SUCH_CALLING_AE: NotLetIn.UNKNOWN_CALLER,
+    NO_SUCH_CALLED_AE: NotLetIn.OTHER_CALLED,
+    LOCAL_LIMIT_EXCEEDED: NotLetIn.TOO_MANY,
+}
 
 
 @dataclass(slots=True)
@@ -94,7 +110,7 @@ class Listener:
         self._commitments = commitments
         self._reception = reception
         self._committer = committer
-        self._admission = Admission(config.node.ae_title, config.peers)
+        self._admission = Admission(config.node.ae_title, config.peers, reception.peers.rejected)
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
         self._ae = _application_entity(config)
@@ -106,6 +122,12 @@ class Listener:
         """The port really in use, which differs from the configured one if that is 0."""
         assert self._server is not None, "the listener has not been started"
         return int(self._server.server_address[1])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether associations are accepted now."""
+        thread = self._thread
+        return self._server is not None and thread is not None and thread.is_alive()
 
     @property
     def has_died(self) -> bool:
@@ -171,16 +193,22 @@ class Listener:
         address = addresses.plain_address(str(association.requestor.address))
         peer = self._admission.judge(request, address)
         if isinstance(peer, Rejection):
+            metrics.count_not_let_in(_WHY_NOT_LET_IN[peer])
             return peer
         limit = self._config.listener.max_associations
         with self._lock:
             open_now = [session.peer.name for session in self._sessions.values()]
             if len(open_now) < limit or peer.name not in open_now:
                 self._sessions[association] = _Session(peer)
+                self._reception.peers.saw(peer.name)
+                metrics.count_admitted(peer.name)
                 return None
         its_own = open_now.count(peer.name)
         why = f"{len(open_now)} associations are open, {its_own} of them its own, and [listener] "
-        self._admission.say(peer.name, address, f"{why}max_associations is {limit}")
+        why += f"max_associations is {limit}"
+        self._admission.say(peer.name, address, why)
+        self._reception.peers.rejected(peer.name, f"not let in: {why}")
+        metrics.count_not_let_in(_WHY_NOT_LET_IN[LOCAL_LIMIT_EXCEEDED])
         return LOCAL_LIMIT_EXCEEDED
 
     def take_leave(self, association: Association) -> None:
@@ -189,18 +217,21 @@ class Listener:
         came_half = cast("IncomingMessages", association.dimse).discard_all()
         if association.is_released:
             if session.kept:
-                log.info("%s sent %d objects", session.peer.name, session.kept)
+                words = "%s sent %d objects"
+                log.info(words, session.peer.name, session.kept, extra=_subject_of(session))
         else:
             words = session.ended or f"the connection of {session.peer.name} is lost"
             level = logging.INFO if self._server is None else logging.WARNING
             half = ", one came half" if came_half else ""
-            log.log(level, "%s; %d objects of it are kept%s", words, session.kept, half)
+            said = "%s; %d objects of it are kept%s"
+            log.log(level, said, words, session.kept, half, extra=_subject_of(session))
         try:
             if session.came is not None:
                 self._reception.end(session.came)
         finally:
             with self._lock:
                 del self._sessions[association]
+            metrics.count_left()
 
     def _prepare(self, event: Event) -> None:
         association = event.assoc
@@ -228,7 +259,7 @@ class Listener:
         )
         if context is None:
             words = "%s proposes storage commitment, which is off for it (commits); refused"
-            log.info(words, peer.name)
+            log.info(words, peer.name, extra={"peer": peer.name})
         return context
 
     def _note_that_it_ends(self, event: Event) -> None:
@@ -265,7 +296,7 @@ class Listener:
         kinds = list(what_was_not_accepted(_proposed(event.assoc), rejected))
         if session is not None and kinds:
             words = "%s cannot send what it proposed in no transfer syntax that is read here: %s"
-            log.warning(words, session.peer.name, "; ".join(kinds))
+            log.warning(words, session.peer.name, "; ".join(kinds), extra=_subject_of(session))
 
     def _receive(self, event: Event) -> int:
         """Answer the sender of one object; only a kept object gets Success."""
@@ -275,8 +306,9 @@ class Listener:
         session.is_answering = True
         try:
             if path is None:
-                return _status_without_object(event)
-            return self._status(session, path)
+                return _status_without_object(event, session.peer.name)
+            with naming(peer=session.peer.name):
+                return self._status(session, path)
         finally:
             incoming.discard(getattr(event.request, "_dataset_file", None))
             association.dul._idle_timer.restart()  # it was we who took their time
@@ -290,15 +322,21 @@ class Listener:
         except OfNoStudy:
             return SUCCESS  # it is kept, where it is counted, and that is all
         except Unreadable:
+            metrics.count_not_taken(session.peer.name, NotKept.DAMAGED)
             return CANNOT_UNDERSTAND
         except NoRoom as error:
+            reason = NotKept.NO_ROOM
             log.error("An object is not taken: %s", error)  # noqa: TRY400 - the disk's
         except OSError as error:
+            reason = NotKept.DISK
             log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
         except OperationalError as error:  # the database is away, or somebody holds the study
+            reason = NotKept.DATABASE
             log.error("Could not keep an object: %s", error.orig)  # noqa: TRY400
         except Exception:  # the sender must get an answer, and send again
+            reason = NotKept.DEFECT
             log.exception("Could not keep an object")
+        metrics.count_not_taken(session.peer.name, reason)
         return OUT_OF_RESOURCES
 
     def _hear_request(self, event: Event) -> tuple[int, None]:
@@ -324,6 +362,9 @@ class Listener:
     def _answer(self, session: _Session, path: Path) -> int:
         if not session.peer.sends:
             log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
+            why = "an object is not taken: this peer has no sends = true"
+            self._reception.peers.rejected(session.peer.name, why)
+            metrics.count_not_taken(session.peer.name, NotKept.MAY_NOT_SEND)
             return NOT_AUTHORISED
         if session.came is None:
             session.came = self._reception.begin(session.peer.name)
@@ -334,14 +375,20 @@ class Listener:
         return SUCCESS
 
 
+def _subject_of(session: _Session) -> dict[str, str]:
+    """Return what a record of the log about an association names beside its words."""
+    return {"peer": session.peer.name}
+
+
 def _proposed(association: Association) -> list[PresentationContext]:
     request = association.requestor.primitive
     assert isinstance(request, A_ASSOCIATE), "pynetdicom announces no request without its primitive"
     return request.presentation_context_definition_list
 
 
-def _status_without_object(event: Event) -> int:
+def _status_without_object(event: Event, peer: str) -> int:
     error = why_not_written(event)
+    metrics.count_not_taken(peer, NotKept.DAMAGED if error is None else NotKept.DISK)
     if error is None:
         log.warning("A C-STORE request without an object is refused")
         return CANNOT_UNDERSTAND

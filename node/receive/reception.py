@@ -19,9 +19,11 @@ from pydicom import Dataset
 from pydicom.uid import UID
 from sqlalchemy.exc import OperationalError
 
+from node import metrics
 from node.config import Config
 from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
+from node.dicom.study_labels import study_labels_of
 from node.domains.description import describe
 from node.errors import NoRoom, OfNoStudy, Unreadable
 from node.identity import identity_of, is_own, names_of, stated_twice
@@ -30,6 +32,7 @@ from node.ledger import (
     DamagedObject,
     InstanceState,
     Kept,
+    Peers,
     Received,
     Receiving,
     Recorded,
@@ -38,6 +41,7 @@ from node.ledger import (
 )
 from node.receive.duplicates import Comparison
 from node.receive.exclusions import why_excluded
+from node.receive.peer_notes import PeerNotes
 from node.store import Aside, Store, dataset_digest
 from node.study import Instance, Shown
 
@@ -74,6 +78,8 @@ class Reception:
         """Of some model."""
         self._on_kept = on_kept
         self._comparison = Comparison(config.inference)
+        self.peers = PeerNotes(Peers(receiving.ledger))
+        """What peers do, for whoever lets them in to add to."""
         self._open = set[str]()
         """The associations that have begun and not ended."""
 
@@ -113,12 +119,15 @@ class Reception:
         try:
             if self._store.free_bytes() < self._room:
                 raise NoRoom(f"less than {self._room >> 20} MB free")
+            size = path.stat().st_size
             recorded = self._keep(path, came)
         except Unreadable as error:
             self._put_aside(path, came, error)
             raise
         finally:
             path.unlink(missing_ok=True)
+        self.peers.kept(came.sender)
+        metrics.count_received(came.sender, size)
         self._on_kept()
         return recorded
 
@@ -134,7 +143,9 @@ class Reception:
                 "An object of %s is of no study (%s); kept aside as %s", came.sender, kind, name
             )
         else:
-            log.warning("An object of %s is unreadable: %s; kept as %s", came.sender, error, name)
+            words = "An object of %s is unreadable: %s; kept as %s"
+            log.warning(words, came.sender, error, name, extra={"study": uids.study})
+            self.peers.rejected(came.sender, f"an object is unreadable: {error}")
         self._remember(damaged)
 
     def _remember(self, damaged: DamagedObject | None) -> None:
@@ -159,7 +170,8 @@ class Reception:
             return "same"
         if twice := stated_twice(header):
             words = "%s states %s twice, with different values: its study is held"
-            log.warning(words, instance.sop_uid, names_of(twice))
+            study = {"study": instance.study_uid}
+            log.warning(words, instance.sop_uid, names_of(twice), extra=study)
         # All of it before the file moves: long values are read from where it lies.
         received = Received(
             relative_path="",
@@ -170,6 +182,7 @@ class Reception:
             is_in_scope=self._is_in_scope(instance.shown),
             why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
             withdraws=self._withdrawal(header),
+            labels=study_labels_of(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
         )
         relative_path = self._store.keep(
@@ -212,7 +225,9 @@ class Reception:
             path.unlink(missing_ok=True)
         elif recorded == "contradicts":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
-            log.warning("An object of %s is not taken: %s; its study is held", peer, words)
+            said, study = "An object of %s is not taken: %s; its study is held", instance.study_uid
+            log.warning(said, peer, words, extra={"study": study})
+            self.peers.rejected(peer, f"an object is not taken: {words}")
             about = Aside(
                 words, peer, True, instance.sop_class, instance.sop_uid, instance.study_uid
             )

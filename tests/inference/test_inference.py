@@ -492,6 +492,40 @@ def test_a_process_that_the_system_refuses_says_nothing_about_the_image(
             inference.score(breast, package)
 
 
+def test_a_process_that_cannot_be_started_is_told_until_it_can(
+    tmp_path: Path, breast: Unit
+) -> None:
+    package = model(tmp_path)
+    weights = package.weights_path.read_bytes()
+    with running(package) as inference:
+        inference.mend()
+        assert inference.trouble == ""
+        (child,) = inference._children
+        child.kill()
+        package.weights_path.write_bytes(b"not ONNX")
+        inference.mend()  # nobody has asked for anything
+        assert inference.trouble.startswith("no inference process can be started: ")
+        package.weights_path.write_bytes(weights)
+        inference.mend()
+        assert inference.trouble == ""
+        assert inference.score(breast, package).unit == breast.key
+
+
+def test_mending_waits_for_nobody_who_is_at_work(tmp_path: Path, breast: Unit) -> None:
+    package = model(tmp_path, ENDLESS)
+    with running(package) as inference, ThreadPoolExecutor(1) as callers:
+        (asked,) = inference._children
+        answer = callers.submit(inference.score, breast, package)
+        wait_until(lambda: asked.is_broken)  # as it is until it has answered
+        inference.mend()
+        assert not answer.done()
+        inference.close()
+        with pytest.raises(InferenceUnavailable, match="shutting down"):
+            answer.result()
+    inference.mend()  # after the end it starts nothing
+    assert not inference._children
+
+
 def test_an_image_too_large_for_the_memory_limit_is_a_model_error(tmp_path: Path) -> None:
     values = np.zeros((6000, 6000), np.uint16)
     path = saved(mammogram(values), tmp_path)

@@ -44,7 +44,7 @@ def test_migrations_make_exactly_the_declared_tables(ledger: Ledger) -> None:
 
 def test_the_comparison_would_notice_a_missing_column(ledger: Ledger) -> None:
     with ledger.writing() as db:
-        db.execute(sa.text("ALTER TABLE study DROP COLUMN held_reason"))
+        db.execute(sa.text("ALTER TABLE study DROP COLUMN revision_reason"))
     assert len(differences(ledger)) == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 from ledgers import HOUR_S, NODE, STUDY, Desk
 
 from node.errors import Superseded
-from node.ledger import DispatchState, Role, VersionState, schema
+from node.ledger import DispatchState, Ill, OwnPart, Role, VersionState, schema
 
 
 def test_an_open_association_that_brought_images_counts_until_it_ends(desk: Desk) -> None:
@@ -85,6 +85,36 @@ def test_nodes_are_listed_with_who_is_alive_each_place_once(desk: Desk) -> None:
     ]
     desk.change(schema.node, beat_at=schema.node.c.beat_at - 14 * 24 * HOUR_S)
     assert desk.nodes.presences() == []
+
+
+def test_a_node_says_which_of_its_parts_are_ill_until_they_are_well(desk: Desk) -> None:
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    (seen,) = desk.nodes.presences()
+    assert seen.ill == {}
+    ill = {OwnPart.DISK: Ill(1000.0, "5 MB free"), OwnPart.INFERENCE: Ill(900.0, "no memory")}
+    desk.nodes.record_ill(NODE, ill)
+    desk.nodes.beat(NODE)
+    (seen,) = desk.nodes.presences()
+    assert seen.ill == ill
+    desk.nodes.record_ill(NODE, {})
+    (seen,) = desk.nodes.presences()
+    assert seen.ill == {}
+
+
+def test_a_part_that_only_another_release_knows_is_passed_over(desk: Desk) -> None:
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    desk.change(schema.node, ill='{"flux compensator": [1, "?"], "disk": [2, "full"]}')
+    (seen,) = desk.nodes.presences()
+    assert seen.ill == {OwnPart.DISK: Ill(2, "full")}
+
+
+def test_a_node_that_stopped_was_last_there_when_it_stopped(desk: Desk) -> None:
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - HOUR_S)
+    (silent,) = desk.nodes.presences()
+    desk.nodes.retire_node(NODE)
+    (stopped,) = desk.nodes.presences()
+    assert stopped.last_at - silent.last_at == pytest.approx(HOUR_S, abs=5)
 
 
 def test_a_heart_knows_how_long_it_has_not_beaten(desk: Desk) -> None:

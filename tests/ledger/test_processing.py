@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from factories import unit_score
-from ledgers import HOUR_S, KIND, NODE, OTHER_KIND, PLAN, STUDY, Desk
+from ledgers import HOUR_S, KIND, MODEL, NODE, OTHER_KIND, PLAN, STUDY, Desk
 
 from node.errors import Superseded
 from node.ledger import GIVE_UP_AFTER, BuiltReport, Finished, HeldBecause, Job, VersionState, schema
 from node.ledger.rows import DELAY_MAX_S
-from node.result import Code, HeatMap, Mark, Measurement
+from node.result import (
+    PERCENT,
+    Code,
+    Evaluation,
+    HeatMap,
+    Mark,
+    Measurement,
+    Priority,
+    Refusal,
+    Result,
+    Triage,
+    deciding_score,
+)
 
 
 def test_the_work_names_what_was_planned_and_where_it_came_from(desk: Desk) -> None:
@@ -226,3 +239,39 @@ def test_a_score_comes_back_as_it_was(desk: Desk) -> None:
     desk.scores.record_score("image", "model", score)
     assert desk.scores.find_score("image", "model") == score
     assert desk.scores.find_score("image", "another model") is None
+
+
+# What lists and figures need of a result
+
+
+def test_a_result_is_kept_in_brief_beside_itself(desk: Desk) -> None:
+    refused = tuple(
+        Refusal(f"{STUDY}.{n}", "L CC", why) for n, why in ((2, "a"), (3, "a"), (4, "b"))
+    )
+    desk.analysed(refused=refused, level=Priority.SOON)
+    (row,) = desk.rows(schema.analysis)
+    assert (row["level"], row["analysed"], row["score"]) == (Priority.SOON, 1, None)
+    assert json.loads(row["refusals"]) == {"a": 2, "b": 1}
+    assert row["finished_at"] == pytest.approx(desk.version()["finished_at"], abs=1)
+
+
+PERCENT_SCORE = Measurement(Code("1", "99T", "Score"), 43.0, PERCENT, is_score=True)
+SCORE = Measurement(Code("1", "99T", "Score"), 0.25, Code("1", "UCUM", "no units"), is_score=True)
+AREA_OF_IT = Measurement(Code("2", "99T", "Area"), 9.0, Code("cm2", "UCUM", "cm2"))
+
+
+@pytest.mark.parametrize(
+    ("triage", "said", "score"),
+    [
+        (Triage(Priority.SOON, "why", score=PERCENT_SCORE), (SCORE, SCORE), 0.43),
+        (None, (SCORE, AREA_OF_IT), 0.25),
+        (None, (SCORE, PERCENT_SCORE), None),
+        (None, (AREA_OF_IT,), None),
+    ],
+)
+def test_the_score_of_a_result_is_the_one_that_decides_or_the_only_one(
+    triage: Triage | None, said: tuple[Measurement, ...], score: float | None
+) -> None:
+    evaluations = (Evaluation("exam", ("1",), said),)
+    result = Result(MODEL, ("1",), evaluations=evaluations, triage=triage)
+    assert deciding_score(result) == score

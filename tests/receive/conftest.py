@@ -41,7 +41,7 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
         committer = Committer(settings, store, Committing(ledger), lambda: {store.node_id})
         listener = Listener(settings, store.incoming, Delivering(ledger), receptions[-1], committer)
         listener.start()
-        doors.append(Door(listener, store, Desk(ledger, store), stored))
+        doors.append(Door(listener, store, Desk(ledger, store), receptions[-1], stored))
         return doors[-1]
 
     receptions: list[Reception] = []

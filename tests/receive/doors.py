@@ -12,6 +12,7 @@ from ledgers import Desk
 
 from node.ledger import schema
 from node.receive.listener import Listener
+from node.receive.reception import Reception
 from node.store import Store
 
 
@@ -22,6 +23,7 @@ class Door:
     listener: Listener
     store: Store
     desk: Desk
+    reception: Reception
     stored: list[float] = field(default_factory=list)
 
     @property

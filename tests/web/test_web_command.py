@@ -18,10 +18,10 @@ from ports import free_port
 from typer.testing import CliRunner, Result
 
 from node import cli
-from node.app import PageAlone
 from node.config import load_config
 from node.doctor.page import check_page
 from node.ledger import Ledger, Nodes, People, Role
+from node.page_alone import PageAlone
 
 PASSWORD = "correct horse battery"
 SETTINGS = """

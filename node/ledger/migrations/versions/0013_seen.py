@@ -43,6 +43,15 @@ def upgrade() -> None:
         sqlite_where=_UNREAD,
         postgresql_where=_UNREAD,
     )
+    for name, table, columns, condition in (
+        ("ix_study_held", "study", ["study_uid"], "held_reason IS NOT NULL"),
+        (
+            *("ix_study_version_stranded", "study_version", ["study_uid", "number"]),
+            "state = 'finished' AND error IS NOT NULL",
+        ),
+    ):
+        where = sa.text(condition)
+        op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
     for name, kind in (
         *(("brief", sa.Text), ("score", sa.Double), ("analysed", sa.Integer)),
         *(("refusals", sa.Text), ("finished_at", sa.Double)),
@@ -52,7 +61,8 @@ def upgrade() -> None:
         "ALTER TABLE analysis ADD COLUMN level TEXT"
         f" CONSTRAINT ck_analysis_level CHECK (level IN ({_LEVELS}))"
     )
-    op.create_index(op.f("ix_analysis_model_finished_at"), "analysis", ["model", "finished_at"])
+    columns = ["model", "finished_at", "level", "score", "analysed"]
+    op.create_index("ix_analysis_figures", "analysis", columns)
     op.create_table(
         "peer",
         sa.Column("name", sa.Text, primary_key=True),

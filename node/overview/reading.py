@@ -1,20 +1,19 @@
-"""Where every study stands, many in one read: what `ai-node studies` and the demonstration show."""
+"""Rows of the ledger become what there is to tell of studies, many in one read."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum, auto
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from node.ledger import (
-    DeliveryState,
     DispatchState,
-    HeldBecause,
     InstanceState,
     Ledger,
     Mode,
@@ -25,105 +24,11 @@ from node.ledger import (
     schema,
 )
 from node.outputs import wording
-from node.result import Priority, Result
+from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
+from node.result import Priority, Result, deciding_score
+from node.study import NO_IMAGES
 from node.triage import NO_MODEL, FormerLevel, change_in_words
 
-
-class Standing(StrEnum):
-    """Where a study stands."""
-
-    RECEIVING = "receiving"
-    QUEUED = "queued"
-    RUNNING = "running"
-    DELIVERING = "delivering"
-    DONE = "done"
-    UNDELIVERED = "undelivered"
-    """Results are there, and do not reach everybody who should have them."""
-    HELD = "held"
-    """Nothing of it is analysed or sent before a person has looked."""
-    CANCELLED = "cancelled"
-    OUT_OF_SCOPE = "out of scope"
-    EXCLUDED = "excluded"
-    """It is analysed only if a person says so."""
-    WITHDRAWN = "withdrawn"
-    """No image of it is left that may be used."""
-    KEPT = "kept"
-    """Nothing but objects that say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOverview:
-    """One model's work on the newest version of a study."""
-
-    model: str
-    version: str
-    mode: Mode
-    result: Result | None
-    outcome: str
-    """What came of it, in a line."""
-    level: str
-    """The triage level that it gives, "" if it does not triage; of one in shadow, for nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryOverview:
-    """One object at one destination."""
-
-    destination: str
-    sop_uid: str
-    state: DeliveryState
-    error: str | None
-    sent_at: float | None
-    confirmed_by: str | None
-    """How that was found out, as its destination calls it: commitment, find."""
-    next_at: float | None
-    """When its destination is tried or asked again; None if that is not put off."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudyOverview:
-    """Where a study stands. Times are epoch seconds, UTC."""
-
-    study_uid: str
-    sender: str
-    state: Standing
-    """Where there is more to say of it, `error` does."""
-    version: int
-    """0 until the study has been closed for the first time."""
-    reason: str
-    """Why the newest version was closed then."""
-    images: int
-    views: tuple[str, ...]
-    """Of each image that shows one: "R MLO", or "R CC (not a standard view)"."""
-    models: tuple[ModelOverview, ...]
-    deliveries: tuple[DeliveryOverview, ...]
-    history: tuple[tuple[float, str], ...]
-    last_at: float
-    closed_at: float | None
-    done_at: float | None
-    """When the last object was stored at its last destination."""
-    error: str | None
-    held_because: HeldBecause | None
-    damaged: tuple[str, ...] = ()
-    """Why objects of it were refused as damaged, a reason for each."""
-    level: str = ""
-    """The study's triage level, "" if no model gives one. Of the newest finished version; higher
-    while the study is held, or a version is being analysed that has found more."""
-    levels: tuple[tuple[int, str], ...] = ()
-    """The level of each version that had one."""
-    level_words: str = ""
-    """What it was before, if it was another: "urgent in version 1, now routine"."""
-    waiting_s: float | None = None
-    """Since the last image; None if no model gives a level."""
-
-    @property
-    def refusals(self) -> list[str]:
-        """What was not analysed and why, a line for each reason; what models say alike, once."""
-        results = [model.result for model in self.models if model.result is not None]
-        return wording.refusals(dict.fromkeys(r for result in results for r in result.refused))
-
-
-_NO_IMAGES = ("KO", "PR", "SR")
 _BATCH = 100
 """Studies that are read at once: by as many queries as one study, and by as much memory as these.
 
@@ -133,8 +38,19 @@ none open.
 
 
 WAITS_S = 7 * 86_400.0
-"""How long after its last image a study stands where its level puts it. Nobody tells the node
-what has been read: behind that it stands among the others, the newest first."""
+"""How long after its last image a study stands where its level puts it, unless somebody marks it
+as read before: behind that it stands among the others, the newest first."""
+
+
+class Depth(Enum):
+    """How much is read of a study."""
+
+    ROW = auto()
+    """What a row of a list shows: no results, which may be long, and no history; of models only
+    those that deliver."""
+    WITHOUT_OUTLINES = auto()
+    """Nor the values of heat maps."""
+    WHOLE = auto()
 
 
 def study_overviews(ledger: Ledger) -> list[StudyOverview]:
@@ -148,25 +64,32 @@ def each_study(ledger: Ledger, *, with_outlines: bool = False) -> Iterator[Study
     Urgent, soon, not assessed, of each the one first that has waited longest; then all others, the
     newest first. There may be very many: no more than a batch of them is in memory.
     """
+    depth = Depth.WHOLE if with_outlines else Depth.WITHOUT_OUTLINES
     with ledger.reading() as db:
         study_uids = db.execute(_in_order()).scalars().all()
     for first in range(0, len(study_uids), _BATCH):
         with ledger.reading() as db:
-            batch = _read(db, study_uids[first : first + _BATCH])
-        for study in batch.studies:
-            yield _overview(batch, study, with_outlines)
+            batch = read_batch(db, study_uids[first : first + _BATCH], depth)
+        yield from batch.overviews()
+
+
+def study_overview(ledger: Ledger, study_uid: str) -> StudyOverview | None:
+    """Return all there is to tell of a study, None if it is not known here."""
+    with ledger.reading() as db:
+        batch = read_batch(db, [study_uid], Depth.WHOLE)
+    return next(batch.overviews(), None)
 
 
 def _in_order() -> sa.Select[Any]:
     table = schema.study
     waits = sorted(level for level in Priority if level > Priority.ROUTINE)
     rank = sa.case(
-        (table.c.last_at < now() - WAITS_S, 0),
+        (table.c.read_at.is_not(None) | (table.c.last_image_at < now() - WAITS_S), 0),
         *((table.c.level == level, place) for place, level in enumerate(waits, start=1)),
         else_=0,
     )
-    since = sa.case((rank > 0, table.c.last_at), else_=0.0)
-    return sa.select(table.c.study_uid).order_by(rank.desc(), since, table.c.last_at.desc())
+    since = sa.case((rank > 0, table.c.last_image_at), else_=0.0)
+    return sa.select(table.c.study_uid).order_by(rank.desc(), since, table.c.last_image_at.desc())
 
 
 _Rows = Mapping[str, Sequence[sa.Row[Any]]]
@@ -174,9 +97,10 @@ _Rows = Mapping[str, Sequence[sa.Row[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Batch:
     """What the tables say of some studies; where there are versions, of the newest."""
 
+    depth: Depth
     studies: Sequence[sa.Row[Any]]
     versions: _Rows
     dispatches: _Rows
@@ -190,29 +114,49 @@ class _Batch:
     damaged: Mapping[str, Sequence[str]]
     """Why objects were refused as damaged."""
 
+    def overviews(self) -> Iterator[StudyOverview]:
+        """Yield what there is to tell of each, in their order."""
+        return (_overview(self, study) for study in self.studies)
 
-def _read(db: sa.Connection, study_uids: Sequence[str]) -> _Batch:
-    query = sa.select(schema.study, now().label("read_at"))
+
+def read_batch(db: sa.Connection, study_uids: Sequence[str], depth: Depth) -> Batch:
+    """Read the rows of some studies; one that is not known is left out."""
+    query = sa.select(schema.study, now().label("asked_at"))
     query = query.where(schema.study.c.study_uid.in_(study_uids))
     found = {row.study_uid: row for row in db.execute(query)}
     studies = [found[study_uid] for study_uid in study_uids if study_uid in found]
     numbers = {study.study_uid: study.version for study in studies}
-    return _Batch(
+    analyses = _results_of_earlier_releases() if depth is Depth.ROW else sa.select(schema.analysis)
+    return Batch(
+        depth=depth,
         studies=studies,
         versions=_of_newest(db, schema.study_version, numbers),
         dispatches=_of_newest(db, schema.dispatch, numbers),
         deliveries=_of_newest(db, schema.delivery, numbers),
-        analyses=_of_newest(db, schema.analysis, numbers),
+        analyses=_of_newest(db, schema.analysis, numbers, analyses),
         levels=_by_study(db, _levels(study_uids)),
         images=_by_study(db, _images(study_uids)),
-        history=_by_study(db, _history(study_uids)),
+        history=defaultdict(list) if depth is Depth.ROW else _by_study(db, _history(study_uids)),
         damaged=damaged_in(db, study_uids),
     )
 
 
-def _of_newest(db: sa.Connection, table: sa.Table, numbers: Mapping[str, int]) -> _Rows:
-    """Read the rows of the newest versions, whose numbers these are."""
-    query = sa.select(table).where(
+def _results_of_earlier_releases() -> sa.Select[Any]:
+    """Select what models that deliver say in brief; the result itself only where that is all."""
+    table = schema.analysis
+    columns = [column for column in table.c if column.name != "result"]
+    result = sa.case((table.c.brief.is_(None), table.c.result)).label("result")
+    return sa.select(*columns, result).where(table.c.mode == Mode.DELIVER)
+
+
+def _of_newest(
+    db: sa.Connection,
+    table: sa.Table,
+    numbers: Mapping[str, int],
+    rows: sa.Select[Any] | None = None,
+) -> _Rows:
+    """Read the rows of the newest versions, whose numbers these are; all there are, or of these."""
+    query = (sa.select(table) if rows is None else rows).where(
         table.c.study_uid.in_(numbers), table.c.number.in_({*numbers.values()})
     )
     return _by_study(db, query, lambda row: bool(row.number == numbers[row.study_uid]))
@@ -249,10 +193,11 @@ def _by_study(
     return rows
 
 
-def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOverview:
+def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
     uid, number = study.study_uid, study.version
     closed = next(iter(batch.versions[uid]), None)
-    dispatches, images = batch.dispatches[uid], batch.images[uid]
+    dispatches = batch.dispatches[uid]
+    images = [row for row in batch.images[uid] if row.modality not in NO_IMAGES]
     deliveries = _deliveries(batch.deliveries[uid], dispatches)
     state = _state(study, closed, {row.state for row in dispatches})
     sent = [delivery.sent_at for delivery in deliveries if delivery.sent_at]
@@ -264,9 +209,9 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         state=state,
         version=number,
         reason=closed.reason if closed else "",
-        images=sum(row.how_many for row in images if row.modality not in _NO_IMAGES),
+        images=sum(row.how_many for row in images),
         views=tuple(sorted(name for row in images if row.view for name in _views(row))),
-        models=tuple(_model(row, with_outlines) for row in batch.analyses[uid]),
+        models=tuple(_model(row, batch.depth) for row in batch.analyses[uid]),
         deliveries=deliveries,
         history=tuple((row.at, row.event) for row in batch.history[uid]),
         last_at=last_at,
@@ -278,7 +223,20 @@ def _overview(batch: _Batch, study: sa.Row[Any], with_outlines: bool) -> StudyOv
         level="" if study.level is None else str(study.level),
         levels=tuple((one.number, str(one.level)) for one in levels),
         level_words=change_in_words(levels, study.level, _why_no_level(closed)),
-        waiting_s=None if study.level is None else study.read_at - last_at,
+        waiting_s=None if study.level is None else study.asked_at - last_at,
+        accession_number=study.accession_number or "",
+        patient_id=study.patient_id or "",
+        patient_name=study.patient_name or "",
+        study_date=study.study_date or "",
+        study_description=study.study_description or "",
+        modalities=tuple(sorted({row.modality for row in images if row.modality})),
+        first_at=study.first_at,
+        last_image_at=study.last_image_at,
+        begun_at=closed.decided_at if closed else None,
+        analysed_at=closed.finished_at if closed else None,
+        read_at=study.read_at,
+        read_by=study.read_by,
+        asked_at=study.asked_at,
     )
 
 
@@ -335,17 +293,27 @@ def _views(alike: sa.Row[Any]) -> list[str]:
     return [name] * alike.how_many
 
 
-def _model(row: sa.Row[Any], with_outlines: bool) -> ModelOverview:
+def _model(row: sa.Row[Any], depth: Depth) -> ModelOverview:
     result = None if row.result is None else _RESULT.validate_json(row.result)
-    if result is not None and not with_outlines:
-        result = _without_outlines(result)
+    brief, level, score, analysed = row.brief, row.level, row.score, row.analysed
+    refused = json.loads(row.refusals) if row.refusals else {}
+    if result is not None and brief is None:  # a release before 0013 wrote it
+        brief, level = wording.outcome(result), result.triage.level if result.triage else None
+        score, analysed = deciding_score(result), len(result.analysed)
+        refused = dict(Counter(refusal.reason for refusal in result.refused))
+    if result is not None and depth is not Depth.WHOLE:
+        result = None if depth is Depth.ROW else _without_outlines(result)
     return ModelOverview(
         model=row.model,
         version=row.model_version,
         mode=row.mode,
         result=result,
-        outcome=_outcome(result),
-        level=str(result.triage.level) if result and result.triage else "",
+        outcome=brief or "pending",
+        level="" if level is None else str(level),
+        score=score,
+        analysed=analysed,
+        refused=refused,
+        finished_at=row.finished_at,
     )
 
 
@@ -358,20 +326,6 @@ def _without_outlines(result: Result) -> Result:
         ),
         heat_maps=tuple(replace(heat_map, values="") for heat_map in result.heat_maps),
     )
-
-
-def _outcome(result: Result | None) -> str:
-    if result is None:
-        return "pending"
-    if not result.analysed:
-        why_not = f"not analysed: {result.reason}"
-        return "; ".join(filter(None, [wording.level_in_brief(result), why_not]))
-    total = len(result.analysed) + len(result.refused)
-    words = [f"{len(result.analysed)} of {total} images analysed"]
-    words = [*filter(None, [wording.level_in_brief(result)]), *words]
-    words += [wording.found(result)] if result.looked_for else []
-    words += [line for evaluation in result.evaluations for line in wording.in_brief(evaluation)]
-    return "; ".join(words)
 
 
 _RESULT = TypeAdapter(Result)

@@ -309,7 +309,10 @@ URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 
 def age(desk: Desk, study: str, age_s: float) -> None:
     """Let the last image of a study have come so long ago."""
-    for table, column in (("study", "last_at"), ("study_version", "last_image_at")):
+    for table, column in (
+        *(("study", "last_at"), ("study", "last_image_at")),
+        ("study_version", "last_image_at"),
+    ):
         with desk.ledger.writing() as db:
             change = f"UPDATE {table} SET {column} = {column} - {age_s} WHERE study_uid = '{study}'"
             db.execute(sa.text(change))

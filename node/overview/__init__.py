@@ -1,0 +1,25 @@
+"""Where every study stands, and the node: what commands, pages and the demonstration show.
+
+All of it is read from the ledger alone, so that any process that reaches it may ask.
+"""
+
+from __future__ import annotations
+
+from node.overview.reading import WAITS_S, each_study, study_overview, study_overviews
+from node.overview.reading_list import AT_MOST_COUNTED, ListPage, Wanted, list_page
+from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
+
+__all__ = [
+    "AT_MOST_COUNTED",
+    "WAITS_S",
+    "DeliveryOverview",
+    "ListPage",
+    "ModelOverview",
+    "Standing",
+    "StudyOverview",
+    "Wanted",
+    "each_study",
+    "list_page",
+    "study_overview",
+    "study_overviews",
+]

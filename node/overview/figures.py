@@ -1,0 +1,249 @@
+"""How many studies stand where, and what waits for whom, for `ai-node status` and `/metrics`.
+
+Counted by the database: as much as there is of it, no row of it is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.ledger import DispatchState, Ledger, StudyState, VersionState, now, schema
+from node.overview.standing import Standing
+from node.result import Priority
+
+_DAY_S = 86_400.0
+LATELY_S = 7 * _DAY_S
+FORGOTTEN_S = 30 * _DAY_S
+"""What nobody has mended for so long is not asked for any more; lists still show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a destination does not have yet, or never got. Times are epoch seconds, UTC."""
+
+    destination: str
+    studies: int
+    """Of which it gets results that are not all there; tried again by themselves."""
+    objects: int
+    since: float | None
+    """When the oldest of these results were ready; None if there are none."""
+    next_at: float | None
+    """When the first of them is tried again; None if that is not put off."""
+    error: str
+    """Why it was put off, "" if it was not."""
+    given_up: int
+    """Studies whose results are not tried again; none any more a month after they were ready."""
+    given_up_lately: int
+    """Those whose results were ready within a week."""
+    why_given_up: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the tables say, in numbers. Times are epoch seconds, UTC."""
+
+    at: float
+    """When they were counted."""
+    studies: Mapping[tuple[Standing, str], int]
+    """By where they stand, and level, "" for none."""
+    waiting_since: float | None
+    """When the study was closed that has waited longest for its analysis; None if none waits."""
+    unread: Mapping[str, tuple[int, float]]
+    """By level above routine: how many studies within the open days nobody has marked as read, and
+    when the last image came of the one that has waited longest."""
+    backlogs: tuple[Backlog, ...]
+    stranded: int
+    """Studies whose results had no destination; none any more a month after they were ready."""
+    stranded_lately: int
+    last_images: Mapping[str, float]
+    """When the last image of each sender came that is a peer now."""
+
+    def standing(self, *wanted: Standing) -> int:
+        """Return how many studies stand in one of these places."""
+        return sum(count for (state, _), count in self.studies.items() if state in wanted)
+
+
+def figures(ledger: Ledger, senders: tuple[str, ...], *, open_days: float) -> Figures:
+    """Count; these are the peers of which it is said when they last sent an image."""
+    with ledger.reading() as db:
+        stranded, stranded_lately = _stranded(db)
+        return Figures(
+            at=db.execute(sa.select(now())).scalar_one(),
+            studies=_studies(db),
+            waiting_since=_waiting_since(db),
+            unread=_unread(db, open_days * _DAY_S),
+            backlogs=_backlogs(db),
+            stranded=stranded,
+            stranded_lately=stranded_lately,
+            last_images=_last_images(db, senders),
+        )
+
+
+def _studies(db: sa.Connection) -> dict[tuple[Standing, str], int]:
+    """Count studies as `standing` puts them: a test compares."""
+    study, version = schema.study, schema.study_version
+    is_newest = (version.c.study_uid == study.c.study_uid) & (version.c.number == study.c.version)
+    is_open = sa.or_(study.c.state == StudyState.RECEIVING, version.c.state.is_(None))
+    is_closed = study.c.state == StudyState.CLOSED
+    standing = sa.case(
+        (study.c.held_reason.is_not(None), Standing.HELD),
+        (is_open & is_closed, Standing.KEPT),
+        (is_open, Standing.RECEIVING),
+        (version.c.state != VersionState.FINISHED, sa.cast(version.c.state, sa.Text)),
+        (_has_dispatch(DispatchState.QUEUED, DispatchState.RUNNING), Standing.DELIVERING),
+        (version.c.error.is_not(None), Standing.UNDELIVERED),
+        (_has_dispatch(DispatchState.DEAD), Standing.UNDELIVERED),
+        else_=Standing.DONE,
+    ).label("standing")
+    query = (
+        sa.select(standing, study.c.level, sa.func.count().label("how_many"))
+        .select_from(study.outerjoin(version, is_newest))
+        .group_by(standing, study.c.level)
+    )
+    found: dict[tuple[Standing, str], int] = {}
+    for row in db.execute(query):
+        level = "" if row.level is None else str(row.level)
+        found[Standing(row.standing), level] = row.how_many
+    return found
+
+
+def _has_dispatch(*states: DispatchState) -> sa.ColumnElement[bool]:
+    """Return whether the newest version of a study has a delivery in one of these states.
+
+    Those that have are few, and found by an index; a look at each study's would take long.
+    """
+    study, dispatch = schema.study, schema.dispatch
+    found = sa.select(dispatch.c.study_uid, dispatch.c.number).where(dispatch.c.state.in_(states))
+    return sa.tuple_(study.c.study_uid, study.c.version).in_(found)
+
+
+def _waiting_since(db: sa.Connection) -> float | None:
+    table = schema.study_version
+    query = sa.select(sa.func.min(table.c.closed_at)).where(table.c.state == VersionState.QUEUED)
+    found: float | None = db.execute(query).scalar_one()
+    return found
+
+
+def _unread(db: sa.Connection, open_s: float) -> dict[str, tuple[int, float]]:
+    table = schema.study
+    found = {}
+    for level in sorted(level for level in Priority if level > Priority.ROUTINE):
+        query = sa.select(sa.func.count(), sa.func.min(table.c.last_image_at)).where(
+            table.c.level == level,
+            table.c.last_image_at > now() - open_s,
+            table.c.read_at.is_(None),
+        )
+        count, since = db.execute(query).one()
+        if count:
+            found[str(level)] = (count, since)
+    return found
+
+
+def _backlogs(db: sa.Connection) -> tuple[Backlog, ...]:
+    waiting = {row["destination"]: row for row in _waiting(db)}
+    given_up = {row["destination"]: row for row in _given_up(db)}
+    nothing: Mapping[str, Any] = {}
+    found = []
+    for name in sorted({*waiting, *given_up}):
+        due, dead = waiting.get(name, nothing), given_up.get(name, nothing)
+        found.append(
+            Backlog(
+                destination=name,
+                studies=due.get("studies", 0),
+                objects=due.get("objects", 0),
+                since=due.get("since"),
+                next_at=due.get("next_at"),
+                error=due.get("error") or "",
+                given_up=dead.get("studies", 0),
+                given_up_lately=dead.get("lately", 0),
+                why_given_up=dead.get("error") or "",
+            )
+        )
+    return tuple(found)
+
+
+def _of_newest() -> tuple[sa.FromClause, sa.ColumnElement[float]]:
+    """Return deliveries of the newest versions of studies that are not held, and since when."""
+    study, version, dispatch = schema.study, schema.study_version, schema.dispatch
+    is_its = (study.c.study_uid == dispatch.c.study_uid) & (study.c.version == dispatch.c.number)
+    is_version = (version.c.study_uid == dispatch.c.study_uid) & (
+        version.c.number == dispatch.c.number
+    )
+    joined = dispatch.join(study, is_its & study.c.held_reason.is_(None)).join(version, is_version)
+    return joined, sa.func.coalesce(version.c.finished_at, version.c.closed_at)
+
+
+def _waiting(db: sa.Connection) -> list[sa.RowMapping]:
+    dispatch, delivery = schema.dispatch, schema.delivery
+    joined, ready_at = _of_newest()
+    objects = (
+        sa.select(sa.func.count())
+        .select_from(delivery)
+        .where(
+            delivery.c.study_uid == dispatch.c.study_uid,
+            delivery.c.number == dispatch.c.number,
+            delivery.c.destination == dispatch.c.destination,
+            delivery.c.state.in_(("queued", "sent")),
+        )
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            dispatch.c.destination,
+            sa.func.count().label("studies"),
+            sa.func.sum(objects).label("objects"),
+            sa.func.min(ready_at).label("since"),
+            sa.func.min(dispatch.c.next_at).label("next_at"),
+            sa.func.max(dispatch.c.error).label("error"),
+        )
+        .select_from(joined)
+        .where(dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING)))
+        .group_by(dispatch.c.destination)
+    )
+    return list(db.execute(query).mappings())
+
+
+def _given_up(db: sa.Connection) -> list[sa.RowMapping]:
+    dispatch = schema.dispatch
+    joined, ready_at = _of_newest()
+    query = (
+        sa.select(
+            dispatch.c.destination,
+            sa.func.count().label("studies"),
+            sa.func.count(sa.case((ready_at > now() - LATELY_S, 1))).label("lately"),
+            sa.func.max(dispatch.c.error).label("error"),
+        )
+        .select_from(joined)
+        .where(dispatch.c.state == DispatchState.DEAD, ready_at > now() - FORGOTTEN_S)
+        .group_by(dispatch.c.destination)
+    )
+    return list(db.execute(query).mappings())
+
+
+def _stranded(db: sa.Connection) -> tuple[int, int]:
+    study, version = schema.study, schema.study_version
+    is_newest = (version.c.study_uid == study.c.study_uid) & (version.c.number == study.c.version)
+    ready_at = version.c.finished_at
+    query = (
+        sa.select(sa.func.count(), sa.func.count(sa.case((ready_at > now() - LATELY_S, 1))))
+        .select_from(version.join(study, is_newest & study.c.held_reason.is_(None)))
+        .where(sa.literal_column("study_version.state = 'finished'"))  # in its index's words
+        .where(version.c.error.is_not(None), ready_at > now() - FORGOTTEN_S)
+    )
+    count, lately = db.execute(query).one()
+    return count, lately
+
+
+def _last_images(db: sa.Connection, senders: tuple[str, ...]) -> dict[str, float]:
+    table = schema.study
+    found = {}
+    for sender in senders:  # one look into an index each, where a GROUP BY would read it whole
+        query = sa.select(sa.func.max(table.c.last_image_at)).where(table.c.sender == sender)
+        at = db.execute(query).scalar_one()
+        if at is not None:
+            found[sender] = at
+    return found

@@ -1,0 +1,178 @@
+"""What there is to tell of a study, in plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from node.ledger import DeliveryState, HeldBecause, Mode
+from node.outputs import wording
+from node.result import Result
+
+
+class Standing(StrEnum):
+    """Where a study stands."""
+
+    RECEIVING = "receiving"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DELIVERING = "delivering"
+    DONE = "done"
+    UNDELIVERED = "undelivered"
+    """Results are there, and do not reach everybody who should have them."""
+    HELD = "held"
+    """Nothing of it is analysed or sent before a person has looked."""
+    CANCELLED = "cancelled"
+    OUT_OF_SCOPE = "out of scope"
+    EXCLUDED = "excluded"
+    """It is analysed only if a person says so."""
+    WITHDRAWN = "withdrawn"
+    """No image of it is left that may be used."""
+    KEPT = "kept"
+    """Nothing but objects that say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOverview:
+    """One model's work on the newest version of a study."""
+
+    model: str
+    version: str
+    mode: Mode
+    result: Result | None
+    outcome: str
+    """What came of it, in a line."""
+    level: str
+    """The triage level that it gives, "" if it does not triage; of one in shadow, for nobody."""
+    score: float | None = None
+    """0..1: the one that decides its level, or the only one it gives."""
+    analysed: int | None = None
+    """Images; None until there is a result."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """How many images were not analysed, by the reason."""
+    finished_at: float | None = None
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether it says that it is none for patients, of a result that has a level."""
+        if self.result is not None:
+            return self.result.model.is_demonstration
+        return bool(self.level) and wording.BY_DEMONSTRATION in self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOverview:
+    """One object at one destination."""
+
+    destination: str
+    sop_uid: str
+    state: DeliveryState
+    error: str | None
+    sent_at: float | None
+    confirmed_by: str | None
+    """How that was found out, as its destination calls it: commitment, find."""
+    next_at: float | None
+    """When its destination is tried or asked again; None if that is not put off."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOverview:
+    """Where a study stands. Times are epoch seconds, UTC, by the ledger's clock."""
+
+    study_uid: str
+    sender: str
+    state: Standing
+    """Where there is more to say of it, `error` does."""
+    version: int
+    """0 until the study has been closed for the first time."""
+    reason: str
+    """Why the newest version was closed then."""
+    images: int
+    views: tuple[str, ...]
+    """Of each image that shows one: "R MLO", or "R CC (not a standard view)"."""
+    models: tuple[ModelOverview, ...]
+    deliveries: tuple[DeliveryOverview, ...]
+    history: tuple[tuple[float, str], ...]
+    last_at: float
+    closed_at: float | None
+    done_at: float | None
+    """When the last object was stored at its last destination."""
+    error: str | None
+    held_because: HeldBecause | None
+    damaged: tuple[str, ...] = ()
+    """Why objects of it were refused as damaged, a reason for each."""
+    level: str = ""
+    """The study's triage level, "" if no model gives one. Of the newest finished version; higher
+    while the study is held, or a version is being analysed that has found more."""
+    levels: tuple[tuple[int, str], ...] = ()
+    """The level of each version that had one."""
+    level_words: str = ""
+    """What it was before, if it was another: "urgent in version 1, now routine"."""
+    waiting_s: float | None = None
+    """Since the last image; None if no model gives a level."""
+
+    accession_number: str = ""
+    """This, and what follows, as the object said it that came last and said something."""
+    patient_id: str = ""
+    patient_name: str = ""
+    """As sent: "Doe^Jane"."""
+    study_date: str = ""
+    """As sent: "20261128"."""
+    study_description: str = ""
+    modalities: tuple[str, ...] = ()
+    """Of its images, each once."""
+    first_at: float = 0.0
+    """When the first object of the version that is received now came, or of the newest."""
+    last_image_at: float = 0.0
+    """Unlike `last_at` not moved by a release, nor by what is no image."""
+    begun_at: float | None = None
+    """When the work on the newest version began."""
+    analysed_at: float | None = None
+    """When that ended."""
+    read_at: float | None = None
+    """When somebody marked it as read; a new image undoes that."""
+    read_by: str | None = None
+    asked_at: float = 0.0
+    """When all this was read."""
+
+    @property
+    def refusals(self) -> list[str]:
+        """What was not analysed and why, a line for each reason; what models say alike, once."""
+        results = [model.result for model in self.models if model.result is not None]
+        if results:
+            return wording.refusals(dict.fromkeys(r for result in results for r in result.refused))
+        counts: dict[str, int] = {}
+        for model in self.models:
+            for reason, count in model.refused.items():
+                counts[reason] = max(count, counts.get(reason, 0))
+        return [wording.refused_for(reason, count) for reason, count in counts.items()]
+
+    @property
+    def age_s(self) -> float:
+        """How long ago its last image came."""
+        return max(0.0, self.asked_at - self.last_image_at)
+
+    @property
+    def received_s(self) -> float:
+        """From its first object to its last image."""
+        return max(0.0, self.last_image_at - self.first_at)
+
+    @property
+    def waited_s(self) -> float | None:
+        """From the last image until the work began, None if it has not."""
+        return _between(self.last_at, self.begun_at)
+
+    @property
+    def analysed_s(self) -> float | None:
+        """From there until its results were there, with all attempts, None if they are not."""
+        return _between(self.begun_at, self.analysed_at)
+
+    @property
+    def delivered_s(self) -> float | None:
+        """From there until the last object was at its last destination, None if it is not."""
+        return _between(self.analysed_at, self.done_at)
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else max(0.0, end - start)

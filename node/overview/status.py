@@ -1,0 +1,263 @@
+"""What `ai-node status` says: what somebody should look at and why, and the figures behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.config import Config
+from node.errors import NodeError
+from node.ledger import Ledger
+from node.overview.disk_space import DiskSpace, disk_spaces
+from node.overview.figures import FORGOTTEN_S, LATELY_S, Backlog, Figures, figures
+from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
+from node.overview.standing import Standing, StudyOverview
+
+_OPEN_DAYS = 7.0
+"""Where there is no page that says how long a study stands in its list."""
+_BACKLOG_S = 900.0
+"""A destination that lacks results for so long, and has failed, is to be looked at."""
+_LONG_BACKLOG_S = 3600.0
+_FULL_DAYS = 7.0
+_RESERVE = 4
+"""With less free space than so many times what the node insists on, it will soon be full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something to be looked at or done."""
+
+    alarm: Alarm
+    words: str
+    next: str
+    """What to do about it: a command, or what to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a node is, on one screen. Times are epoch seconds, UTC."""
+
+    alarm: Alarm
+    """The most urgent of all remarks."""
+    remarks: tuple[Remark, ...] = ()
+    parts: tuple[NodePart, ...] = ()
+    figures: Figures | None = None
+    """None if the ledger cannot be read, or is not there."""
+    disks: tuple[DiskSpace, ...] = ()
+
+
+def node_status(ledger: Ledger, config: Config) -> Status:
+    """Return how the node is, also if its database has just ceased to answer."""
+    try:
+        parts = node_parts(ledger, config)
+        counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
+        disks = disk_spaces(ledger, config)
+    except sa.exc.SQLAlchemyError as error:
+        away = database_away(error, config)
+        return Status(away.alarm, (_of_part(away, None),), (away,))
+    remarks = tuple(
+        sorted(
+            [
+                *(_of_part(part, counted.at) for part in parts if part.is_ill),
+                *_of_deliveries(counted),
+                *_of_studies(counted),
+                *_of_disks(disks),
+            ],
+            key=lambda remark: -remark.alarm,
+        )
+    )
+    alarm = max((remark.alarm for remark in remarks), default=Alarm.NONE)
+    return Status(alarm, remarks, parts, counted, disks)
+
+
+def status_without_ledger(error: NodeError) -> Status:
+    """Return that nothing can be said, and why: no node has run, or the database is away."""
+    remark = Remark(Alarm.ACT, str(error), "mend that; `ai-node doctor` examines everything")
+    return Status(Alarm.ACT, (remark,))
+
+
+def study_alarm(study: StudyOverview) -> Alarm:
+    """Return whether somebody should do something about one study.
+
+    What nobody has done for a week is not urgent, and after a month not asked for any more.
+    """
+    ready_at = study.analysed_at or study.closed_at or study.last_at
+    age_s = study.asked_at - ready_at
+    if study.state == Standing.UNDELIVERED and age_s < FORGOTTEN_S:
+        return Alarm.ACT if age_s < LATELY_S else Alarm.LOOK
+    return Alarm.LOOK if study.state == Standing.HELD else Alarm.NONE
+
+
+def senders_of(config: Config) -> tuple[str, ...]:
+    """Return the names of the peers that may send."""
+    return tuple(peer.name for peer in config.peers if peer.sends)
+
+
+def open_days_of(config: Config) -> float:
+    """Return how long a study stands in the open list."""
+    return _OPEN_DAYS if config.web is None else config.web.open_days
+
+
+def _of_part(part: NodePart, at: float | None) -> Remark:
+    since = "" if part.since is None or at is None else f", since {_moment(part.since, at)}"
+    return Remark(part.alarm, f"{part.name}: {part.words}{since}", part.what_to_do)
+
+
+def _of_deliveries(counted: Figures) -> Iterator[Remark]:
+    for backlog in counted.backlogs:
+        yield from _of_backlog(backlog, counted.at)
+    if counted.stranded:
+        lately = counted.stranded_lately
+        words = f"the results of {_studies(counted.stranded)} have no destination"
+        then = "see `results_to` and `receives` of their sender; then `ai-node retry`"
+        yield Remark(Alarm.ACT if lately else Alarm.LOOK, words, then)
+
+
+def _of_backlog(backlog: Backlog, at: float) -> Iterator[Remark]:
+    name = backlog.destination
+    if backlog.given_up:
+        words = f"{name}: the results of {_studies(backlog.given_up)} were given up"
+        words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
+        alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
+        yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
+    late_s = 0.0 if backlog.since is None else at - backlog.since
+    if backlog.error and backlog.since is not None and late_s > _BACKLOG_S:
+        words = f"{name} lacks the results of {_studies(backlog.studies)}, since "
+        words += f"{_moment(backlog.since, at)}: {backlog.error}"
+        alarm = Alarm.ACT if late_s > _LONG_BACKLOG_S else Alarm.LOOK
+        yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
+
+
+def _of_studies(counted: Figures) -> Iterator[Remark]:
+    held = counted.standing(Standing.HELD)
+    if held:
+        words = f"{_studies(held)} held: nothing of it is analysed or sent"
+        yield Remark(Alarm.LOOK, words, "`ai-node studies --state held` says why of each")
+    excluded = counted.standing(Standing.EXCLUDED)
+    if excluded and excluded == sum(counted.studies.values()):
+        words = f"everything that has come so far is excluded from analysis: {_studies(excluded)}"
+        then = "`ai-node studies` says why; `ai-node release` with a UID has one analysed, "
+        yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
+
+
+def _of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[Remark]:
+    for disk in disks:
+        days = disk.days_left
+        is_soon = days is not None and days < _FULL_DAYS
+        if disk.least_free < disk.free < _RESERVE * disk.least_free or is_soon:
+            words = f"{disk.folder}: {_gigabytes(disk.free)} free{_full_in(disk)}"
+            yield Remark(Alarm.LOOK, words, "make room, or use a larger disk")
+
+
+def status_as_json(status: Status) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    counted = status.figures
+    found: dict[str, Any] = {
+        "alarm": int(status.alarm),
+        "word": _WORDS[status.alarm],
+        "remarks": [asdict(remark) for remark in status.remarks],
+        "parts": [asdict(part) | {"is_ill": part.is_ill} for part in status.parts],
+        "disks": [asdict(disk) | {"folder": str(disk.folder)} for disk in status.disks],
+    }
+    if counted is None:
+        return found
+    return found | {
+        "at": counted.at,
+        "studies": {str(state): counted.standing(state) for state in Standing},
+        "waiting_since": counted.waiting_since,
+        "unread": {
+            level: {"studies": count, "since": since}
+            for level, (count, since) in counted.unread.items()
+        },
+        "backlogs": [asdict(backlog) for backlog in counted.backlogs],
+        "stranded": counted.stranded,
+        "last_images": dict(counted.last_images),
+    }
+
+
+_WORDS = {Alarm.NONE: "ok", Alarm.LOOK: "look", Alarm.ACT: "act"}
+
+
+def status_in_lines(status: Status) -> Iterator[str]:
+    """Yield one screen, the most urgent first."""
+    for remark in status.remarks:
+        yield f"{_WORDS[remark.alarm].upper():<5} {remark.words}"
+        yield f"      next: {remark.next}"
+    if not status.remarks:
+        yield "OK    nothing has to be done"
+    counted = status.figures
+    if counted is None:
+        return
+    yield ""
+    for name, words in (*_rows(counted), *_rows_of_disks(status.disks), *_row_of_parts(status)):
+        yield f"{name:<12} {words}"
+
+
+def _rows(counted: Figures) -> Iterator[tuple[str, str]]:
+    counts = {state: counted.standing(state) for state in Standing}
+    listed = [f"{count} {state}" for state, count in counts.items() if count]
+    yield "studies", f"{sum(counts.values())}{': ' if listed else ''}{', '.join(listed)}"
+    queued = counts[Standing.QUEUED]
+    if counted.waiting_since is not None and queued:
+        since = _moment(counted.waiting_since, counted.at)
+        yield "waiting", f"{_studies(queued)} for analysis, the oldest since {since}"
+    for level, (count, since_s) in counted.unread.items():
+        waited = in_round_units(counted.at - since_s)
+        yield level, f"{_studies(count)} not marked as read, the oldest waits {waited}"
+    for backlog in counted.backlogs:
+        yield f"to {backlog.destination}", _backlog_in_words(backlog, counted.at)
+    for sender, at in counted.last_images.items():
+        yield f"from {sender}", f"last image {in_round_units(counted.at - at)} ago"
+
+
+def _backlog_in_words(backlog: Backlog, at: float) -> str:
+    words = []
+    if backlog.since is not None:
+        objects = "1 object" if backlog.objects == 1 else f"{backlog.objects} objects"
+        since = _moment(backlog.since, at)
+        words.append(f"{_studies(backlog.studies)} ({objects}) on the way, since {since}")
+    if backlog.next_at is not None:
+        due_s = backlog.next_at - at
+        words.append(f"next attempt {f'in {in_round_units(due_s)}' if due_s > 0 else 'due'}")
+    if backlog.given_up:
+        words.append(f"{_studies(backlog.given_up)} given up")
+    error = backlog.error or backlog.why_given_up
+    return f"{', '.join(words)}{f': {error}' if error else ''}"
+
+
+def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
+    for disk in disks:
+        room = f"{_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
+        yield "disk", f"{room} for {disk.name}{_full_in(disk)}"
+
+
+def _row_of_parts(status: Status) -> Iterator[tuple[str, str]]:
+    well = [part.name for part in status.parts if not part.is_ill]
+    if well:
+        yield "well", ", ".join(well)
+
+
+def _full_in(disk: DiskSpace) -> str:
+    if disk.days_left is None:
+        return ""
+    days = disk.days_left
+    return f", full in {days:.0f} days" if days < 3650 else ", enough for ten years"
+
+
+def _studies(count: int) -> str:
+    return "1 study" if count == 1 else f"{count} studies"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _moment(since: float, at: float) -> str:
+    """Return a time of this machine's clock on the wall, and how long ago that is."""
+    form = "%H:%M" if at - since < 43_200 else "%Y-%m-%d %H:%M"
+    wall = datetime.fromtimestamp(since).astimezone().strftime(form)
+    return f"{wall} ({in_round_units(at - since)} ago)"
