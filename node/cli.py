@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from node.manifest import Model
     from node.overview import StudyOverview
 
+log = logging.getLogger(__name__)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -114,15 +116,19 @@ def run(
     What a former process left unfinished, however it ended, is taken up at the start. Under
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
-    from node.app import running_node
+    from node.app import App
     from node.config import load_config
     from node.ledger import Role
     from node.logs import start_logging
+    from node.page_alone import PageAlone
     from node.supervisor import Watchdog, tell
 
-    start_logging(is_verbose=verbose)
-    with _errors_as_messages():
-        node = running_node(load_config(config), Role(only) if only else Role.ALL)
+    with _errors_in_the_log():
+        loaded = load_config(config)
+        start_logging(form=loaded.logs.format, is_verbose=verbose)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
+        role = Role(only) if only else Role.ALL
+        node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,7 +143,7 @@ def run(
         tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
-            err.print("A part of the node died; the log says which. Start it again.")
+            log.critical("A part of the node died, as is said above; it ends, to be started again")
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
@@ -230,19 +236,12 @@ def check(config: ConfigOption = _CONFIG) -> None:
 
 def _look_at_page(config: Config) -> list[str]:
     """Print where the page will be, if there is to be one; return why it must not start."""
-    from node.errors import ConfigError
-    from node.ledger import People
-    from node.site import existing_ledger
     from node.web.exposure import address_of_page, faults_of_page
+    from node.web.serving import has_users_yet
 
     if config.web is None:
         return []
-    has_users = False
-    with (
-        contextlib.suppress(ConfigError),  # no node has run yet
-        contextlib.closing(existing_ledger(config)) as ledger,
-    ):
-        has_users = People(ledger).has_users()
+    has_users = has_users_yet(config)
     login = "everybody logs in" if has_users else "without a login, which only looks"
     if not (faults := faults_of_page(config.web, has_users=has_users)):
         out.print(f"Page: {address_of_page(config.web, config.web.port)}, {login}.")
@@ -256,9 +255,10 @@ def doctor(
 ) -> None:
     """Examine everything the configuration names, and send a generated exam through the node.
 
-    Folders, disk, clock, database, models, port, every peer by C-ECHO and what it accepts; each
-    red line says what to do. Other systems are sent no object, and nothing is changed: it may be
-    used while the node is running. Exit code 0 only if nothing failed.
+    Folders, disk, clock, database, models, port; every peer by C-ECHO, what it accepts, and a query
+    (C-FIND) for a study that does not exist; what is held, given up, or made for nobody; each red
+    line says what to do. Other systems are sent no object, and nothing is changed: it may be used
+    while the node is running. Exit code 1 if anything is red, which waits for a person; else 0.
     """
     from node.doctor import diagnose
 
@@ -874,7 +874,10 @@ def _caller() -> str:
     return f"{name} (command)"
 
 
-web = typer.Typer(no_args_is_help=True, help="Say who may log in to the page.")
+web = typer.Typer(
+    no_args_is_help=True,
+    help="Say who may log in to the page. As soon as there is a user, everybody has to.",
+)
 app.add_typer(web, name="web")
 
 UserArgument = Annotated[str, typer.Argument(help="The name that the person logs in by.")]
@@ -915,7 +918,8 @@ def set_web_password(
             user = People(ledger).set_password(name.lower(), password, wanted)
         out.print(f"{user.name} may log in now, as {user.role}.", highlight=False)
         if loaded.web is None:
-            out.print("There is no page yet: add the table [web] to the configuration.")
+            words = "There is no page yet: add the table [web] to the configuration."
+            out.print(words, markup=False, highlight=False)
 
 
 @web.command("users")
@@ -1163,6 +1167,22 @@ def _errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code) from error
+
+
+@contextlib.contextmanager
+def _errors_in_the_log() -> Iterator[None]:
+    """Print an error as other commands do, or where programs read that, log each of its lines."""
+    from node.logs import is_for_machines
+
+    with _errors_as_messages():
+        try:
+            yield
+        except NodeError as error:
+            if not is_for_machines():
+                raise
+            for line in str(error).splitlines():
+                log.critical("%s", line)
+            raise typer.Exit(1) from error
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -39,6 +40,7 @@ from node.ledger import (
     Outcome,
     Patience,
     VersionState,
+    schema,
 )
 from node.manifest import load_model
 from node.overview import each_study
@@ -57,11 +59,13 @@ COMMANDS = [
     "analyse",
     "evaluate",
     "train",
+    "status",
     "studies",
     "nodes",
     "models",
     "retry",
     "release",
+    "web",
 ]
 
 SETTINGS = """
@@ -551,15 +555,85 @@ def test_retry_says_whose_results_have_nowhere_to_go(settings: Path, desk_of_nod
     assert "The results of 1 study still go nowhere: nobody gets them" in said
 
 
-@pytest.mark.parametrize("command", ["studies", "nodes", "retry"])
+@pytest.mark.parametrize(("command", "code"), [("studies", 1), ("nodes", 2), ("retry", 1)])
 def test_a_ledger_of_an_earlier_release_is_said_to_be_one(
-    settings: Path, desk_of_node: Desk, command: str
+    settings: Path, desk_of_node: Desk, command: str, code: int
 ) -> None:
     with desk_of_node.ledger.writing() as db:
         db.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
     result = call(command, "-c", settings)
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert "is as an earlier release left it; start this one with `ai-node run`" in result.stderr
+
+
+# Status
+
+
+def test_status_is_an_exit_code_with_the_reason_and_what_to_do(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    well = call("status", "-c", settings)
+    assert (well.exit_code, well.output.splitlines()[0]) == (0, "OK    nothing has to be done")
+    desk_of_node.analysed()
+    desk_of_node.receive_again(pixels="other")
+    held = call("status", "-c", settings)
+    assert held.exit_code == 1
+    assert held.output.startswith("LOOK  1 study held: nothing of it is analysed or sent\n")
+    assert "      next: `ai-node studies" in held.output
+    desk_of_node.nodes.retire_node(NODE)
+    stopped = call("status", "-c", settings)
+    assert stopped.exit_code == 2
+    assert stopped.output.startswith("ACT   listener: no node listens: ward-a:/srv/ai-node was")
+    said = json.loads(call("status", "--json", "-c", settings).output)
+    assert [remark["alarm"] for remark in said["remarks"]] == [2, 2, 1]
+    assert said["alarm"] == 2
+
+
+def test_status_before_any_node_has_run_says_so(settings: Path) -> None:
+    result = call("status", "-c", settings)
+    assert result.exit_code == 2
+    assert "no node has run with this configuration yet" in result.output
+    said = json.loads(call("status", "--json", "-c", settings).output)
+    assert (said["alarm"], said["word"], said["parts"]) == (2, "act", [])
+
+
+def test_status_of_a_configuration_that_is_wrong_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text("[node]\n")
+    result = call("status", "-c", path)
+    assert result.exit_code == 2
+    assert "ae_title" in result.output
+
+
+def test_nodes_has_the_exit_codes_of_status(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    assert call("nodes", "-c", settings).exit_code == 0
+    desk_of_node.nodes.register_node("other", "ward-b:/srv/ai-node 2-2")
+    beat_at, is_other = schema.node.c.beat_at, schema.node.c.id == "other"
+    with desk_of_node.ledger.writing() as db:
+        db.execute(schema.node.update().where(is_other).values(beat_at=beat_at - 3600))
+    silent = call("nodes", "-c", settings)
+    assert silent.exit_code == 1
+    assert "ward-b:/srv/ai-node  listens and works  silent" in silent.stdout
+    assert "has said nothing for 60 min" in silent.stderr
+    desk_of_node.nodes.retire_node(NODE)
+    assert call("nodes", "-c", settings).exit_code == 2
+
+
+def test_status_is_cheap_enough_for_a_probe(settings: Path, desk_of_node: Desk) -> None:
+    """CPU seconds of the process, which others on the machine do not change by much."""
+    fill(desk_of_node.ledger, 300)
+    desk_of_node.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    command = [sys.executable, "-m", "node", "status", "-c", str(settings)]
+
+    def took_s() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(took_s() for _ in range(3)) < 2.0  # 1.0 on a machine that does nothing else
 
 
 def test_release_lets_a_study_go_on_that_was_excluded(settings: Path, desk_of_node: Desk) -> None:

@@ -82,7 +82,7 @@ class ByHand:
         their sender, or nobody the kinds of object that were built.
         """
         with self.ledger.reading() as db:
-            studies = [row.study_uid for row in db.execute(_undirected())]
+            studies = [row.study_uid for row in db.execute(undirected())]
         sent = 0
         for study_uid in studies:
             with self.ledger.writing() as db:
@@ -188,7 +188,7 @@ def _direct_again(
     by: str,
 ) -> bool:
     """Plan the deliveries of a study whose results had no destination; return if there are any."""
-    query = _undirected().where(schema.study_version.c.study_uid == study.study_uid)
+    query = undirected().where(schema.study_version.c.study_uid == study.study_uid)
     row = db.execute(query).first()
     if row is None:
         return False
@@ -197,7 +197,7 @@ def _direct_again(
 
 
 def _why_not_again(db: sa.Connection, study: sa.Row[Any]) -> str:
-    query = _undirected().where(schema.study_version.c.study_uid == study.study_uid)
+    query = undirected().where(schema.study_version.c.study_uid == study.study_uid)
     if db.execute(query).first() is not None:
         return (
             f"the results of study {study.study_uid} still go nowhere: nobody gets them, or not "
@@ -230,7 +230,7 @@ def _release_by_hand(db: sa.Connection, study: sa.Row[Any], by: str) -> str:
     return "it is analysed once it is complete" if is_open else "what is left of it goes on"
 
 
-def _undirected() -> sa.Select[Any]:
+def undirected() -> sa.Select[Any]:
     """Select the newest versions of studies whose results were to be sent, and go nowhere."""
     study, version, dispatch = schema.study, schema.study_version, schema.dispatch
     has_dispatch = sa.exists().where(

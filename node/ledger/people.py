@@ -159,11 +159,12 @@ def _as_typed(password: str) -> str:
 
 
 def _is_right(password_hash: str, password: str) -> bool:
-    typed = unicodedata.normalize("NFC", password)
+    typed = unicodedata.normalize("NFC", password).encode("utf-8", "replace")
     try:
-        return _HASHER.verify(password_hash, typed.encode("utf-8", "replace")[:_PASSWORD_BYTES])
+        _HASHER.verify(password_hash, typed[:_PASSWORD_BYTES])
     except (VerificationError, InvalidHashError):
         return False
+    return len(typed) <= _PASSWORD_BYTES
 
 
 @cache

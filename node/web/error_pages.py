@@ -10,9 +10,11 @@ from node.web.showing import render
 
 _TITLES = {
     400: "This request cannot be understood",
+    401: "Somebody has to log in",
     403: "This is not allowed",
     404: "There is no such page",
     405: "This address is not asked in that way",
+    409: "This cannot be done as things are",
     413: "This is too long",
     415: "This is no form",
     421: "This page goes by another name",

@@ -10,6 +10,7 @@ from node.config import Config, WebSettings
 from node.errors import ConfigError
 from node.http_server import HttpServer, Tls
 from node.ledger import Ledger, People
+from node.site import existing_ledger
 from node.store import Store
 from node.web.application import web_application
 from node.web.backend import Backend
@@ -63,6 +64,16 @@ class Page:
     def stop(self) -> None:
         """Answer what was asked, and end."""
         self._running.close()
+
+
+def has_users_yet(config: Config) -> bool:
+    """Whether anybody may log in; nobody may while no node has run and no user was made."""
+    try:
+        ledger = existing_ledger(config)
+    except ConfigError:
+        return False
+    with contextlib.closing(ledger):
+        return People(ledger).has_users()
 
 
 def _tls(web: WebSettings) -> Tls | None:

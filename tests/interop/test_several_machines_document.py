@@ -38,12 +38,14 @@ def line_with(word: str) -> list[str]:
     return line.split()
 
 
-def follow(node: Node, command: list[str]) -> str:
+def follow(node: Node, command: list[str], *allowed: int) -> str:
     """Run a command of the document on a machine; return what it says."""
     assert command[0] == "ai-node"
-    return subprocess.run(
-        [AI_NODE, *command[1:]], cwd=node.folder, capture_output=True, text=True, check=True
-    ).stdout
+    ran = subprocess.run(
+        [AI_NODE, *command[1:]], cwd=node.folder, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode in (allowed or (0,)), ran.stderr
+    return ran.stdout
 
 
 @pytest.fixture
@@ -139,8 +141,8 @@ def test_whoever_follows_the_document_has_two_machines_that_share_the_work(
     first.kill()
     assert answered(second) in follow(second, line_with("studies"))
     assert len(archive.received) == 3 * RESULTS
-    wait_for("its silence", lambda: "silent" in follow(second, line_with("nodes")))
-    one, other = follow(second, line_with("nodes")).splitlines()
+    wait_for("its silence", lambda: "silent" in follow(second, line_with("nodes"), 0, 1))
+    one, other = follow(second, line_with("nodes"), 1).splitlines()
     assert "first/state  listens and works  silent" in one
     assert "second/state  listens and works  alive" in other
 

@@ -1,0 +1,164 @@
+"""What /metrics says of the state of things: asked of the ledger and the disk at each scrape."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from node import __version__
+from node.metrics import REGISTRY
+from node.monitoring.backend import Monitored
+from node.overview.disk_space import DiskSpace, disk_spaces
+from node.overview.figures import Figures, figures
+from node.overview.health import Alarm, NodePart, worst_alarm
+from node.overview.standing import Standing
+from node.overview.status import open_days_of, senders_of
+
+_KEPT_S = 10.0
+"""A count over all studies is not made again so soon, however many ask."""
+
+
+class StateCollector(CollectorRegistry):
+    """Everything that is exposed: what was counted as it happened, and how things are now."""
+
+    def __init__(self, monitored: Monitored) -> None:
+        super().__init__()
+        self._monitored = monitored
+        self._lock = threading.Lock()
+        self._counted: tuple[float, Figures, tuple[DiskSpace, ...]] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric with its values."""
+        yield from REGISTRY.collect()
+        yield from self._of_configuration()
+        parts = self._monitored.parts()
+        yield from _of_parts(parts)
+        if parts[0].is_ill:  # the database: of what it knows nothing is said, rather than zeros
+            return
+        try:
+            counted, disks = self._count()
+        except sa.exc.SQLAlchemyError:  # it has gone just now, and the next scrape says so
+            return
+        yield from _of_figures(counted, self._destinations())
+        yield from _of_disks(disks)
+
+    def _count(self) -> tuple[Figures, tuple[DiskSpace, ...]]:
+        config, ledger = self._monitored.config, self._monitored.ledger
+        with self._lock:
+            if self._counted is None or time.monotonic() - self._counted[0] > _KEPT_S:
+                counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
+                self._counted = (time.monotonic(), counted, disk_spaces(ledger, config))
+            return self._counted[1:]
+
+    def _destinations(self) -> tuple[str, ...]:
+        return tuple(peer.name for peer in self._monitored.config.peers if peer.receives)
+
+    def _of_configuration(self) -> Iterator[Metric]:
+        yield _gauge(
+            "ai_node_info", "The release that runs.", ("version",), [((__version__,), 1.0)]
+        )
+        modes = {one.name: one.mode for one in self._monitored.config.models}
+        yield _gauge(
+            "ai_node_model_info",
+            "The models that run.",
+            ("model", "version", "mode"),
+            [
+                ((name, model.identity.version, modes[name]), 1.0)
+                for name, model in self._monitored.models.items()
+            ],
+        )
+
+
+def _gauge(
+    name: str,
+    words: str,
+    labels: Sequence[str],
+    values: Iterable[tuple[Sequence[str], float]],
+) -> Metric:
+    family = GaugeMetricFamily(name, words, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+_PARTS = ("database", "listener", "worker", "inference", "disk")
+
+
+def _of_parts(parts: Sequence[NodePart]) -> Iterator[Metric]:
+    words = "Of each part: 0 well, 1 to be looked at, 2 to be acted on."
+    known = {part.name: float(part.alarm) for part in parts if part.name in _PARTS}
+    yield _gauge(
+        "ai_node_part_alarm", words, ("part",), [((name,), value) for name, value in known.items()]
+    )
+    nodes = [part for part in parts if part.name not in _PARTS]
+    words = "Nodes on the ledger that are ill, or silent and not known to have stopped."
+    if not parts[0].is_ill:
+        ill = float(sum(part.is_ill for part in nodes))
+        yield _gauge("ai_node_nodes_ill", words, (), [((), ill)])
+    is_ready = float(worst_alarm(parts) < Alarm.ACT)
+    yield _gauge("ai_node_ready", "1 if /health/ready says so.", (), [((), is_ready)])
+
+
+def _of_figures(counted: Figures, destinations: Sequence[str]) -> Iterator[Metric]:
+    yield _gauge(
+        "ai_node_studies",
+        "Studies by where they stand, and their triage level (none: no model gives one).",
+        ("state", "level"),
+        [((str(state), level or "none"), n) for (state, level), n in counted.studies.items()],
+    )
+    held = float(counted.standing(Standing.HELD))
+    yield _gauge("ai_node_studies_held", "Studies that a person must look at.", (), [((), held)])
+    queued = float(counted.standing(Standing.QUEUED))
+    yield _gauge("ai_node_queue_studies", "Studies that wait for analysis.", (), [((), queued)])
+    waits_s = 0.0 if counted.waiting_since is None else counted.at - counted.waiting_since
+    words = "How long the study has waited that waits for analysis for longest; 0 if none does."
+    yield _gauge("ai_node_queue_age_seconds", words, (), [((), waits_s)])
+    words = "How long the study has waited that nobody has marked as read, by level."
+    unread = [((level,), counted.at - since) for level, (_, since) in counted.unread.items()]
+    yield _gauge("ai_node_unread_age_seconds", words, ("level",), unread)
+    yield from _of_backlogs(counted, destinations)
+    words = "Since the last image of each sender."
+    ages = [((sender,), counted.at - at) for sender, at in counted.last_images.items()]
+    yield _gauge("ai_node_last_image_age_seconds", words, ("peer",), ages)
+
+
+def _of_backlogs(counted: Figures, destinations: Sequence[str]) -> Iterator[Metric]:
+    """Yield a value for each destination there is; of one that was removed, under its name."""
+    backlogs = {backlog.destination: backlog for backlog in counted.backlogs}
+    names = dict.fromkeys((*destinations, *backlogs))
+    found: dict[str, list[tuple[Sequence[str], float]]] = {
+        "ai_node_delivery_backlog_studies": [],
+        "ai_node_delivery_backlog_age_seconds": [],
+        "ai_node_deliveries_given_up": [],
+    }
+    for name in names:
+        one = backlogs.get(name)
+        age_s = 0.0 if one is None or one.since is None else counted.at - one.since
+        values = (0 if one is None else one.studies, age_s, 0 if one is None else one.given_up)
+        for values_of, value in zip(found.values(), values, strict=True):
+            values_of.append(((name,), float(value)))
+    words = (
+        "Studies whose results are not all at a destination yet.",
+        "How long the results have been ready that wait for longest; 0 if none do.",
+        "Studies of the last month whose results are not tried again by themselves.",
+    )
+    for (name, values_of), about in zip(found.items(), words, strict=True):
+        yield _gauge(name, about, ("destination",), values_of)
+    stranded = float(counted.stranded)
+    about = "Studies of the last month whose results had no destination."
+    yield _gauge("ai_node_studies_without_destination", about, (), [((), stranded)])
+
+
+def _of_disks(disks: Sequence[DiskSpace]) -> Iterator[Metric]:
+    free = [((disk.name,), float(disk.free)) for disk in disks]
+    yield _gauge("ai_node_disk_free_bytes", "On the disk of each folder.", ("disk",), free)
+    total = [((disk.name,), float(disk.total)) for disk in disks]
+    yield _gauge("ai_node_disk_size_bytes", "Of the disk of each folder.", ("disk",), total)
+    left = [((d.name,), d.days_left * 86_400) for d in disks if d.days_left is not None]
+    words = "Until no image is taken any more, if as much comes as in the last week."
+    yield _gauge("ai_node_disk_full_in_seconds", words, ("disk",), left)

@@ -1,0 +1,311 @@
+"""The database counts as one reads study by study; and what status says, and how urgent it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ledgers import EXCLUDED, HOUR_S, NODE, OUT_OF_SCOPE, Desk
+
+from node import config
+from node.errors import ConfigError
+from node.ledger import Closing, DeliveryState, Ill, OwnPart, VersionState, schema
+from node.overview import Standing, each_study
+from node.overview.disk_space import disk_spaces
+from node.overview.figures import Figures, figures
+from node.overview.health import Alarm
+from node.overview.status import (
+    Status,
+    node_status,
+    status_as_json,
+    status_in_lines,
+    status_without_ledger,
+    study_alarm,
+)
+from node.result import Priority
+
+DAY_S = 24 * HOUR_S
+
+
+def counted(desk: Desk) -> Figures:
+    return figures(desk.ledger, ("modality",), open_days=7)
+
+
+def by_reading(desk: Desk) -> Counter[tuple[Standing, str]]:
+    return Counter((study.state, study.level) for study in each_study(desk.ledger))
+
+
+def of_every_kind(desk: Desk) -> None:
+    """Put in a study of each standing that there is, and another version of one."""
+    number = iter(range(1, 100))
+
+    def study() -> str:
+        return f"1.2.826.{next(number)}"
+
+    def analysed(**how: object) -> str:
+        uid = study()
+        desk.analysed(uid, first_report=int(uid.rpartition(".")[2]) * 10, **how)  # type: ignore[arg-type]
+        return uid
+
+    def closed(closing: Closing) -> str:
+        uid = study()
+        desk.receive(f"{uid}.1", study=uid)
+        desk.close(closing, study=uid)
+        return uid
+
+    uid = study()
+    desk.receive(f"{uid}.1", study=uid)  # is received
+    for closing in (EXCLUDED, OUT_OF_SCOPE):
+        closed(closing)
+    closed(Closing("quiet 60 s", state=VersionState.WITHDRAWN, why_not="none left"))
+    closed(Closing("4/4 views"))  # has no model, but is queued
+    analysed(level=Priority.URGENT)  # is delivered
+    analysed(destinations=())
+    for state in (DeliveryState.SENT, DeliveryState.REFUSED):
+        uid = analysed(level=Priority.ROUTINE, reports=1)
+        desk.deliver(desk.jobs[-1], state)
+    uid = analysed()
+    desk.receive_again(f"{uid}.1", study=uid, pixels="other")  # is held
+    uid = analysed()
+    desk.receive(f"{uid}.2", study=uid)  # is received again
+    uid = study()
+    desk.receive(f"{uid}.1", study=uid)
+    desk.begin(desk.close(study=uid))  # runs
+    desk.receive("2.25.9", study="1.2.3", is_own=True, modality="SR", view=None)  # is kept
+
+
+def test_what_the_database_counts_is_what_one_reads(desk: Desk) -> None:
+    of_every_kind(desk)
+    found = by_reading(desk)
+    assert len({state for state, _ in found}) >= 10, "most there are"
+    assert dict(counted(desk).studies) == dict(found)
+
+
+def test_an_empty_ledger_counts_nothing(desk: Desk) -> None:
+    found = counted(desk)
+    assert (found.studies, found.backlogs, found.waiting_since) == ({}, (), None)
+    assert (found.unread, found.last_images, found.stranded) == ({}, {}, 0)
+
+
+def test_a_backlog_says_how_much_since_when_until_when_and_why(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job, DeliveryState.SENT, DeliveryState.QUEUED)
+    (backlog,) = counted(desk).backlogs
+    assert (backlog.destination, backlog.studies, backlog.objects) == ("pacs", 1, 2)
+    assert backlog.since == desk.version()["finished_at"]
+    assert backlog.next_at == desk.dispatch()["next_at"]
+    assert (backlog.error, backlog.given_up) == ("queued by PACS", 0)
+
+
+def test_of_a_former_version_or_a_held_study_nothing_is_awaited(desk: Desk) -> None:
+    desk.analysed()
+    desk.receive_again(pixels="other")
+    desk.analysed("1.2.826.2", first_report=10)
+    desk.receive("1.2.826.2.2", study="1.2.826.2")
+    desk.begin(desk.close(study="1.2.826.2"))
+    assert counted(desk).backlogs == ()
+
+
+def test_what_was_given_up_counts_for_a_month_and_is_new_for_a_week(desk: Desk) -> None:
+    (job,) = desk.analysed(reports=1)
+    desk.deliver(job, DeliveryState.REFUSED)
+    (backlog,) = counted(desk).backlogs
+    assert (backlog.given_up, backlog.given_up_lately) == (1, 1)
+    assert (backlog.studies, backlog.why_given_up) == (0, "refused by PACS")
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - 8 * DAY_S)
+    (backlog,) = counted(desk).backlogs
+    assert (backlog.given_up, backlog.given_up_lately) == (1, 0)
+    desk.change(table, finished_at=table.c.finished_at - 30 * DAY_S)
+    assert counted(desk).backlogs == ()
+
+
+def test_what_nobody_has_marked_as_read_is_counted_by_its_level(desk: Desk) -> None:
+    desk.analysed(level=Priority.URGENT)
+    desk.analysed("1.2.826.2", level=Priority.URGENT, first_report=10)
+    desk.analysed("1.2.826.3", level=Priority.ROUTINE, first_report=20)
+    since = desk.study()["last_image_at"]
+    assert counted(desk).unread == {"urgent": (2, since)}
+    with desk.ledger.writing() as db:
+        of_first = schema.study.update().where(schema.study.c.study_uid == "1.2.826.1")
+        db.execute(of_first.values(read_at=since))
+    assert counted(desk).unread["urgent"][0] == 1
+
+
+# Status
+
+
+@pytest.fixture
+def settings(desk: Desk) -> config.Config:
+    node = config.Node(
+        ae_title="AINODE",
+        state_dir=desk.store.root.parent,
+        store_dir=desk.store.root,
+        min_free_mb=0,
+    )
+    pacs = config.Peer(
+        name="pacs", ae_title="PACS", host="192.0.2.2", port=104, sends=True, receives="default"
+    )
+    return config.Config(node=node, peers=(pacs,))
+
+
+@pytest.fixture
+def status(desk: Desk, settings: config.Config) -> Callable[[], Status]:
+    """The status of a node that runs."""
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    return lambda: node_status(desk.ledger, settings)
+
+
+def remarks(status: Status) -> list[tuple[Alarm, str]]:
+    return [(remark.alarm, remark.words) for remark in status.remarks]
+
+
+def test_where_nothing_is_to_be_done_it_says_so(desk: Desk, status: Callable[[], Status]) -> None:
+    desk.receive(sender="pacs")
+    found = status()
+    assert (found.alarm, found.remarks) == (Alarm.NONE, ())
+    lines = list(status_in_lines(found))
+    assert lines[0] == "OK    nothing has to be done"
+    assert "studies      1: 1 receiving" in lines
+    assert "from pacs    last image 0 s ago" in lines
+    assert any(line.startswith("disk ") and "free for store_dir" in line for line in lines)
+
+
+def test_a_part_that_is_ill_is_told_with_what_to_do(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    desk.nodes.record_ill(NODE, {OwnPart.DISK: Ill(1000.0, "5 MB free")})
+    found = status()
+    assert found.alarm == Alarm.ACT
+    assert found.remarks[0].words.startswith("disk: ward-a:/srv/ai-node: 5 MB free, since 19")
+    assert found.remarks[0].next.startswith("make room")
+    assert [remark.alarm for remark in found.remarks] == [Alarm.ACT, Alarm.LOOK]
+
+
+def test_results_that_were_given_up_are_to_be_acted_on(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    (job,) = desk.analysed(reports=1)
+    desk.deliver(job, DeliveryState.REFUSED)
+    words = "pacs: the results of 1 study were given up: refused by PACS"
+    assert remarks(status()) == [(Alarm.ACT, words)]
+    (study,) = each_study(desk.ledger)
+    assert study_alarm(study) == Alarm.ACT
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - 8 * DAY_S)
+    assert remarks(status()) == [(Alarm.LOOK, words)]
+    (study,) = each_study(desk.ledger)
+    assert study_alarm(study) == Alarm.LOOK
+
+
+@pytest.mark.parametrize(
+    ("late_s", "alarm"), [(60, None), (1200, Alarm.LOOK), (2 * HOUR_S, Alarm.ACT)]
+)
+def test_a_destination_that_fails_is_told_of_after_a_while(
+    desk: Desk, status: Callable[[], Status], late_s: float, alarm: Alarm | None
+) -> None:
+    (job,) = desk.analysed()
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - late_s)
+    found = status()
+    assert [remark.alarm for remark in found.remarks] == ([] if alarm is None else [alarm])
+    if alarm is not None:
+        assert found.remarks[0].words.startswith("pacs lacks the results of 1 study, since ")
+        assert found.remarks[0].words.endswith(": queued by PACS")
+
+
+def test_results_for_nobody_are_to_be_acted_on(desk: Desk, status: Callable[[], Status]) -> None:
+    desk.analysed(destinations=())
+    desk.change(schema.study_version, error="no destination: nobody")
+    words = "the results of 1 study have no destination"
+    assert remarks(status()) == [(Alarm.ACT, words)]
+
+
+def test_a_held_study_is_to_be_looked_at(desk: Desk, status: Callable[[], Status]) -> None:
+    desk.analysed()
+    desk.receive_again(pixels="other")
+    words = "1 study held: nothing of it is analysed or sent"
+    assert remarks(status()) == [(Alarm.LOOK, words)]
+    (study,) = each_study(desk.ledger)
+    assert study_alarm(study) == Alarm.LOOK
+
+
+def test_that_everything_so_far_is_excluded_is_to_be_looked_at(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    desk.receive()
+    desk.close(EXCLUDED)
+    words = "everything that has come so far is excluded from analysis: 1 study"
+    assert remarks(status()) == [(Alarm.LOOK, words)]
+    desk.receive("1.2.826.2.1", study="1.2.826.2")
+    assert remarks(status()) == []
+
+
+def test_a_disk_that_will_be_full_in_a_week_is_to_be_looked_at(
+    desk: Desk, settings: config.Config
+) -> None:
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    desk.receive()
+    folder = desk.store.root / "received" / "1.2.826.1"
+    folder.mkdir()
+    (free,) = {disk.free for disk in disk_spaces(desk.ledger, settings)}
+    with (folder / "large.dcm").open("wb") as file:
+        file.truncate(free * 2)  # as if twice of what is free now had come in a week
+    (disk,) = disk_spaces(desk.ledger, settings)
+    assert disk.days_left == pytest.approx(3.5, rel=0.1)
+    (remark,) = node_status(desk.ledger, settings).remarks
+    assert remark.alarm == Alarm.LOOK
+    assert "free, full in " in remark.words
+
+
+def test_a_disk_with_little_more_than_it_must_have_is_to_be_looked_at(
+    desk: Desk, settings: config.Config
+) -> None:
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    free_mb = desk.store.free_bytes() >> 20
+    node = settings.node.model_copy(update={"min_free_mb": free_mb // 2})
+    (remark,) = node_status(desk.ledger, settings.model_copy(update={"node": node})).remarks
+    assert remark.alarm == Alarm.LOOK
+    assert remark.words.endswith(" GB free")
+
+
+def test_a_disk_that_is_not_on_this_machine_is_left_out(desk: Desk) -> None:
+    elsewhere = config.Node(ae_title="AINODE", state_dir=Path("/nowhere/ai-node"))
+    assert disk_spaces(desk.ledger, config.Config(node=elsewhere)) == ()
+
+
+def test_a_database_that_goes_away_meanwhile_is_the_answer(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    with desk.ledger.writing() as db:
+        db.execute(sa.text("ALTER TABLE study RENAME TO away"))
+    found = status()
+    assert (found.alarm, found.figures) == (Alarm.ACT, None)
+    (remark,) = found.remarks
+    assert remark.words.startswith("database: ")
+    assert "does not answer" in remark.words
+
+
+def test_without_a_ledger_only_that_can_be_said() -> None:
+    found = status_without_ledger(ConfigError("there is no ledger at /srv"))
+    assert found.alarm == Alarm.ACT
+    lines = list(status_in_lines(found))
+    assert lines[0] == "ACT   there is no ledger at /srv"
+    assert lines[1].startswith("      next: ")
+    assert status_as_json(found)["word"] == "act"
+
+
+def test_json_says_the_same(desk: Desk, status: Callable[[], Status]) -> None:
+    (job,) = desk.analysed(reports=1, level=Priority.URGENT)
+    desk.deliver(job, DeliveryState.REFUSED)
+    said = status_as_json(status())
+    assert (said["alarm"], said["word"]) == (2, "act")
+    assert said["studies"]["undelivered"] == 1
+    assert said["backlogs"][0]["given_up"] == 1
+    assert said["unread"]["urgent"]["studies"] == 1
+    assert said["parts"][0]["name"] == "database"
+    assert set(said["remarks"][0]) == {"alarm", "words", "next"}
