@@ -11,11 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from node.errors import Unreadable
 from node.overview import AT_MOST_COUNTED, ListPage, Wanted, list_page
 from node.overview.health import node_parts
 from node.overview.reading_list import Sought
-from node.store import checked_uid
 from node.web.backend import Backend, backend_of, form_of, person_of
 from node.web.showing import one_line, render
 from node.web.study_words import study_row
@@ -276,9 +274,10 @@ def _newcomer(backend: Backend, page: ListPage) -> _Newcomer | None:
 
 
 def _marked(request: Request) -> str:
-    """Return the study that was marked as read just now, if its address says one."""
-    study_uid = request.query_params.get("marked", "")
-    try:
-        return checked_uid(study_uid) if study_uid else ""
-    except Unreadable:
+    """Return the study that the address says was marked as read, if it still is."""
+    backend, study_uid = backend_of(request), request.query_params.get("marked", "")
+    if not study_uid:
         return ""
+    wanted = Wanted(study_uid=study_uid, limit=1)
+    found = list_page(backend.ledger, wanted, open_days=backend.web.open_days).studies
+    return study_uid if found and found[0].read_at is not None else ""

@@ -83,6 +83,7 @@ def settings(folder: Path, **web: Any) -> Config:
         ),
         models=(
             ChosenModel(name="breast-triage", mode="deliver"),
+            ChosenModel(name="breast-area", mode="deliver"),
             ChosenModel(name="shadowy", mode="shadow"),
         ),
         web=WebSettings(port=1, **web),
