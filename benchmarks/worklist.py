@@ -34,7 +34,7 @@ OPEN_DAYS = 7.0
 DAY_S = 86_400.0
 DAYS = 400
 """Over which the studies have come."""
-_POINTS = 120
+_POINTS = 80
 """Of an outline."""
 _AT_ONCE = 2000
 """Studies that are put in at once."""

@@ -67,6 +67,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "web",
 ]
 
 SETTINGS = """
