@@ -27,7 +27,6 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
-from node.http_server import HttpServer
 from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
@@ -48,8 +47,8 @@ from node.ledger import (
     Sweeping,
 )
 from node.manifest import Model
-from node.monitoring.application import monitoring_application
-from node.monitoring.backend import Monitored, ThisProcess
+from node.monitoring.backend import ThisProcess
+from node.monitoring.serving import monitoring_server
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
@@ -147,33 +146,16 @@ class App:
         self._listener = Listener(
             config, self.store.incoming, delivering, self.reception, self._committer
         )
-
         self._ailments = self._examined()
-        self._told: dict[OwnPart, Ill] = {}
-        """What the ledger has of our own ailments."""
-        self.monitoring = self._monitoring_server()
+        self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
+        self.monitoring = monitoring_server(config, self.ledger, self._models, self._this_process())
 
-    def _monitoring_server(self) -> HttpServer | None:
-        settings = self.config.monitoring
-        if settings is None:
-            return None
-        process = ThisProcess(
+    def _this_process(self) -> ThisProcess:
+        return ThisProcess(
             role=self._role,
             is_alive=lambda: self.is_alive,
             is_listening=lambda: self._listener.is_open,
             ill=lambda: self._ailments.found,
-        )
-        monitored = Monitored(self.config, self.ledger, self._models, process)
-        metrics.prepare_metrics(
-            (peer.name for peer in self.config.peers if peer.sends),
-            (peer.name for peer in self.config.peers if peer.receives),
-            ((name, model.identity.version) for name, model in self._models.items()),
-        )
-        return HttpServer(
-            monitoring_application(monitored),
-            name="monitoring",
-            host=settings.host,
-            port=settings.port,
         )
 
     def _examined(self) -> Ailments:
@@ -228,6 +210,17 @@ class App:
         # Every node runs every sweep, whatever its role: they need only the database, and what
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
+        self._start_timers(has_inference=bool(processes))
+        if self.monitoring is not None:
+            self.monitoring.start()
+        if processes and self.config.inference.scores_early:
+            self._early_scorer.start()
+        if self._role == Role.WORKER:
+            log.info("Working on the studies that other nodes receive")
+        elif self._role == Role.LISTENER:
+            log.info("Only receiving; other nodes work on the studies")
+
+    def _start_timers(self, *, has_inference: bool) -> None:
         self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
         self._timers.every(self.config.node.dead_after_s / BEATS, self._examine_parts, "parts")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
@@ -237,17 +230,9 @@ class App:
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
-        if processes:
+        if has_inference:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
-        if self.monitoring is not None:
-            self.monitoring.start()
-        if processes and self.config.inference.scores_early:
-            self._early_scorer.start()
-        if self._role == Role.WORKER:
-            log.info("Working on the studies that other nodes receive")
-        elif self._role == Role.LISTENER:
-            log.info("Only receiving; other nodes work on the studies")
 
     def _tell_how_it_is_set(self) -> None:
         faults = [words for _, words in faults_of_models(self.config, self._models)]
