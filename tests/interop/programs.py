@@ -44,6 +44,7 @@ PACKAGES = {
     "dsrdump": "dcmtk",
     "echoscu": "dcmtk",
     "ffmpeg": "ffmpeg",
+    "promtool": "prometheus",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
     "systemctl": "systemd",
