@@ -201,6 +201,8 @@ class App:
         place = _place(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
+        if self.monitoring is not None:
+            self.monitoring.start()
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
@@ -211,8 +213,6 @@ class App:
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
         self._start_timers(has_inference=bool(processes))
-        if self.monitoring is not None:
-            self.monitoring.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:

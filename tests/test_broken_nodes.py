@@ -115,6 +115,7 @@ def running() -> Iterator[Callable[[Site], App]]:
 def test_a_node_that_is_well_says_so(tmp_path: Path, running: Callable[[Site], App]) -> None:
     site = Site(tmp_path)
     running(site)
+    wait_until(lambda: site.ready()[0] == 200)
     code, parts = site.ready()
     assert (code, [name for name, part in parts.items() if part["is_ill"]]) == (200, [])
     assert site.ready("?part=listener")[0] == 200
@@ -217,10 +218,12 @@ def test_a_node_that_was_killed_is_missed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-m", "node", "run", "-c", str(site.path)]
     with log.open("w") as file, subprocess.Popen(command, stderr=file) as process:
-        wait_until(lambda: "Listening on" in log.read_text())
-        assert site.ready()[0] == 200
-        assert site.status()[0] == 0
-        os.kill(process.pid, signal.SIGKILL)
+        try:
+            wait_until(lambda: "Listening on" in log.read_text())
+            wait_until(lambda: site.ready()[0] == 200)
+            assert site.status()[0] == 0
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: site.status()[0] == 2)
     words = site.status()[1]
     assert "ACT   listener: no node listens: " in words

@@ -135,7 +135,7 @@ def test_a_database_that_is_stopped_is_told_until_it_is_back(
     monitored: tuple[Node, str], server: PostgreSQL
 ) -> None:
     node, address = monitored
-    assert ask(f"{address}/health/ready")[0] == 200
+    wait_for("it to be ready", lambda: ask(f"{address}/health/ready")[0] == 200)
     assert status(node)[0] == 0
     server.stop("immediate")
     code, said = ask(f"{address}/health/ready")
