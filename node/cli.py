@@ -113,8 +113,8 @@ def run(
     with _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
-        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         node = App(loaded, Role(only) if only else Role.ALL)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
