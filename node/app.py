@@ -126,8 +126,7 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
         )
         self._timers = Timers(self.failed.set)
-        self._filing = Filing(self.ledger)
-        self._inventory = Inventory(self._filing, self.store)
+        self._inventory = Inventory(Filing(self.ledger), self.store)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
@@ -235,8 +234,7 @@ class App:
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
-        label = partial(label_former, self._filing, self.store)
-        self._timers.every(LABEL_EVERY_S, label, "labels")
+        self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
@@ -325,6 +323,9 @@ class App:
         reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
         dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
+
+    def _label_former(self) -> None:
+        label_former(Filing(self.ledger), self.store)
 
     def _on_kept(self) -> None:
         self._early_scorer.wake()
