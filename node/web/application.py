@@ -22,6 +22,7 @@ from node.web.error_pages import http_error_view
 from node.web.logging_in import Logins
 from node.web.pictures import capture_view
 from node.web.reading_list_page import reading_list_view, search_view
+from node.web.showing import stale_style_view
 from node.web.static_files import static_view
 from node.web.study_page import object_view, study_view
 from node.web.system_page import system_view
@@ -50,6 +51,7 @@ def _routes(logins: Logins) -> Iterable[Route]:
     yield Route("/", reading_list_view)
     yield Route("/search", search_view, methods=["POST"])
     yield Route("/system", system_view)
+    yield Route("/stale.css", stale_style_view)
     study = "/studies/{study_uid}"
     yield Route(study, _of_a_uid(study_view))
     yield Route(f"{study}/captures/{{sop_uid}}.png", _of_a_uid(capture_view))

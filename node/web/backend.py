@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
+from urllib.parse import quote
 
 from starlette.requests import Request
 
-from node.config import Config
+from node.config import Config, WebSettings
 from node.ledger import Ledger, WebRole
 from node.store import Store
 
@@ -21,6 +22,17 @@ class Backend:
     """With the table [web]."""
     ledger: Ledger
     store: Store
+
+    @property
+    def web(self) -> WebSettings:
+        """The settings of the page."""
+        assert self.config.web is not None, "who has no table [web] has no page"
+        return self.config.web
+
+    def viewer(self, study_uid: str) -> str:
+        """Return the address of a study in the site's viewer, "" if it has none."""
+        address = self.web.viewer or ""
+        return address.replace("{study_uid}", quote(study_uid, safe=""))
 
 
 @dataclass(frozen=True, slots=True)
