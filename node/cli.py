@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import getpass
+import itertools
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -15,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
     from node.config import Config
     from node.doctor import Verdict
     from node.manifest import Model
-    from node.overview import StudyOverview
+    from node.overview import Standing, StudyOverview
+    from node.overview.health import Alarm
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +130,9 @@ def run(
     with _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
-        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         role = Role(only) if only else Role.ALL
         node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -592,30 +596,55 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
 
 
 @app.command()
-def studies(
+def studies(  # noqa: PLR0913 - one for each thing that may be asked
     config: ConfigOption = _CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     outlines: Annotated[
         bool, typer.Option("--outlines", help="With --json: outlines and heat maps, too.")
     ] = False,
+    since: Annotated[
+        str, typer.Option(help="Only those with an image since then: 90min, 2h, 3d, 2026-11-28.")
+    ] = "",
+    state: Annotated[
+        str, typer.Option(help="Only those that stand so: held, undelivered, done, ...")
+    ] = "",
+    sender: Annotated[str, typer.Option(help="Only those of this peer.")] = "",
+    accession: Annotated[str, typer.Option(help="Only those with this accession number.")] = "",
+    patient_id: Annotated[str, typer.Option(help="Only those of this patient.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="No more than so many; 0: all.")] = 0,
 ) -> None:
     """List the studies: why each was started, where it stands, what destinations said.
 
-    `--json` gives all there is, the history of each study too; times are epoch seconds, UTC. The
-    points of outlines and the values of heat maps, which are long, are empty without `--outlines`.
+    Urgent ones first, and so on; all others by their last image. Exit codes as of `ai-node
+    status`, of the studies that are listed: 0, 1 if one is to be looked at (held), 2 if the results
+    of one do not reach somebody, or that cannot be found out.
+
+    `--json` gives all there is, the history of each study too (docs/studies-json.md); times are
+    epoch seconds, UTC. The points of outlines and the values of heat maps, which are long, are
+    empty without `--outlines`.
     """
     from node.config import load_config
-    from node.overview import each_study
+    from node.overview import Wanted, each_wanted
+    from node.overview.health import Alarm
     from node.site import existing_ledger
     from node.store import Store
 
-    with _errors_as_messages():
+    wanted = Wanted(
+        since=_since(since),
+        sender=sender,
+        accession_number=accession,
+        patient_id=patient_id,
+    )
+    standing = _standing(state)
+    alarms = {Alarm.NONE}
+    with _errors_as_messages(Alarm.ACT):
         loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
-            overviews = each_study(ledger, with_outlines=outlines)
+            found = each_wanted(ledger, wanted, standing=standing, with_outlines=outlines)
+            overviews = _noting_alarms(itertools.islice(found, limit or None), alarms)
             if as_json:
                 _print_as_json(overviews)
-                return
+                raise typer.Exit(int(max(alarms)))
             count = 0
             for count, study in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
                 _print_study(study)
@@ -625,6 +654,45 @@ def studies(
         if number:
             words = f"{counted(number, 'object')} in {folder}, each with the reason"
             out.print(words, highlight=False, soft_wrap=True)
+    raise typer.Exit(int(max(alarms)))
+
+
+def _noting_alarms(studies: Iterable[StudyOverview], alarms: set[Alarm]) -> Iterator[StudyOverview]:
+    """Yield studies, and add to the alarms those that they give."""
+    from node.overview.status import study_alarm
+
+    for study in studies:
+        alarms.add(study_alarm(study))
+        yield study
+
+
+_UNITS_S = {"min": 60, "h": 3600, "d": 86_400}
+
+
+def _since(words: str) -> float | None:
+    """Return since when, epoch seconds: "2h" ago, or "2026-11-28", where this machine is."""
+    if not words:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,6}) ?(min|h|d)", words)
+    if ago:
+        return time.time() - int(ago[1]) * _UNITS_S[ago[2]]
+    try:
+        return datetime.fromisoformat(words).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        message = f'expected such as 90min, 2h, 3d, 2026-11-28 or 2026-11-28T14:00, found "{words}"'
+        raise typer.BadParameter(message, param_hint="--since") from None
+
+
+def _standing(word: str) -> Standing | None:
+    from node.overview import Standing
+
+    if not word:
+        return None
+    try:
+        return Standing(word)
+    except ValueError:
+        message = f'expected one of {", ".join(Standing)}, found "{word}"'
+        raise typer.BadParameter(message, param_hint="--state") from None
 
 
 def _print_as_json(studies: Iterable[StudyOverview]) -> None:
@@ -634,12 +702,16 @@ def _print_as_json(studies: Iterable[StudyOverview]) -> None:
     """
     before, after = "[", "[]"
     for study in studies:
-        lines = json.dumps(asdict(study), indent=1, default=str)  # of a level the word
+        took = {name: getattr(study, name) for name in _TOOK}
+        lines = json.dumps(asdict(study) | took, indent=1, default=str)  # of a level the word
         lines = lines.replace("\n", "\n ")
         typer.echo(f"{before}\n {lines}", nl=False)
         before, after = ",", "\n]"
     typer.echo(after)
 
+
+_TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")
+"""How long each step took."""
 
 _NEXT = {
     "identity": "correct it in the archive and send all its images again; that releases it",
@@ -659,6 +731,8 @@ def _print_study(study: StudyOverview) -> None:
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
     lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
     lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]
+    lines += [("accession", study.accession_number)] if study.accession_number else []
+    lines += [("came", _times_in_words(study))]
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
@@ -684,6 +758,24 @@ def _print_study(study: StudyOverview) -> None:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _times_in_words(study: StudyOverview) -> str:
+    """Say when a study came, by this machine's clock, and how long each step took."""
+    from node.overview.health import in_round_units
+
+    came = datetime.fromtimestamp(study.last_image_at).astimezone()
+    words = [f"{came:%Y-%m-%d %H:%M}"]
+    if study.received_s >= 1:
+        words.append(f"received in {in_round_units(study.received_s)}")
+    for name, took_s in (
+        ("waited", study.waited_s),
+        ("analysed in", study.analysed_s),
+        ("delivered in", study.delivered_s),
+    ):
+        if took_s is not None:
+            words.append(f"{name} {in_round_units(took_s)}")
+    return ", ".join(words)
 
 
 _LEVELS = {
