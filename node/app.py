@@ -45,8 +45,8 @@ from node.ledger import (
     Sweeping,
 )
 from node.manifest import Model
-from node.monitoring.application import monitoring_application
-from node.monitoring.backend import Monitored, ThisProcess
+from node.monitoring.backend import ThisProcess
+from node.monitoring.serving import monitoring_server
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
@@ -72,7 +72,7 @@ _DRAIN_ASSOCIATIONS_S = 10
 
 _DRAIN_JOBS_S = 30
 
-_MEND_EVERY_S = 20
+_MEND_EVERY_S = 10
 
 
 class App:
@@ -126,8 +126,7 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
         )
         self._timers = Timers(self.failed.set)
-        self._filing = Filing(self.ledger)
-        self._inventory = Inventory(self._filing, self.store)
+        self._inventory = Inventory(Filing(self.ledger), self.store)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
@@ -140,9 +139,8 @@ class App:
         )
         self.page = None if config.web is None else Page(config, config.web, self.store)
         self._ailments = self._examined()
-        self._told: dict[OwnPart, Ill] = {}
-        """What the ledger has of our own ailments."""
-        self.monitoring = self._monitoring_server()
+        self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
+        self.monitoring = monitoring_server(config, self.ledger, self._models, self._this_process())
 
     def _pipeline(self) -> Pipeline:
         config = self.config
@@ -156,27 +154,12 @@ class App:
             has_level_in_lists=config.has_level_in_lists,
         )
 
-    def _monitoring_server(self) -> HttpServer | None:
-        settings = self.config.monitoring
-        if settings is None:
-            return None
-        process = ThisProcess(
+    def _this_process(self) -> ThisProcess:
+        return ThisProcess(
             role=self._role,
             is_alive=lambda: self.is_alive,
             is_listening=lambda: self._listener.is_open,
             ill=lambda: self._ailments.found,
-        )
-        monitored = Monitored(self.config, self.ledger, self._models, process)
-        metrics.prepare_metrics(
-            (peer.name for peer in self.config.peers if peer.sends),
-            (peer.name for peer in self.config.peers if peer.receives),
-            ((name, model.identity.version) for name, model in self._models.items()),
-        )
-        return HttpServer(
-            monitoring_application(monitored),
-            name="monitoring",
-            host=settings.host,
-            port=settings.port,
         )
 
     def _examined(self) -> Ailments:
@@ -222,8 +205,8 @@ class App:
         place = place_of(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
-        if self.page is not None:
-            self.page.start()  # if it must not be reached as it is set, nothing has begun
+        for server in self._servers():
+            server.start()  # if it must not be reached as it is set, nothing has begun
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
@@ -234,8 +217,6 @@ class App:
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
         self._begin_rounds(processes)
-        if self.monitoring is not None:
-            self.monitoring.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:
@@ -253,8 +234,7 @@ class App:
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
-        label = partial(label_former, self._filing, self.store)
-        self._timers.every(LABEL_EVERY_S, label, "labels")
+        self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
@@ -285,12 +265,10 @@ class App:
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
         self.reception.close()
         self._early_scorer.stop()
-        if self.monitoring is not None:
-            self.monitoring.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
-        if self.page is not None:
-            self.page.stop()  # until here people saw how the work ended
+        for server in self._servers():
+            server.stop()  # until here people saw how the work ended
         self._retire()  # before what still runs is cut off below
         self._inference.close()
         self._early_scorer.join()
@@ -335,12 +313,19 @@ class App:
         }
         return [name for name, has_died in parts.items() if has_died]
 
+    def _servers(self) -> list[HttpServer | Page]:
+        """Return what answers by HTTP, as far as the configuration wants it."""
+        return [server for server in (self.page, self.monitoring) if server is not None]
+
     def _reconcile(self) -> None:
         self._receiving.close_associations(self.node_id, self.reception.is_open)
         others = self.store.others()
         reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
         dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
+
+    def _label_former(self) -> None:
+        label_former(Filing(self.ledger), self.store)
 
     def _on_kept(self) -> None:
         self._early_scorer.wake()

@@ -130,9 +130,9 @@ def run(
     with _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
-        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         role = Role(only) if only else Role.ALL
         node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -861,6 +861,15 @@ def test_results_that_nobody_gets_are_red(worked: tuple[Config, Desk]) -> None:
     assert "then: ai-node retry" in red.remedy
 
 
+def test_where_no_result_could_be_written_there_is_nothing_to_send(
+    worked: tuple[Config, Desk],
+) -> None:
+    config, desk = worked
+    desk.analysed(destinations=(), reports=0)
+    desk.change(schema.study_version, error="no result can be written")
+    assert one(check_work(config)).state == "ok"
+
+
 def test_a_newcomer_whose_first_studies_are_excluded_hears_why_nothing_comes_back(
     worked: tuple[Config, Desk],
 ) -> None:

@@ -36,11 +36,12 @@ _FOUND_WITHIN_S = 30
 def check_peers(config: Config) -> Iterator[Verdict]:
     """Call each peer, and ask what it would take from us."""
     for peer in config.peers:
-        yield from _check(peer, config.node.ae_title)
+        yield from _check(peer, config)
 
 
-def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
-    what = f"peer {peer.name}"
+def _check(peer: Peer, config: Config) -> Iterator[Verdict]:
+    what, our_ae = f"peer {peer.name}", config.node.ae_title
+    entered = f"{our_ae} with this machine's address and port {config.listener.port}"
     if peer.commits:
         yield ok(what, WHAT_COMMITS_MEANS)
     to = Address(peer.ae_title, peer.host, peer.port, min(peer.timeout_s, _ANSWER_WITHIN_S))
@@ -52,7 +53,7 @@ def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
         classes = [KINDS[kind].sop_class for kind in with_substitutes(peer.kinds)]
         accepted = accepted_kinds(to, our_ae, [*classes, *CONFIRMING.values()])
     except DeliveryError as error:
-        yield _verdict_on_silence(peer, what, error, our_ae)
+        yield _verdict_on_silence(peer, error, our_ae, entered)
         return
     offered = [name for name, service in CONFIRMING.items() if service in accepted]
     try:
@@ -63,7 +64,7 @@ def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
         yield warning(what, str(error), remedy)
     except DeliveryError as error:
         # To many it is here that it shows whom they know: they negotiate with everybody.
-        yield _verdict_on_query(peer, what, error, our_ae)
+        yield _verdict_on_query(peer, error, our_ae, entered)
         return
     yield _verdict_on_results(peer, to, accepted, our_ae)
     yield from _doubts_about_services(peer, what, offered, our_ae)
@@ -80,7 +81,8 @@ def _ask_for_a_study(peer: Peer, to: Address, our_ae: str, offered: Sequence[str
         find_study(str(generate_uid(prefix=None)), patient, our_ae)
 
 
-def _verdict_on_query(peer: Peer, what: str, error: DeliveryError, our_ae: str) -> Verdict:
+def _verdict_on_query(peer: Peer, error: DeliveryError, our_ae: str, entered: str) -> Verdict:
+    what = f"peer {peer.name}"
     if isinstance(error, TimedOut):
         without = "compares_identity = false" if peer.compares_identity else "confirm = []"
         remedy = (
@@ -90,13 +92,13 @@ def _verdict_on_query(peer: Peer, what: str, error: DeliveryError, our_ae: str) 
         return failed(what, str(error), remedy)
     remedy = (
         f"It negotiates, and does not do what it is asked: perhaps it does not know {our_ae}. On "
-        f"it, enter {our_ae} with this machine's address as a system that may store and query."
+        f"it, enter {entered} as a system that may store and query."
     )
     return failed(what, f"{error} (C-ECHO and negotiation went well)", remedy)
 
 
-def _verdict_on_silence(peer: Peer, what: str, error: DeliveryError, our_ae: str) -> Verdict:
-    words = str(error)
+def _verdict_on_silence(peer: Peer, error: DeliveryError, our_ae: str, entered: str) -> Verdict:
+    what, words = f"peer {peer.name}", str(error)
     if not peer.receives and not peer.commits:
         remedy = "It only sends, and need not answer: many modalities do not. See that it can send."
         return warning(what, words, remedy)
@@ -107,12 +109,12 @@ def _verdict_on_silence(peer: Peer, what: str, error: DeliveryError, our_ae: str
             f"See that it listens there, knows {our_ae}, and that firewalls pass it."
         )
         return warning(what, words, remedy)
-    return failed(what, words, _remedy_of_silence(peer, error, our_ae))
+    return failed(what, words, _remedy_of_silence(peer, error, entered))
 
 
-def _remedy_of_silence(peer: Peer, error: DeliveryError, our_ae: str) -> str:
+def _remedy_of_silence(peer: Peer, error: DeliveryError, entered: str) -> str:
     """Return what to do on which side, by how it did not answer."""
-    enter = f"On it, enter {our_ae} with this machine's address as a system it knows"
+    enter = f"On it, enter {entered} as a system it knows"
     if isinstance(error, Rejected) and error.rejection == NO_SUCH_CALLED_AE:
         return f"Give peer {peer.name} the AE title that it has: ae_title is {peer.ae_title} here."
     if isinstance(error, Rejected):

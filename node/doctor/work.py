@@ -76,8 +76,9 @@ def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:
         which = [one.study_uid for one in stranded if one.reason == reason]
         words = f"nobody gets the results of {_studies(len(which))}: {reason}: {_named(which)}"
         remedy = (
-            'Give that peer receives = "default", or results_to with the name of one that '
-            "receives, and restart the node; then: ai-node retry"
+            "See that the peer that sent them is called so in the configuration and has "
+            'receives = "default", or results_to with the name of one that receives; restart the '
+            "node; then: ai-node retry"
         )
         yield failed("work", words, remedy)
 

@@ -115,7 +115,8 @@ class Timers:
 
     def are_turning(self, stuck_after_s: float = STUCK_AFTER_S) -> bool:
         """Say whether every sweep still comes round: none hangs, and the clockwork lives."""
-        return time.monotonic() - min(self._ended_at.values()) < stuck_after_s
+        now = time.monotonic()
+        return now - min(self._ended_at.values(), default=now) < stuck_after_s
 
     def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep once, in a while; asked again before that, it moves.

@@ -129,9 +129,13 @@ class Outstanding:
         return [_undelivered(row) for row in rows]
 
     def stranded(self) -> list[Stranded]:
-        """Return the studies whose results were to be sent, and had no destination."""
+        """Return the studies whose results are there, were to be sent, and had no destination."""
+        version, report = schema.study_version, schema.report
+        is_there = sa.exists().where(
+            report.c.study_uid == version.c.study_uid, report.c.number == version.c.number
+        )
         with self.ledger.reading() as db:
-            rows = db.execute(undirected()).all()
+            rows = db.execute(undirected().where(is_there)).all()
         return [Stranded(row.study_uid, row.error) for row in rows]
 
     def excluded(self) -> list[Excluded]:

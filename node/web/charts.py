@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LEFT, WIDTH = 20.0, 420.0
-BOTTOM, HEIGHT = 125.0, 112.0
+_LEFT, _WIDTH = 20.0, 420.0
+_BOTTOM, _HEIGHT = 125.0, 112.0
 """In units of the drawing, whose origin is its top left corner."""
 
 
@@ -43,14 +43,14 @@ def score_chart(now: Sequence[int], past: Sequence[int]) -> Chart | None:
         return None
     shares = [_shares(now), _shares(past)]
     most = max(max(shares[0]), max(shares[1]))
-    step = WIDTH / len(now)
-    tops = [[BOTTOM - HEIGHT * share / most for share in of] for of in shares]
+    step = _WIDTH / len(now)
+    tops = [[_BOTTOM - _HEIGHT * share / most for share in of] for of in shares]
     bars = [
         Bar(
-            x=f"{LEFT + n * step + 1:.1f}",
+            x=f"{_LEFT + n * step + 1:.1f}",
             y=f"{top:.1f}",
             width=f"{step - 2:.1f}",
-            height=f"{BOTTOM - top:.1f}",
+            height=f"{_BOTTOM - top:.1f}",
             words=f"score {n / len(now):.2f} to {(n + 1) / len(now):.2f}: "
             f"{now[n]} today, {past[n]} before",
         )
@@ -65,8 +65,8 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def _steps(tops: Sequence[float], step: float) -> str:
-    level = [f"V{top:.1f}H{LEFT + (n + 1) * step:.1f}" for n, top in enumerate(tops)]
-    return f"M{LEFT:.1f} {BOTTOM:.1f}{''.join(level)}V{BOTTOM:.1f}"
+    level = [f"V{top:.1f}H{_LEFT + (n + 1) * step:.1f}" for n, top in enumerate(tops)]
+    return f"M{_LEFT:.1f} {_BOTTOM:.1f}{''.join(level)}V{_BOTTOM:.1f}"
 
 
 def _words(now: Sequence[int]) -> str:

@@ -45,6 +45,7 @@ PACKAGES = {
     "echoscu": "dcmtk",
     "ffmpeg": "ffmpeg",
     "journalctl": "systemd",
+    "promtool": "prometheus",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
     "systemctl": "systemd",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from ledgers import NODE
+from ports import free_port
 from viewers.reader import chromium
 from web.screenshots import PHONE, WIDE, fill
 from web.site import HOSTILE, OPERATOR, PASSWORD, READER, Site, Who, opened, uid_of
@@ -19,6 +20,9 @@ from node.ledger import DeliveryState, Ledger, OwnPart
 from node.ledger.nodes import Ill
 from node.result import Priority
 from node.store import Store
+
+from .conftest import Started
+from .programs import AI_NODE, MODALITY_AE, Daemon, Node, peer, settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -386,3 +390,38 @@ def test_a_node_that_falls_ill_says_so_on_the_page_that_is_open(site: Site, visi
     assert "listener, since 2025-11-24" in words
     site.desk.nodes.record_ill(NODE, {})
     ill.wait_for(state="detached")
+
+
+def test_a_study_is_seen_to_come_and_nodes_that_were_killed_are_missed(
+    tmp_path: Path, browser: Browser, started: Started, exam: Callable[[str], list[Path]]
+) -> None:
+    """Real processes: a node, and beside it one that only shows."""
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["modality"])
+    modality = modality.replace('results_to = ["modality"]', "")
+    port, web_port = free_port(), free_port()
+    of_node = settings(port, modality, node=["dead_after_s = 3"])
+    of_node = of_node.replace('"state"', f'"{tmp_path}/state"')
+    node = Node(tmp_path / "node", port, of_node)
+    configuration = tmp_path / "web.toml"
+    configuration.write_text(f"{of_node}[web]\nport = {web_port}\nrefresh_s = 2\n", "utf-8")
+    command = [AI_NODE, "run", "--only", "web", "--config", str(configuration)]
+    shown = Daemon(tmp_path / "web", command)
+    started(node)
+    started(shown)
+    shown.wait_until("it shows", lambda: "Page at" in shown.says(), within_s=60)
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"http://127.0.0.1:{web_port}/")
+    ill = page.locator("#banners .ill .banner")
+    assert ill.count() == 0
+    node.send(*exam("page"))
+    page.wait_for_selector("tr:has-text('4/4 views') >> text=breast-area")
+    node.kill()
+    ill.wait_for(state="visible")
+    assert "no node listens" in ill.inner_text()
+    assert "no node works" in ill.inner_text()
+    assert "since" in ill.inner_text()
+    shown.kill()
+    page.locator(".stale").wait_for(state="visible")
+    assert len(in_order(page)) == 1
+    page.close()

@@ -1,0 +1,234 @@
+"""A node that is really broken says so: to load balancers, to Prometheus, and by exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import factories
+import httpx
+import pytest
+import small_models
+from factories import R_CC
+from ports import free_port
+from typer.testing import CliRunner
+
+from node.app import App
+from node.cli import app as command_line
+from node.config import load_config
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = """
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+models_dir = "."
+min_free_mb = {min_free_mb}
+dead_after_s = 3
+
+[listener]
+host = "127.0.0.1"
+port = {port}
+
+[[peers]]
+name = "modality"
+ae_title = "MODALITY"
+host = "127.0.0.1"
+port = 104
+sends = true
+
+[[models]]
+name = "small"
+mode = "shadow"
+
+[inference]
+threads = 1
+
+[monitoring]
+port = {monitoring}
+"""
+
+
+def wait_until(is_so: Callable[[], object], within_s: float = 90) -> None:
+    give_up_at = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < give_up_at, "waited in vain"
+        time.sleep(0.1)
+
+
+class Site:
+    """A configuration, and those who look at its node."""
+
+    def __init__(self, folder: Path, *, min_free_mb: int = 0) -> None:
+        self.model = small_models.model(folder)
+        self.path = folder / "node.toml"
+        self.port, monitoring = free_port(), free_port()
+        self.address = f"http://127.0.0.1:{monitoring}"
+        self.path.write_text(
+            SETTINGS.format(min_free_mb=min_free_mb, port=self.port, monitoring=monitoring)
+        )
+
+    def ready(self, query: str = "") -> tuple[int, dict[str, dict[str, Any]]]:
+        answer = httpx.get(f"{self.address}/health/ready{query}", timeout=30)
+        return answer.status_code, {part["name"]: part for part in answer.json()["parts"]}
+
+    def value(self, series: str) -> float | None:
+        for line in httpx.get(f"{self.address}/metrics", timeout=30).text.splitlines():
+            name, _, number = line.rpartition(" ")
+            if name == series:
+                return float(number)
+        return None
+
+    def status(self) -> tuple[int, str]:
+        result = CliRunner().invoke(command_line, ["status", "-c", str(self.path)])
+        return result.exit_code, result.output
+
+    def send(self, folder: Path) -> int:
+        address = f"AINODE@127.0.0.1:{self.port}"
+        arguments = ["send", str(folder), "--to", address, "--aet", "MODALITY"]
+        return CliRunner().invoke(command_line, arguments).exit_code
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[Site], App]]:
+    """Start nodes that end with the test."""
+    with ExitStack() as ends:
+
+        def start(site: Site) -> App:
+            node = App(load_config(site.path))
+            node.start()
+            ends.callback(node.stop)
+            return node
+
+        yield start
+
+
+def test_a_node_that_is_well_says_so(tmp_path: Path, running: Callable[[Site], App]) -> None:
+    site = Site(tmp_path)
+    running(site)
+    wait_until(lambda: site.ready()[0] == 200)
+    code, parts = site.ready()
+    assert (code, [name for name, part in parts.items() if part["is_ill"]]) == (200, [])
+    assert site.ready("?part=listener")[0] == 200
+    assert httpx.get(f"{site.address}/health/live").status_code == 200
+    exam = tmp_path / "exam"
+    exam.mkdir()
+    dataset = factories.exam("well", [R_CC])[0]
+    dataset.PatientName = "Mustermann^Erika"
+    dataset.save_as(exam / "1.dcm", enforce_file_format=True)
+    of_this_process = (  # which may have run other nodes before
+        'ai_node_objects_received_total{peer="modality"}',
+        'ai_node_associations_accepted_total{peer="modality"}',
+    )
+    before = [site.value(series) or 0 for series in of_this_process]
+    assert site.send(exam) == 0
+    assert [site.value(series) for series in of_this_process] == [n + 1 for n in before]
+    scored = f'ai_node_inference_seconds_count{{model="small",version="{version(site)}"}}'
+    wait_until(lambda: site.value(scored))
+    wait_until(lambda: site.value("ai_node_associations_open") == 0)
+    said = httpx.get(f"{site.address}/metrics").text
+    for secret in ("Mustermann", str(dataset.PatientID), str(dataset.StudyInstanceUID)):
+        assert secret not in said
+    assert site.status()[0] == 0
+
+
+def version(site: Site) -> str:
+    return site.model.identity.version
+
+
+def test_a_node_that_cannot_start_inference_says_so_until_it_can(
+    tmp_path: Path, running: Callable[[Site], App]
+) -> None:
+    site = Site(tmp_path)
+    node = running(site)
+    weights = site.model.weights_path.read_bytes()
+    site.model.weights_path.write_bytes(b"not ONNX")
+    (child,) = node._inference._children
+    child._process.kill()
+    wait_until(lambda: site.ready()[0] == 503)
+    parts = site.ready()[1]
+    assert parts["inference"]["alarm"] == 2
+    assert "no inference process can be started: " in parts["inference"]["words"]
+    assert time.time() - 120 < parts["inference"]["since"] <= time.time()
+    assert site.ready("?part=listener")[0] == 200, "images are taken all the same"
+    code, words = site.status()
+    assert code == 2
+    assert "ACT   inference: " in words
+    site.model.weights_path.write_bytes(weights)
+    wait_until(lambda: site.ready()[0] == 200)
+    assert site.status()[0] == 0
+
+
+def test_a_node_whose_disk_is_full_says_so_and_counts_what_it_refuses(
+    tmp_path: Path, running: Callable[[Site], App]
+) -> None:
+    site = Site(tmp_path, min_free_mb=1 << 40)
+    running(site)
+    wait_until(lambda: site.ready()[0] == 503)
+    part = site.ready()[1]["disk"]
+    assert part["alarm"] == 2
+    assert f"less than {1 << 40} MB" in part["words"]
+    code, parts = site.ready("?part=listener")
+    assert (code, parts["disk"]["is_ill"], parts["listener"]["is_ill"]) == (503, True, False)
+    code, words = site.status()
+    assert code == 2
+    assert "ACT   disk: " in words
+    exam = tmp_path / "exam"
+    exam.mkdir()
+    factories.exam("full", [R_CC])[0].save_as(exam / "1.dcm", enforce_file_format=True)
+    refused = 'ai_node_objects_refused_total{peer="modality",reason="no room"}'
+    before = site.value(refused)
+    assert site.send(exam) == 1
+    assert (site.value(refused) or 0) - (before or 0) == 1
+    assert site.value('ai_node_part_alarm{part="disk"}') == 2
+
+
+def test_a_node_whose_listener_has_died_tells_why_before_it_ends(
+    tmp_path: Path, running: Callable[[Site], App]
+) -> None:
+    site = Site(tmp_path)
+    node = running(site)
+    server = node._listener._server
+    assert server is not None
+    socketserver.BaseServer.shutdown(server)  # its loop ends, and nobody has asked for it
+    wait_until(lambda: site.ready("?part=listener")[0] == 503)
+    wait_until(node.failed.is_set)  # then whoever runs it stops it, and starts it again
+    assert httpx.get(f"{site.address}/health/live").status_code == 503
+    code, words = site.status()
+    assert code == 2
+    assert "listener: " in words
+    assert "it has died" in words
+    node.stop()
+    code, words = site.status()
+    assert code == 2
+    assert "was stopped (listener: it has died)" in words
+
+
+def test_a_node_that_was_killed_is_missed(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "node", "run", "-c", str(site.path)]
+    with log.open("w") as file, subprocess.Popen(command, stderr=file) as process:
+        try:
+            wait_until(lambda: "Listening on" in log.read_text())
+            wait_until(lambda: site.ready()[0] == 200)
+            assert site.status()[0] == 0
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: site.status()[0] == 2)
+    words = site.status()[1]
+    assert "ACT   listener: no node listens: " in words
+    assert "ended without saying so" in words
+    assert "next: start it: systemctl start ai-node" in words
+    nodes = CliRunner().invoke(command_line, ["nodes", "-c", str(site.path)])
+    assert nodes.exit_code == 2
+    assert "silent" in nodes.output
