@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import socket
 import threading
 import uuid
 from functools import partial
-from pathlib import Path
-from typing import IO
 
 import sqlalchemy as sa
 
@@ -27,6 +23,7 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
+from node.http_server import HttpServer
 from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
@@ -39,6 +36,7 @@ from node.ledger import (
     KeptScores,
     Mode,
     Nodes,
+    Outstanding,
     OwnPart,
     Processing,
     Receiving,
@@ -56,13 +54,15 @@ from node.receive.reception import Reception
 from node.site import (
     advice_on_models,
     faults_of_models,
-    levels_in_words,
     load_models,
     local_zone,
     open_ledger,
 )
+from node.start_words import start_words, unfinished_words
+from node.state_dir import lock_state_dir, place_of
 from node.store import Store
 from node.study import Shown
+from node.web.serving import Page
 
 log = logging.getLogger(__name__)
 
@@ -85,23 +85,16 @@ class App:
         self.failed = threading.Event()
         """Set when a part has died: the process should stop and be started afresh."""
         self._models = load_models(config)
-        self._lock = _lock_state_dir(config.node.state_dir)
+        self._lock = lock_state_dir(config.node.state_dir)
         self.ledger = open_ledger(config)
         self.store = Store(config.store_dir, self.node_id)
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
         self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
-        pipeline = Pipeline(
-            inference=self._inference,
-            scores=KeptScores(self.ledger),
-            local_zone=local_zone(config),
-            outputs=with_substitutes(config.kinds),
-            provider=config.inference.provider,
-            demonstration_may_rank=config.triage.demonstration_may_rank,
-            has_level_in_lists=config.has_level_in_lists,
+        pipeline = self._pipeline()
+        self._early_scorer = EarlyScorer(
+            Claiming(self.ledger), self.store, pipeline, tuple(self._models.values())
         )
-        models = tuple(self._models.values())
-        self._early_scorer = EarlyScorer(Claiming(self.ledger), self.store, pipeline, models)
         delivering = Delivering(self.ledger, _count)
         workflow = Workflow(
             config=config,
@@ -133,9 +126,7 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
         )
         self._timers = Timers(self.failed.set)
-        filing = Filing(self.ledger)
-        self._inventory = Inventory(filing, self.store)
-        self._label_former = partial(label_former, filing, self.store)
+        self._inventory = Inventory(Filing(self.ledger), self.store)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
@@ -146,9 +137,22 @@ class App:
         self._listener = Listener(
             config, self.store.incoming, delivering, self.reception, self._committer
         )
+        self.page = None if config.web is None else Page(config, config.web, self.store)
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
         self.monitoring = monitoring_server(config, self.ledger, self._models, self._this_process())
+
+    def _pipeline(self) -> Pipeline:
+        config = self.config
+        return Pipeline(
+            inference=self._inference,
+            scores=KeptScores(self.ledger),
+            local_zone=local_zone(config),
+            outputs=with_substitutes(config.kinds),
+            provider=config.inference.provider,
+            demonstration_may_rank=config.triage.demonstration_may_rank,
+            has_level_in_lists=config.has_level_in_lists,
+        )
 
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
@@ -198,11 +202,11 @@ class App:
 
     def _start(self) -> None:
         self._tell_how_it_is_set()
-        place = _place(self.config.node.state_dir)
+        place = place_of(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
-        if self.monitoring is not None:
-            self.monitoring.start()
+        for server in self._servers():
+            server.start()  # if it must not be reached as it is set, nothing has begun
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
@@ -212,7 +216,7 @@ class App:
         # Every node runs every sweep, whatever its role: they need only the database, and what
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
-        self._start_timers(has_inference=bool(processes))
+        self._begin_rounds(processes)
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:
@@ -220,9 +224,11 @@ class App:
         elif self._role == Role.LISTENER:
             log.info("Only receiving; other nodes work on the studies")
 
-    def _start_timers(self, *, has_inference: bool) -> None:
-        self._timers.every(self.config.node.dead_after_s / BEATS, self._beat, "beat")
-        self._timers.every(self.config.node.dead_after_s / BEATS, self._examine_parts, "parts")
+    def _begin_rounds(self, processes: int) -> None:
+        """Begin what is done again and again."""
+        beat_s = self.config.node.dead_after_s / BEATS
+        self._timers.every(beat_s, self._beat, "beat")
+        self._timers.every(beat_s, self._examine_parts, "parts")
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
@@ -230,17 +236,18 @@ class App:
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
-        if has_inference:
+        if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
 
     def _tell_how_it_is_set(self) -> None:
-        faults = [words for _, words in faults_of_models(self.config, self._models)]
-        for line in [*faults, *advice(self.config), *advice_on_models(self.config, self._models)]:
+        for line in start_words(self.config, self._role, self._models):
+            log.info("%s", line)
+        for _, fault in faults_of_models(self.config, self._models):
+            log.error("%s", fault)
+        for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
             log.warning("%s", line)
-        for name, model in self._models.items():
-            if levels := levels_in_words(model):
-                log.info("Model %s: %s", name, levels)
+        log.info("%s", unfinished_words(Outstanding(self.ledger).unfinished()))
 
     def _prepare_store(self) -> None:
         try:
@@ -258,10 +265,10 @@ class App:
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
         self.reception.close()
         self._early_scorer.stop()
-        if self.monitoring is not None:
-            self.monitoring.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
+        for server in self._servers():
+            server.stop()  # until here people saw how the work ended
         self._retire()  # before what still runs is cut off below
         self._inference.close()
         self._early_scorer.join()
@@ -298,10 +305,17 @@ class App:
             self._told = found
 
     def _dead_parts(self) -> list[str]:
-        parts = {"listener": self._listener.has_died, "queue": self._engine.has_died}
-        if self.monitoring is not None:
-            parts["monitoring"] = self.monitoring.has_died
+        parts = {
+            "listener": self._listener.has_died,
+            "queue": self._engine.has_died,
+            "monitoring": self.monitoring is not None and self.monitoring.has_died,
+            "page": self.page is not None and self.page.has_died,
+        }
         return [name for name, has_died in parts.items() if has_died]
+
+    def _servers(self) -> list[HttpServer | Page]:
+        """Return what answers by HTTP, as far as the configuration wants it."""
+        return [server for server in (self.page, self.monitoring) if server is not None]
 
     def _reconcile(self) -> None:
         self._receiving.close_associations(self.node_id, self.reception.is_open)
@@ -309,6 +323,9 @@ class App:
         reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
         dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
+
+    def _label_former(self) -> None:
+        label_former(Filing(self.ledger), self.store)
 
     def _on_kept(self) -> None:
         self._early_scorer.wake()
@@ -327,33 +344,3 @@ def _observe(model: Model, took_s: float) -> None:
 def _count(end: DeliveryEnd) -> None:
     outcome = metrics.DeliveryOutcome(end.ended)
     metrics.count_attempt(end.destination, outcome, end.after_s)
-
-
-def _lock_state_dir(state_dir: Path) -> IO[str]:
-    """Keep a second process away from the same state; the lock goes with the process."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        lock = (state_dir / "lock").open("w")
-    except OSError as error:
-        raise ConfigError(
-            f"state_dir {state_dir} cannot be written ({error.strerror}); "
-            "create it and give it to the user the node runs as"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ConfigError(
-            f"another ai-node is running on state_dir {state_dir}; stop it, or use another folder"
-        ) from None
-    return lock
-
-
-def _place(state_dir: Path) -> str:
-    """Return what tells people, and then other nodes, whose state folder this is."""
-    path = state_dir / "place"
-    if not path.exists():
-        temporary = path.with_suffix(".part")
-        temporary.write_text(str(uuid.uuid4()), "ascii")
-        temporary.replace(path)
-    return f"{socket.gethostname()}:{state_dir} {path.read_text('ascii').strip()}"

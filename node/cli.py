@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
+import itertools
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -14,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,9 +38,13 @@ from node import __version__
 from node.errors import NodeError
 
 if TYPE_CHECKING:
+    from node.config import Config
     from node.doctor import Verdict
     from node.manifest import Model
-    from node.overview import StudyOverview
+    from node.overview import Standing, StudyOverview
+    from node.overview.health import Alarm
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,6 +73,14 @@ class Only(StrEnum):
 
     LISTENER = "listener"
     WORKER = "worker"
+    WEB = "web"
+
+
+class UserRole(StrEnum):
+    """What a user of the page may do."""
+
+    READER = "reader"
+    OPERATOR = "operator"
 
 
 def _show_version(is_asked: bool) -> None:
@@ -92,13 +108,15 @@ def run(
     config: ConfigOption = _CONFIG,
     only: Annotated[
         Only | None,
-        typer.Option(help="On several machines: only receive, or only work and deliver."),
+        typer.Option(help="Only receive, only work and deliver, or only show the page."),
     ] = None,
     verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
 ) -> None:
     """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it.
 
-    Prints "Listening on HOST:PORT" on standard error when it is ready, and a worker "Working".
+    Prints "Listening on HOST:PORT" on standard error when it is ready, a worker "Working", and
+    with the table [web] "Page at http://HOST:PORT". A node that only shows the page may run beside
+    one that does the work, with the same configuration.
     What a former process left unfinished, however it ended, is taken up at the start. Under
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
@@ -106,11 +124,15 @@ def run(
     from node.config import load_config
     from node.ledger import Role
     from node.logs import start_logging
+    from node.page_alone import PageAlone
     from node.supervisor import Watchdog, tell
 
-    start_logging(is_verbose=verbose)
-    with _errors_as_messages():
-        node = App(load_config(config), Role(only) if only else Role.ALL)
+    with _errors_in_the_log():
+        loaded = load_config(config)
+        start_logging(form=loaded.logs.format, is_verbose=verbose)
+        role = Role(only) if only else Role.ALL
+        node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,7 +147,7 @@ def run(
         tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
-            err.print("A part of the node died; the log says which. Start it again.")
+            log.critical("A part of the node died, as is said above; it ends, to be started again")
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
@@ -204,6 +226,7 @@ def check(config: ConfigOption = _CONFIG) -> None:
             pass  # starting means every network has loaded and run once
         where = place(loaded.listener.host, loaded.listener.port)
         out.print(f"{config} is right: {loaded.node.ae_title} will listen on {where}.")
+        faults = _look_at_page(loaded)
         for model in models.values():
             identity = model.identity
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
@@ -211,8 +234,22 @@ def check(config: ConfigOption = _CONFIG) -> None:
                 out.print(f"Model {identity.name}: {levels}.")
         for line in [*advice(loaded), *advice_on_models(loaded, models)]:
             out.print(f"Note: {line}")
-        if faults := [words for _, words in faults_of_models(loaded, models)]:
+        if faults := [*faults, *(words for _, words in faults_of_models(loaded, models))]:
             raise NodeError("\n".join(faults))
+
+
+def _look_at_page(config: Config) -> list[str]:
+    """Print where the page will be, if there is to be one; return why it must not start."""
+    from node.web.exposure import address_of_page, faults_of_page
+    from node.web.serving import has_users_yet
+
+    if config.web is None:
+        return []
+    has_users = has_users_yet(config)
+    login = "everybody logs in" if has_users else "without a login, which only looks"
+    if not (faults := faults_of_page(config.web, has_users=has_users)):
+        out.print(f"Page: {address_of_page(config.web, config.web.port)}, {login}.")
+    return faults
 
 
 @app.command()
@@ -222,9 +259,10 @@ def doctor(
 ) -> None:
     """Examine everything the configuration names, and send a generated exam through the node.
 
-    Folders, disk, clock, database, models, port, every peer by C-ECHO and what it accepts; each
-    red line says what to do. Other systems are sent no object, and nothing is changed: it may be
-    used while the node is running. Exit code 0 only if nothing failed.
+    Folders, disk, clock, database, models, port; every peer by C-ECHO, what it accepts, and a query
+    (C-FIND) for a study that does not exist; what is held, given up, or made for nobody; each red
+    line says what to do. Other systems are sent no object, and nothing is changed: it may be used
+    while the node is running. Exit code 1 if anything is red, which waits for a person; else 0.
     """
     from node.doctor import diagnose
 
@@ -558,30 +596,55 @@ def train(  # noqa: PLR0913 - one for each thing that may be asked
 
 
 @app.command()
-def studies(
+def studies(  # noqa: PLR0913 - one for each thing that may be asked
     config: ConfigOption = _CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     outlines: Annotated[
         bool, typer.Option("--outlines", help="With --json: outlines and heat maps, too.")
     ] = False,
+    since: Annotated[
+        str, typer.Option(help="Only those with an image since then: 90min, 2h, 3d, 2026-11-28.")
+    ] = "",
+    state: Annotated[
+        str, typer.Option(help="Only those that stand so: held, undelivered, done, ...")
+    ] = "",
+    sender: Annotated[str, typer.Option(help="Only those of this peer.")] = "",
+    accession: Annotated[str, typer.Option(help="Only those with this accession number.")] = "",
+    patient_id: Annotated[str, typer.Option(help="Only those of this patient.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="No more than so many; 0: all.")] = 0,
 ) -> None:
     """List the studies: why each was started, where it stands, what destinations said.
 
-    `--json` gives all there is, the history of each study too; times are epoch seconds, UTC. The
-    points of outlines and the values of heat maps, which are long, are empty without `--outlines`.
+    Urgent ones first, and so on; all others by their last image. Exit codes as of `ai-node
+    status`, of the studies that are listed: 0, 1 if one is to be looked at (held), 2 if the results
+    of one do not reach somebody, or that cannot be found out.
+
+    `--json` gives all there is, the history of each study too (docs/studies-json.md); times are
+    epoch seconds, UTC. The points of outlines and the values of heat maps, which are long, are
+    empty without `--outlines`.
     """
     from node.config import load_config
-    from node.overview import each_study
+    from node.overview import Wanted, each_wanted
+    from node.overview.health import Alarm
     from node.site import existing_ledger
     from node.store import Store
 
-    with _errors_as_messages():
+    wanted = Wanted(
+        since=_since(since),
+        sender=sender,
+        accession_number=accession,
+        patient_id=patient_id,
+    )
+    standing = _standing(state)
+    alarms = {Alarm.NONE}
+    with _errors_as_messages(Alarm.ACT):
         loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
-            overviews = each_study(ledger, with_outlines=outlines)
+            found = each_wanted(ledger, wanted, standing=standing, with_outlines=outlines)
+            overviews = _noting_alarms(itertools.islice(found, limit or None), alarms)
             if as_json:
                 _print_as_json(overviews)
-                return
+                raise typer.Exit(int(max(alarms)))
             count = 0
             for count, study in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
                 _print_study(study)
@@ -591,6 +654,45 @@ def studies(
         if number:
             words = f"{counted(number, 'object')} in {folder}, each with the reason"
             out.print(words, highlight=False, soft_wrap=True)
+    raise typer.Exit(int(max(alarms)))
+
+
+def _noting_alarms(studies: Iterable[StudyOverview], alarms: set[Alarm]) -> Iterator[StudyOverview]:
+    """Yield studies, and add to the alarms those that they give."""
+    from node.overview.status import study_alarm
+
+    for study in studies:
+        alarms.add(study_alarm(study))
+        yield study
+
+
+_UNITS_S = {"min": 60, "h": 3600, "d": 86_400}
+
+
+def _since(words: str) -> float | None:
+    """Return since when, epoch seconds: "2h" ago, or "2026-11-28", where this machine is."""
+    if not words:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,6}) ?(min|h|d)", words)
+    if ago:
+        return time.time() - int(ago[1]) * _UNITS_S[ago[2]]
+    try:
+        return datetime.fromisoformat(words).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        message = f'expected such as 90min, 2h, 3d, 2026-11-28 or 2026-11-28T14:00, found "{words}"'
+        raise typer.BadParameter(message, param_hint="--since") from None
+
+
+def _standing(word: str) -> Standing | None:
+    from node.overview import Standing
+
+    if not word:
+        return None
+    try:
+        return Standing(word)
+    except ValueError:
+        message = f'expected one of {", ".join(Standing)}, found "{word}"'
+        raise typer.BadParameter(message, param_hint="--state") from None
 
 
 def _print_as_json(studies: Iterable[StudyOverview]) -> None:
@@ -600,12 +702,16 @@ def _print_as_json(studies: Iterable[StudyOverview]) -> None:
     """
     before, after = "[", "[]"
     for study in studies:
-        lines = json.dumps(asdict(study), indent=1, default=str)  # of a level the word
+        took = {name: getattr(study, name) for name in _TOOK}
+        lines = json.dumps(asdict(study) | took, indent=1, default=str)  # of a level the word
         lines = lines.replace("\n", "\n ")
         typer.echo(f"{before}\n {lines}", nl=False)
         before, after = ",", "\n]"
     typer.echo(after)
 
+
+_TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")
+"""How long each step took."""
 
 _NEXT = {
     "identity": "correct it in the archive and send all its images again; that releases it",
@@ -625,6 +731,8 @@ def _print_study(study: StudyOverview) -> None:
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
     lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
     lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]
+    lines += [("accession", study.accession_number)] if study.accession_number else []
+    lines += [("came", _times_in_words(study))]
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
@@ -650,6 +758,24 @@ def _print_study(study: StudyOverview) -> None:
         lines.append(("next", "mend that; then `ai-node retry`"))
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _times_in_words(study: StudyOverview) -> str:
+    """Say when a study came, by this machine's clock, and how long each step took."""
+    from node.overview.health import in_round_units
+
+    came = datetime.fromtimestamp(study.last_image_at).astimezone()
+    words = [f"{came:%Y-%m-%d %H:%M}"]
+    if study.received_s >= 1:
+        words.append(f"received in {in_round_units(study.received_s)}")
+    for name, took_s in (
+        ("waited", study.waited_s),
+        ("analysed in", study.analysed_s),
+        ("delivered in", study.delivered_s),
+    ):
+        if took_s is not None:
+            words.append(f"{name} {in_round_units(took_s)}")
+    return ", ".join(words)
 
 
 _LEVELS = {
@@ -793,8 +919,9 @@ def retry(config: ConfigOption = _CONFIG) -> None:
         with contextlib.closing(existing_ledger(loaded)) as ledger:
             within_s = loaded.delivery.deliver_within_s
             by_hand = ByHand(ledger)
-            count = by_hand.retry_dead(within_s, frozenset(SUBSTITUTES.values()))
-            directed, aimless = by_hand.retry_undirected(loaded.directions, within_s)
+            substitutes, by = frozenset(SUBSTITUTES.values()), _caller()
+            count = by_hand.retry_dead(within_s, substitutes, by=by)
+            directed, aimless = by_hand.retry_undirected(loaded.directions, within_s, by=by)
         if count:
             deliveries = counted(count, "delivery", "deliveries")
             out.print(f"{deliveries} given up before will be tried again.")
@@ -826,8 +953,94 @@ def release(
 
     with _errors_as_messages():
         with contextlib.closing(existing_ledger(load_config(config))) as ledger:
-            what_follows = ByHand(ledger).release_study(study)
+            what_follows = ByHand(ledger).release_study(study, by=_caller())
         out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
+
+
+def _caller() -> str:
+    """Return who called this command, as the history of a study says it."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # as in a container whose user has no name
+        name = f"user {os.getuid()}"
+    return f"{name} (command)"
+
+
+web = typer.Typer(
+    no_args_is_help=True,
+    help="Say who may log in to the page. As soon as there is a user, everybody has to.",
+)
+app.add_typer(web, name="web")
+
+UserArgument = Annotated[str, typer.Argument(help="The name that the person logs in by.")]
+
+
+@web.command("passwd")
+def set_web_password(
+    name: UserArgument,
+    role: Annotated[
+        UserRole | None,
+        typer.Option(
+            help="reader: see, and mark as read. operator: release and send again, too. A new "
+            "user is a reader, and one who is there keeps the role."
+        ),
+    ] = None,
+    config: ConfigOption = _CONFIG,
+) -> None:
+    """Make a user of the page, or give one another password, which ends that user's logins.
+
+    Asks twice for the password, at least 10 characters; where it cannot ask, it is the first line
+    of standard input. As soon as there is a user, everybody has to log in. The node may be running.
+    """
+    from node.config import load_config
+    from node.ledger import PASSWORD_CHARACTERS, People, WebRole
+    from node.site import existing_or_new_ledger
+
+    with _errors_as_messages():
+        loaded = load_config(config)
+        with contextlib.closing(existing_or_new_ledger(loaded)) as ledger:
+            if sys.stdin.isatty():
+                question = f"Password of {name.lower()}, at least {PASSWORD_CHARACTERS} characters"
+                password = str(
+                    typer.prompt(question, hide_input=True, confirmation_prompt=True, err=True)
+                )
+            else:
+                password = sys.stdin.readline().rstrip("\r\n")
+            wanted = None if role is None else WebRole(role)
+            user = People(ledger).set_password(name.lower(), password, wanted)
+        out.print(f"{user.name} may log in now, as {user.role}.", highlight=False)
+        if loaded.web is None:
+            words = "There is no page yet: add the table [web] to the configuration."
+            out.print(words, markup=False, highlight=False)
+
+
+@web.command("users")
+def list_web_users(config: ConfigOption = _CONFIG) -> None:
+    """List who may log in to the page, and as what."""
+    from node.config import load_config
+    from node.ledger import People
+    from node.site import existing_ledger
+
+    with _errors_as_messages():
+        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
+            users = People(ledger).users()
+        for user in users:
+            out.print(f"{user.name}  {user.role}", markup=False, highlight=False)
+        if not users:
+            out.print("Nobody: `ai-node web passwd NAME` makes a user.", highlight=False)
+
+
+@web.command("remove")
+def remove_web_user(name: UserArgument, config: ConfigOption = _CONFIG) -> None:
+    """Remove a user of the page, and end that user's logins."""
+    from node.config import load_config
+    from node.ledger import People
+    from node.site import existing_ledger
+
+    with _errors_as_messages():
+        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
+            People(ledger).remove_user(name.lower())
+        out.print(f"{name.lower()} is removed.", highlight=False)
 
 
 models = typer.Typer(
@@ -1046,6 +1259,22 @@ def _errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code) from error
+
+
+@contextlib.contextmanager
+def _errors_in_the_log() -> Iterator[None]:
+    """Print an error as other commands do, or where programs read that, log each of its lines."""
+    from node.logs import is_for_machines
+
+    with _errors_as_messages():
+        try:
+            yield
+        except NodeError as error:
+            if not is_for_machines():
+                raise
+            for line in str(error).splitlines():
+                log.critical("%s", line)
+            raise typer.Exit(1) from error
 
 
 def main() -> None:

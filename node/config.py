@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from node import toml_file
 from node.errors import DeliveryError
 from node.kinds import KINDS
+from node.log_lines import LogForm
 from node.toml_file import Place, Section, did_you_mean, matching, shown, wrong
 
 
@@ -281,6 +282,13 @@ class InferenceSettings(Section):
     """What the networks run on: an execution provider of ONNX Runtime, which must be installed."""
 
 
+class LogSettings(Section):
+    """What the log looks like."""
+
+    format: LogForm = "text"
+    """text: lines for people; json: an object a line, for programs."""
+
+
 class Delivery(Section):
     """How results are sent, and how long we keep trying."""
 
@@ -343,6 +351,7 @@ class Config(Section):
     """None: there is no page."""
     monitoring: MonitoringSettings | None = None
     """None: nobody is answered."""
+    logs: LogSettings = LogSettings()
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:

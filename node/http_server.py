@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from node.errors import ConfigError
 
 _DRAIN_S = 5
+_MOST_CONNECTIONS = 200
+"""At a time: each takes a file descriptor, of which the listener for studies needs some, too."""
+_PATIENCE_S = 20.0
+"""With who does not say the whole of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,39 @@ class Tls:
 
     certificate: Path
     key: Path
+
+
+class _Connection(H11Protocol):
+    """Hangs up on who says nothing whole for long, and on who comes when there are too many."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Give the client its time for a request, from now on."""
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self.loop.call_later(_PATIENCE_S, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first request
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            self.transport.abort()
 
 
 class HttpServer:
@@ -47,6 +87,7 @@ class HttpServer:
         self._socket: socket.socket | None = None
         settings = uvicorn.Config(
             application,
+            http=_Connection,
             log_config=None,
             access_log=False,
             server_header=False,

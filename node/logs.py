@@ -1,40 +1,60 @@
-"""What the log looks like, and what may not be in it: no patient data at INFO or above."""
+"""What the log looks like, and what may not be in it: no patient data at INFO or above.
+
+Levels: what a person must act on is an error, or critical where the node ends; what is worth a look
+is a warning; all else that happens is info. docs/reliability.md has a table of them.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import TracebackType
 
-_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s%(subject)s"
+from node.log_lines import FIELDS, LogForm, LogLine, goes_to_journal, in_one_line
+
 _subject = ContextVar("_subject", default="")
+_fields: ContextVar[Mapping[str, str]] = ContextVar("_fields", default={})  # noqa: B039 - read only
 
 
-def start_logging(*, is_verbose: bool = False) -> None:
+def start_logging(*, form: LogForm = "text", is_verbose: bool = False) -> None:
     """Log to standard error, where systemd and containers collect it.
 
-    Each process does so for itself: a child knows nothing of how its parent logs.
+    Each process does so for itself: a child is told in which form its parent logs.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT) if is_verbose else _OneLine(_FORMAT))
-    handler.addFilter(_name_the_subject)
+    handler.setFormatter(
+        LogLine(form, is_verbose=is_verbose, is_for_journal=goes_to_journal(sys.stderr))
+    )
+    handler.addFilter(_name_what_it_is_about)
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if is_verbose else logging.INFO)
     threading.excepthook = _say_that_a_thread_ended
+    if not is_verbose:
+        sys.excepthook = _say_that_the_process_ends
     quieten_libraries()
+
+
+def form_in_use() -> LogForm:
+    """Return the form in which this process logs, for those it starts."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    return next((one.form for one in formatters if isinstance(one, LogLine)), "text")
 
 
 def format_what_nobody_handles() -> None:
     """Let what is logged before logging is started, or without it, look the same."""
     assert logging.lastResort is not None
-    logging.lastResort.setFormatter(_OneLine(_FORMAT))
-    logging.lastResort.addFilter(_name_the_subject)
+    logging.lastResort.setFormatter(LogLine(is_for_journal=goes_to_journal(sys.stderr)))
+    logging.lastResort.addFilter(_name_what_it_is_about)
+
+
+def is_for_machines() -> bool:
+    """Say whether programs read what this process says on standard error, and not people."""
+    return goes_to_journal(sys.stderr) or form_in_use() == "json"
 
 
 @contextmanager
@@ -47,10 +67,37 @@ def about(subject: str) -> Iterator[None]:
         _subject.reset(token)
 
 
-def _name_the_subject(record: logging.LogRecord) -> bool:
+@contextmanager
+def naming(**fields: str) -> Iterator[None]:
+    """Let each record of this thread have these `FIELDS` meanwhile; `extra` has them for one.
+
+    Programs read them; the words of a record must say them to people.
+    """
+    assert set(fields) <= set(FIELDS), fields
+    token = _fields.set({**_fields.get(), **fields})
+    try:
+        yield
+    finally:
+        _fields.reset(token)
+
+
+def _name_what_it_is_about(record: logging.LogRecord) -> bool:
     subject = _subject.get()
     record.subject = f" ({subject})" if subject else ""
+    for name, value in _fields.get().items():
+        if not hasattr(record, name):
+            setattr(record, name, value)
     return True
+
+
+def _say_that_the_process_ends(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Say in a line what Python would print as a traceback, with the error's words."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger(__name__).critical("The process ends (%s)", in_one_line(error))
 
 
 def _say_that_a_thread_ended(args: threading.ExceptHookArgs) -> None:
@@ -134,35 +181,12 @@ class OncePerMinute:
         return f" (and {unsaid} times more since it was last said)" if unsaid else ""
 
 
-def in_one_line(error: BaseException) -> str:
-    """Return what went wrong and where, without the words of the error: they may quote values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if f"{os.sep}node{os.sep}" in frame.filename] or frames
-    if not ours:
-        return type(error).__name__
-    where = ours[-1]
-    return f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}"
-
-
-class _OneLine(logging.Formatter):
-    """Names the kind and place of an error; its words may quote what is in a data set."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            return super().format(record)
-        line = logging.makeLogRecord(record.__dict__)
-        line.msg, line.args = f"{record.getMessage()} ({in_one_line(error)})", ()
-        line.exc_info = line.exc_text = None
-        return super().format(line)
-
-
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """Keep the log out of the table and in a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LogLine())
+    handler.addFilter(_name_what_it_is_about)
     quieten_libraries()
     root, ours = logging.getLogger(), logging.getLogger("node")
     level = ours.level

@@ -149,11 +149,27 @@ def open_ledger(config: Config) -> Ledger:
 
 def existing_ledger(config: Config) -> Ledger:
     """Open the ledger of a node that has run; raise ConfigError if there is none."""
+    if (ledger := _found_ledger(config)) is not None:
+        return ledger
     where = shown(config.database_url)
-    path = Path(config.database_url.removeprefix("sqlite:///"))
+    if not config.database_url.startswith("postgresql:"):
+        where = str(_file_of_ledger(config))
+    raise ConfigError(
+        f"there is no ledger at {where}: no node has run with this configuration yet; start it "
+        "with `ai-node run`"
+    )
+
+
+def existing_or_new_ledger(config: Config) -> Ledger:
+    """Open the ledger of a node that has run, or make the one that its first start would."""
+    return _found_ledger(config) or open_ledger(config)
+
+
+def _found_ledger(config: Config) -> Ledger | None:
+    """Open the ledger if it is there; raise ConfigError if it is another release's."""
     is_server = config.database_url.startswith("postgresql:")
     with _database_errors_as_messages(config):
-        if is_server or _may_be_there(path):
+        if is_server or _may_be_there(_file_of_ledger(config)):
             ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
             with ledger.reading() as db:
                 tables = release_of_tables(db)
@@ -161,11 +177,13 @@ def existing_ledger(config: Config) -> Ledger:
                 return ledger
             ledger.close()
             if tables in _OTHER_RELEASE:
+                where = shown(config.database_url)
                 raise ConfigError(f"[node] database {where} {_OTHER_RELEASE[tables]}")
-    raise ConfigError(
-        f"there is no ledger at {where if is_server else path}: no node has run with this "
-        "configuration yet; start it with `ai-node run`"
-    )
+    return None
+
+
+def _file_of_ledger(config: Config) -> Path:
+    return Path(config.database_url.removeprefix("sqlite:///"))
 
 
 _OTHER_RELEASE = {

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import factories
@@ -22,7 +23,7 @@ import pytest
 import small_models
 import sqlalchemy as sa
 from factories import L_CC, R_CC
-from ledgers import NODE, STUDY, Desk, fill
+from ledgers import EXCLUDED, HOUR_S, NODE, SOMEBODY_ELSE, STUDY, Desk, fill
 from peers import Pacs, refused_connections
 from ports import free_port
 from pydicom import dcmread
@@ -46,6 +47,7 @@ from node.manifest import load_model
 from node.overview import each_study
 from node.result import Priority, Refusal
 from node.store import Aside, Store
+from node.study import StudyLabels
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
 
@@ -65,6 +67,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "web",
 ]
 
 SETTINGS = """
@@ -148,7 +151,6 @@ def test_it_tells_its_version() -> None:
     [
         (["check", "-c", "nowhere.toml"], "nowhere.toml"),
         (["run", "-c", "nowhere.toml"], "nowhere.toml"),
-        (["studies", "-c", "nowhere.toml"], "nowhere.toml"),
         (["retry", "-c", "nowhere.toml"], "nowhere.toml"),
         (["send", "nowhere", "--to", "PACS@127.0.0.1:104"], "does not exist"),
         (["send", "exam", "--to", "127.0.0.1:104"], "expected AET@HOST:PORT"),
@@ -391,10 +393,85 @@ def test_studies_writes_its_json_study_by_study_in_the_form_of_one_list(
     fill(desk_of_node.ledger, 3)
     for arguments, with_outlines in (([], False), (["--outlines"], True)):
         overviews = each_study(desk_of_node.ledger, with_outlines=with_outlines)
-        expected = json.dumps([asdict(overview) for overview in overviews], indent=1)
+        expected = [json.loads(json.dumps(asdict(overview))) for overview in overviews]
         shown = call("studies", "-c", settings, "--json", *arguments)
-        assert shown.output == f"{expected}\n"
+        found = json.loads(shown.output)
+        assert shown.output == f"{json.dumps(found, indent=1)}\n"
+        for study, study_expected in zip(found, expected, strict=True):
+            for name in ("asked_at", "received_s", "waited_s", "analysed_s", "delivered_s"):
+                study_expected[name] = study[name]
+        assert found == expected
         assert ("1234.5678" in shown.output) is with_outlines
+
+
+def listed(settings: Path, *arguments: object) -> list[str]:
+    """Return the studies that a list with these options has."""
+    result = call("studies", "-c", settings, "--json", *arguments)
+    return [study["study_uid"] for study in json.loads(result.output)]
+
+
+def test_studies_lists_what_is_asked_for(settings: Path, desk_of_node: Desk) -> None:
+    labels = StudyLabels(accession_number="A1", patient_id="P1")
+    desk_of_node.receive("1.1.1", study="1.1", labels=labels)
+    desk_of_node.let_pass(3 * HOUR_S)
+    desk_of_node.receive("1.2.1", study="1.2", sender="ct")
+    desk_of_node.receive("1.3.1", study="1.3", why_excluded="no Patient ID")
+    desk_of_node.close(EXCLUDED, study="1.3")
+    assert listed(settings) == ["1.3", "1.2", "1.1"]
+    assert listed(settings, "--limit", 2) == ["1.3", "1.2"]
+    assert listed(settings, "--since", "2h") == ["1.3", "1.2"]
+    assert listed(settings, "--since", "1d", "--sender", "ct") == ["1.2"]
+    assert listed(settings, "--since", "2126-01-01") == []
+    assert listed(settings, "--state", "receiving") == ["1.2", "1.1"]
+    assert listed(settings, "--state", "excluded") == ["1.3"]
+    assert listed(settings, "--accession", "A1") == ["1.1"]
+    assert listed(settings, "--patient-id", "P1") == ["1.1"]
+    assert listed(settings, "--patient-id", "P2") == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--since", "yesterday", "expected such as 90min, 2h, 3d, 2026-11-28"),
+        ("--state", "lost", "expected one of receiving, queued, running"),
+    ],
+)
+def test_studies_says_what_it_does_not_understand(
+    settings: Path, option: str, value: str, words: str
+) -> None:
+    result = call("studies", "-c", settings, option, value)
+    assert result.exit_code == 2
+    assert words in " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+def test_studies_ends_as_what_it_lists_is(settings: Path, desk_of_node: Desk) -> None:
+    """As `ai-node status` does: 2 asks for somebody now, 1 for a look."""
+    desk_of_node.receive("1.1.1", study="1.1")
+    assert call("studies", "-c", settings).exit_code == 0
+    desk_of_node.receive("1.1.2", study="1.1", identity=SOMEBODY_ELSE)
+    assert call("studies", "-c", settings).exit_code == 1
+    (job,) = desk_of_node.analysed("1.2", deliver_within_s=0)
+    desk_of_node.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
+    for arguments in ([], ["--json"]):
+        assert call("studies", "-c", settings, *arguments).exit_code == 2
+    assert call("studies", "-c", settings, "--state", "held").exit_code == 1
+    assert call("studies", "-c", "nowhere.toml").exit_code == 2
+
+
+def test_studies_says_when_each_came_and_how_long_each_step_took(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    (job,) = desk_of_node.analysed()
+    desk_of_node.deliver(job)
+    came = datetime.fromtimestamp(desk_of_node.study()["last_image_at"]).astimezone()
+    (line,) = (
+        line.strip()
+        for line in call("studies", "-c", settings).output.splitlines()
+        if line.startswith("  came")
+    )
+    assert re.fullmatch(
+        rf"came +{came:%Y-%m-%d %H:%M}, waited \d+ s, analysed in \d+ s, delivered in \d+ s", line
+    )
 
 
 def test_studies_lists_where_each_stands(settings: Path, desk_of_node: Desk) -> None:
@@ -527,7 +604,7 @@ def test_whoever_may_not_see_the_ledger_is_told_to_be_the_nodes_user(
 
     monkeypatch.setattr(Path, "stat", refuse)
     result = call("studies", "-c", settings)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "(Permission denied); run this as the user the node runs as" in result.stderr
 
 
@@ -554,7 +631,7 @@ def test_retry_says_whose_results_have_nowhere_to_go(settings: Path, desk_of_nod
     assert "The results of 1 study still go nowhere: nobody gets them" in said
 
 
-@pytest.mark.parametrize(("command", "code"), [("studies", 1), ("nodes", 2), ("retry", 1)])
+@pytest.mark.parametrize(("command", "code"), [("studies", 2), ("nodes", 2), ("retry", 1)])
 def test_a_ledger_of_an_earlier_release_is_said_to_be_one(
     settings: Path, desk_of_node: Desk, command: str, code: int
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/install.md",
         "docs/models.md",
         "docs/odd-objects.md",
+        "docs/page-access.md",
         "docs/reliability.md",
         "docs/several-machines.md",
         "docs/storage-commitment.md",

@@ -9,21 +9,32 @@ import shutil
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import small_models
+from ledgers import EXCLUDED, STUDY, Desk
 from packages import CLASSES, OUTPUT, package, write_package
-from peers import COMMITMENT, FIND, Archive, Pacs, refused_connections
+from peers import (
+    BREAK_OFF,
+    COMMITMENT,
+    FIND,
+    SILENCE,
+    Answers,
+    Archive,
+    Pacs,
+    refused_connections,
+)
 from ports import free_port, needs_ipv6
+from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner, Result
 
 from node import cli, doctor
-from node.app import _lock_state_dir
 from node.config import (
     ChosenModel,
     Config,
@@ -39,9 +50,13 @@ from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import check_peers
+from node.doctor.work import check_work
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.kinds import sop_classes
-from node.site import kinds_nobody_makes
+from node.ledger import DeliveryState, HeldBecause, schema
+from node.site import kinds_nobody_makes, open_ledger
+from node.state_dir import lock_state_dir
+from node.store import Store
 from node.trial import phantom
 from node.trial.checks import ExamOutcome, read_back
 
@@ -136,7 +151,7 @@ def test_where_all_is_well_every_line_is_green_and_nothing_has_changed(
     )
     assert lines[-1].startswith("0 failed, 1 to look at, ")
     assert [path.name for path in tmp_path.iterdir()] == ["node.toml"]
-    assert archive.received == archive.queries == archive.requests == []
+    assert archive.received == archive.requests == []
 
 
 def test_a_mistake_in_the_configuration_is_all_it_says(tmp_path: Path) -> None:
@@ -350,7 +365,7 @@ def test_a_node_that_runs_on_every_address_of_both_families_is_called(
     pacs = open_pacs(host="::")
     everywhere = ListenerSettings(host="::", port=pacs.port)
     config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": everywhere})
-    with _lock_state_dir(config.node.state_dir):
+    with lock_state_dir(config.node.state_dir):
         verdict = one(check_port(config))
     assert verdict.state == "ok"
     assert "the node is running and answers" in verdict.words
@@ -359,7 +374,7 @@ def test_a_node_that_runs_on_every_address_of_both_families_is_called(
 def test_a_node_that_runs_and_does_not_answer_is_noticed(tmp_path: Path) -> None:
     config = site(tmp_path)
     with (
-        _lock_state_dir(config.node.state_dir),
+        lock_state_dir(config.node.state_dir),
         socket.create_server(("127.0.0.1", config.listener.port)) as hung,
     ):
         hung.close()
@@ -387,7 +402,7 @@ def test_on_a_port_that_we_may_not_try_a_node_that_runs_is_called(
 ) -> None:
     here = ListenerSettings(host="0.0.0.0", port=pacs.port)
     config = site(tmp_path, ae_title=pacs.ae_title).model_copy(update={"listener": here})
-    with _lock_state_dir(config.node.state_dir):
+    with lock_state_dir(config.node.state_dir):
         verdict = one(check_port(config))
     assert verdict.state == "ok"
     assert "the node is running and answers" in verdict.words
@@ -588,7 +603,82 @@ def test_an_archive_that_does_all_we_ask_for_is_green(archive: Archive, tmp_path
     assert states(found) == ["ok", "ok"]
     assert "Comprehensive SR Storage and Secondary Capture" in found[0].words
     assert "storage commitment" in found[1].words
-    assert archive.received == archive.queries == archive.requests == []
+    assert archive.received == archive.requests == []
+    [query] = archive.queries
+    assert query.QueryRetrieveLevel == "STUDY"
+    assert str(query.StudyInstanceUID).startswith("2.25."), "of no study there is"
+
+
+def breaks_off(query: Dataset) -> Answers:
+    return [(BREAK_OFF, None)]
+
+
+def test_an_archive_that_negotiates_with_everybody_and_answers_only_whom_it_knows_is_red(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.find = breaks_off
+    verdict = one(check_peers(site(tmp_path, archive.peer("archive"))))
+    assert verdict.state == "failed"
+    assert "broke off instead of answering C-FIND (C-ECHO and negotiation went well)" in (
+        verdict.words
+    )
+    assert "perhaps it does not know AINODE. On it, enter AINODE" in verdict.remedy
+
+
+def test_an_archive_that_never_answers_a_query_is_red_and_has_timed_out(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.find = lambda query: [(SILENCE, None)]
+    patient = archive.peer("archive").model_copy(update={"timeout_s": 1})
+    verdict = one(check_peers(site(tmp_path, patient)))
+    assert verdict.state == "failed"
+    assert "has not answered C-FIND in 1 s (timed out)" in verdict.words
+    assert "compares_identity = false" in verdict.remedy
+
+
+def test_an_archive_that_does_not_allow_us_to_query_is_to_look_at(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.find = lambda query: [(0x0124, None)]
+    found = list(check_peers(site(tmp_path, archive.peer("archive"))))
+    assert states(found) == ["warning", "ok", "ok", "warning"]
+    assert "0x0124 (not authorised)" in found[0].words
+
+
+def test_who_is_not_to_be_queried_is_not(archive: Archive, tmp_path: Path) -> None:
+    archive.find = breaks_off
+    peer = archive.peer("archive").model_copy(update={"compares_identity": False})
+    assert states(check_peers(site(tmp_path, peer))) == ["ok", "ok"]
+    assert archive.queries == []
+
+
+def test_an_archive_of_another_name_is_red_and_ours_is_the_mistake(
+    tmp_path: Path, pacs: Pacs
+) -> None:
+    misnamed = pacs.peer("pacs").model_copy(update={"ae_title": "PASC"})
+    pacs._ae.require_called_aet = True
+    try:
+        verdict = one(check_peers(site(tmp_path, misnamed)))
+    finally:
+        pacs._ae.require_called_aet = False
+    assert "it is not called PASC (called AE title not recognized)" in verdict.words
+    assert verdict.remedy == "Give peer pacs the AE title that it has: ae_title is PASC here."
+
+
+@refused_connections
+def test_where_nobody_listens_and_where_nobody_answers_are_told_apart(tmp_path: Path) -> None:
+    values = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "receives": "default"}
+    nobody = Peer.model_validate({**values, "port": free_port()})
+    refused = one(check_peers(site(tmp_path, nobody)))
+    assert "nothing listens there (connection refused)" in refused.words
+    assert f"it listens on port {nobody.port} of 127.0.0.1" in refused.remedy
+    with socket.create_server(("127.0.0.1", free_port())) as silent:
+        port = silent.getsockname()[1]
+        stuck = Peer.model_validate({**values, "port": port, "timeout_s": 0.5})
+        timed_out = one(check_peers(site(tmp_path, stuck)))
+    assert "has not answered the association request in 0.5 s (timed out)" in timed_out.words
+    assert "firewall" in timed_out.remedy
+    assert refused.state == timed_out.state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -633,7 +723,7 @@ def test_an_archive_that_does_not_know_us_is_red(
 ) -> None:
     verdict = one(check_peers(site(tmp_path, open_pacs(knows=["SOMEBODY"]).peer("pacs"))))
     assert verdict.state == "failed"
-    assert "does it know the calling AE title AINODE" in verdict.words
+    assert "does not know AINODE" in verdict.words
     assert "enter AINODE" in verdict.remedy
 
 
@@ -659,6 +749,142 @@ def test_a_modality_that_is_told_what_is_kept_must_be_reached_and_may_delete(
     assert "may delete its images" in meaning.words
     assert "need not answer" not in silence.remedy
     assert f"is told at 127.0.0.1:{room.port}" in silence.remedy
+
+
+# Work
+
+
+@pytest.fixture
+def worked(tmp_path: Path) -> Iterator[tuple[Config, Desk]]:
+    """A site with a PACS and a room, and the ledger of its node."""
+    room = {"name": "modality", "ae_title": "MG1", "host": "127.0.0.1", "port": 104}
+    config = site(
+        tmp_path,
+        Peer.model_validate(PACS_OF_SITE),
+        Peer.model_validate({**room, "sends": True, "results_to": ["pacs"]}),
+    )
+    with closing(open_ledger(config)) as ledger:
+        yield config, Desk(ledger, Store(tmp_path / "store"))
+
+
+def test_before_a_node_has_run_there_is_no_work_to_look_at(tmp_path: Path) -> None:
+    assert list(check_work(site(tmp_path))) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_on_its_way_is_green(worked: tuple[Config, Desk]) -> None:
+    config, desk = worked
+    assert "on their way: the results of 0 studies" in one(check_work(config)).words
+    desk.analysed()
+    assert "on their way: the results of 1 study" in one(check_work(config)).words
+
+
+@pytest.mark.parametrize(
+    ("because", "remedy"),
+    [
+        (HeldBecause.IDENTITY, "send all its images again; that releases it"),
+        (HeldBecause.DESTINATION, "Correct it there or here"),
+        (HeldBecause.PIXELS, f"ai-node release {STUDY}"),
+        (HeldBecause.REPORT, f"ai-node release {STUDY}"),
+    ],
+)
+def test_a_held_study_is_red_with_the_next_command(
+    worked: tuple[Config, Desk], because: HeldBecause, remedy: str
+) -> None:
+    config, desk = worked
+    desk.analysed()
+    desk.change(schema.study, held_because=because, held_reason="somebody must look")
+    red = one(check_work(config))
+    assert red.state == "failed"
+    assert red.words == f"1 study held, nothing is sent of: {STUDY} (somebody must look)"
+    assert remedy in red.remedy
+
+
+def test_of_many_held_studies_a_few_are_named(worked: tuple[Config, Desk]) -> None:
+    config, desk = worked
+    for n in range(5):
+        desk.receive(f"1.9.{n}.1", study=f"1.9.{n}")
+    desk.change(schema.study, held_because=HeldBecause.REPORT, held_reason="no report")
+    words = one(check_work(config)).words
+    assert words.startswith("5 studies held")
+    assert words.count("(no report)") == 3
+    assert words.endswith("and 2 more (ai-node studies)")
+
+
+def test_results_that_were_given_up_are_red_and_retry_sends_them(
+    worked: tuple[Config, Desk],
+) -> None:
+    config, desk = worked
+    for job in desk.analysed():
+        desk.deliver(job, DeliveryState.REFUSED, DeliveryState.REFUSED)
+    red = one(check_work(config))
+    assert red.state == "failed"
+    assert red.words == "sending the results of 1 study to pacs is given up: refused by PACS"
+    assert red.remedy == "Mend that; then: ai-node retry"
+
+
+@pytest.mark.parametrize(
+    ("state", "remedy"),
+    [("queued", "they are sent then"), ("dead", "then: ai-node retry")],
+)
+def test_a_peer_that_was_renamed_while_results_wait_for_it_is_red(
+    worked: tuple[Config, Desk], state: str, remedy: str
+) -> None:
+    config, desk = worked
+    desk.analysed(destinations=("old-name",))
+    desk.analysed("1.9.1", destinations=("old-name",), first_report=10)
+    desk.change(schema.dispatch, state=state)
+    red = one(check_work(config))
+    assert red.state == "failed"
+    assert red.words.startswith('the results of 2 studies are for "old-name", and no peer')
+    assert 'call it "old-name" again' in red.remedy
+    assert remedy in red.remedy
+
+
+def test_what_an_older_version_could_not_deliver_is_of_no_interest_any_more(
+    worked: tuple[Config, Desk],
+) -> None:
+    config, desk = worked
+    desk.analysed(destinations=("old-name",))
+    desk.analysed(image=2)
+    assert one(check_work(config)).state == "ok"
+
+
+def test_results_that_nobody_gets_are_red(worked: tuple[Config, Desk]) -> None:
+    config, desk = worked
+    desk.analysed(destinations=())
+    reason = "no destination: no peer is called modality any more"
+    desk.change(schema.study_version, error=reason)
+    red = one(check_work(config))
+    assert red.state == "failed"
+    assert red.words == f"nobody gets the results of 1 study: {reason}: {STUDY}"
+    assert "then: ai-node retry" in red.remedy
+
+
+def test_where_no_result_could_be_written_there_is_nothing_to_send(
+    worked: tuple[Config, Desk],
+) -> None:
+    config, desk = worked
+    desk.analysed(destinations=(), reports=0)
+    desk.change(schema.study_version, error="no result can be written")
+    assert one(check_work(config)).state == "ok"
+
+
+def test_a_newcomer_whose_first_studies_are_excluded_hears_why_nothing_comes_back(
+    worked: tuple[Config, Desk],
+) -> None:
+    config, desk = worked
+    desk.receive()
+    desk.close(EXCLUDED)
+    told, green = check_work(config)
+    assert (told.state, green.state) == ("warning", "ok")
+    assert "every study of modality so far (1) is excluded" in told.words
+    assert told.words.endswith(f"nothing comes back; {STUDY}: no Patient ID")
+    assert f"ai-node release {STUDY}" in told.remedy
+    desk.analysed("1.9.1")
+    excluded, green = check_work(config)
+    assert (excluded.state, green.state) == ("ok", "ok")
+    assert "1 study of modality excluded" in excluded.words
 
 
 # The exam

@@ -7,7 +7,6 @@ outcome, and what was accepted is asked for a few times and then given up, visib
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +16,6 @@ from node.deliver.destination import Destination, Parcel
 from node.errors import DeliveryError, Superseded
 from node.ledger import BuiltReport, DeliveryState, Outcome, Patience, Shipment
 from node.store import Store
-
-log = logging.getLogger(__name__)
-
 
 ASKS = 3
 """Requests for confirmation without result; before the last of them everything is sent again."""
@@ -31,6 +27,8 @@ class Ending:
 
     patience: Patience
     outcomes: Sequence[Outcome] = field(default_factory=tuple)
+    trouble: str | None = None
+    """What did not go as it should while it was to be confirmed; None if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ class Courier:
                 for outcome in self.destination.send(intact, require_current):
                     outcomes.append(outcome)
         except (DeliveryError, Superseded) as error:
-            log.warning("Delivery to %s: %s", self.name, error)
             reason = str(error)
         answered = {outcome.sop_uid for outcome in outcomes}
         left = (report.sop_uid for report in reports if report.sop_uid not in answered)
@@ -85,7 +82,7 @@ class Courier:
         try:
             found = self.destination.confirm(parcels, None if is_over else transaction)
         except DeliveryError as error:
-            return Ending(Patience(retry_s, retry_s, waits_for=str(error)))
+            return Ending(Patience(retry_s, retry_s, waits_for=str(error)), trouble=str(error))
         if is_over:
             words = f"{self.name} accepted it, but was asked {ASKS} times and never confirmed it"
             return Ending(Patience(retry_s, gives_up=words), found.outcomes)
@@ -100,7 +97,7 @@ class Courier:
         again = [
             Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in shipment.to_confirm
         ]
-        return Ending(Patience(retry_s), again)
+        return Ending(Patience(retry_s), again, trouble=words)
 
     def _parcel(self, report: BuiltReport) -> Parcel:
         return Parcel(report, self.store.path(report.path))

@@ -6,7 +6,7 @@ exchange over associations of its own; who calls decides what follows. DeliveryE
 again later; Unsupported: not with this destination.
 """
 
-from node.dimse.association import NOT_DEFLATED, Address, Rejected, echo
+from node.dimse.association import NOT_DEFLATED, echo
 from node.dimse.commitment import (
     CommitmentReport,
     Linger,
@@ -16,6 +16,7 @@ from node.dimse.commitment import (
 from node.dimse.find import StudyIdentity, find_instances, find_study
 from node.dimse.probe import CONFIRMING, accepted_kinds
 from node.dimse.reference import Reference
+from node.dimse.refusal import Address, ConnectionRefused, Rejected, TimedOut
 from node.dimse.store import SendOutcome, send, send_each
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "NOT_DEFLATED",
     "Address",
     "CommitmentReport",
+    "ConnectionRefused",
     "Linger",
     "Reference",
     "Rejected",
     "SendOutcome",
     "StudyIdentity",
+    "TimedOut",
     "accepted_kinds",
     "echo",
     "find_instances",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from pydicom.uid import (
     UID,
@@ -19,7 +19,9 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiat
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.dimse.addresses import place, to_call
+from node.dimse.addresses import to_call
+from node.dimse.refusal import Address, Rejected, rejected, unanswered, unreachable
+from node.dimse.request import Rejection
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unsupported
 
@@ -39,26 +41,16 @@ _PERMANENT, _TRANSIENT = 0x01, 0x02
 """Results of a rejection (PS3.8 9.3.4): asking again would not help, and may help."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An application entity on the network."""
-
-    ae_title: str
-    host: str
-    port: int
-    timeout_s: float = 120
-
-    def __str__(self) -> str:
-        return f"{self.ae_title} at {place(self.host, self.port)}"
-
-
 def echo(to: Address, calling_ae: str) -> None:
     """Verify by C-ECHO that an application entity answers; raise DeliveryError if not."""
     association = associate(to, calling_ae, [build_context(Verification)])
+    asked_at = time.monotonic()
     try:
-        status = association.send_c_echo()
-        if getattr(status, "Status", None) != SUCCESS:
-            raise DeliveryError(f"{to.ae_title} did not answer C-ECHO")
+        status = getattr(association.send_c_echo(), "Status", None)
+        if status is None:
+            raise unanswered(to, "C-ECHO", time.monotonic() - asked_at, to.timeout_s)
+        if status != SUCCESS:
+            raise DeliveryError(f"{to} answered C-ECHO with 0x{status:04X}")
     finally:
         association.release()
 
@@ -105,6 +97,7 @@ def associate(
     ae.dimse_timeout = to.timeout_s
     ae.network_timeout = to.timeout_s
     connections: list[Event] = []
+    called_at = time.monotonic()
     try:
         association = ae.associate(
             to_call(to.host),
@@ -124,9 +117,10 @@ def associate(
     if association.is_established:
         return association
     note_rejection(association)
+    after_s = time.monotonic() - called_at
     if not connections:  # pynetdicom calls this aborted, too
-        raise DeliveryError(f"{to} cannot be reached")
-    raise _refusal(association, to, calling_ae)
+        raise unreachable(to, after_s, ae.connection_timeout)
+    raise _refusal(association, to, calling_ae, after_s)
 
 
 def note_rejection(association: Association) -> None:
@@ -158,26 +152,18 @@ def is_for_good(context: PresentationContext) -> bool:
     return context.result in (3, 4)
 
 
-class Rejected(DeliveryError):  # noqa: N818 - a kind of answer
-    """The association was rejected for good."""
-
-
-def _refusal(association: Association, to: Address, calling_ae: str) -> DeliveryError:
-    if association.is_rejected:
-        words = (
-            f"{to} rejected the association; is {to.ae_title} its AE title, and does it know "
-            f"the calling AE title {calling_ae}?"
-        )
-        answer = association.acceptor.primitive
-        if answer is not None and answer.result == _PERMANENT:
-            return Rejected(words)
-        return DeliveryError(f"{to} rejected the association for now")
+def _refusal(
+    association: Association, to: Address, calling_ae: str, after_s: float
+) -> DeliveryError:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        numbers = (answer.result, answer.result_source, answer.diagnostic)
+        return rejected(Rejection(*(number or 0 for number in numbers)), to, calling_ae)
     if association.rejected_contexts:
         words = f"{to} accepts none of the services or kinds of object offered"
         return NothingAccepted(words, association)
-    if association.is_aborted:
-        return DeliveryError(f"{to} broke off, or does not answer")
-    return DeliveryError(f"{to} does not answer")
+    timeout_s = min(to.timeout_s, _ANSWER_WITHIN_S)
+    return unanswered(to, "the association request", after_s, timeout_s)
 
 
 def _wake(event: Event) -> None:

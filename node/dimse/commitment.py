@@ -22,8 +22,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dicom.untrusted import failing_as, quietly, text
-from node.dimse.association import Address, offered
+from node.dimse.association import offered
 from node.dimse.reference import Reference
+from node.dimse.refusal import Address
 from node.dimse.status import PROCESSING_FAILURE, SUCCESS
 from node.errors import DeliveryError, Unreadable, Unsupported
 

@@ -26,8 +26,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dicom.untrusted import failing_as, quietly, text
-from node.dimse.association import NOT_DEFLATED, Address, associate
+from node.dimse.association import NOT_DEFLATED, associate
 from node.dimse.commitment import COMPLETE, FAILURES_EXIST, REQUEST
+from node.dimse.refusal import Address
 from node.dimse.status import (
     INVALID_ARGUMENT_VALUE,
     NO_SUCH_ACTION,

@@ -21,8 +21,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dicom.untrusted import failing_as, quietly, text, texts
-from node.dimse.association import Address, offered
+from node.dimse.association import offered
 from node.dimse.reference import Reference
+from node.dimse.refusal import Address, unanswered
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable, Unsupported
 
@@ -111,13 +112,16 @@ def _instances_of(
 
 def _matches(association: Association, query: Dataset, to: Address) -> Iterator[Dataset]:
     """Ask, and yield the matches; raise unless the answer is whole and ends with Success."""
-    give_up_at = time.monotonic() + to.timeout_s
+    asked_at = time.monotonic()
+    give_up_at = asked_at + to.timeout_s
     try:
         answers = association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind)
     except (RuntimeError, ValueError) as error:
         raise DeliveryError(f"{to.ae_title} ended the association") from error
     for answer, match in answers:
         status = getattr(answer, "Status", None)
+        if status is None:
+            raise unanswered(to, "C-FIND", time.monotonic() - asked_at, to.timeout_s)
         if status not in _PENDING:
             _require_success(status, to)
             return
@@ -128,9 +132,7 @@ def _matches(association: Association, query: Dataset, to: Address) -> Iterator[
         yield match
 
 
-def _require_success(status: int | None, to: Address) -> None:
-    if status is None:
-        raise DeliveryError(f"{to.ae_title} gave no answer to C-FIND, or broke off in the middle")
+def _require_success(status: int, to: Address) -> None:
     if status in _NOT_OFFERED:
         raise Unsupported(
             f"{to.ae_title} answered C-FIND with 0x{status:04X} ({_NOT_OFFERED[status]})"

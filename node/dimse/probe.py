@@ -11,7 +11,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
-from node.dimse.association import Address, associate
+from node.dimse.association import associate
+from node.dimse.refusal import Address
 from node.errors import Unsupported
 
 CONFIRMING = {

@@ -31,7 +31,8 @@ from node.dicom.deflated import LARGEST, Inflated
 from node.dicom.implicit import write_implicit
 from node.dicom.part10 import data_set_begins_at, open_part10
 from node.dicom.untrusted import failing_as
-from node.dimse.association import Address, NothingAccepted, associate, is_for_good
+from node.dimse.association import NothingAccepted, associate, is_for_good
+from node.dimse.refusal import Address
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable
 

@@ -1,8 +1,9 @@
 """Examines everything a configuration names, before it is needed: `ai-node doctor`.
 
-It changes nothing: other systems are asked by C-ECHO and by negotiation and are sent no object,
-the ledger is only looked at, and the exam that goes through the whole node does so in a folder of
-its own, on loopback. A node on the same configuration may be running meanwhile.
+It changes nothing: other systems are asked by C-ECHO, by negotiation and by C-FIND for a study
+that does not exist, and are sent no object, the ledger is only looked at, and the exam that goes
+through the whole node does so in a folder of its own, on loopback. A node on the same configuration
+may be running meanwhile.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 from node.config import Config, advice, load_config
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port
+from node.doctor.page import check_page
 from node.doctor.parts import check_database, check_models
 from node.doctor.peers import check_peers
 from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
+from node.doctor.work import check_work
 from node.errors import NodeError
 
 __all__ = ["CHECKS", "Verdict", "diagnose"]
@@ -37,7 +40,9 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", check_database),
     ("models", check_models),
     ("port", check_port),
+    ("page", check_page),
     ("peers", check_peers),
+    ("work", check_work),
     ("exam", check_exam),
 )
 """All of them, in order, each with its name for when it cannot be finished."""

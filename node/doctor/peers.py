@@ -1,29 +1,47 @@
-"""Checks of the other systems, by C-ECHO and negotiation: no object is sent to anybody."""
+"""Checks of the other systems: by C-ECHO, negotiation, and a C-FIND for a study that nobody has.
+
+No object is sent to anybody. Whether one would be stored is known only once one is sent; who does
+not know us says so to the C-FIND at the latest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from pydicom.uid import UID
+from pydicom.uid import UID, generate_uid
 
 from node.config import WHAT_COMMITS_MEANS, Config, Peer
-from node.dimse import CONFIRMING, Address, accepted_kinds, echo
+from node.dimse import (
+    CONFIRMING,
+    Address,
+    ConnectionRefused,
+    Rejected,
+    TimedOut,
+    accepted_kinds,
+    echo,
+    find_study,
+)
 from node.dimse.addresses import place
+from node.dimse.request import NO_SUCH_CALLED_AE
 from node.doctor.verdict import Verdict, failed, ok, warning
-from node.errors import DeliveryError
+from node.errors import DeliveryError, Unsupported
 from node.kinds import KINDS, SUBSTITUTES, with_substitutes
 
 _ANSWER_WITHIN_S = 10
+_FOUND_WITHIN_S = 30
+"""A query may take a while where there are many studies."""
 
 
 def check_peers(config: Config) -> Iterator[Verdict]:
     """Call each peer, and ask what it would take from us."""
     for peer in config.peers:
-        yield from _check(peer, config.node.ae_title)
+        yield from _check(peer, config)
 
 
-def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
-    what = f"peer {peer.name}"
+def _check(peer: Peer, config: Config) -> Iterator[Verdict]:
+    what, our_ae = f"peer {peer.name}", config.node.ae_title
+    entered = f"{our_ae} with this machine's address and port {config.listener.port}"
     if peer.commits:
         yield ok(what, WHAT_COMMITS_MEANS)
     to = Address(peer.ae_title, peer.host, peer.port, min(peer.timeout_s, _ANSWER_WITHIN_S))
@@ -35,13 +53,52 @@ def _check(peer: Peer, our_ae: str) -> Iterator[Verdict]:
         classes = [KINDS[kind].sop_class for kind in with_substitutes(peer.kinds)]
         accepted = accepted_kinds(to, our_ae, [*classes, *CONFIRMING.values()])
     except DeliveryError as error:
-        yield _verdict_on_silence(peer, what, str(error), our_ae)
+        yield _verdict_on_silence(peer, error, our_ae, entered)
+        return
+    offered = [name for name, service in CONFIRMING.items() if service in accepted]
+    try:
+        _ask_for_a_study(peer, to, our_ae, offered)
+    except Unsupported as error:
+        offered.remove("find")
+        remedy = f"On it, allow {our_ae} to query (C-FIND, Study Root)."
+        yield warning(what, str(error), remedy)
+    except DeliveryError as error:
+        # To many it is here that it shows whom they know: they negotiate with everybody.
+        yield _verdict_on_query(peer, error, our_ae, entered)
         return
     yield _verdict_on_results(peer, to, accepted, our_ae)
-    yield from _doubts_about_services(peer, what, accepted, our_ae)
+    yield from _doubts_about_services(peer, what, offered, our_ae)
 
 
-def _verdict_on_silence(peer: Peer, what: str, words: str, our_ae: str) -> Verdict:
+def _ask_for_a_study(peer: Peer, to: Address, our_ae: str, offered: Sequence[str]) -> None:
+    """Ask by C-FIND for a study that does not exist, where the node would ask for a real one.
+
+    Raises Unsupported if that is not offered to us after all, DeliveryError if no answer comes.
+    """
+    by = next((way for way in peer.confirm if way in offered), None)
+    if "find" in offered and (peer.compares_identity or by == "find"):
+        patient = replace(to, timeout_s=min(peer.timeout_s, _FOUND_WITHIN_S))
+        find_study(str(generate_uid(prefix=None)), patient, our_ae)
+
+
+def _verdict_on_query(peer: Peer, error: DeliveryError, our_ae: str, entered: str) -> Verdict:
+    what = f"peer {peer.name}"
+    if isinstance(error, TimedOut):
+        without = "compares_identity = false" if peer.compares_identity else "confirm = []"
+        remedy = (
+            "The node asks so before it sends results, or whether they have arrived. See why no "
+            f"answer comes; or set {without} for this peer, which does without."
+        )
+        return failed(what, str(error), remedy)
+    remedy = (
+        f"It negotiates, and does not do what it is asked: perhaps it does not know {our_ae}. On "
+        f"it, enter {entered} as a system that may store and query."
+    )
+    return failed(what, f"{error} (C-ECHO and negotiation went well)", remedy)
+
+
+def _verdict_on_silence(peer: Peer, error: DeliveryError, our_ae: str, entered: str) -> Verdict:
+    what, words = f"peer {peer.name}", str(error)
     if not peer.receives and not peer.commits:
         remedy = "It only sends, and need not answer: many modalities do not. See that it can send."
         return warning(what, words, remedy)
@@ -52,12 +109,27 @@ def _verdict_on_silence(peer: Peer, what: str, words: str, our_ae: str) -> Verdi
             f"See that it listens there, knows {our_ae}, and that firewalls pass it."
         )
         return warning(what, words, remedy)
-    remedy = (
+    return failed(what, words, _remedy_of_silence(peer, error, entered))
+
+
+def _remedy_of_silence(peer: Peer, error: DeliveryError, entered: str) -> str:
+    """Return what to do on which side, by how it did not answer."""
+    enter = f"On it, enter {entered} as a system it knows"
+    if isinstance(error, Rejected) and error.rejection == NO_SUCH_CALLED_AE:
+        return f"Give peer {peer.name} the AE title that it has: ae_title is {peer.ae_title} here."
+    if isinstance(error, Rejected):
+        return f"{enter}, and may store and query; write the AE title exactly so."
+    if isinstance(error, ConnectionRefused):
+        return f"See that it runs, and that it listens on port {peer.port} of {peer.host}."
+    if isinstance(error, TimedOut):
+        return (
+            f"See that {peer.host} is its address, that it is not stuck, and that every firewall "
+            f"between lets this machine to port {peer.port} of it."
+        )
+    return (
         f"See that it runs, and compare its AE title, address and port with {peer.ae_title}, "
-        f"{peer.host} and {peer.port}. On it, enter {our_ae} with this machine's address as a "
-        "system it knows; let firewalls pass it."
+        f"{peer.host} and {peer.port}. {enter}; let firewalls pass it."
     )
-    return failed(what, words, remedy)
 
 
 def _verdict_on_results(peer: Peer, to: Address, accepted: frozenset[str], our_ae: str) -> Verdict:
@@ -81,10 +153,9 @@ def _name(kind: str) -> str:
 
 
 def _doubts_about_services(
-    peer: Peer, what: str, accepted: frozenset[str], our_ae: str
+    peer: Peer, what: str, offered: Sequence[str], our_ae: str
 ) -> Iterator[Verdict]:
     """Say which way results can be confirmed, and whether identities can be compared."""
-    offered = [name for name, service in CONFIRMING.items() if service in accepted]
     by = next((way for way in peer.confirm if way in offered), None)
     names = {"commitment": "storage commitment", "find": "C-FIND"}
     if by is not None:

@@ -22,6 +22,7 @@ from node.ledger import (
     Settling,
     VersionState,
 )
+from node.logs import naming
 from node.manifest import Manifest, Model
 from node.outputs.wording import refused_as_damaged
 from node.result import Priority
@@ -69,6 +70,12 @@ def awaited_by(manifests: Sequence[Manifest], shown: Sequence[Shown]) -> Awaited
     )
 
 
+_NOTHING_COMES_BACK = (
+    "Study %s of %s is excluded (%s): it is kept, not analysed, and nothing comes back. If it "
+    "is to be analysed all the same: ai-node release %s. The next of this sender are no warning"
+)
+
+
 class Settler:
     """Closes the studies that are complete, each in one transaction with its work."""
 
@@ -86,6 +93,8 @@ class Settler:
         self._settings = settings
         self._models = models
         """Each enabled model with its mode."""
+        self._told = set[str]()
+        """The senders of whom an excluded study has been told as a warning."""
         self._ranking = [
             model.manifest
             for model, mode in models
@@ -110,8 +119,17 @@ class Settler:
                 continue
             closing = self._closing(arrival, reason, in_scope)
             if self._settling.close_version(arrival, closing, self._enqueue):
-                words = f"{closing.reason}; {closing.why_not}" if closing.why_not else reason
-                log.info("Study %s is complete: %s", arrival.study_uid, words)
+                with naming(study=arrival.study_uid, peer=arrival.sender):
+                    self._say_complete(arrival, closing)
+
+    def _say_complete(self, arrival: Arrival, closing: Closing) -> None:
+        """Say why a study was started, or not; who tries a node hears why nothing comes back."""
+        words = f"{closing.reason}; {closing.why_not}" if closing.why_not else closing.reason
+        log.info("Study %s is complete: %s", arrival.study_uid, words)
+        if closing.state == VersionState.EXCLUDED and arrival.sender not in self._told:
+            self._told.add(arrival.sender)
+            uid = arrival.study_uid
+            log.warning(_NOTHING_COMES_BACK, uid, arrival.sender, closing.why_not, uid)
 
     def see_to_held(self) -> None:
         """Let held studies stand before routine that a model is to judge. Repeats safely."""

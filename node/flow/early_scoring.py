@@ -25,6 +25,8 @@ from node.study import Instance
 
 log = logging.getLogger(__name__)
 
+_NOT_SCORED = "Not scored as it arrived: %s: %s"
+
 _LOOK_EVERY_S = 2.0
 _BREATH_S = 0.1
 """After a look that scored nothing: of thousands of objects no model reads, each wakes us."""
@@ -115,11 +117,11 @@ class EarlyScorer:
         try:
             headers = {instance.sop_uid: read_header(instance.path)}
         except (Unreadable, OSError) as error:
-            log.info("Not scored as it arrived: %s: %s", instance.sop_uid, error)
+            log.info(_NOT_SCORED, instance.sop_uid, error, extra={"study": instance.study_uid})
             return
         for model in models:
             try:
                 for unit in select([instance], headers, model).units:
                     score_unit(self._pipeline, unit, model)
             except (StudyError, ModelError, OSError) as error:
-                log.info("Not scored as it arrived: %s: %s", instance.sop_uid, error)
+                log.info(_NOT_SCORED, instance.sop_uid, error, extra={"study": instance.study_uid})

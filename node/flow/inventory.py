@@ -113,6 +113,6 @@ class Inventory:
         for filed in files[:NAMED]:
             words = "%s, the file of %s, is missing in the store; put it back from a backup%s"
             hint = "" if filed.path.startswith("reports/") else ", or send the object again"
-            log.error(words, filed.path, filed.sop_uid, hint)
+            log.error(words, filed.path, filed.sop_uid, hint, extra={"study": study_uid})
         if len(files) > NAMED:
             log.error("and %d more files of study %s", len(files) - NAMED, study_uid)

@@ -32,6 +32,8 @@ A database that is away is waited for, however long: meanwhile C-STORE answers 0
 """
 PATIENCE_S = 180.0
 """And for this long."""
+_IS_AWAY_AFTER = 8
+"""Failures in a row, after which a database is not only locked for a moment: a person must look."""
 STUCK_AFTER_S = 180.0
 """A sweep that has not ended for so long, well or badly, will not end any more."""
 
@@ -175,4 +177,5 @@ def _log_failure(error: Exception, name: str, failures: int) -> None:
     elif failures & (failures - 1) == 0:  # 1, 2, 4, ...: it may last, and needs no traceback
         reason = " ".join(str(error.orig).split())
         words = "The sweep %s failed, %d times in a row: the database says: %s"
-        log.warning(words, name, failures, reason)
+        level = logging.ERROR if failures >= _IS_AWAY_AFTER else logging.WARNING
+        log.log(level, words, name, failures, reason)

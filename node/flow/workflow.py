@@ -36,8 +36,10 @@ from node.ledger import (
     Shipment,
     Work,
     is_trouble,
+    subjects_of,
     unless_recorded,
 )
+from node.logs import naming
 from node.manifest import Model
 from node.outputs import wording
 from node.outputs.report_set import Built, to_bytes
@@ -69,6 +71,10 @@ class Workflow:
 
     def process(self, job: Job, engine: Engine) -> None:
         """Analyse a study version, build its report set and enqueue the deliveries."""
+        with naming(study=job.study_uid):
+            self._attempt(job, engine)
+
+    def _attempt(self, job: Job, engine: Engine) -> None:
         work = None
         try:
             work = self.processing.begin_version(job, self.node_id, self.store)
@@ -109,7 +115,9 @@ class Workflow:
         task = self._task(work)
         if not task.models:
             names = ", ".join(analysis.model for analysis in work.analyses)
-            self.processing.cancel_version(job, f"model {names} has been switched off")
+            why_not = f"model {names} has been switched off"
+            log.warning("Study %s is not analysed: %s", job.study_uid, why_not)
+            self.processing.cancel_version(job, why_not)
             return
         missing = self._missing(work) if work.is_given_up else ()
         if missing and (work.has_results or len(missing) == len(work.version.instances)):
@@ -146,7 +154,7 @@ class Workflow:
             )
             is_recorded = self.processing.finish_version(job, finished, engine.enqueue)
         if is_recorded:
-            log.info("Study %s version %d is analysed", job.study_uid, job.number)
+            _say_what_is_analysed(job, work, finished)
         else:
             remove()
 
@@ -201,15 +209,16 @@ class Workflow:
 
     def deliver(self, job: Job, engine: Engine) -> None:
         """Send what a destination does not have yet of a report set, and have it confirmed."""
-        try:
-            with _left_to_the_sweep(job):
-                shipment = self.delivering.begin_dispatch(job, self.node_id)
-                ending = self._deliver(job, shipment)
-                self.delivering.finish_dispatch(
-                    job, ending.outcomes, ending.patience, engine.enqueue
-                )
-        except Superseded as reason:
-            log.info("Nothing to send: %s", reason)
+        with naming(**subjects_of(job)):
+            try:
+                with _left_to_the_sweep(job):
+                    shipment = self.delivering.begin_dispatch(job, self.node_id)
+                    ending = self._deliver(job, shipment)
+                    self.delivering.finish_dispatch(
+                        job, ending.outcomes, ending.patience, engine.enqueue
+                    )
+            except Superseded as reason:
+                log.info("Nothing to send: %s", reason)
 
     def _deliver(self, job: Job, shipment: Shipment) -> Ending:
         retry_s = delay_s(job.attempt, self.config.delivery)
@@ -220,14 +229,14 @@ class Workflow:
         except Superseded:
             raise
         except (DeliveryError, StudyError) as reason:
-            log.warning("Delivery to %s: %s", job.destination, reason)
             error = str(reason)
+            log.warning(_NOT_DELIVERED, job.study_uid, job.destination, error)
         except (OSError, SQLAlchemyError) as trouble:  # of the machine: tried again
             error = f"{type(trouble).__name__} of this machine"
-            log.warning("Delivery to %s: %s", job.destination, error)
+            log.error(_NOT_DELIVERED, job.study_uid, job.destination, error)  # noqa: TRY400 - the machine's
         except Exception as defect:  # of ours: visible, and tried again with growing delay
-            log.exception("%s failed", job.id)
             error = type(defect).__name__
+            log.exception(_NOT_DELIVERED, job.study_uid, job.destination, error)
         outcomes = [
             Outcome(report.sop_uid, DeliveryState.QUEUED, error) for report in shipment.to_send
         ]
@@ -243,9 +252,7 @@ class Workflow:
             tried |= {report.sop_uid for report in unsent}
             outcomes = courier.send(unsent, lambda: self.delivering.require_current(job))
             shipment = self.delivering.record_sent(job, outcomes, SUBSTITUTES)
-            sent = sum(outcome.state == DeliveryState.SENT for outcome in outcomes)
-            words = "%s stored %d of %d objects of study %s"
-            log.info(words, job.destination, sent, len(outcomes), job.study_uid)
+            _say_what_was_stored(job, unsent, outcomes)
         if shipment.to_send or not shipment.to_confirm:
             return Ending(Patience(delay_s(job.attempt, self.config.delivery)))
         transaction = Transaction(
@@ -255,13 +262,53 @@ class Workflow:
             is_answered=self.delivering.is_answered,
         )
         try:
-            return courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
+            ending = courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
         except (Superseded, SQLAlchemyError):
             raise
         except Exception as error:  # what was sent stays sent; it is asked again later
             log.exception("%s: the confirmation failed", job.id)
             retry_s = delay_s(job.attempt, self.config.delivery)
             return Ending(Patience(retry_s, retry_s, waits_for=type(error).__name__))
+        if ending.trouble is not None:
+            words = "The results of study %s are not confirmed by %s: %s"
+            log.warning(words, job.study_uid, job.destination, ending.trouble)
+        return ending
+
+
+def _say_what_is_analysed(job: Job, work: Work, finished: Finished) -> None:
+    log.info("Study %s version %d is analysed", job.study_uid, job.number)
+    if work.is_given_up:
+        words = "Study %s is given up, its analysis ended unexpectedly too often: not analysed"
+        log.error(words, job.study_uid)
+    if finished.problem:
+        # Where nothing could be written, it is the study; else somebody has to be named.
+        level = logging.ERROR if finished.reports else logging.WARNING
+        words = "The results of study %s go nowhere: %s"
+        log.log(level, words, job.study_uid, finished.problem)
+
+
+_NOT_DELIVERED = "The results of study %s are not delivered to %s yet: %s"
+
+
+def _say_what_was_stored(
+    job: Job, reports: Sequence[BuiltReport], outcomes: Sequence[Outcome]
+) -> None:
+    """Say what a destination has stored; what has another in its place is missed by nobody."""
+    replaced = {report.sop_uid for report in reports if report.kind in SUBSTITUTES}
+    sent = [one for one in outcomes if one.state == DeliveryState.SENT]
+    refused = [one for one in outcomes if one.state == DeliveryState.REFUSED]
+    missed = [
+        one
+        for one in outcomes
+        if one not in sent and not (one in refused and one.sop_uid in replaced)
+    ]
+    words = f"stored {len(sent)} of {len(outcomes)} objects"
+    if refused:
+        words += f", refuses {len(refused)} for good"
+    if errors := [one.error for one in (*missed, *refused) if one.error]:
+        words += f": {errors[0]}"
+    level = logging.WARNING if missed else logging.INFO
+    log.log(level, "Study %s: %s %s", job.study_uid, job.destination, words)
 
 
 def is_trouble_of_the_machine(error: Exception) -> bool:

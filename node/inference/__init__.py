@@ -44,13 +44,14 @@ from node.inference.messages import (
     picture_in,
     score_in,
 )
+from node.logs import form_in_use
 from node.manifest import Model
 from node.result import UnitScore
 from node.study import Instance, Picture, Unit
 
 START_S = 120
 """A child may take this long to import, load its networks and run each once."""
-COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]))"
+COMMAND = "import sys; from node.inference.child import serve; serve(int(sys.argv[1]), sys.argv[2])"
 _CLOSED = "inference is shutting down"
 _ERRORS = {kind.__name__: kind for kind in (Unreadable, StudyError, ModelError)}
 _Answer = TypeVar("_Answer")
@@ -227,7 +228,7 @@ class _Child:
         with far_end:
             number = far_end.fileno()
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-P", "-c", COMMAND, str(number)],
+                [sys.executable, "-P", "-c", COMMAND, str(number), form_in_use()],
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
             )

@@ -35,6 +35,7 @@ from node.inference.messages import (
 )
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
+from node.log_lines import LogForm
 from node.logs import about, start_logging
 from node.manifest import Manifest
 from node.result import UnitScore
@@ -45,12 +46,15 @@ log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 
 
-def serve(file_descriptor: int) -> None:
-    """Answer questions until the parent closes the pipe, however it does that."""
+def serve(file_descriptor: int, form: LogForm) -> None:
+    """Answer questions until the parent closes the pipe, however it does that.
+
+    `form` is that of the parent's log.
+    """
     _die_with_the_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent drains, then closes the pipe
-    start_logging()
+    start_logging(form=form)
     try:
         _serve(file_descriptor)
     except Exception:  # Python would print its words, which may quote a value

@@ -21,7 +21,16 @@ from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.nodes import Ill, Nodes, Presence
+from node.ledger.outstanding import (
+    Excluded,
+    HeldStudy,
+    Outstanding,
+    Stranded,
+    Undelivered,
+    Unfinished,
+)
 from node.ledger.peers import PeerNote, Peers
+from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
 from node.ledger.receiving import Receiving
 from node.ledger.records import (
@@ -46,7 +55,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -68,6 +77,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "PASSWORD_CHARACTERS",
     "QUARANTINE_AFTER",
     "Again",
     "Arrival",
@@ -85,10 +95,12 @@ __all__ = [
     "DispatchState",
     "Enqueue",
     "Examination",
+    "Excluded",
     "Filed",
     "Filing",
     "Finished",
     "HeldBecause",
+    "HeldStudy",
     "Ill",
     "InstanceState",
     "Job",
@@ -101,10 +113,12 @@ __all__ = [
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
+    "Outstanding",
     "OwnPart",
     "Patience",
     "PeerNote",
     "Peers",
+    "People",
     "PlannedAnalysis",
     "Presence",
     "Processing",
@@ -115,8 +129,12 @@ __all__ = [
     "Role",
     "Settling",
     "Shipment",
+    "Stranded",
     "StudyState",
     "Sweeping",
+    "Undelivered",
+    "Unfinished",
+    "User",
     "VersionState",
     "WebRole",
     "Withdrawal",
@@ -127,6 +145,7 @@ __all__ = [
     "now",
     "parse_view",
     "release_of_tables",
+    "subjects_of",
     "unless_recorded",
     "utc",
 ]

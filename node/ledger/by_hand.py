@@ -1,4 +1,4 @@
-"""What a person says: let a study go on, send again."""
+"""What a person says: let a study go on, send again, it has been read; and who said so."""
 
 from __future__ import annotations
 
@@ -30,80 +30,186 @@ from node.ledger.rows import (
 )
 from node.ledger.states import DeliveryState, DispatchState, StudyState, VersionState
 
+_SAME_TIME_S = 0.001
+"""A time that went through a form and came back may be a little other."""
+
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """What the commands `release` and `retry` do."""
+    """What people do by the commands `release` and `retry`, and on the page.
+
+    Who did it (`by`) is in the study's history: the name of a user of the page, or of whoever
+    called a command; "" if nobody knows.
+    """
 
     ledger: Ledger
 
-    def release_study(self, study_uid: str) -> str:
+    def release_study(self, study_uid: str, *, by: str = "") -> str:
         """Let a held or excluded study go on, on a person's word; return what follows.
 
         Raises NodeError if there is nothing to release, or if its objects disagree about the
         patient: no word of a person's makes a guess of ours safe.
         """
         with self.ledger.writing() as db:
-            query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
-            study = db.execute(query.with_for_update()).one_or_none()
-            if study is None:
-                raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
+            study = _lock_known(db, study_uid)
             if is_held(study) and (why := disagreement(identities_in(db, study_uid))):
                 raise NodeError(
                     f"study {study_uid} stays held: {why}. Correct it in the archive and "
                     "send all its images again, or send a rejection note for the wrong ones"
                 )
-            return _release_by_hand(db, study)
+            return _release_by_hand(db, study, by)
 
-    def retry_dead(self, deliver_within_s: float, substitutes: Collection[str] = ()) -> int:
+    def retry_dead(
+        self, deliver_within_s: float, substitutes: Collection[str] = (), *, by: str = ""
+    ) -> int:
         """Queue anew what was given up or refused, for the reconcile sweep to pick up.
 
         What was replaced by an object of a kind in `substitutes` that was refused, too, is tried
         again in its place. Returns how many report sets.
         """
         with self.ledger.writing() as db:
-            rows = db.execute(
-                sa.select(schema.dispatch).where(schema.dispatch.c.state == DispatchState.DEAD)
-            ).all()
+            rows = db.execute(_dead()).all()
             for row in rows:
-                job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
-                deadline_at = now() + deliver_within_s
-                again = {
-                    "state": DispatchState.QUEUED,
-                    "deadline_at": deadline_at,
-                    "next_at": None,
-                    "asks": 0,
-                }
-                db.execute(update_dispatch(job).values(again))
-                _undo_substitution(db, job, substitutes)
-                refused = update_deliveries(job).where(
-                    schema.delivery.c.state == DeliveryState.REFUSED
-                )
-                db.execute(refused.values(state=DeliveryState.QUEUED))
-                add_note(db, row.study_uid, f"sent again to {row.destination} by hand")
+                _send_again(db, row, deliver_within_s, substitutes, by)
             return len(rows)
 
-    def retry_undirected(self, directions: Directions, deliver_within_s: float) -> tuple[int, int]:
+    def retry_undirected(
+        self, directions: Directions, deliver_within_s: float, *, by: str = ""
+    ) -> tuple[int, int]:
         """Plan the deliveries of report sets that had no destination when they were built.
 
         Returns how many are sent now, and how many still go nowhere: nobody gets the results of
         their sender, or nobody the kinds of object that were built.
         """
         with self.ledger.reading() as db:
-            studies = [row.study_uid for row in db.execute(_undirected())]
+            studies = [row.study_uid for row in db.execute(undirected())]
         sent = 0
         for study_uid in studies:
             with self.ledger.writing() as db:
                 study = lock_study(db, study_uid)
-                version = schema.study_version
-                row = db.execute(_undirected().where(version.c.study_uid == study_uid)).first()
-                if row is not None:
-                    job = Job("process", study_uid, row.number, row.attempt)
-                    sent += _direct(db, job, directions(study.sender), deliver_within_s)
+                sent += _direct_again(db, study, directions, deliver_within_s, by)
         return sent, len(studies) - sent
 
+    def retry_study(
+        self,
+        study_uid: str,
+        deliver_within_s: float,
+        directions: Directions,
+        substitutes: Collection[str] = (),
+        *,
+        by: str = "",
+    ) -> str:
+        """Do for one study what `retry_dead` and `retry_undirected` do for all; say what follows.
 
-def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
+        Raises NodeError if nothing of it was given up, or if it still goes nowhere.
+        """
+        with self.ledger.writing() as db:
+            study = _lock_known(db, study_uid)
+            rows = db.execute(_dead().where(schema.dispatch.c.study_uid == study_uid)).all()
+            for row in rows:
+                _send_again(db, row, deliver_within_s, substitutes, by)
+            if rows:
+                return f"sent again to {', '.join(sorted({row.destination for row in rows}))}"
+            if _direct_again(db, study, directions, deliver_within_s, by):
+                return "its results, which had no destination, are sent now"
+            raise NodeError(_why_not_again(db, study))
+
+    def mark_read(self, study_uid: str, by: str, *, seen_until: float | None = None) -> None:
+        """Record that a person has read a study, which so leaves the list.
+
+        Raises NodeError if it is not known, has been marked before, or if an image of it came
+        after `seen_until`, the time of the last image that the person was shown.
+        """
+        with self.ledger.writing() as db:
+            study = _lock_known(db, study_uid)
+            if study.read_at is not None:
+                raise NodeError(f"study {study_uid} was marked as read before, by {study.read_by}")
+            if seen_until is not None and study.last_image_at > seen_until + _SAME_TIME_S:
+                raise NodeError(
+                    f"study {study_uid} has got more images since this page was made: look at it "
+                    "again"
+                )
+            db.execute(update_study(study_uid).values(read_at=now(), read_by=by))
+            add_note(db, study_uid, f"marked as read{_by(by)}")
+
+    def mark_unread(self, study_uid: str, by: str) -> None:
+        """Take that back. Raises NodeError if nobody has said it."""
+        with self.ledger.writing() as db:
+            study = _lock_known(db, study_uid)
+            if study.read_at is None:
+                raise NodeError(f"study {study_uid} is not marked as read")
+            db.execute(update_study(study_uid).values(read_at=None, read_by=None))
+            add_note(db, study_uid, f"no longer marked as read{_by(by)}")
+
+
+def _by(who: str) -> str:
+    return f" by {who}" if who else ""
+
+
+def _lock_known(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
+    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
+    study = db.execute(query.with_for_update()).one_or_none()
+    if study is None:
+        raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
+    return study
+
+
+def _dead() -> sa.Select[Any]:
+    return sa.select(schema.dispatch).where(schema.dispatch.c.state == DispatchState.DEAD)
+
+
+def _send_again(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    deliver_within_s: float,
+    substitutes: Collection[str],
+    by: str,
+) -> None:
+    """Queue a report set anew that was given up."""
+    job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
+    again = {
+        "state": DispatchState.QUEUED,
+        "deadline_at": now() + deliver_within_s,
+        "next_at": None,
+        "asks": 0,
+    }
+    db.execute(update_dispatch(job).values(again))
+    _undo_substitution(db, job, substitutes)
+    refused = update_deliveries(job).where(schema.delivery.c.state == DeliveryState.REFUSED)
+    db.execute(refused.values(state=DeliveryState.QUEUED))
+    add_note(db, row.study_uid, f"sent again to {row.destination} by hand{_by(by)}")
+
+
+def _direct_again(
+    db: sa.Connection,
+    study: sa.Row[Any],
+    directions: Directions,
+    deliver_within_s: float,
+    by: str,
+) -> bool:
+    """Plan the deliveries of a study whose results had no destination; return if there are any."""
+    query = undirected().where(schema.study_version.c.study_uid == study.study_uid)
+    row = db.execute(query).first()
+    if row is None:
+        return False
+    job = Job("process", study.study_uid, row.number, row.attempt)
+    return _direct(db, job, directions(study.sender), deliver_within_s, by)
+
+
+def _why_not_again(db: sa.Connection, study: sa.Row[Any]) -> str:
+    query = undirected().where(schema.study_version.c.study_uid == study.study_uid)
+    if db.execute(query).first() is not None:
+        return (
+            f"the results of study {study.study_uid} still go nowhere: nobody gets them, or not "
+            "these kinds of object"
+        )
+    return (
+        f"no delivery of study {study.study_uid} was given up; what still waits is tried again by "
+        "itself"
+    )
+
+
+def _release_by_hand(db: sa.Connection, study: sa.Row[Any], by: str) -> str:
     newest = newest_version(db, study)
     state = newest.state if newest is not None and study.state == StudyState.CLOSED else None
     is_excluded = state == VersionState.EXCLUDED and not study.is_by_hand
@@ -113,7 +219,7 @@ def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     )
     if not is_held(study) and not is_excluded and not is_stranded:
         raise NodeError(f"study {study.study_uid} is neither held nor excluded")
-    release(db, study.study_uid, "by hand")
+    release(db, study.study_uid, f"by hand{_by(by)}")
     if is_excluded or is_stranded:
         is_by_hand = study.is_by_hand or is_excluded
         db.execute(update_study(study.study_uid).values(is_by_hand=is_by_hand))
@@ -124,7 +230,7 @@ def _release_by_hand(db: sa.Connection, study: sa.Row[Any]) -> str:
     return "it is analysed once it is complete" if is_open else "what is left of it goes on"
 
 
-def _undirected() -> sa.Select[Any]:
+def undirected() -> sa.Select[Any]:
     """Select the newest versions of studies whose results were to be sent, and go nowhere."""
     study, version, dispatch = schema.study, schema.study_version, schema.dispatch
     has_dispatch = sa.exists().where(
@@ -145,6 +251,7 @@ def _direct(
     job: Job,
     destinations: Mapping[str, frozenset[str]],
     deliver_within_s: float,
+    by: str,
 ) -> bool:
     """Plan the deliveries of one report set; return whether there are any."""
     table = schema.report
@@ -156,7 +263,8 @@ def _direct(
     for destination, kinds in destinations.items():
         wanted = [report.sop_uid for report in reports if report.kind in kinds]
         if plan_delivery(db, job, destination, wanted, deliver_within_s):
-            note = f"sent to {destination} by hand: {len(wanted)} of {len(reports)} objects"
+            objects = f"{len(wanted)} of {len(reports)} objects"
+            note = f"sent to {destination} by hand{_by(by)}: {objects}"
             add_note(db, job.study_uid, note)
             is_sent = True
     if is_sent:

@@ -7,6 +7,7 @@ is final when each of them is.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -34,10 +35,14 @@ from node.ledger.rows import (
     find_obstacle,
     hold,
     lock_study,
+    say_given_up,
+    subjects_of,
     update_deliveries,
     update_dispatch,
 )
 from node.ledger.states import DeliveryState, DispatchState, HeldBecause
+
+log = logging.getLogger(__name__)
 
 _NONE: Mapping[str, str] = {}
 
@@ -255,7 +260,7 @@ def _put_off(db: sa.Connection, job: Job, reason: str | None, next_at: float) ->
 
 def _give_up(db: sa.Connection, job: Job, error: str) -> DeliveryEnd:
     db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
-    add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
+    say_given_up(db, job, error)
     return DeliveryEnd(job.destination, "given up")
 
 
@@ -267,7 +272,9 @@ def _finish(db: sa.Connection, job: Job) -> DeliveryEnd:
     )
     is_confirmed = DeliveryState.SENT not in _errors_by_state(db, job)
     how = "delivered to {}, confirmed" if is_confirmed else "accepted by {}, unconfirmed"
-    add_note(db, job.study_uid, how.format(job.destination))
+    words = how.format(job.destination)
+    add_note(db, job.study_uid, words)
+    log.info("The results of study %s are %s", job.study_uid, words, extra=subjects_of(job))
     return DeliveryEnd(job.destination, "delivered", _took_s(db, job))
 
 
@@ -402,11 +409,15 @@ def _record_answer(
     of_uids = sent.where(table.c.sop_uid.in_(uids))
     changed = db.execute(of_uids.values(confirmed | {"confirmed_at": now()})).rowcount
     asked = sent.where(table.c.transaction_uid == transaction_uid)
+    lost = 0
     for uid, why in failed.items():
         error = f"{job.destination} accepted it, but does not answer for it: {why}"
         not_kept = {"state": DeliveryState.QUEUED, "error": error, "transaction_uid": None}
-        changed += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
-    return changed > 0
+        lost += db.execute(asked.where(table.c.sop_uid == uid).values(not_kept)).rowcount
+    if lost:
+        words = "%s does not answer for %d objects of study %s that it accepted; they go again"
+        log.warning(words, job.destination, lost, job.study_uid, extra=subjects_of(job))
+    return changed + lost > 0
 
 
 def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> DeliveryEnd | None:

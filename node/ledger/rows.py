@@ -36,6 +36,10 @@ DELAY_MAX_S = 300.0
 """The longest wait for a machine that is in trouble."""
 
 
+_ENDED_BY_CORRECTIONS = (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
+"""What ends when corrected images come; from all else only a person releases a study."""
+
+
 def insert_into(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Begin an INSERT that knows ON CONFLICT."""
     return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)
@@ -104,10 +108,11 @@ def hold(db: sa.Connection, study_uid: str, because: HeldBecause, reason: str) -
     Unless that ends by itself, and somebody must look at the pixels before.
     """
     study = lock_study(db, study_uid)
-    ends_by_itself = study.held_because in (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
+    ends_by_itself = study.held_because in _ENDED_BY_CORRECTIONS
     if is_held(study) and not (ends_by_itself and because == HeldBecause.PIXELS):
         return
-    log.warning("Study %s is held: %s", study_uid, reason)
+    level = logging.ERROR if because not in _ENDED_BY_CORRECTIONS else logging.WARNING
+    log.log(level, "Study %s is held: %s", study_uid, reason, extra={"study": study_uid})
     db.execute(update_study(study_uid).values(held_because=because, held_reason=reason))
     add_note(db, study_uid, f"held: {reason}")
 
@@ -271,6 +276,18 @@ def update_deliveries(job: Job) -> sa.Update:
         table.c.number == job.number,
         table.c.destination == job.destination,
     )
+
+
+def subjects_of(job: Job) -> dict[str, str]:
+    """Return what a record of the log about a delivery names beside its words."""
+    return {"study": job.study_uid, "destination": job.destination}
+
+
+def say_given_up(db: sa.Connection, job: Job, error: str) -> None:
+    """Say in history and log that a delivery is given up: from now on only a person goes on."""
+    add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
+    words = "The results of study %s for %s are given up: %s; mend that, then `ai-node retry`"
+    log.error(words, job.study_uid, job.destination, error, extra=subjects_of(job))
 
 
 def find_place(db: sa.Connection, node_id: str) -> str | None:

@@ -63,12 +63,17 @@ class _Word(sa.types.TypeDecorator[StrEnum]):
     def __init__(self, words: type[StrEnum]) -> None:
         super().__init__()
         self.words = words
+        self._found = {str(word): word for word in words} | dict(FORMER.get(words, {}))
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         return None if value is None else str(self.words(value))
 
     def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> StrEnum | None:
-        return None if value is None else self.words(FORMER.get(self.words, {}).get(value, value))
+        # By a dictionary: a list reads thousands of them, and an enumeration takes its time.
+        return None if value is None else self._found.get(value) or self.words(value)
+
+
+_LEVELS: Mapping[Any, Priority] = {str(level): level for level in Priority}
 
 
 class _Level(sa.types.TypeDecorator[Priority]):
@@ -81,7 +86,7 @@ class _Level(sa.types.TypeDecorator[Priority]):
         return None if value is None else str(Priority(value))
 
     def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> Priority | None:
-        return next((level for level in Priority if str(level) == value), None)
+        return _LEVELS.get(value)
 
 
 def is_one_of(column: str, words: type[StrEnum]) -> str:
@@ -290,10 +295,10 @@ study_version = sa.Table(
     _time("decided_at"),  # the time its objects carry
     _time("finished_at"),
     sa.Index(None, "state"),
-    sa.Index(  # whose results are there, and go nowhere
+    sa.Index(  # whose results are there, and go nowhere; SQLite takes it only if it says both
         "ix_study_version_stranded",
-        "study_uid",
-        "number",
+        "state",
+        "error",
         sqlite_where=_STRANDED,
         postgresql_where=_STRANDED,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -22,11 +23,14 @@ from node.ledger.rows import (
     grown_s,
     is_given_up,
     lock_study,
+    say_given_up,
     update_dispatch,
     update_version,
     version_row,
 )
 from node.ledger.states import DispatchState, VersionState
+
+log = logging.getLogger(__name__)
 
 DELAY_PER_CRASH_S = 2.0
 
@@ -97,6 +101,8 @@ class Sweeping:
                 words = f"{job.kind}: attempt {job.attempt} {ending}{_where(db, row.owner)}"
                 follows = f"; attempt {following.attempt} follows" if following else ""
                 add_note(db, job.study_uid, words + follows)
+                said = "Study %s: %s%s"
+                log.warning(said, job.study_uid, words, follows, extra={"study": job.study_uid})
             if following is not None:
                 enqueue(db, following)
 
@@ -146,6 +152,7 @@ def _revive_dispatch(
     if ending == "ended unexpectedly" and at > row.deadline_at:
         error = "its attempts ended unexpectedly; the log says how"
         db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
+        say_given_up(db, job, error)
         return None
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_dispatch(job).values(values))

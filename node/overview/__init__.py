@@ -6,7 +6,7 @@ All of it is read from the ledger alone, so that any process that reaches it may
 from __future__ import annotations
 
 from node.overview.reading import WAITS_S, each_study, study_overview, study_overviews
-from node.overview.reading_list import AT_MOST_COUNTED, ListPage, Wanted, list_page
+from node.overview.reading_list import AT_MOST_COUNTED, ListPage, Wanted, each_wanted, list_page
 from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "StudyOverview",
     "Wanted",
     "each_study",
+    "each_wanted",
     "list_page",
     "study_overview",
     "study_overviews",

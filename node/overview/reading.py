@@ -58,15 +58,22 @@ def study_overviews(ledger: Ledger) -> list[StudyOverview]:
     return list(each_study(ledger, with_outlines=True))
 
 
-def each_study(ledger: Ledger, *, with_outlines: bool = False) -> Iterator[StudyOverview]:
-    """Yield every study; outlines and heat maps are empty unless asked for.
+def each_study(
+    ledger: Ledger,
+    *,
+    with_outlines: bool = False,
+    where: Sequence[sa.ColumnElement[bool]] = (),
+) -> Iterator[StudyOverview]:
+    """Yield every study, or those of which all of this is true, in the words of `schema.study`.
+
+    Outlines and heat maps are empty unless asked for.
 
     Urgent, soon, not assessed, of each the one first that has waited longest; then all others, the
     newest first. There may be very many: no more than a batch of them is in memory.
     """
     depth = Depth.WHOLE if with_outlines else Depth.WITHOUT_OUTLINES
     with ledger.reading() as db:
-        study_uids = db.execute(_in_order()).scalars().all()
+        study_uids = db.execute(_in_order().where(*where)).scalars().all()
     for first in range(0, len(study_uids), _BATCH):
         with ledger.reading() as db:
             batch = read_batch(db, study_uids[first : first + _BATCH], depth)

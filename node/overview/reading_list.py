@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -19,8 +20,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from node.ledger import DispatchState, Ledger, StudyState, VersionState, now, schema
-from node.overview.reading import Depth, read_batch
-from node.overview.standing import StudyOverview
+from node.overview.reading import Depth, each_study, read_batch
+from node.overview.standing import Standing, StudyOverview
 from node.result import Priority
 
 DAY_S = 86_400.0
@@ -85,6 +86,40 @@ def list_page(ledger: Ledger, wanted: Wanted, *, open_days: float) -> ListPage:
         following="" if is_last else _cursor(keys[wanted.limit - 1]),
         counts=counts,
     )
+
+
+_SOUGHT: Mapping[Standing, Sought] = {
+    Standing.RECEIVING: "waiting",
+    Standing.QUEUED: "waiting",
+    Standing.RUNNING: "waiting",
+    Standing.DELIVERING: "waiting",
+    Standing.UNDELIVERED: "failed",
+    Standing.CANCELLED: "failed",
+    Standing.HELD: "held",
+    Standing.EXCLUDED: "excluded",
+}
+"""Among which studies those are that stand so; of what is not here, among all."""
+
+
+def each_wanted(
+    ledger: Ledger,
+    wanted: Wanted,
+    *,
+    standing: Standing | None = None,
+    with_outlines: bool = False,
+) -> Iterator[StudyOverview]:
+    """Yield every study that is wanted, in the order of `each_study`, as it does.
+
+    `is_open`, `level`, `after` and `limit` do not matter.
+    """
+    if standing is not None:
+        wanted = replace(wanted, standing=_SOUGHT.get(standing, ""))
+    where = [sa.or_(*(one.holds() for one in anyone)) for anyone in _conditions(wanted)]
+    if wanted.since is not None:
+        where.append(schema.study.c.last_image_at >= wanted.since)
+    for study in each_study(ledger, with_outlines=with_outlines, where=where):
+        if standing in (None, study.state):
+            yield study
 
 
 _LEVELS: Sequence[tuple[int, Priority | None]] = (
@@ -155,11 +190,16 @@ def _is_one_of(
     return table.c.state.in_(words) if others else table.c.state == words[0]
 
 
+def _is_closed() -> sa.ColumnElement[bool]:
+    """Return whether a study is closed, so that no index is looked into: nearly all are."""
+    return schema.study.c.state != StudyState.RECEIVING
+
+
 def _in_standing(standing: str) -> Sequence[_Condition]:
     """Return the conditions of which any makes a study one of this standing."""
     study, version, dispatch = schema.study, schema.study_version, schema.dispatch
     is_held = study.c.held_reason.is_not(None)
-    is_closed = ~is_held & (study.c.state == StudyState.CLOSED)
+    is_closed = ~is_held & _is_closed()
     is_receiving = ~is_held & (study.c.state == StudyState.RECEIVING)
     if standing == "held":
         return (_Condition(is_held),)
@@ -209,22 +249,8 @@ class _Query:
 
     def counts(self) -> dict[str, int]:
         """Return how many there are of each."""
-        in_open_list = {
-            str(level): Wanted(is_open=True, level=str(level))
-            for _, level in _LEVELS
-            if level is not None and level > Priority.ROUTINE
-        }
-        lately = Wanted(standing="excluded", since=self.open_since)
-        others = {
-            "waiting": Wanted(standing="waiting"),
-            "failed": Wanted(standing="failed"),
-            "held": Wanted(standing="held"),
-            "excluded": lately,
-        }
-        return {
-            name: len(self.keys(replace(wanted, limit=AT_MOST_COUNTED - 1)))
-            for name, wanted in (in_open_list | others).items()
-        }
+        row = self.db.execute(_counts(), {"open_since": self.open_since}).one()
+        return {name: int(count) for name, count in row._mapping.items()}
 
     def keys(self, wanted: Wanted) -> Sequence[sa.Row[Any]]:
         """Return the keys of a page, and one more if there are more."""
@@ -241,7 +267,7 @@ class _Query:
             query = self._by_level(wanted, where)
         else:
             query = self._level_by_level(wanted, where)
-        return self.db.execute(query.limit(wanted.limit + 1)).all()
+        return self.db.execute(query.limit(_PAGE), {"page": wanted.limit + 1}).all()
 
     def _rare_and_frequent(
         self, wanted: Wanted
@@ -295,7 +321,8 @@ class _Query:
             else_=max(places.values()),
         )
         order = rank.label("rank"), study.c.last_image_at, study.c.study_uid
-        query = sa.select(*order).where(*where, *self._is_open())
+        query = sa.select(*order).where(*where, *_is_open())
+        query = query.params(open_since=self.open_since)
         if wanted.level:
             query = query.where(_has_level(wanted.level))
         if (after := _parse(wanted.after)) is not None:
@@ -305,50 +332,103 @@ class _Query:
     def _level_by_level(
         self, wanted: Wanted, where: Sequence[sa.ColumnElement[bool]]
     ) -> sa.Select[Any]:
-        """Select from the open list, of each level no more than a page, along the index."""
         after = _parse(wanted.after)
-        branches = [
-            self._branch(rank, level, wanted, where, after)
-            for rank, level in _LEVELS
-            if (after is None or rank >= after[0])
-            and wanted.level in ("", "none" if level is None else str(level))
-        ]
-        if not branches:
-            branches = [self._branch(0, None, wanted, [sa.false()], None)]
-        pages = sa.union_all(*(sa.select(branch.subquery()) for branch in branches)).subquery()
-        return sa.select(pages).order_by(pages.c.rank, pages.c.last_image_at, pages.c.study_uid)
-
-    def _branch(
-        self,
-        rank: int,
-        level: Priority | None,
-        wanted: Wanted,
-        where: Sequence[sa.ColumnElement[bool]],
-        after: _Cursor | None,
-    ) -> sa.Select[Any]:
-        study = schema.study
-        key = study.c.last_image_at, study.c.study_uid
-        query = sa.select(sa.literal_column(f"{rank}").label("rank"), *key)
-        query = query.where(study.c.level == level, *where, *self._is_open())
-        if after is not None and after[0] == rank:
-            query = query.where(sa.tuple_(*key) > sa.tuple_(*after[1:]))
-        # By the level, too, which is one: or PostgreSQL would not see the index's order for none.
-        return query.order_by(study.c.level, *key).limit(wanted.limit + 1)
-
-    def _is_open(self) -> Iterable[sa.ColumnElement[bool]]:
-        study, version = schema.study, schema.study_version
-        is_kept = (study.c.state == StudyState.CLOSED) & (study.c.version == 0)
-        is_out = _Condition(
-            (study.c.state == StudyState.CLOSED) & study.c.held_reason.is_(None),
-            version,
-            _is_one_of(version, VersionState.EXCLUDED, VersionState.WITHDRAWN),
+        rank = None if after is None else after[0]
+        query = (
+            _open_list(rank, wanted.level, where) if where else _whole_open_list(rank, wanted.level)
         )
-        return (
-            study.c.read_at.is_(None),
-            study.c.last_image_at >= self.open_since,
-            ~is_kept,
-            ~is_out.holds(),
-        )
+        values: dict[str, Any] = {"open_since": self.open_since, "page": wanted.limit + 1}
+        if after is not None:
+            values |= {"after_at": after[1], "after_uid": after[2]}
+        return query.params(values)
+
+
+_OPEN_SINCE = sa.bindparam("open_since", type_=sa.Double)
+_PAGE = sa.bindparam("page", type_=sa.Integer)
+_AFTER = sa.bindparam("after_at", type_=sa.Double), sa.bindparam("after_uid", type_=sa.Text)
+
+
+def _is_open() -> list[sa.ColumnElement[bool]]:
+    study, version = schema.study, schema.study_version
+    is_out = _Condition(
+        _is_closed() & study.c.held_reason.is_(None),
+        version,
+        _is_one_of(version, VersionState.EXCLUDED, VersionState.WITHDRAWN),
+    )
+    return [
+        study.c.read_at.is_(None),
+        study.c.last_image_at >= _OPEN_SINCE,
+        ~(_is_closed() & (study.c.version == 0)),  # nothing but what says nothing
+        ~is_out.holds(),
+    ]
+
+
+@functools.lru_cache(maxsize=64)
+def _whole_open_list(after_rank: int | None, word: str) -> sa.Select[Any]:
+    """Keep what is asked for again and again: to put it together takes longer than to ask it."""
+    return _open_list(after_rank, word, ())
+
+
+def _open_list(
+    after_rank: int | None, word: str, where: Sequence[sa.ColumnElement[bool]]
+) -> sa.Select[Any]:
+    """Select from the open list, of each level no more than a page, along the index."""
+    conditions = [*where, *_is_open()]
+    branches = [
+        _branch(rank, level, conditions, is_after=rank == after_rank)
+        for rank, level in _LEVELS
+        if (after_rank is None or rank >= after_rank)
+        and word in ("", "none" if level is None else str(level))
+    ]
+    if not branches:
+        branches = [_branch(0, None, [sa.false()], is_after=False)]
+    pages = sa.union_all(*(sa.select(branch.subquery()) for branch in branches)).subquery()
+    return sa.select(pages).order_by(pages.c.rank, pages.c.last_image_at, pages.c.study_uid)
+
+
+def _branch(
+    rank: int,
+    level: Priority | None,
+    where: Sequence[sa.ColumnElement[bool]],
+    *,
+    is_after: bool,
+) -> sa.Select[Any]:
+    study = schema.study
+    key = study.c.last_image_at, study.c.study_uid
+    query = sa.select(sa.literal_column(f"{rank}").label("rank"), *key)
+    query = query.where(study.c.level == level, *where)
+    if is_after:
+        query = query.where(sa.tuple_(*key) > sa.tuple_(*_AFTER))
+    # By the level, too, which is one: or PostgreSQL would not see the index's order for none.
+    return query.order_by(study.c.level, *key).limit(_PAGE)
+
+
+@functools.cache
+def _counts() -> sa.Select[Any]:
+    """Select all that `ListPage.counts` says; nothing is counted any further than that."""
+    study = schema.study
+    (is_excluded,) = _in_standing("excluded")
+    parts: dict[str, Sequence[sa.Select[Any]]] = {
+        str(level): [sa.select(study.c.study_uid).where(study.c.level == level, *_is_open())]
+        for _, level in _LEVELS
+        if level is not None and level > Priority.ROUTINE
+    }
+    for standing in ("waiting", "failed", "held"):
+        parts[standing] = [condition.uids() for condition in _in_standing(standing)]
+    lately = sa.select(study.c.study_uid).where(study.c.last_image_at >= _OPEN_SINCE)
+    parts["excluded"] = [lately.where(is_excluded.holds())]
+    counts: list[sa.Label[int]] = [_count(of_it).label(name) for name, of_it in parts.items()]
+    return sa.Select[Any](*counts)
+
+
+def _count(parts: Sequence[sa.Select[Any]]) -> sa.ScalarSelect[int]:
+    """Count the studies that any of the parts has, each once."""
+    most = [part.limit(AT_MOST_COUNTED) for part in parts]
+    if len(most) == 1:
+        return sa.select(sa.func.count()).select_from(most[0].subquery()).scalar_subquery()
+    uids = sa.union(*(sa.select(part.subquery()) for part in most)).subquery()
+    limited = sa.select(uids).limit(AT_MOST_COUNTED).subquery()
+    return sa.select(sa.func.count()).select_from(limited).scalar_subquery()
 
 
 def _has_level(word: str) -> sa.ColumnElement[bool]:

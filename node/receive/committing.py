@@ -39,6 +39,7 @@ from node.dimse.status import (
 )
 from node.errors import DeliveryError, Unreadable
 from node.ledger import CommitmentState, Committing, InstanceState, KeptObject, RequestTaken
+from node.logs import naming
 from node.store import Store, is_as_it_came
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Committer:
                 "%s asked for storage commitment, which is off for it; what commits = true in its "
                 "table means stands in docs/storage-commitment.md"
             )
-            log.warning(words, peer.name)
+            log.warning(words, peer.name, extra={"peer": peer.name})
             return NOT_AUTHORISED
         try:
             return self._take(asked, peer)
@@ -197,7 +198,8 @@ class Committer:
     def _withhold(self, taken: RequestTaken) -> None:
         """End a request of a peer that may not be told any more."""
         why = "storage commitment (commits) is off for it"
-        log.warning("%s is not told what is kept, though it asked: %s", taken.peer, why)
+        words = "%s is not told what is kept, though it asked: %s"
+        log.warning(words, taken.peer, why, extra={"peer": taken.peer})
         kept = self.committing.find_kept(sop_uid for _, sop_uid in taken.objects)
         words = f"{taken.peer} is not told what is kept, though it asked: {why}"
         notes = {one.study_uid: words for one in kept.values()}
@@ -205,6 +207,10 @@ class Committer:
 
     def _report_on(self, taken: RequestTaken, judgement: _Judgement) -> bool:
         """Report; return whether that has ended, well or badly, and not only been put off."""
+        with naming(peer=taken.peer):
+            return self._has_reported(taken, judgement)
+
+    def _has_reported(self, taken: RequestTaken, judgement: _Judgement) -> bool:
         self.committing.mark(sop_uid for _, sop_uid in judgement.committed)
         answer = CommitmentAnswer(taken.transaction_uid, judgement.committed, judgement.failed)
         try:

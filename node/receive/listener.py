@@ -48,6 +48,7 @@ from node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
 )
+from node.logs import naming
 from node.metrics import NotKept, NotLetIn
 from node.receive.admission import Admission
 from node.receive.committing import Committer
@@ -216,12 +217,14 @@ class Listener:
         came_half = cast("IncomingMessages", association.dimse).discard_all()
         if association.is_released:
             if session.kept:
-                log.info("%s sent %d objects", session.peer.name, session.kept)
+                words = "%s sent %d objects"
+                log.info(words, session.peer.name, session.kept, extra=_subject_of(session))
         else:
             words = session.ended or f"the connection of {session.peer.name} is lost"
             level = logging.INFO if self._server is None else logging.WARNING
             half = ", one came half" if came_half else ""
-            log.log(level, "%s; %d objects of it are kept%s", words, session.kept, half)
+            said = "%s; %d objects of it are kept%s"
+            log.log(level, said, words, session.kept, half, extra=_subject_of(session))
         try:
             if session.came is not None:
                 self._reception.end(session.came)
@@ -256,7 +259,7 @@ class Listener:
         )
         if context is None:
             words = "%s proposes storage commitment, which is off for it (commits); refused"
-            log.info(words, peer.name)
+            log.info(words, peer.name, extra={"peer": peer.name})
         return context
 
     def _note_that_it_ends(self, event: Event) -> None:
@@ -293,7 +296,7 @@ class Listener:
         kinds = list(what_was_not_accepted(_proposed(event.assoc), rejected))
         if session is not None and kinds:
             words = "%s cannot send what it proposed in no transfer syntax that is read here: %s"
-            log.warning(words, session.peer.name, "; ".join(kinds))
+            log.warning(words, session.peer.name, "; ".join(kinds), extra=_subject_of(session))
 
     def _receive(self, event: Event) -> int:
         """Answer the sender of one object; only a kept object gets Success."""
@@ -304,7 +307,8 @@ class Listener:
         try:
             if path is None:
                 return _status_without_object(event, session.peer.name)
-            return self._status(session, path)
+            with naming(peer=session.peer.name):
+                return self._status(session, path)
         finally:
             incoming.discard(getattr(event.request, "_dataset_file", None))
             association.dul._idle_timer.restart()  # it was we who took their time
@@ -369,6 +373,11 @@ class Listener:
         self._reception.keep(path, session.came)
         session.kept += 1
         return SUCCESS
+
+
+def _subject_of(session: _Session) -> dict[str, str]:
+    """Return what a record of the log about an association names beside its words."""
+    return {"peer": session.peer.name}
 
 
 def _proposed(association: Association) -> list[PresentationContext]:

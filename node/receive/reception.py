@@ -143,7 +143,8 @@ class Reception:
                 "An object of %s is of no study (%s); kept aside as %s", came.sender, kind, name
             )
         else:
-            log.warning("An object of %s is unreadable: %s; kept as %s", came.sender, error, name)
+            words = "An object of %s is unreadable: %s; kept as %s"
+            log.warning(words, came.sender, error, name, extra={"study": uids.study})
             self.peers.rejected(came.sender, f"an object is unreadable: {error}")
         self._remember(damaged)
 
@@ -169,7 +170,8 @@ class Reception:
             return "same"
         if twice := stated_twice(header):
             words = "%s states %s twice, with different values: its study is held"
-            log.warning(words, instance.sop_uid, names_of(twice))
+            study = {"study": instance.study_uid}
+            log.warning(words, instance.sop_uid, names_of(twice), extra=study)
         # All of it before the file moves: long values are read from where it lies.
         received = Received(
             relative_path="",
@@ -223,7 +225,8 @@ class Reception:
             path.unlink(missing_ok=True)
         elif recorded == "contradicts":
             words = f"it contradicts {instance.sop_uid}, which is kept as it came before"
-            log.warning("An object of %s is not taken: %s; its study is held", peer, words)
+            said, study = "An object of %s is not taken: %s; its study is held", instance.study_uid
+            log.warning(said, peer, words, extra={"study": study})
             self.peers.rejected(peer, f"an object is not taken: {words}")
             about = Aside(
                 words, peer, True, instance.sop_class, instance.sop_uid, instance.study_uid

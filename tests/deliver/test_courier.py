@@ -151,7 +151,8 @@ def test_a_destination_that_is_down_is_named(
     pacs = open_pacs()
     pacs.close()
     outcomes = courier_to(pacs, store).send(reports, nothing)
-    words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached"
+    reason = "nothing listens there (connection refused)"
+    words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached: {reason}"
     assert outcomes == [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
 
 
@@ -366,6 +367,7 @@ def test_before_it_is_asked_for_the_last_time_everything_is_sent_again(
     book = Book()
     silent = Shipment((), tuple(reports), asks=ASKS - 1)
     found = courier_to(archive, store).confirm(silent, book.transaction, 5, has_just_sent=False)
+    assert found.trouble is not None and "sent again" in found.trouble
     assert [outcome.state for outcome in found.outcomes] == [DeliveryState.QUEUED] * 3
     assert not book.asked
     found = courier_to(archive, store).confirm(silent, book.transaction, 6, has_just_sent=True)

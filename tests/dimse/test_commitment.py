@@ -119,7 +119,7 @@ def test_an_archive_without_storage_commitment_is_understood(
 def test_an_archive_that_rejects_us_does_not_offer_it(
     open_archive: OpenArchive, desk: Desk
 ) -> None:
-    with pytest.raises(Unsupported, match="does it know the calling AE title AINODE"):
+    with pytest.raises(Unsupported, match="does not know AINODE"):
         desk.ask(open_archive(knows=["SOMEBODY"]))
 
 

@@ -318,7 +318,7 @@ def test_an_echo_that_nobody_answers_says_where(nobody: int) -> None:
 
 def test_an_archive_that_does_not_know_us_is_understood(open_pacs: OpenPacs) -> None:
     pacs = open_pacs(knows=["SOMEBODY"])
-    with pytest.raises(DeliveryError, match="does it know the calling AE title AINODE"):
+    with pytest.raises(DeliveryError, match="does not know AINODE"):
         echo(address(pacs), "AINODE")
 
 

@@ -145,6 +145,12 @@ def until(is_so: Callable[[], bool], within_s: float = 60) -> bool:
     return is_now
 
 
+def said(caplog: pytest.LogCaptureFixture, level: str) -> list[str]:
+    """Return what the node has logged at a level; pynetdicom is not heard where it runs."""
+    records = [record for record in caplog.records if record.name.startswith("node.")]
+    return [record.getMessage() for record in records if record.levelname == level]
+
+
 @pytest.fixture(scope="module")
 def second_pacs() -> Iterator[Pacs]:
     opened = Pacs("PACS2")
@@ -311,8 +317,9 @@ def test_a_study_is_analysed_and_its_report_set_delivered_everywhere(
 
 
 def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what_it_refuses(
-    works: Works, second_pacs: Pacs, old_pacs: Pacs
+    works: Works, second_pacs: Pacs, old_pacs: Pacs, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "node")
     study = works.receive(factories.exam("presets", [R_CC]), sender="room-3")
     works.close(study)
     seen = works.reaches(study, "done")
@@ -330,6 +337,9 @@ def test_each_destination_gets_the_kinds_of_its_preset_and_a_substitute_for_what
     assert sorted(states["old"].values()) == ["replaced", "sent", "sent"]
     assert list(states["captures"].values()) == ["sent", "sent"]
     assert any("the other goes in its place" in line for line in works.desk.history(study))
+    assert said(caplog, "WARNING") == said(caplog, "ERROR") == []
+    words = f"Study {study}: old stored 1 of 2 objects, refuses 1 for good: OLD accepts no"
+    assert words in caplog.text
 
 
 def test_what_is_delivered_is_what_lies_in_the_store(works: Works, pacs: Pacs) -> None:
@@ -589,7 +599,7 @@ def test_what_an_earlier_attempt_found_urgent_is_urgent_in_the_report_of_the_las
 
 
 def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(
-    works: Works, pacs: Pacs
+    works: Works, pacs: Pacs, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = works.receive(factories.exam("deadly", [R_CC]))
     version = schema.study_version
@@ -603,6 +613,9 @@ def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched
     assert "ended unexpectedly" in seen.models[0].outcome
     assert works.network.asked == []
     assert any(received.read().Modality == "SR" for received in pacs.received)
+    assert said(caplog, "ERROR") == [
+        f"Study {study} is given up, its analysis ended unexpectedly too often: not analysed"
+    ]
 
 
 def result_files(works: Works, study: str) -> set[str]:
@@ -842,11 +855,14 @@ def test_a_model_that_was_switched_off_leaves_no_study_waiting(works: Works, des
     assert (seen.state, seen.error) == ("cancelled", "model breast-area has been switched off")
 
 
-def test_a_result_that_can_go_nowhere_is_said(works: Works) -> None:
+def test_a_result_that_can_go_nowhere_is_said(
+    works: Works, caplog: pytest.LogCaptureFixture
+) -> None:
     study = works.receive(factories.exam("nowhere", [R_CC]), sender="removed")
     works.close(study)
     seen = works.reaches(study, "undelivered")
     assert seen.error == "no destination: no peer is called removed any more"
+    assert f"The results of study {study} go nowhere: {seen.error}" in caplog.text
     assert works.desk.by_hand.retry_undirected(lambda sender: {}, 3600) == (0, 1)
     to_pacs = {"pacs": frozenset({"measurement-report", "capture"})}
     assert works.desk.by_hand.retry_undirected({"removed": to_pacs}.__getitem__, 3600) == (1, 0)
@@ -1021,7 +1037,9 @@ def test_two_kinds_of_one_sop_class_go_to_two_destinations(works: Works, tmp_pat
 # Delivery
 
 
-def test_a_destination_that_refuses_for_now_gets_the_rest_later(works: Works, pacs: Pacs) -> None:
+def test_a_destination_that_refuses_for_now_gets_the_rest_later(
+    works: Works, pacs: Pacs, caplog: pytest.LogCaptureFixture
+) -> None:
     busy = iter([0x0000, 0xA700, 0xA700])
     pacs.answer = lambda received: next(busy, 0x0000)
     study = works.receive(factories.exam("busy", [R_CC]))
@@ -1030,6 +1048,9 @@ def test_a_destination_that_refuses_for_now_gets_the_rest_later(works: Works, pa
     sent = [received.sop_uid for received in pacs.received]
     assert len(sent) == 3 + 2
     assert len(set(sent)) == 3
+    assert said(caplog, "WARNING") == [
+        f"Study {study}: pacs stored 1 of 3 objects: PACS answered 0xA700"
+    ]
 
 
 @pytest.mark.parametrize(

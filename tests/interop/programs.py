@@ -44,11 +44,13 @@ PACKAGES = {
     "dsrdump": "dcmtk",
     "echoscu": "dcmtk",
     "ffmpeg": "ffmpeg",
+    "journalctl": "systemd",
     "promtool": "prometheus",
     "storescp": "dcmtk",
     "storescu": "dcmtk",
     "systemctl": "systemd",
     "systemd-analyze": "systemd",
+    "systemd-journald": "systemd",
     "useradd": "passwd",
     "userdel": "passwd",
 }
@@ -60,9 +62,12 @@ MODALITY_AE = "MODALITY"
 LOOPBACK = "127.0.0.1"
 
 
+_PATH = "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin:/usr/lib/systemd:/lib/systemd"
+
+
 def program(name: str) -> str:
     """Return the full path of a program, or fail and say how to get it."""
-    path = shutil.which(name, path="/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin")
+    path = shutil.which(name, path=_PATH)
     if path is None:
         pytest.fail(f"{name} is not installed: apt-get install {PACKAGES[name]}", pytrace=False)
     return path
@@ -339,6 +344,59 @@ class Orthanc(Daemon):
             path.write_bytes(self.call(f"/instances/{identifier}/file"))
             found[identifier] = dcmread(path)
         return found
+
+
+_JOURNALS = Path("/var/log/journal")
+
+
+class Journal(Daemon):
+    """A journald of the test's own, in a namespace (systemd-journald.service(8)); needs root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.namespace = f"ai-node-test-{os.getpid()}"
+        self._had_logs = _JOURNALS.exists()
+        super().__init__(folder, [program("systemd-journald"), self.namespace])
+
+    @property
+    def _sockets(self) -> Path:
+        return Path(f"/run/systemd/journal.{self.namespace}")
+
+    def start(self) -> None:
+        """Start it and wait until it can be written to."""
+        super().start()
+        self.wait_until("it listens", (self._sockets / "stdout").exists)
+
+    def open_stream(self) -> socket.socket:
+        """Return what systemd gives a service for its standard error (journald-stream.c)."""
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(str(self._sockets / "stdout"))
+        # Identifier, unit, priority, whether "<3>" counts, and three places it could go to.
+        stream.sendall(b"ai-node\n\n6\n1\n0\n0\n0\n")
+        return stream
+
+    def records(self) -> list[tuple[int, str]]:
+        """Return priority and message of what the node has written, in order."""
+        command = [program("journalctl"), f"--namespace={self.namespace}", "--output=json"]
+        shown = subprocess.run(
+            [*command, "--identifier=ai-node", "--no-pager"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        found = [json.loads(line) for line in shown.stdout.splitlines()]
+        return [(int(one["PRIORITY"]), str(one["MESSAGE"])) for one in found]
+
+    def remove(self) -> None:
+        """End it, and leave nothing of it on the machine."""
+        self.stop()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+        for logs in (_JOURNALS, Path("/run/log/journal")):
+            for folder in logs.glob(f"*.{self.namespace}"):
+                shutil.rmtree(folder)
+        if not self._had_logs:  # while it is there, the machine's own journald keeps its logs
+            with contextlib.suppress(OSError):
+                _JOURNALS.rmdir()
 
 
 class Node(Daemon):

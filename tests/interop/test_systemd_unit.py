@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ports import free_port
+from pydicom import dcmread
 
 from node.app import _DRAIN_ASSOCIATIONS_S, _DRAIN_JOBS_S
 
 from .conftest import Started
-from .programs import AI_NODE, LOOPBACK, MODALITY_AE, Node, StoreScp, peer, program, settings
+from .programs import (
+    AI_NODE,
+    LOOPBACK,
+    MODALITY_AE,
+    NODE_AE,
+    Journal,
+    Node,
+    StoreScp,
+    dcmtk,
+    peer,
+    program,
+    settings,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
@@ -127,6 +145,79 @@ def test_what_is_forbidden_is_really_refused_there() -> None:
         )
         assert ran.returncode == 1
         assert "PermissionError" in ran.stderr
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A journald that nobody else writes to."""
+    opened = Journal(tmp_path / "journal")
+    opened.start()
+    yield opened
+    opened.remove()
+
+
+@contextmanager
+def writing_to(journal: Journal, node: Node) -> Iterator[None]:
+    """Run a node as systemd does: what it says on standard error goes to the journal."""
+    with journal.open_stream() as stream:
+        there = os.fstat(stream.fileno())
+        running = subprocess.Popen(
+            [AI_NODE, "run", "--config", str(node.config)],
+            stderr=stream.fileno(),
+            env={**os.environ, "JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"},
+        )
+        try:
+            yield
+        finally:
+            running.send_signal(signal.SIGTERM)
+            running.wait(120)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_a_person_must_act_on_has_its_priority_in_the_journal(
+    form: str, journal: Journal, tmp_path: Path, exam: Callable[[str], list[Path]]
+) -> None:
+    port, nobody = free_port(), free_port()
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs"])
+    text = settings(port, modality, peer("pacs", "PACS", nobody))
+    text = text.replace(
+        "[delivery]", f'[logs]\nformat = "{form}"\n[delivery]\ndeliver_within_s = 2'
+    )
+    node = Node(tmp_path / "node", port, text)
+    paths = exam("journal")
+    study = str(dcmread(paths[0]).StudyInstanceUID)
+
+    def said(words: str) -> list[tuple[int, str]]:
+        return [one for one in journal.records() if words in one[1]]
+
+    with writing_to(journal, node):
+        wait_for("it to listen", lambda: said(f"Listening on {LOOPBACK}:{port}"))
+        dcmtk("echoscu", "-aet", "STRANGER", "-aec", NODE_AE, LOOPBACK, str(port), ok=False)
+        node.send(*paths)
+        [(priority, given_up)] = wait_for("a line", lambda: said("are given up"))
+        [(refused, _)] = said("Rejected STRANGER")
+        assert (priority, refused) == (3, 4)
+        if form == "json":
+            record = json.loads(given_up)
+            assert (record["study"], record["destination"]) == (study, "pacs")
+        else:
+            words = (
+                f"ERROR   node.ledger.rows: The results of study {study} for pacs are given up: "
+            )
+            assert given_up.startswith(words)
+    beginning = [priority for priority, _ in journal.records()]
+    assert set(beginning) == {3, 4, 6}
+    assert said("ai-node 0.")[0][0] == said("Peer pacs, PACS at")[0][0] == 6
+
+
+def test_a_configuration_that_is_wrong_is_critical_in_the_journal(
+    journal: Journal, tmp_path: Path
+) -> None:
+    node = Node(tmp_path / "node", free_port(), "[node]\nae_titel = 1\n")
+    with writing_to(journal, node):
+        [one, *_] = wait_for("it to say so", journal.records)
+    assert one[0] == 2
+    assert "node.toml:" in one[1]
 
 
 def test_a_node_whose_database_is_away_ends_so_that_systemd_starts_it_again(

@@ -314,10 +314,14 @@ def test_a_report_on_some_leaves_the_others_waiting(desk: Desk) -> None:
     assert left.asks == 0
 
 
-def test_what_is_not_kept_is_sent_again_after_the_usual_wait(desk: Desk) -> None:
+def test_what_is_not_kept_is_sent_again_after_the_usual_wait(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     (job,) = desk.analysed()
     wait_for_report(desk, job)
     assert report(desk, [SECOND], NOT_KEPT)
+    words = "that it accepted; they go again"
+    assert f"pacs does not answer for 1 objects of study {STUDY} {words}" in caplog.text
     error = "pacs accepted it, but does not answer for it: no such object instance"
     dispatch = desk.dispatch()
     assert (dispatch["state"], dispatch["attempt"], dispatch["error"]) == (

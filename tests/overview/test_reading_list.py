@@ -90,9 +90,9 @@ def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("few")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_following_pages_yield_every_study_once_in_order(ledger: Ledger, seed: int) -> None:
-    rows = scatter(ledger, 90, seed)
+    rows = scatter(ledger, 60, seed)
     since = max(row["last_image_at"] for row in rows) - OPEN_DAYS * DAY_S + 1800
 
     def is_open(row: dict[str, Any]) -> bool:
@@ -105,7 +105,7 @@ def test_following_pages_yield_every_study_once_in_order(ledger: Ledger, seed: i
     def newest_first(row: dict[str, Any]) -> tuple[Any, ...]:
         return row["last_image_at"], row["study_uid"]
 
-    for limit in (1, 7, 200):
+    for limit in (7, 200):
         for asked, is_wanted in (
             ({}, lambda row: True),
             ({"sender": "mg"}, lambda row: row["sender"] == "mg"),

@@ -46,7 +46,7 @@ def upgrade() -> None:
     for name, table, columns, condition in (
         ("ix_study_held", "study", ["study_uid"], "held_reason IS NOT NULL"),
         (
-            *("ix_study_version_stranded", "study_version", ["study_uid", "number"]),
+            *("ix_study_version_stranded", "study_version", ["state", "error"]),
             "state = 'finished' AND error IS NOT NULL",
         ),
     ):

@@ -1,0 +1,108 @@
+"""Checks of what lies in the ledger: what waits for a person, or for nobody. Only read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from node.config import Config
+from node.doctor.verdict import Verdict, failed, ok, warning
+from node.errors import ConfigError
+from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded, Undelivered
+from node.site import existing_ledger
+
+_NAMED = 3
+"""Of many studies so many are named; `ai-node studies` lists all."""
+_WHAT_RELEASES = {
+    HeldBecause.IDENTITY: "Correct it in the archive and send all its images again; "
+    "that releases it (docs/corrections.md).",
+    HeldBecause.DESTINATION: "Correct it there or here and send its images again; "
+    "that releases it (docs/corrections.md).",
+}
+
+
+def check_work(config: Config) -> Iterator[Verdict]:
+    """Say what is held, given up, or made for nobody, and what a person types next."""
+    try:
+        ledger = existing_ledger(config)
+    except ConfigError:  # no node has run yet, or the check of the database has told
+        return
+    with contextlib.closing(ledger):
+        outstanding = Outstanding(ledger)
+        undelivered = outstanding.undelivered()
+        verdicts = [
+            *_on_held(outstanding.held()),
+            *_on_undelivered(undelivered, [peer.name for peer in config.peers]),
+            *_on_stranded(outstanding.stranded()),
+            *_on_excluded(outstanding.excluded()),
+        ]
+    yield from verdicts
+    if all(verdict.state != "failed" for verdict in verdicts):
+        waiting = sum(one.waiting for one in undelivered)
+        words = "nothing is held, given up, or without a destination"
+        yield ok("work", f"{words}; on their way: the results of {_studies(waiting)}")
+
+
+def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
+    for because, found in groupby(sorted(held, key=lambda one: one.because), lambda o: o.because):
+        studies = list(found)
+        which = _named([f"{one.study_uid} ({one.reason})" for one in studies])
+        by_hand = f"Look at it; then: ai-node release {studies[0].study_uid}"
+        remedy = _WHAT_RELEASES.get(because, by_hand)
+        yield failed("work", f"{_studies(len(studies))} held, nothing is sent of: {which}", remedy)
+
+
+def _on_undelivered(found: Sequence[Undelivered], peers: Sequence[str]) -> Iterator[Verdict]:
+    for one in found:
+        if one.destination not in peers:
+            count = one.waiting + one.given_up
+            words = f'the results of {_studies(count)} are for "{one.destination}"'
+            retry = ", then: ai-node retry" if one.given_up else "; they are sent then"
+            remedy = (
+                f'If a peer was renamed, call it "{one.destination}" again and restart the '
+                f"node{retry}. If it is gone, let one that takes its place have that name."
+            )
+            yield failed("work", f"{words}, and no peer is called that any more", remedy)
+        elif one.given_up:
+            words = f"sending the results of {_studies(one.given_up)} to {one.destination} is"
+            remedy = "Mend that; then: ai-node retry"
+            yield failed("work", f"{words} given up: {one.error or 'no reason is known'}", remedy)
+
+
+def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:
+    reasons = dict.fromkeys(one.reason for one in stranded)
+    for reason in reasons:
+        which = [one.study_uid for one in stranded if one.reason == reason]
+        words = f"nobody gets the results of {_studies(len(which))}: {reason}: {_named(which)}"
+        remedy = (
+            "See that the peer that sent them is called so in the configuration and has "
+            'receives = "default", or results_to with the name of one that receives; restart the '
+            "node; then: ai-node retry"
+        )
+        yield failed("work", words, remedy)
+
+
+def _on_excluded(found: Sequence[Excluded]) -> Iterator[Verdict]:
+    for one in found:
+        if one.others:
+            yield ok("work", f"{_studies(one.excluded)} of {one.sender} excluded, not analysed")
+            continue
+        words = (
+            f"every study of {one.sender} so far ({one.excluded}) is excluded: it is kept and not "
+            f"analysed, and nothing comes back; {one.study_uid}: {one.reason}"
+        )
+        remedy = (
+            f"If it is to be analysed all the same: ai-node release {one.study_uid}. "
+            "[intake] in the configuration says which studies are excluded."
+        )
+        yield warning("work", words, remedy)
+
+
+def _studies(count: int) -> str:
+    return f"{count} {'study' if count == 1 else 'studies'}"
+
+
+def _named(which: Sequence[str]) -> str:
+    more = f" and {len(which) - _NAMED} more (ai-node studies)" if len(which) > _NAMED else ""
+    return ", ".join(which[:_NAMED]) + more

@@ -1,0 +1,184 @@
+"""What a person, or a node that starts, finds unfinished: only read, of newest versions alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from node.ledger import schema
+from node.ledger.by_hand import undirected
+from node.ledger.database import Ledger
+from node.ledger.states import DispatchState, HeldBecause, StudyState, VersionState
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How much a node that starts takes up again."""
+
+    receiving: int
+    """Studies of which more is waited for; the others count versions of studies."""
+    queued: int
+    running: int
+    deliveries: int
+    """Report sets on their way to a destination, one for each."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is none of it."""
+        return not (self.receiving or self.queued or self.running or self.deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStudy:
+    """A study of which nothing is analysed or sent."""
+
+    study_uid: str
+    because: HeldBecause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Results that a destination does not have yet, or never got."""
+
+    destination: str
+    waiting: int
+    """Studies whose results are tried again by themselves."""
+    given_up: int
+    """Studies whose results are not."""
+    error: str
+    """What the destination said of one of those given up, else of one that waits; "" if nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """A study whose results nobody was to get."""
+
+    study_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What became of the studies of one sender."""
+
+    sender: str
+    excluded: int
+    """Studies that are analysed only if a person says so."""
+    others: int
+    """All others of that sender."""
+    study_uid: str
+    """The one of those excluded that came last."""
+    reason: str
+    """Why that one is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What is to be done, and by whom if not by the node."""
+
+    ledger: Ledger
+
+    def unfinished(self) -> Unfinished:
+        """Return how much there is that a node takes up by itself."""
+        study, version, dispatch = schema.study, schema.study_version, schema.dispatch
+        is_open = dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING))
+        is_receiving = (study.c.state == StudyState.RECEIVING) & study.c.held_reason.is_(None)
+        with self.ledger.reading() as db:
+            return Unfinished(
+                receiving=_count(db, study, is_receiving),
+                queued=_count(db, version, version.c.state == VersionState.QUEUED),
+                running=_count(db, version, version.c.state == VersionState.RUNNING),
+                deliveries=_count(db, dispatch, is_open),
+            )
+
+    def held(self) -> list[HeldStudy]:
+        """Return the studies that are held, the newest first."""
+        study = schema.study
+        query = sa.select(study.c.study_uid, study.c.held_because, study.c.held_reason)
+        is_held = study.c.held_reason.is_not(None)
+        with self.ledger.reading() as db:
+            rows = db.execute(query.where(is_held).order_by(study.c.last_at.desc())).all()
+        return [
+            HeldStudy(row.study_uid, row.held_because or HeldBecause.UNKNOWN, row.held_reason)
+            for row in rows
+        ]
+
+    def undelivered(self) -> list[Undelivered]:
+        """Return which destinations lack results, by name; of held studies, none is due."""
+        study, dispatch = schema.study, schema.dispatch
+        lacking = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
+        is_dead = dispatch.c.state == DispatchState.DEAD
+        query = (
+            sa.select(
+                dispatch.c.destination,
+                sa.func.count().label("all"),
+                sa.func.count(sa.case((is_dead, 1))).label("dead"),
+                sa.func.max(sa.case((is_dead, dispatch.c.error))).label("error_of_dead"),
+                sa.func.max(dispatch.c.error).label("error"),
+            )
+            .join(study, study.c.study_uid == dispatch.c.study_uid)
+            .where(study.c.version == dispatch.c.number, study.c.held_reason.is_(None))
+            .where(dispatch.c.state.in_(lacking))
+            .group_by(dispatch.c.destination)
+            .order_by(dispatch.c.destination)
+        )
+        with self.ledger.reading() as db:
+            rows = db.execute(query).mappings().all()
+        return [_undelivered(row) for row in rows]
+
+    def stranded(self) -> list[Stranded]:
+        """Return the studies whose results are there, were to be sent, and had no destination."""
+        version, report = schema.study_version, schema.report
+        is_there = sa.exists().where(
+            report.c.study_uid == version.c.study_uid, report.c.number == version.c.number
+        )
+        with self.ledger.reading() as db:
+            rows = db.execute(undirected().where(is_there)).all()
+        return [Stranded(row.study_uid, row.error) for row in rows]
+
+    def excluded(self) -> list[Excluded]:
+        """Return of which senders studies are excluded, by name."""
+        study, version = schema.study, schema.study_version
+        is_newest = (version.c.study_uid == study.c.study_uid) & (
+            version.c.number == study.c.version
+        )
+        is_excluded = version.c.state == VersionState.EXCLUDED
+        counts = (
+            sa.select(
+                study.c.sender,
+                sa.func.count().label("all"),
+                sa.func.count(sa.case((is_excluded, 1))).label("excluded"),
+            )
+            .join_from(study, version, is_newest)
+            .group_by(study.c.sender)
+            .order_by(study.c.sender)
+        )
+        newest = (
+            sa.select(study.c.study_uid, version.c.error)
+            .join_from(study, version, is_newest)
+            .where(is_excluded)
+            .order_by(study.c.last_at.desc())
+            .limit(1)
+        )
+        with self.ledger.reading() as db:
+            return [
+                Excluded(row["sender"], row["excluded"], row["all"] - row["excluded"], *last)
+                for row in db.execute(counts).mappings().all()
+                if (last := db.execute(newest.where(study.c.sender == row["sender"])).first())
+            ]
+
+
+def _count(db: sa.Connection, table: sa.Table, is_wanted: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(table).where(is_wanted)
+    return int(db.execute(query).scalar_one())
+
+
+def _undelivered(row: sa.RowMapping) -> Undelivered:
+    return Undelivered(
+        destination=row["destination"],
+        waiting=row["all"] - row["dead"],
+        given_up=row["dead"],
+        error=row["error_of_dead"] or row["error"] or "",
+    )

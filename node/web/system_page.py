@@ -1,0 +1,154 @@
+"""How the node is: its parts, peers, models, disks, and the nodes beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from node.ledger import Presence, Role, WebRole
+from node.overview.disk_space import DiskSpace
+from node.overview.system import (
+    LATELY_BEFORE_DAYS,
+    ModelCounts,
+    ModelDoings,
+    PeerOverview,
+    system_overview,
+)
+from node.percent import share_in_percent
+from node.web.backend import backend_of, person_of
+from node.web.charts import Chart, score_chart
+from node.web.showing import render
+
+_DOES = {
+    Role.ALL: "receives, works, shows",
+    Role.LISTENER: "receives",
+    Role.WORKER: "works",
+    Role.WEB: "shows",
+}
+_MOST_REFUSALS = 8
+"""Reasons that are told of a model, the most frequent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PeerLine:
+    peer: PeerOverview
+    roles: str
+    backlog: Sequence[str]
+    troubles: Sequence[tuple[float, str]]
+    """What last went wrong, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelLine:
+    name: str
+    version: str
+    mode: str
+    is_shadow: bool
+    counts: Sequence[tuple[str, str, str]]
+    """What, today, the days before."""
+    chart: Chart | None
+
+
+@dataclass(frozen=True, slots=True)
+class _DiskLine:
+    name: str
+    folder: str
+    free: int
+    total: int
+    full_in: str
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeLine:
+    place: str
+    does: str
+    state: str
+    is_bad: bool
+    last_at: float
+
+
+def system_view(request: Request) -> Response:
+    """Show how the node is."""
+    backend = backend_of(request)
+    system = system_overview(backend.ledger, backend.config)
+    is_operator = person_of(request).role == WebRole.OPERATOR
+    shown = [one for one in system.models if is_operator or one.mode != "shadow"]
+    return render(
+        request,
+        "system.html",
+        is_renewed=True,
+        parts=system.parts,
+        own_parts=[part for part in system.parts if not part.name.startswith("node ")],
+        peers=[_peer(one) for one in system.peers],
+        models=[_model(one) for one in shown],
+        days=LATELY_BEFORE_DAYS,
+        are_shadows_hidden=len(shown) < len(system.models),
+        disks=[_disk(one) for one in system.disks],
+        nodes=[_node(one) for one in system.nodes],
+    )
+
+
+def _peer(one: PeerOverview) -> _PeerLine:
+    does = [word for word, is_so in (("sends", one.sends), ("receives", one.receives)) if is_so]
+    roles = ", ".join(does) if one.is_configured else "not in the configuration any more"
+    troubles = [(one.failed_at, one.failure), (one.rejected_at, one.rejection)]
+    happened = [(at, words) for at, words in troubles if at is not None]
+    return _PeerLine(one, roles, list(_backlog(one)), sorted(happened, reverse=True))
+
+
+def _backlog(one: PeerOverview) -> Iterator[str]:
+    if one.backlog is None:
+        return
+    if one.backlog.objects:
+        objects = "1 object" if one.backlog.objects == 1 else f"{one.backlog.objects} objects"
+        yield f"{objects} of {_studies(one.backlog.studies)}"
+    if one.backlog.given_up:
+        yield f"given up: {_studies(one.backlog.given_up)}"
+
+
+def _studies(count: int) -> str:
+    return "1 study" if count == 1 else f"{count} studies"
+
+
+def _model(one: ModelDoings) -> _ModelLine:
+    return _ModelLine(
+        name=one.name,
+        version=one.version or "has read nothing yet",
+        mode=one.mode or "none: it is not in the configuration any more",
+        is_shadow=one.mode == "shadow",
+        counts=list(_counts(one.today, one.before)),
+        chart=score_chart(one.today.scores, one.before.scores),
+    )
+
+
+def _counts(today: ModelCounts, before: ModelCounts) -> Iterator[tuple[str, str, str]]:
+    yield "studies", str(today.studies), str(before.studies)
+    yield "images analysed", str(today.images), str(before.images)
+    if today.triaged or before.triaged:
+        yield "urgent, of those with a level", _share(today), _share(before)
+    reasons = [*dict.fromkeys((*today.refusals, *before.refusals))]
+    for reason in reasons[:_MOST_REFUSALS]:
+        counts = [str(found.refusals.get(reason, 0)) for found in (today, before)]
+        yield f"not analysed: {reason}", counts[0], counts[1]
+    if len(reasons) > _MOST_REFUSALS:
+        yield f"and {len(reasons) - _MOST_REFUSALS} other reasons", "", ""
+
+
+def _share(counts: ModelCounts) -> str:
+    share = counts.urgent_share
+    return "-" if share is None else f"{share_in_percent(share)} ({counts.urgent})"
+
+
+def _disk(one: DiskSpace) -> _DiskLine:
+    days = one.days_left
+    full_in = "not known: nothing has come in the last week"
+    if days is not None:
+        full_in = f"{days:.0f} days" if days < 3650 else "more than ten years"
+    return _DiskLine(one.name, str(one.folder), one.free, one.total, full_in)
+
+
+def _node(one: Presence) -> _NodeLine:
+    return _NodeLine(one.place, _DOES[one.role], one.state, one.state == "silent", one.last_at)

@@ -1,0 +1,91 @@
+"""The page with TLS of its own, by a certificate that openssl makes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pages import READER, Site, web_config
+
+from node.errors import ConfigError
+from node.ledger import Ledger
+from node.store import Store
+from node.web.serving import Page
+
+from .programs import program
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *(program("openssl"), "req", "-x509", "-newkey", "ec", "-noenc", "-days", "2"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def test_a_login_over_tls(
+    ledger: Ledger, store: Store, tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    settings = web_config(
+        tmp_path,
+        f"sqlite:///{tmp_path / 'ledger.db'}",
+        host="0.0.0.0",
+        names=["localhost"],
+        tls_certificate=pair[0],
+        tls_key=pair[1],
+    )
+    site = Site(ledger, store, settings)
+    site.add_users()
+    site.page.start()
+    port = site.page.address.rpartition(":")[2]
+    assert site.page.address == f"https://0.0.0.0:{port}"
+    with site.visitor(READER, at=f"https://localhost:{port}", trusts=pair[0]) as visitor:
+        answer = visitor.get("/")
+        assert answer.status_code == 200
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        assert "__Host-ai-node" in visitor.client.cookies
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://localhost:{port}")
+    site.page.stop()
+
+
+def test_a_certificate_that_cannot_be_used_is_said_in_words(
+    ledger: Ledger, store: Store, tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    for certificate, key in ((pair[0], tmp_path / "empty.pem"), (tmp_path / "none.pem", pair[1])):
+        settings = web_config(
+            tmp_path,
+            f"sqlite:///{tmp_path / 'ledger.db'}",
+            tls_certificate=certificate,
+            tls_key=key,
+        )
+        assert settings.web is not None
+        page = Page(settings, settings.web, store)
+        Site(ledger, store, settings).add_users()
+        with pytest.raises(ConfigError, match="the certificate or its key cannot be used"):
+            page.start()
+        page.stop()

@@ -1,0 +1,88 @@
+"""What people do to one study, and that its history says who did it."""
+
+from __future__ import annotations
+
+import pytest
+from ledgers import EXCLUDED, HOUR_S, KIND, NODE, STUDY, Desk
+
+from node.errors import NodeError
+from node.ledger import BuiltReport, DeliveryState, DispatchState, Finished, schema
+
+
+def nowhere(sender: str) -> dict[str, frozenset[str]]:
+    return {}
+
+
+def test_who_has_read_a_study_is_known_until_it_is_taken_back(desk: Desk) -> None:
+    desk.receive()
+    desk.by_hand.mark_read(STUDY, "anna")
+    study = desk.study()
+    assert study["read_by"] == "anna"
+    assert study["read_at"] == pytest.approx(study["last_at"], abs=60)
+    with pytest.raises(NodeError, match="was marked as read before, by anna"):
+        desk.by_hand.mark_read(STUDY, "otto")
+    desk.by_hand.mark_unread(STUDY, "otto")
+    assert (desk.study()["read_at"], desk.study()["read_by"]) == (None, None)
+    assert desk.history()[-2:] == ["marked as read by anna", "no longer marked as read by otto"]
+    with pytest.raises(NodeError, match="is not marked as read"):
+        desk.by_hand.mark_unread(STUDY, "otto")
+
+
+def test_what_somebody_has_not_seen_is_not_marked_as_read(desk: Desk) -> None:
+    desk.receive()
+    seen_until = desk.study()["last_image_at"]
+    desk.change(schema.study, last_image_at=seen_until + 1)
+    with pytest.raises(NodeError, match="has got more images since this page was made"):
+        desk.by_hand.mark_read(STUDY, "anna", seen_until=seen_until)
+    desk.by_hand.mark_read(STUDY, "anna", seen_until=seen_until + 1)
+
+
+def test_a_study_that_is_not_known_is_neither_read_nor_sent_again(desk: Desk) -> None:
+    for act in (
+        lambda: desk.by_hand.mark_read("1.2.3", "anna"),
+        lambda: desk.by_hand.mark_unread("1.2.3", "anna"),
+        lambda: desk.by_hand.retry_study("1.2.3", HOUR_S, nowhere),
+    ):
+        with pytest.raises(NodeError, match=r"study 1\.2\.3 is not known here"):
+            act()
+
+
+def test_the_history_says_who_released_a_study(desk: Desk) -> None:
+    desk.receive(why_excluded="no Patient ID")
+    desk.close(EXCLUDED)
+    desk.by_hand.release_study(STUDY, by="anna (command)")
+    assert "released: by hand by anna (command)" in desk.history()
+
+
+def test_what_was_given_up_of_one_study_is_sent_again_and_no_other(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=0)
+    desk.deliver(job, DeliveryState.SENT, DeliveryState.QUEUED)
+    desk.receive("2.25.7", study="2.25.70")
+    with pytest.raises(NodeError, match=r"no delivery of study 2\.25\.70 was given up"):
+        desk.by_hand.retry_study("2.25.70", HOUR_S, nowhere, by="anna")
+    assert desk.dispatch()["state"] == DispatchState.DEAD
+    words = desk.by_hand.retry_study(STUDY, HOUR_S, nowhere, by="anna")
+    assert words == "sent again to pacs"
+    assert desk.dispatch()["state"] == DispatchState.QUEUED
+    assert desk.history()[-1] == "sent again to pacs by hand by anna"
+    with pytest.raises(NodeError, match="what still waits is tried again by itself"):
+        desk.by_hand.retry_study(STUDY, HOUR_S, nowhere, by="anna")
+
+
+def test_results_of_one_study_that_had_no_destination_go_to_the_one_there_is_now(
+    desk: Desk,
+) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    built = (BuiltReport("2.25.9", KIND, "1.2.3", "reports/9.dcm", "digest"),)
+    unsent = Finished((), built, {}, HOUR_S, problem="no destination: none is named")
+    desk.processing.finish_version(job, unsent, desk.enqueue)
+    with pytest.raises(NodeError, match="still go nowhere"):
+        desk.by_hand.retry_study(STUDY, HOUR_S, nowhere)
+    words = desk.by_hand.retry_study(
+        STUDY, HOUR_S, lambda sender: {"pacs": frozenset({KIND})}, by="anna"
+    )
+    assert words == "its results, which had no destination, are sent now"
+    assert desk.history()[-1] == "sent to pacs by hand by anna: 1 of 1 objects"
+    assert desk.delivering.begin_dispatch(desk.revived(), NODE).to_send == built

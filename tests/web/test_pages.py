@@ -1,0 +1,478 @@
+"""What the pages say, to whom, and no more than the site lets them show."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ledgers import Desk
+from PIL import Image
+from pydicom import Dataset, dcmread
+
+from node.ledger import DeliveryState, Ledger, OwnPart, schema
+from node.ledger.nodes import Ill
+from node.result import Priority
+from node.store import Store
+from node.trial import phantom
+from node.web.showing import duration, one_line, person_name, size
+
+from .site import HOSTILE, OPERATOR, READER, SHADOW, Site, Who, listed, opened, uid_of, words_of
+
+URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
+R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
+
+
+@pytest.fixture
+def site(ledger: Ledger, store: Store, tmp_path: Path) -> Site:
+    made = opened(store, ledger, tmp_path)
+    made.is_well()
+    return made
+
+
+def with_settings(site: Site, **web: Any) -> Site:
+    """Return the same site with other settings of its page."""
+    return opened(site.desk.store, site.ledger, site.config.node.state_dir, **web)
+
+
+def test_the_list_says_urgent_first_and_within_a_level_who_has_waited_longest(site: Site) -> None:
+    site.exam(1, ROUTINE, age_s=3000)
+    site.exam(2, URGENT, age_s=100)
+    site.exam(3, Priority.NOT_ASSESSED, age_s=50, views=(R_CC, L_CC, R_MLO))
+    site.exam(4, URGENT, age_s=7000)
+    site.exam(5, SOON, age_s=50)
+    site.exam(6, age_s=5000)
+    with site.visited() as visitor:
+        page = visitor.get("/")
+    assert listed(page) == [uid_of(number) for number in (4, 2, 5, 3, 6, 1)]
+    said = words_of(page)
+    for words in ("urgent waiting 1 h 56 min", "not assessed", "no triage model for it", "routine"):
+        assert words in said
+    assert "Urgent 2" in said
+    assert "R CC, L CC, R MLO, L MLO" in said.replace("\u00a0", " ")
+    assert "pacs: 2 sent" in said
+
+
+def test_filters_stand_in_the_address_and_lead_on_from_each_other(site: Site) -> None:
+    site.exam(1, URGENT)
+    site.exam(2, ROUTINE, delivered=None)
+    site.exam(3, ROUTINE, delivered=(DeliveryState.REFUSED,))
+    site.excluded(4)
+    with site.visited() as visitor:
+        found = {
+            show: sorted(listed(visitor.get(f"/?show={show.replace(' ', '+')}")))
+            for show in (
+                "",
+                "urgent",
+                "soon",
+                "today",
+                "waiting",
+                "failed",
+                "held",
+                "excluded",
+                "all",
+            )
+        }
+        everyone = visitor.get("/?show=all&sender=modality")
+        nobody = visitor.get("/?show=all&sender=else")
+        unknown = visitor.get("/?show=lost", status=400)
+    one, two, three, four = map(uid_of, (1, 2, 3, 4))
+    assert found[""] == [one, two, three]
+    assert found["urgent"] == [one]
+    assert found["soon"] == found["held"] == []
+    assert found["waiting"] == [two]
+    assert found["failed"] == [three]
+    assert found["excluded"] == [four]
+    assert found["all"] == found["today"] == [one, two, three, four]
+    assert len(listed(everyone)) == 4
+    assert not listed(nobody)
+    assert "sender=modality" in everyone
+    assert 'There is no filter "lost"' in words_of(unknown).replace("&#34;", '"')
+
+
+def test_a_long_list_has_pages(site: Site, desk: Desk) -> None:
+    for number in range(120):
+        site.arrived(number)
+    with site.visited() as visitor:
+        pages = [visitor.get("/")]
+        while following := re.search(r'id="next-page" href="([^"]+)"', pages[-1]):
+            pages.append(visitor.get(following[1].replace("&amp;", "&")))
+        assert 'id="first-page" href="/"' in pages[-1]
+    assert [len(listed(page)) for page in pages] == [50, 50, 20]
+    assert len({uid for page in pages for uid in listed(page)}) == 120
+
+
+ADA = Who("DOE^ADA", "PAT-17", "ACC-17", "Screening of ADA")
+
+
+@pytest.mark.parametrize(
+    ("shows", "seen", "unseen"),
+    [
+        ("nothing", [], ["DOE", "ADA", "PAT-17", "ACC-17"]),
+        ("accession", ["ACC-17", "Screening"], ["DOE", "PAT-17"]),
+        ("patient", ["DOE, ADA", "PAT-17", "ACC-17"], []),
+    ],
+)
+def test_no_page_says_more_of_a_patient_than_the_site_lets_it(
+    site: Site, shows: str, seen: list[str], unseen: list[str]
+) -> None:
+    site.exam(1, URGENT, who=ADA, delivered=(DeliveryState.REFUSED,))
+    here = f"/studies/{uid_of(1)}"
+    with with_settings(site, shows=shows).visited(OPERATOR) as visitor:
+        for address in ("/", "/?show=all", here, f"{here}/read", f"{here}/retry", "/system"):
+            page = visitor.get(address)
+            assert [one for one in unseen if one in page] == []
+            if address in ("/", here):
+                assert [one for one in seen if one not in page] == []
+
+
+def test_a_study_is_found_by_what_the_site_lets_be_sought_and_no_patient_is_in_an_address(
+    site: Site,
+) -> None:
+    site.exam(1, URGENT, who=ADA)
+    site.exam(2, ROUTINE)
+    with with_settings(site, shows="patient").visited() as visitor:
+        by_patient = visitor.post("/search", at="/", by="patient", text="PAT-17")
+        by_nobody = visitor.post("/search", at="/", by="patient", text="PAT-1")
+        by_accession = visitor.post("/search", at="/", by="accession", text=" ACC-17 ")
+        by_study = visitor.post("/search", at="/", by="study", text=uid_of(1))
+        assert (by_patient.status_code, listed(by_patient.text)) == (200, [uid_of(1)])
+        assert "not renewed" in by_patient.text
+        assert "data-refresh-s" not in by_patient.text
+        assert listed(by_nobody.text) == []
+        assert by_accession.headers["location"] == "/?accession=ACC-17"
+        assert listed(visitor.get(by_accession.headers["location"])) == [uid_of(1)]
+        assert listed(visitor.get(by_study.headers["location"])) == [uid_of(1)]
+    with with_settings(site, shows="accession").visited() as visitor:
+        assert visitor.post("/search", at="/", by="patient", text="PAT-17").status_code == 403
+    with with_settings(site, shows="nothing").visited() as visitor:
+        assert visitor.post("/search", at="/", by="accession", text="ACC-17").status_code == 403
+        visitor.get("/?accession=ACC-17", status=403)
+        assert "accession number" not in visitor.get("/")
+
+
+def test_what_a_stranger_wrote_is_text_and_nothing_else(site: Site) -> None:
+    nasty = Who(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    site.exam(1, URGENT, who=nasty)
+    with with_settings(site, shows="patient").visited(OPERATOR) as visitor:
+        for address in ("/", f"/studies/{uid_of(1)}", f"/studies/{uid_of(1)}/read"):
+            page = visitor.get(address)
+            assert "<script>document" not in page
+            assert "&lt;script&gt;" in page
+            assert "\u202e" not in page, "it would turn round what follows"
+        found = visitor.post("/search", at="/", by="patient", text='"><script>alert(1)</script>')
+    assert "<script>alert" not in found.text
+    assert "&#34;&gt;&lt;script&gt;" in found.text
+
+
+def test_what_models_in_shadow_say_is_for_operators_and_on_no_list(site: Site) -> None:
+    site.exam(1, ROUTINE)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited() as visitor:
+        for address in ("/", here):
+            assert SHADOW.title not in visitor.get(address)
+            assert SHADOW.name not in words_of(visitor.get(address))
+    with site.visited(READER) as visitor:
+        assert SHADOW.title not in visitor.get(here)
+        visitor.post("/logout", at="/")
+        visitor.log_in(OPERATOR)
+        assert SHADOW.title not in visitor.get("/")
+        page = words_of(visitor.get(here))
+    assert f"{SHADOW.title} {SHADOW.name} 1.0.0 shadow: sent to nobody urgent" in page
+
+
+def test_where_a_demonstration_ranks_the_list_and_its_rows_say_so(site: Site) -> None:
+    site.exam(1, URGENT, is_demonstration=True)
+    with site.visited() as visitor:
+        assert "demonstration" not in re.sub("demonstration model", "", words_of(visitor.get("/")))
+    triage = site.config.triage.model_copy(update={"demonstration_may_rank": True})
+    site.config = site.config.model_copy(update={"triage": triage})
+    with site.visited() as visitor:
+        page = words_of(visitor.get("/"))
+    assert "urgent demonstration waiting" in page
+    assert "A demonstration model may rank here" in page
+
+
+def test_a_newcomer_whose_studies_were_all_excluded_is_told_why_nothing_came_back(
+    site: Site,
+) -> None:
+    site.excluded(1, "older than 30 days")
+    site.excluded(2, "a test patient")
+    with site.visited() as visitor:
+        page = words_of(visitor.get("/"))
+        assert "2 studies came and nothing is sent back for them: excluded." in page
+        assert "older than 30 days" in page
+        assert "a test patient" in page
+        assert len(listed(visitor.get("/?show=excluded"))) == 2
+        site.exam(3, ROUTINE)
+        assert "nothing is sent back" not in visitor.get("/")
+
+
+# One study
+
+
+def test_a_study_says_what_came_what_became_of_it_and_how_long_that_took(site: Site) -> None:
+    site.exam(1, URGENT, refuse=None, views=(R_CC, L_CC, R_MLO))
+    site.desk.withdraw(f"{uid_of(1)}.2", study=uid_of(1))
+    with site.visited() as visitor:
+        page = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+    for words in (
+        "L CC, MG",
+        "withdrawn: Rejected for Quality Reasons",
+        "analysed by breast-triage",
+        "Operating point high (at least 71 %): sensitivity 62 %",
+        "Exam AI score AI score 52 %",
+        "version 1 closed: 3/4 views",
+        "waited for completeness",
+        "analysis and building",
+        "sending",
+    ):
+        assert words in page
+
+
+def test_a_study_says_what_was_not_analysed_and_why(site: Site) -> None:
+    site.exam(1, refuse={L_CC: "an implant is visible"})
+    with site.visited() as visitor:
+        page = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+    assert "Not analysed L CC: an implant is visible" in page
+    assert "not analysed by breast-area: an implant is visible" in page
+
+
+def test_a_study_says_what_its_destination_said_and_when_it_is_asked_again(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
+    with site.visited() as visitor:
+        page = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+    assert "pacs: 2 queued tried again" in page
+    assert "queued by PACS" in page
+
+
+def test_an_unknown_study_is_said_to_be_unknown(site: Site) -> None:
+    with site.visited() as visitor:
+        assert "Study 1.2.3 is not known here." in visitor.get("/studies/1.2.3", status=404)
+
+
+def test_captures_are_pictures_of_a_sensible_size(site: Site) -> None:
+    site.exam(1, URGENT)
+    with site.visited() as visitor:
+        page = visitor.get(f"/studies/{uid_of(1)}")
+        [address] = set(re.findall(r'src="([^"]+\.png)"', page))
+        answer = visitor.client.get(address)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["cache-control"].startswith("private, max-age=")
+    picture = Image.open(io.BytesIO(answer.content))
+    assert max(picture.size) <= 1600
+    assert np.asarray(picture.convert("L")).max() > 100, "it is not blank"
+
+
+def burn_in(dataset: Dataset) -> None:
+    dataset.BurnedInAnnotation = "YES"
+
+
+@pytest.mark.parametrize(
+    ("shows", "plain_status", "burnt_status"),
+    [("patient", 200, 200), ("accession", 200, 403), ("nothing", 403, 403)],
+)
+def test_a_capture_that_may_show_a_name_is_for_sites_that_show_patients(
+    site: Site, shows: str, plain_status: int, burnt_status: int
+) -> None:
+    site.exam(1, URGENT)
+    site.exam(2, URGENT, change=burn_in)
+    captures = [row for row in site.desk.rows(schema.report) if row["kind"] == "capture"]
+    expected = {uid_of(1): plain_status, uid_of(2): burnt_status}
+    with with_settings(site, shows=shows).visited() as visitor:
+        for row in captures:
+            address = f"/studies/{row['study_uid']}/captures/{row['sop_uid']}.png"
+            assert visitor.client.get(address).status_code == expected[row["study_uid"]]
+        page = visitor.get(f"/studies/{uid_of(1)}")
+    assert ("<img" in page) == (shows != "nothing")
+
+
+def test_no_capture_is_had_by_the_address_of_another_study(site: Site) -> None:
+    site.exam(1, URGENT)
+    site.exam(2, URGENT)
+    for row in site.desk.rows(schema.report):
+        other = uid_of(2) if row["study_uid"] == uid_of(1) else uid_of(1)
+        with site.visited() as visitor:
+            visitor.get(f"/studies/{other}/captures/{row['sop_uid']}.png", status=404)
+        break
+
+
+def test_result_objects_are_had_by_who_has_logged_in_where_patients_are_shown(site: Site) -> None:
+    site.exam(1, URGENT)
+    objects = [row["sop_uid"] for row in site.desk.rows(schema.report)]
+    address = f"/studies/{uid_of(1)}/objects/{objects[0]}"
+    with with_settings(site, shows="patient").visited() as visitor:
+        visitor.get(address, status=403)
+        assert "They are for who has logged in." in visitor.get(f"/studies/{uid_of(1)}")
+    with with_settings(site, shows="accession").visited(READER) as visitor:
+        refused = visitor.get(address, status=403)
+        assert "shows" in refused
+        assert "shows" in visitor.get(f"/studies/{uid_of(1)}")
+    with with_settings(site, shows="patient").visited(READER) as visitor:
+        page = visitor.get(f"/studies/{uid_of(1)}")
+        found = re.findall(r'href="(/studies/[0-9.]+/objects/[0-9.]+)"', page)
+        assert len(found) == len(objects)
+        answer = visitor.client.get(found[0])
+    assert answer.headers["content-type"] == "application/dicom"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{objects[0]}.dcm"'
+    assert dcmread(io.BytesIO(answer.content)).SOPInstanceUID == objects[0]
+
+
+# What people do
+
+
+def test_a_study_that_was_read_leaves_the_list_until_that_is_undone(site: Site) -> None:
+    site.exam(1, URGENT)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(READER) as visitor:
+        assert f"{here}/read?from=list" in visitor.get("/")
+        question = visitor.get(f"{here}/read?from=list")
+        assert "it can be undone" in words_of(question)
+        assert listed(visitor.get("/")) == [uid_of(1)], "asking does nothing"
+        done = visitor.post(f"{here}/read", at=f"{here}/read?from=list", **{"from": "list"})
+        page = visitor.get(done.headers["location"])
+        assert listed(page) == []
+        assert f'href="{here}/unread"' in page
+        study = words_of(visitor.get(here))
+        assert f"by {READER}" in study
+        assert "It has been marked as read already" in visitor.get(f"{here}/read")
+        undone = visitor.post(f"{here}/unread", at=f"{here}/unread")
+        assert undone.headers["location"] == f"{here}?done=unread"
+        assert listed(visitor.get("/")) == [uid_of(1)]
+    assert site.desk.history(uid_of(1))[-2:] == [
+        f"marked as read by {READER}",
+        f"no longer marked as read by {READER}",
+    ]
+
+
+def test_a_study_that_got_another_image_meanwhile_is_not_marked_as_read(site: Site) -> None:
+    site.exam(1, URGENT, age_s=600)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(READER) as visitor:
+        found = re.search(r'href="([^"]+/read\?[^"]+)"', visitor.get("/"))
+        assert found
+        address = found[1].replace("&amp;", "&")
+        seen = re.search(r'name="seen" value="([^"]+)"', visitor.get(address))
+        assert seen
+        site.arrived(1)
+        site.desk.change(schema.study, last_image_at=schema.study.c.last_image_at + 600)
+        answer = visitor.post(f"{here}/read", at=address, seen=seen[1])
+        assert answer.status_code == 409
+        assert "more images" in answer.text
+        assert listed(visitor.get("/")) == [uid_of(1)]
+
+
+def test_an_excluded_study_is_released_after_a_question(site: Site) -> None:
+    site.excluded(1, "older than 30 days")
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(READER) as visitor:
+        assert "/release" not in visitor.get(here)
+        assert "for operators" in visitor.get(f"{here}/release", status=403)
+    with site.visited(OPERATOR) as visitor:
+        assert f'href="{here}/release"' in visitor.get(here)
+        assert "It is excluded: older than 30 days." in words_of(visitor.get(f"{here}/release"))
+        done = visitor.post(f"{here}/release", at=f"{here}/release")
+        assert "Released: it goes on." in visitor.get(done.headers["location"])
+        assert "It is receiving now" in visitor.get(f"{here}/release")
+    assert site.desk.history(uid_of(1))[-1].endswith(f"by hand by {OPERATOR}")
+
+
+def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.SENT, DeliveryState.REFUSED))
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        assert "1 refused" in words_of(visitor.get(f"{here}/retry"))
+        done = visitor.post(f"{here}/retry", at=f"{here}/retry")
+        page = words_of(visitor.get(done.headers["location"]))
+    assert "Its results are sent again." in page
+    assert f"sent again to pacs by hand by {OPERATOR}" in page
+    assert site.desk.objects() == ["queued", "sent"] or site.desk.objects() == ["sent", "queued"]
+
+
+def test_nobody_does_anything_without_a_login(site: Site) -> None:
+    site.exam(1, URGENT)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited() as visitor:
+        page = visitor.get(here)
+        assert "/read" not in page
+        assert "Mark as read" not in visitor.get("/")
+        for action in ("read", "unread", "release", "retry"):
+            visitor.get(f"{here}/{action}", status=403)
+            assert visitor.post(f"{here}/{action}", at="/").status_code == 403
+
+
+# Banners
+
+
+def test_a_node_that_is_ill_says_so_above_the_list_and_since_when(site: Site) -> None:
+    with site.visited() as visitor:
+        assert "cannot be trusted" not in words_of(visitor.get("/")).replace(
+            "older than it should be: the order cannot be trusted", ""
+        )
+        ill = {OwnPart.LISTENER: Ill(1_764_000_000.0, "it has died")}
+        site.desk.nodes.record_ill("node-1", ill)
+        page = visitor.get("/")
+    assert "The node is ill: the order of the reading list cannot be trusted." in page
+    assert "it has died" in page
+    assert 'datetime="2025-11-24T' in page
+    assert 'aria-live="polite"' in page
+
+
+def test_no_node_at_all_is_ill(ledger: Ledger, store: Store, tmp_path: Path) -> None:
+    with opened(store, ledger, tmp_path).visited() as visitor:
+        page = words_of(visitor.get("/"))
+    assert "no node listens" in page
+    assert "no node works" in page
+
+
+def test_a_page_says_by_its_style_alone_that_it_has_become_too_old(site: Site) -> None:
+    with with_settings(site, refresh_s=4).visited() as visitor:
+        page = visitor.get("/")
+        style = visitor.client.get("/stale.css")
+    assert 'http-equiv="refresh" content="4"' in page
+    assert 'data-refresh-s="4' in page
+    assert re.search(r"This page is from \d\d:\d\d:\d\d and older than it should be", page)
+    assert style.headers["content-type"].startswith("text/css")
+    assert "animation-delay: 10.000s" in style.text
+
+
+def test_the_pages_need_no_style_or_script_within_them(site: Site) -> None:
+    """The content security policy would not let it be."""
+    site.exam(1, URGENT)
+    with site.visited(OPERATOR) as visitor:
+        for address in ("/", f"/studies/{uid_of(1)}", "/system", f"/studies/{uid_of(1)}/read"):
+            page = visitor.get(address)
+            assert " style=" not in page
+            assert "<style" not in page
+            assert not re.search(r"<script(?![^>]* src=)", page)
+            assert not re.search(r"\son[a-z]+=", page)
+            assert not re.search(r'(src|href)="(https?:)?//(?!viewer)', page)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "-"),
+        (-1, "0.0 s"),
+        (8.24, "8.2 s"),
+        (31.4, "31 s"),
+        (119, "119 s"),
+        (180, "3 min"),
+        (3900, "1 h 05 min"),
+        (200_000, "2 d 7 h"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_sizes_names_and_foreign_text_are_said_as_people_write_them() -> None:
+    assert [size(count) for count in (12, 3_400_000_000, 250e9, 999_999)] == [
+        *("12 B", "3.4 GB", "250 GB", "1.0 MB"),
+    ]
+    assert person_name("Doe^Jane^M^Dr") == "Doe, Jane M Dr"
+    assert person_name("Yamada^Tarou=山田^太郎") == "Yamada, Tarou / 山田, 太郎"
+    assert one_line("a\r\nb\u2028c\u202ed") == "a b cd"
