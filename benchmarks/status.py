@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/status.py [--studies 100000]
 
-The command is a process of its own, with everything that it imports; a scrape is made in this process,
-anew each time (a node keeps what it has counted for ten seconds). The ledger is SQLite.
+The command is a process of its own, with everything that it imports; a scrape is made in this
+process, anew each time (a node keeps what it has counted for ten seconds). The ledger is SQLite.
 """
 
 from __future__ import annotations
