@@ -20,7 +20,7 @@ from rich.console import Console
 
 from node.analysis.conclusion import conclude
 from node.analysis.selection import select
-from node.cli import find_dicom
+from node.cli.common import find_dicom
 from node.demo import page, run_demo
 from node.demo.board import why_in_words
 from node.dicom.header import read_header

@@ -235,7 +235,7 @@ def test_a_configuration_that_is_wrong_is_critical_where_programs_read_it(
     run = f"from node import cli\nsys.argv = ['ai-node', 'run', '-c', {str(path)!r}]\ncli.main()"
     lines = said_by(run, "text", reader, status=1)
     assert len(lines) == 3
-    begins = f"<2>CRITICAL node.cli: {path}:" if reader == "journal" else f"{path}:"
+    begins = f"<2>CRITICAL node.cli.service: {path}:" if reader == "journal" else f"{path}:"
     assert [line for line in lines if not line.startswith(begins)] == []
 
 

@@ -18,6 +18,7 @@ DOMAINS_ANSWERS = (
 CONVENTIONS = {
     "log": "a module's logger",
     "main": "what `python -m` runs",
+    "commands": "those of one module of the command line",
     "build": "the one builder of a kind of result object",
     "SERIES_NUMBER": "that of the series which a kind of result object is in",
     **dict.fromkeys(DOMAINS_ANSWERS, "what a domain answers (node/domains/domain.py)"),

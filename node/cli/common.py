@@ -1,0 +1,81 @@
+"""What all commands share: how they print, say errors, show progress and find files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from node.errors import NodeError
+
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)  # "node.toml:100:" is no emoji
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)
+]
+CONFIG = Path("node.toml")
+
+
+def counted(count: int, word: str, words: str = "") -> str:
+    """Return how many there are: "1 study", "2 studies"."""
+    return f"{count} {word if count == 1 else words or f'{word}s'}"
+
+
+def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
+    """Return the Part 10 files in a folder, or the one file given; by choice damaged ones too."""
+    from node.dicom.part10 import is_part10
+
+    if not folder.exists():
+        raise NodeError(f"{folder} does not exist")
+    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+    found = [p for p in paths if is_part10(p) or (and_called_so and _is_called_dicom(p))]
+    if not found:
+        raise NodeError(f"{folder}: no DICOM file found there")
+    return found
+
+
+def _is_called_dicom(path: Path) -> bool:
+    is_of_macos = path.name.startswith("._")  # what it writes beside each file on a stick
+    return path.suffix.lower() in (".dcm", ".dicom") and not is_of_macos
+
+
+@contextlib.contextmanager
+def progress(
+    what: str, total: int, time: ProgressColumn | None = None
+) -> Iterator[Callable[[], None]]:
+    """Show how far long work is; call what is given for each step."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, time or TimeElapsedColumn(), console=err, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def progress_with_time_left(
+    what: str, total: int
+) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    """Show how long it still takes, too."""
+    return progress(what, total, TimeRemainingColumn(elapsed_when_finished=True))
+
+
+@contextlib.contextmanager
+def errors_as_messages(exit_code: int = 1) -> Iterator[None]:
+    """Print an error in its own words and end with this exit code."""
+    try:
+        yield
+    except NodeError as error:
+        err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(exit_code) from error

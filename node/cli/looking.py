@@ -1,0 +1,332 @@
+"""The commands that only look: where studies and nodes stand."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node.cli.common import CONFIG, ConfigOption, counted, err, errors_as_messages, out
+from node.errors import NodeError
+
+if TYPE_CHECKING:
+    from node.overview import Standing, StudyOverview
+    from node.overview.health import Alarm
+
+commands = typer.Typer()
+
+
+@commands.command()
+def studies(  # noqa: PLR0913 - one for each thing that may be asked
+    config: ConfigOption = CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    outlines: Annotated[
+        bool, typer.Option("--outlines", help="With --json: outlines and heat maps, too.")
+    ] = False,
+    since: Annotated[
+        str, typer.Option(help="Only those with an image since then: 90min, 2h, 3d, 2026-11-28.")
+    ] = "",
+    state: Annotated[
+        str, typer.Option(help="Only those that stand so: held, undelivered, done, ...")
+    ] = "",
+    sender: Annotated[str, typer.Option(help="Only those of this peer.")] = "",
+    accession: Annotated[str, typer.Option(help="Only those with this accession number.")] = "",
+    patient_id: Annotated[str, typer.Option(help="Only those of this patient.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="No more than so many; 0: all.")] = 0,
+) -> None:
+    """List the studies: why each was started, where it stands, what destinations said.
+
+    Urgent ones first, and so on; all others by their last image. Exit codes as of `ai-node
+    status`, of the studies that are listed: 0, 1 if one is to be looked at (held), 2 if the results
+    of one do not reach somebody, or that cannot be found out.
+
+    `--json` gives all there is, the history of each study too (docs/studies-json.md); times are
+    epoch seconds, UTC. The points of outlines and the values of heat maps, which are long, are
+    empty without `--outlines`.
+    """
+    from node.config import load_config
+    from node.overview import Wanted, each_wanted
+    from node.overview.health import Alarm
+    from node.site import existing_ledger
+    from node.store import Store
+
+    wanted = Wanted(
+        since=_since(since),
+        sender=sender,
+        accession_number=accession,
+        patient_id=patient_id,
+    )
+    standing = _standing(state)
+    alarms = {Alarm.NONE}
+    with errors_as_messages(Alarm.ACT):
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            found = each_wanted(ledger, wanted, standing=standing, with_outlines=outlines)
+            overviews = _noting_alarms(itertools.islice(found, limit or None), alarms)
+            if as_json:
+                _print_as_json(overviews)
+                raise typer.Exit(int(max(alarms)))
+            count = 0
+            for count, study in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
+                _print_study(study)
+        unusable = Store(loaded.store_dir).count_unusable()
+    out.print(counted(count, "study", "studies"), highlight=False)
+    for folder, number in unusable.items():
+        if number:
+            words = f"{counted(number, 'object')} in {folder}, each with the reason"
+            out.print(words, highlight=False, soft_wrap=True)
+    raise typer.Exit(int(max(alarms)))
+
+
+def _noting_alarms(studies: Iterable[StudyOverview], alarms: set[Alarm]) -> Iterator[StudyOverview]:
+    """Yield studies, and add to the alarms those that they give."""
+    from node.overview.status import study_alarm
+
+    for study in studies:
+        alarms.add(study_alarm(study))
+        yield study
+
+
+_UNITS_S = {"min": 60, "h": 3600, "d": 86_400}
+
+
+def _since(words: str) -> float | None:
+    """Return since when, epoch seconds: "2h" ago, or "2026-11-28", where this machine is."""
+    if not words:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,6}) ?(min|h|d)", words)
+    if ago:
+        return time.time() - int(ago[1]) * _UNITS_S[ago[2]]
+    try:
+        return datetime.fromisoformat(words).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        message = f'expected such as 90min, 2h, 3d, 2026-11-28 or 2026-11-28T14:00, found "{words}"'
+        raise typer.BadParameter(message, param_hint="--since") from None
+
+
+def _standing(word: str) -> Standing | None:
+    from node.overview import Standing
+
+    if not word:
+        return None
+    try:
+        return Standing(word)
+    except ValueError:
+        message = f'expected one of {", ".join(Standing)}, found "{word}"'
+        raise typer.BadParameter(message, param_hint="--state") from None
+
+
+def _print_as_json(studies: Iterable[StudyOverview]) -> None:
+    """Print a list, each study as soon as it is read: thousands of them would fill the memory.
+
+    Not by rich: it takes a minute to colour what a hundred studies say.
+    """
+    before, after = "[", "[]"
+    for study in studies:
+        took = {name: getattr(study, name) for name in _TOOK}
+        lines = json.dumps(asdict(study) | took, indent=1, default=str)  # of a level the word
+        lines = lines.replace("\n", "\n ")
+        typer.echo(f"{before}\n {lines}", nl=False)
+        before, after = ",", "\n]"
+    typer.echo(after)
+
+
+_TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")
+"""How long each step took."""
+
+
+_NEXT = {
+    "identity": "correct it in the archive and send all its images again; that releases it",
+    "destination": "correct it there or here, and send its images again; that releases it",
+    "by hand": "look at it; then `ai-node release` with its UID lets it go on",
+}
+"""What a person does about a study that waits for one, by what it is held for."""
+
+
+def _print_study(study: StudyOverview) -> None:
+    """Print where a study stands, in lines that no terminal is too narrow for."""
+    from node.ledger import DeliveryState
+    from node.outputs.wording import refused_as_damaged
+    from node.overview import Standing
+
+    level = f"  {_LEVELS[study.level]}" if study.level else ""
+    out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
+    lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
+    lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]
+    lines += [("accession", study.accession_number)] if study.accession_number else []
+    lines += [("came", _times_in_words(study))]
+    lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
+    version = f" (version {study.version})" if study.version > 1 else ""
+    lines += [("started", f"{study.reason}{version}")] if study.reason else []
+    lines += [(model.model, model.outcome) for model in study.models]
+    lines += [("not analysed", line) for line in _first_few(study.refusals)]
+    for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
+        states = [
+            d.state
+            for d in study.deliveries
+            if d.destination == destination and d.state != DeliveryState.REPLACED
+        ]
+        confirmed = states.count(DeliveryState.CONFIRMED)
+        stored = confirmed + states.count(DeliveryState.SENT)
+        ways = dict.fromkeys(d.confirmed_by for d in study.deliveries if d.confirmed_by)
+        by = f"{confirmed} confirmed ({', '.join(ways)})" if ways else "accepted, unconfirmed"
+        words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
+        words += _next_attempt(study, destination)
+        lines.append((destination, words))
+    lines += [("reason", study.error)] if study.error else []
+    if study.state in (Standing.HELD, Standing.EXCLUDED, Standing.CANCELLED):
+        lines.append(("next", _NEXT.get(study.held_because or "", _NEXT["by hand"])))
+    if study.state == Standing.UNDELIVERED:
+        lines.append(("next", "mend that; then `ai-node retry`"))
+    for name, words in lines:
+        out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _times_in_words(study: StudyOverview) -> str:
+    """Say when a study came, by this machine's clock, and how long each step took."""
+    from node.overview.health import in_round_units
+
+    came = datetime.fromtimestamp(study.last_image_at).astimezone()
+    words = [f"{came:%Y-%m-%d %H:%M}"]
+    if study.received_s >= 1:
+        words.append(f"received in {in_round_units(study.received_s)}")
+    for name, took_s in (
+        ("waited", study.waited_s),
+        ("analysed in", study.analysed_s),
+        ("delivered in", study.delivered_s),
+    ):
+        if took_s is not None:
+            words.append(f"{name} {in_round_units(took_s)}")
+    return ", ".join(words)
+
+
+_LEVELS = {
+    "urgent": "[bold red]URGENT[/]",
+    "soon": "[bold yellow]SOON[/]",
+    "not assessed": "[yellow]NOT ASSESSED[/]",
+    "routine": "routine",
+}
+
+
+def _level_in_words(study: StudyOverview) -> str:
+    """Say which level a study has, since when it waits, and what it was before."""
+    words = study.level_words or study.level
+    if study.waiting_s is None:
+        return words
+    minutes = int(study.waiting_s // 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "min"))
+    since = next((i for i, (number, _) in enumerate(units) if number), len(units) - 1)
+    time_passed = " ".join(f"{number} {unit}" for number, unit in units[since : since + 2])
+    is_former = study.version > max((number for number, _ in study.levels), default=0)
+    of_former = ", of the version before" if is_former else ""
+    return f"{words}{of_former}, last image {time_passed} ago"
+
+
+def _views_in_words(study: StudyOverview) -> str:
+    """Return each view once, with how many images show it, and how many show none."""
+    if not study.views:
+        return "no views"
+    counts = Counter(study.views)
+    names = [f"{view} ({n})" if n > 1 else view for view, n in counts.items()]
+    without = study.images - len(study.views)
+    return ", ".join([*names, *([f"{without} without a view"] if without else [])])
+
+
+_MOST_REFUSALS = 6
+
+
+def _first_few(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MOST_REFUSALS
+    return [*lines[:_MOST_REFUSALS], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _next_attempt(study: StudyOverview, destination: str) -> str:
+    """Say when a destination is tried again, if an attempt at it was put off."""
+    from node.overview import Standing
+
+    times = [d.next_at for d in study.deliveries if d.destination == destination and d.next_at]
+    if not times or study.state == Standing.HELD:
+        return ""
+    left_s = min(times) - time.time()
+    left = f"in {left_s:.0f} s" if left_s < 120 else f"in {left_s / 60:.0f} min"
+    return f"; next attempt {left if left_s > 0 else 'due'}"
+
+
+@commands.command()
+def status(
+    config: ConfigOption = CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say on one screen how the node is: what to look at and why, studies, backlogs, disk, parts.
+
+    Whether it runs or not: read from its database, on whatever machine. Fit for a probe (Nagios,
+    Icinga, Zabbix). Exit code 0: nothing is to be done. 1: to be looked at when there is time. 2:
+    something does not come in, is not analysed, or does not reach who should have it; also if no
+    node has run yet, or configuration or database cannot be read. `--json` gives the same; times
+    are epoch seconds, UTC.
+    """
+    from node.config import load_config
+    from node.overview.status import (
+        node_status,
+        status_as_json,
+        status_in_lines,
+        status_without_ledger,
+    )
+    from node.site import existing_ledger
+
+    try:
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            found = node_status(ledger, loaded)
+    except NodeError as error:
+        found = status_without_ledger(error)
+    if as_json:
+        typer.echo(json.dumps(status_as_json(found), indent=1))
+    else:
+        for line in status_in_lines(found):
+            typer.echo(line)
+    raise typer.Exit(int(found.alarm))
+
+
+@commands.command()
+def nodes(config: ConfigOption = CONFIG) -> None:
+    """List the nodes that share the database, on this and other machines, and say who is alive.
+
+    One that is silent for longer than `dead_after_s` is taken for dead: others do its work. It is
+    shown for a week. Exit codes as of `ai-node status`: 0, 1 if one is silent or ill and others do
+    its work, 2 if nobody listens, or nobody works, or that cannot be found out.
+    """
+    from node.config import load_config
+    from node.ledger import Nodes
+    from node.overview.health import Alarm, node_parts, worst_alarm
+    from node.site import existing_ledger
+
+    with errors_as_messages(Alarm.ACT):
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            presences = Nodes(ledger).presences()
+            parts = node_parts(ledger, loaded)
+    for node in presences:
+        line = f"{node.place}  {_ROLES[node.role]}  {node.state}"
+        if node.state != "stopped":
+            line += f", heard of {node.heard_of_s:.0f} s ago"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for part in parts:
+        if part.is_ill:
+            words = f"{part.name}: {part.words}; {part.what_to_do}"
+            err.print(words, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(worst_alarm(parts))
+
+
+_ROLES = {"all": "listens and works", "listener": "listens", "worker": "works", "web": "shows"}

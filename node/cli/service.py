@@ -1,0 +1,264 @@
+"""The commands that set up, examine and run a node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node import __version__
+from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
+from node.errors import NodeError
+
+if TYPE_CHECKING:
+    from node.config import Config
+    from node.doctor import Verdict
+
+log = logging.getLogger(__name__)
+commands = typer.Typer()
+
+
+class Only(StrEnum):
+    """What one of several machines is for."""
+
+    LISTENER = "listener"
+    WORKER = "worker"
+    WEB = "web"
+
+
+@commands.command()
+def run(
+    config: ConfigOption = CONFIG,
+    only: Annotated[
+        Only | None,
+        typer.Option(help="Only receive, only work and deliver, or only show the page."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
+) -> None:
+    """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it.
+
+    Prints "Listening on HOST:PORT" on standard error when it is ready, a worker "Working", and
+    with the table [web] "Page at http://HOST:PORT". A node that only shows the page may run beside
+    one that does the work, with the same configuration.
+    What a former process left unfinished, however it ended, is taken up at the start. Under
+    systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
+    """
+    from node.app import App
+    from node.config import load_config
+    from node.ledger import Role
+    from node.logs import start_logging
+    from node.page_alone import PageAlone
+    from node.supervisor import Watchdog, tell
+
+    with _errors_in_the_log():
+        loaded = load_config(config)
+        start_logging(form=loaded.logs.format, is_verbose=verbose)
+        role = Role(only) if only else Role.ALL
+        node = PageAlone(loaded) if role == Role.WEB else App(loaded, role)
+        log.info("ai-node %s, configuration %s", __version__, config.resolve())
+        # No Event: to set one takes a lock that this very thread may hold when the signal comes.
+        told: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: told.append(number))
+        node.start()
+        tell("READY=1")
+        watchdog = Watchdog()
+        while not told and not node.failed.is_set():
+            time.sleep(0.2)
+            if node.is_alive:
+                watchdog.feed()
+        tell("STOPPING=1")
+        node.stop()
+        if node.failed.is_set():
+            log.critical("A part of the node died, as is said above; it ends, to be started again")
+        logging.shutdown()
+        # All is committed; a thread that still waits for a dead destination must not hold us up.
+        os._exit(1 if node.failed.is_set() else 0)
+
+
+@commands.command()
+def init(  # noqa: PLR0913 - one for each question
+    config: ConfigOption = CONFIG,
+    ae_title: Annotated[str | None, typer.Option(help="Our own AE title.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port we listen on.")] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where studies are kept; relative to the configuration.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A PACS that sends studies and gets results: NAME=AET@HOST:PORT. Repeatable."
+        ),
+    ] = None,
+    sender: Annotated[
+        list[str] | None,
+        typer.Option(help="A modality; its results go to every --peer: NAME=AET@HOST:PORT."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model, NAME or NAME=MODE (deliver, shadow, off). Repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what suits most.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a configuration, and print what to enter on the PACS.
+
+    Asks what the options do not say; where it cannot ask, or need not (`--yes`), `--peer` is all
+    it needs. For example: `ai-node init --peer pacs=PACS@192.0.2.10:104`. Every setting is in the
+    file, explained.
+    """
+    from node import initial_config as initial
+
+    def ask(question: str, default: str) -> str:
+        return str(typer.prompt(question, default=default or None, err=True))
+
+    can_ask = sys.stdin.isatty() and not yes
+    with errors_as_messages():
+        initial.refuse_to_replace(config, is_forced=force)
+        given = initial.Given(ae_title, port, state_dir, peer or (), sender or (), model or ())
+        loaded = initial.write_config(config, initial.choose(given, ask if can_ask else None))
+        lines = [f"Wrote {config}.", *initial.pacs_side(loaded), "", "Then:"]
+        lines += [f"  ai-node {verb} --config {config}" for verb in ("doctor", "run")]
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@commands.command()
+def check(config: ConfigOption = CONFIG) -> None:
+    """Load the configuration, its models and their weights, and change nothing.
+
+    Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
+    neither port nor folders are tried.
+    """
+    from node.config import advice, load_config
+    from node.dimse.addresses import place
+    from node.inference import Inference
+    from node.site import (
+        advice_on_models,
+        faults_of_models,
+        levels_in_words,
+        load_models,
+        try_database,
+    )
+
+    with errors_as_messages():
+        loaded = load_config(config)
+        models = load_models(loaded)
+        try_database(loaded)
+        with Inference(loaded.inference, tuple(models.values())):
+            pass  # starting means every network has loaded and run once
+        where = place(loaded.listener.host, loaded.listener.port)
+        out.print(f"{config} is right: {loaded.node.ae_title} will listen on {where}.")
+        faults = _look_at_page(loaded)
+        for model in models.values():
+            identity = model.identity
+            out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
+            if levels := levels_in_words(model):
+                out.print(f"Model {identity.name}: {levels}.")
+        for line in [*advice(loaded), *advice_on_models(loaded, models)]:
+            out.print(f"Note: {line}")
+        if faults := [*faults, *(words for _, words in faults_of_models(loaded, models))]:
+            raise NodeError("\n".join(faults))
+
+
+def _look_at_page(config: Config) -> list[str]:
+    """Print where the page will be, if there is to be one; return why it must not start."""
+    from node.web.exposure import address_of_page, faults_of_page
+    from node.web.serving import has_users_yet
+
+    if config.web is None:
+        return []
+    has_users = has_users_yet(config)
+    login = "everybody logs in" if has_users else "without a login, which only looks"
+    if not (faults := faults_of_page(config.web, has_users=has_users)):
+        out.print(f"Page: {address_of_page(config.web, config.web.port)}, {login}.")
+    return faults
+
+
+@commands.command()
+def doctor(
+    config: ConfigOption = CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Examine everything the configuration names, and send a generated exam through the node.
+
+    Folders, disk, clock, database, models, port; every peer by C-ECHO, what it accepts, and a query
+    (C-FIND) for a study that does not exist; what is held, given up, or made for nobody; each red
+    line says what to do. Other systems are sent no object, and nothing is changed: it may be used
+    while the node is running. Exit code 1 if anything is red, which waits for a person; else 0.
+    """
+    from node.doctor import diagnose
+
+    verdicts = []
+    for verdict in diagnose(config):
+        verdicts.append(verdict)
+        if not as_json:
+            _print_verdict(verdict)
+    states: list[str] = [verdict.state for verdict in verdicts]
+    if as_json:
+        typer.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
+    else:
+        words = {"failed": "failed", "warning": "to look at", "ok": "ok"}
+        counts = [f"{states.count(state)} {word}" for state, word in words.items()]
+        out.print(f"{', '.join(counts)}.", highlight=False)
+    raise typer.Exit(1 if "failed" in states else 0)
+
+
+_SIGNS = {
+    "ok": "[green]ok     [/green]",
+    "warning": "[yellow]warning[/yellow]",
+    "failed": "[red]FAILED [/red]",
+}
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    out.print(f"{_SIGNS[verdict.state]} [bold]{verdict.what:<18}[/bold] ", end="", highlight=False)
+    out.print(verdict.words, markup=False, highlight=False, soft_wrap=True)
+    if verdict.remedy:
+        line = f"{'':<8}{'what to do:':<18} {verdict.remedy}"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@commands.command()
+def demo(
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Where results go; replaced if a demo made it.")
+    ] = Path("demo-results"),
+    phantom: Annotated[bool, typer.Option(help="Use generated images, not real ones.")] = False,
+) -> None:
+    """Show the whole node at work: a modality sends mammograms, a PACS receives the results.
+
+    Needs no configuration and no other program. The exams it sent stay in `exams/` there, for
+    `ai-node send`. Exit code 0 only if every expected object arrived and was read back.
+    """
+    from node.demo import run_demo
+
+    with errors_as_messages():
+        raise typer.Exit(run_demo(out_dir, out, is_generated=phantom))
+
+
+@contextlib.contextmanager
+def _errors_in_the_log() -> Iterator[None]:
+    """Print an error as other commands do, or where programs read that, log each of its lines."""
+    from node.logs import is_for_machines
+
+    with errors_as_messages():
+        try:
+            yield
+        except NodeError as error:
+            if not is_for_machines():
+                raise
+            for line in str(error).splitlines():
+                log.critical("%s", line)
+            raise typer.Exit(1) from error
