@@ -225,6 +225,7 @@ def _list_words(request: Request, asked: _Asked, page: ListPage) -> dict[str, An
         "kept": [("show", asked.show)] if asked.show else [],
         "searches": list(searches(backend)),
         "may_mark": person_of(request).may_mark,
+        "is_by_level": asked.wanted().is_open,
         "demonstration_ranks": backend.config.triage.demonstration_may_rank,
         "limit": LIMIT,
     }

@@ -92,7 +92,8 @@ class _Made:
 class _Step:
     words: str
     seconds: float
-    at: float | None
+    at: float
+    """When it ended."""
 
 
 @dataclass(frozen=True, slots=True)
