@@ -4,19 +4,26 @@
 
 A ledger is filled straight into its tables, as a site's would be after a year: versions, results
 with outlines, deliveries, histories, most of it old and read. What is measured is all that a page
-asks of it (`node.overview.list_page`: a page of 50, with its counts), and how long the ledger takes
-to open. With `--postgresql`, an empty database of a server is measured, too; its tables are made.
-Times are milliseconds of the wall clock, on this machine.
+asks of it (`node.overview.list_page`: a page of 50, with its counts), how long the ledger takes to
+open, how long a node needs from its start until its page answers, and what the page takes by HTTP.
+With `--postgresql`, an empty database of a server is measured, too; its tables are made. Times are
+of the wall clock, on this machine, in milliseconds unless the row says otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +41,7 @@ OPEN_DAYS = 7.0
 DAY_S = 86_400.0
 DAYS = 400
 """Over which the studies have come."""
-_POINTS = 120
+_POINTS = 80
 """Of an outline."""
 _AT_ONCE = 2000
 """Studies that are put in at once."""
@@ -55,21 +62,25 @@ def main() -> None:
     parser.add_argument("--postgresql", help="the address of an empty database, as in node.toml")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        small, large = (f"sqlite:///{Path(name) / size}.db" for size in ("small", "large"))
-        compare("SQLite", small, large, options.studies, options.runs)
+        for size in ("small", "large"):
+            (Path(name) / size).mkdir()
+        small, large = (f"sqlite:///{name}/{size}/ledger.db" for size in ("small", "large"))
+        compare("SQLite", Path(name), (small, large), options.studies, options.runs)
     if options.postgresql:
-        compare("PostgreSQL", None, options.postgresql, options.studies, options.runs)
+        with tempfile.TemporaryDirectory() as name:
+            both = None, options.postgresql
+            compare("PostgreSQL", Path(name), both, options.studies, options.runs)
 
 
-def compare(name: str, small: str | None, large: str, studies: int, runs: int) -> None:
+def compare(name: str, folder: Path, both: tuple[str | None, str], studies: int, runs: int) -> None:
     """Measure a ledger of a hundred studies and a large one; the small one may be left out."""
     table = Table(
         "asked for", "100 studies", f"{studies} studies", title=f"{name}, p50 / p95 in ms"
     )
-    found = [
-        {} if url is None else measure(url, count, runs)
-        for url, count in ((small, 100), (large, studies))
-    ]
+    found: list[dict[str, str]] = []
+    for size, url, count in zip(("small", "large"), both, (100, studies), strict=True):
+        of_one = {} if url is None else measure(url, count, runs)
+        found.append(of_one if url is None else of_one | by_http(folder / size, url, count, runs))
     for asked in found[1]:
         table.add_row(asked, *(of_one.get(asked, "-") for of_one in found))
     Console().print(table)
@@ -92,6 +103,81 @@ def measure(url: str, studies: int, runs: int) -> dict[str, str]:
         found[name] = in_ms(timed(ask, runs))
     ledger.close()
     return found
+
+
+NODE = """
+[node]
+ae_title = "BENCHMARK"
+state_dir = "."
+min_free_mb = 0
+{database}
+[listener]
+host = "127.0.0.1"
+port = {port}
+[[peers]]
+name = "mammography-1"
+ae_title = "SENDER"
+host = "127.0.0.1"
+port = 104
+sends = true
+[web]
+port = {web_port}
+"""
+
+
+def by_http(folder: Path, url: str, studies: int, runs: int) -> dict[str, str]:
+    """Start a node on a ledger; return how long that takes, and its pages."""
+    folder.mkdir(exist_ok=True)
+    port, web_port = free_port(), free_port()
+    database = "" if url.startswith("sqlite") else f'database = "{url}"'
+    settings = NODE.format(database=database, port=port, web_port=web_port)
+    (folder / "node.toml").write_text(settings)
+    page = f"http://127.0.0.1:{web_port}"
+    command = [sys.executable, "-m", "node", "run", "--config", "node.toml"]
+    with (folder / "log").open("w") as log:
+        started = time.perf_counter()
+        node = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        try:
+            wait_until_it_answers(page, node)
+            found = {"node, from start to page (s)": f"{time.perf_counter() - started:.1f}"}
+            for name, path in (
+                ("HTTP, open list", "/"),
+                ("HTTP, urgent", "/?show=urgent"),
+                ("HTTP, failed", "/?show=failed"),
+                ("HTTP, all", "/?show=all"),
+                ("HTTP, a study", f"/studies/1.9.{studies // 2}"),
+                ("HTTP, system", "/system"),
+            ):
+                found[name] = in_ms(timed(partial(get, page + path), runs))
+        finally:
+            node.terminate()
+            node.wait(60)
+    return found
+
+
+def get(address: str) -> int:
+    """Fetch a page; return its size."""
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return len(answer.read())
+
+
+def wait_until_it_answers(address: str, node: subprocess.Popen[bytes]) -> None:
+    """Return as soon as a page is served."""
+    for _ in range(6000):
+        with contextlib.suppress(OSError):
+            get(f"{address}/login")
+            return
+        if node.poll() is not None:
+            raise SystemExit("the node has ended; it was not let start as it is set")
+        time.sleep(0.01)
+    raise SystemExit("no page after a minute")
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def questions(ledger: Ledger, studies: int) -> Mapping[str, Callable[[], object]]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pydicom import Dataset
-from pydicom.sequence import Sequence
-
-from node.dicom.part10 import structure_of
-from node.dicom.untrusted import failing_as
 from node.errors import Unreadable
+
+# What reads objects is imported by who does: `ai-node status` compares identities at most.
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 MANUFACTURER: Final = "DICOM AI Node Project"
 MODEL_NAME: Final = "DICOM AI Node"
@@ -80,6 +79,8 @@ def identity_of(header: Dataset) -> str:
 
 def stated_twice(header: Dataset) -> tuple[int, ...]:
     """Return the tags of NAMING that an object states twice, with different values."""
+    from node.dicom.part10 import structure_of
+
     found = {path[0] for path in structure_of(header).twice}
     return tuple(tag for tag in NAMING if tag in found)
 
@@ -153,6 +154,10 @@ def _plain_uid(header: Dataset, tag: int) -> str:
 
 def _encoded(header: Dataset, tag: int) -> bytes | None:
     """Return a value as it came, b"" if it is absent, None if it cannot be had as text."""
+    from pydicom.sequence import Sequence
+
+    from node.dicom.untrusted import failing_as
+
     try:
         with failing_as(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be read"):
             value = header.get_item(tag).value if tag in header else b""  # does not decode

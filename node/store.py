@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from node.dicom.part10 import data_set_begins_at, open_part10
-from node.dicom.untrusted import failing_as, quietly, text
 from node.errors import Unreadable
+
+# What reads objects is imported by who does: many a command only asks where they lie.
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _FORMER = "rejected"
@@ -38,6 +38,8 @@ def checked_uid(uid: str) -> str:
 
 def dataset_digest(path: Path) -> str:
     """Return the SHA-256 of a Part 10 file's data set, the part that came over the network."""
+    from node.dicom.part10 import data_set_begins_at
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(data_set_begins_at(file))
@@ -51,6 +53,9 @@ def is_as_it_came(path: Path, digest: str, transfer_syntax: str) -> bool:
 
     Raises Unreadable if it is none any more, OSError if it cannot be read.
     """
+    from node.dicom.part10 import open_part10
+    from node.dicom.untrusted import failing_as, quietly, text
+
     with path.open("rb") as file, quietly(), failing_as("a file that cannot be read", OSError):
         if text(open_part10(file).meta, "TransferSyntaxUID") != transfer_syntax:
             return False

@@ -58,7 +58,7 @@ class Monitored:
     def own_listener(self) -> tuple[NodePart, ...]:
         """Return what this process needs to take images: its listener, disk and database."""
         ill, role = self.process.ill(), self.process.role
-        database = next(part for part in self.parts() if part.name == "database")
+        database, *_ = self.parts()  # always the first
         if role not in (Role.ALL, Role.LISTENER):
             words = "this node does not listen"
             return (NodePart("listener", Alarm.ACT, words, None, "ask one that does"), database)

@@ -10,9 +10,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from node import __version__
-from node.outputs.case import Draft, local_time
 from node.percent import share_in_percent, threshold_in_percent
 from node.result import (
     Evaluation,
@@ -28,6 +28,9 @@ from node.result import (
 )
 from node.study import damaged_in_words
 from node.triage import change_in_words, gives_level
+
+if TYPE_CHECKING:  # lists have words from here, too, and need none of what reads objects
+    from node.outputs.case import Draft
 
 AI_GENERATED = "AI generated. Not verified by a physician."
 RESEARCH_USE = "For research use only."
@@ -126,11 +129,15 @@ def model(result: Result) -> str:
 
 def moment(draft: Draft) -> str:
     """Return when the version was decided, in the study's zone: "2026-01-05 10:42 (UTC+01:00)"."""
+    from node.outputs.case import local_time
+
     return f"{local_time(draft, draft.version.decided_at):%Y-%m-%d %H:%M (%Z)}"
 
 
 def version(draft: Draft) -> str:
     """Return "Version 2, replaces that of 10:42", empty for the first."""
+    from node.outputs.case import local_time
+
     if draft.version.replaces is None:
         return ""
     now = local_time(draft, draft.version.decided_at)

@@ -27,7 +27,7 @@ from node.result import Priority
 DAY_S = 86_400.0
 AT_MOST_COUNTED = 1000
 """A count as high as this means: this many, or more."""
-_FEW = 2000
+_FEW = 1000
 """So many studies are looked at one by one; of what is more frequent a page is found on the way."""
 
 Sought = Literal["", "today", "waiting", "failed", "held", "excluded"]

@@ -83,7 +83,7 @@ def scatter(ledger: Ledger, count: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture(params=[0, 2000], ids=["on the way", "looked up"])
+@pytest.fixture(params=[0, 1000], ids=["on the way", "looked up"])
 def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Find what is asked for in either way: both give the same pages."""
     monkeypatch.setattr(reading_list, "_FEW", request.param)
