@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 from urllib.parse import quote, urlencode
 
@@ -23,6 +23,8 @@ LIMIT = 50
 _FOUND_AT_MOST = 200
 """Of one patient."""
 _REASONS = 3
+_FIRST, _TRAIL = "0", 20
+"""What the first page is called among those that one can go back to, and how many these are."""
 _LEVELS = ("urgent", "soon", "not assessed")
 _FILTERS = (
     ("", "To read"),
@@ -87,12 +89,25 @@ class _Asked:
     accession: str = ""
     study: str = ""
     after: str = ""
+    """What the page begins after, "" for the first."""
+    trail: str = ""
+    """What the pages before it begin after, with commas; "0" for the first."""
 
     def address(self, **other: str) -> str:
-        """Return the address of the same list, with something else asked."""
-        said = {name: getattr(self, name) for name in self.__slots__ if name != "after"} | other
-        words = urlencode({name: value for name, value in said.items() if value})
+        """Return the address of the first page of the same list, with something else asked."""
+        kept = {name: getattr(self, name) for name in self.__slots__[:-2]}
+        words = urlencode({name: value for name, value in (kept | other).items() if value})
         return f"/?{words}" if words else "/"
+
+    def address_behind(self, following: str) -> str:
+        """Return the address of the page that begins after this."""
+        trail = [*filter(None, self.trail.split(",")), self.after or _FIRST]
+        return self.address(after=following, trail=",".join(trail[-_TRAIL:]))
+
+    def address_before(self) -> str:
+        """Return the address of the page before, as far as that is known."""
+        *before, last = self.trail.split(",")
+        return self.address(after="" if last == _FIRST else last, trail=",".join(before))
 
     def wanted(self) -> Wanted:
         is_level = self.show in _LEVELS
@@ -125,7 +140,8 @@ def reading_list_view(request: Request) -> Response:
         marked=_marked(request),
         newcomer=None if page.studies else _newcomer(backend, page),
         search=_Search(by if text else "", text),
-        next_address=asked.address(after=page.following) if page.following else "",
+        next_address=asked.address_behind(page.following) if page.following else "",
+        previous_address=asked.address_before() if asked.trail else "",
         first_address=asked.address() if asked.after else "",
         **_list_words(request, asked, page),
     )
@@ -151,6 +167,7 @@ def search_view(request: Request) -> Response:
         "title": "Search",
         "shown_by": "by patient ID; as it was when you searched, not renewed",
         "choices": (),
+        "filters": [replace(one, is_chosen=False) for one in _filters(_Asked(), page)],
     }
     return render(
         request,
@@ -160,6 +177,7 @@ def search_view(request: Request) -> Response:
         newcomer=None,
         search=_Search(by, text),
         next_address="",
+        previous_address="",
         first_address="",
         **words,
     )
@@ -207,6 +225,7 @@ def _list_words(request: Request, asked: _Asked, page: ListPage) -> dict[str, An
         "kept": [("show", asked.show)] if asked.show else [],
         "searches": list(searches(backend)),
         "may_mark": person_of(request).may_mark,
+        "is_by_level": asked.wanted().is_open,
         "demonstration_ranks": backend.config.triage.demonstration_may_rank,
         "limit": LIMIT,
     }

@@ -25,7 +25,7 @@ from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.pictures import why_no_pictures
 from node.web.showing import render
-from node.web.study_words import ToldLine, delivering, leading_first, study_row
+from node.web.study_words import StudyRow, ToldLine, delivering, leading_first, study_row
 
 _DONE = {
     "read": "Marked as read.",
@@ -92,7 +92,8 @@ class _Made:
 class _Step:
     words: str
     seconds: float
-    at: float | None
+    at: float
+    """When it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def study_view(request: Request) -> Response:
         parts=node_parts(backend.ledger, backend.config),
         row=row,
         done=_DONE.get(request.query_params.get("done", ""), ""),
-        facts=[(words, value) for words, value in _facts(study, backend) if value],
+        facts=[(words, value) for words, value in _facts(study, row) if value],
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects.reports)),
         why_no_captures=_why_no_captures(backend, objects.reports),
@@ -153,8 +154,7 @@ def object_view(request: Request) -> Response:
     return FileResponse(path, media_type="application/dicom", filename=f"{sop_uid}.dcm")
 
 
-def _facts(study: StudyOverview, backend: Backend) -> Iterator[tuple[str, str]]:
-    row = study_row(study, backend)
+def _facts(study: StudyOverview, row: StudyRow) -> Iterator[tuple[str, str]]:
     yield "Patient ID", row.patient_id
     yield "Accession number", row.accession_number
     yield "Description", row.description

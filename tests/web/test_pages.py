@@ -101,6 +101,12 @@ def test_a_long_list_has_pages(site: Site, desk: Desk) -> None:
         while following := re.search(r'id="next-page" href="([^"]+)"', pages[-1]):
             pages.append(visitor.get(following[1].replace("&amp;", "&")))
         assert 'id="first-page" href="/"' in pages[-1]
+        there = len(pages)
+        while before := re.search(r'id="previous-page" href="([^"]+)"', pages[-1]):
+            pages.append(visitor.get(before[1].replace("&amp;", "&")))
+    back = [listed(page) for page in pages[there:]]
+    pages = pages[:there]
+    assert back == [listed(page) for page in reversed(pages[:-1])]
     assert [len(listed(page)) for page in pages] == [50, 50, 20]
     assert len({uid for page in pages for uid in listed(page)}) == 120
 
