@@ -265,8 +265,8 @@ def _choices(asked: _Asked, backend: Backend) -> list[_Choice]:
     senders = [peer.name for peer in config.peers if peer.sends]
     models = [model.name for model in config.models if model.mode == "deliver"]
     found = [
-        _Choice("sender", "From", senders, asked.sender),
-        _Choice("model", "Read by", models, asked.model),
+        _Choice("sender", "Sender", senders, asked.sender),
+        _Choice("model", "Model", models, asked.model),
     ]
     return [choice for choice in found if len(choice.values) > 1 or choice.chosen]
 
