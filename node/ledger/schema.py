@@ -111,11 +111,6 @@ def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=nullable)
 
 
-def _since_0013(name: str) -> sa.Column[float]:
-    """Return a time with a default: a node of the release before inserts rows without it."""
-    return sa.Column(name, sa.Double, nullable=False, server_default="0")
-
-
 installation = sa.Table(
     "installation", metadata, _text("id", primary_key=True), _time("created_at", nullable=False)
 )
@@ -179,7 +174,8 @@ study = sa.Table(
     _text("patient_name", nullable=True),
     _text("study_date", nullable=True),  # as sent: "20261128"
     _text("study_description", nullable=True),
-    _since_0013("last_image_at"),  # unlike last_at not moved by a release
+    # Unlike last_at not moved by a release. The default is SQLite's, to add it; each row says it.
+    sa.Column("last_image_at", sa.Double, nullable=False, server_default="0"),
     _time("read_at"),  # when somebody said that it has been read; nothing may come after it
     _text("read_by", nullable=True),
     sa.Index(None, "state"),

@@ -56,8 +56,8 @@ class StudyRow:
     """What is said where there is no level."""
     is_demonstration: bool
     last_image_at: float
-    waiting_s: float | None
-    """Since the last image, or until it was read; None if a former release did not say when."""
+    waiting_s: float
+    """Since the last image, or until it was read."""
     images: int
     views: str
     reason: str
@@ -97,7 +97,7 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         no_level=_no_level(study),
         is_demonstration=_is_by_demonstration(study, backend.config),
         last_image_at=study.last_image_at,
-        waiting_s=max(0.0, waited_until - study.last_image_at) if study.last_image_at else None,
+        waiting_s=max(0.0, waited_until - study.last_image_at),
         images=study.images,
         views=views_in_words(study.views),
         reason=study.reason,

@@ -21,6 +21,8 @@ from postgres import DATABASES, PostgreSQL
 from node.errors import ConfigError, Superseded
 from node.ledger import Closing, Committing, InstanceState, Job, Ledger, Nodes, VersionState, schema
 from node.ledger.database import DEAD_AFTER_S
+from node.overview import Wanted, list_page
+from node.overview.reading_list import DAY_S
 from node.store import Store
 
 DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
@@ -449,3 +451,31 @@ def test_a_refused_upgrade_changes_nothing_and_goes_on_once_all_have_stopped(
         db.execute(schema.node.update().values(stopped_at=1000.0))
     desk.ledger.migrate()
     assert states(desk, schema.instance) == ["withdrawn", "current"]
+
+
+# What the page, the metrics and the figures need
+
+
+def of_0012(state: str = "queued", **more: Any) -> Rows:
+    """Return the rows of a study that was received and closed, as release 0012 wrote them."""
+    study = study_of_0001(DONE, "closed", version=1, last_at=1060.0, **more)
+    del study["held_reason"]
+    return {
+        "study": [study],
+        "instance": [instance_of_0001(f"{DONE}.1")],
+        "study_version": [version_of_0001(DONE, state)],
+    }
+
+
+def test_a_study_of_0012_stands_in_the_reading_list_by_its_last_image(left_by: LeftBy) -> None:
+    desk = left_by("0012", of_0012(level="urgent"))
+    assert differences(desk.ledger) == []
+    assert desk.study(DONE)["last_image_at"] == 1060.0
+    days = time.time() / DAY_S  # since then
+    (row,) = list_page(desk.ledger, Wanted(is_open=True), open_days=days).studies
+    assert (row.study_uid, row.level, row.last_image_at) == (DONE, "urgent", 1060.0)
+
+
+def test_0013_is_refused_beside_a_node_of_0012_that_is_alive(left_by: LeftBy) -> None:
+    with pytest.raises(ConfigError, match=r"alive: ris:/var/lib/ai-node\. Stop them, install"):
+        left_by("0012", of_0012() | {"node": [node_of_0004("ris")]})

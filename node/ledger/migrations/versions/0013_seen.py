@@ -8,12 +8,16 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
+NEEDS_ALL_STOPPED = True
+"""Stop all nodes for this upgrade: a study that one of the former release received would never
+stand in the reading list, for it does not say when its last image came."""
+
 _LEVELS = "'routine', 'not assessed', 'soon', 'urgent'"
 _UNREAD = sa.text("read_at IS NULL")
 
 
 def upgrade() -> None:
-    """Expand only: nodes of the former release go on beside it."""
+    """Add the columns, and fill in what rows of the former release say."""
     op.add_column("node", sa.Column("ill", sa.Text))
     with op.batch_alter_table("node") as batch:
         batch.drop_constraint(op.f("ck_node_role"), type_="check")
@@ -25,7 +29,7 @@ def upgrade() -> None:
         *("study_description", "read_by"),
     ):
         op.add_column("study", sa.Column(name, sa.Text))
-    # With a default, for a node of the former release inserts rows without it.
+    # With a default, for SQLite adds no column without; every row says it.
     op.add_column(
         "study", sa.Column("last_image_at", sa.Double, nullable=False, server_default="0")
     )
