@@ -42,6 +42,7 @@ from node.ledger import (
     Receiving,
     Role,
     Settling,
+    StudyLevels,
     Sweeping,
 )
 from node.manifest import Model
@@ -205,6 +206,8 @@ class App:
         place = place_of(self.config.node.state_dir)
         self._nodes.register_node(self.node_id, place, self._role)
         self._prepare_store()  # once others can see whose folder it is
+        if not self.config.triage.demonstration_may_rank:
+            StudyLevels(self.ledger).drop_demonstrations()  # before anybody is shown a list
         for server in self._servers():
             server.start()  # if it must not be reached as it is set, nothing has begun
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes

@@ -250,6 +250,7 @@ class Desk:
         level: Priority | None = None,
         first_report: int = 0,
         refused: tuple[Refusal, ...] = (),
+        model: ModelIdentity = MODEL,
     ) -> list[Job]:
         """Finish a version that has begun; return the jobs of its deliveries.
 
@@ -267,7 +268,7 @@ class Desk:
             for n in range(first + reports, first + reports + substitutes)
         )
         triage = None if level is None else Triage(level, f"the score is {level}")
-        result = Result(MODEL, analysed=(f"{job.study_uid}.1",), refused=refused, triage=triage)
+        result = Result(model, analysed=(f"{job.study_uid}.1",), refused=refused, triage=triage)
         wanted = dict.fromkeys(destinations, frozenset({KIND}))
         decided_by = result if triage else None
         finished = Finished((result,), built, wanted, deliver_within_s, decided_by=decided_by)

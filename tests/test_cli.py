@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import pytest
 import small_models
 import sqlalchemy as sa
 from factories import L_CC, R_CC
-from ledgers import EXCLUDED, HOUR_S, NODE, SOMEBODY_ELSE, STUDY, Desk, fill
+from ledgers import EXCLUDED, HOUR_S, MODEL, NODE, SOMEBODY_ELSE, STUDY, Desk, fill
 from peers import Pacs, refused_connections
 from ports import free_port
 from pydicom import dcmread
@@ -495,6 +495,17 @@ def test_studies_lists_the_urgent_one_first_and_says_what_it_was(
     ]
     assert "AI triage level urgent (research model): the score is urgent" in "".join(lines)
     assert "level" not in "".join(lines[lines.index(next(x for x in lines if "1.2 " in x)) :])
+
+
+def test_studies_says_of_a_level_that_it_is_a_demonstration_s(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    model = replace(MODEL, is_demonstration=True)
+    desk_of_node.analysed("1.1", level=Priority.URGENT, model=model)
+    lines = call("studies", "-c", settings).output.splitlines()
+    assert lines[0].split(maxsplit=2) == ["1.1", "delivering", "URGENT (demonstration model)"]
+    (study,) = json.loads(call("studies", "-c", settings, "--json").output)
+    assert study["is_demonstration"] is True
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,32 @@ from pathlib import Path
 
 import factories
 import pytest
+from ledgers import MODEL, Desk
 from outputs.drafts import items
 from packages import OUTPUT, POINT, SCORE, package
+from peers import modality
 from pydicom import Dataset
 from typer import testing
 
 from node import cli
 from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
-from node.config import Config, InferenceSettings, bundled_models_dir, load_config
+from node.app import App
+from node.config import (
+    Config,
+    InferenceSettings,
+    ListenerSettings,
+    Node,
+    TriageSettings,
+    bundled_models_dir,
+    load_config,
+)
 from node.dicom.header import read_header
 from node.doctor.parts import check_models
 from node.domains.description import describe
 from node.errors import ConfigError
 from node.identity import identity_of
 from node.inference import Inference
+from node.ledger import Role
 from node.manifest import Model, is_copy, other_with_device_uid
 from node.result import Priority, Result
 from node.site import levels_in_words, load_models
@@ -288,3 +300,25 @@ def study_version(paths: list[Path]) -> StudyVersion:
         decided_at=datetime(2026, 3, 1, 9, 30, tzinfo=UTC),
         installation="of a test",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("may_rank", [True, False])
+def test_a_node_starts_by_dropping_the_levels_of_demonstrations_if_none_may_rank(
+    tmp_path: Path, may_rank: bool
+) -> None:
+    config = Config(
+        node=Node(ae_title="AINODE", state_dir=tmp_path / "state", min_free_mb=0),
+        listener=ListenerSettings(host="127.0.0.1", port=0),
+        peers=(modality(results_to=["pacs"]), modality(name="pacs", ae_title="PACS")),
+        models=(),
+        triage=TriageSettings(demonstration_may_rank=may_rank),
+    )
+    node = App(config, Role.LISTENER)
+    desk = Desk(node.ledger, node.store)
+    desk.analysed(level=Priority.URGENT, model=replace(MODEL, is_demonstration=True))
+    node.start()
+    try:
+        assert desk.study()["level"] is (Priority.URGENT if may_rank else None)
+    finally:
+        node.stop()

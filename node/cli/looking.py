@@ -155,10 +155,11 @@ _NEXT = {
 def _print_study(study: StudyOverview) -> None:
     """Print where a study stands, in lines that no terminal is too narrow for."""
     from node.ledger import DeliveryState
-    from node.outputs.wording import refused_as_damaged
+    from node.outputs.wording import BY_DEMONSTRATION, refused_as_damaged
     from node.overview import Standing
 
     level = f"  {_LEVELS[study.level]}" if study.level else ""
+    level += f" {BY_DEMONSTRATION}" if study.is_demonstration else ""
     out.print(f"[bold]{study.study_uid}[/bold]  {study.state}{level}", highlight=False)
     lines = [("level", _level_in_words(study))] if study.level or study.level_words else []
     lines += [("images", f"{study.images} of {study.sender}: {_views_in_words(study)}")]

@@ -96,7 +96,7 @@ class Settler:
         self._told = set[str]()
         """The senders of whom an excluded study has been told as a warning."""
         self._ranking = [
-            model.manifest
+            model
             for model, mode in models
             if mode == Mode.DELIVER
             and model.manifest.triage is not None
@@ -136,12 +136,15 @@ class Settler:
         held = self._settling.held_below(Priority.NOT_ASSESSED) if self._ranking else ()
         for arrival in held:
             in_scope = [
-                manifest
-                for manifest in self._ranking
-                if any(is_in_scope(one, manifest) for one in arrival.shown)
+                model
+                for model in self._ranking
+                if any(is_in_scope(one, model.manifest) for one in arrival.shown)
             ]
-            if in_scope and not why_all_excluded(arrival, in_scope):
-                self._settling.leave_unassessed(arrival.study_uid)
+            if in_scope and not why_all_excluded(arrival, [model.manifest for model in in_scope]):
+                self._settling.leave_unassessed(
+                    arrival.study_uid,
+                    is_demonstration=all(model.identity.is_demonstration for model in in_scope),
+                )
 
     def _closing(
         self, arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, Mode]]

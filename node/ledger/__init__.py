@@ -20,6 +20,7 @@ from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_re
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.levels import StudyLevels
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
     Excluded,
@@ -130,6 +131,7 @@ __all__ = [
     "Settling",
     "Shipment",
     "Stranded",
+    "StudyLevels",
     "StudyState",
     "Sweeping",
     "Undelivered",

@@ -27,6 +27,7 @@ from node.ledger.rows import (
     QUARANTINE_AFTER,
     add_note,
     as_instance,
+    change_level,
     end_version,
     find_obstacle,
     find_place,
@@ -37,7 +38,6 @@ from node.ledger.rows import (
     lock_study,
     plan_delivery,
     raise_level,
-    update_study,
     update_version,
     version_row,
 )
@@ -97,9 +97,11 @@ class Processing:
             is_current = row.attempt == job.attempt and row.state == VersionState.RUNNING
             if level is None or not is_current or find_obstacle(db, study, job) is not None:
                 return
+            is_demonstration = decided_by.model.is_demonstration
             if row.level is None or level > row.level:
-                db.execute(update_version(job).values(level=level))
-            raise_level(db, study, level)
+                by_whom = {"level": level, "is_demonstration": is_demonstration}
+                db.execute(update_version(job).values(by_whom))
+            raise_level(db, study, level, is_demonstration=is_demonstration)
 
     def finish_version(
         self,
@@ -232,16 +234,22 @@ def _record_level(
     level, former = _level_by(finished.decided_by), _former_levels(db, job)
     found = row.level if row.level in (Priority.URGENT, Priority.SOON) else None
     is_found_before = found is not None and (level is None or found > level)
+    is_demonstration = finished.decided_by is not None and (
+        finished.decided_by.model.is_demonstration
+    )
     if is_found_before:
         level = found
+    if found is not None and found == level:
+        is_demonstration = row.is_demonstration
     if level is None and not former and study.level is None:
         return
     if level is None and not former:
         words = f"{study.level} while held, now none: {NO_MODEL}"
     else:
         words = change_in_words(former, level) or str(level)
-    db.execute(update_version(job).values(level=level))
-    db.execute(update_study(job.study_uid).values(level=level))
+    by_whom = {"level": level, "is_demonstration": is_demonstration}
+    db.execute(update_version(job).values(by_whom))
+    change_level(db, study, level, is_demonstration=is_demonstration)
     triage = finished.decided_by.triage if finished.decided_by else None
     why = f": {triage.why}" if triage else ""
     why = f": {FOUND_BEFORE}" if is_found_before else why

@@ -128,7 +128,7 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
     if newest.state == VersionState.CANCELLED:
         open_study(db, study)
     if newest.state == VersionState.FINISHED and study.level != newest.level:
-        db.execute(update_study(study_uid).values(level=newest.level))
+        change_level(db, study, newest.level, is_demonstration=newest.is_demonstration)
         after = newest.level or "none"
         add_note(db, study_uid, f"triage level: {study.level} while held, now {after}")
     dispatch = schema.dispatch  # the reconcile sweep takes these up
@@ -145,15 +145,25 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
     )
 
 
-def raise_level(db: sa.Connection, study: sa.Row[Any], level: Priority) -> bool:
+def raise_level(
+    db: sa.Connection, study: sa.Row[Any], level: Priority, *, is_demonstration: bool
+) -> bool:
     """Let a study have at least this triage level; return whether it has it only now.
 
     What may lower it: a version that is finished, and the release of a held study.
     """
     if study.level is not None and study.level >= level:
         return False
-    db.execute(update_study(study.study_uid).values(level=level))
+    change_level(db, study, level, is_demonstration=is_demonstration)
     return True
+
+
+def change_level(
+    db: sa.Connection, study: sa.Row[Any], level: Priority | None, *, is_demonstration: bool
+) -> None:
+    """Let a study have this triage level, or none, and say whether a demonstration gave it."""
+    values = {"level": level, "is_demonstration": level is not None and is_demonstration}
+    db.execute(update_study(study.study_uid).values(values))
 
 
 def newest_version(db: sa.Connection, study: sa.Row[Any]) -> sa.Row[Any] | None:

@@ -107,6 +107,11 @@ def _level() -> sa.Column[Priority]:
     return sa.Column("level", _Level(), check, nullable=True)
 
 
+def _is_demonstration() -> sa.Column[bool]:
+    """Return the column that says whether the level beside it is a demonstration's."""
+    return sa.Column("is_demonstration", sa.Boolean, nullable=False, server_default=sa.false())
+
+
 def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=nullable)
 
@@ -165,6 +170,7 @@ study = sa.Table(
     _text("revision_reason", nullable=True),
     sa.Column("is_by_hand", sa.Boolean, nullable=False, server_default=sa.false()),  # not excluded
     _level(),  # of the newest version that is finished, or higher: found by the next, or held
+    _is_demonstration(),
     _time("first_at", nullable=False),  # of the version now being received
     _time("last_at", nullable=False),
     # What people know it by, of the object that came last and said it; "" if none does. Empty in
@@ -190,6 +196,12 @@ study = sa.Table(
         "study_uid",
         sqlite_where=sa.text("read_at IS NULL"),
         postgresql_where=sa.text("read_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_study_demonstration",
+        "study_uid",
+        sqlite_where=sa.text("is_demonstration = 1"),
+        postgresql_where=sa.text("is_demonstration"),
     ),
     sa.Index(
         "ix_study_held",
@@ -286,6 +298,7 @@ study_version = sa.Table(
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
     _level(),
+    _is_demonstration(),
     _time("closed_at", nullable=False),
     _time("last_image_at", nullable=False),
     _time("decided_at"),  # the time its objects carry

@@ -17,6 +17,7 @@ from node.ledger.rows import (
     SHOWN,
     add_note,
     as_instance,
+    change_level,
     is_held,
     lock_study,
     newest_version,
@@ -77,16 +78,23 @@ class Settling:
             counts = [_count_open_associations(db, row, self.ledger.dead_after_s) for row in rows]
             return [_arrival(db, row, count) for row, count in zip(rows, counts, strict=True)]
 
-    def leave_unassessed(self, study_uid: str) -> None:
-        """Let a held study that a model was to judge stand before routine."""
+    def leave_unassessed(self, study_uid: str, *, is_demonstration: bool = False) -> None:
+        """Let a held study that a model was to judge stand before routine.
+
+        `is_demonstration`: none but demonstrations were to.
+        """
         with self.ledger.writing() as db:
             study = lock_study(db, study_uid)
-            if not is_held(study) or not raise_level(db, study, Priority.NOT_ASSESSED):
+            level = Priority.NOT_ASSESSED
+            if not is_held(study) or not raise_level(
+                db, study, level, is_demonstration=is_demonstration
+            ):
                 return
             newest = newest_version(db, study)
             if newest is not None and newest.state == VersionState.CANCELLED:
                 job = Job("process", study_uid, newest.number, newest.attempt)
-                db.execute(update_version(job).values(level=Priority.NOT_ASSESSED))
+                by_whom = {"level": level, "is_demonstration": is_demonstration}
+                db.execute(update_version(job).values(by_whom))
             before = "" if study.level is None else f"{study.level} before, now "
             add_note(db, study_uid, f"triage level: {before}not assessed: the study is held")
 
@@ -124,7 +132,7 @@ class Settling:
             if closing.state == VersionState.QUEUED:
                 enqueue(db, Job("process", study.study_uid, number, attempt=1))
             elif study.level is not None:
-                db.execute(update_study(study.study_uid).values(level=None))
+                change_level(db, study, None, is_demonstration=False)
                 words = f"triage level of version {number}: {study.level} before, now none"
                 add_note(db, study.study_uid, f"{words}: nothing is analysed")
             return True

@@ -228,6 +228,7 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         held_because=study.held_because,
         damaged=tuple(batch.damaged.get(uid, ())),
         level="" if study.level is None else str(study.level),
+        is_demonstration=study.is_demonstration,
         levels=tuple((one.number, str(one.level)) for one in levels),
         level_words=change_in_words(levels, study.level, _why_no_level(closed)),
         waiting_s=None if study.level is None else study.asked_at - last_at,

@@ -53,13 +53,6 @@ class ModelOverview:
     """How many images were not analysed, by the reason."""
     finished_at: float | None = None
 
-    @property
-    def is_demonstration(self) -> bool:
-        """Whether it says that it is none for patients, of a result that has a level."""
-        if self.result is not None:
-            return self.result.model.is_demonstration
-        return bool(self.level) and wording.BY_DEMONSTRATION in self.outcome
-
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOverview:
@@ -105,6 +98,8 @@ class StudyOverview:
     level: str = ""
     """The study's triage level, "" if no model gives one. Of the newest finished version; higher
     while the study is held, or a version is being analysed that has found more."""
+    is_demonstration: bool = False
+    """Whether that is a demonstration model's."""
     levels: tuple[tuple[int, str], ...] = ()
     """The level of each version that had one."""
     level_words: str = ""

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from node.config import Config
 from node.ledger import DeliveryState, Mode
 from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview
 from node.web.backend import Backend
@@ -95,7 +94,7 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         level=study.level,
         level_words=study.level_words,
         no_level=_no_level(study),
-        is_demonstration=_is_by_demonstration(study, backend.config),
+        is_demonstration=study.is_demonstration,
         last_image_at=study.last_image_at,
         waiting_s=max(0.0, waited_until - study.last_image_at),
         images=study.images,
@@ -127,12 +126,6 @@ def _no_level(study: StudyOverview) -> str:
     if study.state in _NOT_RANKED_YET:
         return "not ranked yet"
     return "not analysed" if study.state in _NOT_ANALYSED else "no triage model for it"
-
-
-def _is_by_demonstration(study: StudyOverview, config: Config) -> bool:
-    """Whether a demonstration model has had its say about the level."""
-    may_rank = config.triage.demonstration_may_rank and bool(study.level)
-    return may_rank and any(one.level and one.is_demonstration for one in delivering(study.models))
 
 
 def views_in_words(views: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from ledgers import MODEL, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
 
-from node.ledger import Closing, VersionState, schema
+from node.ledger import Closing, Finished, Mode, PlannedAnalysis, StudyLevels, VersionState, schema
 from node.result import Priority, Result, Triage
 from node.triage import FormerLevel
 
+DEMONSTRATION = replace(MODEL, is_demonstration=True)
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 WORDS = {
     Priority.URGENT: "urgent",
@@ -189,3 +190,75 @@ def test_a_version_that_is_cancelled_takes_no_level_away(desk: Desk) -> None:
     desk.begin(job)
     desk.processing.cancel_version(job, "model breast-area has been switched off")
     assert desk.study()["level"] is URGENT
+
+
+# Levels of demonstrations
+
+
+def whose(desk: Desk) -> tuple[Priority | None, bool]:
+    """Return a study's level, and whether it is a demonstration's."""
+    return desk.study()["level"], desk.study()["is_demonstration"]
+
+
+def test_whose_level_it_is_stands_beside_it_for_as_long_as_it_does(desk: Desk) -> None:
+    desk.analysed(level=URGENT, model=DEMONSTRATION)
+    assert whose(desk) == (URGENT, True)
+    desk.receive(f"{STUDY}.2")
+    job = desk.close()
+    desk.begin(job)
+    assert whose(desk) == (URGENT, True)  # kept of the version before
+    desk.processing.record_decision(job, found(SOON))
+    assert whose(desk) == (URGENT, True)
+    desk.finish(job, level=SOON, first_report=10)
+    assert whose(desk) == (SOON, False)
+    assert [desk.version(n)["is_demonstration"] for n in (1, 2)] == [True, False]
+    desk.receive_again(pixels="other")
+    desk.processing.record_decision(job, found(URGENT))
+    desk.by_hand.release_study(STUDY)
+    assert whose(desk) == (SOON, False)
+
+
+def test_what_a_demonstration_decided_before_its_report_was_built_is_its_own(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.processing.record_decision(job, replace(found(URGENT), model=DEMONSTRATION))
+    assert whose(desk) == (URGENT, True)
+    desk.finish(job, level=ROUTINE)
+    assert whose(desk) == (URGENT, True)  # found by the earlier attempt
+
+
+def test_a_held_study_that_only_demonstrations_were_to_judge_says_so(desk: Desk) -> None:
+    desk.receive()
+    desk.receive(f"{STUDY}.2", identity=SOMEBODY_ELSE)
+    desk.settling.leave_unassessed(STUDY, is_demonstration=True)
+    assert whose(desk) == (Priority.NOT_ASSESSED, True)
+
+
+def test_no_level_of_a_demonstration_stands_where_none_may_rank(desk: Desk) -> None:
+    desk.analysed(level=URGENT, model=DEMONSTRATION)
+    desk.receive(f"{STUDY}.2")
+    desk.close()
+    assert StudyLevels(desk.ledger).drop_demonstrations() == 1
+    assert whose(desk) == (None, False)
+    words = "urgent before, by a demonstration model, which may not rank here; now none"
+    assert desk.history()[-1] == f"triage level: {words}"
+    assert StudyLevels(desk.ledger).drop_demonstrations() == 0
+    assert desk.history().count(f"triage level: {words}") == 1
+
+
+def test_a_level_of_another_model_stands_where_the_demonstration_s_is_dropped(desk: Desk) -> None:
+    plan = tuple(
+        PlannedAnalysis(name, MODEL.version, MODEL.weights_sha256, Mode.DELIVER)
+        for name in (MODEL.name, "demonstration")
+    )
+    desk.receive()
+    job = desk.close(Closing("4/4 views", plan))
+    desk.begin(job)
+    shown = replace(found(URGENT), model=replace(DEMONSTRATION, name="demonstration"))
+    finished = Finished((found(SOON), shown), (), {}, 3600, decided_by=shown)
+    desk.processing.finish_version(job, finished, desk.enqueue)
+    assert whose(desk) == (URGENT, True)
+    StudyLevels(desk.ledger).drop_demonstrations()
+    assert whose(desk) == (SOON, False)
+    assert desk.version()["level"] is SOON

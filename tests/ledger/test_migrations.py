@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from ledgers import CLOSING, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
+from ledgers import CLOSING, MODEL, NODE, SOMEBODY, SOMEBODY_ELSE, Desk
 from postgres import DATABASES, PostgreSQL
+from pydantic import TypeAdapter
 
 from node.errors import ConfigError, Superseded
 from node.ledger import Closing, Committing, InstanceState, Job, Ledger, Nodes, VersionState, schema
 from node.ledger.database import DEAD_AFTER_S
 from node.overview import Wanted, list_page
 from node.overview.reading_list import DAY_S
+from node.result import Result
 from node.store import Store
 
 DONE, HELD, RECEIVING = "1.1", "1.2", "1.3"
@@ -476,6 +479,26 @@ def test_a_study_of_0012_stands_in_the_reading_list_by_its_last_image(left_by: L
     assert (row.study_uid, row.level, row.last_image_at) == (DONE, "urgent", 1060.0)
 
 
+@pytest.mark.parametrize("is_demonstration", [True, False])
+def test_a_level_of_0012_says_whose_it_is(left_by: LeftBy, is_demonstration: bool) -> None:
+    result = Result(replace(MODEL, is_demonstration=is_demonstration), ("1.2",))
+    written = TypeAdapter(Result).dump_json(result).decode()
+    analysis = {
+        "study_uid": DONE,
+        "number": 1,
+        "model": "x",
+        "model_version": "1",
+        "result": written,
+    }
+    rows = of_0012("finished", level="urgent")
+    rows = {**rows, "study_version": [{**rows["study_version"][0], "level": "urgent"}]}
+    desk = left_by(
+        "0012", {**rows, "analysis": [{**analysis, "mode": "deliver", "weights_sha256": ""}]}
+    )
+    assert desk.study(DONE)["is_demonstration"] is is_demonstration
+    assert desk.version(study=DONE)["is_demonstration"] is is_demonstration
+
+
 def test_0013_is_refused_beside_a_node_of_0012_that_is_alive(left_by: LeftBy) -> None:
     with pytest.raises(ConfigError, match=r"alive: ris:/var/lib/ai-node\. Stop them, install"):
-        left_by("0012", of_0012() | {"node": [node_of_0004("ris")]})
+        left_by("0012", {**of_0012(), "node": [node_of_0004("ris")]})

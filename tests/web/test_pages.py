@@ -191,14 +191,19 @@ def test_what_models_in_shadow_say_is_for_operators_and_on_no_list(site: Site) -
 
 
 def test_where_a_demonstration_ranks_the_list_and_its_rows_say_so(site: Site) -> None:
-    site.exam(1, URGENT, is_demonstration=True)
-    with site.visited() as visitor:
-        assert "demonstration" not in re.sub("demonstration model", "", words_of(visitor.get("/")))
-    triage = site.config.triage.model_copy(update={"demonstration_may_rank": True})
-    site.config = site.config.model_copy(update={"triage": triage})
+    study_uid = site.exam(1, URGENT, is_demonstration=True)
     with site.visited() as visitor:
         page = words_of(visitor.get("/"))
-    assert "urgent demonstration waiting" in page
+    assert "urgent demonstration waiting" in page  # though nothing of the configuration says so
+    assert "A demonstration model may rank here" not in page
+    triage = site.config.triage.model_copy(update={"demonstration_may_rank": True})
+    site.config = site.config.model_copy(update={"triage": triage})
+    site.desk.receive(f"{study_uid}.99", study=study_uid)
+    site.desk.close(study=study_uid)
+    with site.visited() as visitor:
+        page = words_of(visitor.get("/"))
+        assert "urgent demonstration" in words_of(visitor.get(f"/studies/{study_uid}"))
+    assert "urgent demonstration waiting" in page  # kept while the new version is analysed
     assert "A demonstration model may rank here" in page
 
 

@@ -35,6 +35,7 @@ def upgrade() -> None:
     )
     op.execute("UPDATE study SET last_image_at = last_at")
     op.add_column("study", sa.Column("read_at", sa.Double))
+    _say_whose_levels()
     for columns in (
         *(["accession_number"], ["patient_id"], ["last_image_at"]),
         ["sender", "last_image_at"],
@@ -93,3 +94,50 @@ def upgrade() -> None:
         sa.Column("ends_at", sa.Double, nullable=False),
     )
     op.create_index(op.f("ix_web_session_user_name"), "web_session", ["user_name"])
+
+
+def _say_whose_levels() -> None:
+    """Add to each level whether a demonstration gave it, as far as the results say so."""
+    for table in ("study", "study_version"):
+        no = sa.false()
+        op.add_column(
+            table, sa.Column("is_demonstration", sa.Boolean, nullable=False, server_default=no)
+        )
+    analysis, version = (
+        sa.table(name, *map(sa.column, columns))
+        for name, columns in (
+            ("analysis", ("study_uid", "number", "mode", "result")),
+            ("study_version", ("study_uid", "number", "level", "is_demonstration")),
+        )
+    )
+    study = sa.table("study", *map(sa.column, ("study_uid", "level", "is_demonstration")))
+    other = version.alias()
+    newest = sa.select(sa.func.max(other.c.number)).where(
+        other.c.study_uid == version.c.study_uid, other.c.level.is_not(None)
+    )
+    by_one = sa.exists().where(
+        analysis.c.study_uid == version.c.study_uid,
+        analysis.c.number == version.c.number,
+        analysis.c.mode == "deliver",
+        analysis.c.result.like('%"is_demonstration":true%'),
+    )
+    op.execute(
+        version.update()
+        .where(version.c.level.is_not(None), by_one)
+        .values(is_demonstration=sa.true())
+    )
+    has_one = sa.exists().where(
+        version.c.study_uid == study.c.study_uid,
+        version.c.number == newest.correlate(version).scalar_subquery(),
+        version.c.is_demonstration == sa.true(),
+    )
+    op.execute(
+        study.update().where(study.c.level.is_not(None), has_one).values(is_demonstration=sa.true())
+    )
+    op.create_index(
+        "ix_study_demonstration",
+        "study",
+        ["study_uid"],
+        sqlite_where=sa.text("is_demonstration = 1"),
+        postgresql_where=sa.text("is_demonstration"),
+    )
