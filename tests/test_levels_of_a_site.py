@@ -310,7 +310,7 @@ def test_a_node_starts_by_dropping_the_levels_of_demonstrations_if_none_may_rank
     config = Config(
         node=Node(ae_title="AINODE", state_dir=tmp_path / "state", min_free_mb=0),
         listener=ListenerSettings(host="127.0.0.1", port=0),
-        peers=(modality(results_to=["pacs"]), modality(name="pacs", ae_title="PACS")),
+        peers=(modality(),),
         models=(),
         triage=TriageSettings(demonstration_may_rank=may_rank),
     )
