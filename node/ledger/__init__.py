@@ -11,7 +11,7 @@ of the ledger: who needs `Receiving` asks for it, and for no more.
 
 from __future__ import annotations
 
-from node.ledger.by_hand import ByHand
+from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
@@ -128,6 +128,7 @@ __all__ = [
     "Recorded",
     "RequestTaken",
     "Role",
+    "Seen",
     "Settling",
     "Shipment",
     "Stranded",

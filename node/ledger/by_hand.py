@@ -18,6 +18,7 @@ from node.ledger.records import Directions, Job
 from node.ledger.rows import (
     add_note,
     is_held,
+    is_risen,
     lock_study,
     newest_version,
     open_study,
@@ -29,9 +30,19 @@ from node.ledger.rows import (
     update_version,
 )
 from node.ledger.states import DeliveryState, DispatchState, StudyState, VersionState
+from node.result import Priority
 
 _SAME_TIME_S = 0.001
 """A time that went through a form and came back may be a little other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a study was when somebody was shown it."""
+
+    last_image_at: float
+    """Epoch seconds, UTC."""
+    level: Priority | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +125,25 @@ class ByHand:
                 return "its results, which had no destination, are sent now"
             raise NodeError(_why_not_again(db, study))
 
-    def mark_read(self, study_uid: str, by: str, *, seen_until: float | None = None) -> None:
+    def mark_read(self, study_uid: str, by: str, *, seen: Seen | None = None) -> None:
         """Record that a person has read a study, which so leaves the list.
 
-        Raises NodeError if it is not known, has been marked before, or if an image of it came
-        after `seen_until`, the time of the last image that the person was shown.
+        Raises NodeError if it is not known, has been marked before, or if an image of it has come,
+        or its level has risen, since the person was shown it.
         """
         with self.ledger.writing() as db:
             study = _lock_known(db, study_uid)
             if study.read_at is not None:
                 raise NodeError(f"study {study_uid} was marked as read before, by {study.read_by}")
-            if seen_until is not None and study.last_image_at > seen_until + _SAME_TIME_S:
+            if seen is not None and study.last_image_at > seen.last_image_at + _SAME_TIME_S:
                 raise NodeError(
                     f"study {study_uid} has got more images since this page was made: look at it "
                     "again"
+                )
+            if seen is not None and is_risen(seen.level, study.level):
+                raise NodeError(
+                    f"study {study_uid} has become {study.level} since this page was made: look "
+                    "at it again"
                 )
             db.execute(update_study(study_uid).values(read_at=now(), read_by=by))
             add_note(db, study_uid, f"marked as read{_by(by)}")

@@ -161,9 +161,24 @@ def raise_level(
 def change_level(
     db: sa.Connection, study: sa.Row[Any], level: Priority | None, *, is_demonstration: bool
 ) -> None:
-    """Let a study have this triage level, or none, and say whether a demonstration gave it."""
-    values = {"level": level, "is_demonstration": level is not None and is_demonstration}
+    """Let a study have this triage level, or none, and say whether a demonstration gave it.
+
+    One that has become higher is read again, whoever has read it; the row is the locked one.
+    """
+    values: dict[str, Any] = {
+        "level": level,
+        "is_demonstration": level is not None and is_demonstration,
+    }
+    if study.read_at is not None and is_risen(study.level, level):
+        values |= {"read_at": None, "read_by": None}
+        words = "was found after somebody had marked the study as read, which it is no longer"
+        add_note(db, study.study_uid, f"triage level {level} {words}")
     db.execute(update_study(study.study_uid).values(values))
+
+
+def is_risen(before: Priority | None, after: Priority | None) -> bool:
+    """Return whether a study is to be read sooner than before."""
+    return max(after or Priority.ROUTINE, Priority.ROUTINE) > (before or Priority.ROUTINE)
 
 
 def newest_version(db: sa.Connection, study: sa.Row[Any]) -> sa.Row[Any] | None:

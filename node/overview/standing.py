@@ -126,7 +126,7 @@ class StudyOverview:
     analysed_at: float | None = None
     """When that ended."""
     read_at: float | None = None
-    """When somebody marked it as read; a new image undoes that."""
+    """When somebody marked it as read; a new image, or a higher level, undoes that."""
     read_by: str | None = None
     asked_at: float = 0.0
     """When all this was read."""

@@ -13,11 +13,12 @@ from starlette.responses import RedirectResponse, Response
 
 from node.errors import NodeError
 from node.kinds import SUBSTITUTES
-from node.ledger import ByHand, DeliveryState
+from node.ledger import ByHand, DeliveryState, Seen
 from node.overview import Standing, StudyOverview, study_overview
+from node.result import Priority
 from node.web.backend import Backend, Person, backend_of, form_of, person_of
 from node.web.showing import render
-from node.web.study_words import deliveries_in_words, study_row
+from node.web.study_words import NOT_RANKED_YET, deliveries_in_words, study_row
 
 Action = Literal["read", "unread", "release", "retry"]
 
@@ -60,6 +61,7 @@ def question_view(request: Request, action: Action) -> Response:
     """Ask whether that is really to be done, and say what it does."""
     backend = backend_of(request)
     study = _study(request)
+    row = study_row(study, backend)
     is_possible = action in possible_actions(study, person_of(request))
     question = _Question(
         key=action,
@@ -73,8 +75,8 @@ def question_view(request: Request, action: Action) -> Response:
         "question.html",
         question=question,
         study_uid=study.study_uid,
-        label=study_row(study, backend).label,
-        seen=_seen(request.query_params.get("seen", "")) or study.last_image_at,
+        label=row.label,
+        seen=request.query_params.get("seen") or row.seen,
         back="list" if request.query_params.get("from") == "list" else "",
     )
 
@@ -110,10 +112,16 @@ def _why_not(action: Action, study: StudyOverview) -> str:
 
 
 def _when_read(study: StudyOverview) -> list[str]:
-    return [
+    lines = [
         "It leaves the reading list of everybody. Your name and the time are kept, and it can be "
         "undone."
     ]
+    if study.state in NOT_RANKED_YET:
+        lines.append(
+            "It is still being received or analysed: if it then has a higher level than now, it "
+            "comes back to the list."
+        )
+    return lines
 
 
 def _when_unread(study: StudyOverview) -> list[str]:
@@ -147,7 +155,7 @@ _CONSEQUENCES: Mapping[Action, Callable[[StudyOverview], list[str]]] = {
 
 
 def _mark_read(backend: Backend, study_uid: str, by: str, form: Mapping[str, str]) -> None:
-    ByHand(backend.ledger).mark_read(study_uid, by, seen_until=_seen(form.get("seen", "")))
+    ByHand(backend.ledger).mark_read(study_uid, by, seen=_seen(form.get("seen", "")))
 
 
 def _mark_unread(backend: Backend, study_uid: str, by: str, form: Mapping[str, str]) -> None:
@@ -177,10 +185,11 @@ _DEEDS: Mapping[Action, Callable[[Backend, str, str, Mapping[str, str]], None]] 
 }
 
 
-def _seen(text: str) -> float | None:
-    """Return the time of the last image that somebody was shown, None if the form says none."""
+def _seen(text: str) -> Seen | None:
+    """Return what `StudyRow.seen` says that somebody was shown, None if the form says nothing."""
+    at, _, word = text.partition("~")
     try:
-        at = float(text)
+        seen = Seen(float(at), Priority(word) if word else None)
     except ValueError:
         return None
-    return at if math.isfinite(at) else None
+    return seen if math.isfinite(seen.last_image_at) else None

@@ -11,7 +11,7 @@ from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOvervi
 from node.web.backend import Backend
 from node.web.showing import dicom_date, one_line, person_name
 
-_NOT_RANKED_YET = (Standing.RECEIVING, Standing.QUEUED, Standing.RUNNING)
+NOT_RANKED_YET = (Standing.RECEIVING, Standing.QUEUED, Standing.RUNNING)
 _NOT_ANALYSED = (
     *(Standing.EXCLUDED, Standing.OUT_OF_SCOPE, Standing.WITHDRAWN),
     *(Standing.KEPT, Standing.CANCELLED, Standing.HELD),
@@ -54,7 +54,8 @@ class StudyRow:
     no_level: str
     """What is said where there is no level."""
     is_demonstration: bool
-    last_image_at: float
+    seen: str
+    """That it was shown so, for a form: its last image, and its level."""
     waiting_s: float
     """Since the last image, or until it was read."""
     images: int
@@ -95,7 +96,7 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         level_words=study.level_words,
         no_level=_no_level(study),
         is_demonstration=study.is_demonstration,
-        last_image_at=study.last_image_at,
+        seen=f"{study.last_image_at}~{study.level}",
         waiting_s=max(0.0, waited_until - study.last_image_at),
         images=study.images,
         views=views_in_words(study.views),
@@ -123,7 +124,7 @@ def leading_first(models: Iterable[ModelOverview]) -> list[ModelOverview]:
 
 
 def _no_level(study: StudyOverview) -> str:
-    if study.state in _NOT_RANKED_YET:
+    if study.state in NOT_RANKED_YET:
         return "not ranked yet"
     return "not analysed" if study.state in _NOT_ANALYSED else "no triage model for it"
 

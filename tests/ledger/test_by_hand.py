@@ -6,7 +6,8 @@ import pytest
 from ledgers import EXCLUDED, HOUR_S, KIND, NODE, STUDY, Desk
 
 from node.errors import NodeError
-from node.ledger import BuiltReport, DeliveryState, DispatchState, Finished, schema
+from node.ledger import BuiltReport, DeliveryState, DispatchState, Finished, Seen, schema
+from node.result import Priority
 
 
 def nowhere(sender: str) -> dict[str, frozenset[str]]:
@@ -33,8 +34,31 @@ def test_what_somebody_has_not_seen_is_not_marked_as_read(desk: Desk) -> None:
     seen_until = desk.study()["last_image_at"]
     desk.change(schema.study, last_image_at=seen_until + 1)
     with pytest.raises(NodeError, match="has got more images since this page was made"):
-        desk.by_hand.mark_read(STUDY, "anna", seen_until=seen_until)
-    desk.by_hand.mark_read(STUDY, "anna", seen_until=seen_until + 1)
+        desk.by_hand.mark_read(STUDY, "anna", seen=Seen(seen_until, None))
+    desk.by_hand.mark_read(STUDY, "anna", seen=Seen(seen_until + 1, None))
+
+
+@pytest.mark.parametrize("seen_level", [None, Priority.ROUTINE, Priority.SOON])
+def test_a_study_that_has_risen_since_it_was_seen_is_not_marked_as_read(
+    desk: Desk, seen_level: Priority | None
+) -> None:
+    desk.analysed(level=Priority.URGENT)
+    at = desk.study()["last_image_at"]
+    with pytest.raises(NodeError, match="has become urgent since this page was made"):
+        desk.by_hand.mark_read(STUDY, "anna", seen=Seen(at, seen_level))
+    desk.by_hand.mark_read(STUDY, "anna", seen=Seen(at, Priority.URGENT))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(Priority.URGENT, Priority.SOON), (None, Priority.ROUTINE)]
+)
+def test_a_level_that_does_not_rise_hinders_nobody(
+    desk: Desk, before: Priority | None, after: Priority
+) -> None:
+    desk.analysed(level=after)
+    at = desk.study()["last_image_at"]
+    desk.by_hand.mark_read(STUDY, "anna", seen=Seen(at, before))
+    assert desk.study()["read_by"] == "anna"
 
 
 def test_a_study_that_is_not_known_is_neither_read_nor_sent_again(desk: Desk) -> None:

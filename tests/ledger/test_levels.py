@@ -192,6 +192,52 @@ def test_a_version_that_is_cancelled_takes_no_level_away(desk: Desk) -> None:
     assert desk.study()["level"] is URGENT
 
 
+# What somebody has marked as read
+
+FOUND_LATER = "was found after somebody had marked the study as read, which it is no longer"
+
+
+@pytest.mark.parametrize(
+    ("level", "is_read"),
+    [(URGENT, False), (SOON, False), (Priority.NOT_ASSESSED, False), (ROUTINE, True), (None, True)],
+)
+def test_a_level_that_comes_after_a_study_was_read_brings_it_back(
+    desk: Desk, level: Priority | None, is_read: bool
+) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.by_hand.mark_read(STUDY, "anna")
+    desk.finish(job, level=level)
+    assert (desk.study()["read_by"] == "anna") is is_read
+    assert (f"triage level {level} {FOUND_LATER}" in desk.history()) is not is_read
+
+
+def test_a_decision_brings_a_read_study_back_at_once_and_only_once(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.by_hand.mark_read(STUDY, "anna")
+    desk.processing.record_decision(job, found(URGENT))
+    assert desk.study()["read_at"] is None
+    desk.by_hand.mark_read(STUDY, "anna")  # as urgent
+    desk.finish(job, level=URGENT)
+    assert desk.study()["read_by"] == "anna"
+
+
+def test_a_read_study_that_is_held_before_a_model_has_judged_it_comes_back(desk: Desk) -> None:
+    desk.receive()
+    desk.by_hand.mark_read(STUDY, "anna")
+    desk.receive(f"{STUDY}.note", identity=SOMEBODY_ELSE, modality="SR")
+    assert desk.study()["read_by"] == "anna"
+    desk.settling.leave_unassessed(STUDY)
+    assert desk.study()["read_at"] is None
+    assert desk.history()[-2:] == [
+        f"triage level not assessed {FOUND_LATER}",
+        "triage level: not assessed: the study is held",
+    ]
+
+
 # Levels of demonstrations
 
 

@@ -376,6 +376,30 @@ def test_a_study_that_got_another_image_meanwhile_is_not_marked_as_read(site: Si
         assert listed(visitor.get("/")) == [uid_of(1)]
 
 
+def test_a_study_that_rose_meanwhile_is_not_marked_as_read(site: Site) -> None:
+    site.arrived(1)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(READER) as visitor:
+        found = re.search(r'href="([^"]+/read\?[^"]+)"', visitor.get("/"))
+        assert found
+        address = found[1].replace("&amp;", "&")
+        question = visitor.get(address)
+        assert "It is still being received or analysed" in question
+        seen = re.search(r'name="seen" value="([^"]+)"', question)
+        assert seen
+        site.desk.change(schema.study, level=Priority.NOT_ASSESSED)
+        answer = visitor.post(f"{here}/read", at=address, seen=seen[1])
+        assert answer.status_code == 409
+        assert "has become not assessed" in answer.text
+        found = re.search(r'href="([^"]+/read\?[^"]+)"', visitor.get("/"))
+        assert found
+        address = found[1].replace("&amp;", "&")
+        seen = re.search(r'name="seen" value="([^"]+)"', visitor.get(address))
+        assert seen
+        assert visitor.post(f"{here}/read", at=address, seen=seen[1]).status_code == 303
+        assert listed(visitor.get("/")) == []
+
+
 def test_an_excluded_study_is_released_after_a_question(site: Site) -> None:
     site.excluded(1, "older than 30 days")
     here = f"/studies/{uid_of(1)}"
