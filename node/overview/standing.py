@@ -144,11 +144,6 @@ class StudyOverview:
         return [wording.refused_for(reason, count) for reason, count in counts.items()]
 
     @property
-    def age_s(self) -> float:
-        """How long ago its last image came."""
-        return max(0.0, self.asked_at - self.last_image_at)
-
-    @property
     def received_s(self) -> float:
         """From its first object to its last image."""
         return max(0.0, self.last_image_at - self.first_at)
