@@ -301,6 +301,10 @@ class Delivery(Section):
     """How long to wait for a storage commitment report before asking again."""
 
 
+OPEN_DAYS = 7.0
+"""For how long a study stands where its level puts it, unless a site's page says otherwise."""
+
+
 class WebSettings(Section):
     """The page for people: the reading list, each study, and how the node is."""
 
@@ -313,9 +317,9 @@ class WebSettings(Section):
     """What may be seen, searched and downloaded that says whose a study is."""
     viewer: ViewerURL | None = None
     """The address of a study in the site's viewer, with {study_uid} in it."""
-    open_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7
+    open_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = OPEN_DAYS
     """A study that nobody has marked as read leaves the reading list this long after its last
-    image."""
+    image, and is no longer first in `ai-node studies`."""
     refresh_s: Annotated[float, Field(ge=2, le=3600, allow_inf_nan=False)] = 15
     """How often a page renews itself."""
     session_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 12
@@ -435,6 +439,11 @@ class Config(Section):
     def models_dirs(self) -> tuple[Path, ...]:
         """Where model packages are looked for: the site's own folder first, then what we bring."""
         return _looked_into(self.node.models_dir)
+
+    @property
+    def open_days(self) -> float:
+        """How long after its last image a study stands in lists where its level puts it."""
+        return OPEN_DAYS if self.web is None else self.web.open_days
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -497,6 +497,20 @@ def test_studies_lists_the_urgent_one_first_and_says_what_it_was(
     assert "level" not in "".join(lines[lines.index(next(x for x in lines if "1.2 " in x)) :])
 
 
+@pytest.mark.parametrize(("open_days", "is_first"), [(None, True), (2, False)])
+def test_studies_puts_first_what_the_page_s_list_holds(
+    settings: Path, desk_of_node: Desk, open_days: float | None, is_first: bool
+) -> None:
+    desk_of_node.analysed("1.1", level=Priority.URGENT)
+    desk_of_node.let_pass(3 * 86_400)
+    desk_of_node.receive("1.2.1", study="1.2")
+    if open_days is not None:
+        words = f"{settings.read_text('utf-8')}\n[web]\nopen_days = {open_days}\n"
+        settings.write_text(words, "utf-8")
+    first = call("studies", "-c", settings).output.split()[0]
+    assert (first == "1.1") is is_first
+
+
 def test_studies_says_of_a_level_that_it_is_a_demonstration_s(
     settings: Path, desk_of_node: Desk
 ) -> None:

@@ -70,7 +70,13 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
     with errors_as_messages(Alarm.ACT):
         loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
-            found = each_wanted(ledger, wanted, standing=standing, with_outlines=outlines)
+            found = each_wanted(
+                ledger,
+                wanted,
+                open_days=loaded.open_days,
+                standing=standing,
+                with_outlines=outlines,
+            )
             overviews = _noting_alarms(itertools.islice(found, limit or None), alarms)
             if as_json:
                 _print_as_json(overviews)

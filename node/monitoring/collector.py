@@ -17,7 +17,7 @@ from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import Figures, figures
 from node.overview.health import Alarm, NodePart, worst_alarm
 from node.overview.standing import Standing
-from node.overview.status import open_days_of, senders_of
+from node.overview.status import senders_of
 
 _KEPT_S = 10.0
 """A count over all studies is not made again so soon, however many ask."""
@@ -51,7 +51,7 @@ class StateCollector(CollectorRegistry):
         config, ledger = self._monitored.config, self._monitored.ledger
         with self._lock:
             if self._counted is None or time.monotonic() - self._counted[0] > _KEPT_S:
-                counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
+                counted = figures(ledger, senders_of(config), open_days=config.open_days)
                 self._counted = (time.monotonic(), counted, disk_spaces(ledger, config))
             return self._counted[1:]
 

@@ -5,13 +5,12 @@ All of it is read from the ledger alone, so that any process that reaches it may
 
 from __future__ import annotations
 
-from node.overview.reading import WAITS_S, each_study, study_overview, study_overviews
+from node.overview.reading import each_study, study_overview, study_overviews
 from node.overview.reading_list import AT_MOST_COUNTED, ListPage, Wanted, each_wanted, list_page
 from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
 
 __all__ = [
     "AT_MOST_COUNTED",
-    "WAITS_S",
     "DeliveryOverview",
     "ListPage",
     "ModelOverview",

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
+from node.config import OPEN_DAYS
 from node.ledger import (
     DispatchState,
     InstanceState,
@@ -29,17 +30,13 @@ from node.result import Priority, Result, deciding_score
 from node.study import NO_IMAGES
 from node.triage import NO_MODEL, FormerLevel, change_in_words
 
+DAY_S = 86_400.0
 _BATCH = 100
 """Studies that are read at once: by as many queries as one study, and by as much memory as these.
 
 Each batch is a transaction of its own: whoever reads slowly, as at the end of a pipe, must keep
 none open.
 """
-
-
-WAITS_S = 7 * 86_400.0
-"""How long after its last image a study stands where its level puts it, unless somebody marks it
-as read before: behind that it stands among the others, the newest first."""
 
 
 class Depth(Enum):
@@ -63,17 +60,19 @@ def each_study(
     *,
     with_outlines: bool = False,
     where: Sequence[sa.ColumnElement[bool]] = (),
+    open_days: float = OPEN_DAYS,
 ) -> Iterator[StudyOverview]:
     """Yield every study, or those of which all of this is true, in the words of `schema.study`.
 
     Outlines and heat maps are empty unless asked for.
 
     Urgent, soon, not assessed, of each the one first that has waited longest; then all others, the
-    newest first. There may be very many: no more than a batch of them is in memory.
+    newest first: so, too, what somebody has marked as read, or whose last image came more than
+    `open_days` ago. There may be very many: no more than a batch of them is in memory.
     """
     depth = Depth.WHOLE if with_outlines else Depth.WITHOUT_OUTLINES
     with ledger.reading() as db:
-        study_uids = db.execute(_in_order().where(*where)).scalars().all()
+        study_uids = db.execute(_in_order(open_days).where(*where)).scalars().all()
     for first in range(0, len(study_uids), _BATCH):
         with ledger.reading() as db:
             batch = read_batch(db, study_uids[first : first + _BATCH], depth)
@@ -87,11 +86,11 @@ def study_overview(ledger: Ledger, study_uid: str) -> StudyOverview | None:
     return next(batch.overviews(), None)
 
 
-def _in_order() -> sa.Select[Any]:
+def _in_order(open_days: float) -> sa.Select[Any]:
     table = schema.study
     waits = sorted(level for level in Priority if level > Priority.ROUTINE)
     rank = sa.case(
-        (table.c.read_at.is_not(None) | (table.c.last_image_at < now() - WAITS_S), 0),
+        (table.c.read_at.is_not(None) | (table.c.last_image_at < now() - open_days * DAY_S), 0),
         *((table.c.level == level, place) for place, level in enumerate(waits, start=1)),
         else_=0,
     )
@@ -231,7 +230,7 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         is_demonstration=study.is_demonstration,
         levels=tuple((one.number, str(one.level)) for one in levels),
         level_words=change_in_words(levels, study.level, _why_no_level(closed)),
-        waiting_s=None if study.level is None else study.asked_at - last_at,
+        waiting_s=None if study.level is None else max(0.0, study.asked_at - study.last_image_at),
         accession_number=study.accession_number or "",
         patient_id=study.patient_id or "",
         patient_name=study.patient_name or "",

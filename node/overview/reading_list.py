@@ -20,11 +20,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from node.ledger import DispatchState, Ledger, StudyState, VersionState, now, schema
-from node.overview.reading import Depth, each_study, read_batch
+from node.overview.reading import DAY_S, Depth, each_study, read_batch
 from node.overview.standing import Standing, StudyOverview
 from node.result import Priority
 
-DAY_S = 86_400.0
 AT_MOST_COUNTED = 1000
 """A count as high as this means: this many, or more."""
 _FEW = 1000
@@ -105,6 +104,7 @@ def each_wanted(
     ledger: Ledger,
     wanted: Wanted,
     *,
+    open_days: float,
     standing: Standing | None = None,
     with_outlines: bool = False,
 ) -> Iterator[StudyOverview]:
@@ -117,7 +117,8 @@ def each_wanted(
     where = [sa.or_(*(one.holds() for one in anyone)) for anyone in _conditions(wanted)]
     if wanted.since is not None:
         where.append(schema.study.c.last_image_at >= wanted.since)
-    for study in each_study(ledger, with_outlines=with_outlines, where=where):
+    found = each_study(ledger, with_outlines=with_outlines, where=where, open_days=open_days)
+    for study in found:
         if standing in (None, study.state):
             yield study
 

@@ -17,8 +17,6 @@ from node.overview.figures import FORGOTTEN_S, LATELY_S, Backlog, Figures, figur
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
 from node.overview.standing import Standing, StudyOverview
 
-_OPEN_DAYS = 7.0
-"""Where there is no page that says how long a study stands in its list."""
 _BACKLOG_S = 900.0
 """A destination that lacks results for so long, and has failed, is to be looked at."""
 _LONG_BACKLOG_S = 3600.0
@@ -54,7 +52,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
     """Return how the node is, also if its database has just ceased to answer."""
     try:
         parts = node_parts(ledger, config)
-        counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
+        counted = figures(ledger, senders_of(config), open_days=config.open_days)
         disks = disk_spaces(ledger, config)
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
@@ -95,11 +93,6 @@ def study_alarm(study: StudyOverview) -> Alarm:
 def senders_of(config: Config) -> tuple[str, ...]:
     """Return the names of the peers that may send."""
     return tuple(peer.name for peer in config.peers if peer.sends)
-
-
-def open_days_of(config: Config) -> float:
-    """Return how long a study stands in the open list."""
-    return _OPEN_DAYS if config.web is None else config.web.open_days
 
 
 def _of_part(part: NodePart, at: float | None) -> Remark:

@@ -15,8 +15,9 @@ from node.ledger import Ledger, Nodes, Presence, schema
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import Backlog, Figures, figures
 from node.overview.health import NodePart, node_parts
-from node.overview.reading_list import DAY_S, midnight
-from node.overview.status import open_days_of, senders_of
+from node.overview.reading import DAY_S
+from node.overview.reading_list import midnight
+from node.overview.status import senders_of
 from node.result import Priority
 
 HISTOGRAM_BINS = 20
@@ -102,7 +103,7 @@ class SystemOverview:
 
 def system_overview(ledger: Ledger, config: Config) -> SystemOverview:
     """Return all of it; whoever asks catches SQLAlchemyError, as of `node_parts`."""
-    counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
+    counted = figures(ledger, senders_of(config), open_days=config.open_days)
     with ledger.reading() as db:
         peers = _peers(db, config, counted)
         models = _models(db, config, counted.at)

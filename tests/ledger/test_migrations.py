@@ -24,7 +24,7 @@ from node.errors import ConfigError, Superseded
 from node.ledger import Closing, Committing, InstanceState, Job, Ledger, Nodes, VersionState, schema
 from node.ledger.database import DEAD_AFTER_S
 from node.overview import Wanted, list_page
-from node.overview.reading_list import DAY_S
+from node.overview.reading import DAY_S
 from node.result import Result
 from node.store import Store
 

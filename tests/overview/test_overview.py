@@ -19,9 +19,10 @@ from ledgers import (
     fill,
 )
 
+from node.config import OPEN_DAYS
 from node.errors import Superseded
 from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState, schema
-from node.overview import WAITS_S, Standing, StudyOverview, each_study, study_overviews
+from node.overview import Standing, StudyOverview, each_study, study_overviews
 from node.result import Priority, Refusal
 
 
@@ -318,8 +319,8 @@ def age(desk: Desk, study: str, age_s: float) -> None:
             db.execute(sa.text(change))
 
 
-def order(desk: Desk) -> list[str]:
-    return [study.study_uid for study in each_study(desk.ledger)]
+def order(desk: Desk, open_days: float = OPEN_DAYS) -> list[str]:
+    return [study.study_uid for study in each_study(desk.ledger, open_days=open_days)]
 
 
 def test_urgent_comes_first_and_what_nobody_has_judged_before_routine(desk: Desk) -> None:
@@ -353,11 +354,24 @@ def test_urgent_comes_first_and_what_nobody_has_judged_before_routine(desk: Desk
 def test_what_has_waited_for_a_week_no_longer_stands_before_what_is_new(desk: Desk) -> None:
     desk.analysed("1.1", level=URGENT)
     desk.receive("1.2.1", study="1.2")
-    age(desk, "1.1", WAITS_S - 3600)
+    age(desk, "1.1", OPEN_DAYS * 86_400 - 3600)
     assert order(desk) == ["1.1", "1.2"]
+    assert order(desk, open_days=6) == ["1.2", "1.1"]  # where a site says so
     age(desk, "1.1", 7200)
     assert order(desk) == ["1.2", "1.1"]
     assert overview_of(desk, "1.1").level == "urgent"
+
+
+def test_a_release_begins_no_new_waiting(desk: Desk) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.processing.hold_version(job, "the report would go into another file")
+    desk.settling.leave_unassessed(STUDY)
+    age(desk, STUDY, 900)
+    desk.by_hand.release_study(STUDY)
+    assert desk.study()["last_at"] > desk.study()["last_image_at"] + 600
+    assert overview_of(desk, STUDY).waiting_s == pytest.approx(900, abs=300)
 
 
 def overview_of(desk: Desk, study: str) -> StudyOverview:

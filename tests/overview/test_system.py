@@ -11,7 +11,7 @@ from peers import modality
 
 from node import config
 from node.ledger import DeliveryState, PeerNote, Peers, schema
-from node.overview.reading_list import DAY_S
+from node.overview.reading import DAY_S
 from node.overview.system import HISTOGRAM_BINS, PeerOverview, system_overview
 from node.result import Priority, Refusal
 
