@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,8 +20,12 @@ from node.errors import ConfigError
 _DRAIN_S = 5
 _MOST_CONNECTIONS = 200
 """At a time: each takes a file descriptor, of which the listener for studies needs some, too."""
+_MOST_OF_ONE = 100
+"""Of these from one address, so that nobody alone keeps all others out."""
 _PATIENCE_S = 20.0
 """With who does not say the whole of a request."""
+_TLS_PATIENCE_S = 5.0
+"""With who does not say what TLS begins, or ends, with; asyncio itself waits for 60 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +36,47 @@ class Tls:
     key: Path
 
 
+class _Door(socket.socket):
+    """Hangs up at once on who comes when there are too many: before TLS, and before any of ours.
+
+    A _Connection is made only after the handshake, and who says nothing never gets so far.
+    """
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._let_in: list[tuple[socket.socket, str]] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection; raise ConnectionAbortedError if there is no room for it."""
+        connection, address = super().accept()
+        self._let_in = [one for one in self._let_in if one[0].fileno() >= 0]  # not closed yet
+        of_one = sum(host == address[0] for _, host in self._let_in)
+        if len(self._let_in) >= _MOST_CONNECTIONS or of_one >= _MOST_OF_ONE:
+            connection.close()
+            raise ConnectionAbortedError("too many connections")  # asyncio goes on with the next
+        self._let_in.append((connection, address[0]))
+        return connection, address
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Has less patience with TLS than asyncio; uvicorn has no setting for it."""
+
+    async def create_server(self, *args: Any, **settings: Any) -> asyncio.Server:
+        """Return a server."""
+        if settings.get("ssl") is not None:
+            settings["ssl_handshake_timeout"] = _TLS_PATIENCE_S
+            settings["ssl_shutdown_timeout"] = _TLS_PATIENCE_S
+        return await super().create_server(*args, **settings)
+
+
 class _Connection(H11Protocol):
-    """Hangs up on who says nothing whole for long, and on who comes when there are too many."""
+    """Hangs up on who says nothing whole for long."""
 
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
-            transport.abort()
-        else:
-            self._wait()
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
@@ -125,7 +159,7 @@ class HttpServer:
     def start(self) -> None:
         """Listen; raise ConfigError if that is impossible here."""
         is_v6 = ":" in self._host
-        listener = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET)
+        listener = _Door(socket.AF_INET6 if is_v6 else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._host == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -151,4 +185,5 @@ class HttpServer:
 
     def _serve(self) -> None:
         assert self._socket is not None
-        self._server.run(sockets=[self._socket])
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))

@@ -82,6 +82,19 @@ def test_when_there_are_too_many_the_next_is_hung_up_on_and_those_who_are_there_
         assert b"heard" in answer(one)
 
 
+def test_one_address_alone_does_not_keep_the_others_out(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_MOST_OF_ONE", 1)
+    with call(server, REQUEST) as one, call(server) as two:
+        assert b"heard" in answer(one)
+        assert answer(two) == b""
+        here, other = ("127.0.0.1", server.port), ("127.0.0.2", 0)
+        with socket.create_connection(here, timeout=30, source_address=other) as three:
+            three.sendall(REQUEST)
+            assert b"heard" in answer(three)
+
+
 def test_requests_are_not_logged(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), call(server, REQUEST) as connection:
         assert b"heard" in answer(connection)

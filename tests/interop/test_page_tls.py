@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 from pages import READER, Site, web_config
+from starlette.responses import PlainTextResponse
 
+from node import http_server
 from node.errors import ConfigError
+from node.http_server import HttpServer, Tls
 from node.ledger import Ledger
 from node.store import Store
 from node.web.serving import Page
@@ -89,3 +95,48 @@ def test_a_certificate_that_cannot_be_used_is_said_in_words(
         with pytest.raises(ConfigError, match="the certificate or its key cannot be used"):
             page.start()
         page.stop()
+
+
+@contextlib.contextmanager
+def speaking_tls(pair: tuple[Path, Path]) -> Iterator[tuple[str, int]]:
+    """Serve something by TLS alone; yields where."""
+    answer = PlainTextResponse("heard")
+    server = HttpServer(answer, name="web", host="127.0.0.1", port=0, tls=Tls(*pair))
+    server.start()
+    try:
+        yield "127.0.0.1", server.port
+    finally:
+        server.stop()
+
+
+def is_hung_up_on(connection: socket.socket) -> bool:
+    connection.settimeout(30)
+    with contextlib.suppress(ConnectionResetError):
+        return connection.recv(1) == b""
+    return True
+
+
+def test_too_many_who_never_begin_tls_are_hung_up_on(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_MOST_CONNECTIONS", 2)
+    with (
+        speaking_tls(pair) as address,
+        socket.create_connection(address),
+        socket.create_connection(address),
+        socket.create_connection(address) as third,
+    ):
+        assert is_hung_up_on(third)
+
+
+def test_who_never_begins_tls_gives_way_to_others_soon(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_TLS_PATIENCE_S", 0.3)
+    monkeypatch.setattr(http_server, "_MOST_CONNECTIONS", 1)
+    trust = ssl.create_default_context(cafile=str(pair[0]))
+    with speaking_tls(pair) as address:
+        with socket.create_connection(address) as silent:
+            assert is_hung_up_on(silent)
+        answer = httpx.get(f"https://{address[0]}:{address[1]}", verify=trust)
+        assert answer.text == "heard"
