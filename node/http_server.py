@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from node.errors import ConfigError
+from node.logs import OncePerMinute
 
 _DRAIN_S = 5
 _MOST_CONNECTIONS = 200
@@ -34,6 +35,24 @@ class Tls:
 
     certificate: Path
     key: Path
+
+
+class _SaidSeldom(logging.Filter):
+    """Lets each warning be said once a minute: anybody may send what is no request."""
+
+    said = OncePerMinute()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record pass, or not."""
+        if record.levelno != logging.WARNING:
+            return True
+        words = record.getMessage()
+        more = self.said.again(words)
+        record.msg, record.args = f"{words}{more or ''}", ()
+        return more is not None
+
+
+_SELDOM = _SaidSeldom()
 
 
 class _Door(socket.socket):
@@ -134,6 +153,7 @@ class HttpServer:
             timeout_graceful_shutdown=_DRAIN_S,
         )
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_SELDOM)  # the second time it is there already
         try:
             settings.load()
         except OSError as error:  # ssl.SSLError is one

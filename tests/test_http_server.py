@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from node import http_server
 from node.errors import ConfigError
 from node.http_server import HttpServer
+from node.logs import OncePerMinute
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
@@ -100,6 +101,23 @@ def test_requests_are_not_logged(server: HttpServer, caplog: pytest.LogCaptureFi
         assert b"heard" in answer(connection)
     assert "GET" not in caplog.text
     assert "here" not in caplog.text
+
+
+def test_what_is_no_request_is_said_once_a_minute_with_how_often(
+    server: HttpServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = OncePerMinute()
+    monkeypatch.setattr(http_server._SaidSeldom, "said", said)
+    for _ in range(3):
+        with call(server, b"garbage\r\n\r\n") as connection:
+            assert answer(connection).startswith(b"HTTP/1.1 400")
+    words = "Invalid HTTP request received."
+    assert [record.getMessage() for record in caplog.records] == [words]
+    assert said.again(words) is None
+    monkeypatch.setattr(said, "_every_s", 0.0)
+    with call(server, b"garbage\r\n\r\n") as connection:
+        assert answer(connection).startswith(b"HTTP/1.1 400")
+    assert caplog.messages[-1] == f"{words} (and 3 times more since it was last said)"
 
 
 def test_a_server_is_dead_only_if_it_was_not_stopped() -> None:
