@@ -71,7 +71,8 @@ def test_a_login_over_tls(
     with site.visitor(READER, at=f"https://localhost:{port}", trusts=pair[0]) as visitor:
         answer = visitor.get("/")
         assert answer.status_code == 200
-        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        # It would hold for each port of the host name, and for what else of the site is there.
+        assert "strict-transport-security" not in answer.headers
         assert "__Host-ai-node" in visitor.client.cookies
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://localhost:{port}")

@@ -124,7 +124,7 @@ def test_behind_a_proxy_only_who_comes_by_it_is_answered(new_site: NewSite) -> N
     with site.visitor(READER, by="192.0.2.7") as visitor:
         answer = visitor.get("/")
         assert answer.status_code == 200
-        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        assert "strict-transport-security" not in answer.headers  # it would bind other ports, too
         assert "__Host-ai-node" in visitor.client.cookies
 
 
