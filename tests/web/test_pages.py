@@ -445,6 +445,20 @@ def test_a_page_says_by_its_style_alone_that_it_has_become_too_old(site: Site) -
     assert "animation-delay: 10.000s" in style.text
 
 
+def test_what_is_not_renewed_says_that_it_has_become_old_too(site: Site) -> None:
+    """The result of a search by patient, which no address leads to, and a question."""
+    site.exam(1, URGENT)
+    with with_settings(site, shows="patient").visited(OPERATOR) as visitor:
+        found = visitor.post("/search", at="/", by="patient", text="PH-0001").text
+        question = visitor.get(f"/studies/{uid_of(1)}/read")
+        error = visitor.get("/nothing", 404)
+    for page in (found, question):
+        assert re.search(r"This page is from \d\d:\d\d:\d\d and is not renewed", page)
+        assert 'href="/stale.css"' in page
+        assert "data-refresh-s" not in page
+    assert "stale" not in error
+
+
 def test_the_pages_need_no_style_or_script_within_them(site: Site) -> None:
     """The content security policy would not let it be."""
     site.exam(1, URGENT)
