@@ -64,6 +64,7 @@ class Page:
     def stop(self) -> None:
         """Answer what was asked, and end."""
         self._running.close()
+        self._server = None
 
 
 def has_users_yet(config: Config) -> bool:
