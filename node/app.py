@@ -290,11 +290,15 @@ class App:
         log.info("Stopped")
 
     def _retire(self) -> None:
+        """Leave: each step by itself, for what one cannot do the next may."""
         try:
             self.reception.peers.write()
+        except sa.exc.SQLAlchemyError:
+            log.warning("When peers were last seen cannot be written down")
+        try:
             self._nodes.retire_node(self.node_id)
             self.store.remove_leftovers([self.node_id])
-        except sa.exc.DBAPIError:
+        except sa.exc.SQLAlchemyError:
             log.warning("The database does not answer; our work is taken over as if we had died")
 
     def _beat(self) -> None:

@@ -18,6 +18,7 @@ import factories
 import httpx
 import pytest
 import small_models
+import sqlalchemy as sa
 import uvicorn
 from factories import R_CC
 from ports import free_port
@@ -271,6 +272,20 @@ def test_a_page_and_a_monitoring_that_die_are_served_again(
     assert httpx.get(f"http://127.0.0.1:{with_page.page_port}/").status_code == 200
     assert with_page.ready()[0] == 200
     assert not node.failed.is_set()
+
+
+def test_a_node_whose_last_notes_cannot_be_written_says_all_the_same_that_it_ends(
+    tmp_path: Path, running: Callable[[Site], App]
+) -> None:
+    site = Site(tmp_path)
+    node = running(site)
+    wait_until(lambda: site.ready()[0] == 200)
+    with node.ledger.writing() as db:
+        db.execute(sa.text("ALTER TABLE peer RENAME TO gone"))
+    node.reception.peers.saw("modality")
+    node.stop()
+    nodes = CliRunner().invoke(command_line, ["nodes", "-c", str(site.path)])
+    assert "stopped" in nodes.output
 
 
 def test_a_node_that_was_killed_is_missed(tmp_path: Path) -> None:
