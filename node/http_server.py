@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import anyio.to_thread
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -124,7 +125,7 @@ class HttpServer:
     Requests are not logged: their addresses may say whose a study is.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first by name
         self,
         application: ASGIApp,
         *,
@@ -133,11 +134,14 @@ class HttpServer:
         port: int,
         tls: Tls | None = None,
         proxies: Sequence[str] = (),
+        threads: int = 8,
     ) -> None:
         self._name = name
         """What it is called in messages, and the table of its settings: "web"."""
         self._host, self._asked_port = host, port
         self._socket: socket.socket | None = None
+        self._threads = threads
+        """Views at a time, of those that are not async: each may hold a connection of a ledger."""
         settings = uvicorn.Config(
             application,
             http=_Connection,
@@ -206,4 +210,8 @@ class HttpServer:
     def _serve(self) -> None:
         assert self._socket is not None
         with asyncio.Runner(loop_factory=_Loop) as runner:
-            runner.run(self._server.serve(sockets=[self._socket]))
+            runner.run(self._serve_on(self._socket))
+
+    async def _serve_on(self, listener: socket.socket) -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
+        await self._server.serve(sockets=[listener])

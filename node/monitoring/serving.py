@@ -13,6 +13,9 @@ from node.metrics import prepare_metrics
 from node.monitoring.application import monitoring_application
 from node.monitoring.backend import Monitored, ThisProcess
 
+_THREADS = 4
+"""So many connections of the database at most; docs/several-machines.md counts them."""
+
 
 class Monitoring:
     """What answers on [monitoring], from its start on until it is stopped."""
@@ -50,6 +53,7 @@ class Monitoring:
             name="monitoring",
             host=self._settings.host,
             port=self._settings.port,
+            threads=_THREADS,
         )
         self._running.callback(server.stop)
         server.start()

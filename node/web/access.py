@@ -29,8 +29,6 @@ from node.web.exposure import names_of_page, needs_https, needs_users
 
 log = logging.getLogger(__name__)
 
-_THREADS = 8
-"""Views at a time: each may hold a connection of the database, of which others want some, too."""
 _FORM_BYTES, _FORM_FIELDS = 64 * 1024, 50
 _NOBODY = Person("", None, may_act=False, may_download=False)
 _FOR_EVERYBODY = ("/static/", "/login")
@@ -95,7 +93,6 @@ class Gate:
         """Answer one request."""
         if scope["type"] != "http":  # the server offers neither lifespan nor WebSocket
             return
-        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         request = Request(scope, receive)
         request.state.person = _NOBODY
         answer = _Answer(request, send)
