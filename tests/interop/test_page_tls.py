@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pages import READER, Site, web_config
+from pages import READER, ServedPage, web_config
 from starlette.responses import PlainTextResponse
 
 from node import http_server
@@ -63,13 +63,13 @@ def test_a_login_over_tls(
         tls_certificate=pair[0],
         tls_key=pair[1],
     )
-    site = Site(ledger, store, settings)
+    site = ServedPage(ledger, store, settings)
     site.add_users()
     site.page.start()
     port = site.page.address.rpartition(":")[2]
     assert site.page.address == f"https://0.0.0.0:{port}"
     with site.visitor(READER, at=f"https://localhost:{port}", trusts=pair[0]) as visitor:
-        answer = visitor.get("/")
+        answer = visitor.ask("/")
         assert answer.status_code == 200
         # It would hold for each port of the host name, and for what else of the site is there.
         assert "strict-transport-security" not in answer.headers
@@ -92,7 +92,7 @@ def test_a_certificate_that_cannot_be_used_is_said_in_words(
         )
         assert settings.web is not None
         page = Page(settings, settings.web, store)
-        Site(ledger, store, settings).add_users()
+        ServedPage(ledger, store, settings).add_users()
         with pytest.raises(ConfigError, match="the certificate or its key cannot be used"):
             page.start()
         page.stop()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ledgers import Desk
+from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
 
@@ -20,7 +21,7 @@ from node.store import Store
 from node.trial import phantom
 from node.web.showing import duration, one_line, person_name, size
 
-from .site import HOSTILE, OPERATOR, READER, SHADOW, Site, Who, listed, opened, uid_of, words_of
+from .site import HOSTILE, SHADOW, Site, Who, listed, opened, uid_of
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
