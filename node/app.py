@@ -23,7 +23,6 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
-from node.http_server import HttpServer
 from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
@@ -47,11 +46,12 @@ from node.ledger import (
 )
 from node.manifest import Model
 from node.monitoring.backend import ThisProcess
-from node.monitoring.serving import monitoring_server
+from node.monitoring.serving import Monitoring
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
+from node.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.site import (
     advice_on_models,
     faults_of_models,
@@ -138,10 +138,9 @@ class App:
         self._listener = Listener(
             config, self.store.incoming, delivering, self.reception, self._committer
         )
-        self.page = None if config.web is None else Page(config, config.web, self.store)
+        self._servers = self._offered()
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
-        self.monitoring = monitoring_server(config, self.ledger, self._models, self._this_process())
 
     def _pipeline(self) -> Pipeline:
         config = self.config
@@ -163,6 +162,16 @@ class App:
             ill=lambda: self._ailments.found,
         )
 
+    def _offered(self) -> dict[OwnPart, SideServer]:
+        """Return what answers by HTTP, as far as the configuration wants it."""
+        config, found = self.config, {}
+        if (web := config.web) is not None:
+            found[OwnPart.PAGE] = SideServer(Page(config, web, self.store))
+        if (settings := config.monitoring) is not None:
+            monitoring = Monitoring(config, settings, self._models, self._this_process())
+            found[OwnPart.MONITORING] = SideServer(monitoring)
+        return found
+
     def _examined(self) -> Ailments:
         """Return what looks after each of our parts."""
         room, timers = self.config.node.min_free_mb << 20, self._timers
@@ -173,6 +182,7 @@ class App:
                 OwnPart.INFERENCE: lambda: self._inference.trouble,
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
                 OwnPart.SWEEPS: lambda: "" if timers.are_turning() else "one of them hangs",
+                **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
             }
         )
 
@@ -208,8 +218,8 @@ class App:
         self._prepare_store()  # once others can see whose folder it is
         if not self.config.triage.demonstration_may_rank:
             StudyLevels(self.ledger).drop_demonstrations()  # before anybody is shown a list
-        for server in self._servers():
-            server.start()  # if it must not be reached as it is set, nothing has begun
+        for server in self._servers.values():
+            server.start()  # or it is ill, and we go on: whom it shows matters more
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
             self._inference.start()
@@ -220,6 +230,7 @@ class App:
         # a machine began that is gone for good is then settled and enqueued by any other.
         self._reconcile()
         self._begin_rounds(processes)
+        self._examine_parts()  # what is ill from the start is said at once
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:
@@ -239,6 +250,8 @@ class App:
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
+        for part, server in self._servers.items():
+            self._timers.every(TRY_AGAIN_EVERY_S, server.mend, part)
         if processes:
             self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
         self._timers.start()
@@ -270,7 +283,7 @@ class App:
         self._early_scorer.stop()
         self._timers.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
-        for server in self._servers():
+        for server in self._servers.values():
             server.stop()  # until here people saw how the work ended
         self._retire()  # before what still runs is cut off below
         self._inference.close()
@@ -280,11 +293,15 @@ class App:
         log.info("Stopped")
 
     def _retire(self) -> None:
+        """Leave: each step by itself, for what one cannot do the next may."""
         try:
             self.reception.peers.write()
+        except sa.exc.SQLAlchemyError:
+            log.warning("When peers were last seen cannot be written down")
+        try:
             self._nodes.retire_node(self.node_id)
             self.store.remove_leftovers([self.node_id])
-        except sa.exc.DBAPIError:
+        except sa.exc.SQLAlchemyError:
             log.warning("The database does not answer; our work is taken over as if we had died")
 
     def _beat(self) -> None:
@@ -311,14 +328,8 @@ class App:
         parts = {
             "listener": self._listener.has_died,
             "queue": self._engine.has_died,
-            "monitoring": self.monitoring is not None and self.monitoring.has_died,
-            "page": self.page is not None and self.page.has_died,
         }
         return [name for name, has_died in parts.items() if has_died]
-
-    def _servers(self) -> list[HttpServer | Page]:
-        """Return what answers by HTTP, as far as the configuration wants it."""
-        return [server for server in (self.page, self.monitoring) if server is not None]
 
     def _reconcile(self) -> None:
         self._receiving.close_associations(self.node_id, self.reception.is_open)
@@ -338,6 +349,10 @@ class App:
 
     def _on_asked(self) -> None:
         self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")
+
+
+def _trouble_of(server: SideServer) -> str:
+    return server.trouble
 
 
 def _observe(model: Model, took_s: float) -> None:

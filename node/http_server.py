@@ -9,19 +9,25 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import anyio.to_thread
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from node.errors import ConfigError
+from node.logs import OncePerMinute
 
 _DRAIN_S = 5
 _MOST_CONNECTIONS = 200
 """At a time: each takes a file descriptor, of which the listener for studies needs some, too."""
+_MOST_OF_ONE = 100
+"""Of these from one address, so that nobody alone keeps all others out."""
 _PATIENCE_S = 20.0
 """With who does not say the whole of a request."""
+_TLS_PATIENCE_S = 5.0
+"""With who does not say what TLS begins, or ends, with; asyncio itself waits for 60 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +38,65 @@ class Tls:
     key: Path
 
 
+class _SaidSeldom(logging.Filter):
+    """Lets each warning be said once a minute: anybody may send what is no request."""
+
+    said = OncePerMinute()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record pass, or not."""
+        if record.levelno != logging.WARNING:
+            return True
+        words = record.getMessage()
+        more = self.said.again(words)
+        record.msg, record.args = f"{words}{more or ''}", ()
+        return more is not None
+
+
+_SELDOM = _SaidSeldom()
+
+
+class _Door(socket.socket):
+    """Hangs up at once on who comes when there are too many: before TLS, and before any of ours.
+
+    A _Connection is made only after the handshake, and who says nothing never gets so far.
+    """
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._let_in: list[tuple[socket.socket, str]] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection; raise ConnectionAbortedError if there is no room for it."""
+        connection, address = super().accept()
+        self._let_in = [one for one in self._let_in if one[0].fileno() >= 0]  # not closed yet
+        of_one = sum(host == address[0] for _, host in self._let_in)
+        if len(self._let_in) >= _MOST_CONNECTIONS or of_one >= _MOST_OF_ONE:
+            connection.close()
+            raise ConnectionAbortedError("too many connections")  # asyncio goes on with the next
+        self._let_in.append((connection, address[0]))
+        return connection, address
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Has less patience with TLS than asyncio; uvicorn has no setting for it."""
+
+    async def create_server(self, *args: Any, **settings: Any) -> asyncio.Server:
+        """Return a server."""
+        if settings.get("ssl") is not None:
+            settings["ssl_handshake_timeout"] = _TLS_PATIENCE_S
+            settings["ssl_shutdown_timeout"] = _TLS_PATIENCE_S
+        return await super().create_server(*args, **settings)
+
+
 class _Connection(H11Protocol):
-    """Hangs up on who says nothing whole for long, and on who comes when there are too many."""
+    """Hangs up on who says nothing whole for long."""
 
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
-            transport.abort()
-        else:
-            self._wait()
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:
@@ -71,7 +125,7 @@ class HttpServer:
     Requests are not logged: their addresses may say whose a study is.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first by name
         self,
         application: ASGIApp,
         *,
@@ -80,11 +134,14 @@ class HttpServer:
         port: int,
         tls: Tls | None = None,
         proxies: Sequence[str] = (),
+        threads: int = 8,
     ) -> None:
         self._name = name
         """What it is called in messages, and the table of its settings: "web"."""
         self._host, self._asked_port = host, port
         self._socket: socket.socket | None = None
+        self._threads = threads
+        """Views at a time, of those that are not async: each may hold a connection of a ledger."""
         settings = uvicorn.Config(
             application,
             http=_Connection,
@@ -100,6 +157,7 @@ class HttpServer:
             timeout_graceful_shutdown=_DRAIN_S,
         )
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_SELDOM)  # the second time it is there already
         try:
             settings.load()
         except OSError as error:  # ssl.SSLError is one
@@ -125,7 +183,7 @@ class HttpServer:
     def start(self) -> None:
         """Listen; raise ConfigError if that is impossible here."""
         is_v6 = ":" in self._host
-        listener = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET)
+        listener = _Door(socket.AF_INET6 if is_v6 else socket.AF_INET)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._host == "::":
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -151,4 +209,9 @@ class HttpServer:
 
     def _serve(self) -> None:
         assert self._socket is not None
-        self._server.run(sockets=[self._socket])
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(self._serve_on(self._socket))
+
+    async def _serve_on(self, listener: socket.socket) -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
+        await self._server.serve(sockets=[listener])

@@ -21,8 +21,8 @@ PASSWORD = "correct horse battery"
 OPERATOR, READER = "olga", "rita"
 
 
-class Site:
-    """A page, its users, and who looks at it."""
+class ServedPage:
+    """A page, its users, and who looks at it; it begins with `page.start()`."""
 
     def __init__(self, ledger: Ledger, store: Store, settings: config.Config) -> None:
         assert settings.web is not None
@@ -47,7 +47,7 @@ class Site:
         transport = _Proxy(by) if by else httpx.HTTPTransport(verify=verify)
         if by:
             address = address.replace("http:", "https:")
-        with httpx.Client(base_url=address, transport=transport) as client:
+        with httpx.Client(base_url=address, transport=transport, timeout=30) as client:
             visitor = Visitor(client)
             if name:
                 answer = visitor.log_in(name)
@@ -56,17 +56,29 @@ class Site:
 
 
 class Visitor:
-    """Somebody with a browser of their own."""
+    """Somebody with a browser of their own, which runs no script."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
-        self.get = client.get
+        self.ask = client.get
+        """Whatever is answered."""
+
+    def get(self, path: str, status: int = 200) -> str:
+        """Return a page; the answer must have this status."""
+        answer = self.ask(path)
+        assert answer.status_code == status, (path, answer.status_code, answer.text)
+        return answer.text
 
     def csrf(self, path: str) -> str:
         """Return what the forms of a page hold."""
-        found = re.search(r'name="csrf" value="([0-9a-f]{64})"', self.get(path).text)
-        assert found is not None, self.get(path).text
+        page = self.ask(path).text
+        found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+        assert found is not None, page
         return found[1]
+
+    def post(self, path: str, *, at: str, **fields: str) -> httpx.Response:
+        """Send the form of a page, as it is there, with these fields filled in."""
+        return self.send(path, fields, at=at)
 
     def send(
         self,
@@ -88,9 +100,10 @@ class Visitor:
         return self.send("/login", {"name": name, "password": password}, headers=headers)
 
 
-def words_of(answer: httpx.Response) -> str:
-    """Return what a page says, without its marks."""
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
+def words_of(html: str) -> str:
+    """Return what a page says, without its marks, on one line."""
+    without = re.sub(r"<(script|style)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", without)).split())
 
 
 def web_config(folder: Path, database: str, **web: Any) -> config.Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -17,10 +18,13 @@ import factories
 import httpx
 import pytest
 import small_models
+import sqlalchemy as sa
+import uvicorn
 from factories import R_CC
 from ports import free_port
 from typer.testing import CliRunner
 
+from node import app as assembly
 from node.app import App
 from node.cli import app as command_line
 from node.config import load_config
@@ -73,6 +77,7 @@ class Site:
         self.path = folder / "node.toml"
         self.port, monitoring = free_port(), free_port()
         self.address = f"http://127.0.0.1:{monitoring}"
+        self.page_port = 0
         self.path.write_text(
             SETTINGS.format(min_free_mb=min_free_mb, port=self.port, monitoring=monitoring)
         )
@@ -211,6 +216,76 @@ def test_a_node_whose_listener_has_died_tells_why_before_it_ends(
     code, words = site.status()
     assert code == 2
     assert "was stopped (listener: it has died)" in words
+
+
+@pytest.fixture
+def with_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A node with a page, too, that looks often whether it is served."""
+    monkeypatch.setattr(assembly, "TRY_AGAIN_EVERY_S", 1)
+    site = Site(tmp_path)
+    site.page_port = free_port()
+    site.path.write_text(site.path.read_text() + f"\n[web]\nport = {site.page_port}\n")
+    return site
+
+
+def takes_images(site: Site, folder: Path) -> bool:
+    exam = folder / "exam"
+    exam.mkdir()
+    factories.exam("beside", [R_CC])[0].save_as(exam / "1.dcm", enforce_file_format=True)
+    return site.send(exam) == 0
+
+
+def test_a_node_whose_page_and_monitoring_cannot_be_served_takes_images_all_the_same(
+    tmp_path: Path, with_page: Site, running: Callable[[Site], App]
+) -> None:
+    ports = with_page.page_port, int(with_page.address.rpartition(":")[2])
+    taken = [socket.create_server(("127.0.0.1", port)) for port in ports]
+    with taken[0], taken[1]:
+        node = running(with_page)
+        assert takes_images(with_page, tmp_path)
+        code, words = with_page.status()
+    assert code == 1
+    for table, port in zip(("web", "monitoring"), ports, strict=True):
+        assert f"[{table}] 127.0.0.1:{port} cannot be listened on" in words
+    assert "stop what uses it, or choose another host or port" in words
+    wait_until(lambda: with_page.status()[0] == 0)
+    assert httpx.get(f"http://127.0.0.1:{ports[0]}/").status_code == 200
+    assert with_page.ready()[0] == 200
+    assert not node.failed.is_set()
+
+
+def test_a_page_and_a_monitoring_that_die_are_served_again(
+    tmp_path: Path, with_page: Site, running: Callable[[Site], App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = running(with_page)
+    wait_until(lambda: with_page.ready()[0] == 200)
+
+    async def ends(self: uvicorn.Server, counter: int) -> bool:
+        return True
+
+    with monkeypatch.context() as change:
+        change.setattr(uvicorn.Server, "on_tick", ends)
+        wait_until(lambda: with_page.status()[0] == 1)
+        assert "it has died" in with_page.status()[1]
+        assert takes_images(with_page, tmp_path)
+    wait_until(lambda: with_page.status()[0] == 0)
+    assert httpx.get(f"http://127.0.0.1:{with_page.page_port}/").status_code == 200
+    assert with_page.ready()[0] == 200
+    assert not node.failed.is_set()
+
+
+def test_a_node_whose_last_notes_cannot_be_written_says_all_the_same_that_it_ends(
+    tmp_path: Path, running: Callable[[Site], App]
+) -> None:
+    site = Site(tmp_path)
+    node = running(site)
+    wait_until(lambda: site.ready()[0] == 200)
+    with node.ledger.writing() as db:
+        db.execute(sa.text("ALTER TABLE peer RENAME TO gone"))
+    node.reception.peers.saw("modality")
+    node.stop()
+    nodes = CliRunner().invoke(command_line, ["nodes", "-c", str(site.path)])
+    assert "stopped" in nodes.output
 
 
 def test_a_node_that_was_killed_is_missed(tmp_path: Path) -> None:

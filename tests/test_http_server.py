@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from node import http_server
 from node.errors import ConfigError
 from node.http_server import HttpServer
+from node.logs import OncePerMinute
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
@@ -82,11 +83,41 @@ def test_when_there_are_too_many_the_next_is_hung_up_on_and_those_who_are_there_
         assert b"heard" in answer(one)
 
 
+def test_one_address_alone_does_not_keep_the_others_out(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_MOST_OF_ONE", 1)
+    with call(server, REQUEST) as one, call(server) as two:
+        assert b"heard" in answer(one)
+        assert answer(two) == b""
+        here, other = ("127.0.0.1", server.port), ("127.0.0.2", 0)
+        with socket.create_connection(here, timeout=30, source_address=other) as three:
+            three.sendall(REQUEST)
+            assert b"heard" in answer(three)
+
+
 def test_requests_are_not_logged(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), call(server, REQUEST) as connection:
         assert b"heard" in answer(connection)
     assert "GET" not in caplog.text
     assert "here" not in caplog.text
+
+
+def test_what_is_no_request_is_said_once_a_minute_with_how_often(
+    server: HttpServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = OncePerMinute()
+    monkeypatch.setattr(http_server._SaidSeldom, "said", said)
+    for _ in range(3):
+        with call(server, b"garbage\r\n\r\n") as connection:
+            assert answer(connection).startswith(b"HTTP/1.1 400")
+    words = "Invalid HTTP request received."
+    assert [record.getMessage() for record in caplog.records] == [words]
+    assert said.again(words) is None
+    monkeypatch.setattr(said, "_every_s", 0.0)
+    with call(server, b"garbage\r\n\r\n") as connection:
+        assert answer(connection).startswith(b"HTTP/1.1 400")
+    assert caplog.messages[-1] == f"{words} (and 3 times more since it was last said)"
 
 
 def test_a_server_is_dead_only_if_it_was_not_stopped() -> None:

@@ -92,8 +92,18 @@ def remove_web_user(name: UserArgument, config: ConfigOption = CONFIG) -> None:
     from node.config import load_config
     from node.ledger import People
     from node.site import existing_ledger
+    from node.web.exposure import FIRST_USER, needs_users
 
     with errors_as_messages():
-        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
-            People(ledger).remove_user(name.lower())
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            people = People(ledger)
+            people.remove_user(name.lower())
+            has_users = people.has_users()
         out.print(f"{name.lower()} is removed.", highlight=False)
+        if not has_users and loaded.web is not None and needs_users(loaded.web):
+            words = (
+                "Nobody may log in any more, and the page is for more than this machine: it will "
+                f"not start again until {FIRST_USER} has made a user."
+            )
+            out.print(words, markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from node.web.serving import has_users_yet
 
 
 def check_page(config: Config) -> Iterator[Verdict]:
-    """Say where the page is, and who may see it; or why the node would refuse to start."""
+    """Say where the page is, and who may see it; or why there will be none."""
     if config.web is None:
         return
     has_users = has_users_yet(config)

@@ -132,6 +132,10 @@ class OwnPart(StrEnum):
     """The store's: nearly full, or it cannot be written to."""
     SWEEPS = "sweeps"
     """What closes studies, and takes up what was left, does not come round."""
+    PAGE = "page"
+    """It is not served: for people; images are taken and worked on all the same."""
+    MONITORING = "monitoring"
+    """It is not served."""
 
 
 class WebRole(StrEnum):

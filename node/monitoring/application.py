@@ -36,8 +36,11 @@ def monitoring_application(monitored: Monitored) -> Starlette:
     return application
 
 
-def _live(request: Request) -> Response:
-    """Whether the process turns: else whoever watches it should start it again."""
+async def _live(request: Request) -> Response:
+    """Whether the process turns: else whoever watches it should start it again.
+
+    It takes neither thread nor connection: it answers however long a database makes others wait.
+    """
     is_alive = _monitored(request).process.is_alive()
     return _answer({"alive": is_alive}, is_well=is_alive)
 

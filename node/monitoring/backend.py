@@ -15,6 +15,9 @@ from node.ledger import Ill, Ledger, OwnPart, Role
 from node.manifest import Model
 from node.overview.health import Alarm, NodePart, database_away, node_parts
 
+_KEPT_S = 1.5
+"""The ledger is not asked again so soon how the parts are, however many ask us."""
+
 
 @dataclass(frozen=True, slots=True)
 class ThisProcess:
@@ -22,7 +25,7 @@ class ThisProcess:
 
     role: Role
     is_alive: Callable[[], bool]
-    """Whether its regular work comes round, and no part of it has died."""
+    """Whether its regular work comes round, and no part of it has died. Waits for nothing."""
     is_listening: Callable[[], bool]
     """Whether it takes associations now: neither before it has started, nor while it stops."""
     ill: Callable[[], Mapping[OwnPart, Ill]]
@@ -38,9 +41,18 @@ class Monitored:
     process: ThisProcess
     _away_since: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _asking: threading.Lock = field(default_factory=threading.Lock)
+    _found: tuple[float, tuple[NodePart, ...]] | None = None
 
     def parts(self) -> tuple[NodePart, ...]:
         """Return how each part is; of a database that does not answer, only that."""
+        with self._asking:  # one asks, and the others hear what it heard
+            if self._found is None or time.monotonic() - self._found[0] >= _KEPT_S:
+                found = self._ask()
+                self._found = (time.monotonic(), found)
+            return self._found[1]
+
+    def _ask(self) -> tuple[NodePart, ...]:
         try:
             found = node_parts(self.ledger, self.config)
         except sa.exc.SQLAlchemyError as error:

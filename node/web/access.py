@@ -29,16 +29,15 @@ from node.web.exposure import names_of_page, needs_https, needs_users
 
 log = logging.getLogger(__name__)
 
-_THREADS = 8
-"""Views at a time: each may hold a connection of the database, of which others want some, too."""
 _FORM_BYTES, _FORM_FIELDS = 64 * 1024, 50
-_YEAR_S = 365 * 86_400
 _NOBODY = Person("", None, may_act=False, may_download=False)
 _FOR_EVERYBODY = ("/static/", "/login")
 _POSTS_OF_NOBODY = ("/login", "/search")
 """What may be sent without a login: nothing is changed by it."""
 _TOLD_BY_PROXIES = re.compile(r"forwarded|via|x-real-ip|x-forwarded-.*")
 
+# No Strict-Transport-Security: browsers apply it to every port of the host name, and an Orthanc at
+# http://name:8042 would be out of reach. Nothing is served here without TLS where it is needed.
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
@@ -94,7 +93,6 @@ class Gate:
         """Answer one request."""
         if scope["type"] != "http":  # the server offers neither lifespan nor WebSocket
             return
-        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         request = Request(scope, receive)
         request.state.person = _NOBODY
         answer = _Answer(request, send)
@@ -209,8 +207,6 @@ class _Answer:
             for name, value in _HEADERS.items():
                 headers[name] = value
             headers.setdefault("cache-control", "no-store")
-            if self._request.url.scheme == "https":
-                headers["strict-transport-security"] = f"max-age={_YEAR_S}"
             if new := getattr(self._request.state, "new_visitor", ""):
                 cookie = Response()
                 set_cookie(cookie, self._request, new, 24, of_visitor=True)

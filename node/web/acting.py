@@ -73,6 +73,7 @@ def question_view(request: Request, action: Action) -> Response:
     return render(
         request,
         "question.html",
+        grows_old=True,
         question=question,
         study_uid=study.study_uid,
         label=row.label,

@@ -172,6 +172,7 @@ def search_view(request: Request) -> Response:
     return render(
         request,
         "reading_list.html",
+        grows_old=True,
         parts=node_parts(backend.ledger, backend.config),
         marked="",
         newcomer=None,

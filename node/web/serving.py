@@ -18,6 +18,9 @@ from node.web.exposure import address_of_page, faults_of_page
 
 log = logging.getLogger(__name__)
 
+_THREADS = 8
+"""So many connections of the database at most; docs/several-machines.md counts them."""
+
 
 class Page:
     """The page of one process, which answers from its start on until it is stopped."""
@@ -55,6 +58,7 @@ class Page:
             port=self._web.port,
             tls=_tls(self._web),
             proxies=[str(ipaddress.ip_network(one, strict=False)) for one in self._web.proxies],
+            threads=_THREADS,
         )
         self._running.callback(server.stop)
         server.start()
@@ -64,6 +68,7 @@ class Page:
     def stop(self) -> None:
         """Answer what was asked, and end."""
         self._running.close()
+        self._server = None
 
 
 def has_users_yet(config: Config) -> bool:

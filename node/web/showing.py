@@ -39,6 +39,8 @@ class Sheet:
     """Where it stands in the navigation: "list", "system", "" if nowhere."""
     refresh_s: float | None
     """How often it renews itself; None: it does not."""
+    grows_old: bool
+    """Whether it holds what changes: it then says itself when it has become too old."""
     made_at: float
     zone: tzinfo
     has_pages: bool
@@ -53,13 +55,14 @@ def render(
     *,
     status: int = 200,
     is_renewed: bool = False,
+    grows_old: bool = False,
     parts: Sequence[NodePart] = (),
     **values: Any,
 ) -> HTMLResponse:
     """Return a page: the template is given who asks, and what its forms need, too.
 
-    One that is renewed says itself when it has become too old; of `parts` those that are ill are
-    told above all else.
+    One that is renewed, or `grows_old`, says itself when it has become too old: each page with
+    studies or buttons. Of `parts` those that are ill are told above all else.
     """
     person: Person | None = getattr(request.state, "person", None)
     is_known = person is not None and person.role is not None
@@ -70,6 +73,7 @@ def render(
         version=__version__,
         here={"reading_list.html": "list", "system.html": "system"}.get(template, ""),
         refresh_s=backend.web.refresh_s if is_renewed else None,
+        grows_old=is_renewed or grows_old,
         made_at=datetime.now(zone).timestamp(),
         zone=zone,
         has_pages=is_known or not getattr(request.state, "has_users", True),
@@ -78,7 +82,7 @@ def render(
     text = (
         _environment()
         .get_template(template)
-        .render(page=page, person=person, csrf=csrf_of(request), path=request.url.path, **values)
+        .render(page=page, person=person, csrf=csrf_of(request), **values)
     )
     return HTMLResponse(text, status)
 

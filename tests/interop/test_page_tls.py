@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from pages import READER, Site, web_config
+from pages import READER, ServedPage, web_config
+from starlette.responses import PlainTextResponse
 
+from node import http_server
 from node.errors import ConfigError
+from node.http_server import HttpServer, Tls
 from node.ledger import Ledger
 from node.store import Store
 from node.web.serving import Page
@@ -57,15 +63,16 @@ def test_a_login_over_tls(
         tls_certificate=pair[0],
         tls_key=pair[1],
     )
-    site = Site(ledger, store, settings)
+    site = ServedPage(ledger, store, settings)
     site.add_users()
     site.page.start()
     port = site.page.address.rpartition(":")[2]
     assert site.page.address == f"https://0.0.0.0:{port}"
     with site.visitor(READER, at=f"https://localhost:{port}", trusts=pair[0]) as visitor:
-        answer = visitor.get("/")
+        answer = visitor.ask("/")
         assert answer.status_code == 200
-        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        # It would hold for each port of the host name, and for what else of the site is there.
+        assert "strict-transport-security" not in answer.headers
         assert "__Host-ai-node" in visitor.client.cookies
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://localhost:{port}")
@@ -85,7 +92,52 @@ def test_a_certificate_that_cannot_be_used_is_said_in_words(
         )
         assert settings.web is not None
         page = Page(settings, settings.web, store)
-        Site(ledger, store, settings).add_users()
+        ServedPage(ledger, store, settings).add_users()
         with pytest.raises(ConfigError, match="the certificate or its key cannot be used"):
             page.start()
         page.stop()
+
+
+@contextlib.contextmanager
+def speaking_tls(pair: tuple[Path, Path]) -> Iterator[tuple[str, int]]:
+    """Serve something by TLS alone; yields where."""
+    answer = PlainTextResponse("heard")
+    server = HttpServer(answer, name="web", host="127.0.0.1", port=0, tls=Tls(*pair))
+    server.start()
+    try:
+        yield "127.0.0.1", server.port
+    finally:
+        server.stop()
+
+
+def is_hung_up_on(connection: socket.socket) -> bool:
+    connection.settimeout(30)
+    with contextlib.suppress(ConnectionResetError):
+        return connection.recv(1) == b""
+    return True
+
+
+def test_too_many_who_never_begin_tls_are_hung_up_on(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_MOST_CONNECTIONS", 2)
+    with (
+        speaking_tls(pair) as address,
+        socket.create_connection(address),
+        socket.create_connection(address),
+        socket.create_connection(address) as third,
+    ):
+        assert is_hung_up_on(third)
+
+
+def test_who_never_begins_tls_gives_way_to_others_soon(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "_TLS_PATIENCE_S", 0.3)
+    monkeypatch.setattr(http_server, "_MOST_CONNECTIONS", 1)
+    trust = ssl.create_default_context(cafile=str(pair[0]))
+    with speaking_tls(pair) as address:
+        with socket.create_connection(address) as silent:
+            assert is_hung_up_on(silent)
+        answer = httpx.get(f"https://{address[0]}:{address[1]}", verify=trust)
+        assert answer.text == "heard"

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from ledgers import NODE
+from pages import OPERATOR, PASSWORD, READER
 from ports import free_port
 from viewers.reader import chromium
 from web.screenshots import PHONE, WIDE, fill
-from web.site import HOSTILE, OPERATOR, PASSWORD, READER, Site, Who, opened, uid_of
+from web.site import HOSTILE, Site, Who, opened, uid_of
 
 from node.ledger import DeliveryState, Ledger, OwnPart
 from node.ledger.nodes import Ill

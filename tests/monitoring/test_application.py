@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from node.http_server import HttpServer
 from node.ledger import DeliveryEnd, DeliveryState, Ill, Ledger, OwnPart, Patience, Role, schema
 from node.manifest import load_model
 from node.metrics import DeliveryOutcome, NotKept, NotLetIn
+from node.monitoring import backend
 from node.monitoring.application import monitoring_application
 from node.monitoring.backend import Monitored, ThisProcess
 from node.result import Priority
@@ -59,7 +62,8 @@ def asking(desk: Desk, settings: config.Config) -> Iterator[Callable[..., Client
     def of(**process: object) -> Client:
         itself = replace(WELL, **process)  # type: ignore[arg-type]  # as ThisProcess says
         application = monitoring_application(Monitored(settings, desk.ledger, models, itself))
-        server = HttpServer(application, name="monitoring", host="127.0.0.1", port=0)
+        where = {"name": "monitoring", "host": "127.0.0.1", "port": 0, "threads": 4}
+        server = HttpServer(application, **where)  # type: ignore[arg-type]
         server.start()
         ends.callback(server.stop)
         return ends.enter_context(Client(base_url=f"http://127.0.0.1:{server.port}"))
@@ -157,6 +161,41 @@ def test_a_load_balancer_asks_one_process_whether_it_takes_images(
     full = asking(ill=lambda: {OwnPart.DISK: Ill(5.0, "5 MB free")}).get(ask)
     assert full.status_code == 503
     assert full.json()["parts"][1]["since"] == 5.0
+
+
+def test_a_process_says_that_it_lives_though_all_who_asked_for_more_still_wait(
+    asking: Callable[..., Client],
+) -> None:
+    is_over, come = threading.Event(), threading.Semaphore(0)
+
+    def hangs() -> dict[OwnPart, Ill]:
+        come.release()
+        is_over.wait(60)
+        return {}
+
+    client = asking(ill=hangs)
+    with ThreadPoolExecutor(45) as others:
+        for _ in range(45):
+            others.submit(client.get, "/health/ready?part=listener", timeout=60)
+        try:
+            for _ in range(4):
+                assert come.acquire(timeout=30)
+            assert client.get("/health/live", timeout=30).status_code == 200
+            assert not come.acquire(timeout=0), "no more than four views at a time"
+        finally:
+            is_over.set()
+
+
+def test_the_ledger_is_not_asked_for_each_who_asks(
+    desk: Desk, asking: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = asking()
+    monkeypatch.setattr(backend, "_KEPT_S", 60)
+    assert client.get("/health").status_code == 200
+    desk.nodes.record_ill(NODE, {OwnPart.DISK: Ill(1000.0, "5 MB free")})
+    assert client.get("/health").status_code == 200
+    monkeypatch.setattr(backend, "_KEPT_S", 0)
+    assert client.get("/health").status_code == 503
 
 
 def test_an_unknown_part_is_told_with_those_there_are(asking: Callable[..., Client]) -> None:

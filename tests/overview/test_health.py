@@ -126,6 +126,18 @@ def test_what_a_node_says_of_itself_is_a_part_that_is_ill(
     assert ill(desk) == {}
 
 
+@pytest.mark.parametrize("own_part", [OwnPart.PAGE, OwnPart.MONITORING])
+def test_a_page_or_monitoring_that_is_not_served_is_only_to_be_looked_at(
+    desk: Desk, own_part: OwnPart
+) -> None:
+    register(desk)
+    desk.nodes.record_ill("a", {own_part: Ill(1000.0, "its port is taken")})
+    assert ill(desk) == {f"node {A}": Alarm.LOOK}
+    found = by_name(desk)[f"node {A}"]
+    assert (found.words, found.since) == (f"{own_part}: its port is taken", 1000.0)
+    assert "works on without it" in found.what_to_do
+
+
 def test_a_listener_that_died_is_named_once_its_node_has_stopped_for_it(desk: Desk) -> None:
     register(desk)
     desk.nodes.record_ill("a", {OwnPart.LISTENER: Ill(1000.0, "it has died")})

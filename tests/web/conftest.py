@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from pages import Site, web_config
+from pages import ServedPage, web_config
 from postgres import NewDatabase
 
 from node.ledger import Ledger, people
 from node.store import Store
 
-NewSite = Callable[..., Site]
+NewSite = Callable[..., ServedPage]
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,8 @@ def new_site(ledger: Ledger, store: Store, database: str, tmp_path: Path) -> Ite
     """Serve a page, with settings of [web]; with users or without."""
     sites = []
 
-    def serve(*, with_users: bool = False, **web: Any) -> Site:
-        site = Site(ledger, store, web_config(tmp_path, database, **web))
+    def serve(*, with_users: bool = False, **web: Any) -> ServedPage:
+        site = ServedPage(ledger, store, web_config(tmp_path, database, **web))
         sites.append(site)
         if with_users:
             site.add_users()

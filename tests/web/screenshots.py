@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import factories
+from pages import OPERATOR, PASSWORD
 from PIL import Image
 from viewers.reader import chromium
 
@@ -25,7 +26,7 @@ from node.ledger import DeliveryState, Ledger, schema
 from node.result import Priority
 from node.store import Store
 from node.trial import phantom
-from web.site import OPERATOR, PASSWORD, Site, Who, opened, uid_of
+from web.site import Site, Who, opened, uid_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

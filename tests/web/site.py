@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import factories
-import httpx
 from ledgers import NODE, Desk
 from outputs import drafts
+from pages import ServedPage, Visitor
 from pydicom import Dataset
 
 from node.config import ChosenModel, Config, Peer, WebSettings
 from node.config import Node as NodeSettings
-from node.http_server import HttpServer
 from node.ledger import (
     BuiltReport,
     Closing,
@@ -28,11 +27,9 @@ from node.ledger import (
     Ledger,
     Mode,
     Patience,
-    People,
     PlannedAnalysis,
     Role,
     VersionState,
-    WebRole,
     schema,
 )
 from node.outputs.case import Draft
@@ -42,11 +39,7 @@ from node.store import Store
 from node.study import View
 from node.trial import phantom
 from node.trial.phantom import Technique
-from node.web.application import web_application
-from node.web.backend import Backend
 
-PASSWORD = "correct horse battery"
-OPERATOR, READER = "olga", "rita"
 KINDS = frozenset({"capture", "measurement-report"})
 SHADOW = replace(drafts.CLASSIFIER, name="shadowy", title="Shadowy Model")
 
@@ -66,10 +59,10 @@ class Who:
     date: str = "20261129"
 
 
-def settings(folder: Path, **web: Any) -> Config:
+def settings(folder: Path, database: str, **web: Any) -> Config:
     """Return the configuration of a site with one modality, one archive and two models."""
     return Config(
-        node=NodeSettings(ae_title="AINODE", state_dir=folder, min_free_mb=0),
+        node=NodeSettings(ae_title="AINODE", state_dir=folder, database=database, min_free_mb=0),
         peers=(
             Peer(
                 name="modality",
@@ -86,7 +79,7 @@ def settings(folder: Path, **web: Any) -> Config:
             ChosenModel(name="breast-area", mode="deliver"),
             ChosenModel(name="shadowy", mode="shadow"),
         ),
-        web=WebSettings(port=1, **web),
+        web=WebSettings.model_validate({"port": 0} | web),  # which the system picks
     )
 
 
@@ -104,30 +97,32 @@ class Site:
     @contextmanager
     def served(self) -> Iterator[str]:
         """Serve the page on loopback; yields its address."""
-        backend = Backend(self.config, self.ledger, self.desk.store)
-        server = HttpServer(web_application(backend), name="web", host="127.0.0.1", port=0)
-        server.start()
-        try:
-            yield f"http://127.0.0.1:{server.port}"
-        finally:
-            server.stop()
+        with self._served() as served:
+            yield served.page.address
 
     @contextmanager
     def visited(self, user: str = "") -> Iterator[Visitor]:
         """Visit the page, as a user if one is named; the users are there then."""
         if user:
             self.add_users()
-        with self.served() as address, httpx.Client(base_url=address, timeout=30) as client:
-            visitor = Visitor(client)
-            if user:
-                visitor.log_in(user)
+        with self._served() as served, served.visitor(user) as visitor:
             yield visitor
+
+    @contextmanager
+    def _served(self) -> Iterator[ServedPage]:
+        served = self._page()
+        try:
+            served.page.start()
+            yield served
+        finally:
+            served.page.stop()
+
+    def _page(self) -> ServedPage:
+        return ServedPage(self.ledger, self.desk.store, self.config)
 
     def add_users(self) -> None:
         """Let an operator and a reader log in."""
-        people = People(self.ledger)
-        people.set_password(OPERATOR, PASSWORD, WebRole.OPERATOR)
-        people.set_password(READER, PASSWORD, WebRole.READER)
+        self._page().add_users()
 
     def is_well(self) -> None:
         """Let a node be alive that does everything."""
@@ -283,27 +278,6 @@ class Site:
         self.desk.deliver(job, *said, patience=Patience(600, gives_up=why))
 
 
-class Visitor:
-    """Somebody with a browser that runs no script."""
-
-    def __init__(self, client: httpx.Client) -> None:
-        self.client = client
-
-    def log_in(self, user: str, password: str = PASSWORD) -> httpx.Response:
-        return self.post("/login", at="/login", name=user, password=password)
-
-    def get(self, address: str, status: int = 200) -> str:
-        answer = self.client.get(address)
-        assert answer.status_code == status, (address, answer.status_code, answer.text)
-        return answer.text
-
-    def post(self, address: str, *, at: str, **fields: str) -> httpx.Response:
-        """Send the form of a page, as it is there, with these fields filled in."""
-        found = re.search(r'name="csrf" value="([0-9a-f]+)"', self.get(at))
-        assert found, f"{at} has no form"
-        return self.client.post(address, data={"csrf": found[1], **fields})
-
-
 def _built(draft: Draft) -> list[Any]:
     return build_report_set(draft)
 
@@ -313,13 +287,6 @@ def uid_of(number: int) -> str:
     return f"1.2.826.0.1.{number}"
 
 
-def words_of(html: str) -> str:
-    """Return what a page says, without its tags, on one line."""
-    without = re.sub(r"<(script|style)\b.*?</\1>", " ", html, flags=re.DOTALL)
-    text = re.sub(r"<[^>]+>", " ", without)
-    return " ".join(text.split())
-
-
 def listed(html: str) -> list[str]:
     """Return the studies of a list, in its order."""
     return re.findall(r'id="study-([0-9.]+)"', html)
@@ -327,4 +294,7 @@ def listed(html: str) -> list[str]:
 
 def opened(store: Store, ledger: Ledger, folder: Path, **web: Any) -> Site:
     """Return a site with nothing in it."""
-    return Site(Desk(ledger, store), settings(folder, **web))
+    address = ledger._engine.url  # the page has connections of its own
+    database = address.set(drivername=address.get_backend_name())
+    database_url = database.render_as_string(hide_password=False)
+    return Site(Desk(ledger, store), settings(folder, database_url, **web))

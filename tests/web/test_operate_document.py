@@ -7,13 +7,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pages import words_of
 
 from node.config import WebSettings
 from node.ledger import Ledger
 from node.result import Priority
 from node.store import Store
 
-from .site import Who, opened, uid_of, words_of
+from .site import Who, opened, uid_of
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "docs" / "operate.md"

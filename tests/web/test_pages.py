@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ledgers import Desk
+from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
 
@@ -20,7 +21,7 @@ from node.store import Store
 from node.trial import phantom
 from node.web.showing import duration, one_line, person_name, size
 
-from .site import HOSTILE, OPERATOR, READER, SHADOW, Site, Who, listed, opened, uid_of, words_of
+from .site import HOSTILE, SHADOW, Site, Who, listed, opened, uid_of
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
@@ -472,6 +473,20 @@ def test_a_page_says_by_its_style_alone_that_it_has_become_too_old(site: Site) -
     assert re.search(r"This page is from \d\d:\d\d:\d\d and older than it should be", page)
     assert style.headers["content-type"].startswith("text/css")
     assert "animation-delay: 10.000s" in style.text
+
+
+def test_what_is_not_renewed_says_that_it_has_become_old_too(site: Site) -> None:
+    """The result of a search by patient, which no address leads to, and a question."""
+    site.exam(1, URGENT)
+    with with_settings(site, shows="patient").visited(OPERATOR) as visitor:
+        found = visitor.post("/search", at="/", by="patient", text="PH-0001").text
+        question = visitor.get(f"/studies/{uid_of(1)}/read")
+        error = visitor.get("/nothing", 404)
+    for page in (found, question):
+        assert re.search(r"This page is from \d\d:\d\d:\d\d and is not renewed", page)
+        assert 'href="/stale.css"' in page
+        assert "data-refresh-s" not in page
+    assert "stale" not in error
 
 
 def test_the_pages_need_no_style_or_script_within_them(site: Site) -> None:

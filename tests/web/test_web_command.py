@@ -18,6 +18,7 @@ from ports import free_port
 from typer.testing import CliRunner, Result
 
 from node import cli
+from node.app import App
 from node.config import load_config
 from node.doctor.page import check_page
 from node.ledger import Ledger, Nodes, People, Role
@@ -103,17 +104,42 @@ def test_check_says_where_the_page_is_or_why_there_cannot_be_one(settings: Path)
     assert "Page:" not in refused.output
 
 
-@pytest.mark.parametrize("only", [[], ["--only", "worker"], ["--only", "web"]])
-def test_a_page_that_must_not_be_reached_as_it_is_set_is_not_started(
-    settings: Path, only: list[str]
-) -> None:
+def test_a_page_alone_that_must_not_be_reached_as_it_is_set_is_not_started(settings: Path) -> None:
     settings.write_text(settings.read_text() + 'host = "0.0.0.0"\nproxies = ["192.0.2.80"]\n')
-    refused = call("run", *only, "-c", settings)
+    refused = call("run", "--only", "web", "-c", settings)
     assert refused.exit_code == 1
     assert isinstance(refused.exception, SystemExit)
     assert refused.stderr.count("[web]") == 2, "two faults"
     assert "say in names what people call the page" in refused.stderr
     assert "`ai-node web passwd NAME --role operator` makes one" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_node_works_on_without_a_page_that_must_not_be_reached_as_it_is_set(
+    settings: Path,
+) -> None:
+    settings.write_text(settings.read_text() + 'names = ["ai-node.example.org"]\n')
+    node = App(load_config(settings))
+    node.start()
+    try:
+        assert node.is_alive
+        said = call("status", "-c", settings)
+        assert said.exit_code == 1
+        assert "page: [web] the page is for more than this machine" in said.output
+        assert "ai-node web passwd NAME --role operator" in said.output
+    finally:
+        node.stop()
+
+
+def test_who_removes_the_last_user_is_told_if_the_page_needs_one(settings: Path) -> None:
+    for name in ("anna", "otto"):
+        call("web", "passwd", name, "-c", settings, typed=f"{PASSWORD}\n")
+    settings.write_text(settings.read_text() + 'names = ["ai-node.example.org"]\n')
+    assert call("web", "remove", "otto", "-c", settings).output == "otto is removed.\n"
+    said = call("web", "remove", "anna", "-c", settings)
+    assert said.exit_code == 0
+    assert "anna is removed.\nNobody may log in any more" in said.output
+    assert "`ai-node web passwd NAME --role operator`" in said.output
 
 
 def test_the_doctor_says_where_the_page_is_or_what_to_do(settings: Path) -> None:
