@@ -134,17 +134,24 @@ def _of_backlogs(counted: Figures, destinations: Sequence[str]) -> Iterator[Metr
     found: dict[str, list[tuple[Sequence[str], float]]] = {
         "ai_node_delivery_backlog_studies": [],
         "ai_node_delivery_backlog_age_seconds": [],
+        "ai_node_delivery_unconfirmed_age_seconds": [],
         "ai_node_deliveries_given_up": [],
     }
     for name in names:
         one = backlogs.get(name)
-        age_s = 0.0 if one is None or one.since is None else counted.at - one.since
-        values = (0 if one is None else one.studies, age_s, 0 if one is None else one.given_up)
+        values: tuple[float, ...] = (0, 0, 0, 0)
+        if one is not None:
+            ages_s = [
+                0.0 if since is None else counted.at - since
+                for since in (one.since, one.unconfirmed_since)
+            ]
+            values = (one.studies, *ages_s, one.given_up)
         for values_of, value in zip(found.values(), values, strict=True):
             values_of.append(((name,), float(value)))
     words = (
         "Studies whose results are not all at a destination yet.",
-        "How long the results have been ready that wait for longest; 0 if none do.",
+        "How long the results have been ready that it has not taken for longest; 0 if none wait.",
+        "How long ago it took the results that are unconfirmed for longest; 0 if none are.",
         "Studies of the last month whose results are not tried again by themselves.",
     )
     for (name, values_of), about in zip(found.items(), words, strict=True):

@@ -13,15 +13,21 @@ from node.config import Config
 from node.errors import NodeError
 from node.ledger import Ledger
 from node.overview.disk_space import DiskSpace, disk_spaces
-from node.overview.figures import FORGOTTEN_S, LATELY_S, Backlog, Figures, figures
+from node.overview.figures import (
+    FORGOTTEN_S,
+    LACKS_ACT_S,
+    LACKS_LOOK_S,
+    LATELY_S,
+    UNCONFIRMED_WAITS,
+    Backlog,
+    Figures,
+    figures,
+)
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
 from node.overview.standing import Standing, StudyOverview
 
 _OPEN_DAYS = 7.0
 """Where there is no page that says how long a study stands in its list."""
-_BACKLOG_S = 900.0
-"""A destination that lacks results for so long, and has failed, is to be looked at."""
-_LONG_BACKLOG_S = 3600.0
 _FULL_DAYS = 7.0
 _RESERVE = 4
 """With less free space than so many times what the node insists on, it will soon be full."""
@@ -63,7 +69,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         sorted(
             [
                 *(_of_part(part, counted.at) for part in parts if part.is_ill),
-                *_of_deliveries(counted),
+                *_of_deliveries(counted, config.delivery.commitment_wait_s),
                 *_of_studies(counted),
                 *_of_disks(disks),
             ],
@@ -107,9 +113,9 @@ def _of_part(part: NodePart, at: float | None) -> Remark:
     return Remark(part.alarm, f"{part.name}: {part.words}{since}", part.what_to_do)
 
 
-def _of_deliveries(counted: Figures) -> Iterator[Remark]:
+def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remark]:
     for backlog in counted.backlogs:
-        yield from _of_backlog(backlog, counted.at)
+        yield from _of_backlog(backlog, counted.at, commitment_wait_s)
     if counted.stranded:
         lately = counted.stranded_lately
         words = f"the results of {_studies(counted.stranded)} have no destination"
@@ -117,19 +123,24 @@ def _of_deliveries(counted: Figures) -> Iterator[Remark]:
         yield Remark(Alarm.ACT if lately else Alarm.LOOK, words, then)
 
 
-def _of_backlog(backlog: Backlog, at: float) -> Iterator[Remark]:
+def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterator[Remark]:
     name = backlog.destination
     if backlog.given_up:
         words = f"{name}: the results of {_studies(backlog.given_up)} were given up"
         words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
         alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
-    late_s = 0.0 if backlog.since is None else at - backlog.since
-    if backlog.error and backlog.since is not None and late_s > _BACKLOG_S:
+    if backlog.since is not None and at - backlog.since > LACKS_LOOK_S:
         words = f"{name} lacks the results of {_studies(backlog.studies)}, since "
-        words += f"{_moment(backlog.since, at)}: {backlog.error}"
-        alarm = Alarm.ACT if late_s > _LONG_BACKLOG_S else Alarm.LOOK
+        words += f"{_moment(backlog.since, at)}: {backlog.error or 'no attempt has ended'}"
+        alarm = Alarm.ACT if at - backlog.since > LACKS_ACT_S else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
+    taken_at = backlog.unconfirmed_since
+    if taken_at is not None and at - taken_at > UNCONFIRMED_WAITS * commitment_wait_s:
+        words = f"{name} took results and has not confirmed them, since {_moment(taken_at, at)}"
+        words += f": {backlog.error}" if backlog.error else ""
+        then = "see in it that they are there; if they are not, they are sent again by themselves"
+        yield Remark(Alarm.LOOK, words, then)
 
 
 def _of_studies(counted: Figures) -> Iterator[Remark]:
@@ -216,10 +227,14 @@ def _rows(counted: Figures) -> Iterator[tuple[str, str]]:
 
 def _backlog_in_words(backlog: Backlog, at: float) -> str:
     words = []
-    if backlog.since is not None:
+    if backlog.studies:
         objects = "1 object" if backlog.objects == 1 else f"{backlog.objects} objects"
-        since = _moment(backlog.since, at)
-        words.append(f"{_studies(backlog.studies)} ({objects}) on the way, since {since}")
+        taken_at = backlog.unconfirmed_since
+        since = (
+            "" if taken_at is None else f", taken and not confirmed since {_moment(taken_at, at)}"
+        )
+        since = since if backlog.since is None else f", since {_moment(backlog.since, at)}"
+        words.append(f"{_studies(backlog.studies)} ({objects}) on the way{since}")
     if backlog.next_at is not None:
         due_s = backlog.next_at - at
         words.append(f"next attempt {f'in {in_round_units(due_s)}' if due_s > 0 else 'due'}")

@@ -12,7 +12,7 @@ from ledgers import EXCLUDED, HOUR_S, NODE, OUT_OF_SCOPE, Desk
 
 from node import config
 from node.errors import ConfigError
-from node.ledger import Closing, DeliveryState, Ill, OwnPart, VersionState, schema
+from node.ledger import Closing, DeliveryState, Ill, OwnPart, Patience, VersionState, schema
 from node.overview import Standing, each_study
 from node.overview.disk_space import disk_spaces
 from node.overview.figures import Figures, figures
@@ -201,9 +201,7 @@ def test_results_that_were_given_up_are_to_be_acted_on(
     assert study_alarm(study) == Alarm.LOOK
 
 
-@pytest.mark.parametrize(
-    ("late_s", "alarm"), [(60, None), (1200, Alarm.LOOK), (2 * HOUR_S, Alarm.ACT)]
-)
+@pytest.mark.parametrize(("late_s", "alarm"), [(1700, None), (1900, Alarm.LOOK), (3700, Alarm.ACT)])
 def test_a_destination_that_fails_is_told_of_after_a_while(
     desk: Desk, status: Callable[[], Status], late_s: float, alarm: Alarm | None
 ) -> None:
@@ -216,6 +214,47 @@ def test_a_destination_that_fails_is_told_of_after_a_while(
     if alarm is not None:
         assert found.remarks[0].words.startswith("pacs lacks the results of 1 study, since ")
         assert found.remarks[0].words.endswith(": queued by PACS")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(("late_s", "alarm"), [(1700, None), (1900, Alarm.LOOK), (3700, Alarm.ACT)])
+def test_a_destination_that_is_never_tried_or_hangs_is_told_of_without_an_error(
+    desk: Desk, status: Callable[[], Status], late_s: float, alarm: Alarm | None, *, hangs: bool
+) -> None:
+    (job,) = desk.analysed()
+    if hangs:
+        desk.delivering.begin_dispatch(job, NODE)
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - late_s)
+    found = status()
+    assert [remark.alarm for remark in found.remarks] == ([] if alarm is None else [alarm])
+    if alarm is not None:
+        assert found.remarks[0].words.startswith("pacs lacks the results of 1 study, since ")
+        assert found.remarks[0].words.endswith(": no attempt has ended")
+
+
+def test_what_was_taken_and_waits_for_its_confirmation_alone_is_looked_at_after_two_waits(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    (job,) = desk.analysed(reports=1)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
+    sent = [desk.outcome(report, DeliveryState.SENT) for report in shipment.to_send]
+    desk.delivering.record_sent(job, sent)
+    desk.change(schema.dispatch, deadline_at=schema.dispatch.c.deadline_at + DAY_S)
+    patience = Patience(60, 3600, waits_for="pacs has not confirmed it yet")
+    desk.delivering.finish_dispatch(job, (), patience, desk.enqueue)
+    version, delivery = schema.study_version, schema.delivery
+    desk.change(version, finished_at=version.c.finished_at - 5 * HOUR_S)
+    assert remarks(status()) == [], "it was taken just now, however late"
+    desk.change(delivery, sent_at=delivery.c.sent_at - 1.9 * HOUR_S)
+    assert remarks(status()) == []
+    desk.change(delivery, sent_at=delivery.c.sent_at - 0.2 * HOUR_S)
+    ((alarm, words),) = remarks(status())
+    assert alarm == Alarm.LOOK
+    assert words.startswith("pacs took results and has not confirmed them, since ")
+    assert any("taken and not confirmed since" in line for line in status_in_lines(status()))
+    (backlog,) = counted(desk).backlogs
+    assert (backlog.since, backlog.studies, backlog.objects) == (None, 1, 1)
 
 
 def test_results_for_nobody_are_to_be_acted_on(desk: Desk, status: Callable[[], Status]) -> None:
