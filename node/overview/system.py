@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.config import Config
-from node.ledger import Ledger, Nodes, Presence, schema
+from node.ledger import Ledger, Mode, Nodes, Presence, schema
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import Backlog, Figures, figures
 from node.overview.health import NodePart, node_parts
@@ -76,13 +76,15 @@ class ModelCounts:
 
 @dataclass(frozen=True, slots=True)
 class ModelDoings:
-    """What a model did today, beside the days before."""
+    """What a model did today, beside the days before, in one mode: it may have run in both."""
 
     name: str
+    counted_in: Mode
+    """Of these analyses it is counted, and of no other: what was said in shadow stays so."""
     mode: str
     """As configured: "off", "shadow", "deliver"; "" if the configuration does not name it."""
     version: str
-    """Of its newest result, "" if there is none."""
+    """Of its newest result in that mode, "" if there is none."""
     today: ModelCounts
     before: ModelCounts
     """In the `LATELY_BEFORE_DAYS` before today."""
@@ -144,28 +146,40 @@ def _models(db: sa.Connection, config: Config, at: float) -> tuple[ModelDoings, 
     table = schema.analysis
     names = sa.select(table.c.model).where(table.c.finished_at >= before).distinct()
     names = names.where(table.c.model.not_in(modes))
-    return tuple(
-        ModelDoings(
-            name=name,
-            mode=modes.get(name, ""),
-            version=_newest_version_of(db, name),
-            today=_counts(db, name, today, None),
-            before=_counts(db, name, before, today),
-        )
-        for name in (*modes, *sorted(db.execute(names).scalars()))
-    )
+    found = []
+    for name in (*modes, *sorted(db.execute(names).scalars())):
+        configured = modes.get(name, "")
+        for mode in (Mode.DELIVER, Mode.SHADOW):
+            is_its = [table.c.model == name, table.c.mode == mode]
+            doings = ModelDoings(
+                name=name,
+                counted_in=mode,
+                mode=configured,
+                version=_newest_version(db, is_its),
+                today=_counts(db, is_its, today, None),
+                before=_counts(db, is_its, before, today),
+            )
+            is_now = name in modes and (mode == Mode.SHADOW) == (configured == "shadow")
+            if is_now or doings.today.studies or doings.before.studies:
+                found.append(doings)
+    return tuple(found)
 
 
-def _newest_version_of(db: sa.Connection, model: str) -> str:
+def _newest_version(db: sa.Connection, is_its: Sequence[sa.ColumnElement[bool]]) -> str:
     table = schema.analysis
-    query = sa.select(table.c.model_version).where(table.c.model == model)
+    query = sa.select(table.c.model_version).where(*is_its)
     newest = query.where(table.c.finished_at.is_not(None)).order_by(table.c.finished_at.desc())
     return db.execute(newest.limit(1)).scalar_one_or_none() or ""
 
 
-def _counts(db: sa.Connection, model: str, since: float, until: float | None) -> ModelCounts:
+def _counts(
+    db: sa.Connection,
+    is_its: Sequence[sa.ColumnElement[bool]],
+    since: float,
+    until: float | None,
+) -> ModelCounts:
     table = schema.analysis
-    where = [table.c.model == model, table.c.finished_at >= since]
+    where = [*is_its, table.c.finished_at >= since]
     if until is not None:
         where.append(table.c.finished_at < until)
     # All of it stands in the index `ix_analysis_figures`: no row is read, behind a long result.

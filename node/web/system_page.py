@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from node.ledger import Presence, Role, WebRole
+from node.ledger import Mode, Presence, Role, WebRole
 from node.overview.disk_space import DiskSpace
 from node.overview.system import (
     LATELY_BEFORE_DAYS,
@@ -75,7 +75,7 @@ def system_view(request: Request) -> Response:
     backend = backend_of(request)
     system = system_overview(backend.ledger, backend.config)
     is_operator = person_of(request).role == WebRole.OPERATOR
-    shown = [one for one in system.models if is_operator or one.mode != "shadow"]
+    shown = [one for one in system.models if is_operator or one.counted_in == Mode.DELIVER]
     return render(
         request,
         "system.html",
@@ -118,7 +118,7 @@ def _model(one: ModelDoings) -> _ModelLine:
         name=one.name,
         version=one.version or "has read nothing yet",
         mode=one.mode or "none: it is not in the configuration any more",
-        is_shadow=one.mode == "shadow",
+        is_shadow=one.counted_in == Mode.SHADOW,
         counts=list(_counts(one.today, one.before)),
         chart=score_chart(one.today.scores, one.before.scores),
     )
