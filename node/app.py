@@ -171,7 +171,7 @@ class App:
                 OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
                 OwnPart.INFERENCE: lambda: self._inference.trouble,
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
-                OwnPart.SWEEPS: lambda: "" if timers.are_turning() else "one of them hangs",
+                OwnPart.SWEEPS: timers.trouble,
             }
         )
 
