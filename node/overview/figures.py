@@ -70,6 +70,10 @@ class Figures:
     stranded: int
     """Studies whose results had no destination; none any more a month after they were ready."""
     stranded_lately: int
+    cancelled: int
+    """Studies that were to be analysed and cannot be; none any more a month after that."""
+    cancelled_lately: int
+    """Those of a week of which there was no version before: nobody has any result of them."""
     last_images: Mapping[str, float]
     """When the last image of each sender came that is a peer now."""
 
@@ -82,6 +86,7 @@ def figures(ledger: Ledger, senders: tuple[str, ...], *, open_days: float) -> Fi
     """Count; these are the peers of which it is said when they last sent an image."""
     with ledger.reading() as db:
         stranded, stranded_lately = _stranded(db)
+        cancelled, cancelled_lately = _cancelled(db)
         return Figures(
             at=db.execute(sa.select(now())).scalar_one(),
             studies=_studies(db),
@@ -90,6 +95,8 @@ def figures(ledger: Ledger, senders: tuple[str, ...], *, open_days: float) -> Fi
             backlogs=_backlogs(db),
             stranded=stranded,
             stranded_lately=stranded_lately,
+            cancelled=cancelled,
+            cancelled_lately=cancelled_lately,
             last_images=_last_images(db, senders),
         )
 
@@ -246,6 +253,21 @@ def _stranded(db: sa.Connection) -> tuple[int, int]:
         .select_from(version.join(study, is_newest & study.c.held_reason.is_(None)))
         .where(sa.literal_column("study_version.state = 'finished'"))  # in its index's words
         .where(version.c.error.is_not(None), ready_at > now() - FORGOTTEN_S)
+    )
+    count, lately = db.execute(query).one()
+    return count, lately
+
+
+def _cancelled(db: sa.Connection) -> tuple[int, int]:
+    study, version = schema.study, schema.study_version
+    is_newest = (version.c.study_uid == study.c.study_uid) & (version.c.number == study.c.version)
+    is_closed = (study.c.state == StudyState.CLOSED) & study.c.held_reason.is_(None)
+    ended_at = sa.func.coalesce(version.c.finished_at, version.c.closed_at)
+    is_first = (ended_at > now() - LATELY_S) & (version.c.number == 1)
+    query = (
+        sa.select(sa.func.count(), sa.func.count(sa.case((is_first, 1))))
+        .select_from(version.join(study, is_newest & is_closed))
+        .where(version.c.state == VersionState.CANCELLED, ended_at > now() - FORGOTTEN_S)
     )
     count, lately = db.execute(query).one()
     return count, lately

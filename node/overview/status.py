@@ -95,6 +95,8 @@ def study_alarm(study: StudyOverview) -> Alarm:
     age_s = study.asked_at - ready_at
     if study.state == Standing.UNDELIVERED and age_s < FORGOTTEN_S:
         return Alarm.ACT if age_s < LATELY_S else Alarm.LOOK
+    if study.state == Standing.CANCELLED and age_s < FORGOTTEN_S:
+        return Alarm.ACT if age_s < LATELY_S and study.version == 1 else Alarm.LOOK
     return Alarm.LOOK if study.state == Standing.HELD else Alarm.NONE
 
 
@@ -148,6 +150,10 @@ def _of_studies(counted: Figures) -> Iterator[Remark]:
     if held:
         words = f"{_studies(held)} held: nothing of it is analysed or sent"
         yield Remark(Alarm.LOOK, words, "`ai-node studies --state held` says why of each")
+    if counted.cancelled:
+        words = f"{_studies(counted.cancelled)} cannot be analysed, so that there is no result"
+        then = "`ai-node studies --state cancelled` says why; mend that, then `ai-node release`"
+        yield Remark(Alarm.ACT if counted.cancelled_lately else Alarm.LOOK, words, then)
     excluded = counted.standing(Standing.EXCLUDED)
     if excluded and excluded == sum(counted.studies.values()):
         words = f"everything that has come so far is excluded from analysis: {_studies(excluded)}"
@@ -186,6 +192,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         },
         "backlogs": [asdict(backlog) for backlog in counted.backlogs],
         "stranded": counted.stranded,
+        "cancelled": counted.cancelled,
         "last_images": dict(counted.last_images),
     }
 

@@ -273,6 +273,56 @@ def test_a_held_study_is_to_be_looked_at(desk: Desk, status: Callable[[], Status
     assert study_alarm(study) == Alarm.LOOK
 
 
+def cancelled(desk: Desk, uid: str, number: int = 1) -> None:
+    desk.receive(f"{uid}.{number}", study=uid)
+    job = desk.close(study=uid)
+    desk.begin(job)
+    desk.processing.cancel_version(job, "model has been switched off")
+
+
+def test_a_study_that_could_not_be_analysed_is_to_be_acted_on(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    cancelled(desk, "1.2.826.1")
+    words = "1 study cannot be analysed, so that there is no result"
+    table = schema.study_version
+    for days, alarm in ((0, Alarm.ACT), (8, Alarm.LOOK), (31, None)):
+        at = schema.study.c.last_at - days * DAY_S
+        at_of_study = sa.select(at).where(schema.study.c.study_uid == table.c.study_uid)
+        changed = at_of_study.scalar_subquery()
+        desk.change(table, closed_at=changed, finished_at=changed)
+        assert remarks(status()) == ([] if alarm is None else [(alarm, words)])
+        (study,) = each_study(desk.ledger)
+        assert study_alarm(study) == (alarm or Alarm.NONE)
+    assert status_as_json(status())["cancelled"] == 0
+
+
+def test_a_study_that_could_not_be_analysed_again_is_to_be_looked_at(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    (job,) = desk.analysed(reports=1)
+    desk.deliver(job, DeliveryState.CONFIRMED)
+    cancelled(desk, "1.2.826.1", 2)
+    assert [remark.alarm for remark in status().remarks] == [Alarm.LOOK]
+    (study,) = each_study(desk.ledger)
+    assert study_alarm(study) == Alarm.LOOK
+    desk.receive("1.2.826.1.3")
+    assert remarks(status()) == [], "it is received anew"
+
+
+def test_a_study_that_is_analysed_for_an_hour_is_to_be_looked_at(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    desk.receive()
+    desk.begin(desk.close())
+    assert remarks(status()) == []
+    table = schema.study_version
+    desk.change(table, closed_at=table.c.closed_at - 1.1 * HOUR_S)
+    ((alarm, words),) = remarks(status())
+    assert alarm == Alarm.LOOK
+    assert words.startswith("worker: 1 study is still being analysed, one complete since 66 min")
+
+
 def test_that_everything_so_far_is_excluded_is_to_be_looked_at(
     desk: Desk, status: Callable[[], Status]
 ) -> None:
