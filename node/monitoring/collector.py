@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
@@ -16,11 +14,9 @@ from node.monitoring.backend import Monitored
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import Figures, figures
 from node.overview.health import Alarm, NodePart, worst_alarm
+from node.overview.shared_count import SharedCount
 from node.overview.standing import Standing
 from node.overview.status import open_days_of, senders_of
-
-_KEPT_S = 10.0
-"""A count over all studies is not made again so soon, however many ask."""
 
 
 class StateCollector(CollectorRegistry):
@@ -29,8 +25,7 @@ class StateCollector(CollectorRegistry):
     def __init__(self, monitored: Monitored) -> None:
         super().__init__()
         self._monitored = monitored
-        self._lock = threading.Lock()
-        self._counted: tuple[float, Figures, tuple[DiskSpace, ...]] | None = None
+        self._counted = SharedCount(self._count)
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric with its values."""
@@ -41,7 +36,7 @@ class StateCollector(CollectorRegistry):
         if parts[0].is_ill:  # the database: of what it knows nothing is said, rather than zeros
             return
         try:
-            counted, disks = self._count()
+            counted, disks = self._counted.newest()
         except sa.exc.SQLAlchemyError:  # it has gone just now, and the next scrape says so
             return
         yield from _of_figures(counted, self._destinations())
@@ -49,11 +44,8 @@ class StateCollector(CollectorRegistry):
 
     def _count(self) -> tuple[Figures, tuple[DiskSpace, ...]]:
         config, ledger = self._monitored.config, self._monitored.ledger
-        with self._lock:
-            if self._counted is None or time.monotonic() - self._counted[0] > _KEPT_S:
-                counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
-                self._counted = (time.monotonic(), counted, disk_spaces(ledger, config))
-            return self._counted[1:]
+        counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
+        return counted, disk_spaces(ledger, config)
 
     def _destinations(self) -> tuple[str, ...]:
         return tuple(peer.name for peer in self._monitored.config.peers if peer.receives)

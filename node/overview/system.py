@@ -91,31 +91,37 @@ class ModelDoings:
 
 
 @dataclass(frozen=True, slots=True)
-class SystemOverview:
-    """How the node does."""
+class SystemCounts:
+    """What takes long to count, so that those who ask often share it (`SharedCount`)."""
 
     figures: Figures
-    parts: tuple[NodePart, ...]
     peers: tuple[PeerOverview, ...]
     models: tuple[ModelDoings, ...]
     disks: tuple[DiskSpace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemOverview:
+    """How the node does."""
+
+    counts: SystemCounts
+    parts: tuple[NodePart, ...]
+    """These and the nodes are as they are now."""
     nodes: tuple[Presence, ...]
 
 
-def system_overview(ledger: Ledger, config: Config) -> SystemOverview:
+def system_overview(ledger: Ledger, config: Config, counts: SystemCounts) -> SystemOverview:
     """Return all of it; whoever asks catches SQLAlchemyError, as of `node_parts`."""
+    return SystemOverview(counts, node_parts(ledger, config), tuple(Nodes(ledger).presences()))
+
+
+def system_counts(ledger: Ledger, config: Config) -> SystemCounts:
+    """Count all over the ledger, and measure the disks."""
     counted = figures(ledger, senders_of(config), open_days=open_days_of(config))
     with ledger.reading() as db:
         peers = _peers(db, config, counted)
         models = _models(db, config, counted.at)
-    return SystemOverview(
-        figures=counted,
-        parts=node_parts(ledger, config),
-        peers=peers,
-        models=models,
-        disks=disk_spaces(ledger, config),
-        nodes=tuple(Nodes(ledger).presences()),
-    )
+    return SystemCounts(counted, peers, models, disk_spaces(ledger, config))
 
 
 def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOverview, ...]:

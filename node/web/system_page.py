@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from node.ledger import Mode, Presence, Role, WebRole
 from node.overview.disk_space import DiskSpace
+from node.overview.shared_count import SharedCount
 from node.overview.system import (
     LATELY_BEFORE_DAYS,
     ModelCounts,
     ModelDoings,
     PeerOverview,
+    SystemCounts,
     system_overview,
 )
 from node.percent import share_in_percent
@@ -73,20 +75,21 @@ class _NodeLine:
 def system_view(request: Request) -> Response:
     """Show how the node is."""
     backend = backend_of(request)
-    system = system_overview(backend.ledger, backend.config)
+    counts: SharedCount[SystemCounts] = request.app.state.system_counts
+    system = system_overview(backend.ledger, backend.config, counts.newest())
     is_operator = person_of(request).role == WebRole.OPERATOR
-    shown = [one for one in system.models if is_operator or one.counted_in == Mode.DELIVER]
+    shown = [one for one in system.counts.models if is_operator or one.counted_in == Mode.DELIVER]
     return render(
         request,
         "system.html",
         is_renewed=True,
         parts=system.parts,
         own_parts=[part for part in system.parts if not part.name.startswith("node ")],
-        peers=[_peer(one) for one in system.peers],
+        peers=[_peer(one) for one in system.counts.peers],
         models=[_model(one) for one in shown],
         days=LATELY_BEFORE_DAYS,
-        are_shadows_hidden=len(shown) < len(system.models),
-        disks=[_disk(one) for one in system.disks],
+        are_shadows_hidden=len(shown) < len(system.counts.models),
+        disks=[_disk(one) for one in system.counts.disks],
         nodes=[_node(one) for one in system.nodes],
     )
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from ledgers import Desk
+import sqlalchemy as sa
+from ledgers import NODE, Desk
 from PIL import Image
 from pydicom import Dataset, dcmread
 
@@ -216,6 +217,28 @@ def test_what_a_model_said_in_shadow_stays_for_operators_when_its_mode_changes(
         of_it = page[page.index(said) :]
         assert "shadow: sent to nobody" in of_it
         assert " studies 1 0 images analysed" in of_it
+
+
+def test_the_system_page_counts_once_for_all_viewers_and_says_at_once_what_is_ill(
+    site: Site,
+) -> None:
+    asked: list[str] = []
+
+    def note(*said: Any) -> None:
+        asked.append(said[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        with site.visited() as visitor:
+            visitor.get("/system")
+            assert any("FROM analysis" in statement for statement in asked)
+            asked.clear()
+            site.desk.nodes.record_ill(NODE, {OwnPart.DISK: Ill(1000.0, "5 MB free")})
+            page = words_of(visitor.get("/system"))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert "5 MB free" in page
+    assert not any("FROM analysis" in statement for statement in asked)
 
 
 def test_where_a_demonstration_ranks_the_list_and_its_rows_say_so(site: Site) -> None:
