@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -349,6 +351,44 @@ def test_a_disk_that_will_be_full_in_a_week_is_to_be_looked_at(
     (remark,) = node_status(desk.ledger, settings).remarks
     assert remark.alarm == Alarm.LOOK
     assert "free, full in " in remark.words
+
+
+def test_of_many_studies_with_many_files_two_hundred_are_measured_at_most(
+    desk: Desk, settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        uid = f"1.2.826.{number}"
+        desk.receive(f"{uid}.1", study=uid)
+        for tree in ("received", "reports"):
+            folder = desk.store.root / tree / uid
+            folder.mkdir(parents=True)
+            for file in range(12):
+                (folder / f"{file}.dcm").write_bytes(b"a" * 7000)
+    measured = []
+
+    class Noting(os.PathLike[str]):  # what is listed, noting what is asked of each file
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.entry = entry
+
+        def __fspath__(self) -> str:
+            return self.entry.path
+
+        def stat(self) -> os.stat_result:
+            measured.append(self.entry.path)
+            return self.entry.stat()
+
+    scan = os.scandir
+
+    @contextmanager
+    def noting(folder: Path) -> Iterator[Iterator[Noting]]:
+        with scan(folder) as entries:
+            yield map(Noting, entries)
+
+    monkeypatch.setattr("node.overview.disk_space.os.scandir", noting)
+    (disk,) = disk_spaces(desk.ledger, settings)
+    assert 0 < len(measured) <= 200
+    a_day = 30 * 2 * 12 * 7000 / 7
+    assert disk.days_left == pytest.approx(disk.free / a_day, rel=0.01)
 
 
 def test_a_disk_with_little_more_than_it_must_have_is_to_be_looked_at(
