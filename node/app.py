@@ -170,6 +170,7 @@ class App:
                 OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
                 OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
                 OwnPart.INFERENCE: lambda: self._inference.trouble,
+                OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
                 OwnPart.SWEEPS: timers.trouble,
             }

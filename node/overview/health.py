@@ -148,6 +148,10 @@ def _long(ledger: Ledger) -> NodePart | None:
 
 def _inference(working: Sequence[Presence]) -> NodePart:
     lacking = _lacking(working, OwnPart.INFERENCE)
+    slowed = _lacking(working, OwnPart.SOME_INFERENCE)
+    if slowed and not lacking:
+        remedy = f"the others do its work, more slowly: memory, and [inference] memory_mb; {_LOOK}"
+        return _ill("inference", slowed, remedy, Alarm.LOOK)
     if not lacking:
         words = "its processes start" if working else "nobody works"
         return NodePart("inference", Alarm.NONE, words)
