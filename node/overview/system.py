@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from node.config import Config
 from node.ledger import Ledger, Mode, Nodes, Presence, schema
 from node.overview.disk_space import DiskSpace, disk_spaces
-from node.overview.figures import Backlog, Figures, figures
+from node.overview.figures import FORGOTTEN_S, Backlog, Figures, figures
 from node.overview.health import NodePart, node_parts
 from node.overview.reading_list import DAY_S, midnight
 from node.overview.status import open_days_of, senders_of
@@ -32,7 +32,7 @@ class PeerOverview:
 
     name: str
     is_configured: bool
-    """Else results may wait for it, or studies have come from it, under a name that is gone."""
+    """Else results may wait for it, or it was seen within a month, under a name that is gone."""
     sends: bool = False
     receives: bool = False
     seen_at: float | None = None
@@ -129,7 +129,8 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
     backlogs = {one.destination: one for one in counted.backlogs}
     configured = {peer.name: peer for peer in config.peers}
     found = []
-    for name in dict.fromkeys((*configured, *sorted({*rows, *backlogs}))):
+    lately = {name for name, row in rows.items() if counted.at - _last_seen(row) < FORGOTTEN_S}
+    for name in dict.fromkeys((*configured, *sorted({*lately, *backlogs}))):
         peer, row = configured.get(name), rows.get(name)
         said: dict[str, Any] = {} if row is None else dict(row._mapping)
         said |= {key: said.get(key) or "" for key in ("rejection", "failure")}
@@ -143,6 +144,11 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
             )
         )
     return tuple(found)
+
+
+def _last_seen(row: sa.Row[Any]) -> float:
+    """Return when anything last went well with a peer."""
+    return max(row.seen_at or 0.0, row.object_at or 0.0, row.sent_at or 0.0)
 
 
 def _models(db: sa.Connection, config: Config, at: float) -> tuple[ModelDoings, ...]:

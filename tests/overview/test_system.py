@@ -53,6 +53,19 @@ def test_a_peer_says_what_it_did_last_and_what_waits_for_it(
     assert peers(desk, settings)["archive"].sent_at
 
 
+def test_a_peer_that_is_not_configured_any_more_is_forgotten_a_month_after_it_was_seen(
+    desk: Desk, settings: config.Config
+) -> None:
+    Peers(desk.ledger).record_notes([PeerNote("old-ct", seen_s=0, object_s=0)])
+    assert list(peers(desk, settings)) == ["modality", "pacs", "old-ct"]
+    table = schema.peer
+    earlier = {name: table.c[name] - 31 * DAY_S for name in ("seen_at", "object_at")}
+    desk.change(table, **earlier)
+    assert list(peers(desk, settings)) == ["modality", "pacs"]
+    desk.analysed(destinations=("old-ct",))
+    assert list(peers(desk, settings)) == ["modality", "pacs", "old-ct"], "something waits for it"
+
+
 def test_what_a_model_did_today_stands_beside_the_days_before(
     desk: Desk, settings: config.Config
 ) -> None:
