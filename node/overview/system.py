@@ -56,21 +56,21 @@ class PeerOverview:
 class ModelCounts:
     """What a model did in some time."""
 
-    studies: int = 0
-    """Versions of studies, more precisely."""
+    analyses: int = 0
+    """One for each version of a study that it read."""
     images: int = 0
     """That it analysed."""
     triaged: int = 0
-    """Studies to which it gave a level, whoever may rank."""
+    """Analyses to which it gave a level, whoever may rank."""
     urgent: int = 0
     refusals: Mapping[str, int] = field(default_factory=dict)
-    """Images by the reason, the most frequent first; of the newest 2000 studies."""
+    """Images by the reason, the most frequent first; of the newest 2000 analyses."""
     scores: tuple[int, ...] = (0,) * HISTOGRAM_BINS
-    """Studies by their score."""
+    """Analyses by their score."""
 
     @property
     def urgent_share(self) -> float | None:
-        """Of the studies that it gave a level to; None if there is none."""
+        """Of the analyses that it gave a level to; None if there is none."""
         return self.urgent / self.triaged if self.triaged else None
 
 
@@ -172,7 +172,7 @@ def _models(db: sa.Connection, config: Config, at: float) -> tuple[ModelDoings, 
                 before=_counts(db, is_its, before, today),
             )
             is_now = name in modes and (mode == Mode.SHADOW) == (configured == "shadow")
-            if is_now or doings.today.studies or doings.before.studies:
+            if is_now or doings.today.analyses or doings.before.analyses:
                 found.append(doings)
     return tuple(found)
 
@@ -198,9 +198,9 @@ def _counts(
     images = sa.func.coalesce(sa.func.sum(table.c.analysed), 0)
     urgent = sa.func.count(sa.case((table.c.level == Priority.URGENT, 1)))
     counts = (sa.func.count(), images, sa.func.count(table.c.level), urgent)
-    studies, analysed, triaged, are_urgent = db.execute(sa.select(*counts).where(*where)).one()
+    analyses, analysed, triaged, are_urgent = db.execute(sa.select(*counts).where(*where)).one()
     return ModelCounts(
-        studies, analysed, triaged, are_urgent, _refusals(db, where), _scores(db, where)
+        analyses, analysed, triaged, are_urgent, _refusals(db, where), _scores(db, where)
     )
 
 

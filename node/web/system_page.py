@@ -128,7 +128,7 @@ def _model(one: ModelDoings) -> _ModelLine:
 
 
 def _counts(today: ModelCounts, before: ModelCounts) -> Iterator[tuple[str, str, str]]:
-    yield "studies", str(today.studies), str(before.studies)
+    yield "analyses", str(today.analyses), str(before.analyses)
     yield "images analysed", str(today.images), str(before.images)
     if today.triaged or before.triaged:
         yield "urgent, of those with a level", _share(today), _share(before)

@@ -79,8 +79,8 @@ def test_what_a_model_did_today_stands_beside_the_days_before(
         db.execute(schema.analysis.update().where(is_new).values(score=1.0))
     (model,) = system_counts(desk.ledger, settings).models
     assert (model.name, model.mode, model.version) == (MODEL.name, "deliver", "1.0.0")
-    assert (model.today.studies, model.today.images, model.today.urgent_share) == (2, 2, 0.5)
-    assert (model.before.studies, model.before.urgent_share) == (1, 1.0)
+    assert (model.today.analyses, model.today.images, model.today.urgent_share) == (2, 2, 0.5)
+    assert (model.before.analyses, model.before.urgent_share) == (1, 1.0)
     assert (model.today.refusals, model.before.refusals) == ({"implant": 2}, {"implant": 1})
     last = HISTOGRAM_BINS - 1
     assert (model.today.scores[last], model.before.scores[last]) == (2, 1)

@@ -208,7 +208,7 @@ def test_what_a_model_said_in_shadow_stays_for_operators_when_its_mode_changes(
             assert SHADOW.name not in page
         else:  # it has delivered nothing
             of_it = page[page.index(f"{SHADOW.name} has read nothing yet; mode {mode} ") :]
-            assert " studies 0 0 images analysed 0 0 " in of_it
+            assert " analyses 0 0 images analysed 0 0 " in of_it
             assert "urgent, of those" not in of_it
             assert of_it.count(SHADOW.name) == 2, "its table has its name, too"
         visitor.post("/logout", at="/")
@@ -216,7 +216,7 @@ def test_what_a_model_said_in_shadow_stays_for_operators_when_its_mode_changes(
         page = words_of(visitor.get("/system"))
         of_it = page[page.index(said) :]
         assert "shadow: sent to nobody" in of_it
-        assert " studies 1 0 images analysed" in of_it
+        assert " analyses 1 0 images analysed" in of_it
 
 
 def test_the_system_page_counts_once_for_all_viewers_and_says_at_once_what_is_ill(
