@@ -25,6 +25,8 @@ from node.overview.figures import (
 )
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
 from node.overview.standing import Standing, StudyOverview
+from node.plural import counted as counted_things
+from node.plural import counted_studies
 
 _OPEN_DAYS = 7.0
 """Where there is no page that says how long a study stands in its list."""
@@ -120,7 +122,7 @@ def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remar
         yield from _of_backlog(backlog, counted.at, commitment_wait_s)
     if counted.stranded:
         lately = counted.stranded_lately
-        words = f"the results of {_studies(counted.stranded)} have no destination"
+        words = f"the results of {counted_studies(counted.stranded)} have no destination"
         then = "see `results_to` and `receives` of their sender; then `ai-node retry`"
         yield Remark(Alarm.ACT if lately else Alarm.LOOK, words, then)
 
@@ -128,12 +130,12 @@ def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remar
 def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterator[Remark]:
     name = backlog.destination
     if backlog.given_up:
-        words = f"{name}: the results of {_studies(backlog.given_up)} were given up"
+        words = f"{name}: the results of {counted_studies(backlog.given_up)} were given up"
         words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
         alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
     if backlog.since is not None and at - backlog.since > LACKS_LOOK_S:
-        words = f"{name} lacks the results of {_studies(backlog.studies)}, since "
+        words = f"{name} lacks the results of {counted_studies(backlog.studies)}, since "
         words += f"{_moment(backlog.since, at)}: {backlog.error or 'no attempt has ended'}"
         alarm = Alarm.ACT if at - backlog.since > LACKS_ACT_S else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
@@ -148,15 +150,18 @@ def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterat
 def _of_studies(counted: Figures) -> Iterator[Remark]:
     held = counted.standing(Standing.HELD)
     if held:
-        words = f"{_studies(held)} held: nothing of it is analysed or sent"
+        words = f"{counted_studies(held)} held: nothing of it is analysed or sent"
         yield Remark(Alarm.LOOK, words, "`ai-node studies --state held` says why of each")
     if counted.cancelled:
-        words = f"{_studies(counted.cancelled)} cannot be analysed, so that there is no result"
+        words = (
+            f"{counted_studies(counted.cancelled)} cannot be analysed, so that there is no result"
+        )
         then = "`ai-node studies --state cancelled` says why; mend that, then `ai-node release`"
         yield Remark(Alarm.ACT if counted.cancelled_lately else Alarm.LOOK, words, then)
     excluded = counted.standing(Standing.EXCLUDED)
     if excluded and excluded == sum(counted.studies.values()):
-        words = f"everything that has come so far is excluded from analysis: {_studies(excluded)}"
+        studies = counted_studies(excluded)
+        words = f"everything that has come so far is excluded from analysis: {studies}"
         then = "`ai-node studies` says why; `ai-node release` with a UID has one analysed, "
         yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
 
@@ -222,10 +227,10 @@ def _rows(counted: Figures) -> Iterator[tuple[str, str]]:
     queued = counts[Standing.QUEUED]
     if counted.waiting_since is not None and queued:
         since = _moment(counted.waiting_since, counted.at)
-        yield "waiting", f"{_studies(queued)} for analysis, the oldest since {since}"
+        yield "waiting", f"{counted_studies(queued)} for analysis, the oldest since {since}"
     for level, (count, since_s) in counted.unread.items():
         waited = in_round_units(counted.at - since_s)
-        yield level, f"{_studies(count)} not marked as read, the oldest waits {waited}"
+        yield level, f"{counted_studies(count)} not marked as read, the oldest waits {waited}"
     for backlog in counted.backlogs:
         yield f"to {backlog.destination}", _backlog_in_words(backlog, counted.at)
     for sender, at in counted.last_images.items():
@@ -235,18 +240,18 @@ def _rows(counted: Figures) -> Iterator[tuple[str, str]]:
 def _backlog_in_words(backlog: Backlog, at: float) -> str:
     words = []
     if backlog.studies:
-        objects = "1 object" if backlog.objects == 1 else f"{backlog.objects} objects"
+        objects = counted_things(backlog.objects, "object")
         taken_at = backlog.unconfirmed_since
         since = (
             "" if taken_at is None else f", taken and not confirmed since {_moment(taken_at, at)}"
         )
         since = since if backlog.since is None else f", since {_moment(backlog.since, at)}"
-        words.append(f"{_studies(backlog.studies)} ({objects}) on the way{since}")
+        words.append(f"{counted_studies(backlog.studies)} ({objects}) on the way{since}")
     if backlog.next_at is not None:
         due_s = backlog.next_at - at
         words.append(f"next attempt {f'in {in_round_units(due_s)}' if due_s > 0 else 'due'}")
     if backlog.given_up:
-        words.append(f"{_studies(backlog.given_up)} given up")
+        words.append(f"{counted_studies(backlog.given_up)} given up")
     error = backlog.error or backlog.why_given_up
     return f"{', '.join(words)}{f': {error}' if error else ''}"
 
@@ -268,10 +273,6 @@ def _full_in(disk: DiskSpace) -> str:
         return ""
     days = disk.days_left
     return f", full in {days:.0f} days" if days < 3650 else ", enough for ten years"
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"
 
 
 def _gigabytes(size: int) -> str:

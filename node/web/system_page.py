@@ -20,6 +20,7 @@ from node.overview.system import (
     system_overview,
 )
 from node.percent import share_in_percent
+from node.plural import counted, counted_studies
 from node.web.backend import backend_of, person_of
 from node.web.charts import Chart, score_chart
 from node.web.showing import render
@@ -106,14 +107,10 @@ def _backlog(one: PeerOverview) -> Iterator[str]:
     if one.backlog is None:
         return
     if one.backlog.objects:
-        objects = "1 object" if one.backlog.objects == 1 else f"{one.backlog.objects} objects"
-        yield f"{objects} of {_studies(one.backlog.studies)}"
+        objects = counted(one.backlog.objects, "object")
+        yield f"{objects} of {counted_studies(one.backlog.studies)}"
     if one.backlog.given_up:
-        yield f"given up: {_studies(one.backlog.given_up)}"
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"
+        yield f"given up: {counted_studies(one.backlog.given_up)}"
 
 
 def _model(one: ModelDoings) -> _ModelLine:
