@@ -9,7 +9,8 @@ from itertools import groupby
 from node.config import Config
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError
-from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded, Undelivered
+from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded
+from node.overview.figures import FORGOTTEN_S, Backlog, backlogs
 from node.plural import counted_studies
 from node.site import existing_ledger
 
@@ -31,16 +32,16 @@ def check_work(config: Config) -> Iterator[Verdict]:
         return
     with contextlib.closing(ledger):
         outstanding = Outstanding(ledger)
-        undelivered = outstanding.undelivered()
+        lacking = backlogs(ledger)
         verdicts = [
             *_on_held(outstanding.held()),
-            *_on_undelivered(undelivered, [peer.name for peer in config.peers]),
-            *_on_stranded(outstanding.stranded()),
+            *_on_backlogs(lacking, [peer.name for peer in config.peers]),
+            *_on_stranded(outstanding.stranded(FORGOTTEN_S)),
             *_on_excluded(outstanding.excluded()),
         ]
     yield from verdicts
     if all(verdict.state != "failed" for verdict in verdicts):
-        waiting = sum(one.waiting for one in undelivered)
+        waiting = sum(one.studies for one in lacking)
         words = "nothing is held, given up, or without a destination"
         yield ok("work", f"{words}; on their way: the results of {counted_studies(waiting)}")
 
@@ -56,10 +57,10 @@ def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
         )
 
 
-def _on_undelivered(found: Sequence[Undelivered], peers: Sequence[str]) -> Iterator[Verdict]:
+def _on_backlogs(found: Sequence[Backlog], peers: Sequence[str]) -> Iterator[Verdict]:
     for one in found:
         if one.destination not in peers:
-            count = one.waiting + one.given_up
+            count = one.studies + one.given_up
             words = f'the results of {counted_studies(count)} are for "{one.destination}"'
             retry = ", then: ai-node retry" if one.given_up else "; they are sent then"
             remedy = (
@@ -72,7 +73,9 @@ def _on_undelivered(found: Sequence[Undelivered], peers: Sequence[str]) -> Itera
                 f"sending the results of {counted_studies(one.given_up)} to {one.destination} is"
             )
             remedy = "Mend that; then: ai-node retry"
-            yield failed("work", f"{words} given up: {one.error or 'no reason is known'}", remedy)
+            yield failed(
+                "work", f"{words} given up: {one.why_given_up or 'no reason is known'}", remedy
+            )
 
 
 def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:

@@ -26,7 +26,6 @@ from node.ledger.outstanding import (
     HeldStudy,
     Outstanding,
     Stranded,
-    Undelivered,
     Unfinished,
 )
 from node.ledger.peers import PeerNote, Peers
@@ -132,7 +131,6 @@ __all__ = [
     "Stranded",
     "StudyState",
     "Sweeping",
-    "Undelivered",
     "Unfinished",
     "User",
     "VersionState",

@@ -101,6 +101,12 @@ def figures(ledger: Ledger, senders: tuple[str, ...], *, open_days: float) -> Fi
         )
 
 
+def backlogs(ledger: Ledger) -> tuple[Backlog, ...]:
+    """Return which destinations lack results, by name; of held studies, none is due."""
+    with ledger.reading() as db:
+        return _backlogs(db)
+
+
 def _studies(db: sa.Connection) -> dict[tuple[Standing, str], int]:
     """Count studies as `standing` puts them: a test compares."""
     study, version = schema.study, schema.study_version

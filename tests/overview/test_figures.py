@@ -17,7 +17,7 @@ from node.errors import ConfigError
 from node.ledger import Closing, DeliveryState, Ill, OwnPart, Patience, VersionState, schema
 from node.overview import Standing, each_study
 from node.overview.disk_space import disk_spaces
-from node.overview.figures import Figures, figures
+from node.overview.figures import Figures, backlogs, figures
 from node.overview.health import Alarm
 from node.overview.status import (
     Status,
@@ -100,6 +100,26 @@ def test_a_backlog_says_how_much_since_when_until_when_and_why(desk: Desk) -> No
     assert backlog.since == desk.version()["finished_at"]
     assert backlog.next_at == desk.dispatch()["next_at"]
     assert (backlog.error, backlog.given_up) == ("queued by PACS", 0)
+
+
+def test_each_destination_is_told_with_what_waits_and_what_was_given_up(desk: Desk) -> None:
+    for number in range(3):
+        study, first = f"1.9.{number}", 10 * number
+        jobs = desk.analysed(study, destinations=("pacs", "second"), first_report=first)
+        if number == 0:
+            desk.deliver(jobs[0], DeliveryState.REFUSED, DeliveryState.SENT)
+            desk.deliver(jobs[1])
+        if number == 1:
+            desk.deliver(jobs[1], DeliveryState.QUEUED, DeliveryState.QUEUED)
+    found = backlogs(desk.ledger)
+    assert [(one.destination, one.studies, one.given_up) for one in found] == [
+        ("pacs", 2, 1),
+        ("second", 2, 0),
+    ]
+    assert [(one.error, one.why_given_up) for one in found] == [
+        ("", "refused by PACS"),
+        ("queued by PACS", ""),
+    ]
 
 
 def test_of_a_former_version_or_a_held_study_nothing_is_awaited(desk: Desk) -> None:
