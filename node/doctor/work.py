@@ -72,10 +72,9 @@ def _on_backlogs(found: Sequence[Backlog], peers: Sequence[str]) -> Iterator[Ver
             words = (
                 f"sending the results of {counted_studies(one.given_up)} to {one.destination} is"
             )
+            why = one.why_given_up or "no reason is known"
             remedy = "Mend that; then: ai-node retry"
-            yield failed(
-                "work", f"{words} given up: {one.why_given_up or 'no reason is known'}", remedy
-            )
+            yield failed("work", f"{words} given up: {why}", remedy)
 
 
 def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:
@@ -95,14 +94,14 @@ def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:
 
 def _on_excluded(found: Sequence[Excluded]) -> Iterator[Verdict]:
     for one in found:
-        if one.others:
+        if not one.is_newcomer:
             yield ok(
                 "work", f"{counted_studies(one.excluded)} of {one.sender} excluded, not analysed"
             )
             continue
         words = (
             f"every study of {one.sender} so far ({one.excluded}) is excluded: it is kept and not "
-            f"analysed, and nothing comes back; {one.study_uid}: {one.reason}"
+            f"analysed, and nothing comes back; {one.study_uid}: {one.reasons[0]}"
         )
         remedy = (
             f"If it is to be analysed all the same: ai-node release {one.study_uid}. "

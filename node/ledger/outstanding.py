@@ -12,6 +12,9 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.states import DispatchState, HeldBecause, StudyState, VersionState
 
+_LATEST = 20
+"""Studies excluded of which the reasons are told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
@@ -55,11 +58,16 @@ class Excluded:
     excluded: int
     """Studies that are analysed only if a person says so."""
     others: int
-    """All others of that sender."""
+    """All others of that sender, also those that are still being received."""
     study_uid: str
     """The one of those excluded that came last."""
-    reason: str
-    """Why that one is."""
+    reasons: tuple[str, ...]
+    """Why that one is, and others of the newest, each reason once."""
+
+    @property
+    def is_newcomer(self) -> bool:
+        """Whether nothing has come back to that sender yet, and it should hear why."""
+        return not self.others
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +125,10 @@ class Outstanding:
         counts = (
             sa.select(
                 study.c.sender,
-                sa.func.count().label("all"),
+                sa.func.count().label("how_many"),
                 sa.func.count(sa.case((is_excluded, 1))).label("excluded"),
             )
-            .join_from(study, version, is_newest)
+            .join_from(study, version, is_newest, isouter=True)
             .group_by(study.c.sender)
             .order_by(study.c.sender)
         )
@@ -129,14 +137,17 @@ class Outstanding:
             .join_from(study, version, is_newest)
             .where(is_excluded)
             .order_by(study.c.last_at.desc())
-            .limit(1)
+            .limit(_LATEST)
         )
+        found = []
         with self.ledger.reading() as db:
-            return [
-                Excluded(row["sender"], row["excluded"], row["all"] - row["excluded"], *last)
-                for row in db.execute(counts).mappings().all()
-                if (last := db.execute(newest.where(study.c.sender == row["sender"])).first())
-            ]
+            for row in db.execute(counts.having(sa.func.count(sa.case((is_excluded, 1))) > 0)):
+                latest = db.execute(newest.where(study.c.sender == row.sender)).all()
+                reasons = dict.fromkeys(one.error or "no reason was recorded" for one in latest)
+                others = row.how_many - row.excluded
+                uid = latest[0].study_uid
+                found.append(Excluded(row.sender, row.excluded, others, uid, tuple(reasons)))
+        return found
 
 
 def _count(db: sa.Connection, table: sa.Table, is_wanted: sa.ColumnElement[bool]) -> int:

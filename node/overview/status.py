@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.errors import NodeError
-from node.ledger import Ledger
+from node.ledger import Ledger, Outstanding
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import (
     FORGOTTEN_S,
@@ -73,6 +73,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
                 *(_of_part(part, counted.at) for part in parts if part.is_ill),
                 *_of_deliveries(counted, config.delivery.commitment_wait_s),
                 *_of_studies(counted),
+                *_of_newcomers(ledger, counted),
                 *_of_disks(disks),
             ],
             key=lambda remark: -remark.alarm,
@@ -158,12 +159,17 @@ def _of_studies(counted: Figures) -> Iterator[Remark]:
         )
         then = "`ai-node studies --state cancelled` says why; mend that, then `ai-node release`"
         yield Remark(Alarm.ACT if counted.cancelled_lately else Alarm.LOOK, words, then)
-    excluded = counted.standing(Standing.EXCLUDED)
-    if excluded and excluded == sum(counted.studies.values()):
-        studies = counted_studies(excluded)
-        words = f"everything that has come so far is excluded from analysis: {studies}"
-        then = "`ai-node studies` says why; `ai-node release` with a UID has one analysed, "
-        yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
+
+
+def _of_newcomers(ledger: Ledger, counted: Figures) -> Iterator[Remark]:
+    if not counted.standing(Standing.EXCLUDED):
+        return
+    for one in Outstanding(ledger).excluded():
+        if one.is_newcomer:
+            words = f"everything that {one.sender} has sent so far is excluded from analysis"
+            words += f": {counted_studies(one.excluded)}, {'; '.join(one.reasons)}"
+            then = "`ai-node release` with a UID has one analysed, "
+            yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
 
 
 def _of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[Remark]:

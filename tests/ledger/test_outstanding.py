@@ -44,6 +44,6 @@ def test_excluded_studies_are_counted_for_each_sender(desk: Desk) -> None:
         desk.let_pass(1)
         desk.close(EXCLUDED, study=f"1.9.{number}")
     assert Outstanding(desk.ledger).excluded() == [
-        Excluded("modality", excluded=1, others=1, study_uid="1.9.1", reason="no Patient ID"),
-        Excluded("room", excluded=2, others=0, study_uid="1.9.3", reason="no Patient ID"),
+        Excluded("modality", excluded=1, others=1, study_uid="1.9.1", reasons=("no Patient ID",)),
+        Excluded("room", excluded=2, others=0, study_uid="1.9.3", reasons=("no Patient ID",)),
     ]

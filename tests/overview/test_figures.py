@@ -345,14 +345,16 @@ def test_a_study_that_is_analysed_for_an_hour_is_to_be_looked_at(
     assert words.startswith("worker: 1 study is still being analysed, one complete since 66 min")
 
 
-def test_that_everything_so_far_is_excluded_is_to_be_looked_at(
+def test_that_everything_of_a_sender_so_far_is_excluded_is_to_be_looked_at(
     desk: Desk, status: Callable[[], Status]
 ) -> None:
     desk.receive()
     desk.close(EXCLUDED)
-    words = "everything that has come so far is excluded from analysis: 1 study"
-    assert remarks(status()) == [(Alarm.LOOK, words)]
-    desk.receive("1.2.826.2.1", study="1.2.826.2")
+    words = "everything that modality has sent so far is excluded from analysis: 1 study, "
+    assert remarks(status()) == [(Alarm.LOOK, f"{words}no Patient ID")]
+    desk.receive("1.2.826.2.1", study="1.2.826.2", sender="other")
+    assert remarks(status()) == [(Alarm.LOOK, f"{words}no Patient ID")], "of another sender"
+    desk.receive("1.2.826.3.1", study="1.2.826.3")
     assert remarks(status()) == []
 
 
