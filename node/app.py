@@ -180,8 +180,9 @@ class App:
                 OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
                 OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
                 OwnPart.INFERENCE: lambda: self._inference.trouble,
+                OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
-                OwnPart.SWEEPS: lambda: "" if timers.are_turning() else "one of them hangs",
+                OwnPart.SWEEPS: timers.trouble,
                 **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from node import app as assembly
 from node.app import App
 from node.cli import app as command_line
 from node.config import load_config
+from node.ledger import schema
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +98,10 @@ class Site:
     def status(self) -> tuple[int, str]:
         result = CliRunner().invoke(command_line, ["status", "-c", str(self.path)])
         return result.exit_code, result.output
+
+    def states(self) -> list[str]:
+        said = CliRunner().invoke(command_line, ["studies", "--json", "-c", str(self.path)])
+        return sorted(study["state"] for study in json.loads(said.stdout))
 
     def send(self, folder: Path) -> int:
         address = f"AINODE@127.0.0.1:{self.port}"
@@ -169,6 +175,43 @@ def test_a_node_that_cannot_start_inference_says_so_until_it_can(
     assert code == 2
     assert "ACT   inference: " in words
     site.model.weights_path.write_bytes(weights)
+    wait_until(lambda: site.ready()[0] == 200)
+    assert site.status()[0] == 0
+
+
+def test_a_worker_that_stands_still_is_told_of_though_its_queue_lives(
+    tmp_path: Path, running: Callable[[Site], App]
+) -> None:
+    site = Site(tmp_path)
+    with site.path.open("a") as file:
+        file.write("\n[completeness]\nsettle_s = 0.1\nquiet_s = 0.2\n")
+    node = running(site)
+    wait_until(lambda: site.ready()[0] == 200)
+    (child,) = node._inference._children
+    os.kill(child._process.pid, signal.SIGSTOP)
+    try:
+        for name in ("first", "second"):
+            factories.saved_exam(tmp_path / name, name, [R_CC])
+            assert site.send(tmp_path / name) == 0
+        wait_until(lambda: site.states() == ["queued", "running"])
+        assert site.status()[0] == 0, "they have not waited for long"
+        table = schema.study_version
+        with node.ledger.writing() as db:  # as if that had been twenty minutes ago
+            db.execute(table.update().values(closed_at=table.c.closed_at - 1200))
+        code, parts = site.ready()
+        assert (code, parts["worker"]["alarm"]) == (503, 2)
+        assert (
+            "1 study waits for analysis, one since 20 min, and none is"
+            in (parts["worker"]["words"])
+        )
+        assert httpx.get(f"{site.address}/health/live").status_code == 200, "its queue lives"
+        assert site.ready("?part=listener")[0] == 200, "images are taken all the same"
+        assert (site.value("ai_node_queue_age_seconds") or 0) > 900, "of AiNodeQueueOld"
+        code, words = site.status()
+        assert code == 2
+        assert "ACT   worker: 1 study waits for analysis" in words
+    finally:
+        os.kill(child._process.pid, signal.SIGCONT)
     wait_until(lambda: site.ready()[0] == 200)
     assert site.status()[0] == 0
 

@@ -54,6 +54,7 @@ from node.doctor.work import check_work
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION, MG_FOR_PROCESSING
 from node.kinds import sop_classes
 from node.ledger import DeliveryState, HeldBecause, schema
+from node.overview.figures import FORGOTTEN_S
 from node.site import kinds_nobody_makes, open_ledger
 from node.state_dir import lock_state_dir
 from node.store import Store
@@ -821,6 +822,20 @@ def test_results_that_were_given_up_are_red_and_retry_sends_them(
     assert red.state == "failed"
     assert red.words == "sending the results of 1 study to pacs is given up: refused by PACS"
     assert red.remedy == "Mend that; then: ai-node retry"
+
+
+def test_what_nobody_has_mended_for_a_month_is_red_no_more(worked: tuple[Config, Desk]) -> None:
+    config, desk = worked
+    for job in desk.analysed():
+        desk.deliver(job, DeliveryState.REFUSED, DeliveryState.REFUSED)
+    desk.analysed("1.9.1", destinations=(), first_report=10)
+    with desk.ledger.writing() as db:
+        is_second = schema.study_version.c.study_uid == "1.9.1"
+        db.execute(schema.study_version.update().where(is_second).values(error="no destination"))
+    assert [verdict.state for verdict in check_work(config)] == ["failed", "failed"]
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - FORGOTTEN_S)
+    assert one(check_work(config)).state == "ok"
 
 
 @pytest.mark.parametrize(

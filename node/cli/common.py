@@ -30,11 +30,6 @@ ConfigOption = Annotated[
 CONFIG = Path("node.toml")
 
 
-def counted(count: int, word: str, words: str = "") -> str:
-    """Return how many there are: "1 study", "2 studies"."""
-    return f"{count} {word if count == 1 else words or f'{word}s'}"
-
-
 def find_dicom(folder: Path, *, and_called_so: bool = False) -> list[Path]:
     """Return the Part 10 files in a folder, or the one file given; by choice damaged ones too."""
     from node.dicom.part10 import is_part10

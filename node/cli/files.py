@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.common import counted, err, errors_as_messages, find_dicom, out, progress
+from node.cli.common import err, errors_as_messages, find_dicom, out, progress
 from node.errors import NodeError
+from node.plural import counted
 
 if TYPE_CHECKING:
     pass

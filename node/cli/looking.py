@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.common import CONFIG, ConfigOption, counted, err, errors_as_messages, out
+from node.cli.common import CONFIG, ConfigOption, err, errors_as_messages, out
 from node.errors import NodeError
+from node.plural import counted
 
 if TYPE_CHECKING:
     from node.overview import Standing, StudyOverview

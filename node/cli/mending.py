@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.common import CONFIG, ConfigOption, counted, errors_as_messages, out
+from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
+from node.plural import counted
 
 if TYPE_CHECKING:
     pass

@@ -9,7 +9,9 @@ from itertools import groupby
 from node.config import Config
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError
-from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded, Undelivered
+from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded
+from node.overview.figures import FORGOTTEN_S, Backlog, backlogs
+from node.plural import counted_studies
 from node.site import existing_ledger
 
 _NAMED = 3
@@ -30,18 +32,18 @@ def check_work(config: Config) -> Iterator[Verdict]:
         return
     with contextlib.closing(ledger):
         outstanding = Outstanding(ledger)
-        undelivered = outstanding.undelivered()
+        lacking = backlogs(ledger)
         verdicts = [
             *_on_held(outstanding.held()),
-            *_on_undelivered(undelivered, [peer.name for peer in config.peers]),
-            *_on_stranded(outstanding.stranded()),
+            *_on_backlogs(lacking, [peer.name for peer in config.peers]),
+            *_on_stranded(outstanding.stranded(FORGOTTEN_S)),
             *_on_excluded(outstanding.excluded()),
         ]
     yield from verdicts
     if all(verdict.state != "failed" for verdict in verdicts):
-        waiting = sum(one.waiting for one in undelivered)
+        waiting = sum(one.studies for one in lacking)
         words = "nothing is held, given up, or without a destination"
-        yield ok("work", f"{words}; on their way: the results of {_studies(waiting)}")
+        yield ok("work", f"{words}; on their way: the results of {counted_studies(waiting)}")
 
 
 def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
@@ -50,14 +52,16 @@ def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
         which = _named([f"{one.study_uid} ({one.reason})" for one in studies])
         by_hand = f"Look at it; then: ai-node release {studies[0].study_uid}"
         remedy = _WHAT_RELEASES.get(because, by_hand)
-        yield failed("work", f"{_studies(len(studies))} held, nothing is sent of: {which}", remedy)
+        yield failed(
+            "work", f"{counted_studies(len(studies))} held, nothing is sent of: {which}", remedy
+        )
 
 
-def _on_undelivered(found: Sequence[Undelivered], peers: Sequence[str]) -> Iterator[Verdict]:
+def _on_backlogs(found: Sequence[Backlog], peers: Sequence[str]) -> Iterator[Verdict]:
     for one in found:
         if one.destination not in peers:
-            count = one.waiting + one.given_up
-            words = f'the results of {_studies(count)} are for "{one.destination}"'
+            count = one.studies + one.given_up
+            words = f'the results of {counted_studies(count)} are for "{one.destination}"'
             retry = ", then: ai-node retry" if one.given_up else "; they are sent then"
             remedy = (
                 f'If a peer was renamed, call it "{one.destination}" again and restart the '
@@ -65,16 +69,21 @@ def _on_undelivered(found: Sequence[Undelivered], peers: Sequence[str]) -> Itera
             )
             yield failed("work", f"{words}, and no peer is called that any more", remedy)
         elif one.given_up:
-            words = f"sending the results of {_studies(one.given_up)} to {one.destination} is"
+            words = (
+                f"sending the results of {counted_studies(one.given_up)} to {one.destination} is"
+            )
+            why = one.why_given_up or "no reason is known"
             remedy = "Mend that; then: ai-node retry"
-            yield failed("work", f"{words} given up: {one.error or 'no reason is known'}", remedy)
+            yield failed("work", f"{words} given up: {why}", remedy)
 
 
 def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:
     reasons = dict.fromkeys(one.reason for one in stranded)
     for reason in reasons:
         which = [one.study_uid for one in stranded if one.reason == reason]
-        words = f"nobody gets the results of {_studies(len(which))}: {reason}: {_named(which)}"
+        words = (
+            f"nobody gets the results of {counted_studies(len(which))}: {reason}: {_named(which)}"
+        )
         remedy = (
             "See that the peer that sent them is called so in the configuration and has "
             'receives = "default", or results_to with the name of one that receives; restart the '
@@ -85,22 +94,20 @@ def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:
 
 def _on_excluded(found: Sequence[Excluded]) -> Iterator[Verdict]:
     for one in found:
-        if one.others:
-            yield ok("work", f"{_studies(one.excluded)} of {one.sender} excluded, not analysed")
+        if not one.is_newcomer:
+            yield ok(
+                "work", f"{counted_studies(one.excluded)} of {one.sender} excluded, not analysed"
+            )
             continue
         words = (
             f"every study of {one.sender} so far ({one.excluded}) is excluded: it is kept and not "
-            f"analysed, and nothing comes back; {one.study_uid}: {one.reason}"
+            f"analysed, and nothing comes back; {one.study_uid}: {one.reasons[0]}"
         )
         remedy = (
             f"If it is to be analysed all the same: ai-node release {one.study_uid}. "
             "[intake] in the configuration says which studies are excluded."
         )
         yield warning("work", words, remedy)
-
-
-def _studies(count: int) -> str:
-    return f"{count} {'study' if count == 1 else 'studies'}"
 
 
 def _named(which: Sequence[str]) -> str:

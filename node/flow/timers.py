@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Protocol
 
@@ -36,6 +37,9 @@ _IS_AWAY_AFTER = 8
 """Failures in a row, after which a database is not only locked for a moment: a person must look."""
 STUCK_AFTER_S = 180.0
 """A sweep that has not ended for so long, well or badly, will not end any more."""
+FAILS_AFTER_S = 300.0
+"""A sweep that has failed for so long, without one success, is a part that is ill: what it does is
+not done, even if all others work. Starting anew would not help against the database."""
 
 
 class Hearts(Protocol):
@@ -101,6 +105,7 @@ class Timers:
         self._once: dict[str, threading.Timer] = {}
         self._lock = threading.Lock()
         self._ended_at: dict[str, float] = {}
+        self._failing: dict[str, _Failing] = {}
 
     def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep at an interval."""
@@ -117,6 +122,18 @@ class Timers:
         """Say whether every sweep still comes round: none hangs, and the clockwork lives."""
         now = time.monotonic()
         return now - min(self._ended_at.values(), default=now) < stuck_after_s
+
+    def trouble(
+        self, stuck_after_s: float = STUCK_AFTER_S, fails_after_s: float = FAILS_AFTER_S
+    ) -> str:
+        """Return which sweeps hang, and which have failed for long and since when; "" if none."""
+        now = time.monotonic()
+        words = [f"{n} hangs" for n, at in self._ended_at.items() if now - at >= stuck_after_s]
+        for name, failing in self._failing.copy().items():
+            if failing.count > 1 and now - failing.began_at >= fails_after_s:
+                since = time.strftime("%Y-%m-%d %H:%M", time.localtime(failing.since))
+                words.append(f"{name} has failed since {since}: {failing.words}")
+        return f"regular work is not done: {'; '.join(words)}" if words else ""
 
     def once_in(self, delay_s: float, sweep: Callable[[], None], name: str) -> None:
         """Run a sweep once, in a while; asked again before that, it moves.
@@ -159,9 +176,12 @@ class Timers:
                 if failures:
                     log.info("The sweep %s works again", name)
                 failures, worked_at = 0, time.monotonic()
+                self._failing.pop(name, None)
             except Exception as error:  # noqa: BLE001 - said in full below; the next run may succeed
                 failures += 1
                 _log_failure(error, name, failures)
+                begun = self._failing.get(name) or _Failing(time.monotonic(), time.time())
+                self._failing[name] = replace(begun, count=failures, words=_in_words(error))
                 is_long = time.monotonic() - worked_at >= self._patience_s
                 is_ours = not isinstance(error, sa.exc.OperationalError)
                 if is_ours and failures >= FAILURES_ALLOWED and is_long:
@@ -169,6 +189,23 @@ class Timers:
                     self._on_dead()
 
         return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    """Failures in a row of a sweep, by the monotonic clock and that on the wall."""
+
+    began_at: float
+    since: float
+    count: int = 0
+    words: str = ""
+
+
+def _in_words(error: Exception) -> str:
+    """Return what kind of failure it is: this is read by everybody, so without its values."""
+    if isinstance(error, sa.exc.OperationalError):
+        return f"the database says: {' '.join(str(error.orig).split())}"
+    return f"{type(error).__name__}, as the log says"
 
 
 def _log_failure(error: Exception, name: str, failures: int) -> None:

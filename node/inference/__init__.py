@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,12 +78,27 @@ class Inference:
         # thread that lives as long as we do starts them all.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="inference-starter")
         self._is_closed = False
-        self._trouble = ""
+        self._lock = threading.Lock()
+        self._lacking = 0
+        self._why_lacking = ""
 
     @property
     def trouble(self) -> str:
-        """Why the last process that was to be started was not, "" if it was."""
-        return self._trouble
+        """Why none of the processes can be started, "" if there are some."""
+        with self._lock:
+            if not self._lacking or self._lacking < self._settings.processes:
+                return ""
+            return f"no inference process can be started: {self._why_lacking}"
+
+    @property
+    def lesser_trouble(self) -> str:
+        """Why some of them cannot be started while others work, "" if that is not so."""
+        total = self._settings.processes
+        with self._lock:
+            if not 0 < self._lacking < total:
+                return ""
+            words = f"{self._lacking} of {total} inference processes cannot be started"
+            return f"{words}: {self._why_lacking}"
 
     def start(self) -> None:
         """Start the children and wait until their networks have run; or raise ConfigError."""
@@ -171,7 +187,8 @@ class Inference:
             raise InferenceUnavailable(_CLOSED)
         try:
             if child is None or child.has_ended:
-                child = self._replaced(child)
+                former, child = child, None  # so that its place is known to be empty if it fails
+                child = self._replaced(former)
             yield child
         except ModelError as error:
             if self._is_closed:  # we ended it
@@ -190,9 +207,12 @@ class Inference:
         except (ConfigError, OSError) as error:  # it started before: the machine's, no image's
             if self._is_closed:
                 raise InferenceUnavailable(_CLOSED) from error
-            self._trouble = f"no inference process can be started: {error}"
-            raise InferenceUnavailable(self._trouble) from error
-        self._trouble = ""
+            with self._lock:
+                self._lacking += child is not None  # else its place was empty before
+                self._why_lacking = str(error)
+            raise InferenceUnavailable(f"no inference process can be started: {error}") from error
+        with self._lock:
+            self._lacking -= child is None
         return started
 
     def _new_child(self) -> _Child:

@@ -27,7 +27,6 @@ from node.ledger.outstanding import (
     HeldStudy,
     Outstanding,
     Stranded,
-    Undelivered,
     Unfinished,
 )
 from node.ledger.peers import PeerNote, Peers
@@ -135,7 +134,6 @@ __all__ = [
     "StudyLevels",
     "StudyState",
     "Sweeping",
-    "Undelivered",
     "Unfinished",
     "User",
     "VersionState",

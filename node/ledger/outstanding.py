@@ -8,8 +8,12 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.by_hand import undirected
+from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.states import DispatchState, HeldBecause, StudyState, VersionState
+
+_LATEST = 20
+"""Studies excluded of which the reasons are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +43,6 @@ class HeldStudy:
 
 
 @dataclass(frozen=True, slots=True)
-class Undelivered:
-    """Results that a destination does not have yet, or never got."""
-
-    destination: str
-    waiting: int
-    """Studies whose results are tried again by themselves."""
-    given_up: int
-    """Studies whose results are not."""
-    error: str
-    """What the destination said of one of those given up, else of one that waits; "" if nothing."""
-
-
-@dataclass(frozen=True, slots=True)
 class Stranded:
     """A study whose results nobody was to get."""
 
@@ -67,11 +58,16 @@ class Excluded:
     excluded: int
     """Studies that are analysed only if a person says so."""
     others: int
-    """All others of that sender."""
+    """All others of that sender, also those that are still being received."""
     study_uid: str
     """The one of those excluded that came last."""
-    reason: str
-    """Why that one is."""
+    reasons: tuple[str, ...]
+    """Why that one is, and others of the newest, each reason once."""
+
+    @property
+    def is_newcomer(self) -> bool:
+        """Whether nothing has come back to that sender yet, and it should hear why."""
+        return not self.others
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,37 +101,18 @@ class Outstanding:
             for row in rows
         ]
 
-    def undelivered(self) -> list[Undelivered]:
-        """Return which destinations lack results, by name; of held studies, none is due."""
-        study, dispatch = schema.study, schema.dispatch
-        lacking = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
-        is_dead = dispatch.c.state == DispatchState.DEAD
-        query = (
-            sa.select(
-                dispatch.c.destination,
-                sa.func.count().label("all"),
-                sa.func.count(sa.case((is_dead, 1))).label("dead"),
-                sa.func.max(sa.case((is_dead, dispatch.c.error))).label("error_of_dead"),
-                sa.func.max(dispatch.c.error).label("error"),
-            )
-            .join(study, study.c.study_uid == dispatch.c.study_uid)
-            .where(study.c.version == dispatch.c.number, study.c.held_reason.is_(None))
-            .where(dispatch.c.state.in_(lacking))
-            .group_by(dispatch.c.destination)
-            .order_by(dispatch.c.destination)
-        )
-        with self.ledger.reading() as db:
-            rows = db.execute(query).mappings().all()
-        return [_undelivered(row) for row in rows]
+    def stranded(self, within_s: float) -> list[Stranded]:
+        """Return the studies whose results are there, were to be sent, and had no destination.
 
-    def stranded(self) -> list[Stranded]:
-        """Return the studies whose results are there, were to be sent, and had no destination."""
+        Of those alone whose results are not older, in seconds.
+        """
         version, report = schema.study_version, schema.report
         is_there = sa.exists().where(
             report.c.study_uid == version.c.study_uid, report.c.number == version.c.number
         )
+        is_late = version.c.finished_at > now() - within_s
         with self.ledger.reading() as db:
-            rows = db.execute(undirected().where(is_there)).all()
+            rows = db.execute(undirected().where(is_there, is_late)).all()
         return [Stranded(row.study_uid, row.error) for row in rows]
 
     def excluded(self) -> list[Excluded]:
@@ -148,10 +125,10 @@ class Outstanding:
         counts = (
             sa.select(
                 study.c.sender,
-                sa.func.count().label("all"),
+                sa.func.count().label("how_many"),
                 sa.func.count(sa.case((is_excluded, 1))).label("excluded"),
             )
-            .join_from(study, version, is_newest)
+            .join_from(study, version, is_newest, isouter=True)
             .group_by(study.c.sender)
             .order_by(study.c.sender)
         )
@@ -160,25 +137,19 @@ class Outstanding:
             .join_from(study, version, is_newest)
             .where(is_excluded)
             .order_by(study.c.last_at.desc())
-            .limit(1)
+            .limit(_LATEST)
         )
+        found = []
         with self.ledger.reading() as db:
-            return [
-                Excluded(row["sender"], row["excluded"], row["all"] - row["excluded"], *last)
-                for row in db.execute(counts).mappings().all()
-                if (last := db.execute(newest.where(study.c.sender == row["sender"])).first())
-            ]
+            for row in db.execute(counts.having(sa.func.count(sa.case((is_excluded, 1))) > 0)):
+                latest = db.execute(newest.where(study.c.sender == row.sender)).all()
+                reasons = dict.fromkeys(one.error or "no reason was recorded" for one in latest)
+                others = row.how_many - row.excluded
+                uid = latest[0].study_uid
+                found.append(Excluded(row.sender, row.excluded, others, uid, tuple(reasons)))
+        return found
 
 
 def _count(db: sa.Connection, table: sa.Table, is_wanted: sa.ColumnElement[bool]) -> int:
     query = sa.select(sa.func.count()).select_from(table).where(is_wanted)
     return int(db.execute(query).scalar_one())
-
-
-def _undelivered(row: sa.RowMapping) -> Undelivered:
-    return Undelivered(
-        destination=row["destination"],
-        waiting=row["all"] - row["dead"],
-        given_up=row["dead"],
-        error=row["error_of_dead"] or row["error"] or "",
-    )

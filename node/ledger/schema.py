@@ -333,7 +333,7 @@ analysis = sa.Table(
     _text("refusals", nullable=True),  # JSON: {reason: how many images}
     _time("finished_at"),
     sa.Index(  # all that is counted, for a row lies behind its result
-        "ix_analysis_figures", "model", "finished_at", "level", "score", "analysed"
+        "ix_analysis_figures", "model", "mode", "finished_at", "level", "score", "analysed"
     ),
 )
 

@@ -128,6 +128,8 @@ class OwnPart(StrEnum):
     """Takes turns with what is to be analysed and delivered."""
     INFERENCE = "inference"
     """No process that decodes and runs networks can be started."""
+    SOME_INFERENCE = "some inference"
+    """Some of these processes cannot be started; others work."""
     DISK = "disk"
     """The store's: nearly full, or it cannot be written to."""
     SWEEPS = "sweeps"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
@@ -16,11 +14,9 @@ from node.monitoring.backend import Monitored
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import Figures, figures
 from node.overview.health import Alarm, NodePart, worst_alarm
+from node.overview.shared_count import SharedCount
 from node.overview.standing import Standing
 from node.overview.status import senders_of
-
-_KEPT_S = 10.0
-"""A count over all studies is not made again so soon, however many ask."""
 
 
 class StateCollector(CollectorRegistry):
@@ -29,8 +25,7 @@ class StateCollector(CollectorRegistry):
     def __init__(self, monitored: Monitored) -> None:
         super().__init__()
         self._monitored = monitored
-        self._lock = threading.Lock()
-        self._counted: tuple[float, Figures, tuple[DiskSpace, ...]] | None = None
+        self._counted = SharedCount(self._count)
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric with its values."""
@@ -41,7 +36,7 @@ class StateCollector(CollectorRegistry):
         if parts[0].is_ill:  # the database: of what it knows nothing is said, rather than zeros
             return
         try:
-            counted, disks = self._count()
+            counted, disks = self._counted.newest()
         except sa.exc.SQLAlchemyError:  # it has gone just now, and the next scrape says so
             return
         yield from _of_figures(counted, self._destinations())
@@ -49,11 +44,8 @@ class StateCollector(CollectorRegistry):
 
     def _count(self) -> tuple[Figures, tuple[DiskSpace, ...]]:
         config, ledger = self._monitored.config, self._monitored.ledger
-        with self._lock:
-            if self._counted is None or time.monotonic() - self._counted[0] > _KEPT_S:
-                counted = figures(ledger, senders_of(config), open_days=config.open_days)
-                self._counted = (time.monotonic(), counted, disk_spaces(ledger, config))
-            return self._counted[1:]
+        counted = figures(ledger, senders_of(config), open_days=config.open_days)
+        return counted, disk_spaces(ledger, config)
 
     def _destinations(self) -> tuple[str, ...]:
         return tuple(peer.name for peer in self._monitored.config.peers if peer.receives)
@@ -134,17 +126,24 @@ def _of_backlogs(counted: Figures, destinations: Sequence[str]) -> Iterator[Metr
     found: dict[str, list[tuple[Sequence[str], float]]] = {
         "ai_node_delivery_backlog_studies": [],
         "ai_node_delivery_backlog_age_seconds": [],
+        "ai_node_delivery_unconfirmed_age_seconds": [],
         "ai_node_deliveries_given_up": [],
     }
     for name in names:
         one = backlogs.get(name)
-        age_s = 0.0 if one is None or one.since is None else counted.at - one.since
-        values = (0 if one is None else one.studies, age_s, 0 if one is None else one.given_up)
+        values: tuple[float, ...] = (0, 0, 0, 0)
+        if one is not None:
+            ages_s = [
+                0.0 if since is None else counted.at - since
+                for since in (one.since, one.unconfirmed_since)
+            ]
+            values = (one.studies, *ages_s, one.given_up)
         for values_of, value in zip(found.values(), values, strict=True):
             values_of.append(((name,), float(value)))
     words = (
         "Studies whose results are not all at a destination yet.",
-        "How long the results have been ready that wait for longest; 0 if none do.",
+        "How long the results have been ready that it has not taken for longest; 0 if none wait.",
+        "How long ago it took the results that are unconfirmed for longest; 0 if none are.",
         "Studies of the last month whose results are not tried again by themselves.",
     )
     for (name, values_of), about in zip(found.items(), words, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from node.ledger import DispatchState, Ledger, StudyState, VersionState, now, schema
+from node.ledger import DeliveryState, DispatchState, Ledger, StudyState, VersionState, now, schema
 from node.overview.standing import Standing
 from node.result import Priority
 
@@ -19,6 +19,14 @@ _DAY_S = 86_400.0
 LATELY_S = 7 * _DAY_S
 FORGOTTEN_S = 30 * _DAY_S
 """What nobody has mended for so long is not asked for any more; lists still show it."""
+LACKS_LOOK_S = 1800.0
+"""A destination that has not taken results for so long after they were ready is to be looked at,
+whether or not there has been an error: one that is never tried, or hangs, says nothing."""
+LACKS_ACT_S = 3600.0
+"""And for so long, to be acted on. The alert rules in config/monitoring have the same times."""
+UNCONFIRMED_WAITS = 2
+"""What a destination took and has not confirmed is to be looked at after so many times
+`commitment_wait_s`: it is there, by all that is known, and is sent again by itself if it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,10 @@ class Backlog:
     """Of which it gets results that are not all there; tried again by themselves."""
     objects: int
     since: float | None
-    """When the oldest of these results were ready; None if there are none."""
+    """When the oldest of these results were ready that it has not taken; None if there are none."""
+    unconfirmed_since: float | None
+    """When it took the first of a study's results, all taken by now, and one not yet confirmed;
+    None if there is no such study."""
     next_at: float | None
     """When the first of them is tried again; None if that is not put off."""
     error: str
@@ -59,6 +70,10 @@ class Figures:
     stranded: int
     """Studies whose results had no destination; none any more a month after they were ready."""
     stranded_lately: int
+    cancelled: int
+    """Studies that were to be analysed and cannot be; none any more a month after that."""
+    cancelled_lately: int
+    """Those of a week of which there was no version before: nobody has any result of them."""
     last_images: Mapping[str, float]
     """When the last image of each sender came that is a peer now."""
 
@@ -71,6 +86,7 @@ def figures(ledger: Ledger, senders: tuple[str, ...], *, open_days: float) -> Fi
     """Count; these are the peers of which it is said when they last sent an image."""
     with ledger.reading() as db:
         stranded, stranded_lately = _stranded(db)
+        cancelled, cancelled_lately = _cancelled(db)
         return Figures(
             at=db.execute(sa.select(now())).scalar_one(),
             studies=_studies(db),
@@ -79,8 +95,16 @@ def figures(ledger: Ledger, senders: tuple[str, ...], *, open_days: float) -> Fi
             backlogs=_backlogs(db),
             stranded=stranded,
             stranded_lately=stranded_lately,
+            cancelled=cancelled,
+            cancelled_lately=cancelled_lately,
             last_images=_last_images(db, senders),
         )
+
+
+def backlogs(ledger: Ledger) -> tuple[Backlog, ...]:
+    """Return which destinations lack results, by name; of held studies, none is due."""
+    with ledger.reading() as db:
+        return _backlogs(db)
 
 
 def _studies(db: sa.Connection) -> dict[tuple[Standing, str], int]:
@@ -156,6 +180,7 @@ def _backlogs(db: sa.Connection) -> tuple[Backlog, ...]:
                 studies=due.get("studies", 0),
                 objects=due.get("objects", 0),
                 since=due.get("since"),
+                unconfirmed_since=due.get("unconfirmed_since"),
                 next_at=due.get("next_at"),
                 error=due.get("error") or "",
                 given_up=dead.get("studies", 0),
@@ -180,23 +205,24 @@ def _of_newest() -> tuple[sa.FromClause, sa.ColumnElement[float]]:
 def _waiting(db: sa.Connection) -> list[sa.RowMapping]:
     dispatch, delivery = schema.dispatch, schema.delivery
     joined, ready_at = _of_newest()
-    objects = (
-        sa.select(sa.func.count())
-        .select_from(delivery)
-        .where(
-            delivery.c.study_uid == dispatch.c.study_uid,
-            delivery.c.number == dispatch.c.number,
-            delivery.c.destination == dispatch.c.destination,
-            delivery.c.state.in_(("queued", "sent")),
-        )
-        .scalar_subquery()
-    )
+
+    def of_its(what: sa.ColumnElement[Any], *states: DeliveryState) -> sa.ScalarSelect[Any]:
+        is_its = [
+            delivery.c[name] == dispatch.c[name] for name in ("study_uid", "number", "destination")
+        ]
+        query = sa.select(what).select_from(delivery)
+        return query.where(*is_its, delivery.c.state.in_(states)).scalar_subquery()
+
+    objects = of_its(sa.func.count(), DeliveryState.QUEUED, DeliveryState.SENT)
+    is_taken = of_its(sa.func.count(), DeliveryState.QUEUED) == 0
+    sent_at = of_its(sa.func.min(delivery.c.sent_at), DeliveryState.SENT)
     query = (
         sa.select(
             dispatch.c.destination,
             sa.func.count().label("studies"),
             sa.func.sum(objects).label("objects"),
-            sa.func.min(ready_at).label("since"),
+            sa.func.min(sa.case((is_taken, None), else_=ready_at)).label("since"),
+            sa.func.min(sa.case((is_taken, sent_at))).label("unconfirmed_since"),
             sa.func.min(dispatch.c.next_at).label("next_at"),
             sa.func.max(dispatch.c.error).label("error"),
         )
@@ -233,6 +259,21 @@ def _stranded(db: sa.Connection) -> tuple[int, int]:
         .select_from(version.join(study, is_newest & study.c.held_reason.is_(None)))
         .where(sa.literal_column("study_version.state = 'finished'"))  # in its index's words
         .where(version.c.error.is_not(None), ready_at > now() - FORGOTTEN_S)
+    )
+    count, lately = db.execute(query).one()
+    return count, lately
+
+
+def _cancelled(db: sa.Connection) -> tuple[int, int]:
+    study, version = schema.study, schema.study_version
+    is_newest = (version.c.study_uid == study.c.study_uid) & (version.c.number == study.c.version)
+    is_closed = (study.c.state == StudyState.CLOSED) & study.c.held_reason.is_(None)
+    ended_at = sa.func.coalesce(version.c.finished_at, version.c.closed_at)
+    is_first = (ended_at > now() - LATELY_S) & (version.c.number == 1)
+    query = (
+        sa.select(sa.func.count(), sa.func.count(sa.case((is_first, 1))))
+        .select_from(version.join(study, is_newest & is_closed))
+        .where(version.c.state == VersionState.CANCELLED, ended_at > now() - FORGOTTEN_S)
     )
     count, lately = db.execute(query).one()
     return count, lately

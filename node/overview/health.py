@@ -18,6 +18,8 @@ from node.toml_file import shown
 
 LATE_S = 600.0
 """A study that has waited so long for its analysis to begin waits too long."""
+LONG_S = 3600.0
+"""A study that is still being analysed so long after it was complete may never end."""
 
 _LOOK = "journalctl -u ai-node says why"
 
@@ -104,7 +106,7 @@ def _worker(ledger: Ledger, presences: Sequence[Presence], working: Sequence[Pre
     if len(lacking) == len(working):
         return _ill("worker", lacking, f"look into its log and start it again: {_LOOK}")
     words = f"{_places(working)} {_verb(working, 'work')}"
-    return _late(ledger) or NodePart("worker", Alarm.NONE, words)
+    return _late(ledger) or _long(ledger) or NodePart("worker", Alarm.NONE, words)
 
 
 def _late(ledger: Ledger) -> NodePart | None:
@@ -129,8 +131,27 @@ def _late(ledger: Ledger) -> NodePart | None:
     return NodePart("worker", Alarm.ACT, words, oldest, remedy)
 
 
+def _long(ledger: Ledger) -> NodePart | None:
+    """Return that studies are analysed for too long, None if they are not."""
+    table = schema.study_version
+    is_long = (table.c.state == VersionState.RUNNING) & (table.c.closed_at < now() - LONG_S)
+    query = sa.select(sa.func.count(), sa.func.min(table.c.closed_at), now()).where(is_long)
+    with ledger.reading() as db:
+        count, oldest, at = db.execute(query).one()
+    if not count:
+        return None
+    studies = "1 study is" if count == 1 else f"{count} studies are"
+    words = f"{studies} still being analysed, one complete since {in_round_units(at - oldest)}"
+    remedy = f"`ai-node studies --state running` says which; {_LOOK}; if it hangs, start it again"
+    return NodePart("worker", Alarm.LOOK, words, oldest, remedy)
+
+
 def _inference(working: Sequence[Presence]) -> NodePart:
     lacking = _lacking(working, OwnPart.INFERENCE)
+    slowed = _lacking(working, OwnPart.SOME_INFERENCE)
+    if slowed and not lacking:
+        remedy = f"the others do its work, more slowly: memory, and [inference] memory_mb; {_LOOK}"
+        return _ill("inference", slowed, remedy, Alarm.LOOK)
     if not lacking:
         words = "its processes start" if working else "nobody works"
         return NodePart("inference", Alarm.NONE, words)

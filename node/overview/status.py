@@ -11,15 +11,23 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.errors import NodeError
-from node.ledger import Ledger
+from node.ledger import Ledger, Outstanding
 from node.overview.disk_space import DiskSpace, disk_spaces
-from node.overview.figures import FORGOTTEN_S, LATELY_S, Backlog, Figures, figures
+from node.overview.figures import (
+    FORGOTTEN_S,
+    LACKS_ACT_S,
+    LACKS_LOOK_S,
+    LATELY_S,
+    UNCONFIRMED_WAITS,
+    Backlog,
+    Figures,
+    figures,
+)
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
 from node.overview.standing import Standing, StudyOverview
+from node.plural import counted as counted_things
+from node.plural import counted_studies
 
-_BACKLOG_S = 900.0
-"""A destination that lacks results for so long, and has failed, is to be looked at."""
-_LONG_BACKLOG_S = 3600.0
 _FULL_DAYS = 7.0
 _RESERVE = 4
 """With less free space than so many times what the node insists on, it will soon be full."""
@@ -61,8 +69,9 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         sorted(
             [
                 *(_of_part(part, counted.at) for part in parts if part.is_ill),
-                *_of_deliveries(counted),
+                *_of_deliveries(counted, config.delivery.commitment_wait_s),
                 *_of_studies(counted),
+                *_of_newcomers(ledger, counted),
                 *_of_disks(disks),
             ],
             key=lambda remark: -remark.alarm,
@@ -87,6 +96,8 @@ def study_alarm(study: StudyOverview) -> Alarm:
     age_s = study.asked_at - ready_at
     if study.state == Standing.UNDELIVERED and age_s < FORGOTTEN_S:
         return Alarm.ACT if age_s < LATELY_S else Alarm.LOOK
+    if study.state == Standing.CANCELLED and age_s < FORGOTTEN_S:
+        return Alarm.ACT if age_s < LATELY_S and study.version == 1 else Alarm.LOOK
     return Alarm.LOOK if study.state == Standing.HELD else Alarm.NONE
 
 
@@ -100,41 +111,58 @@ def _of_part(part: NodePart, at: float | None) -> Remark:
     return Remark(part.alarm, f"{part.name}: {part.words}{since}", part.what_to_do)
 
 
-def _of_deliveries(counted: Figures) -> Iterator[Remark]:
+def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remark]:
     for backlog in counted.backlogs:
-        yield from _of_backlog(backlog, counted.at)
+        yield from _of_backlog(backlog, counted.at, commitment_wait_s)
     if counted.stranded:
         lately = counted.stranded_lately
-        words = f"the results of {_studies(counted.stranded)} have no destination"
+        words = f"the results of {counted_studies(counted.stranded)} have no destination"
         then = "see `results_to` and `receives` of their sender; then `ai-node retry`"
         yield Remark(Alarm.ACT if lately else Alarm.LOOK, words, then)
 
 
-def _of_backlog(backlog: Backlog, at: float) -> Iterator[Remark]:
+def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterator[Remark]:
     name = backlog.destination
     if backlog.given_up:
-        words = f"{name}: the results of {_studies(backlog.given_up)} were given up"
+        words = f"{name}: the results of {counted_studies(backlog.given_up)} were given up"
         words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
         alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
-    late_s = 0.0 if backlog.since is None else at - backlog.since
-    if backlog.error and backlog.since is not None and late_s > _BACKLOG_S:
-        words = f"{name} lacks the results of {_studies(backlog.studies)}, since "
-        words += f"{_moment(backlog.since, at)}: {backlog.error}"
-        alarm = Alarm.ACT if late_s > _LONG_BACKLOG_S else Alarm.LOOK
+    if backlog.since is not None and at - backlog.since > LACKS_LOOK_S:
+        words = f"{name} lacks the results of {counted_studies(backlog.studies)}, since "
+        words += f"{_moment(backlog.since, at)}: {backlog.error or 'no attempt has ended'}"
+        alarm = Alarm.ACT if at - backlog.since > LACKS_ACT_S else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
+    taken_at = backlog.unconfirmed_since
+    if taken_at is not None and at - taken_at > UNCONFIRMED_WAITS * commitment_wait_s:
+        words = f"{name} took results and has not confirmed them, since {_moment(taken_at, at)}"
+        words += f": {backlog.error}" if backlog.error else ""
+        then = "see in it that they are there; if they are not, they are sent again by themselves"
+        yield Remark(Alarm.LOOK, words, then)
 
 
 def _of_studies(counted: Figures) -> Iterator[Remark]:
     held = counted.standing(Standing.HELD)
     if held:
-        words = f"{_studies(held)} held: nothing of it is analysed or sent"
+        words = f"{counted_studies(held)} held: nothing of it is analysed or sent"
         yield Remark(Alarm.LOOK, words, "`ai-node studies --state held` says why of each")
-    excluded = counted.standing(Standing.EXCLUDED)
-    if excluded and excluded == sum(counted.studies.values()):
-        words = f"everything that has come so far is excluded from analysis: {_studies(excluded)}"
-        then = "`ai-node studies` says why; `ai-node release` with a UID has one analysed, "
-        yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
+    if counted.cancelled:
+        words = (
+            f"{counted_studies(counted.cancelled)} cannot be analysed, so that there is no result"
+        )
+        then = "`ai-node studies --state cancelled` says why; mend that, then `ai-node release`"
+        yield Remark(Alarm.ACT if counted.cancelled_lately else Alarm.LOOK, words, then)
+
+
+def _of_newcomers(ledger: Ledger, counted: Figures) -> Iterator[Remark]:
+    if not counted.standing(Standing.EXCLUDED):
+        return
+    for one in Outstanding(ledger).excluded():
+        if one.is_newcomer:
+            words = f"everything that {one.sender} has sent so far is excluded from analysis"
+            words += f": {counted_studies(one.excluded)}, {'; '.join(one.reasons)}"
+            then = "`ai-node release` with a UID has one analysed, "
+            yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
 
 
 def _of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[Remark]:
@@ -168,6 +196,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         },
         "backlogs": [asdict(backlog) for backlog in counted.backlogs],
         "stranded": counted.stranded,
+        "cancelled": counted.cancelled,
         "last_images": dict(counted.last_images),
     }
 
@@ -197,10 +226,10 @@ def _rows(counted: Figures) -> Iterator[tuple[str, str]]:
     queued = counts[Standing.QUEUED]
     if counted.waiting_since is not None and queued:
         since = _moment(counted.waiting_since, counted.at)
-        yield "waiting", f"{_studies(queued)} for analysis, the oldest since {since}"
+        yield "waiting", f"{counted_studies(queued)} for analysis, the oldest since {since}"
     for level, (count, since_s) in counted.unread.items():
         waited = in_round_units(counted.at - since_s)
-        yield level, f"{_studies(count)} not marked as read, the oldest waits {waited}"
+        yield level, f"{counted_studies(count)} not marked as read, the oldest waits {waited}"
     for backlog in counted.backlogs:
         yield f"to {backlog.destination}", _backlog_in_words(backlog, counted.at)
     for sender, at in counted.last_images.items():
@@ -209,15 +238,19 @@ def _rows(counted: Figures) -> Iterator[tuple[str, str]]:
 
 def _backlog_in_words(backlog: Backlog, at: float) -> str:
     words = []
-    if backlog.since is not None:
-        objects = "1 object" if backlog.objects == 1 else f"{backlog.objects} objects"
-        since = _moment(backlog.since, at)
-        words.append(f"{_studies(backlog.studies)} ({objects}) on the way, since {since}")
+    if backlog.studies:
+        objects = counted_things(backlog.objects, "object")
+        taken_at = backlog.unconfirmed_since
+        since = (
+            "" if taken_at is None else f", taken and not confirmed since {_moment(taken_at, at)}"
+        )
+        since = since if backlog.since is None else f", since {_moment(backlog.since, at)}"
+        words.append(f"{counted_studies(backlog.studies)} ({objects}) on the way{since}")
     if backlog.next_at is not None:
         due_s = backlog.next_at - at
         words.append(f"next attempt {f'in {in_round_units(due_s)}' if due_s > 0 else 'due'}")
     if backlog.given_up:
-        words.append(f"{_studies(backlog.given_up)} given up")
+        words.append(f"{counted_studies(backlog.given_up)} given up")
     error = backlog.error or backlog.why_given_up
     return f"{', '.join(words)}{f': {error}' if error else ''}"
 
@@ -239,10 +272,6 @@ def _full_in(disk: DiskSpace) -> str:
         return ""
     days = disk.days_left
     return f", full in {days:.0f} days" if days < 3650 else ", enough for ten years"
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"
 
 
 def _gigabytes(size: int) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.config import Config
-from node.ledger import Ledger, Nodes, Presence, schema
+from node.ledger import Ledger, Mode, Nodes, Presence, schema
 from node.overview.disk_space import DiskSpace, disk_spaces
-from node.overview.figures import Backlog, Figures, figures
+from node.overview.figures import FORGOTTEN_S, Backlog, Figures, figures
 from node.overview.health import NodePart, node_parts
 from node.overview.reading import DAY_S
 from node.overview.reading_list import midnight
@@ -33,7 +33,7 @@ class PeerOverview:
 
     name: str
     is_configured: bool
-    """Else results may wait for it, or studies have come from it, under a name that is gone."""
+    """Else results may wait for it, or it was seen within a month, under a name that is gone."""
     sends: bool = False
     receives: bool = False
     seen_at: float | None = None
@@ -57,64 +57,72 @@ class PeerOverview:
 class ModelCounts:
     """What a model did in some time."""
 
-    studies: int = 0
-    """Versions of studies, more precisely."""
+    analyses: int = 0
+    """One for each version of a study that it read."""
     images: int = 0
     """That it analysed."""
     triaged: int = 0
-    """Studies to which it gave a level, whoever may rank."""
+    """Analyses to which it gave a level, whoever may rank."""
     urgent: int = 0
     refusals: Mapping[str, int] = field(default_factory=dict)
-    """Images by the reason, the most frequent first; of the newest 2000 studies."""
+    """Images by the reason, the most frequent first; of the newest 2000 analyses."""
     scores: tuple[int, ...] = (0,) * HISTOGRAM_BINS
-    """Studies by their score."""
+    """Analyses by their score."""
 
     @property
     def urgent_share(self) -> float | None:
-        """Of the studies that it gave a level to; None if there is none."""
+        """Of the analyses that it gave a level to; None if there is none."""
         return self.urgent / self.triaged if self.triaged else None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDoings:
-    """What a model did today, beside the days before."""
+    """What a model did today, beside the days before, in one mode: it may have run in both."""
 
     name: str
+    counted_in: Mode
+    """Of these analyses it is counted, and of no other: what was said in shadow stays so."""
     mode: str
     """As configured: "off", "shadow", "deliver"; "" if the configuration does not name it."""
     version: str
-    """Of its newest result, "" if there is none."""
+    """Of its newest result in that mode, "" if there is none."""
     today: ModelCounts
     before: ModelCounts
     """In the `LATELY_BEFORE_DAYS` before today."""
 
 
 @dataclass(frozen=True, slots=True)
-class SystemOverview:
-    """How the node does."""
+class SystemCounts:
+    """What takes long to count, so that those who ask often share it (`SharedCount`)."""
 
     figures: Figures
-    parts: tuple[NodePart, ...]
     peers: tuple[PeerOverview, ...]
     models: tuple[ModelDoings, ...]
     disks: tuple[DiskSpace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemOverview:
+    """How the node does."""
+
+    counts: SystemCounts
+    parts: tuple[NodePart, ...]
+    """These and the nodes are as they are now."""
     nodes: tuple[Presence, ...]
 
 
-def system_overview(ledger: Ledger, config: Config) -> SystemOverview:
+def system_overview(ledger: Ledger, config: Config, counts: SystemCounts) -> SystemOverview:
     """Return all of it; whoever asks catches SQLAlchemyError, as of `node_parts`."""
+    return SystemOverview(counts, node_parts(ledger, config), tuple(Nodes(ledger).presences()))
+
+
+def system_counts(ledger: Ledger, config: Config) -> SystemCounts:
+    """Count all over the ledger, and measure the disks."""
     counted = figures(ledger, senders_of(config), open_days=config.open_days)
     with ledger.reading() as db:
         peers = _peers(db, config, counted)
         models = _models(db, config, counted.at)
-    return SystemOverview(
-        figures=counted,
-        parts=node_parts(ledger, config),
-        peers=peers,
-        models=models,
-        disks=disk_spaces(ledger, config),
-        nodes=tuple(Nodes(ledger).presences()),
-    )
+    return SystemCounts(counted, peers, models, disk_spaces(ledger, config))
 
 
 def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOverview, ...]:
@@ -122,7 +130,8 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
     backlogs = {one.destination: one for one in counted.backlogs}
     configured = {peer.name: peer for peer in config.peers}
     found = []
-    for name in dict.fromkeys((*configured, *sorted({*rows, *backlogs}))):
+    lately = {name for name, row in rows.items() if counted.at - _last_seen(row) < FORGOTTEN_S}
+    for name in dict.fromkeys((*configured, *sorted({*lately, *backlogs}))):
         peer, row = configured.get(name), rows.get(name)
         said: dict[str, Any] = {} if row is None else dict(row._mapping)
         said |= {key: said.get(key) or "" for key in ("rejection", "failure")}
@@ -138,6 +147,11 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
     return tuple(found)
 
 
+def _last_seen(row: sa.Row[Any]) -> float:
+    """Return when anything last went well with a peer."""
+    return max(row.seen_at or 0.0, row.object_at or 0.0, row.sent_at or 0.0)
+
+
 def _models(db: sa.Connection, config: Config, at: float) -> tuple[ModelDoings, ...]:
     today = midnight(at)
     before = today - LATELY_BEFORE_DAYS * DAY_S
@@ -145,37 +159,49 @@ def _models(db: sa.Connection, config: Config, at: float) -> tuple[ModelDoings, 
     table = schema.analysis
     names = sa.select(table.c.model).where(table.c.finished_at >= before).distinct()
     names = names.where(table.c.model.not_in(modes))
-    return tuple(
-        ModelDoings(
-            name=name,
-            mode=modes.get(name, ""),
-            version=_newest_version_of(db, name),
-            today=_counts(db, name, today, None),
-            before=_counts(db, name, before, today),
-        )
-        for name in (*modes, *sorted(db.execute(names).scalars()))
-    )
+    found = []
+    for name in (*modes, *sorted(db.execute(names).scalars())):
+        configured = modes.get(name, "")
+        for mode in (Mode.DELIVER, Mode.SHADOW):
+            is_its = [table.c.model == name, table.c.mode == mode]
+            doings = ModelDoings(
+                name=name,
+                counted_in=mode,
+                mode=configured,
+                version=_newest_version(db, is_its),
+                today=_counts(db, is_its, today, None),
+                before=_counts(db, is_its, before, today),
+            )
+            is_now = name in modes and (mode == Mode.SHADOW) == (configured == "shadow")
+            if is_now or doings.today.analyses or doings.before.analyses:
+                found.append(doings)
+    return tuple(found)
 
 
-def _newest_version_of(db: sa.Connection, model: str) -> str:
+def _newest_version(db: sa.Connection, is_its: Sequence[sa.ColumnElement[bool]]) -> str:
     table = schema.analysis
-    query = sa.select(table.c.model_version).where(table.c.model == model)
+    query = sa.select(table.c.model_version).where(*is_its)
     newest = query.where(table.c.finished_at.is_not(None)).order_by(table.c.finished_at.desc())
     return db.execute(newest.limit(1)).scalar_one_or_none() or ""
 
 
-def _counts(db: sa.Connection, model: str, since: float, until: float | None) -> ModelCounts:
+def _counts(
+    db: sa.Connection,
+    is_its: Sequence[sa.ColumnElement[bool]],
+    since: float,
+    until: float | None,
+) -> ModelCounts:
     table = schema.analysis
-    where = [table.c.model == model, table.c.finished_at >= since]
+    where = [*is_its, table.c.finished_at >= since]
     if until is not None:
         where.append(table.c.finished_at < until)
     # All of it stands in the index `ix_analysis_figures`: no row is read, behind a long result.
     images = sa.func.coalesce(sa.func.sum(table.c.analysed), 0)
     urgent = sa.func.count(sa.case((table.c.level == Priority.URGENT, 1)))
     counts = (sa.func.count(), images, sa.func.count(table.c.level), urgent)
-    studies, analysed, triaged, are_urgent = db.execute(sa.select(*counts).where(*where)).one()
+    analyses, analysed, triaged, are_urgent = db.execute(sa.select(*counts).where(*where)).one()
     return ModelCounts(
-        studies, analysed, triaged, are_urgent, _refusals(db, where), _scores(db, where)
+        analyses, analysed, triaged, are_urgent, _refusals(db, where), _scores(db, where)
     )
 
 

@@ -14,6 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from node.errors import Unreadable
+from node.overview.shared_count import SharedCount
+from node.overview.system import system_counts
 from node.store import checked_uid
 from node.web.access import Gate
 from node.web.acting import Action, act_view, question_view
@@ -39,6 +41,7 @@ def web_application(backend: Backend) -> Starlette:
         exception_handlers={HTTPException: http_error_view},
     )
     made.state.backend = backend
+    made.state.system_counts = SharedCount(lambda: system_counts(backend.ledger, backend.config))
     return made
 
 

@@ -35,7 +35,7 @@ class Chart:
 
 
 def score_chart(now: Sequence[int], past: Sequence[int]) -> Chart | None:
-    """Return a drawing of shares of studies by score, None if there is no score at all.
+    """Return a drawing of shares of analyses by score, None if there is no score at all.
 
     Both are counts in as many bins, of 0 to 1. Shares, not counts: a day beside a month.
     """
@@ -74,4 +74,4 @@ def _words(now: Sequence[int]) -> str:
     if not total:
         return "Scores: none today"
     half = sum(now[len(now) // 2 :])
-    return f"Scores of {total} studies today, {half} of them 0.5 or more"
+    return f"Scores of {total} analyses today, {half} of them 0.5 or more"

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from node.ledger import Outstanding
 from node.overview import AT_MOST_COUNTED, ListPage, Wanted, list_page
 from node.overview.health import node_parts
 from node.overview.reading_list import Sought
@@ -278,19 +279,14 @@ def _counted(count: int) -> str:
 
 
 def _newcomer(backend: Backend, page: ListPage) -> _Newcomer | None:
-    """Return why nothing came back, where all that came lately was excluded."""
-    count = page.counts.get("excluded", 0)
-    if not count:
+    """Return why nothing came back, where all that a sender has sent so far was excluded."""
+    if not page.counts.get("excluded"):  # of late: what was excluded before is of no interest
         return None
-    everything = Wanted(standing="", limit=1)
-    wanted = Wanted(standing="excluded", limit=20)
-    open_days = backend.web.open_days
-    excluded = list_page(backend.ledger, wanted, open_days=open_days).studies
-    newest = list_page(backend.ledger, everything, open_days=open_days).studies
-    if not excluded or newest[0].study_uid not in {study.study_uid for study in excluded}:
+    found = [one for one in Outstanding(backend.ledger).excluded() if one.is_newcomer]
+    if not found:
         return None
-    reasons = [*dict.fromkeys(study.error or "no reason was recorded" for study in excluded)]
-    return _Newcomer(_counted(count), reasons[:_REASONS])
+    reasons = [*dict.fromkeys(reason for one in found for reason in one.reasons)]
+    return _Newcomer(str(sum(one.excluded for one in found)), reasons[:_REASONS])
 
 
 def _marked(request: Request) -> str:

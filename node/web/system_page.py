@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from node.ledger import Presence, Role, WebRole
+from node.ledger import Mode, Presence, Role, WebRole
 from node.overview.disk_space import DiskSpace
+from node.overview.shared_count import SharedCount
 from node.overview.system import (
     LATELY_BEFORE_DAYS,
     ModelCounts,
     ModelDoings,
     PeerOverview,
+    SystemCounts,
     system_overview,
 )
 from node.percent import share_in_percent
+from node.plural import counted, counted_studies
 from node.web.backend import backend_of, person_of
 from node.web.charts import Chart, score_chart
 from node.web.showing import render
@@ -73,20 +76,21 @@ class _NodeLine:
 def system_view(request: Request) -> Response:
     """Show how the node is."""
     backend = backend_of(request)
-    system = system_overview(backend.ledger, backend.config)
+    counts: SharedCount[SystemCounts] = request.app.state.system_counts
+    system = system_overview(backend.ledger, backend.config, counts.newest())
     is_operator = person_of(request).role == WebRole.OPERATOR
-    shown = [one for one in system.models if is_operator or one.mode != "shadow"]
+    shown = [one for one in system.counts.models if is_operator or one.counted_in == Mode.DELIVER]
     return render(
         request,
         "system.html",
         is_renewed=True,
         parts=system.parts,
         own_parts=[part for part in system.parts if not part.name.startswith("node ")],
-        peers=[_peer(one) for one in system.peers],
+        peers=[_peer(one) for one in system.counts.peers],
         models=[_model(one) for one in shown],
         days=LATELY_BEFORE_DAYS,
-        are_shadows_hidden=len(shown) < len(system.models),
-        disks=[_disk(one) for one in system.disks],
+        are_shadows_hidden=len(shown) < len(system.counts.models),
+        disks=[_disk(one) for one in system.counts.disks],
         nodes=[_node(one) for one in system.nodes],
     )
 
@@ -103,14 +107,10 @@ def _backlog(one: PeerOverview) -> Iterator[str]:
     if one.backlog is None:
         return
     if one.backlog.objects:
-        objects = "1 object" if one.backlog.objects == 1 else f"{one.backlog.objects} objects"
-        yield f"{objects} of {_studies(one.backlog.studies)}"
+        objects = counted(one.backlog.objects, "object")
+        yield f"{objects} of {counted_studies(one.backlog.studies)}"
     if one.backlog.given_up:
-        yield f"given up: {_studies(one.backlog.given_up)}"
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"
+        yield f"given up: {counted_studies(one.backlog.given_up)}"
 
 
 def _model(one: ModelDoings) -> _ModelLine:
@@ -118,14 +118,14 @@ def _model(one: ModelDoings) -> _ModelLine:
         name=one.name,
         version=one.version or "has read nothing yet",
         mode=one.mode or "none: it is not in the configuration any more",
-        is_shadow=one.mode == "shadow",
+        is_shadow=one.counted_in == Mode.SHADOW,
         counts=list(_counts(one.today, one.before)),
         chart=score_chart(one.today.scores, one.before.scores),
     )
 
 
 def _counts(today: ModelCounts, before: ModelCounts) -> Iterator[tuple[str, str, str]]:
-    yield "studies", str(today.studies), str(before.studies)
+    yield "analyses", str(today.analyses), str(before.analyses)
     yield "images analysed", str(today.images), str(before.images)
     if today.triaged or before.triaged:
         yield "urgent, of those with a level", _share(today), _share(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,44 @@ def test_a_sweep_that_hangs_is_noticed_and_one_that_fails_does_not_hang(timers: 
     assert timers.are_turning()
     go_on.set()
     assert until(lambda: timers.are_turning(0.3))
+
+
+def test_a_sweep_that_fails_for_long_is_named_with_the_reason_until_it_works(
+    timers: Timers, dead: threading.Event
+) -> None:
+    """The clockwork turns, and yet what that sweep does is not done."""
+    is_mended = threading.Event()
+
+    def sweep() -> None:
+        if not is_mended.is_set():
+            raise sa.exc.OperationalError("SELECT", None, OSError("disk I/O\nerror"))
+
+    timers.every(0.02, lambda: None, "works")
+    timers.every(0.02, sweep, "settle")
+    assert until(lambda: bool(timers.trouble(fails_after_s=0.2)))
+    said = timers.trouble(fails_after_s=0.2)
+    assert re.fullmatch(
+        r"regular work is not done: settle has failed since \d{4}-\d\d-\d\d \d\d:\d\d: "
+        r"the database says: disk I/O error",
+        said,
+    )
+    assert timers.are_turning()
+    assert timers.trouble() == "", "five minutes are not over"
+    assert not dead.is_set()
+    is_mended.set()
+    assert until(lambda: not timers.trouble(fails_after_s=0.0))
+
+
+def test_a_sweep_that_hangs_is_named(timers: Timers) -> None:
+    go_on = threading.Event()
+
+    def hang() -> None:
+        go_on.wait()
+
+    timers.every(0.02, hang, "inventory")
+    assert until(lambda: bool(timers.trouble(stuck_after_s=0.2)))
+    assert timers.trouble(stuck_after_s=0.2) == "regular work is not done: inventory hangs"
+    go_on.set()
 
 
 def test_a_sweep_that_is_asked_for_soon_runs_once(timers: Timers) -> None:

@@ -511,6 +511,32 @@ def test_a_process_that_cannot_be_started_is_told_until_it_can(
         assert inference.score(breast, package).unit == breast.key
 
 
+def test_one_of_two_processes_that_cannot_be_started_is_told_as_one_of_two(
+    tmp_path: Path,
+) -> None:
+    package = model(tmp_path)
+    weights = package.weights_path.read_bytes()
+    with running(package, processes=2) as inference:
+        package.weights_path.write_bytes(b"not ONNX")
+        first, second = inference._children
+        first.kill()
+        for _ in range(4):  # each is looked at twice
+            inference.mend()
+        assert inference.trouble == ""
+        said = inference.lesser_trouble
+        assert said.startswith("1 of 2 inference processes cannot be started: ")
+        second.kill()
+        for _ in range(4):
+            inference.mend()
+        assert inference.trouble.startswith("no inference process can be started: ")
+        assert inference.lesser_trouble == ""
+        package.weights_path.write_bytes(weights)
+        inference.mend()
+        assert inference.lesser_trouble.startswith("1 of 2")
+        inference.mend()
+        assert (inference.trouble, inference.lesser_trouble) == ("", "")
+
+
 def test_mending_waits_for_nobody_who_is_at_work(tmp_path: Path, breast: Unit) -> None:
     package = model(tmp_path, ENDLESS)
     with running(package) as inference, ThreadPoolExecutor(1) as callers:

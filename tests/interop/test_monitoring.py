@@ -37,7 +37,27 @@ tests:
         values: "0+1x30"
       - series: 'ai_node_deliveries_total{{instance="a", destination="other", outcome="delivered"}}'
         values: "0+1x30"
+      - series: 'ai_node_delivery_backlog_age_seconds{{instance="a", destination="pacs"}}'
+        values: "0+60x90"
     alert_rule_test:
+      - eval_time: 29m
+        alertname: AiNodeDeliveryLate
+        exp_alerts: []
+      - eval_time: 33m
+        alertname: AiNodeDeliveryBacklog
+        exp_alerts: []
+      - eval_time: 33m
+        alertname: AiNodeDeliveryLate
+        exp_alerts:
+          - exp_labels: {{severity: look, instance: a, destination: pacs}}
+            exp_annotations:
+              summary: "pacs has lacked results for 33m 0s: `ai-node status` says why"
+      - eval_time: 63m
+        alertname: AiNodeDeliveryBacklog
+        exp_alerts:
+          - exp_labels: {{severity: act, instance: a, destination: pacs}}
+            exp_annotations:
+              summary: "pacs has lacked results for 1h 3m 0s: `ai-node doctor` examines it"
       - eval_time: 8m
         alertname: AiNodeTriageNotRunning
         exp_alerts: []

@@ -5,13 +5,11 @@ from __future__ import annotations
 from ledgers import EXCLUDED, STUDY, Desk
 
 from node.ledger import (
-    DeliveryState,
     Excluded,
     HeldBecause,
     HeldStudy,
     Outstanding,
     Stranded,
-    Undelivered,
     schema,
 )
 
@@ -19,23 +17,8 @@ from node.ledger import (
 def test_where_nothing_has_come_nothing_is_outstanding(desk: Desk) -> None:
     outstanding = Outstanding(desk.ledger)
     assert outstanding.unfinished().is_nothing
-    assert not outstanding.held() and not outstanding.undelivered()
-    assert not outstanding.stranded() and not outstanding.excluded()
-
-
-def test_each_destination_is_told_with_what_waits_and_what_was_given_up(desk: Desk) -> None:
-    for number in range(3):
-        study, first = f"1.9.{number}", 10 * number
-        jobs = desk.analysed(study, destinations=("pacs", "second"), first_report=first)
-        if number == 0:
-            desk.deliver(jobs[0], DeliveryState.REFUSED, DeliveryState.SENT)
-            desk.deliver(jobs[1])
-        if number == 1:
-            desk.deliver(jobs[1], DeliveryState.QUEUED, DeliveryState.QUEUED)
-    assert Outstanding(desk.ledger).undelivered() == [
-        Undelivered("pacs", waiting=2, given_up=1, error="refused by PACS"),
-        Undelivered("second", waiting=2, given_up=0, error="queued by PACS"),
-    ]
+    assert not outstanding.held()
+    assert not outstanding.stranded(3600) and not outstanding.excluded()
 
 
 def test_of_a_held_study_only_that_is_told(desk: Desk) -> None:
@@ -43,13 +26,15 @@ def test_of_a_held_study_only_that_is_told(desk: Desk) -> None:
     desk.change(schema.study, held_because=HeldBecause.REPORT, held_reason="no report")
     outstanding = Outstanding(desk.ledger)
     assert outstanding.held() == [HeldStudy(STUDY, HeldBecause.REPORT, "no report")]
-    assert outstanding.undelivered() == []
 
 
 def test_results_without_a_destination_are_stranded_with_the_reason(desk: Desk) -> None:
     desk.analysed(destinations=())
     desk.change(schema.study_version, error="no destination")
-    assert Outstanding(desk.ledger).stranded() == [Stranded(STUDY, "no destination")]
+    assert Outstanding(desk.ledger).stranded(3600) == [Stranded(STUDY, "no destination")]
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - 3601)
+    assert Outstanding(desk.ledger).stranded(3600) == []
 
 
 def test_excluded_studies_are_counted_for_each_sender(desk: Desk) -> None:
@@ -59,6 +44,6 @@ def test_excluded_studies_are_counted_for_each_sender(desk: Desk) -> None:
         desk.let_pass(1)
         desk.close(EXCLUDED, study=f"1.9.{number}")
     assert Outstanding(desk.ledger).excluded() == [
-        Excluded("modality", excluded=1, others=1, study_uid="1.9.1", reason="no Patient ID"),
-        Excluded("room", excluded=2, others=0, study_uid="1.9.3", reason="no Patient ID"),
+        Excluded("modality", excluded=1, others=1, study_uid="1.9.1", reasons=("no Patient ID",)),
+        Excluded("room", excluded=2, others=0, study_uid="1.9.3", reasons=("no Patient ID",)),
     ]

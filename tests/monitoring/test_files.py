@@ -16,6 +16,7 @@ from node.manifest import load_model
 from node.metrics import DeliveryOutcome, NotKept, NotLetIn
 from node.monitoring.backend import Monitored, ThisProcess
 from node.monitoring.collector import StateCollector
+from node.overview.figures import LACKS_ACT_S, LACKS_LOOK_S, UNCONFIRMED_WAITS
 
 FOLDER = Path(__file__).parents[2] / "config" / "monitoring"
 RULES = (FOLDER / "prometheus-rules.yml").read_text("utf-8")
@@ -76,6 +77,20 @@ def test_every_word_that_is_compared_is_one_that_is_said() -> None:
     for expression in expressions():
         for label, compared in re.findall(r'(\w+)=~?"([^"]*)"', expression):
             assert set(compared.split("|")) <= words[label], expression
+
+
+def test_alerts_and_status_agree_on_when_a_destination_is_late() -> None:
+    metric = "ai_node_delivery_backlog_age_seconds > "
+    by_severity = re.findall(metric + r"(\d+)\n.*\n +labels: \{severity: (\w+)\}", RULES)
+    assert {severity: float(s) for s, severity in by_severity} == {
+        "look": LACKS_LOOK_S,
+        "act": LACKS_ACT_S,
+    }
+    (unconfirmed_s,) = re.findall(r"ai_node_delivery_unconfirmed_age_seconds > (\d+)", RULES)
+    assert float(unconfirmed_s) == UNCONFIRMED_WAITS * config.Delivery().commitment_wait_s
+    document = (FOLDER.parents[1] / "docs" / "operate.md").read_text("utf-8")
+    for seconds in (LACKS_LOOK_S, LACKS_ACT_S):
+        assert f"lacked results for {seconds / 60:.0f} minutes" in document
 
 
 def test_every_alert_says_how_urgent_it_is_and_what_is_wrong() -> None:

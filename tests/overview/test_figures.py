@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,10 @@ from ledgers import EXCLUDED, HOUR_S, NODE, OUT_OF_SCOPE, Desk
 
 from node import config
 from node.errors import ConfigError
-from node.ledger import Closing, DeliveryState, Ill, OwnPart, VersionState, schema
+from node.ledger import Closing, DeliveryState, Ill, OwnPart, Patience, VersionState, schema
 from node.overview import Standing, each_study
 from node.overview.disk_space import disk_spaces
-from node.overview.figures import Figures, figures
+from node.overview.figures import Figures, backlogs, figures
 from node.overview.health import Alarm
 from node.overview.status import (
     Status,
@@ -98,6 +100,26 @@ def test_a_backlog_says_how_much_since_when_until_when_and_why(desk: Desk) -> No
     assert backlog.since == desk.version()["finished_at"]
     assert backlog.next_at == desk.dispatch()["next_at"]
     assert (backlog.error, backlog.given_up) == ("queued by PACS", 0)
+
+
+def test_each_destination_is_told_with_what_waits_and_what_was_given_up(desk: Desk) -> None:
+    for number in range(3):
+        study, first = f"1.9.{number}", 10 * number
+        jobs = desk.analysed(study, destinations=("pacs", "second"), first_report=first)
+        if number == 0:
+            desk.deliver(jobs[0], DeliveryState.REFUSED, DeliveryState.SENT)
+            desk.deliver(jobs[1])
+        if number == 1:
+            desk.deliver(jobs[1], DeliveryState.QUEUED, DeliveryState.QUEUED)
+    found = backlogs(desk.ledger)
+    assert [(one.destination, one.studies, one.given_up) for one in found] == [
+        ("pacs", 2, 1),
+        ("second", 2, 0),
+    ]
+    assert [(one.error, one.why_given_up) for one in found] == [
+        ("", "refused by PACS"),
+        ("queued by PACS", ""),
+    ]
 
 
 def test_of_a_former_version_or_a_held_study_nothing_is_awaited(desk: Desk) -> None:
@@ -201,9 +223,7 @@ def test_results_that_were_given_up_are_to_be_acted_on(
     assert study_alarm(study) == Alarm.LOOK
 
 
-@pytest.mark.parametrize(
-    ("late_s", "alarm"), [(60, None), (1200, Alarm.LOOK), (2 * HOUR_S, Alarm.ACT)]
-)
+@pytest.mark.parametrize(("late_s", "alarm"), [(1700, None), (1900, Alarm.LOOK), (3700, Alarm.ACT)])
 def test_a_destination_that_fails_is_told_of_after_a_while(
     desk: Desk, status: Callable[[], Status], late_s: float, alarm: Alarm | None
 ) -> None:
@@ -216,6 +236,47 @@ def test_a_destination_that_fails_is_told_of_after_a_while(
     if alarm is not None:
         assert found.remarks[0].words.startswith("pacs lacks the results of 1 study, since ")
         assert found.remarks[0].words.endswith(": queued by PACS")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(("late_s", "alarm"), [(1700, None), (1900, Alarm.LOOK), (3700, Alarm.ACT)])
+def test_a_destination_that_is_never_tried_or_hangs_is_told_of_without_an_error(
+    desk: Desk, status: Callable[[], Status], late_s: float, alarm: Alarm | None, *, hangs: bool
+) -> None:
+    (job,) = desk.analysed()
+    if hangs:
+        desk.delivering.begin_dispatch(job, NODE)
+    table = schema.study_version
+    desk.change(table, finished_at=table.c.finished_at - late_s)
+    found = status()
+    assert [remark.alarm for remark in found.remarks] == ([] if alarm is None else [alarm])
+    if alarm is not None:
+        assert found.remarks[0].words.startswith("pacs lacks the results of 1 study, since ")
+        assert found.remarks[0].words.endswith(": no attempt has ended")
+
+
+def test_what_was_taken_and_waits_for_its_confirmation_alone_is_looked_at_after_two_waits(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    (job,) = desk.analysed(reports=1)
+    shipment = desk.delivering.begin_dispatch(job, NODE)
+    sent = [desk.outcome(report, DeliveryState.SENT) for report in shipment.to_send]
+    desk.delivering.record_sent(job, sent)
+    desk.change(schema.dispatch, deadline_at=schema.dispatch.c.deadline_at + DAY_S)
+    patience = Patience(60, 3600, waits_for="pacs has not confirmed it yet")
+    desk.delivering.finish_dispatch(job, (), patience, desk.enqueue)
+    version, delivery = schema.study_version, schema.delivery
+    desk.change(version, finished_at=version.c.finished_at - 5 * HOUR_S)
+    assert remarks(status()) == [], "it was taken just now, however late"
+    desk.change(delivery, sent_at=delivery.c.sent_at - 1.9 * HOUR_S)
+    assert remarks(status()) == []
+    desk.change(delivery, sent_at=delivery.c.sent_at - 0.2 * HOUR_S)
+    ((alarm, words),) = remarks(status())
+    assert alarm == Alarm.LOOK
+    assert words.startswith("pacs took results and has not confirmed them, since ")
+    assert any("taken and not confirmed since" in line for line in status_in_lines(status()))
+    (backlog,) = counted(desk).backlogs
+    assert (backlog.since, backlog.studies, backlog.objects) == (None, 1, 1)
 
 
 def test_results_for_nobody_are_to_be_acted_on(desk: Desk, status: Callable[[], Status]) -> None:
@@ -234,14 +295,66 @@ def test_a_held_study_is_to_be_looked_at(desk: Desk, status: Callable[[], Status
     assert study_alarm(study) == Alarm.LOOK
 
 
-def test_that_everything_so_far_is_excluded_is_to_be_looked_at(
+def cancelled(desk: Desk, uid: str, number: int = 1) -> None:
+    desk.receive(f"{uid}.{number}", study=uid)
+    job = desk.close(study=uid)
+    desk.begin(job)
+    desk.processing.cancel_version(job, "model has been switched off")
+
+
+def test_a_study_that_could_not_be_analysed_is_to_be_acted_on(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    cancelled(desk, "1.2.826.1")
+    words = "1 study cannot be analysed, so that there is no result"
+    table = schema.study_version
+    for days, alarm in ((0, Alarm.ACT), (8, Alarm.LOOK), (31, None)):
+        at = schema.study.c.last_at - days * DAY_S
+        at_of_study = sa.select(at).where(schema.study.c.study_uid == table.c.study_uid)
+        changed = at_of_study.scalar_subquery()
+        desk.change(table, closed_at=changed, finished_at=changed)
+        assert remarks(status()) == ([] if alarm is None else [(alarm, words)])
+        (study,) = each_study(desk.ledger)
+        assert study_alarm(study) == (alarm or Alarm.NONE)
+    assert status_as_json(status())["cancelled"] == 0
+
+
+def test_a_study_that_could_not_be_analysed_again_is_to_be_looked_at(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    (job,) = desk.analysed(reports=1)
+    desk.deliver(job, DeliveryState.CONFIRMED)
+    cancelled(desk, "1.2.826.1", 2)
+    assert [remark.alarm for remark in status().remarks] == [Alarm.LOOK]
+    (study,) = each_study(desk.ledger)
+    assert study_alarm(study) == Alarm.LOOK
+    desk.receive("1.2.826.1.3")
+    assert remarks(status()) == [], "it is received anew"
+
+
+def test_a_study_that_is_analysed_for_an_hour_is_to_be_looked_at(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    desk.receive()
+    desk.begin(desk.close())
+    assert remarks(status()) == []
+    table = schema.study_version
+    desk.change(table, closed_at=table.c.closed_at - 1.1 * HOUR_S)
+    ((alarm, words),) = remarks(status())
+    assert alarm == Alarm.LOOK
+    assert words.startswith("worker: 1 study is still being analysed, one complete since 66 min")
+
+
+def test_that_everything_of_a_sender_so_far_is_excluded_is_to_be_looked_at(
     desk: Desk, status: Callable[[], Status]
 ) -> None:
     desk.receive()
     desk.close(EXCLUDED)
-    words = "everything that has come so far is excluded from analysis: 1 study"
-    assert remarks(status()) == [(Alarm.LOOK, words)]
-    desk.receive("1.2.826.2.1", study="1.2.826.2")
+    words = "everything that modality has sent so far is excluded from analysis: 1 study, "
+    assert remarks(status()) == [(Alarm.LOOK, f"{words}no Patient ID")]
+    desk.receive("1.2.826.2.1", study="1.2.826.2", sender="other")
+    assert remarks(status()) == [(Alarm.LOOK, f"{words}no Patient ID")], "of another sender"
+    desk.receive("1.2.826.3.1", study="1.2.826.3")
     assert remarks(status()) == []
 
 
@@ -260,6 +373,44 @@ def test_a_disk_that_will_be_full_in_a_week_is_to_be_looked_at(
     (remark,) = node_status(desk.ledger, settings).remarks
     assert remark.alarm == Alarm.LOOK
     assert "free, full in " in remark.words
+
+
+def test_of_many_studies_with_many_files_two_hundred_are_measured_at_most(
+    desk: Desk, settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        uid = f"1.2.826.{number}"
+        desk.receive(f"{uid}.1", study=uid)
+        for tree in ("received", "reports"):
+            folder = desk.store.root / tree / uid
+            folder.mkdir(parents=True)
+            for file in range(12):
+                (folder / f"{file}.dcm").write_bytes(b"a" * 7000)
+    measured = []
+
+    class Noting(os.PathLike[str]):  # what is listed, noting what is asked of each file
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.entry = entry
+
+        def __fspath__(self) -> str:
+            return self.entry.path
+
+        def stat(self) -> os.stat_result:
+            measured.append(self.entry.path)
+            return self.entry.stat()
+
+    scan = os.scandir
+
+    @contextmanager
+    def noting(folder: Path) -> Iterator[Iterator[Noting]]:
+        with scan(folder) as entries:
+            yield map(Noting, entries)
+
+    monkeypatch.setattr("node.overview.disk_space.os.scandir", noting)
+    (disk,) = disk_spaces(desk.ledger, settings)
+    assert 0 < len(measured) <= 200
+    a_day = 30 * 2 * 12 * 7000 / 7
+    assert disk.days_left == pytest.approx(disk.free / a_day, rel=0.01)
 
 
 def test_a_disk_with_little_more_than_it_must_have_is_to_be_looked_at(

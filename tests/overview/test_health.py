@@ -138,6 +138,16 @@ def test_a_page_or_monitoring_that_is_not_served_is_only_to_be_looked_at(
     assert "works on without it" in found.what_to_do
 
 
+def test_one_of_several_inference_processes_that_cannot_start_is_to_be_looked_at(
+    desk: Desk,
+) -> None:
+    register(desk)
+    words = "1 of 2 inference processes cannot be started: no memory"
+    desk.nodes.record_ill("a", {OwnPart.SOME_INFERENCE: Ill(1000.0, words)})
+    assert ill(desk) == {"inference": Alarm.LOOK, f"node {A}": Alarm.LOOK}
+    assert by_name(desk)["inference"].words == f"{A}: {words}"
+
+
 def test_a_listener_that_died_is_named_once_its_node_has_stopped_for_it(desk: Desk) -> None:
     register(desk)
     desk.nodes.record_ill("a", {OwnPart.LISTENER: Ill(1000.0, "it has died")})

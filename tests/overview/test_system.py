@@ -12,7 +12,7 @@ from peers import modality
 from node import config
 from node.ledger import DeliveryState, PeerNote, Peers, schema
 from node.overview.reading import DAY_S
-from node.overview.system import HISTOGRAM_BINS, PeerOverview, system_overview
+from node.overview.system import HISTOGRAM_BINS, PeerOverview, system_counts, system_overview
 from node.result import Priority, Refusal
 
 
@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> config.Config:
 
 
 def peers(desk: Desk, settings: config.Config) -> dict[str, PeerOverview]:
-    return {peer.name: peer for peer in system_overview(desk.ledger, settings).peers}
+    return {peer.name: peer for peer in system_counts(desk.ledger, settings).peers}
 
 
 def test_a_peer_says_what_it_did_last_and_what_waits_for_it(
@@ -53,6 +53,19 @@ def test_a_peer_says_what_it_did_last_and_what_waits_for_it(
     assert peers(desk, settings)["archive"].sent_at
 
 
+def test_a_peer_that_is_not_configured_any_more_is_forgotten_a_month_after_it_was_seen(
+    desk: Desk, settings: config.Config
+) -> None:
+    Peers(desk.ledger).record_notes([PeerNote("old-ct", seen_s=0, object_s=0)])
+    assert list(peers(desk, settings)) == ["modality", "pacs", "old-ct"]
+    table = schema.peer
+    earlier = {name: table.c[name] - 31 * DAY_S for name in ("seen_at", "object_at")}
+    desk.change(table, **earlier)
+    assert list(peers(desk, settings)) == ["modality", "pacs"]
+    desk.analysed(destinations=("old-ct",))
+    assert list(peers(desk, settings)) == ["modality", "pacs", "old-ct"], "something waits for it"
+
+
 def test_what_a_model_did_today_stands_beside_the_days_before(
     desk: Desk, settings: config.Config
 ) -> None:
@@ -64,10 +77,10 @@ def test_what_a_model_did_today_stands_beside_the_days_before(
     with desk.ledger.writing() as db:
         is_new = schema.analysis.c.study_uid != "1.1"
         db.execute(schema.analysis.update().where(is_new).values(score=1.0))
-    (model,) = system_overview(desk.ledger, settings).models
+    (model,) = system_counts(desk.ledger, settings).models
     assert (model.name, model.mode, model.version) == (MODEL.name, "deliver", "1.0.0")
-    assert (model.today.studies, model.today.images, model.today.urgent_share) == (2, 2, 0.5)
-    assert (model.before.studies, model.before.urgent_share) == (1, 1.0)
+    assert (model.today.analyses, model.today.images, model.today.urgent_share) == (2, 2, 0.5)
+    assert (model.before.analyses, model.before.urgent_share) == (1, 1.0)
     assert (model.today.refusals, model.before.refusals) == ({"implant": 2}, {"implant": 1})
     last = HISTOGRAM_BINS - 1
     assert (model.today.scores[last], model.before.scores[last]) == (2, 1)
@@ -79,23 +92,24 @@ def test_a_model_that_is_not_configured_any_more_is_shown_while_it_did_something
 ) -> None:
     desk.analysed()
     nobody = settings.model_copy(update={"models": ()})
-    (model,) = system_overview(desk.ledger, nobody).models
+    (model,) = system_counts(desk.ledger, nobody).models
     assert (model.name, model.mode) == (MODEL.name, "")
-    (model,) = system_overview(desk.ledger, settings).models
+    (model,) = system_counts(desk.ledger, settings).models
     assert model.mode == "deliver"
     desk.change(schema.analysis, finished_at=1000.0)
-    assert system_overview(desk.ledger, nobody).models == ()
+    assert system_counts(desk.ledger, nobody).models == ()
 
 
 def test_a_node_that_has_done_nothing_shows_nothing(desk: Desk, settings: config.Config) -> None:
-    seen = system_overview(desk.ledger, settings)
-    assert [peer.seen_at for peer in seen.peers] == [None, None]
-    (model,) = seen.models
+    counts = system_counts(desk.ledger, settings)
+    seen = system_overview(desk.ledger, settings, counts)
+    assert [peer.seen_at for peer in counts.peers] == [None, None]
+    (model,) = counts.models
     assert (model.today.urgent_share, sum(model.today.scores)) == (None, 0)
     assert seen.nodes == ()
     assert {part.name for part in seen.parts} >= {"database", "listener", "worker"}
     desk.nodes.register_node("node-1", "here:/state place")
     desk.nodes.beat("node-1")
-    (node,) = system_overview(desk.ledger, settings).nodes
+    (node,) = system_overview(desk.ledger, settings, counts).nodes
     assert node.place == "here:/state"
     assert json.dumps(node.heard_of_s)

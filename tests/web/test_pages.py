@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
-from ledgers import Desk
+import sqlalchemy as sa
+from ledgers import NODE, Desk
 from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
 
+from node.config import ChosenModel
 from node.ledger import DeliveryState, Ledger, OwnPart, schema
 from node.ledger.nodes import Ill
 from node.result import Priority
@@ -189,6 +191,55 @@ def test_what_models_in_shadow_say_is_for_operators_and_on_no_list(site: Site) -
         assert SHADOW.title not in visitor.get("/")
         page = words_of(visitor.get(here))
     assert f"{SHADOW.title} {SHADOW.name} 1.0.0 shadow: sent to nobody urgent" in page
+
+
+@pytest.mark.parametrize("mode", ["off", "deliver", None])
+def test_what_a_model_said_in_shadow_stays_for_operators_when_its_mode_changes(
+    site: Site, mode: Literal["off", "deliver"] | None
+) -> None:
+    site.exam(1, ROUTINE)
+    others = tuple(model for model in site.config.models if model.name != SHADOW.name)
+    its = () if mode is None else (ChosenModel(name=SHADOW.name, mode=mode),)
+    site.config = site.config.model_copy(update={"models": (*others, *its)})
+    said = f"{SHADOW.name} 1.0.0; mode {mode or 'none: it is not in the configuration any more'} "
+    with site.visited(READER) as visitor:
+        page = words_of(visitor.get("/system"))
+        assert said not in page
+        if mode is None:
+            assert SHADOW.name not in page
+        else:  # it has delivered nothing
+            of_it = page[page.index(f"{SHADOW.name} has read nothing yet; mode {mode} ") :]
+            assert " analyses 0 0 images analysed 0 0 " in of_it
+            assert "urgent, of those" not in of_it
+            assert of_it.count(SHADOW.name) == 2, "its table has its name, too"
+        visitor.post("/logout", at="/")
+        visitor.log_in(OPERATOR)
+        page = words_of(visitor.get("/system"))
+        of_it = page[page.index(said) :]
+        assert "shadow: sent to nobody" in of_it
+        assert " analyses 1 0 images analysed" in of_it
+
+
+def test_the_system_page_counts_once_for_all_viewers_and_says_at_once_what_is_ill(
+    site: Site,
+) -> None:
+    asked: list[str] = []
+
+    def note(*said: Any) -> None:
+        asked.append(said[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        with site.visited() as visitor:
+            visitor.get("/system")
+            assert any("FROM analysis" in statement for statement in asked)
+            asked.clear()
+            site.desk.nodes.record_ill(NODE, {OwnPart.DISK: Ill(1000.0, "5 MB free")})
+            page = words_of(visitor.get("/system"))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert "5 MB free" in page
+    assert not any("FROM analysis" in statement for statement in asked)
 
 
 def test_where_a_demonstration_ranks_the_list_and_its_rows_say_so(site: Site) -> None:

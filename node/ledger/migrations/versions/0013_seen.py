@@ -66,7 +66,7 @@ def upgrade() -> None:
         "ALTER TABLE analysis ADD COLUMN level TEXT"
         f" CONSTRAINT ck_analysis_level CHECK (level IN ({_LEVELS}))"
     )
-    columns = ["model", "finished_at", "level", "score", "analysed"]
+    columns = ["model", "mode", "finished_at", "level", "score", "analysed"]
     op.create_index("ix_analysis_figures", "analysis", columns)
     op.create_table(
         "peer",
