@@ -114,7 +114,7 @@ class _Asked:
         is_search = bool(self.accession or self.study)
         return Wanted(
             is_open=(is_level or not self.show) and not is_search,
-            standing=self.show if self.show in get_args(Sought) else "",  # type: ignore[arg-type]
+            sought=self.show if self.show in get_args(Sought) else "",  # type: ignore[arg-type]
             level=self.show if is_level else "",
             sender=self.sender,
             model=self.model,
@@ -281,8 +281,8 @@ def _newcomer(backend: Backend, page: ListPage) -> _Newcomer | None:
     count = page.counts.get("excluded", 0)
     if not count:
         return None
-    everything = Wanted(standing="", limit=1)
-    wanted = Wanted(standing="excluded", limit=20)
+    everything = Wanted(sought="", limit=1)
+    wanted = Wanted(sought="excluded", limit=20)
     open_days = backend.web.open_days
     excluded = list_page(backend.ledger, wanted, open_days=open_days).studies
     newest = list_page(backend.ledger, everything, open_days=open_days).studies
