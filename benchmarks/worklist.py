@@ -208,10 +208,10 @@ def questions(ledger: Ledger, studies: int) -> Mapping[str, Callable[[], object]
         "all, a model of few": page(model="new-model"),
         "all, a model of none": page(model="no-model"),
         **{
-            standing: page(standing=standing)
-            for standing in ("today", "waiting", "failed", "held", "excluded")
+            sought: page(sought=sought)
+            for sought in ("today", "waiting", "failed", "held", "excluded")
         },
-        "open, failed": page(is_open=True, standing="failed"),
+        "open, failed": page(is_open=True, sought="failed"),
         "an accession number": page(accession_number=f"A{middle}"),
         "a patient ID": page(patient_id=f"P{middle // 3}"),
         "a patient ID that many share": page(patient_id="UNKNOWN"),

@@ -40,7 +40,7 @@ class Wanted:
     """Those that somebody should read: not marked as read, the last image within `open_days`, and
     neither excluded nor withdrawn nor kept. They stand by their level, in it those first that have
     waited longest; all others by their last image, the newest first."""
-    standing: Sought = ""
+    sought: Sought = ""
     """Today: its last image came today, by this machine's clock. Waiting: more is to come of it by
     itself. Failed: its results do not reach everybody, or there are none. A study may be both."""
     level: str = ""
@@ -113,7 +113,7 @@ def each_wanted(
     `is_open`, `level`, `after` and `limit` do not matter.
     """
     if standing is not None:
-        wanted = replace(wanted, standing=_SOUGHT.get(standing, ""))
+        wanted = replace(wanted, sought=_SOUGHT.get(standing, ""))
     where = [sa.or_(*(one.holds() for one in anyone)) for anyone in _conditions(wanted)]
     if wanted.since is not None:
         where.append(schema.study.c.last_image_at >= wanted.since)
@@ -196,15 +196,15 @@ def _is_closed() -> sa.ColumnElement[bool]:
     return schema.study.c.state != StudyState.RECEIVING
 
 
-def _in_standing(standing: str) -> Sequence[_Condition]:
-    """Return the conditions of which any makes a study one of this standing."""
+def _sought(sought: str) -> Sequence[_Condition]:
+    """Return the conditions of which any makes a study one of those sought."""
     study, version, dispatch = schema.study, schema.study_version, schema.dispatch
     is_held = study.c.held_reason.is_not(None)
     is_closed = ~is_held & _is_closed()
     is_receiving = ~is_held & (study.c.state == StudyState.RECEIVING)
-    if standing == "held":
+    if sought == "held":
         return (_Condition(is_held),)
-    if standing == "waiting":
+    if sought == "waiting":
         works = _is_one_of(version, VersionState.QUEUED, VersionState.RUNNING)
         sends = _is_one_of(dispatch, DispatchState.QUEUED, DispatchState.RUNNING)
         return (
@@ -212,7 +212,7 @@ def _in_standing(standing: str) -> Sequence[_Condition]:
             _Condition(is_closed, version, works),
             _Condition(is_closed, dispatch, sends),
         )
-    if standing == "failed":
+    if sought == "failed":
         goes_nowhere = _is_one_of(version, VersionState.FINISHED) & version.c.error.is_not(None)
         return (
             _Condition(is_closed, dispatch, _is_one_of(dispatch, DispatchState.DEAD)),
@@ -225,8 +225,8 @@ def _in_standing(standing: str) -> Sequence[_Condition]:
 def _conditions(wanted: Wanted) -> Iterable[Sequence[_Condition]]:
     """Yield what is asked for besides the order: of each, any is enough."""
     study, analysis = schema.study, schema.analysis
-    if wanted.standing not in ("", "today"):
-        yield _in_standing(wanted.standing)
+    if wanted.sought not in ("", "today"):
+        yield _sought(wanted.sought)
     for name in ("study_uid", "accession_number", "patient_id", "sender"):
         if value := getattr(wanted, name):
             yield (_Condition(study.c[name] == value),)
@@ -298,7 +298,7 @@ class _Query:
         came_at = schema.study.c.last_image_at
         if wanted.since is not None:
             yield came_at >= wanted.since
-        if wanted.standing == "today":
+        if wanted.sought == "today":
             yield came_at >= midnight(self.at)
 
     def _newest_first(
@@ -408,14 +408,14 @@ def _branch(
 def _counts() -> sa.Select[Any]:
     """Select all that `ListPage.counts` says; nothing is counted any further than that."""
     study = schema.study
-    (is_excluded,) = _in_standing("excluded")
+    (is_excluded,) = _sought("excluded")
     parts: dict[str, Sequence[sa.Select[Any]]] = {
         str(level): [sa.select(study.c.study_uid).where(study.c.level == level, *_is_open())]
         for _, level in _LEVELS
         if level is not None and level > Priority.ROUTINE
     }
-    for standing in ("waiting", "failed", "held"):
-        parts[standing] = [condition.uids() for condition in _in_standing(standing)]
+    for sought in ("waiting", "failed", "held"):
+        parts[sought] = [condition.uids() for condition in _sought(sought)]
     lately = sa.select(study.c.study_uid).where(study.c.last_image_at >= _OPEN_SINCE)
     parts["excluded"] = [lately.where(is_excluded.holds())]
     counts: list[sa.Label[int]] = [_count(of_it).label(name) for name, of_it in parts.items()]

@@ -115,7 +115,7 @@ class _Asked:
         is_search = bool(self.accession or self.study)
         return Wanted(
             is_open=(is_level or not self.show) and not is_search,
-            standing=self.show if self.show in get_args(Sought) else "",  # type: ignore[arg-type]
+            sought=self.show if self.show in get_args(Sought) else "",  # type: ignore[arg-type]
             level=self.show if is_level else "",
             sender=self.sender,
             model=self.model,

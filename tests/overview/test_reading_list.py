@@ -115,10 +115,10 @@ def test_following_pages_yield_every_study_once_in_order(ledger: Ledger, seed: i
             ),
             ({"level": "soon"}, lambda row: row["level"] == Priority.SOON),
             ({"level": "none"}, lambda row: row["level"] is None),
-            ({"standing": "excluded"}, lambda row: row["version_state"] == "excluded"),
-            ({"standing": "failed"}, lambda row: row["version_state"] == "cancelled"),
-            ({"standing": "waiting"}, lambda row: row["version_state"] == "queued"),
-            ({"standing": "held"}, lambda row: False),
+            ({"sought": "excluded"}, lambda row: row["version_state"] == "excluded"),
+            ({"sought": "failed"}, lambda row: row["version_state"] == "cancelled"),
+            ({"sought": "waiting"}, lambda row: row["version_state"] == "queued"),
+            ({"sought": "held"}, lambda row: False),
             ({"accession_number": "A3"}, lambda row: row["accession_number"] == "A3"),
             ({"patient_id": "P4"}, lambda row: row["patient_id"] == "P4"),
             ({"study_uid": "1.5.7"}, lambda row: row["study_uid"] == "1.5.7"),
@@ -183,12 +183,12 @@ def test_a_study_stands_where_it_is_looked_for(desk: Desk) -> None:
     (job,) = desk.analysed("1.5", first_report=10)
     desk.deliver(job)  # done
     desk.receive("2.25.1", study="1.6", is_own=True, modality="SR", view=None)  # kept
-    assert listed(desk.ledger, standing="waiting") == ["1.1"]
-    assert listed(desk.ledger, standing="held") == ["1.2"]
-    assert listed(desk.ledger, standing="excluded") == ["1.3"]
-    assert listed(desk.ledger, standing="failed") == ["1.4"]
+    assert listed(desk.ledger, sought="waiting") == ["1.1"]
+    assert listed(desk.ledger, sought="held") == ["1.2"]
+    assert listed(desk.ledger, sought="excluded") == ["1.3"]
+    assert listed(desk.ledger, sought="failed") == ["1.4"]
     assert listed(desk.ledger, is_open=True) == ["1.1", "1.2", "1.4", "1.5"]
-    assert set(listed(desk.ledger, standing="today")) >= {"1.1", "1.5"}
+    assert set(listed(desk.ledger, sought="today")) >= {"1.1", "1.5"}
     counts = dict(list_page(desk.ledger, Wanted(), open_days=OPEN_DAYS).counts)
     assert counts == {"urgent": 0, "soon": 0, "not assessed": 0} | dict.fromkeys(
         ("waiting", "failed", "held", "excluded"), 1
@@ -198,7 +198,7 @@ def test_a_study_stands_where_it_is_looked_for(desk: Desk) -> None:
 def test_results_that_go_nowhere_have_failed(desk: Desk) -> None:
     desk.analysed("1.1", destinations=())
     desk.change(schema.study_version, error="no destination: peer ct neither receives nor names")
-    assert listed(desk.ledger, standing="failed") == ["1.1"]
+    assert listed(desk.ledger, sought="failed") == ["1.1"]
 
 
 def test_a_study_that_was_excluded_is_in_the_list_once_a_person_lets_it_go_on(desk: Desk) -> None:
@@ -207,7 +207,7 @@ def test_a_study_that_was_excluded_is_in_the_list_once_a_person_lets_it_go_on(de
     assert listed(desk.ledger, is_open=True) == []
     desk.by_hand.release_study("1.3")
     assert listed(desk.ledger, is_open=True) == ["1.3"]
-    assert listed(desk.ledger, standing="excluded") == []
+    assert listed(desk.ledger, sought="excluded") == []
 
 
 def test_what_is_old_or_read_leaves_the_open_list(desk: Desk) -> None:
