@@ -366,6 +366,7 @@ class Config(Section):
             *self._doubled_senders(),
             *self._impossible_commitments(),
             *self._half_of_tls(),
+            *self._shared_ports(),
         ]
         if problems:
             raise wrong(problems)
@@ -417,6 +418,15 @@ class Config(Section):
             if other != peer.name:
                 problem = f'same AE title and host as "{other}", so that nobody knows who sends'
                 yield ("peers", i, "ae_title"), problem
+
+    def _shared_ports(self) -> Iterator[tuple[Place, str]]:
+        taken = {self.listener.port: "listener"}
+        for name, server in (("web", self.web), ("monitoring", self.monitoring)):
+            if server is None or server.port == 0:  # 0: any that is free
+                continue
+            if other := taken.get(server.port):
+                yield (name, "port"), f"{server.port} is the port of [{other}], give it another"
+            taken[server.port] = name
 
     def _half_of_tls(self) -> Iterator[tuple[Place, str]]:
         if self.web is not None and (self.web.tls_certificate is None) != (

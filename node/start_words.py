@@ -20,6 +20,8 @@ def start_words(config: Config, role: Role, models: Mapping[str, Model]) -> Iter
         Role.LISTENER: f"{ours}, which is to listen on {where} and leaves the work to others",
         Role.WORKER: f"{ours}, which works and does not listen",
     }[role]
+    if config.monitoring is not None:
+        yield f"Monitoring on {place(config.monitoring.host, config.monitoring.port)}"
     if not config.models:
         yield "No model"
     for chosen in config.models:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import socket
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from node.errors import ConfigError
+
+
+@contextlib.contextmanager
+def kept_from_others() -> Iterator[None]:
+    """Let nobody but our user and group read what this process creates meanwhile.
+
+    Ledger and objects say who people are. The umask it was started with stays where it is stricter.
+    """
+    before = os.umask(0o077)
+    os.umask(before | 0o027)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def lock_state_dir(state_dir: Path, name: str = "lock") -> IO[str]:

@@ -50,7 +50,7 @@ def run(
 
     Prints "Listening on HOST:PORT" on standard error when it is ready, a worker "Working", and
     with the table [web] "Page at http://HOST:PORT". A node that only shows the page may run beside
-    one that does the work, with the same configuration.
+    one that does the work, on the same state folder; of the two, one has the page's port.
     What a former process left unfinished, however it ended, is taken up at the start. Under
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
@@ -59,9 +59,10 @@ def run(
     from node.ledger import Role
     from node.logs import start_logging
     from node.page_alone import PageAlone
+    from node.state_dir import kept_from_others
     from node.supervisor import Watchdog, tell
 
-    with _errors_in_the_log():
+    with kept_from_others(), _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
         role = Role(only) if only else Role.ALL
@@ -159,8 +160,12 @@ def check(config: ConfigOption = CONFIG) -> None:
         with Inference(loaded.inference, tuple(models.values())):
             pass  # starting means every network has loaded and run once
         where = place(loaded.listener.host, loaded.listener.port)
-        out.print(f"{config} is right: {loaded.node.ae_title} will listen on {where}.")
-        faults = _look_at_page(loaded)
+        of_page = _faults_of_page(loaded)
+        faults = [*of_page, *(words for _, words in faults_of_models(loaded, models))]
+        verdict = "can be read, and has faults" if faults else "is right"
+        out.print(f"{config} {verdict}: {loaded.node.ae_title} will listen on {where}.")
+        for line in _where_it_answers(loaded, has_page=not of_page):
+            out.print(line)
         for model in models.values():
             identity = model.identity
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
@@ -168,22 +173,34 @@ def check(config: ConfigOption = CONFIG) -> None:
                 out.print(f"Model {identity.name}: {levels}.")
         for line in [*advice(loaded), *advice_on_models(loaded, models)]:
             out.print(f"Note: {line}")
-        if faults := [*faults, *(words for _, words in faults_of_models(loaded, models))]:
+        if faults:
             raise NodeError("\n".join(faults))
 
 
-def _look_at_page(config: Config) -> list[str]:
-    """Print where the page will be, if there is to be one; return why it must not start."""
-    from node.web.exposure import address_of_page, faults_of_page
+def _faults_of_page(config: Config) -> list[str]:
+    """Return why the page must not start, if there is to be one."""
+    from node.web.exposure import faults_of_page
     from node.web.serving import has_users_yet
 
     if config.web is None:
         return []
-    has_users = has_users_yet(config)
-    login = "everybody logs in" if has_users else "without a login, which only looks"
-    if not (faults := faults_of_page(config.web, has_users=has_users)):
-        out.print(f"Page: {address_of_page(config.web, config.web.port)}, {login}.")
-    return faults
+    return faults_of_page(config.web, has_users=has_users_yet(config))
+
+
+def _where_it_answers(config: Config, *, has_page: bool) -> Iterator[str]:
+    """Yield where page and monitoring will be, as far as they are wanted."""
+    from node.dimse.addresses import place
+    from node.web.exposure import address_of_page
+    from node.web.serving import has_users_yet
+
+    if config.web is not None and has_page:
+        login = "everybody logs in"
+        if not has_users_yet(config):
+            login = "without a login, which only looks"
+        yield f"Page: {address_of_page(config.web, config.web.port)}, {login}."
+    if config.monitoring is not None:
+        where = place(config.monitoring.host, config.monitoring.port)
+        yield f"Monitoring: /health and /metrics on {where}."
 
 
 @commands.command()

@@ -51,8 +51,9 @@ def set_web_password(
     from node.config import load_config
     from node.ledger import PASSWORD_CHARACTERS, People, WebRole
     from node.site import existing_or_new_ledger
+    from node.state_dir import kept_from_others
 
-    with errors_as_messages():
+    with kept_from_others(), errors_as_messages():
         loaded = load_config(config)
         with contextlib.closing(existing_or_new_ledger(loaded)) as ledger:
             if sys.stdin.isatty():

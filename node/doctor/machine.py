@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import statistics
 import tempfile
 import time
@@ -51,6 +52,7 @@ def check_folders(config: Config) -> Iterator[Verdict]:
             continue
         yield _verdict_on_folder(key, folder, took_ms)
         yield from _doubts_about_owner(key, folder)
+        yield from _doubts_about_readers(key, folder)
     yield from _doubts_about_store(config.store_dir)
 
 
@@ -106,6 +108,19 @@ def _doubts_about_owner(key: str, folder: Path) -> Iterator[Verdict]:
         name = _name_of(owner)
         words = f"{folder} belongs to {name}, and this is run by {_user()}"
         yield warning(key, words, f"Run it as the node does: sudo -u {name} ai-node doctor ...")
+
+
+def _doubts_about_readers(key: str, folder: Path) -> Iterator[Verdict]:
+    if folder.exists() and may_be_read_by_all(folder):
+        words = f"{folder} can be read by every user of this machine: it says who people are"
+        yield warning(key, words, f"Close it to others: chmod -R o= {folder}")
+
+
+def may_be_read_by_all(folder: Path) -> bool:
+    """Say whether a user with no right of its own may look into a folder."""
+    path = folder.resolve()
+    can_be_reached = all(above.stat().st_mode & stat.S_IXOTH for above in path.parents)
+    return can_be_reached and bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IXOTH))
 
 
 def _doubts_about_store(store_dir: Path) -> Iterator[Verdict]:

@@ -181,10 +181,11 @@ def _send_again(
     substitutes: Collection[str],
     by: str,
 ) -> None:
-    """Queue a report set anew that was given up."""
+    """Queue a report set anew that was given up, as an attempt of its own."""
     job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
     again = {
         "state": DispatchState.QUEUED,
+        "attempt": row.attempt + 1,  # the last one has ended, and said how
         "deadline_at": now() + deliver_within_s,
         "next_at": None,
         "asks": 0,

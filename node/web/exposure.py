@@ -72,7 +72,13 @@ def faults_of_page(web: WebSettings, *, has_users: bool) -> list[str]:
 
 
 def address_of_page(web: WebSettings, port: int) -> str:
-    """Return where people find the page: "http://127.0.0.1:11180"."""
+    """Return where people find the page: "http://127.0.0.1:11180".
+
+    Where a host stands for every address, by the first of its names; behind a proxy, the proxy's.
+    """
+    if web.proxies and web.names:
+        return f"https://{web.names[0]}"
     scheme = "https" if web.tls_certificate else "http"
-    host = f"[{web.host}]" if ":" in web.host else web.host
+    name = web.names[0] if web.names and is_every(web.host) else web.host
+    host = f"[{name}]" if ":" in name else name
     return f"{scheme}://{host}:{port}"

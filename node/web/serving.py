@@ -32,9 +32,10 @@ class Page:
 
     @property
     def address(self) -> str:
-        """Where it is, once it has started: "http://127.0.0.1:11180"."""
+        """Where it listens, once it has started, whatever people call it."""
         assert self._server is not None, "it has been started"
-        return address_of_page(self._web, self._server.port)
+        itself = self._web.model_copy(update={"names": ()})
+        return address_of_page(itself, self._server.port)
 
     @property
     def has_died(self) -> bool:
@@ -63,7 +64,7 @@ class Page:
         self._running.callback(server.stop)
         server.start()
         self._server = server
-        log.info("Page at %s", self.address)
+        log.info("Page at %s", address_of_page(self._web, server.port))
 
     def stop(self) -> None:
         """Answer what was asked, and end."""

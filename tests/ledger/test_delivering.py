@@ -439,6 +439,19 @@ def test_what_was_given_up_and_is_not_kept_is_sent_again_only_by_hand(desk: Desk
     assert [one.sop_uid for one in left.to_send] == [FIRST]
 
 
+def test_what_is_sent_again_by_hand_is_an_attempt_of_its_own_and_no_mishap(desk: Desk) -> None:
+    (job,) = desk.analysed(deliver_within_s=300)
+    wait_for_report(desk, job)
+    report(desk, [SECOND], NOT_KEPT)
+    before = desk.dispatch()["attempt"]
+    desk.by_hand.retry_dead(HOUR_S)
+    (again,) = desk.sweeping.unfinished()
+    assert again.attempt > before, "the one before has ended, and its job is known to have"
+    assert again.delay_s == 0
+    desk.sweeping.revive(again, desk.enqueue)
+    assert not [event for event in desk.history() if "could not say" in event]
+
+
 def test_what_turns_out_not_to_be_kept_after_the_delivery_was_finished_is_sent_again(
     desk: Desk,
 ) -> None:
