@@ -316,6 +316,13 @@ def test_a_table_that_is_no_table_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_two_that_listen_have_two_ports(tmp_path: Path) -> None:
+    both = MINIMAL + "[web]\nport = 11999\n[monitoring]\nport = 11999\n"
+    (found,) = problems(tmp_path, text=both)
+    assert found.endswith("monitoring.port: 11999 is the port of [web], give it another")
+    assert loaded(tmp_path, text=both.replace("11999", "0")).monitoring is not None
+
+
 def test_a_missing_file_and_another_encoding_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read \(No such file"):
         config.load_config(tmp_path / "absent.toml")
