@@ -526,6 +526,16 @@ def test_a_page_says_by_its_style_alone_that_it_has_become_too_old(site: Site) -
     assert "animation-delay: 10.000s" in style.text
 
 
+def test_when_a_page_was_made_stands_in_what_is_renewed(site: Site) -> None:
+    """The script takes over what is in <main>, and no more of the words."""
+    site.exam(1, URGENT)
+    with site.visited() as visitor:
+        for address in ("/", f"/studies/{uid_of(1)}", "/system"):
+            _, main, rest = re.split(r"<main [^>]*>|</main>", visitor.get(address))
+            assert re.search(r"As of \d\d:\d\d:\d\d, renewed every 15 s", main)
+            assert "As of" not in rest
+
+
 def test_what_is_not_renewed_says_that_it_has_become_old_too(site: Site) -> None:
     """The result of a search by patient, which no address leads to, and a question."""
     site.exam(1, URGENT)
