@@ -227,6 +227,7 @@ def _list_words(request: Request, asked: _Asked, page: ListPage) -> dict[str, An
         "kept": [("show", asked.show)] if asked.show else [],
         "searches": list(searches(backend)),
         "may_mark": person_of(request).may_mark,
+        "may_act": person_of(request).may_act,
         "is_by_level": asked.wanted().is_open,
         "demonstration_ranks": backend.config.triage.demonstration_may_rank,
         "limit": LIMIT,

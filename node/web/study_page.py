@@ -11,8 +11,9 @@ from starlette.responses import FileResponse, Response
 
 from node.ledger import DeliveryState, InstanceState, Mode, WebRole
 from node.outputs import wording
-from node.overview import DeliveryOverview, ModelOverview, StudyOverview, study_overview
+from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview, study_overview
 from node.overview.health import node_parts
+from node.overview.next_step import is_for_a_person, next_step
 from node.overview.objects import (
     InstanceOverview,
     ReportOverview,
@@ -127,6 +128,7 @@ def study_view(request: Request) -> Response:
         row=row,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         facts=[(words, value) for words, value in _facts(study, row) if value],
+        next_step=_next_step(study, person),
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects.reports)),
         why_no_captures=_why_no_captures(backend, objects.reports),
@@ -163,6 +165,20 @@ def _facts(study: StudyOverview, row: StudyRow) -> Iterator[tuple[str, str]]:
     yield "Images", f"{row.images}: {row.views}" if row.views else str(row.images)
     yield "Came from", study.sender
     yield "Why it started", f"{row.reason} (version {study.version})" if row.reason else ""
+
+
+def _next_step(study: StudyOverview, person: Person) -> str:
+    """Return what `ai-node studies` says, and who else can do it than who asks, or the button."""
+    words = next_step(study)
+    if not words:
+        return ""
+    wants = "Release" if is_for_a_person(study) else ""
+    wants = "Send again" if study.state == Standing.UNDELIVERED else wants
+    if not wants:
+        return words
+    if person.may_act:
+        return f"{words}; or {wants}, below"
+    return f"{words}; or an operator who has logged in here ({wants})"
 
 
 def _names(reports: Sequence[ReportOverview]) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from node.config import ChosenModel
-from node.ledger import DeliveryState, Ledger, OwnPart, schema
+from node.ledger import DeliveryState, HeldBecause, Ledger, OwnPart, schema
 from node.ledger.nodes import Ill
 from node.result import Priority
 from node.store import Store
@@ -465,6 +465,45 @@ def test_an_excluded_study_is_released_after_a_question(site: Site) -> None:
         assert "Released: it goes on." in visitor.get(done.headers["location"])
         assert "It is receiving now" in visitor.get(f"{here}/release")
     assert site.desk.history(uid_of(1))[-1].endswith(f"by hand by {OPERATOR}")
+
+
+IDENTITY, PIXELS, DESTINATION = HeldBecause.IDENTITY, HeldBecause.PIXELS, HeldBecause.DESTINATION
+
+
+@pytest.mark.parametrize(
+    ("because", "next_step", "has_button"),
+    [
+        (IDENTITY, "correct it in the archive and send all its images again", False),
+        (PIXELS, f"look at it; then `ai-node release {uid_of(1)}` lets it go on", True),
+        (DESTINATION, "correct it there or here, and send its images again", True),
+    ],
+)
+def test_a_held_study_says_what_to_do_next_and_has_a_button_only_where_one_helps(
+    site: Site, because: HeldBecause, next_step: str, has_button: bool
+) -> None:
+    site.arrived(1)
+    site.desk.change(schema.study, held_because=because, held_reason="two Patient IDs")
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        page = visitor.get(here)
+        question = words_of(visitor.get(f"{here}/release"))
+    assert f"Next {next_step}" in words_of(page)
+    assert ('id="release"' in page) == ("or Release, below" in page) == has_button
+    assert ("Yes: release" in question) == has_button
+    assert next_step in question or has_button
+
+
+def test_who_may_not_release_is_told_the_command_and_who_may(site: Site) -> None:
+    site.excluded(1, "older than 30 days")
+    with site.visited() as visitor:
+        page = words_of(visitor.get("/"))
+        study = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+    assert "ai-node release UID , with a study's UID, releases one, or an operator" in page
+    assert "pen one and release it" not in page
+    assert f"`ai-node release {uid_of(1)}`" in study
+    assert "or an operator who has logged in here (Release)" in study
+    with site.visited(OPERATOR) as visitor:
+        assert "Open one and release it" in visitor.get("/")
 
 
 def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -> None:
