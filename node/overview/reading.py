@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from node.config import OPEN_DAYS
 from node.ledger import (
+    DeliveryState,
     DispatchState,
     InstanceState,
     Ledger,
@@ -259,6 +260,7 @@ def _deliveries(
     next_at = {
         row.destination: row.next_at for row in dispatches if row.state == DispatchState.QUEUED
     }
+    dead = {row.destination for row in dispatches if row.state == DispatchState.DEAD}
     return tuple(
         DeliveryOverview(
             destination=row.destination,
@@ -268,6 +270,7 @@ def _deliveries(
             sent_at=row.sent_at,
             confirmed_by=row.confirmed_by,
             next_at=next_at.get(row.destination),
+            is_given_up=row.state == DeliveryState.QUEUED and row.destination in dead,
         )
         for row in rows
     )

@@ -67,6 +67,13 @@ class DeliveryOverview:
     """How that was found out, as its destination calls it: commitment, find."""
     next_at: float | None
     """When its destination is tried or asked again; None if that is not put off."""
+    is_given_up: bool = False
+    """Whether it is not accepted, and tried again only if a person says so."""
+
+    @property
+    def standing(self) -> str:
+        """Its state in a word, "given up" of what is queued and never tried again by itself."""
+        return "given up" if self.is_given_up else str(self.state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from node.ledger import DeliveryState, InstanceState, Mode, WebRole
+from node.ledger import InstanceState, Mode, WebRole
 from node.outputs import wording
 from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview, study_overview
 from node.overview.health import node_parts
@@ -26,7 +26,14 @@ from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.pictures import why_no_pictures
 from node.web.showing import render
-from node.web.study_words import StudyRow, ToldLine, delivering, leading_first, study_row
+from node.web.study_words import (
+    StudyRow,
+    ToldLine,
+    delivering,
+    is_lacking,
+    leading_first,
+    study_row,
+)
 
 _DONE = {
     "read": "Marked as read.",
@@ -268,8 +275,8 @@ def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Desti
                 _SentObject(
                     sop_uid=one.sop_uid,
                     what=names.get(one.sop_uid, "object"),
-                    state=str(one.state),
-                    is_bad=one.state == DeliveryState.REFUSED,
+                    state=one.standing,
+                    is_bad=is_lacking(one),
                     sent_at=one.sent_at,
                     confirmed_by=one.confirmed_by,
                     error=one.error,
@@ -282,7 +289,7 @@ def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Desti
 
 
 def _in_states(deliveries: Sequence[DeliveryOverview]) -> str:
-    states = [str(one.state) for one in deliveries]
+    states = [one.standing for one in deliveries]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 
 from node.config import ChosenModel
-from node.ledger import DeliveryState, HeldBecause, Ledger, OwnPart, schema
+from node.ledger import DeliveryState, DispatchState, HeldBecause, Ledger, OwnPart, schema
 from node.ledger.nodes import Ill
 from node.result import Priority
 from node.store import Store
@@ -516,6 +516,20 @@ def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -
     assert "Its results are sent again." in page
     assert f"sent again to pacs by hand by {OPERATOR}" in page
     assert site.desk.objects() == ["queued", "sent"] or site.desk.objects() == ["sent", "queued"]
+
+
+def test_results_that_were_given_up_are_not_called_queued(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
+    why = "pacs did not answer for 3 days"
+    site.desk.change(schema.dispatch, state=DispatchState.DEAD, error=why, next_at=None)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        for address in ("/?show=failed", here, f"{here}/retry"):
+            page = words_of(visitor.get(address))
+            assert "pacs: 2 given up" in page
+            assert "2 queued" not in page
+        visitor.post(f"{here}/retry", at=f"{here}/retry")
+        assert "pacs: 2 queued" in words_of(visitor.get(here))
 
 
 def test_nobody_does_anything_without_a_login(site: Site) -> None:
