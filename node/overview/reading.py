@@ -209,7 +209,8 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
     state = _state(study, closed, {row.state for row in dispatches})
     sent = [delivery.sent_at for delivery in deliveries if delivery.sent_at]
     levels = tuple(FormerLevel(row.number, row.level) for row in batch.levels[uid])
-    last_at = closed.last_image_at if closed and state != Standing.RECEIVING else study.last_at
+    is_open = state == Standing.RECEIVING  # what the version before ended as says nothing of it
+    last_at = closed.last_image_at if closed and not is_open else study.last_at
     return StudyOverview(
         study_uid=uid,
         sender=study.sender,
@@ -224,8 +225,9 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         last_at=last_at,
         closed_at=closed.closed_at if closed else None,
         done_at=max(sent) if sent and state == Standing.DONE else None,
-        error=study.held_reason or _error(closed, dispatches),
+        error=study.held_reason or _error(None if is_open else closed, dispatches),
         held_because=study.held_because,
+        is_by_hand=study.is_by_hand,
         damaged=tuple(batch.damaged.get(uid, ())),
         level="" if study.level is None else str(study.level),
         is_demonstration=study.is_demonstration,

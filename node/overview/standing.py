@@ -100,6 +100,8 @@ class StudyOverview:
     """When the last object was stored at its last destination."""
     error: str | None
     held_because: HeldBecause | None
+    is_by_hand: bool = False
+    """Whether a person has let it be analysed though it was excluded."""
     damaged: tuple[str, ...] = ()
     """Why objects of it were refused as damaged, a reason for each."""
     level: str = ""

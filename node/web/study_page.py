@@ -334,12 +334,15 @@ def _fate(one: InstanceOverview, study: StudyOverview) -> Iterator[ToldLine]:
     if one.corrected:
         times = "once" if one.corrected == 1 else f"{one.corrected} times"
         yield ToldLine(f"came again with a corrected header, {times}", is_bad=False)
-    if one.why_excluded:
+    is_excluded = bool(one.why_excluded) and not study.is_by_hand
+    if is_excluded:
         yield ToldLine(f"excluded: {one.why_excluded}", is_bad=True)
+    elif one.why_excluded:
+        yield ToldLine(f"{one.why_excluded}, released by hand", is_bad=False)
     results = [model.result for model in delivering(study.models) if model.result]
     said = [line for result in results for line in _said_of(one.sop_uid, result)]
     yield from said
-    if not said and one.state == InstanceState.CURRENT and not one.why_excluded:
+    if not said and one.state == InstanceState.CURRENT and not is_excluded:
         yield ToldLine("kept; no model has looked at it", is_bad=False)
 
 

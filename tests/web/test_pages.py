@@ -467,6 +467,25 @@ def test_an_excluded_study_is_released_after_a_question(site: Site) -> None:
     assert site.desk.history(uid_of(1))[-1].endswith(f"by hand by {OPERATOR}")
 
 
+def test_a_study_that_was_released_does_not_say_what_it_was_excluded_for_as_if_it_still_was(
+    site: Site,
+) -> None:
+    why = "study is 2524 days old (max_study_age_days = 90)"
+    site.excluded(1, why)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        assert f"State excluded: {why}" in words_of(visitor.get(here))
+        assert f'<li class="bad">excluded: {why}' in visitor.get(here)
+        visitor.post(f"{here}/release", at=f"{here}/release")
+        page, words = visitor.get(here), words_of(visitor.get(here))
+        listed_words = words_of(visitor.get("/"))
+    assert "State receiving Patient" in words or "State receiving Accession" in words
+    assert "No model has said anything." in words
+    assert f"<li>{why}, released by hand</li>" in page
+    assert f"excluded: {why}" not in page.partition("<h2>History</h2>")[0]
+    assert why not in listed_words
+
+
 IDENTITY, PIXELS, DESTINATION = HeldBecause.IDENTITY, HeldBecause.PIXELS, HeldBecause.DESTINATION
 
 
