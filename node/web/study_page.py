@@ -127,6 +127,7 @@ def study_view(request: Request) -> Response:
     names = _names(objects.reports)
     row = study_row(study, backend)
     is_operator = person.role == WebRole.OPERATOR
+    models = leading_first(study.models) if is_operator else delivering(study.models)
     return render(
         request,
         "study.html",
@@ -139,9 +140,8 @@ def study_view(request: Request) -> Response:
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects.reports)),
         why_no_captures=_why_no_captures(backend, objects.reports),
-        models=list(
-            map(_card, leading_first(study.models) if is_operator else delivering(study.models))
-        ),
+        models=list(map(_card, models)),
+        standing_line=wording.standing_line([one.result.model for one in models if one.result]),
         destinations=_destinations(study, names),
         reports=[_Made(one.sop_uid, names[one.sop_uid]) for one in objects.reports],
         may_download=person.may_download,
@@ -247,6 +247,7 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"AI triage level: {wording.level_name(result)}. {wording.MEANINGS[triage.level]}"
         yield from wording.why_level(triage)
         yield from filter(None, [wording.at_point(triage)])
+    yield " ".join(wording.intended_use(result.model))
     yield from result.statements
     yield from filter(None, [wording.score_meaning(result)])
     yield f"Algorithm: {wording.model(result)}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from ledgers import NODE, Desk
+from outputs import drafts
 from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
@@ -18,6 +20,7 @@ from pydicom import Dataset, dcmread
 from node.config import ChosenModel
 from node.ledger import DeliveryState, DispatchState, HeldBecause, Ledger, OwnPart, schema
 from node.ledger.nodes import Ill
+from node.outputs.wording import intended_use, standing_line
 from node.result import Priority
 from node.store import Store
 from node.trial import phantom
@@ -257,6 +260,29 @@ def test_where_a_demonstration_ranks_the_list_and_its_rows_say_so(site: Site) ->
         assert "urgent demonstration" in words_of(visitor.get(f"/studies/{study_uid}"))
     assert "urgent demonstration waiting" in page  # kept while the new version is analysed
     assert "A demonstration model may rank here" in page
+
+
+def test_what_models_are_for_stands_in_the_list_and_beside_what_each_says(site: Site) -> None:
+    research = "AI generated. Not verified by a physician. For research use only."
+    with site.visited() as visitor:
+        assert "research use" not in words_of(visitor.get("/")), "no model has said anything"
+        site.exam(1, URGENT)
+        here = visitor.get(f"/studies/{uid_of(1)}")
+        assert f"Reading list {research}" in words_of(visitor.get("/"))
+        assert research in words_of(here.partition("What models say")[0])
+        assert f"<p>{research}</p>" in here.partition("What models say")[2]
+        site.exam(2, URGENT, is_demonstration=True)
+        here = words_of(visitor.get(f"/studies/{uid_of(2)}"))
+        assert f"{research} Demonstration: {drafts.TRIAGE.title}." in here
+        assert f"{research} Demonstration model." in here
+
+
+def test_where_not_all_models_are_for_research_the_line_says_which_are() -> None:
+    models = [drafts.PRODUCT, replace(drafts.TRIAGE, title="Another")]
+    generated = "AI generated. Not verified by a physician."
+    assert standing_line(models) == f"{generated} For research use only: Another."
+    assert standing_line(models[:1]) == generated
+    assert intended_use(drafts.PRODUCT) == [generated]
 
 
 def test_a_newcomer_whose_studies_were_all_excluded_is_told_why_nothing_came_back(
