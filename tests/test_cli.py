@@ -746,7 +746,7 @@ def test_release_lets_a_study_go_on_that_was_excluded(settings: Path, desk_of_no
     desk_of_node.settling.close_version(arrival, closing, desk_of_node.enqueue)
     shown = call("studies", "-c", settings).output
     assert "412 days old" in shown
-    assert "`ai-node release`" in shown
+    assert f"`ai-node release {STUDY}`" in shown
     result = call("release", STUDY, "-c", settings)
     assert result.exit_code == 0, result.output
     assert "it is analysed once it is complete" in result.output

@@ -151,19 +151,11 @@ _TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")
 """How long each step took."""
 
 
-_NEXT = {
-    "identity": "correct it in the archive and send all its images again; that releases it",
-    "destination": "correct it there or here, and send its images again; that releases it",
-    "by hand": "look at it; then `ai-node release` with its UID lets it go on",
-}
-"""What a person does about a study that waits for one, by what it is held for."""
-
-
 def _print_study(study: StudyOverview) -> None:
     """Print where a study stands, in lines that no terminal is too narrow for."""
     from node.ledger import DeliveryState
     from node.outputs.wording import BY_DEMONSTRATION, refused_as_damaged
-    from node.overview import Standing
+    from node.overview.next_step import next_step
 
     level = f"  {_LEVELS[study.level]}" if study.level else ""
     level += f" {BY_DEMONSTRATION}" if study.is_demonstration else ""
@@ -191,10 +183,7 @@ def _print_study(study: StudyOverview) -> None:
         words += _next_attempt(study, destination)
         lines.append((destination, words))
     lines += [("reason", study.error)] if study.error else []
-    if study.state in (Standing.HELD, Standing.EXCLUDED, Standing.CANCELLED):
-        lines.append(("next", _NEXT.get(study.held_because or "", _NEXT["by hand"])))
-    if study.state == Standing.UNDELIVERED:
-        lines.append(("next", "mend that; then `ai-node retry`"))
+    lines += [("next", words)] if (words := next_step(study)) else []
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -192,6 +192,29 @@ def kind_of_model(model: ModelIdentity) -> str:
     if model.is_demonstration:
         return "demonstration"
     return "research" if model.is_research else ""
+
+
+def intended_use(model: ModelIdentity) -> list[str]:
+    """Return what holds for whatever a model says, in the sentences of its objects."""
+    words = [AI_GENERATED]
+    words += [RESEARCH_USE] if model.is_research else []
+    return [*words, *(["Demonstration model."] if model.is_demonstration else [])]
+
+
+def standing_line(models: Collection[ModelIdentity]) -> str:
+    """Return what holds for all that is shown of some models, in a line; which if not for all."""
+
+    def of(kept: Sequence[ModelIdentity]) -> str:
+        return ", ".join(ascii_text(title) for title in dict.fromkeys(one.title for one in kept))
+
+    words = [AI_GENERATED]
+    research = [one for one in models if one.is_research]
+    if research:
+        is_all = len(research) == len(models)
+        words.append(RESEARCH_USE if is_all else f"For research use only: {of(research)}.")
+    if demonstrations := [one for one in models if one.is_demonstration]:
+        words.append(f"Demonstration: {of(demonstrations)}.")
+    return " ".join(words)
 
 
 BY_DEMONSTRATION = "(demonstration model)"

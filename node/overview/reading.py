@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from node.config import OPEN_DAYS
 from node.ledger import (
+    DeliveryState,
     DispatchState,
     InstanceState,
     Ledger,
@@ -208,7 +209,8 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
     state = _state(study, closed, {row.state for row in dispatches})
     sent = [delivery.sent_at for delivery in deliveries if delivery.sent_at]
     levels = tuple(FormerLevel(row.number, row.level) for row in batch.levels[uid])
-    last_at = closed.last_image_at if closed and state != Standing.RECEIVING else study.last_at
+    is_open = state == Standing.RECEIVING  # what the version before ended as says nothing of it
+    last_at = closed.last_image_at if closed and not is_open else study.last_at
     return StudyOverview(
         study_uid=uid,
         sender=study.sender,
@@ -223,8 +225,9 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         last_at=last_at,
         closed_at=closed.closed_at if closed else None,
         done_at=max(sent) if sent and state == Standing.DONE else None,
-        error=study.held_reason or _error(closed, dispatches),
+        error=study.held_reason or _error(None if is_open else closed, dispatches),
         held_because=study.held_because,
+        is_by_hand=study.is_by_hand,
         damaged=tuple(batch.damaged.get(uid, ())),
         level="" if study.level is None else str(study.level),
         is_demonstration=study.is_demonstration,
@@ -259,6 +262,7 @@ def _deliveries(
     next_at = {
         row.destination: row.next_at for row in dispatches if row.state == DispatchState.QUEUED
     }
+    dead = {row.destination for row in dispatches if row.state == DispatchState.DEAD}
     return tuple(
         DeliveryOverview(
             destination=row.destination,
@@ -268,6 +272,7 @@ def _deliveries(
             sent_at=row.sent_at,
             confirmed_by=row.confirmed_by,
             next_at=next_at.get(row.destination),
+            is_given_up=row.state == DeliveryState.QUEUED and row.destination in dead,
         )
         for row in rows
     )

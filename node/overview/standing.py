@@ -67,6 +67,13 @@ class DeliveryOverview:
     """How that was found out, as its destination calls it: commitment, find."""
     next_at: float | None
     """When its destination is tried or asked again; None if that is not put off."""
+    is_given_up: bool = False
+    """Whether it is not accepted, and tried again only if a person says so."""
+
+    @property
+    def standing(self) -> str:
+        """Its state in a word, "given up" of what is queued and never tried again by itself."""
+        return "given up" if self.is_given_up else str(self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class StudyOverview:
     """When the last object was stored at its last destination."""
     error: str | None
     held_because: HeldBecause | None
+    is_by_hand: bool = False
+    """Whether a person has let it be analysed though it was excluded."""
     damaged: tuple[str, ...] = ()
     """Why objects of it were refused as damaged, a reason for each."""
     level: str = ""

@@ -15,6 +15,7 @@ from node.errors import NodeError
 from node.kinds import SUBSTITUTES
 from node.ledger import ByHand, DeliveryState, Seen
 from node.overview import Standing, StudyOverview, study_overview
+from node.overview.next_step import is_for_a_person, next_step
 from node.result import Priority
 from node.web.backend import Backend, Person, backend_of, form_of, person_of
 from node.web.showing import render
@@ -28,10 +29,6 @@ ACTIONS_IN_WORDS: Mapping[Action, str] = {
     "release": "Release",
     "retry": "Send again",
 }
-_RELEASED_FROM = (
-    *(Standing.HELD, Standing.EXCLUDED),
-    *(Standing.OUT_OF_SCOPE, Standing.CANCELLED),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ def possible_actions(study: StudyOverview, person: Person) -> list[Action]:
     found: list[Action] = []
     if person.may_mark:
         found.append("read" if study.read_at is None else "unread")
-    if person.may_act and study.state in _RELEASED_FROM:
+    if person.may_act and is_for_a_person(study):
         found.append("release")
     if person.may_act and study.state == Standing.UNDELIVERED:
         found.append("retry")
@@ -108,6 +105,8 @@ def _why_not(action: Action, study: StudyOverview) -> str:
         return f"It has been marked as read already, by {study.read_by or 'somebody'}."
     if action == "unread":
         return "It has not been marked as read, or something new has come since."
+    if action == "release" and study.state == Standing.HELD:
+        return f"No word of a person's ends this: {study.error}. Next: {next_step(study)}."
     what = "released" if action == "release" else "sent again"
     return f"It is {study.state} now: nothing of it is to be {what}."
 

@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from node.ledger import Outstanding
+from node.outputs import wording
 from node.overview import AT_MOST_COUNTED, ListPage, Wanted, list_page
 from node.overview.health import node_parts
+from node.overview.models_shown import models_shown
 from node.overview.reading_list import Sought
 from node.web.backend import Backend, backend_of, form_of, person_of
 from node.web.showing import one_line, render
@@ -221,12 +223,14 @@ def _list_words(request: Request, asked: _Asked, page: ListPage) -> dict[str, An
         "heading": heading,
         "shown_by": _shown_by(asked),
         "nothing": "No such study is known here." if is_search else _nothing(asked),
+        "standing_line": wording.standing_line(models_shown(backend.ledger, page.studies)),
         "rows": [study_row(study, backend) for study in page.studies],
         "filters": list(_filters(asked, page)),
         "choices": _choices(asked, backend),
         "kept": [("show", asked.show)] if asked.show else [],
         "searches": list(searches(backend)),
         "may_mark": person_of(request).may_mark,
+        "may_act": person_of(request).may_act,
         "is_by_level": asked.wanted().is_open,
         "demonstration_ranks": backend.config.triage.demonstration_may_rank,
         "limit": LIMIT,

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from node.ledger import DeliveryState, InstanceState, Mode, WebRole
+from node.ledger import InstanceState, Mode, WebRole
 from node.outputs import wording
-from node.overview import DeliveryOverview, ModelOverview, StudyOverview, study_overview
+from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview, study_overview
 from node.overview.health import node_parts
+from node.overview.next_step import is_for_a_person, next_step
 from node.overview.objects import (
     InstanceOverview,
     ReportOverview,
@@ -25,7 +26,14 @@ from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
 from node.web.pictures import why_no_pictures
 from node.web.showing import render
-from node.web.study_words import StudyRow, ToldLine, delivering, leading_first, study_row
+from node.web.study_words import (
+    StudyRow,
+    ToldLine,
+    delivering,
+    is_lacking,
+    leading_first,
+    study_row,
+)
 
 _DONE = {
     "read": "Marked as read.",
@@ -119,6 +127,7 @@ def study_view(request: Request) -> Response:
     names = _names(objects.reports)
     row = study_row(study, backend)
     is_operator = person.role == WebRole.OPERATOR
+    models = leading_first(study.models) if is_operator else delivering(study.models)
     return render(
         request,
         "study.html",
@@ -127,12 +136,12 @@ def study_view(request: Request) -> Response:
         row=row,
         done=_DONE.get(request.query_params.get("done", ""), ""),
         facts=[(words, value) for words, value in _facts(study, row) if value],
+        next_step=_next_step(study, person),
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects.reports)),
         why_no_captures=_why_no_captures(backend, objects.reports),
-        models=list(
-            map(_card, leading_first(study.models) if is_operator else delivering(study.models))
-        ),
+        models=list(map(_card, models)),
+        standing_line=wording.standing_line([one.result.model for one in models if one.result]),
         destinations=_destinations(study, names),
         reports=[_Made(one.sop_uid, names[one.sop_uid]) for one in objects.reports],
         may_download=person.may_download,
@@ -163,6 +172,20 @@ def _facts(study: StudyOverview, row: StudyRow) -> Iterator[tuple[str, str]]:
     yield "Images", f"{row.images}: {row.views}" if row.views else str(row.images)
     yield "Came from", study.sender
     yield "Why it started", f"{row.reason} (version {study.version})" if row.reason else ""
+
+
+def _next_step(study: StudyOverview, person: Person) -> str:
+    """Return what `ai-node studies` says, and who else can do it than who asks, or the button."""
+    words = next_step(study)
+    if not words:
+        return ""
+    wants = "Release" if is_for_a_person(study) else ""
+    wants = "Send again" if study.state == Standing.UNDELIVERED else wants
+    if not wants:
+        return words
+    if person.may_act:
+        return f"{words}; or {wants}, below"
+    return f"{words}; or an operator who has logged in here ({wants})"
 
 
 def _names(reports: Sequence[ReportOverview]) -> Mapping[str, str]:
@@ -224,6 +247,7 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"AI triage level: {wording.level_name(result)}. {wording.MEANINGS[triage.level]}"
         yield from wording.why_level(triage)
         yield from filter(None, [wording.at_point(triage)])
+    yield " ".join(wording.intended_use(result.model))
     yield from result.statements
     yield from filter(None, [wording.score_meaning(result)])
     yield f"Algorithm: {wording.model(result)}."
@@ -252,8 +276,8 @@ def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Desti
                 _SentObject(
                     sop_uid=one.sop_uid,
                     what=names.get(one.sop_uid, "object"),
-                    state=str(one.state),
-                    is_bad=one.state == DeliveryState.REFUSED,
+                    state=one.standing,
+                    is_bad=is_lacking(one),
                     sent_at=one.sent_at,
                     confirmed_by=one.confirmed_by,
                     error=one.error,
@@ -266,7 +290,7 @@ def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Desti
 
 
 def _in_states(deliveries: Sequence[DeliveryOverview]) -> str:
-    states = [str(one.state) for one in deliveries]
+    states = [one.standing for one in deliveries]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
@@ -311,12 +335,15 @@ def _fate(one: InstanceOverview, study: StudyOverview) -> Iterator[ToldLine]:
     if one.corrected:
         times = "once" if one.corrected == 1 else f"{one.corrected} times"
         yield ToldLine(f"came again with a corrected header, {times}", is_bad=False)
-    if one.why_excluded:
+    is_excluded = bool(one.why_excluded) and not study.is_by_hand
+    if is_excluded:
         yield ToldLine(f"excluded: {one.why_excluded}", is_bad=True)
+    elif one.why_excluded:
+        yield ToldLine(f"{one.why_excluded}, released by hand", is_bad=False)
     results = [model.result for model in delivering(study.models) if model.result]
     said = [line for result in results for line in _said_of(one.sop_uid, result)]
     yield from said
-    if not said and one.state == InstanceState.CURRENT and not one.why_excluded:
+    if not said and one.state == InstanceState.CURRENT and not is_excluded:
         yield ToldLine("kept; no model has looked at it", is_bad=False)
 
 

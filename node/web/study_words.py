@@ -148,15 +148,21 @@ def _unbroken(view: str) -> str:
     return view.replace(" ", "\u00a0", 1)
 
 
-def deliveries_in_words(deliveries: Iterable[DeliveryOverview]) -> list[ToldLine]:
+def is_lacking(one: DeliveryOverview) -> bool:
+    """Return whether a destination does not get an object unless a person sees to it."""
+    return one.is_given_up or one.state == DeliveryState.REFUSED
+
+
+def deliveries_in_words(deliveries: Sequence[DeliveryOverview]) -> list[ToldLine]:
     """Return a line for each destination: "pacs: 6 confirmed"."""
-    states: dict[str, Counter[DeliveryState]] = {}
+    states: dict[str, Counter[str]] = {}
+    bad = {one.destination for one in deliveries if is_lacking(one)}
     for one in deliveries:
-        states.setdefault(one.destination, Counter())[one.state] += 1
+        states.setdefault(one.destination, Counter())[one.standing] += 1
     return [
         ToldLine(
             f"{destination}: {', '.join(f'{count} {state}' for state, count in counts.items())}",
-            is_bad=DeliveryState.REFUSED in counts,
+            is_bad=destination in bad,
         )
         for destination, counts in states.items()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from ledgers import NODE, Desk
+from outputs import drafts
 from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
 
 from node.config import ChosenModel
-from node.ledger import DeliveryState, Ledger, OwnPart, schema
+from node.ledger import DeliveryState, DispatchState, HeldBecause, Ledger, OwnPart, schema
 from node.ledger.nodes import Ill
+from node.outputs.wording import intended_use, standing_line
 from node.result import Priority
 from node.store import Store
 from node.trial import phantom
@@ -259,6 +262,29 @@ def test_where_a_demonstration_ranks_the_list_and_its_rows_say_so(site: Site) ->
     assert "A demonstration model may rank here" in page
 
 
+def test_what_models_are_for_stands_in_the_list_and_beside_what_each_says(site: Site) -> None:
+    research = "AI generated. Not verified by a physician. For research use only."
+    with site.visited() as visitor:
+        assert "research use" not in words_of(visitor.get("/")), "no model has said anything"
+        site.exam(1, URGENT)
+        here = visitor.get(f"/studies/{uid_of(1)}")
+        assert f"Reading list {research}" in words_of(visitor.get("/"))
+        assert research in words_of(here.partition("What models say")[0])
+        assert f"<p>{research}</p>" in here.partition("What models say")[2]
+        site.exam(2, URGENT, is_demonstration=True)
+        here = words_of(visitor.get(f"/studies/{uid_of(2)}"))
+        assert f"{research} Demonstration: {drafts.TRIAGE.title}." in here
+        assert f"{research} Demonstration model." in here
+
+
+def test_where_not_all_models_are_for_research_the_line_says_which_are() -> None:
+    models = [drafts.PRODUCT, replace(drafts.TRIAGE, title="Another")]
+    generated = "AI generated. Not verified by a physician."
+    assert standing_line(models) == f"{generated} For research use only: Another."
+    assert standing_line(models[:1]) == generated
+    assert intended_use(drafts.PRODUCT) == [generated]
+
+
 def test_a_newcomer_whose_studies_were_all_excluded_is_told_why_nothing_came_back(
     site: Site,
 ) -> None:
@@ -467,6 +493,64 @@ def test_an_excluded_study_is_released_after_a_question(site: Site) -> None:
     assert site.desk.history(uid_of(1))[-1].endswith(f"by hand by {OPERATOR}")
 
 
+def test_a_study_that_was_released_does_not_say_what_it_was_excluded_for_as_if_it_still_was(
+    site: Site,
+) -> None:
+    why = "study is 2524 days old (max_study_age_days = 90)"
+    site.excluded(1, why)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        assert f"State excluded: {why}" in words_of(visitor.get(here))
+        assert f'<li class="bad">excluded: {why}' in visitor.get(here)
+        visitor.post(f"{here}/release", at=f"{here}/release")
+        page, words = visitor.get(here), words_of(visitor.get(here))
+        listed_words = words_of(visitor.get("/"))
+    assert "State receiving Patient" in words or "State receiving Accession" in words
+    assert "No model has said anything." in words
+    assert f"<li>{why}, released by hand</li>" in page
+    assert f"excluded: {why}" not in page.partition("<h2>History</h2>")[0]
+    assert why not in listed_words
+
+
+IDENTITY, PIXELS, DESTINATION = HeldBecause.IDENTITY, HeldBecause.PIXELS, HeldBecause.DESTINATION
+
+
+@pytest.mark.parametrize(
+    ("because", "next_step", "has_button"),
+    [
+        (IDENTITY, "correct it in the archive and send all its images again", False),
+        (PIXELS, f"look at it; then `ai-node release {uid_of(1)}` lets it go on", True),
+        (DESTINATION, "correct it there or here, and send its images again", True),
+    ],
+)
+def test_a_held_study_says_what_to_do_next_and_has_a_button_only_where_one_helps(
+    site: Site, because: HeldBecause, next_step: str, has_button: bool
+) -> None:
+    site.arrived(1)
+    site.desk.change(schema.study, held_because=because, held_reason="two Patient IDs")
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        page = visitor.get(here)
+        question = words_of(visitor.get(f"{here}/release"))
+    assert f"Next {next_step}" in words_of(page)
+    assert ('id="release"' in page) == ("or Release, below" in page) == has_button
+    assert ("Yes: release" in question) == has_button
+    assert next_step in question or has_button
+
+
+def test_who_may_not_release_is_told_the_command_and_who_may(site: Site) -> None:
+    site.excluded(1, "older than 30 days")
+    with site.visited() as visitor:
+        page = words_of(visitor.get("/"))
+        study = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+    assert "ai-node release UID , with a study's UID, releases one, or an operator" in page
+    assert "pen one and release it" not in page
+    assert f"`ai-node release {uid_of(1)}`" in study
+    assert "or an operator who has logged in here (Release)" in study
+    with site.visited(OPERATOR) as visitor:
+        assert "Open one and release it" in visitor.get("/")
+
+
 def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -> None:
     site.exam(1, URGENT, delivered=(DeliveryState.SENT, DeliveryState.REFUSED))
     here = f"/studies/{uid_of(1)}"
@@ -477,6 +561,20 @@ def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -
     assert "Its results are sent again." in page
     assert f"sent again to pacs by hand by {OPERATOR}" in page
     assert site.desk.objects() == ["queued", "sent"] or site.desk.objects() == ["sent", "queued"]
+
+
+def test_results_that_were_given_up_are_not_called_queued(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
+    why = "pacs did not answer for 3 days"
+    site.desk.change(schema.dispatch, state=DispatchState.DEAD, error=why, next_at=None)
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        for address in ("/?show=failed", here, f"{here}/retry"):
+            page = words_of(visitor.get(address))
+            assert "pacs: 2 given up" in page
+            assert "2 queued" not in page
+        visitor.post(f"{here}/retry", at=f"{here}/retry")
+        assert "pacs: 2 queued" in words_of(visitor.get(here))
 
 
 def test_nobody_does_anything_without_a_login(site: Site) -> None:
@@ -524,6 +622,16 @@ def test_a_page_says_by_its_style_alone_that_it_has_become_too_old(site: Site) -
     assert re.search(r"This page is from \d\d:\d\d:\d\d and older than it should be", page)
     assert style.headers["content-type"].startswith("text/css")
     assert "animation-delay: 10.000s" in style.text
+
+
+def test_when_a_page_was_made_stands_in_what_is_renewed(site: Site) -> None:
+    """The script takes over what is in <main>, and no more of the words."""
+    site.exam(1, URGENT)
+    with site.visited() as visitor:
+        for address in ("/", f"/studies/{uid_of(1)}", "/system"):
+            _, main, rest = re.split(r"<main [^>]*>|</main>", visitor.get(address))
+            assert re.search(r"As of \d\d:\d\d:\d\d, renewed every 15 s", main)
+            assert "As of" not in rest
 
 
 def test_what_is_not_renewed_says_that_it_has_become_old_too(site: Site) -> None:

@@ -1,0 +1,36 @@
+"""What a person does next about a study that does not go on by itself: for commands and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from node.ledger import HeldBecause
+from node.overview.standing import Standing, StudyOverview
+
+_ENDS_HOLD: Mapping[HeldBecause | None, str] = {
+    HeldBecause.IDENTITY: "correct it in the archive and send all its images again; "
+    "that releases it",
+    HeldBecause.DESTINATION: "correct it there or here, and send its images again; "
+    "that releases it",
+}
+"""What ends a hold other than a person's word."""
+
+
+def next_step(study: StudyOverview) -> str:
+    """Return what a person does next about a study, "" if it goes on by itself."""
+    if study.state in (Standing.HELD, Standing.EXCLUDED, Standing.CANCELLED):
+        by_hand = f"look at it; then `ai-node release {study.study_uid}` lets it go on"
+        return _ENDS_HOLD.get(study.held_because, by_hand)
+    if study.state == Standing.UNDELIVERED:
+        return "mend that; then `ai-node retry`"
+    return ""
+
+
+def is_for_a_person(study: StudyOverview) -> bool:
+    """Return whether a person's word lets a study go on that does not by itself.
+
+    None does where its objects disagree about the patient: it would make no guess of ours safe.
+    """
+    if study.state == Standing.HELD:
+        return study.held_because != HeldBecause.IDENTITY
+    return study.state in (Standing.EXCLUDED, Standing.OUT_OF_SCOPE, Standing.CANCELLED)
