@@ -54,6 +54,17 @@ def capture_view(request: Request) -> Response:
     return Response(picture, media_type="image/png", headers={"cache-control": keep})
 
 
+@lru_cache(maxsize=1024)
+def source_of_capture(path: Path) -> str:
+    """Return the SOP Instance UID of the one image that a capture of ours shows, else "".
+
+    A path is never written twice. Raises FileNotFoundError.
+    """
+    capture = dcmread(path, stop_before_pixels=True)
+    sources = capture.get("SourceImageSequence") or []
+    return str(sources[0].ReferencedSOPInstanceUID) if len(sources) == 1 else ""
+
+
 @lru_cache(maxsize=64)
 def _as_png(path: Path) -> tuple[bytes, bool]:
     """Return a capture of ours as PNG, and whether it may show whose it is.

@@ -109,6 +109,7 @@ def _environment() -> jinja2.Environment:
         "duration": duration,
         "moment": _moment,
         "plain": one_line,
+        "sentence": sentence,
         "size": size,
         "stamp": _stamp,
     }
@@ -163,6 +164,11 @@ def size(count: float) -> str:
         count /= 1000
         unit += 1
     return f"{count:.{0 if unit == 0 or count >= 99.95 else 1}f} {_UNITS[unit]}"
+
+
+def sentence(text: str) -> str:
+    """Return words with a capital and a full stop: "make room" is "Make room."."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def one_line(text: object) -> str:

@@ -24,7 +24,7 @@ from node.overview.objects import (
 from node.result import Evaluation, Finding, Result
 from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
-from node.web.pictures import why_no_pictures
+from node.web.pictures import source_of_capture, why_no_pictures
 from node.web.showing import render
 from node.web.study_words import (
     StudyRow,
@@ -138,7 +138,7 @@ def study_view(request: Request) -> Response:
         facts=[(words, value) for words, value in _facts(study, row) if value],
         next_step=_next_step(study, person),
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
-        captures=list(_pictures(backend, study_uid, objects.reports)),
+        captures=list(_pictures(backend, study_uid, objects)),
         why_no_captures=_why_no_captures(backend, objects.reports),
         models=list(map(_card, models)),
         standing_line=wording.standing_line([one.result.model for one in models if one.result]),
@@ -200,15 +200,23 @@ def _names(reports: Sequence[ReportOverview]) -> Mapping[str, str]:
     return names
 
 
-def _pictures(
-    backend: Backend, study_uid: str, reports: Sequence[ReportOverview]
-) -> Iterator[_Picture]:
+def _pictures(backend: Backend, study_uid: str, objects: StudyObjects) -> Iterator[_Picture]:
     if why_no_pictures(backend):
         return
-    captures = [report for report in reports if report.kind == "capture"]
+    captures = [report for report in objects.reports if report.kind == "capture"]
+    views = {one.sop_uid: one.view for one in objects.instances}
     for number, report in enumerate(captures, start=1):
         words = "Summary page" if number == 1 else f"Page {number} of {len(captures)}"
+        if number > 1:
+            words = views.get(_source(backend, report), "") or words
         yield _Picture(f"/studies/{study_uid}/captures/{report.sop_uid}.png", words)
+
+
+def _source(backend: Backend, report: ReportOverview) -> str:
+    try:
+        return source_of_capture(backend.store.path(report.path))
+    except FileNotFoundError:  # the store no longer keeps it
+        return ""
 
 
 def _why_no_captures(backend: Backend, reports: Sequence[ReportOverview]) -> str:
