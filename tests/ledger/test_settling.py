@@ -213,7 +213,8 @@ def test_what_was_given_up_of_an_older_version_is_not_sent_again_by_hand(desk: D
     desk.receive(f"{STUDY}.2")
     desk.begin(desk.close())
     desk.by_hand.retry_dead(HOUR_S)
-    desk.sweeping.revive(job, desk.enqueue)
+    (again,) = (one for one in desk.sweeping.unfinished() if one.kind == "deliver")
+    desk.sweeping.revive(again, desk.enqueue)
     with pytest.raises(Superseded, match="a newer version exists"):
         desk.delivering.begin_dispatch(desk.jobs[-1], NODE)
 

@@ -26,7 +26,7 @@ from node.ledger import DeliveryState, Ledger, schema
 from node.result import Priority
 from node.store import Store
 from node.trial import phantom
-from web.site import Site, Who, opened, uid_of
+from web.site import EXAMPLE, Site, Who, opened, uid_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -79,7 +79,7 @@ def remember(site: Site) -> None:
     day_s, at = 86_400.0, time.time()
     scores = random.Random(15)
     rows = [
-        {"study_uid": f"1.2.826.0.2.{n}", "number": 1, "model": "breast-triage"}
+        {"study_uid": f"1.2.826.0.2.{n}", "number": 1, "model": EXAMPLE.name}
         | {"model_version": "1.0.0", "weights_sha256": "0" * 64, "mode": "deliver"}
         | {"brief": "", "analysed": 4, "refusals": "{}", "score": score}
         | {"level": _level(score), "finished_at": at - day_s * (1 + n % 29)}

@@ -42,6 +42,8 @@ from node.trial.phantom import Technique
 
 KINDS = frozenset({"capture", "measurement-report"})
 SHADOW = replace(drafts.CLASSIFIER, name="shadowy", title="Shadowy Model")
+EXAMPLE = replace(drafts.TRIAGE, name="example-triage", title="Example Triage")
+"""Its figures are invented: it bears the name of no model that there is."""
 
 HOSTILE = (
     "<script>document.title='pwned'</script>^\"O'Brien\" & \u202e\u05d3\u05d5\u05d3\n" + "X" * 300
@@ -75,7 +77,7 @@ def settings(folder: Path, database: str, **web: Any) -> Config:
             Peer(name="pacs", ae_title="PACS", host="192.0.2.2", port=104, receives="default"),
         ),
         models=(
-            ChosenModel(name="breast-triage", mode="deliver"),
+            ChosenModel(name=EXAMPLE.name, mode="deliver"),
             ChosenModel(name="breast-area", mode="deliver"),
             ChosenModel(name="shadowy", mode="shadow"),
         ),
@@ -234,7 +236,7 @@ class Site:
         made = drafts.draft(views, change=of_study, refuse=refuse, technique=technique)
         if level is None:
             return made
-        return drafts.triaged(made, level)
+        return drafts.with_result(drafts.triaged(made, level), model=EXAMPLE)
 
     def _closed(self, study_uid: str, draft: Draft, images: int) -> Job:
         models = [result.model for result in draft.results]

@@ -26,7 +26,7 @@ from node.store import Store
 from node.trial import phantom
 from node.web.showing import duration, one_line, person_name, size
 
-from .site import HOSTILE, SHADOW, Site, Who, listed, opened, uid_of
+from .site import EXAMPLE, HOSTILE, SHADOW, Site, Who, listed, opened, uid_of
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
@@ -273,7 +273,7 @@ def test_what_models_are_for_stands_in_the_list_and_beside_what_each_says(site: 
         assert f"<p>{research}</p>" in here.partition("What models say")[2]
         site.exam(2, URGENT, is_demonstration=True)
         here = words_of(visitor.get(f"/studies/{uid_of(2)}"))
-        assert f"{research} Demonstration: {drafts.TRIAGE.title}." in here
+        assert f"{research} Demonstration: {EXAMPLE.title}." in here
         assert f"{research} Demonstration model." in here
 
 
@@ -311,7 +311,7 @@ def test_a_study_says_what_came_what_became_of_it_and_how_long_that_took(site: S
     for words in (
         "L CC, MG",
         "withdrawn: Rejected for Quality Reasons",
-        "analysed by breast-triage",
+        f"analysed by {EXAMPLE.name}",
         "Operating point high (at least 71 %): sensitivity 62 %",
         "Exam AI score AI score 52 %",
         "version 1 closed: 3/4 views",
