@@ -247,7 +247,8 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
         other = peer("orthanc", orthanc.ae_title, orthanc.port, sends=True, results_to=["pacs"])
         pacs = peer("pacs", archive.ae_title, archive.port)
         # Quick, and no more than a threshold above what a sigmoid makes of air.
-        small_models.model(folder, small_models.BRIGHT.replace("0.1", "0.2"))
+        small = small_models.model(folder, small_models.BRIGHT.replace("0.1", "0.2"))
+        (small.folder / "README.md").write_text("Of this test: it finds what is bright.\n")
         text = settings(port, modality, other, pacs, node=[f'models_dir = "{folder}"'])
         node = Node(folder / "node", port, text.replace('"breast-area"', '"small"'))
         for daemon in (archive, orthanc, node):
