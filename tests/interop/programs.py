@@ -458,10 +458,11 @@ class Node(Daemon):
         return ran.stdout
 
     def studies(self) -> dict[str, dict[str, Any]]:
-        """Return what the node says of every study, by Study Instance UID."""
-        return {
-            study["study_uid"]: study for study in json.loads(self.command("studies", "--json"))
-        }
+        """Return what the node says of every study, by its UID; not when it was asked."""
+        studies = json.loads(self.command("studies", "--json"))
+        for study in studies:
+            del study["asked_at"]
+        return {study["study_uid"]: study for study in studies}
 
     def send(self, *arguments: str | Path, calling: str = MODALITY_AE, ok: bool = True) -> str:
         """Send files to it with storescu, as the modality."""

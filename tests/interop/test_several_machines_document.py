@@ -176,13 +176,13 @@ def test_a_backup_that_is_made_and_restored_by_the_document_knows_all_and_sends_
     wait_until_all_is_done(node)
     [saving], [restoring] = blocks("backup"), blocks("restore")
     run(saving)
-    before, kept = node.command("studies", "--json"), node.kept
+    before, kept = node.studies(), node.kept
     answered(node)  # too late for the backup
     assert node.stop() == 0
     shutil.rmtree(store)
     shutil.copytree(backup / "store", store)
     run(restoring)
-    assert node.command("studies", "--json") == before
+    assert node.studies() == before
     assert node.kept.keys() == kept.keys()
     node.start()
     time.sleep(3)
