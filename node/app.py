@@ -23,6 +23,7 @@ from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
+from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
@@ -51,7 +52,6 @@ from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
-from node.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.site import (
     advice_on_models,
     faults_of_models,

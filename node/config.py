@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from node import toml_file
 from node.errors import DeliveryError
 from node.kinds import KINDS
-from node.log_lines import LogForm
+from node.logs.lines import LogForm
 from node.toml_file import Place, Section, did_you_mean, matching, shown, wrong
 
 

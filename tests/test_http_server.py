@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from node import http_server
 from node.errors import ConfigError
-from node.http_server import HttpServer
+from node.http import server as http_server
+from node.http.server import HttpServer
 from node.logs import OncePerMinute
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"

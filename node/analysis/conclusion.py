@@ -10,7 +10,7 @@ from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
-from node.percent import on_its_side, share_in_percent
+from node.numbers_in_words import on_its_side, share_in_percent
 from node.result import (
     Code,
     Evaluation,

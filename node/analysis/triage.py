@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from node.domains.domain import Combined
 from node.manifest import ManifestPoint, ManifestTriage, Model, ScoreOutput
-from node.percent import threshold_in_percent
+from node.numbers_in_words import threshold_in_percent
 from node.result import Evaluation, Priority, Refusal, Triage
 from node.study import damaged_in_words
 

@@ -9,7 +9,7 @@ import typer
 
 from node.cli.common import err, errors_as_messages, find_dicom, out, progress
 from node.errors import NodeError
-from node.plural import counted
+from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
     pass

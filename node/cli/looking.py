@@ -17,7 +17,7 @@ import typer
 
 from node.cli.common import CONFIG, ConfigOption, err, errors_as_messages, out
 from node.errors import NodeError
-from node.plural import counted
+from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
     from node.overview import Standing, StudyOverview

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
-from node.plural import counted
+from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
     pass

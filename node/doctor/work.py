@@ -10,8 +10,8 @@ from node.config import Config
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError
 from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded
+from node.numbers_in_words import counted_studies
 from node.overview.figures import FORGOTTEN_S, Backlog, backlogs
-from node.plural import counted_studies
 from node.site import existing_ledger
 
 _NAMED = 3

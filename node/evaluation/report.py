@@ -23,7 +23,7 @@ from node.evaluation.counting import (
 from node.evaluation.evaluating import EvaluationDocument
 from node.evaluation.measures import Measured
 from node.evaluation.plots import calibration_plot, roc_plot
-from node.percent import share_in_figures, share_in_percent
+from node.numbers_in_words import share_in_figures, share_in_percent
 
 HAS_NONE = "-"
 

@@ -35,8 +35,8 @@ from node.inference.messages import (
 )
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
-from node.log_lines import LogForm
 from node.logs import about, start_logging
+from node.logs.lines import LogForm
 from node.manifest import Manifest
 from node.result import UnitScore
 from node.study import IMAGE, Picture

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 
 from node.config import Config, MonitoringSettings
-from node.http_server import HttpServer
+from node.http.server import HttpServer
 from node.ledger import Ledger
 from node.manifest import Model
 from node.metrics import prepare_metrics

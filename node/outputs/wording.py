@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from node import __version__
-from node.percent import share_in_percent, threshold_in_percent
+from node.numbers_in_words import share_in_percent, threshold_in_percent
 from node.result import (
     Evaluation,
     Finding,

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from node.config import Config
 from node.errors import NodeError
 from node.ledger import Ledger, Outstanding
+from node.numbers_in_words import counted as counted_things
+from node.numbers_in_words import counted_studies
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import (
     FORGOTTEN_S,
@@ -25,8 +27,6 @@ from node.overview.figures import (
 )
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
 from node.overview.standing import Standing, StudyOverview
-from node.plural import counted as counted_things
-from node.plural import counted_studies
 
 _FULL_DAYS = 7.0
 _RESERVE = 4

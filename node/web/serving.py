@@ -8,7 +8,7 @@ import logging
 
 from node.config import Config, WebSettings
 from node.errors import ConfigError
-from node.http_server import HttpServer, Tls
+from node.http.server import HttpServer, Tls
 from node.ledger import Ledger, People
 from node.site import existing_ledger
 from node.store import Store

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node.ledger import Mode, Presence, Role, WebRole
+from node.numbers_in_words import counted, counted_studies, share_in_percent
 from node.overview.disk_space import DiskSpace
 from node.overview.shared_count import SharedCount
 from node.overview.system import (
@@ -19,8 +20,6 @@ from node.overview.system import (
     SystemCounts,
     system_overview,
 )
-from node.percent import share_in_percent
-from node.plural import counted, counted_studies
 from node.web.backend import backend_of, person_of
 from node.web.charts import Chart, score_chart
 from node.web.showing import render

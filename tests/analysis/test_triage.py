@@ -17,9 +17,9 @@ from node.analysis.triage import triage_of
 from node.domains.domain import Combined
 from node.domains.evaluation import calibrated
 from node.manifest import ClassesOutput, Model, Platt, ScoreOutput, Temperature
+from node.numbers_in_words import on_its_side, share_in_percent, threshold_in_percent
 from node.outputs import wording
 from node.outputs.wording import sentences
-from node.percent import on_its_side, share_in_percent, threshold_in_percent
 from node.result import (
     PERCENT,
     Code,

@@ -14,9 +14,9 @@ import pytest
 from pages import READER, ServedPage, web_config
 from starlette.responses import PlainTextResponse
 
-from node import http_server
 from node.errors import ConfigError
-from node.http_server import HttpServer, Tls
+from node.http import server as http_server
+from node.http.server import HttpServer, Tls
 from node.ledger import Ledger
 from node.store import Store
 from node.web.serving import Page

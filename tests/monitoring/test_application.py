@@ -19,7 +19,7 @@ from ledgers import HOUR_S, NODE, STUDY, Desk
 
 from node import __version__, config, metrics
 from node.config import bundled_models_dir
-from node.http_server import HttpServer
+from node.http.server import HttpServer
 from node.ledger import DeliveryEnd, DeliveryState, Ill, Ledger, OwnPart, Patience, Role, schema
 from node.manifest import load_model
 from node.metrics import DeliveryOutcome, NotKept, NotLetIn

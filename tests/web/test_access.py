@@ -23,7 +23,7 @@ from argon2 import PasswordHasher
 from pages import OPERATOR, PASSWORD, READER, ServedPage, web_config, words_of
 
 from node.errors import ConfigError
-from node.http_server import HttpServer
+from node.http.server import HttpServer
 from node.ledger import Ledger, People, WebRole, schema
 from node.store import Store
 from node.web.access import Gate

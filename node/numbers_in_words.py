@@ -46,3 +46,13 @@ def on_its_side(score: Measurement, thresholds: Iterable[float]) -> Measurement:
         if reached(float(f"{score.value:.{decimals}f}")) == reached(score.value):
             break
     return replace(score, decimals=decimals)
+
+
+def counted(count: int, word: str, words: str = "") -> str:
+    """Return how many there are: "1 study", "2 studies"."""
+    return f"{count} {word if count == 1 else words or f'{word}s'}"
+
+
+def counted_studies(count: int) -> str:
+    """Return "1 study", or "2 studies"."""
+    return counted(count, "study", "studies")

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 
-from node.log_lines import FIELDS, LogForm, LogLine, goes_to_journal, in_one_line
+from node.logs.lines import FIELDS, LogForm, LogLine, goes_to_journal, in_one_line
 
 _subject = ContextVar("_subject", default="")
 _fields: ContextVar[Mapping[str, str]] = ContextVar("_fields", default={})  # noqa: B039 - read only
