@@ -502,3 +502,24 @@ def test_a_level_of_0012_says_whose_it_is(left_by: LeftBy, is_demonstration: boo
 def test_0013_is_refused_beside_a_node_of_0012_that_is_alive(left_by: LeftBy) -> None:
     with pytest.raises(ConfigError, match=r"alive: ris:/var/lib/ai-node\. Stop them, install"):
         left_by("0012", {**of_0012(), "node": [node_of_0004("ris")]})
+
+
+@pytest.mark.interop
+def test_postgresql_knows_that_hardly_a_finished_version_has_an_error(
+    postgresql: PostgreSQL,
+) -> None:
+    opened = Ledger(postgresql.new_database())
+    table = schema.study_version
+    common = {"number": 1, "reason": "", "closed_at": 0.0, "last_image_at": 0.0}
+    finished = {"state": VersionState.FINISHED, "error": None}
+    excluded = {"state": VersionState.EXCLUDED, "error": "a test patient"}
+    rows = [common | (finished if number % 4 else excluded) for number in range(4000)]
+    with opened.writing() as db:
+        db.execute(table.insert(), [row | {"study_uid": f"1.{n}"} for n, row in enumerate(rows)])
+        db.execute(sa.text("ANALYZE"))
+        where = "state = 'finished' AND error IS NOT NULL"
+        plan = db.execute(sa.text(f"EXPLAIN SELECT study_uid FROM study_version WHERE {where}"))
+        found = re.search(r"rows=(\d+)", plan.scalars().first() or "")
+    opened.close()
+    assert found is not None
+    assert int(found[1]) < 40, "of 3000: taken for independent, it would be 750"
