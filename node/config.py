@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from node import toml_file
+from node.alarm_rules import ALARM_RULES
 from node.errors import DeliveryError
 from node.kinds import KINDS
 from node.logs.lines import LogForm
@@ -68,6 +70,41 @@ def _viewer(url: str) -> str:
     return url
 
 
+def _webhook(url: str) -> str:
+    try:
+        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
+    except ValueError:
+        scheme, host = "", None
+    # It may hold a secret, so it is not said.
+    if scheme not in ("http", "https") or not host:
+        raise ValueError('expected an address such as "https://ris.example/ai"')
+    if scheme == "http" and host not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError("expected https: by http anybody on the way could read it")
+    return url
+
+
+_KEY = "import base64, os; print('whsec_' + base64.b64encode(os.urandom(32)).decode())"
+
+
+def _secret(text: str) -> str:
+    try:
+        is_key = text.startswith("whsec_") and len(base64.b64decode(text[6:], validate=True)) >= 24
+    except ValueError:
+        is_key = False
+    if not is_key:
+        raise ValueError(
+            'expected "whsec_" and at least 24 bytes in base64, as this prints: '
+            f'python3 -c "{_KEY}"'
+        )
+    return text
+
+
+def _alarm_rule(name: str) -> str:
+    if name not in ALARM_RULES:
+        raise ValueError(f'no rule is called "{name}", {did_you_mean(name, ALARM_RULES)}')
+    return name
+
+
 def _preset(name: str) -> str:
     if name not in presets():
         raise ValueError(f'no preset is called "{name}", {did_you_mean(name, presets())}')
@@ -107,6 +144,23 @@ ConfirmBy = Literal["commitment", "find"]
 OutputKind = Annotated[str, AfterValidator(_kind)]
 """A kind of result object, one of `kinds.KINDS`."""
 PresetName = Annotated[str, AfterValidator(_preset)]
+HL7Name = Annotated[
+    str,
+    matching(
+        r"(?=.{1,20}$)[!-%'-\[\]_-{}]([ -%'-\[\]_-{}]*[!-%'-\[\]_-{}])?",
+        "1 to 20 ASCII characters without | ^ & ~ \\ and without a blank at either end",
+    ),
+]
+"""A namespace ID (HD.1, HL7 v2.5.1 2.A.33)."""
+Secret = Annotated[str, AfterValidator(_secret)]
+"""The key of a signature (Standard Webhooks)."""
+MailAddress = Annotated[
+    str,
+    matching(r"[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,255}", "an address such as pacs@hospital.example"),
+]
+WebhookURL = Annotated[str, AfterValidator(_webhook)]
+AlarmRule = Annotated[str, AfterValidator(_alarm_rule)]
+"""One of `alarm_rules.ALARM_RULES`."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -176,6 +230,8 @@ class Peer(Section):
     commits: bool = False
     """It may ask by storage commitment whether we keep what was sent, and is answered. It may
     delete its own then: read docs/storage-commitment.md before."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Whose studies models that triage look at first, while nothing else is known of a study."""
     timeout_s: Seconds = 120
     """How long we wait for an answer from it."""
 
@@ -195,6 +251,76 @@ class Peer(Section):
     def has_level_in_lists(self) -> bool:
         """Whether its preset wants the triage level in Series Descriptions."""
         return self.receives is not None and has_level_in_lists(self.receives)
+
+
+class FolderSettings(Section):
+    """A folder that result objects are put into as files."""
+
+    kind: Literal["folder"]
+    name: PeerName
+    path: Path
+    """Relative to the configuration file."""
+    senders: tuple[PeerName, ...] = ()
+    """Whose studies' results it gets; () = those of all that send."""
+    receives: PresetName = "default"
+    outputs: tuple[OutputKind, ...] = ()
+    """Kinds of object in place of those of its preset."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of object that are put into it."""
+        return self.outputs or presets()[self.receives]
+
+
+class HL7Settings(Section):
+    """A reading list that is told triage levels by HL7 v2.5.1 messages (ORU^R01 over MLLP)."""
+
+    kind: Literal["hl7"]
+    name: PeerName
+    host: Host
+    port: Annotated[int, Field(ge=1, le=65535)]
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Whose levels are told; each must be there with mode = "deliver"."""
+    senders: tuple[PeerName, ...] = ()
+    """Of whose studies; () = of all that send."""
+    result_status: Literal["R", "P"] = "R"
+    """OBR-25 and OBX-11: R, stored and not yet verified; P, preliminary (HL7 tables 0123, 0085)."""
+    sending_application: HL7Name = "AI-NODE"
+    sending_facility: HL7Name | None = None
+    receiving_application: HL7Name | None = None
+    receiving_facility: HL7Name | None = None
+    assigning_authority: HL7Name | None = None
+    """PID-3.4 of a patient whose study names no Issuer of Patient ID."""
+    character_set: Literal["UNICODE UTF-8", "8859/1", "ASCII"] = "UNICODE UTF-8"
+    """MSH-18."""
+    tls: bool = False
+    tls_ca: Path | None = None
+    """PEM; None: the certificates that this machine trusts. Relative to the configuration file."""
+    tls_certificate: Path | None = None
+    """Our own, where the receiver asks for one."""
+    tls_key: Path | None = None
+    timeout_s: Seconds = 30
+
+
+class WebhookSettings(Section):
+    """A program of the site that is told triage levels as signed JSON by HTTP."""
+
+    kind: Literal["webhook"]
+    name: PeerName
+    url: WebhookURL
+    secret: Annotated[Secret, Field(repr=False)]
+    """What the signature is made with (Standard Webhooks): "whsec_" and base64."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    senders: tuple[PeerName, ...] = ()
+    shows: Literal["nothing", "accession", "patient"] = "accession"
+    """What it is told that says whose a study is."""
+    tls_ca: Path | None = None
+    timeout_s: Seconds = 30
+
+
+AnyDestination = Annotated[
+    FolderSettings | HL7Settings | WebhookSettings, Field(discriminator="kind")
+]
 
 
 class ChosenModel(Section):
@@ -339,12 +465,62 @@ class MonitoringSettings(Section):
     port: Port = 11181
 
 
+class AlarmWebhook(Section):
+    """A program of the site that is told of alarms as signed JSON by HTTP."""
+
+    url: WebhookURL
+    secret: Annotated[Secret, Field(repr=False)]
+    """What the signature is made with (Standard Webhooks): "whsec_" and base64."""
+    tls_ca: Path | None = None
+    timeout_s: Seconds = 30
+
+
+class AlarmMail(Section):
+    """People who are told of alarms by mail."""
+
+    to: Annotated[tuple[MailAddress, ...], Field(min_length=1)]
+    sender: MailAddress
+    host: Host
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password: Annotated[str | None, Field(repr=False)] = None
+    tls_ca: Path | None = None
+    timeout_s: Seconds = 30
+
+
+class AlarmSettings(Section):
+    """Who is told when something is wrong, and from when on it is."""
+
+    webhook: AlarmWebhook | None = None
+    mail: AlarmMail | None = None
+    shows: Literal["nothing", "accession", "patient"] = "nothing"
+    """What is told of whose study it is, beside its Study Instance UID."""
+    off: tuple[AlarmRule, ...] = ()
+    """Rules that nobody wants to be told of."""
+    urgent_within_s: Seconds = 300
+    """An urgent result is confirmed by its destination, or acknowledged by its receiver, within
+    this time after it was found."""
+    no_triage_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = 4
+    """Images in the scope of a model that triages come, and it has judged no study for so long."""
+    failing_minutes: Annotated[float, Field(gt=0, le=10080, allow_inf_nan=False)] = 30
+    """A destination has lacked results for so long."""
+    certificate_days: Annotated[int, Field(ge=1, le=365)] = 21
+    """A certificate that is ours, or a receiver's, ends within so many days."""
+    clock_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
+    """The clocks of this machine and of the database differ by more."""
+    reminder_hours: Annotated[float, Field(ge=1, le=720, allow_inf_nan=False)] = 24
+    """An alarm that lasts is told again after so long."""
+
+
 class Config(Section):
     """The whole file."""
 
     node: Node
     listener: ListenerSettings = ListenerSettings()
     peers: tuple[Peer, ...] = ()
+    destinations: tuple[AnyDestination, ...] = ()
+    """What gets results, or is told of them, and is no application entity."""
     models: tuple[ChosenModel, ...] = ()
     completeness: Completeness = Completeness()
     intake: Intake = Intake()
@@ -356,6 +532,7 @@ class Config(Section):
     monitoring: MonitoringSettings | None = None
     """None: nobody is answered."""
     logs: LogSettings = LogSettings()
+    alarms: AlarmSettings = AlarmSettings()
 
     @model_validator(mode="after")
     def _tables_agree(self) -> Self:
@@ -363,6 +540,7 @@ class Config(Section):
             *self._doubled_names(),
             *self._impossible_outputs(),
             *self._impossible_results(),
+            *self._impossible_destinations(),
             *self._doubled_senders(),
             *self._impossible_commitments(),
             *self._half_of_tls(),
@@ -375,11 +553,32 @@ class Config(Section):
     def _doubled_names(self) -> Iterator[tuple[Place, str]]:
         for table, names in (
             ("peers", [peer.name for peer in self.peers]),
+            ("destinations", [one.name for one in self.destinations]),
             ("models", [model.name for model in self.models]),
         ):
             for i, name in enumerate(names):
                 if name in names[:i]:
                     yield (table, i, "name"), f'"{name}" is there twice, give each its own name'
+        peers = {peer.name for peer in self.peers}
+        for i, one in enumerate(self.destinations):
+            if one.name in peers:
+                yield ("destinations", i, "name"), f'a peer is called "{one.name}", take another'
+
+    def _impossible_destinations(self) -> Iterator[tuple[Place, str]]:
+        senders = [peer.name for peer in self.peers if peer.sends]
+        delivering = [model.name for model in self.models if model.mode == "deliver"]
+        for i, one in enumerate(self.destinations):
+            place = ("destinations", i)
+            for name in one.senders:
+                if name not in senders:
+                    problem = f'no peer that sends is called "{name}"'
+                    yield (*place, "senders"), f"{problem}, {did_you_mean(name, senders)}"
+            if isinstance(one, FolderSettings):
+                continue
+            for name in one.models:
+                if name not in delivering:
+                    problem = f'no model with mode = "deliver" is called "{name}"'
+                    yield (*place, "models"), f"{problem}, {did_you_mean(name, delivering)}"
 
     def _impossible_outputs(self) -> Iterator[tuple[Place, str]]:
         answering = [name for name, kind in KINDS.items() if kind.always_answers]
@@ -429,11 +628,17 @@ class Config(Section):
             taken[server.port] = name
 
     def _half_of_tls(self) -> Iterator[tuple[Place, str]]:
-        if self.web is not None and (self.web.tls_certificate is None) != (
-            self.web.tls_key is None
-        ):
-            missing = "tls_key" if self.web.tls_key is None else "tls_certificate"
-            yield ("web", missing), "TLS needs both tls_certificate and tls_key, add this one"
+        found: list[tuple[Place, WebSettings | HL7Settings]] = []
+        if self.web is not None:
+            found.append((("web",), self.web))
+        for i, receiver in enumerate(self.destinations):
+            if isinstance(receiver, HL7Settings):
+                found.append((("destinations", i), receiver))
+        for place, one in found:
+            if (one.tls_certificate is None) != (one.tls_key is None):
+                missing = "tls_key" if one.tls_key is None else "tls_certificate"
+                words = "TLS needs both tls_certificate and tls_key, add this one"
+                yield (*place, missing), words
 
     @property
     def store_dir(self) -> Path:
@@ -459,7 +664,18 @@ class Config(Section):
     def kinds(self) -> tuple[str, ...]:
         """The kinds of object that somebody is sent; those of the default preset if nobody is."""
         wanted = [kind for peer in self.peers for kind in peer.kinds]
+        wanted += [kind for folder in self.folders for kind in folder.kinds]
         return tuple(dict.fromkeys(wanted)) or presets()["default"]
+
+    @property
+    def folders(self) -> tuple[FolderSettings, ...]:
+        """The destinations that are folders."""
+        return tuple(one for one in self.destinations if isinstance(one, FolderSettings))
+
+    @property
+    def lists(self) -> tuple[HL7Settings | WebhookSettings, ...]:
+        """The reading lists, and programs, that are told triage levels."""
+        return tuple(one for one in self.destinations if not isinstance(one, FolderSettings))
 
     @property
     def has_level_in_lists(self) -> bool:
@@ -479,7 +695,11 @@ class Config(Section):
     def directions(self, sender: str) -> dict[str, frozenset[str]]:
         """Return who gets the results of a sender's studies, by name, and which kinds of object."""
         names = next((peer.destinations for peer in self.peers if peer.name == sender), ())
-        return {name: frozenset(self.peer(name).kinds) for name in names}
+        found = {name: frozenset(self.peer(name).kinds) for name in names}
+        for folder in self.folders:
+            if not folder.senders or sender in folder.senders:
+                found[folder.name] = frozenset(folder.kinds)
+        return found
 
 
 def presets() -> dict[str, tuple[str, ...]]:
@@ -502,21 +722,33 @@ def load_config(path: Path) -> Config:
     """Read and check a configuration file; paths in it are relative to its folder."""
     base = path.resolve().parent
     config = toml_file.load(path, Config, problems_of=lambda found: _unknown_models(found, base))
-    node = config.node.model_copy(
+    alarms = config.alarms
+    return config.model_copy(
         update={
-            key: base / value
-            for key in ("state_dir", "store_dir", "models_dir")
-            if (value := getattr(config.node, key)) is not None
+            "node": _located(config.node, base),
+            "web": config.web and _located(config.web, base),
+            "destinations": tuple(_located(one, base) for one in config.destinations),
+            "alarms": alarms.model_copy(
+                update={
+                    "webhook": alarms.webhook and _located(alarms.webhook, base),
+                    "mail": alarms.mail and _located(alarms.mail, base),
+                }
+            ),
         }
     )
-    web = config.web and config.web.model_copy(
-        update={
-            key: base / value
-            for key in ("tls_certificate", "tls_key")
-            if (value := getattr(config.web, key)) is not None
-        }
-    )
-    return config.model_copy(update={"node": node, "web": web})
+
+
+_Located = TypeVar("_Located", bound=Section)
+
+
+def _located(section: _Located, base: Path) -> _Located:
+    """Return a table with its paths, which are relative to the file's folder, made absolute."""
+    paths = {
+        name: base / value
+        for name in type(section).model_fields
+        if isinstance(value := getattr(section, name), Path)
+    }
+    return section.model_copy(update=paths)
 
 
 def _unknown_models(config: Config, base: Path) -> Iterator[tuple[Place, str]]:

@@ -29,8 +29,15 @@ LiveNodes = Callable[[], Collection[str]]
 _VERSION = "1"
 """Constant: DBOS would not run a job that another application version enqueued."""
 
+_QUEUES: Mapping[str, str] = {"process": "process", "deliver": "deliver", "message": "deliver"}
+"""What is sent to a destination waits in the lane of that destination, whatever it is."""
+
 _POLL_S = 0.25
 """Every hop through a queue costs about this long."""
+
+_FIRST_DUE_AT = 1_577_836_800.0
+"""Priorities are the seconds since then, 2020-01-01: they fit into 31 bits until 2088."""
+_LAST_PRIORITY = 2**31 - 1
 
 _run: dict[str, Run] = {}
 """DBOS keeps its workflows in a registry of the process, so what they call is kept here."""
@@ -44,6 +51,18 @@ def _process(study_uid: str, number: int, attempt: int, destination: str) -> Non
 @DBOS.workflow(name="deliver")
 def _deliver(study_uid: str, number: int, attempt: int, destination: str) -> None:
     _run["deliver"](Job("deliver", study_uid, number, attempt, destination))
+
+
+@DBOS.workflow(name="message")
+def _message(study_uid: str, number: int, attempt: int, destination: str) -> None:
+    _run["message"](Job("message", study_uid, number, attempt, destination))
+
+
+def _priority(due_at: float | None) -> int:
+    """Return a job's place in its queue as DBOS counts: the least first, from 1 on."""
+    if due_at is None:
+        return 1
+    return min(max(int(due_at - _FIRST_DUE_AT), 1), _LAST_PRIORITY)
 
 
 class Engine:
@@ -102,12 +121,13 @@ class Engine:
     def enqueue(self, db: sa.Connection, job: Job) -> None:
         """Put a job on its queue when the caller's transaction commits."""
         assert self._client is not None, "the engine has not been started"
-        queue = "quarantine" if job.is_quarantined else job.kind
+        queue = "quarantine" if job.is_quarantined else _QUEUES[job.kind]
         options: dict[str, object] = {
             "workflow_name": job.kind,
             "queue_name": queue,
             "workflow_id": job.id,
             "app_version": _VERSION,
+            "priority": _priority(job.due_at),
         }
         if job.delay_s:
             options["delay_seconds"] = job.delay_s

@@ -16,15 +16,22 @@ from node.triage import FormerLevel
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt at a unit of work: process a study version, or deliver its report set."""
+    """One attempt at a unit of work.
 
-    kind: Literal["process", "deliver"]
+    Process a study version, deliver its report set, or send a message about the study.
+    """
+
+    kind: Literal["process", "deliver", "message"]
     study_uid: str
     number: int
+    """Of the version; of a message its sequence number."""
     attempt: int
     destination: str = ""
     delay_s: float = 0
     is_quarantined: bool = False
+    due_at: float | None = None
+    """Its place among those that wait: the earliest is first (`ledger.order`). Epoch seconds,
+    UTC; None: before all that have one."""
 
     @property
     def id(self) -> str:

@@ -92,6 +92,15 @@ def add_note(db: sa.Connection, study_uid: str, event: str) -> None:
     db.execute(schema.history.insert().values(at=now(), study_uid=study_uid, event=event))
 
 
+def ask_to_tell(db: sa.Connection, study_uid: str) -> None:
+    """Have it seen to that reading lists are told what is true of a study now (`flow.telling`).
+
+    Asked within each transaction that changes its level, whose it is, or whether that is certain.
+    """
+    insert = insert_into(db, schema.study_to_tell).values(study_uid=study_uid, asked_at=now())
+    db.execute(insert.on_conflict_do_nothing(index_elements=["study_uid"]))
+
+
 def update_study(study_uid: str) -> sa.Update:
     """Begin an UPDATE of a study."""
     return schema.study.update().where(schema.study.c.study_uid == study_uid)
@@ -114,12 +123,14 @@ def hold(db: sa.Connection, study_uid: str, because: HeldBecause, reason: str) -
     level = logging.ERROR if because not in _ENDED_BY_CORRECTIONS else logging.WARNING
     log.log(level, "Study %s is held: %s", study_uid, reason, extra={"study": study_uid})
     db.execute(update_study(study_uid).values(held_because=because, held_reason=reason))
+    ask_to_tell(db, study_uid)
     add_note(db, study_uid, f"held: {reason}")
 
 
 def release(db: sa.Connection, study_uid: str, why: str) -> None:
     """Let a held study go on where it was stopped; to deliver it, it has as long as at first."""
     db.execute(update_study(study_uid).values(held_because=None, held_reason=None))
+    ask_to_tell(db, study_uid)
     add_note(db, study_uid, f"released: {why}")
     study = lock_study(db, study_uid)
     newest = newest_version(db, study)
@@ -174,6 +185,7 @@ def change_level(
         words = "was found after somebody had marked the study as read, which it is no longer"
         add_note(db, study.study_uid, f"triage level {level} {words}")
     db.execute(update_study(study.study_uid).values(values))
+    ask_to_tell(db, study.study_uid)
 
 
 def is_risen(before: Priority | None, after: Priority | None) -> bool:
@@ -203,6 +215,7 @@ def revise(db: sa.Connection, study_uid: str, reason: str) -> None:
     study = lock_study(db, study_uid)
     values = {"revision": study.revision + 1, "revision_reason": reason}
     db.execute(update_study(study_uid).values(values))
+    ask_to_tell(db, study_uid)
 
 
 def find_obstacle(db: sa.Connection, study: sa.Row[Any], job: Job) -> str | None:

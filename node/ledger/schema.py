@@ -14,8 +14,12 @@ from node.ledger.states import (
     DispatchState,
     HeldBecause,
     InstanceState,
+    MessageKind,
     Mode,
+    NoticeEvent,
+    NoticeState,
     Role,
+    Stage,
     StudyState,
     VersionState,
     WebRole,
@@ -95,9 +99,12 @@ def is_one_of(column: str, words: type[StrEnum]) -> str:
     return f"{column} IN ({allowed})"
 
 
-def _word(name: str, words: type[StrEnum], *, nullable: bool = False) -> sa.Column[StrEnum]:
+def _word(
+    name: str, words: type[StrEnum], *, nullable: bool = False, default: StrEnum | None = None
+) -> sa.Column[StrEnum]:
     check = sa.CheckConstraint(is_one_of(name, words), name=name)
-    return sa.Column(name, _Word(words), check, nullable=nullable)
+    server = None if default is None else str(default)
+    return sa.Column(name, _Word(words), check, nullable=nullable, server_default=server)
 
 
 def _level() -> sa.Column[Priority]:
@@ -297,6 +304,8 @@ study_version = sa.Table(
     _whole("troubles", default="0"),  # how often the machine failed: counts against nobody
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
+    _word("stage", Stage, default=Stage.REPORT),
+    _time("due_at"),  # its place in the queue: flow.order; empty: of a release before 0014
     _level(),
     _is_demonstration(),
     _time("closed_at", nullable=False),
@@ -390,7 +399,17 @@ dispatch = sa.Table(
     _time("next_at"),
     _time("deadline_at", nullable=False),
     _whole("asks", default="0"),  # requests for confirmation that came to nothing
+    _time("due_at"),  # its place in its destination's lane, as study_version.due_at
+    # Whether the last attempt failed for want of its destination: it is hurried once that is back.
+    sa.Column("is_unreached", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index(None, "state"),
+    sa.Index(  # what waits for a destination that is away
+        "ix_dispatch_unreached",
+        "destination",
+        "next_at",
+        sqlite_where=sa.text("is_unreached = 1"),
+        postgresql_where=sa.text("is_unreached"),
+    ),
 )
 
 delivery = sa.Table(
@@ -408,6 +427,94 @@ delivery = sa.Table(
     _text("transaction_uid", nullable=True),  # of the storage commitment last asked for
     sa.Index(None, "study_uid", "number", "destination"),
     sa.Index(None, "transaction_uid"),
+)
+
+study_to_tell = sa.Table(
+    "study_to_tell",  # whose level, or whose being whose, may have changed since it was told
+    metadata,
+    _text("study_uid", primary_key=True),
+    _time("asked_at", nullable=False),
+)
+
+message = sa.Table(
+    "message",  # to a reading list of somebody else's, about a study's triage level
+    metadata,
+    _text("control_id", primary_key=True),  # MSH-10, webhook-id: the same at each attempt
+    _text("destination"),
+    _text("study_uid"),
+    _whole("sequence"),  # 1, 2, ... of what this destination is told of this study
+    _whole("number"),  # the version it speaks of
+    _word("kind", MessageKind),
+    _level(),
+    _text("told"),  # JSON: what it says, and under whose identifiers
+    sa.Column("content", sa.LargeBinary, nullable=False),  # the bytes that are sent
+    _word("state", DispatchState),
+    _whole("attempt", default="1"),
+    _text("owner", nullable=True),
+    _text("error", nullable=True),
+    _time("due_at"),
+    _time("next_at"),
+    _time("deadline_at", nullable=False),
+    sa.Column("is_unreached", sa.Boolean, nullable=False, server_default=sa.false()),
+    _time("made_at", nullable=False),
+    _time("tried_at"),  # from then on its receiver may know it
+    _time("acknowledged_at"),
+    sa.UniqueConstraint("destination", "study_uid", "sequence"),
+    sa.Index(None, "state"),
+    sa.Index(None, "study_uid"),
+)
+
+alarm = sa.Table(
+    "alarm",  # what somebody is told of, from when it begins until it ends
+    metadata,
+    _whole("id", primary_key=True),
+    _text("rule"),
+    _text("subject"),  # what it is about: a destination, sender, study, part; "" if all
+    _whole("urgency"),  # overview.health.Alarm
+    _text("words"),
+    _text("what_to_do"),
+    _text("study_uid", nullable=True),
+    _time("since", nullable=False),  # when what it tells of began
+    _time("began_at", nullable=False),  # when that was noticed
+    _time("seen_at", nullable=False),  # when it was last found to be so
+    _time("reminded_at"),
+    _time("ended_at"),
+    sa.Index(  # each is raised once, whoever notices it
+        "uq_alarm_open",
+        "rule",
+        "subject",
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+    sa.Index(None, "ended_at"),
+)
+
+alarm_notice = sa.Table(
+    "alarm_notice",  # what a channel is to tell, until it has taken it
+    metadata,
+    _text("id", primary_key=True),  # the same at each attempt
+    _whole("alarm_id"),
+    _text("channel"),
+    _word("event", NoticeEvent),
+    _word("state", NoticeState),
+    _whole("attempts", default="0"),
+    _text("error", nullable=True),
+    _time("made_at", nullable=False),
+    _time("next_at", nullable=False),  # not before; while one tries, when another may
+    _time("sent_at"),
+    sa.Index(None, "state", "next_at"),
+    sa.Index(None, "alarm_id"),
+)
+
+score_reference = sa.Table(
+    "score_reference",  # what a model said of a sender's first exams, frozen
+    metadata,
+    _text("model", primary_key=True),
+    _text("model_version", primary_key=True),
+    _text("sender", primary_key=True),
+    _text("content"),  # JSON of overview.shift.Reference
+    _time("frozen_at", nullable=False),
 )
 
 WORK: Mapping[sa.Table, type[VersionState] | type[DispatchState]] = {

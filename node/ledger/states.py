@@ -46,6 +46,15 @@ class VersionState(StrEnum):
         return self not in (VersionState.QUEUED, VersionState.RUNNING)
 
 
+class Stage(StrEnum):
+    """What is next on a version of a study."""
+
+    TRIAGE = "triage"
+    """The models that may rank it look at it, and no other."""
+    REPORT = "report"
+    """All others, and what is built of what they say."""
+
+
 class DispatchState(StrEnum):
     """How far the delivery of a report set to one destination has come."""
 
@@ -75,6 +84,34 @@ class DeliveryState(StrEnum):
     """It will never take it."""
     REPLACED = "replaced"
     """It will never take it, and gets one of another kind in its place."""
+
+
+class MessageKind(StrEnum):
+    """What a message says of a study's triage level."""
+
+    LEVEL = "level"
+    """It is this, now."""
+    WITHDRAWN = "withdrawn"
+    """What was told holds no more, and nothing is in its place."""
+    WRONG = "wrong"
+    """What was told belongs to somebody else, or to another accession number."""
+
+
+class NoticeEvent(StrEnum):
+    """Why somebody is told of an alarm."""
+
+    BEGUN = "begun"
+    REMINDER = "reminder"
+    ENDED = "ended"
+
+
+class NoticeState(StrEnum):
+    """How far a notice of an alarm has come."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    GIVEN_UP = "given up"
+    """Its channel did not take it for too long."""
 
 
 class CommitmentState(StrEnum):
