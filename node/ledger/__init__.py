@@ -11,6 +11,15 @@ of the ledger: who needs `Receiving` asks for it, and for no more.
 
 from __future__ import annotations
 
+from node.ledger.alarms import (
+    AlarmedStudy,
+    Alarming,
+    AlarmNotice,
+    LateChannel,
+    NoticeStanding,
+    RaisedAlarm,
+    Trouble,
+)
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
@@ -65,6 +74,8 @@ from node.ledger.states import (
     HeldBecause,
     InstanceState,
     Mode,
+    NoticeEvent,
+    NoticeState,
     OwnPart,
     Role,
     StudyState,
@@ -80,6 +91,9 @@ __all__ = [
     "PASSWORD_CHARACTERS",
     "QUARANTINE_AFTER",
     "Again",
+    "AlarmNotice",
+    "AlarmedStudy",
+    "Alarming",
     "Arrival",
     "ArrivalPart",
     "BuiltReport",
@@ -107,9 +121,13 @@ __all__ = [
     "Kept",
     "KeptObject",
     "KeptScores",
+    "LateChannel",
     "Ledger",
     "Mode",
     "Nodes",
+    "NoticeEvent",
+    "NoticeStanding",
+    "NoticeState",
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
@@ -122,6 +140,7 @@ __all__ = [
     "PlannedAnalysis",
     "Presence",
     "Processing",
+    "RaisedAlarm",
     "Received",
     "Receiving",
     "Recorded",
@@ -134,6 +153,7 @@ __all__ = [
     "StudyLevels",
     "StudyState",
     "Sweeping",
+    "Trouble",
     "Unfinished",
     "User",
     "VersionState",
