@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 _MINUTE_S = 60.0
 ENDS_AFTER_S = 300.0
-"""An alarm is over when nobody has found it for so long: what comes and goes is one alarm."""
+ENDS_SOON_S = 90.0
+"""For rules that look back for longer than that, so that what they find does not flicker."""
 
 ExamineRule = Callable[[Watched], Iterator[Trouble]]
 
@@ -43,14 +44,18 @@ class RuleExamination:
     """Whether it is examined just after a start, too, when what had to wait is not judged yet."""
     news_s: float = 3600.0
     """What is new in an alarm is told, if it was not told of for so long."""
+    ends_after_s: float = ENDS_AFTER_S
+    """An alarm is over when nobody has found it for so long: what comes and goes is one alarm."""
 
 
 def rule_examinations() -> tuple[RuleExamination, ...]:
     """Return how each rule is examined; those that remember something begin anew."""
     return (
-        RuleExamination("urgent-late", urgent_late, news_s=15 * _MINUTE_S),
+        RuleExamination(
+            "urgent-late", urgent_late, news_s=15 * _MINUTE_S, ends_after_s=ENDS_SOON_S
+        ),
         RuleExamination("no-triage", no_triage, every_s=5 * _MINUTE_S),
-        RuleExamination("delivery-failing", delivery_failing),
+        RuleExamination("delivery-failing", delivery_failing, ends_after_s=ENDS_SOON_S),
         RuleExamination("delivery-given-up", delivery_given_up, every_s=_MINUTE_S),
         RuleExamination("study-held", studies_held, every_s=_MINUTE_S),
         RuleExamination("not-analysed", studies_not_analysed, every_s=_MINUTE_S),
@@ -137,8 +142,9 @@ class Examiner:
 
     def ends_after_s(self, rule: str) -> float:
         """Return for how long an alarm must not have been found to be over."""
-        every = [2 * one.every_s for one in self._asked if one.rule == rule]
-        return max([ENDS_AFTER_S, *every])
+        of_it = [one for one in self._asked if one.rule == rule]
+        times = [max(one.ends_after_s, 2 * one.every_s) for one in of_it]
+        return max(times, default=ENDS_AFTER_S)
 
     @property
     def failing(self) -> str:

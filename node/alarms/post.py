@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 LOOKS_EVERY_S = 5.0
 _LEASE_S = 600.0
 """Longer than a channel takes; if a node dies meanwhile, another tells it after this."""
-_WAIT_FIRST_S = 30.0
+WAITS_FIRST_S = 30.0
+"""After a failure; twice as long after each other one, up to ten minutes."""
 _WAIT_MOST_S = 600.0
 _LEAVES_WITHIN_S = 2.0
 
@@ -35,12 +36,13 @@ class AlarmPost:
     alarming: Alarming
     channels: Mapping[str, AlarmChannel]
     looks_every_s: float = LOOKS_EVERY_S
+    waits_first_s: float = WAITS_FIRST_S
     _carriers: list[_Carrier] = field(default_factory=list)
 
     def start(self) -> None:
         """Begin, with what a former process left, too."""
         for name, channel in self.channels.items():
-            carrier = _Carrier(self.alarming, name, channel, self.looks_every_s)
+            carrier = _Carrier(self, name, channel)
             self._carriers.append(carrier)
             carrier.start()
 
@@ -65,16 +67,14 @@ class AlarmPost:
 class _Carrier(threading.Thread):
     """Tells what one channel is to tell."""
 
-    def __init__(
-        self, alarming: Alarming, name: str, channel: AlarmChannel, looks_every_s: float
-    ) -> None:
+    def __init__(self, post: AlarmPost, name: str, channel: AlarmChannel) -> None:
         super().__init__(name=f"alarms by {name}", daemon=True)
-        self._alarming = alarming
+        self._post, self._alarming = post, post.alarming
         self._channel_name, self._channel = name, channel
-        self._looks_every_s = looks_every_s
         self._ended = threading.Event()
         self._woken = threading.Event()
         self._remembered: list[AlarmTelling] = []
+        self._in_hand: AlarmTelling | None = None
         self._lock = threading.Lock()
         self._failures = 0
 
@@ -82,7 +82,7 @@ class _Carrier(threading.Thread):
         """Look again and again."""
         while not self._ended.is_set():
             self._woken.clear()
-            wait_s = self._looks_every_s
+            wait_s = self._post.looks_every_s
             try:
                 self._tell_all()
             except DeliveryError as error:
@@ -106,7 +106,8 @@ class _Carrier(threading.Thread):
 
     def remember(self, told: AlarmTelling) -> None:
         with self._lock:
-            if told.event == "ended" and any(one.event == "begun" for one in self._remembered):
+            untold = [one for one in self._remembered if one is not self._in_hand]
+            if told.event == "ended" and any(one.event == "begun" for one in untold):
                 self._remembered = []  # nobody has heard that it began
             else:
                 self._remembered.append(told)
@@ -114,14 +115,11 @@ class _Carrier(threading.Thread):
 
     @property
     def _wait_s(self) -> float:
-        return min(_WAIT_FIRST_S * 2.0 ** min(self._failures - 1, 10), _WAIT_MOST_S)
+        return min(self._post.waits_first_s * 2.0 ** min(self._failures - 1, 10), _WAIT_MOST_S)
 
     def _tell_all(self) -> None:
-        while not self._ended.is_set() and self._remembered:
-            told = self._remembered[0]
-            self._tell(told)
-            with self._lock:
-                self._remembered = [one for one in self._remembered if one is not told]
+        while not self._ended.is_set() and self._begin_with_remembered():
+            self._tell_remembered()
         while not self._ended.is_set():
             notice = self._alarming.claim_notice(self._channel_name, _LEASE_S)
             if notice is None:
@@ -140,6 +138,21 @@ class _Carrier(threading.Thread):
                 self._channel_name,
                 told.event,
             )
+
+    def _begin_with_remembered(self) -> bool:
+        with self._lock:
+            self._in_hand = self._remembered[0] if self._remembered else None
+            return self._in_hand is not None
+
+    def _tell_remembered(self) -> None:
+        told = self._in_hand
+        assert told is not None
+        try:
+            self._tell(told)
+            with self._lock:
+                self._remembered = [one for one in self._remembered if one is not told]
+        finally:
+            self._in_hand = None
 
     def _tell(self, told: AlarmTelling) -> str:
         try:

@@ -35,7 +35,9 @@ def test_the_table_says_the_defaults_of_every_setting() -> None:
 
 
 def test_how_often_somebody_is_told_is_as_it_says() -> None:
-    assert ENDS_AFTER_S == 300
+    ends = {one.rule: one.ends_after_s for one in rule_examinations()}
+    assert {ends.pop(rule) for rule in ("urgent-late", "delivery-failing")} == {90}
+    assert set(ends.values()) == {ENDS_AFTER_S} == {300}
     assert "An alarm is over when nobody has found it for five minutes" in DOCUMENT
     assert SETTLES_S == AWAY_S == 120
     assert "nothing is raised for two minutes" in DOCUMENT
