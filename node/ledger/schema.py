@@ -530,7 +530,7 @@ score_reference = sa.Table(
     _text("model", primary_key=True),
     _text("model_version", primary_key=True),
     _text("sender", primary_key=True),
-    _text("content"),  # JSON of overview.likeness.Reference
+    _text("content"),  # JSON of overview.likeness.ScoreReference
     _time("frozen_at", nullable=False),
 )
 
