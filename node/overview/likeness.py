@@ -11,10 +11,10 @@ Kolmogorov-Smirnov test whose steps are weighed by how sure each is. It needs no
 shape; scores that are alike only make for fewer different steps.
 
 First exams that come in runs, such as one day a week of another kind, spread more than chance does.
-How much more (`Spread`: the variance between blocks of 25 exams, over that of single exams) is
-measured once, and G is divided by it, as of overdispersed counts is usual (McCullagh and Nelder,
-Generalized Linear Models, 4.5). It is at least 1, and at most `MOST_SPREAD`: a first time in which
-something changed must not blind for good.
+How much more is measured once (`Spread`: the variance between overlapping blocks of 25 and of 50
+exams, over that of single exams; the greater), and G is divided by it, as of overdispersed counts
+is usual (McCullagh and Nelder, Generalized Linear Models, 4.5). It is at least 1, and at most
+`MOST_SPREAD`: a first time in which something changed must not blind for good.
 
 `LIMITS` are set by simulation, not by the distribution of G: windows overlap, each of a year's ends
 is looked at, and the first exams are a sample themselves (benchmarks/alarms.py, docs/shift.md).
@@ -39,7 +39,8 @@ ENDS = 50
 two looks, and a shift that comes and goes at its limit is one."""
 VIEW = WINDOW + ENDS - 1
 """Exams that are looked at."""
-BLOCK_EXAMS = 25
+BLOCKS_EXAMS = (25, 50)
+"""As many exams are a block, in which exams may be alike: about a day's, and two."""
 MOST_SPREAD = 4.0
 
 ExamNumbers = NDArray[np.float64]
@@ -251,10 +252,15 @@ def _known(numbers: ExamNumbers) -> ExamNumbers:
 
 
 def _spread(numbers: ExamNumbers) -> float:
-    """Return the variance of the means of blocks, over that of single exams in one."""
-    blocks = numbers[: len(numbers) // BLOCK_EXAMS * BLOCK_EXAMS].reshape(-1, BLOCK_EXAMS)
-    of_one = float(numbers.var()) if len(blocks) > 1 else 0.0
+    """Return the variance of the means of overlapping blocks, over what chance would make it."""
+    of_one, count = float(numbers.var()) if len(numbers) else 0.0, len(numbers)
     if of_one == 0.0:
         return 1.0
-    ratio = float(blocks.mean(axis=1).var(ddof=1)) * BLOCK_EXAMS / of_one
-    return min(max(ratio, 1.0), MOST_SPREAD)
+    sums = np.concatenate([[0.0], np.cumsum(numbers - numbers.mean())])
+    ratios = [1.0]
+    for block in BLOCKS_EXAMS:
+        if count >= 2 * block:
+            means = (sums[block:] - sums[:-block]) / block
+            by_chance = of_one / block * (1 - block / count)
+            ratios.append(float((means**2).mean()) / by_chance)
+    return min(max(ratios), MOST_SPREAD)
