@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node.alarms.destinations import delivery_failing, delivery_given_up
+from node.alarms.habits import models_shifted, senders_silent
 from node.alarms.lateness import no_triage, urgent_late
 from node.alarms.machine import Certificates, clocks_differ, disks_full
 from node.alarms.parts import channels_late, parts_ill, starts_again
@@ -60,11 +61,13 @@ def rule_examinations() -> tuple[RuleExamination, ...]:
         RuleExamination("study-held", studies_held, every_s=_MINUTE_S),
         RuleExamination("not-analysed", studies_not_analysed, every_s=_MINUTE_S),
         RuleExamination("disk", disks_full, every_s=5 * _MINUTE_S),
+        RuleExamination("sender-silent", senders_silent, every_s=5 * _MINUTE_S),
         RuleExamination("part-ill", parts_ill, begins_after_s=2 * _MINUTE_S),
         RuleExamination("part-ill", starts_again, every_s=_MINUTE_S, is_at_once=True),
         RuleExamination("part-ill", channels_late, every_s=_MINUTE_S),
         RuleExamination("clock", clocks_differ, every_s=5 * _MINUTE_S),
         RuleExamination("certificate", Certificates().ending, every_s=5 * _MINUTE_S),
+        RuleExamination("shifted", models_shifted, every_s=5 * _MINUTE_S),
     )
 
 

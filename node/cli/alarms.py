@@ -89,6 +89,33 @@ def list_alarms(
     raise typer.Exit(max((one.urgency for one in found if one.ended_at is None), default=0))
 
 
+@alarm_commands.command("count-anew")
+def count_first_exams_anew(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    sender: Annotated[str, typer.Argument(help="The peer whose exams have changed.")],
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Let a sender's next 300 exams be those that a model's later ones are compared with.
+
+    For when an alarm "shifted" tells of a change that was meant, such as a new device, and the
+    model was found good for it. Until 400 have come, nothing is said of that model and sender.
+    """
+    from node.config import load_config
+    from node.overview.shift import count_anew
+    from node.site import existing_ledger
+
+    with errors_as_messages():
+        with contextlib.closing(existing_ledger(load_config(config))) as ledger:
+            was_known = count_anew(ledger, model, sender)
+        if not was_known:
+            raise NodeError(
+                f'no first exams of "{sender}" are known of a model "{model}": names are as in the '
+                "configuration, and they are known once there are 300 of them"
+            )
+    words = f"The next 300 exams of {sender} are the first ones of {model}."
+    out.print(words, highlight=False, soft_wrap=True)
+
+
 _URGENCY = {0: "", 1: "LOOK", 2: "ACT"}
 
 
