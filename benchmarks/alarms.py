@@ -1,6 +1,6 @@
 """How often "shifted" and "sender-silent" are false alarms, and how soon they notice.
 
-    .venv/bin/python benchmarks/alarms.py [--years 1000] [--senders 1000] [--skip films]
+    .venv/bin/python benchmarks/alarms.py [--years 600] [--senders 1000] [--skip films]
 
 Simulated with the node's own functions and a fixed seed: what a model says of exams that come 30 a
 day, and senders that keep the hours of a screening unit, a hospital, a unit on wheels. Then what
@@ -69,7 +69,7 @@ Chance = np.random.Generator
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--years", type=int, default=1000, help="of each kind of exams")
+    parser.add_argument("--years", type=int, default=600, help="of each kind of exams")
     parser.add_argument("--senders", type=int, default=1000, help="that shift, of each kind")
     parser.add_argument("--silent-years", type=int, default=20, help="of each kind of sender")
     parser.add_argument("--skip", default="", help="false, noticed, silence, films, cost")
@@ -290,8 +290,7 @@ def noticed(senders: int) -> Table:
         chance = np.random.default_rng(17)
         delays = np.array([delay(make(chance)) for _ in range(senders)])
         share = float((delays <= WINDOW).mean())
-        half = 1.96 * (share * (1 - share) / senders) ** 0.5
-        low, high = 100 * max(share - half, 0), 100 * min(share + half, 1)
+        low, high = (100 * end for end in wilson(share, senders))
         interval = f"{100 * share:.1f} % ({low:.1f} to {high:.1f})"
         median, most = (float(np.quantile(delays, q, method="higher")) for q in (0.5, 0.9))
         row = (
@@ -301,6 +300,14 @@ def noticed(senders: int) -> Table:
         )
         table.add_row(name, interval, *row)
     return table
+
+
+def wilson(share: float, of: int) -> tuple[float, float]:
+    """Return the interval of a share (Wilson 1927)."""
+    z = 1.96
+    middle = share + z * z / (2 * of)
+    half = z * ((share * (1 - share) + z * z / (4 * of)) / of) ** 0.5
+    return (middle - half) / (1 + z * z / of), min((middle + half) / (1 + z * z / of), 1.0)
 
 
 def delay(exams: Exams) -> float:
