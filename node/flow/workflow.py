@@ -127,18 +127,20 @@ class Workflow:
             remedy = "put back what is missing or send it again, then release the study"
             self.processing.hold_version(job, f"{_missing_words(missing)}; {remedy}")
             return
-        ranked = rank(self.pipeline, task)
-        if work.stage != Stage.TRIAGE or self._end_triage(job, work, ranked, engine):
+        ranked = rank(self.pipeline, task) if work.stage == Stage.TRIAGE else None
+        if ranked is None or self._end_triage(job, work, ranked, engine):
             self._report(job, work, task, ranked, engine)
 
-    def _report(self, job: Job, work: Work, task: Task, ranked: Ranked, engine: Engine) -> None:
-        """Run all other models, build the report set and enqueue its deliveries."""
+    def _report(
+        self, job: Job, work: Work, task: Task, ranked: Ranked | None, engine: Engine
+    ) -> None:
+        """Run the models that have not been `ranked` just now, build and enqueue what is sent."""
         decided_by: Result | None = None
 
         def decided(result: Result) -> None:
             nonlocal decided_by
             decided_by = result
-            if work.stage != Stage.TRIAGE or result is not ranked.decided_by:  # else it is known
+            if ranked is None or result is not ranked.decided_by:  # else it is known
                 self.processing.record_decision(job, result)  # whatever becomes of the report
 
         results, objects = analyse(self.pipeline, task, decided, ranked)

@@ -257,6 +257,8 @@ def _go_on_to_report(
     db: sa.Connection, job: Job, row: sa.Row[Any], triaged: Triaged, enqueue: Enqueue
 ) -> bool:
     """Begin a version's second stage; return whether the attempt goes on with it."""
+    if row.stage == Stage.REPORT:  # the same attempt has run twice
+        return True
     at = db.execute(sa.select(now())).scalar_one()
     level = lock_study(db, job.study_uid).level  # not lower than before, until there is a report
     due = due_at(Stage.REPORT, level, at, triaged.sender_priority)
@@ -267,6 +269,8 @@ def _go_on_to_report(
         following = Job("process", job.study_uid, job.number, job.attempt + 1, due_at=due)
         values |= {"state": VersionState.QUEUED, "owner": None, "attempt": following.attempt}
         enqueue(db, following)
+        said = _level_by(triaged.decided_by) or "no level"
+        add_note(db, job.study_uid, f"triaged: {said}; its report waits for its turn")
     db.execute(update_version(job).values(values))
     return is_next
 

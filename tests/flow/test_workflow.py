@@ -579,11 +579,12 @@ def test_all_that_wait_are_triaged_first_and_what_is_urgent_is_reported_and_sent
 
 def test_a_study_that_nothing_waits_beside_is_done_in_one_attempt(staged: Works) -> None:
     works = staged
-    (study,) = urgent_among(works, ["alone"], "").values()
+    studies = urgent_among(works, ["alone"], "")
+    study = studies["alone"]
     close_for_triage(works, study)
     assert works.reaches(study, "done").level == "not assessed"
     assert works.desk.row(schema.study_version, study, 1)["attempt"] == 1
-    assert [name for name, _ in works.network.asked_by] == ["breast-area", "small"]
+    assert asked_in_order(works, studies) == [("breast-area", "alone"), ("small", "alone")]
 
 
 def test_what_triage_found_is_to_be_seen_while_the_report_waits(

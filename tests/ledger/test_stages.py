@@ -21,6 +21,7 @@ from node.ledger import (
 )
 from node.ledger.order import SenderPriority, wait_s
 from node.ledger.records import Closing
+from node.overview import study_overview
 from node.result import Priority, Result, Triage
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
@@ -84,6 +85,17 @@ def test_if_nothing_is_due_before_the_attempt_goes_on_with_the_report(desk: Desk
     assert desk.jobs[before:] == []
     desk.finish(job, level=SOON)
     assert desk.version()["state"] == "finished"
+    assert not [event for event in desk.history() if "triaged" in event]
+
+
+def test_an_attempt_that_runs_twice_goes_on_twice_and_ends_once(desk: Desk) -> None:
+    job = closed(desk)
+    assert end_triage(desk, job, SOON)
+    closed(desk, OTHER)
+    assert desk.processing.end_triage(job, triaged(SOON), desk.enqueue)
+    desk.finish(job, level=SOON)
+    with pytest.raises(Superseded):
+        desk.finish(job, level=SOON)
 
 
 def test_what_triage_found_is_known_at_once(desk: Desk) -> None:
@@ -113,6 +125,7 @@ def test_a_report_waits_for_what_is_due_before_it_as_the_next_attempt(desk: Desk
     assert (work.stage, work.failures, work.found_before) == (Stage.REPORT, 0, ROUTINE)
     desk.finish(following, level=ROUTINE)
     assert not [event for event in desk.history() if "attempt" in event], "nothing went wrong"
+    assert "triaged: routine; its report waits for its turn" in desk.history()
     assert desk.version()["state"] == "finished"
 
 
@@ -132,10 +145,17 @@ def test_the_level_that_a_study_has_counts_until_there_is_a_report(desk: Desk) -
     assert not end_triage(desk, job, ROUTINE)
     assert desk.study()["level"] is URGENT
     assert waits(desk, desk.jobs[-1]) == wait_s(Stage.REPORT, URGENT)
+    seen = study_overview(desk.ledger, STUDY)
+    assert seen is not None
+    assert (seen.level, seen.levels) == ("urgent", ((1, "urgent"),))
+    assert seen.level_words == "routine in version 2, once its report is there"
     following = desk.jobs[-1]
     desk.begin(following)
     desk.finish(following, level=ROUTINE)
     assert desk.study()["level"] is ROUTINE
+    seen = study_overview(desk.ledger, STUDY)
+    assert seen is not None
+    assert seen.level_words == "urgent in version 1, now routine"
     (words,) = [event for event in desk.history() if "level of version 2" in event]
     assert "urgent in version 1, now routine" in words
 
