@@ -849,6 +849,8 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
             )
         if not peer.sends and not peer.receives:
             yield f'Peer "{peer.name}" neither sends nor receives.'
+        if peer.priority != "normal" and not peer.sends:
+            yield f'Peer "{peer.name}" has a priority, which says nothing: it does not send.'
         if peer.commits:
             yield f'Peer "{peer.name}" {WHAT_COMMITS_MEANS}.'
 

@@ -300,7 +300,8 @@ def _record_results(
                 score=deciding_score(result),
                 analysed=len(result.analysed),
                 refusals=json.dumps(refusals),
-                finished_at=now(),
+                # As soon as its level was there: its report may follow much later.
+                finished_at=sa.func.coalesce(table.c.finished_at, now()),
             )
         )
 

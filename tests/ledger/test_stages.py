@@ -83,7 +83,10 @@ def test_if_nothing_is_due_before_the_attempt_goes_on_with_the_report(desk: Desk
     version = desk.version()
     assert (version["stage"], version["state"], version["attempt"]) == ("report", "running", 1)
     assert desk.jobs[before:] == []
+    when = desk.row(schema.analysis, STUDY, 1, MODEL.name)["finished_at"]
+    desk.change(schema.analysis, finished_at=when - 60)
     desk.finish(job, level=SOON)
+    assert desk.row(schema.analysis, STUDY, 1, MODEL.name)["finished_at"] == when - 60
     assert desk.version()["state"] == "finished"
     assert not [event for event in desk.history() if "triaged" in event]
 
