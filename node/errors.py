@@ -11,6 +11,7 @@ NodeError
 ├── NoRoom           the disk is nearly full: nothing is taken until there is room again
 ├── Superseded       somebody else, or a newer version, has this work: stop quietly
 └── DeliveryError    try again with growing delay
+    ├── Unreached    nobody answered at all: what waits goes as soon as somebody does
     └── Unsupported  the destination does not offer this service: do without it
 
 The class decides what happens; nobody passes `retry=True`. Messages say what, where,
@@ -60,6 +61,10 @@ class Superseded(NodeError):  # noqa: N818 - an answer, not a failure
 
 class DeliveryError(NodeError):
     """A destination did not take an object."""
+
+
+class Unreached(DeliveryError):  # noqa: N818 - a state of the destination, or of the way to it
+    """A destination could not be asked: it was not reached, or nothing was answered."""
 
 
 class Unsupported(DeliveryError):  # noqa: N818 - an answer, not a failure

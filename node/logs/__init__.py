@@ -116,7 +116,7 @@ def quieten_libraries() -> None:
     # These quote data set values, or repeat at length what we log ourselves.
     for name in ("pydicom", "pynetdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    for name in ("apscheduler", "dbos", "highdicom", "alembic"):
+    for name in ("apscheduler", "dbos", "highdicom", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
     queue = logging.getLogger("dbos")
     queue.addHandler(logging.NullHandler())  # or it would bring one of its own, with its own format

@@ -1,0 +1,114 @@
+"""A signed message to a program of the site's: POST as Standard Webhooks says it.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: what is
+signed is "ID.TIMESTAMP.BODY" by HMAC-SHA256; the ID is the same at each attempt, the timestamp is
+the attempt's. Any answer 2xx is an acknowledgement, all others mean: try again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+
+from node.errors import DeliveryError, Unreached
+
+_CANNOT_TAKE_NOW = frozenset({502, 503, 504})
+"""Bad Gateway, Service Unavailable, Gateway Timeout (RFC 9110 15.6): what stands before it says
+that the program itself is away."""
+
+
+def post_signed(
+    url: str,
+    secret: str,
+    message_id: str,
+    body: bytes,
+    *,
+    timeout_s: float,
+    tls_ca: Path | None = None,
+) -> None:
+    """Bring a JSON message to a URL; return once it has been acknowledged.
+
+    `secret` is "whsec_" and base64. Redirections are not followed: what is sent is for nobody
+    else. Raises DeliveryError, and Unreached if nobody who could judge the message has answered;
+    neither says more of the URL than host and port, for the rest may be secret.
+    """
+    where = _where(url)
+    try:
+        trusted = ssl.create_default_context(cafile=tls_ca)
+    except OSError as error:  # ssl.SSLError is one
+        words = f"the certificates of {tls_ca} cannot be used ({error.strerror or error})"
+        raise DeliveryError(f"{words}; tls_ca is a PEM file that the node may read") from error
+    with urllib3.PoolManager(
+        ssl_context=trusted, retries=False, timeout=urllib3.Timeout(total=timeout_s)
+    ) as pool:
+        try:
+            answer = pool.request(
+                "POST",
+                url,
+                body=body,
+                headers=signature_headers(secret, message_id, body, at=time.time()),
+                redirect=False,
+                preload_content=False,
+            )
+            answer.close()  # what it says beside the status is of no use to anybody
+        except urllib3.exceptions.SSLError as error:
+            raise Unreached(f"{where}: no trusted TLS connection ({_tls_reason(error)})") from error
+        except urllib3.exceptions.NewConnectionError as error:  # it is a TimeoutError, too
+            raise Unreached(f"{where} cannot be reached ({_reason(error)})") from error
+        except urllib3.exceptions.TimeoutError as error:
+            raise Unreached(f"{where} has not answered within {timeout_s:g} s") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreached(f"{where} has broken off ({_reason(error)})") from error
+    if 200 <= answer.status < 300:
+        return
+    words = f"{where} answered with HTTP status {answer.status}, not with one of 200 to 299"
+    if answer.status in _CANNOT_TAKE_NOW:
+        raise Unreached(words)
+    raise DeliveryError(words)
+
+
+def signature_headers(secret: str, message_id: str, body: bytes, *, at: float) -> Mapping[str, str]:
+    """Return the headers of a message that is sent at a time (epoch seconds, UTC)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    timestamp = str(int(at))
+    signed = b".".join((message_id.encode(), timestamp.encode(), body))
+    signature = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "ai-node",
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": f"v1,{signature}",
+    }
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    written = f"[{host}]" if ":" in host else host
+    return f"{written}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _tls_reason(error: urllib3.exceptions.SSLError) -> str:
+    found = error.args[0] if error.args else error
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return found.verify_message
+    return getattr(found, "reason", None) or type(found).__name__
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system says; a library's own words may quote the whole URL."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
