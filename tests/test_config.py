@@ -348,6 +348,7 @@ def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
         ('receives = "default"\n', "", 'The results of what peer "orthanc" sends go nowhere'),
         ("sends = true\n", "", 'Peer "orthanc" receives nothing'),
         ('sends = true\nreceives = "default"', "", 'Peer "orthanc" neither sends nor receives.'),
+        ("sends = true\n", 'priority = "high"\n', 'Peer "orthanc" has a priority, which says'),
         ('[[models]]\nname = "breast-area"\nmode = "deliver"\n', "", "No model is named"),
         ('"deliver"', '"off"', "Every model is off"),
         ('"deliver"', '"shadow"', "No model has the mode deliver"),
@@ -365,6 +366,14 @@ def test_advice_names_what_is_hardly_meant(
 ) -> None:
     found = advice(loaded(tmp_path, (present, replacement)))
     assert any(sentence.startswith(expected) for sentence in found), found
+
+
+def test_whose_studies_are_looked_at_first_is_known_by_the_name_of_the_sender(
+    tmp_path: Path,
+) -> None:
+    found = loaded(tmp_path, ("sends = true\n", 'sends = true\npriority = "high"\n'))
+    assert [found.priority_of(name) for name in ("orthanc", "who is no more")] == ["high", "normal"]
+    assert advice(found) == []
 
 
 def test_a_preset_that_names_the_level_in_lists_is_told_to_reach_others_too(

@@ -17,6 +17,7 @@ from node.ledger.receiving import identities_in
 from node.ledger.records import Directions, Job
 from node.ledger.rows import (
     add_note,
+    delivery_due_at,
     is_held,
     is_risen,
     lock_study,
@@ -188,6 +189,7 @@ def _send_again(
         "attempt": row.attempt + 1,  # the last one has ended, and said how
         "deadline_at": now() + deliver_within_s,
         "next_at": None,
+        "due_at": delivery_due_at(db, lock_study(db, row.study_uid).level),
         "asks": 0,
     }
     db.execute(update_dispatch(job).values(again))
@@ -210,7 +212,7 @@ def _direct_again(
     if row is None:
         return False
     job = Job("process", study.study_uid, row.number, row.attempt)
-    return _direct(db, job, directions(study.sender), deliver_within_s, by)
+    return _direct(db, job, directions(study.sender), deliver_within_s, study.level, by)
 
 
 def _why_not_again(db: sa.Connection, study: sa.Row[Any]) -> str:
@@ -268,6 +270,7 @@ def _direct(
     job: Job,
     destinations: Mapping[str, frozenset[str]],
     deliver_within_s: float,
+    level: Priority | None,
     by: str,
 ) -> bool:
     """Plan the deliveries of one report set; return whether there are any."""
@@ -279,7 +282,7 @@ def _direct(
     is_sent = False
     for destination, kinds in destinations.items():
         wanted = [report.sop_uid for report in reports if report.kind in kinds]
-        if plan_delivery(db, job, destination, wanted, deliver_within_s):
+        if plan_delivery(db, job, destination, wanted, deliver_within_s, level):
             objects = f"{len(wanted)} of {len(reports)} objects"
             note = f"sent to {destination} by hand{_by(by)}: {objects}"
             add_note(db, job.study_uid, note)
