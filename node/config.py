@@ -678,6 +678,12 @@ class Config(Section):
         return tuple(one for one in self.destinations if not isinstance(one, FolderSettings))
 
     @property
+    def receivers(self) -> tuple[str, ...]:
+        """The names of all that are sent results, or told of them."""
+        peers = [peer.name for peer in self.peers if peer.receives]
+        return (*peers, *(one.name for one in self.destinations))
+
+    @property
     def has_level_in_lists(self) -> bool:
         """Whether somebody wants the triage level in Series Descriptions: then all get it.
 

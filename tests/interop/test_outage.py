@@ -87,3 +87,23 @@ def test_all_that_waited_for_an_archive_is_there_soon_after_it_is_back(
         assert len(archive.objects()) == RESULTS * STUDIES
     else:
         assert archive.ask("/statistics")["CountInstances"] == RESULTS * STUDIES
+
+
+def test_retry_tries_at_once_where_a_person_says_so_and_nowhere_else(
+    tmp_path: Path, started: Started
+) -> None:
+    pacs, port = StoreScp(tmp_path / "pacs", "PACS"), free_port()
+    other = free_port()  # where nobody listens
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs", "other"])
+    there = peer("pacs", "PACS", pacs.port), peer("other", "OTHER", other)
+    node = Node(tmp_path / "node", port, impatient_settings(port, modality, *there))
+    started(node)
+    send_studies(node, tmp_path / "exams", 3)
+    wait_for("all to wait", lambda: all_wait(node, 6))
+    started(pacs)
+    said = node.command("retry", "--destination", "pacs")
+    assert "3 deliveries that waited will be tried now: 3 to pacs." in said
+    pacs.wait_for(3 * RESULTS, within_s=40)
+    words = [one["error"] for one in deliveries(node) if one["destination"] == "other"]
+    assert all("cannot be reached" in str(error) for error in words)
+    node.command("retry", "--destination", "pasc", ok=False)
