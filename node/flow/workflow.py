@@ -197,7 +197,9 @@ class Workflow:
             return None
         if not any(peer.name == sender for peer in self.config.peers):
             return f"no destination: no peer is called {sender} any more"
-        return f"no destination: peer {sender} neither receives nor names one in results_to"
+        folders = ", and no folder is for it" if self.config.folders else ""
+        words = f"no destination: peer {sender} neither receives nor names one in results_to"
+        return f"{words}{folders}"
 
     def _write(self, work: Work, built: Built) -> BuiltReport:
         dataset = built.dataset
