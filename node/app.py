@@ -102,9 +102,6 @@ class App:
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
         self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
         pipeline = self._pipeline()
-        self._early_scorer = EarlyScorer(
-            Claiming(self.ledger), self.store, pipeline, tuple(self._models.values())
-        )
         delivering = Delivering(self.ledger, _count)
         workflow = Workflow(
             config=config,
@@ -135,6 +132,14 @@ class App:
                 if model.name in self._models
             ],
             demonstration_may_rank=config.triage.demonstration_may_rank,
+            priority_of=config.priority_of,
+        )
+        self._early_scorer = EarlyScorer(
+            Claiming(self.ledger),
+            self.store,
+            pipeline,
+            tuple(self._models.values()),
+            self._settler.ranking,
         )
         self._timers = Timers(self.failed.set)
         self._inventory = Inventory(Filing(self.ledger), self.store)

@@ -701,6 +701,11 @@ class Config(Section):
                 return peer
         raise DeliveryError(f"no peer is called {name} any more")
 
+    def priority_of(self, sender: str) -> Literal["high", "normal", "low"]:
+        """Return how soon a sender's studies are looked at, while nothing else is known of them."""
+        found = (peer.priority for peer in self.peers if peer.name == sender)
+        return next(found, "normal")
+
     def directions(self, sender: str) -> dict[str, frozenset[str]]:
         """Return who gets the results of a sender's studies, by name, and which kinds of object."""
         names = next((peer.destinations for peer in self.peers if peer.name == sender), ())

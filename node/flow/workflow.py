@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.analysis.pipeline import Pipeline, Task, analyse
+from node.analysis.pipeline import Pipeline, Ranked, Task, analyse, rank
 from node.config import Config
 from node.deliver.confirmation import Transaction, delay_s, record_commitment
 from node.deliver.courier import Courier, Ending, Sending
@@ -35,6 +35,8 @@ from node.ledger import (
     Patience,
     Processing,
     Shipment,
+    Stage,
+    Triaged,
     Work,
     is_trouble,
     named_objects,
@@ -129,14 +131,23 @@ class Workflow:
             remedy = "put back what is missing or send it again, then release the study"
             self.processing.hold_version(job, f"{_missing_words(missing)}; {remedy}")
             return
+        ranked = rank(self.pipeline, task) if work.stage == Stage.TRIAGE else None
+        if ranked is None or self._end_triage(job, work, ranked, engine):
+            self._report(job, work, task, ranked, engine)
+
+    def _report(
+        self, job: Job, work: Work, task: Task, ranked: Ranked | None, engine: Engine
+    ) -> None:
+        """Run the models that have not been `ranked` just now, build and enqueue what is sent."""
         decided_by: Result | None = None
 
         def decided(result: Result) -> None:
             nonlocal decided_by
             decided_by = result
-            self.processing.record_decision(job, result)  # whatever becomes of the report
+            if ranked is None or result is not ranked.decided_by:  # else it is known
+                self.processing.record_decision(job, result)  # whatever becomes of the report
 
-        results, objects = analyse(self.pipeline, task, decided)
+        results, objects = analyse(self.pipeline, task, decided, ranked)
         destinations = self.config.directions(work.sender)
         reports: list[BuiltReport] = []
 
@@ -161,6 +172,19 @@ class Workflow:
             _say_what_is_analysed(job, work, finished)
         else:
             remove()
+
+    def _end_triage(self, job: Job, work: Work, ranked: Ranked, engine: Engine) -> bool:
+        """Record what triage found; return whether it is the turn of the study's report, too."""
+        triaged = Triaged(
+            results=ranked.results,
+            decided_by=ranked.decided_by,
+            briefs={result.model.name: wording.outcome(result) for result in ranked.results},
+            sender_priority=self.config.priority_of(work.sender),
+        )
+        is_next = self.processing.end_triage(job, triaged, engine.enqueue)
+        if not is_next:
+            log.info("Study %s is triaged; others are due before its report", job.study_uid)
+        return is_next
 
     def _missing(self, work: Work) -> tuple[str, ...]:
         """Return which files of a study are not where they should be in the store."""

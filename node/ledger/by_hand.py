@@ -18,6 +18,7 @@ from node.ledger.receiving import identities_in
 from node.ledger.records import Directions, Job
 from node.ledger.rows import (
     add_note,
+    delivery_due_at,
     is_held,
     is_risen,
     lock_study,
@@ -285,10 +286,11 @@ def _is_to_be_tried(table: sa.Table) -> sa.ColumnElement[bool]:
 
 def _hurry(db: sa.Connection, table: sa.Table, row: sa.Row[Any], by: str) -> bool:
     """Let one go at once, as an attempt of its own; return False if it has gone meanwhile."""
-    lock_study(db, row.study_uid)
+    study = lock_study(db, row.study_uid)
     is_it = [column == row._mapping[column.name] for column in table.primary_key.columns]
     is_same = [table.c.state == DispatchState.QUEUED, table.c.attempt == row.attempt]
-    values = {"attempt": row.attempt + 1, "next_at": None}
+    due_at = delivery_due_at(db, study.level)
+    values = {"attempt": row.attempt + 1, "next_at": None, "due_at": due_at}
     if not db.execute(table.update().where(*is_it, *is_same).values(values)).rowcount:
         return False
     add_note(db, row.study_uid, f"tried at once at {row.destination}, by hand{_by(by)}")
@@ -298,12 +300,13 @@ def _hurry(db: sa.Connection, table: sa.Table, row: sa.Row[Any], by: str) -> boo
 def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by: str) -> None:
     """Queue a message anew that was given up: the same bytes, as an attempt of its own."""
     table = schema.message
-    lock_study(db, row.study_uid)
+    study = lock_study(db, row.study_uid)
     again = {
         "state": DispatchState.QUEUED,
         "attempt": row.attempt + 1,
         "deadline_at": now() + deliver_within_s,
         "next_at": None,
+        "due_at": delivery_due_at(db, study.level),
         "is_unreached": False,
     }
     db.execute(table.update().where(table.c.control_id == row.control_id).values(again))
@@ -324,6 +327,7 @@ def _send_again(
         "attempt": row.attempt + 1,  # the last one has ended, and said how
         "deadline_at": now() + deliver_within_s,
         "next_at": None,
+        "due_at": delivery_due_at(db, lock_study(db, row.study_uid).level),
         "asks": 0,
     }
     db.execute(update_dispatch(job).values(again))
@@ -346,7 +350,7 @@ def _direct_again(
     if row is None:
         return False
     job = Job("process", study.study_uid, row.number, row.attempt)
-    return _direct(db, job, directions(study.sender), deliver_within_s, by)
+    return _direct(db, job, directions(study.sender), deliver_within_s, study.level, by)
 
 
 def _why_not_again(db: sa.Connection, study: sa.Row[Any], destination: str) -> str:
@@ -414,6 +418,7 @@ def _direct(
     job: Job,
     destinations: Mapping[str, frozenset[str]],
     deliver_within_s: float,
+    level: Priority | None,
     by: str,
 ) -> bool:
     """Plan the deliveries of one report set; return whether there are any."""
@@ -425,7 +430,7 @@ def _direct(
     is_sent = False
     for destination, kinds in destinations.items():
         wanted = [report.sop_uid for report in reports if report.kind in kinds]
-        if plan_delivery(db, job, destination, wanted, deliver_within_s):
+        if plan_delivery(db, job, destination, wanted, deliver_within_s, level):
             objects = f"{len(wanted)} of {len(reports)} objects"
             note = f"sent to {destination} by hand{_by(by)}: {objects}"
             add_note(db, job.study_uid, note)

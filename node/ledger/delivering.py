@@ -31,6 +31,7 @@ from node.ledger.records import (
 )
 from node.ledger.rows import (
     add_note,
+    delivery_due_at,
     dispatch_row,
     find_obstacle,
     hold,
@@ -41,6 +42,7 @@ from node.ledger.rows import (
     update_dispatch,
 )
 from node.ledger.states import DeliveryState, DispatchState, HeldBecause
+from node.result import Priority
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +204,7 @@ class Delivering:
         taken something: then the attempt itself is why, and would only be made more often.
         """
         with self.ledger.writing() as db:
-            lock_study(db, job.study_uid)
+            study = lock_study(db, job.study_uid)
             row = _require_running(db, job)
             for outcome in outcomes:
                 _record_outcome(db, job, outcome)
@@ -221,8 +223,8 @@ class Delivering:
             if state is not None and at + waits[state] <= row.deadline_at:
                 delay_s = waits[state]
                 reason = left[state] if state == DeliveryState.QUEUED else patience.waits_for
-                _put_off(db, job, reason, at + delay_s, is_unreached=_is_away(db, job, patience))
-                enqueue(db, replace(job, attempt=job.attempt + 1, delay_s=delay_s))
+                away = _is_away(db, job, patience)
+                enqueue(db, _put_off(db, job, reason, delay_s, study.level, is_unreached=away))
                 if state == DeliveryState.QUEUED:
                     end = DeliveryEnd(job.destination, "failed")
             elif error is not None:
@@ -270,14 +272,18 @@ def _put_off(
     db: sa.Connection,
     job: Job,
     reason: str | None,
-    next_at: float,
+    delay_s: float,
+    level: Priority | None,
     *,
     is_unreached: bool = False,
-) -> None:
-    values: dict[str, Any] = {"state": DispatchState.QUEUED, "owner": None}
-    values |= {"attempt": job.attempt + 1}
-    values |= {"error": reason, "next_at": next_at, "is_unreached": is_unreached}
-    db.execute(update_dispatch(job).values(values))
+) -> Job:
+    """Let a delivery wait; return the job of its next attempt."""
+    due = delivery_due_at(db, level, delay_s)
+    following = replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=due)
+    values = {"state": DispatchState.QUEUED, "owner": None, "attempt": following.attempt}
+    when = {"next_at": now() + delay_s, "due_at": due, "is_unreached": is_unreached}
+    db.execute(update_dispatch(job).values(error=reason, **values, **when))
+    return following
 
 
 def _give_up(db: sa.Connection, job: Job, error: str) -> DeliveryEnd:
@@ -454,13 +460,9 @@ def _conclude(db: sa.Connection, job: Job, retry_s: Callable[[int], float]) -> D
         end = _finish(db, job)
         return None if row.state == DispatchState.FINISHED else end
     if DeliveryState.QUEUED in left and row.state in _MAY_GO_ON:
-        at = db.execute(sa.select(now())).scalar_one()
+        level = lock_study(db, job.study_uid).level
+        reason = left[DeliveryState.QUEUED]
         # The reconcile sweep takes it up: nobody has a job of this attempt.
-        _put_off(
-            db,
-            replace(job, attempt=row.attempt),
-            left[DeliveryState.QUEUED],
-            at + retry_s(row.attempt),
-        )
+        _put_off(db, replace(job, attempt=row.attempt), reason, retry_s(row.attempt), level)
         return DeliveryEnd(job.destination, "failed")
     return None

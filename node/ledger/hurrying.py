@@ -17,9 +17,11 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.order import wait_s
 from node.ledger.records import Enqueue, Job
-from node.ledger.rows import lock_study
-from node.ledger.states import DispatchState
+from node.ledger.rows import delivery_due_at, lock_study
+from node.ledger.states import DispatchState, Stage
+from node.result import Priority
 
 HURRIED_AT_ONCE = 20
 """By one success, in one transaction: each of these hurries others when it has succeeded."""
@@ -64,12 +66,12 @@ class Hurrying:
     def hurry(self, destination: str, enqueue: Enqueue, at_most: int = HURRIED_AT_ONCE) -> int:
         """Enqueue at once what waits for a destination; return how many were.
 
-        Of more than `at_most` those that are first in its lane. Where nothing waits this is a look
-        into an index.
+        Of more than `at_most` the most urgent, and of these the oldest. Where nothing waits this is
+        a look into an index.
         """
         with self.ledger.reading() as db:
             found = [(lane, row) for lane in _LANES for row in _first(db, lane, destination)]
-        found = sorted(found, key=lambda one: one[1].due_at or 0.0)[:at_most]
+        found = found[:at_most]  # a destination gets report sets or messages, never both
         if not found:
             return 0
         with self.ledger.writing() as db:
@@ -88,29 +90,36 @@ class Hurrying:
 
 
 def _first(db: sa.Connection, lane: _Lane, destination: str) -> list[sa.Row[Any]]:
-    columns = lane.table.c
+    columns, study = lane.table.c, schema.study
+    waits = [(study.c.level == level, wait_s(Stage.REPORT, level)) for level in Priority]
+    by_level = sa.case(*waits, else_=wait_s(Stage.REPORT, None))
     key = (columns.study_uid, lane.number.label("number"), columns.destination)
-    query = sa.select(*key, columns.due_at)
-    query = query.where(*lane.is_waiting, columns.destination == destination)
-    return list(db.execute(query.order_by(columns.due_at.nulls_first()).limit(HURRIED_AT_ONCE)))
+    query = (
+        sa.select(*key)
+        .select_from(lane.table.join(study, study.c.study_uid == columns.study_uid))
+        .where(*lane.is_waiting, columns.destination == destination)
+        # When it was due says how long it was put off, too: that is over.
+        .order_by(by_level, columns.deadline_at)
+    )
+    return list(db.execute(query.limit(HURRIED_AT_ONCE)))
 
 
 def _hurry(db: sa.Connection, lane: _Lane, found: sa.Row[Any], enqueue: Enqueue) -> bool:
-    lock_study(db, found.study_uid)
+    study = lock_study(db, found.study_uid)
     columns = lane.table.c
     is_it = [
         columns.study_uid == found.study_uid,
         lane.number == found.number,
         columns.destination == found.destination,
     ]
-    query = sa.select(columns.attempt, columns.due_at).where(*is_it, *lane.is_waiting)
-    row = db.execute(query).one_or_none()
-    if row is None:  # another has, or it went by itself meanwhile
+    former = db.execute(sa.select(columns.attempt).where(*is_it, *lane.is_waiting)).scalar()
+    if former is None:  # another has, or it went by itself meanwhile
         return False
-    attempt = row.attempt + 1
-    db.execute(lane.table.update().where(*is_it).values(attempt=attempt, next_at=None))
+    attempt, due_at = former + 1, delivery_due_at(db, study.level)
+    values = {"attempt": attempt, "next_at": None, "due_at": due_at}
+    db.execute(lane.table.update().where(*is_it).values(values))
     key = (found.study_uid, found.number, attempt, found.destination)
-    enqueue(db, Job(lane.kind, *key, due_at=row.due_at))
+    enqueue(db, Job(lane.kind, *key, due_at=due_at))
     return True
 
 

@@ -12,11 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.order import due_at, wait_s
 from node.ledger.records import Job, parse_view
 from node.ledger.states import (
     DeliveryState,
     DispatchState,
     HeldBecause,
+    Stage,
     StudyState,
     VersionState,
 )
@@ -151,6 +153,7 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
             state=DispatchState.QUEUED,
             error=None,
             next_at=None,
+            due_at=now() + wait_s(Stage.REPORT, newest.level),
             deadline_at=now() + dispatch.c.deadline_at - (newest.finished_at or newest.closed_at),
         )
     )
@@ -273,17 +276,32 @@ def plan_delivery(
     destination: str,
     sop_uids: Sequence[str],
     deliver_within_s: float,
+    level: Priority | None,
 ) -> Job | None:
-    """Record that a destination is to get these reports of a version; return the job of it."""
+    """Record that a destination is to get these reports of a version; return the job of it.
+
+    `level` is the study's, by which what is sent waits for its turn.
+    """
     if not sop_uids:
         return None
+    due = delivery_due_at(db, level)
     of_version = {"study_uid": version.study_uid, "number": version.number}
     to = of_version | {"destination": destination}
-    whole = {"state": DispatchState.QUEUED, "deadline_at": now() + deliver_within_s}
+    whole = {"state": DispatchState.QUEUED, "deadline_at": now() + deliver_within_s, "due_at": due}
     db.execute(schema.dispatch.insert().values(to | whole))
     each = to | {"state": DeliveryState.QUEUED}
     db.execute(schema.delivery.insert(), [each | {"sop_uid": sop_uid} for sop_uid in sop_uids])
-    return Job("deliver", version.study_uid, version.number, 1, destination)
+    return Job("deliver", version.study_uid, version.number, 1, destination, due_at=due)
+
+
+def delivery_due_at(db: sa.Connection, level: Priority | None, delay_s: float = 0) -> float:
+    """Return when a delivery is due that waits for its turn from now on, or after a delay.
+
+    Each attempt waits anew: after a long outage what waits is no older than what has just come,
+    and goes by its level.
+    """
+    at: float = db.execute(sa.select(now())).scalar_one()
+    return due_at(Stage.REPORT, level, at + delay_s)
 
 
 def update_dispatch(job: Job) -> sa.Update:

@@ -61,7 +61,10 @@ class Sweeping:
                     schema.dispatch, (schema.dispatch.c.next_at - now()).label("wait_s")
                 ).where(schema.dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING)))
             ).all()
-        return [Job("process", row.study_uid, row.number, row.attempt) for row in versions] + [
+        return [
+            Job("process", row.study_uid, row.number, row.attempt, due_at=row.due_at)
+            for row in versions
+        ] + [
             Job(
                 "deliver",
                 row.study_uid,
@@ -69,6 +72,7 @@ class Sweeping:
                 row.attempt,
                 row.destination,
                 delay_s=max(0.0, row.wait_s or 0.0),
+                due_at=row.due_at,
             )
             for row in dispatches
         ]
@@ -138,6 +142,7 @@ def _revive_version(
         attempt=job.attempt + 1,
         is_quarantined=counts["crashes"] >= QUARANTINE_AFTER,
         delay_s=delay_s,
+        due_at=row.due_at,
     )
     values = counts | {"state": VersionState.QUEUED, "owner": None, "attempt": following.attempt}
     db.execute(update_version(job).values(values))
@@ -159,7 +164,8 @@ def _revive_dispatch(
     db.execute(update_dispatch(job).values(values))
     is_late = ending in ("ended unexpectedly", "could not say how it ended")
     delay_s = min(DELAY_PER_CRASH_S * job.attempt, DELAY_MAX_S) if is_late else 0.0
-    return replace(job, attempt=job.attempt + 1, delay_s=max(job.delay_s, delay_s))
+    delay_s = max(job.delay_s, delay_s)
+    return replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=row.due_at)
 
 
 def _where(db: sa.Connection, owner: str | None) -> str:

@@ -20,6 +20,7 @@ from node.ledger import (
 )
 from node.ledger.hurrying import HURRIED_AT_ONCE
 from node.ledger.states import MessageKind
+from node.result import Priority
 
 AWAY = Patience(600, is_unreached=True)
 MIDDAY = 1_800_000_000.0
@@ -148,21 +149,31 @@ def test_what_waited_for_its_destination_has_not_failed_before(desk: Desk) -> No
     assert not desk.delivering.begin_dispatch(desk.jobs[-1], NODE).waited_for_it
 
 
-def test_of_many_those_go_that_are_first_in_the_lane_and_the_rest_with_the_next_success(
+def test_of_many_the_most_urgent_go_then_the_oldest_and_the_rest_with_the_next_success(
     desk: Desk,
 ) -> None:
     jobs = waiting(desk, HURRIED_AT_ONCE + 3)
-    for number, job in enumerate(jobs):
-        with desk.ledger.writing() as db:
-            row = schema.dispatch.c.study_uid == job.study_uid
-            due_at = MIDDAY - number
-            db.execute(schema.dispatch.update().where(row).values(due_at=due_at))
-    first = hurry(desk)
-    assert {job.study_uid for job in first} == {job.study_uid for job in jobs[3:]}
-    by_study = {job.study_uid: MIDDAY - number for number, job in enumerate(jobs)}
-    assert all(job.due_at == by_study[job.study_uid] for job in first)
-    assert {job.study_uid for job in hurry(desk)} == {job.study_uid for job in jobs[:3]}
+    levels = {jobs[-1].study_uid: Priority.URGENT, jobs[-2].study_uid: Priority.NOT_ASSESSED}
+    with desk.ledger.writing() as db:
+        for study, level in levels.items():
+            is_it = schema.study.c.study_uid == study
+            db.execute(schema.study.update().where(is_it).values(level=level))
+    in_order = [jobs[-1], jobs[-2], *jobs[:-2]]
+    first = sorted(hurry(desk), key=lambda job: job.due_at or 0.0)
+    assert {job.study_uid for job in first} == {j.study_uid for j in in_order[:HURRIED_AT_ONCE]}
+    assert [job.study_uid for job in first[:2]] == [job.study_uid for job in in_order[:2]]
+    left = hurry(desk)
+    assert {job.study_uid for job in left} == {j.study_uid for j in in_order[HURRIED_AT_ONCE:]}
     assert hurry(desk) == []
+
+
+def test_what_is_hurried_takes_its_place_as_if_it_began_to_wait_now(desk: Desk) -> None:
+    waiting(desk, 1)
+    put_off = desk.jobs[-1]
+    (now,) = hurry(desk)
+    assert put_off.due_at is not None
+    assert now.due_at == pytest.approx(put_off.due_at - put_off.delay_s, abs=60)
+    assert desk.rows(schema.dispatch)[0]["due_at"] == now.due_at
 
 
 def test_what_two_nodes_hurry_at_once_goes_once(desk: Desk) -> None:
@@ -224,8 +235,9 @@ def test_messages_wait_in_the_same_lane_and_are_hurried_too(desk: Desk) -> None:
     }
     with desk.ledger.writing() as db:
         db.execute(schema.message.insert().values(row))
-    assert hurry(desk, "ris") == [Job("message", STUDY, 4, 8, "ris", due_at=MIDDAY)]
+    (job,) = hurry(desk, "ris")
     after = desk.row(schema.message, "control-1")
+    assert job == Job("message", STUDY, 4, 8, "ris", due_at=after["due_at"])
     assert (after["attempt"], after["next_at"]) == (8, None)
 
 
