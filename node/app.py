@@ -21,7 +21,15 @@ from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
-from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
+from node.flow.timers import (
+    BEATS,
+    PROBE_EVERY_S,
+    RECONCILE_EVERY_S,
+    SETTLE_EVERY_S,
+    Pulse,
+    Timers,
+    reconcile,
+)
 from node.flow.workflow import Workflow
 from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.inference import Inference
@@ -32,6 +40,7 @@ from node.ledger import (
     Delivering,
     DeliveryEnd,
     Filing,
+    Hurrying,
     Ill,
     KeptScores,
     Mode,
@@ -98,6 +107,7 @@ class App:
             config=config,
             processing=Processing(self.ledger),
             delivering=delivering,
+            hurrying=Hurrying(self.ledger),
             store=self.store,
             pipeline=pipeline,
             models=self._models,
@@ -252,6 +262,7 @@ class App:
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
+        self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
@@ -343,6 +354,10 @@ class App:
         reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
         dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
+
+    def _probe(self) -> None:
+        for name in Hurrying(self.ledger).probe(self._engine.enqueue):
+            log.debug("Looking whether %s is there again", name)
 
     def _label_former(self) -> None:
         label_former(Filing(self.ledger), self.store)

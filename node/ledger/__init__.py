@@ -20,6 +20,7 @@ from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_re
 from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
@@ -56,7 +57,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -80,6 +81,7 @@ __all__ = [
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
     "PASSWORD_CHARACTERS",
+    "PROBE_AFTER_S",
     "QUARANTINE_AFTER",
     "Again",
     "Arrival",
@@ -103,6 +105,7 @@ __all__ = [
     "Finished",
     "HeldBecause",
     "HeldStudy",
+    "Hurrying",
     "Ill",
     "InstanceState",
     "Job",
@@ -147,6 +150,7 @@ __all__ = [
     "damaged_in",
     "examine",
     "is_trouble",
+    "named_objects",
     "now",
     "parse_view",
     "release_of_tables",

@@ -422,7 +422,7 @@ delivery = sa.Table(
     _word("state", DeliveryState),
     _text("error", nullable=True),
     _time("sent_at"),
-    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find
+    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find, folder
     _time("confirmed_at"),
     _text("transaction_uid", nullable=True),  # of the storage commitment last asked for
     sa.Index(None, "study_uid", "number", "destination"),

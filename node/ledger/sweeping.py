@@ -156,7 +156,8 @@ def _revive_dispatch(
     at = db.execute(sa.select(now())).scalar_one()
     if ending == "ended unexpectedly" and at > row.deadline_at:
         error = "its attempts ended unexpectedly; the log says how"
-        db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
+        ended: dict[str, Any] = {"state": DispatchState.DEAD, "owner": None, "is_unreached": False}
+        db.execute(update_dispatch(job).values(ended | {"error": error}))
         say_given_up(db, job, error)
         return None
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}

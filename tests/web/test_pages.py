@@ -572,6 +572,18 @@ def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -
     assert site.desk.objects() == ["queued", "sent"] or site.desk.objects() == ["sent", "queued"]
 
 
+def test_results_that_wait_for_another_attempt_are_tried_now(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        asked = words_of(visitor.get(f"{here}/retry"))
+        assert "what waits for another attempt is tried now" in asked
+        visitor.post(f"{here}/retry", at=f"{here}/retry")
+        page = words_of(visitor.get(here))
+    assert f"tried at once at pacs, by hand by {OPERATOR}" in page
+    assert {row["next_at"] for row in site.desk.rows(schema.dispatch)} == {None}
+
+
 def test_results_that_were_given_up_are_not_called_queued(site: Site) -> None:
     site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
     why = "pacs did not answer for 3 days"
