@@ -71,6 +71,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/page-access.md",
         "docs/reliability.md",
         "docs/several-machines.md",
+        "docs/shift.md",
         "docs/storage-commitment.md",
         "docs/train.md",
         "docs/transfer-syntaxes.md",

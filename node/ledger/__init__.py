@@ -18,6 +18,7 @@ from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
 from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
 from node.ledger.delivering import Delivering
+from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
@@ -98,6 +99,8 @@ __all__ = [
     "DeliveryState",
     "DispatchState",
     "Enqueue",
+    "ExamScore",
+    "ExamScores",
     "Examination",
     "Excluded",
     "Filed",
