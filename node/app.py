@@ -10,6 +10,8 @@ from functools import partial
 import sqlalchemy as sa
 
 from node import metrics
+from node.alarms.raising import EXAMINE_EVERY_S, AlarmWatch
+from node.alarms.watched import Watched
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
 from node.deliver.choice import destination_of
@@ -154,6 +156,9 @@ class App:
             config, self.store.incoming, delivering, self.reception, self._committer
         )
         self._servers = self._offered()
+        self._place = place_of(config.node.state_dir)
+        where = self._place.rpartition(" ")[0]
+        self._alarms = AlarmWatch(Watched(self.ledger, config, self._models, where))
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
 
@@ -198,6 +203,7 @@ class App:
                 OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
                 OwnPart.SWEEPS: timers.trouble,
+                OwnPart.ALARMS: lambda: self._alarms.trouble,
                 **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
             }
         )
@@ -229,8 +235,7 @@ class App:
 
     def _start(self) -> None:
         self._tell_how_it_is_set()
-        place = place_of(self.config.node.state_dir)
-        self._nodes.register_node(self.node_id, place, self._role)
+        self._nodes.register_node(self.node_id, self._place, self._role)
         self._prepare_store()  # once others can see whose folder it is
         if not self.config.triage.demonstration_may_rank:
             StudyLevels(self.ledger).drop_demonstrations()  # before anybody is shown a list
@@ -247,6 +252,7 @@ class App:
         self._reconcile()
         self._begin_rounds(processes)
         self._examine_parts()  # what is ill from the start is said at once
+        self._alarms.post.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:
@@ -267,6 +273,7 @@ class App:
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
+        self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")
         for part, server in self._servers.items():
             self._timers.every(TRY_AGAIN_EVERY_S, server.mend, part)
         if processes:
@@ -299,6 +306,7 @@ class App:
         self.reception.close()
         self._early_scorer.stop()
         self._timers.stop()
+        self._alarms.post.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
         for server in self._servers.values():
             server.stop()  # until here people saw how the work ended

@@ -468,7 +468,7 @@ class MonitoringSettings(Section):
 class AlarmWebhook(Section):
     """A program of the site that is told of alarms as signed JSON by HTTP."""
 
-    url: WebhookURL
+    url: Annotated[WebhookURL, Field(repr=False)]  # it may hold a secret
     secret: Annotated[Secret, Field(repr=False)]
     """What the signature is made with (Standard Webhooks): "whsec_" and base64."""
     tls_ca: Path | None = None
@@ -544,6 +544,7 @@ class Config(Section):
             *self._doubled_senders(),
             *self._impossible_commitments(),
             *self._half_of_tls(),
+            *self._impossible_login(),
             *self._shared_ports(),
         ]
         if problems:
@@ -639,6 +640,18 @@ class Config(Section):
                 missing = "tls_key" if one.tls_key is None else "tls_certificate"
                 words = "TLS needs both tls_certificate and tls_key, add this one"
                 yield (*place, missing), words
+
+    def _impossible_login(self) -> Iterator[tuple[Place, str]]:
+        mail = self.alarms.mail
+        if mail is None:
+            return
+        place = ("alarms", "mail")
+        if (mail.user is None) != (mail.password is None):
+            missing = "user" if mail.user is None else "password"
+            yield (*place, missing), "a login needs both user and password, add this one"
+        if mail.password is not None and mail.security == "none":
+            words = 'a password would be seen on its way: set security = "starttls" or "tls"'
+            yield (*place, "security"), words
 
     @property
     def store_dir(self) -> Path:

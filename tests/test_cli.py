@@ -64,6 +64,7 @@ COMMANDS = [
     "status",
     "studies",
     "nodes",
+    "alarm",
     "models",
     "retry",
     "release",

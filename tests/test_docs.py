@@ -61,6 +61,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "models/breast-density/README.md",
         "models/breast-triage/README.md",
         "models/planted-disc/README.md",
+        "docs/alarms.md",
         "docs/corrections.md",
         "docs/destinations.md",
         "docs/evaluate.md",

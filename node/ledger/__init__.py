@@ -11,6 +11,15 @@ of the ledger: who needs `Receiving` asks for it, and for no more.
 
 from __future__ import annotations
 
+from node.ledger.alarms import (
+    AlarmedStudy,
+    Alarming,
+    AlarmNotice,
+    LateChannel,
+    NoticeStanding,
+    RaisedAlarm,
+    Trouble,
+)
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
@@ -68,6 +77,8 @@ from node.ledger.states import (
     HeldBecause,
     InstanceState,
     Mode,
+    NoticeEvent,
+    NoticeState,
     OwnPart,
     Role,
     Stage,
@@ -85,6 +96,9 @@ __all__ = [
     "PROBE_AFTER_S",
     "QUARANTINE_AFTER",
     "Again",
+    "AlarmNotice",
+    "AlarmedStudy",
+    "Alarming",
     "Arrival",
     "ArrivalPart",
     "BuiltReport",
@@ -115,9 +129,13 @@ __all__ = [
     "Kept",
     "KeptObject",
     "KeptScores",
+    "LateChannel",
     "Ledger",
     "Mode",
     "Nodes",
+    "NoticeEvent",
+    "NoticeStanding",
+    "NoticeState",
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
@@ -130,6 +148,7 @@ __all__ = [
     "PlannedAnalysis",
     "Presence",
     "Processing",
+    "RaisedAlarm",
     "Received",
     "Receiving",
     "Recorded",
@@ -144,6 +163,7 @@ __all__ = [
     "StudyState",
     "Sweeping",
     "Triaged",
+    "Trouble",
     "Unfinished",
     "User",
     "VersionState",

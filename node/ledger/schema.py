@@ -473,11 +473,11 @@ alarm = sa.Table(
     _whole("urgency"),  # overview.health.Alarm
     _text("words"),
     _text("what_to_do"),
-    _text("study_uid", nullable=True),
+    _text("study_uids"),  # JSON: of the studies that it tells of, the first few
     _time("since", nullable=False),  # when what it tells of began
     _time("began_at", nullable=False),  # when that was noticed
     _time("seen_at", nullable=False),  # when it was last found to be so
-    _time("reminded_at"),
+    _time("reminded_at"),  # when it was last told again
     _time("ended_at"),
     sa.Index(  # each is raised once, whoever notices it
         "uq_alarm_open",

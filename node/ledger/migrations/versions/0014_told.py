@@ -100,10 +100,9 @@ def _add_alarms() -> None:
             sa.Column(name, kind, nullable=False)
             for name, kind in (
                 *(("rule", sa.Text), ("subject", sa.Text), ("urgency", sa.Integer)),
-                *(("words", sa.Text), ("what_to_do", sa.Text)),
+                *(("words", sa.Text), ("what_to_do", sa.Text), ("study_uids", sa.Text)),
             )
         ),
-        sa.Column("study_uid", sa.Text),
         *(sa.Column(name, sa.Double, nullable=False) for name in ("since", "began_at", "seen_at")),
         sa.Column("reminded_at", sa.Double),
         sa.Column("ended_at", sa.Double),
