@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from node import metrics
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
-from node.deliver.choice import destination_of
+from node.deliver.choice import destination_of, receiver_named
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.ailments import Ailments, trouble_of_store
@@ -21,6 +21,8 @@ from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
+from node.flow.messenger import Messenger
+from node.flow.telling import TELL_EVERY_S, Teller
 from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
 from node.flow.workflow import Workflow
 from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
@@ -34,6 +36,7 @@ from node.ledger import (
     Filing,
     Ill,
     KeptScores,
+    Messages,
     Mode,
     Nodes,
     Outstanding,
@@ -44,6 +47,7 @@ from node.ledger import (
     Settling,
     StudyLevels,
     Sweeping,
+    Telling,
 )
 from node.manifest import Model
 from node.monitoring.backend import ThisProcess
@@ -107,13 +111,23 @@ class App:
             node_id=self.node_id,
             destination_of=partial(destination_of, config),
         )
+        messenger = Messenger(
+            Messages(self.ledger, _count),
+            config.delivery,
+            self.node_id,
+            partial(receiver_named, config),
+        )
         self._engine = Engine(
             config.database_url,
             self.node_id,
             {
                 "process": lambda job: workflow.process(job, self._engine),
                 "deliver": lambda job: workflow.deliver(job, self._engine),
+                "message": lambda job: messenger.send(job, self._engine.enqueue),
             },
+        )
+        self._teller = Teller(
+            Telling(self.ledger), config, self.store, local_zone(config), self._engine.enqueue
         )
         self._settler = Settler(
             Settling(self.ledger),
@@ -247,6 +261,7 @@ class App:
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
+        self._timers.every(TELL_EVERY_S, self._teller.tell, "tell")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")

@@ -21,6 +21,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.levels import StudyLevels
+from node.ledger.messages import Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
     Excluded,
@@ -64,6 +65,7 @@ from node.ledger.states import (
     DispatchState,
     HeldBecause,
     InstanceState,
+    MessageKind,
     Mode,
     OwnPart,
     Role,
@@ -72,6 +74,7 @@ from node.ledger.states import (
     WebRole,
 )
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
+from node.ledger.telling import GivenLevel, NewMessage, Situation, Telling, ToldBefore
 
 __all__ = [
     "DEAD_AFTER_S",
@@ -99,6 +102,7 @@ __all__ = [
     "Filed",
     "Filing",
     "Finished",
+    "GivenLevel",
     "HeldBecause",
     "HeldStudy",
     "Ill",
@@ -108,7 +112,12 @@ __all__ = [
     "KeptObject",
     "KeptScores",
     "Ledger",
+    "Letter",
+    "MessageEnd",
+    "MessageKind",
+    "Messages",
     "Mode",
+    "NewMessage",
     "Nodes",
     "ObjectAskedFor",
     "Outcome",
@@ -130,10 +139,13 @@ __all__ = [
     "Seen",
     "Settling",
     "Shipment",
+    "Situation",
     "Stranded",
     "StudyLevels",
     "StudyState",
     "Sweeping",
+    "Telling",
+    "ToldBefore",
     "Unfinished",
     "User",
     "VersionState",
@@ -149,4 +161,5 @@ __all__ = [
     "subjects_of",
     "unless_recorded",
     "utc",
+    "words_of_message",
 ]
