@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,7 +109,7 @@ class _Server:
         for task in left:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(asyncio.sleep(0.01))
         self.loop.close()
 
 
@@ -132,3 +134,7 @@ def reading_list(
     finally:
         server.loop.call_soon_threadsafe(server.stop.set)
         server.thread.join()
+        del server
+        if context is not None:  # asyncio leaves half a handshake behind, and warns of it
+            with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+                gc.collect()

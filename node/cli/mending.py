@@ -38,10 +38,14 @@ def retry(config: ConfigOption = CONFIG) -> None:
             by_hand = ByHand(ledger)
             substitutes, by = frozenset(SUBSTITUTES.values()), _caller()
             count = by_hand.retry_dead(within_s, substitutes, by=by)
+            told = by_hand.retry_messages(within_s, by=by)
             directed, aimless = by_hand.retry_undirected(loaded.directions, within_s, by=by)
         if count:
             deliveries = counted(count, "delivery", "deliveries")
             out.print(f"{deliveries} given up before will be tried again.")
+        if told:
+            messages = counted(told, "message")
+            out.print(f"{messages} to reading lists, given up before, will be sent again.")
         if directed:
             studies = counted(directed, "study", "studies")
             out.print(f"The results of {studies}, which had no destination, are sent now.")
@@ -49,7 +53,7 @@ def retry(config: ConfigOption = CONFIG) -> None:
             studies = counted(aimless, "study", "studies")
             words = "nobody gets them, or not these kinds of object. `ai-node studies` says more."
             out.print(f"The results of {studies} still go nowhere: {words}", soft_wrap=True)
-        if not (count or directed or aimless):
+        if not (count or told or directed or aimless):
             out.print("No delivery was given up; what still waits is tried again by itself.")
 
 

@@ -13,6 +13,7 @@ from node.identity import disagreement
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.messages import send_messages_again
 from node.ledger.receiving import identities_in
 from node.ledger.records import Directions, Job
 from node.ledger.rows import (
@@ -84,6 +85,14 @@ class ByHand:
                 _send_again(db, row, deliver_within_s, substitutes, by)
             return len(rows)
 
+    def retry_messages(self, deliver_within_s: float, *, of: str = "", by: str = "") -> int:
+        """Do the same for messages to reading lists, of one destination (`of`) or all.
+
+        Returns how many.
+        """
+        with self.ledger.writing() as db:
+            return len(send_messages_again(db, deliver_within_s, _by(by), of=of))
+
     def retry_undirected(
         self, directions: Directions, deliver_within_s: float, *, by: str = ""
     ) -> tuple[int, int]:
@@ -119,8 +128,10 @@ class ByHand:
             rows = db.execute(_dead().where(schema.dispatch.c.study_uid == study_uid)).all()
             for row in rows:
                 _send_again(db, row, deliver_within_s, substitutes, by)
-            if rows:
-                return f"sent again to {', '.join(sorted({row.destination for row in rows}))}"
+            told = send_messages_again(db, deliver_within_s, _by(by), study_uid=study_uid)
+            if rows or told:
+                names = sorted({*told, *(row.destination for row in rows)})
+                return f"sent again to {', '.join(names)}"
             if _direct_again(db, study, directions, deliver_within_s, by):
                 return "its results, which had no destination, are sent now"
             raise NodeError(_why_not_again(db, study))

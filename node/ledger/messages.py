@@ -109,7 +109,7 @@ class Messages:
         done = {"state": DispatchState.FINISHED, "owner": None, "error": None, "next_at": None}
         values = done | {"acknowledged_at": now(), "is_unreached": False}
         db.execute(update_message(job).values(values))
-        add_note(db, job.study_uid, f"{job.destination} acknowledged: {in_words(row)}")
+        add_note(db, job.study_uid, f"{job.destination} acknowledged: {_words_of(row)}")
         words = "%s acknowledged what it was told of study %s"
         log.info(words, job.destination, job.study_uid, extra=subjects_of(job))
         version = schema.study_version
@@ -117,6 +117,34 @@ class Messages:
             version.c.study_uid == job.study_uid, version.c.number == row.number
         )
         return DeliveryEnd(job.destination, "delivered", db.execute(query).scalar_one_or_none())
+
+
+def send_messages_again(
+    db: sa.Connection, deliver_within_s: float, by: str, *, study_uid: str = "", of: str = ""
+) -> list[str]:
+    """Queue anew what was given up or refused, for the reconcile sweep to pick up.
+
+    Of one study, or one destination (`of`), or all. The same bytes go again. Returns the name of
+    the destination for each; `by` is who said so, as histories say it.
+    """
+    table = schema.message
+    query = sa.select(table).where(table.c.state == DispatchState.DEAD)
+    if study_uid:
+        query = query.where(table.c.study_uid == study_uid)
+    if of:
+        query = query.where(table.c.destination == of)
+    rows = db.execute(query.order_by(table.c.study_uid, table.c.sequence)).all()
+    for row in rows:
+        job = Job("message", row.study_uid, row.sequence, row.attempt, row.destination)
+        again = {
+            "state": DispatchState.QUEUED,
+            "attempt": row.attempt + 1,  # the last one has ended, and said how
+            "deadline_at": now() + deliver_within_s,
+            "next_at": None,
+        }
+        db.execute(update_message(job).values(again))
+        add_note(db, row.study_uid, f"told {row.destination} again by hand{by}: {_words_of(row)}")
+    return [row.destination for row in rows]
 
 
 def _is_asked_for(db: sa.Connection, study_uid: str) -> bool:
@@ -143,13 +171,13 @@ def _give_up(db: sa.Connection, job: Job, row: sa.Row[Any], end: MessageEnd) -> 
 
 def say_message_given_up(db: sa.Connection, job: Job, row: sa.Row[Any], error: str) -> None:
     """Say in history and log that a message is given up: from now on only a person goes on."""
-    words = f"{job.destination} did not take what it was told ({in_words(row)}): {error}"
+    words = f"{job.destination} did not take what it was told ({_words_of(row)}): {error}"
     add_note(db, job.study_uid, words)
     words = "%s did not take what it was told of study %s: %s; mend that, then `ai-node retry`"
     log.error(words, job.destination, job.study_uid, error, extra=subjects_of(job))
 
 
-def in_words(row: sa.Row[Any]) -> str:
+def _words_of(row: sa.Row[Any]) -> str:
     """Return what a message says, in a few words of a history."""
     return words_of_message(row.kind, str(row.level))
 

@@ -40,7 +40,7 @@ _HEADERS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StudyAsked:
     """A study of which somebody may have to be told."""
 
     study_uid: str
@@ -128,13 +128,13 @@ class Telling:
 
     ledger: Ledger
 
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[StudyAsked]:
         """Return the studies that somebody may have to be told of, who has waited longest first."""
         table = schema.study_to_tell
         query = sa.select(table.c.study_uid, (now() - table.c.asked_at).label("for_s"))
         with self.ledger.reading() as db:
             rows = db.execute(query.order_by(table.c.asked_at).limit(_AT_ONCE)).all()
-        return [Asked(row.study_uid, row.for_s) for row in rows]
+        return [StudyAsked(row.study_uid, row.for_s) for row in rows]
 
     def drop(self, study_uids: Collection[str]) -> None:
         """Let nobody be told of these: no reading list is configured."""

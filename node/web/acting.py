@@ -49,7 +49,7 @@ def possible_actions(study: StudyOverview, person: Person) -> list[Action]:
         found.append("read" if study.read_at is None else "unread")
     if person.may_act and is_for_a_person(study):
         found.append("release")
-    if person.may_act and study.state == Standing.UNDELIVERED:
+    if person.may_act and (study.state == Standing.UNDELIVERED or study.is_untold):
         found.append("retry")
     return found
 
@@ -142,6 +142,7 @@ def _when_retried(study: StudyOverview) -> list[str]:
     return [
         *([study.error] if study.error else []),
         *lines,
+        *(f"{m.destination}: {m.error}" for m in study.messages if m.is_given_up),
         "What was given up or refused is sent again. Your name and the time are kept.",
     ]
 

@@ -32,7 +32,7 @@ OWN_CODES = "99AINODE"
 """The coding system of the codes below: local, as its first two figures say (table 0396)."""
 PROCEDURE = ("AI-TRIAGE", "AI triage")
 """OBR-4."""
-LEVELS: Mapping[Priority, str] = {
+HL7_LEVELS: Mapping[Priority, str] = {
     Priority.URGENT: "URGENT",
     Priority.SOON: "SOON",
     Priority.NOT_ASSESSED: "NOT-ASSESSED",
@@ -243,7 +243,7 @@ def _texts(code: str, words: str, settings: HL7Settings) -> _Observation:
 
 
 def _level(level: Priority) -> str:
-    return f"{LEVELS[level]}^{level}^{OWN_CODES}"
+    return f"{HL7_LEVELS[level]}^{level}^{OWN_CODES}"
 
 
 def _add_observation(

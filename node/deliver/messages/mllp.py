@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from node.config import HL7Settings
+from node.deliver.messages.connecting import connected, trusting
 from node.dimse.addresses import place
-from node.errors import DeliveryError, Unreached, Unsent
+from node.errors import DeliveryError, Unreached
 
 log = logging.getLogger(__name__)
 
@@ -80,47 +80,10 @@ def exchange(content: bytes, settings: HL7Settings) -> Acknowledgement:
 
 def connect_mllp(settings: HL7Settings) -> socket.socket:
     """Return a connection, with TLS where that is set; raise Unsent if there is none to be had."""
-    where = place(settings.host, settings.port)
-    context = _tls(settings) if settings.tls else None
-    try:
-        connection = socket.create_connection(
-            (settings.host, settings.port), timeout=settings.timeout_s
-        )
-    except TimeoutError as error:
-        words = "a firewall is between, or nobody has that address"
-        raise Unsent(f"{where} cannot be reached: it does not answer: {words}") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise Unsent(f"{where} cannot be reached: {reason}") from error
-    if context is None:
-        return connection
-    try:
-        return context.wrap_socket(connection, server_hostname=settings.host)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        connection.close()
-        raise Unsent(f"{where}: no trusted TLS connection ({_tls_reason(error)})") from error
-
-
-def _tls(settings: HL7Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.tls_ca)
-        if settings.tls_certificate is not None:
-            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise Unsent(
-            f"{settings.name}: tls_ca, tls_certificate or tls_key cannot be used ({reason}); "
-            "they are PEM files that the node may read"
-        ) from error
-    return context
-
-
-def _tls_reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError):
-        return error.reason or type(error).__name__
-    return getattr(error, "strerror", None) or type(error).__name__
+    files = (settings.tls_ca, settings.tls_certificate, settings.tls_key)
+    context = trusting(*files) if settings.tls else None
+    host, port = settings.host, settings.port
+    return connected(host, port, timeout_s=settings.timeout_s, context=context)
 
 
 def _read(connection: socket.socket, where: str, ends_at: float, timeout_s: float) -> bytes:
