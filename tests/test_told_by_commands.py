@@ -60,16 +60,13 @@ def test_what_was_refused_is_sent_again_as_it_was(settings: Path, desk_of_node: 
     given_up(desk)
     (before,) = desk.rows(schema.message)
     said = call("retry", "-c", settings).output
-    assert "1 message to reading lists, given up before, will be sent again." in said
+    assert "1 delivery given up before will be tried again." in said
     (after,) = desk.rows(schema.message)
     changed = {name for name, value in after.items() if value != before[name]}
-    assert changed == {"state", "attempt", "deadline_at"}
+    assert changed == {"state", "attempt", "deadline_at", "due_at"}
     assert (after["state"], after["attempt"]) == ("queued", 4)
     assert after["deadline_at"] > before["deadline_at"]
-    (line,) = [
-        line for line in desk.history(STUDY) if line.startswith("told ris again by hand by ")
-    ]
-    assert line.endswith(": triage level urgent")
+    assert any(line.startswith("told ris again by hand by ") for line in desk.history(STUDY))
     assert "No delivery was given up" in call("retry", "-c", settings).output
 
 

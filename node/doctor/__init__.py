@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from node.config import Config, advice, load_config
+from node.doctor.destinations import check_destinations
 from node.doctor.exam import check_exam
 from node.doctor.lists import check_lists
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port
@@ -44,6 +45,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("page", check_page),
     ("peers", check_peers),
     ("lists", check_lists),
+    ("destinations", check_destinations),
     ("work", check_work),
     ("exam", check_exam),
 )

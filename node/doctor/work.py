@@ -35,7 +35,7 @@ def check_work(config: Config) -> Iterator[Verdict]:
         lacking = backlogs(ledger)
         verdicts = [
             *_on_held(outstanding.held()),
-            *_on_backlogs(lacking, _destinations(config)),
+            *_on_backlogs(lacking, [*(peer.name for peer in config.peers), *config.receivers]),
             *_on_stranded(outstanding.stranded(FORGOTTEN_S)),
             *_on_excluded(outstanding.excluded()),
         ]
@@ -61,9 +61,9 @@ def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
         )
 
 
-def _on_backlogs(found: Sequence[Backlog], peers: Sequence[str]) -> Iterator[Verdict]:
+def _on_backlogs(found: Sequence[Backlog], names: Sequence[str]) -> Iterator[Verdict]:
     for one in found:
-        if one.destination not in peers:
+        if one.destination not in names:
             count = one.studies + one.given_up
             words = f'{_what(one)} of {counted_studies(count)} are for "{one.destination}"'
             kind = "destination" if one.is_list else "peer"

@@ -11,7 +11,7 @@ from node.deliver.confirmation import delay_s
 from node.deliver.messages.receiver import MessageRefused, Receiver
 from node.errors import DeliveryError, Superseded, Unreached, Unsent
 from node.flow.workflow import left_to_the_sweep
-from node.ledger import Enqueue, Job, Letter, MessageEnd, Messages, subjects_of
+from node.ledger import Enqueue, Hurrying, Job, Letter, MessageEnd, Messages, subjects_of
 from node.logs import naming
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class Messenger:
     node_id: str
     receiver_of: Callable[[str], Receiver]
     """Who is told of levels by a name; raises DeliveryError if there is none any more."""
+    hurrying: Hurrying
 
     def send(self, job: Job, enqueue: Enqueue) -> None:
         """Send a message that waits, and record what was said of it."""
@@ -35,7 +36,10 @@ class Messenger:
             try:
                 with left_to_the_sweep(job):
                     letter = self.messages.begin_message(job, self.node_id, enqueue)
-                    self.messages.finish_message(job, self._bring(job, letter), enqueue)
+                    end = self._bring(job, letter)
+                    self.messages.finish_message(job, end, enqueue)
+                    if end.ended == "acknowledged":
+                        self.hurrying.hurry(job.destination, enqueue)
             except Superseded as reason:
                 log.info("Nothing to tell: %s", reason)
 

@@ -11,6 +11,15 @@ of the ledger: who needs `Receiving` asks for it, and for no more.
 
 from __future__ import annotations
 
+from node.ledger.alarms import (
+    AlarmedStudy,
+    Alarming,
+    AlarmNotice,
+    LateChannel,
+    NoticeStanding,
+    RaisedAlarm,
+    Trouble,
+)
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
@@ -18,8 +27,10 @@ from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
 from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
 from node.ledger.delivering import Delivering
+from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
 from node.ledger.messages import Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
@@ -52,11 +63,12 @@ from node.ledger.records import (
     Received,
     Recorded,
     Shipment,
+    Triaged,
     Withdrawal,
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -67,8 +79,11 @@ from node.ledger.states import (
     InstanceState,
     MessageKind,
     Mode,
+    NoticeEvent,
+    NoticeState,
     OwnPart,
     Role,
+    Stage,
     StudyState,
     VersionState,
     WebRole,
@@ -81,8 +96,12 @@ __all__ = [
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
     "PASSWORD_CHARACTERS",
+    "PROBE_AFTER_S",
     "QUARANTINE_AFTER",
     "Again",
+    "AlarmNotice",
+    "AlarmedStudy",
+    "Alarming",
     "Arrival",
     "ArrivalPart",
     "BuiltReport",
@@ -97,6 +116,8 @@ __all__ = [
     "DeliveryState",
     "DispatchState",
     "Enqueue",
+    "ExamScore",
+    "ExamScores",
     "Examination",
     "Excluded",
     "Filed",
@@ -105,12 +126,14 @@ __all__ = [
     "GivenLevel",
     "HeldBecause",
     "HeldStudy",
+    "Hurrying",
     "Ill",
     "InstanceState",
     "Job",
     "Kept",
     "KeptObject",
     "KeptScores",
+    "LateChannel",
     "Ledger",
     "Letter",
     "MessageEnd",
@@ -119,6 +142,9 @@ __all__ = [
     "Mode",
     "NewMessage",
     "Nodes",
+    "NoticeEvent",
+    "NoticeStanding",
+    "NoticeState",
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
@@ -131,6 +157,7 @@ __all__ = [
     "PlannedAnalysis",
     "Presence",
     "Processing",
+    "RaisedAlarm",
     "Received",
     "Receiving",
     "Recorded",
@@ -140,12 +167,15 @@ __all__ = [
     "Settling",
     "Shipment",
     "Situation",
+    "Stage",
     "Stranded",
     "StudyLevels",
     "StudyState",
     "Sweeping",
     "Telling",
     "ToldBefore",
+    "Triaged",
+    "Trouble",
     "Unfinished",
     "User",
     "VersionState",
@@ -155,6 +185,7 @@ __all__ = [
     "damaged_in",
     "examine",
     "is_trouble",
+    "named_objects",
     "now",
     "parse_view",
     "release_of_tables",

@@ -15,7 +15,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.peers import note_delivery
 from node.ledger.records import DeliveryEnd, Enqueue, Job, Outcome
-from node.ledger.rows import add_note, is_held, lock_study, subjects_of
+from node.ledger.rows import add_note, delivery_due_at, is_held, lock_study, subjects_of
 from node.ledger.states import DeliveryState, DispatchState, MessageKind
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Messages:
                 db.execute(update_message(job).values(state=DispatchState.CANCELLED, owner=None))
             elif row.kind == MessageKind.LEVEL and _is_asked_for(db, job.study_uid):
                 why_not = "it may say something else by now"
-                _put_off(db, job, row.error, _ASKS_AGAIN_S, enqueue)
+                _put_off(db, job, row, row.error, _ASKS_AGAIN_S, enqueue)
             else:
                 values = {"state": DispatchState.RUNNING, "owner": node_id}
                 tried_at = sa.func.coalesce(schema.message.c.tried_at, now())
@@ -99,7 +99,7 @@ class Messages:
             else:
                 values = {"is_unreached": end.is_unreached}
                 db.execute(update_message(job).values(values))
-                _put_off(db, job, end.error, end.retry_s, enqueue)
+                _put_off(db, job, row, end.error, end.retry_s, enqueue)
                 said = DeliveryEnd(job.destination, "failed")
             state = DeliveryState.SENT if end.ended == "acknowledged" else DeliveryState.QUEUED
             note_delivery(db, job.destination, [Outcome("", state, end.error or None)])
@@ -119,34 +119,6 @@ class Messages:
         return DeliveryEnd(job.destination, "delivered", db.execute(query).scalar_one_or_none())
 
 
-def send_messages_again(
-    db: sa.Connection, deliver_within_s: float, by: str, *, study_uid: str = "", of: str = ""
-) -> list[str]:
-    """Queue anew what was given up or refused, for the reconcile sweep to pick up.
-
-    Of one study, or one destination (`of`), or all. The same bytes go again. Returns the name of
-    the destination for each; `by` is who said so, as histories say it.
-    """
-    table = schema.message
-    query = sa.select(table).where(table.c.state == DispatchState.DEAD)
-    if study_uid:
-        query = query.where(table.c.study_uid == study_uid)
-    if of:
-        query = query.where(table.c.destination == of)
-    rows = db.execute(query.order_by(table.c.study_uid, table.c.sequence)).all()
-    for row in rows:
-        job = Job("message", row.study_uid, row.sequence, row.attempt, row.destination)
-        again = {
-            "state": DispatchState.QUEUED,
-            "attempt": row.attempt + 1,  # the last one has ended, and said how
-            "deadline_at": now() + deliver_within_s,
-            "next_at": None,
-        }
-        db.execute(update_message(job).values(again))
-        add_note(db, row.study_uid, f"told {row.destination} again by hand{by}: {_words_of(row)}")
-    return [row.destination for row in rows]
-
-
 def _is_asked_for(db: sa.Connection, study_uid: str) -> bool:
     table = schema.study_to_tell
     query = sa.select(table.c.study_uid).where(table.c.study_uid == study_uid)
@@ -154,17 +126,25 @@ def _is_asked_for(db: sa.Connection, study_uid: str) -> bool:
 
 
 def _put_off(
-    db: sa.Connection, job: Job, error: str | None, delay_s: float, enqueue: Enqueue
+    db: sa.Connection,
+    job: Job,
+    row: sa.Row[Any],
+    error: str | None,
+    delay_s: float,
+    enqueue: Enqueue,
 ) -> None:
-    following = replace(job, attempt=job.attempt + 1, delay_s=delay_s)
-    values = {"state": DispatchState.QUEUED, "owner": None, "attempt": following.attempt}
-    db.execute(update_message(job).values(values | {"error": error, "next_at": now() + delay_s}))
+    due_at = delivery_due_at(db, row.level, delay_s)
+    following = replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=due_at)
+    values: dict[str, Any] = {"state": DispatchState.QUEUED, "owner": None}
+    values |= {"attempt": following.attempt}
+    values |= {"error": error, "next_at": now() + delay_s, "due_at": due_at}
+    db.execute(update_message(job).values(values))
     enqueue(db, following)
 
 
 def _give_up(db: sa.Connection, job: Job, row: sa.Row[Any], end: MessageEnd) -> DeliveryEnd:
     dead = {"state": DispatchState.DEAD, "owner": None, "error": end.error, "next_at": None}
-    db.execute(update_message(job).values(dead | {"is_unreached": end.is_unreached}))
+    db.execute(update_message(job).values(dead | {"is_unreached": False}))
     say_message_given_up(db, job, row, end.error)
     return DeliveryEnd(job.destination, "given up")
 

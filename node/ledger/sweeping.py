@@ -68,7 +68,7 @@ class Sweeping:
                 )
             ).all()
         return (
-            [Job("process", row.study_uid, row.number, row.attempt) for row in versions]
+            [_version_job(row) for row in versions]
             + [_waiting_job("deliver", row, row.number) for row in dispatches]
             + [_waiting_job("message", row, row.sequence) for row in messages]
         )
@@ -108,7 +108,12 @@ class Sweeping:
 
 def _waiting_job(kind: Literal["deliver", "message"], row: sa.Row[Any], number: int) -> Job:
     delay_s = max(0.0, row.wait_s or 0.0)
-    return Job(kind, row.study_uid, number, row.attempt, row.destination, delay_s=delay_s)
+    key = (row.study_uid, number, row.attempt, row.destination)
+    return Job(kind, *key, delay_s=delay_s, due_at=row.due_at)
+
+
+def _version_job(row: sa.Row[Any]) -> Job:
+    return Job("process", row.study_uid, row.number, row.attempt, due_at=row.due_at)
 
 
 def _how_it_ended(
@@ -142,6 +147,7 @@ def _revive_version(
         attempt=job.attempt + 1,
         is_quarantined=counts["crashes"] >= QUARANTINE_AFTER,
         delay_s=delay_s,
+        due_at=row.due_at,
     )
     values = counts | {"state": VersionState.QUEUED, "owner": None, "attempt": following.attempt}
     db.execute(update_version(job).values(values))
@@ -153,13 +159,13 @@ def _revive_dispatch(
 ) -> Job | None:
     """Return the job of the next attempt; None if there is none, and the delivery is given up."""
     if _is_too_late(db, row, ending):
-        dead = {"state": DispatchState.DEAD, "owner": None, "error": _ENDS_UNEXPECTEDLY}
-        db.execute(update_dispatch(job).values(dead))
+        dead = {"state": DispatchState.DEAD, "owner": None, "is_unreached": False}
+        db.execute(update_dispatch(job).values(dead | {"error": _ENDS_UNEXPECTEDLY}))
         say_given_up(db, job, _ENDS_UNEXPECTEDLY)
         return None
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_dispatch(job).values(values))
-    return _next_attempt(job, ending)
+    return _next_attempt(job, row, ending)
 
 
 def _revive_message(
@@ -167,13 +173,13 @@ def _revive_message(
 ) -> Job | None:
     """Return the job of the next attempt; None if there is none, and the message is given up."""
     if _is_too_late(db, row, ending):
-        dead = {"state": DispatchState.DEAD, "owner": None, "error": _ENDS_UNEXPECTEDLY}
-        db.execute(update_message(job).values(dead))
+        dead = {"state": DispatchState.DEAD, "owner": None, "is_unreached": False}
+        db.execute(update_message(job).values(dead | {"error": _ENDS_UNEXPECTEDLY}))
         say_message_given_up(db, job, row, _ENDS_UNEXPECTEDLY)
         return None
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_message(job).values(values))
-    return _next_attempt(job, ending)
+    return _next_attempt(job, row, ending)
 
 
 def _is_too_late(db: sa.Connection, row: sa.Row[Any], ending: _Ending | None) -> bool:
@@ -181,10 +187,11 @@ def _is_too_late(db: sa.Connection, row: sa.Row[Any], ending: _Ending | None) ->
     return ending == "ended unexpectedly" and at > row.deadline_at
 
 
-def _next_attempt(job: Job, ending: _Ending | None) -> Job:
+def _next_attempt(job: Job, row: sa.Row[Any], ending: _Ending | None) -> Job:
     is_late = ending in ("ended unexpectedly", "could not say how it ended")
     delay_s = min(DELAY_PER_CRASH_S * job.attempt, DELAY_MAX_S) if is_late else 0.0
-    return replace(job, attempt=job.attempt + 1, delay_s=max(job.delay_s, delay_s))
+    delay_s = max(job.delay_s, delay_s)
+    return replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=row.due_at)
 
 
 _ENDS_UNEXPECTEDLY = "its attempts ended unexpectedly; the log says how"

@@ -19,7 +19,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.receiving import identities_in
 from node.ledger.records import Enqueue, Job
-from node.ledger.rows import add_note, is_held, lock_study
+from node.ledger.rows import add_note, delivery_due_at, is_held, lock_study
 from node.ledger.states import (
     DispatchState,
     HeldBecause,
@@ -189,7 +189,7 @@ class Telling:
             db.execute(
                 message.update()
                 .where(message.c.control_id.in_(sorted(cancelled)), message.c.state.in_(OPEN))
-                .values(state=DispatchState.CANCELLED, owner=None, next_at=None)
+                .values(state=DispatchState.CANCELLED, owner=None, next_at=None, is_unreached=False)
             )
             for note in notes:
                 add_note(db, study.study_uid, note)
@@ -205,6 +205,7 @@ def _insert(
     deliver_within_s: float,
     enqueue: Enqueue,
 ) -> None:
+    due_at = delivery_due_at(db, message.level)
     db.execute(
         schema.message.insert().values(
             control_id=message.control_id,
@@ -217,12 +218,14 @@ def _insert(
             told=message.told,
             content=message.content,
             state=DispatchState.QUEUED,
+            due_at=due_at,
             made_at=now(),
             deadline_at=now() + deliver_within_s,
         )
     )
     add_note(db, study.study_uid, message.note)
-    enqueue(db, Job("message", study.study_uid, message.sequence, 1, message.destination))
+    key = (study.study_uid, message.sequence, 1, message.destination)
+    enqueue(db, Job("message", *key, due_at=due_at))
 
 
 def _situation(db: sa.Connection, study: sa.Row[Any]) -> Situation:

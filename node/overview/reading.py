@@ -251,7 +251,7 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         level="" if study.level is None else str(study.level),
         is_demonstration=study.is_demonstration,
         levels=tuple((one.number, str(one.level)) for one in levels),
-        level_words=change_in_words(levels, study.level, _why_no_level(closed)),
+        level_words="; ".join(filter(None, _level_words(study, closed, levels))),
         waiting_s=None if study.level is None else max(0.0, study.asked_at - study.last_image_at),
         accession_number=study.accession_number or "",
         patient_id=study.patient_id or "",
@@ -283,6 +283,17 @@ def _message(row: sa.Row[Any]) -> MessageOverview:
         acknowledged_at=row.acknowledged_at,
         next_at=row.next_at,
     )
+
+
+def _level_words(
+    study: sa.Row[Any], closed: sa.Row[Any] | None, levels: Sequence[FormerLevel]
+) -> Iterator[str]:
+    """Yield what the level was before, and what it will be once there is a report."""
+    yield change_in_words(levels, study.level, _why_no_level(closed))
+    if closed is None or closed.state.is_final or closed.level is None or study.level is None:
+        return
+    if closed.level < study.level:
+        yield f"{closed.level} in version {closed.number}, once its report is there"
 
 
 def _why_no_level(version: sa.Row[Any] | None) -> str:

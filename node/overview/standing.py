@@ -181,11 +181,6 @@ class StudyOverview:
     """What reading lists were told of its level, by whom and in the order in which they were."""
 
     @property
-    def is_untold(self) -> bool:
-        """Whether a reading list is not told its level unless a person sees to it."""
-        return any(message.is_given_up for message in self.messages)
-
-    @property
     def refusals(self) -> list[str]:
         """What was not analysed and why, a line for each reason; what models say alike, once."""
         results = [model.result for model in self.models if model.result is not None]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.errors import NodeError
-from node.ledger import Ledger, Outstanding
+from node.ledger import Alarming, Ledger, Outstanding, RaisedAlarm
 from node.numbers_in_words import counted as counted_things
 from node.numbers_in_words import counted_studies
 from node.overview.disk_space import DiskSpace, disk_spaces
@@ -54,6 +54,9 @@ class Status:
     figures: Figures | None = None
     """None if the ledger cannot be read, or is not there."""
     disks: tuple[DiskSpace, ...] = ()
+    raised: tuple[RaisedAlarm, ...] = ()
+    """What somebody was told of, and lasts. It does not count for `alarm`: the remarks say how
+    things are now."""
 
 
 def node_status(ledger: Ledger, config: Config) -> Status:
@@ -62,6 +65,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         parts = node_parts(ledger, config)
         counted = figures(ledger, senders_of(config), open_days=config.open_days)
         disks = disk_spaces(ledger, config)
+        raised = tuple(Alarming(ledger).raised())
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
         return Status(away.alarm, (_of_part(away, None),), (away,))
@@ -78,7 +82,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         )
     )
     alarm = max((remark.alarm for remark in remarks), default=Alarm.NONE)
-    return Status(alarm, remarks, parts, counted, disks)
+    return Status(alarm, remarks, parts, counted, disks, raised)
 
 
 def status_without_ledger(error: NodeError) -> Status:
@@ -185,6 +189,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "remarks": [asdict(remark) for remark in status.remarks],
         "parts": [asdict(part) | {"is_ill": part.is_ill} for part in status.parts],
         "disks": [asdict(disk) | {"folder": str(disk.folder)} for disk in status.disks],
+        "alarms": [asdict(one) for one in status.raised],
     }
     if counted is None:
         return found
@@ -217,7 +222,12 @@ def status_in_lines(status: Status) -> Iterator[str]:
     if counted is None:
         return
     yield ""
-    for name, words in (*_rows(counted), *_rows_of_disks(status.disks), *_row_of_parts(status)):
+    for name, words in (
+        *_rows(counted),
+        *_rows_of_disks(status.disks),
+        *_rows_of_alarms(status, counted.at),
+        *_row_of_parts(status),
+    ):
         yield f"{name:<12} {words}"
 
 
@@ -263,6 +273,11 @@ def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
     for disk in disks:
         room = f"{_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
         yield "disk", f"{room} for {disk.name}{_full_in(disk)}"
+
+
+def _rows_of_alarms(status: Status, at: float) -> Iterator[tuple[str, str]]:
+    for one in status.raised:
+        yield "alarm", f"{one.rule}, since {_moment(one.since, at)}: {one.words}"
 
 
 def _row_of_parts(status: Status) -> Iterator[tuple[str, str]]:

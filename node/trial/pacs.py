@@ -38,10 +38,11 @@ class StoredObject:
 
 
 class Pacs:
-    """A storage SCP on a free port of the loopback interface; use it in a `with` statement."""
+    """A storage SCP on loopback, on a free port if none is given; use it in a `with` statement."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
+        self._wanted_port = port
         self._kept: dict[str, StoredObject] = {}
         self._lock = threading.Lock()
         self._ae = AE(ae_title=AE_TITLE)
@@ -51,7 +52,9 @@ class Pacs:
 
     def __enter__(self) -> Pacs:
         self._server = self._ae.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)]
+            ("127.0.0.1", self._wanted_port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, self._keep)],
         )
         return self
 

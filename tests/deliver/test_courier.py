@@ -55,7 +55,7 @@ def nothing() -> None:
 
 def sent(to: Pacs, store: Store, reports: list[BuiltReport]) -> Shipment:
     """Send the reports; return what is left to do."""
-    outcomes = courier_to(to, store).send(reports, nothing)
+    outcomes = courier_to(to, store).send(reports, nothing).outcomes
     assert {outcome.state for outcome in outcomes} == {DeliveryState.SENT}
     return Shipment((), tuple(reports), 0)
 
@@ -82,7 +82,7 @@ class Book:
 def test_a_report_set_goes_out_in_order_over_one_association(
     pacs: Pacs, store: Store, reports: list[BuiltReport]
 ) -> None:
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     assert outcomes == [Outcome(report.sop_uid, DeliveryState.SENT) for report in reports]
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports]
     assert pacs.associations == 1
@@ -121,7 +121,7 @@ def test_a_report_that_is_not_as_recorded_is_not_sent_and_the_others_are(
     damaged, missing, intact = reports
     store.path(damaged.path).write_bytes(store.path(damaged.path).read_bytes()[:-2])
     store.path(missing.path).unlink()
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     words = "its file is missing or damaged in the store"
     assert set(outcomes) == {
         Outcome(damaged.sop_uid, DeliveryState.QUEUED, words),
@@ -136,7 +136,7 @@ def test_what_the_destination_says_is_kept_with_each_object(
 ) -> None:
     statuses = iter([0x0000, 0xB000, 0xA700])
     pacs.answer = lambda received: next(statuses)
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     assert [(o.state, o.error) for o in outcomes] == [
         ("sent", None),
         ("sent", "stored with warning 0xB000"),
@@ -150,7 +150,7 @@ def test_a_destination_that_is_down_is_named(
 ) -> None:
     pacs = open_pacs()
     pacs.close()
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     reason = "nothing listens there (connection refused)"
     words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached: {reason}"
     assert outcomes == [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
@@ -164,7 +164,7 @@ def test_nothing_more_is_sent_once_somebody_else_has_the_work(
         if len(pacs.received) == count:
             raise Superseded("a newer version exists")
 
-    outcomes = courier_to(pacs, store).send(reports, be_overtaken)
+    outcomes = courier_to(pacs, store).send(reports, be_overtaken).outcomes
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports[:count]]
     words = "a newer version exists"
     assert outcomes == [

@@ -175,7 +175,7 @@ def test_one_study_that_is_refused_stops_no_other(tmp_path: Path) -> None:
             other = sent(node, exam("other", Patient("P-2", "Roe^Mary")), tmp_path / "other")
             wait_for("the other to be told", lambda: _all_finished(node, other, 1))
             assert _states(node, refused) == ["dead"]
-            assert "1 message to reading lists" in node.command("retry")
+            assert "1 delivery given up before" in node.command("retry")
             wait_for("it to be told again", lambda: _all_finished(node, refused, 1))
         finally:
             node.stop()

@@ -91,4 +91,4 @@ def test_a_study_names_what_lists_were_told_of_it(told_desk: Desk) -> None:
         "withdrawn",
         "ris answered AE",
     )
-    assert study.is_untold
+    assert (first.is_given_up, second.is_given_up) == (False, True)
