@@ -14,7 +14,7 @@ from node.alarms.raising import EXAMINE_EVERY_S, AlarmWatch
 from node.alarms.watched import Watched
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
-from node.deliver.choice import destination_of
+from node.deliver.choice import destination_of, receiver_named
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.ailments import Ailments, trouble_of_store
@@ -23,6 +23,8 @@ from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
+from node.flow.messenger import Messenger
+from node.flow.telling import TELL_EVERY_S, Teller
 from node.flow.timers import (
     BEATS,
     PROBE_EVERY_S,
@@ -45,6 +47,7 @@ from node.ledger import (
     Hurrying,
     Ill,
     KeptScores,
+    Messages,
     Mode,
     Nodes,
     Outstanding,
@@ -55,6 +58,7 @@ from node.ledger import (
     Settling,
     StudyLevels,
     Sweeping,
+    Telling,
 )
 from node.manifest import Model
 from node.monitoring.backend import ThisProcess
@@ -122,8 +126,10 @@ class App:
             {
                 "process": lambda job: workflow.process(job, self._engine),
                 "deliver": lambda job: workflow.deliver(job, self._engine),
+                "message": lambda job: self._messenger().send(job, self._engine.enqueue),
             },
         )
+        self._teller = self._tells()
         self._settler = Settler(
             Settling(self.ledger),
             self._engine.enqueue,
@@ -157,8 +163,9 @@ class App:
         )
         self._servers = self._offered()
         self._place = place_of(config.node.state_dir)
-        where = self._place.rpartition(" ")[0]
-        self._alarms = AlarmWatch(Watched(self.ledger, config, self._models, where))
+        self._alarms = AlarmWatch(
+            Watched(self.ledger, config, self._models, self._place.rpartition(" ")[0])
+        )
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
 
@@ -173,6 +180,16 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
             has_level_in_lists=config.has_level_in_lists,
         )
+
+    def _messenger(self) -> Messenger:
+        config, messages = self.config, Messages(self.ledger, _count)
+        receiver_of = partial(receiver_named, config)
+        hurrying = Hurrying(self.ledger)
+        return Messenger(messages, config.delivery, self.node_id, receiver_of, hurrying)
+
+    def _tells(self) -> Teller:
+        config, telling = self.config, Telling(self.ledger)
+        return Teller(telling, config, self.store, local_zone(config), self._engine.enqueue)
 
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
@@ -268,6 +285,7 @@ class App:
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
+        self._timers.every(TELL_EVERY_S, self._teller.tell, "tell")
         self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")

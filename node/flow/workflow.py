@@ -88,7 +88,7 @@ class Workflow:
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
         except Exception as error:  # noqa: BLE001 - each kind is said, and most are tried again
-            with _left_to_the_sweep(job):
+            with left_to_the_sweep(job):
                 self._fail(job, work, error, engine)
 
     def _fail(self, job: Job, work: Work | None, error: Exception, engine: Engine) -> None:
@@ -241,7 +241,7 @@ class Workflow:
         """Send what a destination does not have yet of a report set, and have it confirmed."""
         with naming(**subjects_of(job)):
             try:
-                with _left_to_the_sweep(job):
+                with left_to_the_sweep(job):
                     shipment = self.delivering.begin_dispatch(job, self.node_id)
                     ending = self._deliver(job, shipment)
                     self.delivering.finish_dispatch(
@@ -424,7 +424,7 @@ def is_trouble_of_the_machine(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def _left_to_the_sweep(job: Job) -> Iterator[None]:
+def left_to_the_sweep(job: Job) -> Iterator[None]:
     """Let a job end whose end cannot be recorded: the reconcile sweep finds that nobody has it."""
     try:
         yield

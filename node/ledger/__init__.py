@@ -32,6 +32,7 @@ from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
+from node.ledger.messages import Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
     Excluded,
@@ -76,6 +77,7 @@ from node.ledger.states import (
     DispatchState,
     HeldBecause,
     InstanceState,
+    MessageKind,
     Mode,
     NoticeEvent,
     NoticeState,
@@ -87,6 +89,7 @@ from node.ledger.states import (
     WebRole,
 )
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
+from node.ledger.telling import GivenLevel, NewMessage, Situation, Telling, ToldBefore
 
 __all__ = [
     "DEAD_AFTER_S",
@@ -120,6 +123,7 @@ __all__ = [
     "Filed",
     "Filing",
     "Finished",
+    "GivenLevel",
     "HeldBecause",
     "HeldStudy",
     "Hurrying",
@@ -131,7 +135,12 @@ __all__ = [
     "KeptScores",
     "LateChannel",
     "Ledger",
+    "Letter",
+    "MessageEnd",
+    "MessageKind",
+    "Messages",
     "Mode",
+    "NewMessage",
     "Nodes",
     "NoticeEvent",
     "NoticeStanding",
@@ -157,11 +166,14 @@ __all__ = [
     "Seen",
     "Settling",
     "Shipment",
+    "Situation",
     "Stage",
     "Stranded",
     "StudyLevels",
     "StudyState",
     "Sweeping",
+    "Telling",
+    "ToldBefore",
     "Triaged",
     "Trouble",
     "Unfinished",
@@ -180,4 +192,5 @@ __all__ = [
     "subjects_of",
     "unless_recorded",
     "utc",
+    "words_of_message",
 ]

@@ -55,7 +55,9 @@ def possible_actions(study: StudyOverview, person: Person) -> list[Action]:
 
 
 def _waits(study: StudyOverview) -> bool:
-    """Return whether something of it waits for another attempt at sending it."""
+    """Return whether something of it waits for another attempt at sending it, or for a person."""
+    if any(one.is_given_up or one.next_at for one in study.messages):
+        return True
     return study.state == Standing.DELIVERING and any(
         one.state == DeliveryState.QUEUED and one.next_at for one in study.deliveries
     )
@@ -149,6 +151,7 @@ def _when_retried(study: StudyOverview) -> list[str]:
     return [
         *([study.error] if study.error else []),
         *lines,
+        *(f"{m.destination}: {m.error}" for m in study.messages if m.is_given_up),
         "What was given up or refused is sent again, and what waits for another attempt is tried "
         "now. Your name and the time are kept.",
     ]

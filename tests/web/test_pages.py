@@ -16,6 +16,7 @@ from outputs import drafts
 from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
+from told_rows import told
 
 from node.config import ChosenModel
 from node.ledger import (
@@ -69,6 +70,29 @@ def test_the_list_says_urgent_first_and_within_a_level_who_has_waited_longest(si
     assert "Urgent 2" in said
     assert "R CC, L CC, R MLO, L MLO" in said.replace("\u00a0", " ")
     assert "pacs: 2 sent" in said
+
+
+def test_a_study_says_what_reading_lists_were_told(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    told(site.desk, 1, DispatchState.FINISHED, study_uid=uid, acknowledged_at=1.0)
+    told(site.desk, 2, DispatchState.DEAD, study_uid=uid, kind="withdrawn", error="ris answered AE")
+    with site.visited() as visitor:
+        said = words_of(visitor.get(f"/studies/{uid}"))
+    assert "Reading lists ris" in said
+    assert "triage level urgent acknowledged" in said
+    assert "triage level urgent withdrawn given up" in said
+    assert "ris answered AE" in said
+
+
+def test_what_a_list_refused_is_sent_again_from_the_page(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    told(site.desk, 1, DispatchState.DEAD, study_uid=uid, error="ris answered AE")
+    with site.visited(OPERATOR) as visitor:
+        assert "Send again" in words_of(visitor.get(f"/studies/{uid}"))
+        assert "ris: ris answered AE" in words_of(visitor.get(f"/studies/{uid}/retry"))
+        visitor.post(f"/studies/{uid}/retry", at=f"/studies/{uid}/retry")
+    (row,) = site.desk.rows(schema.message)
+    assert row["state"] == DispatchState.QUEUED
 
 
 def test_filters_stand_in_the_address_and_lead_on_from_each_other(site: Site) -> None:
