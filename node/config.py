@@ -691,12 +691,21 @@ class Config(Section):
         return tuple(one for one in self.destinations if not isinstance(one, FolderSettings))
 
     @property
+    def receivers(self) -> tuple[str, ...]:
+        """The names of all that are sent results, or told of them."""
+        peers = [peer.name for peer in self.peers if peer.receives]
+        return (*peers, *(one.name for one in self.destinations))
+
+    @property
     def has_level_in_lists(self) -> bool:
         """Whether somebody wants the triage level in Series Descriptions: then all get it.
 
         The objects of a study are made once, whoever gets them.
         """
-        return any(peer.has_level_in_lists for peer in self.peers)
+        presets_of_folders = (folder.receives for folder in self.folders)
+        return any(peer.has_level_in_lists for peer in self.peers) or any(
+            map(has_level_in_lists, presets_of_folders)
+        )
 
     def peer(self, name: str) -> Peer:
         """Return a peer by name; DeliveryError if there is none, as after a change of this file."""
@@ -704,6 +713,11 @@ class Config(Section):
             if peer.name == name:
                 return peer
         raise DeliveryError(f"no peer is called {name} any more")
+
+    def priority_of(self, sender: str) -> Literal["high", "normal", "low"]:
+        """Return how soon a sender's studies are looked at, while nothing else is known of them."""
+        found = (peer.priority for peer in self.peers if peer.name == sender)
+        return next(found, "normal")
 
     def directions(self, sender: str) -> dict[str, frozenset[str]]:
         """Return who gets the results of a sender's studies, by name, and which kinds of object."""
@@ -845,7 +859,7 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
         yield "No peer has sends = true: no calling AE is accepted."
     reached = {name for peer in config.peers if peer.sends for name in peer.destinations}
     for peer in config.peers:
-        if peer.sends and not peer.destinations:
+        if peer.sends and not config.directions(peer.name):
             yield (
                 f'The results of what peer "{peer.name}" sends go nowhere: '
                 'give it receives = "default", or results_to with the names of others.'
@@ -857,6 +871,8 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
             )
         if not peer.sends and not peer.receives:
             yield f'Peer "{peer.name}" neither sends nor receives.'
+        if peer.priority != "normal" and not peer.sends:
+            yield f'Peer "{peer.name}" has a priority, which says nothing: it does not send.'
         if peer.commits:
             yield f'Peer "{peer.name}" {WHAT_COMMITS_MEANS}.'
 

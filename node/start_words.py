@@ -33,6 +33,9 @@ def start_words(config: Config, role: Role, models: Mapping[str, Model]) -> Iter
     for peer in config.peers:
         at = place(peer.host, peer.port)
         yield f"Peer {peer.name}, {peer.ae_title} at {at}: {_role_in_words(peer)}"
+    for folder in config.folders:
+        of = f" of {', '.join(folder.senders)}" if folder.senders else ""
+        yield f'Folder {folder.name}, {folder.path}: gets results ("{folder.receives}"){of}'
     yield f"Alarms are told {_told_of_alarms(config.alarms)}"
 
 

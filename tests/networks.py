@@ -22,14 +22,17 @@ class Network:
     """A network that says the same of every image, unless it is told to fail."""
 
     asked: list[str] = field(default_factory=list)
+    asked_by: list[tuple[str, str]] = field(default_factory=list)
+    """The model's name, and of what."""
     fail: Callable[[Instance], None] = lambda instance: None
     percents: Mapping[str, float] = field(default_factory=dict)
-    """Of each image, by its UID: then a score of so many percent, instead of the outline."""
+    """Of each image, by its UID: a model that triages then gives a score of so many percent."""
 
     def score(self, unit: Unit, model: Model) -> UnitScore:
         self.asked.append(unit.sop_uid)
+        self.asked_by.append((model.manifest.name, unit.sop_uid))
         self.fail(unit.instance)
-        if unit.sop_uid in self.percents:
+        if unit.sop_uid in self.percents and model.manifest.triage is not None:
             score = Measurement(SCORE, self.percents[unit.sop_uid], PERCENT, 0, is_score=True)
             return unit_score(unit.sop_uid, (score,))
         return unit_score(unit.sop_uid, marks=(Mark(OUTLINE, (AREA,)),))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packages import write_package
 
 from node import config, toml_file
-from node.config import Config, advice
+from node.config import Config, FolderSettings, advice
 from node.errors import ConfigError
 from node.toml_file import Place, Section
 
@@ -338,6 +338,35 @@ def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "{x}" in str(toml_file.wrong([(("a",), "{x}")]))
 
 
+# Folders that results are put into
+
+FOLDER = '[[destinations]]\nkind = "folder"\nname = "research"\npath = "results"\n'
+
+
+def with_folder(more: str = "") -> tuple[str, str]:
+    return "[[models]]", f"{FOLDER}{more}\n[[models]]"
+
+
+def test_a_folder_gets_the_results_of_all_that_send_or_of_those_it_names(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_folder())
+    assert found.folders[0].path == tmp_path / "results"
+    default = frozenset(config.presets()["default"])
+    assert found.directions("orthanc") == {"orthanc": default, "research": default}
+    assert found.receivers == ("orthanc", "research")
+    pictures = loaded(tmp_path, with_folder('senders = ["orthanc"]\noutputs = ["capture"]'))
+    assert pictures.directions("orthanc")["research"] == {"capture"}
+    assert "research" not in pictures.directions("other")
+
+
+def test_a_sender_whose_results_only_a_folder_gets_needs_no_advice(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_folder(), ('receives = "default"\n', ""))
+    assert advice(found) == []
+
+
+def test_a_folder_of_a_preset_that_names_the_level_in_lists_has_it_named(tmp_path: Path) -> None:
+    assert loaded(tmp_path, with_folder('receives = "worklist"')).has_level_in_lists
+
+
 # What is allowed but hardly meant
 
 
@@ -348,6 +377,7 @@ def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
         ('receives = "default"\n', "", 'The results of what peer "orthanc" sends go nowhere'),
         ("sends = true\n", "", 'Peer "orthanc" receives nothing'),
         ('sends = true\nreceives = "default"', "", 'Peer "orthanc" neither sends nor receives.'),
+        ("sends = true\n", 'priority = "high"\n', 'Peer "orthanc" has a priority, which says'),
         ('[[models]]\nname = "breast-area"\nmode = "deliver"\n', "", "No model is named"),
         ('"deliver"', '"off"', "Every model is off"),
         ('"deliver"', '"shadow"', "No model has the mode deliver"),
@@ -365,6 +395,14 @@ def test_advice_names_what_is_hardly_meant(
 ) -> None:
     found = advice(loaded(tmp_path, (present, replacement)))
     assert any(sentence.startswith(expected) for sentence in found), found
+
+
+def test_whose_studies_are_looked_at_first_is_known_by_the_name_of_the_sender(
+    tmp_path: Path,
+) -> None:
+    found = loaded(tmp_path, ("sends = true\n", 'sends = true\npriority = "high"\n'))
+    assert [found.priority_of(name) for name in ("orthanc", "who is no more")] == ["high", "normal"]
+    assert advice(found) == []
 
 
 def test_a_preset_that_names_the_level_in_lists_is_told_to_reach_others_too(
@@ -464,6 +502,16 @@ def tables_of_example() -> dict[str, dict[str, Any]]:
         else table
         for name, table in tables.items()
     }
+
+
+def destinations_of_example() -> dict[str, dict[str, Any]]:
+    """Return each kind of destination with its settings, switched on."""
+    tables = tomllib.loads(uncommented(EXAMPLE.read_text("utf-8")))
+    return {table["kind"]: table for table in tables["destinations"]}
+
+
+def test_the_example_mentions_every_setting_of_a_folder() -> None:
+    assert set(destinations_of_example()["folder"]) == set(FolderSettings.model_fields)
 
 
 def table_at(place: Place) -> dict[str, Any]:

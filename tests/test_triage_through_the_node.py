@@ -166,7 +166,7 @@ def test_an_urgent_exam_rises_to_the_top_and_every_place_says_why(
         (plain, "routine"),
     ]
     lines = node.studies().splitlines()
-    assert lines[0] == f"{urgent}  done  URGENT"
+    assert lines[0] == f"{urgent}  done  URGENT (demonstration model)"
     assert any("urgent (demonstration model): at or above the operating" in s for s in lines[:8])
 
     report = report_on(pacs, urgent)

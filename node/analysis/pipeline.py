@@ -32,7 +32,7 @@ from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
 from node.result import Priority, Refusal, Result, UnitScore
 from node.study import Instance, Picture, StudyVersion, Unit, View
-from node.triage import FormerLevel, deciding, with_level_found_before
+from node.triage import FormerLevel, deciding, may_rank, with_level_found_before
 
 log = logging.getLogger(__name__)
 
@@ -105,20 +105,57 @@ class Task:
     """What an attempt before this one found, whose report could not be built."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """What the models say that may rank a study, and what was read of it for them."""
+
+    results: tuple[Result, ...]
+    decided_by: Result | None
+    """The one whose triage level is the study's; None if no model may rank it."""
+    headers: Mapping[str, Dataset]
+    damaged: Mapping[str, str]
+
+
+def ranks(model: Model, *, demonstration_may_rank: bool) -> bool:
+    """Whether a model may set the level of a study if its results are delivered."""
+    is_real = may_rank(model.identity, demonstration_may_rank=demonstration_may_rank)
+    return model.manifest.triage is not None and is_real
+
+
+def rank(pipeline: Pipeline, task: Task) -> Ranked:
+    """Run only the models whose triage level may be the study's. Raises as `analyse` does."""
+    wanted = _wanted(task)
+    headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
+    results = tuple(
+        _run(pipeline, task, model, headers, damaged)
+        for model in task.models
+        if model.manifest.name in task.delivering
+        and ranks(model, demonstration_may_rank=pipeline.demonstration_may_rank)
+    )
+    return Ranked(results, _deciding(pipeline, task, results), headers, damaged)
+
+
 def analyse(
-    pipeline: Pipeline, task: Task, decided: Callable[[Result], None] = lambda result: None
+    pipeline: Pipeline,
+    task: Task,
+    decided: Callable[[Result], None] = lambda result: None,
+    ranked: Ranked | None = None,
 ) -> tuple[tuple[Result, ...], list[Built]]:
     """Return every model's result and the report set of the delivering ones.
 
     `decided` is called with the result whose triage level is the study's, if there is one, before
-    anything is built of it.
+    anything is built of it. `ranked`: what `rank` said of the same task just before.
 
     Raises ModelError if a model failed and it is worth another try, and InferenceUnavailable,
     whichever try it is, if there was nobody to ask.
     """
-    wanted = _wanted(task)
-    headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
-    results = tuple(_run(pipeline, task, model, headers, damaged) for model in task.models)
+    ranked = ranked or rank(pipeline, task)
+    known = {result.model.name: result for result in ranked.results}
+    headers, damaged = dict(ranked.headers), ranked.damaged
+    results = tuple(
+        known.get(model.manifest.name) or _run(pipeline, task, model, headers, damaged)
+        for model in task.models
+    )
     by = _deciding(pipeline, task, results)
     if by is not None and task.found_before is not None:
         kept = with_level_found_before(by, task.found_before)
@@ -127,7 +164,8 @@ def analyse(
     if by is not None:
         decided(by)
     if delivered and not has_source(delivered, headers):
-        headers |= _headers(task, [i for i in task.version.instances if not wanted(i)])[0]
+        is_read = _wanted(task)
+        headers |= _headers(task, [i for i in task.version.instances if not is_read(i)])[0]
     if not delivered or not headers:
         return results, []
     draft = Draft(

@@ -7,9 +7,10 @@ association that brought images is open and it has been quiet for longer; the fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from node import config
+from node.analysis.pipeline import ranks
 from node.domains.domain import Awaited
 from node.domains.scope import why_out_of_scope
 from node.domains.table import DOMAINS, is_in_scope
@@ -20,14 +21,15 @@ from node.ledger import (
     Mode,
     PlannedAnalysis,
     Settling,
+    Stage,
     VersionState,
 )
+from node.ledger.order import SenderPriority
 from node.logs import naming
 from node.manifest import Manifest, Model
 from node.outputs.wording import refused_as_damaged
 from node.result import Priority
 from node.study import Shown
-from node.triage import may_rank
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,9 @@ class Settler:
         models: Sequence[tuple[Model, Mode]],
         *,
         demonstration_may_rank: bool = False,
+        priority_of: Callable[[str], SenderPriority] = lambda sender: "normal",
     ) -> None:
+        self._priority_of = priority_of
         self._settling = settling
         self._enqueue = enqueue
         self._settings = settings
@@ -98,10 +102,13 @@ class Settler:
         self._ranking = [
             model
             for model, mode in models
-            if mode == Mode.DELIVER
-            and model.manifest.triage is not None
-            and may_rank(model.identity, demonstration_may_rank=demonstration_may_rank)
+            if mode == Mode.DELIVER and ranks(model, demonstration_may_rank=demonstration_may_rank)
         ]
+
+    @property
+    def ranking(self) -> frozenset[str]:
+        """The names of the models that may rank a study."""
+        return frozenset(model.manifest.name for model in self._ranking)
 
     def settle(self) -> None:
         """Look at every study that is being received. Repeats safely, on any node."""
@@ -172,7 +179,13 @@ class Settler:
             )
             for model, mode in in_scope
         )
-        return Closing(reason, tuple(planned))
+        is_ranked = any(model is one for model, _ in in_scope for one in self._ranking)
+        return Closing(
+            reason,
+            tuple(planned),
+            stage=Stage.TRIAGE if is_ranked else Stage.REPORT,
+            sender_priority=self._priority_of(arrival.sender),
+        )
 
 
 def why_all_excluded(arrival: Arrival, manifests: Sequence[Manifest]) -> str | None:

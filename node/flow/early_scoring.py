@@ -1,7 +1,8 @@
 """Scores images while their study still arrives, so that after the last one only it is left.
 
 It fills the table of scores and nothing more: it owns no job and decides nothing.
-What it fails at, or does not get to, the analysis does again by itself.
+What it fails at, or does not get to, the analysis does again by itself. The models that may rank a
+study come first, for all that has come; the others look only while no complete study waits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.exc import OperationalError
 
@@ -34,6 +36,8 @@ _REST = 20
 """Times as long as such a look took, if that is longer."""
 _PAUSE_S = 30.0
 """After a failure that is not an image's."""
+_AT_MOST_LATER = 2000
+"""Images that only models that rank have seen: what was before them is left to the analysis."""
 
 
 class EarlyScorer:
@@ -45,12 +49,16 @@ class EarlyScorer:
         store: Store,
         pipeline: Pipeline,
         models: Sequence[Model],
+        ranking: Collection[str] = (),
     ) -> None:
+        """Make one for these models, of which those of these names may rank a study."""
         self._claiming = claiming
         self._store = store
         self._pipeline = pipeline
         # Of several images at once none is scored before the others are there.
         self._models = tuple(m for m in models if m.manifest.unit.of == "image")
+        self._ranking = frozenset(ranking)
+        self._later: deque[tuple[Instance, list[Model]]] = deque(maxlen=_AT_MOST_LATER)
         self._modalities = frozenset(model.manifest.input.modality for model in self._models)
         self._is_wanted = threading.Event()
         self._is_stopped = threading.Event()
@@ -76,6 +84,10 @@ class EarlyScorer:
 
     def score_what_came(self) -> bool:
         """Score every image that nobody has begun with; return whether there was any."""
+        has_found = self._rank_what_came()
+        return self._score_the_rest() or has_found
+
+    def _rank_what_came(self) -> bool:
         has_found = False
         while found := self._claiming.arriving(self._store, self._modalities):
             readers = {instance.sop_uid: self._readers(instance) for instance in found}
@@ -84,10 +96,35 @@ class EarlyScorer:
                 models = readers[instance.sop_uid]
                 if self._is_stopped.is_set():
                     return True
+                if not self._ranking and self._claiming.is_any_waiting():
+                    return has_found  # unclaimed, so that another node may be quicker
                 if models and self._claiming.claim(instance.sop_uid):
-                    self._score(instance, models)
+                    self._begin(instance, models)
                 has_found = has_found or bool(models)
         return has_found
+
+    def _begin(self, instance: Instance, models: Sequence[Model]) -> None:
+        if not self._ranking:
+            return self._score(instance, models)
+        ranking = [model for model in models if model.manifest.name in self._ranking]
+        others = [model for model in models if model not in ranking]
+        if others:
+            self._later.append((instance, others))
+        if ranking:
+            self._score(instance, ranking)
+        return None
+
+    def _score_the_rest(self) -> bool:
+        """Let the other models look at what the analysis has not begun with."""
+        has_scored = False
+        while self._later and not self._is_stopped.is_set():
+            if self._is_wanted.is_set() or self._claiming.is_any_waiting():
+                break  # what has come since, or is complete, is due before
+            instance, models = self._later.popleft()
+            if self._claiming.is_arriving(instance.study_uid):
+                self._score(instance, models)
+                has_scored = True
+        return has_scored
 
     def _run(self) -> None:
         while not self._is_stopped.is_set():

@@ -30,7 +30,9 @@ from node.ledger.delivering import Delivering
 from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
+from node.ledger.messages import Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
     Excluded,
@@ -61,11 +63,12 @@ from node.ledger.records import (
     Received,
     Recorded,
     Shipment,
+    Triaged,
     Withdrawal,
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -74,22 +77,26 @@ from node.ledger.states import (
     DispatchState,
     HeldBecause,
     InstanceState,
+    MessageKind,
     Mode,
     NoticeEvent,
     NoticeState,
     OwnPart,
     Role,
+    Stage,
     StudyState,
     VersionState,
     WebRole,
 )
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
+from node.ledger.telling import GivenLevel, NewMessage, Situation, Telling, ToldBefore
 
 __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
     "PASSWORD_CHARACTERS",
+    "PROBE_AFTER_S",
     "QUARANTINE_AFTER",
     "Again",
     "AlarmNotice",
@@ -116,8 +123,10 @@ __all__ = [
     "Filed",
     "Filing",
     "Finished",
+    "GivenLevel",
     "HeldBecause",
     "HeldStudy",
+    "Hurrying",
     "Ill",
     "InstanceState",
     "Job",
@@ -126,7 +135,12 @@ __all__ = [
     "KeptScores",
     "LateChannel",
     "Ledger",
+    "Letter",
+    "MessageEnd",
+    "MessageKind",
+    "Messages",
     "Mode",
+    "NewMessage",
     "Nodes",
     "NoticeEvent",
     "NoticeStanding",
@@ -152,10 +166,15 @@ __all__ = [
     "Seen",
     "Settling",
     "Shipment",
+    "Situation",
+    "Stage",
     "Stranded",
     "StudyLevels",
     "StudyState",
     "Sweeping",
+    "Telling",
+    "ToldBefore",
+    "Triaged",
     "Trouble",
     "Unfinished",
     "User",
@@ -166,10 +185,12 @@ __all__ = [
     "damaged_in",
     "examine",
     "is_trouble",
+    "named_objects",
     "now",
     "parse_view",
     "release_of_tables",
     "subjects_of",
     "unless_recorded",
     "utc",
+    "words_of_message",
 ]

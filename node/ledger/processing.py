@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,18 +15,21 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now, utc
 from node.ledger.database import Ledger
+from node.ledger.order import due_at
 from node.ledger.records import (
     BuiltReport,
     Enqueue,
     Finished,
     Job,
     PlannedAnalysis,
+    Triaged,
     Work,
 )
 from node.ledger.rows import (
     QUARANTINE_AFTER,
     add_note,
     as_instance,
+    ask_to_tell,
     change_level,
     end_version,
     find_obstacle,
@@ -41,7 +44,7 @@ from node.ledger.rows import (
     update_version,
     version_row,
 )
-from node.ledger.states import HeldBecause, InstanceState, VersionState
+from node.ledger.states import HeldBecause, InstanceState, Stage, VersionState
 from node.result import Priority, Result, deciding_score
 from node.store import Store
 from node.study import FormerReport, StudyVersion
@@ -69,12 +72,13 @@ class Processing:
                         state=VersionState.RUNNING, owner=node_id, decided_at=at
                     )
                 )
-                if job.attempt > 1 and (place := find_place(db, node_id)):
+                if _is_repeated(db, job, row) and (place := find_place(db, node_id)):
                     add_note(db, job.study_uid, f"process: attempt {job.attempt} runs on {place}")
                 return Work(
                     version=_study_version(db, job, row, at, store),
                     sender=study.sender,
                     analyses=_planned(db, job),
+                    stage=row.stage,
                     is_given_up=is_given_up(row),
                     failures=row.failures,
                     has_results=_has_results(db, job.study_uid),
@@ -97,11 +101,31 @@ class Processing:
             is_current = row.attempt == job.attempt and row.state == VersionState.RUNNING
             if level is None or not is_current or find_obstacle(db, study, job) is not None:
                 return
-            is_demonstration = decided_by.model.is_demonstration
-            if row.level is None or level > row.level:
-                by_whom = {"level": level, "is_demonstration": is_demonstration}
-                db.execute(update_version(job).values(by_whom))
-            raise_level(db, study, level, is_demonstration=is_demonstration)
+            _rise(db, study, row, job, decided_by)
+
+    def end_triage(self, job: Job, triaged: Triaged, enqueue: Enqueue) -> bool:
+        """Record what the models said that may rank a study, and when its report is due.
+
+        The study rises at once. Returns whether its turn is now, for nothing that waits is due
+        before its report: then the attempt goes on. If not, its report waits as the next attempt.
+
+        Raises Superseded if the attempt is not the current one, or nothing of the version may be
+        analysed any more.
+        """
+        with self.ledger.writing() as db:
+            study = lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt != job.attempt or row.state != VersionState.RUNNING:
+                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+            obstacle = find_obstacle(db, study, job)
+            if obstacle is None:
+                _record_results(db, job, triaged.results, triaged.briefs)
+                if triaged.decided_by is not None:
+                    _rise(db, study, row, job, triaged.decided_by)
+                    ask_to_tell(db, job.study_uid)  # another model may have come to the same level
+                return _go_on_to_report(db, job, row, triaged, enqueue)
+            end_version(db, job, VersionState.CANCELLED, obstacle)
+        raise Superseded(f"{job.id}: {obstacle}")  # now that the cancellation is committed
 
     def finish_version(
         self,
@@ -122,13 +146,14 @@ class Processing:
             if obstacle is not None:
                 end_version(db, job, VersionState.CANCELLED, obstacle)
                 return False
-            _record_results(db, job, finished)
+            _record_results(db, job, finished.results, finished.briefs)
+            level = _final_level(row, finished)
             if finished.reports:
                 _record_reports(db, job, finished.reports)
                 for destination, kinds in finished.destinations.items():
                     wanted = [r.sop_uid for r in finished.reports if r.kind in kinds]
-                    deliver_within_s = finished.deliver_within_s
-                    if planned := plan_delivery(db, job, destination, wanted, deliver_within_s):
+                    within_s = finished.deliver_within_s
+                    if planned := plan_delivery(db, job, destination, wanted, within_s, level):
                         enqueue(db, planned)
             end_version(db, job, VersionState.FINISHED, finished.problem)
             _record_level(db, study, row, job, finished)
@@ -177,6 +202,7 @@ class Processing:
                 job,
                 attempt=job.attempt + 1,
                 is_quarantined=row.crashes >= QUARANTINE_AFTER,
+                due_at=row.due_at,
                 delay_s=delay_s if is_its_fault else grown_s(delay_s, troubles),
             )
             enqueue(db, following)
@@ -200,9 +226,68 @@ class Processing:
                 end_version(db, job, VersionState.CANCELLED, reason)
 
 
-def _record_results(db: sa.Connection, job: Job, finished: Finished) -> None:
+def _is_repeated(db: sa.Connection, job: Job, row: sa.Row[Any]) -> bool:
+    """Whether an attempt follows one that was to do the same, rather than that of triage alone."""
+    if job.attempt == 1 or row.crashes or row.failures or row.troubles:
+        return job.attempt > 1
     table = schema.analysis
-    for result in finished.results:
+    said = sa.select(table.c.model).where(
+        table.c.study_uid == job.study_uid,
+        table.c.number == job.number,
+        table.c.finished_at.is_not(None),
+    )
+    is_after_triage = row.stage == Stage.REPORT and db.execute(said.limit(1)).first() is not None
+    return job.attempt > (2 if is_after_triage else 1)
+
+
+def _rise(
+    db: sa.Connection, study: sa.Row[Any], row: sa.Row[Any], job: Job, decided_by: Result
+) -> None:
+    """Let a study and its version have at least the level of a result."""
+    level, is_demonstration = _level_by(decided_by), decided_by.model.is_demonstration
+    if level is None:
+        return
+    if row.level is None or level > row.level:
+        by_whom = {"level": level, "is_demonstration": is_demonstration}
+        db.execute(update_version(job).values(by_whom))
+    raise_level(db, study, level, is_demonstration=is_demonstration)
+
+
+def _go_on_to_report(
+    db: sa.Connection, job: Job, row: sa.Row[Any], triaged: Triaged, enqueue: Enqueue
+) -> bool:
+    """Begin a version's second stage; return whether the attempt goes on with it."""
+    if row.stage == Stage.REPORT:  # the same attempt has run twice
+        return True
+    at = db.execute(sa.select(now())).scalar_one()
+    level = lock_study(db, job.study_uid).level  # not lower than before, until there is a report
+    due = due_at(Stage.REPORT, level, at, triaged.sender_priority)
+    values: dict[str, Any] = {"stage": Stage.REPORT, "due_at": due}
+    runs_alone = row.crashes >= QUARANTINE_AFTER  # and holds nobody up
+    is_next = runs_alone or not _is_any_due_before(db, due)
+    if not is_next:
+        following = Job("process", job.study_uid, job.number, job.attempt + 1, due_at=due)
+        values |= {"state": VersionState.QUEUED, "owner": None, "attempt": following.attempt}
+        enqueue(db, following)
+        said = _level_by(triaged.decided_by) or "no level"
+        add_note(db, job.study_uid, f"triaged: {said}; its report waits for its turn")
+    db.execute(update_version(job).values(values))
+    return is_next
+
+
+def _is_any_due_before(db: sa.Connection, due: float) -> bool:
+    """Whether a version waits that is due earlier; of those of a former release each is."""
+    table = schema.study_version
+    is_earlier = table.c.due_at.is_(None) | (table.c.due_at < due)
+    query = sa.select(table.c.number).where(table.c.state == VersionState.QUEUED, is_earlier)
+    return db.execute(query.limit(1)).first() is not None
+
+
+def _record_results(
+    db: sa.Connection, job: Job, results: Sequence[Result], briefs: Mapping[str, str]
+) -> None:
+    table = schema.analysis
+    for result in results:
         refusals = Counter(refusal.reason for refusal in result.refused)
         db.execute(
             table.update()
@@ -210,18 +295,31 @@ def _record_results(db: sa.Connection, job: Job, finished: Finished) -> None:
             .where(table.c.model == result.model.name)
             .values(
                 result=_RESULT.dump_json(result).decode(),
-                brief=finished.briefs.get(result.model.name),
+                brief=briefs.get(result.model.name),
                 level=_level_by(result),
                 score=deciding_score(result),
                 analysed=len(result.analysed),
                 refusals=json.dumps(refusals),
-                finished_at=now(),
+                # As soon as its level was there: its report may follow much later.
+                finished_at=sa.func.coalesce(table.c.finished_at, now()),
             )
         )
 
 
 def _level_by(result: Result | None) -> Priority | None:
     return result.triage.level if result is not None and result.triage is not None else None
+
+
+def _found_before(row: sa.Row[Any]) -> Priority | None:
+    """Return what an attempt before this one, or triage, found that its report may not lower."""
+    level: Priority | None = row.level
+    return level if level in (Priority.URGENT, Priority.SOON) else None
+
+
+def _final_level(row: sa.Row[Any], finished: Finished) -> Priority | None:
+    """Return the level of a version that is finished."""
+    level, found = _level_by(finished.decided_by), _found_before(row)
+    return found if found is not None and (level is None or found > level) else level
 
 
 def _record_level(
@@ -231,22 +329,23 @@ def _record_level(
 
     An attempt before this one may have found it urgent, and could not build its report.
     """
-    level, former = _level_by(finished.decided_by), _former_levels(db, job)
-    found = row.level if row.level in (Priority.URGENT, Priority.SOON) else None
-    is_found_before = found is not None and (level is None or found > level)
+    level, former = _final_level(row, finished), _former_levels(db, job)
+    is_found_before = level != _level_by(finished.decided_by)
     is_demonstration = finished.decided_by is not None and (
         finished.decided_by.model.is_demonstration
     )
-    if is_found_before:
-        level = found
-    if found is not None and found == level:
+    if level == _found_before(row) and level is not None:
         is_demonstration = row.is_demonstration
     if level is None and not former and study.level is None:
         return
-    if level is None and not former:
+    words = change_in_words(former, level)
+    if row.level is not None and (level is None or level < row.level):
+        # It was shown since triage, or since an attempt of which there is no report.
+        after = f"now {level}" if level is not None else f"now none: {NO_MODEL}"
+        words = f"{row.level} found first, {words or after}"
+    elif level is None and not former:
         words = f"{study.level} while held, now none: {NO_MODEL}"
-    else:
-        words = change_in_words(former, level) or str(level)
+    words = words or str(level)
     by_whom = {"level": level, "is_demonstration": is_demonstration}
     db.execute(update_version(job).values(by_whom))
     change_level(db, study, level, is_demonstration=is_demonstration)

@@ -8,7 +8,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from node.ledger.states import DeliveryState, InstanceState, Mode, VersionState
+from node.ledger.order import SenderPriority
+from node.ledger.states import DeliveryState, InstanceState, Mode, Stage, VersionState
 from node.result import Priority, Result
 from node.study import Laterality, Shown, StudyLabels, StudyVersion, View
 from node.triage import FormerLevel
@@ -29,9 +30,9 @@ class Job:
     destination: str = ""
     delay_s: float = 0
     is_quarantined: bool = False
-    due_at: float | None = None
+    due_at: float | None = field(default=None, compare=False)
     """Its place among those that wait: the earliest is first (`ledger.order`). Epoch seconds,
-    UTC; None: before all that have one."""
+    UTC; None: before all that have one, or not known. It is the same job wherever it stands."""
 
     @property
     def id(self) -> str:
@@ -171,6 +172,9 @@ class Closing:
     analyses: tuple[PlannedAnalysis, ...] = ()
     state: VersionState = VersionState.QUEUED
     why_not: str | None = None
+    stage: Stage = Stage.REPORT
+    """What is first: triage, if one of the models may rank the study."""
+    sender_priority: SenderPriority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,7 @@ class Work:
     version: StudyVersion
     sender: str
     analyses: tuple[PlannedAnalysis, ...]
+    stage: Stage
     is_given_up: bool
     """It ended badly too often: answer without touching the pixels."""
     failures: int
@@ -219,6 +224,18 @@ Directions = Callable[[str], Mapping[str, frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
+class Triaged:
+    """What the models said that may rank a study, before any other has looked at it."""
+
+    results: tuple[Result, ...]
+    decided_by: Result | None
+    """The result with the highest level; None if none of them is switched on any more."""
+    briefs: Mapping[str, str] = field(default_factory=dict)
+    """What came of each model's work, in a line, by its name."""
+    sender_priority: SenderPriority = "normal"
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """What a process job ends with."""
 
@@ -244,6 +261,8 @@ class Shipment:
     """Accepted by the destination, which has not yet been found to keep them."""
     asks: int
     """How often it was asked to confirm, without success."""
+    waited_for_it: bool = False
+    """The last attempt failed for want of its destination: whatever fails now has not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +289,8 @@ class Patience:
     """Why accepted objects will never be confirmed."""
     has_asked: bool = False
     """The destination was asked to confirm, without success."""
+    is_unreached: bool = False
+    """No object was given to the destination: it is away, lets nobody in, or says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.order import due_at, wait_s
 from node.ledger.records import Job, parse_view
 from node.ledger.states import (
     DeliveryState,
     DispatchState,
     HeldBecause,
+    Stage,
     StudyState,
     VersionState,
 )
@@ -151,6 +153,7 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
             state=DispatchState.QUEUED,
             error=None,
             next_at=None,
+            due_at=now() + wait_s(Stage.REPORT, newest.level),
             deadline_at=now() + dispatch.c.deadline_at - (newest.finished_at or newest.closed_at),
         )
     )
@@ -273,17 +276,32 @@ def plan_delivery(
     destination: str,
     sop_uids: Sequence[str],
     deliver_within_s: float,
+    level: Priority | None,
 ) -> Job | None:
-    """Record that a destination is to get these reports of a version; return the job of it."""
+    """Record that a destination is to get these reports of a version; return the job of it.
+
+    `level` is the study's, by which what is sent waits for its turn.
+    """
     if not sop_uids:
         return None
+    due = delivery_due_at(db, level)
     of_version = {"study_uid": version.study_uid, "number": version.number}
     to = of_version | {"destination": destination}
-    whole = {"state": DispatchState.QUEUED, "deadline_at": now() + deliver_within_s}
+    whole = {"state": DispatchState.QUEUED, "deadline_at": now() + deliver_within_s, "due_at": due}
     db.execute(schema.dispatch.insert().values(to | whole))
     each = to | {"state": DeliveryState.QUEUED}
     db.execute(schema.delivery.insert(), [each | {"sop_uid": sop_uid} for sop_uid in sop_uids])
-    return Job("deliver", version.study_uid, version.number, 1, destination)
+    return Job("deliver", version.study_uid, version.number, 1, destination, due_at=due)
+
+
+def delivery_due_at(db: sa.Connection, level: Priority | None, delay_s: float = 0) -> float:
+    """Return when a delivery is due that waits for its turn from now on, or after a delay.
+
+    Each attempt waits anew: after a long outage what waits is no older than what has just come,
+    and goes by its level.
+    """
+    at: float = db.execute(sa.select(now())).scalar_one()
+    return due_at(Stage.REPORT, level, at + delay_s)
 
 
 def update_dispatch(job: Job) -> sa.Update:
@@ -321,11 +339,44 @@ def subjects_of(job: Job) -> dict[str, str]:
     return {"study": job.study_uid, "destination": job.destination}
 
 
+class _Named(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def sop_uid(self) -> str: ...
+
+
+def named_objects(reports: Sequence[_Named]) -> str:
+    """Return which result objects these are, for a line of the log: the first, and how many more.
+
+    Names what is to be looked for on the other side, and nothing of the patient.
+    """
+    if not reports:
+        return "no object"
+    first = f"{reports[0].kind} {reports[0].sop_uid}"
+    return f"{first} and {len(reports) - 1} more" if reports[1:] else first
+
+
 def say_given_up(db: sa.Connection, job: Job, error: str) -> None:
     """Say in history and log that a delivery is given up: from now on only a person goes on."""
     add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
-    words = "The results of study %s for %s are given up: %s; mend that, then `ai-node retry`"
-    log.error(words, job.study_uid, job.destination, error, extra=subjects_of(job))
+    objects = named_objects(_lacking_objects(db, job))
+    words = "The results of study %s for %s are given up (%s): %s; mend that, then `ai-node retry`"
+    log.error(words, job.study_uid, job.destination, objects, error, extra=subjects_of(job))
+
+
+def _lacking_objects(db: sa.Connection, job: Job) -> Sequence[Any]:
+    """Return kind and SOP Instance UID of what a destination has not taken, else not confirmed."""
+    report, delivery = schema.report, schema.delivery
+    query = (
+        sa.select(schema.report_kind, report.c.sop_uid, delivery.c.state)
+        .join(delivery, delivery.c.sop_uid == report.c.sop_uid)
+        .where(delivery.c.study_uid == job.study_uid, delivery.c.number == job.number)
+        .where(delivery.c.destination == job.destination)
+        .where(delivery.c.state.not_in((DeliveryState.CONFIRMED, DeliveryState.REPLACED)))
+    )
+    rows = db.execute(query.order_by(report.c.position)).all()
+    return [row for row in rows if row.state != DeliveryState.SENT] or rows
 
 
 def find_place(db: sa.Connection, node_id: str) -> str | None:

@@ -305,7 +305,7 @@ study_version = sa.Table(
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
     _word("stage", Stage, default=Stage.REPORT),
-    _time("due_at"),  # its place in the queue: flow.order; empty: of a release before 0014
+    _time("due_at"),  # its place in the queue: ledger.order; empty: of a release before 0014
     _level(),
     _is_demonstration(),
     _time("closed_at", nullable=False),
@@ -422,7 +422,7 @@ delivery = sa.Table(
     _word("state", DeliveryState),
     _text("error", nullable=True),
     _time("sent_at"),
-    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find
+    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find, folder
     _time("confirmed_at"),
     _text("transaction_uid", nullable=True),  # of the storage commitment last asked for
     sa.Index(None, "study_uid", "number", "destination"),

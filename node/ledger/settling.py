@@ -12,6 +12,7 @@ from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.damaged import damaged_in
 from node.ledger.database import Ledger
+from node.ledger.order import due_at
 from node.ledger.records import Arrival, ArrivalPart, Closing, Enqueue, Job
 from node.ledger.rows import (
     SHOWN,
@@ -122,7 +123,9 @@ class Settling:
                 .values(version=number)
             )
             _cancel_older(db, study.study_uid, number)
-            _insert_version(db, study, number, closing, len(arrival.damaged))
+            at = db.execute(sa.select(now())).scalar_one()
+            due = due_at(closing.stage, study.level, at, closing.sender_priority)
+            _insert_version(db, study, number, closing, len(arrival.damaged), due)
             words = f"version {number} closed: {closing.reason}"
             add_note(
                 db,
@@ -130,7 +133,7 @@ class Settling:
                 words if closing.why_not is None else f"{words}; {closing.why_not}",
             )
             if closing.state == VersionState.QUEUED:
-                enqueue(db, Job("process", study.study_uid, number, attempt=1))
+                enqueue(db, Job("process", study.study_uid, number, attempt=1, due_at=due))
             elif study.level is not None:
                 change_level(db, study, None, is_demonstration=False)
                 words = f"triage level of version {number}: {study.level} before, now none"
@@ -165,6 +168,25 @@ class Claiming:
         with self.ledger.reading() as db:
             return [as_instance(row, store) for row in db.execute(query).all()]
 
+    def is_arriving(self, study_uid: str) -> bool:
+        """Return whether a study is not complete yet, and may be analysed once it is."""
+        study = schema.study
+        is_it = (study.c.study_uid == study_uid) & (study.c.state == StudyState.RECEIVING)
+        query = sa.select(study.c.study_uid).where(is_it, study.c.held_reason.is_(None))
+        with self.ledger.reading() as db:
+            return db.execute(query).first() is not None
+
+    def is_any_waiting(self) -> bool:
+        """Return whether a study that is complete waits for its turn.
+
+        One that is tried again after a failure is not counted: it may wait for long.
+        """
+        table = schema.study_version
+        fails = table.c.crashes + table.c.failures + table.c.troubles > 0
+        query = sa.select(table.c.number).where(table.c.state == VersionState.QUEUED, ~fails)
+        with self.ledger.reading() as db:
+            return db.execute(query.limit(1)).first() is not None
+
     def claim(self, sop_uid: str) -> bool:
         """Return whether the caller is the first to score an instance as it arrives.
 
@@ -186,7 +208,7 @@ class Claiming:
 
 
 def _insert_version(
-    db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing, damaged: int
+    db: sa.Connection, study: sa.Row[Any], number: int, closing: Closing, damaged: int, due: float
 ) -> None:
     db.execute(
         schema.study_version.insert().values(
@@ -197,6 +219,8 @@ def _insert_version(
             error=closing.why_not,
             revision=study.revision,
             damaged=damaged,
+            stage=closing.stage,
+            due_at=due,
             closed_at=now(),
             last_image_at=study.last_at,
         )

@@ -26,7 +26,13 @@ from node.ledger import (
     schema,
 )
 from node.outputs import wording
-from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
+from node.overview.standing import (
+    DeliveryOverview,
+    MessageOverview,
+    ModelOverview,
+    Standing,
+    StudyOverview,
+)
 from node.result import Priority, Result, deciding_score
 from node.study import NO_IMAGES
 from node.triage import NO_MODEL, FormerLevel, change_in_words
@@ -118,6 +124,8 @@ class Batch:
     images: _Rows
     """How many instances that are in use are alike, and what they show."""
     history: _Rows
+    messages: _Rows
+    """Of all versions."""
     damaged: Mapping[str, Sequence[str]]
     """Why objects were refused as damaged."""
 
@@ -133,7 +141,8 @@ def read_batch(db: sa.Connection, study_uids: Sequence[str], depth: Depth) -> Ba
     found = {row.study_uid: row for row in db.execute(query)}
     studies = [found[study_uid] for study_uid in study_uids if study_uid in found]
     numbers = {study.study_uid: study.version for study in studies}
-    analyses = _results_of_earlier_releases() if depth is Depth.ROW else sa.select(schema.analysis)
+    is_row = depth is Depth.ROW
+    analyses = _results_of_earlier_releases() if is_row else sa.select(schema.analysis)
     return Batch(
         depth=depth,
         studies=studies,
@@ -143,7 +152,8 @@ def read_batch(db: sa.Connection, study_uids: Sequence[str], depth: Depth) -> Ba
         analyses=_of_newest(db, schema.analysis, numbers, analyses),
         levels=_by_study(db, _levels(study_uids)),
         images=_by_study(db, _images(study_uids)),
-        history=defaultdict(list) if depth is Depth.ROW else _by_study(db, _history(study_uids)),
+        history=defaultdict(list) if is_row else _by_study(db, _history(study_uids)),
+        messages=defaultdict(list) if is_row else _by_study(db, _messages(study_uids)),
         damaged=damaged_in(db, study_uids),
     )
 
@@ -186,6 +196,15 @@ def _levels(study_uids: Sequence[str]) -> sa.Select[Any]:
 def _history(study_uids: Sequence[str]) -> sa.Select[Any]:
     table = schema.history
     return sa.select(table).where(table.c.study_uid.in_(study_uids)).order_by(table.c.id)
+
+
+def _messages(study_uids: Sequence[str]) -> sa.Select[Any]:
+    table = schema.message
+    names = ("control_id", "destination", "study_uid", "number", "kind", "level", "state", "error")
+    times = ("made_at", "acknowledged_at", "next_at")
+    query = sa.select(*(table.c[name] for name in (*names, *times)))
+    of_these = query.where(table.c.study_uid.in_(study_uids))
+    return of_these.order_by(table.c.destination, table.c.sequence)
 
 
 def _by_study(
@@ -232,7 +251,7 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         level="" if study.level is None else str(study.level),
         is_demonstration=study.is_demonstration,
         levels=tuple((one.number, str(one.level)) for one in levels),
-        level_words=change_in_words(levels, study.level, _why_no_level(closed)),
+        level_words="; ".join(filter(None, _level_words(study, closed, levels))),
         waiting_s=None if study.level is None else max(0.0, study.asked_at - study.last_image_at),
         accession_number=study.accession_number or "",
         patient_id=study.patient_id or "",
@@ -247,7 +266,34 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         read_at=study.read_at,
         read_by=study.read_by,
         asked_at=study.asked_at,
+        messages=tuple(map(_message, batch.messages[uid])),
     )
+
+
+def _message(row: sa.Row[Any]) -> MessageOverview:
+    return MessageOverview(
+        destination=row.destination,
+        control_id=row.control_id,
+        kind=row.kind,
+        level=str(row.level),
+        version=row.number,
+        state=row.state,
+        error=row.error,
+        made_at=row.made_at,
+        acknowledged_at=row.acknowledged_at,
+        next_at=row.next_at,
+    )
+
+
+def _level_words(
+    study: sa.Row[Any], closed: sa.Row[Any] | None, levels: Sequence[FormerLevel]
+) -> Iterator[str]:
+    """Yield what the level was before, and what it will be once there is a report."""
+    yield change_in_words(levels, study.level, _why_no_level(closed))
+    if closed is None or closed.state.is_final or closed.level is None or study.level is None:
+        return
+    if closed.level < study.level:
+        yield f"{closed.level} in version {closed.number}, once its report is there"
 
 
 def _why_no_level(version: sa.Row[Any] | None) -> str:

@@ -128,15 +128,19 @@ def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remar
 def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterator[Remark]:
     name = backlog.destination
     if backlog.given_up:
-        words = f"{name}: the results of {counted_studies(backlog.given_up)} were given up"
+        what = "the triage levels" if backlog.is_list else "the results"
+        words = f"{name}: {what} of {counted_studies(backlog.given_up)} were given up"
         words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
         alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
     if backlog.since is not None and at - backlog.since > LACKS_LOOK_S:
-        words = f"{name} lacks the results of {counted_studies(backlog.studies)}, since "
+        lacks = "has not acknowledged the triage levels" if backlog.is_list else "lacks the results"
+        words = f"{name} {lacks} of {counted_studies(backlog.studies)}, since "
         words += f"{_moment(backlog.since, at)}: {backlog.error or 'no attempt has ended'}"
         alarm = Alarm.ACT if at - backlog.since > LACKS_ACT_S else Alarm.LOOK
-        yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
+        yield Remark(
+            alarm, words, "`ai-node doctor` examines it; what waits goes by itself once it is back"
+        )
     taken_at = backlog.unconfirmed_since
     if taken_at is not None and at - taken_at > UNCONFIRMED_WAITS * commitment_wait_s:
         words = f"{name} took results and has not confirmed them, since {_moment(taken_at, at)}"
@@ -250,6 +254,8 @@ def _backlog_in_words(backlog: Backlog, at: float) -> str:
     words = []
     if backlog.studies:
         objects = counted_things(backlog.objects, "object")
+        if backlog.is_list:
+            objects = counted_things(backlog.messages, "message")
         taken_at = backlog.unconfirmed_since
         since = (
             "" if taken_at is None else f", taken and not confirmed since {_moment(taken_at, at)}"

@@ -116,6 +116,9 @@ def _backlog(one: PeerOverview) -> Iterator[str]:
     if one.backlog.objects:
         objects = counted(one.backlog.objects, "object")
         yield f"{objects} of {counted_studies(one.backlog.studies)}"
+    if one.backlog.messages:
+        messages = counted(one.backlog.messages, "message")
+        yield f"{messages} about {counted_studies(one.backlog.studies)}"
     if one.backlog.given_up:
         yield f"given up: {counted_studies(one.backlog.given_up)}"
 

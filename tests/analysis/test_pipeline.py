@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import packages
 import pytest
+from networks import Network
 from pydicom import Dataset, uid
 from pydicom.sr.codedict import codes
 from small_images import instance, mammogram, saved
@@ -20,7 +22,7 @@ from small_models import model
 
 from node import config, score_key
 from node.analysis import pipeline as pipeline_module
-from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse, rank
 from node.config import presets
 from node.dicom.header import read_header
 from node.errors import Held
@@ -28,7 +30,7 @@ from node.identity import identity_of
 from node.inference import Inference
 from node.manifest import Model
 from node.outputs.report_set import Built, to_bytes
-from node.result import UnitScore
+from node.result import Priority, UnitScore
 from node.study import Instance, Laterality, StudyVersion, Unit, View
 
 ROWS, COLUMNS = 300, 200
@@ -330,3 +332,49 @@ def test_what_changes_what_is_said_changes_the_uids_and_nothing_else_does(
         replace(pipeline, has_level_in_lists=True),
     )
     assert len({digest(pipeline), *map(digest, others)}) == 3
+
+
+@pytest.mark.parametrize("percent", [90.0, 10.0])
+def test_in_two_stages_the_same_is_said_byte_for_byte_and_nothing_is_computed_twice(
+    small: Model, tmp_path: Path, percent: float
+) -> None:
+    triaging = packages.triaging_package(tmp_path / "models")
+    (tmp_path / "images").mkdir()
+    one = task(small, image(tmp_path / "images", "1.2.3.4"))
+    one = replace(one, models=(small, triaging), delivering=frozenset({"small", "breast-area"}))
+
+    def of_network() -> tuple[Network, Pipeline]:
+        network = Network(percents={"1.2.3.4": percent})
+        return network, Pipeline(network, ScoresInMemory(), UTC, presets()["default"])  # type: ignore[arg-type]
+
+    def written_out(said: tuple[object, list[Built]]) -> tuple[object, list[bytes]]:
+        return said[0], [to_bytes(built.dataset) for built in said[1]]
+
+    _, at_once = of_network()
+    expected = written_out(analyse(at_once, one))
+    network, staged = of_network()
+    ranked = rank(staged, one)
+    assert [result.model.name for result in ranked.results] == ["breast-area"]
+    assert network.asked_by == [("breast-area", "1.2.3.4")]
+    assert written_out(analyse(staged, one, ranked=ranked)) == expected
+    assert network.asked_by == [("breast-area", "1.2.3.4"), ("small", "1.2.3.4")]
+    assert ranked.decided_by is not None
+    assert ranked.decided_by.triage is not None
+    found = ranked.decided_by.triage.level
+    assert found == (Priority.URGENT if percent > 70 else Priority.NOT_ASSESSED)
+    later = replace(one, found_before=found)  # as the attempt after that of triage has it
+    assert written_out(analyse(staged, later)) == expected
+    assert len(network.asked_by) == 2
+
+
+def test_only_who_delivers_and_may_rank_looks_first(small: Model, tmp_path: Path) -> None:
+    triaging = packages.triaging_package(tmp_path / "models", status="demonstration")
+    (tmp_path / "images").mkdir()
+    one = task(small, image(tmp_path / "images", "1.2.3.4"))
+    one = replace(one, models=(small, triaging), delivering=frozenset({"small", "breast-area"}))
+    network = Network(percents={"1.2.3.4": 10.0})
+    pipeline = Pipeline(network, ScoresInMemory(), UTC, presets()["default"])  # type: ignore[arg-type]
+    assert rank(pipeline, one).results == ()
+    may_rank = replace(pipeline, demonstration_may_rank=True)
+    assert rank(may_rank, replace(one, delivering=frozenset({"small"}))).results == ()
+    assert len(rank(may_rank, one).results) == 1

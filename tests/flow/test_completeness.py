@@ -18,7 +18,8 @@ from node.domains.mammography.scope import awaited
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.flow import completeness
 from node.flow.completeness import Settler
-from node.ledger import Arrival, ArrivalPart, Job, Mode, VersionState, schema
+from node.ledger import Arrival, ArrivalPart, Job, Mode, Stage, VersionState, schema
+from node.ledger.order import SenderPriority, wait_s
 from node.manifest import Input
 from node.result import Priority
 from node.study import Shown, View
@@ -426,6 +427,38 @@ def test_a_held_study_stands_before_routine_if_a_model_is_to_triage_it(
     history = desk.history()
     settler.see_to_held()
     assert desk.history() == history
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "may_rank", "stage"),
+    [
+        (Mode.DELIVER, "research", False, "triage"),
+        (Mode.SHADOW, "research", False, "report"),
+        (Mode.DELIVER, "demonstration", False, "report"),
+        (Mode.DELIVER, "demonstration", True, "triage"),
+    ],
+)
+def test_triage_is_first_if_a_model_may_rank_the_study(
+    desk: Desk, tmp_path: Path, mode: Mode, status: str, may_rank: bool, stage: str
+) -> None:
+    models = [(packages.triaging_package(tmp_path, status=status), mode)]
+    priorities: dict[str, SenderPriority] = {"modality": "high"}
+    settler = Settler(
+        desk.settling,
+        desk.enqueue,
+        SETTINGS,
+        models,
+        demonstration_may_rank=may_rank,
+        priority_of=lambda sender: priorities[sender],
+    )
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    version = desk.version()
+    assert (version["state"], version["stage"]) == ("queued", stage)
+    wait = version["due_at"] - version["closed_at"]
+    assert wait == pytest.approx(wait_s(Stage(stage), None, "high"), abs=1)
+    assert settler.ranking == ({"breast-area"} if stage == "triage" else set())
 
 
 def test_a_study_waits_for_what_a_model_of_one_domain_wants_and_names_it(

@@ -27,6 +27,7 @@ from node.dicom.header import read_header
 from node.errors import InferenceUnavailable, ModelError, Unreadable
 from node.flow.early_scoring import EarlyScorer
 from node.inference import Inference
+from node.ledger import schema
 from node.manifest import Model
 from node.overview import study_overviews
 from node.result import UnitScore
@@ -284,6 +285,82 @@ def test_after_the_last_image_only_that_is_left_to_score(
     assert network.asked == [last.SOPInstanceUID]
     assert len(result.analysed) == 4
     assert objects
+
+
+@pytest.fixture
+def two(desk: Desk, pipeline: Pipeline, model: Model, tmp_path: Path) -> EarlyScorer:
+    """Has one model that may rank a study, the second of two."""
+    ranking = small_models.model(tmp_path)
+    return EarlyScorer(desk.claiming, desk.store, pipeline, (model, ranking), {"small"})
+
+
+def test_who_may_rank_a_study_looks_at_all_that_came_before_any_other_model(
+    desk: Desk, two: EarlyScorer, network: Network
+) -> None:
+    images = [image for n in range(2) for image in factories.exam(f"ranked {n}", [R_CC, L_CC])]
+    for image in images:
+        desk.keep(image)
+    assert two.score_what_came()
+    uids = [image.SOPInstanceUID for image in images]
+    expected = [*(("small", uid) for uid in uids), *(("breast-area", uid) for uid in uids)]
+    assert network.asked_by == expected
+    assert not two.score_what_came()
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_while_a_complete_study_waits_only_those_look_that_may_rank_one(
+    desk: Desk, two: EarlyScorer, network: Network, has_failed: bool
+) -> None:
+    (waits,) = factories.exam("waits", [R_CC])
+    desk.keep(waits)
+    job = desk.close(study=waits.StudyInstanceUID)
+    if has_failed:
+        desk.begin(job)
+        desk.processing.fail_version(job, "no room", 0, desk.enqueue, is_its_fault=False)
+    (image,) = factories.exam("comes", [R_CC])
+    desk.keep(image)
+    two.score_what_came()
+    others = ["breast-area"] * has_failed
+    assert [name for name, _ in network.asked_by] == ["small", *others], (
+        "a failed one may wait long"
+    )
+    desk.change(schema.study_version, state="running")
+    assert two.score_what_came() is not has_failed
+    assert [name for name, _ in network.asked_by] == ["small", "breast-area"]
+
+
+def test_if_none_may_rank_what_came_stays_unclaimed_while_a_complete_study_waits(
+    desk: Desk, scorer: EarlyScorer, network: Network
+) -> None:
+    waits, image = factories.exam("waits", [R_CC]) + factories.exam("comes", [R_CC])
+    desk.keep(waits)
+    desk.close(study=waits.StudyInstanceUID)
+    desk.keep(image)
+    assert not scorer.score_what_came()
+    assert network.asked == []
+    assert [one.sop_uid for one in desk.claiming.arriving(desk.store, ["MG"])] == [
+        image.SOPInstanceUID
+    ]
+
+
+def test_what_is_complete_by_then_is_left_to_the_analysis(
+    desk: Desk, two: EarlyScorer, network: Network
+) -> None:
+    for name in ("first", "second"):
+        (image,) = factories.exam(name, [R_CC])
+        desk.keep(image)
+        if name == "first":
+            desk.close(study=image.StudyInstanceUID)
+    (image,) = factories.exam("third", [R_CC])
+    desk.keep(image)
+    two.score_what_came()
+    desk.change(schema.study_version, state="running")
+    desk.close(study=image.StudyInstanceUID)
+    desk.change(schema.study_version, state="running")
+    network.asked_by.clear()
+    two.score_what_came()
+    second = factories.exam("second", [R_CC])[0].SOPInstanceUID
+    assert network.asked_by == [("breast-area", second)]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from dbos._dbos import _get_dbos_instance
@@ -173,6 +174,26 @@ def test_one_destination_is_sent_one_study_at_a_time(running: Running) -> None:
     assert sum(job in running.worker.begun for job in jobs) == 1
     release.set()
     assert until(lambda: all(job in running.worker.done for job in jobs))
+
+
+@pytest.mark.parametrize("kind", ["process", "deliver"])
+def test_of_what_waits_that_runs_first_which_is_due_first(
+    running: Running, kind: Literal["process", "deliver"]
+) -> None:
+    lane = "ordered" if kind == "deliver" else ""
+    release = running.worker.hold(f"1.71.{lane}")
+    in_the_way = Job(kind, f"1.71.{lane}", 1, 1, lane)
+    running.enqueue(in_the_way)
+    assert until(lambda: in_the_way in running.worker.begun)
+    at = time.time()
+    due = {"3": at + 30, "1": at - 7200, "4": at + 14400, "2": at, "0": None}
+    jobs = [Job(kind, f"1.72.{n}.{lane}", 1, 1, lane, due_at=due[n]) for n in due]
+    running.enqueue(*jobs)
+    release.set()
+    assert until(lambda: all(job in running.worker.done for job in jobs))
+    assert [job for job in running.worker.begun if job in jobs] == sorted(
+        jobs, key=lambda job: job.study_uid
+    )
 
 
 def test_no_more_studies_run_at_once_than_there_are_processes(running: Running) -> None:

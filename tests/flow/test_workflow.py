@@ -9,6 +9,7 @@ import contextlib
 import copy
 import errno
 import hashlib
+import itertools
 import logging
 import re
 import shutil
@@ -59,6 +60,7 @@ from node.ledger import (
     Closing,
     Delivering,
     DispatchState,
+    Hurrying,
     Job,
     KeptScores,
     Ledger,
@@ -67,6 +69,7 @@ from node.ledger import (
     PlannedAnalysis,
     Processing,
     Settling,
+    Stage,
     VersionState,
     schema,
 )
@@ -270,6 +273,7 @@ def standing_works(
         config=settings,
         processing=Processing(ledger),
         delivering=Delivering(ledger),
+        hurrying=Hurrying(ledger),
         store=store,
         pipeline=Pipeline(network, KeptScores(ledger), UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
         models=models,
@@ -295,6 +299,7 @@ def works(
     monkeypatch.setattr("node.ledger.sweeping.DELAY_PER_CRASH_S", 0.0)
     second_pacs.forget()
     standing_works.network.asked.clear()
+    standing_works.network.asked_by.clear()
     standing_works.network.fail = lambda instance: None
     standing_works.network.percents = {}
     return standing_works
@@ -481,6 +486,164 @@ def test_a_late_image_that_lowers_the_level_is_told_to_whoever_looks(
         f"at or above {high}; not analysed or not received: L CC, R MLO, L MLO",
         f"triage level of version 2: urgent in version 1, now routine: below {high}",
     ]
+
+
+# In two stages
+
+_numbers = itertools.count()
+"""So that no two exams are the same study."""
+
+
+@pytest.fixture
+def staged(triaging: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
+    """Has another model beside the one that triages, the first of the configuration."""
+    triaging.models.pop("breast-area")
+    monkeypatch.setitem(triaging.models, "small", small_models.model(tmp_path))
+    monkeypatch.setitem(triaging.models, "breast-area", triaging.model)
+    return triaging
+
+
+def planned(model: Model, mode: Mode = Mode.DELIVER) -> PlannedAnalysis:
+    identity = model.identity
+    return PlannedAnalysis(identity.name, identity.version, identity.weights_sha256, mode)
+
+
+def close_for_triage(works: Works, study: str) -> None:
+    """Close what has arrived of a study for both models."""
+    plan = tuple(planned(model) for model in works.models.values())
+    closing = Closing("4/4 views", plan, stage=Stage.TRIAGE)
+    settling = works.desk.settling
+    assert settling.close_version(works.arrival(study), closing, works.engine.enqueue)
+
+
+@contextlib.contextmanager
+def kept_busy(works: Works) -> Iterator[None]:
+    """Let everything wait that is closed meanwhile."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(instance: Instance) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    works.network.fail = wait
+    first = works.receive(factories.exam(f"in the way {next(_numbers)}", [R_CC]), sender="room-5")
+    works.close(first, mode=Mode.SHADOW)
+    assert begun.wait(60)
+    yield
+    if works.network.fail is wait:
+        works.network.fail = lambda instance: None
+    works.network.asked_by.clear()
+    go_on.set()
+
+
+def urgent_among(works: Works, names: Sequence[str], urgent: str) -> dict[str, str]:
+    """Receive exams of one image each, of which one is urgent; return their studies by name."""
+    studies, percents = {}, {}
+    for name in names:
+        (image,) = factories.exam(f"{name} {next(_numbers)}", [R_CC])
+        percents[image.SOPInstanceUID] = 90.0 if name == urgent else 10.0
+        studies[name] = works.receive([image])
+    works.network.percents = percents
+    return studies
+
+
+def asked_in_order(works: Works, studies: dict[str, str]) -> list[tuple[str, str]]:
+    """Return which model looked at which exam."""
+    rows = works.desk.rows(schema.instance)
+    study_of = {row["sop_uid"]: row["study_uid"] for row in rows}
+    names = {study: name for name, study in studies.items()}
+    asked = [(model, names.get(study_of[uid])) for model, uid in works.network.asked_by]
+    return [(model, name) for model, name in asked if name is not None]
+
+
+def test_all_that_wait_are_triaged_first_and_what_is_urgent_is_reported_and_sent_first(
+    staged: Works, pacs: Pacs
+) -> None:
+    works = staged
+    studies = urgent_among(works, ["first", "second", "urgent"], "urgent")
+    with kept_busy(works):
+        for study in studies.values():
+            close_for_triage(works, study)
+    for study in studies.values():
+        works.reaches(study, "done")
+    assert asked_in_order(works, studies) == [
+        *(("breast-area", name) for name in ("first", "second", "urgent")),
+        *(("small", name) for name in ("urgent", "first", "second")),
+    ]
+    sent = list(dict.fromkeys(one.read().StudyInstanceUID for one in pacs.received))
+    assert sent == [studies[name] for name in ("urgent", "first", "second")]
+    for name, study in studies.items():
+        seen = works.overview(study)
+        attempts = works.desk.row(schema.study_version, study, 1)["attempt"]
+        assert attempts == (1 if name == "urgent" else 2), "its report was due next"
+        assert not [event for _, event in seen.history if "attempt" in event]
+
+
+def test_a_study_that_nothing_waits_beside_is_done_in_one_attempt(staged: Works) -> None:
+    works = staged
+    studies = urgent_among(works, ["alone"], "")
+    study = studies["alone"]
+    close_for_triage(works, study)
+    assert works.reaches(study, "done").level == "not assessed"
+    assert works.desk.row(schema.study_version, study, 1)["attempt"] == 1
+    assert asked_in_order(works, studies) == [("breast-area", "alone"), ("small", "alone")]
+
+
+def test_what_triage_found_is_to_be_seen_while_the_report_waits(
+    staged: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = staged
+    studies = urgent_among(works, ["first", "urgent"], "urgent")
+    is_reporting, go_on = threading.Event(), threading.Event()
+    drawn = Network.picture
+
+    def picture(network: Network, instance: Instance) -> Picture:
+        is_reporting.set()
+        go_on.wait(60)
+        return drawn(network, instance)
+
+    with kept_busy(works):
+        for study in studies.values():
+            close_for_triage(works, study)
+        monkeypatch.setattr(Network, "picture", picture)
+    try:
+        assert is_reporting.wait(60), "of the urgent one"
+        first, urgent = (works.overview(studies[name]) for name in ("first", "urgent"))
+        assert (first.level, first.state, first.levels) == ("not assessed", "queued", ())
+        assert (urgent.level, urgent.state, urgent.level_words) == ("urgent", "running", "")
+        assert {model.model: model.level for model in first.models} == {
+            "small": "",
+            "breast-area": "not assessed",
+        }
+        pending = {model.model for model in first.models if model.outcome == "pending"}
+        assert pending == {"small"}
+    finally:
+        go_on.set()
+    for study in studies.values():
+        works.reaches(study, "done")
+
+
+def test_a_model_that_is_switched_off_between_the_stages_leaves_the_level_it_found(
+    staged: Works,
+) -> None:
+    works = staged
+    studies = urgent_among(works, ["first", "second"], "second")
+    with kept_busy(works):
+        for study in studies.values():
+            close_for_triage(works, study)
+
+        def switch_off(instance: Instance) -> None:
+            if len(works.network.asked_by) == 2:
+                works.models.pop("breast-area")  # both have been looked at
+
+        works.network.fail = switch_off
+    for study in studies.values():
+        works.reaches(study, "done")
+    assert works.overview(studies["second"]).level == "urgent"
+    first = works.overview(studies["first"])
+    assert first.level == ""
+    words = "triage level of version 1: not assessed found first, now none: no model gives one"
+    assert any(event.startswith(words) for _, event in first.history)
 
 
 def test_a_model_in_shadow_gives_no_study_a_level(triaging: Works) -> None:
@@ -752,6 +915,7 @@ def alone(works: Works, desk: Desk) -> Workflow:
         config=works.settings,
         processing=desk.processing,
         delivering=desk.delivering,
+        hurrying=desk.hurrying,
         store=desk.store,
         pipeline=Pipeline(works.network, desk.scores, UTC, ()),  # type: ignore[arg-type]
         models={},
@@ -1049,7 +1213,8 @@ def test_a_destination_that_refuses_for_now_gets_the_rest_later(
     assert len(sent) == 3 + 2
     assert len(set(sent)) == 3
     assert said(caplog, "WARNING") == [
-        f"Study {study}: pacs stored 1 of 3 objects: PACS answered 0xA700"
+        f"Study {study}: pacs stored 1 of 3 objects: PACS answered 0xA700 "
+        f"(capture {sent[1]} and 1 more)"
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from ledgers import (
     CLOSING,
     EXCLUDED,
     HOUR_S,
+    MODEL,
     NODE,
     SOMEBODY,
     SOMEBODY_ELSE,
@@ -46,10 +48,13 @@ from node.ledger import (
     Patience,
     Processing,
     Shipment,
+    Stage,
     StudyState,
+    Triaged,
     VersionState,
     schema,
 )
+from node.result import Priority, Result, Triage
 from node.store import Store
 
 IMAGES = tuple(f"{STUDY}.{n}" for n in range(1, 4))
@@ -67,11 +72,28 @@ PATIENCES = (
 )
 
 identities = st.sampled_from((*[SOMEBODY] * 3, SOMEBODY_ELSE))
+levels = st.sampled_from((None, *Priority))
+"""Those of a model that triages, or of none."""
 numbers = st.integers(0, 3)
 """Of one of several things, as many as there are."""
 
 
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def what_waits(desk: Desk, is_there: bool) -> Iterator[None]:
+    """Let another study wait meanwhile that is due before all."""
+    table = schema.study_version
+    other = {"study_uid": "1.2", "number": 1, "reason": "4/4 views", "state": "queued"}
+    if is_there:
+        with desk.ledger.writing() as db:
+            db.execute(table.insert().values(other | {"closed_at": 0.0, "last_image_at": 0.0}))
+    try:
+        yield
+    finally:
+        with desk.ledger.writing() as db:
+            db.execute(table.delete().where(table.c.study_uid == "1.2"))
 
 
 def one_of(things: Sequence[T], number: int) -> T:
@@ -94,6 +116,8 @@ class StudyLife(RuleBasedStateMachine):
         self.confirmed: set[tuple[str, str]] = set()
         self.must_be_looked_at = False
         """An image contradicted another, and nobody has released the study since."""
+        self.level: Priority | None = None
+        """The study's, before."""
         self.look()
 
     def teardown(self) -> None:
@@ -146,13 +170,13 @@ class StudyLife(RuleBasedStateMachine):
     # What is made of it
 
     @precondition(lambda self: self.is_arriving)
-    @rule()
-    def it_is_closed(self) -> None:
-        self._close()
+    @rule(stage=st.sampled_from(Stage))
+    def it_is_closed(self, stage: Stage = Stage.REPORT) -> None:
+        self._close(stage)
 
-    def _close(self) -> Job:
+    def _close(self, stage: Stage = Stage.REPORT) -> Job:
         (arrival,) = self.desk.arrivals()
-        closing = CLOSING if apart(arrival) is None else EXCLUDED
+        closing = replace(CLOSING, stage=stage) if apart(arrival) is None else EXCLUDED
         job = self.desk.close(closing if "MG" in modalities(arrival) else WITHDRAWN)
         self.made_of[job.number] = self._images()
         return job
@@ -165,9 +189,23 @@ class StudyLife(RuleBasedStateMachine):
             self.desk.begin(job)
             self._may_go_on(job)
 
+    @precondition(lambda self: self.is_any("study_version", VersionState.RUNNING))
+    @rule(number=numbers, level=levels, is_next=st.booleans())
+    def triage_ends(self, number: int, level: Priority | None, is_next: bool) -> None:
+        job = one_of(self.jobs("process"), number)
+        result = None if level is None else Result(MODEL, (), triage=Triage(level, "a score"))
+        said = Triaged(() if result is None else (result,), result)
+        with contextlib.suppress(Superseded), what_waits(self.desk, not is_next):
+            self.desk.processing.end_triage(job, said, self.desk.enqueue)
+            self._may_go_on(job)
+
     @precondition(lambda self: self.jobs("process"))
-    @rule(number=numbers, how=st.sampled_from(("well", "well", "badly", "without report")))
-    def an_attempt_ends(self, number: int, how: str) -> None:
+    @rule(
+        number=numbers,
+        how=st.sampled_from(("well", "well", "badly", "without report")),
+        level=levels,
+    )
+    def an_attempt_ends(self, number: int, how: str, level: Priority | None) -> None:
         job = one_of(self.jobs("process"), number)
         ledger = self.desk.ledger
         if how == "badly":
@@ -178,7 +216,7 @@ class StudyLife(RuleBasedStateMachine):
             Processing(ledger).hold_version(job, "no report can be built")
         else:
             with contextlib.suppress(Superseded):
-                if self.desk.finish(job, destinations=("pacs", "workstation")):
+                if self.desk.finish(job, destinations=("pacs", "workstation"), level=level):
                     self._may_go_on(job)
 
     # Where it goes
@@ -329,6 +367,7 @@ class StudyLife(RuleBasedStateMachine):
         self._what_is_confirmed_stays_confirmed()
         self._nothing_is_left_to_send_in_a_delivery_that_is_over()
         self._a_study_at_rest_has_an_answer_to_all_its_images()
+        self._a_level_never_falls_silently()
 
     def _a_study_that_nobody_can_be_sure_of_is_held(self) -> None:
         said = {
@@ -385,6 +424,15 @@ class StudyLife(RuleBasedStateMachine):
                     assert row["version"] is not None
             for row in self.seen["study_version"] + self.seen["dispatch"]:
                 assert row["state"] != VersionState.CANCELLED or row["number"] != study["version"]
+
+    def _a_level_never_falls_silently(self) -> None:
+        for study in self.seen["study"]:
+            before, after = self.level, study["level"]
+            if before is not None and (after is None or after < before):
+                lately = [e for e in self.desk.history()[-8:] if e.startswith("triage level")]
+                assert f"{before}" in lately[-1]
+                assert f"now {after or 'none'}" in lately[-1]
+            self.level = after
 
     def _may_go_on(self, job: Job) -> None:
         """Check that nobody began or sent what is held, old, or not of the images as they are."""

@@ -16,6 +16,7 @@ from outputs import drafts
 from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
+from told_rows import told
 
 from node.config import ChosenModel
 from node.ledger import (
@@ -69,6 +70,29 @@ def test_the_list_says_urgent_first_and_within_a_level_who_has_waited_longest(si
     assert "Urgent 2" in said
     assert "R CC, L CC, R MLO, L MLO" in said.replace("\u00a0", " ")
     assert "pacs: 2 sent" in said
+
+
+def test_a_study_says_what_reading_lists_were_told(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    told(site.desk, 1, DispatchState.FINISHED, study_uid=uid, acknowledged_at=1.0)
+    told(site.desk, 2, DispatchState.DEAD, study_uid=uid, kind="withdrawn", error="ris answered AE")
+    with site.visited() as visitor:
+        said = words_of(visitor.get(f"/studies/{uid}"))
+    assert "Reading lists ris" in said
+    assert "triage level urgent acknowledged" in said
+    assert "triage level urgent withdrawn given up" in said
+    assert "ris answered AE" in said
+
+
+def test_what_a_list_refused_is_sent_again_from_the_page(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    told(site.desk, 1, DispatchState.DEAD, study_uid=uid, error="ris answered AE")
+    with site.visited(OPERATOR) as visitor:
+        assert "Send again" in words_of(visitor.get(f"/studies/{uid}"))
+        assert "ris: ris answered AE" in words_of(visitor.get(f"/studies/{uid}/retry"))
+        visitor.post(f"/studies/{uid}/retry", at=f"/studies/{uid}/retry")
+    (row,) = site.desk.rows(schema.message)
+    assert row["state"] == DispatchState.QUEUED
 
 
 def test_filters_stand_in_the_address_and_lead_on_from_each_other(site: Site) -> None:
@@ -579,6 +603,18 @@ def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -
     assert "Its results are sent again." in page
     assert f"sent again to pacs by hand by {OPERATOR}" in page
     assert site.desk.objects() == ["queued", "sent"] or site.desk.objects() == ["sent", "queued"]
+
+
+def test_results_that_wait_for_another_attempt_are_tried_now(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        asked = words_of(visitor.get(f"{here}/retry"))
+        assert "what waits for another attempt is tried now" in asked
+        visitor.post(f"{here}/retry", at=f"{here}/retry")
+        page = words_of(visitor.get(here))
+    assert f"tried at once at pacs, by hand by {OPERATOR}" in page
+    assert {row["next_at"] for row in site.desk.rows(schema.dispatch)} == {None}
 
 
 def test_results_that_were_given_up_are_not_called_queued(site: Site) -> None:
