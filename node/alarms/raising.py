@@ -100,6 +100,8 @@ class AlarmWatch:
     def _end_what_is_over(self, missing: Sequence[RaisedAlarm]) -> None:
         places: list[str] | None = None
         for one in missing:
+            if not self._watched.can_judge(one.rule):
+                continue
             if one.rule in _OF_MACHINES and not self._is_ours(one.subject):
                 places = self._others() if places is None else places
                 if any(one.subject.startswith(f"{place}: ") for place in places):

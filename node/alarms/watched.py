@@ -29,6 +29,14 @@ class Watched:
     place: str
     """The machine and the state folder, as other nodes read it."""
 
+    def can_judge(self, rule: str) -> bool:
+        """Return whether it is for this process to say that there is nothing by a rule.
+
+        One that only shows the page has no models, and does not know which of them triage.
+        """
+        has_models = bool(self.models) or all(one.mode == "off" for one in self.config.models)
+        return rule != "no-triage" or has_models
+
     def destination(self, name: str) -> str:
         """Return a destination's name, and where it is: what a person looks for."""
         for peer in self.config.peers:

@@ -248,6 +248,15 @@ def test_what_only_one_machine_can_judge_another_does_not_end(desk: Desk) -> Non
     assert lasting(desk) == []
 
 
+def test_a_process_that_knows_no_models_does_not_say_that_they_judge_again(desk: Desk) -> None:
+    none = replace(LATE, rule="no-triage", subject="breast-triage")
+    Alarming(desk.ledger).raise_alarm(none, ["mail"], reminder_s=1e6, news_s=1e6)
+    page = Node(desk)  # it has no models, and the configuration names one
+    page.settle()
+    page.pass_s(700)
+    assert lasting(desk) == ["no-triage breast-triage"]
+
+
 def test_what_a_machine_said_that_is_gone_for_good_ends(desk: Desk) -> None:
     state = replace(LATE, rule="disk", subject="ward-b:/srv: state_dir")
     Alarming(desk.ledger).raise_alarm(state, ["mail"], reminder_s=1e6, news_s=1e6)
