@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from node.config import Config, HL7Settings, Peer, WebhookSettings
+from node.config import AlarmSettings, Config, HL7Settings, Peer, WebhookSettings
 from node.dimse.addresses import place
 from node.ledger import Role, Unfinished
 from node.manifest import Model
@@ -41,6 +41,13 @@ def start_words(config: Config, role: Role, models: Mapping[str, Model]) -> Iter
     for folder in config.folders:
         of = f" of {', '.join(folder.senders)}" if folder.senders else ""
         yield f'Folder {folder.name}, {folder.path}: gets results ("{folder.receives}"){of}'
+    yield f"Alarms are told {_told_of_alarms(config.alarms)}"
+
+
+def _told_of_alarms(alarms: AlarmSettings) -> str:
+    ways = [] if alarms.mail is None else [f"by mail to {', '.join(alarms.mail.to)}"]
+    ways += [] if alarms.webhook is None else ["by a webhook"]
+    return " and ".join(ways) or "to nobody; `ai-node status` and the page show them"
 
 
 def _at(one: HL7Settings | WebhookSettings) -> str:

@@ -149,7 +149,7 @@ class Pacs:
             host="127.0.0.1",
             port=self.port,
             receives="default",
-            timeout_s=30,  # a busy machine may be silent for a while
+            timeout_s=120,  # a busy machine may be silent for a while
         )
 
     def _handlers(self) -> list[EventHandlerType]:

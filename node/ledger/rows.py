@@ -366,16 +366,17 @@ def say_given_up(db: sa.Connection, job: Job, error: str) -> None:
 
 
 def _lacking_objects(db: sa.Connection, job: Job) -> Sequence[Any]:
-    """Return kind and SOP Instance UID of what a destination was to get, and has not confirmed."""
+    """Return kind and SOP Instance UID of what a destination has not taken, else not confirmed."""
     report, delivery = schema.report, schema.delivery
     query = (
-        sa.select(schema.report_kind, report.c.sop_uid)
+        sa.select(schema.report_kind, report.c.sop_uid, delivery.c.state)
         .join(delivery, delivery.c.sop_uid == report.c.sop_uid)
         .where(delivery.c.study_uid == job.study_uid, delivery.c.number == job.number)
         .where(delivery.c.destination == job.destination)
         .where(delivery.c.state.not_in((DeliveryState.CONFIRMED, DeliveryState.REPLACED)))
     )
-    return db.execute(query.order_by(report.c.position)).all()
+    rows = db.execute(query.order_by(report.c.position)).all()
+    return [row for row in rows if row.state != DeliveryState.SENT] or rows
 
 
 def find_place(db: sa.Connection, node_id: str) -> str | None:

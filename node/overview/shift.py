@@ -40,7 +40,7 @@ WHAT_TO_DO = (
     "look at some of these exams as the model saw them (the report's pictures), and ask whether a "
     "device, its processing or window, its software, or who is examined has changed; until that is "
     "known, do not read by this model's levels. If the change is meant and the model was found "
-    "good for it, let the first exams be counted anew"
+    "good for it, let the first exams be counted anew: `ai-node alarm count-anew`"
 )
 
 

@@ -138,7 +138,9 @@ def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterat
         words = f"{name} {lacks} of {counted_studies(backlog.studies)}, since "
         words += f"{_moment(backlog.since, at)}: {backlog.error or 'no attempt has ended'}"
         alarm = Alarm.ACT if at - backlog.since > LACKS_ACT_S else Alarm.LOOK
-        yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
+        yield Remark(
+            alarm, words, "`ai-node doctor` examines it; what waits goes by itself once it is back"
+        )
     taken_at = backlog.unconfirmed_since
     if taken_at is not None and at - taken_at > UNCONFIRMED_WAITS * commitment_wait_s:
         words = f"{name} took results and has not confirmed them, since {_moment(taken_at, at)}"

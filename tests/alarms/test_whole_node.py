@@ -8,13 +8,15 @@ from pathlib import Path
 
 import factories
 import pytest
-from mailboxes import mail_server, words_in
+from mailboxes import Mailbox, mail_server, words_in
 from peers import Pacs, modality, refused_connections, store
 from ports import free_port
 
 from node import config
 from node.alarms import examining, raising
 from node.app import App
+from node.ledger import Ledger, Nodes, Role, now, schema
+from node.page_alone import PageAlone
 
 SOON_S = 1.0
 
@@ -30,8 +32,20 @@ def wait_until(is_so: Callable[[], object], within_s: float = 120) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minutes are a second, for who tells of alarms."""
     monkeypatch.setattr(raising, "SETTLES_S", SOON_S)
-    monkeypatch.setattr("node.app.EXAMINE_EVERY_S", SOON_S)
+    for process in ("node.app", "node.page_alone"):
+        monkeypatch.setattr(f"{process}.EXAMINE_EVERY_S", SOON_S)
+    monkeypatch.setattr(examining, "_MINUTE_S", 0.01)
     monkeypatch.setattr(examining, "ENDS_SOON_S", 0.1)
+
+
+def mail_to(box: Mailbox) -> config.AlarmMail:
+    return config.AlarmMail(
+        to=("a@b.example",),
+        sender="n@b.example",
+        host="127.0.0.1",
+        port=box.port,
+        security="none",
+    )
 
 
 @pytest.mark.slow
@@ -55,13 +69,7 @@ def test_a_pacs_that_is_away_is_told_once_and_once_when_it_is_back(tmp_path: Pat
             alarms=config.AlarmSettings(
                 failing_minutes=0.01,
                 off=("disk",),
-                mail=config.AlarmMail(
-                    to=("a@b.example",),
-                    sender="n@b.example",
-                    host="127.0.0.1",
-                    port=box.port,
-                    security="none",
-                ),
+                mail=mail_to(box),
             ),
         )
         node = App(settings)
@@ -88,3 +96,34 @@ def test_a_pacs_that_is_away_is_told_once_and_once_when_it_is_back(tmp_path: Pat
     assert begun["Subject"].startswith(f"AINODE: ACT: {where} lacks the results of 1 study: ")
     assert "`ai-node doctor` examines it" in words_in(begun)
     assert over["Subject"].startswith(f"AINODE: over: {where} lacks")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_of_a_node_that_has_died_the_page_beside_it_tells(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    with mail_server() as box:
+        settings = config.Config(
+            node=config.Node(ae_title="AINODE", state_dir=state, min_free_mb=0),
+            web=config.WebSettings(port=0),
+            alarms=config.AlarmSettings(off=("disk",), mail=mail_to(box)),
+        )
+        ledger = Ledger(settings.database_url)
+        ledger.migrate()
+        Nodes(ledger).register_node("dead", "ward-a:/srv/ai-node dead", Role.ALL)
+        with ledger.writing() as db:
+            db.execute(schema.node.update().values(beat_at=now() - 3600))
+        ledger.close()
+        page = PageAlone(settings)
+        page.start()
+        try:
+            wait_until(lambda: len(box.mails) == 2)
+        finally:
+            page.stop()
+    died = "ward-a:/srv/ai-node ended without saying so"
+    subjects = sorted(mail["Subject"] for mail in box.mails)
+    assert subjects == [
+        f"AINODE: ACT: listener: no node listens: {died}",
+        f"AINODE: ACT: worker: no node works: {died}",
+    ]
+    assert "systemctl start ai-node" in words_in(box.mails[0])

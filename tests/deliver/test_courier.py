@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import factories
 import pytest
 from odd_conversion import patient_id_in_latin_1_under_utf_8
-from peers import FIND, Archive, Pacs, refused_connections, report_of
+from peers import BREAK_OFF, FIND, Archive, Pacs, refused_connections, report_of
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -150,10 +150,54 @@ def test_a_destination_that_is_down_is_named(
 ) -> None:
     pacs = open_pacs()
     pacs.close()
-    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
+    sending = courier_to(pacs, store).send(reports, nothing)
     reason = "nothing listens there (connection refused)"
     words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached: {reason}"
-    assert outcomes == [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
+    queued = [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
+    assert (sending.outcomes, sending.is_unreached) == (queued, True)
+
+
+def test_a_destination_that_lets_nobody_in_is_away(
+    open_pacs: Callable[..., Pacs], store: Store, reports: list[BuiltReport]
+) -> None:
+    pacs = open_pacs(knows=["SOMEBODY"])
+    assert courier_to(pacs, store).send(reports, nothing).is_unreached
+
+
+def test_a_destination_that_was_given_an_object_is_there_whatever_became_of_it(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    """It may be the object: what falls silent over one would do so each time it is hurried."""
+
+    pacs.answer = lambda received: 0xA700
+    assert not courier_to(pacs, store).send(reports, nothing).is_unreached
+    pacs.answer = lambda received: BREAK_OFF
+    sending = courier_to(pacs, store).send(reports, nothing)
+    assert {one.state for one in sending.outcomes} == {DeliveryState.QUEUED}
+    assert not sending.is_unreached
+
+
+def test_what_nobody_may_send_any_more_says_nothing_of_the_destination(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    def be_overtaken() -> None:
+        raise Superseded("a newer version exists")
+
+    assert not courier_to(pacs, store).send(reports, be_overtaken).is_unreached
+
+
+@refused_connections
+def test_a_destination_that_cannot_even_be_asked_what_it_keeps_is_away(
+    open_pacs: Callable[..., Pacs], store: Store, reports: list[BuiltReport]
+) -> None:
+    pacs = open_pacs()
+    pacs.close()
+    shipment = Shipment((), tuple(reports), 0)
+    for has_just_sent in (False, True):
+        ending = courier_to(pacs, store, confirm=("find",)).confirm(
+            shipment, Book().transaction, 1, has_just_sent=has_just_sent
+        )
+        assert ending.patience.is_unreached == (not has_just_sent)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
