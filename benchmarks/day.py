@@ -241,7 +241,8 @@ def somebody(port: int, secret: str, story: Story) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            said = reader.verify(body, {key.lower(): value for key, value in self.headers.items()})
+            told = reader.verify(body, {key.lower(): value for key, value in self.headers.items()})
+            said = told["data"] | {"event": told["type"].removeprefix("alarm.")}
             receiver.keep(said)
             story.tell(f"ALARM  {said['event']}: {said['rule']}: {said['words']}")
             self.send_response(204)

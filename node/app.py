@@ -10,9 +10,11 @@ from functools import partial
 import sqlalchemy as sa
 
 from node import metrics
+from node.alarms.raising import EXAMINE_EVERY_S, AlarmWatch
+from node.alarms.watched import Watched
 from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
-from node.deliver.choice import destination_of
+from node.deliver.choice import destination_of, receiver_named
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.ailments import Ailments, trouble_of_store
@@ -21,7 +23,17 @@ from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
-from node.flow.timers import BEATS, RECONCILE_EVERY_S, SETTLE_EVERY_S, Pulse, Timers, reconcile
+from node.flow.messenger import Messenger
+from node.flow.telling import TELL_EVERY_S, Teller
+from node.flow.timers import (
+    BEATS,
+    PROBE_EVERY_S,
+    RECONCILE_EVERY_S,
+    SETTLE_EVERY_S,
+    Pulse,
+    Timers,
+    reconcile,
+)
 from node.flow.workflow import Workflow
 from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.inference import Inference
@@ -32,8 +44,10 @@ from node.ledger import (
     Delivering,
     DeliveryEnd,
     Filing,
+    Hurrying,
     Ill,
     KeptScores,
+    Messages,
     Mode,
     Nodes,
     Outstanding,
@@ -44,6 +58,7 @@ from node.ledger import (
     Settling,
     StudyLevels,
     Sweeping,
+    Telling,
 )
 from node.manifest import Model
 from node.monitoring.backend import ThisProcess
@@ -98,6 +113,7 @@ class App:
             config=config,
             processing=Processing(self.ledger),
             delivering=delivering,
+            hurrying=Hurrying(self.ledger),
             store=self.store,
             pipeline=pipeline,
             models=self._models,
@@ -110,8 +126,10 @@ class App:
             {
                 "process": lambda job: workflow.process(job, self._engine),
                 "deliver": lambda job: workflow.deliver(job, self._engine),
+                "message": lambda job: self._messenger().send(job, self._engine.enqueue),
             },
         )
+        self._teller = self._tells()
         self._settler = Settler(
             Settling(self.ledger),
             self._engine.enqueue,
@@ -144,6 +162,10 @@ class App:
             config, self.store.incoming, delivering, self.reception, self._committer
         )
         self._servers = self._offered()
+        self._place = place_of(config.node.state_dir)
+        self._alarms = AlarmWatch(
+            Watched(self.ledger, config, self._models, self._place.rpartition(" ")[0])
+        )
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
 
@@ -158,6 +180,16 @@ class App:
             demonstration_may_rank=config.triage.demonstration_may_rank,
             has_level_in_lists=config.has_level_in_lists,
         )
+
+    def _messenger(self) -> Messenger:
+        config, messages = self.config, Messages(self.ledger, _count)
+        receiver_of = partial(receiver_named, config)
+        hurrying = Hurrying(self.ledger)
+        return Messenger(messages, config.delivery, self.node_id, receiver_of, hurrying)
+
+    def _tells(self) -> Teller:
+        config, telling = self.config, Telling(self.ledger)
+        return Teller(telling, config, self.store, local_zone(config), self._engine.enqueue)
 
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
@@ -188,6 +220,7 @@ class App:
                 OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
                 OwnPart.SWEEPS: timers.trouble,
+                OwnPart.ALARMS: lambda: self._alarms.trouble,
                 **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
             }
         )
@@ -219,8 +252,7 @@ class App:
 
     def _start(self) -> None:
         self._tell_how_it_is_set()
-        place = place_of(self.config.node.state_dir)
-        self._nodes.register_node(self.node_id, place, self._role)
+        self._nodes.register_node(self.node_id, self._place, self._role)
         self._prepare_store()  # once others can see whose folder it is
         if not self.config.triage.demonstration_may_rank:
             StudyLevels(self.ledger).drop_demonstrations()  # before anybody is shown a list
@@ -237,6 +269,7 @@ class App:
         self._reconcile()
         self._begin_rounds(processes)
         self._examine_parts()  # what is ill from the start is said at once
+        self._alarms.post.start()
         if processes and self.config.inference.scores_early:
             self._early_scorer.start()
         if self._role == Role.WORKER:
@@ -252,10 +285,13 @@ class App:
         self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
         self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
+        self._timers.every(TELL_EVERY_S, self._teller.tell, "tell")
+        self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
+        self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")
         for part, server in self._servers.items():
             self._timers.every(TRY_AGAIN_EVERY_S, server.mend, part)
         if processes:
@@ -288,6 +324,7 @@ class App:
         self.reception.close()
         self._early_scorer.stop()
         self._timers.stop()
+        self._alarms.post.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
         for server in self._servers.values():
             server.stop()  # until here people saw how the work ended
@@ -343,6 +380,10 @@ class App:
         reconcile(Sweeping(self.ledger), self._engine, self._pulse.live_nodes)
         dead = self._nodes.registered(others) - self._pulse.live_nodes()
         self.store.remove_leftovers(dead)
+
+    def _probe(self) -> None:
+        for name in Hurrying(self.ledger).probe(self._engine.enqueue):
+            log.debug("Looking whether %s is there again", name)
 
     def _label_former(self) -> None:
         label_former(Filing(self.ledger), self.store)

@@ -468,7 +468,7 @@ class MonitoringSettings(Section):
 class AlarmWebhook(Section):
     """A program of the site that is told of alarms as signed JSON by HTTP."""
 
-    url: WebhookURL
+    url: Annotated[WebhookURL, Field(repr=False)]  # it may hold a secret
     secret: Annotated[Secret, Field(repr=False)]
     """What the signature is made with (Standard Webhooks): "whsec_" and base64."""
     tls_ca: Path | None = None
@@ -544,6 +544,7 @@ class Config(Section):
             *self._doubled_senders(),
             *self._impossible_commitments(),
             *self._half_of_tls(),
+            *self._impossible_login(),
             *self._shared_ports(),
         ]
         if problems:
@@ -640,6 +641,18 @@ class Config(Section):
                 words = "TLS needs both tls_certificate and tls_key, add this one"
                 yield (*place, missing), words
 
+    def _impossible_login(self) -> Iterator[tuple[Place, str]]:
+        mail = self.alarms.mail
+        if mail is None:
+            return
+        place = ("alarms", "mail")
+        if (mail.user is None) != (mail.password is None):
+            missing = "user" if mail.user is None else "password"
+            yield (*place, missing), "a login needs both user and password, add this one"
+        if mail.password is not None and mail.security == "none":
+            words = 'a password would be seen on its way: set security = "starttls" or "tls"'
+            yield (*place, "security"), words
+
     @property
     def store_dir(self) -> Path:
         """Where objects lie."""
@@ -678,12 +691,21 @@ class Config(Section):
         return tuple(one for one in self.destinations if not isinstance(one, FolderSettings))
 
     @property
+    def receivers(self) -> tuple[str, ...]:
+        """The names of all that are sent results, or told of them."""
+        peers = [peer.name for peer in self.peers if peer.receives]
+        return (*peers, *(one.name for one in self.destinations))
+
+    @property
     def has_level_in_lists(self) -> bool:
         """Whether somebody wants the triage level in Series Descriptions: then all get it.
 
         The objects of a study are made once, whoever gets them.
         """
-        return any(peer.has_level_in_lists for peer in self.peers)
+        presets_of_folders = (folder.receives for folder in self.folders)
+        return any(peer.has_level_in_lists for peer in self.peers) or any(
+            map(has_level_in_lists, presets_of_folders)
+        )
 
     def peer(self, name: str) -> Peer:
         """Return a peer by name; DeliveryError if there is none, as after a change of this file."""
@@ -837,7 +859,7 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
         yield "No peer has sends = true: no calling AE is accepted."
     reached = {name for peer in config.peers if peer.sends for name in peer.destinations}
     for peer in config.peers:
-        if peer.sends and not peer.destinations:
+        if peer.sends and not config.directions(peer.name):
             yield (
                 f'The results of what peer "{peer.name}" sends go nowhere: '
                 'give it receives = "default", or results_to with the names of others.'

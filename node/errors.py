@@ -12,6 +12,7 @@ NodeError
 ├── Superseded       somebody else, or a newer version, has this work: stop quietly
 └── DeliveryError    try again with growing delay
     ├── Unreached    nobody answered at all: what waits goes as soon as somebody does
+    │   └── Unsent   and nothing can have arrived
     └── Unsupported  the destination does not offer this service: do without it
 
 The class decides what happens; nobody passes `retry=True`. Messages say what, where,
@@ -65,6 +66,10 @@ class DeliveryError(NodeError):
 
 class Unreached(DeliveryError):  # noqa: N818 - a state of the destination, or of the way to it
     """A destination could not be asked: it was not reached, or nothing was answered."""
+
+
+class Unsent(Unreached):
+    """Nothing of what was to be sent can have arrived: there was no connection."""
 
 
 class Unsupported(DeliveryError):  # noqa: N818 - an answer, not a failure

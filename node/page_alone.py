@@ -8,6 +8,8 @@ import uuid
 
 import sqlalchemy as sa
 
+from node.alarms.raising import EXAMINE_EVERY_S, AlarmWatch
+from node.alarms.watched import Watched
 from node.config import Config
 from node.errors import ConfigError, Superseded
 from node.flow.timers import BEATS, Pulse, Timers
@@ -23,7 +25,8 @@ log = logging.getLogger(__name__)
 class PageAlone:
     """A process that only shows the page: it receives nothing, does no work, loads no model.
 
-    It may run on the state folder of a node that does the work, beside it.
+    It may run on the state folder of a node that does the work, beside it, and tells of alarms as
+    that does: above all when nobody works any more.
     """
 
     def __init__(self, config: Config) -> None:
@@ -42,6 +45,8 @@ class PageAlone:
         self._pulse = Pulse(self._nodes, self.node_id, self._ledger.dead_after_s)
         self._timers = Timers(self.failed.set)
         self.page = Page(config, config.web, Store(config.store_dir, self.node_id))
+        where = place_of(config.node.state_dir).rpartition(" ")[0]
+        self._alarms = AlarmWatch(Watched(self._ledger, config, {}, where))
 
     @property
     def is_alive(self) -> bool:
@@ -54,7 +59,9 @@ class PageAlone:
             place = place_of(self._config.node.state_dir, "place.web")
             self._nodes.register_node(self.node_id, place, Role.WEB)
             self.page.start()
+            self._alarms.post.start()
             self._timers.every(self._config.node.dead_after_s / BEATS, self._beat, "beat")
+            self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")
             self._timers.start()
         except BaseException:
             self.stop()
@@ -65,6 +72,7 @@ class PageAlone:
         """End."""
         log.info("Stopping")
         self._timers.stop()
+        self._alarms.post.stop()
         self.page.stop()
         try:
             self._nodes.retire_node(self.node_id)

@@ -117,7 +117,7 @@ def advice_on_models(config: Config, models: Mapping[str, Model]) -> list[str]:
 
 
 def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]:
-    """Return which kinds of object a peer is to get that no model makes, one sentence a peer.
+    """Return which kinds of object somebody is to get that no model makes, a sentence for each.
 
     Nothing where no model delivers: `config.advice` says so, and nobody gets anything.
     """
@@ -127,13 +127,14 @@ def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]
         if one.mode == "deliver" and one.name in models
     ]
     sentences = []
-    for peer in config.peers if manifests else ():
-        made = [kind for kind in peer.kinds if any(each.makes(kind) for each in manifests)]
-        if missing := [kind for kind in peer.kinds if kind not in made]:
+    wanted = [(f'Peer "{peer.name}"', peer.kinds) for peer in config.peers]
+    wanted += [(f'Folder "{folder.name}"', folder.kinds) for folder in config.folders]
+    for who, kinds in wanted if manifests else ():
+        made = [kind for kind in kinds if any(each.makes(kind) for each in manifests)]
+        if missing := [kind for kind in kinds if kind not in made]:
             left = "pictures alone" if made == ["capture"] else " and ".join(made)
             sentences.append(
-                f'Peer "{peer.name}": no model that delivers makes {" or ".join(missing)}; '
-                f"it gets {left}."
+                f"{who}: no model that delivers makes {' or '.join(missing)}; it gets {left}."
             )
     return sentences
 

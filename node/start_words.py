@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from node.config import Config, Peer
+from node.config import AlarmSettings, Config, Peer
 from node.dimse.addresses import place
 from node.ledger import Role, Unfinished
 from node.manifest import Model
@@ -33,6 +33,16 @@ def start_words(config: Config, role: Role, models: Mapping[str, Model]) -> Iter
     for peer in config.peers:
         at = place(peer.host, peer.port)
         yield f"Peer {peer.name}, {peer.ae_title} at {at}: {_role_in_words(peer)}"
+    for folder in config.folders:
+        of = f" of {', '.join(folder.senders)}" if folder.senders else ""
+        yield f'Folder {folder.name}, {folder.path}: gets results ("{folder.receives}"){of}'
+    yield f"Alarms are told {_told_of_alarms(config.alarms)}"
+
+
+def _told_of_alarms(alarms: AlarmSettings) -> str:
+    ways = [] if alarms.mail is None else [f"by mail to {', '.join(alarms.mail.to)}"]
+    ways += [] if alarms.webhook is None else ["by a webhook"]
+    return " and ".join(ways) or "to nobody; `ai-node status` and the page show them"
 
 
 def _role_in_words(peer: Peer) -> str:

@@ -78,6 +78,20 @@ class StudyLabels:
 
 
 @dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose a study is, as others are told: decoded, else as sent; "" of what is not said."""
+
+    patient_id: str = ""
+    issuer: str = ""
+    """Issuer of Patient ID (0010,0021)."""
+    patient_name: str = ""
+    """As sent: "Doe^Jane"."""
+    birth_date: str = ""
+    """As sent: "19500101"."""
+    accession_number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One DICOM object on disk, exactly as it came off the network (Part 10, as sent)."""
 

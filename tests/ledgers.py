@@ -30,6 +30,7 @@ from node.ledger import (
     DeliveryState,
     Filing,
     Finished,
+    Hurrying,
     Job,
     KeptScores,
     Ledger,
@@ -124,6 +125,7 @@ class Desk:
         self.scores = KeptScores(self.ledger)
         self.delivering = Delivering(self.ledger)
         self.sweeping = Sweeping(self.ledger)
+        self.hurrying = Hurrying(self.ledger)
         self.filing = Filing(self.ledger)
         self.by_hand = ByHand(self.ledger)
 

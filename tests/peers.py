@@ -97,6 +97,7 @@ class Pacs:
         knows: Sequence[str] = (),
         services: Mapping[str, Sequence[str]] | None = None,
         host: str = "127.0.0.1",
+        port: int | None = None,
     ) -> None:
         self.ae_title = ae_title
         self.received: list[Received] = []
@@ -114,7 +115,7 @@ class Pacs:
         self._ae.add_supported_context(Verification)
         self._ae.require_calling_aet = list(knows)
         server = self._ae.start_server(
-            (host, free_port()),  # nobody else gets it once this one stops accepting
+            (host, port or free_port()),  # nobody else gets it once this one stops accepting
             block=False,
             evt_handlers=self._handlers(),
         )
@@ -148,7 +149,7 @@ class Pacs:
             host="127.0.0.1",
             port=self.port,
             receives="default",
-            timeout_s=30,  # a busy machine may be silent for a while
+            timeout_s=120,  # a busy machine may be silent for a while
         )
 
     def _handlers(self) -> list[EventHandlerType]:

@@ -64,6 +64,7 @@ COMMANDS = [
     "status",
     "studies",
     "nodes",
+    "alarm",
     "models",
     "retry",
     "release",
@@ -614,6 +615,47 @@ def test_retry_sends_again_what_was_given_up(settings: Path, desk_of_node: Desk)
     assert "1 delivery given up before will be tried again." in result.output
     assert len(desk_of_node.sweeping.unfinished()) == 1
     assert "No delivery was given up" in call("retry", "-c", settings).output
+
+
+def put_off(desk: Desk) -> None:
+    """Have a study wait for another attempt at sending it to `pacs`."""
+    (job,) = desk.analysed()
+    states = (DeliveryState.QUEUED, DeliveryState.QUEUED)
+    desk.deliver(job, *states, patience=Patience(600))
+
+
+def test_retry_tries_now_what_waits_and_says_what_it_found(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    put_off(desk_of_node)
+    said = call("retry", "--destination", "pacs", "-c", settings).output
+    assert "1 delivery that waited will be tried now: 1 to pacs." in said
+    assert desk_of_node.dispatch()["next_at"] is None
+    assert "by hand by" in desk_of_node.history()[-1]
+    said = call("retry", "--destination", "pacs", "-c", settings).output
+    assert "No delivery to pacs was given up, and none waits for another attempt." in said
+
+
+def test_retry_of_one_study_tries_that(settings: Path, desk_of_node: Desk) -> None:
+    put_off(desk_of_node)
+    said = call("retry", STUDY, "-c", settings).output
+    assert f"Study {STUDY}: tried now: pacs." in said
+    again = call("retry", STUDY, "-c", settings)
+    assert again.exit_code == 1
+    assert "none waits for another attempt" in again.stderr
+    unknown = call("retry", "1.2.3", "-c", settings)
+    assert (unknown.exit_code, "is not known here" in unknown.stderr) == (1, True)
+
+
+def test_retry_for_a_name_that_nobody_has_says_which_is_meant(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    put_off(desk_of_node)
+    result = call("retry", "--destination", "pasc", "-c", settings)
+    assert result.exit_code == 1
+    words = '--destination: no destination is called "pasc", did you mean "pacs"?'
+    assert words in result.stderr
+    assert desk_of_node.dispatch()["next_at"] is not None
 
 
 def test_whoever_may_not_see_the_ledger_is_told_to_be_the_nodes_user(

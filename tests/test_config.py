@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packages import write_package
 
 from node import config, toml_file
-from node.config import Config, advice
+from node.config import Config, FolderSettings, advice
 from node.errors import ConfigError
 from node.toml_file import Place, Section
 
@@ -338,6 +338,35 @@ def test_braces_in_a_value_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "{x}" in str(toml_file.wrong([(("a",), "{x}")]))
 
 
+# Folders that results are put into
+
+FOLDER = '[[destinations]]\nkind = "folder"\nname = "research"\npath = "results"\n'
+
+
+def with_folder(more: str = "") -> tuple[str, str]:
+    return "[[models]]", f"{FOLDER}{more}\n[[models]]"
+
+
+def test_a_folder_gets_the_results_of_all_that_send_or_of_those_it_names(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_folder())
+    assert found.folders[0].path == tmp_path / "results"
+    default = frozenset(config.presets()["default"])
+    assert found.directions("orthanc") == {"orthanc": default, "research": default}
+    assert found.receivers == ("orthanc", "research")
+    pictures = loaded(tmp_path, with_folder('senders = ["orthanc"]\noutputs = ["capture"]'))
+    assert pictures.directions("orthanc")["research"] == {"capture"}
+    assert "research" not in pictures.directions("other")
+
+
+def test_a_sender_whose_results_only_a_folder_gets_needs_no_advice(tmp_path: Path) -> None:
+    found = loaded(tmp_path, with_folder(), ('receives = "default"\n', ""))
+    assert advice(found) == []
+
+
+def test_a_folder_of_a_preset_that_names_the_level_in_lists_has_it_named(tmp_path: Path) -> None:
+    assert loaded(tmp_path, with_folder('receives = "worklist"')).has_level_in_lists
+
+
 # What is allowed but hardly meant
 
 
@@ -395,12 +424,65 @@ def test_a_demonstration_may_rank_only_where_that_is_said(tmp_path: Path) -> Non
     assert not loaded(tmp_path).triage.demonstration_may_rank
 
 
+# Alarms
+
+MAIL = """
+[alarms.mail]
+to = ["pacs@hospital.example"]
+sender = "ai-node@hospital.example"
+host = "mail.hospital.example"
+"""
+WEBHOOK = """
+[alarms.webhook]
+url = "https://alarms.hospital.example/secret-path"
+secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+"""
+
+
+def test_alarms_are_told_by_mail_and_webhook_where_the_configuration_names_them(
+    tmp_path: Path,
+) -> None:
+    assert loaded(tmp_path).alarms.mail is None
+    found = loaded(tmp_path, text=f'{MINIMAL}{MAIL}tls_ca = "ca.pem"\n{WEBHOOK}').alarms
+    assert found.mail is not None
+    assert (found.mail.port, found.mail.security) == (587, "starttls")
+    assert found.mail.tls_ca == tmp_path / "ca.pem"
+    assert found.webhook is not None
+    assert "secret-path" not in repr(found)
+    assert "whsec" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('user = "ai"\n', "password: a login needs both user and password, add this one"),
+        ('password = "pass"\n', "user: a login needs both user and password, add this one"),
+        (
+            'user = "ai"\npassword = "pass"\nsecurity = "none"\n',
+            'security: a password would be seen on its way: set security = "starttls" or "tls"',
+        ),
+    ],
+)
+def test_a_login_at_the_mail_server_is_whole_and_not_for_others_to_see(
+    lines: str, problem: str, tmp_path: Path
+) -> None:
+    (found,) = problems(tmp_path, text=MINIMAL + MAIL + lines)
+    assert problem in found
+    assert '"pass"' not in found
+
+
+def test_a_rule_that_is_to_be_off_is_one_that_there_is(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, text=f'{MINIMAL}[alarms]\noff = ["part"]\n')
+    assert 'no rule is called "part", did you mean "part-ill"?' in found
+
+
 # The example
 
 
 def uncommented(text: str) -> str:
-    """Return the example with every optional setting switched on."""
-    return re.sub(r"^# ([a-z_]+ = |    \"|\]$)", r"\1", text, flags=re.MULTILINE)
+    """Return the example with every optional table and setting switched on."""
+    pattern = r"^# ([a-z_]+ = |    \"|\]$|\[\[?[a-z._]+\]\]?$)"
+    return re.sub(pattern, r"\1", text, flags=re.MULTILINE)
 
 
 def sections(schema: type[Section] = Config, place: Place = ()) -> dict[Place, type[Section]]:
@@ -422,6 +504,23 @@ def tables_of_example() -> dict[str, dict[str, Any]]:
     }
 
 
+def destinations_of_example() -> dict[str, dict[str, Any]]:
+    """Return each kind of destination with its settings, switched on."""
+    tables = tomllib.loads(uncommented(EXAMPLE.read_text("utf-8")))
+    return {table["kind"]: table for table in tables["destinations"]}
+
+
+def test_the_example_mentions_every_setting_of_a_folder() -> None:
+    assert set(destinations_of_example()["folder"]) == set(FolderSettings.model_fields)
+
+
+def table_at(place: Place) -> dict[str, Any]:
+    found = tables_of_example()
+    for key in place:
+        found = found[str(key)]
+    return found
+
+
 def test_the_example_loads_and_needs_no_advice() -> None:
     found = config.load_config(EXAMPLE)
     assert tuple(found.directions("mammo-room-1")) == ("pacs",)
@@ -429,9 +528,8 @@ def test_the_example_loads_and_needs_no_advice() -> None:
 
 
 def test_the_example_mentions_every_setting_of_every_table() -> None:
-    tables = tables_of_example()
     for place, schema in sections().items():
-        assert set(tables[str(place[0])]) == set(schema.model_fields), place
+        assert set(table_at(place)) == set(schema.model_fields), place
 
 
 def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
@@ -442,7 +540,8 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
             if field.is_required() or not shown or field.default in (None, ()):
                 continue
             default = list(field.default) if isinstance(field.default, tuple) else field.default
-            assert tables_of_example()[str(place[0])][key] == default, (place, key)
+            if key in table_at(place):
+                assert table_at(place)[key] == default, (place, key)
     for line in text.splitlines():
         assert len(line) <= 100
     here = ("/srv/ai-node/models", str(config.bundled_models_dir()))

@@ -38,6 +38,7 @@ from node import cli, doctor
 from node.config import (
     ChosenModel,
     Config,
+    FolderSettings,
     ListenerSettings,
     Node,
     Peer,
@@ -46,6 +47,7 @@ from node.config import (
     presets,
 )
 from node.doctor import Verdict, exam, machine
+from node.doctor.destinations import check_destinations
 from node.doctor.exam import check_exam
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port, mount_of
 from node.doctor.parts import check_database, check_models
@@ -304,6 +306,53 @@ def test_the_mount_of_a_folder_is_the_innermost(tmp_path: Path) -> None:
 def test_a_slow_disk_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_SLOW_MS", 0)
     assert states(check_folders(site(tmp_path))) == ["warning", "warning"]
+
+
+# Destinations that are folders
+
+
+def with_folder(tmp_path: Path, path: Path) -> Config:
+    folder = FolderSettings(kind="folder", name="research", path=path)
+    return site(tmp_path).model_copy(update={"destinations": (folder,)})
+
+
+def test_a_folder_for_results_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.mkdir(mode=0o750)
+    found = one(check_destinations(with_folder(tmp_path, path)))
+    assert (found.what, found.state) == ("folder research", "ok")
+    assert f"{path} (" in found.words
+    assert "takes capture" in found.words or "and capture" in found.words
+    assert list(path.iterdir()) == []
+
+
+def test_a_folder_for_results_is_not_made(tmp_path: Path) -> None:
+    found = one(check_destinations(with_folder(tmp_path, tmp_path / "away")))
+    assert (found.state, "is not there" in found.words) == ("failed", True)
+    assert "mount it" in found.remedy
+    (tmp_path / "away").write_text("")
+    assert "is a file" in one(check_destinations(with_folder(tmp_path, tmp_path / "away"))).words
+
+
+def test_a_folder_for_results_that_nobody_may_write_to_says_who_may(tmp_path: Path) -> None:
+    found = one(check_destinations(with_folder(tmp_path, Path("/proc"))))
+    assert (found.what, found.state) == ("folder research", "failed")
+    assert "cannot be written to" in found.words
+
+
+def test_a_folder_for_results_is_not_in_the_store(tmp_path: Path) -> None:
+    inside = tmp_path / "state" / "store" / "reports"
+    inside.mkdir(parents=True)
+    assert "is inside the store" in one(check_destinations(with_folder(tmp_path, inside))).words
+
+
+def test_a_folder_for_results_that_every_user_may_read_is_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.doctor.destinations.may_be_read_by_all", lambda folder: True)
+    found = list(check_destinations(with_folder(tmp_path, tmp_path)))
+    assert states(found) == ["ok", "warning"]
+    assert "can be read by every user" in found[1].words
 
 
 @pytest.mark.parametrize(("share", "state"), [(0.1, "ok"), (0.5, "warning"), (2, "failed")])
@@ -854,6 +903,14 @@ def test_a_peer_that_was_renamed_while_results_wait_for_it_is_red(
     assert red.words.startswith('the results of 2 studies are for "old-name", and no peer')
     assert 'call it "old-name" again' in red.remedy
     assert remedy in red.remedy
+
+
+def test_what_waits_for_a_folder_is_for_nobody_who_is_gone(worked: tuple[Config, Desk]) -> None:
+    config, desk = worked
+    folder = FolderSettings(kind="folder", name="research", path=Path("/research"))
+    desk.analysed(destinations=("research",))
+    found = one(check_work(config.model_copy(update={"destinations": (folder,)})))
+    assert found.state == "ok"
 
 
 def test_what_an_older_version_could_not_deliver_is_of_no_interest_any_more(

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import packages
 import pytest
-from ledgers import EXCLUDED, NODE, STUDY, Desk
+from ledgers import EXCLUDED, KIND, NODE, STUDY, Desk
 from peers import modality
 
 from node import config
-from node.config import ChosenModel, Config, Node, Peer
+from node.config import (
+    AlarmMail,
+    AlarmSettings,
+    ChosenModel,
+    Config,
+    FolderSettings,
+    Node,
+    Peer,
+)
 from node.flow.completeness import Settler
 from node.ledger import (
     DeliveryState,
@@ -83,7 +91,7 @@ def test_a_delivery_that_is_given_up_is_an_error_with_study_and_destination(
     record = only(caplog, logging.WARNING)
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (
-        f"The results of study {STUDY} for pacs are given up: {why}; mend that, "
+        f"The results of study {STUDY} for pacs are given up ({KIND} 2.25.10): {why}; mend that, "
         "then `ai-node retry`"
     )
     assert subjects(record) == (STUDY, "pacs")
@@ -175,11 +183,22 @@ def test_a_node_says_at_its_start_who_it_is_what_it_runs_and_whom_it_knows(tmp_p
         'Peer pacs, PACS at 192.0.2.10:104: sends, gets results ("default")',
         "Peer modality, MODALITY at 127.0.0.1:104: sends, results of its studies go to pacs, "
         "may ask what is kept",
+        "Alarms are told to nobody; `ai-node status` and the page show them",
     ]
+    folder = FolderSettings(kind="folder", name="research", path=Path("/r"), senders=("modality",))
+    *_, line, _ = start_words(
+        config.model_copy(update={"destinations": (folder,)}), Role.ALL, models
+    )
+    assert line == 'Folder research, /r: gets results ("default") of modality'
     worker, *_ = start_words(config, Role.WORKER, models)
     assert worker == "AINODE, which works and does not listen"
     bare = config.model_copy(update={"models": (), "peers": ()})
-    assert list(start_words(bare, Role.LISTENER, {}))[1:] == ["No model"]
+    mail = AlarmMail(to=("a@b.example",), sender="n@b.example", host="mail.b.example")
+    bare = bare.model_copy(update={"alarms": AlarmSettings(mail=mail)})
+    assert list(start_words(bare, Role.LISTENER, {}))[1:] == [
+        "No model",
+        "Alarms are told by mail to a@b.example",
+    ]
 
 
 def test_a_node_says_at_its_start_what_it_takes_up_again(desk: Desk) -> None:

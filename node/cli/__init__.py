@@ -8,6 +8,7 @@ import typer
 
 from node import __version__
 from node.cli import files, looking, measuring, mending, service
+from node.cli.alarms import alarm_commands
 from node.cli.common import out
 from node.cli.model_packages import models
 from node.cli.web_users import web
@@ -24,11 +25,12 @@ app = typer.Typer(
     configuration, `ai-node doctor` examines everything it names, `ai-node run` runs it.
 
     Exit codes: 0 done, 1 not done (the reason is on standard error), 2 wrong usage. Of
-    `status`, `nodes` and `studies`: 0 all is well, 1 look, 2 act.""",
+    `status`, `nodes`, `studies` and `alarm list`: 0 all is well, 1 look, 2 act.""",
 )
 
 for _part in (service, files, measuring, looking, mending):
     app.add_typer(_part.commands)
+app.add_typer(alarm_commands, name="alarm")
 app.add_typer(web, name="web")
 app.add_typer(models, name="models")
 

@@ -182,10 +182,20 @@ def _print_study(study: StudyOverview) -> None:
         words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
         words += _next_attempt(study, destination)
         lines.append((destination, words))
+    lines += _told_in_words(study)
     lines += [("reason", study.error)] if study.error else []
     lines += [("next", words)] if (words := next_step(study)) else []
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _told_in_words(study: StudyOverview) -> list[tuple[str, str]]:
+    """Say what each reading list was told last, and whether it has said that it has it."""
+    last = {message.destination: message for message in study.messages}
+    return [
+        (name, f"told {one.level}{'' if one.kind == 'level' else f' {one.kind}'}, {one.standing}")
+        for name, one in last.items()
+    ]
 
 
 def _times_in_words(study: StudyOverview) -> str:

@@ -13,44 +13,111 @@ from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
 from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Iterator
+
+    from node.config import Config
+    from node.ledger import ByHand
 
 commands = typer.Typer()
 
 
 @commands.command()
-def retry(config: ConfigOption = CONFIG) -> None:
-    """Send again what was given up; a running node takes it up within seconds.
+def retry(
+    study: Annotated[
+        str | None, typer.Argument(help="Only this study, by its UID, as `studies` shows it.")
+    ] = None,
+    destination: Annotated[
+        str | None,
+        typer.Option("--destination", "-d", help="Only what is for this destination, by its name."),
+    ] = None,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Send again what was given up, and try now what waits; a running node does so in seconds.
 
-    A delivery is given up after `deliver_within_s`, or at once if the destination refuses the
-    kind of object. Mend the cause first; `ai-node studies` names it. Results that had no
-    destination go to those that the configuration names now.
+    Waiting: a delivery that failed is tried again by itself, each time after a longer wait, at
+    most `retry_max_s`. What failed because a destination was away goes by itself within a minute
+    or two of its return; this is for when you have mended something else, or will not wait. What a
+    destination has taken and has yet to confirm is not hurried.
+
+    Given up: after `deliver_within_s`, or at once if the destination refuses the kind of object.
+    Mend the cause first; `ai-node studies` names it. Results that had no destination go to those
+    that the configuration names now.
     """
     from node.config import load_config
-    from node.kinds import SUBSTITUTES
     from node.ledger import ByHand
     from node.site import existing_ledger
 
     with errors_as_messages():
         loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
-            within_s = loaded.delivery.deliver_within_s
             by_hand = ByHand(ledger)
-            substitutes, by = frozenset(SUBSTITUTES.values()), _caller()
-            count = by_hand.retry_dead(within_s, substitutes, by=by)
-            directed, aimless = by_hand.retry_undirected(loaded.directions, within_s, by=by)
-        if count:
-            deliveries = counted(count, "delivery", "deliveries")
-            out.print(f"{deliveries} given up before will be tried again.")
-        if directed:
-            studies = counted(directed, "study", "studies")
-            out.print(f"The results of {studies}, which had no destination, are sent now.")
-        if aimless:
-            studies = counted(aimless, "study", "studies")
-            words = "nobody gets them, or not these kinds of object. `ai-node studies` says more."
-            out.print(f"The results of {studies} still go nowhere: {words}", soft_wrap=True)
-        if not (count or directed or aimless):
-            out.print("No delivery was given up; what still waits is tried again by itself.")
+            if destination is not None:
+                _require_destination(destination, loaded, by_hand)
+            if study is not None:
+                lines = [_retry_study(study, destination or "", loaded, by_hand)]
+            else:
+                lines = list(_retry_all(destination or "", loaded, by_hand))
+        for line in lines:
+            out.print(line, highlight=False, soft_wrap=True)
+
+
+def _require_destination(name: str, config: Config, by_hand: ByHand) -> None:
+    from node.errors import NodeError
+    from node.toml_file import did_you_mean
+
+    known = dict.fromkeys([*config.receivers, *by_hand.destinations()])
+    if name in known:
+        return
+    if any(peer.name == name for peer in config.peers):
+        raise NodeError(
+            f'--destination: peer "{name}" only sends, results go to {", ".join(known) or "nobody"}'
+        )
+    raise NodeError(
+        f'--destination: no destination is called "{name}", {did_you_mean(name, known)}'
+    )
+
+
+def _retry_study(study: str, destination: str, config: Config, by_hand: ByHand) -> str:
+    from node.kinds import SUBSTITUTES
+
+    within_s, substitutes = config.delivery.deliver_within_s, frozenset(SUBSTITUTES.values())
+    what_follows = by_hand.retry_study(
+        study, within_s, config.directions, substitutes, destination=destination, by=_caller()
+    )
+    return f"Study {study}: {what_follows}."
+
+
+def _retry_all(destination: str, config: Config, by_hand: ByHand) -> Iterator[str]:
+    from node.kinds import SUBSTITUTES
+
+    within_s, by = config.delivery.deliver_within_s, _caller()
+    substitutes = frozenset(SUBSTITUTES.values())
+    count = by_hand.retry_dead(within_s, substitutes, destination=destination, by=by)
+    count += by_hand.retry_dead_messages(within_s, destination=destination, by=by)
+    waited = by_hand.hurry_waiting(destination=destination, by=by)
+    directed = aimless = 0
+    if not destination:
+        directed, aimless = by_hand.retry_undirected(config.directions, within_s, by=by)
+    if count:
+        deliveries = counted(count, "delivery", "deliveries")
+        yield f"{deliveries} given up before will be tried again."
+    if waited:
+        deliveries = counted(waited.total(), "delivery", "deliveries")
+        where = ", ".join(f"{number} to {name}" for name, number in sorted(waited.items()))
+        yield f"{deliveries} that waited will be tried now: {where}."
+    if directed:
+        studies = counted(directed, "study", "studies")
+        yield f"The results of {studies}, which had no destination, are sent now."
+    if aimless:
+        studies = counted(aimless, "study", "studies")
+        words = "nobody gets them, or not these kinds of object. `ai-node studies` says more."
+        yield f"The results of {studies} still go nowhere: {words}"
+    if not (count or waited or directed or aimless):
+        to = f" to {destination}" if destination else ""
+        yield f"No delivery{to} was given up, and none waits for another attempt."
+    for name, number in sorted(by_hand.awaiting_confirmation(destination=destination).items()):
+        deliveries = counted(number, "delivery", "deliveries")
+        yield f"Not hurried: {deliveries} that {name} has taken and has yet to confirm."
 
 
 @commands.command()

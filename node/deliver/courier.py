@@ -22,6 +22,15 @@ ASKS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """What became of objects that were to be sent."""
+
+    outcomes: Sequence[Outcome]
+    is_unreached: bool
+    """None was given to the destination: it is away, lets nobody in, or says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt at a delivery ends: what became of each object, and when the next follows."""
 
@@ -29,6 +38,8 @@ class Ending:
     outcomes: Sequence[Outcome] = field(default_factory=tuple)
     trouble: str | None = None
     """What did not go as it should while it was to be confirmed; None if nothing."""
+    has_taken: bool = False
+    """The destination has taken or confirmed an object: it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +62,25 @@ class Courier:
             self.destination.conflict(intact) if intact else None
         )  # `send` says why there is none
 
-    def send(
-        self, reports: Sequence[BuiltReport], require_current: Callable[[], None]
-    ) -> list[Outcome]:
-        """Send a report set; return an outcome for each object.
+    def send(self, reports: Sequence[BuiltReport], require_current: Callable[[], None]) -> Sending:
+        """Send a report set; return with an outcome for each object.
 
         Sends nothing more once `require_current`, asked right before each, raises Superseded.
         """
         outcomes: list[Outcome] = []
         reason = "its file is missing or damaged in the store"
+        is_unreached = False
         try:
             if intact := self._intact(reports):
                 for outcome in self.destination.send(intact, require_current):
                     outcomes.append(outcome)
         except (DeliveryError, Superseded) as error:
             reason = str(error)
+            is_unreached = isinstance(error, DeliveryError) and not outcomes
         answered = {outcome.sop_uid for outcome in outcomes}
         left = (report.sop_uid for report in reports if report.sop_uid not in answered)
-        return outcomes + [Outcome(sop_uid, DeliveryState.QUEUED, reason) for sop_uid in left]
+        outcomes += [Outcome(sop_uid, DeliveryState.QUEUED, reason) for sop_uid in left]
+        return Sending(outcomes, is_unreached)
 
     def confirm(
         self, shipment: Shipment, transaction: Transaction, attempt: int, *, has_just_sent: bool
@@ -82,15 +94,15 @@ class Courier:
         try:
             found = self.destination.confirm(parcels, None if is_over else transaction)
         except DeliveryError as error:
-            return Ending(Patience(retry_s, retry_s, waits_for=str(error)), trouble=str(error))
+            away = Patience(retry_s, retry_s, waits_for=str(error), is_unreached=not has_just_sent)
+            return Ending(away, trouble=str(error))
         if is_over:
             words = f"{self.name} accepted it, but was asked {ASKS} times and never confirmed it"
             return Ending(Patience(retry_s, gives_up=words), found.outcomes)
         wait_s = retry_s if found.wait_s is None else found.wait_s
         has_asked = found.waits_for is not None
-        return Ending(
-            Patience(retry_s, wait_s, found.waits_for, has_asked=has_asked), found.outcomes
-        )
+        patience = Patience(retry_s, wait_s, found.waits_for, has_asked=has_asked)
+        return Ending(patience, found.outcomes)
 
     def _send_again(self, shipment: Shipment, retry_s: float) -> Ending:
         words = f"{self.name} accepted it, but does not confirm it: sent again"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from pydicom import Dataset
 
 from node.dicom.untrusted import decoded_text
-from node.study import StudyLabels
+from node.study import StudyLabels, Whose
 
 _LONGEST = 64
 """A Long String (PS3.5 6.2), and each part of a name."""
@@ -24,6 +25,24 @@ def study_labels_of(header: Dataset) -> StudyLabels:
         patient_name=_label(header, "PatientName", _LONGEST_NAME),
         study_date=_label(header, "StudyDate", _LONGEST),
         study_description=_label(header, "StudyDescription", _LONGEST_NAME),
+    )
+
+
+def whose_of(headers: Sequence[Dataset]) -> Whose:
+    """Return whose a study is, by some of its objects: of each attribute what the first says.
+
+    "?" stands for what cannot be read of it.
+    """
+
+    def said(keyword: str) -> str:
+        return next(filter(None, (decoded_text(header, keyword) for header in headers)), "")
+
+    return Whose(
+        patient_id=said("PatientID"),
+        issuer=said("IssuerOfPatientID"),
+        patient_name=said("PatientName"),
+        birth_date=said("PatientBirthDate"),
+        accession_number=said("AccessionNumber"),
     )
 
 

@@ -1,9 +1,9 @@
 """Examines everything a configuration names, before it is needed: `ai-node doctor`.
 
 It changes nothing: other systems are asked by C-ECHO, by negotiation and by C-FIND for a study
-that does not exist, and are sent no object, the ledger is only looked at, and the exam that goes
-through the whole node does so in a folder of its own, on loopback. A node on the same configuration
-may be running meanwhile.
+that does not exist, or are only connected to. They are sent no object and no message, the ledger is
+only looked at, and the exam that goes through the whole node does so in a folder of its own, on
+loopback. A node on the same configuration may be running meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from node.config import Config, advice, load_config
+from node.doctor.destinations import check_destinations
 from node.doctor.exam import check_exam
+from node.doctor.lists import check_lists
 from node.doctor.machine import check_clock, check_disk, check_folders, check_port
 from node.doctor.page import check_page
 from node.doctor.parts import check_database, check_models
@@ -42,6 +44,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("port", check_port),
     ("page", check_page),
     ("peers", check_peers),
+    ("lists", check_lists),
+    ("destinations", check_destinations),
     ("work", check_work),
     ("exam", check_exam),
 )

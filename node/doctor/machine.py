@@ -46,7 +46,7 @@ def check_folders(config: Config) -> Iterator[Verdict]:
             yield failed(key, f"{there} is a file", "Name a folder, or one that can be made.")
             continue
         try:
-            took_ms = _durable_write_ms(folder)
+            took_ms = durable_write_ms(folder)
         except OSError as error:
             yield unwritable(key, folder, error)
             continue
@@ -56,7 +56,7 @@ def check_folders(config: Config) -> Iterator[Verdict]:
     yield from _doubts_about_store(config.store_dir)
 
 
-def _durable_write_ms(folder: Path) -> float:
+def durable_write_ms(folder: Path) -> float:
     """Return how long an object takes to be safe in a folder, as the store does it."""
     with tempfile.TemporaryDirectory(prefix=".ai-node-doctor-", dir=nearest(folder)) as trial:
         store = Store(Path(trial))

@@ -35,15 +35,19 @@ def check_work(config: Config) -> Iterator[Verdict]:
         lacking = backlogs(ledger)
         verdicts = [
             *_on_held(outstanding.held()),
-            *_on_backlogs(lacking, [peer.name for peer in config.peers]),
+            *_on_backlogs(lacking, [*(peer.name for peer in config.peers), *config.receivers]),
             *_on_stranded(outstanding.stranded(FORGOTTEN_S)),
             *_on_excluded(outstanding.excluded()),
         ]
     yield from verdicts
     if all(verdict.state != "failed" for verdict in verdicts):
-        waiting = sum(one.studies for one in lacking)
+        waiting = sum(one.studies for one in lacking if not one.is_list)
         words = "nothing is held, given up, or without a destination"
         yield ok("work", f"{words}; on their way: the results of {counted_studies(waiting)}")
+
+
+def _destinations(config: Config) -> list[str]:
+    return [one.name for one in (*config.peers, *config.destinations)]
 
 
 def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
@@ -57,24 +61,29 @@ def _on_held(held: Sequence[HeldStudy]) -> Iterator[Verdict]:
         )
 
 
-def _on_backlogs(found: Sequence[Backlog], peers: Sequence[str]) -> Iterator[Verdict]:
+def _on_backlogs(found: Sequence[Backlog], names: Sequence[str]) -> Iterator[Verdict]:
     for one in found:
-        if one.destination not in peers:
+        if one.destination not in names:
             count = one.studies + one.given_up
-            words = f'the results of {counted_studies(count)} are for "{one.destination}"'
+            words = f'{_what(one)} of {counted_studies(count)} are for "{one.destination}"'
+            kind = "destination" if one.is_list else "peer"
             retry = ", then: ai-node retry" if one.given_up else "; they are sent then"
             remedy = (
-                f'If a peer was renamed, call it "{one.destination}" again and restart the '
+                f'If a {kind} was renamed, call it "{one.destination}" again and restart the '
                 f"node{retry}. If it is gone, let one that takes its place have that name."
             )
-            yield failed("work", f"{words}, and no peer is called that any more", remedy)
+            yield failed("work", f"{words}, and no {kind} is called that any more", remedy)
         elif one.given_up:
             words = (
-                f"sending the results of {counted_studies(one.given_up)} to {one.destination} is"
+                f"sending {_what(one)} of {counted_studies(one.given_up)} to {one.destination} is"
             )
             why = one.why_given_up or "no reason is known"
             remedy = "Mend that; then: ai-node retry"
             yield failed("work", f"{words} given up: {why}", remedy)
+
+
+def _what(one: Backlog) -> str:
+    return "the triage levels" if one.is_list else "the results"
 
 
 def _on_stranded(stranded: Sequence[Stranded]) -> Iterator[Verdict]:

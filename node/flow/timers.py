@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SETTLE_EVERY_S = 2
 RECONCILE_EVERY_S = 5
+PROBE_EVERY_S = 5
 BEATS = 6
 """Of a heart in the time after which a node is taken for dead."""
 

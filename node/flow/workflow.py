@@ -10,14 +10,14 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.analysis.pipeline import Pipeline, Ranked, Task, analyse, rank
 from node.config import Config
 from node.deliver.confirmation import Transaction, delay_s, record_commitment
-from node.deliver.courier import Courier, Ending
+from node.deliver.courier import Courier, Ending, Sending
 from node.deliver.destination import Destination
 from node.errors import DeliveryError, InferenceUnavailable, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
@@ -28,6 +28,7 @@ from node.ledger import (
     Delivering,
     DeliveryState,
     Finished,
+    Hurrying,
     Job,
     Mode,
     Outcome,
@@ -38,11 +39,13 @@ from node.ledger import (
     Triaged,
     Work,
     is_trouble,
+    named_objects,
     subjects_of,
     unless_recorded,
 )
 from node.logs import naming
 from node.manifest import Model
+from node.numbers_in_words import counted
 from node.outputs import wording
 from node.outputs.report_set import Built, to_bytes
 from node.result import Result
@@ -64,6 +67,7 @@ class Workflow:
     config: Config
     processing: Processing
     delivering: Delivering
+    hurrying: Hurrying
     store: Store
     pipeline: Pipeline
     models: Mapping[str, Model]
@@ -84,7 +88,7 @@ class Workflow:
         except Superseded as reason:
             log.info("Nothing to do: %s", reason)
         except Exception as error:  # noqa: BLE001 - each kind is said, and most are tried again
-            with _left_to_the_sweep(job):
+            with left_to_the_sweep(job):
                 self._fail(job, work, error, engine)
 
     def _fail(self, job: Job, work: Work | None, error: Exception, engine: Engine) -> None:
@@ -217,7 +221,9 @@ class Workflow:
             return None
         if not any(peer.name == sender for peer in self.config.peers):
             return f"no destination: no peer is called {sender} any more"
-        return f"no destination: peer {sender} neither receives nor names one in results_to"
+        folders = ", and no folder is for it" if self.config.folders else ""
+        words = f"no destination: peer {sender} neither receives nor names one in results_to"
+        return f"{words}{folders}"
 
     def _write(self, work: Work, built: Built) -> BuiltReport:
         dataset = built.dataset
@@ -235,17 +241,31 @@ class Workflow:
         """Send what a destination does not have yet of a report set, and have it confirmed."""
         with naming(**subjects_of(job)):
             try:
-                with _left_to_the_sweep(job):
+                with left_to_the_sweep(job):
                     shipment = self.delivering.begin_dispatch(job, self.node_id)
                     ending = self._deliver(job, shipment)
                     self.delivering.finish_dispatch(
                         job, ending.outcomes, ending.patience, engine.enqueue
                     )
+                    if ending.has_taken:
+                        self._hurry_others(job.destination, engine)
             except Superseded as reason:
                 log.info("Nothing to send: %s", reason)
 
+    def _hurry_others(self, destination: str, engine: Engine) -> None:
+        """Let what waited for a destination go at once: it is there."""
+        if hurried := self.hurrying.hurry(destination, engine.enqueue):
+            words = "%s takes results: %s that waited for it at once"
+            extra = {"destination": destination}
+            go = counted(hurried, "delivery goes", "deliveries go")
+            log.info(words, destination, go, extra=extra)
+
     def _deliver(self, job: Job, shipment: Shipment) -> Ending:
-        retry_s = delay_s(job.attempt, self.config.delivery)
+        retry_s = delay_s(_tries(job, shipment), self.config.delivery)
+        is_unreached = False
+        courier: Courier | None = None
+        objects = named_objects(shipment.to_send or shipment.to_confirm)
+        subjects = (job.study_uid, job.destination, objects)
         try:
             destination = self.destination_of(job.destination)
             courier = Courier(job.destination, destination, self.store, self.config.delivery)
@@ -254,31 +274,70 @@ class Workflow:
             raise
         except (DeliveryError, StudyError) as reason:
             error = str(reason)
-            log.warning(_NOT_DELIVERED, job.study_uid, job.destination, error)
+            is_unreached = isinstance(reason, DeliveryError) and courier is not None
+            log.warning(_NOT_DELIVERED, *subjects, error)
         except (OSError, SQLAlchemyError) as trouble:  # of the machine: tried again
             error = f"{type(trouble).__name__} of this machine"
-            log.error(_NOT_DELIVERED, job.study_uid, job.destination, error)  # noqa: TRY400 - the machine's
+            log.error(_NOT_DELIVERED, *subjects, error)  # noqa: TRY400 - the machine's
         except Exception as defect:  # of ours: visible, and tried again with growing delay
             error = type(defect).__name__
-            log.exception(_NOT_DELIVERED, job.study_uid, job.destination, error)
+            log.exception(_NOT_DELIVERED, *subjects, error)
         outcomes = [
             Outcome(report.sop_uid, DeliveryState.QUEUED, error) for report in shipment.to_send
         ]
-        return Ending(Patience(retry_s, retry_s, waits_for=error), outcomes)
+        if is_unreached:
+            retry_s = delay_s(job.attempt, self.config.delivery)
+        patience = Patience(retry_s, retry_s, waits_for=error, is_unreached=is_unreached)
+        return Ending(patience, outcomes)
 
     def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Ending:
-        tried: set[str] = set()
-        while unsent := [r for r in shipment.to_send if r.sop_uid not in tried]:
-            conflict = None if tried else courier.find_conflict(unsent)
+        tries = _tries(job, shipment)
+        to_send, has_taken = shipment.to_send, False
+        if to_send:
+            conflict = courier.find_conflict(to_send)
             if conflict is not None:
                 self.delivering.hold_dispatch(job, conflict)
                 raise Superseded(f"{job.id}: {conflict}")
-            tried |= {report.sop_uid for report in unsent}
-            outcomes = courier.send(unsent, lambda: self.delivering.require_current(job))
-            shipment = self.delivering.record_sent(job, outcomes, SUBSTITUTES)
-            _say_what_was_stored(job, unsent, outcomes)
+            sending = courier.send(to_send, lambda: self.delivering.require_current(job))
+            if sending.is_unreached:
+                _say_what_was_stored(job, to_send, sending.outcomes)
+                away = Patience(delay_s(job.attempt, self.config.delivery), is_unreached=True)
+                return Ending(away, sending.outcomes)
+            shipment, has_taken = self._record_and_substitute(job, to_send, sending, courier)
         if shipment.to_send or not shipment.to_confirm:
-            return Ending(Patience(delay_s(job.attempt, self.config.delivery)))
+            return Ending(Patience(delay_s(tries, self.config.delivery)), has_taken=has_taken)
+        ending = self._confirm(job, shipment, courier, tries, has_just_sent=bool(to_send))
+        has_taken |= any(one.state == DeliveryState.CONFIRMED for one in ending.outcomes)
+        return replace(ending, has_taken=has_taken)
+
+    def _record_and_substitute(
+        self, job: Job, reports: Sequence[BuiltReport], sending: Sending, courier: Courier
+    ) -> tuple[Shipment, bool]:
+        """Record what was said of objects, and send what goes in place of those that are refused.
+
+        Returns what is left to do, and whether anything was taken.
+        """
+        tried: set[str] = set()
+        has_taken = False
+        while True:
+            tried |= {report.sop_uid for report in reports}
+            has_taken |= any(one.state == DeliveryState.SENT for one in sending.outcomes)
+            shipment = self.delivering.record_sent(job, sending.outcomes, SUBSTITUTES)
+            _say_what_was_stored(job, reports, sending.outcomes)
+            reports = [report for report in shipment.to_send if report.sop_uid not in tried]
+            if not reports:
+                return shipment, has_taken
+            sending = courier.send(reports, lambda: self.delivering.require_current(job))
+
+    def _confirm(
+        self,
+        job: Job,
+        shipment: Shipment,
+        courier: Courier,
+        tries: int,
+        *,
+        has_just_sent: bool,
+    ) -> Ending:
         transaction = Transaction(
             ask=lambda uid: self.delivering.ask_commitment(job, uid),
             forget=lambda uid: self.delivering.forget_commitment(job, uid),
@@ -286,17 +345,22 @@ class Workflow:
             is_answered=self.delivering.is_answered,
         )
         try:
-            ending = courier.confirm(shipment, transaction, job.attempt, has_just_sent=bool(tried))
+            ending = courier.confirm(shipment, transaction, tries, has_just_sent=has_just_sent)
         except (Superseded, SQLAlchemyError):
             raise
         except Exception as error:  # what was sent stays sent; it is asked again later
             log.exception("%s: the confirmation failed", job.id)
-            retry_s = delay_s(job.attempt, self.config.delivery)
+            retry_s = delay_s(tries, self.config.delivery)
             return Ending(Patience(retry_s, retry_s, waits_for=type(error).__name__))
         if ending.trouble is not None:
-            words = "The results of study %s are not confirmed by %s: %s"
-            log.warning(words, job.study_uid, job.destination, ending.trouble)
-        return ending
+            objects = named_objects(shipment.to_confirm)
+            words = "The results of study %s are not confirmed by %s (%s): %s"
+            log.warning(words, job.study_uid, job.destination, objects, ending.trouble)
+        if not ending.patience.is_unreached:
+            return ending
+        retry_s = delay_s(job.attempt, self.config.delivery)
+        patience = replace(ending.patience, retry_s=retry_s, wait_s=retry_s)
+        return replace(ending, patience=patience)
 
 
 def _say_what_is_analysed(job: Job, work: Work, finished: Finished) -> None:
@@ -311,7 +375,12 @@ def _say_what_is_analysed(job: Job, work: Work, finished: Finished) -> None:
         log.log(level, words, job.study_uid, finished.problem)
 
 
-_NOT_DELIVERED = "The results of study %s are not delivered to %s yet: %s"
+def _tries(job: Job, shipment: Shipment) -> int:
+    """Return how often it has been tried, but for what its destination was away for."""
+    return 1 if shipment.waited_for_it else job.attempt
+
+
+_NOT_DELIVERED = "The results of study %s are not delivered to %s yet (%s): %s"
 
 
 def _say_what_was_stored(
@@ -329,10 +398,17 @@ def _say_what_was_stored(
     words = f"stored {len(sent)} of {len(outcomes)} objects"
     if refused:
         words += f", refuses {len(refused)} for good"
-    if errors := [one.error for one in (*missed, *refused) if one.error]:
-        words += f": {errors[0]}"
+    if why := "; ".join(_reasons(reports, {one.sop_uid: one for one in (*missed, *refused)})):
+        words += f": {why}"
     level = logging.WARNING if missed else logging.INFO
     log.log(level, "Study %s: %s %s", job.study_uid, job.destination, words)
+
+
+def _reasons(reports: Sequence[BuiltReport], outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """Yield each reason once, with the objects that it is the reason of."""
+    for why in dict.fromkeys(outcome.error for outcome in outcomes.values() if outcome.error):
+        of_it = [r for r in reports if r.sop_uid in outcomes and outcomes[r.sop_uid].error == why]
+        yield f"{why} ({named_objects(of_it)})"
 
 
 def is_trouble_of_the_machine(error: Exception) -> bool:
@@ -348,7 +424,7 @@ def is_trouble_of_the_machine(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def _left_to_the_sweep(job: Job) -> Iterator[None]:
+def left_to_the_sweep(job: Job) -> Iterator[None]:
     """Let a job end whose end cannot be recorded: the reconcile sweep finds that nobody has it."""
     try:
         yield

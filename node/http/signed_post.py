@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from node.errors import DeliveryError, Unreached
+from node.errors import DeliveryError, Unreached, Unsent
 
 _CANNOT_TAKE_NOW = frozenset({502, 503, 504})
 """Bad Gateway, Service Unavailable, Gateway Timeout (RFC 9110 15.6): what stands before it says
@@ -37,8 +37,9 @@ def post_signed(
     """Bring a JSON message to a URL; return once it has been acknowledged.
 
     `secret` is "whsec_" and base64. Redirections are not followed: what is sent is for nobody
-    else. Raises DeliveryError, and Unreached if nobody who could judge the message has answered;
-    neither says more of the URL than host and port, for the rest may be secret.
+    else. Raises DeliveryError, Unreached if nobody who could judge the message has answered, and
+    Unsent if it cannot have arrived; none says more of the URL than host and port, for the rest
+    may be secret.
     """
     where = _where(url)
     try:
@@ -59,14 +60,8 @@ def post_signed(
                 preload_content=False,
             )
             answer.close()  # what it says beside the status is of no use to anybody
-        except urllib3.exceptions.SSLError as error:
-            raise Unreached(f"{where}: no trusted TLS connection ({_tls_reason(error)})") from error
-        except urllib3.exceptions.NewConnectionError as error:  # it is a TimeoutError, too
-            raise Unreached(f"{where} cannot be reached ({_reason(error)})") from error
-        except urllib3.exceptions.TimeoutError as error:
-            raise Unreached(f"{where} has not answered within {timeout_s:g} s") from error
         except urllib3.exceptions.HTTPError as error:
-            raise Unreached(f"{where} has broken off ({_reason(error)})") from error
+            raise _failure(error, where, timeout_s) from error
     if 200 <= answer.status < 300:
         return
     words = f"{where} answered with HTTP status {answer.status}, not with one of 200 to 299"
@@ -88,6 +83,21 @@ def signature_headers(secret: str, message_id: str, body: bytes, *, at: float) -
         "webhook-timestamp": timestamp,
         "webhook-signature": f"v1,{signature}",
     }
+
+
+def _failure(error: urllib3.exceptions.HTTPError, where: str, timeout_s: float) -> DeliveryError:
+    errors = urllib3.exceptions
+    if isinstance(error, errors.SSLError):
+        is_refused = isinstance(error.args[0] if error.args else None, ssl.SSLCertVerificationError)
+        words = f"{where}: no trusted TLS connection ({_tls_reason(error)})"
+        return Unsent(words) if is_refused else Unreached(words)
+    if isinstance(error, errors.NewConnectionError):  # which is a ConnectTimeoutError, too
+        return Unsent(f"{where} cannot be reached ({_reason(error)})")
+    if isinstance(error, errors.ConnectTimeoutError):
+        return Unsent(f"{where} cannot be reached (timed out)")
+    if isinstance(error, errors.TimeoutError):
+        return Unreached(f"{where} has not answered within {timeout_s:g} s")
+    return Unreached(f"{where} has broken off ({_reason(error)})")
 
 
 def _where(url: str) -> str:

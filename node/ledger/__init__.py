@@ -11,6 +11,15 @@ of the ledger: who needs `Receiving` asks for it, and for no more.
 
 from __future__ import annotations
 
+from node.ledger.alarms import (
+    AlarmedStudy,
+    Alarming,
+    AlarmNotice,
+    LateChannel,
+    NoticeStanding,
+    RaisedAlarm,
+    Trouble,
+)
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
@@ -18,9 +27,12 @@ from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
 from node.ledger.database import DEAD_AFTER_S, Ledger, OutcomeUnknown, unless_recorded
 from node.ledger.delivering import Delivering
+from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
+from node.ledger.messages import Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
     Excluded,
@@ -56,7 +68,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
-from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, subjects_of
+from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
@@ -65,7 +77,10 @@ from node.ledger.states import (
     DispatchState,
     HeldBecause,
     InstanceState,
+    MessageKind,
     Mode,
+    NoticeEvent,
+    NoticeState,
     OwnPart,
     Role,
     Stage,
@@ -74,14 +89,19 @@ from node.ledger.states import (
     WebRole,
 )
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
+from node.ledger.telling import GivenLevel, NewMessage, Situation, Telling, ToldBefore
 
 __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
     "PASSWORD_CHARACTERS",
+    "PROBE_AFTER_S",
     "QUARANTINE_AFTER",
     "Again",
+    "AlarmNotice",
+    "AlarmedStudy",
+    "Alarming",
     "Arrival",
     "ArrivalPart",
     "BuiltReport",
@@ -96,22 +116,35 @@ __all__ = [
     "DeliveryState",
     "DispatchState",
     "Enqueue",
+    "ExamScore",
+    "ExamScores",
     "Examination",
     "Excluded",
     "Filed",
     "Filing",
     "Finished",
+    "GivenLevel",
     "HeldBecause",
     "HeldStudy",
+    "Hurrying",
     "Ill",
     "InstanceState",
     "Job",
     "Kept",
     "KeptObject",
     "KeptScores",
+    "LateChannel",
     "Ledger",
+    "Letter",
+    "MessageEnd",
+    "MessageKind",
+    "Messages",
     "Mode",
+    "NewMessage",
     "Nodes",
+    "NoticeEvent",
+    "NoticeStanding",
+    "NoticeState",
     "ObjectAskedFor",
     "Outcome",
     "OutcomeUnknown",
@@ -124,6 +157,7 @@ __all__ = [
     "PlannedAnalysis",
     "Presence",
     "Processing",
+    "RaisedAlarm",
     "Received",
     "Receiving",
     "Recorded",
@@ -132,12 +166,16 @@ __all__ = [
     "Seen",
     "Settling",
     "Shipment",
+    "Situation",
     "Stage",
     "Stranded",
     "StudyLevels",
     "StudyState",
     "Sweeping",
+    "Telling",
+    "ToldBefore",
     "Triaged",
+    "Trouble",
     "Unfinished",
     "User",
     "VersionState",
@@ -147,10 +185,12 @@ __all__ = [
     "damaged_in",
     "examine",
     "is_trouble",
+    "named_objects",
     "now",
     "parse_view",
     "release_of_tables",
     "subjects_of",
     "unless_recorded",
     "utc",
+    "words_of_message",
 ]

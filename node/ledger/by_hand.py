@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ from node.ledger.rows import (
 )
 from node.ledger.states import DeliveryState, DispatchState, StudyState, VersionState
 from node.result import Priority
+
+_HURRIED_AT_ONCE = 50
+"""In one transaction."""
 
 _SAME_TIME_S = 0.001
 """A time that went through a form and came back may be a little other."""
@@ -72,18 +76,75 @@ class ByHand:
             return _release_by_hand(db, study, by)
 
     def retry_dead(
-        self, deliver_within_s: float, substitutes: Collection[str] = (), *, by: str = ""
+        self,
+        deliver_within_s: float,
+        substitutes: Collection[str] = (),
+        *,
+        destination: str = "",
+        by: str = "",
     ) -> int:
         """Queue anew what was given up or refused, for the reconcile sweep to pick up.
 
-        What was replaced by an object of a kind in `substitutes` that was refused, too, is tried
-        again in its place. Returns how many report sets.
+        All of it, or what is for one destination. What was replaced by an object of a kind in
+        `substitutes` that was refused, too, is tried again in its place. Returns how many report
+        sets.
         """
         with self.ledger.writing() as db:
-            rows = db.execute(_dead()).all()
+            rows = db.execute(_for(destination, _dead(), schema.dispatch)).all()
             for row in rows:
                 _send_again(db, row, deliver_within_s, substitutes, by)
             return len(rows)
+
+    def retry_dead_messages(
+        self, deliver_within_s: float, *, destination: str = "", by: str = ""
+    ) -> int:
+        """Queue anew what a reading list did not take, the same message; return how many."""
+        with self.ledger.writing() as db:
+            rows = db.execute(_for(destination, _dead_messages(), schema.message)).all()
+            for row in rows:
+                _tell_again(db, row, deliver_within_s, by)
+            return len(rows)
+
+    def hurry_waiting(self, *, destination: str = "", by: str = "") -> Counter[str]:
+        """Let go at once what waits for another attempt, for the reconcile sweep to pick up.
+
+        Whatever it failed for, unlike `Hurrying`: a person may have mended that. Returns how many
+        report sets and messages, by destination.
+        """
+        found: Counter[str] = Counter()
+        for table in (schema.dispatch, schema.message):
+            while hurried := self._hurry_some(table, destination, by):
+                found.update(hurried)
+        return found
+
+    def _hurry_some(self, table: sa.Table, destination: str, by: str) -> list[str]:
+        with self.ledger.writing() as db:
+            query = _for(destination, _waiting(table), table).order_by(table.c.study_uid)
+            rows = db.execute(query.limit(_HURRIED_AT_ONCE)).all()
+            # The study before its delivery, as everybody else does, who may have changed it.
+            return [row.destination for row in rows if _hurry(db, table, row, by)]
+
+    def awaiting_confirmation(self, *, destination: str = "") -> Counter[str]:
+        """Return how many report sets wait for nothing but a destination's word, by destination."""
+        table = schema.dispatch
+        query = sa.select(table.c.destination, sa.func.count()).where(
+            table.c.state == DispatchState.QUEUED,
+            table.c.next_at > now(),
+            sa.not_(_is_to_be_tried(table)),
+        )
+        with self.ledger.reading() as db:
+            found = db.execute(_for(destination, query, table).group_by(table.c.destination))
+            return Counter({name: count for name, count in found})
+
+    def destinations(self) -> list[str]:
+        """Return for whom something is not delivered yet, or was given up."""
+        is_left = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
+        names: set[str] = set()
+        with self.ledger.reading() as db:
+            for table in (schema.dispatch, schema.message):
+                query = sa.select(table.c.destination).where(table.c.state.in_(is_left))
+                names |= set(db.execute(query.distinct()).scalars())
+        return sorted(names)
 
     def retry_undirected(
         self, directions: Directions, deliver_within_s: float, *, by: str = ""
@@ -109,22 +170,38 @@ class ByHand:
         directions: Directions,
         substitutes: Collection[str] = (),
         *,
+        destination: str = "",
         by: str = "",
     ) -> str:
-        """Do for one study what `retry_dead` and `retry_undirected` do for all; say what follows.
+        """Do for one study what the others do for all; say what follows.
 
-        Raises NodeError if nothing of it was given up, or if it still goes nowhere.
+        Raises NodeError if nothing of it was given up or waits for another attempt, or if it still
+        goes nowhere.
         """
         with self.ledger.writing() as db:
             study = _lock_known(db, study_uid)
-            rows = db.execute(_dead().where(schema.dispatch.c.study_uid == study_uid)).all()
-            for row in rows:
+            again: set[str] = set()
+            for row in _of(db, study, _for(destination, _dead(), schema.dispatch), schema.dispatch):
                 _send_again(db, row, deliver_within_s, substitutes, by)
-            if rows:
-                return f"sent again to {', '.join(sorted({row.destination for row in rows}))}"
-            if _direct_again(db, study, directions, deliver_within_s, by):
-                return "its results, which had no destination, are sent now"
-            raise NodeError(_why_not_again(db, study))
+                again.add(row.destination)
+            dead_messages = _for(destination, _dead_messages(), schema.message)
+            for row in _of(db, study, dead_messages, schema.message):
+                _tell_again(db, row, deliver_within_s, by)
+                again.add(row.destination)
+            hurried = {
+                row.destination
+                for table in (schema.dispatch, schema.message)
+                for row in _of(db, study, _for(destination, _waiting(table), table), table)
+                if _hurry(db, table, row, by)
+            }
+            words = [f"sent again to {', '.join(sorted(again))}"] if again else []
+            words += [f"tried now: {', '.join(sorted(hurried))}"] if hurried else []
+            may_direct = not words and not destination
+            if may_direct and _direct_again(db, study, directions, deliver_within_s, by):
+                words = ["its results, which had no destination, are sent now"]
+            if not words:
+                raise NodeError(_why_not_again(db, study, destination))
+            return "; ".join(words)
 
     def mark_read(self, study_uid: str, by: str, *, seen: Seen | None = None) -> None:
         """Record that a person has read a study, which so leaves the list.
@@ -175,6 +252,67 @@ def _dead() -> sa.Select[Any]:
     return sa.select(schema.dispatch).where(schema.dispatch.c.state == DispatchState.DEAD)
 
 
+def _dead_messages() -> sa.Select[Any]:
+    return sa.select(schema.message).where(schema.message.c.state == DispatchState.DEAD)
+
+
+def _for(destination: str, query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    """Narrow a query to one destination, if one is named."""
+    return query.where(table.c.destination == destination) if destination else query
+
+
+def _of(
+    db: sa.Connection, study: sa.Row[Any], query: sa.Select[Any], table: sa.Table
+) -> Iterator[sa.Row[Any]]:
+    yield from db.execute(query.where(table.c.study_uid == study.study_uid)).all()
+
+
+def _waiting(table: sa.Table) -> sa.Select[Any]:
+    """Select what waits for another attempt, and not only for a word on what was taken."""
+    return sa.select(table).where(
+        table.c.state == DispatchState.QUEUED, table.c.next_at > now(), _is_to_be_tried(table)
+    )
+
+
+def _is_to_be_tried(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether something is to be sent, or could not even be asked about."""
+    if table is not schema.dispatch:
+        return sa.true()
+    delivery = schema.delivery
+    is_its = [delivery.c[name] == table.c[name] for name in ("study_uid", "number", "destination")]
+    has_unsent = sa.exists().where(*is_its, delivery.c.state == DeliveryState.QUEUED)
+    return sa.or_(table.c.is_unreached, has_unsent)
+
+
+def _hurry(db: sa.Connection, table: sa.Table, row: sa.Row[Any], by: str) -> bool:
+    """Let one go at once, as an attempt of its own; return False if it has gone meanwhile."""
+    study = lock_study(db, row.study_uid)
+    is_it = [column == row._mapping[column.name] for column in table.primary_key.columns]
+    is_same = [table.c.state == DispatchState.QUEUED, table.c.attempt == row.attempt]
+    due_at = delivery_due_at(db, study.level)
+    values = {"attempt": row.attempt + 1, "next_at": None, "due_at": due_at}
+    if not db.execute(table.update().where(*is_it, *is_same).values(values)).rowcount:
+        return False
+    add_note(db, row.study_uid, f"tried at once at {row.destination}, by hand{_by(by)}")
+    return True
+
+
+def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by: str) -> None:
+    """Queue a message anew that was given up: the same bytes, as an attempt of its own."""
+    table = schema.message
+    study = lock_study(db, row.study_uid)
+    again = {
+        "state": DispatchState.QUEUED,
+        "attempt": row.attempt + 1,
+        "deadline_at": now() + deliver_within_s,
+        "next_at": None,
+        "due_at": delivery_due_at(db, study.level),
+        "is_unreached": False,
+    }
+    db.execute(table.update().where(table.c.control_id == row.control_id).values(again))
+    add_note(db, row.study_uid, f"told {row.destination} again by hand{_by(by)}")
+
+
 def _send_again(
     db: sa.Connection,
     row: sa.Row[Any],
@@ -215,16 +353,26 @@ def _direct_again(
     return _direct(db, job, directions(study.sender), deliver_within_s, study.level, by)
 
 
-def _why_not_again(db: sa.Connection, study: sa.Row[Any]) -> str:
+def _why_not_again(db: sa.Connection, study: sa.Row[Any], destination: str) -> str:
+    names = {
+        row.destination
+        for table in (schema.dispatch, schema.message)
+        for row in _of(db, study, sa.select(table.c.destination), table)
+    }
+    if destination and destination not in names:
+        others = f"; what goes out of it goes to {', '.join(sorted(names))}" if names else ""
+        return f"nothing of study {study.study_uid} is for {destination}{others}"
     query = undirected().where(schema.study_version.c.study_uid == study.study_uid)
     if db.execute(query).first() is not None:
         return (
             f"the results of study {study.study_uid} still go nowhere: nobody gets them, or not "
             "these kinds of object"
         )
+    at = f" to {destination}" if destination else ""
     return (
-        f"no delivery of study {study.study_uid} was given up; what still waits is tried again by "
-        "itself"
+        f"no delivery of study {study.study_uid}{at} was given up, and none waits for another "
+        "attempt: what is under way goes on by itself, and what a destination took waits for its "
+        "word"
     )
 
 

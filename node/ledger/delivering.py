@@ -19,7 +19,7 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.peers import note_delivery
+from node.ledger.peers import has_taken_since_it_failed, note_delivery
 from node.ledger.records import (
     BuiltReport,
     DeliveryEnd,
@@ -199,7 +199,9 @@ class Delivering:
     ) -> None:
         """End an attempt: with success, with a next one later, or by giving up.
 
-        A refusal is final: the same object would be refused again.
+        A refusal is final: the same object would be refused again. What failed for want of its
+        destination is hurried once that takes something (`hurrying`); but not if it had just
+        taken something: then the attempt itself is why, and would only be made more often.
         """
         with self.ledger.writing() as db:
             study = lock_study(db, job.study_uid)
@@ -221,14 +223,16 @@ class Delivering:
             if state is not None and at + waits[state] <= row.deadline_at:
                 delay_s = waits[state]
                 reason = left[state] if state == DeliveryState.QUEUED else patience.waits_for
-                enqueue(db, _put_off(db, job, reason, delay_s, study.level))
+                away = _is_away(db, job, patience)
+                enqueue(db, _put_off(db, job, reason, delay_s, study.level, is_unreached=away))
                 if state == DeliveryState.QUEUED:
                     end = DeliveryEnd(job.destination, "failed")
             elif error is not None:
                 end = _give_up(db, job, error)
             else:
                 end = _finish(db, job)
-            note_delivery(db, job.destination, outcomes)
+            failure = patience.is_unreached and patience.waits_for
+            note_delivery(db, job.destination, outcomes, failure or "")
         if end is not None:
             self.on_end(end)
 
@@ -249,25 +253,42 @@ def _require_running(db: sa.Connection, job: Job) -> sa.Row[Any]:
     return row
 
 
+def _is_away(db: sa.Connection, job: Job, patience: Patience) -> bool:
+    """Return whether an attempt failed for want of its destination, by all that is known of it."""
+    return patience.is_unreached and not has_taken_since_it_failed(db, job.destination)
+
+
 def _cancel(db: sa.Connection, job: Job, reason: str) -> None:
-    db.execute(update_dispatch(job).values(state=DispatchState.CANCELLED, owner=None, error=reason))
+    values: dict[str, Any] = {
+        "state": DispatchState.CANCELLED,
+        "owner": None,
+        "is_unreached": False,
+    }
+    db.execute(update_dispatch(job).values(values | {"error": reason}))
     add_note(db, job.study_uid, f"nothing more is sent to {job.destination}: {reason}")
 
 
 def _put_off(
-    db: sa.Connection, job: Job, reason: str | None, delay_s: float, level: Priority | None
+    db: sa.Connection,
+    job: Job,
+    reason: str | None,
+    delay_s: float,
+    level: Priority | None,
+    *,
+    is_unreached: bool = False,
 ) -> Job:
     """Let a delivery wait; return the job of its next attempt."""
     due = delivery_due_at(db, level, delay_s)
     following = replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=due)
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": following.attempt}
-    when = {"next_at": now() + delay_s, "due_at": due}
+    when = {"next_at": now() + delay_s, "due_at": due, "is_unreached": is_unreached}
     db.execute(update_dispatch(job).values(error=reason, **values, **when))
     return following
 
 
 def _give_up(db: sa.Connection, job: Job, error: str) -> DeliveryEnd:
-    db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
+    values: dict[str, Any] = {"state": DispatchState.DEAD, "owner": None, "is_unreached": False}
+    db.execute(update_dispatch(job).values(values | {"error": error}))
     say_given_up(db, job, error)
     return DeliveryEnd(job.destination, "given up")
 
@@ -275,7 +296,7 @@ def _give_up(db: sa.Connection, job: Job, error: str) -> DeliveryEnd:
 def _finish(db: sa.Connection, job: Job) -> DeliveryEnd:
     db.execute(
         update_dispatch(job).values(
-            state=DispatchState.FINISHED, owner=None, error=None, next_at=None
+            state=DispatchState.FINISHED, owner=None, error=None, next_at=None, is_unreached=False
         )
     )
     is_confirmed = DeliveryState.SENT not in _errors_by_state(db, job)
@@ -317,9 +338,12 @@ def _shipment(db: sa.Connection, job: Job) -> Shipment:
     for row in rows:
         report = BuiltReport(row.sop_uid, row.kind, row.sop_class, row.path, row.digest)
         by_state[row.state].append(report)
-    asks = dispatch_row(db, job).asks
+    whole = dispatch_row(db, job)
     return Shipment(
-        tuple(by_state[DeliveryState.QUEUED]), tuple(by_state[DeliveryState.SENT]), asks
+        to_send=tuple(by_state[DeliveryState.QUEUED]),
+        to_confirm=tuple(by_state[DeliveryState.SENT]),
+        asks=whole.asks,
+        waited_for_it=whole.is_unreached,
     )
 
 

@@ -58,10 +58,13 @@ class Peers:
                 _update_peer(db, note.name, values)
 
 
-def note_delivery(db: sa.Connection, destination: str, outcomes: Sequence[Outcome]) -> None:
-    """Write down what a destination said of our objects, if it said anything."""
+def note_delivery(
+    db: sa.Connection, destination: str, outcomes: Sequence[Outcome], failure: str = ""
+) -> None:
+    """Write down what a destination said of our objects, or why it said nothing, if it did."""
     taken = (DeliveryState.SENT, DeliveryState.CONFIRMED)
     why_not = [one.error for one in outcomes if one.state not in taken and one.error]
+    why_not += [failure] if failure else []
     values: dict[str, Any] = {}
     if any(one.state in taken for one in outcomes):
         values["sent_at"] = now()
@@ -69,6 +72,19 @@ def note_delivery(db: sa.Connection, destination: str, outcomes: Sequence[Outcom
         values |= {"failed_at": now(), "failure": why_not[-1]}
     if values:
         _update_peer(db, destination, values)
+
+
+def note_failure(db: sa.Connection, destination: str, failure: str) -> None:
+    """Write down that a destination was not there for what was to be sent to it."""
+    note_delivery(db, destination, (), failure)
+
+
+def has_taken_since_it_failed(db: sa.Connection, destination: str) -> bool:
+    """Return whether the last that is known of a destination is that it took something."""
+    table = schema.peer
+    query = sa.select(table.c.sent_at, table.c.failed_at).where(table.c.name == destination)
+    row = db.execute(query).one_or_none()
+    return row is not None and (row.sent_at or 0.0) > (row.failed_at or 0.0)
 
 
 def _update_peer(db: sa.Connection, name: str, values: dict[str, Any]) -> None:

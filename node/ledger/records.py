@@ -261,6 +261,8 @@ class Shipment:
     """Accepted by the destination, which has not yet been found to keep them."""
     asks: int
     """How often it was asked to confirm, without success."""
+    waited_for_it: bool = False
+    """The last attempt failed for want of its destination: whatever fails now has not before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,8 @@ class Patience:
     """Why accepted objects will never be confirmed."""
     has_asked: bool = False
     """The destination was asked to confirm, without success."""
+    is_unreached: bool = False
+    """No object was given to the destination: it is away, lets nobody in, or says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

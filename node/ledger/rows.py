@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -339,11 +339,44 @@ def subjects_of(job: Job) -> dict[str, str]:
     return {"study": job.study_uid, "destination": job.destination}
 
 
+class _Named(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def sop_uid(self) -> str: ...
+
+
+def named_objects(reports: Sequence[_Named]) -> str:
+    """Return which result objects these are, for a line of the log: the first, and how many more.
+
+    Names what is to be looked for on the other side, and nothing of the patient.
+    """
+    if not reports:
+        return "no object"
+    first = f"{reports[0].kind} {reports[0].sop_uid}"
+    return f"{first} and {len(reports) - 1} more" if reports[1:] else first
+
+
 def say_given_up(db: sa.Connection, job: Job, error: str) -> None:
     """Say in history and log that a delivery is given up: from now on only a person goes on."""
     add_note(db, job.study_uid, f"given up sending to {job.destination}: {error}")
-    words = "The results of study %s for %s are given up: %s; mend that, then `ai-node retry`"
-    log.error(words, job.study_uid, job.destination, error, extra=subjects_of(job))
+    objects = named_objects(_lacking_objects(db, job))
+    words = "The results of study %s for %s are given up (%s): %s; mend that, then `ai-node retry`"
+    log.error(words, job.study_uid, job.destination, objects, error, extra=subjects_of(job))
+
+
+def _lacking_objects(db: sa.Connection, job: Job) -> Sequence[Any]:
+    """Return kind and SOP Instance UID of what a destination has not taken, else not confirmed."""
+    report, delivery = schema.report, schema.delivery
+    query = (
+        sa.select(schema.report_kind, report.c.sop_uid, delivery.c.state)
+        .join(delivery, delivery.c.sop_uid == report.c.sop_uid)
+        .where(delivery.c.study_uid == job.study_uid, delivery.c.number == job.number)
+        .where(delivery.c.destination == job.destination)
+        .where(delivery.c.state.not_in((DeliveryState.CONFIRMED, DeliveryState.REPLACED)))
+    )
+    rows = db.execute(query.order_by(report.c.position)).all()
+    return [row for row in rows if row.state != DeliveryState.SENT] or rows
 
 
 def find_place(db: sa.Connection, node_id: str) -> str | None:

@@ -422,7 +422,7 @@ delivery = sa.Table(
     _word("state", DeliveryState),
     _text("error", nullable=True),
     _time("sent_at"),
-    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find
+    _text("confirmed_by", nullable=True),  # the word of a destination: commitment, find, folder
     _time("confirmed_at"),
     _text("transaction_uid", nullable=True),  # of the storage commitment last asked for
     sa.Index(None, "study_uid", "number", "destination"),
@@ -473,11 +473,11 @@ alarm = sa.Table(
     _whole("urgency"),  # overview.health.Alarm
     _text("words"),
     _text("what_to_do"),
-    _text("study_uid", nullable=True),
+    _text("study_uids"),  # JSON: of the studies that it tells of, the first few
     _time("since", nullable=False),  # when what it tells of began
     _time("began_at", nullable=False),  # when that was noticed
     _time("seen_at", nullable=False),  # when it was last found to be so
-    _time("reminded_at"),
+    _time("reminded_at"),  # when it was last told again
     _time("ended_at"),
     sa.Index(  # each is raised once, whoever notices it
         "uq_alarm_open",
@@ -507,13 +507,30 @@ alarm_notice = sa.Table(
     sa.Index(None, "alarm_id"),
 )
 
+exam_score = sa.Table(
+    "exam_score",  # what a delivering model said of an exam, by its newest version: docs/shift.md
+    metadata,
+    _text("model", primary_key=True),
+    _text("model_version", primary_key=True),  # and from which operating point on it is urgent
+    _text("study_uid", primary_key=True),
+    _text("sender"),
+    _whole("number"),  # the version that was read last
+    sa.Column("score", sa.Double, nullable=True),
+    _level(),
+    sa.Column("has_refusals", sa.Boolean, nullable=False),
+    _time("first_at", nullable=False),  # when the first version was finished: its place
+    _time("finished_at", nullable=False),  # when that version was
+    sa.Index(None, "model", "model_version", "sender", "first_at"),
+    sa.Index(None, "model", "finished_at"),
+)
+
 score_reference = sa.Table(
     "score_reference",  # what a model said of a sender's first exams, frozen
     metadata,
     _text("model", primary_key=True),
     _text("model_version", primary_key=True),
     _text("sender", primary_key=True),
-    _text("content"),  # JSON of overview.shift.Reference
+    _text("content"),  # JSON of overview.likeness.ScoreReference
     _time("frozen_at", nullable=False),
 )
 

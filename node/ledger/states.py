@@ -173,6 +173,8 @@ class OwnPart(StrEnum):
     """What closes studies, and takes up what was left, does not come round."""
     PAGE = "page"
     """It is not served: for people; images are taken and worked on all the same."""
+    ALARMS = "alarms"
+    """Not everything is examined that somebody should be told of."""
     MONITORING = "monitoring"
     """It is not served."""
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.messages import message_row, say_message_given_up, update_message
 from node.ledger.records import Enqueue, Job
 from node.ledger.rows import (
     DELAY_MAX_S,
@@ -61,21 +62,16 @@ class Sweeping:
                     schema.dispatch, (schema.dispatch.c.next_at - now()).label("wait_s")
                 ).where(schema.dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING)))
             ).all()
-        return [
-            Job("process", row.study_uid, row.number, row.attempt, due_at=row.due_at)
-            for row in versions
-        ] + [
-            Job(
-                "deliver",
-                row.study_uid,
-                row.number,
-                row.attempt,
-                row.destination,
-                delay_s=max(0.0, row.wait_s or 0.0),
-                due_at=row.due_at,
-            )
-            for row in dispatches
-        ]
+            messages = db.execute(
+                sa.select(schema.message, (schema.message.c.next_at - now()).label("wait_s")).where(
+                    schema.message.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING))
+                )
+            ).all()
+        return (
+            [_version_job(row) for row in versions]
+            + [_waiting_job("deliver", row, row.number) for row in dispatches]
+            + [_waiting_job("message", row, row.sequence) for row in messages]
+        )
 
     def revive(
         self,
@@ -95,12 +91,11 @@ class Sweeping:
         """
         with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
-            row = dispatch_row(db, job) if job.kind == "deliver" else version_row(db, job)
+            row = _ROWS[job.kind](db, job)
             if row.attempt != job.attempt or row.state.is_final:
                 return
             ending = _how_it_ended(row, live_nodes, has_failed=has_failed, has_ended=has_ended)
-            revive = _revive_dispatch if job.kind == "deliver" else _revive_version
-            following = revive(db, job, row, ending)
+            following = _REVIVALS[job.kind](db, job, row, ending)
             if ending is not None:
                 words = f"{job.kind}: attempt {job.attempt} {ending}{_where(db, row.owner)}"
                 follows = f"; attempt {following.attempt} follows" if following else ""
@@ -109,6 +104,16 @@ class Sweeping:
                 log.warning(said, job.study_uid, words, follows, extra={"study": job.study_uid})
             if following is not None:
                 enqueue(db, following)
+
+
+def _waiting_job(kind: Literal["deliver", "message"], row: sa.Row[Any], number: int) -> Job:
+    delay_s = max(0.0, row.wait_s or 0.0)
+    key = (row.study_uid, number, row.attempt, row.destination)
+    return Job(kind, *key, delay_s=delay_s, due_at=row.due_at)
+
+
+def _version_job(row: sa.Row[Any]) -> Job:
+    return Job("process", row.study_uid, row.number, row.attempt, due_at=row.due_at)
 
 
 def _how_it_ended(
@@ -153,18 +158,50 @@ def _revive_dispatch(
     db: sa.Connection, job: Job, row: sa.Row[Any], ending: _Ending | None
 ) -> Job | None:
     """Return the job of the next attempt; None if there is none, and the delivery is given up."""
-    at = db.execute(sa.select(now())).scalar_one()
-    if ending == "ended unexpectedly" and at > row.deadline_at:
-        error = "its attempts ended unexpectedly; the log says how"
-        db.execute(update_dispatch(job).values(state=DispatchState.DEAD, owner=None, error=error))
-        say_given_up(db, job, error)
+    if _is_too_late(db, row, ending):
+        dead = {"state": DispatchState.DEAD, "owner": None, "is_unreached": False}
+        db.execute(update_dispatch(job).values(dead | {"error": _ENDS_UNEXPECTEDLY}))
+        say_given_up(db, job, _ENDS_UNEXPECTEDLY)
         return None
     values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
     db.execute(update_dispatch(job).values(values))
+    return _next_attempt(job, row, ending)
+
+
+def _revive_message(
+    db: sa.Connection, job: Job, row: sa.Row[Any], ending: _Ending | None
+) -> Job | None:
+    """Return the job of the next attempt; None if there is none, and the message is given up."""
+    if _is_too_late(db, row, ending):
+        dead = {"state": DispatchState.DEAD, "owner": None, "is_unreached": False}
+        db.execute(update_message(job).values(dead | {"error": _ENDS_UNEXPECTEDLY}))
+        say_message_given_up(db, job, row, _ENDS_UNEXPECTEDLY)
+        return None
+    values = {"state": DispatchState.QUEUED, "owner": None, "attempt": job.attempt + 1}
+    db.execute(update_message(job).values(values))
+    return _next_attempt(job, row, ending)
+
+
+def _is_too_late(db: sa.Connection, row: sa.Row[Any], ending: _Ending | None) -> bool:
+    at: float = db.execute(sa.select(now())).scalar_one()
+    return ending == "ended unexpectedly" and at > row.deadline_at
+
+
+def _next_attempt(job: Job, row: sa.Row[Any], ending: _Ending | None) -> Job:
     is_late = ending in ("ended unexpectedly", "could not say how it ended")
     delay_s = min(DELAY_PER_CRASH_S * job.attempt, DELAY_MAX_S) if is_late else 0.0
     delay_s = max(job.delay_s, delay_s)
     return replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=row.due_at)
+
+
+_ENDS_UNEXPECTEDLY = "its attempts ended unexpectedly; the log says how"
+
+_ROWS = {"process": version_row, "deliver": dispatch_row, "message": message_row}
+_REVIVALS = {
+    "process": _revive_version,
+    "deliver": _revive_dispatch,
+    "message": _revive_message,
+}
 
 
 def _where(db: sa.Connection, owner: str | None) -> str:

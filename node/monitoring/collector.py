@@ -48,7 +48,7 @@ class StateCollector(CollectorRegistry):
         return counted, disk_spaces(ledger, config)
 
     def _destinations(self) -> tuple[str, ...]:
-        return tuple(peer.name for peer in self._monitored.config.peers if peer.receives)
+        return self._monitored.config.receivers
 
     def _of_configuration(self) -> Iterator[Metric]:
         yield _gauge(

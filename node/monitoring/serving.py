@@ -33,7 +33,7 @@ class Monitoring:
         self._server: HttpServer | None = None
         prepare_metrics(
             (peer.name for peer in config.peers if peer.sends),
-            (peer.name for peer in config.peers if peer.receives),
+            config.receivers,
             ((name, model.identity.version) for name, model in models.items()),
         )
 

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from node.overview.reading import each_study, study_overview, study_overviews
 from node.overview.reading_list import AT_MOST_COUNTED, ListPage, Wanted, each_wanted, list_page
-from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
+from node.overview.standing import (
+    DeliveryOverview,
+    MessageOverview,
+    ModelOverview,
+    Standing,
+    StudyOverview,
+)
 
 __all__ = [
     "AT_MOST_COUNTED",
     "DeliveryOverview",
     "ListPage",
+    "MessageOverview",
     "ModelOverview",
     "Standing",
     "StudyOverview",

@@ -5,7 +5,7 @@ Counted by the database: as much as there is of it, no row of it is read here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,10 @@ class Backlog:
     given_up_lately: int
     """Those whose results were ready within a week."""
     why_given_up: str
+    messages: int = 0
+    """Of a reading list, which gets no objects: what it is to be told, and has not acknowledged."""
+    is_list: bool = False
+    """It is told of levels, and gets no results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,36 @@ def _backlogs(db: sa.Connection) -> tuple[Backlog, ...]:
                 why_given_up=dead.get("error") or "",
             )
         )
-    return tuple(found)
+    return tuple(sorted([*found, *_untold(db)], key=lambda one: one.destination))
+
+
+def _untold(db: sa.Connection) -> Iterator[Backlog]:
+    """Yield what reading lists have not acknowledged, and what is not told them any more."""
+    table = schema.message
+    is_waiting = table.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING))
+    is_dead = (table.c.state == DispatchState.DEAD) & (table.c.made_at > now() - FORGOTTEN_S)
+
+    def studies(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+        return sa.func.count(sa.distinct(sa.case((which, table.c.study_uid))))
+
+    query = (
+        sa.select(
+            table.c.destination,
+            studies(is_waiting).label("studies"),
+            sa.func.count(sa.case((is_waiting, 1))).label("messages"),
+            sa.func.min(sa.case((is_waiting, table.c.made_at))).label("since"),
+            sa.func.min(sa.case((is_waiting, table.c.next_at))).label("next_at"),
+            sa.func.max(sa.case((is_waiting, table.c.error))).label("error"),
+            studies(is_dead).label("given_up"),
+            studies(is_dead & (table.c.made_at > now() - LATELY_S)).label("given_up_lately"),
+            sa.func.max(sa.case((is_dead, table.c.error))).label("why_given_up"),
+        )
+        .where(is_waiting | is_dead)
+        .group_by(table.c.destination)
+    )
+    for row in db.execute(query).mappings():
+        texts = {name: row[name] or "" for name in ("error", "why_given_up")}
+        yield Backlog(**dict(row) | texts, objects=0, unconfirmed_since=None, is_list=True)
 
 
 def _of_newest() -> tuple[sa.FromClause, sa.ColumnElement[float]]:

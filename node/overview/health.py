@@ -184,7 +184,7 @@ def _node(one: Presence) -> NodePart:
         )
     if one.ill:
         words = "; ".join(f"{part}: {ill.words}" for part, ill in one.ill.items())
-        only_shows = {OwnPart.PAGE, OwnPart.MONITORING}.issuperset(one.ill)
+        only_shows = {OwnPart.PAGE, OwnPart.ALARMS, OwnPart.MONITORING}.issuperset(one.ill)
         remedy = "the node works on without it" if only_shows else "what the other lines say"
         since = min(ill.since for ill in one.ill.values())
         return NodePart(name, Alarm.LOOK, words, since, f"{remedy}; {_LOOK}")

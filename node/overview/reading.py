@@ -26,7 +26,13 @@ from node.ledger import (
     schema,
 )
 from node.outputs import wording
-from node.overview.standing import DeliveryOverview, ModelOverview, Standing, StudyOverview
+from node.overview.standing import (
+    DeliveryOverview,
+    MessageOverview,
+    ModelOverview,
+    Standing,
+    StudyOverview,
+)
 from node.result import Priority, Result, deciding_score
 from node.study import NO_IMAGES
 from node.triage import NO_MODEL, FormerLevel, change_in_words
@@ -118,6 +124,8 @@ class Batch:
     images: _Rows
     """How many instances that are in use are alike, and what they show."""
     history: _Rows
+    messages: _Rows
+    """Of all versions."""
     damaged: Mapping[str, Sequence[str]]
     """Why objects were refused as damaged."""
 
@@ -133,7 +141,8 @@ def read_batch(db: sa.Connection, study_uids: Sequence[str], depth: Depth) -> Ba
     found = {row.study_uid: row for row in db.execute(query)}
     studies = [found[study_uid] for study_uid in study_uids if study_uid in found]
     numbers = {study.study_uid: study.version for study in studies}
-    analyses = _results_of_earlier_releases() if depth is Depth.ROW else sa.select(schema.analysis)
+    is_row = depth is Depth.ROW
+    analyses = _results_of_earlier_releases() if is_row else sa.select(schema.analysis)
     return Batch(
         depth=depth,
         studies=studies,
@@ -143,7 +152,8 @@ def read_batch(db: sa.Connection, study_uids: Sequence[str], depth: Depth) -> Ba
         analyses=_of_newest(db, schema.analysis, numbers, analyses),
         levels=_by_study(db, _levels(study_uids)),
         images=_by_study(db, _images(study_uids)),
-        history=defaultdict(list) if depth is Depth.ROW else _by_study(db, _history(study_uids)),
+        history=defaultdict(list) if is_row else _by_study(db, _history(study_uids)),
+        messages=defaultdict(list) if is_row else _by_study(db, _messages(study_uids)),
         damaged=damaged_in(db, study_uids),
     )
 
@@ -186,6 +196,15 @@ def _levels(study_uids: Sequence[str]) -> sa.Select[Any]:
 def _history(study_uids: Sequence[str]) -> sa.Select[Any]:
     table = schema.history
     return sa.select(table).where(table.c.study_uid.in_(study_uids)).order_by(table.c.id)
+
+
+def _messages(study_uids: Sequence[str]) -> sa.Select[Any]:
+    table = schema.message
+    names = ("control_id", "destination", "study_uid", "number", "kind", "level", "state", "error")
+    times = ("made_at", "acknowledged_at", "next_at")
+    query = sa.select(*(table.c[name] for name in (*names, *times)))
+    of_these = query.where(table.c.study_uid.in_(study_uids))
+    return of_these.order_by(table.c.destination, table.c.sequence)
 
 
 def _by_study(
@@ -247,6 +266,22 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         read_at=study.read_at,
         read_by=study.read_by,
         asked_at=study.asked_at,
+        messages=tuple(map(_message, batch.messages[uid])),
+    )
+
+
+def _message(row: sa.Row[Any]) -> MessageOverview:
+    return MessageOverview(
+        destination=row.destination,
+        control_id=row.control_id,
+        kind=row.kind,
+        level=str(row.level),
+        version=row.number,
+        state=row.state,
+        error=row.error,
+        made_at=row.made_at,
+        acknowledged_at=row.acknowledged_at,
+        next_at=row.next_at,
     )
 
 

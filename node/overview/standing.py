@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from node.ledger import DeliveryState, HeldBecause, Mode
+from node.ledger import DeliveryState, DispatchState, HeldBecause, MessageKind, Mode
 from node.outputs import wording
 from node.result import Result
 
@@ -76,6 +76,44 @@ class DeliveryOverview:
         return "given up" if self.is_given_up else str(self.state)
 
 
+_STANDING_OF_MESSAGE: Mapping[DispatchState, str] = {
+    DispatchState.QUEUED: "waiting",
+    DispatchState.RUNNING: "waiting",
+    DispatchState.FINISHED: "acknowledged",
+    DispatchState.DEAD: "given up",
+    DispatchState.CANCELLED: "out of date",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOverview:
+    """What a reading list was told, or is to be. Times are epoch seconds, UTC."""
+
+    destination: str
+    control_id: str
+    """What it goes by at its receiver: MSH-10, webhook-id."""
+    kind: MessageKind
+    level: str
+    version: int
+    """Of the study, that it speaks of."""
+    state: DispatchState
+    error: str | None
+    made_at: float
+    acknowledged_at: float | None
+    next_at: float | None
+    """When it is sent again; None if that is not put off."""
+
+    @property
+    def standing(self) -> str:
+        """Its state in a word or two: "out of date" is what another has taken the place of."""
+        return _STANDING_OF_MESSAGE[self.state]
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it is sent again only if a person says so."""
+        return self.state == DispatchState.DEAD
+
+
 @dataclass(frozen=True, slots=True)
 class StudyOverview:
     """Where a study stands. Times are epoch seconds, UTC, by the ledger's clock."""
@@ -139,6 +177,8 @@ class StudyOverview:
     read_by: str | None = None
     asked_at: float = 0.0
     """When all this was read."""
+    messages: tuple[MessageOverview, ...] = ()
+    """What reading lists were told of its level, by whom and in the order in which they were."""
 
     @property
     def refusals(self) -> list[str]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.errors import NodeError
-from node.ledger import Ledger, Outstanding
+from node.ledger import Alarming, Ledger, Outstanding, RaisedAlarm
 from node.numbers_in_words import counted as counted_things
 from node.numbers_in_words import counted_studies
 from node.overview.disk_space import DiskSpace, disk_spaces
@@ -54,6 +54,9 @@ class Status:
     figures: Figures | None = None
     """None if the ledger cannot be read, or is not there."""
     disks: tuple[DiskSpace, ...] = ()
+    raised: tuple[RaisedAlarm, ...] = ()
+    """What somebody was told of, and lasts. It does not count for `alarm`: the remarks say how
+    things are now."""
 
 
 def node_status(ledger: Ledger, config: Config) -> Status:
@@ -62,6 +65,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         parts = node_parts(ledger, config)
         counted = figures(ledger, senders_of(config), open_days=config.open_days)
         disks = disk_spaces(ledger, config)
+        raised = tuple(Alarming(ledger).raised())
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
         return Status(away.alarm, (_of_part(away, None),), (away,))
@@ -78,7 +82,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         )
     )
     alarm = max((remark.alarm for remark in remarks), default=Alarm.NONE)
-    return Status(alarm, remarks, parts, counted, disks)
+    return Status(alarm, remarks, parts, counted, disks, raised)
 
 
 def status_without_ledger(error: NodeError) -> Status:
@@ -124,15 +128,19 @@ def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remar
 def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterator[Remark]:
     name = backlog.destination
     if backlog.given_up:
-        words = f"{name}: the results of {counted_studies(backlog.given_up)} were given up"
+        what = "the triage levels" if backlog.is_list else "the results"
+        words = f"{name}: {what} of {counted_studies(backlog.given_up)} were given up"
         words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
         alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
         yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
     if backlog.since is not None and at - backlog.since > LACKS_LOOK_S:
-        words = f"{name} lacks the results of {counted_studies(backlog.studies)}, since "
+        lacks = "has not acknowledged the triage levels" if backlog.is_list else "lacks the results"
+        words = f"{name} {lacks} of {counted_studies(backlog.studies)}, since "
         words += f"{_moment(backlog.since, at)}: {backlog.error or 'no attempt has ended'}"
         alarm = Alarm.ACT if at - backlog.since > LACKS_ACT_S else Alarm.LOOK
-        yield Remark(alarm, words, "`ai-node doctor` examines it; what waits is sent by itself")
+        yield Remark(
+            alarm, words, "`ai-node doctor` examines it; what waits goes by itself once it is back"
+        )
     taken_at = backlog.unconfirmed_since
     if taken_at is not None and at - taken_at > UNCONFIRMED_WAITS * commitment_wait_s:
         words = f"{name} took results and has not confirmed them, since {_moment(taken_at, at)}"
@@ -183,6 +191,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "remarks": [asdict(remark) for remark in status.remarks],
         "parts": [asdict(part) | {"is_ill": part.is_ill} for part in status.parts],
         "disks": [asdict(disk) | {"folder": str(disk.folder)} for disk in status.disks],
+        "alarms": [asdict(one) for one in status.raised],
     }
     if counted is None:
         return found
@@ -215,7 +224,12 @@ def status_in_lines(status: Status) -> Iterator[str]:
     if counted is None:
         return
     yield ""
-    for name, words in (*_rows(counted), *_rows_of_disks(status.disks), *_row_of_parts(status)):
+    for name, words in (
+        *_rows(counted),
+        *_rows_of_disks(status.disks),
+        *_rows_of_alarms(status, counted.at),
+        *_row_of_parts(status),
+    ):
         yield f"{name:<12} {words}"
 
 
@@ -240,6 +254,8 @@ def _backlog_in_words(backlog: Backlog, at: float) -> str:
     words = []
     if backlog.studies:
         objects = counted_things(backlog.objects, "object")
+        if backlog.is_list:
+            objects = counted_things(backlog.messages, "message")
         taken_at = backlog.unconfirmed_since
         since = (
             "" if taken_at is None else f", taken and not confirmed since {_moment(taken_at, at)}"
@@ -259,6 +275,11 @@ def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
     for disk in disks:
         room = f"{_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
         yield "disk", f"{room} for {disk.name}{_full_in(disk)}"
+
+
+def _rows_of_alarms(status: Status, at: float) -> Iterator[tuple[str, str]]:
+    for one in status.raised:
+        yield "alarm", f"{one.rule}, since {_moment(one.since, at)}: {one.words}"
 
 
 def _row_of_parts(status: Status) -> Iterator[tuple[str, str]]:

@@ -129,18 +129,19 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
     rows = {row.name: row for row in db.execute(sa.select(schema.peer))}
     backlogs = {one.destination: one for one in counted.backlogs}
     configured = {peer.name: peer for peer in config.peers}
+    receivers = config.receivers
     found = []
     lately = {name for name, row in rows.items() if counted.at - _last_seen(row) < FORGOTTEN_S}
-    for name in dict.fromkeys((*configured, *sorted({*lately, *backlogs}))):
+    for name in dict.fromkeys((*configured, *receivers, *sorted({*lately, *backlogs}))):
         peer, row = configured.get(name), rows.get(name)
         said: dict[str, Any] = {} if row is None else dict(row._mapping)
         said |= {key: said.get(key) or "" for key in ("rejection", "failure")}
         found.append(
             PeerOverview(
                 **said | {"name": name},
-                is_configured=peer is not None,
+                is_configured=peer is not None or name in receivers,
                 sends=peer is not None and peer.sends,
-                receives=peer is not None and bool(peer.receives),
+                receives=name in receivers,
                 backlog=backlogs.get(name),
             )
         )

@@ -49,9 +49,18 @@ def possible_actions(study: StudyOverview, person: Person) -> list[Action]:
         found.append("read" if study.read_at is None else "unread")
     if person.may_act and is_for_a_person(study):
         found.append("release")
-    if person.may_act and study.state == Standing.UNDELIVERED:
+    if person.may_act and (study.state == Standing.UNDELIVERED or _waits(study)):
         found.append("retry")
     return found
+
+
+def _waits(study: StudyOverview) -> bool:
+    """Return whether something of it waits for another attempt at sending it, or for a person."""
+    if any(one.is_given_up or one.next_at for one in study.messages):
+        return True
+    return study.state == Standing.DELIVERING and any(
+        one.state == DeliveryState.QUEUED and one.next_at for one in study.deliveries
+    )
 
 
 def question_view(request: Request, action: Action) -> Response:
@@ -142,7 +151,9 @@ def _when_retried(study: StudyOverview) -> list[str]:
     return [
         *([study.error] if study.error else []),
         *lines,
-        "What was given up or refused is sent again. Your name and the time are kept.",
+        *(f"{m.destination}: {m.error}" for m in study.messages if m.is_given_up),
+        "What was given up or refused is sent again, and what waits for another attempt is tried "
+        "now. Your name and the time are kept.",
     ]
 
 

@@ -9,9 +9,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from node.ledger import InstanceState, Mode, WebRole
+from node.ledger import InstanceState, Mode, WebRole, words_of_message
 from node.outputs import wording
-from node.overview import DeliveryOverview, ModelOverview, Standing, StudyOverview, study_overview
+from node.overview import (
+    DeliveryOverview,
+    MessageOverview,
+    ModelOverview,
+    Standing,
+    StudyOverview,
+    study_overview,
+)
 from node.overview.health import node_parts
 from node.overview.next_step import is_for_a_person, next_step
 from node.overview.objects import (
@@ -83,6 +90,23 @@ class _Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class _Told:
+    what: str
+    made_at: float
+    state: str
+    is_bad: bool
+    acknowledged_at: float | None
+    next_at: float | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    name: str
+    messages: Sequence[_Told]
+
+
+@dataclass(frozen=True, slots=True)
 class _Came:
     what: str
     sop_uid: str
@@ -143,6 +167,7 @@ def study_view(request: Request) -> Response:
         models=list(map(_card, models)),
         standing_line=wording.standing_line([one.result.model for one in models if one.result]),
         destinations=_destinations(study, names),
+        lists=_lists(study),
         reports=[_Made(one.sop_uid, names[one.sop_uid]) for one in objects.reports],
         may_download=person.may_download,
         why_no_download=_why_no_download(backend, person),
@@ -295,6 +320,26 @@ def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Desti
         )
         for name, of_it in by_name.items()
     ]
+
+
+def _lists(study: StudyOverview) -> list[_List]:
+    names = dict.fromkeys(message.destination for message in study.messages)
+    return [
+        _List(name, [_told(one) for one in study.messages if one.destination == name])
+        for name in names
+    ]
+
+
+def _told(one: MessageOverview) -> _Told:
+    return _Told(
+        what=words_of_message(one.kind, one.level),
+        made_at=one.made_at,
+        state=one.standing,
+        is_bad=one.is_given_up,
+        acknowledged_at=one.acknowledged_at,
+        next_at=one.next_at,
+        error=one.error or "",
+    )
 
 
 def _in_states(deliveries: Sequence[DeliveryOverview]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from node.ledger import Mode, Presence, Role, WebRole
+from node.ledger import Alarming, Mode, NoticeState, Presence, RaisedAlarm, Role, WebRole
 from node.numbers_in_words import counted, counted_studies, share_in_percent
 from node.overview.disk_space import DiskSpace
 from node.overview.shared_count import SharedCount
@@ -72,6 +72,13 @@ class _NodeLine:
     last_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _AlarmLine:
+    alarm: RaisedAlarm
+    told: str
+    """Whom, and whom not."""
+
+
 def system_view(request: Request) -> Response:
     """Show how the node is."""
     backend = backend_of(request)
@@ -91,6 +98,7 @@ def system_view(request: Request) -> Response:
         are_shadows_hidden=len(shown) < len(system.counts.models),
         disks=[_disk(one) for one in system.counts.disks],
         nodes=[_node(one) for one in system.nodes],
+        alarms=[_alarm_line(one) for one in Alarming(backend.ledger).raised()],
     )
 
 
@@ -108,6 +116,9 @@ def _backlog(one: PeerOverview) -> Iterator[str]:
     if one.backlog.objects:
         objects = counted(one.backlog.objects, "object")
         yield f"{objects} of {counted_studies(one.backlog.studies)}"
+    if one.backlog.messages:
+        messages = counted(one.backlog.messages, "message")
+        yield f"{messages} about {counted_studies(one.backlog.studies)}"
     if one.backlog.given_up:
         yield f"given up: {counted_studies(one.backlog.given_up)}"
 
@@ -151,3 +162,15 @@ def _disk(one: DiskSpace) -> _DiskLine:
 
 def _node(one: Presence) -> _NodeLine:
     return _NodeLine(one.place, _DOES[one.role], one.state, one.state == "silent", one.last_at)
+
+
+def _alarm_line(one: RaisedAlarm) -> _AlarmLine:
+    words = {}
+    for notice in one.notices:  # the newest of each channel counts
+        words[notice.channel] = {
+            NoticeState.SENT: "told by",
+            NoticeState.QUEUED: "being told by",
+            NoticeState.GIVEN_UP: "could not be told by",
+        }[notice.state]
+    said = ", ".join(f"{verb} {channel}" for channel, verb in words.items())
+    return _AlarmLine(one, said or "nobody is told: [alarms] names neither mail nor webhook")

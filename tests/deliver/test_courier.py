@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import factories
 import pytest
 from odd_conversion import patient_id_in_latin_1_under_utf_8
-from peers import FIND, Archive, Pacs, refused_connections, report_of
+from peers import BREAK_OFF, FIND, Archive, Pacs, refused_connections, report_of
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -55,7 +55,7 @@ def nothing() -> None:
 
 def sent(to: Pacs, store: Store, reports: list[BuiltReport]) -> Shipment:
     """Send the reports; return what is left to do."""
-    outcomes = courier_to(to, store).send(reports, nothing)
+    outcomes = courier_to(to, store).send(reports, nothing).outcomes
     assert {outcome.state for outcome in outcomes} == {DeliveryState.SENT}
     return Shipment((), tuple(reports), 0)
 
@@ -82,7 +82,7 @@ class Book:
 def test_a_report_set_goes_out_in_order_over_one_association(
     pacs: Pacs, store: Store, reports: list[BuiltReport]
 ) -> None:
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     assert outcomes == [Outcome(report.sop_uid, DeliveryState.SENT) for report in reports]
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports]
     assert pacs.associations == 1
@@ -121,7 +121,7 @@ def test_a_report_that_is_not_as_recorded_is_not_sent_and_the_others_are(
     damaged, missing, intact = reports
     store.path(damaged.path).write_bytes(store.path(damaged.path).read_bytes()[:-2])
     store.path(missing.path).unlink()
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     words = "its file is missing or damaged in the store"
     assert set(outcomes) == {
         Outcome(damaged.sop_uid, DeliveryState.QUEUED, words),
@@ -136,7 +136,7 @@ def test_what_the_destination_says_is_kept_with_each_object(
 ) -> None:
     statuses = iter([0x0000, 0xB000, 0xA700])
     pacs.answer = lambda received: next(statuses)
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    outcomes = courier_to(pacs, store).send(reports, nothing).outcomes
     assert [(o.state, o.error) for o in outcomes] == [
         ("sent", None),
         ("sent", "stored with warning 0xB000"),
@@ -150,10 +150,54 @@ def test_a_destination_that_is_down_is_named(
 ) -> None:
     pacs = open_pacs()
     pacs.close()
-    outcomes = courier_to(pacs, store).send(reports, nothing)
+    sending = courier_to(pacs, store).send(reports, nothing)
     reason = "nothing listens there (connection refused)"
     words = f"PACS at 127.0.0.1:{pacs.port} cannot be reached: {reason}"
-    assert outcomes == [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
+    queued = [Outcome(report.sop_uid, DeliveryState.QUEUED, words) for report in reports]
+    assert (sending.outcomes, sending.is_unreached) == (queued, True)
+
+
+def test_a_destination_that_lets_nobody_in_is_away(
+    open_pacs: Callable[..., Pacs], store: Store, reports: list[BuiltReport]
+) -> None:
+    pacs = open_pacs(knows=["SOMEBODY"])
+    assert courier_to(pacs, store).send(reports, nothing).is_unreached
+
+
+def test_a_destination_that_was_given_an_object_is_there_whatever_became_of_it(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    """It may be the object: what falls silent over one would do so each time it is hurried."""
+
+    pacs.answer = lambda received: 0xA700
+    assert not courier_to(pacs, store).send(reports, nothing).is_unreached
+    pacs.answer = lambda received: BREAK_OFF
+    sending = courier_to(pacs, store).send(reports, nothing)
+    assert {one.state for one in sending.outcomes} == {DeliveryState.QUEUED}
+    assert not sending.is_unreached
+
+
+def test_what_nobody_may_send_any_more_says_nothing_of_the_destination(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    def be_overtaken() -> None:
+        raise Superseded("a newer version exists")
+
+    assert not courier_to(pacs, store).send(reports, be_overtaken).is_unreached
+
+
+@refused_connections
+def test_a_destination_that_cannot_even_be_asked_what_it_keeps_is_away(
+    open_pacs: Callable[..., Pacs], store: Store, reports: list[BuiltReport]
+) -> None:
+    pacs = open_pacs()
+    pacs.close()
+    shipment = Shipment((), tuple(reports), 0)
+    for has_just_sent in (False, True):
+        ending = courier_to(pacs, store, confirm=("find",)).confirm(
+            shipment, Book().transaction, 1, has_just_sent=has_just_sent
+        )
+        assert ending.patience.is_unreached == (not has_just_sent)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -164,7 +208,7 @@ def test_nothing_more_is_sent_once_somebody_else_has_the_work(
         if len(pacs.received) == count:
             raise Superseded("a newer version exists")
 
-    outcomes = courier_to(pacs, store).send(reports, be_overtaken)
+    outcomes = courier_to(pacs, store).send(reports, be_overtaken).outcomes
     assert [received.sop_uid for received in pacs.received] == [r.sop_uid for r in reports[:count]]
     words = "a newer version exists"
     assert outcomes == [

@@ -60,6 +60,7 @@ from node.ledger import (
     Closing,
     Delivering,
     DispatchState,
+    Hurrying,
     Job,
     KeptScores,
     Ledger,
@@ -272,6 +273,7 @@ def standing_works(
         config=settings,
         processing=Processing(ledger),
         delivering=Delivering(ledger),
+        hurrying=Hurrying(ledger),
         store=store,
         pipeline=Pipeline(network, KeptScores(ledger), UTC, with_substitutes(settings.kinds)),  # type: ignore[arg-type]
         models=models,
@@ -913,6 +915,7 @@ def alone(works: Works, desk: Desk) -> Workflow:
         config=works.settings,
         processing=desk.processing,
         delivering=desk.delivering,
+        hurrying=desk.hurrying,
         store=desk.store,
         pipeline=Pipeline(works.network, desk.scores, UTC, ()),  # type: ignore[arg-type]
         models={},
@@ -1210,7 +1213,8 @@ def test_a_destination_that_refuses_for_now_gets_the_rest_later(
     assert len(sent) == 3 + 2
     assert len(set(sent)) == 3
     assert said(caplog, "WARNING") == [
-        f"Study {study}: pacs stored 1 of 3 objects: PACS answered 0xA700"
+        f"Study {study}: pacs stored 1 of 3 objects: PACS answered 0xA700 "
+        f"(capture {sent[1]} and 1 more)"
     ]
 
 

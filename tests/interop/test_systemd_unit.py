@@ -202,7 +202,7 @@ def test_what_a_person_must_act_on_has_its_priority_in_the_journal(
             assert (record["study"], record["destination"]) == (study, "pacs")
         else:
             words = (
-                f"ERROR   node.ledger.rows: The results of study {study} for pacs are given up: "
+                f"ERROR   node.ledger.rows: The results of study {study} for pacs are given up ("
             )
             assert given_up.startswith(words)
     beginning = [priority for priority, _ in journal.records()]

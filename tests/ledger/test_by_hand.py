@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from ledgers import EXCLUDED, HOUR_S, KIND, NODE, STUDY, Desk
+from ledgers import EXCLUDED, HOUR_S, KIND, NODE, STUDY, Desk, run_at_once
 
 from node.errors import NodeError
-from node.ledger import BuiltReport, DeliveryState, DispatchState, Finished, Seen, schema
+from node.ledger import (
+    BuiltReport,
+    DeliveryState,
+    DispatchState,
+    Finished,
+    Job,
+    Patience,
+    Seen,
+    schema,
+)
+from node.ledger.states import MessageKind
 from node.result import Priority
 
 
@@ -89,7 +99,7 @@ def test_what_was_given_up_of_one_study_is_sent_again_and_no_other(desk: Desk) -
     assert words == "sent again to pacs"
     assert desk.dispatch()["state"] == DispatchState.QUEUED
     assert desk.history()[-1] == "sent again to pacs by hand by anna"
-    with pytest.raises(NodeError, match="what still waits is tried again by itself"):
+    with pytest.raises(NodeError, match="none waits for another attempt"):
         desk.by_hand.retry_study(STUDY, HOUR_S, nowhere, by="anna")
 
 
@@ -110,3 +120,105 @@ def test_results_of_one_study_that_had_no_destination_go_to_the_one_there_is_now
     assert words == "its results, which had no destination, are sent now"
     assert desk.history()[-1] == "sent to pacs by hand by anna: 1 of 1 objects"
     assert desk.delivering.begin_dispatch(desk.revived(), NODE).to_send == built
+
+
+# What waits for another attempt
+
+
+def busy(desk: Desk, study: str = STUDY, **how: object) -> list[Job]:
+    """Have every destination of a study answer that it has no room, so that it waits for long."""
+    jobs = desk.analysed(study, **how)  # type: ignore[arg-type]
+    for job in jobs:
+        desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED, patience=Patience(600))
+    return jobs
+
+
+def test_what_waits_is_tried_at_once_whatever_it_failed_for(desk: Desk) -> None:
+    busy(desk)
+    put_off = desk.jobs[-1]
+    assert desk.by_hand.hurry_waiting(by="anna") == {"pacs": 1}
+    assert desk.history()[-1] == "tried at once at pacs, by hand by anna"
+    now = desk.revived()
+    assert (now.delay_s, now.attempt) == (0, put_off.attempt + 2)
+    assert desk.by_hand.hurry_waiting() == {}
+    desk.deliver(now)
+    assert desk.dispatch()["state"] == DispatchState.FINISHED
+
+
+def test_what_waits_for_one_destination_is_tried_and_no_other(desk: Desk) -> None:
+    busy(desk, destinations=("pacs", "workstation"))
+    busy(desk, "2.25.70", first_report=50, destinations=("pacs", "workstation"))
+    assert desk.by_hand.hurry_waiting(destination="pacs") == {"pacs": 2}
+    assert desk.by_hand.hurry_waiting() == {"workstation": 2}
+
+
+def test_what_a_destination_took_and_has_yet_to_confirm_is_left_alone_and_told(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    report = Patience(600, 600, waits_for="the storage commitment report", has_asked=True)
+    desk.deliver(job, patience=report)
+    before = desk.everything()
+    assert desk.by_hand.hurry_waiting() == {}
+    assert desk.by_hand.awaiting_confirmation() == {"pacs": 1}
+    assert desk.by_hand.awaiting_confirmation(destination="workstation") == {}
+    with pytest.raises(NodeError, match="what a destination took waits for its word"):
+        desk.by_hand.retry_study(STUDY, HOUR_S, nowhere)
+    assert desk.everything() == before
+
+
+def test_what_two_people_hurry_at_once_goes_once(desk: Desk) -> None:
+    for number in range(5):
+        busy(desk, f"2.25.7{number}", first_report=10 * number)
+    run_at_once(*[desk.by_hand.hurry_waiting] * 3)
+    assert {row["attempt"] for row in desk.rows(schema.dispatch)} == {3}
+
+
+def test_one_study_is_tried_at_once_where_it_waits_and_sent_again_where_it_was_given_up(
+    desk: Desk,
+) -> None:
+    busy(desk, destinations=("pacs", "workstation"))
+    busy(desk, "2.25.70", first_report=50)
+    with desk.ledger.writing() as db:
+        is_it = schema.dispatch.c.destination == "workstation"
+        dead = {"state": DispatchState.DEAD, "next_at": None}
+        db.execute(schema.dispatch.update().where(is_it).values(dead))
+    words = desk.by_hand.retry_study(STUDY, HOUR_S, nowhere, by="anna")
+    assert words == "sent again to workstation; tried now: pacs"
+    assert desk.row(schema.dispatch, "2.25.70", 1, "pacs")["next_at"] is not None
+
+
+def test_where_nothing_of_a_study_goes_is_said_with_where_it_goes(desk: Desk) -> None:
+    busy(desk)
+    why = "nothing of study .* is for workstation; what goes out of it goes to pacs"
+    with pytest.raises(NodeError, match=why):
+        desk.by_hand.retry_study(STUDY, HOUR_S, nowhere, destination="workstation")
+    assert desk.by_hand.destinations() == ["pacs"]
+
+
+@pytest.mark.parametrize("study", [STUDY, ""])
+def test_a_message_that_was_not_taken_is_sent_again_as_it_was(desk: Desk, study: str) -> None:
+    desk.receive()
+    row = {
+        "control_id": "control-1",
+        "destination": "ris",
+        "study_uid": STUDY,
+        "sequence": 1,
+        "number": 1,
+        "kind": MessageKind.LEVEL,
+        "told": "{}",
+        "content": b"MSH",
+        "state": DispatchState.DEAD,
+        "attempt": 2,
+        "deadline_at": 0.0,
+        "made_at": 0.0,
+    }
+    with desk.ledger.writing() as db:
+        db.execute(schema.message.insert().values(row))
+    if study:
+        assert desk.by_hand.retry_study(study, HOUR_S, nowhere) == "sent again to ris"
+    else:
+        assert desk.by_hand.retry_dead_messages(HOUR_S, destination="pacs") == 0
+        assert desk.by_hand.retry_dead_messages(HOUR_S, destination="ris") == 1
+    after = desk.row(schema.message, "control-1")
+    assert (after["state"], after["attempt"]) == (DispatchState.QUEUED, 3)
+    assert after["content"] == b"MSH"
+    assert desk.history()[-1] == "told ris again by hand"

@@ -310,7 +310,7 @@ def declared_checks() -> dict[str, set[str]]:
 
 
 def test_the_database_allows_the_declared_states_and_no_others(ledger: Ledger) -> None:
-    assert len(declared_checks()) == 19
+    assert len(declared_checks()) == 20
     assert checks_of_the_database(ledger) == declared_checks()
 
 

@@ -66,6 +66,20 @@ def test_a_peer_that_is_not_configured_any_more_is_forgotten_a_month_after_it_wa
     assert list(peers(desk, settings)) == ["modality", "pacs", "old-ct"], "something waits for it"
 
 
+def test_a_folder_that_gets_results_stands_beside_the_peers(
+    desk: Desk, settings: config.Config, tmp_path: Path
+) -> None:
+    folder = config.FolderSettings(kind="folder", name="research", path=tmp_path)
+    with_folder = settings.model_copy(update={"destinations": (folder,)})
+    (job,) = desk.analysed(destinations=("research",))
+    desk.deliver(job, DeliveryState.QUEUED, DeliveryState.QUEUED)
+    found = peers(desk, with_folder)
+    assert list(found) == ["modality", "pacs", "research"]
+    one = found["research"]
+    assert (one.is_configured, one.sends, one.receives) == (True, False, True)
+    assert one.backlog is not None
+
+
 def test_what_a_model_did_today_stands_beside_the_days_before(
     desk: Desk, settings: config.Config
 ) -> None:

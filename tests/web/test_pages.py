@@ -16,9 +16,19 @@ from outputs import drafts
 from pages import OPERATOR, READER, words_of
 from PIL import Image
 from pydicom import Dataset, dcmread
+from told_rows import told
 
 from node.config import ChosenModel
-from node.ledger import DeliveryState, DispatchState, HeldBecause, Ledger, OwnPart, schema
+from node.ledger import (
+    Alarming,
+    DeliveryState,
+    DispatchState,
+    HeldBecause,
+    Ledger,
+    OwnPart,
+    Trouble,
+    schema,
+)
 from node.ledger.nodes import Ill
 from node.outputs.wording import intended_use, standing_line
 from node.result import Priority
@@ -60,6 +70,29 @@ def test_the_list_says_urgent_first_and_within_a_level_who_has_waited_longest(si
     assert "Urgent 2" in said
     assert "R CC, L CC, R MLO, L MLO" in said.replace("\u00a0", " ")
     assert "pacs: 2 sent" in said
+
+
+def test_a_study_says_what_reading_lists_were_told(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    told(site.desk, 1, DispatchState.FINISHED, study_uid=uid, acknowledged_at=1.0)
+    told(site.desk, 2, DispatchState.DEAD, study_uid=uid, kind="withdrawn", error="ris answered AE")
+    with site.visited() as visitor:
+        said = words_of(visitor.get(f"/studies/{uid}"))
+    assert "Reading lists ris" in said
+    assert "triage level urgent acknowledged" in said
+    assert "triage level urgent withdrawn given up" in said
+    assert "ris answered AE" in said
+
+
+def test_what_a_list_refused_is_sent_again_from_the_page(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    told(site.desk, 1, DispatchState.DEAD, study_uid=uid, error="ris answered AE")
+    with site.visited(OPERATOR) as visitor:
+        assert "Send again" in words_of(visitor.get(f"/studies/{uid}"))
+        assert "ris: ris answered AE" in words_of(visitor.get(f"/studies/{uid}/retry"))
+        visitor.post(f"/studies/{uid}/retry", at=f"/studies/{uid}/retry")
+    (row,) = site.desk.rows(schema.message)
+    assert row["state"] == DispatchState.QUEUED
 
 
 def test_filters_stand_in_the_address_and_lead_on_from_each_other(site: Site) -> None:
@@ -572,6 +605,18 @@ def test_results_that_were_refused_are_sent_again_after_a_question(site: Site) -
     assert site.desk.objects() == ["queued", "sent"] or site.desk.objects() == ["sent", "queued"]
 
 
+def test_results_that_wait_for_another_attempt_are_tried_now(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
+    here = f"/studies/{uid_of(1)}"
+    with site.visited(OPERATOR) as visitor:
+        asked = words_of(visitor.get(f"{here}/retry"))
+        assert "what waits for another attempt is tried now" in asked
+        visitor.post(f"{here}/retry", at=f"{here}/retry")
+        page = words_of(visitor.get(here))
+    assert f"tried at once at pacs, by hand by {OPERATOR}" in page
+    assert {row["next_at"] for row in site.desk.rows(schema.dispatch)} == {None}
+
+
 def test_results_that_were_given_up_are_not_called_queued(site: Site) -> None:
     site.exam(1, URGENT, delivered=(DeliveryState.QUEUED,))
     why = "pacs did not answer for 3 days"
@@ -694,3 +739,18 @@ def test_sizes_names_and_foreign_text_are_said_as_people_write_them() -> None:
     assert person_name("Doe^Jane^M^Dr") == "Doe, Jane M Dr"
     assert person_name("Yamada^Tarou=山田^太郎") == "Yamada, Tarou / 山田, 太郎"
     assert one_line("a\r\nb\u2028c\u202ed") == "a b cd"
+
+
+def test_the_system_says_what_is_raised_and_who_was_told(site: Site) -> None:
+    with site.visited() as visitor:
+        assert "None is raised." in words_of(visitor.get("/system"))
+        work = Alarming(site.ledger)
+        trouble = Trouble("disk", "store_dir", 1, "3.2 GB <b>free</b>", "make room", 1000.0)
+        work.raise_alarm(trouble, ["mail"], reminder_s=1e6, news_s=1e6)
+        other = Trouble("clock", "a: clock", 1, "90 s ahead", "NTP", 1000.0)
+        work.raise_alarm(other, [], reminder_s=1e6, news_s=1e6)
+        said = words_of(visitor.get("/system"))
+    assert "3.2 GB <b>free</b>" in said
+    assert "make room" in said
+    assert "Alarm 1, being told by mail." in said
+    assert "Alarm 2, nobody is told: [alarms] names neither mail nor webhook." in said

@@ -35,6 +35,7 @@ def upgrade() -> None:
     )
     _add_messages()
     _add_alarms()
+    _add_exam_scores()
     op.create_table(
         "score_reference",
         *(
@@ -99,10 +100,9 @@ def _add_alarms() -> None:
             sa.Column(name, kind, nullable=False)
             for name, kind in (
                 *(("rule", sa.Text), ("subject", sa.Text), ("urgency", sa.Integer)),
-                *(("words", sa.Text), ("what_to_do", sa.Text)),
+                *(("words", sa.Text), ("what_to_do", sa.Text), ("study_uids", sa.Text)),
             )
         ),
-        sa.Column("study_uid", sa.Text),
         *(sa.Column(name, sa.Double, nullable=False) for name in ("since", "began_at", "seen_at")),
         sa.Column("reminded_at", sa.Double),
         sa.Column("ended_at", sa.Double),
@@ -134,3 +134,23 @@ def _add_alarms() -> None:
     )
     op.create_index(op.f("ix_alarm_notice_state_next_at"), "alarm_notice", ["state", "next_at"])
     op.create_index(op.f("ix_alarm_notice_alarm_id"), "alarm_notice", ["alarm_id"])
+
+
+def _add_exam_scores() -> None:
+    op.create_table(
+        "exam_score",
+        *(
+            sa.Column(name, sa.Text, primary_key=True)
+            for name in ("model", "model_version", "study_uid")
+        ),
+        sa.Column("sender", sa.Text, nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("score", sa.Double),
+        sa.Column("level", sa.Text),
+        sa.Column("has_refusals", sa.Boolean, nullable=False),
+        sa.Column("first_at", sa.Double, nullable=False),
+        sa.Column("finished_at", sa.Double, nullable=False),
+        _check("exam_score", "level", _LEVELS),
+    )
+    for columns in (["model", "model_version", "sender", "first_at"], ["model", "finished_at"]):
+        op.create_index(op.f(f"ix_exam_score_{'_'.join(columns)}"), "exam_score", columns)

@@ -1,0 +1,81 @@
+"""A mail, handed to the site's mail server: SMTP (RFC 5321) within TLS."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from email.message import EmailMessage
+
+from node.config import AlarmMail
+from node.errors import DeliveryError
+
+
+def send_mail(mail: AlarmMail, message: EmailMessage) -> str:
+    """Hand a mail over; return what was amiss all the same: who of several will not get it.
+
+    The server's certificate is verified, by `tls_ca` or what this machine trusts. Raises
+    DeliveryError if nobody will get it, with words of whom and why.
+    """
+    where = f"{mail.host}:{mail.port}"
+    try:
+        with _connected(mail) as server:
+            if mail.user is not None and mail.password is not None:
+                server.login(mail.user, mail.password)
+            refused = server.send_message(message, mail.sender, list(mail.to))
+    except (OSError, UnicodeError) as error:  # those of TLS and of SMTP are OSErrors, too
+        raise DeliveryError(f"{where} {_why(error, mail)}") from error
+    return f"{where} refuses {_in_words(refused)}" if refused else ""
+
+
+def _why(error: OSError | UnicodeError, mail: AlarmMail) -> str:
+    """Return what became of a mail that nobody gets, after the name of the server."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            remedy = "tls_ca names the authority that signed it"
+            words = f"has a certificate that is not trusted ({error.verify_message}); {remedy}"
+        case smtplib.SMTPNotSupportedError() if mail.security == "starttls":
+            words = 'offers no STARTTLS; security = "tls" is for a port that begins with TLS'
+        case smtplib.SMTPRecipientsRefused():
+            words = f"refuses {_in_words(error.recipients)}"
+        case smtplib.SMTPAuthenticationError():
+            words = f"refuses user and password ({_said(error)})"
+        case smtplib.SMTPResponseException():
+            words = f"answers {_said(error)}"
+        case OSError():
+            words = f"does not take mail ({error.strerror or error})"
+        case _:
+            words = f"cannot be looked up ({error})"
+    return words
+
+
+def _connected(mail: AlarmMail) -> smtplib.SMTP:
+    """Return a connection, within TLS if the settings want that."""
+    if mail.security == "none":
+        return smtplib.SMTP(mail.host, mail.port, timeout=mail.timeout_s)
+    try:
+        trusted = ssl.create_default_context(cafile=mail.tls_ca)
+    except OSError as error:
+        words = f"the certificates of {mail.tls_ca} cannot be used ({error.strerror or error})"
+        raise DeliveryError(f"{words}; tls_ca is a PEM file that the node may read") from error
+    if mail.security == "tls":
+        return smtplib.SMTP_SSL(mail.host, mail.port, timeout=mail.timeout_s, context=trusted)
+    server = smtplib.SMTP(mail.host, mail.port, timeout=mail.timeout_s)
+    try:
+        server.starttls(context=trusted)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _said(error: smtplib.SMTPResponseException) -> str:
+    text = error.smtp_error
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return f"{error.smtp_code} {' '.join(words.split())}"
+
+
+def _in_words(refused: dict[str, tuple[int, bytes]]) -> str:
+    return "; ".join(
+        f"{address} ({code} {' '.join(text.decode('utf-8', 'replace').split())})"
+        for address, (code, text) in refused.items()
+    )

@@ -1,0 +1,1 @@
+"""What reading lists and programs are told of a study's triage level, and how it gets there."""

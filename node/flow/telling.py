@@ -1,0 +1,292 @@
+"""What reading lists are told of a study's triage level, and when that has to be taken back.
+
+A list is told the level that the study has in the ledger, if one of the models that it names gives
+it; then of each change. What was told and holds no more is withdrawn; what was told under another
+patient, or accession number, than the study has is said to be wrong, under the identifiers that it
+was told by, and the level is told anew under the right ones.
+
+Of a study that is held nothing new is told. If it is held because of whose it is, and that lasts,
+what was told is withdrawn: who reads the list should not take it for somebody's who it may not be
+of. If that clears up, it is told again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+import sqlalchemy as sa
+
+from node.config import Config, HL7Settings, WebhookSettings
+from node.deliver.messages.level_message import (
+    TOLD,
+    LevelMessage,
+    level_message,
+    taken_back,
+)
+from node.deliver.messages.receiver import Receiver, receiver_of
+from node.dicom.header import read_header
+from node.dicom.study_labels import whose_of
+from node.errors import DeliveryError, Unreadable
+from node.ledger import (
+    Enqueue,
+    GivenLevel,
+    MessageKind,
+    NewMessage,
+    Situation,
+    Telling,
+    ToldBefore,
+    words_of_message,
+)
+from node.logs import naming
+from node.result import Priority, Result
+from node.store import Store
+from node.study import Whose
+from node.triage import changes, gives_level
+
+log = logging.getLogger(__name__)
+
+TELL_EVERY_S = 1.0
+DOUBT_LASTS_S = 120.0
+"""Whose a study is may be in doubt while its corrected images come, one after the other: what was
+told is withdrawn only if that lasts so long."""
+_LONGEST_CONTROL_ID = 20
+"""MSH-10 (2.15.9.10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ToldLevel:
+    """A level that a list was told, or will be, and that has not been taken back."""
+
+    message: LevelMessage
+    before: ToldBefore
+
+
+@dataclass
+class _Decision:
+    """What follows for all lists."""
+
+    messages: list[NewMessage] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Sees to it that lists are told."""
+
+    telling: Telling
+    config: Config
+    store: Store
+    zone: tzinfo
+    enqueue: Enqueue
+
+    def tell(self) -> None:
+        """Look at each study of which somebody may have to be told; for a sweep."""
+        asked = self.telling.asked()
+        if not self.config.lists:
+            if asked:
+                self.telling.drop([one.study_uid for one in asked])
+            return
+        for one in asked:
+            with naming(study=one.study_uid):
+                self._tell_of(one.study_uid, is_settled=one.for_s >= DOUBT_LASTS_S)
+
+    def _tell_of(self, study_uid: str, *, is_settled: bool) -> None:
+        situation = self.telling.situation(study_uid)
+        try:
+            decision = self._decide(situation, is_settled=is_settled)
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception as defect:
+            log.exception("What is to be told of study %s cannot be found out", study_uid)
+            words = f"nobody is told of its triage level: {type(defect).__name__}, as the log says"
+            decision = _Decision(notes=[words])
+        if decision is None:
+            return
+        self.telling.record(
+            situation,
+            decision.messages,
+            cancelled=decision.cancelled,
+            notes=[note for note in decision.notes if note not in situation.notes],
+            deliver_within_s=self.config.delivery.deliver_within_s,
+            enqueue=self.enqueue,
+        )
+
+    def _decide(self, situation: Situation, *, is_settled: bool) -> _Decision | None:
+        """Return what follows; None if that is to be seen later."""
+        standing = {one.name: _standing(situation.told_to(one.name)) for one in self.config.lists}
+        if situation.is_in_doubt and not is_settled and any(standing.values()):
+            return None
+        whose = None if situation.is_held else self._whose(situation)
+        decision = _Decision()
+        for settings in self.config.lists:
+            _Case(self, situation, settings, standing[settings.name], decision).decide(whose)
+        return decision
+
+    def _whose(self, situation: Situation) -> Whose:
+        headers = []
+        for path in situation.paths:
+            try:
+                headers.append(read_header(self.store.path(path)))
+            except (OSError, Unreadable) as error:
+                words = "A header of study %s cannot be read (%s), to tell of its triage level"
+                log.warning(words, situation.study_uid, type(error).__name__)
+        return whose_of(headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One study and one list."""
+
+    teller: Teller
+    situation: Situation
+    settings: HL7Settings | WebhookSettings
+    standing: _ToldLevel | None
+    decision: _Decision
+
+    @property
+    def _receiver(self) -> Receiver:
+        return receiver_of(self.settings)
+
+    def decide(self, whose: Whose | None) -> None:
+        """Add what follows for this list; `whose` the study is, None if it is held."""
+        now = self._level_now(whose)
+        told = self.standing
+        if told is None:
+            if now is not None:
+                self._send(now, None)
+        elif now is None:
+            if whose is not None or self.situation.is_in_doubt:
+                self._take_back(told, MessageKind.WITHDRAWN)
+        elif now.thread != told.message.thread:
+            self._take_back(told, MessageKind.WRONG)
+            self._send(now, None)
+        elif told.before.is_cancelled or not now.says_the_same_as(told.message):
+            self._send(now, told.message)
+
+    def _level_now(self, whose: Whose | None) -> LevelMessage | None:
+        """Return what the list is to be told now, None if nothing."""
+        situation, level = self.situation, self.situation.level
+        is_sender = not self.settings.senders or situation.sender in self.settings.senders
+        if whose is None or level is None or not is_sender:
+            return None
+        found = self._result_that_gives(level)
+        if found is None:
+            return None
+        given, result = found
+        told_of = self._receiver.told_of(whose)
+        if why := self._receiver.why_unsayable(whose):
+            self.decision.notes.append(f"{self.settings.name} is told nothing: {why}")
+            return None
+        return level_message(
+            result=result,
+            level=level,
+            before=self._level_before(level),
+            study_uid=situation.study_uid,
+            version=given.number,
+            whose=told_of,
+            last_image_at=situation.last_image_at,
+            at=situation.at,
+        )
+
+    def _result_that_gives(self, level: Priority) -> tuple[GivenLevel, Result] | None:
+        """Return the result by which the study has its level, of a model that the list names.
+
+        Of the newest version that has one; there of the model that the configuration has first.
+        """
+        order = [model.name for model in self.teller.config.models]
+        found = [one for one in self.situation.given if one.level == level and one.model in order]
+        found.sort(key=lambda one: (-one.number, order.index(one.model)))
+        others = []
+        for one in found:
+            result = self.teller.telling.result_of(self.situation.study_uid, one)
+            may_rank = self.teller.config.triage.demonstration_may_rank
+            if not gives_level(result, demonstration_may_rank=may_rank):
+                continue
+            if one.model in self.settings.models:
+                return one, result
+            others.append(one.model)
+        if others:
+            words = f"{self.settings.name} is not told of triage level {level}: by {others[0]}, "
+            self.decision.notes.append(f"{words}which is none of the models it is told of")
+        return None
+
+    def _level_before(self, level: Priority) -> Priority | None:
+        """Return what the level was: as the list was told, else as an earlier version had it."""
+        if self.standing is not None and self.standing.message.level != level:
+            return self.standing.message.level
+        if self.standing is not None:
+            return self.standing.message.before
+        former = changes(self.situation.levels, level)
+        return former[-1].level if former else None
+
+    def _take_back(self, told: _ToldLevel, kind: MessageKind) -> None:
+        """Say that what was told holds no more, unless nobody can know it yet."""
+        if told.before.may_be_known:
+            self._send(taken_back(told.message, kind, self.situation.at), None)
+        else:
+            self._cancel(told.message.thread)
+
+    def _cancel(self, thread: str) -> None:
+        """Send nothing any more of what was written under the same identifiers."""
+        for one in self.situation.told_to(self.settings.name):
+            if one.is_open and TOLD.validate_json(one.told).thread == thread:
+                self.decision.cancelled.add(one.control_id)
+
+    def _send(self, message: LevelMessage, former: LevelMessage | None) -> None:
+        sequence = self._next_sequence()
+        control_id = _control_id(self.situation, self.settings.name, sequence)
+        try:
+            content = self._receiver.build(
+                message, former, control_id=control_id, zone=self.teller.zone
+            )
+        except DeliveryError as error:
+            log.error("%s is not told: %s", self.settings.name, error)  # noqa: TRY400 - it says all
+            self.decision.notes.append(f"{self.settings.name} is told nothing: {error}")
+            return
+        self._cancel(message.thread)
+        before = "" if message.before is None else str(message.before)
+        words = words_of_message(message.kind, str(message.level), before)
+        self.decision.messages.append(
+            NewMessage(
+                control_id=control_id,
+                destination=self.settings.name,
+                sequence=sequence,
+                number=message.version,
+                kind=message.kind,
+                level=message.level,
+                told=TOLD.dump_json(message).decode(),
+                content=content,
+                note=f"told {self.settings.name}: {words}",
+            )
+        )
+
+    def _next_sequence(self) -> int:
+        told = [one.sequence for one in self.situation.told_to(self.settings.name)]
+        new = [
+            one.sequence for one in self.decision.messages if one.destination == self.settings.name
+        ]
+        return max([0, *told, *new]) + 1
+
+
+def _standing(told: Sequence[ToldBefore]) -> _ToldLevel | None:
+    """Return the level that a list was told last, None if that has been taken back."""
+    found: _ToldLevel | None = None
+    for one in told:
+        if one.is_cancelled and not one.may_be_known:
+            continue  # nobody has ever seen it
+        is_level = one.kind == MessageKind.LEVEL
+        found = _ToldLevel(TOLD.validate_json(one.told), one) if is_level else None
+    return found
+
+
+def _control_id(situation: Situation, destination: str, sequence: int) -> str:
+    """Return what a message goes by, wherever it comes from, and at each attempt."""
+    parts = (situation.installation, destination, situation.study_uid, str(sequence))
+    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
+    return base64.b32encode(digest).decode()[:_LONGEST_CONTROL_ID]
