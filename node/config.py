@@ -307,7 +307,7 @@ class WebhookSettings(Section):
 
     kind: Literal["webhook"]
     name: PeerName
-    url: WebhookURL
+    url: Annotated[WebhookURL, Field(repr=False)]  # it may hold a secret
     secret: Annotated[Secret, Field(repr=False)]
     """What the signature is made with (Standard Webhooks): "whsec_" and base64."""
     models: Annotated[tuple[str, ...], Field(min_length=1)]

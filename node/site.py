@@ -113,7 +113,25 @@ def advice_on_models(config: Config, models: Mapping[str, Model]) -> list[str]:
     """Return what is allowed but hardly meant, as far as only the models tell."""
     chosen = (one for one in config.models if one.name in models)
     doubts = [doubt for one in chosen if (doubt := doubt_about_licence(one, models[one.name]))]
-    return [*doubts, *twice_there(config, models), *kinds_nobody_makes(config, models)]
+    found = [*doubts, *twice_there(config, models), *kinds_nobody_makes(config, models)]
+    return [*found, *lists_told_nothing(config, models)]
+
+
+def lists_told_nothing(config: Config, models: Mapping[str, Model]) -> list[str]:
+    """Return of which models reading lists are to be told that give no level that counts."""
+    sentences = []
+    for one in config.lists:
+        for name in (name for name in one.models if name in models):
+            model = models[name]
+            of = f'Destination "{one.name}" is told of {name}, which'
+            if model.manifest.triage is None:
+                sentences.append(f"{of} gives no triage level: it is told nothing of it.")
+            elif model.identity.is_demonstration and not config.triage.demonstration_may_rank:
+                sentences.append(
+                    f"{of} is a demonstration, whose level does not count "
+                    "(demonstration_may_rank = false): it is told nothing of it."
+                )
+    return sentences
 
 
 def kinds_nobody_makes(config: Config, models: Mapping[str, Model]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
-from node.config import AlarmSettings, Config, Peer
+from node.config import AlarmSettings, Config, HL7Settings, Peer, WebhookSettings
 from node.dimse.addresses import place
 from node.ledger import Role, Unfinished
 from node.manifest import Model
@@ -33,6 +34,10 @@ def start_words(config: Config, role: Role, models: Mapping[str, Model]) -> Iter
     for peer in config.peers:
         at = place(peer.host, peer.port)
         yield f"Peer {peer.name}, {peer.ae_title} at {at}: {_role_in_words(peer)}"
+    for one in config.lists:
+        of = f" of {', '.join(one.senders)}" if one.senders else ""
+        told = f"is told of the levels of {', '.join(one.models)}{of}"
+        yield f"Destination {one.name}, {_at(one)}: {told}"
     for folder in config.folders:
         of = f" of {', '.join(folder.senders)}" if folder.senders else ""
         yield f'Folder {folder.name}, {folder.path}: gets results ("{folder.receives}"){of}'
@@ -43,6 +48,13 @@ def _told_of_alarms(alarms: AlarmSettings) -> str:
     ways = [] if alarms.mail is None else [f"by mail to {', '.join(alarms.mail.to)}"]
     ways += [] if alarms.webhook is None else ["by a webhook"]
     return " and ".join(ways) or "to nobody; `ai-node status` and the page show them"
+
+
+def _at(one: HL7Settings | WebhookSettings) -> str:
+    if isinstance(one, HL7Settings):
+        tls = " with TLS" if one.tls else ""
+        return f"HL7 at {place(one.host, one.port)}{tls}"
+    return f"webhook at {urlsplit(one.url).hostname}"  # the rest of it may be secret
 
 
 def _role_in_words(peer: Peer) -> str:

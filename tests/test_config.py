@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packages import write_package
 
 from node import config, toml_file
-from node.config import Config, FolderSettings, advice
+from node.config import Config, FolderSettings, HL7Settings, WebhookSettings, advice
 from node.errors import ConfigError
 from node.toml_file import Place, Section
 
@@ -476,6 +476,67 @@ def test_a_rule_that_is_to_be_off_is_one_that_there_is(tmp_path: Path) -> None:
     assert 'no rule is called "part", did you mean "part-ill"?' in found
 
 
+# Reading lists
+
+LIST = """
+[[destinations]]
+kind = "hl7"
+name = "ris"
+host = "ris.example"
+port = 2575
+models = ["breast-area"]
+"""
+PROGRAM = """
+[[destinations]]
+kind = "webhook"
+name = "hook"
+url = "https://hook.example/secret-path"
+secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+models = ["breast-area"]
+"""
+
+
+def test_reading_lists_are_named_with_their_models(tmp_path: Path) -> None:
+    assert loaded(tmp_path).lists == ()
+    text = f'{MINIMAL}{LIST}tls_ca = "ca.pem"\n{PROGRAM}'
+    ris, hook = loaded(tmp_path, text=text).lists
+    assert isinstance(ris, HL7Settings)
+    assert (ris.result_status, ris.character_set, ris.tls) == ("R", "UNICODE UTF-8", False)
+    assert ris.tls_ca == tmp_path / "ca.pem"
+    assert isinstance(hook, WebhookSettings)
+    assert hook.shows == "accession"
+    assert "secret-path" not in repr(hook)
+    assert "whsec" not in repr(hook)
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "problem"),
+    [
+        (LIST, 'senders = ["nobody"]', 'no peer that sends is called "nobody"'),
+        (LIST, 'result_status = "F"', "result_status"),
+        (LIST, 'result_status = "C"', "result_status"),
+        (LIST, 'sending_application = "A|B"', "1 to 20 ASCII characters without"),
+        (LIST, 'tls_key = "key.pem"', "TLS needs both tls_certificate and tls_key"),
+        (PROGRAM, 'shows = "all"', "shows"),
+    ],
+)
+def test_what_a_list_cannot_be_is_said(table: str, line: str, problem: str, tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, text=f"{MINIMAL}{table}{line}\n")
+    assert problem in found
+
+
+def test_a_list_is_told_only_of_models_that_deliver(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, text=MINIMAL.replace('"deliver"', '"shadow"') + LIST)
+    assert 'no model with mode = "deliver" is called "breast-area"' in found
+
+
+def test_a_webhook_is_never_open_on_the_network(tmp_path: Path) -> None:
+    text = MINIMAL + PROGRAM.replace("https:", "http:")
+    (found,) = problems(tmp_path, text=text)
+    assert "expected https" in found
+    assert "secret-path" not in found
+
+
 # The example
 
 
@@ -510,8 +571,20 @@ def destinations_of_example() -> dict[str, dict[str, Any]]:
     return {table["kind"]: table for table in tables["destinations"]}
 
 
-def test_the_example_mentions_every_setting_of_a_folder() -> None:
-    assert set(destinations_of_example()["folder"]) == set(FolderSettings.model_fields)
+def test_the_example_mentions_every_setting_of_each_kind_of_destination() -> None:
+    found = destinations_of_example()
+    kinds: dict[str, type[Section]] = {"folder": FolderSettings}
+    kinds |= {"hl7": HL7Settings, "webhook": WebhookSettings}
+    for kind, schema in kinds.items():
+        assert set(found[kind]) == set(schema.model_fields), kind
+
+
+def test_the_example_shows_the_defaults_of_destinations() -> None:
+    kinds: dict[str, type[Section]] = {"hl7": HL7Settings, "webhook": WebhookSettings}
+    for kind, schema in kinds.items():
+        for key, field in schema.model_fields.items():
+            if not field.is_required() and field.default not in (None, ()):
+                assert destinations_of_example()[kind][key] == field.default, (kind, key)
 
 
 def table_at(place: Place) -> dict[str, Any]:
@@ -545,7 +618,8 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
     for line in text.splitlines():
         assert len(line) <= 100
     here = ("/srv/ai-node/models", str(config.bundled_models_dir()))
-    loaded(tmp_path, here, text=uncommented(text))
+    delivering = uncommented(text).replace('mode = "shadow"', 'mode = "deliver"')  # for the lists
+    loaded(tmp_path, here, text=delivering)
 
 
 # Line numbers

@@ -79,9 +79,10 @@ def test_a_level_says_whose_which_and_by_what() -> None:
             "AI generated. Not verified by a physician. For research use only.",
             "R",
         ),
-        "STUDY-UID": ("1.2.826.1", "R"),
+        "113014": ("1.2.826.1", "R"),
     }
     assert list(said) == [code for code in OBSERVATIONS if code in said]
+    assert str(message.segments("OBX")[-1](3)) == "113014^DICOM Study^DCM"
     assert {str(one(4)) for one in message.segments("OBX")} == {"1"}
 
 

@@ -80,7 +80,7 @@ def about(ris: ReadingList, study: str) -> list[tuple[str, str, str, str]]:
     found = []
     for message in ris.heard:
         values = {str(one(3)[0][0]): one for one in message.segments("OBX")}
-        if str(values["STUDY-UID"](5)) == study:
+        if str(values["113014"](5)) == study:
             level = values["AI-LEVEL"]
             control_id = str(message.segment("MSH")(10))
             patient = str(message.segment("PID")(3))

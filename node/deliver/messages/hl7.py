@@ -47,9 +47,11 @@ OBSERVATIONS: Mapping[str, str] = {
     "AI-MODEL": "AI model",
     "AI-MODEL-VERSION": "AI model version",
     "AI-STATEMENT": "Status of this result",
-    "STUDY-UID": "Study Instance UID",
+    "113014": "DICOM Study",
 }
-"""OBX-3. The order is that of the message."""
+"""OBX-3, in the order of the message. All but the last are ours; that is DICOM's, as IHE has it in
+such messages (RAD TF-2, table 4.7-7): the Study Instance UID."""
+_STUDY_UID = "113014"
 SUB_ID = "1"
 """OBX-4: with OBR-3 and OBX-3 it says which observation a later message replaces."""
 ENCODINGS: Mapping[str, str] = {"UNICODE UTF-8": "utf-8", "8859/1": "latin-1", "ASCII": "ascii"}
@@ -233,7 +235,7 @@ def _observations(message: LevelMessage, settings: HL7Settings) -> Iterator[_Obs
     yield _Observation("AI-MODEL", "ST", (_text(model, settings),))
     yield _Observation("AI-MODEL-VERSION", "ST", (_text(message.model.version, settings),))
     yield _texts("AI-STATEMENT", message.statement, settings)
-    yield _Observation("STUDY-UID", "ST", (_text(message.study_uid, settings),))
+    yield _Observation(_STUDY_UID, "ST", (_text(message.study_uid, settings),))
 
 
 def _texts(code: str, words: str, settings: HL7Settings) -> _Observation:
@@ -252,7 +254,8 @@ def _add_observation(
     segment = order.add_group("ORU_R01_OBSERVATION").add_segment("OBX")
     segment.obx_1 = str(number)
     segment.obx_2 = one.kind
-    segment.obx_3 = f"{one.code}^{OBSERVATIONS[one.code]}^{OWN_CODES}"
+    scheme = "DCM" if one.code == _STUDY_UID else OWN_CODES
+    segment.obx_3 = f"{one.code}^{OBSERVATIONS[one.code]}^{scheme}"
     segment.obx_4 = SUB_ID
     for value in one.values:
         segment.add_field("obx_5").value = value
