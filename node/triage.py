@@ -8,7 +8,7 @@ from itertools import groupby
 
 from node.result import ModelIdentity, Priority, Result, Triage
 
-FOUND_BEFORE = "found by an earlier attempt, whose report could not be built"
+FOUND_BEFORE = "found by an earlier attempt, of which there is no report"
 
 
 @dataclass(frozen=True, slots=True)

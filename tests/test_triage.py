@@ -56,9 +56,7 @@ def test_a_level_found_before_stays_and_says_what_is_found_now(found: Priority) 
     kept = with_level_found_before(said(NOT_ASSESSED), found)
     assert kept.triage is not None
     assert kept.triage.level == found
-    assert kept.triage.why.startswith(
-        "found by an earlier attempt, whose report could not be built"
-    )
+    assert kept.triage.why.startswith("found by an earlier attempt, of which there is no report")
     assert "; now not assessed: " in kept.triage.why
     assert kept.triage.score is None
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from node.alarms.mail import send_mail
+from node.alarms.mail import send_mail, try_mail_server
 from node.alarms.telling import AlarmTelling, json_of, mail_of
 from node.config import AlarmMail, AlarmWebhook, Config
+from node.errors import DeliveryError
 from node.http.signed_post import post_signed
 
 
@@ -29,6 +32,10 @@ class AlarmChannel(Protocol):
         """
         ...
 
+    def reach(self) -> None:
+        """Go as far as can be without telling anything. Raises DeliveryError where that ends."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MailChannel:
@@ -45,6 +52,10 @@ class MailChannel:
     def tell(self, told: AlarmTelling) -> str:
         """Hand a mail to the server."""
         return send_mail(self.mail, mail_of(told, self.config, self.mail, time.time()))
+
+    def reach(self) -> None:
+        """Log in at the server."""
+        try_mail_server(self.mail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,20 @@ class WebhookChannel:
             tls_ca=settings.tls_ca,
         )
         return ""
+
+    def reach(self) -> None:
+        """Connect, by a TLS that can be trusted."""
+        parts = urlsplit(self.webhook.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host, timeout_s = parts.hostname or "", self.webhook.timeout_s
+        try:
+            with socket.create_connection((host, port), timeout_s) as plain:
+                if parts.scheme == "https":
+                    trusted = ssl.create_default_context(cafile=self.webhook.tls_ca)
+                    trusted.wrap_socket(plain, server_hostname=host).close()
+        except OSError as error:
+            why = getattr(error, "verify_message", "") or error.strerror or error
+            raise DeliveryError(f"{host}:{port} cannot be reached ({why})") from error
 
 
 def alarm_channels(config: Config) -> Mapping[str, AlarmChannel]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from node.alarms.watched import Watched, first_few, is_newest
 from node.ledger import DispatchState, Trouble, now, schema
-from node.numbers_in_words import counted, counted_studies
+from node.numbers_in_words import counted_studies
 from node.overview.figures import FORGOTTEN_S, LATELY_S, UNCONFIRMED_WAITS, backlogs
 from node.overview.health import Alarm
 
@@ -22,13 +22,14 @@ def delivery_failing(watched: Watched) -> Iterator[Trouble]:
         at = float(db.execute(sa.select(now())).scalar_one())
     for backlog in backlogs(watched.ledger):
         name = watched.destination(backlog.destination)
-        results = f"the results of {counted_studies(backlog.studies)}"
+        lacks = "has not acknowledged the triage levels" if backlog.is_list else "lacks the results"
         if backlog.since is not None and at - backlog.since > config.alarms.failing_minutes * 60:
             yield Trouble(
                 "delivery-failing",
                 backlog.destination,
                 Alarm.ACT,
-                f"{name} lacks {results}: {backlog.error or 'no attempt has ended'}",
+                f"{name} {lacks} of {counted_studies(backlog.studies)}: "
+                f"{backlog.error or 'no attempt has ended'}",
                 f"see that it runs and can be reached; `ai-node doctor` examines it; {_AGAIN}",
                 backlog.since,
             )
@@ -52,7 +53,7 @@ def delivery_given_up(watched: Watched) -> Iterator[Trouble]:
         dispatches = _dead(db, schema.dispatch)
         messages = _dead(db, schema.message)
         stranded = _stranded_studies(db)
-    for what, found in (("results", dispatches), ("messages", messages)):
+    for what, found in (("results", dispatches), ("triage levels", messages)):
         for destination, rows in found.items():
             yield _given_up(watched, destination, what, rows)
     if stranded:
@@ -74,15 +75,11 @@ def _given_up(
 ) -> Trouble:
     uids = list(dict.fromkeys(row.study_uid for row in rows))
     name, error = watched.destination(destination), next((r.error for r in rows if r.error), "")
-    words = f"{name}: the results of {counted_studies(len(uids))} were given up"
-    subject = destination
-    if what == "messages":
-        words = f"{name}: {counted(len(rows), 'message')} of triage levels were given up"
-        subject = f"{destination}: messages"
+    words = f"{name}: the {what} of {counted_studies(len(uids))} were given up"
     is_late = rows[0].at - rows[0].since < LATELY_S
     return Trouble(
         "delivery-given-up",
-        subject,
+        destination,
         Alarm.ACT if is_late else Alarm.LOOK,
         f"{words}: {error}" if error else words,
         "`ai-node doctor` examines it; mend that, then `ai-node retry`",

@@ -38,6 +38,7 @@ class _Late:
     since: float
     is_taken: bool = False
     is_given_up: bool = False
+    is_message: bool = False
     error: str = ""
 
 
@@ -71,13 +72,16 @@ def urgent_late(watched: Watched) -> Iterator[Trouble]:
 def _of_destination(watched: Watched, destination: str, found: list[_Late]) -> Trouble:
     uids = [one.study_uid for one in found]
     error = next((one.error for one in found if one.error), "")
-    where, results = watched.destination(destination), f"the results of {_urgent(len(uids))}"
+    where, urgent = watched.destination(destination), _urgent(len(uids))
     remedy = "`ai-node doctor` examines it; what waits is sent by itself"
     if all(one.is_taken for one in found):
-        words = f"{where} took {results} and has not confirmed them"
+        words = f"{where} took the results of {urgent} and has not confirmed them"
         remedy = "see in it that they are there"
     else:
-        words = f"{where} lacks {results}"
+        lacks = (
+            "has not acknowledged the triage level" if found[0].is_message else "lacks the results"
+        )
+        words = f"{where} {lacks} of {urgent}"
         if any(one.is_given_up for one in found):
             words += ", of which some were given up"
             remedy = "`ai-node doctor` examines it; mend that, then `ai-node retry`"
@@ -108,7 +112,7 @@ def _found_at() -> sa.ColumnElement[float]:
         analysis.c.mode == Mode.DELIVER,
         analysis.c.level == Priority.URGENT,
     )
-    return sa.func.coalesce(first.scalar_subquery(), version.c.finished_at)
+    return sa.func.coalesce(first.scalar_subquery(), version.c.finished_at, version.c.closed_at)
 
 
 def _of_dispatches(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, _Late]]:
@@ -127,7 +131,7 @@ def _of_dispatches(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, _
             dispatch.c.error,
             _found_at().label("found_at"),
             asked_at.label("asked_at"),
-            version.c.finished_at,
+            sa.func.coalesce(version.c.finished_at, version.c.closed_at).label("ready_at"),
             untaken.scalar_subquery().label("untaken"),
             now().label("at"),
         )
@@ -142,17 +146,16 @@ def _of_dispatches(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, _
     )
     for row in db.execute(query):
         since = row.found_at
-        if row.finished_at < row.asked_at <= row.at:
+        if row.ready_at < row.asked_at <= row.at:
             since = max(since, row.asked_at)
         is_dead = row.state == DispatchState.DEAD
-        if row.at - since > (watched.config.alarms.urgent_within_s) and not (
-            is_dead and row.at - since > LATELY_S
-        ):
-            taken = row.untaken == 0 and not is_dead
-            yield (
-                row.destination,
-                _Late(row.study_uid, since, taken, is_dead, row.error or ""),
+        late_s = row.at - since
+        if late_s > watched.config.alarms.urgent_within_s and not (is_dead and late_s > LATELY_S):
+            error = row.error or ""
+            found = _Late(
+                row.study_uid, since, row.untaken == 0 and not is_dead, is_dead, error=error
             )
+            yield row.destination, found
 
 
 def _of_messages(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, _Late]]:
@@ -168,7 +171,8 @@ def _of_messages(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, _La
     )
     for row in db.execute(query):
         is_dead = row.state == DispatchState.DEAD
-        found = _Late(row.study_uid, row.made_at, is_given_up=is_dead, error=row.error or "")
+        error = row.error or ""
+        found = _Late(row.study_uid, row.made_at, False, is_dead, is_message=True, error=error)
         yield row.destination, found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 
 from node.config import AlarmMail
@@ -16,15 +18,27 @@ def send_mail(mail: AlarmMail, message: EmailMessage) -> str:
     The server's certificate is verified, by `tls_ca` or what this machine trusts. Raises
     DeliveryError if nobody will get it, with words of whom and why.
     """
-    where = f"{mail.host}:{mail.port}"
+    with _opened(mail) as server:
+        refused = server.send_message(message, mail.sender, list(mail.to))
+    return f"{mail.host}:{mail.port} refuses {_in_words(refused)}" if refused else ""
+
+
+def try_mail_server(mail: AlarmMail) -> None:
+    """Connect and log in, and send nothing. Raises DeliveryError if that cannot be."""
+    with _opened(mail) as server:
+        server.noop()
+
+
+@contextmanager
+def _opened(mail: AlarmMail) -> Iterator[smtplib.SMTP]:
+    """Let a block speak to the server; whatever is wrong is a DeliveryError."""
     try:
         with _connected(mail) as server:
             if mail.user is not None and mail.password is not None:
                 server.login(mail.user, mail.password)
-            refused = server.send_message(message, mail.sender, list(mail.to))
+            yield server
     except (OSError, UnicodeError) as error:  # those of TLS and of SMTP are OSErrors, too
-        raise DeliveryError(f"{where} {_why(error, mail)}") from error
-    return f"{where} refuses {_in_words(refused)}" if refused else ""
+        raise DeliveryError(f"{mail.host}:{mail.port} {_why(error, mail)}") from error
 
 
 def _why(error: OSError | UnicodeError, mail: AlarmMail) -> str:

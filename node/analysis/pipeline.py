@@ -102,7 +102,7 @@ class Task:
     former_levels: tuple[FormerLevel, ...] = ()
     """The triage levels of the versions before."""
     found_before: Priority | None = None
-    """What an attempt before this one found, whose report could not be built."""
+    """What an attempt before this one found, of which there is no report."""
 
 
 @dataclass(frozen=True, slots=True)

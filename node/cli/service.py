@@ -211,9 +211,10 @@ def doctor(
     """Examine everything the configuration names, and send a generated exam through the node.
 
     Folders, disk, clock, database, models, port; every peer by C-ECHO, what it accepts, and a query
-    (C-FIND) for a study that does not exist; what is held, given up, or made for nobody; each red
-    line says what to do. Other systems are sent no object, and nothing is changed: it may be used
-    while the node is running. Exit code 1 if anything is red, which waits for a person; else 0.
+    (C-FIND) for a study that does not exist; the mail server and webhook of alarms; what is held,
+    given up, or made for nobody; each red line says what to do. Other systems are sent nothing, and
+    nothing is changed: it may be used while the node is running. Exit code 1 if anything is red,
+    which waits for a person; else 0.
     """
     from node.doctor import diagnose
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from node.config import Config, advice, load_config
+from node.doctor.alarms import check_alarms
 from node.doctor.destinations import check_destinations
 from node.doctor.exam import check_exam
 from node.doctor.lists import check_lists
@@ -46,6 +47,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("peers", check_peers),
     ("lists", check_lists),
     ("destinations", check_destinations),
+    ("alarms", check_alarms),
     ("work", check_work),
     ("exam", check_exam),
 )

@@ -47,6 +47,8 @@ class _Lane:
         return [columns.is_unreached, is_put_off, columns.state == DispatchState.QUEUED]
 
 
+_GOES_ON = (DispatchState.QUEUED, DispatchState.RUNNING)
+
 _LANES = (
     _Lane("deliver", schema.dispatch, schema.dispatch.c.number),
     _Lane("message", schema.message, schema.message.c.sequence),
@@ -130,7 +132,7 @@ def _silent(db: sa.Connection, lane: _Lane, after_s: float) -> Iterator[str]:
     query = (
         sa.select(columns.destination, peer.c.failed_at, now().label("at"))
         .select_from(lane.table.outerjoin(peer, peer.c.name == columns.destination))
-        .where(columns.is_unreached)
+        .where(columns.is_unreached, columns.state.in_(_GOES_ON))
         .group_by(columns.destination, peer.c.failed_at)
         .having(sa.func.count(sa.case((is_due, 1))) == 0)
     )

@@ -13,7 +13,7 @@ from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.peers import note_delivery
+from node.ledger.peers import has_taken_since_it_failed, note_delivery
 from node.ledger.records import DeliveryEnd, Enqueue, Job, Outcome
 from node.ledger.rows import add_note, delivery_due_at, is_held, lock_study, subjects_of
 from node.ledger.states import DeliveryState, DispatchState, MessageKind
@@ -97,7 +97,10 @@ class Messages:
             elif end.ended == "refused" or at + end.retry_s > row.deadline_at:
                 said = _give_up(db, job, row, end)
             else:
-                values = {"is_unreached": end.is_unreached}
+                # Where another was just acknowledged, it is this one that is not answered: hurried
+                # by each of them, it would keep them waiting for as long as nobody answers it.
+                has_taken = has_taken_since_it_failed(db, job.destination)
+                values = {"is_unreached": end.is_unreached and not has_taken}
                 db.execute(update_message(job).values(values))
                 _put_off(db, job, row, end.error, end.retry_s, enqueue)
                 said = DeliveryEnd(job.destination, "failed")

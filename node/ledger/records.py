@@ -193,7 +193,7 @@ class Work:
     former_levels: tuple[FormerLevel, ...] = ()
     """Of the versions before, as far as they had one."""
     found_before: Priority | None = None
-    """The triage level that an attempt before this one found, whose report could not be built."""
+    """The triage level that an attempt before this one found, of which there is no report."""
 
 
 @dataclass(frozen=True, slots=True)

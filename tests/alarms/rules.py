@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from ledgers import Desk
+from ledgers import STUDY, Desk
 
 from node.alarms.watched import Watched
 from node.config import (
@@ -19,8 +19,10 @@ from node.config import (
     TriageSettings,
 )
 from node.config import Node as NodeSettings
-from node.ledger import Role, now
+from node.ledger import DispatchState, Role, now, schema
+from node.ledger.states import MessageKind
 from node.manifest import Model
+from node.result import Priority
 
 PLACE = "ward-a:/srv/ai-node"
 
@@ -62,3 +64,22 @@ def is_well(desk: Desk) -> None:
 def age(desk: Desk, seconds: float, table: sa.Table, *columns: str) -> None:
     """Make times of all rows of a table earlier."""
     desk.change(table, **{name: table.c[name] - seconds for name in columns})
+
+
+def message(desk: Desk, **values: Any) -> None:
+    told = {
+        "control_id": "1",
+        "destination": "ris",
+        "study_uid": STUDY,
+        "sequence": 1,
+        "number": 1,
+        "kind": MessageKind.LEVEL,
+        "level": Priority.URGENT,
+        "told": "{}",
+        "content": b"",
+        "state": DispatchState.QUEUED,
+        "deadline_at": now() + 1000,
+        "made_at": now() - 400,
+    }
+    with desk.ledger.writing() as db:
+        db.execute(schema.message.insert().values(told | values))

@@ -11,8 +11,12 @@ from ledgers import Desk
 from mailboxes import mail_server
 from ports import free_port
 from typer.testing import CliRunner, Result
+from webhooks import SECRET, listening
 
 from node import cli
+from node.config import AlarmMail, AlarmSettings, AlarmWebhook, Config
+from node.config import Node as NodeSettings
+from node.doctor.alarms import check_alarms
 from node.ledger import Alarming, Ledger, Trouble, schema
 from node.store import Store
 
@@ -115,6 +119,42 @@ def test_a_test_says_what_became_of_each_channel(tmp_path: Path) -> None:
     assert result.stderr == (
         f"mail: not told: 127.0.0.1:{port} does not take mail (Connection refused)\n"
     )
+
+
+def test_doctor_reaches_each_channel_and_tells_it_nothing(tmp_path: Path) -> None:
+    def said(settings: AlarmSettings) -> list[tuple[str, str]]:
+        node = NodeSettings(ae_title="AINODE", state_dir=tmp_path)
+        found = check_alarms(Config(node=node, alarms=settings))
+        return [(verdict.state, verdict.words) for verdict in found]
+
+    assert said(AlarmSettings()) == [
+        ("ok", "told to nobody: [alarms] names neither mail nor webhook")
+    ]
+    with mail_server() as box, listening() as program:
+        settings = AlarmSettings(
+            mail=AlarmMail(
+                to=("a@b.example",),
+                sender="n@b.example",
+                host="127.0.0.1",
+                port=box.port,
+                security="none",
+            ),
+            webhook=AlarmWebhook(url=program.url, secret=SECRET),
+        )
+        test = "`ai-node alarm test` sends a test"
+        assert said(settings) == [
+            ("ok", f"mail to a@b.example by 127.0.0.1:{box.port}; {test}"),
+            ("ok", f"webhook to http://localhost:{program.port}; {test}"),
+        ]
+        assert not box.mails
+        assert not program.heard
+    (mail, webhook) = said(settings)
+    why = "cannot be reached (Connection refused)"
+    assert webhook == (
+        "failed",
+        f"cannot be told by webhook: localhost:{program.port} {why}",
+    )
+    assert mail[0] == "failed"
 
 
 def test_status_says_what_is_raised_beside_its_remarks(desk_here: Desk, tmp_path: Path) -> None:

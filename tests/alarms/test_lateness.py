@@ -19,7 +19,7 @@ from node.ledger.states import DispatchState, MessageKind
 from node.overview.health import Alarm
 from node.result import ModelIdentity, Priority
 
-from .rules import age, clock, watched
+from .rules import age, clock, message, watched
 
 URGENT = Priority.URGENT
 
@@ -128,32 +128,16 @@ def test_a_held_study_is_told_of_by_another_rule_and_has_its_time_after_its_rele
     assert found.since == pytest.approx(clock(desk) - 410, abs=5)
 
 
-def message(desk: Desk, **values: Any) -> None:
-    told = {
-        "control_id": "1",
-        "destination": "ris",
-        "study_uid": STUDY,
-        "sequence": 1,
-        "number": 1,
-        "kind": MessageKind.LEVEL,
-        "level": URGENT,
-        "told": "{}",
-        "content": b"",
-        "state": DispatchState.QUEUED,
-        "deadline_at": now() + 1000,
-        "made_at": now() - 400,
-    }
-    with desk.ledger.writing() as db:
-        db.execute(schema.message.insert().values(told | values))
-
-
 def test_an_urgent_message_that_is_not_acknowledged_is_late(desk: Desk) -> None:
     (job,) = desk.analysed(level=URGENT)
     desk.deliver(job, DeliveryState.CONFIRMED, DeliveryState.CONFIRMED)
     message(desk, error="no answer")
     (found,) = late(desk)
     assert found.subject == "ris"
-    assert found.words == "ris (192.0.2.20:2575) lacks the results of 1 urgent study: no answer"
+    where = "ris (192.0.2.20:2575)"
+    assert (
+        found.words == f"{where} has not acknowledged the triage level of 1 urgent study: no answer"
+    )
     assert found.study_uids == (STUDY,)
 
 

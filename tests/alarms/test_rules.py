@@ -37,7 +37,7 @@ from node.overview.health import Alarm
 from node.result import Priority
 
 from .pem import ENDS, OF_THIS_CENTURY
-from .rules import PLACE, age, clock, is_well, watched
+from .rules import PLACE, age, clock, is_well, message, watched
 
 DAY_S = 24 * HOUR_S
 
@@ -74,6 +74,20 @@ def test_a_destination_that_never_confirms_is_to_be_looked_at(desk: Desk) -> Non
     (found,) = found_by(delivery_failing, desk)
     assert (found.subject, found.urgency) == ("pacs: confirmation", Alarm.LOOK)
     assert "took results and has not confirmed them" in found.words
+
+
+def test_a_reading_list_that_acknowledges_nothing_or_refuses_is_told(desk: Desk) -> None:
+    desk.receive()
+    message(desk, made_at=now() - 31 * 60, error="it broke off")
+    (found,) = found_by(delivery_failing, desk)
+    where = "ris (192.0.2.20:2575)"
+    words = f"{where} has not acknowledged the triage levels of 1 study: it broke off"
+    assert (found.subject, found.words) == ("ris", words)
+    desk.change(schema.message, state=DispatchState.DEAD, error="ris answered AE")
+    assert found_by(delivery_failing, desk) == []
+    (given_up,) = found_by(delivery_given_up, desk)
+    words = f"{where}: the triage levels of 1 study were given up: ris answered AE"
+    assert (given_up.subject, given_up.words) == ("ris", words)
 
 
 def test_what_is_given_up_is_told_with_the_newest_studies(desk: Desk) -> None:

@@ -758,7 +758,7 @@ def test_what_an_earlier_attempt_found_urgent_is_urgent_in_the_report_of_the_las
     content = report.to_json()
     assert "AIURGENT" in content
     assert "AINOTASSESSED" not in content
-    assert "found by an earlier attempt, whose report could not be built; now not" in content
+    assert "found by an earlier attempt, of which there is no report; now not" in content
 
 
 def test_a_study_that_killed_its_processes_is_answered_with_its_pixels_untouched(

@@ -15,7 +15,7 @@ from webhooks import SECRET, listening
 
 from node import cli
 from node.alarms.certificates import ReceiverCertificates, end_of, ends_in_file
-from node.alarms.channels import MailChannel
+from node.alarms.channels import MailChannel, WebhookChannel
 from node.alarms.telling import telling_of_test
 from node.config import AlarmMail, AlarmSettings, AlarmWebhook, Config
 from node.config import Node as NodeSettings
@@ -47,6 +47,7 @@ def test_a_mail_goes_within_tls_to_a_server_whose_certificate_is_trusted(
         with pytest.raises(DeliveryError, match="has a certificate that is not trusted"):
             channel(box.port, security=security).tell(TEST)
         trusting = channel(box.port, security=security, tls_ca=pair[0])
+        trusting.reach()
         assert trusting.tell(TEST) == ""
     assert box.are_in_tls == [True]
     other = make_certificate(tmp_path, "other")
@@ -62,7 +63,10 @@ def test_a_server_that_asks_for_a_login_gets_it_within_tls_alone(pair: tuple[Pat
         user, password = LOGIN
         right = channel(box.port, tls_ca=pair[0], user=user, password=password)
         assert right.tell(TEST) == ""
+        right.reach()
         wrong = channel(box.port, tls_ca=pair[0], user=user, password="another")
+        with pytest.raises(DeliveryError, match="refuses user and password"):
+            wrong.reach()
         with pytest.raises(DeliveryError) as caught:
             wrong.tell(TEST)
         nobody = channel(box.port, tls_ca=pair[0])
@@ -117,6 +121,20 @@ tls_ca = "{pair[0]}"
     said = Webhook(SECRET).verify(heard.body, dict(heard.headers))
     assert said["type"] == "alarm.test"
     assert json.loads(heard.body)["data"]["node"]["ae_title"] == "AINODE"
+
+
+def test_a_webhook_is_reached_by_a_tls_that_can_be_trusted(pair: tuple[Path, Path]) -> None:
+    node = NodeSettings.model_validate({"ae_title": "AINODE", "state_dir": "unused"})
+    with listening(tls=pair) as program:
+        for ca in (pair[0], None):
+            webhook = AlarmWebhook(url=program.url, secret=SECRET, tls_ca=ca)
+            channel = WebhookChannel(Config(node=node), webhook)
+            if ca is not None:
+                channel.reach()
+                continue
+            with pytest.raises(DeliveryError, match=r"cannot be reached \(self-signed cert"):
+                channel.reach()
+    assert program.heard == []
 
 
 def test_when_certificates_end_is_read_from_files_and_from_what_servers_show(

@@ -14,6 +14,8 @@ from node.ledger import (
     DeliveryState,
     DispatchState,
     Job,
+    MessageEnd,
+    Messages,
     Outcome,
     Patience,
     schema,
@@ -23,7 +25,6 @@ from node.ledger.states import MessageKind
 from node.result import Priority
 
 AWAY = Patience(600, is_unreached=True)
-MIDDAY = 1_800_000_000.0
 
 
 def study_uid(number: int) -> str:
@@ -214,31 +215,53 @@ def test_where_nothing_waits_it_is_a_look_into_an_index(desk: Desk) -> None:
     assert many.steps <= 1.1 * none.steps
 
 
-def test_messages_wait_in_the_same_lane_and_are_hurried_too(desk: Desk) -> None:
-    desk.receive()
+def message(desk: Desk, study: str, **values: object) -> Job:
+    """Have a message about a study wait for `ris`."""
+    desk.receive(f"{study}.1", study=study)
     row = {
-        "control_id": "control-1",
+        "control_id": f"about {study}",
         "destination": "ris",
-        "study_uid": STUDY,
+        "study_uid": study,
         "sequence": 4,
         "number": 1,
-        "kind": MessageKind.LEVEL,
+        "kind": MessageKind.WITHDRAWN,
         "told": "{}",
         "content": b"MSH",
         "state": DispatchState.QUEUED,
         "attempt": 7,
-        "due_at": MIDDAY,
-        "next_at": 3e9,
         "deadline_at": 4e9,
-        "is_unreached": True,
         "made_at": 0.0,
     }
     with desk.ledger.writing() as db:
-        db.execute(schema.message.insert().values(row))
+        db.execute(schema.message.insert().values(row | values))
+        db.execute(schema.study_to_tell.delete())
+    return Job("message", study, 4, 7, "ris")
+
+
+def test_messages_wait_in_the_same_lane_and_are_hurried_too(desk: Desk) -> None:
+    message(desk, STUDY, is_unreached=True, next_at=3e9)
     (job,) = hurry(desk, "ris")
-    after = desk.row(schema.message, "control-1")
+    after = desk.row(schema.message, f"about {STUDY}")
     assert job == Job("message", STUDY, 4, 8, "ris", due_at=after["due_at"])
     assert (after["attempt"], after["next_at"]) == (8, None)
+
+
+def test_a_message_that_is_not_answered_where_others_are_keeps_its_wait(desk: Desk) -> None:
+    messages, silence = Messages(desk.ledger), MessageEnd("failed", "no answer", 600.0, True)
+    answered, stuck = message(desk, "2.25.1"), message(desk, "2.25.2")
+    for job, end in ((answered, MessageEnd("acknowledged")), (stuck, silence)):
+        messages.begin_message(job, NODE, desk.enqueue)
+        messages.finish_message(job, end, desk.enqueue)
+    assert hurry(desk, "ris") == []
+    messages.begin_message(desk.jobs[-1], NODE, desk.enqueue)
+    messages.finish_message(desk.jobs[-1], silence, desk.enqueue)
+    assert len(hurry(desk, "ris")) == 1  # nobody else was answered since
+
+
+def test_what_was_cancelled_meanwhile_keeps_nobody_from_looking(desk: Desk) -> None:
+    message(desk, "2.25.1", is_unreached=True, state=DispatchState.CANCELLED)
+    message(desk, "2.25.2", is_unreached=True, next_at=3e9)
+    assert [job.study_uid for job in probe(desk)] == ["2.25.2"]
 
 
 # While nothing succeeds

@@ -119,7 +119,7 @@ def test_what_an_attempt_found_urgent_stays_so_if_only_not_assessed_can_be_answe
     desk.finish(job, level=Priority.NOT_ASSESSED)
     assert (desk.study()["level"], desk.version()["level"]) == (URGENT, URGENT)
     (words,) = levels(desk)
-    assert words.endswith("urgent: found by an earlier attempt, whose report could not be built")
+    assert words.endswith("urgent: found by an earlier attempt, of which there is no report")
 
 
 def test_an_attempt_that_finds_less_lowers_nothing_and_is_told_what_was_found(desk: Desk) -> None:
