@@ -62,9 +62,14 @@ class Sweeping:
                     schema.dispatch, (schema.dispatch.c.next_at - now()).label("wait_s")
                 ).where(schema.dispatch.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING)))
             ).all()
+            message = schema.message.c
+            columns: list[sa.ColumnElement[Any]] = [  # but not what it says
+                *(message.study_uid, message.sequence, message.destination),
+                *(message.attempt, message.due_at, (message.next_at - now()).label("wait_s")),
+            ]
             messages = db.execute(
-                sa.select(schema.message, (schema.message.c.next_at - now()).label("wait_s")).where(
-                    schema.message.c.state.in_((DispatchState.QUEUED, DispatchState.RUNNING))
+                sa.select(*columns).where(
+                    message.state.in_((DispatchState.QUEUED, DispatchState.RUNNING))
                 )
             ).all()
         return (

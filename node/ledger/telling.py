@@ -34,7 +34,7 @@ from node.triage import FormerLevel
 OPEN = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
 """States of a message that has not been acknowledged, and may yet be sent, if by hand."""
 
-_AT_ONCE = 200
+_AT_ONCE = 500
 _HEADERS = 20
 """Of how many objects at most, that say different things of whose it is, that is looked at."""
 
