@@ -335,6 +335,16 @@ class Day:
                 raise SystemExit(f"waited {PATIENCE_S:.0f} s for {what}: {names}")
             time.sleep(0.1)
 
+    def wait_until_done(self, exams: Sequence[Exam]) -> None:
+        """Wait until every result of these has been taken."""
+        deadline = time.monotonic() + PATIENCE_S
+        wanted = {exam.study_uid for exam in exams}
+        while time.monotonic() < deadline:
+            listed = command(self.folder, "studies", "--json")
+            if wanted <= {one["study_uid"] for one in listed if one["state"] == "done"}:
+                return
+        raise SystemExit(f"waited {PATIENCE_S:.0f} s until all results were taken")
+
 
 def morning(day: Day, pacs: Pacs) -> None:
     """Begin the day: one exam after the other."""
@@ -342,6 +352,7 @@ def morning(day: Day, pacs: Pacs) -> None:
     for exam in exams:
         day.send(exam)
     day.wait_for_results(pacs, exams, "the morning's results")
+    day.wait_until_done(exams)
     day.story.tell(f"PACS   has the results of the {len(exams)} exams of the morning")
     day.story.tell("PACS   goes away")
 
@@ -376,7 +387,7 @@ def burst(day: Day, pacs: Pacs) -> None:
         list(modalities.map(day.send, exams))
     day.wait_for_results(pacs, [day.exams[URGENT]], "the urgent result")
     listed = command(day.folder, "studies", "--json")
-    place = [one["study_uid"] for one in listed["studies"]].index(day.exams[URGENT].study_uid) + 1
+    place = [one["study_uid"] for one in listed].index(day.exams[URGENT].study_uid) + 1
     day.story.tell(f"{day.exams[URGENT].name} stands at place {place} of the reading list")
     if place != 1:
         raise SystemExit("the urgent exam should be the first")

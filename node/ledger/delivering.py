@@ -223,7 +223,7 @@ class Delivering:
             if state is not None and at + waits[state] <= row.deadline_at:
                 delay_s = waits[state]
                 reason = left[state] if state == DeliveryState.QUEUED else patience.waits_for
-                away = _is_away(db, job, patience)
+                away = _is_away(db, row, patience)
                 enqueue(db, _put_off(db, job, reason, delay_s, study.level, is_unreached=away))
                 if state == DeliveryState.QUEUED:
                     end = DeliveryEnd(job.destination, "failed")
@@ -253,9 +253,15 @@ def _require_running(db: sa.Connection, job: Job) -> sa.Row[Any]:
     return row
 
 
-def _is_away(db: sa.Connection, job: Job, patience: Patience) -> bool:
-    """Return whether an attempt failed for want of its destination, by all that is known of it."""
-    return patience.is_unreached and not has_taken_since_it_failed(db, job.destination)
+def _is_away(db: sa.Connection, row: sa.Row[Any], patience: Patience) -> bool:
+    """Return whether an attempt failed for want of its destination, by all that is known of it.
+
+    The first to fail of an outage comes after others were taken. One that fails again, although
+    they were taken meanwhile, has hurried in vain: it is its own fault, as when a query for this
+    study is never answered. Else each success of others would try it once more.
+    """
+    is_its_own = row.is_unreached and has_taken_since_it_failed(db, row.destination)
+    return patience.is_unreached and not is_its_own
 
 
 def _cancel(db: sa.Connection, job: Job, reason: str) -> None:

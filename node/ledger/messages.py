@@ -97,10 +97,10 @@ class Messages:
             elif end.ended == "refused" or at + end.retry_s > row.deadline_at:
                 said = _give_up(db, job, row, end)
             else:
-                # Where another was just acknowledged, it is this one that is not answered: hurried
-                # by each of them, it would keep them waiting for as long as nobody answers it.
-                has_taken = has_taken_since_it_failed(db, job.destination)
-                values = {"is_unreached": end.is_unreached and not has_taken}
+                # Where another was acknowledged since it failed before, it is this one that is not
+                # answered: hurried by each, it would keep them waiting for as long as that lasts.
+                is_its_own = row.is_unreached and has_taken_since_it_failed(db, job.destination)
+                values = {"is_unreached": end.is_unreached and not is_its_own}
                 db.execute(update_message(job).values(values))
                 _put_off(db, job, row, end.error, end.retry_s, enqueue)
                 said = DeliveryEnd(job.destination, "failed")
