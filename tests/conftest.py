@@ -88,19 +88,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def new_file(sqlite_template: Path) -> NewDatabase:
+    """Make files with the ledger's tables."""
+    return lambda folder: f"sqlite:///{shutil.copy(sqlite_template, folder / 'ledger.db')}"
+
+
 @pytest.fixture(scope="module", params=DATABASES)
 def new_database(request: pytest.FixtureRequest) -> NewDatabase:
     """Make databases with the ledger's tables; tests that use this run on SQLite and PostgreSQL."""
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgresql")
         return lambda folder: server.new_database()
-
-    template: Path = request.getfixturevalue("sqlite_template")
-
-    def new_file(folder: Path) -> str:
-        return f"sqlite:///{shutil.copy(template, folder / 'ledger.db')}"
-
-    return new_file
+    made: NewDatabase = request.getfixturevalue("new_file")
+    return made
 
 
 @pytest.fixture

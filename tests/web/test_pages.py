@@ -15,6 +15,7 @@ from ledgers import NODE, Desk
 from outputs import drafts
 from pages import OPERATOR, READER, words_of
 from PIL import Image
+from postgres import NewDatabase
 from pydicom import Dataset, dcmread
 from told_rows import told
 
@@ -40,6 +41,12 @@ from .site import EXAMPLE, HOSTILE, SHADOW, Site, Who, listed, opened, uid_of
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 R_CC, L_CC, R_MLO, L_MLO = phantom.EXAM
+
+
+@pytest.fixture(scope="module")
+def new_database(new_file: NewDatabase) -> NewDatabase:
+    """Make files alone: what the pages ask of a ledger has tests of its own, on both databases."""
+    return new_file
 
 
 @pytest.fixture
