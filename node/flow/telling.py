@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
@@ -59,11 +59,27 @@ _LONGEST_CONTROL_ID = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _ToldLevel:
-    """A level that a list was told, or will be, and that has not been taken back."""
+class _Thread:
+    """What one list was told of the study under the same identifiers."""
 
-    message: LevelMessage
-    before: ToldBefore
+    last: ToldBefore
+    """Of all that was written, but for what nobody has seen, nor ever will."""
+    last_message: LevelMessage
+    known: tuple[LevelMessage, ...]
+    """Levels that it may have, the oldest first: each was tried, and since then none is taken
+    back."""
+    remembered: tuple[LevelMessage, ...]
+    """Those whose observations it may have: since it last acknowledged something."""
+
+    @property
+    def stands(self) -> bool:
+        """It may have a level, or one is on its way."""
+        return bool(self.known) or self.last.kind == MessageKind.LEVEL
+
+    def says_already(self, now: LevelMessage) -> bool:
+        """Whether this level is what it has, or what is on its way."""
+        is_level = self.last.kind == MessageKind.LEVEL and not self.last.is_cancelled
+        return is_level and now.says_the_same_as(self.last_message)
 
 
 @dataclass
@@ -119,13 +135,14 @@ class Teller:
 
     def _decide(self, situation: Situation, *, is_settled: bool) -> _Decision | None:
         """Return what follows; None if that is to be seen later."""
-        standing = {one.name: _standing(situation.told_to(one.name)) for one in self.config.lists}
-        if situation.is_in_doubt and not is_settled and any(standing.values()):
+        threads = {one.name: _threads(situation.told_to(one.name)) for one in self.config.lists}
+        stands = any(one.stands for found in threads.values() for one in found.values())
+        if situation.is_in_doubt and not is_settled and stands:
             return None
         whose = None if situation.is_held else self._whose(situation)
         decision = _Decision()
         for settings in self.config.lists:
-            _Case(self, situation, settings, standing[settings.name], decision).decide(whose)
+            _Case(self, situation, settings, threads[settings.name], decision).decide(whose)
         return decision
 
     def _whose(self, situation: Situation) -> Whose:
@@ -146,7 +163,7 @@ class _Case:
     teller: Teller
     situation: Situation
     settings: HL7Settings | WebhookSettings
-    standing: _ToldLevel | None
+    threads: Mapping[str, _Thread]
     decision: _Decision
 
     @property
@@ -156,18 +173,17 @@ class _Case:
     def decide(self, whose: Whose | None) -> None:
         """Add what follows for this list; `whose` the study is, None if it is held."""
         now = self._level_now(whose)
-        told = self.standing
-        if told is None:
-            if now is not None:
-                self._send(now, None)
-        elif now is None:
-            if whose is not None or self.situation.is_in_doubt:
-                self._take_back(told, MessageKind.WITHDRAWN)
-        elif now.thread != told.message.thread:
-            self._take_back(told, MessageKind.WRONG)
-            self._send(now, None)
-        elif told.before.is_cancelled or not now.says_the_same_as(told.message):
-            self._send(now, told.message)
+        if now is None and whose is None and not self.situation.is_in_doubt:
+            return
+        kind = MessageKind.WITHDRAWN if now is None else MessageKind.WRONG
+        for name, thread in self.threads.items():
+            if now is None or name != now.thread:
+                self._take_back(name, thread, kind)
+        if now is None:
+            return
+        told = self.threads.get(now.thread)
+        if told is None or not told.says_already(now):
+            self._send(now, () if told is None else told.remembered)
 
     def _level_now(self, whose: Whose | None) -> LevelMessage | None:
         """Return what the list is to be told now, None if nothing."""
@@ -218,19 +234,19 @@ class _Case:
 
     def _level_before(self, level: Priority) -> Priority | None:
         """Return what the level was: as the list was told, else as an earlier version had it."""
-        if self.standing is not None and self.standing.message.level != level:
-            return self.standing.message.level
-        if self.standing is not None:
-            return self.standing.message.before
+        if known := [one for thread in self.threads.values() for one in thread.known]:
+            last = max(known, key=lambda one: one.made_at)
+            return last.level if last.level != level else last.before
         former = changes(self.situation.levels, level)
         return former[-1].level if former else None
 
-    def _take_back(self, told: _ToldLevel, kind: MessageKind) -> None:
+    def _take_back(self, name: str, thread: _Thread, kind: MessageKind) -> None:
         """Say that what was told holds no more, unless nobody can know it yet."""
-        if told.before.may_be_known:
-            self._send(taken_back(told.message, kind, self.situation.at), None)
-        else:
-            self._cancel(told.message.thread)
+        if thread.known:
+            message = taken_back(thread.known[-1], kind, self.situation.at)
+            self._send(message, thread.remembered)
+        elif thread.last.kind == MessageKind.LEVEL:
+            self._cancel(name)
 
     def _cancel(self, thread: str) -> None:
         """Send nothing any more of what was written under the same identifiers."""
@@ -238,7 +254,7 @@ class _Case:
             if one.is_open and TOLD.validate_json(one.told).thread == thread:
                 self.decision.cancelled.add(one.control_id)
 
-    def _send(self, message: LevelMessage, former: LevelMessage | None) -> None:
+    def _send(self, message: LevelMessage, former: Sequence[LevelMessage]) -> None:
         sequence = self._next_sequence()
         control_id = _control_id(self.situation, self.settings.name, sequence)
         try:
@@ -274,14 +290,25 @@ class _Case:
         return max([0, *told, *new]) + 1
 
 
-def _standing(told: Sequence[ToldBefore]) -> _ToldLevel | None:
-    """Return the level that a list was told last, None if that has been taken back."""
-    found: _ToldLevel | None = None
+def _threads(told: Sequence[ToldBefore]) -> dict[str, _Thread]:
+    """Return what one list was told, by thread."""
+    found: dict[str, _Thread] = {}
     for one in told:
         if one.is_cancelled and not one.may_be_known:
             continue  # nobody has ever seen it
-        is_level = one.kind == MessageKind.LEVEL
-        found = _ToldLevel(TOLD.validate_json(one.told), one) if is_level else None
+        message = TOLD.validate_json(one.told)
+        former = found.get(message.thread)
+        known = former.known if former else ()
+        remembered = former.remembered if former else ()
+        if one.kind == MessageKind.LEVEL:
+            known += (message,) * one.may_be_known
+            remembered = () if one.is_acknowledged else remembered
+            remembered += (message,) * one.may_be_known
+        else:
+            # What was cancelled may not have arrived: it is to be said again.
+            known = known if one.is_cancelled else ()
+            remembered = () if one.is_acknowledged else remembered
+        found[message.thread] = _Thread(one, message, known, remembered)
     return found
 
 

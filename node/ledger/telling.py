@@ -73,6 +73,11 @@ class ToldBefore:
     may_be_known: bool
     """An attempt at sending it was begun that may have arrived."""
 
+    @property
+    def is_acknowledged(self) -> bool:
+        """Its receiver has it."""
+        return not (self.is_open or self.is_cancelled)
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:

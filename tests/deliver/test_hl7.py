@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from zoneinfo import ZoneInfo
@@ -29,7 +30,7 @@ SETTINGS = ReadingList(port=1).settings()
 
 def built(
     message: LevelMessage,
-    former: LevelMessage | None = None,
+    former: Sequence[LevelMessage] = (),
     receiver: HL7Settings = SETTINGS,
     encoding: str = "utf-8",
 ) -> hl7.Message:
@@ -87,7 +88,7 @@ def test_a_level_says_whose_which_and_by_what() -> None:
 
 
 def test_the_library_finds_it_valid() -> None:
-    content = build_hl7(LEVEL, None, SETTINGS, control_id="X" * 20, zone=UTC).decode()
+    content = build_hl7(LEVEL, (), SETTINGS, control_id="X" * 20, zone=UTC).decode()
     parsed = parse_message(content, validation_level=VALIDATION_LEVEL.STRICT, find_groups=True)
     assert parsed.validate()
     assert content.endswith("\r")
@@ -95,7 +96,7 @@ def test_the_library_finds_it_valid() -> None:
 
 
 def test_times_are_of_the_sites_clock() -> None:
-    content = build_hl7(LEVEL, None, SETTINGS, control_id="X", zone=ZoneInfo("Europe/Berlin"))
+    content = build_hl7(LEVEL, (), SETTINGS, control_id="X", zone=ZoneInfo("Europe/Berlin"))
     message = hl7.parse(content.decode())
     assert text(message, "MSH.7") == "20261129130010+0100"
     assert text(message, "OBR.7") == "20261129130000+0100"
@@ -105,7 +106,7 @@ def test_times_are_of_the_sites_clock() -> None:
 
 def test_a_changed_level_replaces_the_former_one() -> None:
     later = replace(LEVEL, level=Priority.ROUTINE, before=Priority.URGENT, version=2)
-    before, after = built(LEVEL), built(later, LEVEL)
+    before, after = built(LEVEL), built(later, [LEVEL])
     for at in ("OBR.2", "OBR.3.1", "OBR.4.1"):
         assert text(before, at) == text(after, at)
     assert observations(after)["AI-LEVEL"] == ("ROUTINE^routine^99AINODE", "R")
@@ -116,7 +117,7 @@ def test_what_was_said_and_is_not_any_more_is_deleted() -> None:
     unassessed = replace(
         LEVEL, level=Priority.NOT_ASSESSED, before=None, score=None, point=None, about=""
     )
-    said = observations(built(unassessed, LEVEL))
+    said = observations(built(unassessed, [LEVEL]))
     assert said["AI-LEVEL"] == ("NOT-ASSESSED^not assessed^99AINODE", "R")
     assert {code for code, (_, status) in said.items() if status == "D"} == {
         "AI-LEVEL-BEFORE",
@@ -132,7 +133,7 @@ def test_what_was_said_and_is_not_any_more_is_deleted() -> None:
 def test_what_is_taken_back_is_so_under_the_identifiers_it_was_told_by(
     kind: MessageKind, status: str
 ) -> None:
-    message = built(taken_back(LEVEL, kind, LEVEL.made_at + 60), LEVEL)
+    message = built(taken_back(LEVEL, kind, LEVEL.made_at + 60), [LEVEL])
     assert {one for _, one in observations(message).values()} == {status}
     assert observations(message).keys() == observations(built(LEVEL)).keys()
     for at in ("PID.3.1", "OBR.2", "OBR.3.1"):

@@ -24,7 +24,7 @@ CONTROL_ID = "ABCDEFGHIJKLMNOPQRST"
 
 def tell(it: ReadingList, *, timeout_s: float = 10) -> None:
     settings = it.settings(timeout_s=timeout_s)
-    content = build_hl7(LEVEL, None, settings, control_id=CONTROL_ID, zone=UTC)
+    content = build_hl7(LEVEL, (), settings, control_id=CONTROL_ID, zone=UTC)
     receiver_of(settings).bring(content, CONTROL_ID)
 
 

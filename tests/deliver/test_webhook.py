@@ -36,7 +36,7 @@ def receiver(url: str = "https://x.example", shows: Shows = "accession") -> Webh
 def built(message: LevelMessage = LEVEL, shows: Shows = "accession") -> Mapping[str, Any]:
     it = receiver_of(receiver(shows=shows))
     told = replace(message, whose=it.told_of(message.whose))
-    content = it.build(told, None, control_id="X1", zone=UTC)
+    content = it.build(told, (), control_id="X1", zone=UTC)
     return json.loads(content)  # type: ignore[no-any-return]
 
 
@@ -99,7 +99,7 @@ def test_it_is_told_no_more_of_whose_it_is_than_is_allowed(shows: Shows) -> None
 def test_another_library_finds_the_signature_right() -> None:
     with listening() as program:
         it = receiver_of(receiver(program.url))
-        content = it.build(LEVEL, None, control_id="X1", zone=UTC)
+        content = it.build(LEVEL, (), control_id="X1", zone=UTC)
         it.bring(content, "X1")
     (heard,) = program.heard
     assert heard.headers["webhook-id"] == "X1"

@@ -17,6 +17,7 @@ import hl7
 import pytest
 from factories import L_CC, R_CC
 from ledgers import MODEL, NODE, Desk
+from levels_told import SCORE
 from pydantic import TypeAdapter
 from pydicom import Dataset
 from webhooks import SECRET
@@ -357,6 +358,95 @@ def test_what_may_be_known_is_taken_back(scene: Scene, end: MessageEnd) -> None:
     scene.arrives(L_CC)
     scene.judged(level=None)
     assert scene.said() == ["ris: withdrawn urgent"]
+
+
+@pytest.mark.parametrize("end", [None, NOT_THERE, REFUSED])
+def test_what_is_known_is_taken_back_though_a_newer_message_was_never_seen(
+    scene: Scene, end: MessageEnd | None
+) -> None:
+    scene.arrives(R_CC)
+    scene.judged(level=Priority.URGENT)
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(level=Priority.ROUTINE)
+    assert scene.said() == ["ris: level routine"]
+    if end is not None:
+        scene.sent(end)
+    scene.arrives(R_CC, patient=SOMEBODY_ELSE)
+    scene.arrives(L_CC, patient=SOMEBODY_ELSE)
+    assert scene.said() == ["ris: wrong urgent", "ris: level routine"]
+    assert scene.states() == ["finished", "cancelled", "queued", "queued"]
+    assert [one.whose.patient_id for one in scene.told()] == ["P-1", "P-1", "P-1", "P-2"]
+
+
+def test_what_is_known_is_withdrawn_though_a_newer_message_was_never_seen(scene: Scene) -> None:
+    scene.arrives(R_CC)
+    scene.judged(level=Priority.URGENT)
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(level=Priority.ROUTINE)
+    scene.said()
+    scene.arrives(R_CC, StudyDescription="Corrected")
+    scene.judged(level=None)
+    assert scene.said() == ["ris: withdrawn urgent"]
+    assert scene.states() == ["finished", "cancelled", "queued"]
+
+
+def test_what_was_to_be_taken_back_and_was_not_is_so_the_next_time(scene: Scene) -> None:
+    scene.arrives(R_CC)
+    scene.judged(level=Priority.URGENT)
+    scene.said()
+    scene.sent()
+    scene.arrives(R_CC, patient=SOMEBODY_ELSE)
+    assert scene.said() == ["ris: wrong urgent", "ris: level urgent"]
+    scene.arrives(R_CC, StudyDescription="Back")
+    assert scene.said() == ["ris: level urgent"]
+    assert scene.states() == ["finished", "cancelled", "cancelled", "queued"]
+    scene.arrives(R_CC, patient=Patient("P-3", "Poe^Anne"))
+    assert scene.said() == ["ris: wrong urgent", "ris: level urgent"]
+    assert [one.whose.patient_id for one in scene.told()[-2:]] == ["P-1", "P-3"]
+
+
+def test_what_it_was_before_is_what_the_list_may_have(scene: Scene) -> None:
+    scene.arrives(R_CC)
+    scene.judged(level=Priority.URGENT)
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(level=Priority.ROUTINE)
+    scene.said()
+    scene.arrives(R_CC, StudyDescription="Corrected")
+    scene.judged(level=Priority.SOON)
+    assert scene.said() == ["ris: level soon"]
+    assert scene.told()[-1].before == Priority.URGENT
+
+
+@pytest.mark.parametrize(
+    ("end", "deleted"), [(ACKNOWLEDGED, set()), (NO_ANSWER, {"AI-SCORE"}), (None, {"AI-SCORE"})]
+)
+def test_what_the_list_may_have_of_any_message_is_deleted(
+    scene: Scene, end: MessageEnd | None, deleted: set[str]
+) -> None:
+    scored = replace(
+        result(MODEL, Priority.URGENT), triage=Triage(Priority.URGENT, "x", score=SCORE)
+    )
+    scene.arrives(R_CC)
+    scene.judged(scored)
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(level=Priority.ROUTINE)
+    scene.said()
+    if end is not None:
+        scene.sent(end)
+    scene.arrives(R_CC, StudyDescription="Corrected")
+    scene.judged(level=Priority.SOON)
+    scene.said()
+    last = scene.contents()[-1]
+    found = {str(one(3)[0][0]) for one in last.segments("OBX") if str(one(11)) == "D"}
+    assert found == deleted
 
 
 def test_a_newer_message_takes_the_place_of_those_that_wait(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
@@ -115,7 +115,7 @@ def order_number(message: LevelMessage) -> str:
 
 def build_hl7(
     message: LevelMessage,
-    former: LevelMessage | None,
+    former: Sequence[LevelMessage],
     settings: HL7Settings,
     *,
     control_id: str,
@@ -123,8 +123,8 @@ def build_hl7(
 ) -> bytes:
     """Return the message in the receiver's character set, its segments ended by CR.
 
-    `former` is what it was told before of the same thread: what was said then, and is not now, is
-    deleted. Raises DeliveryError if it cannot be written.
+    `former` are those of the same thread that it may have: what was said then, and is not now, is
+    deleted; with what is wrong, it is wrong. Raises DeliveryError if it cannot be written.
     """
     try:
         text = str(_message(message, former, settings, control_id, zone).to_er7())
@@ -140,7 +140,7 @@ def build_hl7(
 
 def _message(
     message: LevelMessage,
-    former: LevelMessage | None,
+    former: Sequence[LevelMessage],
     settings: HL7Settings,
     control_id: str,
     zone: tzinfo,
@@ -166,9 +166,10 @@ def _message(
         MessageKind.WRONG: "W",
     }[message.kind]
     said = {one.code: (one, status) for one in _observations(message, settings)}
-    if former is not None:
-        for one in _observations(former, settings):
-            said.setdefault(one.code, (one, "D"))
+    status_of_others = "D" if message.kind == MessageKind.LEVEL else status
+    for earlier in reversed(former):
+        for one in _observations(earlier, settings):
+            said.setdefault(one.code, (one, status_of_others))
     for number, code in enumerate((code for code in OBSERVATIONS if code in said), start=1):
         _add_observation(order, number, *said[code], made_at)
     whole.validate()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Protocol
@@ -33,9 +33,14 @@ class Receiver(Protocol):
         ...
 
     def build(
-        self, message: LevelMessage, former: LevelMessage | None, *, control_id: str, zone: tzinfo
+        self,
+        message: LevelMessage,
+        former: Sequence[LevelMessage],
+        *,
+        control_id: str,
+        zone: tzinfo,
     ) -> bytes:
-        """Return the bytes that are sent; `former` is what it was told last of the same thread.
+        """Return the bytes that are sent; `former` are those of the same thread that it may have.
 
         Raises DeliveryError if that cannot be written.
         """
@@ -64,7 +69,12 @@ class HL7Receiver:
         return why_unsayable(whose, self.settings)
 
     def build(
-        self, message: LevelMessage, former: LevelMessage | None, *, control_id: str, zone: tzinfo
+        self,
+        message: LevelMessage,
+        former: Sequence[LevelMessage],
+        *,
+        control_id: str,
+        zone: tzinfo,
     ) -> bytes:
         """Return an ORU^R01."""
         return build_hl7(message, former, self.settings, control_id=control_id, zone=zone)
@@ -100,7 +110,12 @@ class WebhookReceiver:
         return ""
 
     def build(
-        self, message: LevelMessage, former: LevelMessage | None, *, control_id: str, zone: tzinfo
+        self,
+        message: LevelMessage,
+        former: Sequence[LevelMessage],
+        *,
+        control_id: str,
+        zone: tzinfo,
     ) -> bytes:
         """Return JSON."""
         return build_json(message, shows=self.settings.shows)
