@@ -434,6 +434,7 @@ study_to_tell = sa.Table(
     metadata,
     _text("study_uid", primary_key=True),
     _time("asked_at", nullable=False),
+    _time("next_at"),  # NULL: at once; else it could not be found out what to tell
 )
 
 message = sa.Table(

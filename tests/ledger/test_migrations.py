@@ -504,6 +504,12 @@ def test_0013_is_refused_beside_a_node_of_0012_that_is_alive(left_by: LeftBy) ->
         left_by("0012", {**of_0012(), "node": [node_of_0004("ris")]})
 
 
+def test_0014_is_refused_beside_a_node_of_0013_that_is_alive(left_by: LeftBy) -> None:
+    node = {**node_of_0004("ris"), "ill": None}
+    with pytest.raises(ConfigError, match=r"alive: ris:/var/lib/ai-node\. Stop them, install"):
+        left_by("0013", {"node": [node]})
+
+
 @pytest.mark.interop
 def test_postgresql_knows_that_hardly_a_finished_version_has_an_error(
     postgresql: PostgreSQL,
