@@ -221,6 +221,7 @@ class App:
                 OwnPart.DISK: lambda: trouble_of_store(self.store, room),
                 OwnPart.SWEEPS: timers.trouble,
                 OwnPart.ALARMS: lambda: self._alarms.trouble,
+                OwnPart.TELLING: lambda: self._teller.trouble,
                 **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
             }
         )

@@ -13,13 +13,14 @@ of. If that clears up, it is told again.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-import sqlalchemy as sa
+from pydicom import Dataset
 
 from node.config import Config, HL7Settings, WebhookSettings
 from node.deliver.messages.level_message import (
@@ -38,8 +39,10 @@ from node.ledger import (
     MessageKind,
     NewMessage,
     Situation,
+    StudyAsked,
     Telling,
     ToldBefore,
+    is_trouble,
     words_of_message,
 )
 from node.logs import naming
@@ -51,6 +54,12 @@ from node.triage import changes, gives_level
 log = logging.getLogger(__name__)
 
 TELL_EVERY_S = 1.0
+FORGET_AFTER_S = 24 * 3600.0
+"""Where no list is configured: another node may have one already, or this one will soon."""
+_PUT_OFF_S = (5.0, 600.0)
+"""Where it cannot be found out what to tell, that is tried again after as long as it has lasted:
+at least and at most so long."""
+TROUBLE_AFTER_S = 60.0
 DOUBT_LASTS_S = 120.0
 """Whose a study is may be in doubt while its corrected images come, one after the other: what was
 told is withdrawn only if that lasts so long."""
@@ -89,6 +98,10 @@ class _Decision:
     messages: list[NewMessage] = field(default_factory=list)
     cancelled: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    is_put_off: bool = False
+    """It is to be looked at again: some list could not be told."""
+    is_undecided: bool = False
+    """For all lists: what was written before may be out of date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,57 +116,87 @@ class Teller:
 
     def tell(self) -> None:
         """Look at each study of which somebody may have to be told; for a sweep."""
-        asked = self.telling.asked()
         if not self.config.lists:
-            if asked:
-                self.telling.drop([one.study_uid for one in asked])
+            self.telling.drop(FORGET_AFTER_S)
             return
-        for one in asked:
+        for one in self.telling.asked():
             with naming(study=one.study_uid):
-                self._tell_of(one.study_uid, is_settled=one.for_s >= DOUBT_LASTS_S)
+                self._tell_of(one)
 
-    def _tell_of(self, study_uid: str, *, is_settled: bool) -> None:
-        situation = self.telling.situation(study_uid)
+    @property
+    def trouble(self) -> str:
+        """Return what cannot be told, and has not been for a while; "" if all can."""
+        count = self.telling.put_off(TROUBLE_AFTER_S) if self.config.lists else 0
+        studies = "1 study" if count == 1 else f"{count} studies"
+        words = f"reading lists are not told of {studies}: what to tell cannot be found out, see "
+        return f"{words}the history of each (ai-node studies), and the log" if count else ""
+
+    def _tell_of(self, asked: StudyAsked) -> None:
+        least_s, most_s = _PUT_OFF_S
+        delay_s = min(max(asked.for_s, least_s), most_s)
         try:
-            decision = self._decide(situation, is_settled=is_settled)
-        except sa.exc.SQLAlchemyError:
-            raise
+            situation = self.telling.situation(asked.study_uid)
+            decision = self._decide(situation, for_s=asked.for_s)
+            if decision is None:
+                return
+            self.telling.record(
+                situation,
+                decision.messages,
+                cancelled=decision.cancelled,
+                notes=[note for note in decision.notes if note not in situation.notes],
+                deliver_within_s=self.config.delivery.deliver_within_s,
+                enqueue=self.enqueue,
+                delay_s=delay_s if decision.is_put_off else None,
+                is_looked_at=not decision.is_undecided,
+            )
         except Exception as defect:
-            log.exception("What is to be told of study %s cannot be found out", study_uid)
-            words = f"nobody is told of its triage level: {type(defect).__name__}, as the log says"
-            decision = _Decision(notes=[words])
-        if decision is None:
-            return
-        self.telling.record(
-            situation,
-            decision.messages,
-            cancelled=decision.cancelled,
-            notes=[note for note in decision.notes if note not in situation.notes],
-            deliver_within_s=self.config.delivery.deliver_within_s,
-            enqueue=self.enqueue,
-        )
+            if is_trouble(defect):
+                raise  # of the database: it is the same for all others
+            log.exception("What is to be told of study %s cannot be found out", asked.study_uid)
+            self.telling.leave_for(asked.study_uid, delay_s)
 
-    def _decide(self, situation: Situation, *, is_settled: bool) -> _Decision | None:
+    def _decide(self, situation: Situation, *, for_s: float) -> _Decision | None:
         """Return what follows; None if that is to be seen later."""
+        decision = _Decision()
         threads = {one.name: _threads(situation.told_to(one.name)) for one in self.config.lists}
         stands = any(one.stands for found in threads.values() for one in found.values())
-        if situation.is_in_doubt and not is_settled and stands:
+        if situation.is_in_doubt and for_s < DOUBT_LASTS_S and stands:
             return None
-        whose = None if situation.is_held else self._whose(situation)
-        decision = _Decision()
+        whose = None
+        if not situation.is_held and situation.level is not None:
+            try:
+                whose = self._whose(situation)
+            except (OSError, Unreadable) as error:  # the store may be away: that is no answer
+                words = "A header of study %s cannot be read (%s), to tell of its triage level"
+                log.warning(words, situation.study_uid, type(error).__name__)
+                decision.is_put_off = decision.is_undecided = True
+                if for_s >= TROUBLE_AFTER_S:
+                    words = "nobody is told of its triage level yet: an object of it cannot be read"
+                    decision.notes.append(f"{words} ({type(error).__name__})")
+                return decision
         for settings in self.config.lists:
-            _Case(self, situation, settings, threads[settings.name], decision).decide(whose)
+            case = _Case(self, situation, settings, threads[settings.name], decision)
+            try:
+                case.decide(whose)
+            except Exception as defect:
+                if is_trouble(defect):
+                    raise
+                words = "What %s is to be told of study %s cannot be found out"
+                log.exception(words, settings.name, situation.study_uid)
+                case.put_off(f"{type(defect).__name__}, as the log says")
         return decision
 
     def _whose(self, situation: Situation) -> Whose:
-        headers = []
-        for path in situation.paths:
-            try:
-                headers.append(read_header(self.store.path(path)))
-            except (OSError, Unreadable) as error:
-                words = "A header of study %s cannot be read (%s), to tell of its triage level"
-                log.warning(words, situation.study_uid, type(error).__name__)
-        return whose_of(headers)
+        """Return whose a study is; raise OSError or Unreadable if that cannot be read."""
+        return whose_of([self._first_header(paths) for paths in situation.paths])
+
+    def _first_header(self, paths: Sequence[str]) -> Dataset:
+        """Return that of the first object that can be read: they say the same."""
+        *others, last = paths
+        for path in others:
+            with contextlib.suppress(OSError, Unreadable):
+                return read_header(self.store.path(path))
+        return read_header(self.store.path(last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +214,9 @@ class _Case:
         return receiver_of(self.settings)
 
     def decide(self, whose: Whose | None) -> None:
-        """Add what follows for this list; `whose` the study is, None if it is held."""
+        """Add what follows for this list; `whose` the study is, None if there is nothing to say."""
         now = self._level_now(whose)
-        if now is None and whose is None and not self.situation.is_in_doubt:
+        if self.situation.is_held and not self.situation.is_in_doubt:
             return
         kind = MessageKind.WITHDRAWN if now is None else MessageKind.WRONG
         for name, thread in self.threads.items():
@@ -255,6 +298,7 @@ class _Case:
                 self.decision.cancelled.add(one.control_id)
 
     def _send(self, message: LevelMessage, former: Sequence[LevelMessage]) -> None:
+        self._cancel(message.thread)  # though it may not be written: it is out of date
         sequence = self._next_sequence()
         control_id = _control_id(self.situation, self.settings.name, sequence)
         try:
@@ -263,9 +307,8 @@ class _Case:
             )
         except DeliveryError as error:
             log.error("%s is not told: %s", self.settings.name, error)  # noqa: TRY400 - it says all
-            self.decision.notes.append(f"{self.settings.name} is told nothing: {error}")
+            self.put_off(str(error))
             return
-        self._cancel(message.thread)
         before = "" if message.before is None else str(message.before)
         words = words_of_message(message.kind, str(message.level), before)
         self.decision.messages.append(
@@ -281,6 +324,11 @@ class _Case:
                 note=f"told {self.settings.name}: {words}",
             )
         )
+
+    def put_off(self, why: str) -> None:
+        """Have the study looked at again, for this list has not been told."""
+        self.decision.is_put_off = True
+        self.decision.notes.append(f"{self.settings.name} is told nothing yet: {why}")
 
     def _next_sequence(self) -> int:
         told = [one.sequence for one in self.situation.told_to(self.settings.name)]

@@ -89,7 +89,7 @@ from node.ledger.states import (
     WebRole,
 )
 from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
-from node.ledger.telling import GivenLevel, NewMessage, Situation, Telling, ToldBefore
+from node.ledger.telling import GivenLevel, NewMessage, Situation, StudyAsked, Telling, ToldBefore
 
 __all__ = [
     "DEAD_AFTER_S",
@@ -169,6 +169,7 @@ __all__ = [
     "Situation",
     "Stage",
     "Stranded",
+    "StudyAsked",
     "StudyLevels",
     "StudyState",
     "Sweeping",

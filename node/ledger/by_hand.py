@@ -91,9 +91,7 @@ class ByHand:
         """
         with self.ledger.writing() as db:
             rows = db.execute(_for(destination, _dead(), schema.dispatch)).all()
-            for row in rows:
-                _send_again(db, row, deliver_within_s, substitutes, by)
-            return len(rows)
+            return sum(_send_again(db, row, deliver_within_s, substitutes, by) for row in rows)
 
     def retry_dead_messages(
         self, deliver_within_s: float, *, destination: str = "", by: str = ""
@@ -101,9 +99,7 @@ class ByHand:
         """Queue anew what a reading list did not take, the same message; return how many."""
         with self.ledger.writing() as db:
             rows = db.execute(_for(destination, _dead_messages(), schema.message)).all()
-            for row in rows:
-                _tell_again(db, row, deliver_within_s, by)
-            return len(rows)
+            return sum(_tell_again(db, row, deliver_within_s, by) for row in rows)
 
     def hurry_waiting(self, *, destination: str = "", by: str = "") -> Counter[str]:
         """Let go at once what waits for another attempt, for the reconcile sweep to pick up.
@@ -182,12 +178,12 @@ class ByHand:
             study = _lock_known(db, study_uid)
             again: set[str] = set()
             for row in _of(db, study, _for(destination, _dead(), schema.dispatch), schema.dispatch):
-                _send_again(db, row, deliver_within_s, substitutes, by)
-                again.add(row.destination)
+                if _send_again(db, row, deliver_within_s, substitutes, by):
+                    again.add(row.destination)
             dead_messages = _for(destination, _dead_messages(), schema.message)
             for row in _of(db, study, dead_messages, schema.message):
-                _tell_again(db, row, deliver_within_s, by)
-                again.add(row.destination)
+                if _tell_again(db, row, deliver_within_s, by):
+                    again.add(row.destination)
             hurried = {
                 row.destination
                 for table in (schema.dispatch, schema.message)
@@ -297,8 +293,12 @@ def _hurry(db: sa.Connection, table: sa.Table, row: sa.Row[Any], by: str) -> boo
     return True
 
 
-def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by: str) -> None:
-    """Queue a message anew that was given up: the same bytes, as an attempt of its own."""
+def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by: str) -> bool:
+    """Queue a message anew that was given up: the same bytes, as an attempt of its own.
+
+    Returns False if it is so no more: a newer one has taken its place meanwhile, or another person
+    has done so.
+    """
     table = schema.message
     study = lock_study(db, row.study_uid)
     again = {
@@ -309,8 +309,16 @@ def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by
         "due_at": delivery_due_at(db, study.level),
         "is_unreached": False,
     }
-    db.execute(table.update().where(table.c.control_id == row.control_id).values(again))
+    is_it = table.c.control_id == row.control_id
+    if not db.execute(table.update().where(is_it, *_still_dead(table, row)).values(again)).rowcount:
+        return False
     add_note(db, row.study_uid, f"told {row.destination} again by hand{_by(by)}")
+    return True
+
+
+def _still_dead(table: sa.Table, row: sa.Row[Any]) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return that it is as it was found, before its study was locked."""
+    return table.c.state == DispatchState.DEAD, table.c.attempt == row.attempt
 
 
 def _send_again(
@@ -319,8 +327,11 @@ def _send_again(
     deliver_within_s: float,
     substitutes: Collection[str],
     by: str,
-) -> None:
-    """Queue a report set anew that was given up, as an attempt of its own."""
+) -> bool:
+    """Queue a report set anew that was given up, as an attempt of its own.
+
+    Returns False if it is so no more.
+    """
     job = Job("deliver", row.study_uid, row.number, row.attempt, row.destination)
     again = {
         "state": DispatchState.QUEUED,
@@ -330,11 +341,14 @@ def _send_again(
         "due_at": delivery_due_at(db, lock_study(db, row.study_uid).level),
         "asks": 0,
     }
-    db.execute(update_dispatch(job).values(again))
+    is_still = _still_dead(schema.dispatch, row)
+    if not db.execute(update_dispatch(job).where(*is_still).values(again)).rowcount:
+        return False
     _undo_substitution(db, job, substitutes)
     refused = update_deliveries(job).where(schema.delivery.c.state == DeliveryState.REFUSED)
     db.execute(refused.values(state=DeliveryState.QUEUED))
     add_note(db, row.study_uid, f"sent again to {row.destination} by hand{_by(by)}")
+    return True
 
 
 def _direct_again(

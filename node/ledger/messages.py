@@ -124,7 +124,9 @@ class Messages:
 
 def _is_asked_for(db: sa.Connection, study_uid: str) -> bool:
     table = schema.study_to_tell
-    query = sa.select(table.c.study_uid).where(table.c.study_uid == study_uid)
+    query = sa.select(table.c.study_uid).where(
+        table.c.study_uid == study_uid, sa.not_(table.c.is_looked_at)
+    )
     return db.execute(query).first() is not None
 
 

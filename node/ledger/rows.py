@@ -100,7 +100,8 @@ def ask_to_tell(db: sa.Connection, study_uid: str) -> None:
     Asked within each transaction that changes its level, whose it is, or whether that is certain.
     """
     insert = insert_into(db, schema.study_to_tell).values(study_uid=study_uid, asked_at=now())
-    db.execute(insert.on_conflict_do_nothing(index_elements=["study_uid"]))
+    at_once = {"next_at": None, "is_looked_at": False}
+    db.execute(insert.on_conflict_do_update(index_elements=["study_uid"], set_=at_once))
 
 
 def update_study(study_uid: str) -> sa.Update:

@@ -434,7 +434,9 @@ study_to_tell = sa.Table(
     metadata,
     _text("study_uid", primary_key=True),
     _time("asked_at", nullable=False),
-    _time("next_at"),  # NULL: at once; else it could not be found out what to tell
+    _time("next_at"),  # NULL: at once; else it could not be found out what to tell, or to whom
+    # Since it was asked; it is put off for some lists only.
+    sa.Column("is_looked_at", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 message = sa.Table(

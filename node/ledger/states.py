@@ -177,6 +177,8 @@ class OwnPart(StrEnum):
     """Not everything is examined that somebody should be told of."""
     MONITORING = "monitoring"
     """It is not served."""
+    TELLING = "telling"
+    """Of some study it cannot be found out what reading lists are to be told."""
 
 
 class WebRole(StrEnum):

@@ -35,6 +35,8 @@ OPEN = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
 """States of a message that has not been acknowledged, and may yet be sent, if by hand."""
 
 _AT_ONCE = 500
+_ALTERNATIVES = 3
+"""Objects that say the same of whose it is: one of them may be damaged."""
 _HEADERS = 20
 """Of how many objects at most, that say different things of whose it is, that is looked at."""
 
@@ -99,9 +101,8 @@ class Situation:
     last_image_at: float
     installation: str
     at: float = field(compare=False)
-    paths: tuple[str, ...] = field(default=(), compare=False)
-    """Of objects that say whose it is: of those that say the same, the one that came last, and
-    of these the latest first."""
+    paths: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
+    """Of objects that say whose it is: those together that say the same, the latest first."""
     notes: frozenset[str] = field(default=frozenset(), compare=False)
     """What its history says of it."""
 
@@ -134,18 +135,40 @@ class Telling:
     ledger: Ledger
 
     def asked(self) -> list[StudyAsked]:
-        """Return the studies that somebody may have to be told of, who has waited longest first."""
+        """Return the studies that somebody may have to be told of, who has waited longest first.
+
+        Not those that are put off.
+        """
         table = schema.study_to_tell
         query = sa.select(table.c.study_uid, (now() - table.c.asked_at).label("for_s"))
+        query = query.where(sa.or_(table.c.next_at.is_(None), table.c.next_at <= now()))
         with self.ledger.reading() as db:
             rows = db.execute(query.order_by(table.c.asked_at).limit(_AT_ONCE)).all()
         return [StudyAsked(row.study_uid, row.for_s) for row in rows]
 
-    def drop(self, study_uids: Collection[str]) -> None:
-        """Let nobody be told of these: no reading list is configured."""
+    def drop(self, older_than_s: float) -> None:
+        """Forget what was asked for so long ago: no reading list is configured."""
         table = schema.study_to_tell
+        is_old = table.c.asked_at < now() - older_than_s
+        with self.ledger.reading() as db:
+            if db.execute(sa.select(table.c.study_uid).where(is_old).limit(1)).first() is None:
+                return
         with self.ledger.writing() as db:
-            db.execute(table.delete().where(table.c.study_uid.in_(sorted(study_uids))))
+            db.execute(table.delete().where(is_old))
+
+    def put_off(self, for_s: float) -> int:
+        """Return of how many studies it cannot be found out what to tell, for so long."""
+        table = schema.study_to_tell
+        is_put_off = table.c.next_at.is_not(None) & (table.c.asked_at < now() - for_s)
+        with self.ledger.reading() as db:
+            return db.execute(sa.select(sa.func.count()).where(is_put_off)).scalar_one()
+
+    def leave_for(self, study_uid: str, delay_s: float) -> None:
+        """Look at a study again a while later: nothing could be found out about it."""
+        table = schema.study_to_tell
+        is_it = table.c.study_uid == study_uid
+        with self.ledger.writing() as db:
+            db.execute(table.update().where(is_it).values(next_at=now() + delay_s))
 
     def situation(self, study_uid: str) -> Situation:
         """Return what is known of a study now."""
@@ -169,7 +192,7 @@ class Telling:
         with self.ledger.reading() as db:
             return _RESULT.validate_json(db.execute(query).scalar_one())
 
-    def record(
+    def record(  # noqa: PLR0913 - all by name
         self,
         situation: Situation,
         messages: Sequence[NewMessage],
@@ -178,18 +201,24 @@ class Telling:
         notes: Sequence[str],
         deliver_within_s: float,
         enqueue: Enqueue,
+        delay_s: float | None = None,
+        is_looked_at: bool = True,
     ) -> bool:
         """Record and enqueue what was decided by a situation; the study is asked for no more.
 
-        `cancelled` are control IDs of messages that are never sent again. Changes nothing and
-        returns False if the situation is another by now.
+        Unless it is put off: then it is looked at again `delay_s` later, `is_looked_at` if what is
+        decided is so for good. `cancelled` are control IDs of messages that are never sent again.
+        Changes nothing and returns False if the situation is another by now.
         """
         with self.ledger.writing() as db:
             study = lock_study(db, situation.study_uid)
             if _situation(db, study) != situation:
                 return False
             asked, message = schema.study_to_tell, schema.message
-            if not db.execute(asked.delete().where(asked.c.study_uid == study.study_uid)).rowcount:
+            is_it = asked.c.study_uid == study.study_uid
+            values = {"next_at": now() + (delay_s or 0), "is_looked_at": is_looked_at}
+            seen_to = asked.delete() if delay_s is None else asked.update().values(values)
+            if not db.execute(seen_to.where(is_it)).rowcount:
                 return True  # another node has seen to it
             db.execute(
                 message.update()
@@ -241,7 +270,7 @@ def _situation(db: sa.Connection, study: sa.Row[Any]) -> Situation:
         .order_by(table.c.number)
     ).all()
     finished = [row.number for row in versions if row.state == VersionState.FINISHED]
-    is_done = (VersionState.QUEUED, VersionState.RUNNING)
+    is_not_done = (VersionState.QUEUED, VersionState.RUNNING)
     return Situation(
         study_uid=study.study_uid,
         sender=study.sender,
@@ -253,7 +282,7 @@ def _situation(db: sa.Connection, study: sa.Row[Any]) -> Situation:
         levels=tuple(
             FormerLevel(row.number, row.level)
             for row in versions
-            if row.level is not None and row.state not in is_done
+            if row.level is not None and row.state not in is_not_done
         ),
         told=_told(db, study.study_uid),
         last_image_at=study.last_image_at,
@@ -275,18 +304,19 @@ def _given(db: sa.Connection, study_uid: str, since: int) -> tuple[GivenLevel, .
     return tuple(GivenLevel(row.number, row.model, row.level) for row in rows)
 
 
-def _paths(db: sa.Connection, study_uid: str) -> tuple[str, ...]:
+def _paths(db: sa.Connection, study_uid: str) -> tuple[tuple[str, ...], ...]:
     table = schema.instance
     is_in_use = (table.c.study_uid == study_uid) & (table.c.state == InstanceState.CURRENT)
     query = sa.select(table.c.path, table.c.received_at).where(is_in_use)
-    last = query.order_by(table.c.received_at.desc(), table.c.sop_uid.desc()).limit(1)
+    last = query.order_by(table.c.received_at.desc(), table.c.sop_uid.desc()).limit(_ALTERNATIVES)
     found = [
-        db.execute(last.where(table.c.identity == identity)).one()
+        db.execute(last.where(table.c.identity == identity)).all()
         for identity in identities_in(db, study_uid)[:_HEADERS]
     ]
     if not found:  # of a release that wrote down no identities
-        found = list(db.execute(last))
-    return tuple(row.path for row in sorted(found, key=lambda row: -row.received_at))
+        found = [rows] if (rows := db.execute(last).all()) else []
+    found.sort(key=lambda rows: -rows[0].received_at)
+    return tuple(tuple(row.path for row in rows) for rows in found)
 
 
 def _told(db: sa.Connection, study_uid: str) -> tuple[ToldBefore, ...]:

@@ -173,6 +173,21 @@ def test_a_name_in_several_scripts_is_several_names() -> None:
 
 
 @pytest.mark.parametrize(
+    "birth_date", ["", "1950", "00000000", "19991399", "19500229", "\uff1195\uff100101"]
+)
+def test_a_day_that_never_was_is_left_out(birth_date: str) -> None:
+    message = built(replace(LEVEL, whose=replace(WHOSE, birth_date=birth_date)))
+    assert text(message, "PID.5.1") == "Doe"
+    assert "".join(str(field) for field in message.segment("PID")[6:]) == ""
+
+
+@pytest.mark.parametrize("name", ["", "^^^", "=", "^^="])
+def test_of_a_patient_without_a_name_it_is_said_that_there_is_none(name: str) -> None:
+    message = built(replace(LEVEL, whose=replace(WHOSE, patient_name=name)))
+    assert str(message.segment("PID")(5)) == "^^^^^^U"
+
+
+@pytest.mark.parametrize(
     ("character_set", "encoding", "family"),
     [
         ("UNICODE UTF-8", "utf-8", "Müller-山"),
@@ -196,6 +211,20 @@ def test_a_name_is_written_as_far_as_the_character_set_goes(
         (WHOSE, ""),
         (replace(WHOSE, patient_name=""), ""),
         (replace(WHOSE, patient_id=""), "the study has no patient ID"),
+        (replace(WHOSE, accession_number="A" * 16), ""),
+        (
+            replace(WHOSE, accession_number="A" * 17),
+            "the accession number of the study is longer than 16 characters",
+        ),
+        (replace(WHOSE, patient_id=" "), "the study has no patient ID"),
+        (
+            replace(WHOSE, patient_id='""'),
+            'the patient ID of the study is "", which in HL7 deletes what is there',
+        ),
+        (
+            replace(WHOSE, accession_number='""'),
+            'the accession number of the study is "", which in HL7 deletes what is there',
+        ),
         (replace(WHOSE, accession_number=""), "the study has no accession number"),
         (replace(WHOSE, patient_id="P?1"), "the patient ID of the study cannot be read"),
         (

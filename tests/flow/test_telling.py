@@ -20,11 +20,15 @@ from ledgers import MODEL, NODE, Desk
 from levels_told import SCORE
 from pydantic import TypeAdapter
 from pydicom import Dataset
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from webhooks import SECRET
 
 from node import config
 from node.deliver.messages.level_message import TOLD, LevelMessage
-from node.errors import Superseded
+from node.deliver.messages.receiver import HL7Receiver
+from node.errors import DeliveryError, Superseded
 from node.flow import telling
 from node.flow.telling import Teller
 from node.ledger import (
@@ -101,7 +105,7 @@ class Scene:
             image.AccessionNumber = accession
             image.PatientID, image.PatientName = patient.patient_id, patient.name
             for name, value in said.items():
-                setattr(image, name, value)
+                image.add(anything(image, name, value))
             assert self.desk.keep(image) in ("new", "corrected")
         self.images, self.study = images, str(images[0].StudyInstanceUID)
 
@@ -166,8 +170,20 @@ class Scene:
         with self.desk.ledger.writing() as db:
             hold(db, self.study, because, reason)
 
+    def later(self) -> None:
+        """Let so much time pass that what was put off is looked at."""
+        table = schema.study_to_tell
+        self.desk.change(table, asked_at=table.c.asked_at - 120, next_at=table.c.next_at - 600)
+
     def asked(self) -> bool:
         return bool(self.telling.asked())
+
+
+def anything(image: Dataset, name: str, value: str) -> DataElement:
+    """Return an attribute with a value that need not be one of its kind."""
+    tag = tag_for_keyword(name)
+    assert tag is not None
+    return DataElement(tag, dictionary_VR(tag), value, validation_mode=IGNORE)
 
 
 def _level(one: Result) -> Priority:
@@ -637,7 +653,19 @@ def test_where_nobody_is_to_be_told_nothing_piles_up(scene: Scene) -> None:
     scene.judged()
     assert scene.asked()
     assert scene.said() == []
+    assert scene.asked()  # another node may have a list already, or this one soon
+    scene.desk.change(schema.study_to_tell, asked_at=schema.study_to_tell.c.asked_at - 86401)
+    assert scene.said() == []
     assert not scene.asked()
+
+
+def test_a_list_that_is_there_later_is_told_of_the_last_day(scene: Scene) -> None:
+    scene.lists = ()
+    scene.arrives()
+    scene.judged()
+    assert scene.said() == []
+    scene.lists = (RIS,)
+    assert scene.said() == ["ris: level urgent"]
 
 
 def test_of_a_held_study_nothing_new_is_told(scene: Scene) -> None:
@@ -730,11 +758,114 @@ def test_one_study_that_cannot_be_told_of_stops_no_other(
     assert scene.said() == []
     monkeypatch.setattr(Telling, "result_of", real)
     assert broken == scene.rows()
-    assert not scene.asked()
-    assert "nobody is told of its triage level: ZeroDivisionError, as the log says" in (
-        scene.desk.history(scene.study)
-    )
+    assert not scene.asked()  # at once
+    why = "ris is told nothing yet: ZeroDivisionError, as the log says"
+    assert why in scene.desk.history(scene.study)
     assert "cannot be found out" in caplog.text
+    scene.later()
+    assert scene.said() == ["ris: level urgent"]
+    assert not scene.desk.rows(schema.study_to_tell)
+
+
+def test_what_cannot_be_told_one_list_is_told_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.lists = (RIS, HOOK)
+    scene.arrives()
+    scene.judged(level=Priority.ROUTINE)
+    scene.said()
+    scene.arrives(L_CC)
+    scene.judged()
+
+    def fails(*args: Any, **how: Any) -> bytes:
+        raise DeliveryError("it cannot be written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HL7Receiver, "build", fails)
+        assert scene.said() == ["hook: level urgent"]
+    assert "ris is told nothing yet: it cannot be written" in scene.history()
+    former, hook, new = scene.rows("ris") + scene.rows("hook")
+    assert [one["state"] for one in (former, hook, new)] == ["cancelled", "cancelled", "queued"]
+    scene.messages.begin_message(scene.job(new), NODE, scene.desk.enqueue)
+    assert scene.teller.trouble == ""
+    with monkeypatch.context() as patched:
+        patched.setattr(HL7Receiver, "build", fails)
+        scene.later()
+        assert scene.said() == []
+        assert scene.teller.trouble.startswith("reading lists are not told of 1 study: what to")
+    scene.later()
+    assert scene.said() == ["ris: level urgent"]
+    assert scene.teller.trouble == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"PatientBirthDate": "00000000"},
+        {"PatientBirthDate": "19991399"},
+        {"PatientBirthDate": "19500229"},
+        {"patient": Patient("P-1", "")},
+        {"patient": Patient("P-1", "^^^")},
+    ],
+)
+def test_what_is_amiss_in_a_header_keeps_no_level_from_a_list(
+    scene: Scene, said: dict[str, Any]
+) -> None:
+    scene.arrives(**said)
+    scene.judged()
+    assert scene.said() == ["ris: level urgent"]
+
+
+def test_a_store_that_is_away_for_a_moment_withdraws_nothing(scene: Scene) -> None:
+    scene.arrives()
+    scene.judged()
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(level=Priority.SOON)
+    root = scene.desk.store.root
+    root.rename(root.with_name("away"))
+    assert scene.said() == []
+    assert not scene.asked()  # at once
+    assert scene.history()[-1] == "ris acknowledged: triage level urgent"
+    scene.later()
+    assert scene.said() == []
+    assert (
+        "nobody is told of its triage level yet: an object of it cannot be read"
+        in (scene.desk.history(scene.study)[-1])
+    )
+    assert scene.teller.trouble != ""
+    root.with_name("away").rename(root)
+    scene.later()
+    assert scene.said() == ["ris: level soon"]
+    assert scene.teller.trouble == ""
+
+
+def test_what_waits_while_the_store_is_away_is_not_sent_before_it_is_looked_at(
+    scene: Scene,
+) -> None:
+    scene.arrives()
+    scene.judged()
+    scene.said()
+    scene.arrives(patient=SOMEBODY_ELSE)
+    root = scene.desk.store.root
+    root.rename(root.with_name("away"))
+    assert scene.said() == []
+    with pytest.raises(Superseded, match="something else by now"):
+        scene.sent()
+    root.with_name("away").rename(root)
+    scene.arrives(patient=Patient("P-3", "Poe^Anne"))  # which asks anew, at once
+    assert scene.said() == ["ris: level urgent"]
+    assert scene.told()[-1].whose.patient_id == "P-3"
+
+
+def test_one_damaged_object_of_several_keeps_no_level_from_a_list(scene: Scene) -> None:
+    scene.arrives(R_CC, L_CC)
+    scene.judged()
+    (paths,) = scene.telling.situation(scene.study).paths
+    assert len(paths) == 2
+    scene.desk.store.path(paths[0]).write_bytes(b"")
+    assert scene.said() == ["ris: level urgent"]
 
 
 def test_who_is_overtaken_while_deciding_changes_nothing(scene: Scene) -> None:

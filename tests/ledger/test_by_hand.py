@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from functools import partial
+
 import pytest
+import sqlalchemy as sa
 from ledgers import EXCLUDED, HOUR_S, KIND, NODE, STUDY, Desk, run_at_once
+from told_rows import told
 
 from node.errors import NodeError
 from node.ledger import (
@@ -16,6 +22,7 @@ from node.ledger import (
     Seen,
     schema,
 )
+from node.ledger.rows import lock_study
 from node.ledger.states import MessageKind
 from node.result import Priority
 
@@ -192,6 +199,31 @@ def test_where_nothing_of_a_study_goes_is_said_with_where_it_goes(desk: Desk) ->
     with pytest.raises(NodeError, match=why):
         desk.by_hand.retry_study(STUDY, HOUR_S, nowhere, destination="workstation")
     assert desk.by_hand.destinations() == ["pacs"]
+
+
+@pytest.mark.parametrize("table", [schema.message, schema.dispatch])
+def test_what_a_newer_one_replaces_meanwhile_is_not_sent_again(desk: Desk, table: sa.Table) -> None:
+    busy(desk)
+    desk.change(schema.dispatch, state=DispatchState.DEAD)
+    told(desk, 1, DispatchState.DEAD)
+    if table is schema.message:
+        again = partial(desk.by_hand.retry_dead_messages, HOUR_S)
+    else:
+        again = partial(desk.by_hand.retry_dead, HOUR_S)
+    counted: list[int] = []
+    other = threading.Thread(target=lambda: counted.append(again()))
+    with desk.ledger.writing() as db:
+        lock_study(db, STUDY)
+        db.execute(table.update().values(state=DispatchState.CANCELLED))
+        other.start()
+        if db.dialect.name == "postgresql":  # on SQLite it waits before it has looked
+            query = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not db.execute(query).scalar_one() and other.is_alive():
+                time.sleep(0.01)
+    other.join()
+    assert counted == [0]
+    assert {row["state"] for row in desk.rows(table)} == {DispatchState.CANCELLED}
+    assert "by hand" not in " ".join(desk.history())
 
 
 @pytest.mark.parametrize("study", [STUDY, ""])

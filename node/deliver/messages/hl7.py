@@ -70,11 +70,18 @@ _STAND_INS: Mapping[str, str] = {c: chr(0xFDD0 + n) for n, c in enumerate(_ESCAP
 """Noncharacters of Unicode: no text has them, and none is let in."""
 _LONGEST = 199
 """Of a text (ST, 2.A.75) that the library checks."""
+_LONGEST_ACCESSION = 16
+"""A Short String (DICOM PS3.5 6.2); OBR-3 would be cut, and stand for several studies."""
+_DELETED = '""'
+"""As the whole of a field (2.5.3.3)."""
 _LONGEST_NAMESPACE = 20
 """HD.1 (2.A.33)."""
 _IS_OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
 _REPRESENTATIONS = ("A", "I", "P")
 """XPN.8 (table 4000) of the groups of a DICOM name: alphabetic, ideographic, phonetic."""
+
+_NO_NAME = "^^^^^^U"
+"""PID-5 must be there (3.4.2.5): of a patient without a name it says that it is unspecified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +96,26 @@ class _Observation:
 
 def why_unsayable(whose: Whose, settings: HL7Settings) -> str:
     """Return why nothing can be said of a study to this receiver, "" if something can."""
-    for name, value in (
-        ("patient ID", whose.patient_id),
-        ("accession number", whose.accession_number),
-    ):
-        if not value:
-            return f"the study has no {name}"
-        if "?" in value:
-            return f"the {name} of the study cannot be read"
-        if _written(value, settings) != value:
-            return f"the {name} of the study cannot be written in {settings.character_set}"
-        if len(value) > _LONGEST:
-            return f"the {name} of the study is longer than {_LONGEST} characters"
-    return ""
+    found = [
+        _why_unsayable("patient ID", whose.patient_id, _LONGEST, settings),
+        _why_unsayable("accession number", whose.accession_number, _LONGEST_ACCESSION, settings),
+    ]
+    return next(filter(None, found), "")
+
+
+def _why_unsayable(name: str, value: str, longest: int, settings: HL7Settings) -> str:
+    words = ""
+    if not value.strip():
+        words = f"the study has no {name}"
+    elif value == _DELETED:
+        words = f"the {name} of the study is {value}, which in HL7 deletes what is there"
+    elif "?" in value:
+        words = f"the {name} of the study cannot be read"
+    elif _written(value, settings) != value:
+        words = f"the {name} of the study cannot be written in {settings.character_set}"
+    elif len(value) > longest:
+        words = f"the {name} of the study is longer than {longest} characters"
+    return words
 
 
 def order_number(message: LevelMessage) -> str:
@@ -128,7 +142,7 @@ def build_hl7(
     """
     try:
         text = str(_message(message, former, settings, control_id, zone).to_er7())
-    except HL7apyException as error:
+    except (HL7apyException, ValueError) as error:  # it raises the latter, too
         raise DeliveryError(
             f"what is to be told of study {message.study_uid} cannot be written as HL7 "
             f"({type(error).__name__})"
@@ -195,8 +209,21 @@ def _fill_patient(patient: Any, whose: Whose, settings: HL7Settings) -> None:
         name = _name(group, settings)
         if name.strip("^"):
             patient.add_field("pid_5").value = f"{name}^^{representation}"
-    if re.fullmatch(r"\d{8}", whose.birth_date):
+    if not patient.pid_5:
+        patient.pid_5 = _NO_NAME
+    if _is_date(whose.birth_date):
         patient.pid_7 = whose.birth_date
+
+
+def _is_date(value: str) -> bool:
+    """Whether it is a day of the calendar: others are left out, for the library takes none."""
+    if not re.fullmatch("[0-9]{8}", value):
+        return False
+    try:
+        datetime.strptime(value, "%Y%m%d")
+    except ValueError:
+        return False
+    return True
 
 
 def _authority(whose: Whose, settings: HL7Settings) -> str:

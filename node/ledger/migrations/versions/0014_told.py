@@ -9,8 +9,8 @@ branch_labels = None
 depends_on = None
 
 NEEDS_ALL_STOPPED = True
-"""Stop all nodes for this upgrade: one of the former release knows no jobs "message", and would take
-them from a lane that then stands still; nor does it ask to tell of the levels that it changes."""
+"""Stop all nodes for this upgrade: one of the former release knows no jobs "message", and would
+take them from a lane that then stands still; nor does it have lists told of what it changes."""
 
 _LEVELS = "level IN ('routine', 'not assessed', 'soon', 'urgent')"
 _DISPATCH = "state IN ('queued', 'running', 'finished', 'dead', 'cancelled')"
@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("study_uid", sa.Text, primary_key=True),
         sa.Column("asked_at", sa.Double, nullable=False),
         sa.Column("next_at", sa.Double),
+        sa.Column("is_looked_at", sa.Boolean, nullable=False, server_default=sa.false()),
     )
     _add_messages()
     _add_alarms()
