@@ -27,7 +27,7 @@ def _close_quietly(transport: Any) -> None:
         left.close()
 
 
-setattr(selector_events._SelectorTransport, "__del__", _close_quietly)  # noqa: B010 - for mypy
+setattr(selector_events._SelectorTransport, "__del__", _close_quietly)  # type: ignore[attr-defined]  # noqa: B010
 
 Answer = Callable[[hl7.Message], str | None]
 """What is answered, None for nothing."""
