@@ -38,7 +38,7 @@ class Messenger:
                     letter = self.messages.begin_message(job, self.node_id, enqueue)
                     end = self._bring(job, letter)
                     self.messages.finish_message(job, end, enqueue)
-                    if end.ended == "acknowledged":
+                    if end.ended != "failed":  # one that refuses this message is there, too
                         self.hurrying.hurry(job.destination, enqueue)
             except Superseded as reason:
                 log.info("Nothing to tell: %s", reason)

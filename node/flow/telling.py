@@ -26,8 +26,10 @@ from node.config import Config, HL7Settings, WebhookSettings
 from node.deliver.messages.level_message import (
     TOLD,
     LevelMessage,
+    is_filled_in,
     level_message,
     taken_back,
+    thread_of,
 )
 from node.deliver.messages.receiver import Receiver, receiver_of
 from node.dicom.header import read_header
@@ -249,9 +251,19 @@ class _Case:
             study_uid=situation.study_uid,
             version=given.number,
             whose=told_of,
+            thread=self._thread_of(told_of),
             last_image_at=situation.last_image_at,
             at=situation.at,
         )
+
+    def _thread_of(self, whose: Whose) -> str:
+        """Return the thread that goes on if the study is this one's, else a new one."""
+        going_on = [
+            (thread.stands, thread.last.sequence, name)
+            for name, thread in self.threads.items()
+            if is_filled_in(thread.last_message.whose, whose)
+        ]
+        return max(going_on)[2] if going_on else thread_of(self.situation.study_uid, whose)
 
     def _result_that_gives(self, level: Priority) -> tuple[GivenLevel, Result] | None:
         """Return the result by which the study has its level, of a model that the list names.
@@ -259,17 +271,24 @@ class _Case:
         Of the newest version that has one; there of the model that the configuration has first.
         """
         order = [model.name for model in self.teller.config.models]
-        found = [one for one in self.situation.given if one.level == level and one.model in order]
+        giving = [one for one in self.situation.given if one.level == level]
+        found = [one for one in giving if one.model in order]
         found.sort(key=lambda one: (-one.number, order.index(one.model)))
-        others = []
+        others, reasons = [], []
         for one in found:
             result = self.teller.telling.result_of(self.situation.study_uid, one)
             may_rank = self.teller.config.triage.demonstration_may_rank
             if not gives_level(result, demonstration_may_rank=may_rank):
+                reasons.append(f"{one.model} is a demonstration, and may rank none")
                 continue
             if one.model in self.settings.models:
                 return one, result
             others.append(one.model)
+        gone = "{}, which gave it, is not in the configuration any more"
+        reasons += [gone.format(one.model) for one in giving if one.model not in order]
+        if reasons and any(thread.stands for thread in self.threads.values()):
+            words = f"{self.settings.name} is not told of triage level {level} any more"
+            self.decision.notes.append(f"{words}: {reasons[0]}")
         if others:
             words = f"{self.settings.name} is not told of triage level {level}: by {others[0]}, "
             self.decision.notes.append(f"{words}which is none of the models it is told of")
@@ -321,7 +340,7 @@ class _Case:
                 level=message.level,
                 told=TOLD.dump_json(message).decode(),
                 content=content,
-                note=f"told {self.settings.name}: {words}",
+                note=f"{self.settings.name} is to be told: {words}",
             )
         )
 

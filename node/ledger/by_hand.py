@@ -22,6 +22,7 @@ from node.ledger.rows import (
     is_held,
     is_risen,
     lock_study,
+    message_due_at,
     newest_version,
     open_study,
     plan_delivery,
@@ -31,7 +32,7 @@ from node.ledger.rows import (
     update_study,
     update_version,
 )
-from node.ledger.states import DeliveryState, DispatchState, StudyState, VersionState
+from node.ledger.states import DeliveryState, DispatchState, MessageKind, StudyState, VersionState
 from node.result import Priority
 
 _HURRIED_AT_ONCE = 50
@@ -285,7 +286,8 @@ def _hurry(db: sa.Connection, table: sa.Table, row: sa.Row[Any], by: str) -> boo
     study = lock_study(db, row.study_uid)
     is_it = [column == row._mapping[column.name] for column in table.primary_key.columns]
     is_same = [table.c.state == DispatchState.QUEUED, table.c.attempt == row.attempt]
-    due_at = delivery_due_at(db, study.level)
+    kind = row.kind if table is schema.message else MessageKind.LEVEL
+    due_at = message_due_at(db, kind, study.level)
     values = {"attempt": row.attempt + 1, "next_at": None, "due_at": due_at}
     if not db.execute(table.update().where(*is_it, *is_same).values(values)).rowcount:
         return False
@@ -306,7 +308,7 @@ def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by
         "attempt": row.attempt + 1,
         "deadline_at": now() + deliver_within_s,
         "next_at": None,
-        "due_at": delivery_due_at(db, study.level),
+        "due_at": message_due_at(db, row.kind, study.level),
         "is_unreached": False,
     }
     is_it = table.c.control_id == row.control_id

@@ -20,7 +20,7 @@ from node.ledger.database import Ledger
 from node.ledger.order import wait_s
 from node.ledger.records import Enqueue, Job
 from node.ledger.rows import delivery_due_at, lock_study
-from node.ledger.states import DispatchState, Stage
+from node.ledger.states import DispatchState, MessageKind, Stage
 from node.result import Priority
 
 HURRIED_AT_ONCE = 20
@@ -38,6 +38,7 @@ class _Lane:
     kind: Literal["deliver", "message"]
     table: sa.Table
     number: sa.ColumnElement[int]
+    takes_back: sa.ColumnElement[bool]
 
     @property
     def is_waiting(self) -> list[sa.ColumnElement[bool]]:
@@ -50,8 +51,13 @@ class _Lane:
 _GOES_ON = (DispatchState.QUEUED, DispatchState.RUNNING)
 
 _LANES = (
-    _Lane("deliver", schema.dispatch, schema.dispatch.c.number),
-    _Lane("message", schema.message, schema.message.c.sequence),
+    _Lane("deliver", schema.dispatch, schema.dispatch.c.number, sa.false()),
+    _Lane(
+        "message",
+        schema.message,
+        schema.message.c.sequence,
+        schema.message.c.kind != MessageKind.LEVEL,
+    ),
 )
 
 
@@ -94,6 +100,7 @@ class Hurrying:
 def _first(db: sa.Connection, lane: _Lane, destination: str) -> list[sa.Row[Any]]:
     columns, study = lane.table.c, schema.study
     waits = [(study.c.level == level, wait_s(Stage.REPORT, level)) for level in Priority]
+    waits.insert(0, (lane.takes_back, wait_s(Stage.REPORT, Priority.URGENT)))
     by_level = sa.case(*waits, else_=wait_s(Stage.REPORT, None))
     key = (columns.study_uid, lane.number.label("number"), columns.destination)
     query = (
@@ -114,10 +121,12 @@ def _hurry(db: sa.Connection, lane: _Lane, found: sa.Row[Any], enqueue: Enqueue)
         lane.number == found.number,
         columns.destination == found.destination,
     ]
-    former = db.execute(sa.select(columns.attempt).where(*is_it, *lane.is_waiting)).scalar()
+    query = sa.select(columns.attempt, lane.takes_back.label("takes_back"))
+    former = db.execute(query.where(*is_it, *lane.is_waiting)).one_or_none()
     if former is None:  # another has, or it went by itself meanwhile
         return False
-    attempt, due_at = former + 1, delivery_due_at(db, study.level)
+    level = Priority.URGENT if former.takes_back else study.level
+    attempt, due_at = former.attempt + 1, delivery_due_at(db, level)
     values = {"attempt": attempt, "next_at": None, "due_at": due_at}
     db.execute(lane.table.update().where(*is_it).values(values))
     key = (found.study_uid, found.number, attempt, found.destination)

@@ -15,7 +15,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.peers import has_taken_since_it_failed, note_delivery
 from node.ledger.records import DeliveryEnd, Enqueue, Job, Outcome
-from node.ledger.rows import add_note, delivery_due_at, is_held, lock_study, subjects_of
+from node.ledger.rows import add_note, is_held, lock_study, message_due_at, subjects_of
 from node.ledger.states import DeliveryState, DispatchState, MessageKind
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _put_off(
     delay_s: float,
     enqueue: Enqueue,
 ) -> None:
-    due_at = delivery_due_at(db, row.level, delay_s)
+    due_at = message_due_at(db, row.kind, row.level, delay_s)
     following = replace(job, attempt=job.attempt + 1, delay_s=delay_s, due_at=due_at)
     values: dict[str, Any] = {"state": DispatchState.QUEUED, "owner": None}
     values |= {"attempt": following.attempt}

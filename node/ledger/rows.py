@@ -18,6 +18,7 @@ from node.ledger.states import (
     DeliveryState,
     DispatchState,
     HeldBecause,
+    MessageKind,
     Stage,
     StudyState,
     VersionState,
@@ -303,6 +304,13 @@ def delivery_due_at(db: sa.Connection, level: Priority | None, delay_s: float = 
     """
     at: float = db.execute(sa.select(now())).scalar_one()
     return due_at(Stage.REPORT, level, at + delay_s)
+
+
+def message_due_at(
+    db: sa.Connection, kind: MessageKind, level: Priority | None, delay_s: float = 0
+) -> float:
+    """Return when a message is due; what takes something back is as an urgent level."""
+    return delivery_due_at(db, level if kind == MessageKind.LEVEL else Priority.URGENT, delay_s)
 
 
 def update_dispatch(job: Job) -> sa.Update:

@@ -19,7 +19,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.receiving import identities_in
 from node.ledger.records import Enqueue, Job
-from node.ledger.rows import add_note, delivery_due_at, is_held, lock_study
+from node.ledger.rows import add_note, is_held, lock_study, message_due_at
 from node.ledger.states import (
     DispatchState,
     HeldBecause,
@@ -239,7 +239,7 @@ def _insert(
     deliver_within_s: float,
     enqueue: Enqueue,
 ) -> None:
-    due_at = delivery_due_at(db, message.level)
+    due_at = message_due_at(db, message.kind, message.level)
     db.execute(
         schema.message.insert().values(
             control_id=message.control_id,

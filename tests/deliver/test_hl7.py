@@ -172,6 +172,15 @@ def test_a_name_in_several_scripts_is_several_names() -> None:
     )
 
 
+@pytest.mark.parametrize("character_set", ["8859/1", "ASCII"])
+def test_a_name_of_which_nothing_is_left_is_left_out(character_set: str) -> None:
+    receiver = SETTINGS.model_copy(update={"character_set": character_set})
+    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    named = replace(LEVEL, whose=replace(WHOSE, patient_name=name))
+    message = built(named, receiver=receiver, encoding="latin-1")
+    assert str(message.segment("PID")(5)) == "Yamada^Tarou^^^^^^A"
+
+
 @pytest.mark.parametrize(
     "birth_date", ["", "1950", "00000000", "19991399", "19500229", "\uff1195\uff100101"]
 )

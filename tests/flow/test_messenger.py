@@ -57,7 +57,11 @@ def test_what_is_acknowledged_is_done(waiting: Desk, ris: ReadingList) -> None:
     assert waiting.rows(schema.peer)[0]["sent_at"] is not None
 
 
-def test_an_answer_hurries_what_waited_for_the_list(waiting: Desk, ris: ReadingList) -> None:
+@pytest.mark.parametrize("code", ["AA", "AE"])
+def test_an_answer_hurries_what_waited_for_the_list(
+    waiting: Desk, ris: ReadingList, code: str
+) -> None:
+    ris.answer = acknowledging(code)
     told(waiting, 2, DispatchState.QUEUED, next_at=4e9, is_unreached=True, deadline_at=4e9)
     messenger(waiting, ris).send(FIRST, waiting.enqueue)
     assert waiting.jobs[-1].number == 2

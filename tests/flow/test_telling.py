@@ -36,6 +36,7 @@ from node.ledger import (
     DispatchState,
     Finished,
     HeldBecause,
+    Hurrying,
     Job,
     MessageEnd,
     MessageKind,
@@ -215,7 +216,7 @@ def test_a_list_is_told_the_level_once(scene: Scene) -> None:
     assert scene.sent() == 1
     assert scene.states() == ["finished"]
     assert scene.history() == [
-        "told ris: triage level urgent",
+        "ris is to be told: triage level urgent",
         "ris acknowledged: triage level urgent",
     ]
     assert not scene.asked()
@@ -257,7 +258,7 @@ def test_a_late_image_that_changes_the_level_is_told_with_what_it_was(scene: Sce
     assert first.thread == second.thread
     orders = {str(message.segment("OBR")(3)) for message in scene.contents()}
     assert len(orders) == 1
-    assert scene.history()[-1] == "told ris: triage level routine, urgent before"
+    assert scene.history()[-1] == "ris is to be told: triage level routine, urgent before"
 
 
 def test_while_a_late_image_is_judged_the_former_level_stands(scene: Scene) -> None:
@@ -301,7 +302,7 @@ def test_a_level_that_no_model_gives_any_more_is_withdrawn(scene: Scene) -> None
     assert {str(one(11)) for one in message.segments("OBX")} == {"D"}
     assert scene.sent() == 1
     assert scene.history()[-2:] == [
-        "told ris: triage level urgent withdrawn",
+        "ris is to be told: triage level urgent withdrawn",
         "ris acknowledged: triage level urgent withdrawn",
     ]
     scene.arrives(R_CC, StudyDescription="Corrected")
@@ -601,6 +602,90 @@ def test_a_program_is_told_no_more_of_whose_it_is_than_it_is_shown(
         assert ("A-1" in text) == (shows != "nothing")
     scene.arrives(R_CC, patient=SOMEBODY_ELSE)
     assert scene.said() == follows
+
+
+def test_an_issuer_that_was_told_already_is_nothing_new(scene: Scene) -> None:
+    scene.lists = (RIS.model_copy(update={"assigning_authority": "HOSPITAL"}),)
+    scene.arrives(R_CC)
+    scene.judged()
+    scene.said()
+    scene.sent()
+    scene.arrives(R_CC, IssuerOfPatientID="HOSPITAL")
+    scene.judged()
+    assert scene.said() == []
+    scene.arrives(R_CC, IssuerOfPatientID="ELSEWHERE")
+    assert scene.said() == ["ris: wrong urgent", "ris: level urgent"]
+
+
+def test_what_was_left_blank_and_is_said_later_was_not_wrong(scene: Scene) -> None:
+    scene.lists = (RIS, HOOK)
+    scene.arrives(R_CC, accession="")
+    scene.judged()
+    assert scene.said() == ["hook: level urgent"]
+    scene.sent()
+    scene.arrives(R_CC, accession="A-1")
+    assert sorted(scene.said()) == ["hook: level urgent", "ris: level urgent"]
+    scene.sent()
+    scene.arrives(R_CC, accession="A-1", IssuerOfPatientID="HOSPITAL")
+    assert scene.said() == ["ris: level urgent"]
+    first, second = scene.contents()
+    assert str(first.segment("OBR")(3)) == str(second.segment("OBR")(3))
+    assert str(second.segment("PID")(3)) == "P-1^^^HOSPITAL"
+    scene.sent()
+    scene.arrives(R_CC, accession="A-2", IssuerOfPatientID="HOSPITAL")
+    both = ["level urgent", "wrong urgent"]
+    assert sorted(scene.said()) == [f"{name}: {what}" for name in ("hook", "ris") for what in both]
+
+
+def test_a_name_that_is_corrected_is_told_in_the_place_of_the_former(scene: Scene) -> None:
+    scene.lists = (RIS, HOOK)
+    scene.arrives(R_CC)
+    scene.judged()
+    scene.said()
+    scene.sent()
+    scene.arrives(R_CC, patient=Patient("P-1", "Doe^Joan"))
+    assert scene.said() == ["ris: level urgent"]
+    first, second = scene.contents()
+    assert str(second.segment("PID")(5)) == "Doe^Joan^^^^^^A"
+    assert str(first.segment("OBR")(3)) == str(second.segment("OBR")(3))
+
+
+def test_a_level_of_a_model_that_is_gone_is_withdrawn_and_the_history_says_why(
+    scene: Scene,
+) -> None:
+    gone = replace(MODEL, name="gone-model")
+    scene.arrives(R_CC)
+    scene.judged()
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(result(gone, Priority.URGENT))
+    assert scene.said() == ["ris: withdrawn urgent"]
+    assert scene.history()[-2:] == [
+        "ris is not told of triage level urgent any more: "
+        "gone-model, which gave it, is not in the configuration any more",
+        "ris is to be told: triage level urgent withdrawn",
+    ]
+
+
+def test_what_takes_back_goes_before_any_level(scene: Scene) -> None:
+    scene.arrives(R_CC)
+    scene.judged(level=Priority.ROUTINE)
+    scene.said()
+    scene.sent()
+    scene.arrives(R_CC, patient=SOMEBODY_ELSE)
+    assert scene.said() == ["ris: wrong routine", "ris: level routine"]
+    wrong, anew = scene.rows()[-2:]
+    assert anew["due_at"] - wrong["due_at"] > 3600
+    scene.sent(NOT_THERE)
+    wrong, anew = scene.rows()[-2:]
+    assert anew["due_at"] - wrong["due_at"] > 3600
+    scene.desk.by_hand.hurry_waiting()
+    wrong, anew = scene.rows()[-2:]
+    assert anew["due_at"] - wrong["due_at"] > 3600
+    scene.sent(NOT_THERE)
+    assert Hurrying(scene.desk.ledger).hurry("ris", scene.desk.enqueue, at_most=1) == 1
+    assert scene.desk.jobs[-1].number == wrong["sequence"]
 
 
 def test_a_list_hears_only_of_the_models_it_names(scene: Scene) -> None:

@@ -156,10 +156,9 @@ def test_an_urgent_exam_and_its_correction_while_the_list_was_away(
         ("P-2^^^SITE", "URGENT", "R"),
     ]
     history = [event for _, event in node.studies()[study]["history"]]
-    assert "told ris: triage level urgent" in history
-    assert "told ris: triage level urgent was told under a wrong patient or accession number" in (
-        history
-    )
+    assert "ris is to be told: triage level urgent" in history
+    wrong = "triage level urgent was told under a wrong patient or accession number"
+    assert f"ris is to be told: {wrong}" in history
 
 
 def test_one_study_that_is_refused_stops_no_other(tmp_path: Path) -> None:

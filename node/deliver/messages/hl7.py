@@ -77,6 +77,7 @@ _DELETED = '""'
 _LONGEST_NAMESPACE = 20
 """HD.1 (2.A.33)."""
 _IS_OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+_NOTHING_LEFT = "^? " + "".join(_STAND_INS.values())
 _REPRESENTATIONS = ("A", "I", "P")
 """XPN.8 (table 4000) of the groups of a DICOM name: alphabetic, ideographic, phonetic."""
 
@@ -207,7 +208,8 @@ def _fill_patient(patient: Any, whose: Whose, settings: HL7Settings) -> None:
     patient.pid_3 = f"{_text(whose.patient_id, settings)}^^^{_authority(whose, settings)}"
     for group, representation in zip(whose.patient_name.split("="), _REPRESENTATIONS, strict=False):
         name = _name(group, settings)
-        if name.strip("^"):
+        # In a character set without the script of a group nothing is left of it.
+        if name.strip(_NOTHING_LEFT):
             patient.add_field("pid_5").value = f"{name}^^{representation}"
     if not patient.pid_5:
         patient.pid_5 = _NO_NAME
@@ -226,9 +228,14 @@ def _is_date(value: str) -> bool:
     return True
 
 
+def authority_of(whose: Whose, settings: HL7Settings) -> str:
+    """Return who has given the patient ID, as the receiver is told it."""
+    return _written(whose.issuer or settings.assigning_authority or "", settings)
+
+
 def _authority(whose: Whose, settings: HL7Settings) -> str:
     """Return CX.4: a namespace, or what is no short name as a universal ID (2.A.33)."""
-    issuer = whose.issuer or settings.assigning_authority or ""
+    issuer = authority_of(whose, settings)
     written = _text(issuer, settings)
     if _IS_OID.fullmatch(issuer):
         return f"&{written}&ISO"

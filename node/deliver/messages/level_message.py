@@ -68,7 +68,6 @@ class LevelMessage:
             before=None,
             last_image_at=0,
             made_at=0,
-            whose=replace(self.whose, patient_name="", birth_date=""),
         )
 
 
@@ -80,6 +79,7 @@ def level_message(  # noqa: PLR0913 - all by name
     study_uid: str,
     version: int,
     whose: Whose,
+    thread: str,
     last_image_at: float,
     at: float,
 ) -> LevelMessage:
@@ -92,7 +92,7 @@ def level_message(  # noqa: PLR0913 - all by name
         study_uid=study_uid,
         version=version,
         whose=whose,
-        thread=thread_of(study_uid, whose),
+        thread=thread,
         level=level,
         before=before,
         why=wording.ascii_text(triage.why),
@@ -118,9 +118,22 @@ def taken_back(message: LevelMessage, kind: MessageKind, at: float) -> LevelMess
 
 
 def thread_of(study_uid: str, whose: Whose) -> str:
-    """Return what all messages of a study under the same identifiers have in common: 10 figures."""
-    said = (study_uid, whose.patient_id, whose.issuer, whose.accession_number)
+    """Return what all messages of a study under the same identifiers have in common: 10 figures.
+
+    `whose` as the first of them says it; what it leaves blank may be said later under the same.
+    """
+    said = (study_uid, *_identifiers(whose))
     return hashlib.sha256("\x1f".join(said).encode()).hexdigest()[:10].upper()
+
+
+def is_filled_in(former: Whose, whose: Whose) -> bool:
+    """Whether nothing that was said of whose a study is was wrong, if it is this one's."""
+    pairs = zip(_identifiers(former), _identifiers(whose), strict=True)
+    return all(was in ("", now) for was, now in pairs)
+
+
+def _identifiers(whose: Whose) -> tuple[str, str, str]:
+    return whose.patient_id, whose.issuer, whose.accession_number
 
 
 TOLD = TypeAdapter(LevelMessage)

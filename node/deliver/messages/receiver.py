@@ -8,7 +8,7 @@ from datetime import tzinfo
 from typing import Protocol
 
 from node.config import HL7Settings, WebhookSettings
-from node.deliver.messages.hl7 import build_hl7, why_unsayable
+from node.deliver.messages.hl7 import authority_of, build_hl7, why_unsayable
 from node.deliver.messages.level_message import LevelMessage
 from node.deliver.messages.mllp import REFUSED, exchange
 from node.deliver.messages.webhook import build_json
@@ -61,8 +61,8 @@ class HL7Receiver:
     settings: HL7Settings
 
     def told_of(self, whose: Whose) -> Whose:
-        """Return all: the message must find its order."""
-        return whose
+        """Return all, as it is written: the message must find its order."""
+        return replace(whose, issuer=authority_of(whose, self.settings))
 
     def why_unsayable(self, whose: Whose) -> str:
         """Return what is missing without which the message finds no order."""
