@@ -72,12 +72,15 @@ def _viewer(url: str) -> str:
 
 def _webhook(url: str) -> str:
     try:
-        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
+        parts = urlsplit(url)
+        scheme, host, has_login = parts.scheme, parts.hostname, "@" in parts.netloc
     except ValueError:
-        scheme, host = "", None
+        scheme, host, has_login = "", None, False
     # It may hold a secret, so it is not said.
     if scheme not in ("http", "https") or not host:
         raise ValueError('expected an address such as "https://ris.example/ai"')
+    if has_login:
+        raise ValueError("a login before the host is not used, take it out: the signature says who")
     if scheme == "http" and host not in ("127.0.0.1", "::1", "localhost"):
         raise ValueError("expected https: by http anybody on the way could read it")
     return url
@@ -544,6 +547,7 @@ class Config(Section):
             *self._doubled_senders(),
             *self._impossible_commitments(),
             *self._half_of_tls(),
+            *self._unused_tls(),
             *self._impossible_login(),
             *self._shared_ports(),
         ]
@@ -640,6 +644,17 @@ class Config(Section):
                 missing = "tls_key" if one.tls_key is None else "tls_certificate"
                 words = "TLS needs both tls_certificate and tls_key, add this one"
                 yield (*place, missing), words
+
+    def _unused_tls(self) -> Iterator[tuple[Place, str]]:
+        """Yield who is told in clear, though somebody took care of certificates."""
+        for i, one in enumerate(self.destinations):
+            if not isinstance(one, HL7Settings) or one.tls:
+                continue
+            files = {"tls_ca": one.tls_ca, "tls_certificate": one.tls_certificate}
+            files["tls_key"] = one.tls_key
+            for name in [name for name, path in files.items() if path is not None][:1]:
+                words = "add tls = true: without it patients' names go in clear, and this is unused"
+                yield ("destinations", i, name), words
 
     def _impossible_login(self) -> Iterator[tuple[Place, str]]:
         mail = self.alarms.mail

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packages import write_package
+from webhooks import SECRET
 
 from node import config, toml_file
 from node.config import Config, FolderSettings, HL7Settings, WebhookSettings, advice
@@ -498,10 +499,10 @@ models = ["breast-area"]
 
 def test_reading_lists_are_named_with_their_models(tmp_path: Path) -> None:
     assert loaded(tmp_path).lists == ()
-    text = f'{MINIMAL}{LIST}tls_ca = "ca.pem"\n{PROGRAM}'
+    text = f'{MINIMAL}{LIST}tls = true\ntls_ca = "ca.pem"\n{PROGRAM}'
     ris, hook = loaded(tmp_path, text=text).lists
     assert isinstance(ris, HL7Settings)
-    assert (ris.result_status, ris.character_set, ris.tls) == ("R", "UNICODE UTF-8", False)
+    assert (ris.result_status, ris.character_set, ris.tls) == ("R", "UNICODE UTF-8", True)
     assert ris.tls_ca == tmp_path / "ca.pem"
     assert isinstance(hook, WebhookSettings)
     assert hook.shows == "accession"
@@ -516,13 +517,30 @@ def test_reading_lists_are_named_with_their_models(tmp_path: Path) -> None:
         (LIST, 'result_status = "F"', "result_status"),
         (LIST, 'result_status = "C"', "result_status"),
         (LIST, 'sending_application = "A|B"', "1 to 20 ASCII characters without"),
-        (LIST, 'tls_key = "key.pem"', "TLS needs both tls_certificate and tls_key"),
+        (LIST, 'tls_ca = "ca.pem"', "add tls = true"),
+        (LIST, 'tls_certificate = "us.pem"\ntls_key = "key.pem"', "add tls = true"),
+        (LIST, 'tls = true\ntls_key = "key.pem"', "TLS needs both tls_certificate and tls_key"),
         (PROGRAM, 'shows = "all"', "shows"),
     ],
 )
 def test_what_a_list_cannot_be_is_said(table: str, line: str, problem: str, tmp_path: Path) -> None:
     (found,) = problems(tmp_path, text=f"{MINIMAL}{table}{line}\n")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("former", "new", "problem"),
+    [
+        ("https://hook", "https://ai:pass@hook", "a login before the host is not used"),
+        ("whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "whsec_...", "at least 24 bytes"),
+    ],
+)
+def test_where_a_program_is_and_what_it_is_sure_by_is_its_own(
+    former: str, new: str, problem: str, tmp_path: Path
+) -> None:
+    (found,) = problems(tmp_path, text=MINIMAL + PROGRAM.replace(former, new))
+    assert problem in found
+    assert "pass" not in found
 
 
 def test_a_list_is_told_only_of_models_that_deliver(tmp_path: Path) -> None:
@@ -619,6 +637,8 @@ def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
         assert len(line) <= 100
     here = ("/srv/ai-node/models", str(config.bundled_models_dir()))
     delivering = uncommented(text).replace('mode = "shadow"', 'mode = "deliver"')  # for the lists
+    assert delivering.count("whsec_...") == 2  # that everybody knows none which could be used
+    delivering = delivering.replace("whsec_...", SECRET).replace("tls = false", "tls = true")
     loaded(tmp_path, here, text=delivering)
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +17,8 @@ from ports import free_port
 from standardwebhooks import Webhook, WebhookVerificationError
 from webhooks import SECRET, Program, listening
 
-from node.errors import DeliveryError, Unreached
+from node.deliver.messages.connecting import connected
+from node.errors import DeliveryError, Unreached, Unsent
 from node.http.signed_post import post_signed, signature_headers
 
 BODY = '{"level": "urgent", "name": "Jürgen 山田"}'.encode()
@@ -46,6 +54,51 @@ def test_each_answer_of_success_is_an_acknowledgement(status: int) -> None:
     with listening(Program(status=status)) as program:
         tell(program.url)
     assert len(program.heard) == 1
+
+
+@contextmanager
+def dripping(begins: bytes = b"") -> Iterator[int]:
+    """Run a server that sends a byte now and then for ever, and return its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(begins)
+                while not is_over.wait(0.05):
+                    connection.sendall(b"a")
+
+        is_over = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        is_over.set()
+        thread.join()
+
+
+def test_an_answer_that_never_ends_is_waited_for_no_longer_than_was_said() -> None:
+    began = time.monotonic()
+    with (
+        dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ") as port,
+        pytest.raises(Unreached, match=r"has not answered within 0\.5 s"),
+    ):
+        tell(f"http://127.0.0.1:{port}/", timeout_s=0.5)
+    assert time.monotonic() - began < 10
+
+
+def test_a_handshake_that_never_ends_is_waited_for_no_longer_than_was_said() -> None:
+    began = time.monotonic()
+    # A record of 16,384 bytes of a handshake follows.
+    with (
+        dripping(b"\x16\x03\x03\x40\x00") as port,
+        pytest.raises(Unreached, match=r"has not answered within 0\.5 s"),
+    ):
+        tell(f"https://127.0.0.1:{port}/", timeout_s=0.5)
+    with dripping(b"\x16\x03\x03\x40\x00") as port:
+        context = ssl.create_default_context()
+        with pytest.raises(Unsent, match=r"no TLS connection within 0\.5 s"):
+            connected("127.0.0.1", port, timeout_s=0.5, context=context)
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 429, 500])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from node.errors import DeliveryError, Unreached, Unsent
+from node.http.deadline import CutOff, cut_off_after
 
 _CANNOT_TAKE_NOW = frozenset({502, 503, 504})
 """Bad Gateway, Service Unavailable, Gateway Timeout (RFC 9110 15.6): what stands before it says
@@ -47,9 +49,13 @@ def post_signed(
     except OSError as error:  # ssl.SSLError is one
         words = f"the certificates of {tls_ca} cannot be used ({error.strerror or error})"
         raise DeliveryError(f"{words}; tls_ca is a PEM file that the node may read") from error
-    with urllib3.PoolManager(
-        ssl_context=trusted, retries=False, timeout=urllib3.Timeout(total=timeout_s)
-    ) as pool:
+    with (
+        cut_off_after(timeout_s) as deadline,
+        urllib3.PoolManager(
+            ssl_context=trusted, retries=False, timeout=urllib3.Timeout(total=timeout_s)
+        ) as pool,
+    ):
+        pool.pool_classes_by_scheme = _watched_by(deadline)
         try:
             answer = pool.request(
                 "POST",
@@ -61,13 +67,41 @@ def post_signed(
             )
             answer.close()  # what it says beside the status is of no use to anybody
         except urllib3.exceptions.HTTPError as error:
+            if deadline.is_over and not isinstance(error, urllib3.exceptions.NewConnectionError):
+                raise _late(where, timeout_s) from error
             raise _failure(error, where, timeout_s) from error
+        if deadline.is_over:  # what was cut may read as an end
+            raise _late(where, timeout_s)
     if 200 <= answer.status < 300:
         return
     words = f"{where} answered with HTTP status {answer.status}, not with one of 200 to 299"
     if answer.status in _CANNOT_TAKE_NOW:
         raise Unreached(words)
     raise DeliveryError(words)
+
+
+def _watched_by(deadline: CutOff) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Return pools whose connections end at a time."""
+
+    class Plain(urllib3.connection.HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            found = super()._new_conn()
+            deadline.watch(found)
+            return found
+
+    class Secure(urllib3.connection.HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            found = super()._new_conn()
+            deadline.watch(found)
+            return found
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
 
 
 def signature_headers(secret: str, message_id: str, body: bytes, *, at: float) -> Mapping[str, str]:
@@ -96,8 +130,12 @@ def _failure(error: urllib3.exceptions.HTTPError, where: str, timeout_s: float) 
     if isinstance(error, errors.ConnectTimeoutError):
         return Unsent(f"{where} cannot be reached (timed out)")
     if isinstance(error, errors.TimeoutError):
-        return Unreached(f"{where} has not answered within {timeout_s:g} s")
+        return _late(where, timeout_s)
     return Unreached(f"{where} has broken off ({_reason(error)})")
+
+
+def _late(where: str, timeout_s: float) -> Unreached:
+    return Unreached(f"{where} has not answered within {timeout_s:g} s")
 
 
 def _where(url: str) -> str:
