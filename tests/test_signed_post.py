@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dripping import dripping
 from ports import free_port
 from standardwebhooks import Webhook, WebhookVerificationError
 from webhooks import SECRET, Program, listening
@@ -54,26 +50,6 @@ def test_each_answer_of_success_is_an_acknowledgement(status: int) -> None:
     with listening(Program(status=status)) as program:
         tell(program.url)
     assert len(program.heard) == 1
-
-
-@contextmanager
-def dripping(begins: bytes = b"") -> Iterator[int]:
-    """Run a server that sends a byte now and then for ever, and return its port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection, contextlib.suppress(OSError):
-                connection.sendall(begins)
-                while not is_over.wait(0.05):
-                    connection.sendall(b"a")
-
-        is_over = threading.Event()
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield server.getsockname()[1]
-        is_over.set()
-        thread.join()
 
 
 def test_an_answer_that_never_ends_is_waited_for_no_longer_than_was_said() -> None:

@@ -55,6 +55,15 @@ def test_a_list_of_studies_says_what_was_told(settings: Path, desk_of_node: Desk
     )
 
 
+def test_what_was_never_sent_does_not_hide_what_a_list_has(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.analysed(level=Priority.URGENT)
+    told(desk_of_node, 1, DispatchState.FINISHED)
+    told(desk_of_node, 2, DispatchState.CANCELLED, level=Priority.SOON)
+    assert "  ris          told urgent, acknowledged\n" in call("studies", "-c", settings).output
+
+
 def test_what_was_refused_is_sent_again_as_it_was(settings: Path, desk_of_node: Desk) -> None:
     desk = desk_of_node
     given_up(desk)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
+from typing import Any
 
 from node.config import AlarmMail
 from node.errors import DeliveryError
+from node.http.deadline import CutOff, cut_off_after
+
+_ANSWERS = 2
+"""`timeout_s` is of each answer; all of them may take so many times as long, for who sends a byte
+now and then is never late."""
 
 
 def send_mail(mail: AlarmMail, message: EmailMessage) -> str:
@@ -32,13 +39,16 @@ def try_mail_server(mail: AlarmMail) -> None:
 @contextmanager
 def _opened(mail: AlarmMail) -> Iterator[smtplib.SMTP]:
     """Let a block speak to the server; whatever is wrong is a DeliveryError."""
-    try:
-        with _connected(mail) as server:
-            if mail.user is not None and mail.password is not None:
-                server.login(mail.user, mail.password)
-            yield server
-    except (OSError, UnicodeError) as error:  # those of TLS and of SMTP are OSErrors, too
-        raise DeliveryError(f"{mail.host}:{mail.port} {_why(error, mail)}") from error
+    with cut_off_after(_ANSWERS * mail.timeout_s) as deadline:
+        try:
+            with _connected(mail, deadline) as server:
+                if mail.user is not None and mail.password is not None:
+                    server.login(mail.user, mail.password)
+                yield server
+        except (OSError, UnicodeError) as error:  # those of TLS and of SMTP are OSErrors, too
+            late = f"has not answered within {_ANSWERS * mail.timeout_s:g} s"
+            why = late if deadline.is_over else _why(error, mail)
+            raise DeliveryError(f"{mail.host}:{mail.port} {why}") from error
 
 
 def _why(error: OSError | UnicodeError, mail: AlarmMail) -> str:
@@ -62,18 +72,28 @@ def _why(error: OSError | UnicodeError, mail: AlarmMail) -> str:
     return words
 
 
-def _connected(mail: AlarmMail) -> smtplib.SMTP:
+def _connected(mail: AlarmMail, deadline: CutOff) -> smtplib.SMTP:
     """Return a connection, within TLS if the settings want that."""
+
+    class Plain(smtplib.SMTP):
+        def _get_socket(self, *where: Any) -> socket.socket:
+            found: socket.socket = super()._get_socket(*where)  # type: ignore[misc]
+            deadline.watch(found)
+            return found
+
+    class Secure(smtplib.SMTP_SSL, Plain):
+        """It puts TLS upon the connection of the other."""
+
     if mail.security == "none":
-        return smtplib.SMTP(mail.host, mail.port, timeout=mail.timeout_s)
+        return Plain(mail.host, mail.port, timeout=mail.timeout_s)
     try:
         trusted = ssl.create_default_context(cafile=mail.tls_ca)
     except OSError as error:
         words = f"the certificates of {mail.tls_ca} cannot be used ({error.strerror or error})"
         raise DeliveryError(f"{words}; tls_ca is a PEM file that the node may read") from error
     if mail.security == "tls":
-        return smtplib.SMTP_SSL(mail.host, mail.port, timeout=mail.timeout_s, context=trusted)
-    server = smtplib.SMTP(mail.host, mail.port, timeout=mail.timeout_s)
+        return Secure(mail.host, mail.port, timeout=mail.timeout_s, context=trusted)
+    server = Plain(mail.host, mail.port, timeout=mail.timeout_s)
     try:
         server.starttls(context=trusted)
     except BaseException:

@@ -191,7 +191,11 @@ def _print_study(study: StudyOverview) -> None:
 
 def _told_in_words(study: StudyOverview) -> list[tuple[str, str]]:
     """Say what each reading list was told last, and whether it has said that it has it."""
-    last = {message.destination: message for message in study.messages}
+    from node.ledger import DispatchState
+
+    # What was never sent, for a newer one took its place, says nothing of what a list has.
+    sent = [one for one in study.messages if one.state != DispatchState.CANCELLED]
+    last = {message.destination: message for message in sent}
     return [
         (name, f"told {one.level}{'' if one.kind == 'level' else f' {one.kind}'}, {one.standing}")
         for name, one in last.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from dripping import dripping
 from mailboxes import Mailbox, mail_server, words_in
 from ports import free_port
 
@@ -86,3 +87,9 @@ def test_a_server_that_is_away_is_said() -> None:
     with pytest.raises(DeliveryError) as caught:
         channel(port).tell(TEST)
     assert str(caught.value) == f"127.0.0.1:{port} does not take mail (Connection refused)"
+
+
+def test_a_server_that_never_ends_its_answer_is_waited_for_so_long() -> None:
+    with dripping(b"220-") as port, pytest.raises(DeliveryError) as caught:
+        channel(port, timeout_s=0.3).tell(TEST)
+    assert str(caught.value) == f"127.0.0.1:{port} has not answered within 0.6 s"

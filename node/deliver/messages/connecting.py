@@ -8,7 +8,6 @@ from pathlib import Path
 
 from node.dimse.addresses import place
 from node.errors import Unsent
-from node.http.deadline import cut_off_after
 
 
 def trusting(
@@ -43,15 +42,14 @@ def connected(
         raise Unsent(f"{where} cannot be reached: {reason}") from error
     if context is None:
         return connection
-    with cut_off_after(timeout_s) as deadline:
-        deadline.watch(connection)
-        try:
-            return context.wrap_socket(connection, server_hostname=host)
-        except (OSError, ValueError) as error:
-            connection.close()
-            if deadline.is_over:
-                raise Unsent(f"{where}: no TLS connection within {timeout_s:g} s") from error
-            raise Unsent(f"{where}: no trusted TLS connection ({_reason(error)})") from error
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except TimeoutError as error:  # of the whole handshake, however slowly it comes
+        connection.close()
+        raise Unsent(f"{where}: no TLS connection within {timeout_s:g} s") from error
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise Unsent(f"{where}: no trusted TLS connection ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:
