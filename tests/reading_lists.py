@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import ssl
 import threading
-import warnings
+import weakref
+from asyncio import selector_events
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,15 @@ import hl7
 from hl7.mllp import start_hl7_server
 
 from node import config
+
+
+def _close_quietly(transport: Any) -> None:
+    """Close what half a TLS handshake leaves behind in asyncio, which would warn of it."""
+    if (left := getattr(transport, "_sock", None)) is not None:
+        left.close()
+
+
+setattr(selector_events._SelectorTransport, "__del__", _close_quietly)  # type: ignore[attr-defined]  # noqa: B010
 
 Answer = Callable[[hl7.Message], str | None]
 """What is answered, None for nothing."""
@@ -64,28 +73,47 @@ class ReadingList:
         return [str(message.segment("MSH")(10)) for message in self.heard]
 
 
+class _Transports(weakref.WeakValueDictionary[int, Any]):
+    """A loop's, by file descriptor; remembers each, whoever has its descriptor later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[Any] = []
+
+    def __setitem__(self, descriptor: int, transport: Any) -> None:
+        super().__setitem__(descriptor, transport)
+        self.all.append(transport)
+
+
 class _Server:
     """The server, in a thread with a loop of its own."""
 
     def __init__(self, it: ReadingList, context: ssl.SSLContext | None) -> None:
         self.it = it
         self.context = context
-        self.loop = asyncio.new_event_loop()
+        self.loop = asyncio.SelectorEventLoop()
+        self.made = _Transports()
+        self.loop._transports = self.made  # type: ignore[attr-defined]
         self.stop = asyncio.Event()
         self.started = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
     async def hear(self, reader: Any, writer: Any) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            while True:
-                message = await reader.readmessage()
-                self.it.heard.append(message)
-                if self.it.closes:
-                    break
-                if (said := self.it.answer(message)) is not None:
-                    writer.writeblock(said.encode(self.it.encoding))
-                    await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+                await self.answer(reader, writer)
+        finally:
+            writer.transport.abort() if self.stop.is_set() else writer.close()
+
+    async def answer(self, reader: Any, writer: Any) -> None:
+        while True:
+            message = await reader.readmessage()
+            self.it.heard.append(message)
+            if self.it.closes:
+                break
+            if (said := self.it.answer(message)) is not None:
+                writer.writeblock(said.encode(self.it.encoding))
+                await writer.drain()
 
     async def serve(self) -> None:
         it = self.it
@@ -102,6 +130,16 @@ class _Server:
         await self.stop.wait()
         server.close()
 
+    async def hang_up(self) -> None:
+        """End what nobody has: who hung up at once, or in the middle of a handshake."""
+        for transport in self.made.all:
+            transport.abort()
+        await asyncio.sleep(0.05)
+        for transport in self.made.all:
+            if transport._sock is not None:
+                transport._sock.close()
+                transport._sock = None
+
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_until_complete(self.serve())
@@ -109,7 +147,7 @@ class _Server:
         for task in left:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self.loop.run_until_complete(asyncio.sleep(0.01))
+        self.loop.run_until_complete(self.hang_up())
         self.loop.close()
 
 
@@ -134,7 +172,3 @@ def reading_list(
     finally:
         server.loop.call_soon_threadsafe(server.stop.set)
         server.thread.join()
-        del server
-        if context is not None:  # asyncio leaves half a handshake behind, and warns of it
-            with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-                gc.collect()
