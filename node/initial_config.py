@@ -250,14 +250,17 @@ def config_text(choices: Choices, name: str) -> str:
 
 
 def _tables(example: str) -> dict[str, str]:
-    """Return the text of the first table of each name, comments and all, by its header."""
+    """Return the text of the first table of each name, comments and all, by its header.
+
+    Of optional tables of one name all are kept: each explains something else.
+    """
     found: dict[str, list[str]] = {}
     paragraphs: list[str] = []
     for paragraph in example.strip().split("\n\n"):
-        header = re.search(r"^\[.*\]$", paragraph, re.MULTILINE)
+        header = re.search(r"^(# )?(\[.*\])$", paragraph, re.MULTILINE)
         if header:
-            paragraphs = []
-            found.setdefault(header[0], paragraphs)
+            paragraphs = found.get(header[2], []) if header[1] else []
+            found.setdefault(header[2], paragraphs)
         paragraphs.append(paragraph)
     return {header: "\n\n".join(paragraphs) for header, paragraphs in found.items()}
 

@@ -210,9 +210,19 @@ def _problem(error: ErrorDetails, place: Place, table: type[Section]) -> str:
         return f"{key}: {words}"
     if error["type"] in _EXPECTED:
         expected = _EXPECTED[error["type"]].format(**context).replace("'", '"')
-        return f"{key}: expected {expected}, found {shown(found)}"
+        return f"{key}: expected {expected}{_what_was_found(found, error, key, table)}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
+
+
+def _what_was_found(found: object, error: ErrorDetails, key: str, table: type[Section]) -> str:
+    """Return what is there instead, unless it may be a secret, or stand where one belongs."""
+    field = table.model_fields.get(key.rpartition(".")[2])
+    if field is not None and not field.repr:
+        return ""
+    if error["type"] in ("model_type", "model_attributes_type") and isinstance(found, str):
+        return ", found text"
+    return f", found {shown(found)}"
 
 
 def _one_or_several(error: ErrorDetails, key: str, table: type[Section]) -> str:

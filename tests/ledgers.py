@@ -344,6 +344,10 @@ class Desk:
         with self.ledger.writing() as db:
             db.execute(table.update().values(values))
 
+    def delete(self, table: sa.Table) -> None:
+        with self.ledger.writing() as db:
+            db.execute(table.delete())
+
     def let_pass(self, seconds: float) -> None:
         """Make everything received that much older."""
         study = schema.study

@@ -7,8 +7,6 @@ import contextlib
 import socket
 import ssl
 import threading
-import weakref
-from asyncio import selector_events
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,15 +17,6 @@ import hl7
 from hl7.mllp import start_hl7_server
 
 from node import config
-
-
-def _close_quietly(transport: Any) -> None:
-    """Close what half a TLS handshake leaves behind in asyncio, which would warn of it."""
-    if (left := getattr(transport, "_sock", None)) is not None:
-        left.close()
-
-
-setattr(selector_events._SelectorTransport, "__del__", _close_quietly)  # type: ignore[attr-defined]  # noqa: B010
 
 Answer = Callable[[hl7.Message], str | None]
 """What is answered, None for nothing."""
@@ -73,27 +62,13 @@ class ReadingList:
         return [str(message.segment("MSH")(10)) for message in self.heard]
 
 
-class _Transports(weakref.WeakValueDictionary[int, Any]):
-    """A loop's, by file descriptor; remembers each, whoever has its descriptor later."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.all: list[Any] = []
-
-    def __setitem__(self, descriptor: int, transport: Any) -> None:
-        super().__setitem__(descriptor, transport)
-        self.all.append(transport)
-
-
 class _Server:
     """The server, in a thread with a loop of its own."""
 
     def __init__(self, it: ReadingList, context: ssl.SSLContext | None) -> None:
         self.it = it
         self.context = context
-        self.loop = asyncio.SelectorEventLoop()
-        self.made = _Transports()
-        self.loop._transports = self.made  # type: ignore[attr-defined]
+        self.loop = asyncio.new_event_loop()
         self.stop = asyncio.Event()
         self.started = threading.Event()
         self.thread = threading.Thread(target=self.run)
@@ -130,16 +105,6 @@ class _Server:
         await self.stop.wait()
         server.close()
 
-    async def hang_up(self) -> None:
-        """End what nobody has: who hung up at once, or in the middle of a handshake."""
-        for transport in self.made.all:
-            transport.abort()
-        await asyncio.sleep(0.05)
-        for transport in self.made.all:
-            if transport._sock is not None:
-                transport._sock.close()
-                transport._sock = None
-
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_until_complete(self.serve())
@@ -147,7 +112,6 @@ class _Server:
         for task in left:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self.loop.run_until_complete(self.hang_up())
         self.loop.close()
 
 

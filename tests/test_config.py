@@ -558,6 +558,28 @@ def test_a_webhook_is_never_open_on_the_network(tmp_path: Path) -> None:
 # The example
 
 
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ('[alarms]\nwebhook = "https://x/?s=5550123"', "alarms.webhook"),
+        ('[alarms.webhook]\nurl = 5550123\nsecret = "s"', "alarms.webhook.url"),
+        ('[alarms.webhook]\nurl = "https://x"\nsecret = ["5550123"]', "alarms.webhook.secret"),
+        ('[alarms.mail]\nhost = "h"\npassword = 5550123', "alarms.mail.password"),
+        ('[[destinations]]\nkind = "webhook"\nsecret = ["5550123"]', "destinations.secret"),
+        ('[[destinations]]\nkind = "webhook"\nurl = "ftp://5550123"', "destinations.url"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_said_whatever_is_wrong_with_it(
+    tmp_path: Path, table: str, key: str
+) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(f'[node]\nae_title = "A"\nstate_dir = "s"\n{table}\n')
+    with pytest.raises(ConfigError) as error:
+        config.load_config(path)
+    assert f"{key}: expected " in str(error.value)
+    assert "5550123" not in str(error.value)
+
+
 def uncommented(text: str) -> str:
     """Return the example with every optional table and setting switched on."""
     pattern = r"^# ([a-z_]+ = |    \"|\]$|\[\[?[a-z._]+\]\]?$)"

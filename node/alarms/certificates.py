@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 from node.config import AlarmMail, Config, HL7Settings, WebhookSettings
 
 _LOOKS_EVERY_S = 6 * 3600.0
+_ASKS_AGAIN_S = 900.0
+"""One that could not be asked."""
 _WITHIN_S = 5.0
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _SEQUENCE, _VERSION, _UTC_TIME = 0x30, 0xA0, 0x17
@@ -75,21 +78,68 @@ def _element(data: bytes, place: int) -> tuple[int, int, int]:
 
 
 class ReceiverCertificates:
-    """What those show to whom we speak by TLS, asked for a few times a day."""
+    """What those show to whom we speak by TLS, asked for a few times a day.
 
-    def __init__(self, looks_every_s: float = _LOOKS_EVERY_S) -> None:
+    Each by a thread of its own: a name that is not resolved, or a server that says nothing, must
+    not keep from being examined what else may be wrong.
+    """
+
+    def __init__(
+        self, looks_every_s: float = _LOOKS_EVERY_S, asks_again_s: float = _ASKS_AGAIN_S
+    ) -> None:
         self._looks_every_s = looks_every_s
-        self._looked_at: float | None = None
-        self._ends: Mapping[str, CertificateEnd] = {}
+        self._asks_again_s = asks_again_s
+        self._looks: dict[tuple[str, str, int], _Look] = {}
 
     def ends(self, config: Config) -> Iterator[tuple[str, CertificateEnd]]:
-        """Yield when the certificate of each ends that was reached when it was last asked."""
-        asked = self._looked_at
-        if asked is None or time.monotonic() - asked >= self._looks_every_s:
-            self._looked_at = time.monotonic()
-            shown = {name: _shown_by(*where) for name, where in _receivers(config)}
-            self._ends = {name: end for name, end in shown.items() if end is not None}
-        yield from self._ends.items()
+        """Yield when the certificate of each ends, as it was when it was last reached.
+
+        Has those asked whose turn it is, and does not wait for them: they are known the next time.
+        """
+        for name, (host, port) in _receivers(config):
+            look = self._looks.setdefault((name, host, port), _Look(host, port))
+            if look.end is not None:
+                yield name, look.end
+            look.begin(self._looks_every_s, self._asks_again_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until all that are being asked have answered, for so long at most each."""
+        for look in self._looks.values():
+            look.wait(timeout_s)
+
+
+class _Look:
+    """What one server shows: the last that is known, and a thread that asks it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._begun_at: float | None = None
+        self._thread: threading.Thread | None = None
+        self._has_answered = False
+        self.end: CertificateEnd | None = None
+        """None: not known. One that does not answer has the certificate that it had."""
+
+    def begin(self, every_s: float, again_s: float) -> None:
+        """Ask it, if it was not asked for so long, or for so long in vain."""
+        at = time.monotonic()
+        if self._thread is not None and self._thread.is_alive():
+            return
+        wait_s = every_s if self._has_answered else again_s
+        if self._begun_at is not None and at - self._begun_at < wait_s:
+            return
+        self._begun_at = at
+        name = f"certificate of {self._host}:{self._port}"
+        self._thread = threading.Thread(target=self._ask, name=name, daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _ask(self) -> None:
+        shown = _shown_by(self._host, self._port)
+        self._has_answered = shown is not None
+        self.end = shown or self.end
 
 
 def _receivers(config: Config) -> Iterator[tuple[str, tuple[str, int]]]:

@@ -104,10 +104,20 @@ def _dead(
         ready_at: sa.ColumnElement[float] = sa.func.coalesce(
             version.c.finished_at, version.c.closed_at
         )
+        said = sa.literal("given up sending to ") + table.c.destination + ": %"
     else:
         joined, ready_at = table.join(study, is_its), table.c.made_at
-    # Given up when its time was over, or before that, when it was refused.
-    since = sa.case((table.c.deadline_at <= now(), table.c.deadline_at), else_=ready_at)
+        said = table.c.destination + " did not take what it was told %"
+    # When it was given up last, as the study's history says; of a release that did not say it so,
+    # when its time was over, or it was ready.
+    history = schema.history
+    given_up = sa.select(sa.func.max(history.c.at)).where(
+        history.c.study_uid == table.c.study_uid, history.c.event.like(said)
+    )
+    since = sa.func.coalesce(
+        given_up.scalar_subquery(),
+        sa.case((table.c.deadline_at <= now(), table.c.deadline_at), else_=ready_at),
+    )
     query = (
         sa.select(
             table.c.destination,

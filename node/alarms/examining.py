@@ -79,6 +79,8 @@ class TroubleFound:
     by: RuleExamination
     is_new: bool
     """It has not been found for so long that it would be an alarm; one that is raised lasts."""
+    age_s: float = 0.0
+    """How long ago it was looked for."""
 
 
 @dataclass(slots=True)
@@ -120,6 +122,7 @@ class Examiner:
         the database does if it is away.
         """
         found = []
+        began = self._clock()
         for one, state in zip(self._asked, self._states, strict=True):
             at = self._clock()
             if not (is_settled or one.is_at_once):
@@ -127,8 +130,9 @@ class Examiner:
             if state.asked_at is None or at - state.asked_at >= one.every_s:
                 self._ask(one, state, at)
             for trouble in state.found:
-                since = state.found_since[trouble.subject]
-                found.append(TroubleFound(trouble, one, is_new=at - since < one.begins_after_s))
+                is_new = at - state.found_since[trouble.subject] < one.begins_after_s
+                age_s = max(0.0, began - (state.asked_at or 0.0))
+                found.append(TroubleFound(trouble, one, is_new, age_s))
         return found
 
     def knows_for_s(self, rule: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from node.alarms.channels import alarm_channels
 from node.alarms.watched import Watched
 from node.ledger import Alarming, Trouble, now, schema
 from node.numbers_in_words import counted
@@ -66,7 +67,10 @@ def starts_again(watched: Watched) -> Iterator[Trouble]:
 
 def channels_late(watched: Watched) -> Iterator[Trouble]:
     """Yield each channel that has not taken what it is to tell; told by the others."""
+    channels = alarm_channels(watched.config)  # for one that is removed nobody can do anything
     for late in Alarming(watched.ledger).late_channels(_CHANNEL_LATE_S):
+        if late.channel not in channels:
+            continue
         yield Trouble(
             "part-ill",
             f"{CHANNEL}{late.channel}",

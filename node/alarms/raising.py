@@ -134,7 +134,11 @@ class AlarmWatch:
         ):
             return
         event = self._alarming.raise_alarm(
-            trouble, self._channels_for(trouble.subject), reminder_s=reminder_s, news_s=news_s
+            trouble,
+            self._channels_for(trouble.subject),
+            reminder_s=reminder_s,
+            news_s=news_s,
+            found_at=at - finding.age_s,
         )
         if event is not None:
             level = logging.ERROR if trouble.urgency == Alarm.ACT else logging.WARNING

@@ -49,7 +49,7 @@ def studies_held(watched: Watched) -> Iterator[Trouble]:
         "`ai-node studies --state held` says why of each; look at the study, then `ai-node "
         "release`, or send its corrected images",
         found[0].since,
-        found[-1].since,
+        found[-1].since + _HELD_FOR_S,
         first_few(uids),
     )
 

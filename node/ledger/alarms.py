@@ -47,8 +47,9 @@ class Trouble:
     since: float
     """When that began; epoch seconds, UTC, by the database's clock."""
     latest: float | None = None
-    """When the newest of several things happened that it tells of: what is newer than what was
-    told is told, too, if not at once; None if there is but one."""
+    """When the newest of several things became what it tells of (a study that is late: when its
+    time was over, not when that began): what is newer than what was told is told, too, if not at
+    once; None if there is but one."""
     study_uids: tuple[str, ...] = ()
     """Of the studies that it is about, the first few."""
 
@@ -85,7 +86,7 @@ class RaisedAlarm:
     seen_at: float
     """When it was last found to be so, to a minute or so."""
     told_at: float
-    """When it was last told: when it began, or was told again."""
+    """When it was last looked for to be told: when it began, or was told again."""
     ended_at: float | None
     """When it was found to be over; None while it lasts."""
     notices: tuple[NoticeStanding, ...] = ()
@@ -141,16 +142,25 @@ class Alarming:
             return at, [_alarm(row) for row in db.execute(query)]
 
     def raise_alarm(
-        self, trouble: Trouble, channels: Collection[str], *, reminder_s: float, news_s: float
+        self,
+        trouble: Trouble,
+        channels: Collection[str],
+        *,
+        reminder_s: float,
+        news_s: float,
+        found_at: float | None = None,
     ) -> NoticeEvent | None:
         """Record that there is this trouble, and have each channel tell it if it is to be told.
 
         It is when it is new, has become more urgent, has something new in it and was not told for
         `news_s`, or was not told for `reminder_s`. Return which of these, as an event, and None if
         it is known; also if another node was first.
+
+        `found_at` is when it was looked for, None if just now: what has happened since is not in
+        its words, and so is still to be told.
         """
         with self.ledger.writing() as db:
-            added = _insert(db, trouble)
+            added = _insert(db, trouble, found_at)
             if added is not None:
                 _tell(db, added, channels, NoticeEvent.BEGUN)
                 return NoticeEvent.BEGUN
@@ -162,7 +172,7 @@ class Alarming:
             values: dict[str, Any] = _said(trouble) | {"seen_at": at}
             values["urgency"] = max(row.urgency, trouble.urgency)
             if is_news:
-                values["reminded_at"] = at
+                values["reminded_at"] = at if found_at is None else found_at
                 _tell(db, row.id, channels, NoticeEvent.REMINDER)
             db.execute(schema.alarm.update().where(schema.alarm.c.id == row.id).values(values))
             return NoticeEvent.REMINDER if is_news else None
@@ -316,14 +326,14 @@ def _said(trouble: Trouble) -> dict[str, Any]:
     }
 
 
-def _insert(db: sa.Connection, trouble: Trouble) -> int | None:
+def _insert(db: sa.Connection, trouble: Trouble, found_at: float | None) -> int | None:
     table = schema.alarm
     values = _said(trouble) | {
         "rule": trouble.rule,
         "subject": trouble.subject,
         "urgency": trouble.urgency,
         "since": trouble.since,
-        "began_at": now(),
+        "began_at": now() if found_at is None else found_at,
         "seen_at": now(),
     }
     new = (

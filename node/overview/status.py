@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,12 @@ from node.overview.health import Alarm, NodePart, database_away, in_round_units,
 from node.overview.standing import Standing, StudyOverview
 
 _FULL_DAYS = 7.0
+_FOUND_LATELY_S = 150.0
+"""What an alarm tells of is written down as found once a minute."""
+_REMARKED = frozenset(
+    {"delivery-failing", "delivery-given-up", "study-held", "not-analysed", "disk", "part-ill"}
+)
+"""Rules of which remarks of their own tell, too."""
 _RESERVE = 4
 """With less free space than so many times what the node insists on, it will soon be full."""
 
@@ -55,8 +61,7 @@ class Status:
     """None if the ledger cannot be read, or is not there."""
     disks: tuple[DiskSpace, ...] = ()
     raised: tuple[RaisedAlarm, ...] = ()
-    """What somebody was told of, and lasts. It does not count for `alarm`: the remarks say how
-    things are now."""
+    """What somebody was told of, and is not over. What is still found is among the remarks."""
 
 
 def node_status(ledger: Ledger, config: Config) -> Status:
@@ -69,18 +74,15 @@ def node_status(ledger: Ledger, config: Config) -> Status:
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
         return Status(away.alarm, (_of_part(away, None),), (away,))
-    remarks = tuple(
-        sorted(
-            [
-                *(_of_part(part, counted.at) for part in parts if part.is_ill),
-                *_of_deliveries(counted, config.delivery.commitment_wait_s),
-                *_of_studies(counted),
-                *_of_newcomers(ledger, counted),
-                *_of_disks(disks),
-            ],
-            key=lambda remark: -remark.alarm,
-        )
-    )
+    found = [
+        *(_of_part(part, counted.at) for part in parts if part.is_ill),
+        *_of_deliveries(counted, config.delivery.commitment_wait_s),
+        *_of_studies(counted),
+        *_of_newcomers(ledger, counted),
+        *_of_disks(disks),
+    ]
+    found += _of_alarms(raised, counted.at, max((one.alarm for one in found), default=Alarm.NONE))
+    remarks = tuple(sorted(found, key=lambda remark: -remark.alarm))
     alarm = max((remark.alarm for remark in remarks), default=Alarm.NONE)
     return Status(alarm, remarks, parts, counted, disks, raised)
 
@@ -182,6 +184,19 @@ def _of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[Remark]:
             yield Remark(Alarm.LOOK, words, "make room, or use a larger disk")
 
 
+def _of_alarms(raised: Sequence[RaisedAlarm], at: float, worst: Alarm) -> Iterator[Remark]:
+    """Yield what is still found, unless a remark that is as urgent tells of it already."""
+    for one in raised:
+        if _is_found(one, at) and (one.rule not in _REMARKED or one.urgency > worst):
+            words = f"{one.words}, since {_moment(one.since, at)}"
+            yield Remark(Alarm(one.urgency), words, one.what_to_do)
+
+
+def _is_found(one: RaisedAlarm, at: float) -> bool:
+    """Return whether an alarm has not only to be quiet for a while to be over."""
+    return at - one.seen_at < _FOUND_LATELY_S
+
+
 def status_as_json(status: Status) -> dict[str, Any]:
     """Return what `--json` prints."""
     counted = status.figures
@@ -279,7 +294,10 @@ def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
 
 def _rows_of_alarms(status: Status, at: float) -> Iterator[tuple[str, str]]:
     for one in status.raised:
-        yield "alarm", f"{one.rule}, since {_moment(one.since, at)}: {one.words}"
+        words = f"{one.rule}, since {_moment(one.since, at)}: {one.words}"
+        if not _is_found(one, at):
+            words += f" (not found any more since {_moment(one.seen_at, at)}; soon over)"
+        yield "alarm", words
 
 
 def _row_of_parts(status: Status) -> Iterator[tuple[str, str]]:

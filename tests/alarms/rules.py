@@ -35,14 +35,23 @@ def watched(
     pacs = Peer(
         name="pacs", ae_title="PACS", host="192.0.2.10", port=104, sends=True, receives="default"
     )
+    list_models = how.pop("list_models", ("breast-triage",))
     ris = HL7Settings(
-        kind="hl7", name="ris", host="192.0.2.20", port=2575, models=("breast-triage",)
+        kind="hl7",
+        name="ris",
+        host="192.0.2.20",
+        port=2575,
+        models=list_models,
+        senders=how.pop("list_senders", ()),
     )
     models = models or {}
     config = Config(
         node=NodeSettings(ae_title="AINODE", state_dir=folder, min_free_mb=0),
         peers=(pacs,),
-        models=tuple(ChosenModel(name=name, mode="deliver") for name in ("breast-triage", *models)),
+        models=tuple(
+            ChosenModel(name=name, mode="deliver")
+            for name in dict.fromkeys(("breast-triage", *list_models, *models))
+        ),
         destinations=(ris,),
         triage=TriageSettings(demonstration_may_rank=True),
         alarms=alarms,

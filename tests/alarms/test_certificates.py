@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.alarms.certificates import end_of, ends_in_file
+from node.alarms import certificates
+from node.alarms.certificates import CertificateEnd, ReceiverCertificates, end_of, ends_in_file
+from node.config import AlarmMail, AlarmSettings, Config
+from node.config import Node as NodeSettings
 
 from .pem import ENDS, OF_A_LATER_ONE, OF_THIS_CENTURY
 
+MAIL = {"to": ["a@b.example"], "sender": "c@b.example", "host": "127.0.0.1", "security": "tls"}
 DER = ssl.PEM_cert_to_DER_cert(OF_THIS_CENTURY)
 
 
@@ -53,3 +58,54 @@ def test_what_is_cut_off_is_refused() -> None:
     for length in range(100):
         with pytest.raises(ValueError):
             end_of(DER[:length])
+
+
+# Those of others, whom threads ask
+
+
+def listening_to(port: int) -> Config:
+    settings = AlarmSettings(mail=AlarmMail.model_validate(MAIL | {"port": port}))
+    node = NodeSettings.model_validate({"ae_title": "AINODE", "state_dir": "unused"})
+    return Config(node=node, alarms=settings)
+
+
+def test_a_server_that_says_nothing_keeps_nobody_waiting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        receivers = ReceiverCertificates()
+        config = listening_to(silent.getsockname()[1])
+        assert list(receivers.ends(config)) == []
+        connection, _ = silent.accept()  # it is being asked, and ends says so at once
+        assert list(receivers.ends(config)) == []
+        connection.close()
+    receivers.wait(10)
+    assert list(receivers.ends(config)) == []
+
+
+def test_a_server_that_is_away_has_the_certificate_that_it_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receivers = ReceiverCertificates(looks_every_s=0, asks_again_s=0)
+    config = listening_to(1)
+    end = CertificateEnd(1000.0)
+    monkeypatch.setattr(certificates, "_shown_by", lambda host, port: end)
+    assert list(receivers.ends(config)) == []
+    receivers.wait(10)
+    monkeypatch.setattr(certificates, "_shown_by", lambda host, port: None)
+    for _ in range(3):
+        assert list(receivers.ends(config)) == [("[alarms.mail]", end)]
+        receivers.wait(10)
+
+
+def test_who_could_not_be_asked_is_asked_again_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    receivers = ReceiverCertificates(looks_every_s=1e9, asks_again_s=0)
+    config, asked = listening_to(1), []
+
+    def show(host: str, port: int) -> CertificateEnd | None:
+        asked.append(port)
+        return CertificateEnd(1000.0) if len(asked) == 2 else None
+
+    monkeypatch.setattr(certificates, "_shown_by", show)
+    for _ in range(5):
+        list(receivers.ends(config))
+        receivers.wait(10)
+    assert asked == [1, 1]

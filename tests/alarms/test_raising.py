@@ -116,6 +116,19 @@ def away(desk: Desk) -> Iterator[None]:
     sa.event.remove(engine, "begin", fail)
 
 
+def test_an_alarm_is_told_as_of_when_it_was_looked_for(desk: Desk) -> None:
+    """What happens between that and the telling is not in its words, and is news."""
+    held = replace(LATE, rule="study-held")
+    asked = (RuleExamination("study-held", lambda _: iter([held]), every_s=60),)
+    node = Node(desk, asked=asked)
+    node.settle()
+    node.pass_s(20)
+    desk.change(schema.alarm, ended_at=clock(desk))  # by another node
+    node.pass_s(10)
+    (alarm,) = Alarming(desk.ledger).raised()
+    assert alarm.told_at == pytest.approx(clock(desk) - 30, abs=5)
+
+
 def test_what_is_found_is_raised_and_told_once_and_once_when_it_is_over(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:

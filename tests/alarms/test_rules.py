@@ -112,6 +112,27 @@ def test_what_was_given_up_when_its_time_was_over_is_so_since_then(desk: Desk) -
     assert found_by(delivery_given_up, desk) == []
 
 
+def test_what_is_refused_late_is_given_up_when_it_is_and_not_when_it_was_ready(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    age(desk, 600, schema.study_version, "finished_at")
+    desk.deliver(job, DeliveryState.REFUSED, DeliveryState.REFUSED)
+    (found,) = found_by(delivery_given_up, desk)
+    assert found.latest == pytest.approx(clock(desk), abs=5)
+    assert found.since == pytest.approx(clock(desk), abs=5)
+
+
+def test_a_message_is_given_up_when_its_history_says_so(desk: Desk) -> None:
+    desk.receive()
+    message(desk, state=DispatchState.DEAD, made_at=now() - 600, error="ris answered AE")
+    (found,) = found_by(delivery_given_up, desk)
+    assert found.latest == pytest.approx(clock(desk) - 600, abs=5)
+    event = "ris did not take what it was told (triage level urgent): ris answered AE"
+    with desk.ledger.writing() as db:
+        db.execute(schema.history.insert().values(at=now() - 5, study_uid=STUDY, event=event))
+    (found,) = found_by(delivery_given_up, desk)
+    assert found.latest == pytest.approx(clock(desk) - 5, abs=4)
+
+
 def test_results_that_have_no_destination_are_told(desk: Desk) -> None:
     desk.analysed(destinations=())
     desk.change(schema.study_version, error="nobody gets the results of modality")
@@ -157,7 +178,7 @@ def test_a_thousand_held_studies_are_one_alarm_that_names_urgent_ones_first(desk
     assert "31 studies held" in found.words
     assert "1 of them urgent (5 of 31 studies are named)" in found.words
     assert found.study_uids[:2] == (f"{STUDY}.99", f"{STUDY}.5")
-    assert found.latest == pytest.approx(clock(desk) - 310, abs=5)
+    assert found.latest == pytest.approx(clock(desk) - 10, abs=5), "when its five minutes were over"
 
 
 def test_studies_that_cannot_be_analysed_are_told_for_a_week(desk: Desk) -> None:
@@ -235,7 +256,9 @@ def test_a_channel_that_takes_nothing_is_told(desk: Desk) -> None:
     work.put_off(notice, 60, "mail.example:25 does not take mail (Connection refused)")
     assert found_by(channels_late, desk) == []
     age(desk, 1000, schema.alarm_notice, "made_at")
-    (found,) = found_by(channels_late, desk)
+    assert found_by(channels_late, desk) == [], "it has been removed, and nobody can mend it"
+    mail = {"to": ["a@b.example"], "sender": "c@b.example", "host": "mail.example"}
+    (found,) = channels_late(watched(desk, alarms={"mail": mail}))
     assert (found.subject, found.urgency) == ("alarms by mail", Alarm.LOOK)
     assert found.words == (
         "1 notice of alarms cannot be told by mail: "

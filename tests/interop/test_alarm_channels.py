@@ -153,7 +153,10 @@ def test_when_certificates_end_is_read_from_files_and_from_what_servers_show(
         )
         node = NodeSettings.model_validate({"ae_title": "AINODE", "state_dir": "unused"})
         receivers = ReceiverCertificates()
-        shown = dict(receivers.ends(Config(node=node, alarms=settings)))
+        watched_node = Config(node=node, alarms=settings)
+        assert dict(receivers.ends(watched_node)) == {}, "they are asked meanwhile"
+        receivers.wait(10)
+        shown = dict(receivers.ends(watched_node))
     assert shown == {"[alarms.mail]": in_file, "[alarms.webhook]": in_file}
-    again = dict(receivers.ends(Config(node=node, alarms=settings)))
+    again = dict(receivers.ends(watched_node))
     assert again == shown, "it is not asked again so soon, and nobody is there any more"

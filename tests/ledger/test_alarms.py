@@ -122,6 +122,22 @@ def test_what_is_new_in_an_alarm_is_told_but_not_more_often_than_its_rule_wants(
     assert raised(desk, another) is None
 
 
+def test_what_has_happened_since_it_was_looked_for_is_news(desk: Desk) -> None:
+    work = Alarming(desk.ledger)
+    with desk.ledger.reading() as db:
+        at = float(db.execute(sa.select(now())).scalar_one())
+
+    def found(seconds_ago: float, latest: float) -> NoticeEvent | None:
+        trouble = replace(LATE, latest=latest)
+        found_at = at - seconds_ago
+        return work.raise_alarm(trouble, BOTH, reminder_s=DAY_S, news_s=0, found_at=found_at)
+
+    assert found(60, at - 90) == NoticeEvent.BEGUN
+    assert found(50, at - 90) is None
+    assert found(0, at - 30) == NoticeEvent.REMINDER
+    assert found(0, at - 30) is None
+
+
 def test_a_clock_that_was_set_back_silences_nothing(desk: Desk) -> None:
     raised(desk)
     let_alarms_pass(desk, -3 * DAY_S)

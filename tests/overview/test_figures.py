@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,17 @@ from ledgers import EXCLUDED, HOUR_S, NODE, OUT_OF_SCOPE, Desk
 
 from node import config
 from node.errors import ConfigError
-from node.ledger import Closing, DeliveryState, Ill, OwnPart, Patience, VersionState, schema
+from node.ledger import (
+    Alarming,
+    Closing,
+    DeliveryState,
+    Ill,
+    OwnPart,
+    Patience,
+    Trouble,
+    VersionState,
+    schema,
+)
 from node.overview import Standing, each_study
 from node.overview.disk_space import disk_spaces
 from node.overview.figures import Figures, backlogs, figures
@@ -183,6 +194,37 @@ def status(desk: Desk, settings: config.Config) -> Callable[[], Status]:
 
 def remarks(status: Status) -> list[tuple[Alarm, str]]:
     return [(remark.alarm, remark.words) for remark in status.remarks]
+
+
+def raised(desk: Desk, rule: str, urgency: int) -> None:
+    trouble = Trouble(rule, "pacs", urgency, f"{rule} of pacs", "see to it", time.time() - 600)
+    Alarming(desk.ledger).raise_alarm(trouble, (), reminder_s=DAY_S, news_s=HOUR_S)
+
+
+def test_what_is_raised_and_still_found_is_to_be_done(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    raised(desk, "urgent-late", 2)
+    found = status()
+    (remark,) = found.remarks
+    assert (found.alarm, remark.alarm, remark.next) == (Alarm.ACT, Alarm.ACT, "see to it")
+    assert remark.words.startswith("urgent-late of pacs, since ")
+    desk.change(schema.alarm, seen_at=time.time() - 200)
+    over_soon = status()
+    assert (over_soon.alarm, over_soon.remarks) == (Alarm.NONE, ())
+    (line,) = [line for line in status_in_lines(over_soon) if line.startswith("alarm")]
+    assert "(not found any more since " in line
+
+
+def test_what_a_remark_tells_of_is_not_told_twice_unless_it_is_more_urgent(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    desk.receive()
+    desk.change(schema.study, held_because="pixels", held_reason="came twice")
+    raised(desk, "study-held", 1)
+    assert [remark.alarm for remark in status().remarks] == [Alarm.LOOK]
+    desk.change(schema.alarm, urgency=2)
+    assert [remark.alarm for remark in status().remarks] == [Alarm.ACT, Alarm.LOOK]
 
 
 def test_where_nothing_is_to_be_done_it_says_so(desk: Desk, status: Callable[[], Status]) -> None:
