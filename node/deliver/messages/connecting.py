@@ -46,7 +46,7 @@ def connected(
         return context.wrap_socket(connection, server_hostname=host)
     except TimeoutError as error:  # of the whole handshake, however slowly it comes
         connection.close()
-        raise Unsent(f"{where}: no TLS connection within {timeout_s:g} s") from error
+        raise Unsent(f"{where}: no trusted TLS connection within {timeout_s:g} s") from error
     except (OSError, ValueError) as error:
         connection.close()
         raise Unsent(f"{where}: no trusted TLS connection ({_reason(error)})") from error
