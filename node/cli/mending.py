@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
 from node.numbers_in_words import counted
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 
