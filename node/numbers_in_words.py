@@ -1,4 +1,4 @@
-"""Shares of 0 to 1 in percent, in the same figures wherever they stand."""
+"""Numbers as people read them, the same wherever they stand: shares in percent, and counts."""
 
 from __future__ import annotations
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from node.cli.common import err, errors_as_messages, find_dicom, out, progress
 from node.errors import NodeError
 from node.numbers_in_words import counted
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from node.cli.common import err, errors_as_messages, out, progress_with_time_left
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 

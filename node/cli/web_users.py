@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
-
-if TYPE_CHECKING:
-    pass
 
 
 class UserRole(StrEnum):

@@ -135,8 +135,7 @@ class Seldom(logging.Filter):
 
     def __init__(self, every_s: float = 60) -> None:
         super().__init__()
-        self._every_s = every_s
-        self._said_at: dict[tuple[str, int], float] = {}
+        self._once = OncePerMinute(every_s)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let a record pass, or not."""
@@ -145,14 +144,13 @@ class Seldom(logging.Filter):
                 return False
             record.msg, record.args = f"{record.getMessage()} {record.exc_info[0].__name__}", ()
             record.exc_info = None
-        place, now = (record.pathname, record.lineno), time.monotonic()
-        if now - self._said_at.get(place, -self._every_s) < self._every_s:
+        more = self._once.again((record.pathname, record.lineno))
+        if more is None:
             return False
-        self._said_at[place] = now
         lines = record.getMessage().strip().splitlines() or [""]
         is_traceback = lines[0].endswith("Traceback (most recent call last):")
-        record.msg = f"{lines[0].partition('Traceback')[0]}..." if is_traceback else lines[0]
-        record.args = ()
+        line = f"{lines[0].partition('Traceback')[0]}..." if is_traceback else lines[0]
+        record.msg, record.args = f"{line}{more}", ()
         return True
 
 
