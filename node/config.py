@@ -571,7 +571,7 @@ class Config(Section):
 
     def _impossible_destinations(self) -> Iterator[tuple[Place, str]]:
         senders = [peer.name for peer in self.peers if peer.sends]
-        delivering = [model.name for model in self.models if model.mode == "deliver"]
+        modes = {model.name: model.mode for model in self.models}
         for i, one in enumerate(self.destinations):
             place = ("destinations", i)
             for name in one.senders:
@@ -581,9 +581,13 @@ class Config(Section):
             if isinstance(one, FolderSettings):
                 continue
             for name in one.models:
-                if name not in delivering:
-                    problem = f'no model with mode = "deliver" is called "{name}"'
-                    yield (*place, "models"), f"{problem}, {did_you_mean(name, delivering)}"
+                if name not in modes:
+                    problem = f'no table [[models]] has the name "{name}"'
+                    yield (*place, "models"), f"{problem}, {did_you_mean(name, modes)}"
+                elif modes[name] != "deliver":
+                    problem = f'"{name}" has mode = "{modes[name]}": it is told of no level'
+                    remedy = 'that is not delivered, set mode = "deliver" or leave it out'
+                    yield (*place, "models"), f"{problem} {remedy}"
 
     def _impossible_outputs(self) -> Iterator[tuple[Place, str]]:
         answering = [name for name, kind in KINDS.items() if kind.always_answers]
@@ -596,6 +600,7 @@ class Config(Section):
 
     def _impossible_results(self) -> Iterator[tuple[Place, str]]:
         takes = {peer.name: peer.receives is not None for peer in self.peers}
+        others = [one.name for one in self.destinations]
         for i, peer in enumerate(self.peers):
             place = ("peers", i, "results_to")
             if peer.receives and peer.results_to:
@@ -603,7 +608,10 @@ class Config(Section):
             if len(set(peer.results_to)) < len(peer.results_to):
                 yield place, "a peer is named twice, name each once"
             for name in peer.results_to:
-                if name not in takes:
+                if name in others:
+                    words = "which chooses by its own `senders` whose studies it is for"
+                    yield place, f'"{name}" is no peer but a destination, {words}: leave it out'
+                elif name not in takes:
                     yield place, f'no peer is called "{name}", {did_you_mean(name, takes)}'
                 elif not takes[name]:
                     yield place, f'"{name}" takes no results, add receives = "default" to it'
@@ -763,7 +771,14 @@ def _presets() -> dict[str, Preset]:
 def load_config(path: Path) -> Config:
     """Read and check a configuration file; paths in it are relative to its folder."""
     base = path.resolve().parent
-    config = toml_file.load(path, Config, problems_of=lambda found: _unknown_models(found, base))
+    config = toml_file.load(
+        path,
+        Config,
+        problems_of=lambda found: (
+            *_unknown_models(found, base),
+            *_folders_in_the_store(found, base),
+        ),
+    )
     alarms = config.alarms
     return config.model_copy(
         update={
@@ -802,6 +817,14 @@ def _unknown_models(config: Config, base: Path) -> Iterator[tuple[Place, str]]:
             problem = f'no model is called "{model.name}" in {" or ".join(map(str, folders))}'
             problem += " (or set [node] models_dir)"
             yield ("models", i, "name"), f"{problem}, {did_you_mean(model.name, known)}"
+
+
+def _folders_in_the_store(config: Config, base: Path) -> Iterator[tuple[Place, str]]:
+    store = (base / config.store_dir).resolve()
+    for i, one in enumerate(config.destinations):
+        if isinstance(one, FolderSettings) and (base / one.path).resolve().is_relative_to(store):
+            words = f"it is inside the store, {store}, which is the node's alone: choose another"
+            yield ("destinations", i, "path"), words
 
 
 def _looked_into(own: Path | None) -> tuple[Path, ...]:
@@ -875,8 +898,10 @@ def _advice_on_peers(config: Config) -> Iterator[str]:
     reached = {name for peer in config.peers if peer.sends for name in peer.destinations}
     for peer in config.peers:
         if peer.sends and not config.directions(peer.name):
+            told = [one.name for one in config.lists if not one.senders or peer.name in one.senders]
+            but = f" (levels are told to {', '.join(told)})" if told else ""
             yield (
-                f'The results of what peer "{peer.name}" sends go nowhere: '
+                f'The results of what peer "{peer.name}" sends go nowhere{but}: '
                 'give it receives = "default", or results_to with the names of others.'
             )
         if peer.receives and peer.name not in reached:

@@ -34,6 +34,11 @@ def start_words(config: Config, role: Role, models: Mapping[str, Model]) -> Iter
     for peer in config.peers:
         at = place(peer.host, peer.port)
         yield f"Peer {peer.name}, {peer.ae_title} at {at}: {_role_in_words(peer)}"
+    yield from who_else_is_told(config)
+
+
+def who_else_is_told(config: Config) -> Iterator[str]:
+    """Yield who gets results, levels or alarms and is no peer."""
     for one in config.lists:
         of = f" of {', '.join(one.senders)}" if one.senders else ""
         told = f"is told of the levels of {', '.join(one.models)}{of}"

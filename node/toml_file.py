@@ -49,13 +49,24 @@ def load(
     except ValidationError as error:
         lines = line_numbers(text)
         found = []
-        for details in error.errors():
+        for details in _of_their_own(error.errors()):
             place, within = _located(schema, details["loc"])
             if details["type"].startswith("union_tag"):
                 place = (*place, details["ctx"]["discriminator"].strip("'"))
             found.append((_nearest(lines, place), _problem(details, place, within)))
         found.sort()
         raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in found)) from error
+
+
+def _of_their_own(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """Yield what is wrong by itself: a list with a wrong item is not also too short."""
+    places = [one["loc"] for one in errors]
+    for one in errors:
+        inside = (loc for loc in places if len(loc) > len(one["loc"]))
+        if one["type"] != "too_short" or one["loc"] not in (
+            loc[: len(one["loc"])] for loc in inside
+        ):
+            yield one
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
@@ -244,9 +255,8 @@ def _located(schema: type[Section], loc: Place) -> tuple[Place, type[Section]]:
     place: Place = ()
     table, annotation, kinds = schema, None, list[type[Section]]()
     for part in loc:
-        if len(kinds) > 1 and isinstance(part, str):
-            table = next((kind for kind in kinds if part in _called(kind)), table)
-            kinds = []
+        if named := [kind for kind in kinds if len(kinds) > 1 and part in _called(kind)]:
+            table, kinds = named[0], []
             continue
         place = (*place, part)
         if isinstance(part, str):

@@ -545,7 +545,28 @@ def test_where_a_program_is_and_what_it_is_sure_by_is_its_own(
 
 def test_a_list_is_told_only_of_models_that_deliver(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, text=MINIMAL.replace('"deliver"', '"shadow"') + LIST)
-    assert 'no model with mode = "deliver" is called "breast-area"' in found
+    assert (
+        '"breast-area" has mode = "shadow": it is told of no level that is not delivered' in found
+    )
+    wrong_name = LIST.replace('"breast-area"', '"breast-aera"')
+    (found,) = problems(tmp_path, text=MINIMAL + wrong_name)
+    assert 'has the name "breast-aera", did you mean "breast-area"?' in found
+
+
+def test_a_folder_is_no_peer_and_lies_outside_of_the_store(tmp_path: Path) -> None:
+    folder = '[[destinations]]\nkind = "folder"\nname = "f"\npath = "{}"\n'
+    (found,) = problems(tmp_path, text=MINIMAL + folder.format("state/store/results"))
+    assert "destinations.path: " in found
+    assert "which is the node's alone: choose another" in found
+    to_folder = MINIMAL.replace('receives = "default"', 'results_to = ["f"]')
+    (found,) = problems(tmp_path, text=to_folder + folder.format("results"))
+    assert '"f" is no peer but a destination, which chooses by its own `senders`' in found
+
+
+def test_a_list_with_a_wrong_item_is_not_also_too_short(tmp_path: Path) -> None:
+    mail = '[alarms.mail]\nto = ["admin"]\nsender = "ai@example.org"\nhost = "mail.example.org"\n'
+    (found,) = problems(tmp_path, text=MINIMAL + mail)
+    assert "too" not in found
 
 
 def test_a_webhook_is_never_open_on_the_network(tmp_path: Path) -> None:

@@ -340,12 +340,6 @@ def test_a_folder_for_results_that_nobody_may_write_to_says_who_may(tmp_path: Pa
     assert "cannot be written to" in found.words
 
 
-def test_a_folder_for_results_is_not_in_the_store(tmp_path: Path) -> None:
-    inside = tmp_path / "state" / "store" / "reports"
-    inside.mkdir(parents=True)
-    assert "is inside the store" in one(check_destinations(with_folder(tmp_path, inside))).words
-
-
 def test_a_folder_for_results_that_every_user_may_read_is_doubted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

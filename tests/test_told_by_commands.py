@@ -12,7 +12,7 @@ from told_rows import told
 
 from node.config import load_config
 from node.doctor.work import check_work
-from node.ledger import DispatchState, schema
+from node.ledger import TOLD_NOTHING, DispatchState, schema
 from node.result import Priority
 
 __all__ = ["desk_of_node", "settings"]  # fixtures
@@ -48,9 +48,12 @@ def test_the_page_names_what_is_printed_of_messages(settings: Path, desk_of_node
 
 def test_a_list_of_studies_says_what_was_told(settings: Path, desk_of_node: Desk) -> None:
     given_up(desk_of_node)
-    assert "  ris          told urgent, given up\n" in call("studies", "-c", settings).output
+    assert (
+        "  ris          to be told: triage level urgent (given up)\n"
+        in call("studies", "-c", settings).output
+    )
     desk_of_node.change(schema.message, state="finished", kind="withdrawn")
-    assert "  ris          told urgent withdrawn, acknowledged\n" in (
+    assert "  ris          told: triage level urgent withdrawn\n" in (
         call("studies", "-c", settings).output
     )
 
@@ -61,7 +64,27 @@ def test_what_was_never_sent_does_not_hide_what_a_list_has(
     desk_of_node.analysed(level=Priority.URGENT)
     told(desk_of_node, 1, DispatchState.FINISHED)
     told(desk_of_node, 2, DispatchState.CANCELLED, level=Priority.SOON)
-    assert "  ris          told urgent, acknowledged\n" in call("studies", "-c", settings).output
+    assert "  ris          told: triage level urgent\n" in call("studies", "-c", settings).output
+
+
+def test_a_list_that_cannot_be_told_is_named_with_the_reason_until_it_is(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.analysed(level=Priority.URGENT)
+    note = {"study_uid": STUDY, "at": 1.0, "event": f"ris {TOLD_NOTHING}: no Accession Number"}
+    with desk_of_node.ledger.writing() as db:
+        db.execute(schema.history.insert().values(note))
+    expected = "  ris          told nothing: no Accession Number\n"
+    assert expected in call("studies", "-c", settings).output
+    told(desk_of_node, 1, DispatchState.FINISHED, made_at=2.0)
+    assert "told nothing" not in call("studies", "-c", settings).output
+
+
+def test_a_model_in_shadow_is_said_to_be_for_nobody(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.analysed(level=Priority.URGENT)
+    assert "(shadow: sent to nobody)" not in call("studies", "-c", settings).output
+    desk_of_node.change(schema.analysis, mode="shadow")
+    assert "(shadow: sent to nobody)" in call("studies", "-c", settings).output
 
 
 def test_what_was_refused_is_sent_again_as_it_was(settings: Path, desk_of_node: Desk) -> None:

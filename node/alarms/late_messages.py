@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from node.alarms.late import Lack, Late, is_awaited, released_at
 from node.alarms.watched import Watched
 from node.config import HL7Settings, WebhookSettings
-from node.ledger import DispatchState, Mode, VersionState, now, schema
+from node.ledger import TOLD_NOTHING, DispatchState, Mode, VersionState, now, schema
 from node.ledger.states import MessageKind
 from node.overview.figures import LATELY_S
 from node.result import Priority, Result
@@ -197,7 +197,7 @@ def _was_there(db: sa.Connection, study_uid: str, name: str, since: float) -> bo
     was_told = sa.exists().where(message.c.destination == name, message.c.made_at <= since)
     was_decided = sa.exists().where(
         history.c.study_uid == study_uid,
-        history.c.event.startswith(f"{name} is told nothing", autoescape=True),
+        history.c.event.startswith(f"{name} {TOLD_NOTHING}", autoescape=True),
     )
     return any(db.execute(sa.select(one)).scalar_one() for one in (is_asked, was_told, was_decided))
 

@@ -38,14 +38,17 @@ def studies_held(watched: Watched) -> Iterator[Trouble]:
     urgent = [row for row in found if row.level == Priority.URGENT]
     uids = [row.study_uid for row in (*urgent, *reversed(found))]
     uids = list(dict.fromkeys(uids))  # urgent ones first, then the newest
-    words = f"{counted_studies(len(found))} held: nothing of it is analysed or sent"
-    words += f"; {len(urgent)} of them urgent" if urgent else ""
-    words += f": {found[0].held_reason}" if len(found) == 1 else of_which(uids, len(uids))
+    is_one = len(found) == 1
+    which = f", {'which is' if is_one else f'{len(urgent)} of them'} urgent" if urgent else ""
+    words = f"{counted_studies(len(found))} held{which}: "
+    words += f"nothing of {'it' if is_one else 'them'} is analysed or sent"
+    words += f": {found[0].held_reason}" if is_one else of_which(uids, len(uids))
     yield Trouble(
         "study-held",
         "",
         Alarm.ACT if urgent else Alarm.LOOK,
         words,
+        f"{'have what is urgent read now, without the node; ' if urgent else ''}"
         "`ai-node studies --state held` says why of each; look at the study, then `ai-node "
         "release`, or send its corrected images",
         found[0].since,

@@ -78,11 +78,12 @@ def list_alarms(
         contextlib.closing(existing_ledger(load_config(config))) as ledger,
     ):
         found = Alarming(ledger).raised(ended_within_s=_LATELY_S)
+        at, _ = Alarming(ledger).open_alarms()
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=1))
     else:
         for one in found:
-            for line in _in_lines(one):
+            for line in _in_lines(one, at):
                 out.print(line, markup=False, highlight=False, soft_wrap=True)
         if not found:
             out.print("No alarm, now or within a week.")
@@ -119,10 +120,12 @@ def count_first_exams_anew(
 _URGENCY = {0: "", 1: "LOOK", 2: "ACT"}
 
 
-def _in_lines(one: RaisedAlarm) -> Iterator[str]:
+def _in_lines(one: RaisedAlarm, at: float) -> Iterator[str]:
     over = one.ended_at is not None
     yield f"{'over' if over else _URGENCY[one.urgency]:<5} {one.words}"
     until = f" until {_moment(one.ended_at)}" if one.ended_at is not None else ""
+    if not over and not one.is_found(at):
+        until = f"; not found any more since {_moment(one.seen_at)}, soon over"
     yield f"      {one.rule}, alarm {one.id}, since {_moment(one.since)}{until}"
     for uid in one.study_uids:
         yield f"      study {uid}"

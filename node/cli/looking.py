@@ -20,7 +20,7 @@ from node.errors import NodeError
 from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
-    from node.overview import Standing, StudyOverview
+    from node.overview import MessageOverview, Standing, StudyOverview
     from node.overview.health import Alarm
 
 commands = typer.Typer()
@@ -153,7 +153,7 @@ _TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")
 
 def _print_study(study: StudyOverview) -> None:
     """Print where a study stands, in lines that no terminal is too narrow for."""
-    from node.ledger import DeliveryState
+    from node.ledger import DeliveryState, Mode
     from node.outputs.wording import BY_DEMONSTRATION, refused_as_damaged
     from node.overview.next_step import next_step
 
@@ -167,17 +167,16 @@ def _print_study(study: StudyOverview) -> None:
     lines += [("damaged", refused_as_damaged(study.damaged))] if study.damaged else []
     version = f" (version {study.version})" if study.version > 1 else ""
     lines += [("started", f"{study.reason}{version}")] if study.reason else []
-    lines += [(model.model, model.outcome) for model in study.models]
+    for model in study.models:
+        shadow = "" if model.mode == Mode.DELIVER else f" ({model.mode}: sent to nobody)"
+        lines += [(model.model, f"{model.outcome}{shadow}")]
     lines += [("not analysed", line) for line in _first_few(study.refusals)]
     for destination in dict.fromkeys(delivery.destination for delivery in study.deliveries):
-        states = [
-            d.state
-            for d in study.deliveries
-            if d.destination == destination and d.state != DeliveryState.REPLACED
-        ]
+        of_it = [one for one in study.deliveries if one.destination == destination]
+        states = [one.state for one in of_it if one.state != DeliveryState.REPLACED]
         confirmed = states.count(DeliveryState.CONFIRMED)
         stored = confirmed + states.count(DeliveryState.SENT)
-        ways = dict.fromkeys(d.confirmed_by for d in study.deliveries if d.confirmed_by)
+        ways = dict.fromkeys(one.confirmed_by for one in of_it if one.confirmed_by)
         by = f"{confirmed} confirmed ({', '.join(ways)})" if ways else "accepted, unconfirmed"
         words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
         words += _next_attempt(study, destination)
@@ -196,10 +195,16 @@ def _told_in_words(study: StudyOverview) -> list[tuple[str, str]]:
     # What was never sent, for a newer one took its place, says nothing of what a list has.
     sent = [one for one in study.messages if one.state != DispatchState.CANCELLED]
     last = {message.destination: message for message in sent}
-    return [
-        (name, f"told {one.level}{'' if one.kind == 'level' else f' {one.kind}'}, {one.standing}")
-        for name, one in last.items()
-    ]
+    nothing = [(name, f"told nothing: {why}") for name, why in study.told_nothing.items()]
+    return [*((name, _told(one)) for name, one in last.items()), *nothing]
+
+
+def _told(message: MessageOverview) -> str:
+    from node.ledger import DispatchState, words_of_message
+
+    words = words_of_message(message.kind, message.level)
+    is_told = message.state == DispatchState.FINISHED
+    return f"told: {words}" if is_told else f"to be told: {words} ({message.standing})"
 
 
 def _times_in_words(study: StudyOverview) -> str:

@@ -42,6 +42,8 @@ def retry(
     Given up: after `deliver_within_s`, or at once if the destination refuses the kind of object.
     Mend the cause first; `ai-node studies` names it. Results that had no destination go to those
     that the configuration names now.
+
+    Exit code 1 if a study is named of which nothing can be sent, with the reason.
     """
     from node.config import load_config
     from node.ledger import ByHand

@@ -140,10 +140,11 @@ def check(config: ConfigOption = CONFIG) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
     Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
-    neither port nor folders are tried.
+    neither ports nor folders are tried, nor peers, lists and mail: `ai-node doctor` does that.
     """
     from node.config import advice, load_config
     from node.dimse.addresses import place
+    from node.doctor.tls_files import faults_of_tls_files
     from node.inference import Inference
     from node.site import (
         advice_on_models,
@@ -152,6 +153,7 @@ def check(config: ConfigOption = CONFIG) -> None:
         load_models,
         try_database,
     )
+    from node.start_words import who_else_is_told
 
     with errors_as_messages():
         loaded = load_config(config)
@@ -162,6 +164,7 @@ def check(config: ConfigOption = CONFIG) -> None:
         where = place(loaded.listener.host, loaded.listener.port)
         of_page = _faults_of_page(loaded)
         faults = [*of_page, *(words for _, words in faults_of_models(loaded, models))]
+        faults += faults_of_tls_files(loaded)
         verdict = "can be read, and has faults" if faults else "is right"
         out.print(f"{config} {verdict}: {loaded.node.ae_title} will listen on {where}.")
         for line in _where_it_answers(loaded, has_page=not of_page):
@@ -171,6 +174,8 @@ def check(config: ConfigOption = CONFIG) -> None:
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
             if levels := levels_in_words(model):
                 out.print(f"Model {identity.name}: {levels}.")
+        for line in who_else_is_told(loaded):
+            out.print(f"{line}.")
         for line in [*advice(loaded), *advice_on_models(loaded, models)]:
             out.print(f"Note: {line}")
         if faults:

@@ -15,10 +15,10 @@ from node.doctor.verdict import Verdict, failed, ok, warning
 def check_destinations(config: Config) -> Iterator[Verdict]:
     """Look at each folder that results are put into, and write into it as the node does."""
     for folder in config.folders:
-        yield from _check_folder(folder, config)
+        yield from _check_folder(folder)
 
 
-def _check_folder(folder: FolderSettings, config: Config) -> Iterator[Verdict]:
+def _check_folder(folder: FolderSettings) -> Iterator[Verdict]:
     what, path = f"folder {folder.name}", folder.path
     if not path.is_dir():
         words = f"{path} is {'a file' if path.exists() else 'not there'}"
@@ -27,10 +27,6 @@ def _check_folder(folder: FolderSettings, config: Config) -> Iterator[Verdict]:
             "is put where a share should be."
         )
         yield failed(what, words, remedy)
-        return
-    if path.resolve().is_relative_to(config.store_dir.resolve()):
-        words = f"{path} is inside the store, {config.store_dir}"
-        yield failed(what, words, "Choose another: what lies in the store is the node's alone.")
         return
     try:
         took_ms = durable_write_ms(path)

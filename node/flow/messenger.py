@@ -41,7 +41,7 @@ class Messenger:
                     if end.ended != "failed":  # one that refuses this message is there, too
                         self.hurrying.hurry(job.destination, enqueue)
             except Superseded as reason:
-                log.info("Nothing to tell: %s", reason)
+                log.info("%s: nothing to tell: %s", job.id, reason)
 
     def _bring(self, job: Job, letter: Letter) -> MessageEnd:
         retry_s = delay_s(job.attempt, self.delivery)

@@ -36,6 +36,7 @@ from node.dicom.header import read_header
 from node.dicom.study_labels import whose_of
 from node.errors import DeliveryError, Unreadable
 from node.ledger import (
+    TOLD_NOTHING,
     Enqueue,
     GivenLevel,
     MessageKind,
@@ -242,7 +243,7 @@ class _Case:
         given, result = found
         told_of = self._receiver.told_of(whose)
         if why := self._receiver.why_unsayable(whose):
-            self.decision.notes.append(f"{self.settings.name} is told nothing: {why}")
+            self.decision.notes.append(f"{self.settings.name} {TOLD_NOTHING}: {why}")
             return None
         return level_message(
             result=result,
@@ -309,6 +310,10 @@ class _Case:
             self._send(message, thread.remembered)
         elif thread.last.kind == MessageKind.LEVEL:
             self._cancel(name)
+        elif kind == MessageKind.WRONG and thread.last.kind == MessageKind.WITHDRAWN:
+            # As when that was in doubt for long: now it is known that it was somebody else's.
+            message = taken_back(thread.last_message, kind, self.situation.at)
+            self._send(message, thread.remembered)
 
     def _cancel(self, thread: str) -> None:
         """Send nothing any more of what was written under the same identifiers."""
@@ -347,7 +352,7 @@ class _Case:
     def put_off(self, why: str) -> None:
         """Have the study looked at again, for this list has not been told."""
         self.decision.is_put_off = True
-        self.decision.notes.append(f"{self.settings.name} is told nothing yet: {why}")
+        self.decision.notes.append(f"{self.settings.name} {TOLD_NOTHING} yet: {why}")
 
     def _next_sequence(self) -> int:
         told = [one.sequence for one in self.situation.told_to(self.settings.name)]

@@ -86,7 +86,7 @@ class Workflow:
             work = self.processing.begin_version(job, self.node_id, self.store)
             self._process(job, work, engine)
         except Superseded as reason:
-            log.info("Nothing to do: %s", reason)
+            log.info("%s: nothing to do: %s", job.id, reason)
         except Exception as error:  # noqa: BLE001 - each kind is said, and most are tried again
             with left_to_the_sweep(job):
                 self._fail(job, work, error, engine)
@@ -250,7 +250,7 @@ class Workflow:
                     if ending.has_taken:
                         self._hurry_others(job.destination, engine)
             except Superseded as reason:
-                log.info("Nothing to send: %s", reason)
+                log.info("%s: nothing to send: %s", job.id, reason)
 
     def _hurry_others(self, destination: str, engine: Engine) -> None:
         """Let what waited for a destination go at once: it is there."""
@@ -297,7 +297,7 @@ class Workflow:
             conflict = courier.find_conflict(to_send)
             if conflict is not None:
                 self.delivering.hold_dispatch(job, conflict)
-                raise Superseded(f"{job.id}: {conflict}")
+                raise Superseded(conflict)
             sending = courier.send(to_send, lambda: self.delivering.require_current(job))
             if sending.is_unreached:
                 _say_what_was_stored(job, to_send, sending.outcomes)

@@ -32,7 +32,7 @@ from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
-from node.ledger.messages import Letter, MessageEnd, Messages, words_of_message
+from node.ledger.messages import TOLD_NOTHING, Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
 from node.ledger.outstanding import (
     Excluded,
@@ -98,6 +98,7 @@ __all__ = [
     "PASSWORD_CHARACTERS",
     "PROBE_AFTER_S",
     "QUARANTINE_AFTER",
+    "TOLD_NOTHING",
     "Again",
     "AlarmNotice",
     "AlarmedStudy",

@@ -23,6 +23,7 @@ from node.ledger.states import NoticeEvent, NoticeState
 
 _SEEN_EVERY_S = 60.0
 """That an alarm lasts is not written down more often: each time is a transaction."""
+_FOUND_LATELY_S = 2.5 * _SEEN_EVERY_S
 _DAY_S = 86_400.0
 _ENDS_AFTER_MOST_S = 6 * 3600.0
 _CLAIM_MOST_S = 3600.0
@@ -90,6 +91,10 @@ class RaisedAlarm:
     ended_at: float | None
     """When it was found to be over; None while it lasts."""
     notices: tuple[NoticeStanding, ...] = ()
+
+    def is_found(self, at: float) -> bool:
+        """Whether it is so still, at a time; if not, it has only to stay away to be over."""
+        return self.ended_at is None and at - self.seen_at < _FOUND_LATELY_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,6 +378,11 @@ def _why_not_again(db: sa.Connection, study: sa.Row[Any], destination: str) -> s
     if destination and destination not in names:
         others = f"; what goes out of it goes to {', '.join(sorted(names))}" if names else ""
         return f"nothing of study {study.study_uid} is for {destination}{others}"
+    if is_held(study):
+        return (
+            f"study {study.study_uid} is held ({study.held_reason}), and nothing of it is sent: "
+            "look at it, then `ai-node release`, or send its corrected images"
+        )
     query = undirected().where(schema.study_version.c.study_uid == study.study_uid)
     if db.execute(query).first() is not None:
         return (

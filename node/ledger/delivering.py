@@ -65,13 +65,13 @@ class Delivering:
             study = lock_study(db, job.study_uid)
             row = dispatch_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+                raise Superseded(f"attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 db.execute(update_dispatch(job).values(state=DispatchState.RUNNING, owner=node_id))
                 return _shipment(db, job)
             _cancel(db, job, obstacle)
-        raise Superseded(f"{job.id}: {obstacle}")  # now that the cancellation is committed
+        raise Superseded(obstacle)  # now that the cancellation is committed
 
     def require_current(self, job: Job) -> None:
         """Raise Superseded if somebody else has this delivery by now, or nothing may be sent."""
@@ -80,7 +80,7 @@ class Delivering:
             _require_running(db, job)
             obstacle = find_obstacle(db, db.execute(query).one(), job)
         if obstacle is not None:
-            raise Superseded(f"{job.id}: {obstacle}")
+            raise Superseded(obstacle)
 
     def record_sent(
         self, job: Job, outcomes: Sequence[Outcome], substitutes: Mapping[str, str] = _NONE
@@ -105,7 +105,7 @@ class Delivering:
             note_delivery(db, job.destination, outcomes)
             if obstacle is None:
                 return _shipment(db, job)
-        raise Superseded(f"{job.id}: {obstacle}")  # now that all that is committed
+        raise Superseded(obstacle)  # now that all that is committed
 
     def ask_commitment(self, job: Job, transaction_uid: str) -> None:
         """Record that the destination is about to be asked to answer for what it accepted."""
@@ -249,7 +249,7 @@ class Delivering:
 def _require_running(db: sa.Connection, job: Job) -> sa.Row[Any]:
     row = dispatch_row(db, job)
     if row.attempt != job.attempt or row.state != DispatchState.RUNNING:
-        raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+        raise Superseded(f"attempt {row.attempt} is {row.state}")
     return row
 
 

@@ -67,7 +67,7 @@ class Messages:
             study = lock_study(db, job.study_uid)
             row = message_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+                raise Superseded(f"attempt {row.attempt} is {row.state}")
             why_not = ""
             if row.kind == MessageKind.LEVEL and is_held(study):
                 why_not = "the study is held"
@@ -80,7 +80,7 @@ class Messages:
                 tried_at = sa.func.coalesce(schema.message.c.tried_at, now())
                 db.execute(update_message(job).values(values | {"tried_at": tried_at}))
                 return Letter(row.control_id, row.content, may_be_known=row.tried_at is not None)
-        raise Superseded(f"{job.id}: {why_not}")  # now that that is committed
+        raise Superseded(why_not)  # now that that is committed
 
     def finish_message(self, job: Job, end: MessageEnd, enqueue: Enqueue) -> None:
         """End an attempt: acknowledged, with a next one later, or by giving up."""
@@ -88,7 +88,7 @@ class Messages:
             lock_study(db, job.study_uid)
             row = message_row(db, job)
             if row.attempt != job.attempt or row.state != DispatchState.RUNNING:
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+                raise Superseded(f"attempt {row.attempt} is {row.state}")
             at = db.execute(sa.select(now())).scalar_one()
             if end.is_unknown:
                 db.execute(update_message(job).values(tried_at=None))
@@ -165,6 +165,10 @@ def say_message_given_up(db: sa.Connection, job: Job, row: sa.Row[Any], error: s
 def _words_of(row: sa.Row[Any]) -> str:
     """Return what a message says, in a few words of a history."""
     return words_of_message(row.kind, str(row.level))
+
+
+TOLD_NOTHING = "is told nothing"
+"""What the history says of a list, with its name before and the reason after it."""
 
 
 def words_of_message(kind: MessageKind, level: str, before: str = "") -> str:

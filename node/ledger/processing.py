@@ -63,7 +63,7 @@ class Processing:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+                raise Superseded(f"attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 at = row.decided_at or db.execute(sa.select(now())).scalar_one()
@@ -87,7 +87,7 @@ class Processing:
                 )
             end_version(db, job, VersionState.CANCELLED, obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
-        raise Superseded(f"{job.id}: {obstacle}")
+        raise Superseded(obstacle)
 
     def record_decision(self, job: Job, decided_by: Result) -> None:
         """Record which level an attempt has come to, before its report is built.
@@ -116,7 +116,7 @@ class Processing:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != VersionState.RUNNING:
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+                raise Superseded(f"attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is None:
                 _record_results(db, job, triaged.results, triaged.briefs)
@@ -125,7 +125,7 @@ class Processing:
                     ask_to_tell(db, job.study_uid)  # another model may have come to the same level
                 return _go_on_to_report(db, job, row, triaged, enqueue)
             end_version(db, job, VersionState.CANCELLED, obstacle)
-        raise Superseded(f"{job.id}: {obstacle}")  # now that the cancellation is committed
+        raise Superseded(obstacle)  # now that the cancellation is committed
 
     def finish_version(
         self,
@@ -141,7 +141,7 @@ class Processing:
             study = lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != VersionState.RUNNING:
-                raise Superseded(f"{job.id}: attempt {row.attempt} is {row.state}")
+                raise Superseded(f"attempt {row.attempt} is {row.state}")
             obstacle = find_obstacle(db, study, job)
             if obstacle is not None:
                 end_version(db, job, VersionState.CANCELLED, obstacle)

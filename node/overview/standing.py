@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from node.ledger import DeliveryState, DispatchState, HeldBecause, MessageKind, Mode
+from node.ledger import TOLD_NOTHING, DeliveryState, DispatchState, HeldBecause, MessageKind, Mode
 from node.outputs import wording
 from node.result import Result
 
@@ -179,6 +179,17 @@ class StudyOverview:
     """When all this was read."""
     messages: tuple[MessageOverview, ...] = ()
     """What reading lists were told of its level, by whom and in the order in which they were."""
+
+    @property
+    def told_nothing(self) -> dict[str, str]:
+        """The reading lists that could not be told of its level by now, each with the reason."""
+        found = {}
+        for at, event in self.history:
+            name, nothing, why = event.partition(f" {TOLD_NOTHING}")
+            later = (one for one in self.messages if one.destination == name and one.made_at >= at)
+            if nothing and not any(later):
+                found[name] = why.lstrip(" :")
+        return found
 
     @property
     def refusals(self) -> list[str]:

@@ -29,8 +29,6 @@ from node.overview.health import Alarm, NodePart, database_away, in_round_units,
 from node.overview.standing import Standing, StudyOverview
 
 _FULL_DAYS = 7.0
-_FOUND_LATELY_S = 150.0
-"""What an alarm tells of is written down as found once a minute."""
 _REMARKED = frozenset(
     {"delivery-failing", "delivery-given-up", "study-held", "not-analysed", "disk", "part-ill"}
 )
@@ -187,14 +185,9 @@ def _of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[Remark]:
 def _of_alarms(raised: Sequence[RaisedAlarm], at: float, worst: Alarm) -> Iterator[Remark]:
     """Yield what is still found, unless a remark that is as urgent tells of it already."""
     for one in raised:
-        if _is_found(one, at) and (one.rule not in _REMARKED or one.urgency > worst):
+        if one.is_found(at) and (one.rule not in _REMARKED or one.urgency > worst):
             words = f"{one.words}, since {_moment(one.since, at)}"
             yield Remark(Alarm(one.urgency), words, one.what_to_do)
-
-
-def _is_found(one: RaisedAlarm, at: float) -> bool:
-    """Return whether an alarm has not only to be quiet for a while to be over."""
-    return at - one.seen_at < _FOUND_LATELY_S
 
 
 def status_as_json(status: Status) -> dict[str, Any]:
@@ -295,7 +288,7 @@ def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
 def _rows_of_alarms(status: Status, at: float) -> Iterator[tuple[str, str]]:
     for one in status.raised:
         words = f"{one.rule}, since {_moment(one.since, at)}: {one.words}"
-        if not _is_found(one, at):
+        if not one.is_found(at):
             words += f" (not found any more since {_moment(one.seen_at, at)}; soon over)"
         yield "alarm", words
 

@@ -29,11 +29,16 @@ _MOST_REFUSING = 2000
 
 @dataclass(frozen=True, slots=True)
 class PeerOverview:
-    """What a peer did last. Times are epoch seconds, UTC; None if it never did since 0013."""
+    """What a peer, or another destination, did last.
+
+    Times are epoch seconds, UTC; None if it never did since 0013.
+    """
 
     name: str
     is_configured: bool
     """Else results may wait for it, or it was seen within a month, under a name that is gone."""
+    kind: str = ""
+    """Of a destination that is no peer, and never comes to us: folder, hl7, webhook."""
     sends: bool = False
     receives: bool = False
     seen_at: float | None = None
@@ -130,6 +135,7 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
     backlogs = {one.destination: one for one in counted.backlogs}
     configured = {peer.name: peer for peer in config.peers}
     receivers = config.receivers
+    kinds = {one.name: one.kind for one in config.destinations}
     found = []
     lately = {name for name, row in rows.items() if counted.at - _last_seen(row) < FORGOTTEN_S}
     for name in dict.fromkeys((*configured, *receivers, *sorted({*lately, *backlogs}))):
@@ -140,6 +146,7 @@ def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOve
             PeerOverview(
                 **said | {"name": name},
                 is_configured=peer is not None or name in receivers,
+                kind=kinds.get(name, ""),
                 sends=peer is not None and peer.sends,
                 receives=name in receivers,
                 backlog=backlogs.get(name),

@@ -103,6 +103,8 @@ class _Told:
 @dataclass(frozen=True, slots=True)
 class _List:
     name: str
+    why_nothing: str
+    """Why it is told nothing now, "" if it is."""
     messages: Sequence[_Told]
 
 
@@ -323,9 +325,14 @@ def _destinations(study: StudyOverview, names: Mapping[str, str]) -> list[_Desti
 
 
 def _lists(study: StudyOverview) -> list[_List]:
-    names = dict.fromkeys(message.destination for message in study.messages)
+    nothing = study.told_nothing
+    names = dict.fromkeys([*(message.destination for message in study.messages), *nothing])
     return [
-        _List(name, [_told(one) for one in study.messages if one.destination == name])
+        _List(
+            name,
+            nothing.get(name, ""),
+            [_told(one) for one in study.messages if one.destination == name],
+        )
         for name in names
     ]
 

@@ -30,6 +30,11 @@ _DOES = {
     Role.WORKER: "works",
     Role.WEB: "shows",
 }
+_KINDS = {
+    "folder": "folder, gets results",
+    "hl7": "HL7, is told of levels",
+    "webhook": "webhook, is told of levels",
+}
 _MOST_REFUSALS = 8
 """Reasons that are told of a model, the most frequent first."""
 
@@ -77,6 +82,8 @@ class _AlarmLine:
     alarm: RaisedAlarm
     told: str
     """Whom, and whom not."""
+    quiet_since: float | None
+    """It is not found any more since then, and will be over if that stays so."""
 
 
 def system_view(request: Request) -> Response:
@@ -85,6 +92,8 @@ def system_view(request: Request) -> Response:
     counts: SharedCount[SystemCounts] = request.app.state.system_counts
     system = system_overview(backend.ledger, backend.config, counts.newest())
     is_operator = person_of(request).role == WebRole.OPERATOR
+    alarming = Alarming(backend.ledger)
+    at, _ = alarming.open_alarms()
     shown = [one for one in system.counts.models if is_operator or one.counted_in == Mode.DELIVER]
     return render(
         request,
@@ -98,13 +107,14 @@ def system_view(request: Request) -> Response:
         are_shadows_hidden=len(shown) < len(system.counts.models),
         disks=[_disk(one) for one in system.counts.disks],
         nodes=[_node(one) for one in system.nodes],
-        alarms=[_alarm_line(one) for one in Alarming(backend.ledger).raised()],
+        alarms=[_alarm_line(one, at) for one in alarming.raised()],
     )
 
 
 def _peer(one: PeerOverview) -> _PeerLine:
     does = [word for word, is_so in (("sends", one.sends), ("receives", one.receives)) if is_so]
-    roles = ", ".join(does) if one.is_configured else "not in the configuration any more"
+    roles = _KINDS.get(one.kind) or ", ".join(does)
+    roles = roles if one.is_configured else "not in the configuration any more"
     troubles = [(one.failed_at, one.failure), (one.rejected_at, one.rejection)]
     happened = [(at, words) for at, words in troubles if at is not None]
     return _PeerLine(one, roles, list(_backlog(one)), sorted(happened, reverse=True))
@@ -164,7 +174,7 @@ def _node(one: Presence) -> _NodeLine:
     return _NodeLine(one.place, _DOES[one.role], one.state, one.state == "silent", one.last_at)
 
 
-def _alarm_line(one: RaisedAlarm) -> _AlarmLine:
+def _alarm_line(one: RaisedAlarm, at: float) -> _AlarmLine:
     words = {}
     for notice in one.notices:  # the newest of each channel counts
         words[notice.channel] = {
@@ -173,4 +183,5 @@ def _alarm_line(one: RaisedAlarm) -> _AlarmLine:
             NoticeState.GIVEN_UP: "could not be told by",
         }[notice.state]
     said = ", ".join(f"{verb} {channel}" for channel, verb in words.items())
-    return _AlarmLine(one, said or "nobody is told: [alarms] names neither mail nor webhook")
+    said = said or "nobody is told: [alarms] names neither mail nor webhook"
+    return _AlarmLine(one, said, None if one.is_found(at) else one.seen_at)

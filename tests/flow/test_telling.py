@@ -804,8 +804,12 @@ def test_doubt_about_whose_a_study_is_is_told_only_if_it_lasts(
     scene.sent()
     scene.arrives(L_CC, patient=SOMEBODY_ELSE)
     scene.judged()
-    assert scene.said() == ["ris: level urgent"]
-    assert scene.told()[-1].whose.patient_id == "P-2"
+    assert scene.said() == ["ris: wrong urgent", "ris: level urgent"]
+    assert [one.whose.patient_id for one in scene.told()] == ["P-1", "P-1", "P-1", "P-2"]
+    scene.sent()
+    scene.arrives(R_CC, L_CC, patient=SOMEBODY_ELSE)
+    scene.judged()
+    assert scene.said() == [], "once"
 
 
 def test_a_merge_of_several_images_is_told_as_one(scene: Scene) -> None:
