@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from node import __version__
+from node.alarm_rules import ALARM_RULES
+from node.ledger import Alarming, RaisedAlarm
 from node.metrics import REGISTRY
 from node.monitoring.backend import Monitored
 from node.overview.disk_space import DiskSpace, disk_spaces
@@ -36,16 +38,17 @@ class StateCollector(CollectorRegistry):
         if parts[0].is_ill:  # the database: of what it knows nothing is said, rather than zeros
             return
         try:
-            counted, disks = self._counted.newest()
+            counted, disks, raised = self._counted.newest()
         except sa.exc.SQLAlchemyError:  # it has gone just now, and the next scrape says so
             return
         yield from _of_figures(counted, self._destinations())
         yield from _of_disks(disks)
+        yield from _of_alarms(raised, counted.at)
 
-    def _count(self) -> tuple[Figures, tuple[DiskSpace, ...]]:
+    def _count(self) -> tuple[Figures, tuple[DiskSpace, ...], tuple[RaisedAlarm, ...]]:
         config, ledger = self._monitored.config, self._monitored.ledger
         counted = figures(ledger, senders_of(config), open_days=config.open_days)
-        return counted, disk_spaces(ledger, config)
+        return counted, disk_spaces(ledger, config), tuple(Alarming(ledger).raised())
 
     def _destinations(self) -> tuple[str, ...]:
         return self._monitored.config.receivers
@@ -161,3 +164,9 @@ def _of_disks(disks: Sequence[DiskSpace]) -> Iterator[Metric]:
     left = [((d.name,), d.days_left * 86_400) for d in disks if d.days_left is not None]
     words = "Until no image is taken any more, if as much comes as in the last week."
     yield _gauge("ai_node_disk_full_in_seconds", words, ("disk",), left)
+
+
+def _of_alarms(raised: Sequence[RaisedAlarm], at: float) -> Iterator[Metric]:
+    found = [one.rule for one in raised if one.is_found(at)]
+    counts = [((rule,), float(found.count(rule))) for rule in ALARM_RULES]
+    yield _gauge("ai_node_alarms_raised", "Alarms that last, by their rule.", ("rule",), counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +21,18 @@ from ledgers import HOUR_S, NODE, STUDY, Desk
 from node import __version__, config, metrics
 from node.config import bundled_models_dir
 from node.http.server import HttpServer
-from node.ledger import DeliveryEnd, DeliveryState, Ill, Ledger, OwnPart, Patience, Role, schema
+from node.ledger import (
+    Alarming,
+    DeliveryEnd,
+    DeliveryState,
+    Ill,
+    Ledger,
+    OwnPart,
+    Patience,
+    Role,
+    Trouble,
+    schema,
+)
 from node.manifest import load_model
 from node.metrics import DeliveryOutcome, NotKept, NotLetIn
 from node.monitoring import backend
@@ -268,6 +280,18 @@ def test_a_scrape_says_how_things_stand(desk: Desk, asking: Callable[..., Client
     free = value(client, 'ai_node_disk_free_bytes{disk="store_dir"}')
     assert free is not None and free > 0
     assert value(client, "ai_node_ready") == 1
+    assert value(client, 'ai_node_alarms_raised{rule="urgent-late"}') == 0
+
+
+def test_an_alarm_counts_while_what_it_tells_of_is_found(
+    desk: Desk, asking: Callable[..., Client]
+) -> None:
+    trouble = Trouble("urgent-late", "pacs", 2, "words", "see to it", time.time())
+    Alarming(desk.ledger).raise_alarm(trouble, [], reminder_s=86_400, news_s=900)
+    series = 'ai_node_alarms_raised{rule="urgent-late"}'
+    assert value(asking(), series) == 1
+    desk.change(schema.alarm, seen_at=time.time() - 600)
+    assert value(asking(), series) == 0
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(asking: Callable[..., Client]) -> None:
