@@ -20,6 +20,15 @@ class FormerLevel:
     level: Priority
 
 
+@dataclass(frozen=True, slots=True)
+class FoundBefore:
+    """The level that an attempt before found of the same images."""
+
+    level: Priority
+    model: str
+    """Whose it is; "" of a release that did not write it down."""
+
+
 def may_rank(model: ModelIdentity, *, demonstration_may_rank: bool) -> bool:
     """Whether a delivering model that triages may set the level of a study."""
     return not model.is_demonstration or demonstration_may_rank

@@ -27,6 +27,7 @@ class Mailbox:
     refuses: tuple[str, ...] = ()
     """Addresses that nobody has there."""
     answer: str = "250 OK"
+    farewell: str = "221 Bye"
     mails: list[EmailMessage] = field(default_factory=list)
     envelopes: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     are_in_tls: list[bool] = field(default_factory=list)
@@ -53,6 +54,11 @@ class Mailbox:
             assert transport is not None
             self.are_in_tls.append(transport.get_extra_info("ssl_object") is not None)
         return self.answer
+
+    async def handle_QUIT(  # noqa: N802 - aiosmtpd's word
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        return self.farewell
 
 
 @contextmanager

@@ -117,10 +117,13 @@ TRIAGE = (
 )
 
 
-def triaging_package(models_dir: Path, *, status: str = "research") -> Model:
+def triaging_package(
+    models_dir: Path, *, status: str = "research", name: str = "breast-area"
+) -> Model:
     """Write and open a package that triages: from a mean of 70 % in a breast on it is urgent."""
     return package(
         models_dir,
+        ('"breast-area"', f'"{name}"'),
         ("[output]\n" + OUTPUT, TRIAGE),
         ('"measurement"', '"triage"'),
         ('"research"', f'"{status}"'),

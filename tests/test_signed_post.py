@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -107,6 +109,17 @@ def test_who_does_not_answer_is_not_waited_for_for_long() -> None:
     slow = Program(waits_s=2)
     with listening(slow), pytest.raises(Unreached, match=r"has not answered within 0\.2 s"):
         tell(slow.url, timeout_s=0.2)
+
+
+def test_what_cannot_even_be_connected_to_has_heard_nothing() -> None:
+    with contextlib.ExitStack() as open_ones:
+        full = open_ones.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # who comes after these is not let in
+            waiting = open_ones.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(Unsent, match=r"cannot be reached \(timed out\)"):
+            tell(f"http://127.0.0.1:{full.getsockname()[1]}/", timeout_s=0.5)
 
 
 def test_of_a_url_only_host_and_port_are_said(caplog: pytest.LogCaptureFixture) -> None:

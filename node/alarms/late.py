@@ -42,9 +42,9 @@ def is_awaited() -> sa.ColumnElement[bool]:
     return schema.study.c.read_at.is_(None) & schema.study.c.held_reason.is_(None)
 
 
-def first_found_at(version: sa.FromClause = schema.study_version) -> sa.ScalarSelect[float]:
+def first_found_at() -> sa.ScalarSelect[float]:
     """Return when the first model that delivers found a version urgent; NULL if none has."""
-    analysis = schema.analysis
+    analysis, version = schema.analysis, schema.study_version
     first = sa.select(sa.func.min(analysis.c.finished_at)).where(
         analysis.c.study_uid == version.c.study_uid,
         analysis.c.number == version.c.number,

@@ -11,14 +11,13 @@ from pydantic import TypeAdapter
 from node.alarms.late import Lack, Late, is_awaited, released_at
 from node.alarms.watched import Watched
 from node.config import HL7Settings, WebhookSettings
-from node.ledger import TOLD_NOTHING, DispatchState, Mode, VersionState, now, schema
+from node.ledger import NOT_TAKEN, TOLD_NOTHING, DispatchState, Mode, VersionState, now, schema
 from node.ledger.states import MessageKind
 from node.overview.figures import LATELY_S
 from node.result import Priority, Result
 from node.triage import gives_level
 
 _AT_ONCE = 500
-_OPEN = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
 
 
 def unacknowledged(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, Late]]:
@@ -32,7 +31,7 @@ def unacknowledged(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, L
     query = (
         sa.select(message, now().label("at"))
         .select_from(message.join(study, (study.c.study_uid == message.c.study_uid) & is_due))
-        .where(message.c.state.in_(_OPEN), message.c.level == Priority.URGENT)
+        .where(message.c.state.in_(NOT_TAKEN), message.c.level == Priority.URGENT)
     )
     for row in db.execute(query).all():
         is_dead = row.state == DispatchState.DEAD

@@ -14,13 +14,12 @@ import sqlalchemy as sa
 
 from node.alarms.late import Lack, Late, first_found_at, is_awaited, released_at
 from node.alarms.watched import Watched, is_newest
-from node.ledger import DeliveryState, DispatchState, VersionState, now, schema
+from node.ledger import NOT_TAKEN, DeliveryState, DispatchState, VersionState, now, schema
 from node.overview.figures import LATELY_S
 from node.result import Priority
 
 REPORT = "report"
 """The subject of studies whose results are not even built."""
-_OPEN = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
 _UNBUILT = (VersionState.QUEUED, VersionState.RUNNING)
 
 
@@ -50,7 +49,7 @@ def undelivered(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, Late
                 & (version.c.number == dispatch.c.number),
             )
         )
-        .where(dispatch.c.state.in_(_OPEN), version.c.level == Priority.URGENT)
+        .where(dispatch.c.state.in_(NOT_TAKEN), version.c.level == Priority.URGENT)
     )
     for row in db.execute(query).all():
         since = row.found_at

@@ -40,12 +40,16 @@ def try_mail_server(mail: AlarmMail) -> None:
 def _opened(mail: AlarmMail) -> Iterator[smtplib.SMTP]:
     """Let a block speak to the server; whatever is wrong is a DeliveryError."""
     with cut_off_after(_ANSWERS * mail.timeout_s) as deadline:
+        is_done = False
         try:
             with _connected(mail, deadline) as server:
                 if mail.user is not None and mail.password is not None:
                     server.login(mail.user, mail.password)
                 yield server
+                is_done = True
         except (OSError, UnicodeError) as error:  # those of TLS and of SMTP are OSErrors, too
+            if is_done:  # it has the mail, whatever it says to QUIT
+                return
             late = f"has not answered within {_ANSWERS * mail.timeout_s:g} s"
             why = late if deadline.is_over else _why(error, mail)
             raise DeliveryError(f"{mail.host}:{mail.port} {why}") from error

@@ -30,9 +30,9 @@ from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
-from node.result import Priority, Refusal, Result, UnitScore
+from node.result import Refusal, Result, UnitScore
 from node.study import Instance, Picture, StudyVersion, Unit, View
-from node.triage import FormerLevel, deciding, may_rank, with_level_found_before
+from node.triage import FormerLevel, FoundBefore, deciding, may_rank, with_level_found_before
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Task:
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
     former_levels: tuple[FormerLevel, ...] = ()
     """The triage levels of the versions before."""
-    found_before: Priority | None = None
+    found_before: FoundBefore | None = None
     """What an attempt before this one found, of which there is no report."""
 
 
@@ -132,7 +132,21 @@ def rank(pipeline: Pipeline, task: Task) -> Ranked:
         if model.manifest.name in task.delivering
         and ranks(model, demonstration_may_rank=pipeline.demonstration_may_rank)
     )
+    results = _with_level_found_before(pipeline, task, results)
     return Ranked(results, _deciding(pipeline, task, results), headers, damaged)
+
+
+def _with_level_found_before(
+    pipeline: Pipeline, task: Task, results: tuple[Result, ...]
+) -> tuple[Result, ...]:
+    """Let the model that found a higher level before keep it; where that is gone, another."""
+    found = task.found_before
+    by = next((one for one in results if found and one.model.name == found.model), None)
+    by = by or _deciding(pipeline, task, results)
+    if found is None or by is None:
+        return results
+    kept = with_level_found_before(by, found.level)
+    return tuple(kept if result is by else result for result in results)
 
 
 def analyse(
@@ -157,9 +171,6 @@ def analyse(
         for model in task.models
     )
     by = _deciding(pipeline, task, results)
-    if by is not None and task.found_before is not None:
-        kept = with_level_found_before(by, task.found_before)
-        results, by = tuple(kept if result is by else result for result in results), kept
     delivered = _delivered(task, results)
     if by is not None:
         decided(by)

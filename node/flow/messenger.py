@@ -44,18 +44,19 @@ class Messenger:
                 log.info("%s: nothing to tell: %s", job.id, reason)
 
     def _bring(self, job: Job, letter: Letter) -> MessageEnd:
-        retry_s = delay_s(job.attempt, self.delivery)
+        retry_s = delay_s(letter.failures + 1, self.delivery)
         try:
             self.receiver_of(job.destination).bring(letter.content, letter.control_id)
         except MessageRefused as reason:
             return MessageEnd("refused", str(reason), is_unknown=not letter.may_be_known)
         except DeliveryError as reason:
             log.warning(_NOT_TOLD, job.destination, job.study_uid, reason)
+            is_unreached = isinstance(reason, Unreached)
             return MessageEnd(
                 "failed",
                 str(reason),
-                retry_s,
-                is_unreached=isinstance(reason, Unreached),
+                delay_s(job.attempt, self.delivery) if is_unreached else retry_s,
+                is_unreached=is_unreached,
                 is_unknown=isinstance(reason, Unsent) and not letter.may_be_known,
             )
         except Exception as defect:  # of ours: visible, and tried again with growing delay

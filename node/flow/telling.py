@@ -166,7 +166,8 @@ class Teller:
         if situation.is_in_doubt and for_s < DOUBT_LASTS_S and stands:
             return None
         whose = None
-        if not situation.is_held and situation.level is not None:
+        is_told_of = stands if situation.is_held else situation.level is not None
+        if is_told_of and not situation.is_in_doubt:
             try:
                 whose = self._whose(situation)
             except (OSError, Unreadable) as error:  # the store may be away: that is no answer
@@ -218,9 +219,10 @@ class _Case:
 
     def decide(self, whose: Whose | None) -> None:
         """Add what follows for this list; `whose` the study is, None if there is nothing to say."""
-        now = self._level_now(whose)
         if self.situation.is_held and not self.situation.is_in_doubt:
+            self._take_back_of_others(whose)
             return
+        now = self._level_now(whose)
         kind = MessageKind.WITHDRAWN if now is None else MessageKind.WRONG
         for name, thread in self.threads.items():
             if now is None or name != now.thread:
@@ -230,6 +232,13 @@ class _Case:
         told = self.threads.get(now.thread)
         if told is None or not told.says_already(now):
             self._send(now, () if told is None else told.remembered)
+
+    def _take_back_of_others(self, whose: Whose | None) -> None:
+        """Take back what was told of a held study under identifiers that are not its own."""
+        for name, thread in self.threads.items():
+            former = thread.last_message.whose
+            if whose is not None and not is_filled_in(former, self._receiver.told_of(whose)):
+                self._take_back(name, thread, MessageKind.WRONG)
 
     def _level_now(self, whose: Whose | None) -> LevelMessage | None:
         """Return what the list is to be told now, None if nothing."""
@@ -306,8 +315,9 @@ class _Case:
     def _take_back(self, name: str, thread: _Thread, kind: MessageKind) -> None:
         """Say that what was told holds no more, unless nobody can know it yet."""
         if thread.known:
-            message = taken_back(thread.known[-1], kind, self.situation.at)
-            self._send(message, thread.remembered)
+            # The highest that it may have: by that it is known how much it matters.
+            highest = max(thread.known, key=lambda one: (one.level, one.made_at))
+            self._send(taken_back(highest, kind, self.situation.at), thread.remembered)
         elif thread.last.kind == MessageKind.LEVEL:
             self._cancel(name)
         elif kind == MessageKind.WRONG and thread.last.kind == MessageKind.WITHDRAWN:

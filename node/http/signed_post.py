@@ -67,7 +67,7 @@ def post_signed(
             )
             answer.close()  # what it says beside the status is of no use to anybody
         except urllib3.exceptions.HTTPError as error:
-            if deadline.is_over and not isinstance(error, urllib3.exceptions.NewConnectionError):
+            if deadline.is_over and not isinstance(error, urllib3.exceptions.ConnectTimeoutError):
                 raise _late(where, timeout_s) from error
             raise _failure(error, where, timeout_s) from error
         if deadline.is_over:  # what was cut may read as an end

@@ -72,6 +72,7 @@ from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, sub
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
 from node.ledger.states import (
+    NOT_TAKEN,
     CommitmentState,
     DeliveryState,
     DispatchState,
@@ -95,6 +96,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "NOT_TAKEN",
     "PASSWORD_CHARACTERS",
     "PROBE_AFTER_S",
     "QUARANTINE_AFTER",

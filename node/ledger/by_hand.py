@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,17 +90,32 @@ class ByHand:
         `substitutes` that was refused, too, is tried again in its place. Returns how many report
         sets.
         """
-        with self.ledger.writing() as db:
-            rows = db.execute(_for(destination, _dead(), schema.dispatch)).all()
-            return sum(_send_again(db, row, deliver_within_s, substitutes, by) for row in rows)
+        return self._each_dead(
+            schema.dispatch,
+            destination,
+            lambda db, row: _send_again(db, row, deliver_within_s, substitutes, by),
+        )
 
     def retry_dead_messages(
         self, deliver_within_s: float, *, destination: str = "", by: str = ""
     ) -> int:
         """Queue anew what a reading list did not take, the same message; return how many."""
-        with self.ledger.writing() as db:
-            rows = db.execute(_for(destination, _dead_messages(), schema.message)).all()
-            return sum(_tell_again(db, row, deliver_within_s, by) for row in rows)
+        return self._each_dead(
+            schema.message, destination, lambda db, row: _tell_again(db, row, deliver_within_s, by)
+        )
+
+    def _each_dead(
+        self, table: sa.Table, destination: str, again: Callable[[sa.Connection, sa.Row[Any]], bool]
+    ) -> int:
+        """Do something with each that was given up, some at once; return of how many it is true."""
+        query = _for(destination, _dead(table), table).order_by(table.c.study_uid)
+        count = 0
+        while True:
+            with self.ledger.writing() as db:
+                rows = db.execute(query.limit(_HURRIED_AT_ONCE)).all()
+                if not rows:
+                    return count
+                count += sum(again(db, row) for row in rows)
 
     def hurry_waiting(self, *, destination: str = "", by: str = "") -> Counter[str]:
         """Let go at once what waits for another attempt, for the reconcile sweep to pick up.
@@ -178,10 +193,11 @@ class ByHand:
         with self.ledger.writing() as db:
             study = _lock_known(db, study_uid)
             again: set[str] = set()
-            for row in _of(db, study, _for(destination, _dead(), schema.dispatch), schema.dispatch):
+            dead = _for(destination, _dead(schema.dispatch), schema.dispatch)
+            for row in _of(db, study, dead, schema.dispatch):
                 if _send_again(db, row, deliver_within_s, substitutes, by):
                     again.add(row.destination)
-            dead_messages = _for(destination, _dead_messages(), schema.message)
+            dead_messages = _for(destination, _dead(schema.message), schema.message)
             for row in _of(db, study, dead_messages, schema.message):
                 if _tell_again(db, row, deliver_within_s, by):
                     again.add(row.destination)
@@ -245,12 +261,8 @@ def _lock_known(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     return study
 
 
-def _dead() -> sa.Select[Any]:
-    return sa.select(schema.dispatch).where(schema.dispatch.c.state == DispatchState.DEAD)
-
-
-def _dead_messages() -> sa.Select[Any]:
-    return sa.select(schema.message).where(schema.message.c.state == DispatchState.DEAD)
+def _dead(table: sa.Table) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.state == DispatchState.DEAD)
 
 
 def _for(destination: str, query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
@@ -306,6 +318,7 @@ def _tell_again(db: sa.Connection, row: sa.Row[Any], deliver_within_s: float, by
     again = {
         "state": DispatchState.QUEUED,
         "attempt": row.attempt + 1,
+        "failures": 0,
         "deadline_at": now() + deliver_within_s,
         "next_at": None,
         "due_at": message_due_at(db, row.kind, study.level),

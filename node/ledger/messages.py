@@ -21,6 +21,7 @@ from node.ledger.states import DeliveryState, DispatchState, MessageKind
 log = logging.getLogger(__name__)
 
 _ASKS_AGAIN_S = 2.0
+_UNDECIDED = "what to tell cannot be found out, as the history of the study says"
 """When what a message says may be out of date, the next attempt is this much later."""
 
 
@@ -32,6 +33,8 @@ class Letter:
     content: bytes
     may_be_known: bool = False
     """An attempt before may have arrived."""
+    failures: int = 0
+    """Attempts before that failed, but for those that reached nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,29 @@ class Messages:
             row = message_row(db, job)
             if row.attempt != job.attempt or row.state.is_final:
                 raise Superseded(f"attempt {row.attempt} is {row.state}")
-            why_not = ""
+            why_not, given_up = "", None
+            asked = _asked_for(db, job.study_uid) if row.kind == MessageKind.LEVEL else None
             if row.kind == MessageKind.LEVEL and is_held(study):
                 why_not = "the study is held"
                 db.execute(update_message(job).values(state=DispatchState.CANCELLED, owner=None))
-            elif row.kind == MessageKind.LEVEL and _is_asked_for(db, job.study_uid):
+            elif asked is not None:
                 why_not = "it may say something else by now"
-                _put_off(db, job, row, row.error, _ASKS_AGAIN_S, enqueue)
+                if asked.at > row.deadline_at:
+                    given_up = _give_up(db, job, row, MessageEnd("failed", _UNDECIDED))
+                else:
+                    _put_off(db, job, row, row.error, max(asked.left_s, _ASKS_AGAIN_S), enqueue)
             else:
                 values = {"state": DispatchState.RUNNING, "owner": node_id}
                 tried_at = sa.func.coalesce(schema.message.c.tried_at, now())
                 db.execute(update_message(job).values(values | {"tried_at": tried_at}))
-                return Letter(row.control_id, row.content, may_be_known=row.tried_at is not None)
+                return Letter(
+                    row.control_id,
+                    row.content,
+                    may_be_known=row.tried_at is not None,
+                    failures=row.failures,
+                )
+        if given_up is not None:
+            self.on_end(given_up)
         raise Superseded(why_not)  # now that that is committed
 
     def finish_message(self, job: Job, end: MessageEnd, enqueue: Enqueue) -> None:
@@ -101,6 +115,7 @@ class Messages:
                 # answered: hurried by each, it would keep them waiting for as long as that lasts.
                 is_its_own = row.is_unreached and has_taken_since_it_failed(db, job.destination)
                 values = {"is_unreached": end.is_unreached and not is_its_own}
+                values |= {"failures": row.failures + (not end.is_unreached)}
                 db.execute(update_message(job).values(values))
                 _put_off(db, job, row, end.error, end.retry_s, enqueue)
                 said = DeliveryEnd(job.destination, "failed")
@@ -122,12 +137,16 @@ class Messages:
         return DeliveryEnd(job.destination, "delivered", db.execute(query).scalar_one_or_none())
 
 
-def _is_asked_for(db: sa.Connection, study_uid: str) -> bool:
+def _asked_for(db: sa.Connection, study_uid: str) -> sa.Row[Any] | None:
+    """Return how long it is until it is decided what is to be told of a study; None if it is.
+
+    And the time now.
+    """
     table = schema.study_to_tell
-    query = sa.select(table.c.study_uid).where(
-        table.c.study_uid == study_uid, sa.not_(table.c.is_looked_at)
-    )
-    return db.execute(query).first() is not None
+    left_s = sa.func.coalesce(table.c.next_at - now(), 0.0).label("left_s")
+    query = sa.select(left_s, now().label("at"))
+    is_open = (table.c.study_uid == study_uid) & sa.not_(table.c.is_looked_at)
+    return db.execute(query.where(is_open)).first()
 
 
 def _put_off(

@@ -74,11 +74,6 @@ def note_delivery(
         _update_peer(db, destination, values)
 
 
-def note_failure(db: sa.Connection, destination: str, failure: str) -> None:
-    """Write down that a destination was not there for what was to be sent to it."""
-    note_delivery(db, destination, (), failure)
-
-
 def has_taken_since_it_failed(db: sa.Connection, destination: str) -> bool:
     """Return whether the last that is known of a destination is that it took something."""
     table = schema.peer

@@ -48,7 +48,7 @@ from node.ledger.states import HeldBecause, InstanceState, Stage, VersionState
 from node.result import Priority, Result, deciding_score
 from node.store import Store
 from node.study import FormerReport, StudyVersion
-from node.triage import FOUND_BEFORE, NO_MODEL, FormerLevel, change_in_words
+from node.triage import FOUND_BEFORE, NO_MODEL, FormerLevel, FoundBefore, change_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,9 @@ class Processing:
                     failures=row.failures,
                     has_results=_has_results(db, job.study_uid),
                     former_levels=_former_levels(db, job),
-                    found_before=row.level,
+                    found_before=(
+                        None if row.level is None else FoundBefore(row.level, row.level_by or "")
+                    ),
                 )
             end_version(db, job, VersionState.CANCELLED, obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
@@ -249,6 +251,7 @@ def _rise(
         return
     if row.level is None or level > row.level:
         by_whom = {"level": level, "is_demonstration": is_demonstration}
+        by_whom["level_by"] = decided_by.model.name
         db.execute(update_version(job).values(by_whom))
     raise_level(db, study, level, is_demonstration=is_demonstration)
 

@@ -22,6 +22,7 @@ from node.ledger.records import Again, Kept, Received, Recorded, Withdrawal
 from node.ledger.rows import (
     SHOWN,
     add_note,
+    ask_to_tell,
     hold,
     insert_into,
     is_held,
@@ -339,6 +340,8 @@ def _compare_identities(db: sa.Connection, study_uid: str) -> None:
     merged = merge(identities)
     if merged != study.identity:
         db.execute(update_study(study_uid).values(identity=merged))
+        if study.level is not None:  # as when the accession number comes with what is no image
+            ask_to_tell(db, study_uid)
     if why := disagreement(identities):
         if not is_held(study):
             hold(db, study_uid, HeldBecause.IDENTITY, why)

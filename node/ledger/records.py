@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from node.ledger.order import SenderPriority
 from node.ledger.states import DeliveryState, InstanceState, Mode, Stage, VersionState
-from node.result import Priority, Result
+from node.result import Result
 from node.study import Laterality, Shown, StudyLabels, StudyVersion, View
-from node.triage import FormerLevel
+from node.triage import FormerLevel, FoundBefore
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Work:
     """Result objects of this study have been built before, perhaps of another version."""
     former_levels: tuple[FormerLevel, ...] = ()
     """Of the versions before, as far as they had one."""
-    found_before: Priority | None = None
+    found_before: FoundBefore | None = None
     """The triage level that an attempt before this one found, of which there is no report."""
 
 

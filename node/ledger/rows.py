@@ -101,7 +101,7 @@ def ask_to_tell(db: sa.Connection, study_uid: str) -> None:
     Asked within each transaction that changes its level, whose it is, or whether that is certain.
     """
     insert = insert_into(db, schema.study_to_tell).values(study_uid=study_uid, asked_at=now())
-    at_once = {"next_at": None, "is_looked_at": False}
+    at_once = {"asked_at": now(), "next_at": None, "is_looked_at": False}
     db.execute(insert.on_conflict_do_update(index_elements=["study_uid"], set_=at_once))
 
 
@@ -309,8 +309,10 @@ def delivery_due_at(db: sa.Connection, level: Priority | None, delay_s: float = 
 def message_due_at(
     db: sa.Connection, kind: MessageKind, level: Priority | None, delay_s: float = 0
 ) -> float:
-    """Return when a message is due; what takes something back is as an urgent level."""
-    return delivery_due_at(db, level if kind == MessageKind.LEVEL else Priority.URGENT, delay_s)
+    """Return when a message is due; what takes something back has no wait at all."""
+    if kind == MessageKind.LEVEL:
+        return delivery_due_at(db, level, delay_s)
+    return float(db.execute(sa.select(now())).scalar_one()) + delay_s
 
 
 def update_dispatch(job: Job) -> sa.Update:

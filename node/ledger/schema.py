@@ -305,6 +305,7 @@ study_version = sa.Table(
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
     _word("stage", Stage, default=Stage.REPORT),
+    _text("level_by", nullable=True),  # the model whose level it is
     _time("due_at"),  # its place in the queue: ledger.order; empty: of a release before 0014
     _level(),
     _is_demonstration(),
@@ -453,6 +454,7 @@ message = sa.Table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # the bytes that are sent
     _word("state", DispatchState),
     _whole("attempt", default="1"),
+    _whole("failures", default="0"),  # attempts that failed, but for those that reached nobody
     _text("owner", nullable=True),
     _text("error", nullable=True),
     _time("due_at"),

@@ -71,6 +71,10 @@ class DispatchState(StrEnum):
         return self not in (DispatchState.QUEUED, DispatchState.RUNNING)
 
 
+NOT_TAKEN = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
+"""Of what its destination does not have, and may yet get, if by hand."""
+
+
 class DeliveryState(StrEnum):
     """What a destination has said of one object."""
 

@@ -21,6 +21,7 @@ from node.ledger.receiving import identities_in
 from node.ledger.records import Enqueue, Job
 from node.ledger.rows import add_note, is_held, lock_study, message_due_at
 from node.ledger.states import (
+    NOT_TAKEN,
     DispatchState,
     HeldBecause,
     InstanceState,
@@ -30,9 +31,6 @@ from node.ledger.states import (
 )
 from node.result import Priority, Result
 from node.triage import FormerLevel
-
-OPEN = (DispatchState.QUEUED, DispatchState.RUNNING, DispatchState.DEAD)
-"""States of a message that has not been acknowledged, and may yet be sent, if by hand."""
 
 _AT_ONCE = 500
 _ALTERNATIVES = 3
@@ -149,7 +147,8 @@ class Telling:
     def drop(self, older_than_s: float) -> None:
         """Forget what was asked for so long ago: no reading list is configured."""
         table = schema.study_to_tell
-        is_old = table.c.asked_at < now() - older_than_s
+        # What is put off is so by a node that has lists.
+        is_old = (table.c.asked_at < now() - older_than_s) & table.c.next_at.is_(None)
         with self.ledger.reading() as db:
             if db.execute(sa.select(table.c.study_uid).where(is_old).limit(1)).first() is None:
                 return
@@ -222,7 +221,7 @@ class Telling:
                 return True  # another node has seen to it
             db.execute(
                 message.update()
-                .where(message.c.control_id.in_(sorted(cancelled)), message.c.state.in_(OPEN))
+                .where(message.c.control_id.in_(sorted(cancelled)), message.c.state.in_(NOT_TAKEN))
                 .values(state=DispatchState.CANCELLED, owner=None, next_at=None, is_unreached=False)
             )
             for note in notes:
@@ -330,7 +329,7 @@ def _told(db: sa.Connection, study_uid: str) -> tuple[ToldBefore, ...]:
             sequence=row.sequence,
             kind=row.kind,
             told=row.told,
-            is_open=row.state in OPEN,
+            is_open=row.state in NOT_TAKEN,
             is_cancelled=row.state == DispatchState.CANCELLED,
             may_be_known=row.tried_at is not None,
         )

@@ -45,6 +45,12 @@ def test_a_mail_reaches_everybody_and_says_what_it_is() -> None:
     assert "nothing is wrong" in words_in(mail)
 
 
+def test_a_mail_that_was_taken_is_told_whatever_is_said_at_parting() -> None:
+    with mail_server(Mailbox(free_port(), farewell="421 4.3.2 going down")) as box:
+        assert channel(box.port).tell(TEST) == ""
+    assert len(box.mails) == 1
+
+
 def test_who_is_refused_is_said_and_the_others_get_it() -> None:
     with mail_server(Mailbox(free_port(), refuses=ADDRESSES[1:])) as box:
         amiss = channel(box.port).tell(TEST)

@@ -32,6 +32,7 @@ from node.manifest import Model
 from node.outputs.report_set import Built, to_bytes
 from node.result import Priority, UnitScore
 from node.study import Instance, Laterality, StudyVersion, Unit, View
+from node.triage import FoundBefore
 
 ROWS, COLUMNS = 300, 200
 
@@ -362,9 +363,36 @@ def test_in_two_stages_the_same_is_said_byte_for_byte_and_nothing_is_computed_tw
     assert ranked.decided_by.triage is not None
     found = ranked.decided_by.triage.level
     assert found == (Priority.URGENT if percent > 70 else Priority.NOT_ASSESSED)
-    later = replace(one, found_before=found)  # as the attempt after that of triage has it
+    later = replace(
+        one, found_before=FoundBefore(found, "breast-area")
+    )  # as the attempt after that of triage has it
     assert written_out(analyse(staged, later)) == expected
     assert len(network.asked_by) == 2
+
+
+def test_a_level_found_before_stays_with_the_model_that_found_it(
+    small: Model, tmp_path: Path
+) -> None:
+    first = packages.triaging_package(tmp_path / "models")
+    second = packages.triaging_package(tmp_path / "others", name="second")
+    (tmp_path / "images").mkdir()
+    one = task(small, image(tmp_path / "images", "1.2.3.4"))
+    one = replace(one, models=(first, second), delivering=frozenset({"breast-area", "second"}))
+    one = replace(one, why_given_up="it has crashed too often")
+    network = Network(percents={})
+    pipeline = Pipeline(network, ScoresInMemory(), UTC, presets()["default"])  # type: ignore[arg-type]
+
+    def levels(found_before: FoundBefore) -> dict[str, Priority]:
+        ranked = rank(pipeline, replace(one, found_before=found_before))
+        assert ranked.decided_by is not None
+        assert ranked.decided_by.triage is not None
+        assert ranked.decided_by.triage.level == Priority.URGENT
+        return {said.model.name: said.triage.level for said in ranked.results if said.triage}
+
+    kept = {"breast-area": Priority.NOT_ASSESSED, "second": Priority.URGENT}
+    assert levels(FoundBefore(Priority.URGENT, "second")) == kept
+    gone = {"breast-area": Priority.URGENT, "second": Priority.NOT_ASSESSED}
+    assert levels(FoundBefore(Priority.URGENT, "a model that is gone")) == gone
 
 
 def test_only_who_delivers_and_may_rank_looks_first(small: Model, tmp_path: Path) -> None:

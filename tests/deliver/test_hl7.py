@@ -190,7 +190,7 @@ def test_a_day_that_never_was_is_left_out(birth_date: str) -> None:
     assert "".join(str(field) for field in message.segment("PID")[6:]) == ""
 
 
-@pytest.mark.parametrize("name", ["", "^^^", "=", "^^="])
+@pytest.mark.parametrize("name", ["", "^^^", "=", "^^=", '""', '""^""'])
 def test_of_a_patient_without_a_name_it_is_said_that_there_is_none(name: str) -> None:
     message = built(replace(LEVEL, whose=replace(WHOSE, patient_name=name)))
     assert str(message.segment("PID")(5)) == "^^^^^^U"

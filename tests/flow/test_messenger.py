@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,17 @@ def test_who_is_not_there_has_heard_nothing_and_is_tried_again(waiting: Desk) ->
     assert (found["state"], found["attempt"], found["is_unreached"]) == ("queued", 2, True)
     assert found["tried_at"] is None
     assert waiting.jobs[-1].attempt == 2
+
+
+def test_what_was_let_wait_for_other_reasons_is_not_tried_later_for_that(
+    waiting: Desk, ris: ReadingList
+) -> None:
+    waiting.change(schema.message, attempt=13)
+    ris.answer = acknowledging(control_id="ANOTHER")
+    messenger(waiting, ris).send(replace(FIRST, attempt=13), waiting.enqueue)
+    found = row(waiting)
+    assert (found["attempt"], found["failures"]) == (14, 1)
+    assert waiting.jobs[-1].delay_s == pytest.approx(Delivery().retry_first_s, rel=0.11)
 
 
 def test_who_does_not_answer_may_have_heard(waiting: Desk, ris: ReadingList) -> None:

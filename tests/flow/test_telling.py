@@ -23,6 +23,7 @@ from pydicom import Dataset
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
+from pydicom.uid import SecondaryCaptureImageStorage
 from webhooks import SECRET
 
 from node import config
@@ -43,9 +44,12 @@ from node.ledger import (
     Messages,
     Mode,
     PlannedAnalysis,
+    Stage,
     StudyLevels,
     Telling,
+    Triaged,
     VersionState,
+    now,
     schema,
 )
 from node.ledger.rows import ask_to_tell, hold
@@ -668,6 +672,106 @@ def test_a_level_of_a_model_that_is_gone_is_withdrawn_and_the_history_says_why(
     ]
 
 
+def test_an_accession_number_that_comes_with_what_no_model_reads_is_told(scene: Scene) -> None:
+    scene.arrives(accession="")
+    scene.judged()
+    assert scene.said() == []
+    other = copy.deepcopy(_EXAM[L_CC])
+    other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    other.Modality, other.AccessionNumber = "OT", "A-1"
+    other.PatientID, other.PatientName = SOMEBODY.patient_id, SOMEBODY.name
+    assert scene.desk.keep(other) == "new"
+    assert scene.said() == ["ris: level urgent"]
+    assert scene.told()[0].whose.accession_number == "A-1"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_told_of_somebody_else_is_wrong_though_the_study_is_held(
+    scene: Scene, is_known: bool
+) -> None:
+    scene.arrives(R_CC)
+    scene.judged()
+    scene.said()
+    scene.sent(ACKNOWLEDGED if is_known else NOT_THERE)
+    scene.held(HeldBecause.REPORT)
+    assert scene.said() == []
+    scene.arrives(R_CC, patient=SOMEBODY_ELSE)
+    assert scene.said() == (["ris: wrong urgent"] if is_known else [])
+    assert scene.states() == (["finished", "queued"] if is_known else ["cancelled"])
+    assert scene.said() == [], "once"
+
+
+def test_what_is_taken_back_has_the_highest_level_that_may_be_known(scene: Scene) -> None:
+    scene.arrives(R_CC)
+    scene.judged(level=Priority.URGENT)
+    scene.said()
+    scene.sent()
+    scene.arrives(L_CC)
+    scene.judged(level=Priority.ROUTINE)
+    scene.said()
+    scene.sent(NO_ANSWER)
+    scene.arrives(R_CC, patient=SOMEBODY_ELSE)
+    scene.arrives(L_CC, patient=SOMEBODY_ELSE)
+    assert scene.said() == ["ris: wrong urgent", "ris: level routine"]
+
+
+def test_whose_level_was_found_before_is_not_taken_from_a_list_by_another_model(
+    scene: Scene,
+) -> None:
+    scene.lists = (RIS.model_copy(update={"models": ("other-model",)}),)
+    scene.arrives()
+    found = (result(MODEL, Priority.ROUTINE), result(OTHER, Priority.URGENT))
+    job = scene.begun(*found)
+    scene.desk.change(schema.study_version, stage=Stage.TRIAGE)
+    scene.desk.processing.end_triage(job, Triaged(found, found[1]), scene.desk.enqueue)
+    assert scene.said() == ["ris: level urgent"]
+    (version,) = scene.desk.rows(schema.study_version)
+    assert (version["level"], version["level_by"]) == (Priority.URGENT, "other-model")
+
+
+def test_an_asking_is_as_old_as_the_last_one(scene: Scene) -> None:
+    scene.arrives()
+    scene.judged()
+    scene.desk.change(schema.study_to_tell, asked_at=now() - 7200, next_at=now() + 600)
+    scene.arrives(patient=SOMEBODY_ELSE)
+    (asked,) = scene.telling.asked()
+    assert asked.for_s < 60
+
+
+def test_a_node_without_lists_forgets_nothing_that_another_has_put_off(scene: Scene) -> None:
+    scene.arrives()
+    scene.judged()
+    scene.desk.change(schema.study_to_tell, asked_at=now() - 90_000, next_at=now() + 600)
+    scene.lists = ()
+    scene.said()
+    assert scene.desk.rows(schema.study_to_tell)
+    scene.desk.change(schema.study_to_tell, next_at=None)
+    scene.said()
+    assert not scene.desk.rows(schema.study_to_tell)
+
+
+def test_what_cannot_be_decided_waits_until_it_is_looked_at_again_and_not_for_ever(
+    scene: Scene,
+) -> None:
+    scene.arrives()
+    scene.judged()
+    scene.said()
+    with scene.desk.ledger.writing() as db:
+        ask_to_tell(db, scene.study)
+    scene.desk.change(schema.study_to_tell, next_at=now() + 300)
+    with pytest.raises(Superseded, match="something else by now"):
+        scene.sent()
+    (row,) = scene.rows()
+    assert row["next_at"] - row["made_at"] == pytest.approx(300, abs=60)
+    assert (row["state"], row["failures"]) == ("queued", 0)
+    scene.desk.change(schema.message, deadline_at=now() - 1)
+    with pytest.raises(Superseded):
+        scene.sent()
+    (row,) = scene.rows()
+    assert (row["state"], row["tried_at"]) == ("dead", None)
+    assert "what to tell cannot be found out" in row["error"]
+
+
 def test_what_takes_back_goes_before_any_level(scene: Scene) -> None:
     scene.arrives(R_CC)
     scene.judged(level=Priority.ROUTINE)
@@ -807,8 +911,8 @@ def test_doubt_about_whose_a_study_is_is_told_only_if_it_lasts(
     assert scene.said() == ["ris: wrong urgent", "ris: level urgent"]
     assert [one.whose.patient_id for one in scene.told()] == ["P-1", "P-1", "P-1", "P-2"]
     scene.sent()
-    scene.arrives(R_CC, L_CC, patient=SOMEBODY_ELSE)
-    scene.judged()
+    with scene.desk.ledger.writing() as db:
+        ask_to_tell(db, scene.study)
     assert scene.said() == [], "once"
 
 

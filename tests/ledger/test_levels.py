@@ -10,7 +10,7 @@ from ledgers import MODEL, SOMEBODY, SOMEBODY_ELSE, STUDY, Desk
 
 from node.ledger import Closing, Finished, Mode, PlannedAnalysis, StudyLevels, VersionState, schema
 from node.result import Priority, Result, Triage
-from node.triage import FormerLevel
+from node.triage import FormerLevel, FoundBefore
 
 DEMONSTRATION = replace(MODEL, is_demonstration=True)
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
@@ -129,7 +129,7 @@ def test_an_attempt_that_finds_less_lowers_nothing_and_is_told_what_was_found(de
     desk.processing.record_decision(job, found(URGENT))
     desk.processing.fail_version(job, "no room", 0, desk.enqueue, is_its_fault=True)
     again = replace(job, attempt=2)
-    assert desk.begin(again).found_before == URGENT
+    assert desk.begin(again).found_before == FoundBefore(URGENT, "breast-area")
     desk.processing.record_decision(again, found(Priority.NOT_ASSESSED))
     assert (desk.study()["level"], desk.version()["level"]) == (URGENT, URGENT)
 

@@ -23,6 +23,7 @@ from node.ledger.order import SenderPriority, wait_s
 from node.ledger.records import Closing
 from node.overview import study_overview
 from node.result import Priority, Result, Triage
+from node.triage import FoundBefore
 
 URGENT, SOON, ROUTINE = Priority.URGENT, Priority.SOON, Priority.ROUTINE
 NOT_ASSESSED = Priority.NOT_ASSESSED
@@ -125,7 +126,11 @@ def test_a_report_waits_for_what_is_due_before_it_as_the_next_attempt(desk: Desk
     with pytest.raises(Superseded):
         desk.begin(job)
     work = desk.begin(following)
-    assert (work.stage, work.failures, work.found_before) == (Stage.REPORT, 0, ROUTINE)
+    assert (work.stage, work.failures, work.found_before) == (
+        Stage.REPORT,
+        0,
+        FoundBefore(ROUTINE, MODEL.name),
+    )
     desk.finish(following, level=ROUTINE)
     assert not [event for event in desk.history() if "attempt" in event], "nothing went wrong"
     assert "triaged: routine; its report waits for its turn" in desk.history()
@@ -193,7 +198,7 @@ def test_a_crash_between_the_stages_repeats_the_second_alone(desk: Desk, is_next
     again = desk.jobs[-1]
     assert again.due_at == version["due_at"]
     work = desk.begin(again)
-    assert (work.stage, work.found_before) == (Stage.REPORT, SOON)
+    assert (work.stage, work.found_before) == (Stage.REPORT, FoundBefore(SOON, MODEL.name))
 
 
 def test_a_crash_before_triage_is_over_repeats_it(desk: Desk) -> None:

@@ -230,7 +230,8 @@ def _is_date(value: str) -> bool:
 
 def authority_of(whose: Whose, settings: HL7Settings) -> str:
     """Return who has given the patient ID, as the receiver is told it."""
-    return _written(whose.issuer or settings.assigning_authority or "", settings)
+    issuer = "" if whose.issuer == _DELETED else whose.issuer
+    return _written(issuer or settings.assigning_authority or "", settings)
 
 
 def _authority(whose: Whose, settings: HL7Settings) -> str:
@@ -244,7 +245,7 @@ def _authority(whose: Whose, settings: HL7Settings) -> str:
 
 def _name(group: str, settings: HL7Settings) -> str:
     """Return XPN.1 to XPN.6: DICOM has the prefix before the suffix (PS3.5 6.2.1)."""
-    parts = [_text(part, settings) for part in group.split("^")]
+    parts = ["" if part == _DELETED else _text(part, settings) for part in group.split("^")]
     family, given, middle, prefix, suffix = (*parts, "", "", "", "", "")[:5]
     return f"{family}^{given}^{middle}^{suffix}^{prefix}^"
 

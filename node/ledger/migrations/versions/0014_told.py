@@ -22,6 +22,7 @@ def upgrade() -> None:
         "ALTER TABLE study_version ADD COLUMN stage TEXT NOT NULL DEFAULT 'report'"
         " CONSTRAINT ck_study_version_stage CHECK (stage IN ('triage', 'report'))"
     )
+    op.add_column("study_version", sa.Column("level_by", sa.Text))
     for table in ("study_version", "dispatch"):
         op.add_column(table, sa.Column("due_at", sa.Double))
     op.add_column("dispatch", _is_unreached())
@@ -75,6 +76,7 @@ def _add_messages() -> None:
         sa.Column("content", sa.LargeBinary, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+        sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
         sa.Column("owner", sa.Text),
         sa.Column("error", sa.Text),
         sa.Column("due_at", sa.Double),
