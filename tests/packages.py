@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from pathlib import Path
 
 from node.manifest import Model
@@ -75,7 +76,7 @@ def write_package(models_dir: Path, *changes: tuple[str, str]) -> Path:
     for present, replacement in changes:
         assert present in text
         text = text.replace(present, replacement)
-    folder = models_dir / "breast-area"
+    folder = models_dir / tomllib.loads(text)["name"]
     folder.mkdir(parents=True)
     (folder / "manifest.toml").write_text(text)
     (folder / "model.onnx").write_bytes(WEIGHTS)

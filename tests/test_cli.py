@@ -37,12 +37,14 @@ from node.ledger import (
     DamagedObject,
     DeliveryState,
     Finished,
+    HeldBecause,
     Ledger,
     Outcome,
     Patience,
     VersionState,
     schema,
 )
+from node.ledger.rows import hold
 from node.manifest import load_model
 from node.overview import each_study
 from node.result import Priority, Refusal
@@ -202,6 +204,42 @@ def test_check_passes_the_smallest_configuration_and_changes_nothing(
     assert "is right: AINODE will listen on 127.0.0.1:" in " ".join(result.output.split())
     assert "Model breast-area 1.0.0: weights verified, runs." in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == [settings]
+
+
+def test_check_names_who_else_is_told_and_what_tls_lacks(settings: Path, tmp_path: Path) -> None:
+    assert "Alarms are told to nobody" in call("check", "-c", settings).output
+    more = """
+[[destinations]]
+kind = "hl7"
+name = "ris"
+host = "ris.example"
+port = 2575
+models = ["breast-area"]
+tls = true
+tls_ca = "ca.pem"
+
+[[destinations]]
+kind = "folder"
+name = "research"
+path = "results"
+
+[alarms.mail]
+to = ["admin@hospital.example"]
+sender = "ai@hospital.example"
+host = "mail.hospital.example"
+"""
+    settings.write_text(settings.read_text() + more)
+    result = call("check", "-c", settings)
+    words = " ".join(result.output.split())
+    assert "Destination ris, HL7 at ris.example:2575 with TLS: is told of the levels of" in words
+    assert "Folder research, " in words
+    assert "Alarms are told by mail to admin@hospital.example." in words
+    assert f'Destination "ris": {tmp_path / "ca.pem"}: cannot be used for TLS (No such file' in (
+        " ".join(result.stderr.split())
+    )
+    assert result.exit_code == 1
+    settings.write_text(settings.read_text().replace('tls_ca = "ca.pem"', ""))
+    assert call("check", "-c", settings).exit_code == 0
 
 
 def test_check_asks_about_weights_under_a_licence_of_their_own(
@@ -645,6 +683,17 @@ def test_retry_of_one_study_tries_that(settings: Path, desk_of_node: Desk) -> No
     assert "none waits for another attempt" in again.stderr
     unknown = call("retry", "1.2.3", "-c", settings)
     assert (unknown.exit_code, "is not known here" in unknown.stderr) == (1, True)
+
+
+def test_retry_of_a_study_that_is_held_says_so(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.receive()
+    with desk_of_node.ledger.writing() as db:
+        hold(db, STUDY, HeldBecause.PIXELS, "an object came again with other pixels")
+    said = call("retry", STUDY, "-c", settings)
+    assert said.exit_code == 1
+    words = " ".join(said.stderr.split())
+    assert f"study {STUDY} is held (an object came again with other pixels)" in words
+    assert "`ai-node release`" in words
 
 
 def test_retry_for_a_name_that_nobody_has_says_which_is_meant(

@@ -175,8 +175,9 @@ def test_a_thousand_held_studies_are_one_alarm_that_names_urgent_ones_first(desk
         db.execute(schema.history.update().where(is_it).values(at=now() - 310))
     (found,) = found_by(studies_held, desk)
     assert found.urgency == Alarm.ACT
-    assert "31 studies held" in found.words
-    assert "1 of them urgent (5 of 31 studies are named)" in found.words
+    assert found.words.startswith("31 studies held, 1 of them urgent: nothing of them is analysed")
+    assert "(5 of 31 studies are named)" in found.words
+    assert found.what_to_do.startswith("have what is urgent read now, without the node; ")
     assert found.study_uids[:2] == (f"{STUDY}.99", f"{STUDY}.5")
     assert found.latest == pytest.approx(clock(desk) - 10, abs=5), "when its five minutes were over"
 

@@ -19,8 +19,9 @@ from postgres import NewDatabase
 from pydicom import Dataset, dcmread
 from told_rows import told
 
-from node.config import ChosenModel
+from node.config import ChosenModel, HL7Settings
 from node.ledger import (
+    TOLD_NOTHING,
     Alarming,
     DeliveryState,
     DispatchState,
@@ -31,6 +32,7 @@ from node.ledger import (
     schema,
 )
 from node.ledger.nodes import Ill
+from node.ledger.rows import add_note
 from node.outputs.wording import intended_use, standing_line
 from node.result import Priority
 from node.store import Store
@@ -89,6 +91,15 @@ def test_a_study_says_what_reading_lists_were_told(site: Site) -> None:
     assert "triage level urgent acknowledged" in said
     assert "triage level urgent withdrawn given up" in said
     assert "ris answered AE" in said
+
+
+def test_a_study_says_which_list_could_not_be_told_and_why(site: Site) -> None:
+    uid = site.exam(1, URGENT)
+    with site.desk.ledger.writing() as db:
+        add_note(db, uid, f"ris {TOLD_NOTHING}: the study has no accession number")
+    with site.visited() as visitor:
+        said = words_of(visitor.get(f"/studies/{uid}"))
+    assert "Reading lists ris Told nothing: the study has no accession number" in said
 
 
 def test_what_a_list_refused_is_sent_again_from_the_page(site: Site) -> None:
@@ -761,3 +772,17 @@ def test_the_system_says_what_is_raised_and_who_was_told(site: Site) -> None:
     assert "make room" in said
     assert "Alarm 1, being told by mail." in said
     assert "Alarm 2, nobody is told: [alarms] names neither mail nor webhook." in said
+    assert "not found any more" not in said
+    site.desk.change(schema.alarm, seen_at=1000.0)
+    with site.visited() as visitor:
+        assert "soon over" in words_of(visitor.get("/system"))
+
+
+def test_the_system_says_what_each_destination_is(site: Site) -> None:
+    ris = HL7Settings(kind="hl7", name="ris", host="ris", port=1, models=(EXAMPLE.name,))
+    site.config = site.config.model_copy(update={"destinations": (ris,)})
+    with site.visited() as visitor:
+        said = words_of(visitor.get("/system"))
+    assert "Peers and destinations" in said
+    assert "ris HL7, is told of levels none nothing" in said, "it never comes to us"
+    assert "pacs receives never none" in said
