@@ -76,7 +76,7 @@ def write_package(models_dir: Path, *changes: tuple[str, str]) -> Path:
     for present, replacement in changes:
         assert present in text
         text = text.replace(present, replacement)
-    folder = models_dir / tomllib.loads(text)["name"]
+    folder = models_dir / str(tomllib.loads(text)["name"])
     folder.mkdir(parents=True)
     (folder / "manifest.toml").write_text(text)
     (folder / "model.onnx").write_bytes(WEIGHTS)
