@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 
 from node.manifest import Model
@@ -70,22 +69,25 @@ OUTPUT = MANIFEST.partition("[output]\n")[2]
 """Replaced by CLASSES, the package sorts into classes."""
 
 
-def write_package(models_dir: Path, *changes: tuple[str, str]) -> Path:
-    """Write the package `breast-area`, each (present, replacement) text changed, and return it."""
-    text = MANIFEST
+def write_package(models_dir: Path, *changes: tuple[str, str], name: str = "breast-area") -> Path:
+    """Write the package `breast-area`, each (present, replacement) text changed, and return it.
+
+    Under another name it has that of its folder, too.
+    """
+    text = MANIFEST.replace('"breast-area"', f'"{name}"')
     for present, replacement in changes:
         assert present in text
         text = text.replace(present, replacement)
-    folder = models_dir / str(tomllib.loads(text)["name"])
+    folder = models_dir / name
     folder.mkdir(parents=True)
     (folder / "manifest.toml").write_text(text)
     (folder / "model.onnx").write_bytes(WEIGHTS)
     return folder
 
 
-def package(models_dir: Path, *changes: tuple[str, str]) -> Model:
+def package(models_dir: Path, *changes: tuple[str, str], name: str = "breast-area") -> Model:
     """Write a package and open it."""
-    return Model(write_package(models_dir, *changes))
+    return Model(write_package(models_dir, *changes, name=name))
 
 
 SCORE = """
@@ -124,8 +126,8 @@ def triaging_package(
     """Write and open a package that triages: from a mean of 70 % in a breast on it is urgent."""
     return package(
         models_dir,
-        ('"breast-area"', f'"{name}"'),
         ("[output]\n" + OUTPUT, TRIAGE),
         ('"measurement"', '"triage"'),
         ('"research"', f'"{status}"'),
+        name=name,
     )
