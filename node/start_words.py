@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from node.config import AlarmSettings, Config, HL7Settings, Peer, WebhookSettings
 from node.dimse.addresses import place
+from node.http.signed_post import host_and_port
 from node.ledger import Role, Unfinished
 from node.manifest import Model
 from node.site import levels_in_words
@@ -59,7 +59,7 @@ def _at(one: HL7Settings | WebhookSettings) -> str:
     if isinstance(one, HL7Settings):
         tls = " with TLS" if one.tls else ""
         return f"HL7 at {place(one.host, one.port)}{tls}"
-    return f"webhook at {urlsplit(one.url).hostname}"  # the rest of it may be secret
+    return f"webhook at {host_and_port(one.url)}"
 
 
 def _role_in_words(peer: Peer) -> str:

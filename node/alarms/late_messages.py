@@ -77,7 +77,8 @@ def untold(db: sa.Connection, watched: Watched) -> Iterator[tuple[str, Late]]:
                 if at - since <= within_s:
                     continue
                 if since >= started_at or _was_there(db, uid, settings.name, since):
-                    yield settings.name, Late(uid, since, Lack.MESSAGE)
+                    why = _why_untold(db, uid, settings.name)
+                    yield settings.name, Late(uid, since, Lack.MESSAGE, error=why)
 
 
 def _unspoken_of(db: sa.Connection, settings: HL7Settings | WebhookSettings) -> Sequence[str]:
@@ -183,6 +184,17 @@ def _started_at(db: sa.Connection, watched: Watched) -> float:
         node.c.place.startswith(f"{watched.place} ", autoescape=True)
     )
     return db.execute(query).scalar_one() or 0.0
+
+
+def _why_untold(db: sa.Connection, study_uid: str, name: str) -> str:
+    """Return why a list could not be told of a study, as its history says it last; "" if not."""
+    table = schema.history
+    begins = f"{name} {TOLD_NOTHING}"
+    query = sa.select(table.c.event).where(
+        table.c.study_uid == study_uid, table.c.event.startswith(begins, autoescape=True)
+    )
+    event = db.execute(query.order_by(table.c.id.desc()).limit(1)).scalar_one_or_none() or ""
+    return event.partition(": ")[2]
 
 
 def _was_there(db: sa.Connection, study_uid: str, name: str, since: float) -> bool:

@@ -38,20 +38,23 @@ _REMEDY = {
     Lack.TAKE_BACK: "tell who reads that list that the level does not hold; then "
     "`ai-node doctor` examines it; what waits is sent by itself",
 }
+_NOT_TOLD = ": not told"
+"""Ends the subject of what hinders a list that may be well: so that it hides no outage of it."""
 _GIVEN_UP = "`ai-node doctor` examines it; mend that, then `ai-node retry`"
 
 
 def urgent_late(watched: Watched) -> Iterator[Trouble]:
     """Yield each destination that urgent results, or levels, have not reached in time.
 
-    And "report" for those that are not even built. What somebody has marked as read is late for
-    nobody.
+    And "report" for those that are not even built; by itself, what a list cannot be told. What
+    somebody has marked as read is late for nobody.
     """
     late: dict[str, list[Late]] = {}
     with watched.ledger.reading() as db:
         for rule in (undelivered, unbuilt, unacknowledged, untold):
             for subject, found in rule(db, watched):
-                late.setdefault(subject, []).append(found)
+                key = f"{subject}{_NOT_TOLD}" if found.lack == Lack.MESSAGE else subject
+                late.setdefault(key, []).append(found)
     for subject, found_late in late.items():
         yield _of_subject(watched, subject, sorted(found_late, key=lambda one: one.since))
 
@@ -67,9 +70,8 @@ def _of_subject(watched: Watched, subject: str, found: list[Late]) -> Trouble:
         if Lack.RESULTS in lacks:  # what is only not confirmed is one of those then
             lacks = [lack for lack in lacks if lack != Lack.CONFIRMATION]
         urgency = Alarm.LOOK if lacks == [Lack.CONFIRMATION] else Alarm.ACT
-        error = next((one.error for one in found if one.error), "")
-        words = f"{watched.destination(subject)} {'; '.join(_says(one, found) for one in lacks)}"
-        words += f": {error}" if error else ""
+        whom = watched.destination(subject.removesuffix(_NOT_TOLD))
+        words = f"{whom} {'; '.join(_says(one, found) for one in lacks)}"
         what_to_do = _remedies(lacks, found)
     within_s = watched.config.alarms.urgent_within_s
     return Trouble(
@@ -92,7 +94,8 @@ def _says(lack: Lack, found: list[Late]) -> str:
     words = _WHAT[lack].format(_urgent(len(of_it)))
     if any(one.is_given_up for one in of_it):
         words += ", of which some were given up"
-    return words
+    error = next((one.error for one in of_it if one.error), "")
+    return f"{words}: {error}" if error else words
 
 
 def _remedies(lacks: list[Lack], found: list[Late]) -> str:

@@ -91,8 +91,11 @@ class AlarmWatch:
         known = {(one.rule, one.subject): one for one in lasting}
         for key in sorted(found):
             self._raise(found[key], known.get(key), at)
+        missing = [one for one in lasting if (one.rule, one.subject) not in found]
         if is_settled:
-            self._end_what_is_over([one for one in lasting if (one.rule, one.subject) not in found])
+            self._end_what_is_over(missing)
+        else:  # it is not known yet: what lasted when somebody last looked is taken to last
+            self._alarming.take_to_last([one.id for one in missing])
         if self._clock() - self._forgot_at >= _FORGETS_EVERY_S:
             self._forgot_at = self._clock()
             self._alarming.forget()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from node.config import Config, FolderSettings, HL7Settings
 from node.dimse.addresses import place as address
+from node.http.signed_post import host_and_port
 from node.ledger import Ledger, schema
 from node.manifest import Model
 from node.numbers_in_words import counted_studies
@@ -49,7 +49,7 @@ class Watched:
                 return f"{name} ({one.path})"
             if isinstance(one, HL7Settings):
                 return f"{name} ({address(one.host, one.port)})"
-            return f"{name} ({urlsplit(one.url).hostname})"
+            return f"{name} ({host_and_port(one.url)})"
         return f"{name} (not in the configuration any more)"
 
 

@@ -43,7 +43,7 @@ def post_signed(
     Unsent if it cannot have arrived; none says more of the URL than host and port, for the rest
     may be secret.
     """
-    where = _where(url)
+    where = host_and_port(url)
     try:
         trusted = ssl.create_default_context(cafile=tls_ca)
     except OSError as error:  # ssl.SSLError is one
@@ -138,7 +138,8 @@ def _late(where: str, timeout_s: float) -> Unreached:
     return Unreached(f"{where} has not answered within {timeout_s:g} s")
 
 
-def _where(url: str) -> str:
+def host_and_port(url: str) -> str:
+    """Return all of a URL that may be said: the rest may be secret."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     written = f"[{host}]" if ":" in host else host

@@ -85,7 +85,7 @@ class RaisedAlarm:
     began_at: float
     """When that was noticed."""
     seen_at: float
-    """When it was last found to be so, to a minute or so."""
+    """When it was last found to be so, to a minute or so, or could not be judged."""
     told_at: float
     """When it was last looked for to be told: when it began, or was told again."""
     ended_at: float | None
@@ -181,6 +181,17 @@ class Alarming:
                 _tell(db, row.id, channels, NoticeEvent.REMINDER)
             db.execute(schema.alarm.update().where(schema.alarm.c.id == row.id).values(values))
             return NoticeEvent.REMINDER if is_news else None
+
+    def take_to_last(self, ids: Collection[int]) -> None:
+        """Record that these are as if they had been found: nobody can judge that now."""
+        table = schema.alarm
+        is_old = table.c.seen_at < now() - _SEEN_EVERY_S
+        which = table.c.id.in_(sorted(ids)) & table.c.ended_at.is_(None) & is_old
+        with self.ledger.reading() as db:
+            if db.execute(sa.select(table.c.id).where(which).limit(1)).first() is None:
+                return
+        with self.ledger.writing() as db:
+            db.execute(table.update().where(which).values(seen_at=now()))
 
     def end_alarm(self, alarm: RaisedAlarm, channels: Collection[str], after_s: float) -> bool:
         """Record that an alarm is over if nobody has found it to last for `after_s`.

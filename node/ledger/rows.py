@@ -153,6 +153,7 @@ def release(db: sa.Connection, study_uid: str, why: str) -> None:
         .where(dispatch.c.state == DispatchState.CANCELLED)
         .values(
             state=DispatchState.QUEUED,
+            attempt=dispatch.c.attempt + 1,  # the last one has ended, and said why
             error=None,
             next_at=None,
             due_at=now() + wait_s(Stage.REPORT, newest.level),

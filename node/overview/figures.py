@@ -159,7 +159,7 @@ def _waiting_since(db: sa.Connection) -> float | None:
 def _unread(db: sa.Connection, open_s: float) -> dict[str, tuple[int, float]]:
     table = schema.study
     found = {}
-    for level in sorted(level for level in Priority if level > Priority.ROUTINE):
+    for level in sorted((one for one in Priority if one > Priority.ROUTINE), reverse=True):
         query = sa.select(sa.func.count(), sa.func.min(table.c.last_image_at)).where(
             table.c.level == level,
             table.c.last_image_at > now() - open_s,

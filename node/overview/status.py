@@ -132,7 +132,10 @@ def _of_backlog(backlog: Backlog, at: float, commitment_wait_s: float) -> Iterat
         words = f"{name}: {what} of {counted_studies(backlog.given_up)} were given up"
         words += f": {backlog.why_given_up}" if backlog.why_given_up else ""
         alarm = Alarm.ACT if backlog.given_up_lately else Alarm.LOOK
-        yield Remark(alarm, words, "`ai-node doctor` examines it; mend that, then `ai-node retry`")
+        then = (
+            "`ai-node alarm list` names studies of which that is so; `ai-node doctor` examines it; "
+        )
+        yield Remark(alarm, words, f"{then}mend that, then `ai-node retry`")
     if backlog.since is not None and at - backlog.since > LACKS_LOOK_S:
         lacks = "has not acknowledged the triage levels" if backlog.is_list else "lacks the results"
         words = f"{name} {lacks} of {counted_studies(backlog.studies)}, since "

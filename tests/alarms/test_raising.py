@@ -189,6 +189,22 @@ def test_after_a_start_nothing_is_raised_before_what_had_to_wait_could_be_sent(
     assert lasting(desk) == ["urgent-late pacs"]
 
 
+def test_while_nothing_can_be_judged_what_lasted_is_taken_to_last(desk: Desk) -> None:
+    former = Node(desk)
+    former.troubles = [LATE]
+    former.settle()
+    let_pass(desk, 400)  # nobody looks
+    (alarm,) = Alarming(desk.ledger).raised()
+    assert not alarm.is_found(clock(desk))
+    node = Node(desk)
+    node.look()
+    (alarm,) = Alarming(desk.ledger).raised()
+    assert alarm.is_found(clock(desk))
+    node.settle()
+    node.pass_s(400)
+    assert lasting(desk) == []
+
+
 def test_after_a_restart_what_lasts_is_not_told_again_and_what_is_over_is(desk: Desk) -> None:
     former = Node(desk)
     former.settle()

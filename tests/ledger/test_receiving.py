@@ -720,11 +720,24 @@ def test_a_released_study_that_was_finished_is_delivered_where_it_was_stopped(de
         desk.delivering.begin_dispatch(stopped, NODE)
     assert desk.by_hand.release_study(STUDY) == "what is left of it goes on"
     assert desk.arrivals() == []
-    assert {job.destination for job in desk.sweeping.unfinished()} == {"pacs", "workstation"}
-    desk.sweeping.revive(stopped, desk.enqueue)
+    left = {job.destination: job for job in desk.sweeping.unfinished()}
+    assert set(left) == {"pacs", "workstation"}
+    desk.sweeping.revive(left["pacs"], desk.enqueue)
     desk.deliver(desk.jobs[-1])
+    assert not [line for line in desk.history() if "could not say how it ended" in line]
     desk.deliver(untouched)
     assert {row["state"] for row in desk.rows(schema.dispatch)} == {DispatchState.FINISHED}
+
+
+def test_what_was_put_right_in_the_archive_goes_on_when_its_images_come_again(desk: Desk) -> None:
+    (job,) = desk.analysed()
+    desk.delivering.begin_dispatch(job, NODE)
+    desk.delivering.hold_dispatch(job, "pacs has it under another patient ID")
+    assert desk.study()["held_because"] == HeldBecause.DESTINATION
+    desk.receive()
+    assert desk.study()["held_because"] is None
+    assert desk.history()[-1] == "released: its images came again, as they were"
+    assert [job.destination for job in desk.sweeping.unfinished()] == ["pacs"]
 
 
 def test_a_released_study_sends_nothing_twice(desk: Desk) -> None:
