@@ -54,6 +54,6 @@ def test_a_node_says_at_its_start_whom_it_tells() -> None:
         "planted-disc" in said
     )
     assert (
-        "Destination hook, webhook at hook.example: is told of the levels of planted-disc "
+        "Destination hook, webhook at hook.example:443: is told of the levels of planted-disc "
         "of modality" in said
     )

@@ -163,7 +163,8 @@ class Teller:
         decision = _Decision()
         threads = {one.name: _threads(situation.told_to(one.name)) for one in self.config.lists}
         stands = any(one.stands for found in threads.values() for one in found.values())
-        if situation.is_in_doubt and for_s < DOUBT_LASTS_S and stands:
+        is_to_be_seen = situation.is_in_doubt and situation.level is not None
+        if is_to_be_seen and for_s < DOUBT_LASTS_S and stands:
             return None
         whose = None
         is_told_of = stands if situation.is_held else situation.level is not None
@@ -235,9 +236,11 @@ class _Case:
 
     def _take_back_of_others(self, whose: Whose | None) -> None:
         """Take back what was told of a held study under identifiers that are not its own."""
+        if whose is None or self._receiver.why_unsayable(whose):
+            return  # whose it is now is not known, or not for certain
         for name, thread in self.threads.items():
             former = thread.last_message.whose
-            if whose is not None and not is_filled_in(former, self._receiver.told_of(whose)):
+            if not is_filled_in(former, self._receiver.told_of(whose)):
                 self._take_back(name, thread, MessageKind.WRONG)
 
     def _level_now(self, whose: Whose | None) -> LevelMessage | None:

@@ -35,7 +35,7 @@ from node.ledger.rows import (
 from node.ledger.states import DeliveryState, DispatchState, MessageKind, StudyState, VersionState
 from node.result import Priority
 
-_HURRIED_AT_ONCE = 50
+_AT_ONCE = 50
 """In one transaction."""
 
 _SAME_TIME_S = 0.001
@@ -109,13 +109,17 @@ class ByHand:
     ) -> int:
         """Do something with each that was given up, some at once; return of how many it is true."""
         query = _for(destination, _dead(table), table).order_by(table.c.study_uid)
-        count = 0
+        count, last = 0, ""
         while True:
             with self.ledger.writing() as db:
-                rows = db.execute(query.limit(_HURRIED_AT_ONCE)).all()
+                # Each study once: what is given up again meanwhile is not tried without an end.
+                rows = db.execute(query.where(table.c.study_uid > last).limit(_AT_ONCE)).all()
                 if not rows:
                     return count
-                count += sum(again(db, row) for row in rows)
+                last = rows[-1].study_uid
+                others = query.where(table.c.study_uid == last)
+                whole = [*(row for row in rows if row.study_uid != last), *db.execute(others)]
+                count += sum(again(db, row) for row in whole)
 
     def hurry_waiting(self, *, destination: str = "", by: str = "") -> Counter[str]:
         """Let go at once what waits for another attempt, for the reconcile sweep to pick up.
@@ -132,7 +136,7 @@ class ByHand:
     def _hurry_some(self, table: sa.Table, destination: str, by: str) -> list[str]:
         with self.ledger.writing() as db:
             query = _for(destination, _waiting(table), table).order_by(table.c.study_uid)
-            rows = db.execute(query.limit(_HURRIED_AT_ONCE)).all()
+            rows = db.execute(query.limit(_AT_ONCE)).all()
             # The study before its delivery, as everybody else does, who may have changed it.
             return [row.destination for row in rows if _hurry(db, table, row, by)]
 

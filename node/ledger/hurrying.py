@@ -19,7 +19,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.order import wait_s
 from node.ledger.records import Enqueue, Job
-from node.ledger.rows import delivery_due_at, lock_study
+from node.ledger.rows import lock_study, message_due_at
 from node.ledger.states import DispatchState, MessageKind, Stage
 from node.result import Priority
 
@@ -100,7 +100,7 @@ class Hurrying:
 def _first(db: sa.Connection, lane: _Lane, destination: str) -> list[sa.Row[Any]]:
     columns, study = lane.table.c, schema.study
     waits = [(study.c.level == level, wait_s(Stage.REPORT, level)) for level in Priority]
-    waits.insert(0, (lane.takes_back, wait_s(Stage.REPORT, Priority.URGENT)))
+    waits.insert(0, (lane.takes_back, 0.0))
     by_level = sa.case(*waits, else_=wait_s(Stage.REPORT, None))
     key = (columns.study_uid, lane.number.label("number"), columns.destination)
     query = (
@@ -125,8 +125,8 @@ def _hurry(db: sa.Connection, lane: _Lane, found: sa.Row[Any], enqueue: Enqueue)
     former = db.execute(query.where(*is_it, *lane.is_waiting)).one_or_none()
     if former is None:  # another has, or it went by itself meanwhile
         return False
-    level = Priority.URGENT if former.takes_back else study.level
-    attempt, due_at = former.attempt + 1, delivery_due_at(db, level)
+    kind = MessageKind.WITHDRAWN if former.takes_back else MessageKind.LEVEL
+    attempt, due_at = former.attempt + 1, message_due_at(db, kind, study.level)
     values = {"attempt": attempt, "next_at": None, "due_at": due_at}
     db.execute(lane.table.update().where(*is_it).values(values))
     key = (found.study_uid, found.number, attempt, found.destination)

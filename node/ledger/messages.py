@@ -21,8 +21,8 @@ from node.ledger.states import DeliveryState, DispatchState, MessageKind
 log = logging.getLogger(__name__)
 
 _ASKS_AGAIN_S = 2.0
+"""When what a message says may be out of date, the next attempt is at least so much later."""
 _UNDECIDED = "what to tell cannot be found out, as the history of the study says"
-"""When what a message says may be out of date, the next attempt is this much later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,6 @@ class Receiving:
                 recorded = _judge(db, instance, received, known)
                 if recorded == "corrected":
                     _correct(db, instance, received, known)
-                if recorded == "same" and study.held_because == HeldBecause.DESTINATION:
-                    # It may have been put right there: that is asked again before anything is sent.
-                    release(db, instance.study_uid, "its images came again, as they were")
             if recorded in ("new", "corrected"):
                 if received.withdraws is not None:
                     _withdraw(db, instance, received.withdraws)

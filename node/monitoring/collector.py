@@ -167,6 +167,8 @@ def _of_disks(disks: Sequence[DiskSpace]) -> Iterator[Metric]:
 
 
 def _of_alarms(raised: Sequence[RaisedAlarm], at: float) -> Iterator[Metric]:
-    found = [one.rule for one in raised if one.is_found(at)]
-    counts = [((rule,), float(found.count(rule))) for rule in ALARM_RULES]
-    yield _gauge("ai_node_alarms_raised", "Alarms that last, by their rule.", ("rule",), counts)
+    found = [(one.rule, Alarm(one.urgency).name.lower()) for one in raised if one.is_found(at)]
+    kinds = [(rule, word) for rule in ALARM_RULES for word in ("look", "act")]
+    counts = [(kind, float(found.count(kind))) for kind in kinds]
+    words = "Alarms that last, by their rule and what they ask for."
+    yield _gauge("ai_node_alarms_raised", words, ("rule", "urgency"), counts)

@@ -10,8 +10,9 @@ from node.overview.standing import Standing, StudyOverview
 _ENDS_HOLD: Mapping[HeldBecause | None, str] = {
     HeldBecause.IDENTITY: "correct it in the archive and send all its images again; "
     "that releases it",
-    HeldBecause.DESTINATION: "correct it there or here, and send its images again; "
-    "that releases it",
+    HeldBecause.DESTINATION: "if it is wrong there, correct it there, then "
+    "`ai-node release {uid}`: it is asked again before anything is sent; if it is wrong here, "
+    "send its corrected images, which releases it",
 }
 """What ends a hold other than a person's word."""
 
@@ -20,7 +21,8 @@ def next_step(study: StudyOverview) -> str:
     """Return what a person does next about a study, "" if it goes on by itself."""
     if study.state in (Standing.HELD, Standing.EXCLUDED, Standing.CANCELLED):
         by_hand = f"look at it; then `ai-node release {study.study_uid}` lets it go on"
-        return _ENDS_HOLD.get(study.held_because, by_hand)
+        ends = _ENDS_HOLD.get(study.held_because, by_hand)
+        return ends.replace("{uid}", study.study_uid)
     if study.state == Standing.UNDELIVERED:
         return "mend that; then `ai-node retry`"
     return ""

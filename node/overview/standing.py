@@ -183,12 +183,12 @@ class StudyOverview:
     @property
     def told_nothing(self) -> dict[str, str]:
         """The reading lists that could not be told of its level by now, each with the reason."""
-        found = {}
-        for at, event in self.history:
+        found: dict[str, str] = {}
+        for at, event in self.history if self.level else ():
             name, nothing, why = event.partition(f" {TOLD_NOTHING}")
             later = (one for one in self.messages if one.destination == name and one.made_at >= at)
             if nothing and not any(later):
-                found[name] = why.lstrip(" :")
+                found[name] = why.removeprefix(" yet").removeprefix(": ")
         return found
 
     @property

@@ -729,17 +729,6 @@ def test_a_released_study_that_was_finished_is_delivered_where_it_was_stopped(de
     assert {row["state"] for row in desk.rows(schema.dispatch)} == {DispatchState.FINISHED}
 
 
-def test_what_was_put_right_in_the_archive_goes_on_when_its_images_come_again(desk: Desk) -> None:
-    (job,) = desk.analysed()
-    desk.delivering.begin_dispatch(job, NODE)
-    desk.delivering.hold_dispatch(job, "pacs has it under another patient ID")
-    assert desk.study()["held_because"] == HeldBecause.DESTINATION
-    desk.receive()
-    assert desk.study()["held_because"] is None
-    assert desk.history()[-1] == "released: its images came again, as they were"
-    assert [job.destination for job in desk.sweeping.unfinished()] == ["pacs"]
-
-
 def test_a_released_study_sends_nothing_twice(desk: Desk) -> None:
     (job,) = desk.analysed()
     shipment = desk.delivering.begin_dispatch(job, NODE)

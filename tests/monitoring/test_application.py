@@ -280,7 +280,7 @@ def test_a_scrape_says_how_things_stand(desk: Desk, asking: Callable[..., Client
     free = value(client, 'ai_node_disk_free_bytes{disk="store_dir"}')
     assert free is not None and free > 0
     assert value(client, "ai_node_ready") == 1
-    assert value(client, 'ai_node_alarms_raised{rule="urgent-late"}') == 0
+    assert value(client, 'ai_node_alarms_raised{rule="urgent-late",urgency="act"}') == 0
 
 
 def test_an_alarm_counts_while_what_it_tells_of_is_found(
@@ -288,7 +288,7 @@ def test_an_alarm_counts_while_what_it_tells_of_is_found(
 ) -> None:
     trouble = Trouble("urgent-late", "pacs", 2, "words", "see to it", time.time())
     Alarming(desk.ledger).raise_alarm(trouble, [], reminder_s=86_400, news_s=900)
-    series = 'ai_node_alarms_raised{rule="urgent-late"}'
+    series = 'ai_node_alarms_raised{rule="urgent-late",urgency="act"}'
     assert value(asking(), series) == 1
     desk.change(schema.alarm, seen_at=time.time() - 600)
     assert value(asking(), series) == 0

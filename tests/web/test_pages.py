@@ -580,7 +580,7 @@ IDENTITY, PIXELS, DESTINATION = HeldBecause.IDENTITY, HeldBecause.PIXELS, HeldBe
     [
         (IDENTITY, "correct it in the archive and send all its images again", False),
         (PIXELS, f"look at it; then `ai-node release {uid_of(1)}` lets it go on", True),
-        (DESTINATION, "correct it there or here, and send its images again", True),
+        (DESTINATION, "if it is wrong there, correct it there, then", True),
     ],
 )
 def test_a_held_study_says_what_to_do_next_and_has_a_button_only_where_one_helps(
