@@ -46,7 +46,7 @@ pytestmark = [
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 DOCUMENT_TO_WRITE = os.environ.get("RELIABILITY")
 IS_WHOLE = bool(DOCUMENT_TO_WRITE) or os.environ.get("KILL_MATRIX") == "all"
-"""Else one node alone is killed at each point on one of both databases, for it takes minutes."""
+"""Else a node is killed at each point on one of both databases, for it takes minutes."""
 STAGES = ("SQLite, 1 node", "SQLite, 2 nodes", "PostgreSQL, 1 node", "PostgreSQL, 2 nodes")
 
 PATIENCE_S = 400
@@ -217,7 +217,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path, started: Started) -> I
 def test_wherever_it_is_killed_every_study_is_answered_exactly_once(
     stage: Stage, request: pytest.FixtureRequest
 ) -> None:
-    points = _for_one(stage) if stage.companion is None else [p for p in POINTS if _is_for_two(p)]
+    points = [p for p in _chosen(stage.database) if stage.companion is None or _is_for_two(p)]
     for point in points:
         at = time.monotonic()
         stage.die_at(point)
@@ -247,9 +247,9 @@ def test_the_document_has_a_row_for_every_point() -> None:
     assert list(_read(DOCUMENT)) == [_row(point) for point in POINTS]
 
 
-def _for_one(stage: Stage) -> list[Point]:
-    """Return where to kill a node that is alone: at each second point, with what goes on there."""
-    wants_even = stage.database.startswith("sqlite")
+def _chosen(database: str) -> list[Point]:
+    """Return where to kill a node on a database: at each second point, with what goes on there."""
+    wants_even = database.startswith("sqlite")
     number, chosen = 0, []
     for point in POINTS:
         number += not point.goes_on
@@ -258,11 +258,8 @@ def _for_one(stage: Stage) -> list[Point]:
     return chosen
 
 
-def test_each_point_is_one_of_those_at_which_a_node_alone_is_killed() -> None:
-    of_both = [
-        _for_one(Stage(Path(), database, None, None, None, None))  # type: ignore[arg-type]
-        for database in ("sqlite:///", "postgresql:///")
-    ]
+def test_each_point_is_one_of_those_at_which_a_node_is_killed() -> None:
+    of_both = [_chosen(database) for database in ("sqlite:///", "postgresql:///")]
     assert {point for points in of_both for point in points} == set(POINTS)
     assert all(not points[0].goes_on for points in of_both)
 
