@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from node.config import AlarmMail, Config, HL7Settings, WebhookSettings
+from node.http.signed_post import address_of, speaks_tls
 
 _LOOKS_EVERY_S = 6 * 3600.0
 _ASKS_AGAIN_S = 900.0
@@ -156,9 +156,8 @@ def _receivers(config: Config) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def _of_url(name: str, url: str) -> Iterator[tuple[str, tuple[str, int]]]:
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        yield name, (parts.hostname, parts.port or 443)
+    if speaks_tls(url):
+        yield name, address_of(url)
 
 
 def _shown_by(host: str, port: int) -> CertificateEnd | None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from node.alarms.mail import send_mail, try_mail_server
 from node.alarms.telling import AlarmTelling, json_of, mail_of
 from node.config import AlarmMail, AlarmWebhook, Config
-from node.errors import DeliveryError
-from node.http.signed_post import post_signed
+from node.deliver.messages.connecting import connected_to
+from node.http.signed_post import host_and_port, post_signed
 
 
 class AlarmChannel(Protocol):
@@ -68,8 +65,7 @@ class WebhookChannel:
     @property
     def where(self) -> str:
         """The host; the rest of the address may be secret."""
-        parts = urlsplit(self.webhook.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return host_and_port(self.webhook.url)
 
     def tell(self, told: AlarmTelling) -> str:
         """Post it."""
@@ -86,17 +82,9 @@ class WebhookChannel:
 
     def reach(self) -> None:
         """Connect, by a TLS that can be trusted."""
-        parts = urlsplit(self.webhook.url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host, timeout_s = parts.hostname or "", self.webhook.timeout_s
-        try:
-            with socket.create_connection((host, port), timeout_s) as plain:
-                if parts.scheme == "https":
-                    trusted = ssl.create_default_context(cafile=self.webhook.tls_ca)
-                    trusted.wrap_socket(plain, server_hostname=host).close()
-        except OSError as error:
-            why = getattr(error, "verify_message", "") or error.strerror or error
-            raise DeliveryError(f"{host}:{port} cannot be reached ({why})") from error
+        connected_to(
+            self.webhook.url, timeout_s=self.webhook.timeout_s, tls_ca=self.webhook.tls_ca
+        ).close()
 
 
 def alarm_channels(config: Config) -> Mapping[str, AlarmChannel]:

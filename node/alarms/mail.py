@@ -13,6 +13,7 @@ from typing import Any
 from node.config import AlarmMail
 from node.errors import DeliveryError
 from node.http.deadline import CutOff, cut_off_after
+from node.http.trust import trusting
 
 _ANSWERS = 2
 """`timeout_s` is of each answer; all of them may take so many times as long, for who sends a byte
@@ -90,11 +91,7 @@ def _connected(mail: AlarmMail, deadline: CutOff) -> smtplib.SMTP:
 
     if mail.security == "none":
         return Plain(mail.host, mail.port, timeout=mail.timeout_s)
-    try:
-        trusted = ssl.create_default_context(cafile=mail.tls_ca)
-    except OSError as error:
-        words = f"the certificates of {mail.tls_ca} cannot be used ({error.strerror or error})"
-        raise DeliveryError(f"{words}; tls_ca is a PEM file that the node may read") from error
+    trusted = trusting(mail.tls_ca)
     if mail.security == "tls":
         return Secure(mail.host, mail.port, timeout=mail.timeout_s, context=trusted)
     server = Plain(mail.host, mail.port, timeout=mail.timeout_s)

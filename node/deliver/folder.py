@@ -132,7 +132,7 @@ def _put(content: bytes, folder: Path, sop_uid: str, root_mode: int) -> None:
 
 def _give_rights(path: Path, mode: int) -> None:
     own = stat.S_IRWXU if path.is_dir() else stat.S_IRUSR | stat.S_IWUSR
-    with contextlib.suppress(PermissionError, NotImplementedError):  # a share may have its own
+    with contextlib.suppress(PermissionError):  # a share may have its own
         path.chmod(mode | own)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from node.config import Config, HL7Settings, WebhookSettings
-from node.deliver.messages.connecting import connected, trusting
+from node.deliver.messages.connecting import connected_to
 from node.deliver.messages.mllp import connect_mllp
 from node.dimse.addresses import place
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import DeliveryError
+from node.http.signed_post import host_and_port, speaks_tls
 
 _ANSWER_WITHIN_S = 10.0
 _REMEDY = (
@@ -42,13 +42,10 @@ def _connect(settings: HL7Settings | WebhookSettings) -> str:
         connect_mllp(settings.model_copy(update={"timeout_s": quickly})).close()
         how = "with TLS" if settings.tls else "without TLS"
         return f"{place(settings.host, settings.port)} takes connections, {how}"
-    parts = urlsplit(settings.url)
-    context = trusting(settings.tls_ca) if parts.scheme == "https" else None
-    host, port = parts.hostname or "", parts.port or (443 if context is not None else 80)
     quickly = min(settings.timeout_s, _ANSWER_WITHIN_S)
-    connected(host, port, timeout_s=quickly, context=context).close()
-    how = "with TLS" if context is not None else "without TLS, on this machine"
-    return f"{place(host, port)} takes connections, {how}"
+    connected_to(settings.url, timeout_s=quickly, tls_ca=settings.tls_ca).close()
+    how = "with TLS" if speaks_tls(settings.url) else "without TLS, on this machine"
+    return f"{host_and_port(settings.url)} takes connections, {how}"
 
 
 def _is_here(host: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from node.config import AlarmMail, AlarmWebhook, Config, HL7Settings, WebhookSettings
-from node.deliver.messages.connecting import trusting
 from node.errors import DeliveryError
+from node.http.trust import trusting
 
 
 def faults_of_tls_files(config: Config) -> Iterator[str]:

@@ -21,6 +21,7 @@ import urllib3
 
 from node.errors import DeliveryError, Unreached, Unsent
 from node.http.deadline import CutOff, cut_off_after
+from node.http.trust import trusting
 
 _CANNOT_TAKE_NOW = frozenset({502, 503, 504})
 """Bad Gateway, Service Unavailable, Gateway Timeout (RFC 9110 15.6): what stands before it says
@@ -44,11 +45,7 @@ def post_signed(
     may be secret.
     """
     where = host_and_port(url)
-    try:
-        trusted = ssl.create_default_context(cafile=tls_ca)
-    except OSError as error:  # ssl.SSLError is one
-        words = f"the certificates of {tls_ca} cannot be used ({error.strerror or error})"
-        raise DeliveryError(f"{words}; tls_ca is a PEM file that the node may read") from error
+    trusted = trusting(tls_ca)
     with (
         cut_off_after(timeout_s) as deadline,
         urllib3.PoolManager(
@@ -138,12 +135,21 @@ def _late(where: str, timeout_s: float) -> Unreached:
     return Unreached(f"{where} has not answered within {timeout_s:g} s")
 
 
+def address_of(url: str) -> tuple[str, int]:
+    """Return the host and port of a URL of http or https."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if speaks_tls(url) else 80)
+
+
+def speaks_tls(url: str) -> bool:
+    """Whether a URL is one of https."""
+    return urlsplit(url).scheme == "https"
+
+
 def host_and_port(url: str) -> str:
     """Return all of a URL that may be said: the rest may be secret."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    written = f"[{host}]" if ":" in host else host
-    return f"{written}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    host, port = address_of(url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _tls_reason(error: urllib3.exceptions.SSLError) -> str:

@@ -144,12 +144,12 @@ def test_doctor_reaches_each_channel_and_tells_it_nothing(tmp_path: Path) -> Non
         test = "`ai-node alarm test` sends a test"
         assert said(settings) == [
             ("ok", f"mail to a@b.example by 127.0.0.1:{box.port}; {test}"),
-            ("ok", f"webhook to http://localhost:{program.port}; {test}"),
+            ("ok", f"webhook to localhost:{program.port}; {test}"),
         ]
         assert not box.mails
         assert not program.heard
     (mail, webhook) = said(settings)
-    why = "cannot be reached (Connection refused)"
+    why = "cannot be reached: Connection refused"
     assert webhook == (
         "failed",
         f"cannot be told by webhook: localhost:{program.port} {why}",

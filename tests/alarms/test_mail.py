@@ -74,7 +74,11 @@ def test_who_is_refused_is_said_and_the_others_get_it() -> None:
             'offers no STARTTLS; security = "tls" is for a port that begins with TLS',
         ),
         ({}, {"security": "tls"}, "does not take mail ("),
-        ({}, {"tls_ca": "/nowhere/ca.pem", "security": "tls"}, "the certificates of /nowhere/ca"),
+        (
+            {},
+            {"tls_ca": "/nowhere/ca.pem", "security": "tls"},
+            "ca.pem: cannot be used for TLS",
+        ),
         ({}, {"host": "." * 70}, "cannot be looked up ("),
     ],
 )

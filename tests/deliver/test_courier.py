@@ -26,19 +26,6 @@ from node.store import Store
 SETTINGS = config.Delivery(retry_first_s=30, retry_max_s=3600, commitment_wait_s=900)
 
 
-@pytest.fixture
-def reports(store: Store) -> list[BuiltReport]:
-    """Three objects in the store, as a report set is recorded."""
-    made = []
-    for dataset in factories.exam()[:3]:
-        content = to_bytes(dataset)
-        path = store.write_report(content, dataset.StudyInstanceUID, dataset.SOPInstanceUID)
-        digest = hashlib.sha256(content).hexdigest()
-        uid, sop_class = str(dataset.SOPInstanceUID), str(dataset.SOPClassUID)
-        made.append(BuiltReport(uid, "capture", sop_class, path, digest))
-    return made
-
-
 def courier_to(to: Pacs, store: Store, **changes: object) -> Courier:
     """Return what brings report sets to a peer of a configuration."""
     settings = config.Config(

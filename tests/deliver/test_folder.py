@@ -9,7 +9,6 @@ import signal
 import stat
 from pathlib import Path
 
-import factories
 import pytest
 from pydicom import dcmread
 
@@ -20,23 +19,9 @@ from node.deliver.courier import Courier
 from node.deliver.destination import Parcel
 from node.deliver.folder import FolderDestination
 from node.ledger import BuiltReport, DeliveryState, Outcome, Shipment
-from node.outputs.report_set import to_bytes
 from node.store import Store
 
 SETTINGS = config.Delivery(retry_first_s=30)
-
-
-@pytest.fixture
-def reports(store: Store) -> list[BuiltReport]:
-    """Three objects of one study in the store, as a report set is recorded."""
-    made = []
-    for dataset in factories.exam()[:3]:
-        content = to_bytes(dataset)
-        path = store.write_report(content, dataset.StudyInstanceUID, dataset.SOPInstanceUID)
-        digest = hashlib.sha256(content).hexdigest()
-        uid, sop_class = str(dataset.SOPInstanceUID), str(dataset.SOPClassUID)
-        made.append(BuiltReport(uid, "capture", sop_class, path, digest))
-    return made
 
 
 @pytest.fixture

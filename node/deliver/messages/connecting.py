@@ -8,23 +8,14 @@ from pathlib import Path
 
 from node.dimse.addresses import place
 from node.errors import Unsent
+from node.http.signed_post import address_of, speaks_tls
+from node.http.trust import trusting
 
 
-def trusting(
-    ca: Path | None, certificate: Path | None = None, key: Path | None = None
-) -> ssl.SSLContext:
-    """Return whose certificates are trusted, and which is ours; raise Unsent if that cannot be."""
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(str(path) for path in (ca, certificate, key) if path is not None)
-        raise Unsent(
-            f"{files}: cannot be used for TLS ({error.strerror or type(error).__name__}); "
-            "these are PEM files that the node may read"
-        ) from error
-    return context
+def connected_to(url: str, *, timeout_s: float, tls_ca: Path | None) -> socket.socket:
+    """Return a connection to the host of a URL, with TLS for https; raise Unsent if none is had."""
+    context = trusting(tls_ca) if speaks_tls(url) else None
+    return connected(*address_of(url), timeout_s=timeout_s, context=context)
 
 
 def connected(

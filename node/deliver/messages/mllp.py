@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from node.config import HL7Settings
-from node.deliver.messages.connecting import connected, trusting
+from node.deliver.messages.connecting import connected
 from node.dimse.addresses import place
 from node.errors import DeliveryError, Unreached
+from node.http.trust import trusting
 
 log = logging.getLogger(__name__)
 
