@@ -245,7 +245,9 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
         orthanc = Orthanc(folder / "orthanc", port)
         modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs"])
         other = peer("orthanc", orthanc.ae_title, orthanc.port, sends=True, results_to=["pacs"])
+        # One kind of result: what became of the images is the same in all.
         pacs = peer("pacs", archive.ae_title, archive.port)
+        pacs += '\noutputs = ["measurement-report"]'
         # Quick, and no more than a threshold above what a sigmoid makes of air.
         small = small_models.model(folder, small_models.BRIGHT.replace("0.1", "0.2"))
         (small.folder / "README.md").write_text("Of this test: it finds what is bright.\n")

@@ -23,7 +23,7 @@ from node.result import Priority
 from node.store import Store
 
 from .conftest import Started
-from .programs import AI_NODE, MODALITY_AE, Daemon, Node, peer, settings
+from .programs import AI_NODE, MODALITY_AE, Daemon, Node, StoreScp, peer, settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -394,13 +394,17 @@ def test_a_node_that_falls_ill_says_so_on_the_page_that_is_open(site: Site, visi
 
 
 def test_a_study_is_seen_to_come_and_nodes_that_were_killed_are_missed(
-    tmp_path: Path, browser: Browser, started: Started, exam: Callable[[str], list[Path]]
+    tmp_path: Path,
+    browser: Browser,
+    pacs: StoreScp,
+    started: Started,
+    exam: Callable[[str], list[Path]],
 ) -> None:
     """Real processes: a node, and beside it one that only shows."""
-    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["modality"])
-    modality = modality.replace('results_to = ["modality"]', "")
+    modality = peer("modality", MODALITY_AE, 104, sends=True, results_to=["pacs"])
+    archive = peer("pacs", pacs.ae_title, pacs.port)
     port, web_port = free_port(), free_port()
-    of_node = settings(port, modality, node=["dead_after_s = 3"])
+    of_node = settings(port, modality, archive, node=["dead_after_s = 3"])
     of_node = of_node.replace('"state"', f'"{tmp_path}/state"')
     node = Node(tmp_path / "node", port, of_node)
     configuration = tmp_path / "web.toml"
