@@ -1,6 +1,7 @@
 """What a radiologist sees: every kind of result in OHIF, read from a real Orthanc.
 
-docs/viewers.md says the same in words. Screenshots go to ci-results/viewers where CI is set.
+docs/viewers.md says the same in words. Screenshots go to ci-results/viewers where CI is set. With
+VIEWERS=all in the environment every series is opened.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def test_ohif_shows_every_kind_of_result_of_an_exam_with_findings(
     )
     objects = everything(draft)
     screen = opened(objects)
-    for one in first_of_series(objects):
+    for one in looked_at(objects):
         name = f"{one.SeriesNumber} {one.SeriesDescription}"
         with subtests.test(name):
             if one.SOPClassUID not in SHOWN:
@@ -250,6 +251,18 @@ def assert_refused(screen: Reader, refused: Dataset, name: str) -> None:
     assert not screen.is_open(refused.SeriesInstanceUID)
 
 
-def first_of_series(objects: Sequence[Dataset]) -> list[Dataset]:
-    """Return one object of each series."""
-    return list({one.SeriesInstanceUID: one for one in objects}.values())
+def looked_at(objects: Sequence[Dataset]) -> list[Dataset]:
+    """Return one object of each series that is opened: with VIEWERS=all in the environment of all.
+
+    Else of all reports of one kind, and of one of each other kind of object.
+    """
+    series = list({one.SeriesInstanceUID: one for one in objects}.values())
+    if os.environ.get("VIEWERS") == "all":
+        return series
+    first = {one.SOPClassUID: one.SeriesInstanceUID for one in reversed(series)}
+    return [
+        one
+        for one in series
+        if one.SOPClassUID == ComprehensiveSRStorage
+        or one.SeriesInstanceUID == first[one.SOPClassUID]
+    ]
