@@ -166,6 +166,7 @@ AlarmRule = Annotated[str, AfterValidator(_alarm_rule)]
 """One of `alarm_rules.ALARM_RULES`."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
 
 
 class Node(Section):
@@ -235,6 +236,9 @@ class Peer(Section):
     delete its own then: read docs/storage-commitment.md before."""
     priority: Literal["high", "normal", "low"] = "normal"
     """Whose studies models that triage look at first, while nothing else is known of a study."""
+    retrieve: Literal["get", "move"] | None = None
+    """How removed images of its studies are asked back from it: by C-GET or C-MOVE. None: they are
+    not, and a study that needs them waits for a person."""
     timeout_s: Seconds = 120
     """How long we wait for an answer from it."""
 
@@ -411,6 +415,35 @@ class InferenceSettings(Section):
     """What the networks run on: an execution provider of ONNX Runtime, which must be installed."""
 
 
+class RetentionSettings(Section):
+    """How long what nobody is owed any more is kept; without a number of days: for ever.
+
+    Days count from when the last object of a study came.
+    """
+
+    images_days: Days | None = None
+    """Received images of studies that are done."""
+    results_days: Days | None = None
+    """Result objects that are where they belong."""
+    records_days: Days | None = None
+    """All else of a study whose images and results are removed, but for a small record."""
+    out_of_scope_days: Days | None = None
+    """Studies that no model reads."""
+    excluded_days: Days | None = None
+    """What is excluded by itself: old studies, test patients, shared IDs."""
+    neighbours_days: Days | None = None
+    """Of studies that are done, what no model reads."""
+    unreadable_days: Days | None = None
+    """What was put aside: unreadable, contradicting, and files without a row."""
+    clean_from_percent: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """From so much of the store's disk in use on, what nobody is owed goes before its days are
+    over, the oldest first, but for results."""
+    refuse_from_percent: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """From so much in use on C-STORE answers 0xA700 (out of resources), as at `min_free_mb`."""
+    ask_back_within_s: Seconds = 86_400
+    """How long a peer is asked for removed images before their study is held."""
+
+
 class LogSettings(Section):
     """What the log looks like."""
 
@@ -529,6 +562,7 @@ class Config(Section):
     intake: Intake = Intake()
     inference: InferenceSettings = InferenceSettings()
     delivery: Delivery = Delivery()
+    retention: RetentionSettings = RetentionSettings()
     triage: TriageSettings = TriageSettings()
     web: WebSettings | None = None
     """None: there is no page."""
@@ -546,6 +580,7 @@ class Config(Section):
             *self._impossible_destinations(),
             *self._doubled_senders(),
             *self._impossible_commitments(),
+            *self._impossible_retention(),
             *self._half_of_tls(),
             *self._unused_tls(),
             *self._impossible_login(),
@@ -615,6 +650,28 @@ class Config(Section):
                     yield place, f'no peer is called "{name}", {did_you_mean(name, takes)}'
                 elif not takes[name]:
                     yield place, f'"{name}" takes no results, add receives = "default" to it'
+
+    def _impossible_retention(self) -> Iterator[tuple[Place, str]]:
+        kept = self.retention
+        if kept.records_days is not None:
+            for name in ("images_days", "results_days"):
+                days = getattr(kept, name)
+                if days is None:
+                    yield (
+                        ("retention", "records_days"),
+                        f"records go after what they speak of: give {name}, or leave this out",
+                    )
+                elif days > kept.records_days:
+                    yield (
+                        ("retention", "records_days"),
+                        f"records go after what they speak of: at least {name}, {days:g}",
+                    )
+        begin, refuse = kept.clean_from_percent, kept.refuse_from_percent
+        if begin is not None and refuse is not None and begin >= refuse:
+            yield (
+                ("retention", "clean_from_percent"),
+                f"cleaning begins before objects are refused: less than {refuse:g}",
+            )
 
     def _impossible_commitments(self) -> Iterator[tuple[Place, str]]:
         for i, peer in enumerate(self.peers):

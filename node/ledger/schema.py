@@ -124,7 +124,15 @@ def _time(name: str, *, nullable: bool = True) -> sa.Column[float]:
 
 
 installation = sa.Table(
-    "installation", metadata, _text("id", primary_key=True), _time("created_at", nullable=False)
+    "installation",
+    metadata,
+    _text("id", primary_key=True),
+    _time("created_at", nullable=False),
+    _text("moved_to", nullable=True),  # where all of it is now: no node runs on this one
+    _time("moved_at"),
+    _time("backed_up_at"),  # when the last backup that is whole began
+    _text("backed_up_to", nullable=True),
+    _time("backup_until"),  # while a backup copies, no file of the store goes; it renews this
 )
 
 node = sa.Table(
@@ -191,6 +199,12 @@ study = sa.Table(
     sa.Column("last_image_at", sa.Double, nullable=False, server_default="0"),
     _time("read_at"),  # when somebody said that it has been read; nothing may come after it
     _text("read_by", nullable=True),
+    # What a person lets nobody remove (`ai-node hold`): since when, who, and why.
+    _time("kept_at"),
+    _text("kept_by", nullable=True),
+    _text("kept_why", nullable=True),
+    _time("images_removed_at"),  # of all its images there are, or some: no file is to be looked for
+    _time("results_removed_at"),
     sa.Index(None, "state"),
     sa.Index(None, "accession_number"),
     sa.Index(None, "patient_id"),
@@ -209,6 +223,33 @@ study = sa.Table(
         "study_uid",
         sqlite_where=sa.text("is_demonstration = 1"),
         postgresql_where=sa.text("is_demonstration"),
+    ),
+    sa.Index(  # whose images may be removed, the oldest first
+        "ix_study_with_images",
+        "last_at",
+        "study_uid",
+        sqlite_where=sa.text("images_removed_at IS NULL"),
+        postgresql_where=sa.text("images_removed_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_study_with_results",
+        "last_at",
+        "study_uid",
+        sqlite_where=sa.text("results_removed_at IS NULL"),
+        postgresql_where=sa.text("results_removed_at IS NULL"),
+    ),
+    sa.Index(  # what may be forgotten
+        "ix_study_removed",
+        "last_at",
+        "study_uid",
+        sqlite_where=sa.text("images_removed_at IS NOT NULL"),
+        postgresql_where=sa.text("images_removed_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_study_kept",
+        "study_uid",
+        sqlite_where=sa.text("kept_at IS NOT NULL"),
+        postgresql_where=sa.text("kept_at IS NOT NULL"),
     ),
     sa.Index(
         "ix_study_held",
@@ -244,6 +285,11 @@ instance = sa.Table(
     _time(
         "committed_at"
     ),  # when a peer was first to be told that we keep it: it may delete its own
+    sa.Column("size_bytes", sa.BigInteger, nullable=True),  # not known of releases before 0015
+    # Of an object whose file is removed, to tell what comes again from it.
+    _time("removed_at"),
+    _text("pixels_digest", nullable=True),  # imaging.digests.encoded_digest
+    _text("header_digest", nullable=True),  # receive.header_changes: of all that may matter
     sa.Index(None, "study_uid"),
     sa.Index(None, "study_uid", "association_id"),  # which it came with, each looked at once
     sa.Index(None, "study_uid", "state", "identity"),  # who is spoken of, however many say so
@@ -264,6 +310,8 @@ former_instance = sa.Table(
     _text("path"),
     _time("received_at", nullable=False),
     _time("replaced_at", nullable=False),
+    _time("removed_at"),
+    _text("header_digest", nullable=True),
 )
 
 damaged_object = sa.Table(
@@ -304,6 +352,9 @@ study_version = sa.Table(
     _whole("troubles", default="0"),  # how often the machine failed: counts against nobody
     _text("owner", nullable=True),  # the node that runs it
     _text("error", nullable=True),
+    # JSON: {destination: [kinds]}, as when it was closed; empty: of a release before 0015, or it
+    # is not analysed.
+    _text("directions", nullable=True),
     _word("stage", Stage, default=Stage.REPORT),
     _text("level_by", nullable=True),  # the model whose level it is
     _time("due_at"),  # its place in the queue: ledger.order; empty: of a release before 0014
@@ -331,6 +382,8 @@ analysis = sa.Table(
     _text("model", primary_key=True),
     _text("model_version"),
     _text("weights_sha256"),
+    _text("package_digest", nullable=True),  # of a release before 0015: not known
+    _text("levels_from", nullable=True),  # JSON: [urgent, soon], the operating points, if chosen
     _word("mode", Mode),
     _text("result", nullable=True),  # JSON of result.Result
     _text("priority", nullable=True),  # not used: a level stands in the result
@@ -353,6 +406,8 @@ image_score = sa.Table(
     _text("instance_digest", primary_key=True),  # pipeline.image_digest_of: the image, no patient
     _text("model_digest", primary_key=True),  # model, provider, our own code
     _text("score"),  # JSON of result.UnitScore
+    sa.Column("made_at", sa.Double, nullable=False, server_default="0"),
+    sa.Index(None, "made_at"),
 )
 
 report = sa.Table(
@@ -366,6 +421,8 @@ report = sa.Table(
     _text("sop_class"),
     _text("path"),
     _text("digest"),
+    sa.Column("size_bytes", sa.BigInteger, nullable=True),  # not known of releases before 0015
+    _time("removed_at"),
     sa.Index(None, "study_uid", "number"),
 )
 
@@ -599,4 +656,41 @@ history = sa.Table(
     _text("study_uid"),
     _text("event"),
     sa.Index(None, "study_uid"),
+)
+
+unlinking = sa.Table(
+    "unlinking",  # files of the store that no row speaks of any more, until they are gone
+    metadata,
+    _text("path", primary_key=True),
+    _text("study_uid"),
+    _time("asked_at", nullable=False),
+)
+
+asked_back = sa.Table(
+    "asked_back",  # whose removed images are asked back from a peer, until all are here again
+    metadata,
+    _text("study_uid", primary_key=True),
+    _text("peer", nullable=True),  # whom; empty: nobody can be asked
+    _time("asked_at", nullable=False),  # when it was first needed
+    _time("next_at", nullable=False),  # not before; while one asks, when another may
+    _whole("attempts", default="0"),
+    _text("error", nullable=True),
+    sa.Index(None, "next_at"),
+)
+
+package = sa.Table(
+    "package",  # each version of a model package that a node has run with
+    metadata,
+    _text("name", primary_key=True),
+    _text("version", primary_key=True),
+    _text("digest"),  # of every file that makes a difference: running.kept_packages
+    _time("first_at", nullable=False),
+)
+
+remembered_study = sa.Table(
+    "remembered_study",  # what stays of a study whose rows are gone: ledger.remembering
+    metadata,
+    _text("study_uid", primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON, compressed
+    _time("forgotten_at", nullable=False),
 )

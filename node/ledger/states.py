@@ -139,6 +139,8 @@ class HeldBecause(StrEnum):
     """A destination knows it as somebody else's; ends with a correction, or by hand."""
     REPORT = "report"
     """No report of it can be built; by hand."""
+    MISSING = "missing"
+    """Images of it that are needed are not in the store; ends when all are there again."""
     UNKNOWN = "unknown"
     """The first release did not record it; by hand."""
 
