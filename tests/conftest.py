@@ -42,9 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     phantom._stored_values = lru_cache(maxsize=32)(phantom._stored_values)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes run the tests: many of them wait, for a network or a timer."""
-    return (os.cpu_count() or 1) * 3 // 2
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes run the tests: many of them wait, for a network or a timer.
+
+    Interop tests wait longest, for programs that start and for what they answer.
+    """
+    halves = 3 if "not interop" in config.option.markexpr else 4
+    return (os.cpu_count() or 1) * halves // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
