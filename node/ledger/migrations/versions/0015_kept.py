@@ -1,6 +1,7 @@
 """What is removed, what stays of it, and what was fixed when a version was closed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,10 +17,11 @@ and analyse without them."""
 
 _HELD = "held_because IN ('identity', 'pixels', 'destination', 'report', 'missing', 'unknown')"
 
-_ADDED: Mapping[str, tuple[tuple[str, type[sa.types.TypeEngine[object]]], ...]] = {
+_ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
     "installation": (
         ("moved_to", sa.Text),
         ("moved_at", sa.Double),
+        ("moving", sa.Text),
         ("backed_up_at", sa.Double),
         ("backed_up_to", sa.Text),
         ("backup_until", sa.Double),
@@ -62,9 +64,11 @@ def upgrade() -> None:
     with op.batch_alter_table("study") as batch:
         batch.drop_constraint(op.f("ck_study_held_because"), type_="check")
         batch.create_check_constraint(op.f("ck_study_held_because"), sa.text(_HELD))
-    for name, (columns, where) in _INDEXES.items():
+    for name, (of_columns, where) in _INDEXES.items():
         is_wanted = sa.text(where)
-        op.create_index(name, "study", columns, sqlite_where=is_wanted, postgresql_where=is_wanted)
+        op.create_index(
+            name, "study", of_columns, sqlite_where=is_wanted, postgresql_where=is_wanted
+        )
     _add_tables()
 
 
