@@ -19,10 +19,10 @@ from node.errors import NodeError
 from node.ledger import schema
 from node.ledger.database import Ledger
 
-PORTION = 500
+ROWS_AT_ONCE = 500
 """Rows that are read, and committed, at once."""
 
-Advance = Callable[[int], object]
+OnRows = Callable[[int], object]
 """Is told of each row that has been copied, or read again; see `steps_of_copy`."""
 
 _Row = tuple[Any, ...]
@@ -82,7 +82,7 @@ def steps_of_copy(source: sa.Connection) -> int:
     return 3 * sum(_count(source, table) for table in _TABLES.values())
 
 
-def copy_ledger(source: sa.Connection, target: Ledger, advance: Advance, *, name: str) -> None:
+def copy_ledger(source: sa.Connection, target: Ledger, advance: OnRows, *, name: str) -> None:
     """Make a ledger with the tables of this release the copy of another, or go on with that.
 
     `source`: a transaction in which nothing changes: a snapshot, or one that keeps writers away.
@@ -179,7 +179,7 @@ def refuse_target(db: sa.Connection, installation: str) -> None:
 
 
 def _copy_table(
-    source: sa.Connection, target: Ledger, start: _Place, recorded: _Place, advance: Advance
+    source: sa.Connection, target: Ledger, start: _Place, recorded: _Place, advance: OnRows
 ) -> _Place:
     """Copy the rows of a table that come after a place; return the place that was recorded last."""
     table = _TABLES[start.table]
@@ -222,14 +222,14 @@ def _portions(
     """Yield the rows of a table after a key, in the database's own order of keys."""
     key = list(table.primary_key.columns)
     while True:
-        query = sa.select(table).order_by(*key).limit(PORTION)
+        query = sa.select(table).order_by(*key).limit(ROWS_AT_ONCE)
         if after:
             query = query.where(sa.tuple_(*key) > sa.tuple_(*after))
         rows = [tuple(row) for row in db.execute(query)]
         if rows:
             after = _key_of(table, rows[-1])
             yield rows
-        if len(rows) < PORTION:
+        if len(rows) < ROWS_AT_ONCE:
             return
 
 
@@ -243,7 +243,7 @@ def _key_of(table: sa.Table, row: _Row) -> tuple[str | int, ...]:
 
 
 def _differing(
-    source: sa.Connection, target: Ledger, names: Sequence[str], advance: Advance
+    source: sa.Connection, target: Ledger, names: Sequence[str], advance: OnRows
 ) -> list[str]:
     """Return in which tables the two have not the same rows."""
     differing = []
@@ -256,7 +256,7 @@ def _differing(
     return differing
 
 
-def _digest(db: sa.Connection, table: sa.Table, advance: Advance) -> tuple[int, int]:
+def _digest(db: sa.Connection, table: sa.Table, advance: OnRows) -> tuple[int, int]:
     """Return how many rows a table has, and a digest of them all, in whatever order they come.
 
     Databases order text each by rules of its own.

@@ -126,7 +126,7 @@ def test_what_is_copied_there_and_back_is_what_it_was(
     rows: dict[str, list[Row]], new_database: NewDatabase, new_file: NewDatabase
 ) -> None:
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copying, "PORTION", 2)
+        patch.setattr(copying, "ROWS_AT_ONCE", 2)
         ledgers = []
         for make in (new_file, new_database, new_file):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -152,7 +152,7 @@ def source(new_file: NewDatabase, tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "PORTION", 2)
+    monkeypatch.setattr(copying, "ROWS_AT_ONCE", 2)
 
 
 class BrokenOffError(Exception):
