@@ -139,8 +139,9 @@ def init(  # noqa: PLR0913 - one for each question
 def check(config: ConfigOption = CONFIG) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
-    Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
-    neither ports nor folders are tried, nor peers, lists and mail: `ai-node doctor` does that.
+    Every problem is named with file, line, key and remedy. The database is looked at, and
+    whether the store belongs to it; neither ports nor other folders are tried, nor peers, lists and
+    mail: `ai-node doctor` does that.
     """
     from node.config import advice, load_config
     from node.dimse.addresses import place
@@ -148,6 +149,7 @@ def check(config: ConfigOption = CONFIG) -> None:
     from node.inference import Inference
     from node.site import (
         advice_on_models,
+        fault_of_ledger,
         faults_of_models,
         levels_in_words,
         load_models,
@@ -164,7 +166,7 @@ def check(config: ConfigOption = CONFIG) -> None:
         where = place(loaded.listener.host, loaded.listener.port)
         of_page = _faults_of_page(loaded)
         faults = [*of_page, *(words for _, words in faults_of_models(loaded, models))]
-        faults += faults_of_tls_files(loaded)
+        faults += [*faults_of_tls_files(loaded), *filter(None, [fault_of_ledger(loaded)])]
         verdict = "can be read, and has faults" if faults else "is right"
         out.print(f"{config} {verdict}: {loaded.node.ae_title} will listen on {where}.")
         for line in _where_it_answers(loaded, has_page=not of_page):
