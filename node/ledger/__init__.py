@@ -30,6 +30,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.forgetting import Forgetting, Place
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
 from node.ledger.messages import TOLD_NOTHING, Letter, MessageEnd, Messages, words_of_message
@@ -68,6 +69,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
+from node.ledger.remembering import RememberedStudy, Remembering
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
@@ -126,6 +128,7 @@ __all__ = [
     "Filed",
     "Filing",
     "Finished",
+    "Forgetting",
     "GivenLevel",
     "HeldBecause",
     "HeldStudy",
@@ -157,6 +160,7 @@ __all__ = [
     "PeerNote",
     "Peers",
     "People",
+    "Place",
     "PlannedAnalysis",
     "Presence",
     "Processing",
@@ -164,6 +168,8 @@ __all__ = [
     "Received",
     "Receiving",
     "Recorded",
+    "RememberedStudy",
+    "Remembering",
     "RequestTaken",
     "Role",
     "Seen",

@@ -50,6 +50,13 @@ class Filing:
             Filed(study_uid, sop_uid, path, at - then) for study_uid, sop_uid, path, then in rows
         ]
 
+    def has_study(self, study_uid: str) -> bool:
+        """Return whether there is a row of a study."""
+        table = schema.study
+        query = sa.select(table.c.study_uid).where(table.c.study_uid == study_uid)
+        with self.ledger.reading() as db:
+            return db.execute(query).first() is not None
+
     def studies_after(self, study_uid: str, count: int) -> list[str]:
         """Return so many studies, in the order of their UIDs, that come after one."""
         table = schema.study
