@@ -113,8 +113,8 @@ def _say_if_gone(study_uid: str, ledger: Ledger) -> None:
     remembered = Remembering(ledger).find(study_uid)
     if remembered is None:
         raise NodeError(
-            f"study {study_uid} is not known here: it never came, or no model read it and it is gone "
-            "for [retention] records_days"
+            f"study {study_uid} is not known here: it never came, or no model read it and it has "
+            "been forgotten ([retention] records_days)"
         )
     err.print(f"{study_uid}  {remembered.words}", highlight=False, soft_wrap=True)
 

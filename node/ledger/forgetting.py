@@ -103,9 +103,13 @@ class Forgetting:
         # Another node may be at the same; whoever locks them first removes them.
         some = old.query.limit(count).with_for_update(skip_locked=True, of=old.table)
         with self.ledger.writing() as db:
-            keys = [tuple(row) for row in db.execute(some)]
-            is_one = sa.tuple_(*old.table.primary_key.columns).in_(keys)
-            return db.execute(old.table.delete().where(is_one)).rowcount
+            keys = [dict(row) for row in db.execute(some).mappings()]
+            if keys:  # one by one: SQLite finds no list of pairs by an index
+                key = old.table.primary_key.columns
+                is_one = (column == sa.bindparam(f"its_{column.key}") for column in key)
+                each = [{f"its_{name}": value for name, value in one.items()} for one in keys]
+                db.execute(old.table.delete().where(*is_one), each)
+            return len(keys)
 
 
 @dataclass(frozen=True, slots=True)
