@@ -77,7 +77,7 @@ def main() -> None:
 def forget_all(ledger: Ledger) -> list[float]:
     """Return how long each sweep took."""
     settings = RetentionSettings(images_days=1, results_days=1, records_days=1)
-    forgetter = Forgetter(Forgetting(ledger), settings, lambda age_s, count: 0)
+    forgetter = Forgetter(Forgetting(ledger), lambda: settings, lambda age_s, count: 0)
     took = []
     while is_any_left(ledger):
         began = time.perf_counter()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from node.config import RetentionSettings
-from node.ledger import Forgetting, Place
+from node.ledger import BEGINNING, Forgetting
 
 log = logging.getLogger(__name__)
 
@@ -31,33 +31,35 @@ class Forgetter:
     """
 
     def __init__(
-        self, forgetting: Forgetting, settings: RetentionSettings, forget_jobs: ForgetJobs
+        self,
+        forgetting: Forgetting,
+        settings: Callable[[], RetentionSettings],
+        forget_jobs: ForgetJobs,
     ) -> None:
         self._forgetting = forgetting
         self._settings = settings
         self._forget_jobs = forget_jobs
-        self._place: Place | None = None
+        self._place = BEGINNING
 
     def sweep(self) -> None:
         """Forget the next portion, if anything is to be forgotten at all."""
-        if self._settings.records_days is None:
+        days = self._settings().records_days
+        if days is None:
             return
-        age_s = self._settings.records_days * _DAY_S
-        self._forget_studies(age_s)
-        self._forgetting.forget_rows(age_s, ROWS)
-        self._forget_jobs(age_s, ROWS)
+        self._forget_studies(days)
+        self._forgetting.forget_rows(days * _DAY_S, ROWS)
+        self._forget_jobs(days * _DAY_S, ROWS)
 
-    def _forget_studies(self, age_s: float) -> None:
+    def _forget_studies(self, days: float) -> None:
         ends_at = time.monotonic() + LONGEST_S
-        places = self._forgetting.removed_after(self._place, age_s, STUDIES)
+        places = self._forgetting.removed_after(self._place, days * _DAY_S, STUDIES)
         for place in places:
             _, study_uid = place
-            if self._forgetting.forget_study(study_uid, age_s):
+            if self._forgetting.forget_study(study_uid, days * _DAY_S):
                 words = "Study %s is forgotten: nothing of it has come for %g days"
-                days = self._settings.records_days
                 log.info(words, study_uid, days, extra={"study": study_uid})
             self._place = place
             if time.monotonic() > ends_at:
                 return
         if len(places) < STUDIES:
-            self._place = None
+            self._place = BEGINNING

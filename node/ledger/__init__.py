@@ -30,7 +30,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
-from node.ledger.forgetting import Forgetting, Place
+from node.ledger.forgetting import Forgetting
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
 from node.ledger.messages import TOLD_NOTHING, Letter, MessageEnd, Messages, words_of_message
@@ -42,6 +42,7 @@ from node.ledger.outstanding import (
     Stranded,
     Unfinished,
 )
+from node.ledger.owed import why_owed
 from node.ledger.peers import PeerNote, Peers
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
@@ -70,6 +71,17 @@ from node.ledger.records import (
     parse_view,
 )
 from node.ledger.remembering import RememberedStudy, Remembering
+from node.ledger.retaining import (
+    BEGINNING,
+    GoingFile,
+    Place,
+    Portion,
+    Removable,
+    Removal,
+    Retaining,
+    StoredFile,
+    Unlinking,
+)
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
@@ -95,6 +107,7 @@ from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 from node.ledger.telling import GivenLevel, NewMessage, Situation, StudyAsked, Telling, ToldBefore
 
 __all__ = [
+    "BEGINNING",
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
@@ -130,6 +143,7 @@ __all__ = [
     "Finished",
     "Forgetting",
     "GivenLevel",
+    "GoingFile",
     "HeldBecause",
     "HeldStudy",
     "Hurrying",
@@ -162,6 +176,7 @@ __all__ = [
     "People",
     "Place",
     "PlannedAnalysis",
+    "Portion",
     "Presence",
     "Processing",
     "RaisedAlarm",
@@ -170,13 +185,17 @@ __all__ = [
     "Recorded",
     "RememberedStudy",
     "Remembering",
+    "Removable",
+    "Removal",
     "RequestTaken",
+    "Retaining",
     "Role",
     "Seen",
     "Settling",
     "Shipment",
     "Situation",
     "Stage",
+    "StoredFile",
     "Stranded",
     "StudyAsked",
     "StudyLevels",
@@ -187,6 +206,7 @@ __all__ = [
     "Triaged",
     "Trouble",
     "Unfinished",
+    "Unlinking",
     "User",
     "VersionState",
     "WebRole",
@@ -202,5 +222,6 @@ __all__ = [
     "subjects_of",
     "unless_recorded",
     "utc",
+    "why_owed",
     "words_of_message",
 ]

@@ -29,7 +29,7 @@ class Queue:
 
 
 def forgetter(desk: Desk, settings: RetentionSettings = A_YEAR) -> Forgetter:
-    return Forgetter(Forgetting(desk.ledger), settings, Queue().forget)
+    return Forgetter(Forgetting(desk.ledger), lambda: settings, Queue().forget)
 
 
 def remaining(desk: Desk) -> list[str]:
@@ -40,7 +40,7 @@ def test_without_a_number_of_days_nothing_is_ever_forgotten(desk: Desk) -> None:
     fill(desk.ledger, 3)
     let_files_go(desk)
     queue = Queue()
-    Forgetter(Forgetting(desk.ledger), RetentionSettings(), queue.forget).sweep()
+    Forgetter(Forgetting(desk.ledger), RetentionSettings, queue.forget).sweep()
     assert len(remaining(desk)) == 3
     assert queue.asked == []
 
@@ -111,6 +111,6 @@ def test_what_is_old_by_itself_and_the_queues_own_rows_go_too(desk: Desk) -> Non
         row = {"instance_digest": "1", "model_digest": "m", "score": "{}", "made_at": 1.0}
         db.execute(schema.image_score.insert().values(row))
     queue = Queue()
-    Forgetter(Forgetting(desk.ledger), A_YEAR, queue.forget).sweep()
+    Forgetter(Forgetting(desk.ledger), lambda: A_YEAR, queue.forget).sweep()
     assert desk.rows(schema.image_score) == []
     assert queue.asked == [(YEAR_S, forgetting.ROWS)]

@@ -28,6 +28,7 @@ from told_rows import told
 
 from node.errors import NodeError
 from node.ledger import (
+    BEGINNING,
     DamagedObject,
     DeliveryState,
     DispatchState,
@@ -623,7 +624,7 @@ def test_what_has_to_stay_is_passed_over(desk: Desk, forgetting: Forgetting) -> 
     with desk.ledger.writing() as db:
         is_first = schema.study.c.study_uid.in_(["1.9.0", "1.9.1"])
         db.execute(schema.study.update().where(is_first).values(kept_at=1.0))
-    first = forgetting.removed_after(None, YEAR_S, 2)
+    first = forgetting.removed_after(BEGINNING, YEAR_S, 2)
     assert first == [(1000.0, "1.9.0"), (1001.0, "1.9.1")]
     assert not any(forgetting.forget_study(uid, YEAR_S) for _, uid in first)
     assert forgetting.removed_after(first[-1], YEAR_S, 1) == [(1002.0, "1.9.2")]
