@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 FORGET_EVERY_S = 60
 STUDIES = 100
 """That are looked at each time."""
-ROWS = 500
+ROWS_AT_ONCE = 500
 """Of each kind, that go each time."""
 LONGEST_S = 10.0
 """After which the rest of a portion waits for the next time."""
@@ -47,8 +47,8 @@ class Forgetter:
         if days is None:
             return
         self._forget_studies(days)
-        self._forgetting.forget_rows(days * _DAY_S, ROWS)
-        self._forget_jobs(days * _DAY_S, ROWS)
+        self._forgetting.forget_rows(days * _DAY_S, ROWS_AT_ONCE)
+        self._forget_jobs(days * _DAY_S, ROWS_AT_ONCE)
 
     def _forget_studies(self, days: float) -> None:
         ends_at = time.monotonic() + LONGEST_S

@@ -40,7 +40,7 @@ OF_A_STUDY: Sequence[sa.Table] = (
 RECALLED_FOR_S = 86_400.0
 """So long a study stays that has been recalled: more of it may be on its way."""
 
-COMPARED = 1000
+EXAMS_KEPT = 1000
 """Of the exams of a model and sender that are compared with its first ones so many stay, the newest
 (overview.shift looks at fewer)."""
 
@@ -161,7 +161,7 @@ def _old_exams(db: sa.Connection, before: float) -> Iterator[_Old]:
     for whose in db.execute(sa.select(*(reference.c[name] for name in names))).all():
         is_its = [exam.c[name] == whose._mapping[name] for name in names]
         newest = sa.select(exam.c.first_at).where(*is_its).order_by(exam.c.first_at.desc())
-        last = newest.offset(COMPARED - 1).limit(1).scalar_subquery()
+        last = newest.offset(EXAMS_KEPT - 1).limit(1).scalar_subquery()
         is_old = (exam.c.first_at < before) & (exam.c.finished_at < before)
         yield _old(exam, *is_its, is_old, exam.c.first_at < last, by=exam.c.first_at)
 

@@ -38,7 +38,7 @@ def remaining(desk: Desk) -> list[str]:
 
 def test_without_a_number_of_days_nothing_is_ever_forgotten(desk: Desk) -> None:
     fill(desk.ledger, 3)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     queue = Queue()
     Forgetter(Forgetting(desk.ledger), RetentionSettings, queue.forget).sweep()
     assert len(remaining(desk)) == 3
@@ -50,7 +50,7 @@ def test_each_sweep_forgets_a_portion_and_says_so_of_each_study(
 ) -> None:
     monkeypatch.setattr(forgetting, "STUDIES", 2)
     fill(desk.ledger, 5)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     caplog.set_level(logging.INFO, logger="node.flow.forgetting")
     sweeps = forgetter(desk)
     for left in (3, 1, 0, 0):
@@ -68,7 +68,7 @@ def test_what_has_to_stay_is_passed_over_and_looked_at_again_in_the_next_round(
 ) -> None:
     monkeypatch.setattr(forgetting, "STUDIES", 2)
     fill(desk.ledger, 5)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     kept = ["1.9.0", "1.9.1", "1.9.2"]
     with desk.ledger.writing() as db:
         is_kept = schema.study.c.study_uid.in_(kept)
@@ -88,7 +88,7 @@ def test_a_portion_that_takes_long_is_left_for_the_next_sweep(
 ) -> None:
     monkeypatch.setattr(forgetting, "LONGEST_S", -1.0)
     fill(desk.ledger, 3)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     sweeps = forgetter(desk)
     for left in (2, 1, 0):
         sweeps.sweep()
@@ -113,4 +113,4 @@ def test_what_is_old_by_itself_and_the_queues_own_rows_go_too(desk: Desk) -> Non
     queue = Queue()
     Forgetter(Forgetting(desk.ledger), lambda: A_YEAR, queue.forget).sweep()
     assert desk.rows(schema.image_score) == []
-    assert queue.asked == [(YEAR_S, forgetting.ROWS)]
+    assert queue.asked == [(YEAR_S, forgetting.ROWS_AT_ONCE)]
