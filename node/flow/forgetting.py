@@ -18,6 +18,8 @@ ROWS_AT_ONCE = 500
 """Of each kind, that go each time."""
 LONGEST_S = 10.0
 """After which the rest of a portion waits for the next time."""
+NEEDED_DAYS = 7.0
+"""So long stays what is no study's, whatever is set: work goes by it, and nodes are shown."""
 _DAY_S = 86_400.0
 
 ForgetJobs = Callable[[float, int], int]
@@ -47,8 +49,9 @@ class Forgetter:
         if days is None:
             return
         self._forget_studies(days)
-        self._forgetting.forget_rows(days * _DAY_S, ROWS_AT_ONCE)
-        self._forget_jobs(days * _DAY_S, ROWS_AT_ONCE)
+        old_s = max(days, NEEDED_DAYS) * _DAY_S
+        self._forgetting.forget_rows(old_s, ROWS_AT_ONCE)
+        self._forget_jobs(old_s, ROWS_AT_ONCE)
 
     def _forget_studies(self, days: float) -> None:
         ends_at = time.monotonic() + LONGEST_S

@@ -114,3 +114,16 @@ def test_what_is_old_by_itself_and_the_queues_own_rows_go_too(desk: Desk) -> Non
     Forgetter(Forgetting(desk.ledger), lambda: A_YEAR, queue.forget).sweep()
     assert desk.rows(schema.image_score) == []
     assert queue.asked == [(YEAR_S, forgetting.ROWS_AT_ONCE)]
+
+
+def test_what_work_goes_by_stays_for_a_week_whatever_is_set(desk: Desk) -> None:
+    a_day = RetentionSettings(images_days=1, results_days=1, records_days=1)
+    desk.nodes.register_node("node")
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - 2 * 86_400)
+    queue = Queue()
+    Forgetter(Forgetting(desk.ledger), lambda: a_day, queue.forget).sweep()
+    assert len(desk.rows(schema.node)) == 1
+    assert queue.asked == [(7 * 86_400.0, forgetting.ROWS_AT_ONCE)]
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - 7 * 86_400)
+    Forgetter(Forgetting(desk.ledger), lambda: a_day, queue.forget).sweep()
+    assert desk.rows(schema.node) == []
