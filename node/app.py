@@ -21,6 +21,7 @@ from node.flow.ailments import Ailments, trouble_of_store
 from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
+from node.flow.forgetting import FORGET_EVERY_S, Forgetter
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.messenger import Messenger
@@ -46,6 +47,7 @@ from node.ledger import (
     Delivering,
     DeliveryEnd,
     Filing,
+    Forgetting,
     Hurrying,
     Ill,
     KeptScores,
@@ -204,6 +206,10 @@ class App:
         config, telling = self.config, Telling(self.ledger)
         return Teller(telling, config, self.store, local_zone(config), self._engine.enqueue)
 
+    def _forgets(self) -> Forgetter:
+        forgetting = Forgetting(self.ledger)
+        return Forgetter(forgetting, lambda: self.config.retention, self._engine.forget)
+
     def _retains(self) -> Retention:
         unlinker = Unlinker(Unlinking(self.ledger), self.store)
         return Retention(
@@ -314,6 +320,7 @@ class App:
         self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
+        self._timers.every(FORGET_EVERY_S, self._forgets().sweep, "forgetting")
         self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")

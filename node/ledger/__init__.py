@@ -30,6 +30,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.forgetting import Forgetting
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.levels import StudyLevels
 from node.ledger.messages import TOLD_NOTHING, Letter, MessageEnd, Messages, words_of_message
@@ -69,6 +70,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
+from node.ledger.remembering import RememberedStudy, Remembering
 from node.ledger.retaining import (
     BEGINNING,
     GoingFile,
@@ -139,6 +141,7 @@ __all__ = [
     "Filed",
     "Filing",
     "Finished",
+    "Forgetting",
     "GivenLevel",
     "GoingFile",
     "HeldBecause",
@@ -180,6 +183,8 @@ __all__ = [
     "Received",
     "Receiving",
     "Recorded",
+    "RememberedStudy",
+    "Remembering",
     "Removable",
     "Removal",
     "RequestTaken",

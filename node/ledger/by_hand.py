@@ -16,6 +16,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.receiving import identities_in
 from node.ledger.records import Directions, Job
+from node.ledger.remembering import find_remembered
 from node.ledger.rows import (
     add_note,
     delivery_due_at,
@@ -260,6 +261,8 @@ def _by(who: str) -> str:
 def _lock_known(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
     study = db.execute(query.with_for_update()).one_or_none()
+    if study is None and (remembered := find_remembered(db, study_uid)):
+        raise NodeError(f"study {study_uid} is {remembered.words}")
     if study is None:
         raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
     return study
