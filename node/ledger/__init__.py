@@ -20,6 +20,7 @@ from node.ledger.alarms import (
     RaisedAlarm,
     Trouble,
 )
+from node.ledger.backing_up import LEASE_S, BackingUp, LastBackup, NamedFile, Snapshot
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
@@ -96,6 +97,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "LEASE_S",
     "NOT_TAKEN",
     "PASSWORD_CHARACTERS",
     "PROBE_AFTER_S",
@@ -107,6 +109,7 @@ __all__ = [
     "Alarming",
     "Arrival",
     "ArrivalPart",
+    "BackingUp",
     "BuiltReport",
     "ByHand",
     "Claiming",
@@ -136,6 +139,7 @@ __all__ = [
     "Kept",
     "KeptObject",
     "KeptScores",
+    "LastBackup",
     "LateChannel",
     "Ledger",
     "Letter",
@@ -143,6 +147,7 @@ __all__ = [
     "MessageKind",
     "Messages",
     "Mode",
+    "NamedFile",
     "NewMessage",
     "Nodes",
     "NoticeEvent",
@@ -170,6 +175,7 @@ __all__ = [
     "Settling",
     "Shipment",
     "Situation",
+    "Snapshot",
     "Stage",
     "Stranded",
     "StudyAsked",

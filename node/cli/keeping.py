@@ -1,0 +1,100 @@
+"""The commands that keep what a node has: backups."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node.cli.common import (
+    CONFIG,
+    ConfigOption,
+    err,
+    errors_as_messages,
+    out,
+    progress_with_time_left,
+)
+from node.numbers_in_words import counted
+
+if TYPE_CHECKING:
+    from node.keeping.backup import Amiss, Backup
+
+commands = typer.Typer()
+
+
+@commands.command()
+def backup(
+    to: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of the backups of this node.")
+    ],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file again, and mend what is damaged.")
+    ] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Back up ledger, objects, configuration and model packages, while the node runs or not.
+
+    What is there from the last time is not copied again. On the disk of the store objects get a
+    second name, which takes no time and no room, and does not survive that disk. The former backup
+    is replaced in one step once the new one is whole; if this is interrupted, call it again. How to
+    restore: docs/operate.md.
+
+    Exit code 1 if it was not made, or if it is whole but for files that the store lacks or that are
+    damaged there.
+    """
+    from node.config import load_config
+    from node.keeping.backup import back_up
+    from node.site import existing_ledger
+    from node.state_dir import kept_from_others
+
+    with errors_as_messages(), kept_from_others():
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            made = back_up(
+                ledger, loaded, config, to, progress=progress_with_time_left, verifies=verify
+            )
+    for line in _of_backup(made, verifies=verify):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    faults = list(_faults_of_backup(made))
+    for line in faults:
+        err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if faults else 0)
+
+
+def _of_backup(made: Backup, *, verifies: bool) -> Iterator[str]:
+    began = datetime.fromtimestamp(made.began_at).astimezone()
+    how = "linked" if made.are_linked else "copied"
+    yield (
+        f"{made.folder} is whole, as of {began:%Y-%m-%d %H:%M:%S}: the ledger and "
+        f"{counted(made.files, 'file')}, {made.fresh} of them {how} now."
+    )
+    if made.are_linked:
+        yield "It lies on the disk of the store, and is lost with it: keep another elsewhere."
+    if verifies:
+        yield "Every file that the ledger speaks of was read again."
+    if made.mended.count:
+        yield f"{_files(made.mended)} had been damaged in the backup, copied again."
+
+
+def _faults_of_backup(made: Backup) -> Iterator[str]:
+    if made.missing.count:
+        yield (
+            f"Missing in the store, and in the backup: {_files(made.missing)}; "
+            "`ai-node check --deep` finds of which studies"
+        )
+    if made.damaged.count:
+        yield (
+            f"Damaged in the store, and in the backup: {_files(made.damaged)}; "
+            "`ai-node check --deep` finds of which studies"
+        )
+    if made.unread:
+        yield f"Named by the configuration, and not there: {', '.join(made.unread)}"
+
+
+def _files(amiss: Amiss) -> str:
+    more = amiss.count - len(amiss.first)
+    return ", ".join(amiss.first) + (f" and {more} more" if more else "")
