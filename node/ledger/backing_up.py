@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from node.errors import NodeError
 from node.ledger import schema
 from node.ledger.clock import now, utc
+from node.ledger.copying import copy_ledger, end_copy
 from node.ledger.database import Ledger
 
 LEASE_S = 300.0
@@ -120,6 +121,7 @@ class BackingUp:
         """
         with self.ledger.reading() as db:
             if db.dialect.name == "postgresql":
+                db.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
                 _copy_from_server(db, target)
             else:
                 _copy_file(db, target)
@@ -175,7 +177,16 @@ def _copy_file(db: sa.Connection, target: Path) -> None:
 
 
 def _copy_from_server(db: sa.Connection, target: Path) -> None:
-    raise NotImplementedError
+    """Copy all rows as they are when this begins; other transactions go on."""
+    copy = Ledger(f"sqlite:///{target}")
+    try:
+        copy.migrate()
+        copy_ledger(db, copy, lambda steps: None, name="the ledger that is backed up")
+        end_copy(copy)
+    finally:
+        copy.close()
+    with contextlib.closing(sqlite3.connect(target)) as file:
+        file.execute("PRAGMA journal_mode=DELETE")
 
 
 def _forget_who_ran(db: sa.Connection) -> None:

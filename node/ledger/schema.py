@@ -130,6 +130,7 @@ installation = sa.Table(
     _time("created_at", nullable=False),
     _text("moved_to", nullable=True),  # where all of it is now: no node runs on this one
     _time("moved_at"),
+    _text("moving", nullable=True),  # JSON: how far a copy into this ledger is that is not whole
     _time("backed_up_at"),  # when the last backup that is whole began
     _text("backed_up_to", nullable=True),
     _time("backup_until"),  # while a backup copies, no file of the store goes; it renews this

@@ -21,6 +21,7 @@ _ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
     "installation": (
         ("moved_to", sa.Text),
         ("moved_at", sa.Double),
+        ("moving", sa.Text),
         ("backed_up_at", sa.Double),
         ("backed_up_to", sa.Text),
         ("backup_until", sa.Double),
