@@ -1,10 +1,11 @@
-"""The commands that keep what a node has: backups."""
+"""The commands that keep what a node has: backups, and every object looked at."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,9 +22,18 @@ from node.cli.common import (
 from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
+    from node.flow.deep_check import Found
     from node.keeping.backup import Amiss, Backup
 
 commands = typer.Typer()
+
+
+class Lost(StrEnum):
+    """What a person says is lost for good."""
+
+    NOTHING = ""
+    LEDGER = "ledger"
+    STORE = "store"
 
 
 @commands.command()
@@ -98,3 +108,51 @@ def _faults_of_backup(made: Backup) -> Iterator[str]:
 def _files(amiss: Amiss) -> str:
     more = amiss.count - len(amiss.first)
     return ", ".join(amiss.first) + (f" and {more} more" if more else "")
+
+
+def check_deeply(config: Path, *, repairs: bool, lost: Lost) -> None:
+    """Compare store and ledger, file by file, and exit with 1 if something is amiss."""
+    from node.config import load_config
+    from node.flow.deep_check import DeepCheck
+    from node.site import existing_ledger
+    from node.state_dir import kept_from_others
+    from node.store import Store
+
+    with errors_as_messages(), kept_from_others():
+        loaded = load_config(config)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            look = DeepCheck(
+                ledger,
+                Store(loaded.store_dir),
+                _say_beside_progress,
+                progress_with_time_left,
+                repairs=repairs,
+                is_store_lost=lost == Lost.STORE,
+            )
+            found = look.run()
+    for line in _of_deep_check(found, repairs=repairs):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if found.is_well else 1)
+
+
+def _of_deep_check(found: Found, *, repairs: bool) -> Iterator[str]:
+    counts = (
+        (found.orphans, "without a row"),
+        (found.missing, "missing"),
+        (found.damaged, "damaged"),
+        (found.unread, "not to be read"),
+    )
+    amiss = ", ".join(f"{count} {word}" for count, word in counts if count)
+    yield f"{counted(found.files, 'file')} compared: {amiss or 'all is well'}."
+    if found.is_well:
+        return
+    if repairs:
+        yield "What is left is said above: put the files back from a backup, or send them again."
+    else:
+        yield "`ai-node check --deep --repair` puts right what can be (docs/operate.md)."
+
+
+def _say_beside_progress(line: str) -> None:
+    """Print a line of the output; on a terminal above what shows how far it is."""
+    where = err if out.is_terminal and err.is_terminal else out
+    where.print(line, markup=False, highlight=False, soft_wrap=True)

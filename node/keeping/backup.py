@@ -309,7 +309,7 @@ def _put_aside(store: Path) -> Iterator[str]:
     with os.scandir(store) as entries:
         found = [f"{one.name}/" if one.is_dir() else one.name for one in entries]
     for name in sorted(found, key=os.fsencode):
-        if name.rstrip("/") in (*_BY_ROWS, *_NOT_KEPT):
+        if name.rstrip("/") in (*_BY_ROWS, *_NOT_KEPT) or name.startswith("."):
             continue
         paths = files_below(store, name) if name.endswith("/") else [name]
         yield from (path for path in paths if not path.endswith(".part"))

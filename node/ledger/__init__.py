@@ -22,6 +22,7 @@ from node.ledger.alarms import (
 )
 from node.ledger.backing_up import LEASE_S, BackingUp, LastBackup, NamedFile, Snapshot
 from node.ledger.by_hand import ByHand, Seen
+from node.ledger.checking import CheckedFile, Checking
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
@@ -112,6 +113,8 @@ __all__ = [
     "BackingUp",
     "BuiltReport",
     "ByHand",
+    "CheckedFile",
+    "Checking",
     "Claiming",
     "Closing",
     "CommitmentState",
