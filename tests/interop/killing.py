@@ -239,8 +239,8 @@ def _wrap(target: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any
     setattr(owner, name, wrapper(getattr(owner, name)))
 
 
-def _run(config: str, log: str, fate: Fate | None) -> None:
-    """Be `ai-node run`, in a fresh process."""
+def _be(arguments: Sequence[str], log: str, fate: Fate | None) -> None:
+    """Be `ai-node` with some arguments, in a fresh process."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
@@ -248,9 +248,14 @@ def _run(config: str, log: str, fate: Fate | None) -> None:
         _Killer(fate).arm()
     from node import cli
 
-    sys.argv = ["ai-node", "run", "--config", config]
-    os.chdir(Path(config).parent)
+    sys.argv = ["ai-node", *arguments]
     cli.main()
+
+
+def _run(config: str, log: str, fate: Fate | None) -> None:
+    """Be `ai-node run`, in a fresh process."""
+    os.chdir(Path(config).parent)
+    _be(["run", "--config", config], log, fate)
 
 
 _starter = multiprocessing.get_context("forkserver")
@@ -283,6 +288,14 @@ class _Forked:
 
     def kill(self) -> None:
         self._process.kill()
+
+
+def command_killed(arguments: Sequence[str], log: Path, point: Point | None) -> int:
+    """Run another command of `ai-node`, killed at a point; return its exit status."""
+    fate = None if point is None else Fate(point, ())
+    process = _starter.Process(target=_be, args=([*arguments], str(log), fate))
+    process.start()
+    return _Forked(process).wait(240)
 
 
 class MortalNode(Node):
