@@ -72,7 +72,7 @@ from node.site import (
     faults_of_models,
     load_models,
     local_zone,
-    open_ledger,
+    open_own_ledger,
 )
 from node.start_words import start_words, unfinished_words
 from node.state_dir import lock_state_dir, place_of
@@ -102,8 +102,8 @@ class App:
         """Set when a part has died: the process should stop and be started afresh."""
         self._models = load_models(config)
         self._lock = lock_state_dir(config.node.state_dir)
-        self.ledger = open_ledger(config)
         self.store = Store(config.store_dir, self.node_id)
+        self.ledger = open_own_ledger(config, self.store)
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
         self._inference = Inference(config.inference, tuple(self._models.values()), _observe)

@@ -1,0 +1,1 @@
+"""What a site does with what its node has: moving it, keeping it elsewhere, looking after it."""
