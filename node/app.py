@@ -47,6 +47,7 @@ from node.ledger import (
     Hurrying,
     Ill,
     KeptScores,
+    Ledger,
     Messages,
     Mode,
     Nodes,
@@ -103,7 +104,7 @@ class App:
         self._models = load_models(config)
         self._lock = lock_state_dir(config.node.state_dir)
         self.store = Store(config.store_dir, self.node_id)
-        self.ledger = open_own_ledger(config, self.store)
+        self.ledger = self._own_ledger()
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
         self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
@@ -168,6 +169,13 @@ class App:
         )
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
+
+    def _own_ledger(self) -> Ledger:
+        try:
+            return open_own_ledger(self.config, self.store)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _pipeline(self) -> Pipeline:
         config = self.config

@@ -41,7 +41,11 @@ class PageAlone:
         """Set when a part has died: the process should stop and be started afresh."""
         self._lock = lock_state_dir(config.node.state_dir, "lock.web")
         store = Store(config.store_dir, self.node_id)
-        self._ledger = open_own_ledger(config, store)
+        try:
+            self._ledger = open_own_ledger(config, store)
+        except BaseException:
+            self._lock.close()
+            raise
         self._nodes = Nodes(self._ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self._ledger.dead_after_s)
         self._timers = Timers(self.failed.set)

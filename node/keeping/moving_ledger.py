@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
 
-from node.config import Config
+from node.config import Config, DatabaseURL
 from node.errors import ConfigError, NodeError
 from node.ledger import Ledger, release_of_tables, schema
 from node.ledger.copying import OnRows, copy_ledger, end_copy, steps_of_copy
@@ -92,8 +93,11 @@ def _errors_as_messages() -> Iterator[None]:
 
 
 def _address(to: str) -> str:
-    if not to.startswith(("postgresql:", _FILE)):
-        raise NodeError("--to: neither postgresql://user@host/name nor sqlite:////path/of/a/file")
+    try:
+        TypeAdapter(DatabaseURL).validate_python(to)
+    except ValidationError as error:
+        [problem] = error.errors(include_input=False)
+        raise NodeError(f"--to: {problem['ctx']['error']}") from None
     return address_without_password(to)
 
 
