@@ -47,6 +47,7 @@ from node.ledger import (
     Hurrying,
     Ill,
     KeptScores,
+    Ledger,
     Messages,
     Mode,
     Nodes,
@@ -72,7 +73,7 @@ from node.site import (
     faults_of_models,
     load_models,
     local_zone,
-    open_ledger,
+    open_own_ledger,
 )
 from node.start_words import start_words, unfinished_words
 from node.state_dir import lock_state_dir, place_of
@@ -102,8 +103,8 @@ class App:
         """Set when a part has died: the process should stop and be started afresh."""
         self._models = load_models(config)
         self._lock = lock_state_dir(config.node.state_dir)
-        self.ledger = open_ledger(config)
         self.store = Store(config.store_dir, self.node_id)
+        self.ledger = self._own_ledger()
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
         self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
@@ -168,6 +169,13 @@ class App:
         )
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
+
+    def _own_ledger(self) -> Ledger:
+        try:
+            return open_own_ledger(self.config, self.store)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _pipeline(self) -> Pipeline:
         config = self.config

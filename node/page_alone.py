@@ -14,7 +14,7 @@ from node.config import Config
 from node.errors import ConfigError, Superseded
 from node.flow.timers import BEATS, Pulse, Timers
 from node.ledger import Nodes, Role
-from node.site import open_ledger
+from node.site import open_own_ledger
 from node.state_dir import lock_state_dir, place_of
 from node.store import Store
 from node.web.serving import Page
@@ -40,11 +40,16 @@ class PageAlone:
         self.failed = threading.Event()
         """Set when a part has died: the process should stop and be started afresh."""
         self._lock = lock_state_dir(config.node.state_dir, "lock.web")
-        self._ledger = open_ledger(config)
+        store = Store(config.store_dir, self.node_id)
+        try:
+            self._ledger = open_own_ledger(config, store)
+        except BaseException:
+            self._lock.close()
+            raise
         self._nodes = Nodes(self._ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self._ledger.dead_after_s)
         self._timers = Timers(self.failed.set)
-        self.page = Page(config, config.web, Store(config.store_dir, self.node_id))
+        self.page = Page(config, config.web, store)
         where = place_of(config.node.state_dir).rpartition(" ")[0]
         self._alarms = AlarmWatch(Watched(self._ledger, config, {}, where))
 

@@ -12,9 +12,11 @@ import alembic.util
 import sqlalchemy as sa
 from tzlocal import get_localzone
 
+from node.belonging import belong_to, fault_of_belonging
 from node.config import ChosenModel, Config
 from node.errors import ConfigError
 from node.ledger import Examination, Ledger, examine, release_of_tables
+from node.ledger.moving import why_no_node_may_run
 from node.manifest import (
     CARD,
     OPEN_QUESTION,
@@ -25,6 +27,7 @@ from node.manifest import (
     other_with_device_uid,
     package_folder,
 )
+from node.store import Store
 from node.toml_file import shown
 
 
@@ -166,13 +169,75 @@ def open_ledger(config: Config) -> Ledger:
     return ledger
 
 
+def open_own_ledger(config: Config, store: Store) -> Ledger:
+    """Open the ledger that a node is to work with, up to date; its store belongs to it from then.
+
+    Raises ConfigError if it has moved, is no whole copy, or is not that of the store. Of a ledger
+    that would be new nothing is made then.
+    """
+    with _store_errors_as_messages(config):
+        if fault := fault_of_ledger(config):
+            raise ConfigError(fault)
+        ledger = open_ledger(config)
+        try:
+            belong_to(store, ledger.installation)
+        except BaseException:
+            ledger.close()
+            raise
+    return ledger
+
+
+def fault_of_ledger(config: Config) -> str:
+    """Return why no node must start on a configuration's ledger with its store, "" if one may.
+
+    Of another release's ledger only what can be told. Nothing is changed.
+    """
+    is_server = config.database_url.startswith("postgresql:")
+    if not is_server and not _may_be_there(_file_of_ledger(config)):
+        return _fault_with_store(config, None)
+    with _database_errors_as_messages(config):
+        ledger = Ledger(config.database_url)
+        with contextlib.closing(ledger):
+            return _fault_of(ledger, config)
+
+
+def _fault_of(ledger: Ledger, config: Config) -> str:
+    with ledger.reading() as db:
+        why = why_no_node_may_run(db) if release_of_tables(db) == "current" else ""
+    if why:
+        return f"[node] database {shown(config.database_url)} {why}"
+    return _fault_with_store(config, ledger.installation if ledger.has_run else None)
+
+
+def _fault_with_store(config: Config, installation: str | None) -> str:
+    with _store_errors_as_messages(config):
+        fault = fault_of_belonging(Store(config.store_dir), installation)
+    return f"[node] {fault}" if fault else ""
+
+
+@contextlib.contextmanager
+def _store_errors_as_messages(config: Config) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"[node] store_dir {config.store_dir}: cannot be written ({error.strerror}); "
+            "`ai-node doctor` says more"
+        ) from error
+
+
 def existing_ledger(config: Config) -> Ledger:
-    """Open the ledger of a node that has run; raise ConfigError if there is none."""
+    """Open the ledger of a node that has run; raise ConfigError if there is none.
+
+    And if it has moved, is no whole copy, or is not that of the store.
+    """
     if (ledger := _found_ledger(config)) is not None:
         return ledger
     where = shown(config.database_url)
     if not config.database_url.startswith("postgresql:"):
         where = str(_file_of_ledger(config))
+    if fault := _fault_with_store(config, None):
+        raise ConfigError(fault)
     raise ConfigError(
         f"there is no ledger at {where}: no node has run with this configuration yet; start it "
         "with `ai-node run`"
@@ -181,11 +246,34 @@ def existing_ledger(config: Config) -> Ledger:
 
 def existing_or_new_ledger(config: Config) -> Ledger:
     """Open the ledger of a node that has run, or make the one that its first start would."""
-    return _found_ledger(config) or open_ledger(config)
+    if (ledger := _found_ledger(config)) is not None:
+        return ledger
+    if fault := _fault_with_store(config, None):
+        raise ConfigError(fault)
+    return open_ledger(config)
 
 
 def _found_ledger(config: Config) -> Ledger | None:
-    """Open the ledger if it is there; raise ConfigError if it is another release's."""
+    """Open the ledger if it is there; raise ConfigError if it must not be used."""
+    ledger = ledger_to_move(config)
+    if ledger is None:
+        return None
+    try:
+        with _database_errors_as_messages(config):
+            fault = _fault_of(ledger, config)
+        if fault:
+            raise ConfigError(fault)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def ledger_to_move(config: Config) -> Ledger | None:
+    """Open the ledger if it is there, wherever its rows are by now.
+
+    Raises ConfigError if it is another release's.
+    """
     is_server = config.database_url.startswith("postgresql:")
     with _database_errors_as_messages(config):
         if is_server or _may_be_there(_file_of_ledger(config)):
@@ -242,19 +330,23 @@ def examine_database(config: Config) -> Examination:
             return examine(ledger)
 
 
+def _database_errors_as_messages(config: Config) -> contextlib.AbstractContextManager[None]:
+    return database_errors_as_messages(config.database_url, "[node] database")
+
+
 @contextlib.contextmanager
-def _database_errors_as_messages(config: Config) -> Iterator[None]:
-    """Say what is wrong with a database, and never its password."""
+def database_errors_as_messages(url: str, where: str) -> Iterator[None]:
+    """Say what is wrong with a database, and where it is named, and never its password."""
     try:
         yield
     except sa.exc.DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         raise ConfigError(
-            f"[node] database {shown(config.database_url)} cannot be used: {reason}; see that it "
+            f"{where} {shown(url)} cannot be used: {reason}; see that it "
             "runs, and that this machine and this user may create tables there"
         ) from error
     except alembic.util.CommandError as error:
         raise ConfigError(
-            f"[node] database {shown(config.database_url)} belongs to a newer release of the node "
+            f"{where} {shown(url)} belongs to a newer release of the node "
             f"({error}); install that release here too"
         ) from error

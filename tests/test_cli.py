@@ -71,6 +71,7 @@ COMMANDS = [
     "retry",
     "release",
     "backup",
+    "move",
     "web",
 ]
 

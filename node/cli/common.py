@@ -14,6 +14,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -66,6 +67,16 @@ def progress_with_time_left(
 ) -> contextlib.AbstractContextManager[Callable[[], None]]:
     """Show how long it still takes, too."""
     return progress(what, total, TimeRemainingColumn(elapsed_when_finished=True))
+
+
+@contextlib.contextmanager
+def progress_of_many(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far work of very many steps is; call what is given with how many are done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    with Progress(*columns, left, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda steps: progress.advance(task, steps)
 
 
 @contextlib.contextmanager

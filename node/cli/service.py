@@ -185,6 +185,7 @@ def _check_settings(config: Path) -> None:
     from node.inference import Inference
     from node.site import (
         advice_on_models,
+        fault_of_ledger,
         faults_of_models,
         levels_in_words,
         load_models,
@@ -201,7 +202,7 @@ def _check_settings(config: Path) -> None:
         where = place(loaded.listener.host, loaded.listener.port)
         of_page = _faults_of_page(loaded)
         faults = [*of_page, *(words for _, words in faults_of_models(loaded, models))]
-        faults += faults_of_tls_files(loaded)
+        faults += [*faults_of_tls_files(loaded), *filter(None, [fault_of_ledger(loaded)])]
         verdict = "can be read, and has faults" if faults else "is right"
         out.print(f"{config} {verdict}: {loaded.node.ae_title} will listen on {where}.")
         for line in _where_it_answers(loaded, has_page=not of_page):

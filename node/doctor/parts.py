@@ -16,6 +16,7 @@ from node.manifest import Model
 from node.site import (
     doubt_about_licence,
     examine_database,
+    fault_of_ledger,
     faults_of_models,
     kinds_nobody_makes,
     levels_in_words,
@@ -49,6 +50,9 @@ def check_database(config: Config) -> Iterator[Verdict]:
     if found.tables == "newer":
         words = f"{found.server}: its tables are of a newer release of the node"
         yield failed("database", words, "Install that release here too.")
+        return
+    if fault := fault_of_ledger(config):
+        yield failed("database", fault, "Do what it says; until then no node starts here.")
         return
     words = f"{found.server}: {_TABLES[found.tables]}"
     if found.survives_power_cuts:

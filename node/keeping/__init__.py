@@ -1,1 +1,1 @@
-"""What keeps a node's data: backups. Each step is repeatable, whenever it is killed."""
+"""What a site does with what its node has: moving it, keeping it elsewhere, looking after it."""

@@ -143,7 +143,7 @@ def _begin(source: sa.Connection, target: Ledger, name: str) -> _Place:
         found = db.execute(query.with_for_update()).mappings().one_or_none()
         if found is not None and found["id"] == ours["id"] and found["moving"]:
             return _place_in(found["moving"])
-        refuse_target(db, ours["id"])
+        _refuse_target(db, ours["id"])
         for table in (*_TABLES.values(), _INSTALLATION):
             _clear(db, table)
         begun = _Place(name)
@@ -152,7 +152,7 @@ def _begin(source: sa.Connection, target: Ledger, name: str) -> _Place:
         return begun
 
 
-def refuse_target(db: sa.Connection, installation: str) -> None:
+def _refuse_target(db: sa.Connection, installation: str) -> None:
     """Raise NodeError if a ledger must not become the copy of an installation's.
 
     It may have rows of ours that have moved away since: they are replaced.

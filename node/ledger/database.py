@@ -23,6 +23,9 @@ from node.ledger.connections import open_ledger_pool
 DEAD_AFTER_S = 30.0
 """A node whose heartbeat is older is taken for dead."""
 
+_TRACES = (schema.node, schema.study)
+"""What each node that has run leaves, and what is there of who wrote rows without one."""
+
 _MIGRATION_LOCK = int.from_bytes(b"ai-node", "big")
 
 
@@ -89,9 +92,18 @@ class Ledger:
 
     @property
     def is_there(self) -> bool:
-        """Whether a node has ever run on it."""
+        """Whether it has tables."""
         with self.reading() as db:
             return sa.inspect(db).has_table(schema.installation.name)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a node has ever run on it, of whichever release."""
+        with self.reading() as db:
+            if not sa.inspect(db).has_table(schema.node.name):
+                return False
+            rows = (sa.select(sa.literal(1)).select_from(table).limit(1) for table in _TRACES)
+            return any(db.execute(query).first() is not None for query in rows)
 
     @property
     def installation(self) -> str:

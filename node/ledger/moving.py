@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from node.errors import ConfigError
 from node.ledger import schema
 from node.ledger.clock import now, utc
 from node.ledger.copying import source_of_copy
-from node.ledger.database import DEAD_AFTER_S
 
 _TABLE = schema.installation
 
@@ -41,8 +42,21 @@ def address_without_password(url: str) -> str:
             "this is no address of a database: sqlite:////path or postgresql://user@host/name, "
             "with reserved characters as %XX"
         ) from error
-    secret = [name for name in parsed.query if "password" in name]
-    return parsed.set(password=None).difference_update_query(secret).render_as_string()
+    return (
+        parsed.set(password=None)
+        .difference_update_query(_secrets(parsed))
+        .render_as_string(hide_password=True)
+    )
+
+
+def has_password(url: str) -> bool:
+    """Return whether an address of a database says a password."""
+    parsed = sa.make_url(url)
+    return parsed.password is not None or bool(_secrets(parsed))
+
+
+def _secrets(url: sa.URL) -> list[str]:
+    return [name for name in url.query if "password" in name]
 
 
 def keep_writers_away(db: sa.Connection) -> None:
@@ -55,17 +69,17 @@ def keep_writers_away(db: sa.Connection) -> None:
         db.execute(sa.text(f"LOCK TABLE {tables} IN EXCLUSIVE MODE"))
 
 
-def places_alive(
-    db: sa.Connection, *, but: str = "", dead_after_s: float = DEAD_AFTER_S
-) -> list[str]:
-    """Return where nodes are alive, but for one whose state folder is known to be nobody's."""
+def places_alive(db: sa.Connection, dead: Collection[str], dead_after_s: float) -> list[str]:
+    """Return where nodes are alive; `dead` are places of which it is known that nobody has them."""
     table = schema.node
     query = sa.select(table.c.place, table.c.id).where(table.c.stopped_at.is_(None))
-    rows = db.execute(query.where(table.c.beat_at > now() - dead_after_s)).all()
+    rows = db.execute(query.where(table.c.beat_at > now() - dead_after_s))
     alive = [row.place or row.id for row in rows]
-    mine = but.rpartition(" ")[2]
+    known = {place.rpartition(" ")[2] for place in dead}
     return sorted(
-        place.rpartition(" ")[0] or place for place in alive if not mine or not place.endswith(mine)
+        place.rpartition(" ")[0] or place
+        for place in alive
+        if place.rpartition(" ")[2] not in known
     )
 
 

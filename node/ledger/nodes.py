@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from node.errors import Superseded
+from node.errors import ConfigError, Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.moving import why_no_node_may_run
 from node.ledger.states import OwnPart, Role
 
 _FORGOTTEN_AFTER_S = 7 * 86_400.0
@@ -55,6 +56,7 @@ class Nodes:
         """Record that a process has started, and that all before it on its state folder are dead.
 
         The place is the state folder, whose lock the caller holds; its last word identifies it.
+        Raises ConfigError if the ledger has moved meanwhile.
         """
         table = schema.node
         with self.ledger.writing() as db:
@@ -70,6 +72,9 @@ class Nodes:
                     id=node_id, place=place, role=role, started_at=now(), beat_at=now()
                 )
             )
+            # Last: a move keeps writers waiting, so that here it is over or has yet to begin.
+            if why := why_no_node_may_run(db):
+                raise ConfigError(f"[node] database {why}")
 
     def beat(self, node_id: str) -> float:
         """Record that a process is alive; return the seconds since it last was.

@@ -1,0 +1,266 @@
+"""A ledger moves to another database and back; until it is whole there, nothing has moved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ledgers import fill
+from postgres import DATABASES, NewDatabase, PostgreSQL
+from typer.testing import CliRunner
+
+from node import cli
+from node.config import load_config
+from node.errors import ConfigError, Superseded
+from node.keeping import moving_ledger
+from node.ledger import Ledger, Nodes, schema
+from node.site import existing_ledger, open_own_ledger
+from node.state_dir import lock_state_dir, place_of
+from node.store import Store
+
+SETTINGS = """
+[node]
+ae_title = "AINODE"
+state_dir = "state"
+min_free_mb = 0
+{database}
+[listener]
+host = "127.0.0.1"
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """The configuration of a node that has run, and stopped, with a few studies."""
+    path = configure(tmp_path)
+    with closing(opened(path)) as ledger:
+        fill(ledger, 3)
+        nodes = Nodes(ledger)
+        nodes.register_node("node", place_of(tmp_path / "state"))
+        nodes.retire_node("node")
+    received = tmp_path / "state" / "store" / "received" / "1.9.0"
+    received.mkdir(parents=True)
+    (received / "1.9.0.0.dcm").touch()
+    return path
+
+
+@pytest.fixture(params=DATABASES)
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database that is empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database(is_empty=True)
+
+
+def configure(folder: Path, database: str = "") -> Path:
+    path = folder / "node.toml"
+    line = f'database = "{database}"' if database else ""
+    path.write_text(SETTINGS.format(database=line), "utf-8")
+    return path
+
+
+def opened(path: Path) -> Ledger:
+    """Open the ledger as a node that starts does."""
+    config = load_config(path)
+    return open_own_ledger(config, Store(config.store_dir))
+
+
+def move(path: Path, to: str, *, ok: bool = True) -> str:
+    """Move the ledger of a configuration; return what is said."""
+    result = CliRunner().invoke(cli.app, ["move", "--to", to, "--config", str(path)])
+    said = result.stdout if ok else result.stderr
+    assert result.exit_code == (0 if ok else 1), result.output + str(result.exception)
+    return said
+
+
+def studies_in(ledger: Ledger) -> list[str]:
+    with ledger.reading() as db:
+        return list(db.execute(sa.select(schema.study.c.study_uid)).scalars())
+
+
+def test_a_ledger_that_has_moved_is_the_same_there_and_no_node_starts_on_the_former(
+    site: Path, elsewhere: str, tmp_path: Path
+) -> None:
+    with closing(opened(site)) as ledger:
+        wanted, installation = studies_in(ledger), ledger.installation
+    said = move(site, elsewhere)
+    assert re.search(r"^\d+ rows are there, each compared", said)
+    with pytest.raises(ConfigError, match=r"has moved to .* name that one in \[node\] database"):
+        opened(site)
+    with pytest.raises(ConfigError, match="has moved to"):
+        existing_ledger(load_config(site))
+    with closing(opened(configure(tmp_path, elsewhere))) as ledger:
+        assert studies_in(ledger) == wanted
+        assert ledger.installation == installation
+
+
+def test_a_ledger_moves_back_to_where_it_was(site: Path, elsewhere: str, tmp_path: Path) -> None:
+    move(site, elsewhere)
+    there = configure(tmp_path, elsewhere)
+    with closing(opened(there)) as ledger:
+        fill(ledger, 1, first=7)
+    move(there, f"sqlite:///{tmp_path / 'state' / 'ledger.db'}")
+    with pytest.raises(ConfigError, match="has moved to sqlite:"):
+        opened(there)
+    with closing(opened(configure(tmp_path))) as ledger:
+        assert studies_in(ledger) == ["1.9.0", "1.9.1", "1.9.2", "1.9.7"]
+
+
+def test_the_line_for_the_configuration_is_printed_without_the_password(
+    site: Path, postgresql_address: str
+) -> None:
+    said = move(site, postgresql_address)
+    [line] = [line for line in said.splitlines() if line.startswith("  database = ")]
+    user, at, where = postgresql_address.partition("//")[2].partition("@")
+    assert line == f'  database = "postgresql://{user.partition(":")[0]}{at}{where}"'
+    assert user.partition(":")[2] not in said
+    with pytest.raises(ConfigError) as refused:
+        opened(site)
+    assert user.partition(":")[2] not in str(refused.value)
+
+
+@pytest.fixture(params=[pytest.param(None, marks=pytest.mark.interop)])
+def postgresql_address(postgresql: PostgreSQL) -> str:
+    return postgresql.new_database(is_empty=True)
+
+
+class KilledError(BaseException):
+    """As kill -9 does, but for the process."""
+
+
+STEPS = ("keep_writers_away", "copy_ledger", "record_move", "end_copy")
+
+
+def dying(call: Callable[..., object], when: str) -> Callable[..., object]:
+    def dies(*args: object, **kwargs: object) -> None:
+        if when == "after":
+            call(*args, **kwargs)
+        raise KilledError
+
+    return dies
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_move_that_is_killed_at_any_step_is_whole_after_it_is_run_again(
+    step: str, when: str, site: Path, elsewhere: str, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving_ledger, step, dying(getattr(moving_ledger, step), when))
+        with pytest.raises(KilledError):
+            move(site, elsewhere)
+    ready = [database for database in ("", elsewhere) if starts(configure(tmp_path, database))]
+    wanted = {("record_move", "after"): [""], ("end_copy", "before"): []}
+    assert ready == wanted.get((step, when), [elsewhere] if step == "end_copy" else [""])
+    move(configure(tmp_path), elsewhere)
+    assert not starts(site)
+    with closing(opened(configure(tmp_path, elsewhere))) as ledger:
+        assert studies_in(ledger) == ["1.9.0", "1.9.1", "1.9.2"]
+
+
+def starts(path: Path) -> bool:
+    """Whether a node starts with a configuration."""
+    try:
+        opened(path).close()
+    except ConfigError:
+        return False
+    return True
+
+
+def test_only_one_who_has_not_moved_is_moved(site: Path, elsewhere: str, tmp_path: Path) -> None:
+    move(site, elsewhere)
+    said = move(site, f"sqlite:///{tmp_path / 'third.db'}", ok=False)
+    assert "this ledger has moved to" in said
+    assert "All rows were there" in move(site, elsewhere), "once more does no harm"
+
+
+def test_a_ledger_is_not_moved_while_a_node_is_alive(site: Path, elsewhere: str) -> None:
+    with closing(opened(site)) as ledger:
+        Nodes(ledger).register_node("another", "host-b:/srv/state token-b")
+    said = move(site, elsewhere, ok=False)
+    assert "nodes are alive on this ledger: host-b:/srv/state. Stop them" in said
+    assert starts(site)
+
+
+def test_a_node_that_was_killed_here_is_known_to_be_dead(site: Path, elsewhere: str) -> None:
+    with closing(opened(site)) as ledger:
+        Nodes(ledger).register_node("killed", place_of(site.parent / "state"))
+    move(site, elsewhere)
+
+
+def test_a_ledger_is_not_moved_while_a_process_has_the_state_folder(
+    site: Path, elsewhere: str, tmp_path: Path
+) -> None:
+    with closing(lock_state_dir(tmp_path / "state", "lock.web")):
+        assert "another ai-node is running" in move(site, elsewhere, ok=False)
+
+
+def test_a_process_that_was_frozen_ends_when_it_wakes_up_on_a_ledger_that_has_moved(
+    site: Path, elsewhere: str, tmp_path: Path
+) -> None:
+    file = f"sqlite:///{tmp_path / 'state' / 'ledger.db'}"
+    with closing(Ledger(file)) as ledger:
+        nodes = Nodes(ledger)
+        nodes.register_node("frozen", "host-b:/srv/state token-b")
+        with ledger.writing() as db:
+            db.execute(schema.node.update().values(beat_at=1.0))
+        move(site, elsewhere)
+        with pytest.raises(Superseded):
+            nodes.beat("frozen")
+        with pytest.raises(ConfigError, match="has moved to"):
+            nodes.register_node("late")
+
+
+def test_what_another_installation_has_is_not_written_over(
+    site: Path, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = new_database(tmp_path / "other")
+    with closing(Ledger(other)) as ledger:
+        fill(ledger, 1)
+        with ledger.writing() as db:
+            db.execute(schema.installation.update().values(id="another"))
+    said = move(site, other, ok=False)
+    assert "has the rows of another installation, which would be lost" in said
+    assert starts(site)
+
+
+@pytest.mark.parametrize(("revision", "words"), [("0014", "an older"), ("9999", "a newer")])
+def test_tables_of_another_release_are_left_as_they_are(
+    revision: str, words: str, site: Path, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = new_database(tmp_path / "other")
+    with closing(Ledger(other)) as ledger, ledger.writing() as db:
+        db.execute(sa.text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
+    said = move(site, other, ok=False)
+    assert f"has tables of {words} release; name an empty database" in said
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("mysql://host/name", '--to: expected "postgresql://USER@HOST/DATABASE"'),
+        ("sqlite:////nowhere/at/all.db", "there is no folder /nowhere/at"),
+        ("postgresql://u:SECRET@127.0.0.1:1/x", "cannot be used"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_message(to: str, words: str, site: Path) -> None:
+    said = move(site, to, ok=False)
+    assert words in said
+    assert "SECRET" not in said
+    assert starts(site)
+
+
+def test_nothing_is_moved_to_where_it_is(site: Path, tmp_path: Path) -> None:
+    said = move(site, f"sqlite:///{tmp_path / 'state' / 'ledger.db'}", ok=False)
+    assert "the ledger is there already" in said
+
+
+def test_without_a_ledger_there_is_nothing_to_move(tmp_path: Path, elsewhere: str) -> None:
+    assert "no node has run" in move(configure(tmp_path), elsewhere, ok=False)
