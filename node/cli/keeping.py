@@ -115,13 +115,17 @@ def check_deeply(config: Path, *, repairs: bool, lost: Lost) -> None:
     """Compare store and ledger, file by file, and exit with 1 if something is amiss."""
     from node.config import load_config
     from node.flow.deep_check import DeepCheck
-    from node.site import existing_ledger
-    from node.state_dir import kept_from_others
+    from node.site import existing_ledger, open_ledger
+    from node.state_dir import kept_from_others, lock_state_dir
     from node.store import Store
 
-    with errors_as_messages(), kept_from_others():
+    is_ledger_new = lost == Lost.LEDGER
+    with errors_as_messages(), kept_from_others(), contextlib.ExitStack() as opened:
         loaded = load_config(config)
-        with contextlib.closing(existing_ledger(loaded)) as ledger:
+        if is_ledger_new:
+            opened.enter_context(lock_state_dir(loaded.node.state_dir))  # no node runs meanwhile
+        open_it = open_ledger if is_ledger_new else existing_ledger
+        with contextlib.closing(open_it(loaded)) as ledger:
             look = DeepCheck(
                 ledger,
                 Store(loaded.store_dir),
@@ -129,9 +133,13 @@ def check_deeply(config: Path, *, repairs: bool, lost: Lost) -> None:
                 progress_with_time_left,
                 repairs=repairs,
                 is_store_lost=lost == Lost.STORE,
+                is_ledger_new=is_ledger_new,
             )
             found = look.run()
-    for line in _of_deep_check(found, repairs=repairs):
+    lines = [*_of_deep_check(found, repairs=repairs)]
+    if is_ledger_new:
+        lines.append(_what_to_send(Store(loaded.store_dir).orphans))
+    for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if found.is_well else 1)
 
@@ -151,6 +159,16 @@ def _of_deep_check(found: Found, *, repairs: bool) -> Iterator[str]:
         yield "What is left is said above: put the files back from a backup, or send them again."
     else:
         yield "`ai-node check --deep --repair` puts right what can be (docs/operate.md)."
+
+
+def _what_to_send(orphans: Path) -> str:
+    return (
+        f"What had been received lies in {orphans / 'received'}: its senders were told that it is "
+        "kept. Let the PACS send those studies again, or start the node and use `ai-node send "
+        f"{orphans / 'received'} --to AET@HOST:PORT --aet PEER`, the address of this node. Of a "
+        "study that had results the PACS gets further ones then, under other UIDs: the former lie "
+        f"in {orphans / 'reports'}."
+    )
 
 
 def _say_beside_progress(line: str) -> None:

@@ -19,6 +19,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
+from node.belonging import adopt, owner_of
 from node.errors import NodeError, Unreadable
 from node.flow.inventory import OLD_AFTER_S, PORTION
 from node.ledger import CheckedFile, Checking, Ledger, Nodes
@@ -67,13 +68,19 @@ class DeepCheck:
     """Put right what can be."""
     is_store_lost: bool = False
     """A person has said that the store is a new one: what is nobody's any more is not missing."""
+    is_ledger_new: bool = False
+    """A person has said that the ledger of the store is lost, and that this is a new one."""
 
     def run(self) -> Found:
-        """Look at everything. Raises NodeError if the store is not there."""
+        """Look at everything. Raises NodeError if the store is not there, or not the ledger's."""
         checking, found = Checking(self.ledger), Found()
         self._require_store(checking)
+        self._require_new_ledger(checking)
         self._look_for_orphans(checking, found)
         self._read_all(checking, found)
+        if self.is_store_lost or self.is_ledger_new:
+            adopt(self.store, self.ledger.installation)  # the last step: until then no node starts
+            self.say(f"store {self.store.root}: belongs to this ledger now")
         return found
 
     def _require_store(self, checking: Checking) -> None:
@@ -88,6 +95,16 @@ class DeepCheck:
                 f"the store {self.store.root} is not that of this ledger: nothing is there. If its "
                 "disk is not mounted, mount it; if it is lost, put a backup back "
                 "(docs/operate.md), or say so: `ai-node check --deep --repair --store-is-lost`"
+            )
+
+    def _require_new_ledger(self, checking: Checking) -> None:
+        """Raise NodeError if a ledger that knows studies is to take over another's store."""
+        if not self.is_ledger_new or owner_of(self.store) == self.ledger.installation:
+            return
+        if checking.studies_after("", 1):
+            raise NodeError(
+                "--new-ledger is for a ledger that knows of nothing yet, and this one has studies; "
+                f"name the one that belongs to {self.store.root} in [node] database"
             )
 
     # Files without rows ---------------------------------------------------------------------------

@@ -13,11 +13,22 @@ import factories
 import pytest
 import sqlalchemy as sa
 from ledgers import Desk
+from postgres import NewDatabase
 
+from node.belonging import adopt, owner_of
 from node.errors import NodeError
 from node.flow.deep_check import DeepCheck, Found
 from node.flow.inventory import OLD_AFTER_S
-from node.ledger import BuiltReport, CheckedFile, Checking, Finished, HeldBecause, now, schema
+from node.ledger import (
+    BuiltReport,
+    CheckedFile,
+    Checking,
+    Finished,
+    HeldBecause,
+    Ledger,
+    now,
+    schema,
+)
 
 
 @contextlib.contextmanager
@@ -32,12 +43,10 @@ class Look:
         self._desk = desk
         self.said: list[str] = []
 
-    def __call__(self, *, repairs: bool = False, is_store_lost: bool = False) -> Found:
+    def __call__(self, **how: bool) -> Found:
         self.said = []
         desk = self._desk
-        return DeepCheck(
-            desk.ledger, desk.store, self.said.append, quiet, repairs, is_store_lost
-        ).run()
+        return DeepCheck(desk.ledger, desk.store, self.said.append, quiet, **how).run()
 
 
 @pytest.fixture
@@ -279,3 +288,27 @@ def test_the_clock_of_the_database_marks_what_was_lost(desk: Desk, look: Look, s
     with desk.ledger.reading() as db:
         at = db.execute(sa.select(now())).scalar_one()
     assert all(at - row["removed_at"] < 60 for row in desk.rows(schema.instance))
+
+
+def test_a_new_ledger_takes_over_a_store_and_nothing_in_it_is_lost(
+    desk: Desk, look: Look, study: str, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    adopt(desk.store, desk.ledger.installation)
+    before = stored(desk)
+    (tmp_path / "new").mkdir()
+    with contextlib.closing(Ledger(new_database(tmp_path / "new"))) as ledger:
+        with ledger.writing() as db:
+            db.execute(schema.installation.update().values(id="new"))
+        another = Look(Desk(ledger, desk.store))
+        found = another(repairs=True, is_ledger_new=True)
+        assert (found.orphans, found.is_well) == (5, True)
+        assert owner_of(desk.store) == ledger.installation
+        after = stored(desk)
+        del after["installation.json"], before["installation.json"]
+        assert after == {f"orphans/{path}": content for path, content in before.items()}
+        assert another(repairs=True, is_ledger_new=True) == Found()
+    with pytest.raises(NodeError, match="knows of nothing yet, and this one has studies"):
+        look(repairs=True, is_ledger_new=True)
+    adopt(desk.store, desk.ledger.installation)  # the ledger was found again
+    assert look(repairs=True).is_well
+    assert len(stored(desk)) == 6
