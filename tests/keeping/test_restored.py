@@ -15,10 +15,12 @@ import factories
 import pytest
 import sqlalchemy as sa
 from peers import Pacs, modality, store
+from postgres import DATABASES, PostgreSQL
 
 from node import config
 from node.app import App
 from node.keeping.backup import Backup, back_up
+from node.keeping.moving_ledger import move_ledger
 from node.ledger import schema
 from node.overview import study_overviews
 from node.store import dataset_digest
@@ -35,9 +37,15 @@ def quiet(what: str, total: int) -> Iterator[Callable[[], None]]:
     yield lambda: None
 
 
-def settings(state_dir: Path, pacs: Pacs) -> config.Config:
+@contextlib.contextmanager
+def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    yield lambda steps: None
+
+
+def settings(state_dir: Path, pacs: Pacs, database: str | None = None) -> config.Config:
+    node = config.Node(ae_title="AINODE", state_dir=state_dir, database=database, min_free_mb=0)
     return config.Config(
-        node=config.Node(ae_title="AINODE", state_dir=state_dir, min_free_mb=0),
+        node=node,
         listener=config.ListenerSettings(host="127.0.0.1", port=0),
         peers=(modality(results_to=["pacs"]), pacs.peer("pacs")),
         models=(config.ChosenModel(name="breast-area", mode="deliver"),),
@@ -118,11 +126,14 @@ class Workplace:
         return made, before
 
 
-def restore(made: Backup, state_dir: Path) -> None:
+def restore(made: Backup, wanted: config.Config, pacs: Pacs) -> None:
     """Do as docs/operate.md says."""
+    state_dir, database = wanted.node.state_dir, wanted.node.database
     state_dir.mkdir(parents=True)
     shutil.copy(made.folder / "ledger.db", state_dir / "ledger.db")
     shutil.copytree(made.folder.parent / "store", state_dir / "store")
+    if database is not None:
+        move_ledger(settings(state_dir, pacs), database, silent)
 
 
 def instances(app: App) -> dict[str, sa.Row[Any]]:
@@ -130,10 +141,23 @@ def instances(app: App) -> dict[str, sa.Row[Any]]:
         return {row.sop_uid: row for row in db.execute(sa.select(schema.instance))}
 
 
+@pytest.fixture(params=DATABASES)
+def databases(request: pytest.FixtureRequest) -> tuple[str | None, str | None]:
+    """Where the ledger is here, and where it is to be elsewhere: a file of its own, or a server."""
+    if request.param == "sqlite":
+        return None, None
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database(is_empty=True), server.new_database(is_empty=True)
+
+
 def test_what_was_acknowledged_before_a_backup_goes_on_elsewhere_and_nothing_is_told_twice(
-    tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    pacs: Pacs,
+    databases: tuple[str | None, str | None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here, elsewhere = settings(tmp_path / "here", pacs), settings(tmp_path / "else" / "where", pacs)
+    here = settings(tmp_path / "here", pacs, databases[0])
+    elsewhere = settings(tmp_path / "else" / "where", pacs, databases[1])
     with running(here) as app:
         workplace = Workplace(app, tmp_path, here)
         workplace.sender("delivered").run()
@@ -150,7 +174,7 @@ def test_what_was_acknowledged_before_a_backup_goes_on_elsewhere_and_nothing_is_
         meanwhile.join()
         everything = workplace.acknowledged
 
-    restore(made, elsewhere.node.state_dir)
+    restore(made, elsewhere, pacs)
     pacs.forget()
     monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
     with running(elsewhere) as app:
