@@ -137,8 +137,11 @@ def restore(made: Backup, wanted: config.Config, pacs: Pacs) -> None:
 
 
 def instances(app: App) -> dict[str, sa.Row[Any]]:
+    """Return what it has; all of it is as it came."""
     with app.ledger.reading() as db:
-        return {row.sop_uid: row for row in db.execute(sa.select(schema.instance))}
+        rows = db.execute(sa.select(schema.instance)).all()
+    assert all(dataset_digest(app.store.path(row.path)) == row.digest for row in rows)
+    return {row.sop_uid: row for row in rows}
 
 
 @pytest.fixture(params=DATABASES)
@@ -178,10 +181,7 @@ def test_what_was_acknowledged_before_a_backup_goes_on_elsewhere_and_nothing_is_
     pacs.forget()
     monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
     with running(elsewhere) as app:
-        found = instances(app)
-        assert before <= found.keys() <= everything
-        for row in found.values():
-            assert dataset_digest(app.store.path(row.path)) == row.digest
+        assert before <= instances(app).keys() <= everything
         # What came after it, nobody knows which, is sent once more by whoever has it.
         Sender(app.port, tmp_path / "again", ["waiting", "meanwhile", "and late"]).run()
         wait_until(lambda: list(states(app).values()) == ["done"] * 4)
