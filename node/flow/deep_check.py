@@ -88,9 +88,7 @@ class DeepCheck:
         if self.is_store_lost:
             self.store.prepare()
             return
-        there = [tree for tree in _TREES if (self.store.root / tree).is_dir()]
-        is_empty = not any(self.store.folders(tree) for tree in there)
-        if len(there) < len(_TREES) or (is_empty and checking.count()):
+        if not any(self.store.folders(tree) for tree in _TREES) and checking.count():
             raise NodeError(
                 f"the store {self.store.root} is not that of this ledger: nothing is there. If its "
                 "disk is not mounted, mount it; if it is lost, put a backup back "

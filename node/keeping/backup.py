@@ -286,12 +286,11 @@ def is_as_named(path: Path, file: NamedFile) -> bool:
 
 def _require_store(store: Path) -> None:
     """Raise NodeError where the store is not there: a mount has gone, and nothing is missing."""
-    for tree in _BY_ROWS:
-        if not (store / tree).is_dir():
-            raise NodeError(
-                f"[node] store_dir {store} has no folder {tree}: its disk is not mounted, or all "
-                "of it is lost; no backup was made, and a former one is as it was"
-            )
+    if not any((store / tree).is_dir() for tree in _BY_ROWS):
+        raise NodeError(
+            f"[node] store_dir {store} has no folder {' or '.join(_BY_ROWS)}: its disk is not "
+            "mounted, or all of it is lost; no backup was made, and a former one is as it was"
+        )
 
 
 def _require_apart(root: Path, config: Config) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 _PORTION = 512
-_AT_ONCE = 8
+_AT_ONCE = 4
 """Most of the time of a copy is spent waiting for the disk to have it."""
 _SAME_TIME_S = 2.0
 """File systems of removable disks remember no less."""
