@@ -363,6 +363,26 @@ def run_at_once(*works: Callable[[], object]) -> None:
         thread.join()
 
 
+def rows_of(ledger: Ledger) -> dict[str, list[Any]]:
+    """Return what is in each table, as the database has it: words of former releases, too."""
+    found = {}
+    with ledger.reading() as db:
+        for table in schema.metadata.sorted_tables:
+            columns = [column.name for column in table.columns]
+            raw = db.execute(sa.text(f"SELECT {', '.join(columns)} FROM {table.name}"))
+            found[table.name] = sorted(
+                (
+                    [
+                        bool(value) if isinstance(column.type, sa.Boolean) else value
+                        for column, value in zip(table.columns, row, strict=True)
+                    ]
+                    for row in raw
+                ),
+                key=repr,
+            )
+    return found
+
+
 POINTS_OF_AN_OUTLINE = 120
 
 

@@ -155,8 +155,9 @@ def check(
 ) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
-    Every problem is named with file, line, key and remedy. A PostgreSQL database is connected to;
-    neither ports nor folders are tried, nor peers, lists and mail: `ai-node doctor` does that.
+    Every problem is named with file, line, key and remedy. The database is looked at, and
+    whether the store belongs to it; neither ports nor other folders are tried, nor peers, lists and
+    mail: `ai-node doctor` does that.
 
     With --deep every file of the store is read, and what is said is: files without a row, rows
     without a file, files that are not as they came; exit code 1 if there are such. A node may run

@@ -42,21 +42,17 @@ def address_without_password(url: str) -> str:
             "this is no address of a database: sqlite:////path or postgresql://user@host/name, "
             "with reserved characters as %XX"
         ) from error
-    return (
-        parsed.set(password=None)
-        .difference_update_query(_secrets(parsed))
-        .render_as_string(hide_password=True)
+    bare = sa.URL.create(
+        parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database
     )
+    query = {name: said for name, said in parsed.query.items() if "password" not in name}
+    return bare.update_query_dict(query).render_as_string()
 
 
 def has_password(url: str) -> bool:
     """Return whether an address of a database says a password."""
     parsed = sa.make_url(url)
-    return parsed.password is not None or bool(_secrets(parsed))
-
-
-def _secrets(url: sa.URL) -> list[str]:
-    return [name for name in url.query if "password" in name]
+    return parsed.password is not None or any("password" in name for name in parsed.query)
 
 
 def keep_writers_away(db: sa.Connection) -> None:

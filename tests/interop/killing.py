@@ -239,8 +239,8 @@ def _wrap(target: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any
     setattr(owner, name, wrapper(getattr(owner, name)))
 
 
-def _be(arguments: Sequence[str], log: str, fate: Fate | None) -> None:
-    """Be `ai-node` with some arguments, in a fresh process."""
+def _run(arguments: Sequence[str], folder: str, log: str, fate: Fate | None) -> None:
+    """Be `ai-node` with these arguments, in a fresh process."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
@@ -249,17 +249,21 @@ def _be(arguments: Sequence[str], log: str, fate: Fate | None) -> None:
     from node import cli
 
     sys.argv = ["ai-node", *arguments]
+    os.chdir(folder)
     cli.main()
-
-
-def _run(config: str, log: str, fate: Fate | None) -> None:
-    """Be `ai-node run`, in a fresh process."""
-    os.chdir(Path(config).parent)
-    _be(["run", "--config", config], log, fate)
 
 
 _starter = multiprocessing.get_context("forkserver")
 _starter.set_forkserver_preload(["node.cli", "node.app", __name__])
+
+
+def run_mortal(arguments: Sequence[str], folder: Path, log: Path, fate: Fate | None = None) -> int:
+    """Run a command that may die at a point; return its exit status, below 0 if it was killed."""
+    process = _starter.Process(target=_run, args=(arguments, str(folder), str(log), fate))
+    process.start()
+    process.join(240)
+    assert process.exitcode is not None, "it has not ended"
+    return process.exitcode
 
 
 class _Forked:
@@ -290,14 +294,6 @@ class _Forked:
         self._process.kill()
 
 
-def command_killed(arguments: Sequence[str], log: Path, point: Point | None) -> int:
-    """Run another command of `ai-node`, killed at a point; return its exit status."""
-    fate = None if point is None else Fate(point, ())
-    process = _starter.Process(target=_be, args=([*arguments], str(log), fate))
-    process.start()
-    return _Forked(process).wait(240)
-
-
 class MortalNode(Node):
     """A node that may be told, at its start, when to die."""
 
@@ -305,7 +301,9 @@ class MortalNode(Node):
         """Start it; does not wait."""
         self.log.touch()
         self._log_from = self.log.stat().st_size
-        process = _starter.Process(target=_run, args=(str(self.config), str(self.log), fate))
+        arguments = ["run", "--config", str(self.config)]
+        how = (arguments, str(self.config.parent), str(self.log), fate)
+        process = _starter.Process(target=_run, args=how)
         process.start()
         self._process = _Forked(process)
 

@@ -20,7 +20,7 @@ from ledgers import Desk
 from node.ledger import Ledger, Snapshot, now, schema
 from node.store import Store, dataset_digest
 
-from .killing import Point, When, command_killed, killed_words
+from .killing import Fate, Point, When, killed_words, run_mortal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1800)]
 
@@ -118,15 +118,15 @@ def test_wherever_it_is_killed_the_last_whole_one_can_be_restored_and_the_next_i
     to, log = tmp_path / "backup", tmp_path / "log"
     command = ["backup", str(to), "--config", str(settings(url, tmp_path))]
     before = go_on(desk, 0)
-    assert command_killed(command, log, None) == 0, log.read_text("utf-8")
+    assert run_mortal(command, tmp_path, log) == 0, log.read_text("utf-8")
     for number, point in enumerate(points, start=1):
         after = go_on(desk, number)
-        status = command_killed(command, log, point)
+        status = run_mortal(command, tmp_path, log, Fate(point, ()))
         assert status == -signal.SIGKILL, (point, status, log.read_text("utf-8")[-2000:])
         assert killed_words(point) in log.read_text("utf-8")
         assert restorable(to, tmp_path) in (before, after), point
         after = go_on(desk, -number)
-        assert command_killed(command, log, None) == 0, log.read_text("utf-8")[-2000:]
+        assert run_mortal(command, tmp_path, log) == 0, log.read_text("utf-8")[-2000:]
         assert restorable(to, tmp_path) == after, point
         names = {path.name.partition("-")[0] for path in to.iterdir()}
         assert names == {"lock", "owner.json", "store", "whole"}

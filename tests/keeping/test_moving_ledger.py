@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,8 @@ from node import cli
 from node.config import load_config
 from node.errors import ConfigError, Superseded
 from node.keeping import moving_ledger
-from node.ledger import Ledger, Nodes, schema
+from node.ledger import Ledger, Nodes, connections, copying, schema
+from node.ledger.moving import address_without_password, has_password
 from node.site import existing_ledger, open_own_ledger
 from node.state_dir import lock_state_dir, place_of
 from node.store import Store
@@ -127,6 +129,23 @@ def test_the_line_for_the_configuration_is_printed_without_the_password(
 @pytest.fixture(params=[pytest.param(None, marks=pytest.mark.interop)])
 def postgresql_address(postgresql: PostgreSQL) -> str:
     return postgresql.new_database(is_empty=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:p%40ss@h:5/d", "postgresql://u@h:5/d"),
+        (
+            "postgresql://u@h/d?password=secret&sslmode=require",
+            "postgresql://u@h/d?sslmode=require",
+        ),
+        ("postgresql://h/d", "postgresql://h/d"),
+        ("sqlite:////var/lib/a b/ledger.db", "sqlite:////var/lib/a b/ledger.db"),
+    ],
+)
+def test_an_address_is_said_without_what_is_secret(url: str, shown: str) -> None:
+    assert address_without_password(url) == shown
+    assert has_password(url) == (url != shown)
 
 
 class KilledError(BaseException):
@@ -264,3 +283,72 @@ def test_nothing_is_moved_to_where_it_is(site: Path, tmp_path: Path) -> None:
 
 def test_without_a_ledger_there_is_nothing_to_move(tmp_path: Path, elsewhere: str) -> None:
     assert "no node has run" in move(configure(tmp_path), elsewhere, ok=False)
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("new_database", ["postgresql"], indirect=True)
+def test_nobody_writes_into_a_ledger_on_a_server_while_it_is_moved(
+    new_database: NewDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody_writes(configure(tmp_path, new_database(tmp_path)), tmp_path, monkeypatch)
+
+
+def test_nobody_writes_into_a_file_while_it_is_moved(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_WAIT_S", 0.1)
+    nobody_writes(site, tmp_path, monkeypatch)
+
+
+def nobody_writes(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[bool] = []
+
+    def copy_ledger(*args: object, **kwargs: object) -> None:
+        with closing(Ledger(load_config(path).database_url)) as other:
+            assert studies_in(other) is not None, "it can be read all the while"
+            with pytest.raises(sa.exc.OperationalError):
+                Nodes(other).register_node("late")
+        failed.append(True)
+        copying.copy_ledger(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(moving_ledger, "copy_ledger", copy_ledger)
+    move(path, f"sqlite:///{folder / 'target.db'}")
+    assert failed == [True]
+
+
+# The document
+
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "operate.md").read_text("utf-8")
+
+
+def test_whoever_follows_the_document_moves_the_ledger_and_is_told_what_it_says(
+    site: Path, elsewhere: str, tmp_path: Path
+) -> None:
+    [line] = re.findall(r"```move\n(.*)\n```", DOCUMENT)
+    [shown] = re.findall(r"```moved\n(.*?)```", DOCUMENT, re.DOTALL)
+    program, *arguments = line.split()
+    there = arguments[arguments.index("--to") + 1]
+    here = {"/etc/ai-node/node.toml": str(site), there: elsewhere}
+    assert program == "ai-node"
+    result = CliRunner().invoke(cli.app, [here.get(one, one) for one in arguments])
+    assert result.exit_code == 0, result.output
+    for written, here_it_is in {
+        "5021": re.findall(r"\d+", result.stdout)[0],
+        "/var/lib/ai-node/": f"{tmp_path}/state/",
+        "/etc/ai-node/node.toml": str(site),
+        there: address_without_password(elsewhere),
+    }.items():
+        assert written in shown
+        shown = shown.replace(written, here_it_is)
+    assert result.stdout.startswith(shown)
+
+
+def test_a_store_may_be_copied_elsewhere_with_its_objects(site: Path, tmp_path: Path) -> None:
+    opened(site).close()
+    shutil.copytree(tmp_path / "state" / "store", tmp_path / "copied")
+    text = site.read_text("utf-8").replace("[node]", f'[node]\nstore_dir = "{tmp_path / "copied"}"')
+    site.write_text(text, "utf-8")
+    with closing(opened(site)) as ledger, ledger.reading() as db:
+        paths = db.execute(sa.select(schema.instance.c.path)).scalars().all()
+    assert not any(Path(path).is_absolute() for path in paths)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledgers import Desk, fill
+from ledgers import Desk, fill, rows_of
 from postgres import NewDatabase, PostgreSQL
 
 from node.errors import NodeError
@@ -45,26 +45,6 @@ def opened(url: str) -> Ledger:
     with ledger.writing() as db:
         db.execute(schema.installation.update().values(id=str(uuid.uuid4())))
     return ledger
-
-
-def rows_of(ledger: Ledger) -> dict[str, list[Any]]:
-    """Return what is in each table, as the database has it: words of former releases, too."""
-    found = {}
-    with ledger.reading() as db:
-        for table in schema.metadata.sorted_tables:
-            columns = [column.name for column in table.columns]
-            raw = db.execute(sa.text(f"SELECT {', '.join(columns)} FROM {table.name}"))
-            found[table.name] = sorted(
-                (
-                    [
-                        bool(value) if isinstance(column.type, sa.Boolean) else value
-                        for column, value in zip(table.columns, row, strict=True)
-                    ]
-                    for row in raw
-                ),
-                key=repr,
-            )
-    return found
 
 
 _TEXT = st.text(
