@@ -12,7 +12,7 @@ import alembic.util
 import sqlalchemy as sa
 from tzlocal import get_localzone
 
-from node.belonging import belong_to, fault_of_belonging
+from node.belonging import belong_to, fault_of_belonging, owner_of
 from node.config import ChosenModel, Config
 from node.errors import ConfigError
 from node.ledger import Examination, Ledger, examine, release_of_tables
@@ -206,7 +206,18 @@ def _fault_of(ledger: Ledger, config: Config) -> str:
         why = why_no_node_may_run(db) if release_of_tables(db) == "current" else ""
     if why:
         return f"[node] database {shown(config.database_url)} {why}"
-    return _fault_with_store(config, ledger.installation if ledger.has_run else None)
+    return _fault_with_store(config, _installation_known(ledger, config))
+
+
+def _installation_known(ledger: Ledger, config: Config) -> str | None:
+    """Return whose a ledger is; None if no node has run on it, and the store is not its own."""
+    if ledger.has_run:
+        return ledger.installation
+    with _store_errors_as_messages(config):
+        owner = owner_of(Store(config.store_dir))
+    # A first start that was killed, or a person, may have written it before a node had run.
+    is_own = owner is not None and ledger.is_there and owner == ledger.installation
+    return owner if is_own else None
 
 
 def _fault_with_store(config: Config, installation: str | None) -> str:

@@ -71,6 +71,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "backup",
     "move",
     "web",
 ]

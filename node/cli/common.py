@@ -55,7 +55,9 @@ def progress(
 ) -> Iterator[Callable[[], None]]:
     """Show how far long work is; call what is given for each step."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, time or TimeElapsedColumn(), console=err, transient=True) as progress:
+    shown = (*columns, time or TimeElapsedColumn())
+    # What is printed meanwhile goes where it always does: a file, if that is where output goes.
+    with Progress(*shown, console=err, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 

@@ -136,13 +136,50 @@ def init(  # noqa: PLR0913 - one for each question
 
 
 @commands.command()
-def check(config: ConfigOption = CONFIG) -> None:
+def check(
+    config: ConfigOption = CONFIG,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Instead: read every object, and compare with the rows.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="With --deep: put right what can be.")
+    ] = False,
+    new_ledger: Annotated[
+        bool,
+        typer.Option("--new-ledger", help="With --repair: the ledger is lost, and this is new."),
+    ] = False,
+    store_is_lost: Annotated[
+        bool,
+        typer.Option("--store-is-lost", help="With --repair: so is the store, and this is new."),
+    ] = False,
+) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
     Every problem is named with file, line, key and remedy. The database is looked at, and
     whether the store belongs to it; neither ports nor other folders are tried, nor peers, lists and
     mail: `ai-node doctor` does that.
+
+    With --deep every file of the store is read, and what is said is: files without a row, rows
+    without a file, files that are not as they came; exit code 1 if there are such. A node may run
+    meanwhile. With --repair the first are put away in `orphans/`, damaged ones in `unreadable/`,
+    and a study of which images are missing is held, and asked back where a peer answers; nothing is
+    deleted, and it may be called again (docs/operate.md).
     """
+    from node.cli.keeping import Lost, check_deeply
+
+    lost = Lost.LEDGER if new_ledger else Lost.STORE if store_is_lost else Lost.NOTHING
+    if new_ledger and store_is_lost:
+        raise typer.BadParameter("give --new-ledger or --store-is-lost: if both are lost, neither")
+    if (lost and not repair) or (repair and not deep):
+        raise typer.BadParameter("it is --deep, --deep --repair, or one more option after these")
+    if deep:
+        check_deeply(config, repairs=repair, lost=lost)
+    else:
+        _check_settings(config)
+
+
+def _check_settings(config: Path) -> None:
+    """Check what the configuration says, and what it names."""
     from node.config import advice, load_config
     from node.dimse.addresses import place
     from node.doctor.tls_files import faults_of_tls_files

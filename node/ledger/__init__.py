@@ -20,7 +20,9 @@ from node.ledger.alarms import (
     RaisedAlarm,
     Trouble,
 )
+from node.ledger.backing_up import LEASE_S, BackingUp, LastBackup, NamedFile, Snapshot
 from node.ledger.by_hand import ByHand, Seen
+from node.ledger.checking import CheckedFile, Checking
 from node.ledger.clock import now, utc
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
@@ -111,6 +113,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "LEASE_S",
     "NOT_TAKEN",
     "PASSWORD_CHARACTERS",
     "PROBE_AFTER_S",
@@ -122,8 +125,11 @@ __all__ = [
     "Alarming",
     "Arrival",
     "ArrivalPart",
+    "BackingUp",
     "BuiltReport",
     "ByHand",
+    "CheckedFile",
+    "Checking",
     "Claiming",
     "Closing",
     "CommitmentState",
@@ -153,6 +159,7 @@ __all__ = [
     "Kept",
     "KeptObject",
     "KeptScores",
+    "LastBackup",
     "LateChannel",
     "Ledger",
     "Letter",
@@ -160,6 +167,7 @@ __all__ = [
     "MessageKind",
     "Messages",
     "Mode",
+    "NamedFile",
     "NewMessage",
     "Nodes",
     "NoticeEvent",
@@ -194,6 +202,7 @@ __all__ = [
     "Settling",
     "Shipment",
     "Situation",
+    "Snapshot",
     "Stage",
     "StoredFile",
     "Stranded",

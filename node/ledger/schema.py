@@ -134,6 +134,7 @@ installation = sa.Table(
     _time("backed_up_at"),  # when the last backup that is whole began
     _text("backed_up_to", nullable=True),
     _time("backup_until"),  # while a backup copies, no file of the store goes; it renews this
+    _text("backup_to", nullable=True),  # where the one that copies now puts it
 )
 
 node = sa.Table(

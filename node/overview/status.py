@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.errors import NodeError
-from node.ledger import Alarming, Ledger, Outstanding, RaisedAlarm
+from node.ledger import Alarming, BackingUp, LastBackup, Ledger, Outstanding, RaisedAlarm
 from node.numbers_in_words import counted as counted_things
 from node.numbers_in_words import counted_studies
 from node.overview.disk_space import DiskSpace, disk_spaces
@@ -60,6 +60,8 @@ class Status:
     disks: tuple[DiskSpace, ...] = ()
     raised: tuple[RaisedAlarm, ...] = ()
     """What somebody was told of, and is not over. What is still found is among the remarks."""
+    backup: LastBackup | None = None
+    """The last whole one by `ai-node backup`; None if there never was one."""
 
 
 def node_status(ledger: Ledger, config: Config) -> Status:
@@ -69,6 +71,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         counted = figures(ledger, senders_of(config), open_days=config.open_days)
         disks = disk_spaces(ledger, config)
         raised = tuple(Alarming(ledger).raised())
+        backup = BackingUp(ledger).last()
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
         return Status(away.alarm, (_of_part(away, None),), (away,))
@@ -82,7 +85,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
     found += _of_alarms(raised, counted.at, max((one.alarm for one in found), default=Alarm.NONE))
     remarks = tuple(sorted(found, key=lambda remark: -remark.alarm))
     alarm = max((remark.alarm for remark in remarks), default=Alarm.NONE)
-    return Status(alarm, remarks, parts, counted, disks, raised)
+    return Status(alarm, remarks, parts, counted, disks, raised, backup)
 
 
 def status_without_ledger(error: NodeError) -> Status:
@@ -203,6 +206,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "parts": [asdict(part) | {"is_ill": part.is_ill} for part in status.parts],
         "disks": [asdict(disk) | {"folder": str(disk.folder)} for disk in status.disks],
         "alarms": [asdict(one) for one in status.raised],
+        "backup": status.backup and asdict(status.backup),
     }
     if counted is None:
         return found
@@ -238,6 +242,7 @@ def status_in_lines(status: Status) -> Iterator[str]:
     for name, words in (
         *_rows(counted),
         *_rows_of_disks(status.disks),
+        *_row_of_backup(status.backup, counted.at),
         *_rows_of_alarms(status, counted.at),
         *_row_of_parts(status),
     ):
@@ -286,6 +291,11 @@ def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
     for disk in disks:
         room = f"{_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
         yield "disk", f"{room} for {disk.name}{_full_in(disk)}"
+
+
+def _row_of_backup(backup: LastBackup | None, at: float) -> Iterator[tuple[str, str]]:
+    if backup is not None:
+        yield "backup", f"as of {_moment(backup.began_at, at)}, in {backup.to}"
 
 
 def _rows_of_alarms(status: Status, at: float) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "install.md").read_text("utf-8")
 IMAGES, RESULTS = 4, 6
-PLACE = re.compile(r"/(opt|etc|usr/local|var/lib|root)/")
+PLACE = re.compile(r"/(opt|etc|srv|usr/local|var/lib|root)/")
 """Where the document puts things."""
 PEER = "pacs=PACS@192.0.2.10:104"
 NOT_HERE = ("apt-get", "useradd", "userdel", "journalctl")
@@ -160,15 +160,19 @@ def test_whoever_follows_the_document_has_results_and_can_remove_all_of_it(
     assert "6 of 6 objects stored" in machine.follow("6. The first result")
 
     machine.follow("Backup")
-    assert {"etc/ai-node/node.toml", "var/lib/ai-node/ledger.db"} <= backed_up(machine)
+    backup = machine.root / "srv/backup/ai-node"
+    [whole] = backup.glob("whole-*")
+    assert (whole / "ledger.db").exists()
+    assert (whole / "configuration/node.toml").exists()
+    assert len([*(backup / "store").rglob("*.dcm")]) == IMAGES + RESULTS
     machine.follow("Upgrade")
     assert "1 study" in machine.follow("6. The first result", slice(1))
 
     machine.follow("Remove", slice(2))
     assert (machine.root / "var/lib/ai-node/ledger.db").exists()
     machine.follow("Remove", slice(2, None))
-    left = {path.name for path in machine.root.rglob("*") if not path.is_dir()}
-    assert left == {"ai-node.tar.gz", "output.log"}
+    left = {path for path in machine.root.rglob("*") if not path.is_dir()}
+    assert {path.name for path in left if backup not in path.parents} == {"output.log"}
 
 
 def test_whoever_has_no_network_carries_all_that_is_needed(tmp_path: Path) -> None:
@@ -212,11 +216,3 @@ def install(machine: Machine) -> None:
     machine.follow("5. Start")
     wanted = machine.root / "etc/systemd/system/multi-user.target.wants"
     assert (wanted / "ai-node.service").is_symlink()
-
-
-def backed_up(machine: Machine) -> set[str]:
-    """Return what the backup holds, as it would be named on a machine."""
-    command = ["tar", "--list", "--file", str(machine.root / "root" / "ai-node.tar.gz")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    root = str(machine.root).removeprefix("/")
-    return {line.removeprefix(f"{root}/") for line in ran.stdout.splitlines()}

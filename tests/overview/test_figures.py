@@ -17,6 +17,7 @@ from node import config
 from node.errors import ConfigError
 from node.ledger import (
     Alarming,
+    BackingUp,
     Closing,
     DeliveryState,
     Ill,
@@ -502,3 +503,19 @@ def test_json_says_the_same(desk: Desk, status: Callable[[], Status]) -> None:
     assert said["unread"]["urgent"]["studies"] == 1
     assert said["parts"][0]["name"] == "database"
     assert set(said["remarks"][0]) == {"alarm", "words", "next"}
+
+
+def test_the_last_whole_backup_is_there_if_there_ever_was_one(
+    desk: Desk, status: Callable[[], Status]
+) -> None:
+    found = status()
+    assert status_as_json(found)["backup"] is None
+    assert not [line for line in status_in_lines(found) if line.startswith("backup")]
+    backing_up = BackingUp(desk.ledger)
+    began_at = backing_up.begin("ward-a:/backup")
+    assert status().backup is None  # it may never be whole
+    backing_up.end("ward-a:/backup", began_at - 3 * HOUR_S)
+    found = status()
+    assert status_as_json(found)["backup"]["began_at"] == began_at - 3 * HOUR_S
+    (line,) = [line for line in status_in_lines(found) if line.startswith("backup")]
+    assert line.endswith("(3 h ago), in ward-a:/backup")

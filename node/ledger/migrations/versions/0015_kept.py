@@ -25,6 +25,7 @@ _ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
         ("backed_up_at", sa.Double),
         ("backed_up_to", sa.Text),
         ("backup_until", sa.Double),
+        ("backup_to", sa.Text),
     ),
     "study": (
         ("kept_at", sa.Double),
