@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -205,6 +205,19 @@ class Store:
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""
         self.path(relative).unlink(missing_ok=True)
+
+    def is_there(self) -> bool:
+        """Return whether what was kept can be looked for: a share that is away looks empty."""
+        try:
+            with os.scandir(self.root / "received") as entries:
+                return any(True for _ in entries)
+        except FileNotFoundError:
+            return False
+
+    def lacks(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Return which of these relative paths have no file, () if the store itself is away."""
+        missing = tuple(path for path in paths if not self.path(path).exists())
+        return missing if missing and self.is_there() else ()
 
     # What the inventory looks at
 

@@ -20,8 +20,10 @@ from node.ledger.alarms import (
     RaisedAlarm,
     Trouble,
 )
+from node.ledger.asking import AskedBack, Asking, FileOfImage
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
+from node.ledger.coming_back import COMES_BACK, missing_words
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
@@ -55,6 +57,7 @@ from node.ledger.records import (
     Enqueue,
     Filed,
     Finished,
+    Former,
     Job,
     Kept,
     Outcome,
@@ -93,6 +96,7 @@ from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 from node.ledger.telling import GivenLevel, NewMessage, Situation, StudyAsked, Telling, ToldBefore
 
 __all__ = [
+    "COMES_BACK",
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
@@ -107,6 +111,8 @@ __all__ = [
     "Alarming",
     "Arrival",
     "ArrivalPart",
+    "AskedBack",
+    "Asking",
     "BuiltReport",
     "ByHand",
     "Claiming",
@@ -123,9 +129,11 @@ __all__ = [
     "ExamScores",
     "Examination",
     "Excluded",
+    "FileOfImage",
     "Filed",
     "Filing",
     "Finished",
+    "Former",
     "GivenLevel",
     "HeldBecause",
     "HeldStudy",
@@ -189,6 +197,7 @@ __all__ = [
     "damaged_in",
     "examine",
     "is_trouble",
+    "missing_words",
     "named_objects",
     "now",
     "parse_view",

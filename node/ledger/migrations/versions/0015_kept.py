@@ -40,7 +40,12 @@ _ADDED: Mapping[str, tuple[tuple[str, type[sa.types.TypeEngine[object]]], ...]] 
     "former_instance": (("removed_at", sa.Double), ("header_digest", sa.Text)),
     "study_version": (("directions", sa.Text),),
     "analysis": (("package_digest", sa.Text), ("levels_from", sa.Text)),
-    "report": (("size_bytes", sa.BigInteger), ("removed_at", sa.Double)),
+    "report": (
+        ("size_bytes", sa.BigInteger),
+        ("removed_at", sa.Double),
+        ("series_uid", sa.Text),
+        ("made_by", sa.Text),
+    ),
 }
 _INDEXES = {
     "ix_study_with_images": (["last_at", "study_uid"], "images_removed_at IS NULL"),
