@@ -89,7 +89,7 @@ class WantedObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Retrieval:
     """What is asked back of a study."""
 
     study_uid: str
@@ -148,7 +148,7 @@ class Keep:
 
 
 def get_objects(
-    wanted: Wanted, to: Address, calling_ae: str, keep: Keep, bounds: Bounds
+    wanted: Retrieval, to: Address, calling_ae: str, keep: Keep, bounds: Bounds
 ) -> Retrieved:
     """Ask for objects by C-GET; each is kept as it comes.
 
@@ -182,7 +182,7 @@ def get_objects(
 
 
 def move_objects(
-    wanted: Wanted, to: Address, calling_ae: str, destination: str, bounds: Bounds
+    wanted: Retrieval, to: Address, calling_ae: str, destination: str, bounds: Bounds
 ) -> Retrieved:
     """Ask for objects by C-MOVE, to an AE title that the other side knows as this node's.
 
@@ -208,7 +208,7 @@ def _sum(answers: Sequence[Retrieved]) -> Retrieved:
     )
 
 
-def _by_contexts(wanted: Wanted) -> list[list[_Offer]]:
+def _by_contexts(wanted: Retrieval) -> list[list[_Offer]]:
     """Return SOP classes with their transfer syntaxes, in parts that fit into an association.
 
     Of a whole study all that is common is taken: some give up at the first they may not send.

@@ -26,7 +26,7 @@ from node.dimse import (
     Address,
     Bounds,
     Keep,
-    Wanted,
+    Retrieval,
     WantedObject,
     get_objects,
     move_objects,
@@ -141,12 +141,10 @@ class AskingBack:
             words = f"nobody can be asked for them: {asked.sender} has no `retrieve`"
             self._give_up(asked, lacking, words)
         elif asked.waited_s >= self.config.retention.ask_back_within_s:
-            hours = self.config.retention.ask_back_within_s / 3600
-            self._give_up(
-                asked,
-                lacking,
-                f"{peer.name} was asked for {hours:g} h ({asked.error or 'in vain'})",
-            )
+            within_s = self.config.retention.ask_back_within_s
+            long = f"{within_s / 3600:g} h" if within_s >= 3600 else f"{within_s:g} s"
+            words = f"{peer.name} was asked for {long} ({asked.error or 'in vain'})"
+            self._give_up(asked, lacking, words)
         else:
             self._thread = threading.Thread(
                 target=self._ask, args=(asked, peer, lacking), name="ask back", daemon=True
@@ -208,7 +206,7 @@ class AskingBack:
                 break
         return lacking
 
-    def _retrieve(self, wanted: Wanted, peer: Peer) -> str:
+    def _retrieve(self, wanted: Retrieval, peer: Peer) -> str:
         if self.store.free_bytes() < self.config.node.min_free_mb << 20:
             raise NoRoom(f"less than {self.config.node.min_free_mb} MB free")
         our_ae = self.config.node.ae_title
@@ -244,10 +242,10 @@ class AskingBack:
         return SUCCESS
 
 
-def _wanted(asked: AskedBack, lacking: Sequence[FileOfImage]) -> Wanted:
+def _wanted(asked: AskedBack, lacking: Sequence[FileOfImage]) -> Retrieval:
     """Return what to ask for: what is lacking, and at each second attempt the whole study."""
     objects = [
         WantedObject(one.series_uid, one.sop_uid, one.sop_class, one.transfer_syntax)
         for one in lacking
     ]
-    return Wanted(asked.study_uid, objects, is_whole=asked.attempts % 2 == 1)
+    return Retrieval(asked.study_uid, objects, is_whole=asked.attempts % 2 == 1)
