@@ -56,6 +56,7 @@ RETRIEVING = {
 _STORAGE_PER_ASSOCIATION = 127
 """PS3.8 9.3.2.2: there are 128 presentation contexts, and one is that of C-GET."""
 _UIDS_PER_REQUEST = 100
+_ENDED_WITHIN_S = 5
 _PENDING = (0xFF00, 0xFF01)
 _SOME_FAILED = 0xB000
 _NOT_OFFERED = {
@@ -239,14 +240,23 @@ def _roles(offers: Sequence[_Offer]) -> list[SCP_SCU_RoleSelectionNegotiation]:
 @contextlib.contextmanager
 def _bounded(association: Association, bounds: Bounds) -> Iterator[None]:
     """Abort what takes too long, or when somebody says so."""
-    timer = threading.Timer(bounds.whole_s, association.abort)
+    end = partial(_end, association)
+    timer = threading.Timer(bounds.whole_s, end)
     timer.daemon = True
     timer.start()
-    bounds.on_begun(association.abort)
+    bounds.on_begun(end)
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _end(association: Association) -> None:
+    association.abort()
+    # Who waits for an answer would do so for the whole time-out: what was left to wake him, its own
+    # loop may have taken, which is resumed by an abort, and ends.
+    association.join(_ENDED_WITHIN_S)
+    association.dimse.msg_queue.put((None, None))
 
 
 def _asked(
