@@ -176,7 +176,7 @@ class FormerReport:
     series_uid: str = ""
     """"" if nobody has written it down: then its file says so, if it is there."""
     made_by: tuple[str, ...] = ()
-    """The models that it names, as Manufacturer's Model Name has them."""
+    """The models that a structured report is of, as Manufacturer's Model Name has them."""
 
 
 @dataclass(frozen=True, slots=True)

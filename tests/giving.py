@@ -10,6 +10,7 @@ from ports import free_port
 from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node import config
 from node.dimse import RETRIEVING
@@ -42,6 +43,7 @@ class GivingArchive:
             )
         for service in offers:
             self._ae.add_supported_context(service)
+        self._ae.add_supported_context(Verification)
         self._ae.add_requested_context("1.2.840.10008.5.1.4.1.1.1.2")
         self.port = free_port()
         self._ae.start_server(

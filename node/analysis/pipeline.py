@@ -350,8 +350,11 @@ def _document(former: FormerReport) -> tuple[Predecessor | None, Collection[str]
 
 
 def models_named_in(report: Dataset) -> tuple[str, ...]:
-    """Return the models that a result object names, as Manufacturer's Model Name has them."""
-    made_by = report.get("ContributingEquipmentSequence") or ()
+    """Return the models that a structured report is of, as Manufacturer's Model Name has them.
+
+    () for any other object: none is named as the predecessor of one.
+    """
+    made_by = report.get("ContributingEquipmentSequence") or () if report.Modality == "SR" else ()
     return tuple(str(one.get("ManufacturerModelName", "")) for one in made_by)
 
 

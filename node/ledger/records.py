@@ -242,7 +242,7 @@ class BuiltReport:
     digest: str
     series_uid: str = ""
     made_by: tuple[str, ...] = ()
-    """The models that it names, as Manufacturer's Model Name has them."""
+    """The models that a structured report is of, as Manufacturer's Model Name has them."""
 
 
 Directions = Callable[[str], Mapping[str, frozenset[str]]]

@@ -426,14 +426,17 @@ def test_a_defect_of_ours_is_tried_again_and_at_last_answered(works: Works, pacs
     assert pacs.received
 
 
+@pytest.mark.parametrize("is_removed", [False, True], ids=["", "the first removed"])
 def test_a_late_image_makes_a_second_report_set_with_one_inference(
-    works: Works, pacs: Pacs
+    works: Works, pacs: Pacs, *, is_removed: bool
 ) -> None:
-    exam = factories.exam("late", [R_CC, L_CC])
+    exam = factories.exam(f"late {is_removed}", [R_CC, L_CC])
     study = works.receive(exam[:1])
     works.close(study)
     works.reaches(study, "done")
     first = {received.sop_uid for received in pacs.received}
+    if is_removed:
+        shutil.rmtree(works.desk.store.root / "reports" / study)
     works.network.asked.clear()
     works.receive(exam[1:])
     works.close(study)
