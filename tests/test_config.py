@@ -243,6 +243,12 @@ def test_a_file_saved_by_notepad_loads(tmp_path: Path) -> None:
             "keep one",
         ),
         (
+            "sends = true",
+            'retrieve = "move"',
+            "14: peers.retrieve: by C-MOVE it sends to this node: needs sends = true, or "
+            'retrieve = "get"',
+        ),
+        (
             'receives = "default"',
             'receives = "default"\noutputs = ["key-images"]',
             "16: peers.outputs: add one of capture, measurement-report, measurement-report-3d, "

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import pytest
 import small_models
+from giving import GivingArchive
 from ledgers import EXCLUDED, STUDY, Desk
 from packages import CLASSES, OUTPUT, package, write_package
 from peers import (
@@ -750,6 +751,18 @@ def test_who_wants_no_confirmation_and_no_comparison_is_not_asked_for_it(
 ) -> None:
     modest = pacs.peer("pacs").model_copy(update={"confirm": (), "compares_identity": False})
     assert states(check_peers(site(tmp_path, modest))) == ["ok"]
+
+
+@pytest.mark.parametrize(("way", "offered"), [("get", "C-GET"), ("move", "C-MOVE")])
+def test_whether_images_can_be_asked_back_is_said(way: str, offered: str, tmp_path: Path) -> None:
+    with closing(GivingArchive()) as giving:
+        peer = giving.peer(way, receives=None)
+        *_, verdict = check_peers(site(tmp_path, peer))
+    assert (verdict.state, f"offers {offered}" in verdict.words) == ("ok", True)
+    with closing(GivingArchive(offers=[])) as keeping:
+        *_, verdict = check_peers(site(tmp_path, keeping.peer(way, receives=None)))
+    assert (verdict.state, f"offers no {offered}" in verdict.words) == ("warning", True)
+    assert f"allow AINODE {offered}" in verdict.remedy
 
 
 def test_an_archive_that_takes_no_reports_is_red(

@@ -118,6 +118,32 @@ def test_a_report_that_is_not_as_recorded_is_not_sent_and_the_others_are(
     assert [received.sop_uid for received in pacs.received] == [intact.sop_uid]
 
 
+def test_what_is_lost_is_named_unless_the_store_itself_is_away(
+    pacs: Pacs, store: Store, reports: list[BuiltReport]
+) -> None:
+    damaged, missing, _ = reports
+    store.path(damaged.path).write_bytes(b"other")
+    store.path(missing.path).unlink()
+    courier = courier_to(pacs, store)
+    assert courier.lost(reports) == (), "nothing is in the store: it may be away"
+    (store.root / "received" / "a study").mkdir()
+    assert courier.lost(reports) == (damaged, missing)
+
+
+def test_an_object_that_was_accepted_and_is_lost_since_is_given_up_by_name(
+    archive: Archive, store: Store, reports: list[BuiltReport]
+) -> None:
+    sent(archive, store, reports)
+    store.path(reports[0].path).unlink()
+    (store.root / "received" / "a study").mkdir()
+    shipment = Shipment((), tuple(reports), asks=0)
+    ending = courier_to(archive, store).confirm(
+        shipment, Book().transaction, 1, has_just_sent=False
+    )
+    words = f"pacs accepted it, unconfirmed: the file {reports[0].path} is missing in the store"
+    assert ending.patience.gives_up == words
+
+
 def test_what_the_destination_says_is_kept_with_each_object(
     pacs: Pacs, store: Store, reports: list[BuiltReport]
 ) -> None:
