@@ -42,6 +42,7 @@ from node.ledger import (
     Outcome,
     Patience,
     VersionState,
+    now,
     schema,
 )
 from node.ledger.rows import hold
@@ -70,6 +71,8 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "hold",
+    "unhold",
     "web",
 ]
 
@@ -850,6 +853,37 @@ def test_release_says_that_a_study_is_not_known(settings: Path, desk_of_node: De
     result = call("release", "1.2.3", "-c", settings)
     assert result.exit_code == 1
     assert "study 1.2.3 is not known here; `ai-node studies` lists all" in result.output
+
+
+def test_hold_keeps_a_study_until_unhold_and_studies_shows_who_does(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.analysed()
+    held = call("hold", STUDY, "--why", "court case 4711", "-c", settings)
+    assert held.exit_code == 0, held.output
+    assert held.output == (
+        f"Study {STUDY} is kept: nothing of it is removed until `ai-node unhold`.\n"
+    )
+    shown = call("studies", "-c", settings).output
+    assert re.search(r"kept +by \S+ \(command\) since 2\S+ \S+: court case 4711; nothing", shown)
+    (said,) = json.loads(call("studies", "-c", settings, "--json").output)
+    assert (said["kept_why"], said["kept_by"][-10:]) == ("court case 4711", " (command)")
+    let_go = call("unhold", STUDY, "-c", settings)
+    assert let_go.exit_code == 0
+    assert "had kept it: court case 4711." in let_go.output
+    assert "court case" not in call("studies", "-c", settings).output
+    for command in (("hold", "1.2.3", "--why", "x"), ("unhold", "1.2.3"), ("unhold", STUDY)):
+        refused = call(*command, "-c", settings)
+        assert refused.exit_code == 1
+        assert "is not known here" in refused.output or "is not kept" in refused.output
+
+
+def test_studies_says_when_something_of_one_was_removed(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.analysed()
+    desk_of_node.change(schema.study, images_removed_at=now(), results_removed_at=now())
+    shown = call("studies", "-c", settings).output
+    assert re.search(r"removed +images, 2\S+ \S+, as \[retention\] says", shown)
+    assert re.search(r"removed +results, 2\S+ \S+, as \[retention\] says", shown)
 
 
 # The process

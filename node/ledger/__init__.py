@@ -31,6 +31,7 @@ from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
+from node.ledger.keeping import Keeping
 from node.ledger.levels import StudyLevels
 from node.ledger.messages import TOLD_NOTHING, Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
@@ -133,6 +134,7 @@ __all__ = [
     "Ill",
     "InstanceState",
     "Job",
+    "Keeping",
     "Kept",
     "KeptObject",
     "KeptScores",
