@@ -44,7 +44,11 @@ def hold(
 
 @commands.command()
 def unhold(study: _StudyArgument, config: ConfigOption = CONFIG) -> None:
-    """End that: the study is removed as any other, when its days are over."""
+    """End what `hold` began: the study is removed as any other once its days are over.
+
+    Days count from when the last object of a study came, so that an old one may go within
+    minutes. Who did it is in its history.
+    """
     from node.config import load_config
     from node.ledger import Keeping
     from node.site import existing_ledger
