@@ -211,14 +211,15 @@ class App:
 
     def _examined(self) -> Ailments:
         """Return what looks after each of our parts."""
-        room, timers = self.config.node.min_free_mb << 20, self._timers
+        least_free, timers = self.config.node.min_free_mb << 20, self._timers
+        refuse_from = self.config.retention.refuse_from_percent
         return Ailments(
             {
                 OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
                 OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
                 OwnPart.INFERENCE: lambda: self._inference.trouble,
                 OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
-                OwnPart.DISK: lambda: trouble_of_store(self.store, room),
+                OwnPart.DISK: lambda: trouble_of_store(self.store, least_free, refuse_from),
                 OwnPart.SWEEPS: timers.trouble,
                 OwnPart.ALARMS: lambda: self._alarms.trouble,
                 OwnPart.TELLING: lambda: self._teller.trouble,
