@@ -203,7 +203,10 @@ study = sa.Table(
     _time("kept_at"),
     _text("kept_by", nullable=True),
     _text("kept_why", nullable=True),
-    _time("images_removed_at"),  # of all its images there are, or some: no file is to be looked for
+    # Since when nothing of it is left to remove; what comes later begins anew. Which files there
+    # are, only the rows of the objects say.
+    _time("images_removed_at"),
+    _time("neighbours_removed_at"),  # what no model reads of a study that is done
     _time("results_removed_at"),
     sa.Index(None, "state"),
     sa.Index(None, "accession_number"),

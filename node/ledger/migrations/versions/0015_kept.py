@@ -1,6 +1,7 @@
 """What is removed, what stays of it, and what was fixed when a version was closed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +17,7 @@ and analyse without them."""
 
 _HELD = "held_because IN ('identity', 'pixels', 'destination', 'report', 'missing', 'unknown')"
 
-_ADDED: Mapping[str, tuple[tuple[str, type[sa.types.TypeEngine[object]]], ...]] = {
+_ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
     "installation": (
         ("moved_to", sa.Text),
         ("moved_at", sa.Double),
@@ -29,6 +30,7 @@ _ADDED: Mapping[str, tuple[tuple[str, type[sa.types.TypeEngine[object]]], ...]] 
         ("kept_by", sa.Text),
         ("kept_why", sa.Text),
         ("images_removed_at", sa.Double),
+        ("neighbours_removed_at", sa.Double),
         ("results_removed_at", sa.Double),
     ),
     "instance": (
@@ -62,9 +64,9 @@ def upgrade() -> None:
     with op.batch_alter_table("study") as batch:
         batch.drop_constraint(op.f("ck_study_held_because"), type_="check")
         batch.create_check_constraint(op.f("ck_study_held_because"), sa.text(_HELD))
-    for name, (columns, where) in _INDEXES.items():
+    for name, (indexed, where) in _INDEXES.items():
         is_wanted = sa.text(where)
-        op.create_index(name, "study", columns, sqlite_where=is_wanted, postgresql_where=is_wanted)
+        op.create_index(name, "study", indexed, sqlite_where=is_wanted, postgresql_where=is_wanted)
     _add_tables()
 
 
