@@ -67,6 +67,7 @@ from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
+from node.retention_words import advice_on_retention
 from node.site import (
     advice_on_models,
     faults_of_models,
@@ -306,6 +307,8 @@ class App:
         for _, fault in faults_of_models(self.config, self._models):
             log.error("%s", fault)
         for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
+            log.warning("%s", line)
+        for line in advice_on_retention(self.config):
             log.warning("%s", line)
         log.info("%s", unfinished_words(Outstanding(self.ledger).unfinished()))
 

@@ -245,10 +245,27 @@ host = "mail.hospital.example"
     assert call("check", "-c", settings).exit_code == 0
 
 
+def test_check_says_what_is_removed_when_and_that_nothing_is(settings: Path) -> None:
+    nothing = " ".join(call("check", "-c", settings).output.split())
+    assert re.search(
+        r"Note: \[retention\] removes nothing, so nothing in .+ is ever removed: its disk is \d+ %",
+        nothing,
+    )
+    days = "images_days = 30\nout_of_scope_days = 1\nclean_from_percent = 80"
+    settings.write_text(f"{settings.read_text()}\n[retention]\n{days}\n")
+    words = " ".join(call("check", "-c", settings).output.split())
+    assert "Studies that no model reads go after 1 day." in words
+    assert "Received images of studies that are done go after 30 days." in words
+    assert "Results that are where they belong go at no time." in words
+    assert "From 80 % of the disk in use on images go before their days are over" in words
+    assert "Never removed is what is owed" in words
+    assert "[retention] removes nothing" not in words
+
+
 def test_check_asks_about_weights_under_a_licence_of_their_own(
     settings: Path, tmp_path: Path
 ) -> None:
-    assert "Note" not in call("check", "-c", settings).output
+    assert "Note: Model" not in call("check", "-c", settings).output
     manifest = small_models.model(tmp_path).folder / "manifest.toml"
     said, own = 'weights = "Apache-2.0"', 'weights = "LicenseRef-for-research-only"'
     assert said in manifest.read_text()
@@ -295,7 +312,7 @@ def test_of_two_models_of_one_name_that_of_the_site_is_used_and_a_difference_is_
     settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
     result = call("check", "-c", settings)
     assert result.exit_code == 0
-    assert "Note" not in result.output, "it is a copy"
+    assert "Note: Model" not in result.output, "it is a copy"
     manifest = copy / "manifest.toml"
     changed = manifest.read_text().replace("threshold = 0.5", "threshold = 0.4")
     manifest.write_text(re.sub("device_uid = .*", 'device_uid = "2.25.3"', changed))

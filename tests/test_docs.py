@@ -72,6 +72,7 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "docs/operate.md",
         "docs/page-access.md",
         "docs/reliability.md",
+        "docs/retention.md",
         "docs/several-machines.md",
         "docs/shift.md",
         "docs/storage-commitment.md",

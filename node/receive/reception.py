@@ -114,8 +114,9 @@ class Reception:
         Whatever is raised, nothing is kept, the file is gone from where it was, and the object
         must not be acknowledged. Raises Unreadable if it is damaged (a copy lies aside, with the
         reason; of OfNoStudy that is all that is kept, and it may be acknowledged), NoRoom if the
-        disk is nearly full (`min_free_mb`, or `refuse_from_percent` reached), and OSError or SQLAlchemy's OperationalError for a trouble of the
-        machine's, after which it may be sent again.
+        disk is nearly full (`min_free_mb`, or `refuse_from_percent` reached), and OSError or
+        SQLAlchemy's OperationalError for a trouble of the machine's, after which it may be sent
+        again.
         """
         try:
             self._see_that_there_is_room(came.sender)

@@ -499,6 +499,21 @@ def test_a_study_that_was_read_leaves_the_list_until_that_is_undone(site: Site) 
     ]
 
 
+def test_the_system_shows_what_takes_space_and_may_not_be_removed(site: Site) -> None:
+    site.exam(1, URGENT)
+    with site.visited(READER) as visitor:
+        assert "Not removed" not in words_of(visitor.get("/system"))
+    Keeping(site.desk.ledger).keep_study(uid_of(1), "teaching", by="anna")
+    site.desk.change(schema.instance, size_bytes=1_000_000_000)
+    count = len(site.desk.rows(schema.instance))
+    with site.visited(READER) as visitor:
+        page = visitor.get("/system")
+    blocked = f"{count}.0 GB of 1 study kept by persons, the oldest first: {uid_of(1)}"
+    assert blocked in words_of(page)
+    assert f'href="/studies/{uid_of(1)}"' in page
+    assert re.search(r"\d+ % in use", words_of(page))
+
+
 def test_a_study_shows_who_keeps_it_and_what_of_it_was_removed(site: Site) -> None:
     site.exam(1, URGENT)
     Keeping(site.desk.ledger).keep_study(uid_of(1), "court case <4711>", by="anna (command)")
