@@ -24,6 +24,7 @@ from node.flow.engine import Engine
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.messenger import Messenger
+from node.flow.retention import RETENTION_EVERY_S, Retention
 from node.flow.telling import TELL_EVERY_S, Teller
 from node.flow.timers import (
     BEATS,
@@ -34,6 +35,7 @@ from node.flow.timers import (
     Timers,
     reconcile,
 )
+from node.flow.unlinking import Unlinker
 from node.flow.workflow import Workflow
 from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.inference import Inference
@@ -54,16 +56,19 @@ from node.ledger import (
     OwnPart,
     Processing,
     Receiving,
+    Retaining,
     Role,
     Settling,
     StudyLevels,
     Sweeping,
     Telling,
+    Unlinking,
 )
 from node.manifest import Model
 from node.monitoring.backend import ThisProcess
 from node.monitoring.serving import Monitoring
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
+from node.receive.header_changes import header_digest
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
@@ -192,6 +197,17 @@ class App:
         config, telling = self.config, Telling(self.ledger)
         return Teller(telling, config, self.store, local_zone(config), self._engine.enqueue)
 
+    def _retains(self) -> Retention:
+        unlinker = Unlinker(Unlinking(self.ledger), self.store)
+        return Retention(
+            Retaining(self.ledger),
+            unlinker,
+            self.store,
+            lambda: self.config.retention,
+            self._is_in_scope,
+            header_digest,
+        )
+
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
             role=self._role,
@@ -292,6 +308,7 @@ class App:
         self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
+        self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")

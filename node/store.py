@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from pathlib import Path
 from node.errors import Unreadable
 
 # What reads objects is imported by who does: many a command only asks where they lie.
+
+log = logging.getLogger(__name__)
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _FORMER = "rejected"
@@ -241,9 +244,78 @@ class Store:
         """Return the free space on the store's file system."""
         return self.room().free
 
+    def used_percent(self) -> float:
+        """Return how much of the store's file system is in use, by whomever."""
+        usage = shutil.disk_usage(self.root)
+        return 100 * (usage.total - usage.free) / usage.total
+
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""
         self.path(relative).unlink(missing_ok=True)
+
+    def remove_for_good(self, relatives: Iterable[str]) -> list[str]:
+        """Remove files, and the folders that are empty then, so that no power cut brings one back.
+
+        Returns those that are not there any more: all but what could not be removed.
+        """
+        gone, folders = [], set[Path]()
+        for relative in relatives:
+            path = self.path(relative)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.error("%s cannot be removed: %s", relative, error.strerror)  # noqa: TRY400
+                continue
+            gone.append(relative)
+            folders.add(path.parent)
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):  # another node was faster
+                _fsync(folder)
+                if not any(folder.iterdir()):
+                    _remove_folder(folder)
+                    _fsync(folder.parent)
+        return gone
+
+    def is_linked(self, relative: str) -> bool:
+        """Return whether a file has another name, as in a backup: to remove it frees nothing."""
+        try:
+            return self.path(relative).stat().st_nlink > 1
+        except FileNotFoundError:
+            return False
+
+    # What was put aside
+
+    def aside(self, before_s: float) -> Iterator[str]:
+        """Yield the relative paths of what was put aside before a time, by `now_s`.
+
+        What is beside an object comes with it; alone only if there is no object.
+        """
+        for folder in (*self._unusable, self.orphans):
+            for path in _files_below(folder):
+                with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+                    if path.suffix == ".json" and path.with_suffix(".dcm").exists():
+                        continue
+                    if path.stat().st_mtime < before_s:
+                        yield str(path.relative_to(self.root))
+
+    def study_of_aside(self, relative: str) -> str:
+        """Return the study of an object that was put aside; "" if nothing says which."""
+        path = self.path(relative)
+        if path.is_relative_to(self.orphans):
+            return path.parent.name
+        try:
+            told = json.loads(path.with_suffix(".json").read_bytes())
+        except (OSError, ValueError):
+            return ""
+        return str(told.get("study_instance_uid", "")) if isinstance(told, dict) else ""
+
+    def remove_aside(self, relative: str) -> None:
+        """Remove what was put aside, the words beside it last."""
+        path = self.path(relative)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+        if path.is_relative_to(self.orphans):
+            _remove_folder(path.parent)
 
     # What the inventory looks at
 
@@ -309,7 +381,12 @@ class Store:
         is_renamed = False
         try:
             _fsync(temporary)
-            temporary.replace(target)
+            try:
+                temporary.replace(target)
+            except FileNotFoundError:  # its folder, found empty, was removed at this moment
+                target.parent.mkdir(exist_ok=True)
+                is_new_folder = True
+                temporary.replace(target)
             is_renamed = True
             _fsync(target.parent)
             if is_new_folder:
@@ -337,6 +414,22 @@ def _put_aside(path: Path, target: Path, about: Aside) -> Path:
             words.unlink(missing_ok=True)
         raise
     return target
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and in those in it, as they are read."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder, unless something is in it, as what has just come."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _fsync(path: Path) -> None:

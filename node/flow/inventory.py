@@ -8,9 +8,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from node.ledger import Filed, Filing
+from node.ledger import Filed, Filing, Unlinking
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Inventory:
 
     def __init__(self, filing: Filing, store: Store) -> None:
         self._filing = filing
+        self._unlinking = Unlinking(filing.ledger)
         self._store = store
         self._folders: Iterator[str] = iter(())
         self._suspects: tuple[str, ...] = ()
@@ -80,8 +81,16 @@ class Inventory:
         if not looked_for:
             return []
         studies = {path.split("/")[-2] for path in looked_for}
-        known = {filed.path for filed in self._filing.filed(studies)}
-        return [path for path in looked_for if path not in known]
+        filed = {filed.path: filed for filed in self._filing.filed(studies)}
+        going = self._filing.unlinking(looked_for)
+        self._let_go({path: one for path, one in filed.items() if path in set(looked_for) - going})
+        return [path for path in looked_for if path not in filed and path not in going]
+
+    def _let_go(self, found: Mapping[str, Filed]) -> None:
+        """Let those be removed whose rows say that they are: one was put there at that moment."""
+        removed = {path: one.study_uid for path, one in found.items() if one.is_removed}
+        if removed:
+            self._unlinking.ask_again(removed)
 
     def _put_away(self, orphans: Iterable[str]) -> None:
         """Move them apart; nothing is deleted that may have been acknowledged."""
@@ -94,7 +103,8 @@ class Inventory:
         self._looked_at = studies[-1] if studies else ""
         missing: dict[str, list[Filed]] = defaultdict(list)
         for filed in self._filing.filed(studies):
-            if filed.age_s < OLD_AFTER_S or self._store.path(filed.path).exists():
+            is_expected = filed.age_s >= OLD_AFTER_S and not filed.is_removed
+            if not is_expected or self._store.path(filed.path).exists():
                 continue
             if self._store.put_back(filed.path):
                 log.warning("Put %s back, which has a row after all", filed.path)

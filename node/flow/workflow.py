@@ -235,6 +235,7 @@ class Workflow:
             sop_class=str(dataset.SOPClassUID),
             path=path,
             digest=hashlib.sha256(content).hexdigest(),
+            size_bytes=len(content),
         )
 
     def deliver(self, job: Job, engine: Engine) -> None:

@@ -42,6 +42,7 @@ from node.ledger.outstanding import (
     Stranded,
     Unfinished,
 )
+from node.ledger.owed import why_owed
 from node.ledger.peers import PeerNote, Peers
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
@@ -69,6 +70,17 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
+from node.ledger.retaining import (
+    BEGINNING,
+    GoingFile,
+    Place,
+    Portion,
+    Removable,
+    Removal,
+    Retaining,
+    StoredFile,
+    Unlinking,
+)
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
@@ -94,6 +106,7 @@ from node.ledger.sweeping import DELAY_PER_CRASH_S, Sweeping
 from node.ledger.telling import GivenLevel, NewMessage, Situation, StudyAsked, Telling, ToldBefore
 
 __all__ = [
+    "BEGINNING",
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
@@ -128,6 +141,7 @@ __all__ = [
     "Filing",
     "Finished",
     "GivenLevel",
+    "GoingFile",
     "HeldBecause",
     "HeldStudy",
     "Hurrying",
@@ -159,20 +173,26 @@ __all__ = [
     "PeerNote",
     "Peers",
     "People",
+    "Place",
     "PlannedAnalysis",
+    "Portion",
     "Presence",
     "Processing",
     "RaisedAlarm",
     "Received",
     "Receiving",
     "Recorded",
+    "Removable",
+    "Removal",
     "RequestTaken",
+    "Retaining",
     "Role",
     "Seen",
     "Settling",
     "Shipment",
     "Situation",
     "Stage",
+    "StoredFile",
     "Stranded",
     "StudyAsked",
     "StudyLevels",
@@ -183,6 +203,7 @@ __all__ = [
     "Triaged",
     "Trouble",
     "Unfinished",
+    "Unlinking",
     "User",
     "VersionState",
     "WebRole",
@@ -198,5 +219,6 @@ __all__ = [
     "subjects_of",
     "unless_recorded",
     "utc",
+    "why_owed",
     "words_of_message",
 ]

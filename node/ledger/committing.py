@@ -112,24 +112,33 @@ class Committing:
             return taken
 
     def find_kept(self, sop_uids: Iterable[str]) -> dict[str, KeptObject]:
-        """Return those objects of which there are rows, by SOP Instance UID."""
+        """Return those objects that rows say we have, by SOP Instance UID: none that is removed."""
         table = schema.instance
         c = table.c
         columns = c.study_uid, c.sop_class, c.path, c.state, c.digest, c.transfer_syntax
         found = {}
         with self.ledger.reading() as db:
             for some in _parts(sop_uids):
-                for row in db.execute(sa.select(c.sop_uid, *columns).where(c.sop_uid.in_(some))):
+                query = sa.select(c.sop_uid, *columns).where(c.removed_at.is_(None))
+                for row in db.execute(query.where(c.sop_uid.in_(some))):
                     found[row.sop_uid] = KeptObject(*row[1:])
         return found
 
-    def mark(self, sop_uids: Iterable[str]) -> None:
-        """Mark objects as committed, before a peer is told so."""
+    def mark(self, sop_uids: Iterable[str]) -> bool:
+        """Mark objects as committed, before a peer is told so: from then on nobody removes them.
+
+        Returns False if one has been removed meanwhile: then the peer must not be told so.
+        """
         table = schema.instance
+        are_all_there = True
         with self.ledger.writing() as db:
             for some in _parts(sop_uids):
-                unmarked = table.c.sop_uid.in_(some), table.c.committed_at.is_(None)
-                db.execute(table.update().where(*unmarked).values(committed_at=now()))
+                are_these = table.c.sop_uid.in_(some)
+                unmarked = table.c.committed_at.is_(None), table.c.removed_at.is_(None)
+                db.execute(table.update().where(are_these, *unmarked).values(committed_at=now()))
+                gone = sa.select(table.c.sop_uid).where(are_these, table.c.removed_at.is_not(None))
+                are_all_there &= db.execute(gone.limit(1)).first() is None
+        return are_all_there
 
     def end(
         self, taken: RequestTaken, state: CommitmentState, notes: Mapping[str, str], error: str = ""

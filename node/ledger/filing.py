@@ -15,6 +15,8 @@ from node.ledger.rows import add_note, lock_study, update_study
 from node.ledger.states import InstanceState
 from node.study import StudyLabels
 
+_AT_ONCE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Filing:
@@ -29,12 +31,19 @@ class Filing:
         built_at = sa.func.coalesce(version.c.finished_at, version.c.closed_at)
         columns = (
             sa.select(
-                instance.c.study_uid, instance.c.sop_uid, instance.c.path, instance.c.received_at
+                *(instance.c.study_uid, instance.c.sop_uid, instance.c.path),
+                *(instance.c.received_at, instance.c.removed_at),
             ).where(instance.c.study_uid.in_(study_uids)),
-            sa.select(instance.c.study_uid, former.c.sop_uid, former.c.path, former.c.received_at)
+            sa.select(
+                *(instance.c.study_uid, former.c.sop_uid, former.c.path),
+                *(former.c.received_at, former.c.removed_at),
+            )
             .join(instance, instance.c.sop_uid == former.c.sop_uid)
             .where(instance.c.study_uid.in_(study_uids)),
-            sa.select(report.c.study_uid, report.c.sop_uid, report.c.path, built_at)
+            sa.select(
+                *(report.c.study_uid, report.c.sop_uid, report.c.path),
+                *(built_at, report.c.removed_at),
+            )
             .join(
                 version,
                 sa.and_(
@@ -47,8 +56,19 @@ class Filing:
             at = db.execute(sa.select(now())).scalar_one()
             rows = [row for query in columns for row in db.execute(query)]
         return [
-            Filed(study_uid, sop_uid, path, at - then) for study_uid, sop_uid, path, then in rows
+            Filed(study_uid, sop_uid, path, at - then, removed_at is not None)
+            for study_uid, sop_uid, path, then, removed_at in rows
         ]
+
+    def unlinking(self, paths: Collection[str]) -> frozenset[str]:
+        """Return those of some files that are to go, although they may still be there."""
+        path, asked = schema.unlinking.c.path, sorted(paths)
+        found: set[str] = set()
+        with self.ledger.reading() as db:
+            for n in range(0, len(asked), _AT_ONCE):
+                query = sa.select(path).where(path.in_(asked[n : n + _AT_ONCE]))
+                found.update(db.execute(query).scalars())
+        return frozenset(found)
 
     def studies_after(self, study_uid: str, count: int) -> list[str]:
         """Return so many studies, in the order of their UIDs, that come after one."""
@@ -64,7 +84,9 @@ class Filing:
         """
         study, instance = schema.study, schema.instance
         path = sa.select(instance.c.path).where(
-            instance.c.study_uid == study.c.study_uid, instance.c.state == InstanceState.CURRENT
+            instance.c.study_uid == study.c.study_uid,
+            instance.c.state == InstanceState.CURRENT,
+            instance.c.removed_at.is_(None),
         )
         last = path.order_by(instance.c.received_at.desc()).limit(1).correlate(study)
         query = sa.select(study.c.study_uid, last.scalar_subquery().label("path"))

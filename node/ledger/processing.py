@@ -41,6 +41,7 @@ from node.ledger.rows import (
     lock_study,
     plan_delivery,
     raise_level,
+    update_study,
     update_version,
     version_row,
 )
@@ -151,6 +152,7 @@ class Processing:
             _record_results(db, job, finished.results, finished.briefs)
             level = _final_level(row, finished)
             if finished.reports:
+                db.execute(update_study(job.study_uid).values(results_removed_at=None))
                 _record_reports(db, job, finished.reports)
                 for destination, kinds in finished.destinations.items():
                     wanted = [r.sop_uid for r in finished.reports if r.kind in kinds]
@@ -380,6 +382,7 @@ def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport])
                 "sop_class": report.sop_class,
                 "path": report.path,
                 "digest": report.digest,
+                "size_bytes": report.size_bytes,
             }
             for position, report in enumerate(reports)
         ],

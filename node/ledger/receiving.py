@@ -36,6 +36,9 @@ from node.ledger.rows import (
 from node.ledger.states import HeldBecause, InstanceState, StudyState
 from node.study import NO_IMAGES, Instance, StudyLabels
 
+_THERE_AGAIN = {"images_removed_at": None, "neighbours_removed_at": None}
+"""Of a study of which something has come after all was removed: that is removed in its turn."""
+
 _UNSAID = merge(())
 """The identity of an object that does not say whose it is."""
 
@@ -90,6 +93,8 @@ class Receiving:
                 if recorded == "corrected":
                     _correct(db, instance, received, known)
             if recorded in ("new", "corrected"):
+                if study.images_removed_at is not None or study.neighbours_removed_at is not None:
+                    db.execute(update_study(instance.study_uid).values(_THERE_AGAIN))
                 if received.withdraws is not None:
                     _withdraw(db, instance, received.withdraws)
                 _compare_identities(db, instance.study_uid)
@@ -209,6 +214,10 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
         "is_standard": instance.is_standard,
         "path": received.relative_path,
         "digest": instance.digest,
+        "size_bytes": received.size_bytes,
+        "removed_at": None,
+        "pixels_digest": None,
+        "header_digest": None,
         # An archive may have rewritten what we made, and a rejection note bears the identity of
         # what it withdraws: neither says whose the study is.
         "identity": _UNSAID if received.is_own or received.withdraws else received.identity,

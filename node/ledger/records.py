@@ -100,6 +100,8 @@ class Received:
     """We made it: it says nothing, and opens no study."""
     is_in_scope: bool
     """Some model is meant for it; else it does not reopen a study that has been closed."""
+    size_bytes: int | None = None
+    """Of its file; None: not known."""
     why_excluded: str | None = None
     """Why its study is excluded, if each of its images is."""
     again: Again | None = None
@@ -205,6 +207,8 @@ class Filed:
     path: str
     age_s: float
     """How long its row has been there."""
+    is_removed: bool = False
+    """By retention: it is not to be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,8 @@ class BuiltReport:
     sop_class: str
     path: str
     digest: str
+    size_bytes: int | None = None
+    """Of its file; None: not known, or not asked for."""
 
 
 Directions = Callable[[str], Mapping[str, frozenset[str]]]

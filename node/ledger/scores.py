@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from node import score_json
 from node.ledger import schema
+from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.rows import insert_into
 from node.result import UnitScore
@@ -38,6 +39,7 @@ class KeptScores:
                     instance_digest=instance_digest,
                     model_digest=model_digest,
                     score=score_json.dumped(score).decode(),
+                    made_at=now(),
                 )
                 .on_conflict_do_nothing()
             )

@@ -307,7 +307,8 @@ def _paths(db: sa.Connection, study_uid: str) -> tuple[tuple[str, ...], ...]:
     table = schema.instance
     is_in_use = (table.c.study_uid == study_uid) & (table.c.state == InstanceState.CURRENT)
     query = sa.select(table.c.path, table.c.received_at).where(is_in_use)
-    last = query.order_by(table.c.received_at.desc(), table.c.sop_uid.desc()).limit(_ALTERNATIVES)
+    by_time = table.c.received_at.desc(), table.c.sop_uid.desc()
+    last = query.order_by(table.c.removed_at.is_not(None), *by_time).limit(_ALTERNATIVES)
     found = [
         db.execute(last.where(table.c.identity == identity)).all()
         for identity in identities_in(db, study_uid)[:_HEADERS]

@@ -211,7 +211,8 @@ class Committer:
             return self._has_reported(taken, judgement)
 
     def _has_reported(self, taken: RequestTaken, judgement: _Judgement) -> bool:
-        self.committing.mark(sop_uid for _, sop_uid in judgement.committed)
+        if not self.committing.mark(sop_uid for _, sop_uid in judgement.committed):
+            return self._put_off(taken, judgement, "objects were removed while they were looked at")
         answer = CommitmentAnswer(taken.transaction_uid, judgement.committed, judgement.failed)
         try:
             self._tell(taken, answer)

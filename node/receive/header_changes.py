@@ -6,8 +6,10 @@ is harmless, a former name in a result is not.
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 from pydicom import Dataset
@@ -27,6 +29,7 @@ from pydicom.tag import BaseTag
 from pydicom.values import convert_SQ
 
 from node.dicom import untrusted
+from node.dicom.header import read_header
 from node.dicom.part10 import structure_of
 from node.dicom.structure import holds_items
 from node.errors import Unreadable
@@ -86,6 +89,9 @@ _RESETS = frozenset(b"\n\r\t\f\\")
 """After these, ISO 2022 text is in the first character set again; in names after ^ and = too."""
 
 _NOTHING = ("nothing",)
+_DIGEST_FORM = "1"
+"""Raise it with whatever makes equal headers have other digests: those before then equal nothing,
+which leads to a report too many rather than to one too few."""
 
 
 def changed_attributes(before: Dataset, after: Dataset) -> tuple[str, ...]:
@@ -108,6 +114,56 @@ def changed_attributes(before: Dataset, after: Dataset) -> tuple[str, ...]:
                 _name(tag) for tag in tags if tag in once or _said(before, tag) != _said(after, tag)
             )
         )
+
+
+def header_digest(header_or_path: Dataset | Path) -> str:
+    """Return a digest of all that `changed_attributes` compares, "" of what equals nothing.
+
+    Two headers have the same, and not "", exactly if nothing that may matter differs: so a header
+    can be compared with one of which nothing else is left. Digests are kept: they depend on what is
+    said, and on no release of a library. Raises Unreadable, or OSError, for a path that cannot be
+    read.
+    """
+    if isinstance(header_or_path, Path):
+        header_or_path = read_header(header_or_path)
+    digest = hashlib.sha256()
+    try:
+        for piece in _pieces(_all_said(header_or_path)):
+            digest.update(piece)
+    except _EqualsNothingError:
+        return ""
+    return f"{_DIGEST_FORM}:{digest.hexdigest()}"
+
+
+def _all_said(header: Dataset) -> tuple[tuple[int, Hashable], ...]:
+    paths = structure_of(header).twice
+    twice = sorted({int(path[0]) for path in paths if _matters(BaseTag(path[0]))})
+    with untrusted.quietly():
+        tags = sorted(tag for tag in header.keys() if _matters(tag))  # noqa: SIM118 - undecoded
+        values = ((int(tag), _said(header, tag)) for tag in tags)
+        said = tuple((tag, value) for tag, value in values if value != _NOTHING)
+    return tuple((tag, "twice") for tag in twice) + said
+
+
+class _EqualsNothingError(Exception):
+    """Of a value that is taken for changed whatever it is compared with."""
+
+
+def _pieces(said: Hashable) -> Iterator[bytes]:
+    """Yield what two values have in common if and only if they are equal."""
+    if isinstance(said, tuple):
+        yield f"({len(said)}".encode()
+        for part in said:
+            yield from _pieces(part)
+    elif isinstance(said, str):
+        encoded = said.encode(errors="surrogatepass")
+        yield f"s{len(encoded)}:".encode() + encoded
+    elif isinstance(said, bytes):
+        yield f"b{len(said)}:".encode() + said
+    elif isinstance(said, int):
+        yield f"i{int(said)};".encode()
+    else:
+        raise _EqualsNothingError
 
 
 def _matters(tag: BaseTag) -> bool:

@@ -187,6 +187,7 @@ class Reception:
             identity=identity_of(header),
             is_own=is_own(header) or self._receiving.is_report(instance.sop_uid),
             is_in_scope=self._is_in_scope(instance.shown),
+            size_bytes=temporary.stat().st_size,
             why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
             withdraws=self._withdrawal(header),
             labels=study_labels_of(header),

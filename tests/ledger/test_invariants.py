@@ -32,21 +32,27 @@ from ledgers import (
     STUDY,
     Desk,
     apart,
+    is_mammogram,
     modalities,
 )
 
 from node.errors import NodeError, Superseded
 from node.identity import disagreement
 from node.ledger import (
+    BEGINNING,
     Again,
     Closing,
     DeliveryState,
     DispatchState,
+    GoingFile,
     InstanceState,
     Job,
     Ledger,
     Patience,
     Processing,
+    Removable,
+    Removal,
+    Retaining,
     Shipment,
     Stage,
     StudyState,
@@ -355,6 +361,26 @@ class StudyLife(RuleBasedStateMachine):
     @rule()
     def the_node_stops(self) -> None:
         self.desk.nodes.retire_node(NODE)
+
+    @rule(what=st.sampled_from(Removable))
+    def what_nobody_is_owed_is_removed(self, what: Removable) -> None:
+        self.desk.delete(schema.study_to_tell)  # as who tells reading lists does
+        retaining = Retaining(self.desk.ledger)
+        for study in retaining.portion(what, BEGINNING, 0, 10).studies:
+            files = retaining.files(STUDY, what, is_mammogram)
+            assert retaining.remove(Removal(study, what, tuple(map(GoingFile, files)), "days"))
+            self._nothing_was_owed()
+
+    def _nothing_was_owed(self) -> None:
+        self.look()
+        (study,) = self.seen["study"]
+        assert study["state"] == StudyState.CLOSED and not self.is_held and not self.unfinished
+        for row in self.seen["study_version"]:
+            is_given_up = row["state"] == VersionState.CANCELLED
+            assert not (is_given_up and row["number"] == study["version"])
+        for row in self.seen["dispatch"]:
+            is_given_up = row["state"] == DispatchState.DEAD
+            assert not (is_given_up and row["number"] == study["version"])
 
     # What must never be
 

@@ -29,7 +29,7 @@ from node.dicom.header import DEFER_BYTES, read_header
 from node.errors import Unreadable
 from node.imaging.source import KEYWORDS_READ
 from node.outputs.header import COPIED
-from node.receive.header_changes import NOT_COMPARED, changed_attributes
+from node.receive.header_changes import NOT_COMPARED, changed_attributes, header_digest
 
 SYNTAXES = (
     ExplicitVRLittleEndian,
@@ -360,6 +360,7 @@ def test_no_header_makes_it_raise(tmp_path: Path, data: st.DataObject) -> None:
     for one, other in ((good, odd), (odd, good), (odd, odd)):
         found = changed_attributes(one, other)
         assert "GENERATED" not in str(found)
+        assert have_same_digest(one, other) is (found == ())
 
 
 texts = st.text(st.characters(codec="latin_1", exclude_characters="\\^=\x1b", min_codepoint=32))
@@ -374,3 +375,69 @@ def test_names_are_the_same_if_and_only_if_they_read_the_same(
         named(one.encode(first), terms[first]), named(other.encode(second), terms[second])
     )
     assert (found == ()) is (one.strip(" \0") == other.strip(" \0"))
+
+
+def have_same_digest(one: Dataset, other: Dataset) -> bool:
+    first, second = header_digest(one), header_digest(other)
+    return first == second != ""
+
+
+values = st.one_of(
+    st.builds(lambda value: ("PatientName", value), st.sampled_from(["A^B", "A^B^^", "A^C", ""])),
+    st.builds(lambda value: ("StudyDescription", value), st.sampled_from(["MG", " MG ", ""])),
+    st.builds(lambda value: ("InstanceNumber", value), st.sampled_from(["1", "2"])),
+    st.builds(lambda value: ("PixelSpacing", value), st.sampled_from([["1", "1"], ["1", "1.0"]])),
+    st.builds(lambda value: ("BitsAllocated", value), st.sampled_from([8, 16])),
+    st.builds(lambda value: ("Rows", value), st.sampled_from([8, 16])),
+    st.just(("ViewCodeSequence", [])),
+    st.just(("DerivationCodeSequence", [Dataset()])),
+)
+headers = st.lists(values, max_size=5).map(dict)
+
+
+@fuzzed
+@given(headers, headers, st.sampled_from(SYNTAXES[:2]), st.sampled_from(SYNTAXES[:2]))
+def test_digests_are_equal_if_and_only_if_nothing_that_may_matter_differs(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any], first: UID, second: UID
+) -> None:
+    def with_values(values: dict[str, Any], syntax: UID) -> Dataset:
+        dataset = mammogram()
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+        return header(dataset, tmp_path, syntax)
+
+    before, after = with_values(one, first), with_values(other, second)
+    assert have_same_digest(before, after) is (changed_attributes(before, after) == ())
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_digest_is_that_of_every_encoding_and_of_the_file(syntax: UID, tmp_path: Path) -> None:
+    one, other = header(mammogram(), tmp_path), header(mammogram(), tmp_path, syntax)
+    assert have_same_digest(one, other)
+    assert header_digest(sorted(tmp_path.iterdir())[-1]) == header_digest(one)
+
+
+def test_a_digest_that_was_kept_is_the_same_in_every_release() -> None:
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.PatientName = "M\u00fcller^Eva"
+    dataset.Rows = 16
+    dataset.StudyDescription = ""
+    dataset.RequestAttributesSequence = [Dataset()]
+    dataset.RequestAttributesSequence[0].RequestedProcedureID = "RP1"
+    kept = "1:b789364b01be8570a7f6d7f20c39731f5f4575199ebbf7ae35dea49ee808d471"
+    assert header_digest(dataset) == kept, "raise _DIGEST_FORM, if it must be another"
+
+
+def test_what_nobody_can_compare_has_a_digest_that_equals_nothing(tmp_path: Path) -> None:
+    deep = Dataset()
+    for _ in range(200):
+        outer = Dataset()
+        outer.ContentSequence = [deep]
+        deep = outer
+    assert header_digest(deep) == ""
+    lost = mammogram()
+    lost.EncapsulatedDocument = b"x" * (DEFER_BYTES + 2)
+    without_file = header(lost, tmp_path)
+    sorted(tmp_path.iterdir())[-1].unlink()
+    assert header_digest(without_file) == ""

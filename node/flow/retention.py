@@ -1,0 +1,209 @@
+"""What nobody is owed any more goes: when its days are over, or when the disk fills.
+
+Every node may do so at once. A sweep costs the same however much there is, is held, or was removed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from node.config import RetentionSettings
+from node.errors import Unreadable
+from node.flow.unlinking import Unlinker
+from node.imaging.digests import encoded_digest
+from node.ledger import (
+    BEGINNING,
+    GoingFile,
+    Place,
+    Removable,
+    Removal,
+    Retaining,
+    StoredFile,
+)
+from node.store import Store
+from node.study import Shown
+
+log = logging.getLogger(__name__)
+
+RETENTION_EVERY_S = 60
+PORTION = 100
+"""Studies that are looked at in one step of a walk, and files aside in one sweep."""
+SWEEP_FOR_S = 20.0
+"""What is left then is for the next sweep."""
+ROUND_AFTER_S = 6 * 3600.0
+"""A walk that has come to its end goes on with what comes after it, and so often it begins anew: a
+study that was owed something may be so no more."""
+
+DAY_S = 86_400.0
+
+_CLEANED = tuple(what for what in Removable if what != Removable.RESULTS)
+"""What a full disk is cleaned of, in this order."""
+
+HeaderDigest = Callable[[Path], str]
+"""Digests all of a header that may matter to a result; raises Unreadable and OSError."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Where a walk over the studies is; begun anew by each process."""
+
+    place: Place = BEGINNING
+    began_at: float = field(default_factory=time.monotonic)
+
+    def is_over(self) -> None:
+        """Stay at the end, or begin anew if it has been long."""
+        if time.monotonic() - self.began_at >= ROUND_AFTER_S:
+            self.place, self.began_at = BEGINNING, time.monotonic()
+
+
+class Retention:
+    """One sweep after the other; where its walks are, only it knows."""
+
+    def __init__(
+        self,
+        retaining: Retaining,
+        unlinker: Unlinker,
+        store: Store,
+        settings: Callable[[], RetentionSettings],
+        is_in_scope: Callable[[Shown], bool],
+        header_digest: HeaderDigest,
+    ) -> None:
+        self._retaining = retaining
+        self._unlinker = unlinker
+        self._store = store
+        self._settings = settings
+        self._is_in_scope = is_in_scope
+        """Of some model."""
+        self._header_digest = header_digest
+        self._by_days = {what: _Walk() for what in Removable}
+        self._by_need = {what: _Walk() for what in Removable}
+        self._aside: Iterator[str] = iter(())
+        self._give_up_at = 0.0
+
+    def sweep(self) -> None:
+        """Remove the next of what nobody is owed, if its days are over or the disk is full."""
+        self._give_up_at = time.monotonic() + SWEEP_FOR_S
+        try:
+            self._store.now_s()  # or a disk that is away looks like files that are gone
+            self._unlinker.unlink()
+            for what in Removable:
+                self._remove_old(what)
+            if not self._unlinker.unlinking.is_paused():
+                self._remove_aside()
+                self._clean()
+            self._unlinker.unlink()
+        except OSError as error:  # no reason to end the process, as a sweep that fails is
+            log.error("Nothing can be removed of the store: %s", error.strerror)  # noqa: TRY400
+
+    # By days
+
+    def _remove_old(self, what: Removable) -> None:
+        days = self._days(what)
+        if days is None:
+            return
+        walk = self._by_days[what]
+        portion = self._retaining.portion(what, walk.place, days * DAY_S, PORTION)
+        over = "1 day is over" if days == 1 else f"{days:g} days are over"
+        for study in portion.studies:
+            if self._is_late():
+                return
+            self._remove(study, what, over)
+            walk.place = study
+        walk.place = portion.end
+        if portion.is_last:
+            walk.is_over()
+
+    def _days(self, what: Removable) -> float | None:
+        settings = self._settings()
+        return {
+            Removable.OUT_OF_SCOPE: settings.out_of_scope_days,
+            Removable.EXCLUDED: settings.excluded_days,
+            Removable.NEIGHBOURS: settings.neighbours_days,
+            Removable.IMAGES: settings.images_days,
+            Removable.RESULTS: settings.results_days,
+        }[what]
+
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self._give_up_at
+
+    # By need
+
+    def _clean(self) -> None:
+        """Remove what is kept for its days only, until the disk is less full."""
+        limit = self._settings().clean_from_percent
+        if limit is None:
+            return
+        for what in _CLEANED:
+            while self._store.used_percent() >= limit and not self._is_late():
+                if self._clean_portion(what, limit):
+                    break
+
+    def _clean_portion(self, what: Removable, limit: float) -> bool:
+        """Remove the next studies until the disk is less full; return whether there are no more."""
+        walk = self._by_need[what]
+        portion = self._retaining.portion(what, walk.place, 0, PORTION)
+        for study in portion.studies:
+            used = self._store.used_percent()
+            if used < limit or self._is_late():
+                return False
+            self._remove(study, what, f"the disk is {used:.0f} % full", only_if_it_frees=True)
+            self._unlinker.unlink()
+            walk.place = study
+        walk.place = portion.end
+        if portion.is_last:
+            walk.is_over()
+        return portion.is_last
+
+    # Both
+
+    def _remove(
+        self, study: Place, what: Removable, why: str, *, only_if_it_frees: bool = False
+    ) -> None:
+        files = self._retaining.files(study[1], what, self._is_in_scope)
+        if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):
+            words = "Study %s stays: its files have other names, as in a backup, and free nothing"
+            log.debug(words, study[1])
+            return
+        try:
+            going = tuple(map(self._described, files))
+        except OSError as error:
+            words = "Nothing is removed of study %s: a file of it cannot be read (%s)"
+            log.warning(words, study[1], error.strerror, extra={"study": study[1]})
+            return
+        self._retaining.remove(Removal(study, what, going, why))
+
+    def _described(self, file: StoredFile) -> GoingFile:
+        """Return a file with what stays of it; of results we know what they were."""
+        path = self._store.path(file.path)
+        if file.of == "report":
+            return GoingFile(file)
+        return GoingFile(file, _digest(encoded_digest, path), _digest(self._header_digest, path))
+
+    # What was put aside
+
+    def _remove_aside(self) -> None:
+        """Remove the next of what was put aside so long ago, but what somebody is to look at."""
+        days = self._settings().unreadable_days
+        if days is None:
+            return
+        some = list(islice(self._aside, PORTION))
+        if not some:
+            self._aside = self._store.aside(self._store.now_s() - days * DAY_S)
+            some = list(islice(self._aside, PORTION))
+        for relative in some:
+            if self._retaining.why_owed(self._store.study_of_aside(relative)) is None:
+                self._store.remove_aside(relative)
+                log.info("Removed %s, which was put aside more than %g days ago", relative, days)
+
+
+def _digest(digest: Callable[[Path], str], path: Path) -> str | None:
+    """Return a digest of a file, None if it is not there or cannot be understood."""
+    try:
+        return digest(path)
+    except (Unreadable, FileNotFoundError):
+        return None
