@@ -21,6 +21,7 @@ from node.flow.ailments import Ailments, trouble_of_store
 from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
+from node.flow.forgetting import FORGET_EVERY_S, Forgetter
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
 from node.flow.messenger import Messenger
@@ -46,6 +47,7 @@ from node.ledger import (
     Delivering,
     DeliveryEnd,
     Filing,
+    Forgetting,
     Hurrying,
     Ill,
     KeptScores,
@@ -208,6 +210,9 @@ class App:
             header_digest,
         )
 
+    def _forgets(self) -> Forgetter:
+        return Forgetter(Forgetting(self.ledger), self.config.retention, self._engine.forget)
+
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
             role=self._role,
@@ -309,6 +314,7 @@ class App:
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
         self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
+        self._timers.every(FORGET_EVERY_S, self._forgets().sweep, "forgetting")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")

@@ -246,8 +246,7 @@ class Store:
 
     def used_percent(self) -> float:
         """Return how much of the store's file system is in use, by whomever."""
-        usage = shutil.disk_usage(self.root)
-        return 100 * (usage.total - usage.free) / usage.total
+        return self.room().used_percent
 
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""

@@ -20,6 +20,7 @@ from node.errors import NodeError
 from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
+    from node.ledger import Ledger
     from node.overview import MessageOverview, Standing, StudyOverview
     from node.overview.health import Alarm
 
@@ -28,6 +29,7 @@ commands = typer.Typer()
 
 @commands.command()
 def studies(  # noqa: PLR0913 - one for each thing that may be asked
+    study: Annotated[str, typer.Argument(help="Only this one, by its Study Instance UID.")] = "",
     config: ConfigOption = CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     outlines: Annotated[
@@ -53,6 +55,9 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
     `--json` gives all there is, the history of each study too (docs/studies-json.md); times are
     epoch seconds, UTC. The points of outlines and the values of heat maps, which are long, are
     empty without `--outlines`.
+
+    Of a study that is named and of which only a small record stays ([retention] records_days), says
+    since when, and what of it was sent to whom; exit code 2 if it was never here.
     """
     from node.config import load_config
     from node.overview import Wanted, each_wanted
@@ -65,12 +70,14 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
         sender=sender,
         accession_number=accession,
         patient_id=patient_id,
+        study_uid=study,
     )
     standing = _standing(state)
     alarms = {Alarm.NONE}
     with errors_as_messages(Alarm.ACT):
         loaded = load_config(config)
         with contextlib.closing(existing_ledger(loaded)) as ledger:
+            _say_if_gone(study, ledger)
             found = each_wanted(
                 ledger,
                 wanted,
@@ -83,8 +90,8 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
                 _print_as_json(overviews)
                 raise typer.Exit(int(max(alarms)))
             count = 0
-            for count, study in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
-                _print_study(study)
+            for count, one in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
+                _print_study(one)
         unusable = Store(loaded.store_dir).count_unusable()
     out.print(counted(count, "study", "studies"), highlight=False)
     for folder, number in unusable.items():
@@ -92,6 +99,24 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
             words = f"{counted(number, 'object')} in {folder}, each with the reason"
             out.print(words, highlight=False, soft_wrap=True)
     raise typer.Exit(int(max(alarms)))
+
+
+def _say_if_gone(study_uid: str, ledger: Ledger) -> None:
+    """Say what is known of a study that was asked for and of which there are no rows any more.
+
+    Raises NodeError if nothing is.
+    """
+    from node.ledger import Filing, Remembering
+
+    if not study_uid or Filing(ledger).has_study(study_uid):
+        return
+    remembered = Remembering(ledger).find(study_uid)
+    if remembered is None:
+        raise NodeError(
+            f"study {study_uid} is not known here: it never came, or no model read it and it has "
+            "been forgotten ([retention] records_days)"
+        )
+    err.print(f"{study_uid}  {remembered.words}", highlight=False, soft_wrap=True)
 
 
 def _noting_alarms(studies: Iterable[StudyOverview], alarms: set[Alarm]) -> Iterator[StudyOverview]:

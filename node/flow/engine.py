@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -38,6 +39,9 @@ _POLL_S = 0.25
 _FIRST_DUE_AT = 1_577_836_800.0
 """Priorities are the seconds since then, 2020-01-01: they fit into 31 bits until 2088."""
 _LAST_PRIORITY = 2**31 - 1
+
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+"""How a job may stand of which nothing is to come: DBOS's words."""
 
 _run: dict[str, Run] = {}
 """DBOS keeps its workflows in a registry of the process, so what they call is kept here."""
@@ -185,6 +189,26 @@ class Engine:
         dead = [one.workflow_id for one in running if one.executor_id not in alive]
         if dead:
             self._client.cancel_workflows(dead)
+
+    def forget(self, age_s: float, count: int) -> int:
+        """Remove what the queue keeps of jobs that were enqueued so long ago and have ended.
+
+        At most so many; return how many. Along the index of when they were: what is not final, and
+        stays, is little.
+        """
+        assert self._client is not None, "the engine has not been started"
+        before = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
+        ended = self._client.list_workflows(
+            status=_ENDED,
+            end_time=before,
+            completed_before=before,
+            limit=count,
+            load_input=False,
+            load_output=False,
+        )
+        if ended:
+            self._client.delete_workflows([workflow.workflow_id for workflow in ended])
+        return len(ended)
 
     def stop(self, *, drain_s: int) -> None:
         """Take no more jobs, and let the running ones finish within the time given."""

@@ -381,6 +381,8 @@ def _threads(told: Sequence[ToldBefore]) -> dict[str, _Thread]:
     for one in told:
         if one.is_cancelled and not one.may_be_known:
             continue  # nobody has ever seen it
+        if not one.told:
+            continue  # its study was forgotten since: nothing stays but that there was one
         message = TOLD.validate_json(one.told)
         former = found.get(message.thread)
         known = former.known if former else ()

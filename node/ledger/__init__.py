@@ -30,6 +30,7 @@ from node.ledger.delivering import Delivering
 from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
+from node.ledger.forgetting import Forgetting
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.keeping import Keeping
 from node.ledger.levels import StudyLevels
@@ -70,6 +71,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
+from node.ledger.remembering import RememberedStudy, Remembering
 from node.ledger.retaining import (
     BEGINNING,
     GoingFile,
@@ -140,6 +142,7 @@ __all__ = [
     "Filed",
     "Filing",
     "Finished",
+    "Forgetting",
     "GivenLevel",
     "GoingFile",
     "HeldBecause",
@@ -182,6 +185,8 @@ __all__ = [
     "Received",
     "Receiving",
     "Recorded",
+    "RememberedStudy",
+    "Remembering",
     "Removable",
     "Removal",
     "RequestTaken",

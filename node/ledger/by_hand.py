@@ -16,12 +16,12 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.receiving import identities_in
 from node.ledger.records import Directions, Job
+from node.ledger.remembering import lock_known
 from node.ledger.rows import (
     add_note,
     delivery_due_at,
     is_held,
     is_risen,
-    lock_known,
     lock_study,
     message_due_at,
     newest_version,

@@ -70,6 +70,13 @@ class Filing:
                 found.update(db.execute(query).scalars())
         return frozenset(found)
 
+    def has_study(self, study_uid: str) -> bool:
+        """Return whether there is a row of a study."""
+        table = schema.study
+        query = sa.select(table.c.study_uid).where(table.c.study_uid == study_uid)
+        with self.ledger.reading() as db:
+            return db.execute(query).first() is not None
+
     def studies_after(self, study_uid: str, count: int) -> list[str]:
         """Return so many studies, in the order of their UIDs, that come after one."""
         table = schema.study

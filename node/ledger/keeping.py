@@ -11,7 +11,8 @@ from node.errors import NodeError
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.rows import add_note, lock_known, update_study
+from node.ledger.remembering import lock_known
+from node.ledger.rows import add_note, update_study
 
 _LONGEST_REASON = 500
 """Characters: it stands in lists."""

@@ -19,6 +19,7 @@ from node.ledger.clock import now
 from node.ledger.damaged import DamagedObject, add_damaged
 from node.ledger.database import Ledger
 from node.ledger.records import Again, Kept, Received, Recorded, Withdrawal
+from node.ledger.remembering import Remembering, recall
 from node.ledger.rows import (
     SHOWN,
     add_note,
@@ -48,6 +49,14 @@ class Receiving:
     """What arrives, and over which associations."""
 
     ledger: Ledger
+
+    def recall(self, study_uid: str) -> None:
+        """Make the rows of a study again if it was forgotten: something of it is here.
+
+        Before anything is asked about what came; recording it does so too, should it be forgotten
+        again meanwhile.
+        """
+        Remembering(self.ledger).recall(study_uid)
 
     def find_kept(self, sop_uid: str) -> Kept | None:
         """Return an instance we keep."""
@@ -138,7 +147,16 @@ class Receiving:
 
 
 def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> sa.Row[Any]:
-    """Make sure the study has a row, and lock it."""
+    """Make sure the study has a row, and lock it; one that was forgotten is recalled."""
+    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid).with_for_update()
+    while (study := db.execute(query).one_or_none()) is None:
+        # Until it is locked another node may enter it, or forget it just now.
+        if not recall(db, study_uid):
+            _enter_study(db, study_uid, received)
+    return study
+
+
+def _enter_study(db: sa.Connection, study_uid: str, received: Received) -> None:
     db.execute(
         insert_into(db, schema.study)
         .values(
@@ -153,7 +171,6 @@ def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> sa.Ro
         )
         .on_conflict_do_nothing()
     )
-    return lock_study(db, study_uid)
 
 
 def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from node.errors import NodeError
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.order import due_at, wait_s
@@ -53,15 +52,6 @@ def lock_study(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     """Lock and return the study's row. SQLite ignores FOR UPDATE: BEGIN IMMEDIATE has locked."""
     query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
     return db.execute(query.with_for_update()).one()
-
-
-def lock_known(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
-    """Lock and return the row of a study that a person named; NodeError if it is not known."""
-    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
-    study = db.execute(query.with_for_update()).one_or_none()
-    if study is None:
-        raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
-    return study
 
 
 def as_instance(row: sa.Row[Any], store: Store) -> Instance:

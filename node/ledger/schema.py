@@ -208,6 +208,7 @@ study = sa.Table(
     _time("images_removed_at"),
     _time("neighbours_removed_at"),  # what no model reads of a study that is done
     _time("results_removed_at"),
+    _time("recalled_at"),  # when its rows were last made again of what was remembered of it
     sa.Index(None, "state"),
     sa.Index(None, "accession_number"),
     sa.Index(None, "patient_id"),
@@ -334,6 +335,7 @@ damaged_object = sa.Table(
     _time("came_at", nullable=False),
     sa.Index(None, "study_uid"),
     sa.Index(None, "association_id"),
+    sa.Index(None, "came_at"),
 )
 
 rejection = sa.Table(
@@ -343,6 +345,7 @@ rejection = sa.Table(
     _text("study_uid", primary_key=True),  # a note speaks for its own study only
     _text("note_sop_uid"),
     _text("reason"),
+    sa.Index(None, "study_uid"),
 )
 
 _STRANDED = sa.text(f"state = '{VersionState.FINISHED}' AND error IS NOT NULL")
@@ -621,6 +624,7 @@ commitment = sa.Table(
     _text("destination"),
     _time("asked_at", nullable=False),
     _time("answered_at"),
+    sa.Index(None, "asked_at"),
 )
 
 commitment_request = sa.Table(
@@ -674,6 +678,7 @@ unlinking = sa.Table(
     _text("path", primary_key=True),
     _text("study_uid"),
     _time("asked_at", nullable=False),
+    sa.Index(None, "study_uid"),
 )
 
 asked_back = sa.Table(

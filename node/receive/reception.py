@@ -168,6 +168,7 @@ class Reception:
     def _keep(self, temporary: Path, came: Came) -> Recorded:
         header = read_header(temporary)
         instance = describe(header, temporary, dataset_digest(temporary))
+        self._receiving.recall(instance.study_uid)
         kept = self._receiving.find_kept(instance.sop_uid)
         if kept is not None and kept.digest == instance.digest:
             if not self._store.path(kept.path).exists():

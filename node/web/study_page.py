@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from node.ledger import InstanceState, Mode, WebRole, words_of_message
+from node.ledger import InstanceState, Mode, Remembering, WebRole, words_of_message
 from node.outputs import wording
 from node.overview import (
     DeliveryOverview,
@@ -148,7 +148,9 @@ def study_view(request: Request) -> Response:
     study_uid = request.path_params["study_uid"]
     study = study_overview(backend.ledger, study_uid)
     if study is None:
-        raise HTTPException(404, f"Study {study_uid} is not known here.")
+        remembered = Remembering(backend.ledger).find(study_uid)
+        words = "not known here" if remembered is None else remembered.words
+        raise HTTPException(404, f"Study {study_uid} is {words}.")
     objects = study_objects(backend.ledger, study_uid)
     names = _names(objects.reports)
     row = study_row(study, backend)

@@ -32,6 +32,7 @@ _ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
         ("images_removed_at", sa.Double),
         ("neighbours_removed_at", sa.Double),
         ("results_removed_at", sa.Double),
+        ("recalled_at", sa.Double),
     ),
     "instance": (
         ("size_bytes", sa.BigInteger),
@@ -44,6 +45,12 @@ _ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
     "analysis": (("package_digest", sa.Text), ("levels_from", sa.Text)),
     "report": (("size_bytes", sa.BigInteger), ("removed_at", sa.Double)),
 }
+_INDEXED = (
+    ("image_score", "made_at"),
+    ("damaged_object", "came_at"),
+    ("rejection", "study_uid"),
+    ("commitment", "asked_at"),
+)
 _INDEXES = {
     "ix_study_with_images": (["last_at", "study_uid"], "images_removed_at IS NULL"),
     "ix_study_with_results": (["last_at", "study_uid"], "results_removed_at IS NULL"),
@@ -60,7 +67,8 @@ def upgrade() -> None:
     op.add_column(
         "image_score", sa.Column("made_at", sa.Double, nullable=False, server_default="0")
     )
-    op.create_index("ix_image_score_made_at", "image_score", ["made_at"])
+    for table, column in _INDEXED:
+        op.create_index(f"ix_{table}_{column}", table, [column])
     with op.batch_alter_table("study") as batch:
         batch.drop_constraint(op.f("ck_study_held_because"), type_="check")
         batch.create_check_constraint(op.f("ck_study_held_because"), sa.text(_HELD))
@@ -85,6 +93,7 @@ def _add_tables() -> None:
         sa.Column("study_uid", sa.Text, nullable=False),
         sa.Column("asked_at", sa.Double, nullable=False),
     )
+    op.create_index("ix_unlinking_study_uid", "unlinking", ["study_uid"])
     op.create_table(
         "asked_back",
         sa.Column("study_uid", sa.Text, primary_key=True),
