@@ -42,6 +42,7 @@ from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
 from node.inference import Inference
 from node.kinds import with_substitutes
 from node.ledger import (
+    Asking,
     Claiming,
     Committing,
     Delivering,
@@ -69,6 +70,7 @@ from node.ledger import (
 from node.manifest import Model
 from node.monitoring.backend import ThisProcess
 from node.monitoring.serving import Monitoring
+from node.receive.asking_back import ASK_BACK_EVERY_S, AskingBack
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.header_changes import header_digest
 from node.receive.listener import Listener
@@ -97,6 +99,8 @@ _DRAIN_ASSOCIATIONS_S = 10
 _DRAIN_JOBS_S = 30
 
 _MEND_EVERY_S = 10
+_LOOK_SOON_S = 1.0
+"""After an object has come: it may be the last that was waited for."""
 
 
 class App:
@@ -158,11 +162,11 @@ class App:
             self._settler.ranking,
         )
         self._timers = Timers(self.failed.set)
-        self._inventory = Inventory(Filing(self.ledger), self.store)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
             config, self.store, self._receiving, self._is_in_scope, self._on_kept
         )
+        self._asking_back = self._asks_back()
         self._committer = Committer(
             config, self.store, Committing(self.ledger), self._pulse.live_nodes, self._on_asked
         )
@@ -212,6 +216,11 @@ class App:
 
     def _forgets(self) -> Forgetter:
         return Forgetter(Forgetting(self.ledger), self.config.retention, self._engine.forget)
+
+    def _asks_back(self) -> AskingBack:
+        config, asking = self.config, Asking(self.ledger)
+        is_in_scope, soon = self._is_in_scope, self._settle_soon
+        return AskingBack(config, self.store, asking, self.reception, is_in_scope, soon)
 
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
@@ -312,7 +321,9 @@ class App:
         self._timers.every(TELL_EVERY_S, self._teller.tell, "tell")
         self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
-        self._timers.every(INVENTORY_EVERY_S, self._inventory.look, "inventory")
+        self._timers.every(ASK_BACK_EVERY_S, self._asking_back.look, "ask back")
+        inventory = Inventory(Filing(self.ledger), self.store)
+        self._timers.every(INVENTORY_EVERY_S, inventory.look, "inventory")
         self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
         self._timers.every(FORGET_EVERY_S, self._forgets().sweep, "forgetting")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
@@ -349,6 +360,7 @@ class App:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
         log.info("Stopping")
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
+        self._asking_back.stop()
         self.reception.close()
         self._early_scorer.stop()
         self._timers.stop()
@@ -418,6 +430,10 @@ class App:
 
     def _on_kept(self) -> None:
         self._early_scorer.wake()
+        self._settle_soon()
+        self._timers.once_in(_LOOK_SOON_S, self._asking_back.look, "ask back soon")
+
+    def _settle_soon(self) -> None:
         # A moment later than needed, so that the sweep finds the quiet time over.
         delay_s = self.config.completeness.settle_s + 0.05
         self._timers.once_in(delay_s, self._settler.settle, "settle soon")

@@ -580,6 +580,7 @@ class Config(Section):
             *self._impossible_destinations(),
             *self._doubled_senders(),
             *self._impossible_commitments(),
+            *self._impossible_retrieval(),
             *self._impossible_retention(),
             *self._half_of_tls(),
             *self._unused_tls(),
@@ -672,6 +673,14 @@ class Config(Section):
                 ("retention", "clean_from_percent"),
                 f"cleaning begins before objects are refused: less than {refuse:g}",
             )
+
+    def _impossible_retrieval(self) -> Iterator[tuple[Place, str]]:
+        for i, peer in enumerate(self.peers):
+            if peer.retrieve == "move" and not peer.sends:
+                yield (
+                    ("peers", i, "retrieve"),
+                    'by C-MOVE it sends to this node: needs sends = true, or retrieve = "get"',
+                )
 
     def _impossible_commitments(self) -> Iterator[tuple[Place, str]]:
         for i, peer in enumerate(self.peers):

@@ -316,6 +316,19 @@ class Store:
         if path.is_relative_to(self.orphans):
             _remove_folder(path.parent)
 
+    def is_there(self) -> bool:
+        """Return whether what was kept can be looked for: a share that is away looks empty."""
+        try:
+            with os.scandir(self.root / "received") as entries:
+                return any(True for _ in entries)
+        except FileNotFoundError:
+            return False
+
+    def lacks(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Return which of these relative paths have no file, () if the store itself is away."""
+        missing = tuple(path for path in paths if not self.path(path).exists())
+        return missing if missing and self.is_there() else ()
+
     # What the inventory looks at
 
     def now_s(self) -> float:

@@ -170,6 +170,13 @@ class FormerReport:
 
     kind: str
     path: Path
+    """Where its file is, or was: it may be removed by now."""
+    sop_class: str = ""
+    sop_uid: str = ""
+    series_uid: str = ""
+    """"" if nobody has written it down: then its file says so, if it is there."""
+    made_by: tuple[str, ...] = ()
+    """The models that it names, as Manufacturer's Model Name has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Protocol
@@ -31,7 +31,7 @@ from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
 from node.result import Refusal, Result, UnitScore
-from node.study import Instance, Picture, StudyVersion, Unit, View
+from node.study import FormerReport, Instance, Picture, StudyVersion, Unit, View
 from node.triage import FormerLevel, FoundBefore, deciding, may_rank, with_level_found_before
 
 log = logging.getLogger(__name__)
@@ -95,8 +95,6 @@ class Task:
     """Names of the models whose results go into the report set."""
     is_last_try: bool = True
     """A model's failure becomes part of the answer, rather than an error to try again."""
-    does_without_missing: bool = False
-    """A file that is missing makes its image a failed one, rather than an error to try again."""
     why_given_up: str = ""
     """If not empty: touch no pixels, and give this as the reason why nothing was analysed."""
     former_levels: tuple[FormerLevel, ...] = ()
@@ -125,7 +123,7 @@ def ranks(model: Model, *, demonstration_may_rank: bool) -> bool:
 def rank(pipeline: Pipeline, task: Task) -> Ranked:
     """Run only the models whose triage level may be the study's. Raises as `analyse` does."""
     wanted = _wanted(task)
-    headers, damaged = _headers(task, [i for i in task.version.instances if wanted(i)])
+    headers, damaged = _headers([i for i in task.version.instances if wanted(i)])
     results = tuple(
         _run(pipeline, task, model, headers, damaged)
         for model in task.models
@@ -176,7 +174,7 @@ def analyse(
         decided(by)
     if delivered and not has_source(delivered, headers):
         is_read = _wanted(task)
-        headers |= _headers(task, [i for i in task.version.instances if not is_read(i)])[0]
+        headers |= _headers([i for i in task.version.instances if not is_read(i)])[0]
     if not delivered or not headers:
         return results, []
     draft = Draft(
@@ -215,19 +213,13 @@ def _wanted(task: Task) -> Callable[[Instance], bool]:
     return lambda instance: instance.modality in modalities or not is_whole(instance.identity)
 
 
-def _headers(
-    task: Task, instances: Iterable[Instance]
-) -> tuple[dict[str, Dataset], dict[str, str]]:
+def _headers(instances: Iterable[Instance]) -> tuple[dict[str, Dataset], dict[str, str]]:
     headers, damaged = {}, {}
     for instance in instances:
         try:
             headers[instance.sop_uid] = read_header(instance.path)
         except Unreadable as error:
             damaged[instance.sop_uid] = str(error)
-        except FileNotFoundError:
-            if not task.does_without_missing:  # on a shared store a file may come late
-                raise
-            damaged[instance.sop_uid] = "its file is missing in the store"
     return headers, damaged
 
 
@@ -333,21 +325,34 @@ def _predecessors(
     """Return the former version's documents, by the model's name and the kind."""
     found = {}
     for former in version.predecessors:
-        try:
-            header = read_header(former.path)
-        except (Unreadable, OSError):  # the reference is optional, the answer is not
-            name = former.path.name
-            log.warning("The former report %s cannot be read, and is not referred to", name)
-            continue
-        made_by = {e.get("ManufacturerModelName") for e in header.ContributingEquipmentSequence}
+        document, made_by = _document(former)
         for result in results:
-            if header.Modality == "SR" and result.model.title in made_by:
-                found[result.model.name, former.kind] = Predecessor(
-                    str(header.SeriesInstanceUID),
-                    str(header.SOPClassUID),
-                    str(header.SOPInstanceUID),
-                )
+            if document is not None and result.model.title in made_by:
+                found[result.model.name, former.kind] = document
     return found
+
+
+def _document(former: FormerReport) -> tuple[Predecessor | None, Collection[str]]:
+    """Return what names a former report, and the models it is of: as recorded, else as it says."""
+    if former.series_uid:
+        document = Predecessor(former.series_uid, former.sop_class, former.sop_uid)
+        return document, former.made_by
+    try:
+        header = read_header(former.path)
+    except (Unreadable, OSError):  # the reference is optional, the answer is not
+        name = former.path.name
+        log.warning("The former report %s cannot be read, and is not referred to", name)
+        return None, ()
+    document = Predecessor(
+        str(header.SeriesInstanceUID), str(header.SOPClassUID), str(header.SOPInstanceUID)
+    )
+    return document, models_named_in(header)
+
+
+def models_named_in(report: Dataset) -> tuple[str, ...]:
+    """Return the models that a result object names, as Manufacturer's Model Name has them."""
+    made_by = report.get("ContributingEquipmentSequence") or ()
+    return tuple(str(one.get("ManufacturerModelName", "")) for one in made_by)
 
 
 def _configuration_digest(pipeline: Pipeline, task: Task) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from node import config
-from node.deliver.confirmation import Transaction, delay_s
+from node.deliver.confirmation import Confirmation, Transaction, delay_s
 from node.deliver.destination import Destination, Parcel
 from node.errors import DeliveryError, Superseded
 from node.ledger import BuiltReport, DeliveryState, Outcome, Patience, Shipment
@@ -82,6 +82,14 @@ class Courier:
         outcomes += [Outcome(sop_uid, DeliveryState.QUEUED, reason) for sop_uid in left]
         return Sending(outcomes, is_unreached)
 
+    def lost(self, reports: Sequence[BuiltReport]) -> tuple[BuiltReport, ...]:
+        """Return those whose files are not in the store, or not as they were written.
+
+        None of them if the store itself is away.
+        """
+        lost = tuple(report for report in reports if not _is_intact(self._parcel(report)))
+        return lost if lost and self.store.is_there() else ()
+
     def confirm(
         self, shipment: Shipment, transaction: Transaction, attempt: int, *, has_just_sent: bool
     ) -> Ending:
@@ -91,6 +99,13 @@ class Courier:
             return self._send_again(shipment, retry_s)
         is_over = shipment.asks >= ASKS
         parcels = [self._parcel(report) for report in shipment.to_confirm]
+        there = [parcel for parcel in parcels if parcel.path.exists()]
+        if len(there) < len(parcels) and self.store.is_there():
+            gone = next(parcel for parcel in parcels if parcel not in there)
+            words = f"the file {gone.report.path} is missing in the store"
+            lost = Patience(retry_s, gives_up=f"{self.name} accepted it, unconfirmed: {words}")
+            found = self.destination.confirm(there, None) if there else Confirmation()
+            return Ending(lost, found.outcomes, trouble=words)
         try:
             found = self.destination.confirm(parcels, None if is_over else transaction)
         except DeliveryError as error:

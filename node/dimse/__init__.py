@@ -1,9 +1,9 @@
 """What the node asks of another application entity: to keep objects, and to say that it does.
 
 `send` and `send_each` are C-STORE, `request_commitment` Storage Commitment, `find_study` and
-`find_instances` are C-FIND, and `accepted_kinds` only asks what it would take. Each call is one
-exchange over associations of its own; who calls decides what follows. DeliveryError means: try
-again later; Unsupported: not with this destination.
+`find_instances` are C-FIND, `get_study` and `move_study` ask a study back, and `accepted_kinds`
+only asks what it would take. Each call is one exchange over associations of its own; who calls
+decides what follows. DeliveryError means: try again later; Unsupported: not with this destination.
 """
 
 from node.dimse.association import NOT_DEFLATED, echo
@@ -17,17 +17,22 @@ from node.dimse.find import StudyIdentity, find_instances, find_study
 from node.dimse.probe import CONFIRMING, accepted_kinds
 from node.dimse.reference import Reference
 from node.dimse.refusal import Address, ConnectionRefused, Rejected, TimedOut
+from node.dimse.retrieve import RETRIEVING, Bounds, Keep, Retrieved, get_study, move_study
 from node.dimse.store import SendOutcome, send, send_each
 
 __all__ = [
     "CONFIRMING",
     "NOT_DEFLATED",
+    "RETRIEVING",
     "Address",
+    "Bounds",
     "CommitmentReport",
     "ConnectionRefused",
+    "Keep",
     "Linger",
     "Reference",
     "Rejected",
+    "Retrieved",
     "SendOutcome",
     "StudyIdentity",
     "TimedOut",
@@ -35,6 +40,8 @@ __all__ = [
     "echo",
     "find_instances",
     "find_study",
+    "get_study",
+    "move_study",
     "read_commitment_report",
     "request_commitment",
     "send",

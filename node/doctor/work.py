@@ -21,6 +21,8 @@ _WHAT_RELEASES = {
     "that releases it (docs/corrections.md).",
     HeldBecause.DESTINATION: "Correct it there or here and send its images again; "
     "that releases it (docs/corrections.md).",
+    HeldBecause.MISSING: "Send the whole study again, or put the files back: once all is here, it "
+    "goes on by itself (docs/asked-back.md).",
 }
 
 

@@ -125,6 +125,11 @@ class Settler:
             if reason is None:
                 continue
             closing = self._closing(arrival, reason, in_scope)
+            removed = _removed(arrival, [model.manifest for model, _ in in_scope])
+            if removed and closing.state == VersionState.QUEUED:
+                if not arrival.is_asked_back:
+                    self._settling.ask_back(arrival.study_uid, removed)
+                continue
             if self._settling.close_version(arrival, closing, self._enqueue):
                 with naming(study=arrival.study_uid, peer=arrival.sender):
                     self._say_complete(arrival, closing)
@@ -186,6 +191,15 @@ class Settler:
             stage=Stage.TRIAGE if is_ranked else Stage.REPORT,
             sender_priority=self._priority_of(arrival.sender),
         )
+
+
+def _removed(arrival: Arrival, manifests: Sequence[Manifest]) -> int:
+    """Return of how many images that a model reads the files are removed: none is done without."""
+    return sum(
+        part.removed
+        for part in arrival.parts
+        if any(is_in_scope(part.shown, manifest) for manifest in manifests)
+    )
 
 
 def why_all_excluded(arrival: Arrival, manifests: Sequence[Manifest]) -> str | None:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.analysis.pipeline import Pipeline, Ranked, Task, analyse, rank
+from node.analysis.pipeline import Pipeline, Ranked, Task, analyse, models_named_in, rank
 from node.config import Config
 from node.deliver.confirmation import Transaction, delay_s, record_commitment
 from node.deliver.courier import Courier, Ending, Sending
 from node.deliver.destination import Destination
+from node.domains.table import is_in_scope
 from node.errors import DeliveryError, InferenceUnavailable, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
 from node.kinds import SUBSTITUTES
 from node.ledger import (
+    COMES_BACK,
     GIVE_UP_AFTER,
     BuiltReport,
     Delivering,
@@ -39,6 +41,7 @@ from node.ledger import (
     Triaged,
     Work,
     is_trouble,
+    missing_words,
     named_objects,
     subjects_of,
     unless_recorded,
@@ -55,6 +58,10 @@ log = logging.getLogger(__name__)
 
 TRIES = GIVE_UP_AFTER
 """How often a model, or its process, may fail on a study before its failure is the answer."""
+
+LOST_AFTER = 3
+"""Attempts at a delivery after which a file of it that is not there, or damaged, is given up: on a
+shared store it may only come late."""
 
 RETRY_S = 5.0
 RETRY_MAX_S = 300.0
@@ -93,8 +100,9 @@ class Workflow:
 
     def _fail(self, job: Job, work: Work | None, error: Exception, engine: Engine) -> None:
         """Record how an attempt failed, and whose fault it is: a study's, or the machine's."""
-        missing = self._missing(work) if work and isinstance(error, FileNotFoundError) else ()
-        is_of_the_machine = is_trouble_of_the_machine(error) and not missing
+        if work and isinstance(error, FileNotFoundError) and self._is_held_for_files(job, work):
+            return
+        is_of_the_machine = is_trouble_of_the_machine(error)
         delay_s = RETRY_S if is_of_the_machine else min(RETRY_S * job.attempt, RETRY_MAX_S)
         if isinstance(error, StudyError):
             self.processing.hold_version(job, str(error))
@@ -102,8 +110,8 @@ class Workflow:
         if is_of_the_machine:
             words = f"{type(error).__name__} of the machine: {_reason(error)}"
             log.error("%s failed: %s; tried again for as long as it lasts", job.id, words)
-        elif missing or isinstance(error, ModelError):
-            words = _missing_words(missing) if missing else str(error)
+        elif isinstance(error, ModelError):
+            words = str(error)
             log.warning("%s failed: %s", job.id, words)
         else:  # a defect of ours: visible, counted, and tried again
             words = type(error).__name__
@@ -125,11 +133,7 @@ class Workflow:
             log.warning("Study %s is not analysed: %s", job.study_uid, why_not)
             self.processing.cancel_version(job, why_not)
             return
-        missing = self._missing(work) if work.is_given_up else ()
-        if missing and (work.has_results or len(missing) == len(work.version.instances)):
-            # What is out was made of all of them, and where none is left there is no answer.
-            remedy = "put back what is missing or send it again, then release the study"
-            self.processing.hold_version(job, f"{_missing_words(missing)}; {remedy}")
+        if self._is_held_for_files(job, work):
             return
         ranked = rank(self.pipeline, task) if work.stage == Stage.TRIAGE else None
         if ranked is None or self._end_triage(job, work, ranked, engine):
@@ -148,6 +152,8 @@ class Workflow:
                 self.processing.record_decision(job, result)  # whatever becomes of the report
 
         results, objects = analyse(self.pipeline, task, decided, ranked)
+        if self._is_held_for_files(job, work):  # one was removed meanwhile: it looks refused
+            return
         destinations = self.config.directions(work.sender)
         reports: list[BuiltReport] = []
 
@@ -186,15 +192,23 @@ class Workflow:
             log.info("Study %s is triaged; others are due before its report", job.study_uid)
         return is_next
 
-    def _missing(self, work: Work) -> tuple[str, ...]:
-        """Return which files of a study are not where they should be in the store."""
-        paths = [instance.path for instance in work.version.instances]
-        root = self.store.root
-        return tuple(str(path.relative_to(root)) for path in paths if not path.exists())
+    def _is_held_for_files(self, job: Job, work: Work) -> bool:
+        """Hold a study of which a file that is needed is not in the store: no report without it.
 
-    def _can_do_without(self, work: Work) -> bool:
-        """Whether what is missing may be left out: nothing is out yet, and something is left."""
-        return not work.has_results and len(self._missing(work)) < len(work.version.instances)
+        Not if the store itself is away: then nothing can be said of a study.
+        """
+        root = self.store.root
+        paths = [str(instance.path.relative_to(root)) for instance in work.version.instances]
+        missing = self.store.lacks(paths)
+        planned = [self.models[one.model] for one in work.analyses if one.model in self.models]
+        is_removed = any(
+            is_in_scope(shown, model.manifest) for shown in work.removed for model in planned
+        )
+        if not missing and not is_removed:
+            return False
+        words = missing_words(missing) if missing else "images of it are removed"
+        self.processing.hold_missing(job, f"{words}; {COMES_BACK}")
+        return True
 
     def _task(self, work: Work) -> Task:
         planned = {analysis.model: analysis for analysis in work.analyses}
@@ -204,7 +218,6 @@ class Workflow:
             models=tuple(self.models[name] for name in self.models if name in planned),
             delivering=frozenset(name for name, a in planned.items() if a.mode == Mode.DELIVER),
             is_last_try=is_last_try,
-            does_without_missing=(is_last_try or work.is_given_up) and self._can_do_without(work),
             why_given_up=(
                 "the analysis ended unexpectedly several times" if work.is_given_up else ""
             ),
@@ -236,6 +249,8 @@ class Workflow:
             path=path,
             digest=hashlib.sha256(content).hexdigest(),
             size_bytes=len(content),
+            series_uid=str(dataset.SeriesInstanceUID),
+            made_by=models_named_in(dataset),
         )
 
     def deliver(self, job: Job, engine: Engine) -> None:
@@ -293,6 +308,16 @@ class Workflow:
 
     def _send_and_confirm(self, job: Job, shipment: Shipment, courier: Courier) -> Ending:
         tries = _tries(job, shipment)
+        if lost := courier.lost(shipment.to_send) if tries >= LOST_AFTER else ():
+            # Nothing goes in place of it, as for what a destination refuses.
+            words = "is missing or damaged in the store: put it back, then `ai-node retry`"
+            shipment = self.delivering.record_sent(
+                job,
+                [
+                    Outcome(one.sop_uid, DeliveryState.REFUSED, f"its file {one.path} {words}")
+                    for one in lost
+                ],
+            )
         to_send, has_taken = shipment.to_send, False
         if to_send:
             conflict = courier.find_conflict(to_send)
@@ -439,8 +464,3 @@ def left_to_the_sweep(job: Job) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     words = getattr(error, "strerror", None) or str(getattr(error, "orig", None) or error)
     return " ".join(words.split())
-
-
-def _missing_words(missing: Sequence[str]) -> str:
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return f"the file {missing[0]}{more} of it cannot be found in the store"

@@ -20,8 +20,10 @@ from node.ledger.alarms import (
     RaisedAlarm,
     Trouble,
 )
+from node.ledger.asking import AskedBack, Asking, FileOfImage
 from node.ledger.by_hand import ByHand, Seen
 from node.ledger.clock import now, utc
+from node.ledger.coming_back import COMES_BACK, missing_words
 from node.ledger.committing import Committing, KeptObject, ObjectAskedFor, RequestTaken
 from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, damaged_in
@@ -58,6 +60,7 @@ from node.ledger.records import (
     Enqueue,
     Filed,
     Finished,
+    Former,
     Job,
     Kept,
     Outcome,
@@ -109,6 +112,7 @@ from node.ledger.telling import GivenLevel, NewMessage, Situation, StudyAsked, T
 
 __all__ = [
     "BEGINNING",
+    "COMES_BACK",
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
@@ -123,6 +127,8 @@ __all__ = [
     "Alarming",
     "Arrival",
     "ArrivalPart",
+    "AskedBack",
+    "Asking",
     "BuiltReport",
     "ByHand",
     "Claiming",
@@ -139,10 +145,12 @@ __all__ = [
     "ExamScores",
     "Examination",
     "Excluded",
+    "FileOfImage",
     "Filed",
     "Filing",
     "Finished",
     "Forgetting",
+    "Former",
     "GivenLevel",
     "GoingFile",
     "HeldBecause",
@@ -217,6 +225,7 @@ __all__ = [
     "damaged_in",
     "examine",
     "is_trouble",
+    "missing_words",
     "named_objects",
     "now",
     "parse_view",

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now, utc
+from node.ledger.coming_back import ask_back
 from node.ledger.database import Ledger
 from node.ledger.order import due_at
 from node.ledger.records import (
@@ -27,6 +28,7 @@ from node.ledger.records import (
 )
 from node.ledger.rows import (
     QUARANTINE_AFTER,
+    SHOWN,
     add_note,
     as_instance,
     ask_to_tell,
@@ -41,6 +43,7 @@ from node.ledger.rows import (
     lock_study,
     plan_delivery,
     raise_level,
+    shown_in,
     update_study,
     update_version,
     version_row,
@@ -48,7 +51,7 @@ from node.ledger.rows import (
 from node.ledger.states import HeldBecause, InstanceState, Stage, VersionState
 from node.result import Priority, Result, deciding_score
 from node.store import Store
-from node.study import FormerReport, StudyVersion
+from node.study import FormerReport, Shown, StudyVersion
 from node.triage import FOUND_BEFORE, NO_MODEL, FormerLevel, FoundBefore, change_in_words
 
 
@@ -82,7 +85,7 @@ class Processing:
                     stage=row.stage,
                     is_given_up=is_given_up(row),
                     failures=row.failures,
-                    has_results=_has_results(db, job.study_uid),
+                    removed=_removed(db, job),
                     former_levels=_former_levels(db, job),
                     found_before=(
                         None if row.level is None else FoundBefore(row.level, row.level_by or "")
@@ -219,6 +222,17 @@ class Processing:
             if row.attempt != job.attempt or row.state != VersionState.RUNNING:
                 return
             hold(db, job.study_uid, HeldBecause.REPORT, reason)
+            end_version(db, job, VersionState.CANCELLED, reason)
+
+    def hold_missing(self, job: Job, reason: str) -> None:
+        """Hold a study until the files of it that are not there come again; they are asked for."""
+        with self.ledger.writing() as db:
+            lock_study(db, job.study_uid)
+            row = version_row(db, job)
+            if row.attempt != job.attempt or row.state != VersionState.RUNNING:
+                return
+            hold(db, job.study_uid, HeldBecause.MISSING, reason)
+            ask_back(db, job.study_uid)
             end_version(db, job, VersionState.CANCELLED, reason)
 
     def cancel_version(self, job: Job, reason: str) -> None:
@@ -383,6 +397,8 @@ def _record_reports(db: sa.Connection, job: Job, reports: Sequence[BuiltReport])
                 "path": report.path,
                 "digest": report.digest,
                 "size_bytes": report.size_bytes,
+                "series_uid": report.series_uid or None,
+                "made_by": json.dumps(report.made_by),
             }
             for position, report in enumerate(reports)
         ],
@@ -399,6 +415,17 @@ def _planned(db: sa.Connection, job: Job) -> tuple[PlannedAnalysis, ...]:
     )
 
 
+_HAS_FILE = schema.instance.c.removed_at.is_(None)
+
+
+def _is_of(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return what an instance of the job's version is known by."""
+    instance = schema.instance
+    is_current = instance.c.state == InstanceState.CURRENT
+    of_study = instance.c.study_uid == job.study_uid
+    return of_study, is_current, instance.c.version <= job.number
+
+
 def _study_version(
     db: sa.Connection, job: Job, row: sa.Row[Any], decided_at: float, store: Store
 ) -> StudyVersion:
@@ -406,8 +433,7 @@ def _study_version(
     is_corrected = sa.exists().where(former.c.sop_uid == instance.c.sop_uid)
     rows = db.execute(
         sa.select(instance)
-        .where(instance.c.study_uid == job.study_uid, instance.c.state == InstanceState.CURRENT)
-        .where(instance.c.version <= job.number)
+        .where(*_is_of(job), _HAS_FILE)
         .order_by(sa.case((is_corrected, 1), else_=0), instance.c.received_at, instance.c.sop_uid)
     ).all()
     replaced = db.execute(
@@ -432,19 +458,29 @@ def _study_version(
     )
 
 
-def _has_results(db: sa.Connection, study_uid: str) -> bool:
-    query = sa.select(schema.report.c.sop_uid).where(schema.report.c.study_uid == study_uid)
-    return db.execute(query.limit(1)).first() is not None
+def _removed(db: sa.Connection, job: Job) -> tuple[Shown, ...]:
+    """Return what those instances of a version show, each once, whose files are removed."""
+    query = sa.select(*SHOWN).distinct().where(*_is_of(job), ~_HAS_FILE)
+    return tuple(shown_in(row) for row in db.execute(query))
 
 
 def _documents(
     db: sa.Connection, study_uid: str, number: int, store: Store
 ) -> Iterator[FormerReport]:
     table = schema.report
-    query = sa.select(schema.report_kind, table.c.path).where(table.c.study_uid == study_uid)
+    query = sa.select(table, schema.report_kind.label("known_kind")).where(
+        table.c.study_uid == study_uid
+    )
     of_version = query.where(table.c.number == number).order_by(table.c.position)
     for row in db.execute(of_version):
-        yield FormerReport(row.kind, store.path(row.path))
+        yield FormerReport(
+            kind=row.known_kind,
+            path=store.path(row.path),
+            sop_class=row.sop_class,
+            sop_uid=row.sop_uid,
+            series_uid=row.series_uid or "",
+            made_by=tuple(json.loads(row.made_by or "[]")),
+        )
 
 
 _RESULT = TypeAdapter(Result)

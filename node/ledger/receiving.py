@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.coming_back import is_awaited, is_to_be_restored, note_files, restore
 from node.ledger.damaged import DamagedObject, add_damaged
 from node.ledger.database import Ledger
-from node.ledger.records import Again, Kept, Received, Recorded, Withdrawal
+from node.ledger.records import Former, Kept, Received, Recorded, Withdrawal
 from node.ledger.remembering import Remembering, recall
 from node.ledger.rows import (
     SHOWN,
@@ -62,23 +63,32 @@ class Receiving:
         """Return an instance we keep."""
         with self.ledger.reading() as db:
             row = _find(db, sop_uid)
-        if row is None:
-            return None
-        return Kept(
-            study_uid=row.study_uid,
-            transfer_syntax=row.transfer_syntax,
-            digest=row.digest,
-            path=row.path,
-            state=row.state,
-            shown=shown_in(row),
-        )
+            if row is None:
+                return None
+            study = sa.select(schema.study).where(schema.study.c.study_uid == row.study_uid)
+            is_removed = row.removed_at is not None
+            return Kept(
+                study_uid=row.study_uid,
+                transfer_syntax=row.transfer_syntax,
+                digest=row.digest,
+                path=row.path,
+                state=row.state,
+                shown=shown_in(row),
+                is_removed=is_removed,
+                is_awaited=is_removed and is_awaited(db, db.execute(study).one()),
+                pixels_digest=row.pixels_digest or "",
+                header_digest=row.header_digest or "",
+            )
 
-    def find_former(self, sop_uid: str) -> tuple[str, ...]:
-        """Return the paths of an instance as it was before each of its corrections."""
+    def find_former(self, sop_uid: str) -> tuple[Former, ...]:
+        """Return an instance as it was before each of its corrections."""
         table = schema.former_instance
-        query = sa.select(table.c.path).where(table.c.sop_uid == sop_uid)
+        query = sa.select(table).where(table.c.sop_uid == sop_uid).order_by(table.c.replaced_at)
         with self.ledger.reading() as db:
-            return tuple(db.execute(query.order_by(table.c.replaced_at)).scalars())
+            return tuple(
+                Former(row.path, row.removed_at is not None, row.header_digest or "")
+                for row in db.execute(query)
+            )
 
     def is_report(self, sop_uid: str) -> bool:
         """Return whether we made this object."""
@@ -101,6 +111,10 @@ class Receiving:
                 recorded = _judge(db, instance, received, known)
                 if recorded == "corrected":
                     _correct(db, instance, received, known)
+                elif recorded == "restored":
+                    restore(db, instance, received)
+            if recorded in ("new", "corrected", "restored"):
+                note_files(db, study)
             if recorded in ("new", "corrected"):
                 if study.images_removed_at is not None or study.neighbours_removed_at is not None:
                     db.execute(update_study(instance.study_uid).values(_THERE_AGAIN))
@@ -232,9 +246,6 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
         "path": received.relative_path,
         "digest": instance.digest,
         "size_bytes": received.size_bytes,
-        "removed_at": None,
-        "pixels_digest": None,
-        "header_digest": None,
         # An archive may have rewritten what we made, and a rejection note bears the identity of
         # what it withdraws: neither says whose the study is.
         "identity": _UNSAID if received.is_own or received.withdraws else received.identity,
@@ -242,6 +253,10 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
         "version": None,
         "association_id": received.association_id,
         "received_at": now(),
+        # Of a former file of the same, which may be removed.
+        "removed_at": None,
+        "pixels_digest": None,
+        "header_digest": None,
     }
 
 
@@ -250,35 +265,52 @@ def _judge(
 ) -> Recorded:
     """Return what an instance that came again is to the one we have."""
     again = received.again
-    if known.digest == instance.digest or known.state == InstanceState.OWN or received.is_own:
+    is_same = known.digest == instance.digest
+    if is_same and is_to_be_restored(db, received, known):
+        return "restored"
+    if is_same or known.state == InstanceState.OWN or received.is_own:
         return "same"
+    is_compared = (
+        again is not None and again.digest == known.digest and again.path in ("", known.path)
+    )
     if known.study_uid != instance.study_uid:
         # Of which of the two it is would be a guess.
         for study, other in ((instance, known), (known, instance)):
             reason = f"image {instance.sop_uid} came in this study and in {other.study_uid}"
             hold(db, study.study_uid, HeldBecause.PIXELS, reason)
-        return "contradicts"
-    if again is None or again.digest != known.digest:
-        return "compare"
-    if again.pixels == "same":
-        return _judge_header(db, instance, again, _is_from_whom_we_have_it(db, received, known))
-    how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
-    reason = f"image {instance.sop_uid} came twice {how}"
-    hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
-    return "contradicts"
+        recorded: Recorded = "contradicts"
+    elif again is None or not is_compared:
+        recorded = "compare"
+    elif again.pixels == "same" or (again.pixels == "unknown" and again.has_no_file):
+        recorded = _judge_header(db, instance, received, known)
+    else:
+        how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
+        reason = f"image {instance.sop_uid} came twice {how}"
+        hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
+        recorded = "contradicts"
+    return recorded
 
 
 def _judge_header(
-    db: sa.Connection, instance: Instance, again: Again, is_from_the_same: bool
+    db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]
 ) -> Recorded:
     """Return what another header is: a correction, or a former one that has been corrected.
 
     Who sent the correction may take it back; from another, the former header is a stale copy.
     """
-    may_return = is_from_the_same or _is_in_doubt(db, instance.study_uid)
+    again = received.again
+    assert again is not None, "judged by it"
+    may_return = _is_from_whom_we_have_it(db, received, known) or _is_in_doubt(
+        db, instance.study_uid
+    )
     stands = again.is_former and not may_return
+    if again.pixels == "unknown":
+        words = "came again; its pixels cannot be compared, the former file is not there any more"
+        add_note(db, instance.study_uid, f"{_name(instance)} {words}")
     if again.changed and not stands:
         return "corrected"
+    if not again.changed and is_to_be_restored(db, received, known):
+        return "restored"
     words = "came again, the same but for how it is encoded; nothing follows"
     if again.changed:
         words = "came as it was before its correction, which stands"
@@ -310,6 +342,8 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
             path=known.path,
             received_at=known.received_at,
             replaced_at=now(),
+            removed_at=known.removed_at,
+            header_digest=known.header_digest,
         )
         .on_conflict_do_nothing()
     )

@@ -70,6 +70,8 @@ class Arrival:
     """Why objects of it were refused as damaged, a reason for each."""
     why_withdrawn: str | None = None
     """Why images of it must not be used any more, if there are such."""
+    is_asked_back: bool = False
+    """What was removed of it is being asked for."""
 
     @property
     def shown(self) -> tuple[Shown, ...]:
@@ -84,6 +86,8 @@ class ArrivalPart:
     shown: Shown
     why_excluded: str | None = None
     """Why a study of such instances alone is not analysed by itself."""
+    removed: int = 0
+    """Of how many the files are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,10 @@ class Again:
     """It is as the instance was before a correction, but perhaps for how it is encoded."""
     was_in_scope: bool = True
     """Some model is meant for the one we have."""
+    path: str = ""
+    """Of the one it was compared with; "" if that does not matter."""
+    has_no_file: bool = False
+    """The file of the one we have is not there any more: what is known are digests, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +145,10 @@ class Withdrawal:
     """Whether some model is meant for such an object: to reject another one changes no result."""
 
 
-Recorded = Literal["new", "same", "unchanged", "corrected", "contradicts", "compare"]
-"""What became of a received instance: same bytes as before; unchanged but for its encoding;
-put in the place of the former one; with other pixels, so that it contradicts it; or to be compared
-with it first."""
+Recorded = Literal["new", "same", "unchanged", "restored", "corrected", "contradicts", "compare"]
+"""What became of a received instance: same bytes as before; unchanged but for its encoding; put
+where the removed file of the same was; put in the place of the former one; with other pixels, so
+that it contradicts it; or to be compared with it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,21 @@ class Kept:
     path: str
     state: InstanceState
     shown: Shown
+    is_removed: bool = False
+    """Its file is removed: what came again is compared with its digests."""
+    is_awaited: bool = False
+    """And it is kept anew when it comes, for it may be needed."""
+    pixels_digest: str = ""
+    header_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """An instance as it was before a correction."""
+
+    path: str
+    is_removed: bool = False
+    header_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +213,8 @@ class Work:
     is_given_up: bool
     """It ended badly too often: answer without touching the pixels."""
     failures: int
-    has_results: bool = False
-    """Result objects of this study have been built before, perhaps of another version."""
+    removed: tuple[Shown, ...] = ()
+    """What its instances show whose files are removed: they are not among those of the version."""
     former_levels: tuple[FormerLevel, ...] = ()
     """Of the versions before, as far as they had one."""
     found_before: FoundBefore | None = None
@@ -223,6 +246,9 @@ class BuiltReport:
     digest: str
     size_bytes: int | None = None
     """Of its file; None: not known, or not asked for."""
+    series_uid: str = ""
+    made_by: tuple[str, ...] = ()
+    """The models that it names, as Manufacturer's Model Name has them."""
 
 
 Directions = Callable[[str], Mapping[str, frozenset[str]]]

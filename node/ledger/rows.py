@@ -40,7 +40,9 @@ DELAY_MAX_S = 300.0
 
 
 _ENDED_BY_CORRECTIONS = (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
-"""What ends when corrected images come; from all else only a person releases a study."""
+"""What ends when corrected images come."""
+_ENDED_BY_ITSELF = (*_ENDED_BY_CORRECTIONS, HeldBecause.MISSING)
+"""From all else only a person releases a study."""
 
 
 def insert_into(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -121,7 +123,7 @@ def hold(db: sa.Connection, study_uid: str, because: HeldBecause, reason: str) -
     Unless that ends by itself, and somebody must look at the pixels before.
     """
     study = lock_study(db, study_uid)
-    ends_by_itself = study.held_because in _ENDED_BY_CORRECTIONS
+    ends_by_itself = study.held_because in _ENDED_BY_ITSELF
     if is_held(study) and not (ends_by_itself and because == HeldBecause.PIXELS):
         return
     level = logging.ERROR if because not in _ENDED_BY_CORRECTIONS else logging.WARNING

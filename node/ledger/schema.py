@@ -436,6 +436,9 @@ report = sa.Table(
     _text("digest"),
     sa.Column("size_bytes", sa.BigInteger, nullable=True),  # not known of releases before 0015
     _time("removed_at"),
+    # What the next version names it by; empty if a release before 0015 built it.
+    _text("series_uid", nullable=True),
+    _text("made_by", nullable=True),  # JSON: [Manufacturer's Model Name of each model]
     sa.Index(None, "study_uid", "number"),
 )
 

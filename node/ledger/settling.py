@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.coming_back import ask_back
 from node.ledger.damaged import damaged_in
 from node.ledger.database import Ledger
 from node.ledger.order import due_at
@@ -28,9 +30,12 @@ from node.ledger.rows import (
     update_version,
 )
 from node.ledger.states import InstanceState, StudyState, VersionState
+from node.numbers_in_words import counted
 from node.result import Priority
 from node.store import Store
 from node.study import Instance
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 20
 """Instances to score as they arrive: while they are, others come, and other nodes claim theirs."""
@@ -73,6 +78,9 @@ class Settling:
             study.c.revision,
             study.c.revision_reason,
             study.c.is_by_hand,
+            sa.exists()
+            .where(schema.asked_back.c.study_uid == study.c.study_uid)
+            .label("is_asked_back"),
         )
         with self.ledger.reading() as db:
             rows = db.execute(query.where(is_wanted)).all()
@@ -98,6 +106,16 @@ class Settling:
                 db.execute(update_version(job).values(by_whom))
             before = "" if study.level is None else f"{study.level} before, now "
             add_note(db, study_uid, f"triage level: {before}not assessed: the study is held")
+
+    def ask_back(self, study_uid: str, removed: int) -> None:
+        """Have what was removed of a study asked for; until it is here, the study waits."""
+        with self.ledger.writing() as db:
+            lock_study(db, study_uid)
+            if ask_back(db, study_uid):
+                images = counted(removed, "image")
+                words = f"{images} of it removed, needed for a new report: asked back"
+                add_note(db, study_uid, words)
+                log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
 
     def close_version(self, arrival: Arrival, closing: Closing, enqueue: Enqueue) -> bool:
         """Close the study as a new version, and enqueue its processing if it is to be analysed.
@@ -162,6 +180,7 @@ class Claiming:
             .where(instance.c.state == sa.literal_column(f"'{InstanceState.CURRENT}'"))
             .where(instance.c.version.is_(None), instance.c.warmed_at.is_(None))
             .where(study.c.is_by_hand | instance.c.why_excluded.is_(None))
+            .where(instance.c.removed_at.is_(None))
             .order_by(instance.c.received_at, instance.c.sop_uid)
             .limit(_AT_ONCE)
         )
@@ -265,6 +284,7 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> A
         revision_reason=_why_revised(db, study),
         damaged=tuple(damaged_in(db, [study.study_uid]).get(study.study_uid, ())),
         why_withdrawn=_why_withdrawn(db, study),
+        is_asked_back=study.is_asked_back,
     )
 
 
@@ -272,10 +292,11 @@ def _parts(db: sa.Connection, study_uid: str) -> tuple[ArrivalPart, ...]:
     """Return what there is in a study, in the order in which it came."""
     table = schema.instance
     what = (*SHOWN, table.c.why_excluded)
-    query = sa.select(*what).group_by(*what)
+    removed = sa.func.count(table.c.removed_at).label("removed")
+    query: sa.Select[Any] = sa.select(*what, removed).group_by(*what)
     of_study = query.where(table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT)
     rows = db.execute(of_study.order_by(sa.func.min(table.c.received_at))).all()
-    return tuple(ArrivalPart(shown_in(row), row.why_excluded) for row in rows)
+    return tuple(ArrivalPart(shown_in(row), row.why_excluded, row.removed) for row in rows)
 
 
 def _count_open_associations(db: sa.Connection, study: sa.Row[Any], dead_after_s: float) -> int:

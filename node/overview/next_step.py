@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from node.ledger import HeldBecause
+from node.ledger import COMES_BACK, HeldBecause
 from node.overview.standing import Standing, StudyOverview
 
 _ENDS_HOLD: Mapping[HeldBecause | None, str] = {
@@ -13,6 +13,7 @@ _ENDS_HOLD: Mapping[HeldBecause | None, str] = {
     HeldBecause.DESTINATION: "if it is wrong there, correct it there, then "
     "`ai-node release {uid}`: it is asked again before anything is sent; if it is wrong here, "
     "send its corrected images, which releases it",
+    HeldBecause.MISSING: f"{COMES_BACK}; `ai-node release {{uid}}` has it asked back anew",
 }
 """What ends a hold other than a person's word."""
 

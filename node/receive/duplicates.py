@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,45 @@ from node.dicom.untrusted import text
 from node.errors import InferenceUnavailable, ModelError, StudyError, Unreadable
 from node.imaging.digests import encoded_digest
 from node.inference import Inference
+from node.ledger import Former, Kept
 from node.logs import about
-from node.receive.header_changes import changed_attributes
+from node.receive.header_changes import changed_attributes, header_digest
 
 log = logging.getLogger(__name__)
 
+_HEADER_IS_OTHER = ("its header differs from the removed one",)
 PixelComparison = Literal["same", "other", "unknown"]
+
+
+def compare_with_digests(
+    kept: Kept, transfer_syntax: str, after: Path
+) -> tuple[PixelComparison, tuple[str, ...]]:
+    """Compare an instance whose file is not there any more with what came again, by its digests.
+
+    ("unknown", ...) if it has none, or is encoded otherwise: encoded pixels alone were digested.
+    """
+    changed = () if _is_header(kept.header_digest, after) else _HEADER_IS_OTHER
+    try:
+        digest = encoded_digest(after)
+    except Unreadable as error:
+        log.warning("What came again of %s cannot be compared: %s", kept.path, error)
+        return "unknown", changed
+    if kept.pixels_digest == digest:
+        return "same", changed
+    is_known = kept.pixels_digest and kept.transfer_syntax == transfer_syntax
+    return "other" if is_known else "unknown", changed
+
+
+def is_one_of_removed(known: Iterable[Former], after: Path) -> bool:
+    """Return whether what came again is as it was before a correction, the file of which is gone.
+
+    By its header alone: had it other pixels, it would contradict what we have.
+    """
+    return any(one.is_removed and _is_header(one.header_digest, after) for one in known)
+
+
+def _is_header(digest: str, path: Path) -> bool:
+    return digest != "" and digest == header_digest(path)
 
 
 class Comparison:

@@ -39,7 +39,7 @@ from node.ledger import (
     Withdrawal,
     unless_recorded,
 )
-from node.receive.duplicates import Comparison
+from node.receive.duplicates import Comparison, compare_with_digests, is_one_of_removed
 from node.receive.exclusions import why_excluded
 from node.receive.peer_notes import PeerNotes
 from node.store import Aside, Store, dataset_digest, lack_of_room
@@ -170,8 +170,8 @@ class Reception:
         instance = describe(header, temporary, dataset_digest(temporary))
         self._receiving.recall(instance.study_uid)
         kept = self._receiving.find_kept(instance.sop_uid)
-        if kept is not None and kept.digest == instance.digest:
-            if not self._store.path(kept.path).exists():
+        if kept is not None and kept.digest == instance.digest and not kept.is_awaited:
+            if not kept.is_removed and not self._store.path(kept.path).exists():
                 self._store.restore(temporary, kept.path)
             return "same"
         if kept is not None and kept.state == InstanceState.OWN:
@@ -192,7 +192,7 @@ class Reception:
             why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
             withdraws=self._withdrawal(header),
             labels=study_labels_of(header),
-            again=None if kept is None else self._compare(kept, instance, temporary),
+            again=self._compare(kept, instance, temporary),
         )
         relative_path = self._store.keep(
             temporary, instance.study_uid, instance.sop_uid, instance.digest
@@ -207,25 +207,34 @@ class Reception:
         recorded = self._receiving.record_instance(instance, received)
         while recorded == "compare":  # another sender was faster
             known = self._receiving.find_kept(instance.sop_uid)
-            assert known is not None, "only what is known is compared"
             again = self._compare(known, instance, path)
             recorded = self._receiving.record_instance(instance, replace(received, again=again))
         return recorded
 
-    def _compare(self, kept: Kept, instance: Instance, path: Path) -> Again:
+    def _compare(self, kept: Kept | None, instance: Instance, path: Path) -> Again | None:
+        """Compare an object with the one that is kept; None if that is not needed."""
+        if kept is None or kept.digest == instance.digest:
+            return None
         compare = self._comparison.compare
-        pixels, changed = compare(self._store.path(kept.path), path)
-        paths = map(self._store.path, self._receiving.find_former(instance.sop_uid))
-        former = [compare(one, path) for one in paths] if changed else []
-        is_former = ("same", ()) in former
+        has_no_file = kept.is_removed or bool(self._store.lacks([kept.path]))
+        if has_no_file:
+            pixels, changed = compare_with_digests(kept, instance.transfer_syntax, path)
+        else:
+            pixels, changed = compare(self._store.path(kept.path), path)
+        known = self._receiving.find_former(instance.sop_uid) if changed else ()
+        former = [compare(self._store.path(one.path), path) for one in known if not one.is_removed]
+        is_former = ("same", ()) in former or is_one_of_removed(known, path)
         if not is_former and any(one == "unknown" for one, _ in former):
-            pixels = "unknown"  # a stale copy must not take the place of its correction
+            # A stale copy must not take the place of its correction.
+            pixels, has_no_file = "unknown", False
         return Again(
             digest=kept.digest,
             pixels=pixels,
             changed=changed,
             is_former=is_former,
             was_in_scope=self._is_in_scope(kept.shown),
+            path=kept.path,
+            has_no_file=has_no_file,
         )
 
     def _tidy(self, recorded: Recorded, instance: Instance, path: Path, peer: str) -> None:

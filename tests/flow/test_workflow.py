@@ -28,7 +28,7 @@ import pytest
 import small_models
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from folders import FolderDestination
-from ledgers import Desk
+from ledgers import Desk, is_mammogram
 from locks import locked
 from networks import Network
 from peers import FIND, Answers, Archive, Pacs, Received, modality, refused_connections, report_of
@@ -51,15 +51,17 @@ from node.deliver.courier import Courier
 from node.errors import InferenceUnavailable, ModelError, Unreadable
 from node.flow.engine import Engine
 from node.flow.timers import reconcile
-from node.flow.workflow import TRIES, Workflow, is_trouble_of_the_machine
+from node.flow.workflow import LOST_AFTER, TRIES, Workflow, is_trouble_of_the_machine
 from node.inference import Inference
 from node.kinds import KINDS, Kind, with_substitutes
 from node.ledger import (
     GIVE_UP_AFTER,
     Arrival,
+    Asking,
     Closing,
     Delivering,
     DispatchState,
+    HeldBecause,
     Hurrying,
     Job,
     KeptScores,
@@ -78,6 +80,8 @@ from node.outputs import capture
 from node.outputs.case import Draft
 from node.outputs.report_set import BUILDERS
 from node.overview import StudyOverview, study_overviews
+from node.receive.asking_back import AskingBack
+from node.receive.reception import Reception
 from node.result import Priority
 from node.store import Store
 from node.study import Instance, Picture
@@ -710,18 +714,46 @@ def test_what_would_go_into_another_file_is_held_and_not_sent(works: Works, pacs
     assert pacs.received == []
 
 
-def test_a_file_that_stays_away_is_answered_at_last(works: Works, pacs: Pacs) -> None:
+def test_a_study_of_which_a_file_is_missing_is_held_at_once_until_the_file_is_there(
+    works: Works, pacs: Pacs
+) -> None:
     exam = factories.exam("gone", [R_CC, L_CC])
     study = works.receive(exam)
-    row = works.desk.row(schema.instance, exam[0].SOPInstanceUID)
-    works.desk.store.path(row["path"]).unlink()
+    path = works.desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]
+    works.desk.store.path(path).unlink()
     works.close(study)
-    seen = works.reaches(study, "done")
-    assert seen.models[0].outcome.startswith("1 of 2 images analysed")
-    assert "its file is missing in the store" in str(seen.models[0].result)
-    assert works.network.asked == [exam[1].SOPInstanceUID]
-    assert works.desk.row(schema.study_version, study, 1)["failures"] == TRIES - 1
-    assert pacs.received
+    seen = works.reaches(study, "held")
+    assert str(seen.error).startswith(f"1 file of it is missing in the store: {path}; send the")
+    assert works.desk.study(study)["held_because"] == HeldBecause.MISSING
+    assert works.desk.row(schema.study_version, study, 1)["failures"] == 0
+    assert (works.network.asked, pacs.received) == ([], [])
+    look_for_files(works)
+    assert works.overview(study).state == "held"
+    works.receive(exam)  # the same again, which puts the file where it was
+    look_for_files(works)
+    works.close(study)
+    assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
+    assert works.desk.rows(schema.asked_back) == []
+
+
+def test_a_store_that_is_away_is_the_machines_trouble_and_holds_no_study(works: Works) -> None:
+    study = works.receive(factories.exam("store away", [R_CC]))
+    received = works.desk.store.root / "received"
+    away = received.rename(works.desk.store.root / "away")
+    works.close(study)
+    assert until(lambda: counts(works, study)[2] > GIVE_UP_AFTER)
+    away.rename(received)
+    assert works.reaches(study, "done").models[0].outcome.startswith("1 of 1 images analysed")
+    assert counts(works, study)[:2] == (0, 0)
+
+
+def look_for_files(works: Works) -> None:
+    """Make the sweep that lets studies go on of which all files are there."""
+    desk = works.desk
+    reception = Reception(works.settings, desk.store, desk.receiving, is_mammogram)
+    asking = Asking(desk.ledger)
+    with contextlib.closing(reception):
+        AskingBack(works.settings, desk.store, asking, reception, is_mammogram).look()
 
 
 def test_a_full_disk_is_the_machines_even_if_a_file_of_the_study_is_missing(
@@ -889,13 +921,37 @@ def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
     works.receive(exam[1:])
     works.close(study)
     seen = works.reaches(study, "held")
-    assert str(seen.error).startswith(f"the file {path} of it cannot be found in the store; ")
+    assert str(seen.error).startswith(f"1 file of it is missing in the store: {path}; ")
     assert len(pacs.received) == sent
-    works.desk.store.path(path).write_bytes(b"")  # as `restore` would
-    exam[0].save_as(works.desk.store.path(path), enforce_file_format=True)
+    exam[0].save_as(works.desk.store.path(path), enforce_file_format=True)  # from a backup
     works.desk.by_hand.release_study(study)
     works.close(study)
     assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
+
+
+def test_a_result_whose_file_is_missing_is_given_up_by_name_and_the_others_are_sent(
+    works: Works, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report = Store.write_report
+    lost: list[str] = []
+
+    def lose_the_first(self: Store, content: bytes, study_uid: str, sop_uid: str) -> str:
+        path = write_report(self, content, study_uid, sop_uid)
+        if not lost:
+            self.remove(path)
+            lost.append(path)
+        return path
+
+    monkeypatch.setattr(Store, "write_report", lose_the_first)
+    study = works.receive(factories.exam("result lost", [R_CC]))
+    works.close(study)
+    seen = works.reaches(study, "undelivered")
+    words = f"its file {lost[0]} is missing or damaged in the store"
+    dispatch = works.desk.row(schema.dispatch, study, 1, "pacs")
+    assert dispatch["state"] == DispatchState.DEAD
+    assert dispatch["error"].startswith(words)
+    assert dispatch["attempt"] == LOST_AFTER
+    assert len(pacs.received) == len(seen.deliveries) // 2 - 1
 
 
 def test_a_study_of_which_no_file_is_left_is_held(works: Works) -> None:
@@ -906,7 +962,8 @@ def test_a_study_of_which_no_file_is_left_is_held(works: Works) -> None:
         works.desk.store.path(row["path"]).unlink()
     works.close(study)
     seen = works.reaches(study, "held")
-    assert f"the file {rows[0]['path']} and 1 more of it" in str(seen.error)
+    words = f"2 files of it are missing in the store: {rows[0]['path']}, {rows[1]['path']}; "
+    assert str(seen.error).startswith(words)
 
 
 def alone(works: Works, desk: Desk) -> Workflow:

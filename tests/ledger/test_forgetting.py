@@ -292,7 +292,6 @@ def test_a_recalled_study_goes_on_with_the_next_version_and_never_with_a_first_r
     assert desk.row(schema.instance, f"{STUDY}.1")["removed_at"] == 1000.0
     work = desk.begin(desk.close())
     assert work.version.number == 2
-    assert work.has_results
     assert work.version.replaces is not None
     assert [one.number for one in work.former_levels] == [1]
     assert len(work.version.predecessors) == 2

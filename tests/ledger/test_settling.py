@@ -122,7 +122,8 @@ def test_a_late_image_makes_the_next_version_of_all_images(desk: Desk) -> None:
     assert first.version.replaces is None
     assert work.version.replaces == first.version.decided_at
     assert work.version.predecessors == tuple(
-        FormerReport(KIND, desk.store.path(f"reports/{n}.dcm")) for n in range(2)
+        FormerReport(KIND, desk.store.path(f"reports/{n}.dcm"), "1.2.3", f"2.25.1{n}")
+        for n in range(2)
     )
 
 

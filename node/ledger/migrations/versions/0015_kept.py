@@ -43,7 +43,12 @@ _ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
     "former_instance": (("removed_at", sa.Double), ("header_digest", sa.Text)),
     "study_version": (("directions", sa.Text),),
     "analysis": (("package_digest", sa.Text), ("levels_from", sa.Text)),
-    "report": (("size_bytes", sa.BigInteger), ("removed_at", sa.Double)),
+    "report": (
+        ("size_bytes", sa.BigInteger),
+        ("removed_at", sa.Double),
+        ("series_uid", sa.Text),
+        ("made_by", sa.Text),
+    ),
 }
 _INDEXED = (
     ("image_score", "made_at"),

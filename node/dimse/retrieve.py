@@ -1,0 +1,288 @@
+"""C-GET and C-MOVE in the Study Root model: a study that is asked back (PS3.4 C.4.2 and C.4.3).
+
+By C-GET its objects come over the association that asks, by C-MOVE over one that the other side
+opens. What came is no matter of the status: who asks looks what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import _config, build_context, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from node.dimse.association import NOT_DEFLATED, associate, offered
+from node.dimse.refusal import Address
+from node.dimse.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
+from node.errors import DeliveryError, Unsupported
+
+log = logging.getLogger(__name__)
+
+# Streams a data set to a file as it arrives, instead of holding it in memory.
+_config.STORE_RECV_CHUNKED_DATASET = True
+_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+
+RETRIEVING = {
+    "get": str(StudyRootQueryRetrieveInformationModelGet),
+    "move": str(StudyRootQueryRetrieveInformationModelMove),
+}
+"""The services by which `[[peers]] retrieve` has images asked back."""
+
+_STORAGE_PER_ASSOCIATION = 127
+"""PS3.8 9.3.2.2: there are 128 presentation contexts, and one is that of C-GET."""
+_PENDING = (0xFF00, 0xFF01)
+_SOME_FAILED = 0xB000
+_NOT_OFFERED = {
+    0x0122: "SOP class not supported",
+    0x0124: "not authorised",
+    0x0211: "unrecognised operation",
+}
+"""PS3.7 C.5: asking again would not help."""
+_WHY_NOT = {
+    0xA701: "out of resources: it cannot count what matches",
+    0xA702: "out of resources: it cannot send",
+    0xA801: "it does not know {destination}: enter it there, with this node's address and port",
+    0xA900: "it does not understand the request",
+    0xFE00: "cancelled",
+}
+"""PS3.4 tables C.4-2 and C.4-3."""
+_UNABLE_TO_PROCESS = range(0xC000, 0xD000)
+
+Kind = tuple[str, str]
+"""SOP class and transfer syntax."""
+_Offer = tuple[str, tuple[str, ...]]
+"""SOP class and the transfer syntaxes of one presentation context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """How a peer says that it ended; which objects came, who asked knows better."""
+
+    completed: int
+    failed: int
+    words: str = ""
+    """What was wrong, "" if nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What ends a retrieval early."""
+
+    whole_s: float
+    """Nothing takes longer, however much comes."""
+    on_begun: Callable[[Callable[[], None]], None] = lambda end: None
+    """Told how to end it, by whoever wants to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where what comes by C-GET is written, and who keeps it."""
+
+    folder: Path
+    """Of what is not yet kept, on the file system of what is."""
+    take: Callable[[Path], int]
+    """Keeps a Part 10 file, which is gone afterwards; returns the status to answer."""
+
+
+def get_study(
+    study_uid: str,
+    kinds: Sequence[Kind],
+    to: Address,
+    calling_ae: str,
+    keep: Keep,
+    bounds: Bounds,
+) -> Retrieved:
+    """Ask for a study by C-GET, for objects of these kinds; each that comes is kept as it comes.
+
+    Encoded as they were, if the other side has them so, else uncompressed. Raises Unsupported if
+    C-GET is not offered to us, DeliveryError if there is no answer.
+    """
+    completed, failed, words = 0, 0, ""
+    for part in _by_contexts(kinds):
+        got = _get_part(study_uid, part, to, calling_ae, keep, bounds)
+        completed, failed = completed + got.completed, failed + got.failed
+        words = words or got.words
+    return Retrieved(completed, failed, words)
+
+
+def move_study(
+    study_uid: str, to: Address, calling_ae: str, destination: str, bounds: Bounds
+) -> Retrieved:
+    """Ask for a study by C-MOVE, to an AE title that the other side knows as this node's.
+
+    Raises as `get_study` does.
+    """
+    # It need not say anything before the end (PS3.4 C.4.2.3.1), and opens an association first.
+    patient = replace(to, timeout_s=max(to.timeout_s, bounds.whole_s))
+    service = StudyRootQueryRetrieveInformationModelMove
+    with offered(service, patient, calling_ae) as association, _bounded(association, bounds):
+        answers = _asked(
+            lambda: association.send_c_move(_identifier(study_uid), destination, service), to
+        )
+        return _ended(answers, "C-MOVE", to, destination)
+
+
+def _get_part(
+    study_uid: str,
+    kinds: Sequence[_Offer],
+    to: Address,
+    calling_ae: str,
+    keep: Keep,
+    bounds: Bounds,
+) -> Retrieved:
+    service = StudyRootQueryRetrieveInformationModelGet
+    if tempfile.tempdir is None:  # pynetdicom writes what arrives where tempfile says
+        tempfile.tempdir = str(keep.folder)
+    association = associate(
+        to,
+        calling_ae,
+        _contexts(kinds),
+        [(evt.EVT_C_STORE, lambda event: _take(event, keep))],
+        _roles(kinds),
+    )
+    try:
+        if not any(one.abstract_syntax == service for one in association.accepted_contexts):
+            raise Unsupported(f"{to} does not offer C-GET")
+        with _bounded(association, bounds):
+            answers = _asked(lambda: association.send_c_get(_identifier(study_uid), service), to)
+            got = _ended(answers, "C-GET", to)
+    except BaseException:
+        association.abort()
+        raise
+    association.release()
+    return got
+
+
+def _by_contexts(kinds: Sequence[Kind]) -> list[list[_Offer]]:
+    """Return SOP classes with their transfer syntaxes, in parts that fit into an association."""
+    as_they_were: list[_Offer] = [
+        (sop_class, (syntax,)) for sop_class, syntax in dict.fromkeys(kinds)
+    ]
+    uncompressed = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+    plain: list[_Offer] = [
+        (sop_class, uncompressed) for sop_class in dict.fromkeys(one for one, _ in kinds)
+    ]
+    wanted = as_they_were + [
+        one for one in plain if (one[0], (str(ExplicitVRLittleEndian),)) not in as_they_were
+    ]
+    size = _STORAGE_PER_ASSOCIATION
+    return [wanted[start : start + size] for start in range(0, len(wanted), size)]
+
+
+def _contexts(kinds: Sequence[_Offer]) -> list[PresentationContext]:
+    get = build_context(StudyRootQueryRetrieveInformationModelGet, list(NOT_DEFLATED))
+    return [get, *(build_context(UID(one), list(syntaxes)) for one, syntaxes in kinds)]
+
+
+def _roles(
+    kinds: Sequence[_Offer],
+) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """Say that we take what comes: who asks for an association most often sends (PS3.7 D.3.3.4)."""
+    return [build_role(UID(one), scp_role=True) for one in dict.fromkeys(one for one, _ in kinds)]
+
+
+def _identifier(study_uid: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyInstanceUID = study_uid
+    return query
+
+
+@contextlib.contextmanager
+def _bounded(association: Association, bounds: Bounds) -> Iterator[None]:
+    """Abort what takes too long, or when somebody says so."""
+    timer = threading.Timer(bounds.whole_s, association.abort)
+    timer.daemon = True
+    timer.start()
+    bounds.on_begun(association.abort)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _asked(
+    ask: Callable[[], Iterator[tuple[Dataset, Dataset | None]]], to: Address
+) -> Iterator[tuple[Dataset, Dataset | None]]:
+    try:
+        return ask()
+    except (RuntimeError, ValueError) as error:
+        raise DeliveryError(f"{to.ae_title} ended the association") from error
+
+
+def _ended(
+    answers: Iterator[tuple[Dataset, Dataset | None]],
+    service: str,
+    to: Address,
+    destination: str = "",
+) -> Retrieved:
+    """Wait for the last answer; raise unless there is one."""
+    for answer, _ in answers:
+        status = getattr(answer, "Status", None)
+        if status is None:
+            raise DeliveryError(f"{to.ae_title} has not answered {service} to its end")
+        if status not in _PENDING:
+            return _in_words(answer, status, service, to, destination)
+    raise DeliveryError(f"{to.ae_title} has not answered {service}")
+
+
+def _in_words(
+    answer: Dataset, status: int, service: str, to: Address, destination: str
+) -> Retrieved:
+    if status in _NOT_OFFERED:
+        words = f"{to.ae_title} answered {service} with 0x{status:04X} ({_NOT_OFFERED[status]})"
+        raise Unsupported(words)
+    completed = _count(answer, "Completed") + _count(answer, "Warning")
+    failed = _count(answer, "Failed")
+    if status == SUCCESS:
+        return Retrieved(completed, failed)
+    if status == _SOME_FAILED:
+        words = f"{to.ae_title} sent {completed} objects, and {failed} it could not"
+        return Retrieved(completed, failed, words)
+    unknown = "it cannot do it" if status in _UNABLE_TO_PROCESS else "it does not say why"
+    why = _WHY_NOT.get(status, unknown).format(destination=destination)
+    return Retrieved(
+        completed, failed, f"{to.ae_title} answered {service} with 0x{status:04X} ({why})"
+    )
+
+
+def _count(answer: Dataset, which: str) -> int:
+    count: Any = answer.get(f"NumberOf{which}Suboperations")
+    return count if isinstance(count, int) else 0
+
+
+def _take(event: Event, keep: Keep) -> int:
+    """Have an object that came kept; answer what became of it."""
+    request: Any = event.request
+    file, path = getattr(request, "_dataset_file", None), getattr(request, "_dataset_path", None)
+    if file is None or path is None:
+        return CANNOT_UNDERSTAND
+    target = keep.folder / f"{uuid.uuid4()}.part"
+    try:
+        file.close()
+        shutil.move(path, target)  # most often it is there already
+        return keep.take(target)
+    except OSError as error:
+        log.error("Could not keep an object: %s", error.strerror)  # noqa: TRY400 - the disk's
+        return OUT_OF_RESOURCES
+    finally:
+        Path(path).unlink(missing_ok=True)
+        target.unlink(missing_ok=True)

@@ -1,0 +1,236 @@
+"""Images that are needed again and are not in the store: asked back from a peer, else waited for.
+
+They were removed, and a late image or a correction makes a new report necessary; or their files
+are missing. A peer that has `retrieve` is asked by C-GET or C-MOVE, again and again for as long as
+`[retention] ask_back_within_s`; what comes is kept as whatever else comes. Then the study is held,
+with what a person can do; once all is here, by whichever way, it goes on by itself.
+
+What is asked is a row, too: one node after the other may do it, one at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from node.config import Config, Peer
+from node.dimse import Address, Bounds, Keep, get_study, move_study
+from node.dimse.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
+from node.errors import DeliveryError, NoRoom, OfNoStudy, Unreadable, Unsupported
+from node.ledger import COMES_BACK, AskedBack, Asking, FileOfImage, missing_words
+from node.logs import naming
+from node.numbers_in_words import counted
+from node.receive.reception import Came, Reception
+from node.store import Store
+from node.study import Shown
+
+log = logging.getLogger(__name__)
+
+ASK_BACK_EVERY_S = 10
+_WHOLE_S = 900.0
+"""No retrieval of a study takes longer."""
+_LEASE_S = _WHOLE_S + 120
+"""After which another node may ask, if the one that did has died."""
+_FIRST_S, _MOST_S = 15.0, 3600.0
+"""How long to wait before a peer is asked again: twice as long each time, up to an hour."""
+_PORTION = 20
+"""Studies whose files are looked for each time."""
+_MOVED_WITHIN_S = 5.0
+"""By C-MOVE what came last may still be on its way into the ledger."""
+
+
+@dataclass(slots=True)
+class AskingBack:
+    """The sweep that asks, and the thread in which a peer answers: a study at a time."""
+
+    config: Config
+    store: Store
+    asking: Asking
+    reception: Reception
+    is_in_scope: Callable[[Shown], bool]
+    """Of some model."""
+    on_here: Callable[[], None] = lambda: None
+    """Told that a study goes on."""
+    _thread: threading.Thread | None = None
+    _end: Callable[[], None] = lambda: None
+    _is_stopped: threading.Event = field(default_factory=threading.Event)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _looked_at: str = ""
+
+    def look(self) -> None:
+        """See to what is due: what is here again goes on, for the rest somebody is asked."""
+        if not self._turn.acquire(blocking=False):
+            return  # the sweep that has begun, or the next, sees to it
+        try:
+            self._look_for_files()
+            while not self._is_stopped.is_set() and not self._is_asking():
+                asked = self.asking.take(_LEASE_S)
+                if asked is None:
+                    return
+                with naming(study=asked.study_uid):
+                    self._see_to(asked)
+        finally:
+            self._turn.release()
+
+    def stop(self) -> None:
+        """Ask nobody any more; what is under way is broken off."""
+        self._is_stopped.set()
+        self._end()
+        if self._thread is not None:
+            self._thread.join()
+
+    def wait(self) -> None:
+        """Wait until nobody is being asked."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _is_asking(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _look_for_files(self) -> None:
+        """Let go on what a person has sent again, or put back, whenever a peer is asked next."""
+        studies = self.asking.waiting_after(self._looked_at, _PORTION)
+        self._looked_at = studies[-1] if len(studies) == _PORTION else ""
+        for study_uid in studies if self.store.is_there() else ():
+            if not self._lacking(study_uid):
+                self._go_on(study_uid)
+
+    def _lacking(self, study_uid: str) -> list[FileOfImage]:
+        """Return which images that are needed have no file; others are missed by nobody."""
+        return [
+            one
+            for one in self.asking.filed(study_uid)
+            if (
+                self.is_in_scope(one.shown)
+                if one.removed_at is not None
+                else not self.store.path(one.path).exists()
+            )
+        ]
+
+    def _go_on(self, study_uid: str) -> None:
+        words = "all its images are here again"
+        self.asking.end(study_uid, words)
+        log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
+        self.on_here()
+
+    def _see_to(self, asked: AskedBack) -> None:
+        if not self.store.is_there():
+            self.asking.put_off(asked.study_uid, _FIRST_S, asked.peer or "nobody", "no store")
+            return
+        lacking = self._lacking(asked.study_uid)
+        peer = self._whom(asked.sender)
+        if not lacking:
+            self._go_on(asked.study_uid)
+        elif peer is None:
+            words = f"nobody can be asked for them: {asked.sender} has no `retrieve`"
+            self._give_up(asked, lacking, words)
+        elif asked.waited_s >= self.config.retention.ask_back_within_s:
+            hours = self.config.retention.ask_back_within_s / 3600
+            self._give_up(
+                asked,
+                lacking,
+                f"{peer.name} was asked for {hours:g} h ({asked.error or 'in vain'})",
+            )
+        else:
+            self._thread = threading.Thread(
+                target=self._ask, args=(asked, peer, lacking), name="ask back", daemon=True
+            )
+            self._thread.start()
+
+    def _give_up(self, asked: AskedBack, lacking: Sequence[FileOfImage], why: str) -> None:
+        """Hold a study: only a person can say where its images are."""
+        missing = [one.path for one in lacking if one.removed_at is None]
+        since = min((one.removed_at for one in lacking if one.removed_at is not None), default=None)
+        words = []
+        if since is not None:
+            count = counted(len(lacking) - len(missing), "image")
+            removed = f"{datetime.fromtimestamp(since).astimezone():%Y-%m-%d}"
+            words.append(f"{count} needed for a new report, removed since {removed}")
+        if missing:
+            words.append(missing_words(missing))
+        self.asking.give_up(asked.study_uid, f"{'; '.join(words)}; {why}; {COMES_BACK}")
+
+    def _whom(self, sender: str) -> Peer | None:
+        """Return whom a study is asked of: its sender, else who gets its results."""
+        peers = {peer.name: peer for peer in self.config.peers}
+        names = [sender, *(peers[sender].results_to if sender in peers else ())]
+        return next((peers[n] for n in names if n in peers and peers[n].retrieve), None)
+
+    def _ask(self, asked: AskedBack, peer: Peer, lacking: Sequence[FileOfImage]) -> None:
+        """Ask a peer for a study, and say when it is asked for again; never raises."""
+        wait_s = min(_FIRST_S * 2.0 ** min(asked.attempts, 30), _MOST_S)
+        with naming(study=asked.study_uid, peer=peer.name):
+            try:
+                words = self._retrieve(asked.study_uid, peer, lacking)
+            except Unsupported as error:
+                words, wait_s = str(error), _MOST_S
+            except (DeliveryError, NoRoom) as error:
+                words = str(error)
+            except (OSError, DBAPIError) as error:
+                words = f"{type(error).__name__} of this machine"
+                log.error("Images cannot be asked back: %s", words)  # noqa: TRY400 - the machine's
+            except Exception as error:  # a defect of ours: visible, and tried again
+                words = type(error).__name__
+                log.exception("Images cannot be asked back")
+            with contextlib.suppress(DBAPIError):  # or its lease is over before it is due again
+                self._end_turn(asked, peer, wait_s, words)
+
+    def _end_turn(self, asked: AskedBack, peer: Peer, wait_s: float, words: str) -> None:
+        lacking = self._lacking_soon(asked.study_uid, peer)
+        if not lacking:
+            self._go_on(asked.study_uid)
+            return
+        has_sent = f"it has sent all but {len(lacking)} of them"
+        why = words or has_sent
+        log.warning("Study %s is asked back from %s: %s", asked.study_uid, peer.name, why)
+        self.asking.put_off(asked.study_uid, wait_s, peer.name, why)
+
+    def _lacking_soon(self, study_uid: str, peer: Peer) -> list[FileOfImage]:
+        give_up_at = time.monotonic() + (_MOVED_WITHIN_S if peer.retrieve == "move" else 0)
+        while (lacking := self._lacking(study_uid)) and time.monotonic() < give_up_at:
+            if self._is_stopped.wait(0.2):
+                break
+        return lacking
+
+    def _retrieve(self, study_uid: str, peer: Peer, lacking: Sequence[FileOfImage]) -> str:
+        if self.store.free_bytes() < self.config.node.min_free_mb << 20:
+            raise NoRoom(f"less than {self.config.node.min_free_mb} MB free")
+        our_ae = self.config.node.ae_title
+        to = Address(peer.ae_title, peer.host, peer.port, peer.timeout_s)
+        bounds = Bounds(_WHOLE_S, self._may_be_ended)
+        log.info("Study %s is asked back from %s", study_uid, peer.name)
+        if peer.retrieve == "move":
+            return move_study(study_uid, to, our_ae, our_ae, bounds).words
+        came = self.reception.begin(peer.name)
+        try:
+            kinds = [(one.sop_class, one.transfer_syntax) for one in lacking]
+            keep = Keep(self.store.incoming, lambda path: self._status(path, came))
+            return get_study(study_uid, kinds, to, our_ae, keep, bounds).words
+        finally:
+            self.reception.end(came)
+
+    def _may_be_ended(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if self._is_stopped.is_set():
+            end()
+
+    def _status(self, path: Path, came: Came) -> int:
+        """Keep an object as the listener does, and return what is answered."""
+        try:
+            self.reception.keep(path, came)
+        except OfNoStudy:
+            return SUCCESS
+        except Unreadable:
+            return CANNOT_UNDERSTAND
+        except (NoRoom, OSError, DBAPIError) as error:
+            log.error("An object that was asked back is not kept: %s", type(error).__name__)  # noqa: TRY400
+            return OUT_OF_RESOURCES
+        return SUCCESS
