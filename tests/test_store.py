@@ -265,3 +265,54 @@ def test_nodes_that_start_at_once_lose_nothing_of_what_a_former_release_left(sto
 def test_the_free_space_is_that_of_the_disk(store: Store) -> None:
     statistics = os.statvfs(store.root)
     assert store.free_bytes() == pytest.approx(statistics.f_bavail * statistics.f_frsize, rel=0.1)
+
+
+def test_the_share_in_use_is_what_nobody_can_write_to(store: Store) -> None:
+    usage = shutil.disk_usage(store.root)
+    assert store.used_percent() == pytest.approx(100 - 100 * usage.free / usage.total, abs=1)
+
+
+def test_what_goes_for_good_takes_the_folders_with_it_that_are_empty_then(store: Store) -> None:
+    one, two, three = (
+        store.keep(incoming(store), study, f"{SOP}.{n}", "1" * 64)
+        for n, study in enumerate((STUDY, STUDY, f"{STUDY}.1"))
+    )
+    assert store.remove_for_good([one, three]) == [one, three]
+    assert store.path(two).exists() and not store.path(three).parent.exists()
+    assert store.remove_for_good([one, three, two]) == [one, three, two]  # as after a crash
+    assert store.folders("received") == [] and store.path("received").is_dir()
+
+
+def test_what_cannot_be_removed_is_said_and_told_apart(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    stuck = f"received/{STUDY}/stuck.dcm"
+    store.path(stuck).mkdir()
+    assert store.remove_for_good([stuck, gone]) == [gone]
+    [line] = caplog.messages
+    assert line.startswith(f"{stuck} cannot be removed")
+
+
+def test_an_object_is_kept_although_its_empty_folder_goes_at_that_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image of a study comes late, just as all that there was of it is removed."""
+    replace, removed = Path.replace, list[Path]()
+
+    def replace_a_moment_later(path: Path, target: Path) -> Path:
+        if not removed:
+            target.parent.rmdir()
+            removed.append(target.parent)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_a_moment_later)
+    relative = store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    assert removed and store.path(relative).read_bytes() == b"some bytes"
+
+
+def test_a_file_with_another_name_is_known(store: Store, tmp_path: Path) -> None:
+    relative = store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    assert not store.is_linked(relative) and not store.is_linked("received/none.dcm")
+    os.link(store.path(relative), tmp_path / "backup.dcm")
+    assert store.is_linked(relative)

@@ -225,6 +225,11 @@ class _Killer:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def let_die(fate: Fate) -> None:
+    """Let this process die as a fate says."""
+    _Killer(fate).arm()
+
+
 def killed_words(point: Point) -> str:
     """Return what a process says when it has reached its point."""
     return f"Killed {point.words}"
@@ -245,7 +250,7 @@ def _run(config: str, log: str, fate: Fate | None) -> None:
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
     if fate is not None and fate.point.target != ARCHIVE:
-        _Killer(fate).arm()
+        let_die(fate)
     from node import cli
 
     sys.argv = ["ai-node", "run", "--config", config]

@@ -1,0 +1,385 @@
+"""A store is kept to its days and below its watermark, and never at the expense of anybody."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ledgers import EXCLUDED, STUDY, Desk
+from peers import modality
+from retained import DAY_S, Site
+
+from node import config
+from node.app import App
+from node.config import RetentionSettings
+from node.flow import retention, unlinking
+from node.flow.inventory import OLD_AFTER_S, Inventory
+from node.imaging.digests import encoded_digest
+from node.ledger import Role, schema
+from node.receive.header_changes import header_digest
+from node.store import Aside, Store
+
+
+@pytest.fixture
+def site(desk: Desk) -> Site:
+    return Site(desk)
+
+
+def test_each_kind_stays_for_its_days_and_goes_when_they_are_over(site: Site) -> None:
+    image, result = site.done("1.9.1")
+    excluded = site.apart("1.9.2", EXCLUDED)
+    unread = site.apart("1.9.3", Modality="MR")
+    site.retention.sweep()
+    assert all(path.exists() for path in (image, result, excluded, unread))
+    there = [image, result, excluded, unread]
+    for days, goes in ((3.1, unread), (7, excluded), (20, image), (60, result)):
+        site.desk.let_pass(days * DAY_S)
+        Site(site.desk).retention.sweep()
+        there.remove(goes)
+        assert not goes.exists() and all(path.exists() for path in there)
+    assert site.files() == []  # nor their folders
+    assert not site.desk.rows(schema.unlinking)
+
+
+def test_without_a_number_of_days_nothing_is_ever_removed(site: Site) -> None:
+    site.settings = RetentionSettings()
+    site.done("1.9.1")
+    site.apart("1.9.2")
+    site.desk.let_pass(3650 * DAY_S)
+    before = site.files()
+    site.retention.sweep()
+    assert site.files() == before
+
+
+def test_what_no_model_reads_goes_before_what_one_has_read(site: Site) -> None:
+    neighbour = site.keep("1.9.1", 9, Modality="SR")
+    image, result = site.done("1.9.1")
+    site.desk.let_pass(8 * DAY_S)
+    site.retention.sweep()
+    assert not neighbour.exists() and image.exists() and result.exists()
+    words = "removed what no model reads (1 file, "
+    assert site.desk.history("1.9.1")[-1].startswith(words)
+
+
+def test_of_what_is_removed_digests_stay_to_tell_what_comes_again(site: Site) -> None:
+    image, _ = site.done("1.9.1")
+    pixels, header = encoded_digest(image), header_digest(image)
+    size = image.stat().st_size
+    site.desk.let_pass(31 * DAY_S)
+    site.retention.sweep()
+    row = site.desk.row(schema.instance, "1.9.1.1")
+    assert (row["pixels_digest"], row["header_digest"]) == (pixels, header)
+    assert row["removed_at"] and row["size_bytes"] == size
+    megabytes = f"{size / 1e6:.1f} MB"
+    assert site.desk.history("1.9.1")[-1] == (
+        f"removed the images (1 file, {megabytes}): 30 days are over"
+    )
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_file_that_cannot_be_understood_or_is_gone_goes_all_the_same(
+    site: Site, is_there: bool
+) -> None:
+    image, _ = site.done("1.9.1")
+    image.unlink()
+    if is_there:
+        image.write_bytes(b"no DICOM")
+    site.desk.let_pass(31 * DAY_S)
+    site.retention.sweep()
+    assert not image.exists()
+    row = site.desk.row(schema.instance, "1.9.1.1")
+    assert row["removed_at"] and row["pixels_digest"] is None
+
+
+def test_a_disk_that_is_away_removes_nothing(
+    site: Site, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Its files cannot be found, which does not mean that they may be forgotten."""
+    site.done("1.9.1")
+    site.desk.let_pass(31 * DAY_S)
+    site.desk.store.root.rename(tmp_path / "elsewhere")
+    before = site.desk.everything()
+    site.retention.sweep()
+    assert site.desk.everything() == before
+    [line] = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert line.startswith("Nothing can be removed of the store")
+
+
+def test_while_a_backup_copies_no_file_goes_and_after_it_all_that_were_to(site: Site) -> None:
+    image, _ = site.done("1.9.1")
+    site.desk.let_pass(31 * DAY_S)
+    at = site.desk.study("1.9.1")["last_at"] + 31 * DAY_S
+    site.desk.change(schema.installation, backup_until=at + 3600)
+    site.retention.sweep()
+    assert image.exists()
+    site.desk.change(schema.installation, backup_until=None)
+    site.retention.sweep()
+    assert not image.exists()
+
+
+def test_what_cannot_be_removed_is_tried_again_and_the_rest_goes(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, _ = site.done("1.9.1")
+    other, _ = site.done("1.9.2")
+    site.desk.let_pass(31 * DAY_S)
+    stuck.unlink()
+    stuck.mkdir()  # as if somebody had put it there: no file can be removed of that name
+    (stuck / "something").touch()
+    site.retention.sweep()
+    assert not other.exists()
+    assert [row["study_uid"] for row in site.desk.rows(schema.unlinking)] == []
+    assert "cannot be read" in caplog.text
+
+
+def test_the_inventory_neither_misses_what_is_removed_nor_puts_away_what_is_to_go(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, _ = site.done("1.9.1")
+    removed, _ = site.done("1.9.2")
+    site.desk.let_pass(31 * DAY_S)
+    site.desk.change(schema.installation, backup_until=9e9)
+    site.retention.sweep()
+    site.desk.change(schema.instance, received_at=0.0)
+    old = site.desk.store.now_s() - 2 * OLD_AFTER_S
+    os.utime(image, (old, old))
+    removed.unlink()
+    inventory = Inventory(site.desk.filing, site.desk.store)
+    inventory.look()
+    inventory.look()
+    assert image.exists()  # it waits for the backup
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_a_file_that_was_put_back_at_the_moment_of_its_removal_goes_too(site: Site) -> None:
+    """Reception restores a file that is missing; it may have looked before it was removed."""
+    image, _ = site.done("1.9.1")
+    site.desk.let_pass(31 * DAY_S)
+    site.retention.sweep()
+    image.parent.mkdir()
+    image.write_bytes(b"the same again")
+    old = site.desk.store.now_s() - 2 * OLD_AFTER_S
+    os.utime(image, (old, old))
+    inventory = Inventory(site.desk.filing, site.desk.store)
+    inventory.look()
+    inventory.look()
+    assert image.exists()
+    site.retention.sweep()
+    assert not image.exists()
+
+
+def test_several_nodes_may_sweep_at_once(site: Site) -> None:
+    for number in range(3):
+        site.done(f"1.9.{number}")
+    site.desk.let_pass(31 * DAY_S)
+    nodes = [site.on(site.desk.ledger, Store(site.desk.store.root, name)) for name in ("a", "b")]
+    for name in ("a", "b"):
+        Store(site.desk.store.root, name).prepare()
+    for node in nodes:
+        node.sweep()
+    for number in range(3):
+        lines = [line for line in site.desk.history(f"1.9.{number}") if "removed" in line]
+        assert len(lines) == 1
+
+
+# By need
+
+
+@pytest.fixture
+def small_disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the disk have so many bytes, and hold what the store does."""
+
+    def used() -> int:
+        return sum(p.stat().st_size for p in desk.store.root.rglob("*") if p.is_file())
+
+    def let_it_have(total: int) -> None:
+        def usage(path: object) -> Any:
+            return SimpleNamespace(total=total, free=total - used(), used=used())
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+
+    return let_it_have
+
+
+def test_a_disk_that_fills_is_cleaned_before_the_days_are_over_until_it_is_less_full(
+    site: Site, small_disk: Callable[[int], None]
+) -> None:
+    site.settings = RetentionSettings(clean_from_percent=80)
+    files = []
+    for number in range(6):
+        files.append(site.done(f"1.9.{number}")[0])
+        site.desk.let_pass(DAY_S)
+    held = files[0]
+    with site.desk.ledger.writing() as db:
+        first = schema.study.c.study_uid == "1.9.0"
+        db.execute(schema.study.update().where(first).values(held_reason="a reason"))
+    unread = site.apart("1.9.8", Modality="MR")
+    excluded = site.apart("1.9.9", EXCLUDED)
+    size = held.stat().st_size
+    store = site.desk.store
+    used = sum(p.stat().st_size for p in store.root.rglob("*") if p.is_file())
+    small_disk(int((used - 3.5 * size) / 0.8))  # four files too many
+    site.retention.sweep()
+    assert not unread.exists() and not excluded.exists()
+    assert [path.exists() for path in files] == [True, False, False, True, True, True]
+    assert store.used_percent() < 80
+    assert len(list(store.path("reports").rglob("*.dcm"))) == 6  # of results none
+    assert site.desk.history("1.9.1")[-1].endswith(" % full")
+    before = site.files()
+    site.retention.sweep()
+    assert site.files() == before
+
+
+def test_what_is_owed_stays_even_on_a_full_disk(
+    site: Site, small_disk: Callable[[int], None]
+) -> None:
+    site.settings = RetentionSettings(clean_from_percent=1)
+    waiting = site.keep("1.9.1")
+    site.desk.close(study="1.9.1")
+    receiving = site.keep("1.9.2")
+    gone, result = site.done("1.9.3")
+    small_disk(10_000)
+    site.retention.sweep()
+    site.retention.sweep()
+    assert waiting.exists() and receiving.exists() and result.exists() and not gone.exists()
+
+
+def test_what_a_backup_on_the_same_disk_holds_is_not_removed_to_make_room(
+    site: Site, small_disk: Callable[[int], None], tmp_path: Path
+) -> None:
+    """It would free nothing; and so one study after the other would go."""
+    site.settings = RetentionSettings(clean_from_percent=1)
+    held, free = site.done("1.9.1")[0], site.done("1.9.2")[0]
+    os.link(held, tmp_path / "backup.dcm")
+    small_disk(10_000)
+    site.retention.sweep()
+    assert held.exists() and not free.exists()
+
+
+def test_nothing_is_removed_to_make_room_while_a_backup_copies(
+    site: Site, small_disk: Callable[[int], None]
+) -> None:
+    site.settings = RetentionSettings(clean_from_percent=1)
+    image, _ = site.done("1.9.1")
+    small_disk(10_000)
+    site.desk.change(schema.installation, backup_until=9e9)
+    site.retention.sweep()
+    assert image.exists() and not site.desk.rows(schema.unlinking)
+
+
+def test_a_sweep_ends_in_time_and_the_next_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        site.done(f"1.9.{number}")
+    site.desk.let_pass(31 * DAY_S)
+    monkeypatch.setattr(retention, "SWEEP_FOR_S", 0.0)
+    before = site.files()
+    site.retention.sweep()
+    assert site.files() == before
+    monkeypatch.setattr(retention, "SWEEP_FOR_S", 600.0)
+    monkeypatch.setattr(retention, "PORTION", 3)
+    monkeypatch.setattr(unlinking, "PORTION", 1)
+    left = []
+    for _ in range(2):
+        site.retention.sweep()
+        left.append(len(list(site.desk.store.path("received").rglob("*.dcm"))))
+    assert left == [1, 0]
+
+
+def test_what_was_owed_something_goes_when_the_walk_begins_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, _ = site.done("1.9.1")
+    site.desk.change(schema.study, kept_at=1.0)
+    site.desk.let_pass(31 * DAY_S)
+    site.retention.sweep()
+    site.desk.change(schema.study, kept_at=None)
+    site.retention.sweep()
+    assert image.exists()  # the walk is at its end
+    monkeypatch.setattr(retention, "ROUND_AFTER_S", 0.0)
+    site.retention.sweep()
+    site.retention.sweep()
+    assert not image.exists()
+
+
+# What was put aside
+
+
+def put_aside(store: Store, study: str, *, age_days: float) -> Path:
+    temporary = store.incoming / "a.part"
+    temporary.write_bytes(b"some bytes")
+    about = Aside("a reason", "modality", True, "1.2.3", f"{study}.1", study)
+    path = store.put_contradicting(temporary, about, "0" * 64)
+    at = store.now_s() - age_days * DAY_S
+    os.utime(path, (at, at))
+    return path
+
+
+def test_what_was_put_aside_goes_after_its_days_with_the_words_beside_it(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    store = site.desk.store
+    old, young = put_aside(store, "1.9.1", age_days=21), put_aside(store, "1.9.2", age_days=19)
+    orphan = store.orphans / "received" / "1.9.3" / "x.dcm"
+    orphan.parent.mkdir(parents=True)
+    orphan.touch()
+    os.utime(orphan, (0, 0))
+    words = store.unreadable / "alone.json"  # its object went, and then the node died
+    words.write_text("{}", "utf-8")
+    os.utime(words, (0, 0))
+    site.retention.sweep()
+    assert not old.exists() and not old.with_suffix(".json").exists()
+    assert young.exists() and young.with_suffix(".json").exists()
+    assert not orphan.exists() and not orphan.parent.exists() and not words.exists()
+    said = [line for line in caplog.messages if "was put aside" in line]
+    assert len(said) == 3 and said[0].startswith("Removed ")
+
+
+def test_but_not_while_a_person_has_to_look_at_its_study(site: Site) -> None:
+    site.keep(STUDY)
+    path = put_aside(site.desk.store, STUDY, age_days=100)
+    site.desk.change(schema.study, held_reason="an image came twice with different pixels")
+    site.retention.sweep()
+    assert path.exists()
+    site.desk.change(schema.study, held_reason=None, state="closed")
+    site.retention.sweep()
+    site.retention.sweep()
+    assert not path.exists()
+
+
+# A whole node
+
+
+@pytest.mark.slow
+def test_a_running_node_sweeps_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.app.RETENTION_EVERY_S", 0.2)
+    monkeypatch.setattr(retention, "ROUND_AFTER_S", 0.0)
+    settings = config.Config(
+        node=config.Node(ae_title="AINODE", state_dir=tmp_path / "state", min_free_mb=0),
+        listener=config.ListenerSettings(host="127.0.0.1", port=0),
+        peers=(modality(),),
+        models=(),
+        retention=RetentionSettings(out_of_scope_days=3),
+    )
+    node = App(settings, Role.LISTENER)
+    node.start()
+    try:
+        site = Site(Desk(node.ledger, node.store))
+        kept = site.keep("1.9.1")
+        path = site.apart("1.9.2", Modality="MR")
+        site.desk.let_pass(4 * DAY_S)
+        give_up_at = time.monotonic() + 60
+        while path.exists() and time.monotonic() < give_up_at:
+            time.sleep(0.05)
+        assert not path.exists() and kept.exists()
+    finally:
+        node.stop()
