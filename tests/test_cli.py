@@ -23,6 +23,7 @@ import pytest
 import small_models
 import sqlalchemy as sa
 from factories import L_CC, R_CC
+from forgotten import forget
 from ledgers import EXCLUDED, HOUR_S, MODEL, NODE, SOMEBODY_ELSE, STUDY, Desk, fill
 from peers import Pacs, refused_connections
 from ports import free_port
@@ -418,6 +419,39 @@ def test_studies_gives_everything_as_json(settings: Path, desk_of_node: Desk) ->
     assert study["reason"] == "4/4 views"
     assert [delivery["state"] for delivery in study["deliveries"]] == ["queued", "queued"]
     assert study["history"]
+
+
+def test_studies_of_one_study_lists_that(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.analysed()
+    desk_of_node.analysed(study="1.2.9", first_report=5)
+    result = call("studies", "1.2.9", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "1.2.9" in result.output
+    assert STUDY not in result.output
+
+
+def test_studies_says_of_a_forgotten_study_since_when_and_what_was_sent(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    (job,) = desk_of_node.analysed()
+    desk_of_node.deliver(job)
+    forget(desk_of_node)
+    result = call("studies", STUDY, "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"forgotten on 20[\d-]{8}; 2 reports were sent to pacs", result.stderr)
+    as_json = call("studies", STUDY, "-c", settings, "--json")
+    assert json.loads(as_json.stdout) == []
+    retry = call("retry", STUDY, "-c", settings)
+    assert retry.exit_code == 1
+    assert "2 reports were sent to pacs" in retry.stderr
+
+
+def test_studies_says_of_a_study_that_never_came_that_it_is_not_known(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    result = call("studies", "1.2.3", "-c", settings)
+    assert result.exit_code == 2
+    assert "study 1.2.3 is not known here: it never came" in result.stderr
 
 
 def test_studies_gives_levels_as_json_in_words(settings: Path, desk_of_node: Desk) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import sqlalchemy as sa
 from dbos._dbos import _get_dbos_instance
 from ledgers import STUDY, Desk
 from postgres import NewDatabase
@@ -248,6 +249,38 @@ def test_a_job_that_ended_with_an_exception_is_told_from_one_that_ended_well(
     assert running.engine.failed(jobs) == {jobs[0].id}
     assert running.engine.failed([]) == frozenset()
     assert running.engine.ended(jobs) == {job.id for job in jobs[1:]}
+
+
+def kept_by_the_queue(running: Running, job: Job) -> int:
+    """Return how many rows of the queue's own tables speak of a job."""
+    with running.ledger.reading() as db:
+        schema_of_it = "dbos." if db.dialect.name == "postgresql" else ""
+        tables = "workflow_status", "workflow_input", "workflow_output"
+        queries = (
+            f"SELECT count(*) FROM {schema_of_it}{table} WHERE workflow_uuid = :id"
+            for table in tables
+        )
+        return sum(db.execute(sa.text(query), {"id": job.id}).scalar_one() for query in queries)
+
+
+def test_what_is_kept_of_ended_jobs_goes_and_what_waits_or_runs_stays(running: Running) -> None:
+    release = running.worker.hold("1.31")
+    running.worker.fails.add("1.33")
+    runs, waits = Job("process", "1.31", 1, 1), Job("process", "1.32", 1, 1, delay_s=3600)
+    fails, ends = Job("deliver", "1.33", 1, 1, "pacs"), Job("deliver", "1.34", 1, 1, "pacs")
+    running.enqueue(runs, waits, fails, ends)
+    assert until(lambda: running.engine.ended([ends]) == {ends.id})
+    assert until(lambda: running.engine.failed([fails]) == {fails.id})
+    assert until(lambda: runs in running.worker.begun)
+    assert running.engine.forget(3600, 100) == 0
+    assert kept_by_the_queue(running, ends) > 1
+    assert running.engine.forget(0, 1) == 1
+    while running.engine.forget(0, 100):
+        pass
+    assert kept_by_the_queue(running, ends) == kept_by_the_queue(running, fails) == 0
+    assert running.engine.lost([runs, waits], alive(NODE_ID)) == []
+    release.set()
+    assert until(lambda: runs in running.worker.done)
 
 
 def test_reconciling_enqueues_anew_what_nobody_has(running: Running) -> None:

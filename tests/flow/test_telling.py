@@ -16,6 +16,7 @@ import factories
 import hl7
 import pytest
 from factories import L_CC, R_CC
+from forgotten import forget
 from ledgers import MODEL, NODE, Desk
 from levels_told import SCORE
 from pydantic import TypeAdapter
@@ -1098,3 +1099,22 @@ def test_a_node_that_died_while_it_sent_sends_the_same_again(scene: Scene) -> No
     scene.messages.finish_message(following, ACKNOWLEDGED, scene.desk.enqueue)
     assert scene.states() == ["finished"]
     assert scene.rows()[0]["kind"] == MessageKind.LEVEL
+
+
+def test_of_a_study_that_was_forgotten_a_list_is_told_anew_in_a_message_of_its_own(
+    scene: Scene,
+) -> None:
+    scene.arrives()
+    scene.judged()
+    assert scene.said() == ["ris: level urgent"]
+    scene.sent()
+    (former,) = scene.rows()
+    forget(scene.desk, scene.study)
+    scene.arrives(L_CC)
+    assert scene.said() == []  # there is no result any more: it waits for the next
+    scene.judged(level=Priority.SOON)
+    assert scene.said() == ["ris: level soon"]
+    kept, new = scene.rows()
+    assert (kept["control_id"], kept["told"]) == (former["control_id"], "")
+    assert (new["sequence"], new["number"]) == (2, 2)
+    assert new["control_id"] != former["control_id"]

@@ -7,6 +7,7 @@ as systemd would start it anew but without the seconds that imports take.
 from __future__ import annotations
 
 import importlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -258,8 +259,9 @@ def _run(config: str, log: str, fate: Fate | None) -> None:
     cli.main()
 
 
-_starter = multiprocessing.get_context("forkserver")
-_starter.set_forkserver_preload(["node.cli", "node.app", __name__])
+starter = multiprocessing.get_context("forkserver")
+starter.set_forkserver_preload(["node.cli", "node.app", __name__])
+"""Forks a process that has imported the node, for each that is to be killed."""
 
 
 class _Forked:
@@ -297,7 +299,7 @@ class MortalNode(Node):
         """Start it; does not wait."""
         self.log.touch()
         self._log_from = self.log.stat().st_size
-        process = _starter.Process(target=_run, args=(str(self.config), str(self.log), fate))
+        process = starter.Process(target=_run, args=(str(self.config), str(self.log), fate))
         process.start()
         self._process = _Forked(process)
 
@@ -320,3 +322,45 @@ class MortalNode(Node):
         process, self._process = self._process, None
         assert process is not None
         return process.wait(10)
+
+
+def _do_and_die(
+    url: str, part: Callable[[Any], Any], name: str, args: tuple[Any, ...], nth: int
+) -> None:
+    """Call a method of a part of the ledger, and die before the nth thing it writes, or COMMIT."""
+    import sqlalchemy as sa
+
+    from node.ledger import Ledger
+
+    seen = 0
+
+    def count(*said: Any) -> None:
+        nonlocal seen
+        statement = said[2] if len(said) > 2 else "COMMIT"
+        seen += not statement.startswith(("SELECT", "BEGIN"))
+        if seen == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ledger = Ledger(url)
+    sa.event.listen(sa.Engine, "before_cursor_execute", lambda *said: count(*said))
+    sa.event.listen(sa.Engine, "commit", lambda _: count())
+    getattr(part(ledger), name)(*args)
+    ledger.close()
+
+
+def deaths_at_each_step(
+    url: str, part: Callable[[Any], Any], name: str, *args: Any, is_whole: Callable[[], bool]
+) -> int:
+    """Have a part of the ledger do something, killed at each step in turn, until it is done.
+
+    Each time in a process of its own; after each death it has to be whole. Returns how many.
+    """
+    for nth in itertools.count(1):
+        process = starter.Process(target=_do_and_die, args=(url, part, name, args, nth))
+        process.start()
+        process.join(60)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        assert is_whole(), f"killed before step {nth} of {name}"
+    return nth - 1

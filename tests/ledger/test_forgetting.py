@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from costs import Cost, counted
+from forgotten import YEAR_S, forget, let_files_go
 from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import (
@@ -42,8 +43,6 @@ from node.result import Priority, UnitScore
 from node.store import Store
 from node.study import StudyLabels
 
-DAY_S = 86_400.0
-YEAR_S = 365 * DAY_S
 SENT, REFUSED = DeliveryState.SENT, DeliveryState.REFUSED
 JANE = StudyLabels("ACC-77", "PID-55", "DOE^JANE", "20250101", "Screening of Jane")
 
@@ -90,17 +89,6 @@ def forgetting(desk: Desk) -> Forgetting:
 @pytest.fixture
 def remembering(desk: Desk) -> Remembering:
     return Remembering(desk.ledger)
-
-
-def let_files_go(desk: Desk, *, age_s: float = 2 * YEAR_S) -> None:
-    """Let every study be as retention leaves it, so long after its last object."""
-    gone = {"removed_at": 1000.0}
-    desk.change(schema.instance, **gone, pixels_digest="pixels", header_digest="header")
-    desk.change(schema.former_instance, **gone, header_digest="former header")
-    desk.change(schema.report, **gone)
-    desk.change(schema.study, images_removed_at=1000.0, results_removed_at=1001.0)
-    desk.delete(schema.study_to_tell)  # a node tells, or finds that nobody is to be told
-    desk.let_pass(age_s)
 
 
 def delivered(desk: Desk, *states: DeliveryState, **how: Any) -> None:
@@ -157,8 +145,7 @@ def test_a_study_whose_files_are_gone_is_forgotten_and_a_small_record_stays(
     desk: Desk, forgetting: Forgetting, remembering: Remembering
 ) -> None:
     delivered(desk, level=Priority.URGENT)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     assert {name for name, rows in of_study(desk).items() if rows} == set()
     assert desk.history() == []
     assert [row["study_uid"] for row in desk.rows(schema.remembered_study)] == [STUDY]
@@ -174,8 +161,7 @@ def test_of_what_was_never_sent_that_is_said(
 ) -> None:
     delivered(desk, REFUSED)
     desk.change(schema.dispatch, state=DispatchState.FINISHED)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     found = remembering.find(STUDY)
     assert found is not None
     assert found.words.endswith("; no report of it was sent")
@@ -231,8 +217,7 @@ def test_of_what_no_model_reads_or_is_excluded_nothing_is_remembered(
 ) -> None:
     desk.receive()
     desk.close(closing)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     assert not is_there(desk)
     assert desk.rows(schema.remembered_study) == []
 
@@ -243,8 +228,7 @@ def test_what_a_note_says_must_not_be_used_is_remembered_though_no_model_read_it
     desk.receive()
     desk.withdraw(f"{STUDY}.2")
     desk.close(OUT_OF_SCOPE)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     desk.receive(f"{STUDY}.2")
     assert desk.row(schema.instance, f"{STUDY}.2")["state"] == "withdrawn"
 
@@ -263,8 +247,7 @@ def test_no_name_no_patient_id_and_no_accession_number_stays(
         desk.change(table, error=quoted)
     desk.change(schema.analysis, result=quoted, brief=quoted)
     desk.change(schema.study, read_at=1.0, read_by="dr-jones")
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     (row,) = desk.rows(schema.remembered_study)
     content = zlib.decompress(row["content"]).decode()
     for words in ("DOE", "JANE", "PID-55", "ACC-77", "20250101", "Screening", "dr-jones"):
@@ -325,8 +308,7 @@ def test_an_image_of_somebody_else_holds_a_recalled_study_as_it_would_have(
     desk: Desk, forgetting: Forgetting
 ) -> None:
     delivered(desk)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     desk.receive(f"{STUDY}.2", identity="patient-2 - accession-1 - -")
     assert desk.study()["held_because"] == "identity"
 
@@ -335,8 +317,7 @@ def test_an_object_that_has_come_since_in_another_study_stays_there(
     desk: Desk, forgetting: Forgetting
 ) -> None:
     delivered(desk)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     desk.receive(f"{STUDY}.1", study="1.2.999")
     desk.receive(f"{STUDY}.2")
     assert desk.row(schema.instance, f"{STUDY}.1")["study_uid"] == "1.2.999"
@@ -348,8 +329,7 @@ def test_a_study_that_a_later_release_forgot_is_not_guessed_at(
     desk: Desk, forgetting: Forgetting
 ) -> None:
     delivered(desk)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     content = zlib.compress(b'{"format":99,"tables":{}}')
     desk.change(schema.remembered_study, content=content)
     with pytest.raises(NodeError, match="later release"):
@@ -361,8 +341,7 @@ def test_what_a_later_release_added_or_removed_is_left_out(
     desk: Desk, forgetting: Forgetting
 ) -> None:
     delivered(desk)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     (row,) = desk.rows(schema.remembered_study)
     text = zlib.decompress(row["content"]).decode()
     assert '"revision":' in text
@@ -377,8 +356,7 @@ def test_whoever_asks_by_hand_for_a_forgotten_study_is_told_so(
     desk: Desk, forgetting: Forgetting
 ) -> None:
     delivered(desk)
-    let_files_go(desk)
-    assert forgetting.forget_study(STUDY, YEAR_S)
+    forget(desk)
     with pytest.raises(NodeError, match=r"is forgotten on .*; 2 reports were sent to pacs"):
         desk.by_hand.release_study(STUDY)
 

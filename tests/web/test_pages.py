@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from forgotten import forget
 from ledgers import NODE, Desk
 from outputs import drafts
 from pages import OPERATOR, READER, words_of
@@ -394,6 +395,15 @@ def test_a_study_says_what_its_destination_said_and_when_it_is_asked_again(site:
 def test_an_unknown_study_is_said_to_be_unknown(site: Site) -> None:
     with site.visited() as visitor:
         assert "Study 1.2.3 is not known here." in visitor.get("/studies/1.2.3", status=404)
+
+
+def test_of_a_forgotten_study_the_page_says_what_was_sent_of_it(site: Site) -> None:
+    site.exam(1, URGENT, delivered=(DeliveryState.SENT,))
+    forget(site.desk, uid_of(1))
+    with site.visited() as visitor:
+        page = visitor.get(f"/studies/{uid_of(1)}", status=404)
+    assert f"Study {uid_of(1)} is forgotten on 20" in page
+    assert re.search(r"reports? (was|were) sent to pacs", page)
 
 
 def test_captures_are_pictures_of_a_sensible_size(site: Site) -> None:
