@@ -325,7 +325,7 @@ class Year:
     def _sweep(self, month: Month, *, is_weekly: bool) -> None:
         """Sweep until nothing goes any more; a week's first time from the beginning."""
         least = _SWEEPS
-        if is_weekly:  # as every six hours on a site: what is owed nothing any more is found
+        if is_weekly:  # as every hour on a site: what is owed nothing any more is found
             self.retention = self._retention()
             least += self.count(schema.study) // PORTION
         number, before = 0, -1

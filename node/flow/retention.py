@@ -20,6 +20,7 @@ from node.ledger import (
     BEGINNING,
     GoingFile,
     Place,
+    Portion,
     Removable,
     Removal,
     Retaining,
@@ -33,11 +34,13 @@ log = logging.getLogger(__name__)
 RETENTION_EVERY_S = 60
 PORTION = 100
 """Studies that are looked at in one step of a walk, and files aside in one sweep."""
-SWEEP_FOR_S = 20.0
+SWEEP_FOR_S = 10.0
 """What is left then is for the next sweep."""
-ROUND_AFTER_S = 6 * 3600.0
+ROUND_AFTER_S = 3600.0
 """A walk that has come to its end goes on with what comes after it, and so often it begins anew: a
 study that was owed something may be so no more."""
+CLEAN_ROUND_AFTER_S = 600.0
+"""And while the disk is too full: what waited for a destination is delivered, and may go."""
 
 DAY_S = 86_400.0
 
@@ -55,9 +58,10 @@ class _Walk:
     place: Place = BEGINNING
     began_at: float = field(default_factory=time.monotonic)
 
-    def is_over(self) -> None:
-        """Stay at the end, or begin anew if it has been long."""
-        if time.monotonic() - self.began_at >= ROUND_AFTER_S:
+    def goes_on(self, portion: Portion, round_after_s: float) -> None:
+        """Go on behind a portion; at the end begin anew if it has been long, or stay there."""
+        self.place = portion.end
+        if portion.is_last and time.monotonic() - self.began_at >= round_after_s:
             self.place, self.began_at = BEGINNING, time.monotonic()
 
 
@@ -114,9 +118,7 @@ class Retention:
                 return
             self._remove(study, what, over)
             walk.place = study
-        walk.place = portion.end
-        if portion.is_last:
-            walk.is_over()
+        walk.goes_on(portion, ROUND_AFTER_S)
 
     def _days(self, what: Removable) -> float | None:
         settings = self._settings()
@@ -154,9 +156,7 @@ class Retention:
             self._remove(study, what, f"the disk is {used:.0f} % full", only_if_it_frees=True)
             self._unlinker.unlink()
             walk.place = study
-        walk.place = portion.end
-        if portion.is_last:
-            walk.is_over()
+        walk.goes_on(portion, CLEAN_ROUND_AFTER_S)
         return portion.is_last
 
     # Both
@@ -165,6 +165,8 @@ class Retention:
         self, study: Place, what: Removable, why: str, *, only_if_it_frees: bool = False
     ) -> None:
         files = self._retaining.files(study[1], what, self._is_in_scope)
+        if only_if_it_frees and not files:
+            return
         if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):
             words = "Study %s stays: its files have other names, as in a backup, and free nothing"
             log.debug(words, study[1])

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ledgers import EXCLUDED, STUDY, Desk
+from costs import counted
+from ledgers import EXCLUDED, STUDY, Desk, fill
 from peers import modality
-from retained import DAY_S, Site
+from retained import ALL, DAY_S, Site
 
 from node import config
 from node.app import App
@@ -308,6 +309,43 @@ def test_what_was_owed_something_goes_when_the_walk_begins_anew(
     site.retention.sweep()
     site.retention.sweep()
     assert not image.exists()
+
+
+def test_what_is_delivered_after_an_outage_goes_while_the_disk_is_still_full(
+    site: Site, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.settings = RetentionSettings(clean_from_percent=1)
+    image, _ = site.done("1.9.1")
+    site.desk.change(schema.dispatch, state="queued")
+    small_disk(10_000)
+    site.retention.sweep()
+    site.desk.change(schema.dispatch, state="finished")
+    monkeypatch.setattr(retention, "CLEAN_ROUND_AFTER_S", 0.0)
+    site.retention.sweep()
+    assert image.exists()  # the walk comes to its end, and begins anew
+    site.retention.sweep()
+    assert not image.exists()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_sweep_costs_as_much_however_large_the_ledger_is(
+    site: Site, small_disk: Callable[[int], None], is_full: bool
+) -> None:
+    """Of studies that are owed something, and of such as are kept for their days."""
+    site.settings = ALL.model_copy(update={"clean_from_percent": 1 if is_full else None})
+    small_disk(10_000)
+    costs = []
+    for first, count in ((0, 200), (200, 800)):
+        fill(site.desk.ledger, count, first=first)
+        site.desk.change(schema.study, held_reason="a reason")
+        for _ in range(10):  # it has come round before
+            site.retention.sweep()
+        with counted() as cost:
+            site.retention.sweep()
+        costs.append(cost)
+    few, many = costs
+    assert len(many.statements) == len(few.statements) > 5
+    assert many.steps <= 1.1 * few.steps
 
 
 # What was put aside
