@@ -209,7 +209,7 @@ class Year:
         """Until when nothing of these studies may go; infinity: for ever."""
         self.retention = self._retention()
         forgetting = Forgetting(self.ledger)
-        self.forgetter = Forgetter(forgetting, SETTINGS, lambda age_s, count: 0)
+        self.forgetter = Forgetter(forgetting, lambda: SETTINGS, lambda age_s, count: 0)
         self.months: defaultdict[int, Month] = defaultdict(Month)
         self.lost = set[str]()
 

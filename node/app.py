@@ -215,7 +215,8 @@ class App:
         )
 
     def _forgets(self) -> Forgetter:
-        return Forgetter(Forgetting(self.ledger), self.config.retention, self._engine.forget)
+        forgetting = Forgetting(self.ledger)
+        return Forgetter(forgetting, lambda: self.config.retention, self._engine.forget)
 
     def _asks_back(self) -> AskingBack:
         config, asking = self.config, Asking(self.ledger)

@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable
 
 from node.config import RetentionSettings
-from node.ledger import Forgetting, Place
+from node.ledger import BEGINNING, Forgetting
 
 log = logging.getLogger(__name__)
 
 FORGET_EVERY_S = 60
 STUDIES = 100
 """That are looked at each time."""
-ROWS = 500
+ROWS_AT_ONCE = 500
 """Of each kind, that go each time."""
 LONGEST_S = 10.0
 """After which the rest of a portion waits for the next time."""
+NEEDED_DAYS = 7.0
+"""So long stays what is no study's, whatever is set: work goes by it, and nodes are shown."""
 _DAY_S = 86_400.0
 
 ForgetJobs = Callable[[float, int], int]
@@ -31,33 +33,36 @@ class Forgetter:
     """
 
     def __init__(
-        self, forgetting: Forgetting, settings: RetentionSettings, forget_jobs: ForgetJobs
+        self,
+        forgetting: Forgetting,
+        settings: Callable[[], RetentionSettings],
+        forget_jobs: ForgetJobs,
     ) -> None:
         self._forgetting = forgetting
         self._settings = settings
         self._forget_jobs = forget_jobs
-        self._place: Place | None = None
+        self._place = BEGINNING
 
     def sweep(self) -> None:
         """Forget the next portion, if anything is to be forgotten at all."""
-        if self._settings.records_days is None:
+        days = self._settings().records_days
+        if days is None:
             return
-        age_s = self._settings.records_days * _DAY_S
-        self._forget_studies(age_s)
-        self._forgetting.forget_rows(age_s, ROWS)
-        self._forget_jobs(age_s, ROWS)
+        self._forget_studies(days)
+        old_s = max(days, NEEDED_DAYS) * _DAY_S
+        self._forgetting.forget_rows(old_s, ROWS_AT_ONCE)
+        self._forget_jobs(old_s, ROWS_AT_ONCE)
 
-    def _forget_studies(self, age_s: float) -> None:
+    def _forget_studies(self, days: float) -> None:
         ends_at = time.monotonic() + LONGEST_S
-        places = self._forgetting.removed_after(self._place, age_s, STUDIES)
+        places = self._forgetting.removed_after(self._place, days * _DAY_S, STUDIES)
         for place in places:
             _, study_uid = place
-            if self._forgetting.forget_study(study_uid, age_s):
+            if self._forgetting.forget_study(study_uid, days * _DAY_S):
                 words = "Study %s is forgotten: nothing of it has come for %g days"
-                days = self._settings.records_days
                 log.info(words, study_uid, days, extra={"study": study_uid})
             self._place = place
             if time.monotonic() > ends_at:
                 return
         if len(places) < STUDIES:
-            self._place = None
+            self._place = BEGINNING

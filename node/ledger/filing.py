@@ -60,6 +60,13 @@ class Filing:
             for study_uid, sop_uid, path, then, removed_at in rows
         ]
 
+    def has_study(self, study_uid: str) -> bool:
+        """Return whether there is a row of a study."""
+        table = schema.study
+        query = sa.select(table.c.study_uid).where(table.c.study_uid == study_uid)
+        with self.ledger.reading() as db:
+            return db.execute(query).first() is not None
+
     def unlinking(self, paths: Collection[str]) -> frozenset[str]:
         """Return those of some files that are to go, although they may still be there."""
         path, asked = schema.unlinking.c.path, sorted(paths)
@@ -69,13 +76,6 @@ class Filing:
                 query = sa.select(path).where(path.in_(asked[n : n + _AT_ONCE]))
                 found.update(db.execute(query).scalars())
         return frozenset(found)
-
-    def has_study(self, study_uid: str) -> bool:
-        """Return whether there is a row of a study."""
-        table = schema.study
-        query = sa.select(table.c.study_uid).where(table.c.study_uid == study_uid)
-        with self.ledger.reading() as db:
-            return db.execute(query).first() is not None
 
     def studies_after(self, study_uid: str, count: int) -> list[str]:
         """Return so many studies, in the order of their UIDs, that come after one."""

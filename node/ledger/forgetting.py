@@ -40,7 +40,7 @@ OF_A_STUDY: Sequence[sa.Table] = (
 RECALLED_FOR_S = 86_400.0
 """So long a study stays that has been recalled: more of it may be on its way."""
 
-COMPARED = 1000
+EXAMS_KEPT = 1000
 """Of the exams of a model and sender that are compared with its first ones so many stay, the newest
 (overview.shift looks at fewer)."""
 
@@ -54,19 +54,21 @@ class Forgetting:
 
     ledger: Ledger
 
-    def removed_after(self, place: Place | None, age_s: float, count: int) -> list[Place]:
+    def removed_after(self, place: Place, age_s: float, count: int) -> list[Place]:
         """Return so many studies behind one whose images are removed, the oldest first.
 
         Their last object came more than `age_s` ago.
         """
-        table = schema.study
-        key = sa.tuple_(table.c.last_at, table.c.study_uid)
-        query = sa.select(table.c.last_at, table.c.study_uid)
-        query = query.where(table.c.images_removed_at.is_not(None), table.c.last_at < now() - age_s)
-        if place is not None:
-            query = query.where(key > sa.tuple_(*place))
+        table = schema.study.c
+        here = sa.tuple_(table.last_at, table.study_uid)
+        query = (
+            sa.select(table.last_at, table.study_uid)
+            .where(table.images_removed_at.is_not(None), here > sa.tuple_(*map(sa.literal, place)))
+            .order_by(table.last_at, table.study_uid)
+            .limit(count)
+        )
         with self.ledger.reading() as db:
-            rows = db.execute(query.order_by(table.c.last_at, table.c.study_uid).limit(count)).all()
+            rows = db.execute(query.where(table.last_at < _before(db, age_s))).all()
         return [(row.last_at, row.study_uid) for row in rows]
 
     def forget_study(self, study_uid: str, age_s: float) -> bool:
@@ -93,7 +95,8 @@ class Forgetting:
         Return how many.
         """
         with self.ledger.reading() as db:
-            found = [*_old_rows(age_s), *_old_exams(db, age_s)]
+            before = _before(db, age_s)
+            found = [*_old_rows(before), *_old_exams(db, before)]
             old = [one for one in found if db.execute(one.query.limit(1)).first() is not None]
         return sum(self._forget(one, count) for one in old)
 
@@ -125,8 +128,13 @@ def _old(
     return _Old(table, query if by is None else query.order_by(by))
 
 
-def _old_rows(age_s: float) -> Iterator[_Old]:
-    before = now() - age_s
+def _before(db: sa.Connection, age_s: float) -> float:
+    """Return when it was so long ago, which PostgreSQL must know to go by an index."""
+    at: float = db.execute(sa.select(now())).scalar_one()
+    return at - age_s
+
+
+def _old_rows(before: float) -> Iterator[_Old]:
     score, association, node = schema.image_score, schema.association, schema.node
     yield _old(score, score.c.made_at < before, by=score.c.made_at)
     yield _old(association, association.c.closed_at < before, by=association.c.closed_at)
@@ -143,7 +151,7 @@ def _old_rows(age_s: float) -> Iterator[_Old]:
     yield _old(session, session.c.ends_at < before)
 
 
-def _old_exams(db: sa.Connection, age_s: float) -> Iterator[_Old]:
+def _old_exams(db: sa.Connection, before: float) -> Iterator[_Old]:
     """Yield what was said of exams that are compared with nothing any more.
 
     Of a model and sender whose first exams are not all there yet they are what is counted.
@@ -153,8 +161,7 @@ def _old_exams(db: sa.Connection, age_s: float) -> Iterator[_Old]:
     for whose in db.execute(sa.select(*(reference.c[name] for name in names))).all():
         is_its = [exam.c[name] == whose._mapping[name] for name in names]
         newest = sa.select(exam.c.first_at).where(*is_its).order_by(exam.c.first_at.desc())
-        last = newest.offset(COMPARED - 1).limit(1).scalar_subquery()
-        before = now() - age_s
+        last = newest.offset(EXAMS_KEPT - 1).limit(1).scalar_subquery()
         is_old = (exam.c.first_at < before) & (exam.c.finished_at < before)
         yield _old(exam, *is_its, is_old, exam.c.first_at < last, by=exam.c.first_at)
 

@@ -29,7 +29,7 @@ class Queue:
 
 
 def forgetter(desk: Desk, settings: RetentionSettings = A_YEAR) -> Forgetter:
-    return Forgetter(Forgetting(desk.ledger), settings, Queue().forget)
+    return Forgetter(Forgetting(desk.ledger), lambda: settings, Queue().forget)
 
 
 def remaining(desk: Desk) -> list[str]:
@@ -38,9 +38,9 @@ def remaining(desk: Desk) -> list[str]:
 
 def test_without_a_number_of_days_nothing_is_ever_forgotten(desk: Desk) -> None:
     fill(desk.ledger, 3)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     queue = Queue()
-    Forgetter(Forgetting(desk.ledger), RetentionSettings(), queue.forget).sweep()
+    Forgetter(Forgetting(desk.ledger), RetentionSettings, queue.forget).sweep()
     assert len(remaining(desk)) == 3
     assert queue.asked == []
 
@@ -50,7 +50,7 @@ def test_each_sweep_forgets_a_portion_and_says_so_of_each_study(
 ) -> None:
     monkeypatch.setattr(forgetting, "STUDIES", 2)
     fill(desk.ledger, 5)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     caplog.set_level(logging.INFO, logger="node.flow.forgetting")
     sweeps = forgetter(desk)
     for left in (3, 1, 0, 0):
@@ -68,7 +68,7 @@ def test_what_has_to_stay_is_passed_over_and_looked_at_again_in_the_next_round(
 ) -> None:
     monkeypatch.setattr(forgetting, "STUDIES", 2)
     fill(desk.ledger, 5)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     kept = ["1.9.0", "1.9.1", "1.9.2"]
     with desk.ledger.writing() as db:
         is_kept = schema.study.c.study_uid.in_(kept)
@@ -88,7 +88,7 @@ def test_a_portion_that_takes_long_is_left_for_the_next_sweep(
 ) -> None:
     monkeypatch.setattr(forgetting, "LONGEST_S", -1.0)
     fill(desk.ledger, 3)
-    let_files_go(desk)
+    let_files_go(desk, age_s=0)  # they came in 1970
     sweeps = forgetter(desk)
     for left in (2, 1, 0):
         sweeps.sweep()
@@ -111,6 +111,19 @@ def test_what_is_old_by_itself_and_the_queues_own_rows_go_too(desk: Desk) -> Non
         row = {"instance_digest": "1", "model_digest": "m", "score": "{}", "made_at": 1.0}
         db.execute(schema.image_score.insert().values(row))
     queue = Queue()
-    Forgetter(Forgetting(desk.ledger), A_YEAR, queue.forget).sweep()
+    Forgetter(Forgetting(desk.ledger), lambda: A_YEAR, queue.forget).sweep()
     assert desk.rows(schema.image_score) == []
-    assert queue.asked == [(YEAR_S, forgetting.ROWS)]
+    assert queue.asked == [(YEAR_S, forgetting.ROWS_AT_ONCE)]
+
+
+def test_what_work_goes_by_stays_for_a_week_whatever_is_set(desk: Desk) -> None:
+    a_day = RetentionSettings(images_days=1, results_days=1, records_days=1)
+    desk.nodes.register_node("node")
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - 2 * 86_400)
+    queue = Queue()
+    Forgetter(Forgetting(desk.ledger), lambda: a_day, queue.forget).sweep()
+    assert len(desk.rows(schema.node)) == 1
+    assert queue.asked == [(7 * 86_400.0, forgetting.ROWS_AT_ONCE)]
+    desk.change(schema.node, beat_at=schema.node.c.beat_at - 7 * 86_400)
+    Forgetter(Forgetting(desk.ledger), lambda: a_day, queue.forget).sweep()
+    assert desk.rows(schema.node) == []

@@ -28,6 +28,7 @@ from told_rows import told
 
 from node.errors import NodeError
 from node.ledger import (
+    BEGINNING,
     DamagedObject,
     DeliveryState,
     DispatchState,
@@ -38,7 +39,7 @@ from node.ledger import (
     Remembering,
     schema,
 )
-from node.ledger.forgetting import COMPARED, OF_A_STUDY, RECALLED_FOR_S
+from node.ledger.forgetting import EXAMS_KEPT, OF_A_STUDY, RECALLED_FOR_S
 from node.result import Priority, UnitScore
 from node.store import Store
 from node.study import StudyLabels
@@ -562,13 +563,13 @@ def test_of_compared_exams_the_newest_stay_and_those_that_are_still_counted(
             for n in range(count)
         ]
 
-    enter(desk, schema.exam_score, *exams("frozen", COMPARED + 5), *exams("counted", 20))
+    enter(desk, schema.exam_score, *exams("frozen", EXAMS_KEPT + 5), *exams("counted", 20))
     reference = {"model": "frozen", "model_version": "1", "sender": "modality"}
     enter(desk, schema.score_reference, reference | {"content": "{}", "frozen_at": 1.0})
     assert forgetting.forget_rows(YEAR_S, 100) == 5
     left = [row for row in desk.rows(schema.exam_score) if row["model"] == "frozen"]
     assert min(row["first_at"] for row in left) == 5.0
-    assert len(desk.rows(schema.exam_score)) == COMPARED + 20
+    assert len(desk.rows(schema.exam_score)) == EXAMS_KEPT + 20
     assert len(desk.rows(schema.score_reference)) == 1
 
 
@@ -622,7 +623,7 @@ def test_what_has_to_stay_is_passed_over(desk: Desk, forgetting: Forgetting) -> 
     with desk.ledger.writing() as db:
         is_first = schema.study.c.study_uid.in_(["1.9.0", "1.9.1"])
         db.execute(schema.study.update().where(is_first).values(kept_at=1.0))
-    first = forgetting.removed_after(None, YEAR_S, 2)
+    first = forgetting.removed_after(BEGINNING, YEAR_S, 2)
     assert first == [(1000.0, "1.9.0"), (1001.0, "1.9.1")]
     assert not any(forgetting.forget_study(uid, YEAR_S) for _, uid in first)
     assert forgetting.removed_after(first[-1], YEAR_S, 1) == [(1002.0, "1.9.2")]
