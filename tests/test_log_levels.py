@@ -54,6 +54,7 @@ def subjects(record: logging.LogRecord) -> tuple[str, str]:
     [
         (HeldBecause.IDENTITY, logging.WARNING),
         (HeldBecause.DESTINATION, logging.WARNING),
+        (HeldBecause.MISSING, logging.WARNING),
         (HeldBecause.PIXELS, logging.ERROR),
         (HeldBecause.REPORT, logging.ERROR),
     ],

@@ -1,8 +1,8 @@
 """What the node asks of another application entity: to keep objects, and to say that it does.
 
 `send` and `send_each` are C-STORE, `request_commitment` Storage Commitment, `find_study` and
-`find_instances` are C-FIND, `get_study` and `move_study` ask a study back, and `accepted_kinds`
-only asks what it would take. Each call is one exchange over associations of its own; who calls
+`find_instances` are C-FIND, `get_objects` and `move_objects` ask back, and `accepted_kinds` only
+asks what it would take. Each call is one exchange over associations of its own; who calls
 decides what follows. DeliveryError means: try again later; Unsupported: not with this destination.
 """
 
@@ -17,7 +17,16 @@ from node.dimse.find import StudyIdentity, find_instances, find_study
 from node.dimse.probe import CONFIRMING, accepted_kinds
 from node.dimse.reference import Reference
 from node.dimse.refusal import Address, ConnectionRefused, Rejected, TimedOut
-from node.dimse.retrieve import RETRIEVING, Bounds, Keep, Retrieved, get_study, move_study
+from node.dimse.retrieve import (
+    RETRIEVING,
+    Bounds,
+    Keep,
+    Retrieval,
+    Retrieved,
+    WantedObject,
+    get_objects,
+    move_objects,
+)
 from node.dimse.store import SendOutcome, send, send_each
 
 __all__ = [
@@ -32,16 +41,18 @@ __all__ = [
     "Linger",
     "Reference",
     "Rejected",
+    "Retrieval",
     "Retrieved",
     "SendOutcome",
     "StudyIdentity",
     "TimedOut",
+    "WantedObject",
     "accepted_kinds",
     "echo",
     "find_instances",
     "find_study",
-    "get_study",
-    "move_study",
+    "get_objects",
+    "move_objects",
     "read_commitment_report",
     "request_commitment",
     "send",

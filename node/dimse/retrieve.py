@@ -1,4 +1,4 @@
-"""C-GET and C-MOVE in the Study Root model: a study that is asked back (PS3.4 C.4.2 and C.4.3).
+"""C-GET and C-MOVE in the Study Root model: what is asked back (PS3.4 C.4.2 and C.4.3).
 
 By C-GET its objects come over the association that asks, by C-MOVE over one that the other side
 opens. What came is no matter of the status: who asks looks what is there.
@@ -14,12 +14,19 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import _config, build_context, build_role, evt
+from pynetdicom import (
+    StoragePresentationContexts,
+    _config,
+    build_context,
+    build_role,
+    evt,
+)
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
@@ -48,6 +55,8 @@ RETRIEVING = {
 
 _STORAGE_PER_ASSOCIATION = 127
 """PS3.8 9.3.2.2: there are 128 presentation contexts, and one is that of C-GET."""
+_UIDS_PER_REQUEST = 100
+_ENDED_WITHIN_S = 5
 _PENDING = (0xFF00, 0xFF01)
 _SOME_FAILED = 0xB000
 _NOT_OFFERED = {
@@ -66,10 +75,47 @@ _WHY_NOT = {
 """PS3.4 tables C.4-2 and C.4-3."""
 _UNABLE_TO_PROCESS = range(0xC000, 0xD000)
 
-Kind = tuple[str, str]
-"""SOP class and transfer syntax."""
 _Offer = tuple[str, tuple[str, ...]]
 """SOP class and the transfer syntaxes of one presentation context."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedObject:
+    """An object that is asked back, as it was."""
+
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What is asked back of a study."""
+
+    study_uid: str
+    objects: Sequence[WantedObject]
+    is_whole: bool = False
+    """The whole study is asked for, where single objects of it are not understood."""
+
+    def identifiers(self) -> Iterator[Dataset]:
+        """Yield what is asked for, one request after the other."""
+        if self.is_whole:
+            yield self._identifier("STUDY")
+            return
+        for series_uid in dict.fromkeys(one.series_uid for one in self.objects):
+            uids = [one.sop_uid for one in self.objects if one.series_uid == series_uid]
+            for start in range(0, len(uids), _UIDS_PER_REQUEST):
+                query = self._identifier("IMAGE")
+                query.SeriesInstanceUID = series_uid
+                query.SOPInstanceUID = uids[start : start + _UIDS_PER_REQUEST]
+                yield query
+
+    def _identifier(self, level: str) -> Dataset:
+        query = Dataset()
+        query.QueryRetrieveLevel = level
+        query.StudyInstanceUID = self.study_uid
+        return query
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,121 +148,115 @@ class Keep:
     """Keeps a Part 10 file, which is gone afterwards; returns the status to answer."""
 
 
-def get_study(
-    study_uid: str,
-    kinds: Sequence[Kind],
-    to: Address,
-    calling_ae: str,
-    keep: Keep,
-    bounds: Bounds,
+def get_objects(
+    wanted: Retrieval, to: Address, calling_ae: str, keep: Keep, bounds: Bounds
 ) -> Retrieved:
-    """Ask for a study by C-GET, for objects of these kinds; each that comes is kept as it comes.
+    """Ask for objects by C-GET; each is kept as it comes.
 
     Encoded as they were, if the other side has them so, else uncompressed. Raises Unsupported if
     C-GET is not offered to us, DeliveryError if there is no answer.
     """
-    completed, failed, words = 0, 0, ""
-    for part in _by_contexts(kinds):
-        got = _get_part(study_uid, part, to, calling_ae, keep, bounds)
-        completed, failed = completed + got.completed, failed + got.failed
-        words = words or got.words
-    return Retrieved(completed, failed, words)
+    service = StudyRootQueryRetrieveInformationModelGet
+    if tempfile.tempdir is None:  # pynetdicom writes what arrives where tempfile says
+        tempfile.tempdir = str(keep.folder)
+    answers: list[Retrieved] = []
+    for part in _by_contexts(wanted):
+        association = associate(
+            to,
+            calling_ae,
+            [build_context(service, list(NOT_DEFLATED)), *_contexts(part)],
+            [(evt.EVT_C_STORE, lambda event: _take(event, keep))],
+            _roles(part),
+        )
+        try:
+            if not any(one.abstract_syntax == service for one in association.accepted_contexts):
+                raise Unsupported(f"{to} does not offer C-GET")
+            with _bounded(association, bounds):
+                for query in wanted.identifiers():
+                    asked = _asked(partial(association.send_c_get, query, service), to)
+                    answers.append(_ended(asked, "C-GET", to))
+        except BaseException:
+            association.abort()
+            raise
+        association.release()
+    return _sum(answers)
 
 
-def move_study(
-    study_uid: str, to: Address, calling_ae: str, destination: str, bounds: Bounds
+def move_objects(
+    wanted: Retrieval, to: Address, calling_ae: str, destination: str, bounds: Bounds
 ) -> Retrieved:
-    """Ask for a study by C-MOVE, to an AE title that the other side knows as this node's.
+    """Ask for objects by C-MOVE, to an AE title that the other side knows as this node's.
 
-    Raises as `get_study` does.
+    Raises as `get_objects` does.
     """
     # It need not say anything before the end (PS3.4 C.4.2.3.1), and opens an association first.
     patient = replace(to, timeout_s=max(to.timeout_s, bounds.whole_s))
     service = StudyRootQueryRetrieveInformationModelMove
+    answers: list[Retrieved] = []
     with offered(service, patient, calling_ae) as association, _bounded(association, bounds):
-        answers = _asked(
-            lambda: association.send_c_move(_identifier(study_uid), destination, service), to
-        )
-        return _ended(answers, "C-MOVE", to, destination)
+        for query in wanted.identifiers():
+            asked = _asked(partial(association.send_c_move, query, destination, service), to)
+            answers.append(_ended(asked, "C-MOVE", to, destination))
+    return _sum(answers)
 
 
-def _get_part(
-    study_uid: str,
-    kinds: Sequence[_Offer],
-    to: Address,
-    calling_ae: str,
-    keep: Keep,
-    bounds: Bounds,
-) -> Retrieved:
-    service = StudyRootQueryRetrieveInformationModelGet
-    if tempfile.tempdir is None:  # pynetdicom writes what arrives where tempfile says
-        tempfile.tempdir = str(keep.folder)
-    association = associate(
-        to,
-        calling_ae,
-        _contexts(kinds),
-        [(evt.EVT_C_STORE, lambda event: _take(event, keep))],
-        _roles(kinds),
+def _sum(answers: Sequence[Retrieved]) -> Retrieved:
+    words = dict.fromkeys(one.words for one in answers if one.words)
+    return Retrieved(
+        sum(one.completed for one in answers),
+        sum(one.failed for one in answers),
+        "; ".join(words),
     )
-    try:
-        if not any(one.abstract_syntax == service for one in association.accepted_contexts):
-            raise Unsupported(f"{to} does not offer C-GET")
-        with _bounded(association, bounds):
-            answers = _asked(lambda: association.send_c_get(_identifier(study_uid), service), to)
-            got = _ended(answers, "C-GET", to)
-    except BaseException:
-        association.abort()
-        raise
-    association.release()
-    return got
 
 
-def _by_contexts(kinds: Sequence[Kind]) -> list[list[_Offer]]:
-    """Return SOP classes with their transfer syntaxes, in parts that fit into an association."""
-    as_they_were: list[_Offer] = [
-        (sop_class, (syntax,)) for sop_class, syntax in dict.fromkeys(kinds)
-    ]
+def _by_contexts(wanted: Retrieval) -> list[list[_Offer]]:
+    """Return SOP classes with their transfer syntaxes, in parts that fit into an association.
+
+    Of a whole study all that is common is taken: some give up at the first they may not send.
+    """
     uncompressed = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-    plain: list[_Offer] = [
-        (sop_class, uncompressed) for sop_class in dict.fromkeys(one for one, _ in kinds)
-    ]
-    wanted = as_they_were + [
-        one for one in plain if (one[0], (str(ExplicitVRLittleEndian),)) not in as_they_were
-    ]
+    offers: list[_Offer] = [(one.sop_class, (one.transfer_syntax,)) for one in wanted.objects]
+    offers += [(one.sop_class, uncompressed) for one in wanted.objects]
+    offers = list(dict.fromkeys(offers))
     size = _STORAGE_PER_ASSOCIATION
-    return [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    parts = [offers[start : start + size] for start in range(0, len(offers), size)]
+    if wanted.is_whole:
+        known = {sop_class for sop_class, _ in offers}
+        others = (str(context.abstract_syntax) for context in StoragePresentationContexts)
+        more: list[_Offer] = [(one, uncompressed) for one in others if one not in known]
+        parts[-1] += more[: size - len(parts[-1])]
+    return parts
 
 
-def _contexts(kinds: Sequence[_Offer]) -> list[PresentationContext]:
-    get = build_context(StudyRootQueryRetrieveInformationModelGet, list(NOT_DEFLATED))
-    return [get, *(build_context(UID(one), list(syntaxes)) for one, syntaxes in kinds)]
+def _contexts(offers: Sequence[_Offer]) -> list[PresentationContext]:
+    return [build_context(one, list(syntaxes)) for one, syntaxes in offers]
 
 
-def _roles(
-    kinds: Sequence[_Offer],
-) -> list[SCP_SCU_RoleSelectionNegotiation]:
+def _roles(offers: Sequence[_Offer]) -> list[SCP_SCU_RoleSelectionNegotiation]:
     """Say that we take what comes: who asks for an association most often sends (PS3.7 D.3.3.4)."""
-    return [build_role(UID(one), scp_role=True) for one in dict.fromkeys(one for one, _ in kinds)]
-
-
-def _identifier(study_uid: str) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = "STUDY"
-    query.StudyInstanceUID = study_uid
-    return query
+    return [build_role(UID(one), scp_role=True) for one in dict.fromkeys(one for one, _ in offers)]
 
 
 @contextlib.contextmanager
 def _bounded(association: Association, bounds: Bounds) -> Iterator[None]:
     """Abort what takes too long, or when somebody says so."""
-    timer = threading.Timer(bounds.whole_s, association.abort)
+    end = partial(_end, association)
+    timer = threading.Timer(bounds.whole_s, end)
     timer.daemon = True
     timer.start()
-    bounds.on_begun(association.abort)
+    bounds.on_begun(end)
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _end(association: Association) -> None:
+    association.abort()
+    # Who waits for an answer would do so for the whole time-out: what was left to wake him, its own
+    # loop may have taken, which is resumed by an abort, and ends.
+    association.join(_ENDED_WITHIN_S)
+    association.dimse.msg_queue.put((None, None))
 
 
 def _asked(

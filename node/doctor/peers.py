@@ -14,6 +14,7 @@ from pydicom.uid import UID, generate_uid
 from node.config import WHAT_COMMITS_MEANS, Config, Peer
 from node.dimse import (
     CONFIRMING,
+    RETRIEVING,
     Address,
     ConnectionRefused,
     Rejected,
@@ -40,6 +41,36 @@ def check_peers(config: Config) -> Iterator[Verdict]:
 
 
 def _check(peer: Peer, config: Config) -> Iterator[Verdict]:
+    said = list(_check_results(peer, config))
+    yield from said
+    if peer.retrieve is not None and all(verdict.state != "failed" for verdict in said):
+        yield _verdict_on_retrieval(peer, config)
+
+
+def _verdict_on_retrieval(peer: Peer, config: Config) -> Verdict:
+    """Say whether removed images can be asked back from it; nothing is asked for."""
+    what, our_ae = f"peer {peer.name}", config.node.ae_title
+    assert peer.retrieve is not None, "only then it is asked"
+    service, name = RETRIEVING[peer.retrieve], f"C-{peer.retrieve.upper()}"
+    to = Address(peer.ae_title, peer.host, peer.port, min(peer.timeout_s, _ANSWER_WITHIN_S))
+    try:
+        is_offered = service in accepted_kinds(to, our_ae, [service])
+    except DeliveryError as error:
+        remedy = f"Removed images are asked back from it: see why it does not take {our_ae}."
+        return warning(what, f"{name}: {error}", remedy)
+    if not is_offered:
+        remedy = (
+            f"On it, allow {our_ae} {name} in the Study Root model; or choose the other way, or "
+            "leave retrieve out: then a study that needs removed images waits for a person."
+        )
+        return warning(what, f"{to} offers no {name}, by which images are asked back", remedy)
+    words = f"offers {name}, by which removed images are asked back"
+    if peer.retrieve == "move":
+        words += f"; whether it knows {our_ae} as a destination, only a real request shows"
+    return ok(what, words)
+
+
+def _check_results(peer: Peer, config: Config) -> Iterator[Verdict]:
     what, our_ae = f"peer {peer.name}", config.node.ae_title
     entered = f"{our_ae} with this machine's address and port {config.listener.port}"
     if peer.commits:

@@ -53,6 +53,7 @@ class AskedBack:
 class FileOfImage:
     """An image that is in use, and where its file is, or was."""
 
+    series_uid: str
     sop_uid: str
     sop_class: str
     transfer_syntax: str
@@ -107,7 +108,7 @@ class Asking:
     def filed(self, study_uid: str) -> list[FileOfImage]:
         """Return every image of a study that is in use, in the order in which they came."""
         table = schema.instance
-        names = ("sop_uid", "transfer_syntax", "path", "removed_at", "received_at")
+        names = ("series_uid", "sop_uid", "transfer_syntax", "path", "removed_at", "received_at")
         query = sa.select(*SHOWN, *(table.c[name] for name in names)).where(
             table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT
         )
@@ -115,6 +116,7 @@ class Asking:
             rows = db.execute(query.order_by(table.c.received_at, table.c.sop_uid)).all()
         return [
             FileOfImage(
+                series_uid=row.series_uid,
                 sop_uid=row.sop_uid,
                 sop_class=row.sop_class,
                 transfer_syntax=row.transfer_syntax,

@@ -38,7 +38,7 @@ def ask_back(db: sa.Connection, study_uid: str) -> bool:
     return db.execute(new.returning(table.c.study_uid)).first() is not None
 
 
-def is_awaited(db: sa.Connection, study: sa.Row[Any]) -> bool:
+def may_be_needed(db: sa.Connection, study: sa.Row[Any]) -> bool:
     """Return whether what was removed of a study is kept anew when it comes: it may be needed."""
     if study.state == StudyState.RECEIVING or study.held_because == HeldBecause.MISSING:
         return True
@@ -50,7 +50,9 @@ def is_awaited(db: sa.Connection, study: sa.Row[Any]) -> bool:
 def is_to_be_restored(db: sa.Connection, received: Received, known: sa.Row[Any]) -> bool:
     """Return whether an object that came again takes the place of its removed file."""
     is_removed = known.removed_at is not None and known.state == InstanceState.CURRENT
-    return is_removed and received.is_in_scope and is_awaited(db, lock_study(db, known.study_uid))
+    return (
+        is_removed and received.is_in_scope and may_be_needed(db, lock_study(db, known.study_uid))
+    )
 
 
 def restore(db: sa.Connection, instance: Instance, received: Received) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.coming_back import is_awaited, is_to_be_restored, note_files, restore
+from node.ledger.coming_back import is_to_be_restored, may_be_needed, note_files, restore
 from node.ledger.damaged import DamagedObject, add_damaged
 from node.ledger.database import Ledger
 from node.ledger.records import Former, Kept, Received, Recorded, Withdrawal
@@ -75,7 +75,7 @@ class Receiving:
                 state=row.state,
                 shown=shown_in(row),
                 is_removed=is_removed,
-                is_awaited=is_removed and is_awaited(db, db.execute(study).one()),
+                is_awaited=is_removed and may_be_needed(db, db.execute(study).one()),
                 pixels_digest=row.pixels_digest or "",
                 header_digest=row.header_digest or "",
             )

@@ -39,10 +39,9 @@ DELAY_MAX_S = 300.0
 """The longest wait for a machine that is in trouble."""
 
 
-_ENDED_BY_CORRECTIONS = (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
-"""What ends when corrected images come."""
-_ENDED_BY_ITSELF = (*_ENDED_BY_CORRECTIONS, HeldBecause.MISSING)
-"""From all else only a person releases a study."""
+_ENDED_BY_ITSELF = (HeldBecause.IDENTITY, HeldBecause.DESTINATION, HeldBecause.MISSING)
+"""What ends when corrected images come, or all images again; from all else only a person releases
+a study."""
 
 
 def insert_into(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -126,7 +125,7 @@ def hold(db: sa.Connection, study_uid: str, because: HeldBecause, reason: str) -
     ends_by_itself = study.held_because in _ENDED_BY_ITSELF
     if is_held(study) and not (ends_by_itself and because == HeldBecause.PIXELS):
         return
-    level = logging.ERROR if because not in _ENDED_BY_CORRECTIONS else logging.WARNING
+    level = logging.ERROR if because not in _ENDED_BY_ITSELF else logging.WARNING
     log.log(level, "Study %s is held: %s", study_uid, reason, extra={"study": study_uid})
     db.execute(update_study(study_uid).values(held_because=because, held_reason=reason))
     ask_to_tell(db, study_uid)

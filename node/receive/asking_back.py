@@ -22,7 +22,15 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from node.config import Config, Peer
-from node.dimse import Address, Bounds, Keep, get_study, move_study
+from node.dimse import (
+    Address,
+    Bounds,
+    Keep,
+    Retrieval,
+    WantedObject,
+    get_objects,
+    move_objects,
+)
 from node.dimse.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
 from node.errors import DeliveryError, NoRoom, OfNoStudy, Unreadable, Unsupported
 from node.ledger import COMES_BACK, AskedBack, Asking, FileOfImage, missing_words
@@ -133,12 +141,10 @@ class AskingBack:
             words = f"nobody can be asked for them: {asked.sender} has no `retrieve`"
             self._give_up(asked, lacking, words)
         elif asked.waited_s >= self.config.retention.ask_back_within_s:
-            hours = self.config.retention.ask_back_within_s / 3600
-            self._give_up(
-                asked,
-                lacking,
-                f"{peer.name} was asked for {hours:g} h ({asked.error or 'in vain'})",
-            )
+            within_s = self.config.retention.ask_back_within_s
+            long = f"{within_s / 3600:g} h" if within_s >= 3600 else f"{within_s:g} s"
+            words = f"{peer.name} was asked for {long} ({asked.error or 'in vain'})"
+            self._give_up(asked, lacking, words)
         else:
             self._thread = threading.Thread(
                 target=self._ask, args=(asked, peer, lacking), name="ask back", daemon=True
@@ -169,7 +175,7 @@ class AskingBack:
         wait_s = min(_FIRST_S * 2.0 ** min(asked.attempts, 30), _MOST_S)
         with naming(study=asked.study_uid, peer=peer.name):
             try:
-                words = self._retrieve(asked.study_uid, peer, lacking)
+                words = self._retrieve(_wanted(asked, lacking), peer)
             except Unsupported as error:
                 words, wait_s = str(error), _MOST_S
             except (DeliveryError, NoRoom) as error:
@@ -200,20 +206,20 @@ class AskingBack:
                 break
         return lacking
 
-    def _retrieve(self, study_uid: str, peer: Peer, lacking: Sequence[FileOfImage]) -> str:
+    def _retrieve(self, wanted: Retrieval, peer: Peer) -> str:
         if self.store.free_bytes() < self.config.node.min_free_mb << 20:
             raise NoRoom(f"less than {self.config.node.min_free_mb} MB free")
         our_ae = self.config.node.ae_title
         to = Address(peer.ae_title, peer.host, peer.port, peer.timeout_s)
         bounds = Bounds(_WHOLE_S, self._may_be_ended)
-        log.info("Study %s is asked back from %s", study_uid, peer.name)
+        words = "Study %s: %d images are asked back from %s"
+        log.info(words, wanted.study_uid, len(wanted.objects), peer.name)
         if peer.retrieve == "move":
-            return move_study(study_uid, to, our_ae, our_ae, bounds).words
+            return move_objects(wanted, to, our_ae, our_ae, bounds).words
         came = self.reception.begin(peer.name)
         try:
-            kinds = [(one.sop_class, one.transfer_syntax) for one in lacking]
             keep = Keep(self.store.incoming, lambda path: self._status(path, came))
-            return get_study(study_uid, kinds, to, our_ae, keep, bounds).words
+            return get_objects(wanted, to, our_ae, keep, bounds).words
         finally:
             self.reception.end(came)
 
@@ -234,3 +240,12 @@ class AskingBack:
             log.error("An object that was asked back is not kept: %s", type(error).__name__)  # noqa: TRY400
             return OUT_OF_RESOURCES
         return SUCCESS
+
+
+def _wanted(asked: AskedBack, lacking: Sequence[FileOfImage]) -> Retrieval:
+    """Return what to ask for: what is lacking, and at each second attempt the whole study."""
+    objects = [
+        WantedObject(one.series_uid, one.sop_uid, one.sop_class, one.transfer_syntax)
+        for one in lacking
+    ]
+    return Retrieval(asked.study_uid, objects, is_whole=asked.attempts % 2 == 1)

@@ -18,7 +18,7 @@ from node.domains.mammography.scope import awaited
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.flow import completeness
 from node.flow.completeness import Settler
-from node.ledger import Arrival, ArrivalPart, Job, Mode, Stage, VersionState, schema
+from node.ledger import Arrival, ArrivalPart, Asking, Job, Mode, Stage, VersionState, schema
 from node.ledger.order import SenderPriority, wait_s
 from node.manifest import Input
 from node.result import Priority
@@ -240,6 +240,41 @@ def test_a_study_that_is_not_to_be_analysed_by_itself_waits_for_a_person(
     settler.settle()
     assert desk.jobs == [Job("process", STUDY, 2, 1)]
     assert state_and_words(desk, 2) == (VersionState.QUEUED, "4/4 views", None)
+
+
+def test_a_study_whose_removed_images_are_needed_again_waits_until_they_are_here(
+    desk: Desk, settler: Settler
+) -> None:
+    receive(desk, ALL)
+    desk.let_pass(3)
+    settler.settle()
+    desk.change(schema.study_version, state=VersionState.FINISHED)
+    desk.change(schema.instance, removed_at=1.0)
+    desk.receive(f"{STUDY}.9", view="R CC")
+    for _ in range(2):
+        desk.let_pass(60)
+        settler.settle()
+    assert [job.number for job in desk.jobs] == [1]
+    assert len(desk.rows(schema.asked_back)) == 1
+    words = "4 images of it removed, needed for a new report: asked back"
+    assert desk.history().count(words) == 1
+    desk.change(schema.instance, removed_at=None)
+    settler.settle()
+    assert len(desk.jobs) == 1, "others may still be on their way"
+    Asking(desk.ledger).end(STUDY, "all its images are here again")
+    settler.settle()
+    assert [job.number for job in desk.jobs] == [1, 2]
+
+
+def test_removed_images_that_no_model_reads_are_waited_for_by_nobody(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.receive(f"{STUDY}.8", modality="US", view=None, is_in_scope=False)
+    desk.change(schema.instance, removed_at=1.0)
+    receive(desk, ALL)
+    desk.let_pass(60)
+    settler.settle()
+    assert len(desk.jobs) == 1
 
 
 def test_a_study_that_no_model_reads_needs_no_other_reason(desk: Desk, settler: Settler) -> None:

@@ -253,7 +253,7 @@ class DcmQrScp(Daemon):
 
     ae_title = "QRSCP"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, node_port: int = 104) -> None:
         self.port = free_port()
         storage = folder / "storage"
         storage.mkdir(parents=True, exist_ok=True)
@@ -261,7 +261,7 @@ class DcmQrScp(Daemon):
             "MaxPDUSize = 16384",
             "MaxAssociations = 16",
             "HostTable BEGIN",
-            f"ainode = ({NODE_AE}, {LOOPBACK}, 104)",
+            f"ainode = ({NODE_AE}, {LOOPBACK}, {node_port})",
             "HostTable END",
             "VendorTable BEGIN",
             "VendorTable END",

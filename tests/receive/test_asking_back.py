@@ -1,0 +1,265 @@
+"""Images that are needed again come back from an archive, or the study is held with the words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import factories
+import pytest
+from factories import L_CC, R_CC, R_MLO
+from giving import GivingArchive
+from ledgers import Desk, is_mammogram
+from peers import modality
+from pydicom import Dataset
+from pydicom.uid import RLELossless
+
+from node import config
+from node.imaging.digests import encoded_digest
+from node.ledger import Asking, HeldBecause, Ledger, Nodes, Receiving, now, schema
+from node.receive.asking_back import AskingBack
+from node.receive.header_changes import header_digest
+from node.receive.reception import Came, Reception
+from node.store import Store
+
+from .doors import OpenDoor
+
+
+@dataclass
+class Asker:
+    """A node that received a study, of which the images were removed; its sweep is made by hand."""
+
+    desk: Desk
+    sweep: AskingBack
+    reception: Reception
+    exam: list[Dataset]
+
+    @property
+    def study(self) -> str:
+        return str(self.exam[0].StudyInstanceUID)
+
+    def look(self) -> None:
+        """Make the sweep, as if the time to it had passed, and wait for the archive's answer."""
+        self.desk.change(schema.asked_back, next_at=0.0)
+        self.sweep.look()
+        self.sweep.wait()
+
+    def receive(self, *datasets: Dataset) -> list[str]:
+        return [str(self.desk.keep(one)) for one in datasets]
+
+    def remove(self) -> None:
+        for row in self.desk.rows(schema.instance):
+            path = self.desk.store.path(row["path"])
+            table = schema.instance
+            digests = {"pixels_digest": encoded_digest(path), "header_digest": header_digest(path)}
+            with self.desk.ledger.writing() as db:
+                is_it = table.c.sop_uid == row["sop_uid"]
+                db.execute(table.update().where(is_it).values(removed_at=now(), **digests))
+            path.unlink()
+        self.desk.change(schema.study, images_removed_at=now())
+
+    def files(self) -> int:
+        return sum(path.is_file() for path in (self.desk.store.root / "received").rglob("*"))
+
+    def events(self) -> list[str]:
+        return self.desk.history(self.study)
+
+
+OpenAsker = Callable[..., Asker]
+
+
+@pytest.fixture
+def archive() -> Iterator[GivingArchive]:
+    opened = GivingArchive()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def open_asker(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenAsker]:
+    opened: list[Asker] = []
+
+    def start(*peers: config.Peer, within_s: float = 3600) -> Asker:
+        settings = config.Config(
+            node=config.Node(ae_title="AINODE", state_dir=tmp_path, min_free_mb=0),
+            peers=peers,
+            retention=config.RetentionSettings(ask_back_within_s=within_s),
+        )
+        reception = Reception(settings, store, Receiving(ledger), is_mammogram)
+        sweep = AskingBack(settings, store, Asking(ledger), reception, is_mammogram)
+        exam = factories.exam("asked back", [R_CC, L_CC])
+        opened.append(Asker(Desk(ledger, store), sweep, reception, exam))
+        asker = opened[-1]
+        asker.receive(*exam)
+        asker.desk.close(study=asker.study)
+        asker.remove()
+        asker.receive(late(exam[0]))
+        asker.desk.settling.ask_back(asker.study, 2)
+        return asker
+
+    nodes = Nodes(ledger)
+    if not nodes.registered([store.node_id]):  # a door has done it
+        nodes.register_node(store.node_id)
+    yield start
+    for asker in opened:
+        asker.sweep.stop()
+        asker.reception.close()
+
+
+def late(image: Dataset) -> Dataset:
+    """Return an image of the same study that comes later."""
+    (made,) = factories.exam("late", [R_MLO])
+    made.StudyInstanceUID = image.StudyInstanceUID
+    for keyword in ("PatientID", "PatientName", "AccessionNumber", "PatientBirthDate"):
+        setattr(made, keyword, image[keyword].value)
+    return made
+
+
+SENDER = modality(results_to=["giving"])
+
+
+def test_what_was_removed_comes_back_from_who_gets_the_results_and_the_study_goes_on(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    archive.has = asker.exam
+    assert asker.files() == 1
+    asker.look()
+    assert asker.files() == 3
+    assert {row["removed_at"] for row in asker.desk.rows(schema.instance)} == {None}
+    assert asker.desk.rows(schema.asked_back) == []
+    assert asker.events()[-1] == "all its images are here again"
+    assert list(asker.desk.store.incoming.iterdir()) == []
+    (arrival,) = asker.desk.arrivals()
+    assert (arrival.is_asked_back, sum(part.removed for part in arrival.parts)) == (False, 0)
+
+
+def test_by_c_move_it_comes_through_the_door(
+    open_door: OpenDoor, open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("move"))
+    archive.has = asker.exam
+    archive.node_port = open_door(archive.peer("move")).port
+    asker.look()
+    assert asker.files() == 3
+    assert asker.desk.rows(schema.asked_back) == []
+
+
+def test_an_archive_that_has_it_encoded_otherwise_gives_it_uncompressed(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    archive.has = asker.exam
+    for row in asker.desk.rows(schema.instance):  # as if they had come compressed
+        if row["removed_at"] is not None:
+            table = schema.instance
+            with asker.desk.ledger.writing() as db:
+                is_it = table.c.sop_uid == row["sop_uid"]
+                other = {"transfer_syntax": str(RLELossless), "digest": "compressed"}
+                db.execute(table.update().where(is_it).values(other))
+    asker.look()
+    assert asker.desk.rows(schema.asked_back) == []
+    assert sum("its pixels cannot be compared" in event for event in asker.events()) == 2
+
+
+def test_an_archive_that_has_not_all_is_asked_again_and_then_the_study_is_held(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    archive.has = asker.exam[:1]
+    asker.look()
+    asker.look()
+    levels = [one.QueryRetrieveLevel for one in archive.asked]
+    assert levels == ["IMAGE", "IMAGE", "STUDY"], "each image is a series of its own"
+    assert asker.desk.study(asker.study)["held_because"] is None
+    asker.desk.change(schema.asked_back, asked_at=now() - 3600)
+    asker.look()
+    study = asker.desk.study(asker.study)
+    assert study["held_because"] == HeldBecause.MISSING
+    assert study["held_reason"].startswith("1 image needed for a new report, removed since ")
+    assert "giving was asked for 1 h (it has sent all but 1 of them)" in study["held_reason"]
+    assert asker.receive(asker.exam[1]) == ["restored"]
+    asker.look()
+    assert asker.desk.study(asker.study)["held_because"] is None
+
+
+def test_where_nobody_can_be_asked_the_study_is_held_at_once(open_asker: OpenAsker) -> None:
+    asker = open_asker(modality())
+    asker.look()
+    reason = asker.desk.study(asker.study)["held_reason"]
+    assert reason.startswith("2 images needed for a new report, removed since ")
+    assert "nobody can be asked for them: modality has no `retrieve`" in reason
+    assert asker.receive(*asker.exam) == ["restored", "restored"]
+    asker.look()
+    assert asker.desk.study(asker.study)["held_because"] is None
+
+
+def test_an_archive_that_is_away_is_asked_again_later(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    archive.close()
+    asker.look()
+    (row,) = asker.desk.rows(schema.asked_back)
+    assert (row["peer"], row["attempts"]) == ("giving", 1)
+    assert "nothing listens there" in row["error"]
+    assert row["next_at"] > row["asked_at"]
+
+
+def test_a_file_that_is_put_back_is_noticed_before_anybody_is_asked(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    asker.receive(*asker.exam)
+    asker.look()
+    assert archive.asked == []
+    assert asker.desk.rows(schema.asked_back) == []
+
+
+def test_other_pixels_than_the_removed_ones_are_put_aside_and_hold_the_study(
+    open_asker: OpenAsker,
+) -> None:
+    asker = open_asker(modality())
+    image = asker.exam[0]
+    image.PixelData = bytes(reversed(image.PixelData))
+    assert asker.receive(image) == ["contradicts"]
+    assert asker.desk.study(asker.study)["held_because"] == HeldBecause.PIXELS
+
+
+def test_a_corrected_header_is_taken_though_the_former_file_is_removed(
+    open_asker: OpenAsker,
+) -> None:
+    asker = open_asker(modality())
+    before = asker.desk.row(schema.instance, asker.exam[0].SOPInstanceUID)
+    for image in asker.exam:
+        image.PatientName = "Corrected^Name"
+    assert asker.receive(*asker.exam) == ["corrected", "corrected"]
+    assert "its header differs from the removed one" in asker.events()[-1]
+    former = {row["sop_uid"]: row for row in asker.desk.rows(schema.former_instance)}
+    assert former[before["sop_uid"]]["header_digest"] == before["header_digest"]
+
+
+def test_a_stale_copy_does_not_take_the_place_of_a_correction_though_both_files_are_removed(
+    open_asker: OpenAsker,
+) -> None:
+    asker = open_asker(modality())
+    stale = factories.exam("asked back", [R_CC, L_CC])
+    for image in asker.exam:
+        image.PatientName = "Corrected^Name"
+    asker.receive(*asker.exam)
+    came = Came("another", "another association")
+    path = asker.desk.store.incoming / "stale.dcm"
+    stale[0].save_as(path, enforce_file_format=True)
+    assert asker.reception.keep(path, came) == "unchanged"
+
+
+def test_a_lost_file_is_healed_by_whatever_is_sent_under_its_uid(desk: Desk, store: Store) -> None:
+    exam = factories.exam("lost", [R_CC, L_CC])
+    for one in exam:
+        desk.keep(one)
+    row = desk.row(schema.instance, exam[0].SOPInstanceUID)
+    store.path(row["path"]).unlink()
+    exam[0].StudyDescription = "As the archive has it"
+    assert desk.keep(exam[0]) == "corrected"
+    assert store.path(desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]).exists()
