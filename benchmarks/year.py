@@ -72,6 +72,8 @@ SETTINGS = RetentionSettings(
 )
 _SWEEPS = 2
 """At least, in a round."""
+_MOST_SWEEPS = 24 * 60 // ROUNDS
+"""One a minute."""
 _UNDELIVERED_DAYS = 60
 """So long the results of some exams wait for their destination: longer than others' images stay."""
 _STEPS_AT_ONCE = 100
@@ -323,13 +325,17 @@ class Year:
                 del self.owed[uid]
 
     def _sweep(self, month: Month, *, is_weekly: bool) -> None:
-        """Sweep until nothing goes any more; a week's first time from the beginning."""
+        """Sweep until nothing goes any more, as often as a node would at most."""
         least = _SWEEPS
         if is_weekly:  # as every hour on a site: what is owed nothing any more is found
             self.retention = self._retention()
             least += self.count(schema.study) // PORTION
         number, before = 0, -1
-        while number < least or before != len(self.store.sizes):
+        while (
+            number < least
+            or before != len(self.store.sizes)
+            or (self.store.used_percent() >= CLEAN_FROM and number < _MOST_SWEEPS)
+        ):
             before = len(self.store.sizes)
             steps, cpu_s = self.clock.steps, time.process_time()
             self.retention.sweep()

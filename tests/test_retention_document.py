@@ -67,9 +67,9 @@ def test_the_days_that_fit_are_what_status_prints() -> None:
     found = disk(19, float(a_day) * GB)
     assert found.days_that_fit == pytest.approx(int(days), abs=0.5)
     rows = dict(rows_of_disks([found]))
-    (printed,) = re.findall(r"^a day +(.+)$", DOCUMENT, re.MULTILINE)
+    (printed,) = re.findall(r"^a day {2,}(.+)$", DOCUMENT, re.MULTILINE)
     assert rows["a day"] == printed
-    (of_disk,) = re.findall(r"^disk +(.+)$", DOCUMENT, re.MULTILINE)
+    (of_disk,) = re.findall(r"^disk {2,}(.+)$", DOCUMENT, re.MULTILINE)
     assert of_disk == rows["disk"]
 
 
@@ -80,7 +80,7 @@ def test_the_alarm_tells_half_way_between_the_watermarks() -> None:
 
 
 def test_what_blocks_is_printed_as_it_says() -> None:
-    printed = re.findall(r"^blocked +(.+)$", DOCUMENT, re.MULTILINE)
+    printed = re.findall(r"^blocked {2,}(.+)$", DOCUMENT, re.MULTILINE)
     at = 100 * 86_400.0
     root = "1.2.826.0.1.3680043.8.498"
     held = BlockingStudy(f"{root}.7", at - 63 * 86_400, GB)
