@@ -77,6 +77,7 @@ from node.receive.header_changes import header_digest
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
+from node.retention_words import advice_on_retention
 from node.site import (
     advice_on_models,
     faults_of_models,
@@ -210,10 +211,6 @@ class App:
         config, telling = self.config, Telling(self.ledger)
         return Teller(telling, config, self.store, local_zone(config), self._engine.enqueue)
 
-    def _forgets(self) -> Forgetter:
-        forgetting = Forgetting(self.ledger)
-        return Forgetter(forgetting, lambda: self.config.retention, self._engine.forget)
-
     def _retains(self) -> Retention:
         unlinker = Unlinker(Unlinking(self.ledger), self.store)
         return Retention(
@@ -224,6 +221,10 @@ class App:
             self._is_in_scope,
             header_digest,
         )
+
+    def _forgets(self) -> Forgetter:
+        forgetting = Forgetting(self.ledger)
+        return Forgetter(forgetting, lambda: self.config.retention, self._engine.forget)
 
     def _asks_back(self) -> AskingBack:
         config, asking = self.config, Asking(self.ledger)
@@ -250,14 +251,15 @@ class App:
 
     def _examined(self) -> Ailments:
         """Return what looks after each of our parts."""
-        room, timers = self.config.node.min_free_mb << 20, self._timers
+        least_free, timers = self.config.node.min_free_mb << 20, self._timers
+        refuse_from = self.config.retention.refuse_from_percent
         return Ailments(
             {
                 OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
                 OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
                 OwnPart.INFERENCE: lambda: self._inference.trouble,
                 OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
-                OwnPart.DISK: lambda: trouble_of_store(self.store, room),
+                OwnPart.DISK: lambda: trouble_of_store(self.store, least_free, refuse_from),
                 OwnPart.SWEEPS: timers.trouble,
                 OwnPart.ALARMS: lambda: self._alarms.trouble,
                 OwnPart.TELLING: lambda: self._teller.trouble,
@@ -328,11 +330,11 @@ class App:
         self._timers.every(TELL_EVERY_S, self._teller.tell, "tell")
         self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
-        self._timers.every(FORGET_EVERY_S, self._forgets().sweep, "forgetting")
-        self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
         self._timers.every(ASK_BACK_EVERY_S, self._asking_back.look, "ask back")
         inventory = Inventory(Filing(self.ledger), self.store)
         self._timers.every(INVENTORY_EVERY_S, inventory.look, "inventory")
+        self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
+        self._timers.every(FORGET_EVERY_S, self._forgets().sweep, "forgetting")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")
@@ -348,6 +350,8 @@ class App:
         for _, fault in faults_of_models(self.config, self._models):
             log.error("%s", fault)
         for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
+            log.warning("%s", line)
+        for line in advice_on_retention(self.config):
             log.warning("%s", line)
         log.info("%s", unfinished_words(Outstanding(self.ledger).unfinished()))
 

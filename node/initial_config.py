@@ -56,6 +56,19 @@ _ANOTHER = """\
 _FORM = "NAME=AET@HOST:PORT, such as pacs=PACS@192.0.2.10:104"
 
 
+_RETENTION: dict[str, float] = {
+    "images_days": 30,
+    "results_days": 90,
+    "records_days": 365,
+    "out_of_scope_days": 3,
+    "excluded_days": 30,
+    "neighbours_days": 7,
+    "unreadable_days": 90,
+    "clean_from_percent": 80,
+    "refuse_from_percent": 95,
+}
+"""For a site whose archive is its PACS: docs/retention.md says how to choose others."""
+
 Ask = Callable[[str, str], str]
 """Asks a person, offering a default ("" is none), and returns the answer."""
 
@@ -241,6 +254,7 @@ def config_text(choices: Choices, name: str) -> str:
             f"{_with(tables['[[peers]]'], **_settings(first))}\n\n{_INSTEAD}",
             *("\n".join([_ANOTHER, *_lines(_settings(peer))]) for peer in others),
         ],
+        "[retention]": [_with(tables["[retention]"], **_RETENTION)],
         "[[models]]": [
             _with(tables["[[models]]"], name=model, mode=mode) for model, mode in choices.models
         ],
@@ -265,7 +279,7 @@ def _tables(example: str) -> dict[str, str]:
     return {header: "\n\n".join(paragraphs) for header, paragraphs in found.items()}
 
 
-def _with(table: str, **settings: str | int | bool | list[str]) -> str:
+def _with(table: str, **settings: str | float | bool | list[str]) -> str:
     """Fill settings in where the example has them, commented out or not."""
     for line in _lines(settings):
         key = line.partition(" ")[0]

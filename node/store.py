@@ -83,6 +83,41 @@ class Aside:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """How much room a file system has, as `df` says it. Bytes."""
+
+    total: int
+    used: int
+    free: int
+    """For us: a file system may keep some for root, so that all three do not add up."""
+
+    @property
+    def used_percent(self) -> float:
+        """Of what we may use, how much is in use: the column Use% of `df`."""
+        return 100 * self.used / max(self.used + self.free, 1)
+
+    def free_at(self, percent: float) -> int:
+        """Return how much is free when so much is in use."""
+        return round((self.used + self.free) * (1 - percent / 100))
+
+
+def room_in(folder: Path) -> Room:
+    """Return how much room the file system of a folder has."""
+    usage = shutil.disk_usage(folder)
+    return Room(usage.total, usage.used, usage.free)
+
+
+def lack_of_room(room: Room, least_free: int, refuse_from_percent: float | None) -> str:
+    """Return why nothing more is to be taken, "" if something may."""
+    if room.free < least_free:
+        return f"{room.free >> 20} MB free, less than min_free_mb = {least_free >> 20}"
+    if refuse_from_percent is not None and room.used_percent >= refuse_from_percent:
+        used = f"{room.used_percent:.1f} % of the disk in use"
+        return f"{used}, refuse_from_percent = {refuse_from_percent:g} reached"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """The folder that holds every object, received and made."""
 
@@ -201,14 +236,17 @@ class Store:
     def _unusable(self) -> tuple[Path, Path]:
         return self.unreadable, self.contradicting
 
+    def room(self) -> Room:
+        """Return how much room the store's file system has."""
+        return room_in(self.root)
+
     def free_bytes(self) -> int:
         """Return the free space on the store's file system."""
-        return shutil.disk_usage(self.root).free
+        return self.room().free
 
     def used_percent(self) -> float:
         """Return how much of the store's file system is in use, by whomever."""
-        usage = shutil.disk_usage(self.root)
-        return 100 * (usage.total - usage.free) / usage.total
+        return self.room().used_percent
 
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""

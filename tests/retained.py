@@ -44,7 +44,7 @@ class Site:
     def keep(self, study: str, number: int = 1, **changes: Any) -> Path:
         """Receive an object with pixels; return its file."""
         sop_uid = f"{study}.{number}"
-        dataset = _image(study, sop_uid, **changes)
+        dataset = small_object(study, sop_uid, **changes)
         assert self.desk.keep(dataset) == "new"
         return self.desk.store.path(self.desk.row(schema.instance, sop_uid)["path"])
 
@@ -54,9 +54,9 @@ class Site:
         self.desk.close(closing, study=study)
         return path
 
-    def done(self, study: str) -> tuple[Path, Path]:
+    def done(self, study: str, **changes: Any) -> tuple[Path, Path]:
         """Take a study as far as it goes; return the file of its image, and that of its result."""
-        image = self.keep(study)
+        image = self.keep(study, **changes)
         job = self.desk.close(study=study)
         self.desk.begin(job)
         content = b"a result"
@@ -75,7 +75,8 @@ class Site:
         return sorted(path for tree in trees for path in tree.rglob("*"))
 
 
-def _image(study: str, sop_uid: str, **changes: Any) -> Dataset:
+def small_object(study: str, sop_uid: str, **changes: Any) -> Dataset:
+    """Return a mammogram of a few pixels."""
     dataset = mammogram(np.arange(64, dtype=np.uint16).reshape(8, 8), **changes)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, f"{study}.0"
     dataset.SOPInstanceUID = sop_uid

@@ -43,6 +43,7 @@ from node.ledger import (
     Outcome,
     Patience,
     VersionState,
+    now,
     schema,
 )
 from node.ledger.rows import hold
@@ -71,6 +72,8 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "hold",
+    "unhold",
     "backup",
     "move",
     "web",
@@ -245,10 +248,27 @@ host = "mail.hospital.example"
     assert call("check", "-c", settings).exit_code == 0
 
 
+def test_check_says_what_is_removed_when_and_that_nothing_is(settings: Path) -> None:
+    nothing = " ".join(call("check", "-c", settings).output.split())
+    assert re.search(
+        r"Note: \[retention\] removes nothing, so nothing in .+ is ever removed: its disk is \d+ %",
+        nothing,
+    )
+    days = "images_days = 30\nout_of_scope_days = 1\nclean_from_percent = 80"
+    settings.write_text(f"{settings.read_text()}\n[retention]\n{days}\n")
+    words = " ".join(call("check", "-c", settings).output.split())
+    assert "Studies that no model reads go after 1 day." in words
+    assert "Received images of studies that are done go after 30 days." in words
+    assert "Results that are where they belong go at no time." in words
+    assert "From 80 % of the disk in use on images go before their days are over" in words
+    assert "Never removed is what is owed" in words
+    assert "[retention] removes nothing" not in words
+
+
 def test_check_asks_about_weights_under_a_licence_of_their_own(
     settings: Path, tmp_path: Path
 ) -> None:
-    assert "Note" not in call("check", "-c", settings).output
+    assert "Note: Model" not in call("check", "-c", settings).output
     manifest = small_models.model(tmp_path).folder / "manifest.toml"
     said, own = 'weights = "Apache-2.0"', 'weights = "LicenseRef-for-research-only"'
     assert said in manifest.read_text()
@@ -295,7 +315,7 @@ def test_of_two_models_of_one_name_that_of_the_site_is_used_and_a_difference_is_
     settings.write_text(given.replace("[listener]", f'models_dir = "{tmp_path}"\n[listener]'))
     result = call("check", "-c", settings)
     assert result.exit_code == 0
-    assert "Note" not in result.output, "it is a copy"
+    assert "Note: Model" not in result.output, "it is a copy"
     manifest = copy / "manifest.toml"
     changed = manifest.read_text().replace("threshold = 0.5", "threshold = 0.4")
     manifest.write_text(re.sub("device_uid = .*", 'device_uid = "2.25.3"', changed))
@@ -886,6 +906,37 @@ def test_release_says_that_a_study_is_not_known(settings: Path, desk_of_node: De
     result = call("release", "1.2.3", "-c", settings)
     assert result.exit_code == 1
     assert "study 1.2.3 is not known here; `ai-node studies` lists all" in result.output
+
+
+def test_hold_keeps_a_study_until_unhold_and_studies_shows_who_does(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.analysed()
+    held = call("hold", STUDY, "--why", "court case 4711", "-c", settings)
+    assert held.exit_code == 0, held.output
+    assert held.output == (
+        f"Study {STUDY} is kept: nothing of it is removed until `ai-node unhold`.\n"
+    )
+    shown = call("studies", "-c", settings).output
+    assert re.search(r"kept +by \S+ \(command\) since 2\S+ \S+: court case 4711; nothing", shown)
+    (said,) = json.loads(call("studies", "-c", settings, "--json").output)
+    assert (said["kept_why"], said["kept_by"][-10:]) == ("court case 4711", " (command)")
+    let_go = call("unhold", STUDY, "-c", settings)
+    assert let_go.exit_code == 0
+    assert "had kept it: court case 4711." in let_go.output
+    assert "court case" not in call("studies", "-c", settings).output
+    for command in (("hold", "1.2.3", "--why", "x"), ("unhold", "1.2.3"), ("unhold", STUDY)):
+        refused = call(*command, "-c", settings)
+        assert refused.exit_code == 1
+        assert "is not known here" in refused.output or "is not kept" in refused.output
+
+
+def test_studies_says_when_something_of_one_was_removed(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.analysed()
+    desk_of_node.change(schema.study, images_removed_at=now(), results_removed_at=now())
+    shown = call("studies", "-c", settings).output
+    assert re.search(r"removed +images, 2\S+ \S+, as \[retention\] says", shown)
+    assert re.search(r"removed +results, 2\S+ \S+, as \[retention\] says", shown)
 
 
 # The process

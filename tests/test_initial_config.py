@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from node import cli, config
 from node.initial_config import Choices, Given, choose, config_text
+from node.retention_words import advice_on_retention
 
 PACS = "pacs=PACS@192.0.2.10:104"
 ROOM = "room-1=MG1@192.0.2.21:105"
@@ -48,6 +49,19 @@ def test_what_is_said_by_options_is_in_the_file(tmp_path: Path) -> None:
     room = found.peer("room-1")
     assert (room.ae_title, room.host, room.port) == ("MG1", "192.0.2.21", 105)
     assert tuple(found.directions("room-1")) == ("pacs",)
+
+
+def test_a_new_site_removes_what_nobody_is_owed_and_says_so(tmp_path: Path) -> None:
+    result = init(tmp_path, "--peer", PACS)
+    found = config.load_config(tmp_path / "node.toml")
+    kept = found.retention
+    assert (kept.images_days, kept.results_days, kept.records_days) == (30, 90, 365)
+    assert (kept.clean_from_percent, kept.refuse_from_percent) == (80, 95)
+    assert None not in kept.model_dump().values()
+    words = "  Received images of studies that are done go after 30 days\n"
+    assert "\nWhat is removed when:\n" in result.output
+    assert words in result.output
+    assert not any("never removed" in line for line in advice_on_retention(found))
 
 
 def test_every_setting_is_explained_and_only_what_was_chosen_is_set(tmp_path: Path) -> None:

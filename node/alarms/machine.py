@@ -19,9 +19,8 @@ from node.config import HL7Settings
 from node.ledger import Trouble, now
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.health import Alarm, node_parts
+from node.overview.space_taken import filling, gigabytes, space_blocked
 
-_RESERVE = 4
-_FULL_DAYS = 7.0
 _SMALL_SHARE = 0.1
 """Of a small disk for state_dir that much is enough."""
 _DAY_S = 86_400.0
@@ -41,30 +40,23 @@ def disks_full(watched: Watched) -> Iterator[Trouble]:
     for disk in disk_spaces(watched.ledger, watched.config):
         if disk.folder == watched.config.store_dir:
             if not ill:
-                yield from _of_store(disk, at)
+                yield from _of_store(disk, watched, at)
         else:
             yield from _of_state(disk, watched, at)
 
 
-def _of_store(disk: DiskSpace, at: float) -> Iterator[Trouble]:
-    days = disk.days_left
-    is_soon = days is not None and days < _FULL_DAYS
-    if disk.free < _RESERVE * disk.least_free or is_soon:
-        words = f"{disk.folder}: {_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
-        words += f", full in {days:.0f} days" if is_soon else ""
-        words += "; images are refused once it is full"
-        yield Trouble("disk", "store_dir", Alarm.LOOK, words, _MORE_ROOM, at)
+def _of_store(disk: DiskSpace, watched: Watched, at: float) -> Iterator[Trouble]:
+    blocked = space_blocked(watched.ledger, watched.config)
+    found = filling(disk, watched.config.node.min_free_mb << 20, blocked)
+    if found is not None:
+        yield Trouble("disk", "store_dir", Alarm.LOOK, found.words, found.what_to_do, at)
 
 
 def _of_state(disk: DiskSpace, watched: Watched, at: float) -> Iterator[Trouble]:
     if disk.free < min(watched.config.node.min_free_mb << 20, _SMALL_SHARE * disk.total):
-        words = f"{disk.folder}: {_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
+        words = f"{disk.folder}: {gigabytes(disk.free)} of {gigabytes(disk.total)} free"
         words += "; without room for the node's state nothing is taken or analysed"
         yield Trouble("disk", f"{watched.place}: state_dir", Alarm.ACT, words, _MORE_ROOM, at)
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
 
 
 def clocks_differ(watched: Watched) -> Iterator[Trouble]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from node import __version__
-from node.cli import files, keeping, looking, measuring, mending, service
+from node.cli import files, holds, keeping, looking, measuring, mending, service
 from node.cli.alarms import alarm_commands
 from node.cli.common import out
 from node.cli.model_packages import models
@@ -28,7 +28,7 @@ app = typer.Typer(
     `status`, `nodes`, `studies` and `alarm list`: 0 all is well, 1 look, 2 act.""",
 )
 
-for _part in (service, files, measuring, looking, mending, keeping):
+for _part in (service, files, measuring, looking, mending, holds, keeping):
     app.add_typer(_part.commands)
 app.add_typer(alarm_commands, name="alarm")
 app.add_typer(web, name="web")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -87,3 +89,12 @@ def errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code) from error
+
+
+def caller() -> str:
+    """Return who called this command, as the history of a study says it."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # as in a container whose user has no name
+        name = f"user {os.getuid()}"
+    return f"{name} (command)"

@@ -206,11 +206,28 @@ def _print_study(study: StudyOverview) -> None:
         words = f"{stored} of {len(states)} objects stored" + (f", {by}" if stored else "")
         words += _next_attempt(study, destination)
         lines.append((destination, words))
-    lines += _told_in_words(study)
+    lines += [*_told_in_words(study), *_kept_and_removed(study)]
     lines += [("reason", study.error)] if study.error else []
     lines += [("next", words)] if (words := next_step(study)) else []
     for name, words in lines:
         out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _kept_and_removed(study: StudyOverview) -> Iterator[tuple[str, str]]:
+    """Say who keeps a study from being removed, or what of it has been."""
+    if study.kept_at is not None:
+        words = f"by {study.kept_by} since {_moment(study.kept_at)}: {study.kept_why}"
+        yield "kept", f"{words}; nothing of it is removed until `ai-node unhold`"
+    for name, at in (
+        ("images", study.images_removed_at),
+        ("results", study.results_removed_at),
+    ):
+        if at is not None:
+            yield "removed", f"{name}, {_moment(at)}, as [retention] says"
+
+
+def _moment(at: float) -> str:
+    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M}"
 
 
 def _told_in_words(study: StudyOverview) -> list[tuple[str, str]]:
@@ -236,8 +253,7 @@ def _times_in_words(study: StudyOverview) -> str:
     """Say when a study came, by this machine's clock, and how long each step took."""
     from node.overview.health import in_round_units
 
-    came = datetime.fromtimestamp(study.last_image_at).astimezone()
-    words = [f"{came:%Y-%m-%d %H:%M}"]
+    words = [_moment(study.last_image_at)]
     if study.received_s >= 1:
         words.append(f"received in {in_round_units(study.received_s)}")
     for name, took_s in (

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
+from node.cli.common import CONFIG, ConfigOption, caller, errors_as_messages, out
 from node.numbers_in_words import counted
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ def _retry_study(study: str, destination: str, config: Config, by_hand: ByHand) 
 
     within_s, substitutes = config.delivery.deliver_within_s, frozenset(SUBSTITUTES.values())
     what_follows = by_hand.retry_study(
-        study, within_s, config.directions, substitutes, destination=destination, by=_caller()
+        study, within_s, config.directions, substitutes, destination=destination, by=caller()
     )
     return f"Study {study}: {what_follows}."
 
@@ -92,7 +90,7 @@ def _retry_study(study: str, destination: str, config: Config, by_hand: ByHand) 
 def _retry_all(destination: str, config: Config, by_hand: ByHand) -> Iterator[str]:
     from node.kinds import SUBSTITUTES
 
-    within_s, by = config.delivery.deliver_within_s, _caller()
+    within_s, by = config.delivery.deliver_within_s, caller()
     substitutes = frozenset(SUBSTITUTES.values())
     count = by_hand.retry_dead(within_s, substitutes, destination=destination, by=by)
     count += by_hand.retry_dead_messages(within_s, destination=destination, by=by)
@@ -139,14 +137,5 @@ def release(
 
     with errors_as_messages():
         with contextlib.closing(existing_ledger(load_config(config))) as ledger:
-            what_follows = ByHand(ledger).release_study(study, by=_caller())
+            what_follows = ByHand(ledger).release_study(study, by=caller())
         out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
-
-
-def _caller() -> str:
-    """Return who called this command, as the history of a study says it."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # as in a container whose user has no name
-        name = f"user {os.getuid()}"
-    return f"{name} (command)"

@@ -120,6 +120,7 @@ def init(  # noqa: PLR0913 - one for each question
     file, explained.
     """
     from node import initial_config as initial
+    from node.retention_words import removals_in_words
 
     def ask(question: str, default: str) -> str:
         return str(typer.prompt(question, default=default or None, err=True))
@@ -129,7 +130,8 @@ def init(  # noqa: PLR0913 - one for each question
         initial.refuse_to_replace(config, is_forced=force)
         given = initial.Given(ae_title, port, state_dir, peer or (), sender or (), model or ())
         loaded = initial.write_config(config, initial.choose(given, ask if can_ask else None))
-        lines = [f"Wrote {config}.", *initial.pacs_side(loaded), "", "Then:"]
+        lines = [f"Wrote {config}.", *initial.pacs_side(loaded), "", "What is removed when:"]
+        lines += [*(f"  {line}" for line in removals_in_words(loaded)), "", "Then:"]
         lines += [f"  ai-node {verb} --config {config}" for verb in ("doctor", "run")]
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -184,6 +186,7 @@ def _check_settings(config: Path) -> None:
     from node.dimse.addresses import place
     from node.doctor.tls_files import faults_of_tls_files
     from node.inference import Inference
+    from node.retention_words import advice_on_retention, removals_in_words
     from node.site import (
         advice_on_models,
         fault_of_ledger,
@@ -213,10 +216,11 @@ def _check_settings(config: Path) -> None:
             out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
             if levels := levels_in_words(model):
                 out.print(f"Model {identity.name}: {levels}.")
-        for line in who_else_is_told(loaded):
-            out.print(f"{line}.")
-        for line in [*advice(loaded), *advice_on_models(loaded, models)]:
-            out.print(f"Note: {line}")
+        for line in [*who_else_is_told(loaded), *removals_in_words(loaded)]:
+            out.print(f"{line}.", markup=False)
+        notes = [*advice(loaded), *advice_on_models(loaded, models), *advice_on_retention(loaded)]
+        for line in notes:
+            out.print(f"Note: {line}", markup=False)
         if faults:
             raise NodeError("\n".join(faults))
 

@@ -23,13 +23,14 @@ from node.doctor.peers import check_peers
 from node.doctor.verdict import Verdict, counted_things, failed, ok, warning
 from node.doctor.work import check_work
 from node.errors import NodeError
+from node.retention_words import advice_on_retention
 
 __all__ = ["CHECKS", "Verdict", "diagnose"]
 
 
 def check_advice(config: Config) -> Iterator[Verdict]:
     """Name what is allowed, but hardly meant."""
-    for sentence in advice(config):
+    for sentence in [*advice(config), *advice_on_retention(config)]:
         yield warning("configuration", sentence, "If that is not meant, change the configuration.")
 
 

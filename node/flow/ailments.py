@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from node.ledger import Ill, OwnPart
-from node.store import Store
+from node.store import Store, lack_of_room
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,13 @@ class Ailments:
             log.info("The %s is well again", part)
 
 
-def trouble_of_store(store: Store, least_free: int) -> str:
+def trouble_of_store(
+    store: Store, least_free: int, refuse_from_percent: float | None = None
+) -> str:
     """Return why nothing can be put into the store now, "" if something can; free in bytes."""
     try:
-        free = store.free_bytes()
-        if free < least_free:
-            return f"{free >> 20} MB free in {store.root}, less than {least_free >> 20} MB"
+        if lack := lack_of_room(store.room(), least_free, refuse_from_percent):
+            return f"{store.root}: {lack}"
         store.now_s()  # writes, and removes that again
     except OSError as error:
         return f"{store.root} cannot be written to ({error.strerror})"

@@ -36,6 +36,7 @@ from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.forgetting import Forgetting
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
+from node.ledger.keeping import Keeping
 from node.ledger.levels import StudyLevels
 from node.ledger.messages import TOLD_NOTHING, Letter, MessageEnd, Messages, words_of_message
 from node.ledger.nodes import Ill, Nodes, Presence
@@ -164,6 +165,7 @@ __all__ = [
     "Ill",
     "InstanceState",
     "Job",
+    "Keeping",
     "Kept",
     "KeptObject",
     "KeptScores",

@@ -16,7 +16,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.receiving import identities_in
 from node.ledger.records import Directions, Job
-from node.ledger.remembering import find_remembered
+from node.ledger.remembering import lock_known
 from node.ledger.rows import (
     add_note,
     delivery_due_at,
@@ -69,7 +69,7 @@ class ByHand:
         patient: no word of a person's makes a guess of ours safe.
         """
         with self.ledger.writing() as db:
-            study = _lock_known(db, study_uid)
+            study = lock_known(db, study_uid)
             if is_held(study) and (why := disagreement(identities_in(db, study_uid))):
                 raise NodeError(
                     f"study {study_uid} stays held: {why}. Correct it in the archive and "
@@ -196,7 +196,7 @@ class ByHand:
         goes nowhere.
         """
         with self.ledger.writing() as db:
-            study = _lock_known(db, study_uid)
+            study = lock_known(db, study_uid)
             again: set[str] = set()
             dead = _for(destination, _dead(schema.dispatch), schema.dispatch)
             for row in _of(db, study, dead, schema.dispatch):
@@ -228,7 +228,7 @@ class ByHand:
         or its level has risen, since the person was shown it.
         """
         with self.ledger.writing() as db:
-            study = _lock_known(db, study_uid)
+            study = lock_known(db, study_uid)
             if study.read_at is not None:
                 raise NodeError(f"study {study_uid} was marked as read before, by {study.read_by}")
             if seen is not None and study.last_image_at > seen.last_image_at + _SAME_TIME_S:
@@ -247,7 +247,7 @@ class ByHand:
     def mark_unread(self, study_uid: str, by: str) -> None:
         """Take that back. Raises NodeError if nobody has said it."""
         with self.ledger.writing() as db:
-            study = _lock_known(db, study_uid)
+            study = lock_known(db, study_uid)
             if study.read_at is None:
                 raise NodeError(f"study {study_uid} is not marked as read")
             db.execute(update_study(study_uid).values(read_at=None, read_by=None))
@@ -256,16 +256,6 @@ class ByHand:
 
 def _by(who: str) -> str:
     return f" by {who}" if who else ""
-
-
-def _lock_known(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
-    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
-    study = db.execute(query.with_for_update()).one_or_none()
-    if study is None and (remembered := find_remembered(db, study_uid)):
-        raise NodeError(f"study {study_uid} is {remembered.words}")
-    if study is None:
-        raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
-    return study
 
 
 def _dead(table: sa.Table) -> sa.Select[Any]:

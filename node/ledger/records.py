@@ -248,7 +248,7 @@ class BuiltReport:
     """Of its file; None: not known, or not asked for."""
     series_uid: str = ""
     made_by: tuple[str, ...] = ()
-    """The models that a structured report is of, as Manufacturer's Model Name has them."""
+    """The models that it names, as Manufacturer's Model Name has them."""
 
 
 Directions = Callable[[str], Mapping[str, frozenset[str]]]

@@ -108,6 +108,17 @@ def find_remembered(db: sa.Connection, study_uid: str) -> RememberedStudy | None
     return RememberedStudy(study_uid, row.forgotten_at, sent)
 
 
+def lock_known(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
+    """Lock and return the row of a study that a person named; NodeError if there is none now."""
+    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
+    study = db.execute(query.with_for_update()).one_or_none()
+    if study is None and (remembered := find_remembered(db, study_uid)):
+        raise NodeError(f"study {study_uid} is {remembered.words}")
+    if study is None:
+        raise NodeError(f"study {study_uid} is not known here; `ai-node studies` lists all")
+    return study
+
+
 def remember(db: sa.Connection, study_uid: str) -> None:
     """Write down what stays of a study, which the caller has locked; what was there before goes."""
     table = schema.remembered_study

@@ -297,6 +297,13 @@ instance = sa.Table(
     _text("pixels_digest", nullable=True),  # imaging.digests.encoded_digest
     _text("header_digest", nullable=True),  # receive.header_changes: of all that may matter
     sa.Index(None, "study_uid"),
+    sa.Index(  # what a peer may have deleted, for we promised to keep it
+        "ix_instance_committed",
+        "study_uid",
+        "size_bytes",
+        sqlite_where=sa.text("committed_at IS NOT NULL"),
+        postgresql_where=sa.text("committed_at IS NOT NULL"),
+    ),
     sa.Index(None, "study_uid", "association_id"),  # which it came with, each looked at once
     sa.Index(None, "study_uid", "state", "identity"),  # who is spoken of, however many say so
     sa.Index(  # what may be scored as it arrives, and nothing else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
@@ -17,8 +18,18 @@ from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.figures import Figures, figures
 from node.overview.health import Alarm, NodePart, worst_alarm
 from node.overview.shared_count import SharedCount
+from node.overview.space_taken import Blocked, BlockedBecause, space_blocked
 from node.overview.standing import Standing
 from node.overview.status import senders_of
+
+
+class _Counted(NamedTuple):
+    """What takes long to count."""
+
+    figures: Figures
+    disks: tuple[DiskSpace, ...]
+    blocked: tuple[Blocked, ...]
+    raised: tuple[RaisedAlarm, ...]
 
 
 class StateCollector(CollectorRegistry):
@@ -38,17 +49,22 @@ class StateCollector(CollectorRegistry):
         if parts[0].is_ill:  # the database: of what it knows nothing is said, rather than zeros
             return
         try:
-            counted, disks, raised = self._counted.newest()
+            counted, disks, blocked, raised = self._counted.newest()
         except sa.exc.SQLAlchemyError:  # it has gone just now, and the next scrape says so
             return
         yield from _of_figures(counted, self._destinations())
         yield from _of_disks(disks)
+        yield from _of_blocked(blocked)
         yield from _of_alarms(raised, counted.at)
 
-    def _count(self) -> tuple[Figures, tuple[DiskSpace, ...], tuple[RaisedAlarm, ...]]:
+    def _count(self) -> _Counted:
         config, ledger = self._monitored.config, self._monitored.ledger
-        counted = figures(ledger, senders_of(config), open_days=config.open_days)
-        return counted, disk_spaces(ledger, config), tuple(Alarming(ledger).raised())
+        return _Counted(
+            figures(ledger, senders_of(config), open_days=config.open_days),
+            disk_spaces(ledger, config),
+            space_blocked(ledger, config),
+            tuple(Alarming(ledger).raised()),
+        )
 
     def _destinations(self) -> tuple[str, ...]:
         return self._monitored.config.receivers
@@ -164,6 +180,31 @@ def _of_disks(disks: Sequence[DiskSpace]) -> Iterator[Metric]:
     left = [((d.name,), d.days_left * 86_400) for d in disks if d.days_left is not None]
     words = "Until no image is taken any more, if as much comes as in the last week."
     yield _gauge("ai_node_disk_full_in_seconds", words, ("disk",), left)
+
+    used = [((disk.name,), disk.used_percent / 100) for disk in disks]
+    words = "Of what may be used of the disk of each folder, how much is in use, 0 to 1."
+    yield _gauge("ai_node_disk_used_ratio", words, ("disk",), used)
+    marks = [
+        ((disk.name, what), percent / 100)
+        for disk in disks
+        for what, percent in (("clean", disk.clean_from), ("refuse", disk.refuse_from))
+        if percent is not None
+    ]
+    words = "From which share in use on [retention] cleans, and images are refused; as configured."
+    yield _gauge("ai_node_disk_watermark_ratio", words, ("disk", "begins"), marks)
+
+
+def _of_blocked(blocked: Sequence[Blocked]) -> Iterator[Metric]:
+    found = {one.because: one for one in blocked}
+    studies, sizes = [], []
+    for because in BlockedBecause:
+        one = found.get(because)
+        studies.append(((str(because),), float(one.studies if one else 0)))
+        sizes.append(((str(because),), float(one.size if one else 0)))
+    words = "Studies that [retention] may not remove, by why; one may be so for several reasons."
+    yield _gauge("ai_node_blocked_studies", words, ("because",), studies)
+    words = "What they take in the store; of very many, of the oldest."
+    yield _gauge("ai_node_blocked_bytes", words, ("because",), sizes)
 
 
 def _of_alarms(raised: Sequence[RaisedAlarm], at: float) -> Iterator[Metric]:

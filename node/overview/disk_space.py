@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.ledger import Ledger, now, schema
+from node.store import Room, room_in
 
+_DAY_S = 86_400.0
 _LATELY_DAYS = 7.0
 _SAMPLE = 20
 """Studies whose files are measured; of more, as many as that share."""
@@ -33,7 +34,29 @@ class DiskSpace:
     least_free: int
     """Bytes below which nothing is taken any more; 0 where that does not matter."""
     days_left: float | None = None
-    """Until only that is free, if as much comes as in the last week; None if that says nothing."""
+    """Until only that is free, if as much comes as in the last week; None if that says nothing, or
+    if [retention] removes before."""
+    used_percent: float = 0.0
+    """As `df` says it."""
+    clean_from: float | None = None
+    """Of the store's: [retention] clean_from_percent and refuse_from_percent, as they are set."""
+    refuse_from: float | None = None
+    a_day: float = 0.0
+    """Bytes that a day adds, by the studies of the last week; 0 where nothing came."""
+
+    @property
+    def days_that_fit(self) -> float | None:
+        """How many days of what comes fit on the whole disk; None if nothing came in a week.
+
+        Until cleaning begins, else until nothing is taken any more.
+        """
+        room = self.total * (self.clean_from or 100) / 100
+        return days_that_fit(min(room, self.total - self.least_free), self.a_day)
+
+
+def days_that_fit(room: float, a_day: float) -> float | None:
+    """Return how many days of what comes fit into some room, both in bytes; None if none comes."""
+    return room / a_day if a_day else None
 
 
 def disk_spaces(ledger: Ledger, config: Config) -> tuple[DiskSpace, ...]:
@@ -45,19 +68,63 @@ def disk_spaces(ledger: Ledger, config: Config) -> tuple[DiskSpace, ...]:
     found = []
     for name, folder in folders.items():
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            usage = shutil.disk_usage(folder)
-            is_store = folder == store
-            least = config.node.min_free_mb << 20 if is_store else 0
-            grows = _bytes_a_day(ledger, store) if is_store else 0.0
-            left = max(usage.free - least, 0) / grows if grows else None
-            found.append(DiskSpace(name, folder, usage.free, usage.total, least, left))
+            room = room_in(folder)
+            if folder == store:
+                found.append(_of_store(name, room, ledger, config))
+            else:
+                used = room.used_percent
+                found.append(DiskSpace(name, folder, room.free, room.total, 0, used_percent=used))
     return tuple(found)
+
+
+def _of_store(name: str, room: Room, ledger: Ledger, config: Config) -> DiskSpace:
+    kept = config.retention
+    refuse_from = kept.refuse_from_percent
+    least_free = config.node.min_free_mb << 20
+    if refuse_from is not None:
+        least_free = max(least_free, room.free_at(refuse_from))
+    a_day = _bytes_a_day(ledger, config.store_dir)
+    days_left = days_that_fit(max(room.free - least_free, 0), a_day)
+    if days_left is not None and _is_removed_before(ledger, config, days_left):
+        days_left = None
+    return DiskSpace(
+        name,
+        config.store_dir,
+        room.free,
+        room.total,
+        least_free,
+        days_left,
+        room.used_percent,
+        kept.clean_from_percent,
+        refuse_from,
+        a_day,
+    )
+
+
+def _is_removed_before(ledger: Ledger, config: Config, days: float) -> bool:
+    """Return whether images go before so many days are over, so that they do not fill the disk.
+
+    With `clean_from_percent` they go for want of room. By their days they do if the oldest there
+    are, but for what is held or kept, are old enough by then: from then on as much goes as comes.
+    """
+    if config.retention.clean_from_percent is not None:
+        return True
+    if config.retention.images_days is None:
+        return False
+    study = schema.study
+    is_there = study.c.images_removed_at.is_(None)
+    query = sa.select(now() - study.c.last_at).where(
+        is_there, study.c.held_reason.is_(None), study.c.kept_at.is_(None)
+    )
+    with ledger.reading() as db:
+        age_s = db.execute(query.order_by(study.c.last_at).limit(1)).scalar_one_or_none()
+    return age_s is not None and age_s / _DAY_S + days > config.retention.images_days
 
 
 def _bytes_a_day(ledger: Ledger, store: Path) -> float:
     """Estimate what a day adds, by the files of some of the last week's studies."""
     table = schema.study
-    is_late = table.c.last_image_at > now() - _LATELY_DAYS * 86_400
+    is_late = table.c.last_image_at > now() - _LATELY_DAYS * _DAY_S
     newest = sa.select(table.c.study_uid).where(is_late).order_by(table.c.last_image_at.desc())
     with ledger.reading() as db:
         count = db.execute(sa.select(sa.func.count()).where(is_late)).scalar_one()
@@ -65,10 +132,10 @@ def _bytes_a_day(ledger: Ledger, store: Path) -> float:
     if not uids:
         return 0.0
     folders = (store / tree / uid for uid in uids for tree in ("received", "reports"))
-    return sum(map(_size, folders)) / len(uids) * count / _LATELY_DAYS
+    return sum(map(size_of_folder, folders)) / len(uids) * count / _LATELY_DAYS
 
 
-def _size(folder: Path) -> float:
+def size_of_folder(folder: Path) -> float:
     """Estimate how much lies in a folder: all if it is little, else by some of its files."""
     with contextlib.suppress(OSError), os.scandir(folder) as found:
         entries = list(found)

@@ -265,6 +265,11 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         analysed_at=closed.finished_at if closed else None,
         read_at=study.read_at,
         read_by=study.read_by,
+        kept_at=study.kept_at,
+        kept_by=study.kept_by,
+        kept_why=study.kept_why,
+        images_removed_at=study.images_removed_at,
+        results_removed_at=study.results_removed_at,
         asked_at=study.asked_at,
         messages=tuple(map(_message, batch.messages[uid])),
     )

@@ -175,6 +175,13 @@ class StudyOverview:
     read_at: float | None = None
     """When somebody marked it as read; a new image, or a higher level, undoes that."""
     read_by: str | None = None
+    kept_at: float | None = None
+    """Since when a person lets nobody remove it (`ai-node hold`); None if nobody does."""
+    kept_by: str | None = None
+    kept_why: str | None = None
+    images_removed_at: float | None = None
+    """When images of it were removed by [retention]; None if all are there."""
+    results_removed_at: float | None = None
     asked_at: float = 0.0
     """When all this was read."""
     messages: tuple[MessageOverview, ...] = ()

@@ -26,15 +26,19 @@ from node.overview.figures import (
     figures,
 )
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
+from node.overview.space_taken import (
+    Blocked,
+    blocked_in_words,
+    filling,
+    gigabytes,
+    space_blocked,
+)
 from node.overview.standing import Standing, StudyOverview
 
-_FULL_DAYS = 7.0
 _REMARKED = frozenset(
     {"delivery-failing", "delivery-given-up", "study-held", "not-analysed", "disk", "part-ill"}
 )
 """Rules of which remarks of their own tell, too."""
-_RESERVE = 4
-"""With less free space than so many times what the node insists on, it will soon be full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Status:
     figures: Figures | None = None
     """None if the ledger cannot be read, or is not there."""
     disks: tuple[DiskSpace, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    """What takes space in the store and may not be removed."""
     raised: tuple[RaisedAlarm, ...] = ()
     """What somebody was told of, and is not over. What is still found is among the remarks."""
     backup: LastBackup | None = None
@@ -70,6 +76,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         parts = node_parts(ledger, config)
         counted = figures(ledger, senders_of(config), open_days=config.open_days)
         disks = disk_spaces(ledger, config)
+        blocked = space_blocked(ledger, config)
         raised = tuple(Alarming(ledger).raised())
         backup = BackingUp(ledger).last()
     except sa.exc.SQLAlchemyError as error:
@@ -80,12 +87,12 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         *_of_deliveries(counted, config.delivery.commitment_wait_s),
         *_of_studies(counted),
         *_of_newcomers(ledger, counted),
-        *_of_disks(disks),
+        *_of_disks(disks, config, blocked),
     ]
     found += _of_alarms(raised, counted.at, max((one.alarm for one in found), default=Alarm.NONE))
     remarks = tuple(sorted(found, key=lambda remark: -remark.alarm))
     alarm = max((remark.alarm for remark in remarks), default=Alarm.NONE)
-    return Status(alarm, remarks, parts, counted, disks, raised, backup)
+    return Status(alarm, remarks, parts, counted, disks, blocked, raised, backup)
 
 
 def status_without_ledger(error: NodeError) -> Status:
@@ -179,13 +186,16 @@ def _of_newcomers(ledger: Ledger, counted: Figures) -> Iterator[Remark]:
             yield Remark(Alarm.LOOK, words, f"{then}[intake] says which are not by themselves")
 
 
-def _of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[Remark]:
+def _of_disks(
+    disks: Sequence[DiskSpace], config: Config, blocked: Sequence[Blocked]
+) -> Iterator[Remark]:
     for disk in disks:
-        days = disk.days_left
-        is_soon = days is not None and days < _FULL_DAYS
-        if disk.least_free < disk.free < _RESERVE * disk.least_free or is_soon:
-            words = f"{disk.folder}: {_gigabytes(disk.free)} free{_full_in(disk)}"
-            yield Remark(Alarm.LOOK, words, "make room, or use a larger disk")
+        is_full = disk.free <= disk.least_free  # which the part says
+        if disk.folder != config.store_dir or is_full:
+            continue
+        found = filling(disk, config.node.min_free_mb << 20, blocked)
+        if found is not None:
+            yield Remark(Alarm.LOOK, found.words, found.what_to_do)
 
 
 def _of_alarms(raised: Sequence[RaisedAlarm], at: float, worst: Alarm) -> Iterator[Remark]:
@@ -205,6 +215,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "remarks": [asdict(remark) for remark in status.remarks],
         "parts": [asdict(part) | {"is_ill": part.is_ill} for part in status.parts],
         "disks": [asdict(disk) | {"folder": str(disk.folder)} for disk in status.disks],
+        "blocked": [asdict(one) for one in status.blocked],
         "alarms": [asdict(one) for one in status.raised],
         "backup": status.backup and asdict(status.backup),
     }
@@ -241,7 +252,8 @@ def status_in_lines(status: Status) -> Iterator[str]:
     yield ""
     for name, words in (
         *_rows(counted),
-        *_rows_of_disks(status.disks),
+        *rows_of_disks(status.disks),
+        *rows_of_blocked(status.blocked, counted.at),
         *_row_of_backup(status.backup, counted.at),
         *_rows_of_alarms(status, counted.at),
         *_row_of_parts(status),
@@ -287,10 +299,35 @@ def _backlog_in_words(backlog: Backlog, at: float) -> str:
     return f"{', '.join(words)}{f': {error}' if error else ''}"
 
 
-def _rows_of_disks(disks: tuple[DiskSpace, ...]) -> Iterator[tuple[str, str]]:
+def rows_of_disks(disks: Sequence[DiskSpace]) -> Iterator[tuple[str, str]]:
+    """Yield what is said of each disk: how full it is, and how many days of what comes fit."""
     for disk in disks:
-        room = f"{_gigabytes(disk.free)} of {_gigabytes(disk.total)} free"
-        yield "disk", f"{room} for {disk.name}{_full_in(disk)}"
+        room = f"{gigabytes(disk.free)} of {gigabytes(disk.total)} free"
+        yield "disk", f"{room} for {disk.name}{_full_in(disk)}{_watermarks(disk)}"
+        if disk.days_that_fit is not None:
+            days = f"{disk.days_that_fit:.0f}" if disk.days_that_fit < 3650 else "over 3650"
+            words = f"{disk.a_day / 1e9:.2f} GB came a day in the last week"
+            yield "a day", f"{words}: {days} days of that fit on the disk"
+
+
+def _watermarks(disk: DiskSpace) -> str:
+    """Say how much is in use, if something begins at a share of the disk."""
+    begins = [
+        f"{what} from {percent:g} % on"
+        for what, percent in (("cleaned", disk.clean_from), ("refused", disk.refuse_from))
+        if percent is not None
+    ]
+    return f"; {disk.used_percent:.0f} % in use, {', '.join(begins)}" if begins else ""
+
+
+def rows_of_blocked(blocked: Sequence[Blocked], at: float) -> Iterator[tuple[str, str]]:
+    """Yield what takes space and may not be removed, with the oldest of it."""
+    for one in blocked:
+        words = blocked_in_words(one)
+        if one.oldest:
+            first = one.oldest[0]
+            words += f", the oldest {first.study_uid}, {in_round_units(at - first.last_at)} old"
+        yield "blocked", words
 
 
 def _row_of_backup(backup: LastBackup | None, at: float) -> Iterator[tuple[str, str]]:
@@ -317,10 +354,6 @@ def _full_in(disk: DiskSpace) -> str:
         return ""
     days = disk.days_left
     return f", full in {days:.0f} days" if days < 3650 else ", enough for ten years"
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
 
 
 def _moment(since: float, at: float) -> str:

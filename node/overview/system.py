@@ -17,6 +17,7 @@ from node.overview.figures import FORGOTTEN_S, Backlog, Figures, figures
 from node.overview.health import NodePart, node_parts
 from node.overview.reading import DAY_S
 from node.overview.reading_list import midnight
+from node.overview.space_taken import Blocked, space_blocked
 from node.overview.status import senders_of
 from node.result import Priority
 
@@ -104,6 +105,8 @@ class SystemCounts:
     peers: tuple[PeerOverview, ...]
     models: tuple[ModelDoings, ...]
     disks: tuple[DiskSpace, ...]
+    blocked: tuple[Blocked, ...]
+    """What takes space in the store and may not be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ def system_counts(ledger: Ledger, config: Config) -> SystemCounts:
     with ledger.reading() as db:
         peers = _peers(db, config, counted)
         models = _models(db, config, counted.at)
-    return SystemCounts(counted, peers, models, disk_spaces(ledger, config))
+    disks, blocked = disk_spaces(ledger, config), space_blocked(ledger, config)
+    return SystemCounts(counted, peers, models, disks, blocked)
 
 
 def _peers(db: sa.Connection, config: Config, counted: Figures) -> tuple[PeerOverview, ...]:

@@ -42,7 +42,7 @@ from node.ledger import (
 from node.receive.duplicates import Comparison, compare_with_digests, is_one_of_removed
 from node.receive.exclusions import why_excluded
 from node.receive.peer_notes import PeerNotes
-from node.store import Aside, Store, dataset_digest
+from node.store import Aside, Store, dataset_digest, lack_of_room
 from node.study import Instance, Shown
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ class Reception:
         on_kept: Callable[[], None] = lambda: None,
     ) -> None:
         self._intake = config.intake
-        self._room = config.node.min_free_mb << 20
+        self._least_free = config.node.min_free_mb << 20
+        self._refuse_from = config.retention.refuse_from_percent
         self._store = store
         self._receiving = receiving
         self._is_in_scope = is_in_scope
@@ -113,12 +114,12 @@ class Reception:
         Whatever is raised, nothing is kept, the file is gone from where it was, and the object
         must not be acknowledged. Raises Unreadable if it is damaged (a copy lies aside, with the
         reason; of OfNoStudy that is all that is kept, and it may be acknowledged), NoRoom if the
-        disk is nearly full, and OSError or SQLAlchemy's OperationalError for a trouble of the
-        machine's, after which it may be sent again.
+        disk is nearly full (`min_free_mb`, or `refuse_from_percent` reached), and OSError or
+        SQLAlchemy's OperationalError for a trouble of the machine's, after which it may be sent
+        again.
         """
         try:
-            if self._store.free_bytes() < self._room:
-                raise NoRoom(f"less than {self._room >> 20} MB free")
+            self._see_that_there_is_room(came.sender)
             size = path.stat().st_size
             recorded = self._keep(path, came)
         except Unreadable as error:
@@ -130,6 +131,12 @@ class Reception:
         metrics.count_received(came.sender, size)
         self._on_kept()
         return recorded
+
+    def _see_that_there_is_room(self, sender: str) -> None:
+        if lack := lack_of_room(self._store.room(), self._least_free, self._refuse_from):
+            words = f"{self._store.root}: {lack}"
+            self.peers.rejected(sender, f"an object is not taken: {words}")
+            raise NoRoom(words)
 
     def _put_aside(self, path: Path, came: Came, error: Unreadable) -> None:
         uids = uids_of_damaged(path)

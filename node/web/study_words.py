@@ -70,6 +70,11 @@ class StudyRow:
     """From the last image to the last object at its last destination."""
     read_at: float | None
     read_by: str
+    kept_at: float | None
+    kept_by: str
+    kept_why: str
+    images_removed_at: float | None
+    results_removed_at: float | None
     viewer: str
 
 
@@ -109,6 +114,11 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         took_s=None if study.done_at is None else max(0.0, study.done_at - study.last_image_at),
         read_at=study.read_at,
         read_by=study.read_by or "",
+        kept_at=study.kept_at,
+        kept_by=study.kept_by or "",
+        kept_why=study.kept_why or "",
+        images_removed_at=study.images_removed_at,
+        results_removed_at=study.results_removed_at,
         viewer=backend.viewer(study.study_uid),
     )
 

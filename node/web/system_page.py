@@ -12,6 +12,7 @@ from node.ledger import Alarming, Mode, NoticeState, Presence, RaisedAlarm, Role
 from node.numbers_in_words import counted, counted_studies, share_in_percent
 from node.overview.disk_space import DiskSpace
 from node.overview.shared_count import SharedCount
+from node.overview.space_taken import blocked_in_words
 from node.overview.system import (
     LATELY_BEFORE_DAYS,
     ModelCounts,
@@ -66,6 +67,8 @@ class _DiskLine:
     free: int
     total: int
     full_in: str
+    used: str
+    """How much is in use, and what begins from when on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ def system_view(request: Request) -> Response:
         days=LATELY_BEFORE_DAYS,
         are_shadows_hidden=len(shown) < len(system.counts.models),
         disks=[_disk(one) for one in system.counts.disks],
+        blocked=[(blocked_in_words(one), one.oldest) for one in system.counts.blocked],
         nodes=[_node(one) for one in system.nodes],
         alarms=[_alarm_line(one, at) for one in alarming.raised()],
     )
@@ -163,11 +167,16 @@ def _share(counts: ModelCounts) -> str:
 
 
 def _disk(one: DiskSpace) -> _DiskLine:
-    days = one.days_left
+    days, kept = one.days_left, one.clean_from
     full_in = "not known: nothing has come in the last week"
     if days is not None:
         full_in = f"{days:.0f} days" if days < 3650 else "more than ten years"
-    return _DiskLine(one.name, str(one.folder), one.free, one.total, full_in)
+    elif one.a_day:
+        full_in = "not by what comes: images are removed before"
+    used = f"{one.used_percent:.0f} % in use"
+    used += f", cleaned from {kept:g} % on" if kept is not None else ""
+    used += f", refused from {one.refuse_from:g} % on" if one.refuse_from is not None else ""
+    return _DiskLine(one.name, str(one.folder), one.free, one.total, full_in, used)
 
 
 def _node(one: Presence) -> _NodeLine:

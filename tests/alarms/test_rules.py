@@ -19,7 +19,7 @@ from node.alarms.machine import Certificates, clocks_differ, disks_full
 from node.alarms.parts import channels_late, parts_ill, starts_again
 from node.alarms.studies import studies_held, studies_not_analysed
 from node.alarms.watched import Watched
-from node.config import WebSettings
+from node.config import RetentionSettings, WebSettings
 from node.ledger import (
     Alarming,
     DeliveryState,
@@ -291,6 +291,29 @@ def test_a_disk_with_little_room_is_told_before_images_are_refused(
     desk.nodes.record_ill("a", {OwnPart.DISK: Ill(1000.0, "5 MB free in /srv")})
     (worse,) = disks_full(node)
     assert (worse.subject, worse.urgency, worse.since) == ("store_dir", Alarm.ACT, 1000.0)
+
+
+def test_a_disk_that_fills_though_it_is_cleaned_is_told_with_what_blocks_it(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_well(desk)
+    kept = RetentionSettings(clean_from_percent=80, refuse_from_percent=90)
+    node = watched(desk, tmp_path, retention=kept)
+    desk.receive()
+    desk.receive_again(pixels="other")
+    desk.change(schema.instance, size_bytes=3_000_000_000)
+    usage = _Usage(16 << 30)
+    usage.used = 84 << 30
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    assert list(disks_full(node)) == []
+    usage.used, usage.free = 85 << 30, 15 << 30
+    (found,) = disks_full(node)
+    assert (found.subject, found.urgency) == ("store_dir", Alarm.LOOK)
+    assert found.words == (
+        f"{tmp_path / 'store'}: 16.1 GB of 107.4 GB free, 85 % in use though it is cleaned from "
+        "80 % on; images are refused from 90 % on; not removed: 3.0 GB of 1 study held"
+    )
+    assert found.what_to_do.startswith("`ai-node studies --state held` says what ends each")
 
 
 def test_a_disk_for_the_state_alone_is_told_of_its_machine(

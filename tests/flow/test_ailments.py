@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -46,7 +47,12 @@ def test_a_store_with_room_that_can_be_written_to_is_well(store: Store) -> None:
 
 def test_a_store_with_less_room_than_is_wanted_is_in_trouble(store: Store) -> None:
     words = trouble_of_store(store, 1 << 60)
-    assert words.endswith(f"MB free in {store.root}, less than {1 << 40} MB")
+    assert re.fullmatch(rf"{store.root}: \d+ MB free, less than min_free_mb = {1 << 40}", words)
+    assert re.fullmatch(
+        rf"{store.root}: [\d.]+ % of the disk in use, refuse_from_percent = 0.001 reached",
+        trouble_of_store(store, 0, 0.001),
+    )
+    assert trouble_of_store(store, 0, 99.99) == ""
 
 
 def test_a_store_that_is_not_there_is_in_trouble(tmp_path: Path) -> None:

@@ -283,6 +283,20 @@ def test_a_scrape_says_how_things_stand(desk: Desk, asking: Callable[..., Client
     assert value(client, 'ai_node_alarms_raised{rule="urgent-late",urgency="act"}') == 0
 
 
+def test_a_scrape_says_how_full_the_disk_is_and_what_may_not_be_removed(
+    desk: Desk, asking: Callable[..., Client]
+) -> None:
+    desk.receive()
+    desk.receive_again(pixels="other")
+    desk.change(schema.instance, size_bytes=1000)
+    client = asking()
+    used = value(client, 'ai_node_disk_used_ratio{disk="store_dir"}')
+    assert used is not None and 0 < used < 1
+    assert value(client, 'ai_node_blocked_studies{because="held"}') == 1
+    assert value(client, 'ai_node_blocked_studies{because="kept"}') == 0
+    assert value(client, 'ai_node_blocked_bytes{because="held"}') == 1000
+
+
 def test_an_alarm_counts_while_what_it_tells_of_is_found(
     desk: Desk, asking: Callable[..., Client]
 ) -> None:

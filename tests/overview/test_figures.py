@@ -464,7 +464,7 @@ def test_a_disk_with_little_more_than_it_must_have_is_to_be_looked_at(
     node = settings.node.model_copy(update={"min_free_mb": free_mb // 2})
     (remark,) = node_status(desk.ledger, settings.model_copy(update={"node": node})).remarks
     assert remark.alarm == Alarm.LOOK
-    assert remark.words.endswith(" GB free")
+    assert remark.words.endswith(" GB free; images are refused once it is full")
 
 
 def test_a_disk_that_is_not_on_this_machine_is_left_out(desk: Desk) -> None:

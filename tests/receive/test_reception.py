@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -142,6 +143,35 @@ def test_what_does_not_fit_on_the_disk_is_taken_once_there_is_room(
     assert statuses(folder, reception, store) == {"1": Status.LATER}
     received.unlink()
     assert statuses(folder, reception, store) == {"1": Status.TAKEN}
+
+
+def test_from_the_refuse_watermark_on_nothing_is_taken_and_it_says_why(
+    folder: Path, reception: Reception, store: Store, ledger: Ledger, desk: Desk
+) -> None:
+    put(folder, "1")
+    retention = config.RetentionSettings(refuse_from_percent=0.001)
+    full = RECEIVING.model_copy(update={"retention": retention})
+    with closing(Reception(full, store, Receiving(ledger), is_mammogram)) as without_room:
+        assert statuses(folder, without_room, store) == {"1": Status.LATER}
+        without_room.peers.write()
+    (peer,) = desk.rows(schema.peer)
+    assert re.fullmatch(
+        rf"an object is not taken: {store.root}: [\d.]+ % of the disk in use, "
+        r"refuse_from_percent = 0\.001 reached",
+        peer["rejection"],
+    )
+    assert not list(store.incoming.iterdir())
+    with closing(
+        Reception(
+            RECEIVING.model_copy(
+                update={"retention": config.RetentionSettings(refuse_from_percent=99.999)}
+            ),
+            store,
+            Receiving(ledger),
+            is_mammogram,
+        )
+    ) as with_room:
+        assert statuses(folder, with_room, store) == {"1": Status.TAKEN}
 
 
 def test_a_study_is_waited_for_while_a_folder_is_read_and_no_sweep_ends_that(

@@ -27,9 +27,11 @@ from node.ledger import (
     DeliveryState,
     DispatchState,
     HeldBecause,
+    Keeping,
     Ledger,
     OwnPart,
     Trouble,
+    now,
     schema,
 )
 from node.ledger.nodes import Ill
@@ -505,6 +507,32 @@ def test_a_study_that_was_read_leaves_the_list_until_that_is_undone(site: Site) 
         f"marked as read by {READER}",
         f"no longer marked as read by {READER}",
     ]
+
+
+def test_the_system_shows_what_takes_space_and_may_not_be_removed(site: Site) -> None:
+    site.exam(1, URGENT)
+    with site.visited(READER) as visitor:
+        assert "Not removed" not in words_of(visitor.get("/system"))
+    Keeping(site.desk.ledger).keep_study(uid_of(1), "teaching", by="anna")
+    site.desk.change(schema.instance, size_bytes=1_000_000_000)
+    count = len(site.desk.rows(schema.instance))
+    with site.visited(READER) as visitor:
+        page = visitor.get("/system")
+    blocked = f"{count}.0 GB of 1 study kept by persons, the oldest first: {uid_of(1)}"
+    assert blocked in words_of(page)
+    assert f'href="/studies/{uid_of(1)}"' in page
+    assert re.search(r"\d+ % in use", words_of(page))
+
+
+def test_a_study_shows_who_keeps_it_and_what_of_it_was_removed(site: Site) -> None:
+    site.exam(1, URGENT)
+    Keeping(site.desk.ledger).keep_study(uid_of(1), "court case <4711>", by="anna (command)")
+    site.desk.change(schema.study, images_removed_at=now())
+    with site.visited(READER) as visitor:
+        said = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+    assert re.search(r"Kept since .* by anna \(command\) ?: court case <4711>", said)
+    assert "Images removed" in said
+    assert "Results removed" not in said
 
 
 def test_a_study_that_got_another_image_meanwhile_is_not_marked_as_read(site: Site) -> None:

@@ -82,6 +82,14 @@ def upgrade() -> None:
     for name, (indexed, where) in _INDEXES.items():
         is_wanted = sa.text(where)
         op.create_index(name, "study", indexed, sqlite_where=is_wanted, postgresql_where=is_wanted)
+    is_promised = sa.text("committed_at IS NOT NULL")
+    op.create_index(
+        "ix_instance_committed",
+        "instance",
+        ["study_uid", "size_bytes"],
+        sqlite_where=is_promised,
+        postgresql_where=is_promised,
+    )
     _add_tables()
 
 
