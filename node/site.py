@@ -184,6 +184,14 @@ def existing_or_new_ledger(config: Config) -> Ledger:
     return _found_ledger(config) or open_ledger(config)
 
 
+def ledger_as_it_is(config: Config) -> Ledger | None:
+    """Open the ledger if a node of this release has run on it; None if not, or it cannot be."""
+    try:
+        return _found_ledger(config)
+    except ConfigError:  # whoever needs it says so
+        return None
+
+
 def _found_ledger(config: Config) -> Ledger | None:
     """Open the ledger if it is there; raise ConfigError if it is another release's."""
     is_server = config.database_url.startswith("postgresql:")

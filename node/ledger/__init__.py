@@ -41,6 +41,7 @@ from node.ledger.outstanding import (
     Stranded,
     Unfinished,
 )
+from node.ledger.packages import KnownPackages, PackageVersion
 from node.ledger.peers import PeerNote, Peers
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
@@ -68,6 +69,7 @@ from node.ledger.records import (
     Work,
     parse_view,
 )
+from node.ledger.renaming import NAME_COLUMNS, Names, Waiting
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
 from node.ledger.scores import KeptScores
 from node.ledger.settling import Claiming, Settling
@@ -96,6 +98,7 @@ __all__ = [
     "DEAD_AFTER_S",
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
+    "NAME_COLUMNS",
     "NOT_TAKEN",
     "PASSWORD_CHARACTERS",
     "PROBE_AFTER_S",
@@ -136,6 +139,7 @@ __all__ = [
     "Kept",
     "KeptObject",
     "KeptScores",
+    "KnownPackages",
     "LateChannel",
     "Ledger",
     "Letter",
@@ -143,6 +147,7 @@ __all__ = [
     "MessageKind",
     "Messages",
     "Mode",
+    "Names",
     "NewMessage",
     "Nodes",
     "NoticeEvent",
@@ -153,6 +158,7 @@ __all__ = [
     "OutcomeUnknown",
     "Outstanding",
     "OwnPart",
+    "PackageVersion",
     "Patience",
     "PeerNote",
     "Peers",
@@ -183,6 +189,7 @@ __all__ = [
     "Unfinished",
     "User",
     "VersionState",
+    "Waiting",
     "WebRole",
     "Withdrawal",
     "Work",

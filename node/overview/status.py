@@ -27,6 +27,7 @@ from node.overview.figures import (
 )
 from node.overview.health import Alarm, NodePart, database_away, in_round_units, node_parts
 from node.overview.standing import Standing, StudyOverview
+from node.overview.unnamed import waits_for_nobody
 
 _FULL_DAYS = 7.0
 _REMARKED = frozenset(
@@ -69,6 +70,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         counted = figures(ledger, senders_of(config), open_days=config.open_days)
         disks = disk_spaces(ledger, config)
         raised = tuple(Alarming(ledger).raised())
+        waiting = list(waits_for_nobody(ledger, config))
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
         return Status(away.alarm, (_of_part(away, None),), (away,))
@@ -77,6 +79,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         *_of_deliveries(counted, config.delivery.commitment_wait_s),
         *_of_studies(counted),
         *_of_newcomers(ledger, counted),
+        *_of_unnamed(waiting),
         *_of_disks(disks),
     ]
     found += _of_alarms(raised, counted.at, max((one.alarm for one in found), default=Alarm.NONE))
@@ -113,6 +116,12 @@ def senders_of(config: Config) -> tuple[str, ...]:
 def _of_part(part: NodePart, at: float | None) -> Remark:
     since = "" if part.since is None or at is None else f", since {_moment(part.since, at)}"
     return Remark(part.alarm, f"{part.name}: {part.words}{since}", part.what_to_do)
+
+
+def _of_unnamed(waiting: Sequence[str]) -> Iterator[Remark]:
+    for words in waiting:
+        said, _, remedy = words.partition(": ")
+        yield Remark(Alarm.ACT, said, remedy)
 
 
 def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remark]:

@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from sqlalchemy.exc import OperationalError
 
 from node import metrics
-from node.config import Config
+from node.current import Current
 from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
 from node.dicom.study_labels import study_labels_of
@@ -64,20 +64,19 @@ class Reception:
 
     def __init__(
         self,
-        config: Config,
+        current: Current,
         store: Store,
         receiving: Receiving,
         is_in_scope: Callable[[Shown], bool],
         on_kept: Callable[[], None] = lambda: None,
     ) -> None:
-        self._intake = config.intake
-        self._room = config.node.min_free_mb << 20
+        self._current = current
         self._store = store
         self._receiving = receiving
         self._is_in_scope = is_in_scope
         """Of some model."""
         self._on_kept = on_kept
-        self._comparison = Comparison(config.inference)
+        self._comparison = Comparison(lambda: current.config.inference)
         self.peers = PeerNotes(Peers(receiving.ledger))
         """What peers do, for whoever lets them in to add to."""
         self._open = set[str]()
@@ -117,8 +116,9 @@ class Reception:
         machine's, after which it may be sent again.
         """
         try:
-            if self._store.free_bytes() < self._room:
-                raise NoRoom(f"less than {self._room >> 20} MB free")
+            least_mb = self._current.config.node.min_free_mb
+            if self._store.free_bytes() < least_mb << 20:
+                raise NoRoom(f"less than {least_mb} MB free")
             size = path.stat().st_size
             recorded = self._keep(path, came)
         except Unreadable as error:
@@ -180,7 +180,9 @@ class Reception:
             identity=identity_of(header),
             is_own=is_own(header) or self._receiving.is_report(instance.sop_uid),
             is_in_scope=self._is_in_scope(instance.shown),
-            why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
+            why_excluded=why_excluded(
+                header, datetime.now(UTC).date(), self._current.config.intake
+            ),
             withdraws=self._withdrawal(header),
             labels=study_labels_of(header),
             again=None if kept is None else self._compare(kept, instance, temporary),
