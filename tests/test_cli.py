@@ -70,6 +70,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "rename-peer",
     "web",
 ]
 

@@ -225,7 +225,7 @@ def _what_is_right(config: Config, models: Mapping[str, Model]) -> Iterator[str]
 
 
 def _notes_of_ledger(config: Config, models: Mapping[str, Model]) -> Iterator[str]:
-    """Yield what waits for nobody; raise ConfigError if a package has changed and says it did not."""
+    """Yield what waits for nobody; raise ConfigError if a package has changed, and no version."""
     from node.ledger import KnownPackages
     from node.overview.unnamed import waits_for_nobody
     from node.running.kept_packages import refuse_changed_packages
