@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,9 +159,9 @@ class Names:
             return int(db.execute(update).rowcount)
 
 
-def _add(counts: Counter[str], rows: sa.CursorResult[Any]) -> None:
-    for row in rows:
-        counts[row[0]] += row[1]
+def _add(counts: Counter[str], rows: Iterable[Any]) -> None:
+    for name, count in rows:
+        counts[name] += count
 
 
 def _is_there_as(column: sa.Column[Any], new: str) -> sa.ColumnElement[bool]:

@@ -109,6 +109,8 @@ class Machine:
             subprocess.run(systemctl, check=True, capture_output=True, timeout=60)
         if words[0] in ("start", "restart") or words[:2] == ["enable", "--now"]:
             unit = (self.root / "etc/systemd/system/ai-node.service").read_text("utf-8")
+            for check in re.findall(r"^ExecStartPre=(.*)$", unit, re.MULTILINE):
+                subprocess.run([self.here(word) for word in check.split()], check=True)
             [command] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
             self.service = Daemon(self.root, [self.here(word) for word in command.split()])
             self.service.start()
