@@ -93,10 +93,21 @@ class PageAlone:
         self._current.become(Loaded(config))
         if not page.is_reached_by(config.web):
             page.stop()
-            self.page = Page(self._current, self._store)
-            self.page.start()
+            self._show_anew(former)
         self._alarms.watch(Watched(self._ledger, config, {}, self._where))
         return changes_in_words(former, self._current.loaded)
+
+    def _show_anew(self, former: Loaded) -> None:
+        """Show at another address, or if that cannot be, at the former one."""
+        self.page = Page(self._current, self._store)
+        try:
+            self.page.start()
+        except ConfigError:
+            self.page.stop()
+            self._current.become(former)
+            self.page = Page(self._current, self._store)
+            self.page.start()
+            raise
 
     def _say_if_refused(self) -> None:
         refused = self._reloading.refused

@@ -68,6 +68,8 @@ def run(
     from node.state_dir import kept_from_others
     from node.supervisor import tell
 
+    reloads: list[int] = []  # one that comes before the start is done after it
+    signal.signal(signal.SIGHUP, lambda number, _: reloads.append(number))
     with kept_from_others(), _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
@@ -76,10 +78,8 @@ def run(
         log.info("ai-node %s, configuration %s", __version__, config.resolve())
         # No Event: to set one takes a lock that this very thread may hold when the signal comes.
         told: list[int] = []
-        reloads: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: told.append(number))
-        signal.signal(signal.SIGHUP, lambda number, _: reloads.append(number))
         node.start()
         tell("READY=1")
         _go_on(node, config, told, reloads)

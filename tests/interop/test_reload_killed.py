@@ -102,5 +102,5 @@ def test_wherever_a_reload_is_killed_every_study_is_answered_once(
     wrong = {exam.study_uid: faults(exam, archive, told, kept) for exam in modality.exams}
     assert not {study: found for study, found in wrong.items() if found}
     versions = {model["version"] for study in told.values() for model in study["models"]}
-    assert "1.0.0" in versions, "what was complete before is read by its package"
+    assert len(versions) > 1, "each is read by the package of when it was complete"
     assert told[modality.exams[-1].study_uid]["models"][0]["version"] == f"1.0.{len(POINTS)}"
