@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from ledgers import fill
 
 from node.config import load_config
+from node.current import Current
 from node.ledger import Ledger, Nodes, Role
 from node.monitoring.backend import Monitored, ThisProcess
 from node.monitoring.collector import StateCollector
@@ -76,7 +77,7 @@ def main() -> None:
             assert found.returncode in (0, 1, 2), found.stderr
 
         def scrape() -> None:
-            list(StateCollector(Monitored(config, ledger, {}, process)).collect())
+            list(StateCollector(Monitored(Current(config), ledger, process)).collect())
 
         print(f"{count} studies, CPU seconds (median of {_RUNS}, least, most):")  # noqa: T201
         for name, work, who in (

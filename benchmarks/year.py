@@ -33,6 +33,7 @@ from ledgers import MAMMOGRAPHY, RECEIVING, Desk, is_mammogram
 from retained import Site, small_object
 
 from node.config import Completeness, RetentionSettings, bundled_models_dir
+from node.current import Current
 from node.flow.completeness import Settler
 from node.flow.forgetting import Forgetter
 from node.flow.retention import PORTION, Retention
@@ -440,12 +441,14 @@ class Again:
         self._year = year
         ledger, store = year.ledger, year.store
         config = RECEIVING.model_copy(update={"retention": SETTINGS})
-        self.reception = Reception(config, store, year.desk.receiving, is_mammogram)
+        self.reception = Reception(Current(config), store, year.desk.receiving, is_mammogram)
         model = load_model(MAMMOGRAPHY.name, bundled_models_dir())
         self._settler = Settler(
             Settling(ledger), year.desk.enqueue, Completeness(), [(model, Mode.DELIVER)]
         )
-        self._asking = AskingBack(config, store, Asking(ledger), self.reception, is_mammogram)
+        self._asking = AskingBack(
+            Current(config), store, Asking(ledger), self.reception, is_mammogram
+        )
 
     def come(self, template: Template, uid: str, number: int, **changed: bytes) -> Recorded:
         """Receive an object of a study again."""

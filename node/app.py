@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import uuid
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from node import metrics
 from node.alarms.raising import EXAMINE_EVERY_S, AlarmWatch
 from node.alarms.watched import Watched
-from node.analysis.pipeline import Pipeline
 from node.config import Config, advice
-from node.deliver.choice import destination_of, receiver_named
+from node.current import Current, Loaded
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.ailments import Ailments, trouble_of_store
-from node.flow.completeness import Settler
-from node.flow.early_scoring import EarlyScorer
 from node.flow.engine import Engine
 from node.flow.forgetting import FORGET_EVERY_S, Forgetter
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
-from node.flow.messenger import Messenger
 from node.flow.retention import RETENTION_EVERY_S, Retention
-from node.flow.telling import TELL_EVERY_S, Teller
+from node.flow.telling import TELL_EVERY_S
 from node.flow.timers import (
     BEATS,
     PROBE_EVERY_S,
@@ -37,40 +35,31 @@ from node.flow.timers import (
     reconcile,
 )
 from node.flow.unlinking import Unlinker
-from node.flow.workflow import Workflow
 from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
-from node.inference import Inference
-from node.kinds import with_substitutes
 from node.ledger import (
     Asking,
-    Claiming,
     Committing,
     Delivering,
-    DeliveryEnd,
     Filing,
     Forgetting,
     Hurrying,
     Ill,
-    KeptScores,
+    Job,
+    KnownPackages,
     Ledger,
-    Messages,
-    Mode,
     Nodes,
     Outstanding,
     OwnPart,
-    Processing,
     Receiving,
     Retaining,
     Role,
-    Settling,
     StudyLevels,
     Sweeping,
-    Telling,
     Unlinking,
 )
-from node.manifest import Model
 from node.monitoring.backend import ThisProcess
 from node.monitoring.serving import Monitoring
+from node.overview.unnamed import waits_for_nobody
 from node.receive.asking_back import ASK_BACK_EVERY_S, AskingBack
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
 from node.receive.header_changes import header_digest
@@ -78,11 +67,17 @@ from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
 from node.retention_words import advice_on_retention
+from node.running.changes import changes_in_words
+from node.running.kept_packages import LOOK_EVERY_S as PACKAGES_EVERY_S
+from node.running.kept_packages import KeptPackages, package_digests, record_packages
+from node.running.loading import load_another
+from node.running.networks import Networks
+from node.running.reloading import Reloading
+from node.running.rooms import Lasting, Rooms, count_delivery, count_inference, rooms_for
 from node.site import (
     advice_on_models,
     faults_of_models,
     load_models,
-    local_zone,
     open_own_ledger,
 )
 from node.start_words import start_words, unfinished_words
@@ -108,79 +103,66 @@ class App:
     """A running node: all of it, or only the part that listens, or the part that works."""
 
     def __init__(self, config: Config, role: Role = Role.ALL) -> None:
-        self.config = config
         self._role = role
         self.node_id = str(uuid.uuid4())
         self.failed = threading.Event()
         """Set when a part has died: the process should stop and be started afresh."""
-        self._models = load_models(config)
+        self._current = Current(config, load_models(config))
         self._lock = lock_state_dir(config.node.state_dir)
         self.store = Store(config.store_dir, self.node_id)
         self.ledger = self._own_ledger()
         self._nodes = Nodes(self.ledger)
         self._pulse = Pulse(self._nodes, self.node_id, self.ledger.dead_after_s)
-        self._inference = Inference(config.inference, tuple(self._models.values()), _observe)
-        pipeline = self._pipeline()
-        delivering = Delivering(self.ledger, _count)
-        workflow = Workflow(
-            config=config,
-            processing=Processing(self.ledger),
-            delivering=delivering,
-            hurrying=Hurrying(self.ledger),
-            store=self.store,
-            pipeline=pipeline,
-            models=self._models,
-            node_id=self.node_id,
-            destination_of=partial(destination_of, config),
-        )
         self._engine = Engine(
             config.database_url,
             self.node_id,
-            {
-                "process": lambda job: workflow.process(job, self._engine),
-                "deliver": lambda job: workflow.deliver(job, self._engine),
-                "message": lambda job: self._messenger().send(job, self._engine.enqueue),
-            },
+            {"process": self._process, "deliver": self._deliver, "message": self._tell},
         )
-        self._teller = self._tells()
-        self._settler = Settler(
-            Settling(self.ledger),
-            self._engine.enqueue,
-            config.completeness,
-            [
-                (self._models[model.name], Mode(model.mode))
-                for model in config.models
-                if model.name in self._models
-            ],
-            demonstration_may_rank=config.triage.demonstration_may_rank,
-            priority_of=config.priority_of,
-        )
-        self._early_scorer = EarlyScorer(
-            Claiming(self.ledger),
+        self._lasting = Lasting(
+            self.ledger,
             self.store,
-            pipeline,
-            tuple(self._models.values()),
-            self._settler.ranking,
+            KeptPackages(config.store_dir, self.node_id),
+            self.node_id,
+            self._engine.enqueue,
         )
+        self._rooms = self._rooms_for(self._current.loaded)
+        self._changing = threading.Lock()
+        """Taken to put other rooms in the place of these, and to begin with work in them."""
         self._timers = Timers(self.failed.set)
         self._receiving = Receiving(self.ledger)
         self.reception = Reception(
-            config, self.store, self._receiving, self._is_in_scope, self._on_kept
+            self._current, self.store, self._receiving, self._is_in_scope, self._on_kept
         )
         self._asking_back = self._asks_back()
         self._committer = Committer(
-            config, self.store, Committing(self.ledger), self._pulse.live_nodes, self._on_asked
+            self._current,
+            self.store,
+            Committing(self.ledger),
+            self._pulse.live_nodes,
+            self._on_asked,
         )
         self._listener = Listener(
-            config, self.store.incoming, delivering, self.reception, self._committer
+            self._current,
+            self.store.incoming,
+            Delivering(self.ledger, count_delivery),
+            self.reception,
+            self._committer,
         )
-        self._servers = self._offered()
+        self._page, self._monitoring = self._new_page(), self._new_monitoring()
+        self._servers = {
+            OwnPart.PAGE: SideServer(self._page),
+            OwnPart.MONITORING: SideServer(self._monitoring),
+        }
         self._place = place_of(config.node.state_dir)
-        self._alarms = AlarmWatch(
-            Watched(self.ledger, config, self._models, self._place.rpartition(" ")[0])
-        )
+        self._alarms = AlarmWatch(self._watched())
+        self._reloading = Reloading()
         self._ailments = self._examined()
         self._told: dict[OwnPart, Ill] = {}  # what the ledger has of them
+
+    @property
+    def config(self) -> Config:
+        """What it works by now."""
+        return self._current.config
 
     def _own_ledger(self) -> Ledger:
         try:
@@ -189,27 +171,37 @@ class App:
             self._lock.close()
             raise
 
-    def _pipeline(self) -> Pipeline:
-        config = self.config
-        return Pipeline(
-            inference=self._inference,
-            scores=KeptScores(self.ledger),
-            local_zone=local_zone(config),
-            outputs=with_substitutes(config.kinds),
-            provider=config.inference.provider,
-            demonstration_may_rank=config.triage.demonstration_may_rank,
-            has_level_in_lists=config.has_level_in_lists,
-        )
+    def _rooms_for(self, loaded: Loaded) -> Rooms:
+        """Return what is to work by a configuration, with other networks if it needs others."""
+        settings, models = loaded.config.inference, loaded.models.values()
+        former = getattr(self, "_rooms", None)
+        if former is not None and former.networks.runs(settings, package_digests(models)):
+            return rooms_for(loaded, former.networks, self._lasting)
+        kept = tuple(self._lasting.packages.model_in_its_copy(model) for model in models)
+        return rooms_for(loaded, Networks(settings, kept, count_inference), self._lasting)
 
-    def _messenger(self) -> Messenger:
-        config, messages = self.config, Messages(self.ledger, _count)
-        receiver_of = partial(receiver_named, config)
-        hurrying = Hurrying(self.ledger)
-        return Messenger(messages, config.delivery, self.node_id, receiver_of, hurrying)
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[Rooms]:
+        """Lend the rooms of now, whose networks go on until the block ends."""
+        with contextlib.ExitStack() as used:
+            with self._changing:
+                rooms = self._rooms
+                used.enter_context(rooms.networks.in_use())
+            yield rooms
 
-    def _tells(self) -> Teller:
-        config, telling = self.config, Telling(self.ledger)
-        return Teller(telling, config, self.store, local_zone(config), self._engine.enqueue)
+    def _process(self, job: Job) -> None:
+        with self._at_work() as rooms:
+            rooms.workflow.process(job, self._engine)
+
+    def _deliver(self, job: Job) -> None:
+        self._rooms.workflow.deliver(job, self._engine)
+
+    def _tell(self, job: Job) -> None:
+        self._rooms.messenger.send(job, self._engine.enqueue)
+
+    def _watched(self) -> Watched:
+        config, models = self._current.config, self._current.models
+        return Watched(self.ledger, config, models, self._place.rpartition(" ")[0])
 
     def _retains(self) -> Retention:
         unlinker = Unlinker(Unlinking(self.ledger), self.store)
@@ -227,9 +219,9 @@ class App:
         return Forgetter(forgetting, lambda: self.config.retention, self._engine.forget)
 
     def _asks_back(self) -> AskingBack:
-        config, asking = self.config, Asking(self.ledger)
+        current, asking = self._current, Asking(self.ledger)
         is_in_scope, soon = self._is_in_scope, self._settle_soon
-        return AskingBack(config, self.store, asking, self.reception, is_in_scope, soon)
+        return AskingBack(current, self.store, asking, self.reception, is_in_scope, soon)
 
     def _this_process(self) -> ThisProcess:
         return ThisProcess(
@@ -239,37 +231,39 @@ class App:
             ill=lambda: self._ailments.found,
         )
 
-    def _offered(self) -> dict[OwnPart, SideServer]:
-        """Return what answers by HTTP, as far as the configuration wants it."""
-        config, found = self.config, {}
-        if (web := config.web) is not None:
-            found[OwnPart.PAGE] = SideServer(Page(config, web, self.store))
-        if (settings := config.monitoring) is not None:
-            monitoring = Monitoring(config, settings, self._models, self._this_process())
-            found[OwnPart.MONITORING] = SideServer(monitoring)
-        return found
+    def _new_page(self) -> Page | None:
+        return None if self.config.web is None else Page(self._current, self.store)
+
+    def _new_monitoring(self) -> Monitoring | None:
+        settings = self.config.monitoring
+        if settings is None:
+            return None
+        return Monitoring(self._current, settings, self._this_process())
 
     def _examined(self) -> Ailments:
         """Return what looks after each of our parts."""
-        least_free, timers = self.config.node.min_free_mb << 20, self._timers
-        refuse_from = self.config.retention.refuse_from_percent
         return Ailments(
             {
                 OwnPart.LISTENER: lambda: "it has died" if self._listener.has_died else "",
                 OwnPart.QUEUE: lambda: "it has died" if self._engine.has_died else "",
-                OwnPart.INFERENCE: lambda: self._inference.trouble,
-                OwnPart.SOME_INFERENCE: lambda: self._inference.lesser_trouble,
-                OwnPart.DISK: lambda: trouble_of_store(self.store, least_free, refuse_from),
-                OwnPart.SWEEPS: timers.trouble,
+                OwnPart.INFERENCE: lambda: self._rooms.networks.trouble,
+                OwnPart.SOME_INFERENCE: lambda: self._rooms.networks.lesser_trouble,
+                OwnPart.DISK: self._trouble_of_store,
+                OwnPart.SWEEPS: self._timers.trouble,
                 OwnPart.ALARMS: lambda: self._alarms.trouble,
-                OwnPart.TELLING: lambda: self._teller.trouble,
+                OwnPart.TELLING: lambda: self._rooms.teller.trouble,
+                OwnPart.CONFIGURATION: lambda: self._reloading.refused,
                 **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
             }
         )
 
+    def _trouble_of_store(self) -> str:
+        least_free = self.config.node.min_free_mb << 20
+        return trouble_of_store(self.store, least_free, self.config.retention.refuse_from_percent)
+
     def _is_in_scope(self, shown: Shown) -> bool:
         """Whether some model is meant for such an object."""
-        return any(is_in_scope(shown, model.manifest) for model in self._models.values())
+        return any(is_in_scope(shown, model.manifest) for model in self._current.models.values())
 
     @property
     def port(self) -> int:
@@ -294,15 +288,17 @@ class App:
 
     def _start(self) -> None:
         self._tell_how_it_is_set()
+        record_packages(KnownPackages(self.ledger), self._current.models)
         self._nodes.register_node(self.node_id, self._place, self._role)
         self._prepare_store()  # once others can see whose folder it is
+        self._keep_packages(self._current.loaded)
         if not self.config.triage.demonstration_may_rank:
             StudyLevels(self.ledger).drop_demonstrations()  # before anybody is shown a list
         for server in self._servers.values():
             server.start()  # or it is ill, and we go on: whom it shows matters more
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
-            self._inference.start()
+            self._rooms.networks.start()
         if self._role != Role.WORKER:
             self._listener.start()  # before the engine: if the port is taken, no job has begun
         self._engine.start(processes=processes)
@@ -313,7 +309,7 @@ class App:
         self._examine_parts()  # what is ill from the start is said at once
         self._alarms.post.start()
         if processes and self.config.inference.scores_early:
-            self._early_scorer.start()
+            self._rooms.early_scorer.start()
         if self._role == Role.WORKER:
             log.info("Working on the studies that other nodes receive")
         elif self._role == Role.LISTENER:
@@ -324,10 +320,10 @@ class App:
         beat_s = self.config.node.dead_after_s / BEATS
         self._timers.every(beat_s, self._beat, "beat")
         self._timers.every(beat_s, self._examine_parts, "parts")
-        self._timers.every(SETTLE_EVERY_S, self._settler.settle, "settle")
-        self._timers.every(RECONCILE_EVERY_S, self._settler.see_to_held, "held")
+        self._timers.every(SETTLE_EVERY_S, lambda: self._rooms.settler.settle(), "settle")
+        self._timers.every(RECONCILE_EVERY_S, lambda: self._rooms.settler.see_to_held(), "held")
         self._timers.every(RECONCILE_EVERY_S, self._reconcile, "reconcile")
-        self._timers.every(TELL_EVERY_S, self._teller.tell, "tell")
+        self._timers.every(TELL_EVERY_S, lambda: self._rooms.teller.tell(), "tell")
         self._timers.every(PROBE_EVERY_S, self._probe, "destinations")
         self._timers.every(COMMITMENT_EVERY_S, self._committer.report, "commitment")
         self._timers.every(ASK_BACK_EVERY_S, self._asking_back.look, "ask back")
@@ -338,22 +334,91 @@ class App:
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")
+        self._timers.every(PACKAGES_EVERY_S, self._see_to_packages, "packages")
         for part, server in self._servers.items():
             self._timers.every(TRY_AGAIN_EVERY_S, server.mend, part)
         if processes:
-            self._timers.every(_MEND_EVERY_S, self._inference.mend, "inference")
+            self._timers.every(_MEND_EVERY_S, lambda: self._rooms.networks.mend(), "inference")
         self._timers.start()
 
     def _tell_how_it_is_set(self) -> None:
-        for line in start_words(self.config, self._role, self._models):
+        for line in start_words(self.config, self._role, self._current.models):
             log.info("%s", line)
-        for _, fault in faults_of_models(self.config, self._models):
-            log.error("%s", fault)
-        for line in [*advice(self.config), *advice_on_models(self.config, self._models)]:
-            log.warning("%s", line)
-        for line in advice_on_retention(self.config):
-            log.warning("%s", line)
+        self._tell_what_is_amiss()
         log.info("%s", unfinished_words(Outstanding(self.ledger).unfinished()))
+
+    def _tell_what_is_amiss(self) -> None:
+        config, models = self._current.config, self._current.models
+        for _, fault in faults_of_models(config, models):
+            log.error("%s", fault)
+        for line in [*advice(config), *advice_on_models(config, models)]:
+            log.warning("%s", line)
+        for line in [*advice_on_retention(config), *waits_for_nobody(self.ledger, config)]:
+            log.warning("%s", line)
+
+    def _keep_packages(self, loaded: Loaded) -> None:
+        for model in loaded.models.values():
+            self._lasting.packages.keep(model)
+
+    def _see_to_packages(self) -> None:
+        packages = self._lasting.packages
+        used = package_digests(self._current.models.values())
+        packages.say_used(used)
+        packages.remove_unused(KnownPackages(self.ledger).needed() | used)
+
+    def reload(self, path: Path) -> bool:
+        """Work by what a configuration file says now, if it is right; else as before, and say so.
+
+        What has begun ends as it began. Never raises; returns whether it is taken over.
+        """
+        is_taken = self._reloading.reload(path, lambda: self._take_over(path))
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # the next heartbeat says it, then
+            self._examine_parts()
+        return is_taken
+
+    def _take_over(self, path: Path) -> list[str]:
+        """Work by what a file says now; return what differs. Raises what speaks against it."""
+        former = self._current.loaded
+        loaded = load_another(path, former, self.ledger)
+        self._keep_packages(loaded)
+        rooms = self._rooms_for(loaded)
+        if rooms.networks is not self._rooms.networks and self._role != Role.LISTENER:
+            self._reloading.start(rooms.networks)  # before the old ones end: they may not start
+        try:
+            record_packages(KnownPackages(self.ledger), loaded.models)
+        except BaseException:
+            if rooms.networks is not self._rooms.networks:
+                rooms.networks.close()
+            raise
+        self._become(rooms)
+        self._offer_again(former.config)
+        self._alarms.watch(self._watched())
+        self._tell_what_is_amiss()
+        return changes_in_words(former, loaded)
+
+    def _become(self, rooms: Rooms) -> None:
+        with self._changing:
+            former, self._rooms = self._rooms, rooms
+            self._current.become(rooms.loaded)
+        if former.early_scorer.is_at_work:
+            former.early_scorer.stop()
+            former.early_scorer.join()
+        if self._role != Role.LISTENER and rooms.config.inference.scores_early:
+            rooms.early_scorer.start()
+        if former.networks is not rooms.networks:
+            former.networks.retire()
+
+    def _offer_again(self, former: Config) -> None:
+        """Let page and monitoring be reached as is said now; they have the rest already."""
+        web, monitoring = self.config.web, self.config.monitoring
+        if self._page is None or web is None or not self._page.is_reached_by(web):
+            self._page = self._new_page()
+            self._servers[OwnPart.PAGE].offer(self._page)
+        if monitoring != former.monitoring:
+            self._monitoring = self._new_monitoring()
+            self._servers[OwnPart.MONITORING].offer(self._monitoring)
+        elif self._monitoring is not None:
+            self._monitoring.prepare()
 
     def _prepare_store(self) -> None:
         try:
@@ -368,18 +433,19 @@ class App:
     def stop(self) -> None:
         """Drain: finish what is open, release what is not, so that nothing counts as a crash."""
         log.info("Stopping")
+        self._reloading.stop()
         self._listener.stop(_DRAIN_ASSOCIATIONS_S)
         self._asking_back.stop()
         self.reception.close()
-        self._early_scorer.stop()
+        self._rooms.early_scorer.stop()
         self._timers.stop()
         self._alarms.post.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
         for server in self._servers.values():
             server.stop()  # until here people saw how the work ended
         self._retire()  # before what still runs is cut off below
-        self._inference.close()
-        self._early_scorer.join()
+        self._rooms.networks.close()
+        self._rooms.early_scorer.join()
         self.ledger.close()
         self._lock.close()
         log.info("Stopped")
@@ -438,14 +504,14 @@ class App:
         label_former(Filing(self.ledger), self.store)
 
     def _on_kept(self) -> None:
-        self._early_scorer.wake()
+        self._rooms.early_scorer.wake()
         self._settle_soon()
         self._timers.once_in(_LOOK_SOON_S, self._asking_back.look, "ask back soon")
 
     def _settle_soon(self) -> None:
         # A moment later than needed, so that the sweep finds the quiet time over.
         delay_s = self.config.completeness.settle_s + 0.05
-        self._timers.once_in(delay_s, self._settler.settle, "settle soon")
+        self._timers.once_in(delay_s, lambda: self._rooms.settler.settle(), "settle soon")
 
     def _on_asked(self) -> None:
         self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")
@@ -453,12 +519,3 @@ class App:
 
 def _trouble_of(server: SideServer) -> str:
     return server.trouble
-
-
-def _observe(model: Model, took_s: float) -> None:
-    metrics.observe_inference(model.identity.name, model.identity.version, took_s)
-
-
-def _count(end: DeliveryEnd) -> None:
-    outcome = metrics.DeliveryOutcome(end.ended)
-    metrics.count_attempt(end.destination, outcome, end.after_s)

@@ -264,6 +264,14 @@ def existing_or_new_ledger(config: Config) -> Ledger:
     return open_ledger(config)
 
 
+def ledger_as_it_is(config: Config) -> Ledger | None:
+    """Open the ledger if a node of this release has run on it; None if not, or it cannot be."""
+    try:
+        return _found_ledger(config)
+    except ConfigError:  # whoever needs it says so
+        return None
+
+
 def _found_ledger(config: Config) -> Ledger | None:
     """Open the ledger if it is there; raise ConfigError if it must not be used."""
     ledger = ledger_to_move(config)

@@ -35,6 +35,12 @@ def tell(state: str) -> bool:
     return True
 
 
+def tell_reloading() -> bool:
+    """Tell systemd that we read our configuration anew, until we tell "READY=1"."""
+    now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    return tell(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
+
+
 @functools.cache
 def _complain(reason: str) -> None:
     """Log it once: the watchdog would repeat it for ever."""

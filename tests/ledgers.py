@@ -17,6 +17,7 @@ from pydicom import Dataset
 
 from node import config
 from node.config import bundled_models_dir
+from node.current import Current
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.flow.completeness import awaited_by, why_all_excluded
 from node.ledger import (
@@ -189,7 +190,7 @@ class Desk:
         path = self.store.incoming / f"{uuid.uuid4()}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         with contextlib.closing(
-            Reception(RECEIVING, self.store, self.receiving, is_mammogram)
+            Reception(Current(RECEIVING), self.store, self.receiving, is_mammogram)
         ) as reception:
             return reception.keep(path, Came(sender, "association"))
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from node import config
+from node.current import Current
 from node.ledger import Ledger, People, WebRole
 from node.store import Store
 from node.web.serving import Page
@@ -27,7 +28,7 @@ class ServedPage:
     def __init__(self, ledger: Ledger, store: Store, settings: config.Config) -> None:
         assert settings.web is not None
         self.people = People(ledger)
-        self.page = Page(settings, settings.web, store)
+        self.page = Page(Current(settings), store)
 
     def add_users(self) -> None:
         """Let an operator and a reader be there."""

@@ -161,9 +161,10 @@ def test_a_node_that_cannot_start_inference_says_so_until_it_can(
 ) -> None:
     site = Site(tmp_path)
     node = running(site)
-    weights = site.model.weights_path.read_bytes()
-    site.model.weights_path.write_bytes(b"not ONNX")
-    (child,) = node._inference._children
+    [kept] = (model.weights_path for model in node._rooms.networks.models)
+    weights = kept.read_bytes()
+    kept.write_bytes(b"not ONNX")
+    (child,) = node._rooms.networks._main._children
     child._process.kill()
     wait_until(lambda: site.ready()[0] == 503)
     parts = site.ready()[1]
@@ -174,7 +175,7 @@ def test_a_node_that_cannot_start_inference_says_so_until_it_can(
     code, words = site.status()
     assert code == 2
     assert "ACT   inference: " in words
-    site.model.weights_path.write_bytes(weights)
+    kept.write_bytes(weights)
     wait_until(lambda: site.ready()[0] == 200)
     assert site.status()[0] == 0
 
@@ -187,7 +188,7 @@ def test_a_worker_that_stands_still_is_told_of_though_its_queue_lives(
         file.write("\n[completeness]\nsettle_s = 0.1\nquiet_s = 0.2\n")
     node = running(site)
     wait_until(lambda: site.ready()[0] == 200)
-    (child,) = node._inference._children
+    (child,) = node._rooms.networks._main._children
     os.kill(child._process.pid, signal.SIGSTOP)
     try:
         for name in ("first", "second"):

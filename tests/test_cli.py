@@ -72,6 +72,7 @@ COMMANDS = [
     "models",
     "retry",
     "release",
+    "rename-peer",
     "hold",
     "unhold",
     "backup",

@@ -19,7 +19,7 @@ from ports import free_port
 from node import supervisor
 from node.app import App
 from node.config import load_config
-from node.supervisor import Watchdog, tell
+from node.supervisor import Watchdog, tell, tell_reloading
 
 SETTINGS = """
 [node]
@@ -62,6 +62,14 @@ def is_silent(systemd: socket.socket) -> bool:
 def test_a_word_reaches_systemd(systemd: socket.socket) -> None:
     tell("READY=1")
     assert systemd.recv(100) == b"READY=1"
+
+
+def test_systemd_hears_from_when_on_the_configuration_is_read_anew(systemd: socket.socket) -> None:
+    before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    tell_reloading()
+    first, second = systemd.recv(100).decode("ascii").split("\n")
+    assert first == "RELOADING=1"
+    assert int(second.removeprefix("MONOTONIC_USEC=")) >= before_us
 
 
 def test_a_socket_without_a_file_is_reached_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,12 +106,20 @@ class Examiner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watched = watched
-        off = watched.config.alarms.off
         all_of_them = rule_examinations() if asked is None else asked
-        self._asked = [one for one in all_of_them if one.rule not in off]
-        self._states = [_State() for _ in self._asked]
+        self._all = [(one, _State()) for one in all_of_them]
         self._clock = clock
         self._began_at = clock()
+
+    def watch(self, watched: Watched) -> None:
+        """Examine by another configuration from now on; since when what is found is remembered."""
+        self._watched = watched
+
+    @property
+    def _asked(self) -> list[tuple[RuleExamination, _State]]:
+        """Those that are on."""
+        off = self._watched.config.alarms.off
+        return [(one, state) for one, state in self._all if one.rule not in off]
 
     def look(self, *, is_settled: bool = True) -> list[TroubleFound]:
         """Examine what is due; return all that is found now, or was when it was last looked for.
@@ -123,7 +131,7 @@ class Examiner:
         """
         found = []
         began = self._clock()
-        for one, state in zip(self._asked, self._states, strict=True):
+        for one, state in self._asked:
             at = self._clock()
             if not (is_settled or one.is_at_once):
                 continue
@@ -142,22 +150,21 @@ class Examiner:
         """
         at = self._clock()
         known: list[float] = []
-        for one, state in zip(self._asked, self._states, strict=True):
+        for one, state in self._asked:
             if one.rule == rule:
                 known.append(0.0 if state.works_since is None else at - state.works_since)
         return min(known, default=at - self._began_at)
 
     def ends_after_s(self, rule: str) -> float:
         """Return for how long an alarm must not have been found to be over."""
-        of_it = [one for one in self._asked if one.rule == rule]
+        of_it = [one for one, _ in self._asked if one.rule == rule]
         times = [max(one.ends_after_s, 2 * one.every_s) for one in of_it]
         return max(times, default=ENDS_AFTER_S)
 
     @property
     def failing(self) -> str:
         """Which rules cannot be examined, in words; "" if all can."""
-        pairs = zip(self._asked, self._states, strict=True)
-        rules = dict.fromkeys(one.rule for one, state in pairs if state.failures)
+        rules = dict.fromkeys(one.rule for one, state in self._asked if state.failures)
         return f"not examined, as the log says: {', '.join(rules)}" if rules else ""
 
     def _ask(self, one: RuleExamination, state: _State, at: float) -> None:

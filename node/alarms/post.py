@@ -46,6 +46,18 @@ class AlarmPost:
             self._carriers.append(carrier)
             carrier.start()
 
+    def carry_by(self, channels: Mapping[str, AlarmChannel]) -> None:
+        """Tell by these channels from now on, each of which goes on with what was to be told."""
+        if channels == self.channels:
+            return
+        former, self.channels = self._carriers, channels
+        left = {carrier.channel_name: carrier.leave() for carrier in former}
+        self._carriers = []
+        self.start()
+        for carrier in self._carriers:
+            for told in left.get(carrier.channel_name, ()):
+                carrier.remember(told)
+
     def stop(self) -> None:
         """End; what was not told is told after the next start, or by another node."""
         for carrier in self._carriers:
@@ -70,7 +82,7 @@ class _Carrier(threading.Thread):
     def __init__(self, post: AlarmPost, name: str, channel: AlarmChannel) -> None:
         super().__init__(name=f"alarms by {name}", daemon=True)
         self._post, self._alarming = post, post.alarming
-        self._channel_name, self._channel = name, channel
+        self.channel_name, self._channel = name, channel
         self._ended = threading.Event()
         self._woken = threading.Event()
         self._remembered: list[AlarmTelling] = []
@@ -88,11 +100,11 @@ class _Carrier(threading.Thread):
             except DeliveryError as error:
                 wait_s = self._wait_s
                 words = "Alarms cannot be told by %s: %s; tried again in %.0f s"
-                log.warning(words, self._channel_name, error, wait_s)
+                log.warning(words, self.channel_name, error, wait_s)
             except sa.exc.SQLAlchemyError as error:  # it is away: the timers say so, too
                 log.debug("The ledger does not say what %s has to tell: %s", self.name, error)
             except Exception:  # or nobody would be told of anything any more
-                log.exception("Alarms cannot be told by %s", self._channel_name)
+                log.exception("Alarms cannot be told by %s", self.channel_name)
                 wait_s = _WAIT_MOST_S
             # While the channel takes nothing, it is not woken by what there is to tell.
             (self._ended if self._failures else self._woken).wait(wait_s)
@@ -100,6 +112,13 @@ class _Carrier(threading.Thread):
     def end(self) -> None:
         self._ended.set()
         self._woken.set()
+
+    def leave(self) -> list[AlarmTelling]:
+        """End; return what is remembered and not told, or just being told."""
+        self.end()
+        self.join(_LEAVES_WITHIN_S)
+        with self._lock:
+            return [one for one in self._remembered if one is not self._in_hand]
 
     def wake(self) -> None:
         self._woken.set()
@@ -121,7 +140,7 @@ class _Carrier(threading.Thread):
         while not self._ended.is_set() and self._begin_with_remembered():
             self._tell_remembered()
         while not self._ended.is_set():
-            notice = self._alarming.claim_notice(self._channel_name, _LEASE_S)
+            notice = self._alarming.claim_notice(self.channel_name, _LEASE_S)
             if notice is None:
                 return
             told = telling_of(notice)
@@ -135,7 +154,7 @@ class _Carrier(threading.Thread):
                 "Alarm %d (%s) is told by %s: %s",
                 notice.alarm.id,
                 told.rule,
-                self._channel_name,
+                self.channel_name,
                 told.event,
             )
 
@@ -162,5 +181,5 @@ class _Carrier(threading.Thread):
             raise
         self._failures = 0
         if amiss:
-            log.warning("Not all are told of alarms by %s: %s", self._channel_name, amiss)
+            log.warning("Not all are told of alarms by %s: %s", self.channel_name, amiss)
         return amiss

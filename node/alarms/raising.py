@@ -60,6 +60,12 @@ class AlarmWatch:
         self._away_told: Trouble | None = None
         self._defect = ""
 
+    def watch(self, watched: Watched) -> None:
+        """Watch by another configuration from now on; what lasts is known, and not told again."""
+        self._watched = watched
+        self._examiner.watch(watched)
+        self.post.carry_by(alarm_channels(watched.config))
+
     @property
     def trouble(self) -> str:
         """Why somebody may not be told of what is wrong, "" if all is examined."""

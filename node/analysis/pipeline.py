@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from pathlib import Path
 from typing import Protocol
 
 from pydicom import Dataset
@@ -25,7 +26,6 @@ from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest
-from node.inference import Inference
 from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
@@ -46,6 +46,22 @@ class Scores(Protocol):
 
     def record_score(self, image_digest: str, model_digest: str, score: UnitScore, /) -> None:
         """Keep a score."""
+        ...
+
+
+class RunsNetworks(Protocol):
+    """Who decodes images and runs networks: `Inference`, or several of them."""
+
+    def score(self, unit: Unit, model: Model, /) -> UnitScore:
+        """Run a model on what it reads at once."""
+        ...
+
+    def picture(self, instance: Instance, /) -> Picture:
+        """Return an image as a display shows it."""
+        ...
+
+    def pixel_digest(self, path: Path, /) -> str:
+        """Return a digest of an object's decoded pixels."""
         ...
 
 
@@ -72,7 +88,7 @@ MODEL_FAILED = "the model failed on this"
 class Pipeline:
     """What an analysis needs besides the study: the same for every study of a configuration."""
 
-    inference: Inference
+    inference: RunsNetworks
     scores: Scores
     local_zone: tzinfo
     outputs: tuple[str, ...]

@@ -139,3 +139,47 @@ def release(
         with contextlib.closing(existing_ledger(load_config(config))) as ledger:
             what_follows = ByHand(ledger).release_study(study, by=caller())
         out.print(f"Study {study} is released: {what_follows}.", highlight=False, soft_wrap=True)
+
+
+@commands.command(name="rename-peer")
+def rename_peer(
+    former: Annotated[str, typer.Argument(help="What it was called.")],
+    new: Annotated[str, typer.Argument(help="What the configuration calls it now.")],
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Let what waits for a peer or destination go on under the name that it has now.
+
+    Results that wait, what is to be analysed, and what is remembered of a sender name it as it was
+    called. Change its name in the configuration, reload or restart the node, then this. It may be
+    repeated. Nothing is renamed while something is being sent under the former name.
+    """
+    from node.config import load_config
+    from node.ledger import Names
+    from node.site import existing_ledger
+
+    with errors_as_messages():
+        loaded = load_config(config)
+        _require_renamed(former, new, loaded)
+        with contextlib.closing(existing_ledger(loaded)) as ledger:
+            count = Names(ledger).rename(former, new, by=caller())
+        rows = counted(count, "row names", "rows name")
+        words = f"{rows} {new} now." if count else f"Nothing names {former}."
+        out.print(words, highlight=False, soft_wrap=True)
+
+
+def _require_renamed(former: str, new: str, config: Config) -> None:
+    """Raise NodeError unless the configuration knows the one name, and the other no more."""
+    from node.errors import NodeError
+    from node.toml_file import did_you_mean
+
+    known = dict.fromkeys([*(peer.name for peer in config.peers), *config.receivers])
+    if new not in known:
+        raise NodeError(
+            f'no peer or destination is called "{new}", {did_you_mean(new, known)}; change its '
+            "name in the configuration first"
+        )
+    if former in known:
+        raise NodeError(
+            f'"{former}" is in the configuration, too: what waits for it goes there; take it out '
+            f"if it is called {new} now"
+        )

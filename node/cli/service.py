@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node import __version__
-from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
+from node.cli.common import CONFIG, ConfigOption, err, errors_as_messages, out
 from node.errors import NodeError
 
 if TYPE_CHECKING:
+    from node.app import App
     from node.config import Config
     from node.doctor import Verdict
+    from node.manifest import Model
+    from node.page_alone import PageAlone
 
 log = logging.getLogger(__name__)
 commands = typer.Typer()
@@ -46,12 +50,14 @@ def run(
     ] = None,
     verbose: Annotated[bool, typer.Option(help="Log details, patient data among them.")] = False,
 ) -> None:
-    """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it.
+    """Run the node in the foreground; SIGTERM or Ctrl-C drains and stops it, SIGHUP reloads.
 
     Prints "Listening on HOST:PORT" on standard error when it is ready, a worker "Working", and
     with the table [web] "Page at http://HOST:PORT". A node that only shows the page may run beside
     one that does the work, on the same state folder; of the two, one has the page's port.
-    What a former process left unfinished, however it ended, is taken up at the start. Under
+    What a former process left unfinished, however it ended, is taken up at the start. A reload
+    reads the configuration and the model packages anew, and takes them over if they are right;
+    what has begun ends as it began, and no association is cut (docs/operate.md). Under
     systemd (systemd/ai-node.service) it says when it is ready, and that it lives.
     """
     from node.app import App
@@ -60,8 +66,10 @@ def run(
     from node.logs import start_logging
     from node.page_alone import PageAlone
     from node.state_dir import kept_from_others
-    from node.supervisor import Watchdog, tell
+    from node.supervisor import tell
 
+    reloads: list[int] = []  # one that comes before the start is done after it
+    signal.signal(signal.SIGHUP, lambda number, _: reloads.append(number))
     with kept_from_others(), _errors_in_the_log():
         loaded = load_config(config)
         start_logging(form=loaded.logs.format, is_verbose=verbose)
@@ -74,11 +82,7 @@ def run(
             signal.signal(number, lambda number, _: told.append(number))
         node.start()
         tell("READY=1")
-        watchdog = Watchdog()
-        while not told and not node.failed.is_set():
-            time.sleep(0.2)
-            if node.is_alive:
-                watchdog.feed()
+        _go_on(node, config, told, reloads)
         tell("STOPPING=1")
         node.stop()
         if node.failed.is_set():
@@ -86,6 +90,33 @@ def run(
         logging.shutdown()
         # All is committed; a thread that still waits for a dead destination must not hold us up.
         os._exit(1 if node.failed.is_set() else 0)
+
+
+def _go_on(node: App | PageAlone, config: Path, told: list[int], reloads: list[int]) -> None:
+    """Look after a node until it is told to stop, or a part of it has died."""
+    from node.supervisor import Watchdog
+
+    watchdog = Watchdog()
+    reloading: threading.Thread | None = None
+    while not told and not node.failed.is_set():
+        time.sleep(0.2)
+        if node.is_alive:
+            watchdog.feed()
+        if reloads and (reloading is None or not reloading.is_alive()):
+            reloads.clear()  # of several at once, one reads what the last one meant
+            reloading = threading.Thread(target=_reload, args=(node, config), daemon=True)
+            reloading.start()
+
+
+def _reload(node: App | PageAlone, config: Path) -> None:
+    """Reload, and let systemd know from when to when."""
+    from node.supervisor import tell, tell_reloading
+
+    tell_reloading()
+    try:
+        node.reload(config)
+    finally:
+        tell("READY=1")
 
 
 @commands.command()
@@ -154,6 +185,13 @@ def check(
         bool,
         typer.Option("--store-is-lost", help="With --repair: so is the store, and this is new."),
     ] = False,
+    for_start: Annotated[
+        bool,
+        typer.Option(
+            "--for-start",
+            help="Exit code 1 only if a node would not start by it: other faults are told.",
+        ),
+    ] = False,
 ) -> None:
     """Load the configuration, its models and their weights, and change nothing.
 
@@ -177,52 +215,84 @@ def check(
     if deep:
         check_deeply(config, repairs=repair, lost=lost)
     else:
-        _check_settings(config)
+        _check_settings(config, for_start=for_start)
 
 
-def _check_settings(config: Path) -> None:
+def _check_settings(config: Path, *, for_start: bool) -> None:
     """Check what the configuration says, and what it names."""
-    from node.config import advice, load_config
-    from node.dimse.addresses import place
-    from node.doctor.tls_files import faults_of_tls_files
+    from node.config import load_config
     from node.inference import Inference
-    from node.retention_words import advice_on_retention, removals_in_words
-    from node.site import (
-        advice_on_models,
-        fault_of_ledger,
-        faults_of_models,
-        levels_in_words,
-        load_models,
-        try_database,
-    )
-    from node.start_words import who_else_is_told
+    from node.site import load_models, try_database
 
     with errors_as_messages():
         loaded = load_config(config)
         models = load_models(loaded)
         try_database(loaded)
+        notes = list(_notes_of_ledger(loaded, models))
         with Inference(loaded.inference, tuple(models.values())):
             pass  # starting means every network has loaded and run once
-        where = place(loaded.listener.host, loaded.listener.port)
-        of_page = _faults_of_page(loaded)
-        faults = [*of_page, *(words for _, words in faults_of_models(loaded, models))]
-        faults += [*faults_of_tls_files(loaded), *filter(None, [fault_of_ledger(loaded)])]
+        faults = _faults(loaded, models)
         verdict = "can be read, and has faults" if faults else "is right"
-        out.print(f"{config} {verdict}: {loaded.node.ae_title} will listen on {where}.")
-        for line in _where_it_answers(loaded, has_page=not of_page):
-            out.print(line)
-        for model in models.values():
-            identity = model.identity
-            out.print(f"Model {identity.name} {identity.version}: weights verified, runs.")
-            if levels := levels_in_words(model):
-                out.print(f"Model {identity.name}: {levels}.")
-        for line in [*who_else_is_told(loaded), *removals_in_words(loaded)]:
-            out.print(f"{line}.", markup=False)
-        notes = [*advice(loaded), *advice_on_models(loaded, models), *advice_on_retention(loaded)]
-        for line in notes:
+        first, *others = _what_is_right(loaded, models)
+        for line in (f"{config} {verdict}: {first}", *others):
+            out.print(line, markup=False)
+        for line in [*_notes(loaded, models), *notes]:
             out.print(f"Note: {line}", markup=False)
-        if faults:
+        if faults and not for_start:
             raise NodeError("\n".join(faults))
+        for line in faults:
+            err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _what_is_right(config: Config, models: Mapping[str, Model]) -> Iterator[str]:
+    """Yield where a node will be reached, what it runs, and whom it tells."""
+    from node.dimse.addresses import place
+    from node.retention_words import removals_in_words
+    from node.site import levels_in_words
+    from node.start_words import who_else_is_told
+
+    where = place(config.listener.host, config.listener.port)
+    yield f"{config.node.ae_title} will listen on {where}."
+    yield from _where_it_answers(config, has_page=not _faults_of_page(config))
+    for model in models.values():
+        identity = model.identity
+        yield f"Model {identity.name} {identity.version}: weights verified, runs."
+        if levels := levels_in_words(model):
+            yield f"Model {identity.name}: {levels}."
+    for line in [*who_else_is_told(config), *removals_in_words(config)]:
+        yield f"{line}."
+
+
+def _notes_of_ledger(config: Config, models: Mapping[str, Model]) -> Iterator[str]:
+    """Yield what waits for nobody; raise ConfigError if a package has changed, and no version."""
+    from node.ledger import KnownPackages
+    from node.overview.unnamed import waits_for_nobody
+    from node.running.kept_packages import refuse_changed_packages
+    from node.site import ledger_as_it_is
+
+    ledger = ledger_as_it_is(config)
+    if ledger is not None:
+        with contextlib.closing(ledger):
+            refuse_changed_packages(KnownPackages(ledger), models)
+            yield from waits_for_nobody(ledger, config)
+
+
+def _notes(config: Config, models: Mapping[str, Model]) -> list[str]:
+    from node.config import advice
+    from node.retention_words import advice_on_retention
+    from node.site import advice_on_models
+
+    return [*advice(config), *advice_on_models(config, models), *advice_on_retention(config)]
+
+
+def _faults(config: Config, models: Mapping[str, Model]) -> list[str]:
+    """Return what is wrong with what a node would start with all the same."""
+    from node.doctor.tls_files import faults_of_tls_files
+    from node.site import fault_of_ledger, faults_of_models
+
+    of_models = (words for _, words in faults_of_models(config, models))
+    of_ledger = filter(None, [fault_of_ledger(config)])
+    return [*_faults_of_page(config), *of_models, *faults_of_tls_files(config), *of_ledger]
 
 
 def _faults_of_page(config: Config) -> list[str]:

@@ -16,7 +16,7 @@ from threading import Lock
 from tzlocal import get_localzone
 
 from node import config, score_json
-from node.analysis.pipeline import Pipeline, ScoresInMemory, Task, analyse
+from node.analysis.pipeline import Pipeline, RunsNetworks, ScoresInMemory, Task, analyse
 from node.domains.table import is_in_scope
 from node.errors import ConfigError, ModelError, StudyError
 from node.evaluation.collection import GivenExam, LabelledExam, given
@@ -167,7 +167,7 @@ def _answered(
 
 
 def _lines_trained_on(
-    taken: GivenExam, inference: Inference, trained_on: frozenset[str]
+    taken: GivenExam, inference: RunsNetworks, trained_on: frozenset[str]
 ) -> frozenset[int]:
     if taken.version is None or not trained_on:
         return frozenset()

@@ -7,7 +7,7 @@ association that brought images is open and it has been quiet for longer; the fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from node import config
 from node.analysis.pipeline import ranks
@@ -81,7 +81,7 @@ _NOTHING_COMES_BACK = (
 class Settler:
     """Closes the studies that are complete, each in one transaction with its work."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first four by name
         self,
         settling: Settling,
         enqueue: Enqueue,
@@ -90,7 +90,10 @@ class Settler:
         *,
         demonstration_may_rank: bool = False,
         priority_of: Callable[[str], SenderPriority] = lambda sender: "normal",
+        directions: Callable[[str], Mapping[str, frozenset[str]]] | None = None,
     ) -> None:
+        """Make one; `directions` says who gets the results of a sender's studies."""
+        self._directions = directions
         self._priority_of = priority_of
         self._settling = settling
         self._enqueue = enqueue
@@ -181,6 +184,8 @@ class Settler:
                 model_version=model.manifest.version,
                 weights_sha256=model.manifest.weights.sha256,
                 mode=mode,
+                package_digest=model.package_digest or None,
+                levels_from=model.points,
             )
             for model, mode in in_scope
         )
@@ -190,6 +195,7 @@ class Settler:
             tuple(planned),
             stage=Stage.TRIAGE if is_ranked else Stage.REPORT,
             sender_priority=self._priority_of(arrival.sender),
+            directions=None if self._directions is None else self._directions(arrival.sender),
         )
 
 

@@ -64,6 +64,11 @@ class EarlyScorer:
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="early scorer", daemon=True)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has begun, and not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()

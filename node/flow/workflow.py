@@ -22,7 +22,7 @@ from node.deliver.destination import Destination
 from node.domains.table import is_in_scope
 from node.errors import DeliveryError, InferenceUnavailable, ModelError, StudyError, Superseded
 from node.flow.engine import Engine
-from node.kinds import SUBSTITUTES
+from node.kinds import KINDS, SUBSTITUTES, with_substitutes
 from node.ledger import (
     COMES_BACK,
     GIVE_UP_AFTER,
@@ -35,6 +35,7 @@ from node.ledger import (
     Mode,
     Outcome,
     Patience,
+    PlannedAnalysis,
     Processing,
     Shipment,
     Stage,
@@ -81,6 +82,8 @@ class Workflow:
     node_id: str
     destination_of: Callable[[str], Destination]
     """How results get to the peer of a name; raises DeliveryError if there is none any more."""
+    former: Callable[[PlannedAnalysis], Model | None] = lambda planned: None
+    """A model as it was when a version was closed; None if its package is not kept any more."""
 
     def process(self, job: Job, engine: Engine) -> None:
         """Analyse a study version, build its report set and enqueue the deliveries."""
@@ -130,6 +133,8 @@ class Workflow:
         if not task.models:
             names = ", ".join(analysis.model for analysis in work.analyses)
             why_not = f"model {names} has been switched off"
+            if any(analysis.package_digest for analysis in work.analyses):
+                why_not = f"the package of model {names} that was to read it is not kept any more"
             log.warning("Study %s is not analysed: %s", job.study_uid, why_not)
             self.processing.cancel_version(job, why_not)
             return
@@ -151,10 +156,10 @@ class Workflow:
             if ranked is None or result is not ranked.decided_by:  # else it is known
                 self.processing.record_decision(job, result)  # whatever becomes of the report
 
-        results, objects = analyse(self.pipeline, task, decided, ranked)
+        destinations = self._destinations(work)
+        results, objects = analyse(self._pipeline_for(destinations), task, decided, ranked)
         if self._is_held_for_files(job, work):  # one was removed meanwhile: it looks refused
             return
-        destinations = self.config.directions(work.sender)
         reports: list[BuiltReport] = []
 
         def remove() -> None:
@@ -169,7 +174,7 @@ class Workflow:
                 reports=tuple(reports),
                 destinations=destinations,
                 deliver_within_s=self.config.delivery.deliver_within_s,
-                problem=self._why_undelivered(task, work.sender, has_objects=bool(objects)),
+                problem=self._why_undelivered(task, work, has_objects=bool(objects)),
                 decided_by=decided_by,
                 briefs={result.model.name: wording.outcome(result) for result in results},
             )
@@ -215,7 +220,7 @@ class Workflow:
         is_last_try = work.failures + 1 >= TRIES
         return Task(
             version=work.version,
-            models=tuple(self.models[name] for name in self.models if name in planned),
+            models=tuple(self._models_of(planned)),
             delivering=frozenset(name for name, a in planned.items() if a.mode == Mode.DELIVER),
             is_last_try=is_last_try,
             why_given_up=(
@@ -225,13 +230,45 @@ class Workflow:
             found_before=work.found_before,
         )
 
-    def _why_undelivered(self, task: Task, sender: str, *, has_objects: bool) -> str | None:
+    def _models_of(self, planned: Mapping[str, PlannedAnalysis]) -> Iterator[Model]:
+        """Yield what reads a version: as it was closed, whatever the configuration says by now."""
+        first = [name for name in self.models if name in planned]
+        for name in [*first, *sorted(planned.keys() - set(first))]:
+            wanted, current = planned[name], self.models.get(name)
+            is_it = current is not None and (
+                (current.package_digest, current.points)
+                == (wanted.package_digest, wanted.levels_from)
+            )
+            is_unsaid = wanted.package_digest is None  # of a former release
+            model = current if is_it or is_unsaid else self.former(wanted)
+            if model is not None:
+                yield model
+
+    def _destinations(self, work: Work) -> Mapping[str, frozenset[str]]:
+        """Return who gets the results of a version: those of when it was closed."""
+        if work.directions is None:
+            return self.config.directions(work.sender)
+        return work.directions
+
+    def _pipeline_for(self, destinations: Mapping[str, frozenset[str]]) -> Pipeline:
+        """Return what builds whatever these are to get, though nobody may any more."""
+        wanted = frozenset[str]().union(*destinations.values()) & KINDS.keys()
+        if not (more := sorted(wanted.difference(self.pipeline.outputs))):
+            return self.pipeline
+        return replace(self.pipeline, outputs=with_substitutes((*self.pipeline.outputs, *more)))
+
+    def _why_undelivered(self, task: Task, work: Work, *, has_objects: bool) -> str | None:
         if not task.delivering:
             return None  # in shadow, nothing is meant to be sent
         if not has_objects:
             return "no result can be written: none of the study's objects can be read"
+        return None if self._destinations(work) else self._why_nobody(work)
+
+    def _why_nobody(self, work: Work) -> str:
+        sender = work.sender
         if self.config.directions(sender):
-            return None
+            words = "no destination: when the study was complete, nobody got the results of"
+            return f"{words} {sender}; `ai-node retry {work.version.study_uid}` sends them now"
         if not any(peer.name == sender for peer in self.config.peers):
             return f"no destination: no peer is called {sender} any more"
         folders = ", and no folder is for it" if self.config.folders else ""

@@ -32,7 +32,8 @@ class Offered(Protocol):
 class SideServer:
     """One of them: its fault is said, and tried to be mended, and stops no reception of images."""
 
-    def __init__(self, server: Offered) -> None:
+    def __init__(self, server: Offered | None) -> None:
+        """Make one; None: nobody wants it yet."""
         self._server = server
         self._lock = threading.Lock()
         self._why_not = ""
@@ -41,7 +42,8 @@ class SideServer:
     @property
     def trouble(self) -> str:
         """Why it does not answer now, "" if it does."""
-        why = self._why_not or ("it has died" if self._server.has_died else "")
+        server = self._server
+        why = self._why_not or ("it has died" if server is not None and server.has_died else "")
         return f"{why} (tried again every {TRY_AGAIN_EVERY_S} s)" if why else ""
 
     def start(self) -> None:
@@ -49,10 +51,20 @@ class SideServer:
         with self._lock:
             self._start()
 
+    def offer(self, server: Offered | None) -> None:
+        """Answer by another from now on, or not at all; the former answers what it was asked."""
+        with self._lock:
+            if self._is_over:
+                return
+            if self._server is not None:
+                self._server.stop()
+            self._server, self._why_not = server, ""
+            self._start()
+
     def mend(self) -> None:
         """Start it again if it does not answer."""
         with self._lock:
-            if self._is_over or not self.trouble:
+            if self._is_over or self._server is None or not self.trouble:
                 return
             self._server.stop()
             self._start()
@@ -61,9 +73,12 @@ class SideServer:
         """End it for good."""
         with self._lock:
             self._is_over = True
-            self._server.stop()
+            if self._server is not None:
+                self._server.stop()
 
     def _start(self) -> None:
+        if self._server is None:
+            return
         try:
             self._server.start()
         except ConfigError as error:

@@ -48,6 +48,7 @@ from node.ledger.outstanding import (
     Unfinished,
 )
 from node.ledger.owed import why_owed
+from node.ledger.packages import KnownPackages, PackageVersion
 from node.ledger.peers import PeerNote, Peers
 from node.ledger.people import PASSWORD_CHARACTERS, People, User
 from node.ledger.processing import Processing
@@ -77,6 +78,7 @@ from node.ledger.records import (
     parse_view,
 )
 from node.ledger.remembering import RememberedStudy, Remembering
+from node.ledger.renaming import NAME_COLUMNS, Names, Waiting
 from node.ledger.retaining import (
     BEGINNING,
     GoingFile,
@@ -119,6 +121,7 @@ __all__ = [
     "DELAY_PER_CRASH_S",
     "GIVE_UP_AFTER",
     "LEASE_S",
+    "NAME_COLUMNS",
     "NOT_TAKEN",
     "PASSWORD_CHARACTERS",
     "PROBE_AFTER_S",
@@ -169,6 +172,7 @@ __all__ = [
     "Kept",
     "KeptObject",
     "KeptScores",
+    "KnownPackages",
     "LastBackup",
     "LateChannel",
     "Ledger",
@@ -178,6 +182,7 @@ __all__ = [
     "Messages",
     "Mode",
     "NamedFile",
+    "Names",
     "NewMessage",
     "Nodes",
     "NoticeEvent",
@@ -188,6 +193,7 @@ __all__ = [
     "OutcomeUnknown",
     "Outstanding",
     "OwnPart",
+    "PackageVersion",
     "Patience",
     "PeerNote",
     "Peers",
@@ -228,6 +234,7 @@ __all__ = [
     "Unlinking",
     "User",
     "VersionState",
+    "Waiting",
     "WebRole",
     "Withdrawal",
     "Work",

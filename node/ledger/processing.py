@@ -90,6 +90,7 @@ class Processing:
                     found_before=(
                         None if row.level is None else FoundBefore(row.level, row.level_by or "")
                     ),
+                    directions=_directions(row),
                 )
             end_version(db, job, VersionState.CANCELLED, obstacle)
         # Only now that the cancellation is committed: raised above, it would be rolled back.
@@ -411,7 +412,15 @@ def _planned(db: sa.Connection, job: Job) -> tuple[PlannedAnalysis, ...]:
         sa.select(table).where(table.c.study_uid == job.study_uid, table.c.number == job.number)
     ).all()
     return tuple(
-        PlannedAnalysis(row.model, row.model_version, row.weights_sha256, row.mode) for row in rows
+        PlannedAnalysis(
+            row.model,
+            row.model_version,
+            row.weights_sha256,
+            row.mode,
+            row.package_digest,
+            None if row.levels_from is None else _POINTS.validate_json(row.levels_from),
+        )
+        for row in rows
     )
 
 
@@ -424,6 +433,13 @@ def _is_of(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     is_current = instance.c.state == InstanceState.CURRENT
     of_study = instance.c.study_uid == job.study_uid
     return of_study, is_current, instance.c.version <= job.number
+
+
+def _directions(row: sa.Row[Any]) -> dict[str, frozenset[str]] | None:
+    """Return who gets the results, as when the version was closed."""
+    if row.directions is None:
+        return None
+    return {name: frozenset(kinds) for name, kinds in json.loads(row.directions).items()}
 
 
 def _study_version(
@@ -484,3 +500,4 @@ def _documents(
 
 
 _RESULT = TypeAdapter(Result)
+_POINTS = TypeAdapter[tuple[str | None, str | None]](tuple[str | None, str | None])

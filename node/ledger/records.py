@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -186,6 +186,11 @@ class PlannedAnalysis:
     model_version: str
     weights_sha256: str
     mode: Mode
+    package_digest: str | None = None
+    """Of the package that reads it, whatever the configuration names when its turn comes; None: of
+    a former release, which did not say."""
+    levels_from: tuple[str | None, str | None] | None = None
+    """The operating points from which on it is urgent and soon, if the site chose them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +205,8 @@ class Closing:
     stage: Stage = Stage.REPORT
     """What is first: triage, if one of the models may rank the study."""
     sender_priority: SenderPriority = "normal"
+    directions: Mapping[str, Collection[str]] | None = None
+    """Who gets its results, by name, and which kinds of object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,8 @@ class Work:
     """Of the versions before, as far as they had one."""
     found_before: FoundBefore | None = None
     """The triage level that an attempt before this one found, of which there is no report."""
+    directions: Mapping[str, frozenset[str]] | None = None
+    """Who gets its results, as when it was closed; None: of a former release, which did not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,6 +242,7 @@ def _insert_version(
             stage=closing.stage,
             due_at=due,
             closed_at=now(),
+            directions=_as_json(closing.directions),
             last_image_at=study.last_at,
         )
     )
@@ -253,8 +255,18 @@ def _insert_version(
                 model_version=planned.model_version,
                 weights_sha256=planned.weights_sha256,
                 mode=planned.mode,
+                package_digest=planned.package_digest,
+                levels_from=None
+                if planned.levels_from is None
+                else json.dumps(planned.levels_from),
             )
         )
+
+
+def _as_json(directions: Mapping[str, Collection[str]] | None) -> str | None:
+    if directions is None:
+        return None
+    return json.dumps({name: sorted(kinds) for name, kinds in directions.items()})
 
 
 def _cancel_older(db: sa.Connection, study_uid: str, number: int) -> None:

@@ -185,6 +185,8 @@ class OwnPart(StrEnum):
     """It is not served."""
     TELLING = "telling"
     """Of some study it cannot be found out what reading lists are to be told."""
+    CONFIGURATION = "configuration"
+    """What is on disk was refused by a reload: it works by what it had."""
 
 
 class WebRole(StrEnum):

@@ -27,8 +27,10 @@ from node.manifest.outputs import (
 )
 from node.manifest.package import (
     CARD,
+    MANIFEST,
     OF_MAMMOGRAMS,
     OPEN_QUESTION,
+    ChosenPoints,
     DomainName,
     Licence,
     Manifest,
@@ -63,12 +65,14 @@ from node.manifest.words import ManifestCode
 __all__ = [
     "BODY_PARTS_OF_MAMMOGRAMS",
     "CARD",
+    "MANIFEST",
     "OF_MAMMOGRAMS",
     "OPEN_QUESTION",
     "UNCOMBINED",
     "BoxClass",
     "BoxesOutput",
     "Calibration",
+    "ChosenPoints",
     "Class",
     "ClassesOutput",
     "Combination",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -326,6 +328,10 @@ class Manifest(GrownSection):
         return self
 
 
+ChosenPoints = tuple[str | None, str | None]
+"""The operating points from which on a study is urgent and soon; None: as the package says."""
+
+
 class Model:
     """A model package on disk: its manifest and its verified weights file.
 
@@ -344,11 +350,25 @@ class Model:
             )
         self.as_packaged = self.manifest
         """What the package says, wherever a site lets its levels begin."""
+        self.points: ChosenPoints | None = None
+        """Where a site lets its levels begin, if it says so: `at_points`."""
+        self.package_digest = package_digest(folder / MANIFEST) if manifest is None else ""
+        """Of all that makes a difference in the package, as it was when this was read of it."""
 
     def at_points(self, urgent: str | None, soon: str | None) -> Model:
         """Return the model as a site wants it: `Manifest.at_points`."""
         model = Model(self.folder, self.manifest.at_points(urgent, soon))
         model.as_packaged = self.as_packaged
+        model.points = urgent, soon
+        model.package_digest = self.package_digest
+        return model
+
+    def in_folder(self, folder: Path) -> Model:
+        """Return the same model, whose files lie in another folder."""
+        model = Model(folder, self.manifest)
+        model.as_packaged = self.as_packaged
+        model.points = self.points
+        model.package_digest = self.package_digest
         return model
 
     @property
@@ -404,6 +424,16 @@ class Model:
         if self.manifest.domain != "mammography":  # which once was all there is
             text += f" domain {self.manifest.domain}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def package_digest(manifest: Path) -> str:
+    """Return what tells two packages of the same name and version apart.
+
+    Of what the manifest says, the digest of the weights among it; comments, order and blanks make
+    no difference, nor does the card.
+    """
+    said = tomllib.loads(manifest.read_text("utf-8"))
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 CARD = "README.md"

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.config import Config
+from node.current import Current
 from node.ledger import Ill, Ledger, OwnPart, Role
-from node.manifest import Model
 from node.overview.health import Alarm, NodePart, database_away, node_parts
 
 _KEPT_S = 1.5
@@ -35,14 +35,18 @@ class ThisProcess:
 class Monitored:
     """The node that is asked about. Safe to use from many threads."""
 
-    config: Config
+    current: Current
     ledger: Ledger
-    models: Mapping[str, Model]
     process: ThisProcess
     _away_since: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asking: threading.Lock = field(default_factory=threading.Lock)
     _found: tuple[float, tuple[NodePart, ...]] | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration of now."""
+        return self.current.config
 
     def parts(self) -> tuple[NodePart, ...]:
         """Return how each part is; of a database that does not answer, only that."""

@@ -73,14 +73,15 @@ class StateCollector(CollectorRegistry):
         yield _gauge(
             "ai_node_info", "The release that runs.", ("version",), [((__version__,), 1.0)]
         )
-        modes = {one.name: one.mode for one in self._monitored.config.models}
+        loaded = self._monitored.current.loaded
+        modes = {one.name: one.mode for one in loaded.config.models}
         yield _gauge(
             "ai_node_model_info",
             "The models that run.",
             ("model", "version", "mode"),
             [
                 ((name, model.identity.version, modes[name]), 1.0)
-                for name, model in self._monitored.models.items()
+                for name, model in loaded.models.items()
             ],
         )
 

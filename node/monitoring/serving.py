@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 
-from node.config import Config, MonitoringSettings
+from node.config import MonitoringSettings
+from node.current import Current
 from node.http.server import HttpServer
 from node.ledger import Ledger
-from node.manifest import Model
 from node.metrics import prepare_metrics
 from node.monitoring.application import monitoring_application
 from node.monitoring.backend import Monitored, ThisProcess
@@ -22,15 +21,18 @@ class Monitoring:
 
     def __init__(
         self,
-        config: Config,
+        current: Current,
         settings: MonitoringSettings,
-        models: Mapping[str, Model],
         process: ThisProcess,
     ) -> None:
-        self._config, self._settings = config, settings
-        self._models, self._process = models, process
+        self._current, self._settings, self._process = current, settings, process
         self._running = contextlib.ExitStack()
         self._server: HttpServer | None = None
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Let what is counted begin at 0 for each peer and model of the configuration of now."""
+        config, models = self._current.config, self._current.models
         prepare_metrics(
             (peer.name for peer in config.peers if peer.sends),
             config.receivers,
@@ -45,9 +47,10 @@ class Monitoring:
     def start(self) -> None:
         """Answer; raise ConfigError if the address cannot be listened on."""
         # Connections of its own, so that many probes take none from those who receive and work.
-        ledger = Ledger(self._config.database_url, dead_after_s=self._config.node.dead_after_s)
+        config = self._current.config
+        ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
         self._running.callback(ledger.close)
-        monitored = Monitored(self._config, ledger, self._models, self._process)
+        monitored = Monitored(self._current, ledger, self._process)
         server = HttpServer(
             monitoring_application(monitored),
             name="monitoring",

@@ -184,6 +184,10 @@ def _node(one: Presence) -> NodePart:
         )
     if one.ill:
         words = "; ".join(f"{part}: {ill.words}" for part, ill in one.ill.items())
+        if set(one.ill) == {OwnPart.CONFIGURATION}:
+            ill = one.ill[OwnPart.CONFIGURATION]
+            remedy = "it works on by the former one: correct it (`ai-node check`), then reload it"
+            return NodePart(name, Alarm.LOOK, ill.words, ill.since, f"{remedy} (docs/operate.md)")
         only_shows = {OwnPart.PAGE, OwnPart.ALARMS, OwnPart.MONITORING}.issuperset(one.ill)
         remedy = "the node works on without it" if only_shows else "what the other lines say"
         since = min(ill.since for ill in one.ill.values())

@@ -34,6 +34,7 @@ from node.overview.space_taken import (
     space_blocked,
 )
 from node.overview.standing import Standing, StudyOverview
+from node.overview.unnamed import waits_for_nobody
 
 _REMARKED = frozenset(
     {"delivery-failing", "delivery-given-up", "study-held", "not-analysed", "disk", "part-ill"}
@@ -79,6 +80,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         blocked = space_blocked(ledger, config)
         raised = tuple(Alarming(ledger).raised())
         backup = BackingUp(ledger).last()
+        waiting = list(waits_for_nobody(ledger, config))
     except sa.exc.SQLAlchemyError as error:
         away = database_away(error, config)
         return Status(away.alarm, (_of_part(away, None),), (away,))
@@ -87,6 +89,7 @@ def node_status(ledger: Ledger, config: Config) -> Status:
         *_of_deliveries(counted, config.delivery.commitment_wait_s),
         *_of_studies(counted),
         *_of_newcomers(ledger, counted),
+        *_of_unnamed(waiting),
         *_of_disks(disks, config, blocked),
     ]
     found += _of_alarms(raised, counted.at, max((one.alarm for one in found), default=Alarm.NONE))
@@ -123,6 +126,12 @@ def senders_of(config: Config) -> tuple[str, ...]:
 def _of_part(part: NodePart, at: float | None) -> Remark:
     since = "" if part.since is None or at is None else f", since {_moment(part.since, at)}"
     return Remark(part.alarm, f"{part.name}: {part.words}{since}", part.what_to_do)
+
+
+def _of_unnamed(waiting: Sequence[str]) -> Iterator[Remark]:
+    for words in waiting:
+        said, _, remedy = words.partition(": ")
+        yield Remark(Alarm.ACT, said, remedy)
 
 
 def _of_deliveries(counted: Figures, commitment_wait_s: float) -> Iterator[Remark]:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from node.config import Config, Peer
+from node.config import Peer
+from node.current import Current
 from node.dimse import (
     Address,
     Bounds,
@@ -59,7 +60,7 @@ _MOVED_WITHIN_S = 5.0
 class AskingBack:
     """The sweep that asks, and the thread in which a peer answers: a study at a time."""
 
-    config: Config
+    current: Current
     store: Store
     asking: Asking
     reception: Reception
@@ -140,8 +141,8 @@ class AskingBack:
         elif peer is None:
             words = f"nobody can be asked for them: {asked.sender} has no `retrieve`"
             self._give_up(asked, lacking, words)
-        elif asked.waited_s >= self.config.retention.ask_back_within_s:
-            within_s = self.config.retention.ask_back_within_s
+        elif asked.waited_s >= self.current.config.retention.ask_back_within_s:
+            within_s = self.current.config.retention.ask_back_within_s
             long = f"{within_s / 3600:g} h" if within_s >= 3600 else f"{within_s:g} s"
             words = f"{peer.name} was asked for {long} ({asked.error or 'in vain'})"
             self._give_up(asked, lacking, words)
@@ -166,7 +167,7 @@ class AskingBack:
 
     def _whom(self, sender: str) -> Peer | None:
         """Return whom a study is asked of: its sender, else who gets its results."""
-        peers = {peer.name: peer for peer in self.config.peers}
+        peers = {peer.name: peer for peer in self.current.config.peers}
         names = [sender, *(peers[sender].results_to if sender in peers else ())]
         return next((peers[n] for n in names if n in peers and peers[n].retrieve), None)
 
@@ -207,9 +208,9 @@ class AskingBack:
         return lacking
 
     def _retrieve(self, wanted: Retrieval, peer: Peer) -> str:
-        if self.store.free_bytes() < self.config.node.min_free_mb << 20:
-            raise NoRoom(f"less than {self.config.node.min_free_mb} MB free")
-        our_ae = self.config.node.ae_title
+        if self.store.free_bytes() < self.current.config.node.min_free_mb << 20:
+            raise NoRoom(f"less than {self.current.config.node.min_free_mb} MB free")
+        our_ae = self.current.config.node.ae_title
         to = Address(peer.ae_title, peer.host, peer.port, peer.timeout_s)
         bounds = Bounds(_WHOLE_S, self._may_be_ended)
         words = "Study %s: %d images are asked back from %s"

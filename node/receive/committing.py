@@ -20,6 +20,7 @@ from enum import Enum
 import sqlalchemy as sa
 
 from node.config import Config, Peer
+from node.current import Current
 from node.deliver.confirmation import delay_s
 from node.dimse import Address
 from node.dimse.commitment_request import (
@@ -120,7 +121,7 @@ class _Reading:
 class Committer:
     """Takes requests for storage commitment, and reports. Safe to use from many threads."""
 
-    config: Config
+    current: Current
     store: Store
     committing: Committing
     live_nodes: Callable[[], Collection[str]]
@@ -130,6 +131,10 @@ class Committer:
     """By peer and Transaction UID: where the report may be waited for."""
     _reading: _Reading | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def _config(self) -> Config:
+        return self.current.config
 
     def take(self, asked: OpenRequest, peer: Peer) -> int:
         """Record a request and return the status that answers it: Success once it is recorded."""
@@ -186,7 +191,7 @@ class Committer:
             taken = self.committing.take(node_id, others, away)
             if taken is None:
                 return
-            if not any(peer.name == taken.peer and peer.commits for peer in self.config.peers):
+            if not any(peer.name == taken.peer and peer.commits for peer in self._config.peers):
                 self._withhold(taken)
                 continue
             judgement = self._judge(taken, give_up_at)
@@ -228,13 +233,13 @@ class Committer:
         waiting = self._open.pop((taken.peer, taken.transaction_uid), None)
         if waiting is not None and waiting.is_waiting and waiting.report(answer):
             return
-        peer = self.config.peer(taken.peer)
+        peer = self._config.peer(taken.peer)
         within_s = min(peer.timeout_s, _ANSWER_WITHIN_S)
         address = Address(peer.ae_title, peer.host, peer.port, within_s)
-        report_commitment(answer, address, self.config.node.ae_title)
+        report_commitment(answer, address, self._config.node.ae_title)
 
     def _put_off(self, taken: RequestTaken, judgement: _Judgement, why: str) -> bool:
-        delivery = self.config.delivery
+        delivery = self._config.delivery
         wait_s = delay_s(taken.attempt, delivery)
         if self.committing.put_off(taken, wait_s, delivery.deliver_within_s, why):
             log.warning("A storage commitment report follows later: %s", why)

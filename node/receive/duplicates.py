@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -61,8 +61,10 @@ class Comparison:
     It is started when it is first needed; most instances that come again need no decoding.
     """
 
-    def __init__(self, settings: config.InferenceSettings) -> None:
-        self._settings = settings.model_copy(update={"processes": 1})
+    def __init__(self, settings: Callable[[], config.InferenceSettings]) -> None:
+        self._settings_of_now = settings
+        self._settings: config.InferenceSettings | None = None
+        """By which the child was started."""
         self._inference: Inference | None = None
         self._is_closed = False
         self._lock = threading.Lock()
@@ -111,8 +113,12 @@ class Comparison:
     def _decoder(self) -> Inference:
         if self._is_closed:
             raise InferenceUnavailable("the node is stopping")
+        wanted = self._settings_of_now().model_copy(update={"processes": 1})
+        if self._inference is not None and wanted != self._settings:
+            self._inference.close()  # whoever compares has the lock: nobody waits for it
+            self._inference = None
         if self._inference is None:
-            started = Inference(self._settings, ())
+            started = Inference(wanted, ())
             started.start()
-            self._inference = started
+            self._inference, self._settings = started, wanted
         return self._inference

@@ -25,6 +25,7 @@ from sqlalchemy.exc import OperationalError
 
 from node import metrics
 from node.config import Config, Peer
+from node.current import Current
 from node.deliver.confirmation import Commitments, record_commitment
 from node.dimse import addresses, read_commitment_report
 from node.dimse.commitment_request import OpenRequest, commitment_context, proposes_commitment
@@ -98,24 +99,41 @@ class Listener:
 
     def __init__(
         self,
-        config: Config,
+        current: Current,
         incoming: Path,
         commitments: Commitments,
         reception: Reception,
         committer: Committer,
     ) -> None:
-        self._config = config
+        self._current = current
         self._incoming = incoming
         """Where an object lies while it arrives (`Store.incoming`)."""
         self._commitments = commitments
         self._reception = reception
         self._committer = committer
-        self._admission = Admission(config.node.ae_title, config.peers, reception.peers.rejected)
+        self._admitting = current.config
+        self._admission = self._new_admission()
         self._sessions: dict[Association, _Session] = {}
         self._lock = threading.Lock()
-        self._ae = _application_entity(config)
+        self._ae = _application_entity(current.config)
         self._server: Door | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def _config(self) -> Config:
+        return self._current.config
+
+    def _new_admission(self) -> Admission:
+        config = self._admitting
+        return Admission(config.node.ae_title, config.peers, self._reception.peers.rejected)
+
+    def _who_is_let_in(self) -> Admission:
+        """Return who judges, by the configuration of now; an association keeps its peer."""
+        with self._lock:
+            if self._admitting is not self._config:
+                self._admitting = self._config
+                self._admission = self._new_admission()
+            return self._admission
 
     @property
     def port(self) -> int:
@@ -186,12 +204,13 @@ class Listener:
 
     def is_near(self, address: str) -> bool:
         """Whether some peer has this address, as far as that is known."""
-        return self._admission.is_near(address)
+        return self._who_is_let_in().is_near(address)
 
     def judge(self, association: Association, request: AssociationRequest) -> Rejection | None:
         """Open a session for a known peer if the limit allows; it always allows each peer one."""
         address = addresses.plain_address(str(association.requestor.address))
-        peer = self._admission.judge(request, address)
+        admission = self._who_is_let_in()
+        peer = admission.judge(request, address)
         if isinstance(peer, Rejection):
             metrics.count_not_let_in(_WHY_NOT_LET_IN[peer])
             return peer
@@ -206,7 +225,7 @@ class Listener:
         its_own = open_now.count(peer.name)
         why = f"{len(open_now)} associations are open, {its_own} of them its own, and [listener] "
         why += f"max_associations is {limit}"
-        self._admission.say(peer.name, address, why)
+        admission.say(peer.name, address, why)
         self._reception.peers.rejected(peer.name, f"not let in: {why}")
         metrics.count_not_let_in(_WHY_NOT_LET_IN[LOCAL_LIMIT_EXCEEDED])
         return LOCAL_LIMIT_EXCEEDED

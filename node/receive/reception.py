@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from sqlalchemy.exc import OperationalError
 
 from node import metrics
-from node.config import Config
+from node.current import Current
 from node.dicom.header import Uids, read_header, uids_of_damaged
 from node.dicom.rejection_note import read_rejection_note
 from node.dicom.study_labels import study_labels_of
@@ -64,21 +64,19 @@ class Reception:
 
     def __init__(
         self,
-        config: Config,
+        current: Current,
         store: Store,
         receiving: Receiving,
         is_in_scope: Callable[[Shown], bool],
         on_kept: Callable[[], None] = lambda: None,
     ) -> None:
-        self._intake = config.intake
-        self._least_free = config.node.min_free_mb << 20
-        self._refuse_from = config.retention.refuse_from_percent
+        self._current = current
         self._store = store
         self._receiving = receiving
         self._is_in_scope = is_in_scope
         """Of some model."""
         self._on_kept = on_kept
-        self._comparison = Comparison(config.inference)
+        self._comparison = Comparison(lambda: current.config.inference)
         self.peers = PeerNotes(Peers(receiving.ledger))
         """What peers do, for whoever lets them in to add to."""
         self._open = set[str]()
@@ -133,7 +131,12 @@ class Reception:
         return recorded
 
     def _see_that_there_is_room(self, sender: str) -> None:
-        if lack := lack_of_room(self._store.room(), self._least_free, self._refuse_from):
+        config = self._current.config
+        least_free, refuse_from = (
+            config.node.min_free_mb << 20,
+            config.retention.refuse_from_percent,
+        )
+        if lack := lack_of_room(self._store.room(), least_free, refuse_from):
             words = f"{self._store.root}: {lack}"
             self.peers.rejected(sender, f"an object is not taken: {words}")
             raise NoRoom(words)
@@ -189,7 +192,9 @@ class Reception:
             is_own=is_own(header) or self._receiving.is_report(instance.sop_uid),
             is_in_scope=self._is_in_scope(instance.shown),
             size_bytes=temporary.stat().st_size,
-            why_excluded=why_excluded(header, datetime.now(UTC).date(), self._intake),
+            why_excluded=why_excluded(
+                header, datetime.now(UTC).date(), self._current.config.intake
+            ),
             withdraws=self._withdrawal(header),
             labels=study_labels_of(header),
             again=self._compare(kept, instance, temporary),

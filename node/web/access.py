@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from node.config import WebSettings
 from node.dimse.addresses import without_brackets
 from node.ledger import OutcomeUnknown, People, User, WebRole, is_trouble
 from node.site import local_zone
@@ -82,12 +83,14 @@ class Gate:
     def __init__(self, app: ASGIApp, backend: Backend) -> None:
         assert backend.config.web is not None
         self._app = app
-        self._web = backend.config.web
-        self._zone = local_zone(backend.config)
+        self._backend = backend
         self._people = People(backend.ledger)
-        self._names = names_of_page(self._web)
         self._silent_since: float | None = None
         """Since when the database has not answered us."""
+
+    @property
+    def _web(self) -> WebSettings:
+        return self._backend.web
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -127,7 +130,7 @@ class Gate:
         return _refusal_of_post(request) if request.method == "POST" else None
 
     def _refusal_of_address(self, request: Request) -> Response | None:
-        if _host_in(request) not in self._names:
+        if _host_in(request) not in names_of_page(self._web):
             words = (
                 "Nobody has told the node that it is called so: the address in the browser is one "
                 "of [web] host and names in its configuration, or has to be added to names."
@@ -180,7 +183,7 @@ class Gate:
         """Log what went wrong, and nothing that may be of a patient; return what is said of it."""
         if isinstance(error, SQLAlchemyError) and is_trouble(error):
             self._silent_since = self._silent_since or time.time()
-            since = datetime.fromtimestamp(self._silent_since, self._zone)
+            since = datetime.fromtimestamp(self._silent_since, local_zone(self._backend.config))
             log.warning("The page cannot be shown: the database does not answer")
             words = f"It has not since {since:%Y-%m-%d %H:%M:%S}. Studies may be received, or not; "
             words += "nothing that this page said before can be relied upon."

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from node.config import Config, WebSettings
+from node.current import Current
 from node.ledger import Ledger, WebRole
 from node.store import Store
 
@@ -18,10 +19,15 @@ from node.store import Store
 class Backend:
     """What the page shows from: `request.app.state.backend`."""
 
-    config: Config
+    current: Current
     """With the table [web]."""
     ledger: Ledger
     store: Store
+
+    @property
+    def config(self) -> Config:
+        """The configuration of now."""
+        return self.current.config
 
     @property
     def web(self) -> WebSettings:

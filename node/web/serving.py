@@ -7,6 +7,7 @@ import ipaddress
 import logging
 
 from node.config import Config, WebSettings
+from node.current import Current
 from node.errors import ConfigError
 from node.http.server import HttpServer, Tls
 from node.ledger import Ledger, People
@@ -25,8 +26,10 @@ _THREADS = 8
 class Page:
     """The page of one process, which answers from its start on until it is stopped."""
 
-    def __init__(self, config: Config, web: WebSettings, store: Store) -> None:
-        self._config, self._web, self._store = config, web, store
+    def __init__(self, current: Current, store: Store) -> None:
+        """Make one that is reached as the table [web] says now."""
+        assert current.config.web is not None, "who has no table [web] has no page"
+        self._current, self._web, self._store = current, current.config.web, store
         self._running = contextlib.ExitStack()
         self._server: HttpServer | None = None
 
@@ -36,6 +39,12 @@ class Page:
         assert self._server is not None, "it has been started"
         itself = self._web.model_copy(update={"names": ()})
         return address_of_page(itself, self._server.port)
+
+    def is_reached_by(self, web: WebSettings) -> bool:
+        """Whether it can go on by other settings; with TLS never, whose files may have changed."""
+        where = ("host", "port", "proxies", "session_hours", "tls_certificate", "tls_key")
+        is_same = all(getattr(self._web, key) == getattr(web, key) for key in where)
+        return is_same and web.tls_certificate is None
 
     @property
     def has_died(self) -> bool:
@@ -48,12 +57,13 @@ class Page:
         The ledger has its tables: who starts us has seen to that.
         """
         # Connections of its own, so that many readers take none from those who receive and work.
-        ledger = Ledger(self._config.database_url, dead_after_s=self._config.node.dead_after_s)
+        config = self._current.config
+        ledger = Ledger(config.database_url, dead_after_s=config.node.dead_after_s)
         self._running.callback(ledger.close)
         if faults := faults_of_page(self._web, has_users=People(ledger).has_users()):
             raise ConfigError("\n".join(faults))
         server = HttpServer(
-            web_application(Backend(self._config, ledger, self._store)),
+            web_application(Backend(self._current, ledger, self._store)),
             name="web",
             host=self._web.host,
             port=self._web.port,

@@ -82,7 +82,7 @@ def test_a_pacs_that_is_away_is_told_once_and_once_when_it_is_back(tmp_path: Pat
         node = App(settings)
         node.start()
         try:
-            wait_until(lambda: node._alarms._examiner._states[2].found)
+            wait_until(lambda: node._alarms._examiner._all[2][1].found)
             assert len(box.mails) == 1
             pacs = Pacs(port=port)
             try:

@@ -46,6 +46,7 @@ from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.analysis.pipeline import Pipeline
+from node.current import Current
 from node.deliver.choice import destination_of
 from node.deliver.courier import Courier
 from node.errors import InferenceUnavailable, ModelError, Unreadable
@@ -753,10 +754,10 @@ def test_a_store_that_is_away_is_the_machines_trouble_and_holds_no_study(works: 
 def look_for_files(works: Works) -> None:
     """Make the sweep that lets studies go on of which all files are there."""
     desk = works.desk
-    reception = Reception(works.settings, desk.store, desk.receiving, is_mammogram)
+    reception = Reception(Current(works.settings), desk.store, desk.receiving, is_mammogram)
     asking = Asking(desk.ledger)
     with contextlib.closing(reception):
-        AskingBack(works.settings, desk.store, asking, reception, is_mammogram).look()
+        AskingBack(Current(works.settings), desk.store, asking, reception, is_mammogram).look()
 
 
 def test_a_full_disk_is_the_machines_even_if_a_file_of_the_study_is_missing(
@@ -967,6 +968,80 @@ def test_a_study_of_which_no_file_is_left_is_held(works: Works) -> None:
     seen = works.reaches(study, "held")
     words = f"2 files of it are missing in the store: {rows[0]['path']}, {rows[1]['path']}; "
     assert str(seen.error).startswith(words)
+
+
+def closed_for(works: Works, study: str, closing: Closing) -> None:
+    settling = Settling(works.desk.ledger)
+    assert settling.close_version(works.arrival(study), closing, works.engine.enqueue)
+
+
+def test_a_study_goes_to_whom_it_was_for_when_it_was_complete(
+    works: Works, pacs: Pacs, second_pacs: Pacs
+) -> None:
+    study = works.receive(factories.exam("for another", [R_CC]))
+    assert "second" not in works.settings.directions("room-5")
+    directions = {"pacs": {"measurement-report-3d"}}
+    closed_for(works, study, replace(works.closing(), directions=directions))
+    seen = works.reaches(study, "done")
+    assert [received.read().Modality for received in pacs.received] == ["SR"]
+    assert not second_pacs.received, "the sender's table of now names both"
+    assert len(seen.deliveries) == 1
+
+
+def test_a_study_that_was_for_nobody_when_it_was_complete_says_how_it_is_sent_now(
+    works: Works, pacs: Pacs
+) -> None:
+    study = works.receive(factories.exam("for nobody", [R_CC]))
+    closed_for(works, study, replace(works.closing(), directions={}))
+    seen = works.reaches(study, "undelivered")
+    assert seen.error == (
+        "no destination: when the study was complete, nobody got the results of modality; "
+        f"`ai-node retry {study}` sends them now"
+    )
+    assert not pacs.received
+    settings = works.settings
+    works.desk.by_hand.retry_study(study, 3600, settings.directions)
+    works.reconcile()
+    works.reaches(study, "done")
+    assert pacs.received
+
+
+def test_kinds_that_nobody_gets_any_more_are_built_for_whom_they_were_promised(
+    works: Works, desk: Desk
+) -> None:
+    workflow = alone(works, desk)
+    built = workflow._pipeline_for({"gone": frozenset({"segmentation", "of another release"})})
+    assert built.outputs == ("segmentation",)
+    assert workflow._pipeline_for({"gone": frozenset()}) is workflow.pipeline
+
+
+def test_a_model_is_the_one_of_when_the_study_was_complete_or_it_is_not_analysed(
+    works: Works, desk: Desk
+) -> None:
+    [planned] = works.closing().analyses
+    other = replace(planned, package_digest="another", levels_from=None)
+    asked: list[PlannedAnalysis] = []
+
+    def former(wanted: PlannedAnalysis) -> Model | None:
+        asked.append(wanted)
+        return works.model
+
+    workflow = replace(alone(works, desk), models=works.models, former=former)
+    for name, wanted, is_former in (
+        ("of a former release", planned, False),
+        ("the same", replace(planned, package_digest=works.model.package_digest), False),
+        ("another package", other, True),
+        ("switched off", replace(other, model="gone"), True),
+    ):
+        asked.clear()
+        assert list(workflow._models_of({wanted.model: wanted})) == [works.model], name
+        assert asked == [wanted] * is_former, name
+    desk.receive()
+    job = desk.close(Closing("4/4 views", (other,)))
+    alone(works, desk).process(job, desk)  # type: ignore[arg-type]
+    assert desk.version()["state"] == "cancelled"
+    words = "the package of model breast-area that was to read it is not kept any more"
+    assert desk.version()["error"] == words
 
 
 def alone(works: Works, desk: Desk) -> Workflow:

@@ -104,16 +104,30 @@ class Machine:
         """Do what systemd would."""
         if words[0] in ("disable", "stop", "restart"):
             self.stop()
+        if words[0] == "reload":
+            self._reload()
         if words[0] in ("enable", "disable"):
             systemctl = [program("systemctl"), f"--root={self.root}", words[0], words[-1]]
             subprocess.run(systemctl, check=True, capture_output=True, timeout=60)
         if words[0] in ("start", "restart") or words[:2] == ["enable", "--now"]:
             unit = (self.root / "etc/systemd/system/ai-node.service").read_text("utf-8")
+            for check in re.findall(r"^ExecStartPre=(.*)$", unit, re.MULTILINE):
+                subprocess.run([self.here(word) for word in check.split()], check=True)
             [command] = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
             self.service = Daemon(self.root, [self.here(word) for word in command.split()])
             self.service.start()
             ready = f"Listening on 0.0.0.0:{self._port}"
             self.service.wait_until(ready, lambda: ready in self.says())
+
+    def _reload(self) -> None:
+        assert self.service is not None
+        unit = (self.root / "etc/systemd/system/ai-node.service").read_text("utf-8")
+        for command in re.findall(r"^ExecReload=(.*)$", unit, re.MULTILINE):
+            here = [self.here(word) for word in command.split()]
+            words = [word.replace("$MAINPID", str(self.service.pid)) for word in here]
+            subprocess.run(words, check=True, timeout=120)
+        done = "The configuration on disk is "
+        self.service.wait_until(done, lambda: done in self.says())
 
     def says(self) -> str:
         """Return the log."""

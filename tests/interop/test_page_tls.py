@@ -13,6 +13,7 @@ import pytest
 from pages import READER, ServedPage, web_config
 from starlette.responses import PlainTextResponse
 
+from node.current import Current
 from node.errors import ConfigError
 from node.http import server as http_server
 from node.http.server import HttpServer, Tls
@@ -78,7 +79,7 @@ def test_a_certificate_that_cannot_be_used_is_said_in_words(
             tls_key=key,
         )
         assert settings.web is not None
-        page = Page(settings, settings.web, store)
+        page = Page(Current(settings), store)
         ServedPage(ledger, store, settings).add_users()
         with pytest.raises(ConfigError, match="the certificate or its key cannot be used"):
             page.start()

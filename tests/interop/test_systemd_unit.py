@@ -109,6 +109,32 @@ def test_it_is_stopped_no_sooner_than_a_node_may_take_to_drain() -> None:
     assert int(given.removesuffix("s")) > 1.5 * (_DRAIN_ASSOCIATIONS_S + _DRAIN_JOBS_S)
 
 
+def run_as_the_unit(key: str, node: Node) -> subprocess.CompletedProcess[str]:
+    """Run the node's own command of a key of the unit on a configuration."""
+    [command] = [words for words in values(key) if "ai-node" in words]
+    here = command.replace("/opt/ai-node/bin/ai-node", AI_NODE)
+    words = here.replace("/etc/ai-node/node.toml", str(node.config)).split()
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("key", ["ExecStartPre", "ExecReload"])
+def test_only_what_no_node_can_work_by_stops_a_start_or_a_reload(key: str, tmp_path: Path) -> None:
+    away = peer("pacs", "PACS", free_port())
+    node = Node(tmp_path, free_port(), settings(free_port(), away))
+    ran = run_as_the_unit(key, node)
+    assert ran.returncode == 0, f"though its only peer is away: {ran.stderr}"
+    page = '[web]\nhost = "0.0.0.0"\n'  # nobody may log in yet: it would not be shown
+    node.config.write_text(settings(free_port(), away) + page, "utf-8")
+    ran = run_as_the_unit(key, node)
+    assert ran.returncode == 0, "a node starts, and its page is ill"
+    assert "[web]" in ran.stderr
+    node.config.write_text("[node]\nae_titel = 1\n", "utf-8")
+    ran = run_as_the_unit(key, node)
+    assert ran.returncode == 1
+    assert "node.toml:2: node.ae_titel: unknown key" in ran.stderr
+    assert values("ExecReload")[-1] == "/bin/kill -HUP $MAINPID"
+
+
 def test_a_node_under_everything_the_unit_forbids_analyses_and_answers(
     tmp_path: Path,
     pacs: StoreScp,
@@ -223,7 +249,7 @@ def test_a_configuration_that_is_wrong_is_critical_in_the_journal(
 def test_a_node_whose_database_is_away_ends_so_that_systemd_starts_it_again(
     tmp_path: Path,
 ) -> None:
-    assert values("Restart") == ["on-failure"]
+    assert values("Restart") == ["always"], "also if somebody has killed it"
     assert values("StartLimitIntervalSec") == ["0"], "however often"
     away = f'database = "postgresql://ainode:SECRET@{LOOPBACK}:{free_port()}/ainode"'
     node = Node(tmp_path, free_port(), settings(free_port(), node=[away]))

@@ -20,6 +20,7 @@ from ledgers import HOUR_S, NODE, STUDY, Desk
 
 from node import __version__, config, metrics
 from node.config import bundled_models_dir
+from node.current import Current
 from node.http.server import HttpServer
 from node.ledger import (
     Alarming,
@@ -73,7 +74,9 @@ def asking(desk: Desk, settings: config.Config) -> Iterator[Callable[..., Client
 
     def of(**process: object) -> Client:
         itself = replace(WELL, **process)  # type: ignore[arg-type]  # as ThisProcess says
-        application = monitoring_application(Monitored(settings, desk.ledger, models, itself))
+        application = monitoring_application(
+            Monitored(Current(settings, models), desk.ledger, itself)
+        )
         where = {"name": "monitoring", "host": "127.0.0.1", "port": 0, "threads": 4}
         server = HttpServer(application, **where)  # type: ignore[arg-type]
         server.start()

@@ -12,6 +12,7 @@ import pytest
 from node import config
 from node.alarm_rules import ALARM_RULES
 from node.config import bundled_models_dir
+from node.current import Current
 from node.ledger import Ledger, Role
 from node.manifest import load_model
 from node.metrics import DeliveryOutcome, NotKept, NotLetIn
@@ -44,7 +45,7 @@ def exposed(ledger: Ledger) -> dict[str, frozenset[str]]:
     process = ThisProcess(Role.ALL, lambda: True, lambda: True, dict)
     models = {"breast-area": load_model("breast-area", bundled_models_dir())}
     found: dict[str, frozenset[str]] = {}
-    for metric in StateCollector(Monitored(settings, ledger, {}, process)).collect():
+    for metric in StateCollector(Monitored(Current(settings), ledger, process)).collect():
         labels = {label for sample in metric.samples for label in sample.labels}
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
         for end in ends.get(metric.type, ("",)):

@@ -10,6 +10,7 @@ from ledgers import Desk, is_mammogram
 from peers import modality
 
 from node import config
+from node.current import Current
 from node.ledger import Committing, Delivering, Ledger, Nodes, Receiving
 from node.receive.committing import Committer
 from node.receive.listener import Listener
@@ -35,11 +36,17 @@ def open_door(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenDoor
         stored: list[float] = []
         receptions.append(
             Reception(
-                settings, store, Receiving(ledger), is_mammogram, lambda: stored.append(time.time())
+                Current(settings),
+                store,
+                Receiving(ledger),
+                is_mammogram,
+                lambda: stored.append(time.time()),
             )
         )
-        committer = Committer(settings, store, Committing(ledger), lambda: {store.node_id})
-        listener = Listener(settings, store.incoming, Delivering(ledger), receptions[-1], committer)
+        committer = Committer(Current(settings), store, Committing(ledger), lambda: {store.node_id})
+        listener = Listener(
+            Current(settings), store.incoming, Delivering(ledger), receptions[-1], committer
+        )
         listener.start()
         doors.append(Door(listener, store, Desk(ledger, store), receptions[-1], stored))
         return doors[-1]

@@ -16,6 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import RLELossless
 
 from node import config
+from node.current import Current
 from node.imaging.digests import encoded_digest
 from node.ledger import Asking, HeldBecause, Ledger, Nodes, Receiving, now, schema
 from node.receive.asking_back import AskingBack
@@ -86,8 +87,8 @@ def open_asker(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenAsk
             peers=peers,
             retention=config.RetentionSettings(ask_back_within_s=within_s),
         )
-        reception = Reception(settings, store, Receiving(ledger), is_mammogram)
-        sweep = AskingBack(settings, store, Asking(ledger), reception, is_mammogram)
+        reception = Reception(Current(settings), store, Receiving(ledger), is_mammogram)
+        sweep = AskingBack(Current(settings), store, Asking(ledger), reception, is_mammogram)
         exam = factories.exam("asked back", [R_CC, L_CC])
         opened.append(Asker(Desk(ledger, store), sweep, reception, exam))
         asker = opened[-1]

@@ -38,6 +38,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance
 
 from node import config
+from node.current import Current
 from node.dimse.commitment_request import NotTaken, OpenRequest
 from node.dimse.status import (
     CLASS_INSTANCE_CONFLICT,
@@ -124,7 +125,7 @@ def open_post(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenPost
         asked = threading.Event()
         committers = tuple(
             Committer(
-                set_up,
+                Current(set_up),
                 Store(store.root, node_id),
                 Committing(ledger),
                 lambda: {store.node_id, "another"},
@@ -133,9 +134,9 @@ def open_post(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenPost
             for node_id in (store.node_id, "another")
         )
         Nodes(ledger).register_node(store.node_id)
-        reception = Reception(set_up, store, Receiving(ledger), is_mammogram)
+        reception = Reception(Current(set_up), store, Receiving(ledger), is_mammogram)
         delivering = Delivering(ledger)
-        listener = Listener(set_up, store.incoming, delivering, reception, committers[0])
+        listener = Listener(Current(set_up), store.incoming, delivering, reception, committers[0])
         listener.start()
         closing.extend((lambda: listener.stop(0), reception.close))
         return Post(listener.port, Desk(ledger, store), committers, asked)
@@ -472,9 +473,9 @@ def test_who_may_not_be_told_any_more_is_not_told_what_he_asked_before(
     console.answer = SUCCESS
     committer = post.committers[0]
     peers = () if is_gone else (modality(port=console.port, commits=False),)
-    changed = committer.config.model_copy(update={"peers": peers})
+    changed = committer.current.config.model_copy(update={"peers": peers})
     post.make_due()
-    replace(committer, config=changed).report()
+    replace(committer, current=Current(changed)).report()
     assert len(console.reports) == 1
     assert post.request()["state"] == "given up"
     [study] = {str(row["study_uid"]) for row in post.desk.rows(schema.instance)}

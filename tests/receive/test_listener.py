@@ -47,6 +47,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node import config, identity
+from node.current import Current
 from node.dimse import Address, Rejected, echo
 from node.dimse.status import (
     CANNOT_UNDERSTAND,
@@ -957,9 +958,9 @@ def test_a_port_that_is_taken_is_named(open_door: OpenDoor, store: Store, ledger
         node=config.Node(ae_title="AINODE", state_dir=store.root),
         listener=config.ListenerSettings(host="127.0.0.1", port=taken),
     )
-    reception = Reception(settings, store, Receiving(ledger), is_mammogram)
-    committer = Committer(settings, store, Committing(ledger), lambda: {store.node_id})
-    second = Listener(settings, store.incoming, Delivering(ledger), reception, committer)
+    reception = Reception(Current(settings), store, Receiving(ledger), is_mammogram)
+    committer = Committer(Current(settings), store, Committing(ledger), lambda: {store.node_id})
+    second = Listener(Current(settings), store.incoming, Delivering(ledger), reception, committer)
     former = tempfile.tempdir
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{taken}"):
         second.start()

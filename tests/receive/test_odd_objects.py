@@ -13,6 +13,7 @@ from factories import R_CC
 from ledgers import RECEIVING, Desk, is_mammogram
 from locks import impatient, locked
 
+from node.current import Current
 from node.errors import NodeError, Unreadable
 from node.ledger import HeldBecause, Nodes, Receiving, Recorded, schema
 from node.overview import study_overviews
@@ -47,7 +48,7 @@ class Door:
 @pytest.fixture
 def door(desk: Desk, tmp_path: Path) -> Iterator[Door]:
     Nodes(desk.ledger).register_node(desk.store.node_id)
-    reception = Reception(RECEIVING, desk.store, Receiving(desk.ledger), is_mammogram)
+    reception = Reception(Current(RECEIVING), desk.store, Receiving(desk.ledger), is_mammogram)
     yield Door(desk, reception, tmp_path / "exam")
     reception.close()
 

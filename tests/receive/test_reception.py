@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.app import App
+from node.current import Current
 from node.identity import OWN_DEVICE_UID
 from node.ledger import Kept, Ledger, Nodes, Receiving, schema
 from node.overview import study_overviews
@@ -37,7 +38,7 @@ DONE_WITHIN_S = 60
 @pytest.fixture
 def reception(store: Store, ledger: Ledger) -> Iterator[Reception]:
     Nodes(ledger).register_node(store.node_id)
-    opened = Reception(RECEIVING, store, Receiving(ledger), is_mammogram)
+    opened = Reception(Current(RECEIVING), store, Receiving(ledger), is_mammogram)
     yield opened
     opened.close()
 
@@ -135,7 +136,7 @@ def test_what_does_not_fit_on_the_disk_is_taken_once_there_is_room(
     put(folder, "1")
     node = RECEIVING.node.model_copy(update={"min_free_mb": 1 << 40})
     full = RECEIVING.model_copy(update={"node": node})
-    with closing(Reception(full, store, Receiving(ledger), is_mammogram)) as without_room:
+    with closing(Reception(Current(full), store, Receiving(ledger), is_mammogram)) as without_room:
         assert statuses(folder, without_room, store) == {"1": Status.LATER}
     received = store.root / "received"
     received.rmdir()
@@ -151,7 +152,7 @@ def test_from_the_refuse_watermark_on_nothing_is_taken_and_it_says_why(
     put(folder, "1")
     retention = config.RetentionSettings(refuse_from_percent=0.001)
     full = RECEIVING.model_copy(update={"retention": retention})
-    with closing(Reception(full, store, Receiving(ledger), is_mammogram)) as without_room:
+    with closing(Reception(Current(full), store, Receiving(ledger), is_mammogram)) as without_room:
         assert statuses(folder, without_room, store) == {"1": Status.LATER}
         without_room.peers.write()
     (peer,) = desk.rows(schema.peer)
@@ -163,8 +164,10 @@ def test_from_the_refuse_watermark_on_nothing_is_taken_and_it_says_why(
     assert not list(store.incoming.iterdir())
     with closing(
         Reception(
-            RECEIVING.model_copy(
-                update={"retention": config.RetentionSettings(refuse_from_percent=99.999)}
+            Current(
+                RECEIVING.model_copy(
+                    update={"retention": config.RetentionSettings(refuse_from_percent=99.999)}
+                )
             ),
             store,
             Receiving(ledger),

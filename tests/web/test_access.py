@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 from pages import OPERATOR, PASSWORD, READER, ServedPage, web_config, words_of
 
+from node.current import Current
 from node.errors import ConfigError
 from node.http.server import HttpServer
 from node.ledger import Ledger, People, WebRole, schema
@@ -101,7 +102,7 @@ def test_beyond_this_machine_the_page_does_not_start_without_users_and_tls(
 ) -> None:
     settings = web_config(tmp_path, database, **web)
     assert settings.web is not None
-    page = Page(settings, settings.web, store)
+    page = Page(Current(settings), store)
     with pytest.raises(ConfigError) as refused:
         page.start()
     page.stop()
@@ -588,7 +589,7 @@ def test_while_the_database_does_not_answer_the_page_says_so_and_since_when(
 ) -> None:
     path = Path(shutil.copy(sqlite_template, tmp_path / "alone.db"))
     ledger = Ledger(f"sqlite:///{path}")
-    backend = Backend(web_config(tmp_path, f"sqlite:///{path}"), ledger, store)
+    backend = Backend(Current(web_config(tmp_path, f"sqlite:///{path}")), ledger, store)
     server = HttpServer(web_application(backend), name="web", host="127.0.0.1", port=0)
     server.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client:

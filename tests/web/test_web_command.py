@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -211,6 +213,29 @@ def test_a_page_alone_runs_beside_a_node_on_the_same_folder(settings: Path) -> N
         stopped = db.execute(sa.text("SELECT count(*) FROM node WHERE stopped_at IS NOT NULL"))
         assert stopped.scalar() == 2
     ledger.close()
+
+
+def test_a_page_alone_is_reloaded_and_goes_on_where_that_cannot_be(settings: Path) -> None:
+    text, port = settings.read_text(), free_port()
+    page = PageAlone(load_config(settings))
+    page.start()
+    try:
+        for shows, is_taken in (('shows = "patient"', True), ('shows = "everything"', False)):
+            settings.write_text(f"{text}{shows}\n")
+            assert page.reload(settings) is is_taken
+            assert page._current.config.web is not None
+            assert page._current.config.web.shows == "patient"
+        assert httpx.get(page.page.address).status_code == 200
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            settings.write_text(re.sub(r"(?m)(\[web\]\nport = )\d+", rf"\g<1>{port}", text))
+            assert not page.reload(settings)
+        assert httpx.get(page.page.address).status_code == 200, "where it was"
+        assert page.reload(settings)
+        assert page.page.address.endswith(f":{port}")
+    finally:
+        page.stop()
 
 
 def test_a_page_whose_server_dies_ends_its_process(

@@ -1,0 +1,173 @@
+"""A model package is kept as it was, whole, for as long as any work or node needs it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import small_models
+from ledgers import Desk
+
+from node.errors import ConfigError
+from node.ledger import KnownPackages, Mode, PlannedAnalysis
+from node.manifest import Model
+from node.running import kept_packages
+from node.running.kept_packages import (
+    UNUSED_AFTER_S,
+    KeptPackages,
+    former_model,
+    record_packages,
+    refuse_changed_packages,
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    (tmp_path / "models").mkdir()
+    return small_models.model(tmp_path / "models")
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> KeptPackages:
+    return KeptPackages(tmp_path / "store", "node-1")
+
+
+def change(model: Model) -> Model:
+    """Put another network in the place of a model's, under the same version."""
+    weights = model.weights_path
+    weights.write_bytes(weights.read_bytes() + b" ")
+    return small_models.declared(model.folder)
+
+
+def test_it_is_there_as_it_was_after_the_package_has_changed(
+    model: Model, packages: KeptPackages
+) -> None:
+    packages.keep(model)
+    before = model.weights_path.read_bytes()
+    change(model)
+    kept = packages.open_kept("small", model.package_digest)
+    assert kept is not None
+    assert kept.read_weights() == before
+    assert packages.model_in_its_copy(model).folder == kept.folder
+    assert [path.name for path in packages.folder.iterdir()] == [model.package_digest]
+
+
+def test_comments_and_order_make_no_other_package_and_weights_and_words_do(model: Model) -> None:
+    manifest = model.folder / "manifest.toml"
+    text = manifest.read_text("utf-8")
+    manifest.write_text(f"# a comment\n{text}\n", "utf-8")
+    assert Model(model.folder).package_digest == model.package_digest
+    manifest.write_text(text.replace('title = "', 'title = "New '), "utf-8")
+    other = Model(model.folder)
+    assert other.package_digest != model.package_digest
+    assert change(other).package_digest != other.package_digest
+
+
+def test_what_is_damaged_of_a_copy_is_made_anew(model: Model, packages: KeptPackages) -> None:
+    packages.keep(model)
+    copy = packages.model_in_its_copy(model)
+    copy.weights_path.write_bytes(b"")
+    packages.keep(model)
+    copy.verify_weights()
+
+
+def test_a_package_that_changes_while_it_is_read_is_refused(
+    model: Model, packages: KeptPackages
+) -> None:
+    change(model)
+    with pytest.raises(ConfigError, match="has changed while it was read: put the whole package"):
+        packages.keep(model)
+    assert packages.open_kept("small", model.package_digest) is None
+
+
+def test_two_nodes_may_keep_the_same_at_once(model: Model, packages: KeptPackages) -> None:
+    other = KeptPackages(packages.store_dir, "node-2")
+    packages._copy(model, packages.model_in_its_copy(model).folder)
+    other.keep(model)
+    packages.model_in_its_copy(model).verify_weights()
+
+
+def test_what_was_left_half_copied_by_a_node_that_was_killed_is_removed_in_time(
+    model: Model, packages: KeptPackages
+) -> None:
+    half = packages.folder / f"{model.package_digest}.killed"
+    half.mkdir(parents=True)
+    packages.keep(model)
+    packages.remove_unused({model.package_digest})
+    assert half.exists()
+    long_ago = time.time() - UNUSED_AFTER_S - 1
+    for folder in packages.folder.iterdir():
+        os.utime(folder, (long_ago, long_ago))
+    packages.remove_unused({model.package_digest})
+    assert [path.name for path in packages.folder.iterdir()] == [model.package_digest]
+
+
+def test_it_goes_once_nobody_needs_it_and_no_node_says_that_it_uses_it(
+    model: Model, packages: KeptPackages
+) -> None:
+    packages.keep(model)
+    packages.remove_unused(())
+    assert packages.open_kept("small", model.package_digest) is not None
+    folder = packages.folder / model.package_digest
+    long_ago = time.time() - UNUSED_AFTER_S - 1
+    os.utime(folder, (long_ago, long_ago))
+    packages.say_used([model.package_digest])
+    packages.remove_unused(())
+    assert folder.exists()
+    os.utime(folder, (long_ago, long_ago))
+    packages.remove_unused({model.package_digest})
+    assert folder.exists()
+    packages.remove_unused(())
+    assert not folder.exists()
+
+
+def test_a_version_is_one_package(model: Model, desk: Desk) -> None:
+    known = KnownPackages(desk.ledger)
+    record_packages(known, {"small": model})
+    record_packages(known, {"small": model})
+    refuse_changed_packages(known, {"small": model})
+    changed = change(model)
+    for look in (refuse_changed_packages, record_packages):
+        with pytest.raises(ConfigError) as refused:
+            look(known, {"small": changed})
+        words = str(refused.value)
+        assert f"{model.folder / 'manifest.toml'}:3: version: 1.0.0 of small has run here" in words
+        assert "give what has changed a new version, or put back what was" in words
+
+
+def test_a_package_is_needed_by_what_is_to_be_analysed_with_it(desk: Desk) -> None:
+    from node.ledger import Closing
+
+    plan = PlannedAnalysis("small", "1.0.0", "0" * 64, Mode.SHADOW, "digest")
+    known = KnownPackages(desk.ledger)
+    desk.receive()
+    job = desk.close(Closing("4/4 views", (plan,)))
+    assert known.needed() == {"digest"}
+    assert desk.begin(job).analyses == (plan,)
+    assert known.needed() == {"digest"}
+    desk.finish(job)
+    assert known.needed() == frozenset()
+
+
+def test_a_model_is_as_it_was_when_the_version_was_closed(
+    model: Model, packages: KeptPackages
+) -> None:
+    packages.keep(model)
+    plan = PlannedAnalysis("small", "1.0.0", "0" * 64, Mode.SHADOW, model.package_digest)
+    found = former_model(packages, {}, plan)
+    assert found is not None
+    assert (found.manifest, found.package_digest) == (model.manifest, model.package_digest)
+    assert former_model(packages, {model.package_digest: model}, plan) is not None
+    gone = PlannedAnalysis("small", "1.0.0", "0" * 64, Mode.SHADOW, "0" * 64)
+    assert former_model(packages, {}, gone) is None
+
+
+def test_a_store_that_cannot_be_written_is_said(model: Model, packages: KeptPackages) -> None:
+    packages.store_dir.write_bytes(b"a file")
+    with pytest.raises(ConfigError, match="cannot be copied to"):
+        packages.keep(model)
+
+
+assert kept_packages.LOOK_EVERY_S * 10 < UNUSED_AFTER_S, "a node says often enough what it uses"
