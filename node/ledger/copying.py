@@ -96,12 +96,15 @@ def copy_ledger(source: sa.Connection, target: Ledger, advance: OnRows, *, name:
     _without_time_limits(source)
     place = _begin(source, target, name)
     names = list(_TABLES)
-    start = names.index(place.table)
     with target.reading() as db:
-        advance(sum(_count(db, table) for table in _TABLES.values()))
-    for table in names[start:]:
-        after = place.after if table == place.table else ()
-        place = _copy_table(source, target, _Place(place.source, table, after), place, advance)
+        there = {name: _count(db, table) for name, table in _TABLES.items()}
+    advance(sum(there.values()))
+    begun = place
+    for table in names[names.index(begun.table) :]:
+        if table == begun.table:
+            place = _copy_table(source, target, begun, place, advance)
+        elif not there[table]:  # it is not, unless we were broken off while we copied one anew
+            place = _copy_table(source, target, _Place(begun.source, table), place, advance)
     for table in _differing(source, target, names, advance):  # it changed after we were broken off
         emptied = _Place(place.source, table)
         with target.writing() as db:
@@ -272,14 +275,9 @@ def _digest(db: sa.Connection, table: sa.Table, advance: OnRows) -> tuple[int, i
 
 def _as_bytes(row: _Row) -> bytes:
     """Return the values of a row as bytes that no other row has."""
-    parts = []
-    for value in row:
-        if isinstance(value, float):
-            value += 0.0  # SQLite knows no negative zero
-        content = value if isinstance(value, bytes) else repr(value).encode()
-        kind = b"b" if isinstance(value, bytes) else b"v"
-        parts.append(b"%s%d:%s" % (kind, len(content), content))
-    return b"".join(parts)
+    if 0.0 in row:  # or what is equal to it; SQLite knows no negative zero
+        row = tuple(value + 0.0 if isinstance(value, float) else value for value in row)
+    return repr(row).encode()
 
 
 # Tables ---------------------------------------------------------------------------------------

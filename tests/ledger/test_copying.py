@@ -174,7 +174,7 @@ def test_a_copy_that_was_broken_off_anywhere_goes_on_and_is_whole(
 
 @pytest.mark.usefixtures("small_portions")
 def test_what_changed_since_a_copy_was_broken_off_is_copied_anew(
-    source: Ledger, ledger: Ledger
+    source: Ledger, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(BrokenOffError):
         copy(source, ledger, broken_off_after(40))
@@ -182,8 +182,25 @@ def test_what_changed_since_a_copy_was_broken_off_is_copied_anew(
         db.execute(schema.study.update().values(sender="another"))
         db.execute(schema.delivery.delete().where(schema.delivery.c.study_uid == "1.9.0"))
         db.execute(schema.history.insert().values(at=1.0, study_uid="1.9.0", event="later"))
-    copy(source, ledger)
-    assert rows_of(ledger) == rows_of(source)
+    wanted = rows_of(source)
+    anew: list[str] = []
+    clear = copying._clear
+
+    def noted(db: sa.Connection, table: sa.Table) -> None:
+        anew.append(table.name)
+        clear(db, table)
+
+    monkeypatch.setattr(copying, "_clear", noted)
+    broken_off_anew = 0
+    for steps in range(40, 400, 3):
+        anew.clear()
+        try:
+            copy(source, ledger, broken_off_after(steps))
+            break
+        except BrokenOffError:
+            broken_off_anew += bool(anew)
+    assert rows_of(ledger) == wanted
+    assert broken_off_anew >= 2, "in the midst of what is copied anew, too"
 
 
 def test_a_copy_tells_how_far_it_is(source: Ledger, ledger: Ledger) -> None:
