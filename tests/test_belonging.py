@@ -127,6 +127,14 @@ def config(tmp_path: Path) -> Config:
     return config
 
 
+def test_a_first_start_that_was_killed_before_it_was_entered_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\nae_title = "AINODE"\nstate_dir = "state"\nmin_free_mb = 0\n')
+    config = load_config(path)
+    for _ in range(2):
+        open_own_ledger(config, Store(config.store_dir)).close()
+
+
 def test_a_new_ledger_is_not_even_made_where_there_are_objects(config: Config) -> None:
     before = list(config.node.state_dir.iterdir())
     with pytest.raises(ConfigError, match="and the ledger is new"):

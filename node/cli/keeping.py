@@ -94,7 +94,7 @@ def _of_backup(made: Backup, *, verifies: bool) -> Iterator[str]:
 def _faults_of_backup(made: Backup) -> Iterator[str]:
     if made.missing.count:
         yield (
-            f"Missing in the store, and in the backup: {_files(made.missing)}; "
+            f"Not to be had from the store, and not in the backup: {_files(made.missing)}; "
             "`ai-node check --deep` finds of which studies"
         )
     if made.damaged.count:

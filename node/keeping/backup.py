@@ -11,6 +11,7 @@ been copied stays.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -89,7 +90,7 @@ class Backup:
     are_linked: bool
     """The files have second names on the disk of the store, and no second copy."""
     missing: Amiss
-    """Files that rows speak of and that neither the store nor a former backup has."""
+    """Files that rows speak of and that neither the store (or its disk) gives nor a former backup."""
     damaged: Amiss
     """Files that are not as they came, in the store either: looked for if that was asked."""
     mended: Amiss
@@ -281,6 +282,10 @@ def is_as_named(path: Path, file: NamedFile) -> bool:
         with path.open("rb") as opened:
             return file_digest(opened, "sha256").hexdigest() == file.digest
     except (Unreadable, EOFError):
+        return False
+    except OSError as error:
+        if error.errno != errno.EIO:  # its disk is at fault, and nothing else
+            raise
         return False
 
 

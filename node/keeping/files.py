@@ -82,7 +82,10 @@ def may_link(source: Path, target: Path) -> bool:
 
 
 def put_all(pairs: Sequence[Pair], *, links: bool) -> list[Pair]:
-    """Put a portion where it is to be; return those whose source is not there."""
+    """Put a portion where it is to be; return those whose source is not there, or cannot be read.
+
+    One sector of a disk that has gone must not keep all else from being put.
+    """
     touched: set[Path] = set()
     for folder in {pair.target.parent for pair in pairs}:
         make_folder(folder, touched)
@@ -117,6 +120,17 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file can be read to its end: else its disk is at fault."""
+    try:
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def files_below(root: Path, relative: str = "") -> Iterator[str]:
@@ -172,6 +186,10 @@ def _put(pair: Pair, *, links: bool) -> bool:
         temporary.replace(pair.target)
     except FileNotFoundError:
         if pair.source.exists():
+            raise
+        return False
+    except OSError as error:
+        if error.errno != errno.EIO or is_readable(pair.source):
             raise
         return False
     finally:

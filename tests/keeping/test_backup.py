@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -228,6 +229,27 @@ def test_a_file_that_is_not_in_the_store_is_said_and_one_of_a_former_backup_stay
     second = make()
     assert (second.missing.count, second.missing.first) == (1, [lost])
     assert known in stored(made.folder.parent / "store")
+
+
+def test_a_file_that_its_disk_does_not_give_any_more_keeps_no_other_out_of_it(
+    desk: Desk, make: Callable[..., Backup], copies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive_exam(desk)
+    bad, *others = sorted(stored(desk.store.root))
+    copyfile = shutil.copyfile
+
+    def copied(source: Path, target: Path) -> Path:
+        if source == desk.store.path(bad):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
+        return copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copied)
+    with pytest.raises(NodeError, match="Input/output error"):
+        make()  # it can be read: it is the other disk that fails
+    monkeypatch.setattr("node.keeping.files.is_readable", lambda path: False)
+    made = make()
+    assert made.missing.first == [bad]
+    assert sorted(stored(made.folder.parent / "store")) == others
 
 
 def test_a_verified_one_mends_what_was_damaged_and_names_what_is_damaged_in_the_store(

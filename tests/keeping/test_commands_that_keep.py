@@ -82,7 +82,10 @@ def test_backup_ends_with_1_if_files_are_missing_or_damaged_and_names_them(
     made = call("backup", tmp_path / "backup", "--verify", "-c", settings)
     assert made.exit_code == 1
     assert "is whole" in made.stdout
-    assert f"Missing in the store, and in the backup: received/{gone.parent.name}" in made.stderr
+    assert (
+        f"Not to be had from the store, and not in the backup: received/{gone.parent.name}"
+        in made.stderr
+    )
     assert f"Damaged in the store, and in the backup: received/{gone.parent.name}" in made.stderr
     assert gone.name in made.stderr
     assert damaged.name in made.stderr
