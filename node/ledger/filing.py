@@ -64,7 +64,9 @@ class Filing:
         """
         study, instance = schema.study, schema.instance
         path = sa.select(instance.c.path).where(
-            instance.c.study_uid == study.c.study_uid, instance.c.state == InstanceState.CURRENT
+            instance.c.study_uid == study.c.study_uid,
+            instance.c.state == InstanceState.CURRENT,
+            instance.c.removed_at.is_(None),
         )
         last = path.order_by(instance.c.received_at.desc()).limit(1).correlate(study)
         query = sa.select(study.c.study_uid, last.scalar_subquery().label("path"))

@@ -307,7 +307,9 @@ def _paths(db: sa.Connection, study_uid: str) -> tuple[tuple[str, ...], ...]:
     table = schema.instance
     is_in_use = (table.c.study_uid == study_uid) & (table.c.state == InstanceState.CURRENT)
     query = sa.select(table.c.path, table.c.received_at).where(is_in_use)
-    last = query.order_by(table.c.received_at.desc(), table.c.sop_uid.desc()).limit(_ALTERNATIVES)
+    has_none = sa.case((table.c.removed_at.is_(None), 0), else_=1)  # a file to read it in
+    latest = has_none, table.c.received_at.desc(), table.c.sop_uid.desc()
+    last = query.order_by(*latest).limit(_ALTERNATIVES)
     found = [
         db.execute(last.where(table.c.identity == identity)).all()
         for identity in identities_in(db, study_uid)[:_HEADERS]
