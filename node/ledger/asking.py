@@ -127,6 +127,12 @@ class Asking:
             for row in rows
         ]
 
+    def renew(self, study_uid: str, lease_s: float) -> None:
+        """Keep a study that has been taken up, while a peer still answers."""
+        table = schema.asked_back
+        with self.ledger.writing() as db:
+            db.execute(_of(study_uid, table.update()).values(next_at=now() + lease_s))
+
     def put_off(self, study_uid: str, wait_s: float, peer: str, error: str) -> None:
         """Let a study be asked for again in a while, by whichever node."""
         table = schema.asked_back

@@ -44,6 +44,8 @@ class KeptObject:
     digest: str
     """Of its data set."""
     transfer_syntax: str
+    is_removed: bool = False
+    """Its file is: it is not kept any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Committing:
         found = {}
         with self.ledger.reading() as db:
             for some in _parts(sop_uids):
-                query = sa.select(c.sop_uid, *columns).where(c.removed_at.is_(None))
+                query = sa.select(c.sop_uid, *columns, c.removed_at.is_not(None))
                 for row in db.execute(query.where(c.sop_uid.in_(some))):
                     found[row.sop_uid] = KeptObject(*row[1:])
         return found

@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 ASK_BACK_EVERY_S = 10
 _WHOLE_S = 900.0
 """No retrieval of a study takes longer."""
-_LEASE_S = _WHOLE_S + 120
-"""After which another node may ask, if the one that did has died."""
+_LEASE_S = 60.0
+"""After which another node may ask, if the one that did has died; it is renewed at each sweep."""
 _FIRST_S, _MOST_S = 15.0, 3600.0
 """How long to wait before a peer is asked again: twice as long each time, up to an hour."""
 _PORTION = 20
@@ -73,6 +73,8 @@ class AskingBack:
     _is_stopped: threading.Event = field(default_factory=threading.Event)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _looked_at: str = ""
+    _asked: str = ""
+    """Of the study that a peer is being asked for."""
 
     def look(self) -> None:
         """See to what is due: what is here again goes on, for the rest somebody is asked."""
@@ -80,6 +82,8 @@ class AskingBack:
             return  # the sweep that has begun, or the next, sees to it
         try:
             self._look_for_files()
+            if self._is_asking():
+                self.asking.renew(self._asked, _LEASE_S)
             while not self._is_stopped.is_set() and not self._is_asking():
                 asked = self.asking.take(_LEASE_S)
                 if asked is None:
@@ -132,7 +136,8 @@ class AskingBack:
 
     def _see_to(self, asked: AskedBack) -> None:
         if not self.store.is_there():
-            self.asking.put_off(asked.study_uid, _FIRST_S, asked.peer or "nobody", "no store")
+            words = "not yet, the store of this machine is away"
+            self.asking.put_off(asked.study_uid, _FIRST_S, asked.peer or asked.sender, words)
             return
         lacking = self._lacking(asked.study_uid)
         peer = self._whom(asked.sender)
@@ -147,6 +152,7 @@ class AskingBack:
             words = f"{peer.name} was asked for {long} ({asked.error or 'in vain'})"
             self._give_up(asked, lacking, words)
         else:
+            self._asked = asked.study_uid
             self._thread = threading.Thread(
                 target=self._ask, args=(asked, peer, lacking), name="ask back", daemon=True
             )

@@ -61,6 +61,7 @@ class _NotKept(Enum):
 
     UNKNOWN = NO_SUCH_INSTANCE, "not here"
     LOST = NO_SUCH_INSTANCE, "file is lost"
+    REMOVED = NO_SUCH_INSTANCE, "removed, as nobody was owed it any more"
     DAMAGED = PROCESSING_FAILURE, "file is not as it came"
     OTHER_CLASS = CLASS_INSTANCE_CONFLICT, "of another SOP class here"
     CONTRADICTED = PROCESSING_FAILURE, "came with different pixels, too"
@@ -285,6 +286,8 @@ class Committer:
         if kept.state != InstanceState.CURRENT:
             # Of a result of ours, a copy that comes back is not kept.
             return _NotKept.OURS if kept.state == InstanceState.OWN else _NotKept.WITHDRAWN
+        if kept.is_removed:
+            return _NotKept.REMOVED
         return _NotKept.CONTRADICTED if is_contradicted else None
 
     def _read_again(self, kept: KeptObject) -> _NotKept | None:

@@ -137,6 +137,8 @@ def test_who_asks_is_one_at_a_time_and_the_next_once_that_one_has_died(
     assert taken is not None
     assert (taken.sender, taken.attempts, taken.is_held) == ("modality", 0, False)
     assert asking.take(60) is None
+    asking.renew(STUDY, 60)
+    assert asking.take(60) is None
     desk.change(schema.asked_back, next_at=now() - 1)  # as after the lease
     assert asking.take(60) is not None
     asking.put_off(STUDY, 0, "pacs", "no answer")

@@ -344,6 +344,22 @@ def test_what_is_not_kept_as_asked_is_named_with_the_reason(
     )
 
 
+def test_what_was_removed_is_not_answered_for_and_nobody_looks_for_its_file(
+    post: Post, console: Console, exam: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    store(post.port, exam)
+    asked = objects_of(exam)
+    post.desk.change(schema.instance, removed_at=now())
+    ask(post, request_for(asked))
+    post.report()
+    [report] = console.reports
+    assert failed(report) == {sop_uid: NO_SUCH_INSTANCE for _, sop_uid in asked}
+    study = str(dcmread(exam[0]).StudyInstanceUID)
+    words = "0 kept; 4 not: removed, as nobody was owed it any more"
+    assert post.desk.history(study)[-1].endswith(words)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_a_file_is_read_again_before_it_is_promised(
     post: Post, console: Console, exam: list[Path], tmp_path: Path
 ) -> None:
