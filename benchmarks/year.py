@@ -36,7 +36,7 @@ from node.config import Completeness, RetentionSettings, bundled_models_dir
 from node.current import Current
 from node.flow.completeness import Settler
 from node.flow.forgetting import Forgetter
-from node.flow.retention import PORTION, Retention
+from node.flow.retention import Retention
 from node.flow.unlinking import Unlinker
 from node.ledger import (
     Asking,
@@ -73,6 +73,8 @@ SETTINGS = RetentionSettings(
 )
 _SWEEPS = 2
 """At least, in a round."""
+_STUDIES_A_SWEEP = 100
+"""That a sweep looks at of each kind."""
 _MOST_SWEEPS = 24 * 60 // ROUNDS
 """One a minute."""
 _UNDELIVERED_DAYS = 60
@@ -330,7 +332,7 @@ class Year:
         least = _SWEEPS
         if is_weekly:  # as every hour on a site: what is owed nothing any more is found
             self.retention = self._retention()
-            least += self.count(schema.study) // PORTION
+            least += self.count(schema.study) // _STUDIES_A_SWEEP
         number, before = 0, -1
         while (
             number < least
