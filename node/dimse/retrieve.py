@@ -156,30 +156,56 @@ def get_objects(
     Encoded as they were, if the other side has them so, else uncompressed. Raises Unsupported if
     C-GET is not offered to us, DeliveryError if there is no answer.
     """
-    service = StudyRootQueryRetrieveInformationModelGet
-    if tempfile.tempdir is None:  # pynetdicom writes what arrives where tempfile says
-        tempfile.tempdir = str(keep.folder)
-    answers: list[Retrieved] = []
-    for part in _by_contexts(wanted):
-        association = associate(
-            to,
-            calling_ae,
-            [build_context(service, list(NOT_DEFLATED)), *_contexts(part)],
-            [(evt.EVT_C_STORE, lambda event: _take(event, keep))],
-            _roles(part),
+    with _written_to(keep.folder):
+        parts = _by_contexts(wanted)
+        return _sum(
+            [one for part in parts for one in _get(wanted, part, to, calling_ae, keep, bounds)]
         )
-        try:
-            if not any(one.abstract_syntax == service for one in association.accepted_contexts):
-                raise Unsupported(f"{to} does not offer C-GET")
-            with _bounded(association, bounds):
-                for query in wanted.identifiers():
-                    asked = _asked(partial(association.send_c_get, query, service), to)
-                    answers.append(_ended(asked, "C-GET", to))
-        except BaseException:
-            association.abort()
-            raise
-        association.release()
-    return _sum(answers)
+
+
+def _get(
+    wanted: Retrieval,
+    part: Sequence[_Offer],
+    to: Address,
+    calling_ae: str,
+    keep: Keep,
+    bounds: Bounds,
+) -> list[Retrieved]:
+    service = StudyRootQueryRetrieveInformationModelGet
+    association = associate(
+        to,
+        calling_ae,
+        [build_context(service, list(NOT_DEFLATED)), *_contexts(part)],
+        [(evt.EVT_C_STORE, lambda event: _take(event, keep))],
+        _roles(part),
+    )
+    try:
+        if not any(one.abstract_syntax == service for one in association.accepted_contexts):
+            raise Unsupported(f"{to} does not offer C-GET")
+        with _bounded(association, bounds):
+            asks = [partial(association.send_c_get, one, service) for one in wanted.identifiers()]
+            answers = [_ended(_asked(ask, to), "C-GET", to) for ask in asks]
+    except BaseException:
+        association.abort()
+        raise
+    association.release()
+    return answers
+
+
+@contextlib.contextmanager
+def _written_to(folder: Path) -> Iterator[None]:
+    """Have pynetdicom write what arrives into a folder: it does where tempfile says.
+
+    Where a listener is, it has seen to that.
+    """
+    is_ours = tempfile.tempdir is None
+    if is_ours:
+        tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        if is_ours:
+            tempfile.tempdir = None
 
 
 def move_objects(
