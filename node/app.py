@@ -258,7 +258,7 @@ class App:
         )
 
     def _trouble_of_store(self) -> str:
-        least_free = self.config.node.min_free_mb << 20
+        least_free = self.config.node.least_free
         return trouble_of_store(self.store, least_free, self.config.retention.refuse_from_percent)
 
     def _is_in_scope(self, shown: Shown) -> bool:

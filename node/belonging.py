@@ -13,10 +13,7 @@ import uuid
 from datetime import UTC, datetime
 
 from node.errors import ConfigError
-from node.store import Store
-
-BELONGS = "installation.json"
-"""The name of the file, in the store's own folder."""
+from node.store import BELONGS, Store
 
 _REMEDY = (
     "name the ledger that knows them in [node] database, or restore it from a backup. If it is "

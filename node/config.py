@@ -188,6 +188,11 @@ class Node(Section):
     min_free_mb: Annotated[int, Field(ge=0)] = 2048
     """Below this free space on the store's disk C-STORE answers 0xA700 (out of resources)."""
 
+    @property
+    def least_free(self) -> int:
+        """min_free_mb in bytes."""
+        return self.min_free_mb << 20
+
 
 class ListenerSettings(Section):
     """The socket that studies come to."""

@@ -64,7 +64,7 @@ def advice_on_retention(config: Config) -> Iterator[str]:
             "[retention] has neither images_days nor clean_from_percent: the received images of "
             f"{config.store_dir} are never removed{full}."
         )
-    least_free = config.node.min_free_mb << 20
+    least_free = config.node.least_free
     if kept.clean_from_percent is not None and room is not None:
         free = room.free_at(kept.clean_from_percent)
         if free < least_free:

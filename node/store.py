@@ -26,6 +26,8 @@ from node.errors import Unreadable
 log = logging.getLogger(__name__)
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+BELONGS = "installation.json"
+"""The file, in the store's own folder, that names the installation it belongs to."""
 _FORMER = "rejected"
 """Where the former release put both what was unreadable and what contradicted."""
 _UNREADABLE = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}\.(dcm|json)")
@@ -318,7 +320,9 @@ class Store:
 
     def is_there(self) -> bool:
         """Return whether what was kept can be looked for: a share that is away looks empty."""
-        try:
+        if (self.root / BELONGS).exists():
+            return True
+        try:  # no node of this release has started on it yet
             with os.scandir(self.root / "received") as entries:
                 return any(True for _ in entries)
         except FileNotFoundError:

@@ -11,13 +11,13 @@ from ledgers import fill, run_at_once
 from typer.testing import CliRunner
 
 from node import cli
-from node.belonging import BELONGS, adopt, belong_to, fault_of_belonging, owner_of
+from node.belonging import adopt, belong_to, fault_of_belonging, owner_of
 from node.config import Config, load_config
 from node.doctor.parts import check_database
 from node.errors import ConfigError
 from node.ledger import Ledger, Nodes
 from node.site import existing_ledger, open_own_ledger
-from node.store import Store
+from node.store import BELONGS, Store
 
 OURS, ANOTHERS = "installation-a", "installation-b"
 

@@ -47,13 +47,13 @@ def disks_full(watched: Watched) -> Iterator[Trouble]:
 
 def _of_store(disk: DiskSpace, watched: Watched, at: float) -> Iterator[Trouble]:
     blocked = space_blocked(watched.ledger, watched.config)
-    found = filling(disk, watched.config.node.min_free_mb << 20, blocked)
+    found = filling(disk, watched.config.node.least_free, blocked)
     if found is not None:
         yield Trouble("disk", "store_dir", Alarm.LOOK, found.words, found.what_to_do, at)
 
 
 def _of_state(disk: DiskSpace, watched: Watched, at: float) -> Iterator[Trouble]:
-    if disk.free < min(watched.config.node.min_free_mb << 20, _SMALL_SHARE * disk.total):
+    if disk.free < min(watched.config.node.least_free, _SMALL_SHARE * disk.total):
         words = f"{disk.folder}: {gigabytes(disk.free)} of {gigabytes(disk.total)} free"
         words += "; without room for the node's state nothing is taken or analysed"
         yield Trouble("disk", f"{watched.place}: state_dir", Alarm.ACT, words, _MORE_ROOM, at)

@@ -101,7 +101,7 @@ class Courier:
         parcels = [self._parcel(report) for report in shipment.to_confirm]
         there = [parcel for parcel in parcels if parcel.path.exists()]
         if len(there) < len(parcels) and self.store.is_there():
-            gone = next(parcel for parcel in parcels if parcel not in there)
+            gone, *_ = (parcel for parcel in parcels if parcel not in there)
             words = f"the file {gone.report.path} is missing in the store"
             lost = Patience(retry_s, gives_up=f"{self.name} accepted it, unconfirmed: {words}")
             found = self.destination.confirm(there, None) if there else Confirmation()

@@ -173,7 +173,7 @@ def _name_of(user_id: int) -> str:
 
 def check_disk(config: Config) -> Iterator[Verdict]:
     """Compare the free space with what the node insists on."""
-    least = config.node.min_free_mb << 20
+    least = config.node.least_free
     for key, folder in {"store_dir": config.store_dir, "state_dir": config.node.state_dir}.items():
         free = shutil.disk_usage(nearest(folder)).free
         words = f"{free / 1e9:.1f} GB free for {key}; below {least / 1e9:.1f} GB images are refused"

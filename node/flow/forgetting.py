@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 FORGET_EVERY_S = 60
 STUDIES = 100
 """That are looked at each time."""
-ROWS_AT_ONCE = 500
+ROWS_OF_A_KIND = 500
 """Of each kind, that go each time."""
 LONGEST_S = 10.0
 """After which the rest of a portion waits for the next time."""
@@ -50,8 +50,8 @@ class Forgetter:
             return
         self._forget_studies(days)
         old_s = max(days, NEEDED_DAYS) * _DAY_S
-        self._forgetting.forget_rows(old_s, ROWS_AT_ONCE)
-        self._forget_jobs(old_s, ROWS_AT_ONCE)
+        self._forgetting.forget_rows(old_s, ROWS_OF_A_KIND)
+        self._forget_jobs(old_s, ROWS_OF_A_KIND)
 
     def _forget_studies(self, days: float) -> None:
         ends_at = time.monotonic() + LONGEST_S

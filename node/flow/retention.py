@@ -19,12 +19,12 @@ from node.imaging.digests import encoded_digest
 from node.ledger import (
     BEGINNING,
     GoingFile,
-    Place,
     Portion,
     Removable,
     Removal,
     Retaining,
     StoredFile,
+    StudyPlace,
 )
 from node.store import Store
 from node.study import Shown
@@ -32,7 +32,7 @@ from node.study import Shown
 log = logging.getLogger(__name__)
 
 RETENTION_EVERY_S = 60
-PORTION = 100
+_PORTION = 100
 """Studies that are looked at in one step of a walk, and files aside in one sweep."""
 SWEEP_FOR_S = 10.0
 """What is left then is for the next sweep."""
@@ -42,7 +42,7 @@ study that was owed something may be so no more."""
 CLEAN_ROUND_AFTER_S = 600.0
 """And while the disk is too full: what waited for a destination is delivered, and may go."""
 
-DAY_S = 86_400.0
+_DAY_S = 86_400.0
 
 _CLEANED = tuple(what for what in Removable if what != Removable.RESULTS)
 """What a full disk is cleaned of, in this order."""
@@ -55,7 +55,7 @@ HeaderDigest = Callable[[Path], str]
 class _Walk:
     """Where a walk over the studies is; begun anew by each process."""
 
-    place: Place = BEGINNING
+    place: StudyPlace = BEGINNING
     began_at: float = field(default_factory=time.monotonic)
 
     def goes_on(self, portion: Portion, round_after_s: float) -> None:
@@ -111,7 +111,7 @@ class Retention:
         if days is None:
             return
         walk = self._by_days[what]
-        portion = self._retaining.portion(what, walk.place, days * DAY_S, PORTION)
+        portion = self._retaining.portion(what, walk.place, days * _DAY_S, _PORTION)
         over = "1 day is over" if days == 1 else f"{days:g} days are over"
         for study in portion.studies:
             if self._is_late():
@@ -148,7 +148,7 @@ class Retention:
     def _clean_portion(self, what: Removable, limit: float) -> bool:
         """Remove the next studies until the disk is less full; return whether there are no more."""
         walk = self._by_need[what]
-        portion = self._retaining.portion(what, walk.place, 0, PORTION)
+        portion = self._retaining.portion(what, walk.place, 0, _PORTION)
         for study in portion.studies:
             used = self._store.used_percent()
             if used < limit or self._is_late():
@@ -162,7 +162,7 @@ class Retention:
     # Both
 
     def _remove(
-        self, study: Place, what: Removable, why: str, *, only_if_it_frees: bool = False
+        self, study: StudyPlace, what: Removable, why: str, *, only_if_it_frees: bool = False
     ) -> None:
         files = self._retaining.files(study[1], what, self._is_in_scope)
         if only_if_it_frees and not files:
@@ -193,10 +193,10 @@ class Retention:
         days = self._settings().unreadable_days
         if days is None:
             return
-        some = list(islice(self._aside, PORTION))
+        some = list(islice(self._aside, _PORTION))
         if not some:
-            self._aside = self._store.aside(self._store.now_s() - days * DAY_S)
-            some = list(islice(self._aside, PORTION))
+            self._aside = self._store.aside(self._store.now_s() - days * _DAY_S)
+            some = list(islice(self._aside, _PORTION))
         for relative in some:
             if self._retaining.why_owed(self._store.study_of_aside(relative)) is None:
                 self._store.remove_aside(relative)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from node.ledger import Unlinking
 from node.store import Store
 
-PORTION = 500
+_PORTION = 500
 """Files that go between two looks at whether a backup has begun."""
 UNLINK_FOR_S = 20.0
 """What is left then goes with the next sweep."""
@@ -24,7 +24,7 @@ class Unlinker:
     def unlink(self) -> None:
         """Remove what is to go; what cannot be removed is tried again the next time."""
         give_up_at, after = time.monotonic() + UNLINK_FOR_S, ""
-        while paths := self.unlinking.due(after, PORTION):
+        while paths := self.unlinking.due(after, _PORTION):
             self.unlinking.gone(self.store.remove_for_good(paths))
             after = paths[-1]
             if time.monotonic() >= give_up_at:

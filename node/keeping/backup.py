@@ -90,7 +90,7 @@ class Backup:
     are_linked: bool
     """The files have second names on the disk of the store, and no second copy."""
     missing: Amiss
-    """Files that rows speak of and that neither the store (or its disk) gives nor a former backup."""
+    """Files that rows speak of and that neither the store's disk gives nor a former backup."""
     damaged: Amiss
     """Files that are not as they came, in the store either: looked for if that was asked."""
     mended: Amiss

@@ -82,12 +82,12 @@ from node.ledger.renaming import NAME_COLUMNS, Names, Waiting
 from node.ledger.retaining import (
     BEGINNING,
     GoingFile,
-    Place,
     Portion,
     Removable,
     Removal,
     Retaining,
     StoredFile,
+    StudyPlace,
     Unlinking,
 )
 from node.ledger.rows import GIVE_UP_AFTER, QUARANTINE_AFTER, named_objects, subjects_of
@@ -198,7 +198,6 @@ __all__ = [
     "PeerNote",
     "Peers",
     "People",
-    "Place",
     "PlannedAnalysis",
     "Portion",
     "Presence",
@@ -224,6 +223,7 @@ __all__ = [
     "Stranded",
     "StudyAsked",
     "StudyLevels",
+    "StudyPlace",
     "StudyState",
     "Sweeping",
     "Telling",

@@ -114,7 +114,7 @@ class Committing:
             return taken
 
     def find_kept(self, sop_uids: Iterable[str]) -> dict[str, KeptObject]:
-        """Return those objects that rows say we have, by SOP Instance UID: also of those whose file is removed."""
+        """Return those objects that rows speak of, by SOP Instance UID, removed ones among them."""
         table = schema.instance
         c = table.c
         columns = c.study_uid, c.sop_class, c.path, c.state, c.digest, c.transfer_syntax

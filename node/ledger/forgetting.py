@@ -16,7 +16,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.owed import why_owed
 from node.ledger.remembering import remember, rows_of
-from node.ledger.retaining import Place
+from node.ledger.retaining import StudyPlace
 from node.ledger.states import CommitmentState, VersionState
 
 OF_A_STUDY: Sequence[sa.Table] = (
@@ -54,7 +54,7 @@ class Forgetting:
 
     ledger: Ledger
 
-    def removed_after(self, place: Place, age_s: float, count: int) -> list[Place]:
+    def removed_after(self, place: StudyPlace, age_s: float, count: int) -> list[StudyPlace]:
         """Return so many studies behind one whose images are removed, the oldest first.
 
         Their last object came more than `age_s` ago.

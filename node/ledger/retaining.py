@@ -38,18 +38,18 @@ class Removable(StrEnum):
     RESULTS = "the result objects"
 
 
-Place = tuple[float, str]
+StudyPlace = tuple[float, str]
 """Where a walk over the studies is: when the last object of one came, and its UID."""
-BEGINNING: Place = (-1.0, "")
+BEGINNING: StudyPlace = (-1.0, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
     """What a walk found at its next step."""
 
-    studies: tuple[Place, ...]
+    studies: tuple[StudyPlace, ...]
     """Of which nothing is owed, the oldest first."""
-    end: Place
+    end: StudyPlace
     """Where the walk goes on."""
     is_last: bool
     """There is no more just now."""
@@ -80,7 +80,7 @@ class GoingFile:
 class Removal:
     """What of a study is to go, all of it or nothing."""
 
-    study: Place
+    study: StudyPlace
     what: Removable
     files: tuple[GoingFile, ...]
     why: str
@@ -93,7 +93,9 @@ class Retaining:
 
     ledger: Ledger
 
-    def portion(self, what: Removable, after: Place, older_than_s: float, count: int) -> Portion:
+    def portion(
+        self, what: Removable, after: StudyPlace, older_than_s: float, count: int
+    ) -> Portion:
         """Look at the next studies in the order in which their last objects came.
 
         At `count` of those that may have something to remove, however many there are, and however
@@ -113,7 +115,7 @@ class Retaining:
             ).all()
             uids = [key.study_uid for key in keys]
             found = set(db.execute(_removable(what, table.study_uid.in_(uids))).scalars())
-        places: list[Place] = [(key.last_at, key.study_uid) for key in keys]
+        places: list[StudyPlace] = [(key.last_at, key.study_uid) for key in keys]
         return Portion(
             studies=tuple(place for place in places if place[1] in found),
             end=places[-1] if places else after,

@@ -80,7 +80,7 @@ def disk_spaces(ledger: Ledger, config: Config) -> tuple[DiskSpace, ...]:
 def _of_store(name: str, room: Room, ledger: Ledger, config: Config) -> DiskSpace:
     kept = config.retention
     refuse_from = kept.refuse_from_percent
-    least_free = config.node.min_free_mb << 20
+    least_free = config.node.least_free
     if refuse_from is not None:
         least_free = max(least_free, room.free_at(refuse_from))
     a_day = _bytes_a_day(ledger, config.store_dir)

@@ -202,7 +202,7 @@ def _of_disks(
         is_full = disk.free <= disk.least_free  # which the part says
         if disk.folder != config.store_dir or is_full:
             continue
-        found = filling(disk, config.node.min_free_mb << 20, blocked)
+        found = filling(disk, config.node.least_free, blocked)
         if found is not None:
             yield Remark(Alarm.LOOK, found.words, found.what_to_do)
 

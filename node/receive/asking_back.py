@@ -38,7 +38,7 @@ from node.ledger import COMES_BACK, AskedBack, Asking, FileOfImage, missing_word
 from node.logs import naming
 from node.numbers_in_words import counted
 from node.receive.reception import Came, Reception
-from node.store import Store
+from node.store import Store, lack_of_room
 from node.study import Shown
 
 log = logging.getLogger(__name__)
@@ -214,9 +214,11 @@ class AskingBack:
         return lacking
 
     def _retrieve(self, wanted: Retrieval, peer: Peer) -> str:
-        if self.store.free_bytes() < self.current.config.node.min_free_mb << 20:
-            raise NoRoom(f"less than {self.current.config.node.min_free_mb} MB free")
-        our_ae = self.current.config.node.ae_title
+        config = self.current.config
+        least_free, refuse_from = config.node.least_free, config.retention.refuse_from_percent
+        if lack := lack_of_room(self.store.room(), least_free, refuse_from):
+            raise NoRoom(f"{self.store.root}: {lack}")
+        our_ae = config.node.ae_title
         to = Address(peer.ae_title, peer.host, peer.port, peer.timeout_s)
         bounds = Bounds(_WHOLE_S, self._may_be_ended)
         words = "Study %s: %d images are asked back from %s"

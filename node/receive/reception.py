@@ -132,10 +132,7 @@ class Reception:
 
     def _see_that_there_is_room(self, sender: str) -> None:
         config = self._current.config
-        least_free, refuse_from = (
-            config.node.min_free_mb << 20,
-            config.retention.refuse_from_percent,
-        )
+        least_free, refuse_from = config.node.least_free, config.retention.refuse_from_percent
         if lack := lack_of_room(self._store.room(), least_free, refuse_from):
             words = f"{self._store.root}: {lack}"
             self.peers.rejected(sender, f"an object is not taken: {words}")

@@ -113,7 +113,7 @@ def test_what_is_old_by_itself_and_the_queues_own_rows_go_too(desk: Desk) -> Non
     queue = Queue()
     Forgetter(Forgetting(desk.ledger), lambda: A_YEAR, queue.forget).sweep()
     assert desk.rows(schema.image_score) == []
-    assert queue.asked == [(YEAR_S, forgetting.ROWS_AT_ONCE)]
+    assert queue.asked == [(YEAR_S, forgetting.ROWS_OF_A_KIND)]
 
 
 def test_what_work_goes_by_stays_for_a_week_whatever_is_set(desk: Desk) -> None:
@@ -123,7 +123,7 @@ def test_what_work_goes_by_stays_for_a_week_whatever_is_set(desk: Desk) -> None:
     queue = Queue()
     Forgetter(Forgetting(desk.ledger), lambda: a_day, queue.forget).sweep()
     assert len(desk.rows(schema.node)) == 1
-    assert queue.asked == [(7 * 86_400.0, forgetting.ROWS_AT_ONCE)]
+    assert queue.asked == [(7 * 86_400.0, forgetting.ROWS_OF_A_KIND)]
     desk.change(schema.node, beat_at=schema.node.c.beat_at - 7 * 86_400)
     Forgetter(Forgetting(desk.ledger), lambda: a_day, queue.forget).sweep()
     assert desk.rows(schema.node) == []

@@ -13,10 +13,10 @@ from node.ledger import (
     BEGINNING,
     Committing,
     GoingFile,
-    Place,
     Removable,
     Removal,
     Retaining,
+    StudyPlace,
     Unlinking,
     schema,
 )
@@ -229,7 +229,7 @@ def test_a_walk_passes_what_is_owed_something_and_goes_on_behind_it(desk: Desk) 
     with desk.ledger.writing() as db:
         of_held = schema.study.c.study_uid.in_(held)
         db.execute(schema.study.update().where(of_held).values(held_reason="a reason"))
-    retaining, place, seen = Retaining(desk.ledger), BEGINNING, list[Place]()
+    retaining, place, seen = Retaining(desk.ledger), BEGINNING, list[StudyPlace]()
     steps = 0
     while not (portion := retaining.portion(Removable.IMAGES, place, 0, 8)).is_last:
         seen += portion.studies

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from ledgers import EXCLUDED, HOUR_S, NODE, OUT_OF_SCOPE, Desk
+from peers import modality
 
 from node import config
 from node.errors import ConfigError
@@ -183,7 +184,11 @@ def settings(desk: Desk) -> config.Config:
     pacs = config.Peer(
         name="pacs", ae_title="PACS", host="192.0.2.2", port=104, sends=True, receives="default"
     )
-    return config.Config(node=node, peers=(pacs,))
+    others = [
+        modality(name=name, ae_title=name.upper(), results_to=["pacs"])
+        for name in ("modality", "other")
+    ]
+    return config.Config(node=node, peers=(pacs, *others))
 
 
 @pytest.fixture
@@ -519,3 +524,33 @@ def test_the_last_whole_backup_is_there_if_there_ever_was_one(
     assert status_as_json(found)["backup"]["began_at"] == began_at - 3 * HOUR_S
     (line,) = [line for line in status_in_lines(found) if line.startswith("backup")]
     assert line.endswith("(3 h ago), in ward-a:/backup")
+
+
+def test_what_waits_for_a_name_that_nobody_has_any_more_is_to_be_acted_on(
+    desk: Desk, settings: config.Config
+) -> None:
+    desk.analysed()
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    renamed = [
+        peer.model_copy(update={"name": "archive", "results_to": ()}) for peer in settings.peers[:1]
+    ]
+    config_of_now = settings.model_copy(update={"peers": tuple(renamed)})
+    assert not node_status(desk.ledger, settings).remarks
+    [remark] = node_status(desk.ledger, config_of_now).remarks
+    assert remark.alarm == Alarm.ACT
+    assert (
+        remark.words == "1 delivery waits for pacs, which no peer or destination is called any more"
+    )
+    assert "`ai-node rename-peer pacs NEW`" in remark.next
+
+
+def test_a_configuration_that_was_refused_is_to_be_looked_at(
+    desk: Desk, settings: config.Config
+) -> None:
+    desk.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    words = "the configuration on disk was refused at 2026-03-01 09:30:00: node.toml:3: ..."
+    desk.nodes.record_ill(NODE, {OwnPart.CONFIGURATION: Ill(time.time(), words)})
+    [remark] = node_status(desk.ledger, settings).remarks
+    assert remark.alarm == Alarm.LOOK
+    assert remark.words.startswith(f"node ward-a:/srv/ai-node: {words}, since ")
+    assert "correct it (`ai-node check`), then reload it" in remark.next
