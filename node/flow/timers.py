@@ -37,7 +37,7 @@ PATIENCE_S = 180.0
 _IS_AWAY_AFTER = 8
 """Failures in a row, after which a database is not only locked for a moment: a person must look."""
 STUCK_AFTER_S = 180.0
-"""A sweep that has not ended for so long, well or badly, will not end any more."""
+"""A sweep that has not ended for so long after it was due, well or badly, will not end any more."""
 FAILS_AFTER_S = 300.0
 """A sweep that has failed for so long, without one success, is a part that is ill: what it does is
 not done, even if all others work. Starting anew would not help against the database."""
@@ -105,7 +105,8 @@ class Timers:
         self._patience_s = patience_s
         self._once: dict[str, threading.Timer] = {}
         self._lock = threading.Lock()
-        self._ended_at: dict[str, float] = {}
+        self._due_at: dict[str, float] = {}
+        """When each sweep is due again, by the monotonic clock: its interval after it ended."""
         self._failing: dict[str, _Failing] = {}
 
     def every(self, interval_s: float, sweep: Callable[[], None], name: str) -> None:
@@ -114,22 +115,22 @@ class Timers:
 
         def run() -> None:
             guarded()
-            self._ended_at[name] = time.monotonic()
+            self._due_at[name] = time.monotonic() + interval_s
 
-        self._ended_at[name] = time.monotonic()
+        self._due_at[name] = time.monotonic() + interval_s
         self._scheduler.add_job(run, "interval", seconds=interval_s, id=name, name=name)
 
     def are_turning(self, stuck_after_s: float = STUCK_AFTER_S) -> bool:
         """Say whether every sweep still comes round: none hangs, and the clockwork lives."""
         now = time.monotonic()
-        return now - min(self._ended_at.values(), default=now) < stuck_after_s
+        return now - min(self._due_at.values(), default=now) < stuck_after_s
 
     def trouble(
         self, stuck_after_s: float = STUCK_AFTER_S, fails_after_s: float = FAILS_AFTER_S
     ) -> str:
         """Return which sweeps hang, and which have failed for long and since when; "" if none."""
         now = time.monotonic()
-        words = [f"{n} hangs" for n, at in self._ended_at.items() if now - at >= stuck_after_s]
+        words = [f"{n} hangs" for n, at in self._due_at.items() if now - at >= stuck_after_s]
         for name, failing in self._failing.copy().items():
             if failing.count > 1 and now - failing.began_at >= fails_after_s:
                 since = time.strftime("%Y-%m-%d %H:%M", time.localtime(failing.since))
