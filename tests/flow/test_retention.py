@@ -286,8 +286,8 @@ def test_a_sweep_ends_in_time_and_the_next_goes_on(
     site.retention.sweep()
     assert site.files() == before
     monkeypatch.setattr(retention, "SWEEP_FOR_S", 600.0)
-    monkeypatch.setattr(retention, "PORTION", 3)
-    monkeypatch.setattr(unlinking, "PORTION", 1)
+    monkeypatch.setattr(retention, "_PORTION", 3)
+    monkeypatch.setattr(unlinking, "_PORTION", 1)
     left = []
     for _ in range(2):
         site.retention.sweep()
