@@ -208,7 +208,6 @@ class App:
         return Retention(
             Retaining(self.ledger),
             unlinker,
-            self.store,
             lambda: self.config.retention,
             self._is_in_scope,
             header_digest,

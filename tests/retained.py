@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pydicom import Dataset, uid
 from small_images import mammogram
 
 from node.config import RetentionSettings
-from node.flow.retention import Retention
+from node.flow.retention import HeaderDigest, Retention
 from node.flow.unlinking import Unlinker
 from node.ledger import BuiltReport, Finished, Job, Ledger, Retaining, Unlinking, schema
 from node.receive.header_changes import header_digest
@@ -32,14 +33,15 @@ ALL = RetentionSettings(
 class Site:
     """A store and a ledger with whole files, and what keeps them small."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, clock: Callable[[], float] = time.monotonic) -> None:
         self.desk = desk
+        self.clock = clock
         self.settings = ALL
         self.retention = self.on(desk.ledger, desk.store)
 
-    def on(self, ledger: Ledger, store: Store) -> Retention:
+    def on(self, ledger: Ledger, store: Store, header: HeaderDigest = header_digest) -> Retention:
         """Return what sweeps on a node of its own."""
-        return retention_on(ledger, store, lambda: self.settings)
+        return retention_on(ledger, store, lambda: self.settings, self.clock, header)
 
     def keep(self, study: str, number: int = 1, **changes: Any) -> Path:
         """Receive an object with pixels; return its file."""
@@ -85,8 +87,13 @@ def small_object(study: str, sop_uid: str, **changes: Any) -> Dataset:
 
 
 def retention_on(
-    ledger: Ledger, store: Store, settings: Callable[[], RetentionSettings] = lambda: ALL
+    ledger: Ledger,
+    store: Store,
+    settings: Callable[[], RetentionSettings] = lambda: ALL,
+    clock: Callable[[], float] = time.monotonic,
+    header: HeaderDigest = header_digest,
 ) -> Retention:
     """Return what sweeps as a node that reads mammograms does."""
     unlinker = Unlinker(Unlinking(ledger), store)
-    return Retention(Retaining(ledger), unlinker, store, settings, is_mammogram, header_digest)
+    retaining = Retaining(ledger)
+    return Retention(retaining, unlinker, settings, is_mammogram, header, clock)

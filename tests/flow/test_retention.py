@@ -306,23 +306,38 @@ def test_nothing_is_removed_to_make_room_while_a_backup_copies(
 
 
 def test_a_sweep_ends_in_time_and_the_next_goes_on(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(4):
+    at = [0.0]
+    site = Site(desk, clock=lambda: at[0])
+    for number in range(6):
         site.done(f"1.9.{number}")
-    site.desk.let_pass(31 * DAY_S)
-    monkeypatch.setattr(retention, "SWEEP_FOR_S", 0.0)
-    before = site.files()
-    site.retention.sweep()
-    assert site.files() == before
-    monkeypatch.setattr(retention, "SWEEP_FOR_S", 600.0)
+    desk.let_pass(31 * DAY_S)
+
+    def slow(path: Path) -> str:
+        at[0] += 3.0  # of the ten that a sweep has
+        return header_digest(path)
+
+    site.retention = site.on(desk.ledger, desk.store, slow)
     monkeypatch.setattr(retention, "_PORTION", 3)
     monkeypatch.setattr(unlinking, "_PORTION", 1)
     left = []
-    for _ in range(2):
+    for _ in range(3):
         site.retention.sweep()
-        left.append(len(list(site.desk.store.path("received").rglob("*.dcm"))))
-    assert left == [1, 0]
+        left.append(len(list(desk.store.path("received").rglob("*.dcm"))))
+    assert left == [2, 0, 0]
+
+
+def test_a_sweep_looks_at_as_many_studies_as_it_has_time_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a study that no model reads stays for days behind all that is kept for longer."""
+    fill(site.desk.ledger, 30)
+    path = site.apart("1.8.1", Modality="MR")
+    site.desk.let_pass(4 * DAY_S)
+    monkeypatch.setattr(retention, "_PORTION", 3)
+    site.retention.sweep()
+    assert not path.exists()
 
 
 def test_what_was_owed_something_goes_when_the_walk_begins_anew(
@@ -350,11 +365,37 @@ def test_what_is_delivered_after_an_outage_goes_while_the_disk_is_still_full(
     small_disk(10_000)
     site.retention.sweep()
     site.desk.change(schema.dispatch, state="finished")
+    site.retention.sweep()
+    assert image.exists()  # the walk is behind it
     monkeypatch.setattr(retention, "CLEAN_ROUND_AFTER_S", 0.0)
     site.retention.sweep()
-    assert image.exists()  # the walk comes to its end, and begins anew
-    site.retention.sweep()
     assert not image.exists()
+
+
+def test_the_oldest_goes_first_again_soon_after_it_was_owed_something_on_a_disk_always_just_full(
+    desk: Desk, small_disk: Callable[[int], None]
+) -> None:
+    """The walk that makes room is seldom at its end: each day brings as much as has to go."""
+    at = [0.0]
+    site = Site(desk, clock=lambda: at[0])
+    site.settings = RetentionSettings(clean_from_percent=80)
+    files = [site.done(f"1.9.{number}")[0] for number in range(6)]
+    held = schema.study.update().where(schema.study.c.study_uid == "1.9.0")
+    with desk.ledger.writing() as db:
+        db.execute(held.values(held_reason="a reason"))
+    results = sum(p.stat().st_size for p in desk.store.path("reports").rglob("*.dcm"))
+    small_disk(int((6.5 * files[0].stat().st_size + results) / 0.8))
+    for number in range(6, 12):
+        files.append(site.done(f"1.9.{number}")[0])
+        site.retention.sweep()
+    assert files[0].exists() and not files[1].exists()
+    with desk.ledger.writing() as db:
+        db.execute(held.values(held_reason=None))
+    at[0] += retention.CLEAN_ROUND_AFTER_S
+    files.append(site.done("1.9.12")[0])
+    before = [path.exists() for path in files]
+    site.retention.sweep()
+    assert [path.exists() for path in files] == [False, *before[1:]]
 
 
 @pytest.mark.parametrize("is_full", [False, True])
