@@ -284,6 +284,13 @@ class Store:
         except FileNotFoundError:
             return False
 
+    def size_of(self, relative: str) -> int:
+        """Return how many bytes a file has, 0 if it is not there."""
+        try:
+            return self.path(relative).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     # What was put aside
 
     def aside(self, before_s: float) -> Iterator[str]:

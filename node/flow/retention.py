@@ -43,6 +43,12 @@ that was owed something may be so no more."""
 CLEAN_ROUND_AFTER_S = 600.0
 """And the one that makes room: it comes to its end never, if the disk is full for long."""
 
+_UNSEEN = 10
+"""So many studies go at most to make room that are not seen to have made any: a snapshot of the
+file system may hold them. Then one goes each `ROUND_AFTER_S`, to see whether it does by now."""
+_SEEN = 0.1
+"""Of their bytes so much must be free; a file system may have compressed them."""
+
 _DAY_S = 86_400.0
 
 _CLEANED = tuple(what for what in Removable if what != Removable.RESULTS)
@@ -63,6 +69,51 @@ class _Walk:
         """Begin anew if it has been so long, else go on where it is."""
         if self.began_at is None or at - self.began_at >= round_after_s:
             self.place, self.began_at = BEGINNING, at
+
+
+@dataclass(slots=True)
+class _Effect:
+    """Whether what goes to make room makes any; where it does not, more must not go for it."""
+
+    used: int | None = None
+    """Bytes in use before the first of what is not seen to have freed anything; None: all is."""
+    studies: int = 0
+    size: int = 0
+    """How many that are, of how many bytes."""
+    last_at: float = 0.0
+
+    def look(self, used: int) -> None:
+        """See how much is in use by now."""
+        if self.used is not None and used <= self.used - _SEEN * self.size:
+            self.used, self.studies, self.size = None, 0, 0
+
+    def allows_more(self, at: float) -> bool:
+        """Return whether another study may go: one an hour if so many have freed nothing."""
+        if self.studies < _UNSEEN:
+            return True
+        if at - self.last_at < ROUND_AFTER_S:
+            return False
+        self.used, self.studies, self.size = None, _UNSEEN - 1, 0  # by this one alone
+        return True
+
+    def note(self, used: int, size: int, at: float, *, is_gone: bool) -> bool:
+        """Note that a study goes; return whether no more may go now, for it is the last of many.
+
+        `used` was in use before; one of which the files could not be removed ends it, too.
+        """
+        if self.used is None:
+            self.used = used
+        self.size += size
+        self.studies = self.studies + 1 if is_gone else _UNSEEN
+        self.last_at = at
+        return self.studies == _UNSEEN
+
+
+_MAKES_NO_ROOM = (
+    "The disk of the store is too full, but %.0f MB of images that were removed for that have not "
+    "made room: their files cannot be removed, a snapshot of the file system holds them, or "
+    "something else fills it. To make room, only one study an hour is removed until they have"
+)
 
 
 class Retention:
@@ -87,6 +138,7 @@ class Retention:
         self._clock = clock
         self._by_days = {what: _Walk() for what in Removable}
         self._by_need = {what: _Walk() for what in Removable}
+        self._effect = _Effect()
         self._aside: Iterator[str] = iter(())
         self._give_up_at = 0.0
 
@@ -160,32 +212,45 @@ class Retention:
                     break
 
     def _must_clean(self, limit: float) -> bool:
-        return self._store.used_percent() >= limit and not self._is_late()
+        room = self._store.room()
+        self._effect.look(room.used)
+        must = room.used_percent >= limit and not self._is_late()
+        return must and self._effect.allows_more(self._clock())
 
     def _make_room(self, study: StudyPlace, what: Removable) -> None:
-        why = f"the disk is {self._store.used_percent():.0f} % full"
-        self._remove(study, what, why, only_if_it_frees=True)
+        room = self._store.room()
+        why = f"the disk is {room.used_percent:.0f} % full"
+        gone = self._remove(study, what, why, only_if_it_frees=True)
+        if not gone:
+            return
+        sizes = [self._store.size_of(file.path) for file in gone]
         self._unlinker.unlink()
+        is_gone = not any(self._store.path(file.path).exists() for file in gone)
+        is_enough = self._effect.note(room.used, sum(sizes), self._clock(), is_gone=is_gone)
+        self._effect.look(self._store.room().used)
+        if is_enough and self._effect.used is not None:
+            log.warning(_MAKES_NO_ROOM, self._effect.size / 1e6)
 
     # Both
 
     def _remove(
         self, study: StudyPlace, what: Removable, why: str, *, only_if_it_frees: bool = False
-    ) -> None:
+    ) -> tuple[StoredFile, ...]:
+        """Let files of a study go; return which."""
         files = self._retaining.files(study[1], what, self._is_in_scope)
         if only_if_it_frees and not files:
-            return
+            return ()
         if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):
             words = "Study %s stays: its files have other names, as in a backup, and free nothing"
             log.debug(words, study[1])
-            return
+            return ()
         try:
             going = tuple(map(self._described, files))
         except OSError as error:
             words = "Nothing is removed of study %s: a file of it cannot be read (%s)"
             log.warning(words, study[1], error.strerror, extra={"study": study[1]})
-            return
-        self._retaining.remove(Removal(study, what, going, why))
+            return ()
+        return files if self._retaining.remove(Removal(study, what, going, why)) else ()
 
     def _described(self, file: StoredFile) -> GoingFile:
         """Return a file with what stays of it; of results we know what they were, most often."""

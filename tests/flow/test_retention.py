@@ -294,6 +294,94 @@ def test_what_a_backup_on_the_same_disk_holds_is_not_removed_to_make_room(
     assert held.exists() and not free.exists()
 
 
+def on_a_disk_just_too_full(
+    desk: Desk,
+    disk: Callable[[int], None],
+    studies: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Site:
+    """Return a site of some studies, of which one more than its disk should have."""
+    site = Site(desk, clock=clock)
+    site.settings = RetentionSettings(clean_from_percent=80)
+    for number in range(studies):
+        site.done(f"1.9.{number}")
+    used = sum(p.stat().st_size for p in desk.store.root.rglob("*") if p.is_file())
+    disk(int(used / 0.81))
+    return site
+
+
+def removed(desk: Desk) -> int:
+    return sum(row["removed_at"] is not None for row in desk.rows(schema.instance))
+
+
+def test_where_files_cannot_be_removed_no_more_go_to_make_room(
+    desk: Desk,
+    small_disk: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site = on_a_disk_just_too_full(desk, small_disk, 30)
+    unlink = Path.unlink
+
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        if "received" in self.parts:  # its owner is another, as after a restore by root
+            raise PermissionError(13, "Permission denied")
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for _ in range(3):
+        site.retention.sweep()
+    assert removed(desk) == 1
+    assert len(desk.rows(schema.unlinking)) == 1
+    assert sum("have not made room" in line for line in caplog.messages) == 1
+    monkeypatch.setattr(Path, "unlink", unlink)
+    site.retention.sweep()
+    assert not desk.rows(schema.unlinking)
+    assert desk.store.used_percent() < 80 and removed(desk) <= 2
+
+
+def test_where_a_snapshot_holds_what_is_removed_few_studies_go_to_make_room(
+    desk: Desk,
+    small_disk: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    at = [0.0]
+    site = on_a_disk_just_too_full(desk, small_disk, 30, lambda: at[0])
+    full = SimpleNamespace(total=100_000, free=19_000, used=81_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    for _ in range(3):
+        site.retention.sweep()
+    assert removed(desk) == 10
+    assert sum("have not made room" in line for line in caplog.messages) == 1
+    at[0] += retention.ROUND_AFTER_S
+    site.retention.sweep()
+    site.retention.sweep()
+    assert removed(desk) == 11
+    full.used, full.free = 70_000, 30_000  # the snapshot is gone
+    site.retention.sweep()
+    full.used, full.free = 81_000, 19_000  # and later it is too full again
+    site.retention.sweep()
+    assert removed(desk) == 21
+
+
+def test_what_a_file_system_frees_a_moment_later_is_seen_by_the_next_sweep(
+    desk: Desk, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = on_a_disk_just_too_full(desk, small_disk, 30)
+    held = [90_000]
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: SimpleNamespace(total=100_000, free=100_000 - held[0], used=held[0]),
+    )
+    site.retention.sweep()
+    assert removed(desk) == 10
+    held[0] = 85_000
+    site.retention.sweep()
+    assert removed(desk) == 20
+
+
 def test_nothing_is_removed_to_make_room_while_a_backup_copies(
     site: Site, small_disk: Callable[[int], None]
 ) -> None:
