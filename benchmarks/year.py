@@ -30,7 +30,7 @@ import sqlalchemy as sa
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from ledgers import MAMMOGRAPHY, RECEIVING, Desk, is_mammogram
-from retained import Site, small_object
+from retained import READERS, Site, small_object
 
 from node.config import Completeness, RetentionSettings, bundled_models_dir
 from node.current import Current
@@ -258,7 +258,7 @@ class Year:
         unlinker = Unlinker(Unlinking(self.ledger), self.store)
         retaining = Retaining(self.ledger)
         return Retention(
-            retaining, unlinker, lambda: SETTINGS, is_mammogram, header_digest, self._slowly
+            retaining, unlinker, lambda: SETTINGS, lambda: READERS, header_digest, self._slowly
         )
 
     def _slowly(self) -> float:

@@ -50,6 +50,7 @@ from node.ledger import (
     Nodes,
     Outstanding,
     OwnPart,
+    Readers,
     Receiving,
     Retaining,
     Role,
@@ -209,7 +210,7 @@ class App:
             Retaining(self.ledger),
             unlinker,
             lambda: self.config.retention,
-            self._is_in_scope,
+            lambda: Readers(self._current.models.keys(), self._is_in_scope),
             header_digest,
         )
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ledgers import KIND, OUT_OF_SCOPE, Desk, is_mammogram
+from ledgers import KIND, MODEL, OUT_OF_SCOPE, Desk, is_mammogram
 from pydicom import Dataset, uid
 from small_images import mammogram
 
 from node.config import RetentionSettings
 from node.flow.retention import HeaderDigest, Retention
 from node.flow.unlinking import Unlinker
-from node.ledger import BuiltReport, Finished, Job, Ledger, Retaining, Unlinking, schema
+from node.ledger import BuiltReport, Finished, Job, Ledger, Readers, Retaining, Unlinking, schema
 from node.receive.header_changes import header_digest
+from node.result import Refusal, Result
 from node.store import Store
 
 DAY_S = 86_400.0
@@ -28,6 +29,9 @@ ALL = RetentionSettings(
     neighbours_days=7,
     unreadable_days=20,
 )
+
+
+READERS = Readers(["breast-area"], is_mammogram)
 
 
 class Site:
@@ -56,8 +60,11 @@ class Site:
         self.desk.close(closing, study=study)
         return path
 
-    def done(self, study: str, **changes: Any) -> tuple[Path, Path]:
-        """Take a study as far as it goes; return the file of its image, and that of its result."""
+    def done(self, study: str, *, refused: str = "", **changes: Any) -> tuple[Path, Path]:
+        """Take a study as far as it goes; return the file of its image, and that of its result.
+
+        `refused` is another image, which the model was meant for and did not read.
+        """
         image = self.keep(study, **changes)
         job = self.desk.close(study=study)
         self.desk.begin(job)
@@ -65,8 +72,10 @@ class Site:
         path = self.desk.store.write_report(content, study, f"{study}.77")
         built = BuiltReport(f"{study}.77", KIND, "1.2.3", path, "digest", len(content))
         to = {"pacs": frozenset({KIND})}
+        others = (Refusal(refused, "R CC", "magnification view"),) if refused else ()
+        said = Result(MODEL, analysed=(f"{study}.1",), refused=others)
         assert self.desk.processing.finish_version(
-            job, Finished((), (built,), to, 3600), self.desk.enqueue
+            job, Finished((said,), (built,), to, 3600), self.desk.enqueue
         )
         self.desk.deliver(Job("deliver", study, 1, 1, "pacs"))
         self.desk.delete(schema.study_to_tell)
@@ -92,8 +101,9 @@ def retention_on(
     settings: Callable[[], RetentionSettings] = lambda: ALL,
     clock: Callable[[], float] = time.monotonic,
     header: HeaderDigest = header_digest,
+    readers: Callable[[], Readers] = lambda: READERS,
 ) -> Retention:
     """Return what sweeps as a node that reads mammograms does."""
     unlinker = Unlinker(Unlinking(ledger), store)
     retaining = Retaining(ledger)
-    return Retention(retaining, unlinker, settings, is_mammogram, header, clock)
+    return Retention(retaining, unlinker, settings, readers, header, clock)

@@ -22,13 +22,13 @@ from node.imaging.digests import encoded_digest
 from node.ledger import (
     BEGINNING,
     GoingFile,
+    Readers,
     Removable,
     Removal,
     Retaining,
     StoredFile,
     StudyPlace,
 )
-from node.study import Shown
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Retention:
         retaining: Retaining,
         unlinker: Unlinker,
         settings: Callable[[], RetentionSettings],
-        is_in_scope: Callable[[Shown], bool],
+        readers: Callable[[], Readers],
         header_digest: HeaderDigest,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -132,8 +132,7 @@ class Retention:
         self._unlinker = unlinker
         self._store = unlinker.store
         self._settings = settings
-        self._is_in_scope = is_in_scope
-        """Of some model."""
+        self._readers = readers
         self._header_digest = header_digest
         self._clock = clock
         self._by_days = {what: _Walk() for what in Removable}
@@ -237,7 +236,7 @@ class Retention:
         self, study: StudyPlace, what: Removable, why: str, *, only_if_it_frees: bool = False
     ) -> tuple[StoredFile, ...]:
         """Let files of a study go; return which."""
-        files = self._retaining.files(study[1], what, self._is_in_scope)
+        files = self._retaining.files(study[1], what, self._readers())
         if only_if_it_frees and not files:
             return ()
         if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):

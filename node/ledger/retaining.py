@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from node.ledger import schema
 from node.ledger.clock import now
@@ -21,9 +22,12 @@ from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import is_owed, why_owed
 from node.ledger.rows import SHOWN, add_note, insert_into, lock_study, shown_in, update_study
 from node.ledger.states import VersionState
+from node.result import Result
 from node.study import Shown
 
 log = logging.getLogger(__name__)
+
+_RESULT = TypeAdapter(Result)
 
 
 class Removable(StrEnum):
@@ -67,6 +71,15 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Readers:
+    """The models that a node has by now, of which not all need be as when a study was read."""
+
+    names: Collection[str]
+    is_in_scope: Callable[[Shown], bool]
+    """Of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Retaining:
     """What is kept no longer."""
 
@@ -101,18 +114,14 @@ class Retaining:
             is_last=len(places) < count,
         )
 
-    def files(
-        self, study_uid: str, what: Removable, is_in_scope: Callable[[Shown], bool]
-    ) -> tuple[StoredFile, ...]:
+    def files(self, study_uid: str, what: Removable, readers: Readers) -> tuple[StoredFile, ...]:
         """Return the files of a study that go with the rest of their kind."""
         with self.ledger.reading() as db:
             if what == Removable.RESULTS:
                 return tuple(_reports(db, study_uid))
-            return tuple(
-                file
-                for file, shown in _received(db, study_uid)
-                if what != Removable.NEIGHBOURS or not is_in_scope(shown)
-            )
+            if what == Removable.NEIGHBOURS:
+                return tuple(_neighbours(db, study_uid, readers))
+            return tuple(file for file, _ in _received(db, study_uid))
 
     def remove(self, removal: Removal) -> bool:
         """Say that files are removed, and let them be so; False, and nothing, if they may not be.
@@ -245,6 +254,25 @@ def _received(db: sa.Connection, study_uid: str) -> Iterator[tuple[StoredFile, S
     formers = sa.select(*before).join(former, former.c.sop_uid == instance.c.sop_uid)
     for row in db.execute(formers.where(of_study, former.c.removed_at.is_(None))):
         yield StoredFile("former", row.sop_uid, row.digest, row.path, None), shown_in(row)
+
+
+def _neighbours(db: sa.Connection, study_uid: str, readers: Readers) -> Iterator[StoredFile]:
+    """Yield what no model has read, or was meant for, of whichever version.
+
+    What a model was meant for, its result names; but not if its analysis was given up: then that
+    is known of a model that is still here, and of one that is switched off nothing is.
+    """
+    table, named = schema.analysis, set[str]()
+    query = sa.select(table.c.model, table.c.result).where(table.c.study_uid == study_uid)
+    for row in db.execute(query):
+        if row.model not in readers.names:
+            return
+        if row.result is not None:
+            result = _RESULT.validate_json(row.result)
+            named |= {*result.analysed, *(refusal.sop_uid for refusal in result.refused)}
+    for file, shown in _received(db, study_uid):
+        if file.sop_uid not in named and not readers.is_in_scope(shown):
+            yield file
 
 
 def _reports(db: sa.Connection, study_uid: str) -> Iterator[StoredFile]:

@@ -16,7 +16,7 @@ from costs import counted
 from ledgers import EXCLUDED, STUDY, Desk, fill
 from peers import modality
 from pydicom import Dataset
-from retained import ALL, DAY_S, Site, small_object
+from retained import ALL, DAY_S, Site, retention_on, small_object
 
 from node import config
 from node.app import App
@@ -24,7 +24,7 @@ from node.config import RetentionSettings
 from node.flow import retention, unlinking
 from node.flow.inventory import OLD_AFTER_S, Inventory
 from node.imaging.digests import encoded_digest
-from node.ledger import Role, schema
+from node.ledger import Readers, Role, schema
 from node.receive.header_changes import header_digest
 from node.store import Aside, Store
 
@@ -97,6 +97,29 @@ def test_what_no_model_reads_goes_before_what_one_has_read(site: Site) -> None:
     assert not neighbour.exists() and image.exists() and result.exists()
     words = "removed what no model reads (1 file, "
     assert site.desk.history("1.9.1")[-1].startswith(words)
+
+
+@pytest.mark.parametrize(
+    "readers",
+    [
+        Readers([], lambda shown: False),  # it is switched off
+        Readers(["breast-area"], lambda shown: False),  # a newer one is meant for less
+    ],
+)
+def test_what_a_model_has_read_stays_for_its_days_whatever_is_read_by_now(
+    site: Site, readers: Readers
+) -> None:
+    """A reload with other models must not remove what those of before have read."""
+    neighbour = site.keep("1.9.1", 9, Modality="SR")
+    refused = site.keep("1.9.1", 2)
+    image, _ = site.done("1.9.1", refused="1.9.1.2")
+    site.desk.let_pass(8 * DAY_S)
+    retention_on(site.desk.ledger, site.desk.store, readers=lambda: readers).sweep()
+    assert image.exists() and refused.exists()
+    assert neighbour.exists() == (not readers.names)
+    site.desk.let_pass(23 * DAY_S)
+    retention_on(site.desk.ledger, site.desk.store, readers=lambda: readers).sweep()
+    assert not image.parent.exists()
 
 
 def test_of_what_is_removed_digests_stay_to_tell_what_comes_again(site: Site) -> None:
