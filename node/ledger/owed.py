@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.states import CommitmentState, DispatchState, StudyState, VersionState
+from node.ledger.states import DispatchState, StudyState, VersionState
 
 _study = schema.study.c
 _OPEN = (DispatchState.QUEUED, DispatchState.RUNNING)
@@ -43,9 +43,8 @@ def _is_stranded() -> sa.ColumnElement[bool]:
 
 def _is_asked_about() -> sa.ColumnElement[bool]:
     """Whether a peer has asked for storage commitment of an object, and has no answer yet."""
-    instance, asked = schema.instance, schema.commitment_request
-    names_it = asked.c.objects.contains(sa.literal('"') + instance.c.sop_uid + sa.literal('"'))
-    query = sa.exists().where(asked.c.state == CommitmentState.WAITING, names_it)
+    instance, asked = schema.instance, schema.commitment_object
+    query = sa.exists().where(asked.c.sop_uid == instance.c.sop_uid)
     return _of_study(instance, query.correlate(instance))
 
 

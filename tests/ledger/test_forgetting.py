@@ -63,6 +63,7 @@ BY_AGE = {
     schema.damaged_object,
     schema.commitment,
     schema.commitment_request,
+    schema.commitment_object,  # with its request
     schema.exam_score,
     schema.web_session,
     schema.alarm,  # ledger.alarms, after 90 days
