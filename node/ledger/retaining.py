@@ -17,10 +17,11 @@ from pydantic import TypeAdapter
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.coming_back import may_be_needed
 from node.ledger.database import Ledger
 from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import is_owed, why_owed
-from node.ledger.rows import SHOWN, add_note, insert_into, lock_study, shown_in, update_study
+from node.ledger.rows import SHOWN, add_note, find_locked, insert_into, shown_in, update_study
 from node.ledger.states import VersionState
 from node.result import Result
 from node.study import Shown
@@ -133,7 +134,9 @@ class Retaining:
         files = [going.file for going in removal.files]
         try:
             with self.ledger.writing() as db:
-                study = lock_study(db, study_uid)
+                study = find_locked(db, study_uid)
+                if study is None:  # forgotten meanwhile
+                    return False
                 is_it = schema.study.c.study_uid == study_uid
                 is_still = db.execute(_removable(removal.what, is_it)).first() is not None
                 if study.last_at != last_at or not is_still:
@@ -182,19 +185,30 @@ class Unlinking:
     def ask_again(self, paths: Mapping[str, str]) -> None:
         """Let files be removed that lie in the store although their rows say that they are removed.
 
-        With each the study it is of.
+        With each the study it is of. Not if that waits for its files: then somebody put them back.
         """
         table = schema.unlinking
         with self.ledger.writing() as db:
             at = db.execute(sa.select(now())).scalar_one()
-            rows = [{"path": p, "study_uid": uid, "asked_at": at} for p, uid in paths.items()]
-            db.execute(insert_into(db, table).on_conflict_do_nothing(), rows)
+            awaited = {uid for uid in sorted({*paths.values()}) if _may_be_needed(db, uid)}
+            rows = [
+                {"path": path, "study_uid": uid, "asked_at": at}
+                for path, uid in paths.items()
+                if uid not in awaited
+            ]
+            if rows:
+                db.execute(insert_into(db, table).on_conflict_do_nothing(), rows)
 
     def gone(self, paths: Collection[str]) -> None:
         """Record that these are not there any more, which a power cut does not undo."""
         table = schema.unlinking
         with self.ledger.writing() as db:
             db.execute(table.delete().where(table.c.path.in_(sorted(paths))))
+
+
+def _may_be_needed(db: sa.Connection, study_uid: str) -> bool:
+    study = find_locked(db, study_uid)
+    return study is not None and may_be_needed(db, study)
 
 
 def size_in_words(files: Sequence[StoredFile]) -> str:
