@@ -30,7 +30,7 @@ import sqlalchemy as sa
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from ledgers import MAMMOGRAPHY, RECEIVING, Desk, is_mammogram
-from retained import Site, small_object
+from retained import READERS, Site, small_object
 
 from node.config import Completeness, RetentionSettings, bundled_models_dir
 from node.current import Current
@@ -73,12 +73,14 @@ SETTINGS = RetentionSettings(
 )
 _SWEEPS = 2
 """At least, in a round."""
-_STUDIES_A_SWEEP = 100
-"""That a sweep looks at of each kind."""
+_FEWER_SWEEPS = 7 * 24
+"""A walk begins anew each week, not each hour: there are a few sweeps a day, not one a minute."""
 _MOST_SWEEPS = 24 * 60 // ROUNDS
 """One a minute."""
 _UNDELIVERED_DAYS = 60
 """So long the results of some exams wait for their destination: longer than others' images stay."""
+_GOES_WITHIN_DAYS = 7
+"""What was owed something for so long goes within so many days after that: nothing is older."""
 _STEPS_AT_ONCE = 100
 _FEW_EXAMS = 1000
 _FLAT = 1.5
@@ -212,6 +214,10 @@ class Year:
         self.came = 0
         self.owed: dict[str, float] = {}
         """Until when nothing of these studies may go; infinity: for ever."""
+        self.owed_until: dict[str, float] = {}
+        """Until when something was owed, of those that are looked at again a few days later."""
+        self.delivered_late = 0
+        self.stayed = set[str]()
         self.retention = self._retention()
         forgetting = Forgetting(self.ledger)
         self.forgetter = Forgetter(forgetting, lambda: SETTINGS, lambda age_s, count: 0)
@@ -250,29 +256,28 @@ class Year:
 
     def _retention(self) -> Retention:
         unlinker = Unlinker(Unlinking(self.ledger), self.store)
-        settings = SETTINGS
+        retaining = Retaining(self.ledger)
         return Retention(
-            Retaining(self.ledger),
-            unlinker,
-            self.store,
-            lambda: settings,
-            is_mammogram,
-            header_digest,
+            retaining, unlinker, lambda: SETTINGS, lambda: READERS, header_digest, self._slowly
         )
+
+    def _slowly(self) -> float:
+        """Return a clock by which a day is a few minutes: so many fewer sweeps there are here."""
+        return self.clock.at / _FEWER_SWEEPS
 
     # Day by day
 
     def go_by(self) -> None:
         """Let the year go by."""
-        month = week = -1
+        month = -1
         for number in range(self.rounds):
             day = number * DAYS // self.rounds
             if day // 30 != month:
                 self._end_month(month)
-            is_weekly, week, month = day // 7 != week, day // 7, day // 30
+            month = day // 30
             self._come(round((number + 1) * self.exams / self.rounds))
             self.months[month].peak(self.store.used_percent())
-            self._sweep(self.months[month], is_weekly=is_weekly)
+            self._sweep(self.months[month])
             self.months[month].rest(self.store.used_percent())
             self.clock.at += DAYS * DAY_S / self.rounds
             self._deliver_what_waited()
@@ -318,6 +323,7 @@ class Year:
 
     def _deliver_what_waited(self) -> None:
         due = [uid for uid, until in self.owed.items() if until <= self.clock.at]
+        self._look_at_what_was_owed()
         if due:
             self._look_at_what_is_owed(due)
             table = schema.dispatch
@@ -325,17 +331,24 @@ class Year:
                 done = table.update().where(table.c.study_uid.in_(due)).values(state="finished")
                 db.execute(done)
             for uid in due:
-                del self.owed[uid]
+                self.owed_until[uid] = self.owed.pop(uid)
 
-    def _sweep(self, month: Month, *, is_weekly: bool) -> None:
+    def _look_at_what_was_owed(self) -> None:
+        """Remember what stays on a full disk though it is owed nothing any more, and is oldest."""
+        over = self.clock.at - _GOES_WITHIN_DAYS * DAY_S
+        for uid in [uid for uid, until in self.owed_until.items() if until <= over]:
+            del self.owed_until[uid]
+            self.delivered_late += 1
+            paths = [path.replace(self.mammograms.uid, uid) for path in self.mammograms.files]
+            is_left = any(self.store.path(p).exists() for p in paths if p.startswith("received"))
+            if is_left:
+                self.stayed.add(uid)
+
+    def _sweep(self, month: Month) -> None:
         """Sweep until nothing goes any more, as often as a node would at most."""
-        least = _SWEEPS
-        if is_weekly:  # as every hour on a site: what is owed nothing any more is found
-            self.retention = self._retention()
-            least += self.count(schema.study) // _STUDIES_A_SWEEP
         number, before = 0, -1
         while (
-            number < least
+            number < _SWEEPS
             or before != len(self.store.sizes)
             or (self.store.used_percent() >= CLEAN_FROM and number < _MOST_SWEEPS)
         ):
@@ -345,7 +358,7 @@ class Year:
             gone = before - len(self.store.sizes)
             month.swept(self.clock.steps - steps, time.process_time() - cpu_s, gone)
             number += 1
-        for _ in range(least):
+        for _ in range(_SWEEPS):
             self.forgetter.sweep()
 
     def count(self, table: sa.Table) -> int:
@@ -519,6 +532,8 @@ def _files(store: Store) -> Iterator[Path]:
 
 def _expect_of_owed(year: Year) -> Iterator[Expectation]:
     yield f"of {len(year.owed)} exams that are owed something nothing is gone", not year.lost
+    words = f"of {year.delivered_late} that were delivered late none stayed for a week after that"
+    yield words, year.delivered_late > 0 and not year.stayed
     known: set[str] = set()
     with year.ledger.reading() as db:
         for table in (schema.instance, schema.report):

@@ -50,6 +50,7 @@ from node.ledger import (
     Nodes,
     Outstanding,
     OwnPart,
+    Readers,
     Receiving,
     Retaining,
     Role,
@@ -208,9 +209,8 @@ class App:
         return Retention(
             Retaining(self.ledger),
             unlinker,
-            self.store,
             lambda: self.config.retention,
-            self._is_in_scope,
+            lambda: Readers(self._current.models.keys(), self._is_in_scope),
             header_digest,
         )
 

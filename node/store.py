@@ -250,6 +250,11 @@ class Store:
         """Return how much of the store's file system is in use, by whomever."""
         return self.room().used_percent
 
+    def make_sure(self, relative: str) -> None:
+        """Let no power cut take a file that a person has put there."""
+        _fsync(self.path(relative))
+        _fsync(self.path(relative).parent)
+
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""
         self.path(relative).unlink(missing_ok=True)
@@ -283,6 +288,13 @@ class Store:
             return self.path(relative).stat().st_nlink > 1
         except FileNotFoundError:
             return False
+
+    def size_of(self, relative: str) -> int:
+        """Return how many bytes a file has, 0 if it is not there."""
+        try:
+            return self.path(relative).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     # What was put aside
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ledgers import KIND, OUT_OF_SCOPE, Desk, is_mammogram
+from ledgers import KIND, MODEL, OUT_OF_SCOPE, Desk, is_mammogram
 from pydicom import Dataset, uid
 from small_images import mammogram
 
 from node.config import RetentionSettings
-from node.flow.retention import Retention
+from node.flow.retention import HeaderDigest, Retention
 from node.flow.unlinking import Unlinker
-from node.ledger import BuiltReport, Finished, Job, Ledger, Retaining, Unlinking, schema
+from node.ledger import BuiltReport, Finished, Job, Ledger, Readers, Retaining, Unlinking, schema
 from node.receive.header_changes import header_digest
+from node.result import Refusal, Result
 from node.store import Store
 
 DAY_S = 86_400.0
@@ -29,17 +31,21 @@ ALL = RetentionSettings(
 )
 
 
+READERS = Readers(["breast-area"], is_mammogram)
+
+
 class Site:
     """A store and a ledger with whole files, and what keeps them small."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, clock: Callable[[], float] = time.monotonic) -> None:
         self.desk = desk
+        self.clock = clock
         self.settings = ALL
         self.retention = self.on(desk.ledger, desk.store)
 
-    def on(self, ledger: Ledger, store: Store) -> Retention:
+    def on(self, ledger: Ledger, store: Store, header: HeaderDigest = header_digest) -> Retention:
         """Return what sweeps on a node of its own."""
-        return retention_on(ledger, store, lambda: self.settings)
+        return retention_on(ledger, store, lambda: self.settings, self.clock, header)
 
     def keep(self, study: str, number: int = 1, **changes: Any) -> Path:
         """Receive an object with pixels; return its file."""
@@ -54,8 +60,11 @@ class Site:
         self.desk.close(closing, study=study)
         return path
 
-    def done(self, study: str, **changes: Any) -> tuple[Path, Path]:
-        """Take a study as far as it goes; return the file of its image, and that of its result."""
+    def done(self, study: str, *, refused: str = "", **changes: Any) -> tuple[Path, Path]:
+        """Take a study as far as it goes; return the file of its image, and that of its result.
+
+        `refused` is another image, which the model was meant for and did not read.
+        """
         image = self.keep(study, **changes)
         job = self.desk.close(study=study)
         self.desk.begin(job)
@@ -63,8 +72,10 @@ class Site:
         path = self.desk.store.write_report(content, study, f"{study}.77")
         built = BuiltReport(f"{study}.77", KIND, "1.2.3", path, "digest", len(content))
         to = {"pacs": frozenset({KIND})}
+        others = (Refusal(refused, "R CC", "magnification view"),) if refused else ()
+        said = Result(MODEL, analysed=(f"{study}.1",), refused=others)
         assert self.desk.processing.finish_version(
-            job, Finished((), (built,), to, 3600), self.desk.enqueue
+            job, Finished((said,), (built,), to, 3600), self.desk.enqueue
         )
         self.desk.deliver(Job("deliver", study, 1, 1, "pacs"))
         self.desk.delete(schema.study_to_tell)
@@ -85,8 +96,14 @@ def small_object(study: str, sop_uid: str, **changes: Any) -> Dataset:
 
 
 def retention_on(
-    ledger: Ledger, store: Store, settings: Callable[[], RetentionSettings] = lambda: ALL
+    ledger: Ledger,
+    store: Store,
+    settings: Callable[[], RetentionSettings] = lambda: ALL,
+    clock: Callable[[], float] = time.monotonic,
+    header: HeaderDigest = header_digest,
+    readers: Callable[[], Readers] = lambda: READERS,
 ) -> Retention:
     """Return what sweeps as a node that reads mammograms does."""
     unlinker = Unlinker(Unlinking(ledger), store)
-    return Retention(Retaining(ledger), unlinker, store, settings, is_mammogram, header_digest)
+    retaining = Retaining(ledger)
+    return Retention(retaining, unlinker, settings, readers, header, clock)

@@ -932,6 +932,21 @@ def test_hold_keeps_a_study_until_unhold_and_studies_shows_who_does(
         assert "is not known here" in refused.output or "is not kept" in refused.output
 
 
+def test_studies_says_of_one_study_why_nothing_of_it_is_removed(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    (job,) = desk_of_node.analysed()
+    assert "not removed" not in call("studies", STUDY, "-c", settings).output  # nothing ever is
+    text = settings.read_text("utf-8")
+    settings.write_text(f"{text}\n[retention]\nimages_days = 30\n", "utf-8")
+    shown = call("studies", STUDY, "-c", settings).output
+    words = "not removed  as long as results of it are still to be delivered or confirmed"
+    assert words in shown
+    desk_of_node.deliver(job)
+    desk_of_node.delete(schema.study_to_tell)
+    assert "not removed" not in call("studies", STUDY, "-c", settings).output
+
+
 def test_studies_says_when_something_of_one_was_removed(settings: Path, desk_of_node: Desk) -> None:
     desk_of_node.analysed()
     desk_of_node.change(schema.study, images_removed_at=now(), results_removed_at=now())

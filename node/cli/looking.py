@@ -59,7 +59,7 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
     Of a study that is named and of which only a small record stays ([retention] records_days), says
     since when, and what of it was sent to whom; exit code 2 if it was never here.
     """
-    from node.config import load_config
+    from node.config import RetentionSettings, load_config
     from node.overview import Wanted, each_wanted
     from node.overview.health import Alarm
     from node.site import existing_ledger
@@ -92,6 +92,8 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
             count = 0
             for count, one in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
                 _print_study(one)
+            if study and loaded.retention != RetentionSettings():
+                _say_why_not_removed(study, ledger)
         unusable = Store(loaded.store_dir).count_unusable()
     out.print(counted(count, "study", "studies"), highlight=False)
     for folder, number in unusable.items():
@@ -99,6 +101,15 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
             words = f"{counted(number, 'object')} in {folder}, each with the reason"
             out.print(words, highlight=False, soft_wrap=True)
     raise typer.Exit(int(max(alarms)))
+
+
+def _say_why_not_removed(study_uid: str, ledger: Ledger) -> None:
+    """Say what somebody is still to get of a study, or was promised, so that it stays."""
+    from node.ledger import Retaining
+
+    if why := Retaining(ledger).why_owed(study_uid):
+        words = f"as long as {why} (docs/retention.md)"
+        out.print(f"  {'not removed':<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_if_gone(study_uid: str, ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,28 +22,32 @@ from node.imaging.digests import encoded_digest
 from node.ledger import (
     BEGINNING,
     GoingFile,
-    Portion,
+    Readers,
     Removable,
     Removal,
     Retaining,
     StoredFile,
     StudyPlace,
 )
-from node.store import Store
-from node.study import Shown
 
 log = logging.getLogger(__name__)
 
 RETENTION_EVERY_S = 60
 _PORTION = 100
-"""Studies that are looked at in one step of a walk, and files aside in one sweep."""
+"""Studies that a walk looks at at once, and files aside that a sweep does."""
 SWEEP_FOR_S = 10.0
 """What is left then is for the next sweep."""
 ROUND_AFTER_S = 3600.0
-"""A walk that has come to its end goes on with what comes after it, and so often it begins anew: a
-study that was owed something may be so no more."""
+"""A walk goes on behind what it has passed, and so often it begins anew, wherever it is: a study
+that was owed something may be so no more."""
 CLEAN_ROUND_AFTER_S = 600.0
-"""And while the disk is too full: what waited for a destination is delivered, and may go."""
+"""And the one that makes room: it comes to its end never, if the disk is full for long."""
+
+_UNSEEN = 10
+"""So many studies go at most to make room that are not seen to have made any: a snapshot of the
+file system may hold them. Then one goes each `ROUND_AFTER_S`, to see whether it does by now."""
+_SEEN = 0.1
+"""Of their bytes so much must be free; a file system may have compressed them."""
 
 _DAY_S = 86_400.0
 
@@ -59,13 +63,57 @@ class _Walk:
     """Where a walk over the studies is; begun anew by each process."""
 
     place: StudyPlace = BEGINNING
-    began_at: float = field(default_factory=time.monotonic)
+    began_at: float | None = None
 
-    def goes_on(self, portion: Portion, round_after_s: float) -> None:
-        """Go on behind a portion; at the end begin anew if it has been long, or stay there."""
-        self.place = portion.end
-        if portion.is_last and time.monotonic() - self.began_at >= round_after_s:
-            self.place, self.began_at = BEGINNING, time.monotonic()
+    def go_on(self, at: float, round_after_s: float) -> None:
+        """Begin anew if it has been so long, else go on where it is."""
+        if self.began_at is None or at - self.began_at >= round_after_s:
+            self.place, self.began_at = BEGINNING, at
+
+
+@dataclass(slots=True)
+class _Effect:
+    """Whether what goes to make room makes any; where it does not, more must not go for it."""
+
+    used: int | None = None
+    """Bytes in use before the first of what is not seen to have freed anything; None: all is."""
+    studies: int = 0
+    size: int = 0
+    """How many that are, of how many bytes."""
+    last_at: float = 0.0
+
+    def look(self, used: int) -> None:
+        """See how much is in use by now."""
+        if self.used is not None and used <= self.used - _SEEN * self.size:
+            self.used, self.studies, self.size = None, 0, 0
+
+    def allows_more(self, at: float) -> bool:
+        """Return whether another study may go: one an hour if so many have freed nothing."""
+        if self.studies < _UNSEEN:
+            return True
+        if at - self.last_at < ROUND_AFTER_S:
+            return False
+        self.used, self.studies, self.size = None, _UNSEEN - 1, 0  # by this one alone
+        return True
+
+    def note(self, used: int, size: int, at: float, *, is_gone: bool) -> bool:
+        """Note that a study goes; return whether no more may go now, for it is the last of many.
+
+        `used` was in use before; one of which the files could not be removed ends it, too.
+        """
+        if self.used is None:
+            self.used = used
+        self.size += size
+        self.studies = self.studies + 1 if is_gone else _UNSEEN
+        self.last_at = at
+        return self.studies == _UNSEEN
+
+
+_MAKES_NO_ROOM = (
+    "The disk of the store is too full, but %.0f MB of images that were removed for that have not "
+    "made room: their files cannot be removed, a snapshot of the file system holds them, or "
+    "something else fills it. To make room, only one study an hour is removed until they have"
+)
 
 
 class Retention:
@@ -75,26 +123,27 @@ class Retention:
         self,
         retaining: Retaining,
         unlinker: Unlinker,
-        store: Store,
         settings: Callable[[], RetentionSettings],
-        is_in_scope: Callable[[Shown], bool],
+        readers: Callable[[], Readers],
         header_digest: HeaderDigest,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retaining = retaining
         self._unlinker = unlinker
-        self._store = store
+        self._store = unlinker.store
         self._settings = settings
-        self._is_in_scope = is_in_scope
-        """Of some model."""
+        self._readers = readers
         self._header_digest = header_digest
+        self._clock = clock
         self._by_days = {what: _Walk() for what in Removable}
         self._by_need = {what: _Walk() for what in Removable}
+        self._effect = _Effect()
         self._aside: Iterator[str] = iter(())
         self._give_up_at = 0.0
 
     def sweep(self) -> None:
         """Remove the next of what nobody is owed, if its days are over or the disk is full."""
-        self._give_up_at = time.monotonic() + SWEEP_FOR_S
+        self._give_up_at = self._clock() + SWEEP_FOR_S
         try:
             self._store.now_s()  # or a disk that is away looks like files that are gone
             self._unlinker.unlink()
@@ -114,14 +163,18 @@ class Retention:
         if days is None:
             return
         walk = self._by_days[what]
-        portion = self._retaining.portion(what, walk.place, days * _DAY_S, _PORTION)
+        walk.go_on(self._clock(), ROUND_AFTER_S)
         over = "1 day is over" if days == 1 else f"{days:g} days are over"
-        for study in portion.studies:
-            if self._is_late():
+        while not self._is_late():
+            portion = self._retaining.portion(what, walk.place, days * _DAY_S, _PORTION)
+            for study in portion.studies:
+                if self._is_late():
+                    return
+                self._remove(study, what, over)
+                walk.place = study
+            walk.place = portion.end
+            if portion.is_last:
                 return
-            self._remove(study, what, over)
-            walk.place = study
-        walk.goes_on(portion, ROUND_AFTER_S)
 
     def _days(self, what: Removable) -> float | None:
         settings = self._settings()
@@ -134,7 +187,7 @@ class Retention:
         }[what]
 
     def _is_late(self) -> bool:
-        return time.monotonic() >= self._give_up_at
+        return self._clock() >= self._give_up_at
 
     # By need
 
@@ -144,43 +197,59 @@ class Retention:
         if limit is None:
             return
         for what in _CLEANED:
-            while self._store.used_percent() >= limit and not self._is_late():
-                if self._clean_portion(what, limit):
+            walk = self._by_need[what]
+            walk.go_on(self._clock(), CLEAN_ROUND_AFTER_S)
+            while self._must_clean(limit):
+                portion = self._retaining.portion(what, walk.place, 0, _PORTION)
+                for study in portion.studies:
+                    if not self._must_clean(limit):
+                        return
+                    self._make_room(study, what)
+                    walk.place = study
+                walk.place = portion.end
+                if portion.is_last:
                     break
 
-    def _clean_portion(self, what: Removable, limit: float) -> bool:
-        """Remove the next studies until the disk is less full; return whether there are no more."""
-        walk = self._by_need[what]
-        portion = self._retaining.portion(what, walk.place, 0, _PORTION)
-        for study in portion.studies:
-            used = self._store.used_percent()
-            if used < limit or self._is_late():
-                return False
-            self._remove(study, what, f"the disk is {used:.0f} % full", only_if_it_frees=True)
-            self._unlinker.unlink()
-            walk.place = study
-        walk.goes_on(portion, CLEAN_ROUND_AFTER_S)
-        return portion.is_last
+    def _must_clean(self, limit: float) -> bool:
+        room = self._store.room()
+        self._effect.look(room.used)
+        must = room.used_percent >= limit and not self._is_late()
+        return must and self._effect.allows_more(self._clock())
+
+    def _make_room(self, study: StudyPlace, what: Removable) -> None:
+        room = self._store.room()
+        why = f"the disk is {room.used_percent:.0f} % full"
+        gone = self._remove(study, what, why, only_if_it_frees=True)
+        if not gone:
+            return
+        sizes = [self._store.size_of(file.path) for file in gone]
+        self._unlinker.unlink()
+        is_gone = not any(self._store.path(file.path).exists() for file in gone)
+        is_enough = self._effect.note(room.used, sum(sizes), self._clock(), is_gone=is_gone)
+        self._effect.look(self._store.room().used)
+        if is_enough and self._effect.used is not None:
+            log.warning(_MAKES_NO_ROOM, self._effect.size / 1e6)
 
     # Both
 
     def _remove(
         self, study: StudyPlace, what: Removable, why: str, *, only_if_it_frees: bool = False
-    ) -> None:
-        files = self._retaining.files(study[1], what, self._is_in_scope)
+    ) -> tuple[StoredFile, ...]:
+        """Let files of a study go; return which."""
+        files = self._retaining.files(study[1], what, self._readers())
         if only_if_it_frees and not files:
-            return
+            return ()
         if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):
             words = "Study %s stays: its files have other names, as in a backup, and free nothing"
             log.debug(words, study[1])
-            return
+            return ()
         try:
             going = tuple(map(self._described, files))
         except OSError as error:
             words = "Nothing is removed of study %s: a file of it cannot be read (%s)"
             log.warning(words, study[1], error.strerror, extra={"study": study[1]})
-            return
-        self._retaining.remove(Removal(study, what, going, why))
+            return ()
+        return files if self._retaining.remove(Removal(study, what, going, why)) else ()
 
     def _described(self, file: StoredFile) -> GoingFile:
         """Return a file with what stays of it; of results we know what they were, most often."""

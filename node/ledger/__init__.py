@@ -83,6 +83,7 @@ from node.ledger.renaming import NAME_COLUMNS, Names, Waiting
 from node.ledger.retaining import (
     BEGINNING,
     Portion,
+    Readers,
     Removable,
     Removal,
     Retaining,
@@ -202,6 +203,7 @@ __all__ = [
     "Presence",
     "Processing",
     "RaisedAlarm",
+    "Readers",
     "Received",
     "Receiving",
     "Recorded",

@@ -6,6 +6,7 @@ is not analysed: it waits as it is, or it is held (`HeldBecause.MISSING`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from node.identity import disagreement
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.coming_back import may_be_needed, note_files
 from node.ledger.database import Ledger
 from node.ledger.receiving import identities_in
 from node.ledger.rows import (
@@ -27,6 +29,7 @@ from node.ledger.rows import (
     update_study,
 )
 from node.ledger.states import HeldBecause, InstanceState
+from node.numbers_in_words import counted
 from node.study import Shown
 
 
@@ -57,6 +60,8 @@ class FileOfImage:
     sop_uid: str
     sop_class: str
     transfer_syntax: str
+    digest: str
+    """Of its data set."""
     path: str
     shown: Shown
     removed_at: float | None
@@ -108,8 +113,9 @@ class Asking:
     def filed(self, study_uid: str) -> list[FileOfImage]:
         """Return every image of a study that is in use, in the order in which they came."""
         table = schema.instance
-        names = ("series_uid", "sop_uid", "transfer_syntax", "path", "removed_at", "received_at")
-        query = sa.select(*SHOWN, *(table.c[name] for name in names)).where(
+        names = ("series_uid", "sop_uid", "transfer_syntax", "digest", "path", "removed_at")
+        columns = *SHOWN, table.c.received_at, *(table.c[name] for name in names)
+        query = sa.select(*columns).where(
             table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT
         )
         with self.ledger.reading() as db:
@@ -120,12 +126,35 @@ class Asking:
                 sop_uid=row.sop_uid,
                 sop_class=row.sop_class,
                 transfer_syntax=row.transfer_syntax,
+                digest=row.digest,
                 path=row.path,
                 shown=shown_in(row),
                 removed_at=row.removed_at,
             )
             for row in rows
         ]
+
+    def take_back(self, study_uid: str, files: Sequence[FileOfImage]) -> int:
+        """Record that removed files lie where they were, if their study still waits for them.
+
+        Return how many of them are in use again.
+        """
+        table, unlinking = schema.instance, schema.unlinking
+        count = 0
+        with self.ledger.writing() as db:
+            study = lock_study(db, study_uid)
+            if not may_be_needed(db, study):
+                return 0
+            for one in files:
+                is_it = (table.c.sop_uid == one.sop_uid) & (table.c.path == one.path)
+                was = is_it & table.c.removed_at.is_not(None)
+                count += db.execute(table.update().where(was).values(removed_at=None)).rowcount
+                db.execute(unlinking.delete().where(unlinking.c.path == one.path))
+            if count:
+                note_files(db, study)
+                words = counted(count, "removed image is", "removed images are")
+                add_note(db, study_uid, f"{words} here again, where they were and as they came")
+        return count
 
     def renew(self, study_uid: str, lease_s: float) -> None:
         """Keep a study that has been taken up, while a peer still answers."""

@@ -75,12 +75,14 @@ class Committing:
         with self.ledger.writing() as db:
             new = insert_into(db, table).values(key | values).on_conflict_do_nothing()
             if db.execute(new.returning(table.c.peer)).first() is not None:
+                _note_objects(db, key, objects)
                 return True
             row = db.execute(sa.select(table).filter_by(**key).with_for_update()).one()
             if set(_objects(row)) != set(objects):
                 return False
             if row.state != CommitmentState.WAITING:
                 db.execute(table.update().filter_by(**key).values(values))
+                _note_objects(db, key, objects)
             return True
 
     def is_any_due(self) -> bool:
@@ -149,6 +151,9 @@ class Committing:
         values = {"state": state, "owner": None, "error": error or None, "ended_at": now()}
         with self.ledger.writing() as db:
             db.execute(_update(taken).values(values))
+            asked_about = schema.commitment_object
+            key = {"peer": taken.peer, "transaction_uid": taken.transaction_uid}
+            db.execute(asked_about.delete().filter_by(**key))
             for study_uid, note in notes.items():
                 add_note(db, study_uid, note)
 
@@ -166,6 +171,16 @@ class Committing:
         is_old = table.c.ended_at < now() - older_than_s
         with self.ledger.writing() as db:
             db.execute(table.delete().where(table.c.state != CommitmentState.WAITING, is_old))
+
+
+def _note_objects(
+    db: sa.Connection, key: Mapping[str, str], objects: Sequence[ObjectAskedFor]
+) -> None:
+    """Let it be known by the UID of each what a request that waits asks about."""
+    rows = [{**key, "sop_uid": sop_uid} for sop_uid in sorted({uid for _, uid in objects})]
+    if rows:
+        table = schema.commitment_object
+        db.execute(insert_into(db, table).on_conflict_do_nothing(), rows)
 
 
 def _due() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

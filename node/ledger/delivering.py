@@ -33,6 +33,7 @@ from node.ledger.rows import (
     add_note,
     delivery_due_at,
     dispatch_row,
+    find_locked,
     find_obstacle,
     hold,
     lock_study,
@@ -170,7 +171,8 @@ class Delivering:
         """Record a storage commitment report; what was not committed is sent again.
 
         Returns False if the transaction is none of ours. `retry_s` says for an attempt how long
-        to wait before the next. Repeats change nothing.
+        to wait before the next. Repeats change nothing, nor does what comes after the study was
+        forgotten, which nothing was awaited of any more.
         """
         table = schema.commitment
         uid_is = table.c.transaction_uid == transaction_uid
@@ -179,7 +181,8 @@ class Delivering:
             if asked is None:
                 return False
             study_uid, destination = asked.study_uid, asked.destination
-            lock_study(db, study_uid)
+            if find_locked(db, study_uid) is None:
+                return True
             db.execute(
                 table.update()
                 .where(uid_is, table.c.answered_at.is_(None))

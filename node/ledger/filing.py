@@ -11,7 +11,7 @@ from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.records import Filed
-from node.ledger.rows import lock_study, note_once, update_study
+from node.ledger.rows import find_locked, note_once, update_study
 from node.ledger.states import InstanceState
 from node.study import StudyLabels
 
@@ -105,7 +105,9 @@ class Filing:
     def label(self, study_uid: str, labels: StudyLabels) -> None:
         """Record what people know a study by, unless an object has said it meanwhile."""
         with self.ledger.writing() as db:
-            study = lock_study(db, study_uid)
+            study = find_locked(db, study_uid)
+            if study is None:  # forgotten meanwhile
+                return
             values = {
                 name: value
                 for name, value in asdict(labels).items()
@@ -117,5 +119,6 @@ class Filing:
     def note_once(self, study_uid: str, event: str) -> bool:
         """Add a line to a study's history, unless it is there; return whether it was not."""
         with self.ledger.writing() as db:
-            lock_study(db, study_uid)
+            if find_locked(db, study_uid) is None:  # forgotten meanwhile
+                return False
             return note_once(db, study_uid, event)

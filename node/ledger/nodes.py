@@ -79,12 +79,15 @@ class Nodes:
     def beat(self, node_id: str) -> float:
         """Record that a process is alive; return the seconds since it last was.
 
-        Raises Superseded if another has started on its state folder, or on a copy of it.
+        Raises Superseded if another has started on its state folder, or on a copy of it, or if it
+        was silent for so long that its row is forgotten.
         """
         table = schema.node
         with self.ledger.writing() as db:
             query = sa.select(table.c.stopped_at, (now() - table.c.beat_at).label("gap_s"))
-            row = db.execute(query.where(table.c.id == node_id)).one()
+            row = db.execute(query.where(table.c.id == node_id)).one_or_none()
+            if row is None:
+                raise Superseded("this process was not heard of for longer than records_days")
             if row.stopped_at is not None:
                 raise Superseded("another process has started on this state folder, or on a copy")
             db.execute(_node(node_id).values(beat_at=now()))

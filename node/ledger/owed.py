@@ -6,10 +6,12 @@ nothing as long as nobody was promised anything: no answer to it waits, and none
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.states import CommitmentState, DispatchState, StudyState, VersionState
+from node.ledger.states import DispatchState, StudyState, VersionState
 
 _study = schema.study.c
 _OPEN = (DispatchState.QUEUED, DispatchState.RUNNING)
@@ -19,6 +21,15 @@ def _of_study(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.Column
     """Whether the study of the query around it has such a row."""
     is_its = table.c.study_uid == _study.study_uid
     return sa.exists().where(is_its, *conditions).correlate(schema.study)
+
+
+def _is_in(table: sa.Table, *states: StrEnum) -> sa.ColumnElement[bool]:
+    """Whether a row is in such a state.
+
+    Looked at in the rows of the study, never by the index of states: of those that wait there may
+    be thousands, and SQLite would go through all of them for each study.
+    """
+    return sa.func.coalesce(table.c.state, sa.literal_column("''")).in_(states)
 
 
 def _newest(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -37,15 +48,17 @@ def _is_stranded() -> sa.ColumnElement[bool]:
         report.study_uid == version.study_uid, report.number == version.number
     )
     return _newest(
-        version.state == VersionState.FINISHED, version.error.is_not(None), ~is_directed, is_there
+        _is_in(schema.study_version, VersionState.FINISHED),
+        version.error.is_not(None),
+        ~is_directed,
+        is_there,
     )
 
 
 def _is_asked_about() -> sa.ColumnElement[bool]:
     """Whether a peer has asked for storage commitment of an object, and has no answer yet."""
-    instance, asked = schema.instance, schema.commitment_request
-    names_it = asked.c.objects.contains(sa.literal('"') + instance.c.sop_uid + sa.literal('"'))
-    query = sa.exists().where(asked.c.state == CommitmentState.WAITING, names_it)
+    instance, asked = schema.instance, schema.commitment_object
+    query = sa.exists().where(asked.c.sop_uid == instance.c.sop_uid)
     return _of_study(instance, query.correlate(instance))
 
 
@@ -58,31 +71,31 @@ _DEBTS: tuple[tuple[str, sa.ColumnElement[bool]], ...] = (
     ("images of it are asked back", _of_study(schema.asked_back)),
     (
         "it waits to be analysed",
-        _of_study(_version, _version.c.state == VersionState.QUEUED),
+        _of_study(_version, _is_in(_version, VersionState.QUEUED)),
     ),
-    ("it is being analysed", _of_study(_version, _version.c.state == VersionState.RUNNING)),
-    ("its analysis was given up", _newest(_version.c.state == VersionState.CANCELLED)),
+    ("it is being analysed", _of_study(_version, _is_in(_version, VersionState.RUNNING))),
+    ("its analysis was given up", _newest(_is_in(_version, VersionState.CANCELLED))),
     ("its results have no destination", _is_stranded()),
     (
         "results of it are still to be delivered or confirmed",
-        _of_study(_dispatch, _dispatch.c.state.in_(_OPEN)),
+        _of_study(_dispatch, _is_in(_dispatch, *_OPEN)),
     ),
     (
         "a delivery of it was given up",
         _of_study(
             _dispatch,
             _dispatch.c.number == _study.version,
-            _dispatch.c.state == DispatchState.DEAD,
+            _is_in(_dispatch, DispatchState.DEAD),
         ),
     ),
     ("a reading list is still to be told of it", _of_study(schema.study_to_tell)),
     (
         "a message about it is still to be sent",
-        _of_study(_message, _message.c.state.in_(_OPEN)),
+        _of_study(_message, _is_in(_message, *_OPEN)),
     ),
     (
         "a message about it was given up",
-        _of_study(_message, _message.c.state == DispatchState.DEAD),
+        _of_study(_message, _is_in(_message, DispatchState.DEAD)),
     ),
     (
         "storage commitment was given for it",

@@ -22,6 +22,7 @@ NAME_COLUMNS: tuple[sa.Column[Any], ...] = (
     schema.delivery.c.destination,
     schema.message.c.destination,
     schema.commitment.c.destination,
+    schema.commitment_object.c.peer,
     schema.commitment_request.c.peer,
     schema.asked_back.c.peer,
     schema.study.c.sender,

@@ -13,17 +13,22 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.coming_back import may_be_needed
 from node.ledger.database import Ledger
 from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import is_owed, why_owed
-from node.ledger.rows import SHOWN, add_note, insert_into, lock_study, shown_in, update_study
+from node.ledger.rows import SHOWN, add_note, find_locked, insert_into, shown_in, update_study
 from node.ledger.states import VersionState
+from node.result import Result
 from node.study import Shown
 
 log = logging.getLogger(__name__)
+
+_RESULT = TypeAdapter(Result)
 
 
 class Removable(StrEnum):
@@ -67,6 +72,15 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Readers:
+    """The models that a node has by now, of which not all need be as when a study was read."""
+
+    names: Collection[str]
+    is_in_scope: Callable[[Shown], bool]
+    """Of one of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Retaining:
     """What is kept no longer."""
 
@@ -101,18 +115,14 @@ class Retaining:
             is_last=len(places) < count,
         )
 
-    def files(
-        self, study_uid: str, what: Removable, is_in_scope: Callable[[Shown], bool]
-    ) -> tuple[StoredFile, ...]:
+    def files(self, study_uid: str, what: Removable, readers: Readers) -> tuple[StoredFile, ...]:
         """Return the files of a study that go with the rest of their kind."""
         with self.ledger.reading() as db:
             if what == Removable.RESULTS:
                 return tuple(_reports(db, study_uid))
-            return tuple(
-                file
-                for file, shown in _received(db, study_uid)
-                if what != Removable.NEIGHBOURS or not is_in_scope(shown)
-            )
+            if what == Removable.NEIGHBOURS:
+                return tuple(_neighbours(db, study_uid, readers))
+            return tuple(file for file, _ in _received(db, study_uid))
 
     def remove(self, removal: Removal) -> bool:
         """Say that files are removed, and let them be so; False, and nothing, if they may not be.
@@ -124,7 +134,9 @@ class Retaining:
         files = [going.file for going in removal.files]
         try:
             with self.ledger.writing() as db:
-                study = lock_study(db, study_uid)
+                study = find_locked(db, study_uid)
+                if study is None:  # forgotten meanwhile
+                    return False
                 is_it = schema.study.c.study_uid == study_uid
                 is_still = db.execute(_removable(removal.what, is_it)).first() is not None
                 if study.last_at != last_at or not is_still:
@@ -173,19 +185,30 @@ class Unlinking:
     def ask_again(self, paths: Mapping[str, str]) -> None:
         """Let files be removed that lie in the store although their rows say that they are removed.
 
-        With each the study it is of.
+        With each the study it is of. Not if that waits for its files: then somebody put them back.
         """
         table = schema.unlinking
         with self.ledger.writing() as db:
             at = db.execute(sa.select(now())).scalar_one()
-            rows = [{"path": p, "study_uid": uid, "asked_at": at} for p, uid in paths.items()]
-            db.execute(insert_into(db, table).on_conflict_do_nothing(), rows)
+            awaited = {uid for uid in sorted({*paths.values()}) if _may_be_needed(db, uid)}
+            rows = [
+                {"path": path, "study_uid": uid, "asked_at": at}
+                for path, uid in paths.items()
+                if uid not in awaited
+            ]
+            if rows:
+                db.execute(insert_into(db, table).on_conflict_do_nothing(), rows)
 
     def gone(self, paths: Collection[str]) -> None:
         """Record that these are not there any more, which a power cut does not undo."""
         table = schema.unlinking
         with self.ledger.writing() as db:
             db.execute(table.delete().where(table.c.path.in_(sorted(paths))))
+
+
+def _may_be_needed(db: sa.Connection, study_uid: str) -> bool:
+    study = find_locked(db, study_uid)
+    return study is not None and may_be_needed(db, study)
 
 
 def size_in_words(files: Sequence[StoredFile]) -> str:
@@ -245,6 +268,25 @@ def _received(db: sa.Connection, study_uid: str) -> Iterator[tuple[StoredFile, S
     formers = sa.select(*before).join(former, former.c.sop_uid == instance.c.sop_uid)
     for row in db.execute(formers.where(of_study, former.c.removed_at.is_(None))):
         yield StoredFile("former", row.sop_uid, row.digest, row.path, None), shown_in(row)
+
+
+def _neighbours(db: sa.Connection, study_uid: str, readers: Readers) -> Iterator[StoredFile]:
+    """Yield what no model has read, or was meant for, of whichever version.
+
+    What a model was meant for, its result names; but not if its analysis was given up: then that
+    is known of a model that is still here, and of one that is switched off nothing is.
+    """
+    table, named = schema.analysis, set[str]()
+    query = sa.select(table.c.model, table.c.result).where(table.c.study_uid == study_uid)
+    for row in db.execute(query):
+        if row.model not in readers.names:
+            return
+        if row.result is not None:
+            result = _RESULT.validate_json(row.result)
+            named |= {*result.analysed, *(refusal.sop_uid for refusal in result.refused)}
+    for file, shown in _received(db, study_uid):
+        if file.sop_uid not in named and not readers.is_in_scope(shown):
+            yield file
 
 
 def _reports(db: sa.Connection, study_uid: str) -> Iterator[StoredFile]:

@@ -55,6 +55,12 @@ def lock_study(db: sa.Connection, study_uid: str) -> sa.Row[Any]:
     return db.execute(query.with_for_update()).one()
 
 
+def find_locked(db: sa.Connection, study_uid: str) -> sa.Row[Any] | None:
+    """Lock and return the row of a study that may be forgotten; None if it is."""
+    query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid)
+    return db.execute(query.with_for_update()).one_or_none()
+
+
 def as_instance(row: sa.Row[Any], store: Store) -> Instance:
     """Return an instance as its row describes it."""
     return Instance(

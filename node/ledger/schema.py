@@ -648,6 +648,15 @@ commitment_request = sa.Table(
     sa.Index(None, "state", "next_at"),
 )
 
+commitment_object = sa.Table(
+    "commitment_object",  # what a request that waits asks about, by its UID
+    metadata,
+    _text("sop_uid", primary_key=True),
+    _text("peer", primary_key=True),
+    _text("transaction_uid", primary_key=True),
+    sa.Index(None, "peer", "transaction_uid"),
+)
+
 web_user = sa.Table(
     "web_user",
     metadata,

@@ -147,8 +147,9 @@ class Telling:
     def drop(self, older_than_s: float) -> None:
         """Forget what was asked for so long ago: no reading list is configured."""
         table = schema.study_to_tell
-        # What is put off is so by a node that has lists.
-        is_old = (table.c.asked_at < now() - older_than_s) & table.c.next_at.is_(None)
+        # A node that has lists looks again at what it has put off, and puts it off anew.
+        since = sa.func.coalesce(table.c.next_at, table.c.asked_at)
+        is_old = since < now() - older_than_s
         with self.ledger.reading() as db:
             if db.execute(sa.select(table.c.study_uid).where(is_old).limit(1)).first() is None:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,17 +123,29 @@ def _is_removed_before(ledger: Ledger, config: Config, days: float) -> bool:
 
 
 def _bytes_a_day(ledger: Ledger, store: Path) -> float:
-    """Estimate what a day adds, by the files of some of the last week's studies."""
+    """Estimate what a day adds, by some of the last week's studies, removed or not."""
     table = schema.study
     is_late = table.c.last_image_at > now() - _LATELY_DAYS * _DAY_S
     newest = sa.select(table.c.study_uid).where(is_late).order_by(table.c.last_image_at.desc())
     with ledger.reading() as db:
         count = db.execute(sa.select(sa.func.count()).where(is_late)).scalar_one()
         uids = db.execute(newest.limit(_SAMPLE)).scalars().all()
-    if not uids:
-        return 0.0
-    folders = (store / tree / uid for uid in uids for tree in ("received", "reports"))
-    return sum(map(size_of_folder, folders)) / len(uids) * count / _LATELY_DAYS
+        size = sum(_came(db, store, uids))
+    return size / len(uids) * count / _LATELY_DAYS if uids else 0.0
+
+
+def _came(db: sa.Connection, store: Path, study_uids: Sequence[str]) -> Iterator[float]:
+    """Yield how many bytes came of studies, and were made for them.
+
+    Where rows do not say it, as those of a former release, it is what is there.
+    """
+    for table, tree in ((schema.instance, "received"), (schema.report, "reports")):
+        unknown = sa.func.count() - sa.func.count(table.c.size_bytes)
+        query = sa.select(table.c.study_uid, sa.func.sum(table.c.size_bytes), unknown)
+        its = query.where(table.c.study_uid.in_(study_uids)).group_by(table.c.study_uid)
+        known = {uid: float(size) for uid, size, not_known in db.execute(its) if not not_known}
+        for uid in study_uids:
+            yield known[uid] if uid in known else size_of_folder(store / tree / uid)
 
 
 def size_of_folder(folder: Path) -> float:

@@ -38,7 +38,7 @@ from node.ledger import COMES_BACK, AskedBack, Asking, FileOfImage, missing_word
 from node.logs import naming
 from node.numbers_in_words import counted
 from node.receive.reception import Came, Reception
-from node.store import Store, lack_of_room
+from node.store import Store, is_as_it_came, lack_of_room
 from node.study import Shown
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ class AskingBack:
     _is_stopped: threading.Event = field(default_factory=threading.Event)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _looked_at: str = ""
+    _is_other: dict[str, int] = field(default_factory=dict)
+    """When files were written that lie where removed ones were, and are others."""
     _asked: str = ""
     """Of the study that a peer is being asked for."""
 
@@ -113,8 +115,41 @@ class AskingBack:
         studies = self.asking.waiting_after(self._looked_at, _PORTION)
         self._looked_at = studies[-1] if len(studies) == _PORTION else ""
         for study_uid in studies if self.store.is_there() else ():
+            self._take_back(study_uid)
             if not self._lacking(study_uid):
                 self._go_on(study_uid)
+
+    def _take_back(self, study_uid: str) -> None:
+        """Use removed files again that a person has put back, each as it came."""
+        found = [
+            one
+            for one in self.asking.filed(study_uid)
+            if one.removed_at is not None and self.is_in_scope(one.shown) and self._is_back(one)
+        ]
+        if found and self.asking.take_back(study_uid, found):
+            words = "Study %s: %s here again"
+            log.info(
+                words, study_uid, counted(len(found), "removed image is", "removed images are")
+            )
+
+    def _is_back(self, one: FileOfImage) -> bool:
+        """Return whether the file of a removed image is there again; of another is told once."""
+        path, why = self.store.path(one.path), "it is not what was removed"
+        try:
+            written_at = path.stat().st_mtime_ns
+        except OSError:
+            return False
+        if self._is_other.get(one.path) == written_at:
+            return False
+        try:
+            if is_as_it_came(path, one.digest, one.transfer_syntax):
+                self.store.make_sure(one.path)
+                return True
+        except (Unreadable, OSError) as error:
+            why = str(error)
+        log.warning("%s was put back, but is not used: %s", one.path, why)
+        self._is_other[one.path] = written_at
+        return False
 
     def _lacking(self, study_uid: str) -> list[FileOfImage]:
         """Return which images that are needed have no file; others are missed by nobody."""

@@ -16,7 +16,7 @@ from costs import counted
 from ledgers import EXCLUDED, STUDY, Desk, fill
 from peers import modality
 from pydicom import Dataset
-from retained import ALL, DAY_S, Site, small_object
+from retained import ALL, DAY_S, Site, retention_on, small_object
 
 from node import config
 from node.app import App
@@ -24,7 +24,7 @@ from node.config import RetentionSettings
 from node.flow import retention, unlinking
 from node.flow.inventory import OLD_AFTER_S, Inventory
 from node.imaging.digests import encoded_digest
-from node.ledger import Role, schema
+from node.ledger import Readers, Role, schema
 from node.receive.header_changes import header_digest
 from node.store import Aside, Store
 
@@ -97,6 +97,29 @@ def test_what_no_model_reads_goes_before_what_one_has_read(site: Site) -> None:
     assert not neighbour.exists() and image.exists() and result.exists()
     words = "removed what no model reads (1 file, "
     assert site.desk.history("1.9.1")[-1].startswith(words)
+
+
+@pytest.mark.parametrize(
+    "readers",
+    [
+        Readers([], lambda shown: False),  # it is switched off
+        Readers(["breast-area"], lambda shown: False),  # a newer one is meant for less
+    ],
+)
+def test_what_a_model_has_read_stays_for_its_days_whatever_is_read_by_now(
+    site: Site, readers: Readers
+) -> None:
+    """A reload with other models must not remove what those of before have read."""
+    neighbour = site.keep("1.9.1", 9, Modality="SR")
+    refused = site.keep("1.9.1", 2)
+    image, _ = site.done("1.9.1", refused="1.9.1.2")
+    site.desk.let_pass(8 * DAY_S)
+    retention_on(site.desk.ledger, site.desk.store, readers=lambda: readers).sweep()
+    assert image.exists() and refused.exists()
+    assert neighbour.exists() == (not readers.names)
+    site.desk.let_pass(23 * DAY_S)
+    retention_on(site.desk.ledger, site.desk.store, readers=lambda: readers).sweep()
+    assert not image.parent.exists()
 
 
 def test_of_what_is_removed_digests_stay_to_tell_what_comes_again(site: Site) -> None:
@@ -294,6 +317,94 @@ def test_what_a_backup_on_the_same_disk_holds_is_not_removed_to_make_room(
     assert held.exists() and not free.exists()
 
 
+def on_a_disk_just_too_full(
+    desk: Desk,
+    disk: Callable[[int], None],
+    studies: int,
+    clock: Callable[[], float] = time.monotonic,
+) -> Site:
+    """Return a site of some studies, of which one more than its disk should have."""
+    site = Site(desk, clock=clock)
+    site.settings = RetentionSettings(clean_from_percent=80)
+    for number in range(studies):
+        site.done(f"1.9.{number}")
+    used = sum(p.stat().st_size for p in desk.store.root.rglob("*") if p.is_file())
+    disk(int(used / 0.81))
+    return site
+
+
+def removed(desk: Desk) -> int:
+    return sum(row["removed_at"] is not None for row in desk.rows(schema.instance))
+
+
+def test_where_files_cannot_be_removed_no_more_go_to_make_room(
+    desk: Desk,
+    small_disk: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site = on_a_disk_just_too_full(desk, small_disk, 30)
+    unlink = Path.unlink
+
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        if "received" in self.parts:  # its owner is another, as after a restore by root
+            raise PermissionError(13, "Permission denied")
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for _ in range(3):
+        site.retention.sweep()
+    assert removed(desk) == 1
+    assert len(desk.rows(schema.unlinking)) == 1
+    assert sum("have not made room" in line for line in caplog.messages) == 1
+    monkeypatch.setattr(Path, "unlink", unlink)
+    site.retention.sweep()
+    assert not desk.rows(schema.unlinking)
+    assert desk.store.used_percent() < 80 and removed(desk) <= 2
+
+
+def test_where_a_snapshot_holds_what_is_removed_few_studies_go_to_make_room(
+    desk: Desk,
+    small_disk: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    at = [0.0]
+    site = on_a_disk_just_too_full(desk, small_disk, 30, lambda: at[0])
+    full = SimpleNamespace(total=100_000, free=19_000, used=81_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    for _ in range(3):
+        site.retention.sweep()
+    assert removed(desk) == 10
+    assert sum("have not made room" in line for line in caplog.messages) == 1
+    at[0] += retention.ROUND_AFTER_S
+    site.retention.sweep()
+    site.retention.sweep()
+    assert removed(desk) == 11
+    full.used, full.free = 70_000, 30_000  # the snapshot is gone
+    site.retention.sweep()
+    full.used, full.free = 81_000, 19_000  # and later it is too full again
+    site.retention.sweep()
+    assert removed(desk) == 21
+
+
+def test_what_a_file_system_frees_a_moment_later_is_seen_by_the_next_sweep(
+    desk: Desk, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = on_a_disk_just_too_full(desk, small_disk, 30)
+    held = [90_000]
+    monkeypatch.setattr(
+        shutil,
+        "disk_usage",
+        lambda path: SimpleNamespace(total=100_000, free=100_000 - held[0], used=held[0]),
+    )
+    site.retention.sweep()
+    assert removed(desk) == 10
+    held[0] = 85_000
+    site.retention.sweep()
+    assert removed(desk) == 20
+
+
 def test_nothing_is_removed_to_make_room_while_a_backup_copies(
     site: Site, small_disk: Callable[[int], None]
 ) -> None:
@@ -306,23 +417,38 @@ def test_nothing_is_removed_to_make_room_while_a_backup_copies(
 
 
 def test_a_sweep_ends_in_time_and_the_next_goes_on(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(4):
+    at = [0.0]
+    site = Site(desk, clock=lambda: at[0])
+    for number in range(6):
         site.done(f"1.9.{number}")
-    site.desk.let_pass(31 * DAY_S)
-    monkeypatch.setattr(retention, "SWEEP_FOR_S", 0.0)
-    before = site.files()
-    site.retention.sweep()
-    assert site.files() == before
-    monkeypatch.setattr(retention, "SWEEP_FOR_S", 600.0)
+    desk.let_pass(31 * DAY_S)
+
+    def slow(path: Path) -> str:
+        at[0] += 3.0  # of the ten that a sweep has
+        return header_digest(path)
+
+    site.retention = site.on(desk.ledger, desk.store, slow)
     monkeypatch.setattr(retention, "_PORTION", 3)
     monkeypatch.setattr(unlinking, "_PORTION", 1)
     left = []
-    for _ in range(2):
+    for _ in range(3):
         site.retention.sweep()
-        left.append(len(list(site.desk.store.path("received").rglob("*.dcm"))))
-    assert left == [1, 0]
+        left.append(len(list(desk.store.path("received").rglob("*.dcm"))))
+    assert left == [2, 0, 0]
+
+
+def test_a_sweep_looks_at_as_many_studies_as_it_has_time_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a study that no model reads stays for days behind all that is kept for longer."""
+    fill(site.desk.ledger, 30)
+    path = site.apart("1.8.1", Modality="MR")
+    site.desk.let_pass(4 * DAY_S)
+    monkeypatch.setattr(retention, "_PORTION", 3)
+    site.retention.sweep()
+    assert not path.exists()
 
 
 def test_what_was_owed_something_goes_when_the_walk_begins_anew(
@@ -350,11 +476,37 @@ def test_what_is_delivered_after_an_outage_goes_while_the_disk_is_still_full(
     small_disk(10_000)
     site.retention.sweep()
     site.desk.change(schema.dispatch, state="finished")
+    site.retention.sweep()
+    assert image.exists()  # the walk is behind it
     monkeypatch.setattr(retention, "CLEAN_ROUND_AFTER_S", 0.0)
     site.retention.sweep()
-    assert image.exists()  # the walk comes to its end, and begins anew
-    site.retention.sweep()
     assert not image.exists()
+
+
+def test_the_oldest_goes_first_again_soon_after_it_was_owed_something_on_a_disk_always_just_full(
+    desk: Desk, small_disk: Callable[[int], None]
+) -> None:
+    """The walk that makes room is seldom at its end: each day brings as much as has to go."""
+    at = [0.0]
+    site = Site(desk, clock=lambda: at[0])
+    site.settings = RetentionSettings(clean_from_percent=80)
+    files = [site.done(f"1.9.{number}")[0] for number in range(6)]
+    held = schema.study.update().where(schema.study.c.study_uid == "1.9.0")
+    with desk.ledger.writing() as db:
+        db.execute(held.values(held_reason="a reason"))
+    results = sum(p.stat().st_size for p in desk.store.path("reports").rglob("*.dcm"))
+    small_disk(int((6.5 * files[0].stat().st_size + results) / 0.8))
+    for number in range(6, 12):
+        files.append(site.done(f"1.9.{number}")[0])
+        site.retention.sweep()
+    assert files[0].exists() and not files[1].exists()
+    with desk.ledger.writing() as db:
+        db.execute(held.values(held_reason=None))
+    at[0] += retention.CLEAN_ROUND_AFTER_S
+    files.append(site.done("1.9.12")[0])
+    before = [path.exists() for path in files]
+    site.retention.sweep()
+    assert [path.exists() for path in files] == [False, *before[1:]]
 
 
 @pytest.mark.parametrize("is_full", [False, True])

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import (
     EXCLUDED,
+    NO_LABELS,
     NODE,
     OUT_OF_SCOPE,
     STUDY,
@@ -36,7 +37,11 @@ from node.ledger import (
     HeldBecause,
     Job,
     Ledger,
+    Patience,
     Remembering,
+    Removable,
+    Removal,
+    Retaining,
     schema,
 )
 from node.ledger.forgetting import EXAMS_KEPT, OF_A_STUDY, RECALLED_FOR_S
@@ -63,6 +68,7 @@ BY_AGE = {
     schema.damaged_object,
     schema.commitment,
     schema.commitment_request,
+    schema.commitment_object,  # with its request
     schema.exam_score,
     schema.web_session,
     schema.alarm,  # ledger.alarms, after 90 days
@@ -646,3 +652,29 @@ def test_the_job_of_a_recalled_study_has_a_name_of_its_own(
     assert isinstance(job, Job)
     assert job.id not in former
     desk.begin(job, NODE)
+
+
+def test_what_is_said_of_a_study_that_has_been_forgotten_meanwhile_changes_nothing(
+    desk: Desk, forgetting: Forgetting
+) -> None:
+    """Another node forgets it at that moment; a peer says once more that it has the results."""
+    (job,) = desk.analysed()
+    shipment = desk.delivering.begin_dispatch(job, NODE)
+    sent = [desk.outcome(report, DeliveryState.SENT) for report in shipment.to_send]
+    desk.delivering.record_sent(job, sent)
+    desk.delivering.ask_commitment(job, "2.25.7")
+    waits = Patience(60, 600, waits_for="a report", has_asked=True)
+    desk.delivering.finish_dispatch(job, (), waits, desk.enqueue)
+    uids = {report.sop_uid for report in shipment.to_send}
+    assert desk.delivering.record_commitment("2.25.7", uids, {}, lambda attempt: 60.0)
+    let_files_go(desk, age_s=2 * YEAR_S)
+    retaining = Retaining(desk.ledger)
+    desk.change(schema.study, results_removed_at=None)
+    (study,) = retaining.portion(Removable.RESULTS, BEGINNING, 0, 10).studies
+    assert forgetting.forget_study(STUDY, YEAR_S)
+    before = desk.everything()
+    assert desk.delivering.record_commitment("2.25.7", uids, {}, lambda attempt: 60.0)
+    assert not retaining.remove(Removal(study, Removable.RESULTS, (), "90 days are over"))
+    assert not desk.filing.note_once(STUDY, "missing in the store")
+    desk.filing.label(STUDY, NO_LABELS)
+    assert desk.everything() == before

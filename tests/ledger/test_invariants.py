@@ -32,9 +32,9 @@ from ledgers import (
     STUDY,
     Desk,
     apart,
-    is_mammogram,
     modalities,
 )
+from retained import READERS
 
 from node.errors import NodeError, Superseded
 from node.identity import disagreement
@@ -367,7 +367,7 @@ class StudyLife(RuleBasedStateMachine):
         self.desk.delete(schema.study_to_tell)  # as who tells reading lists does
         retaining = Retaining(self.desk.ledger)
         for study in retaining.portion(what, BEGINNING, 0, 10).studies:
-            files = retaining.files(STUDY, what, is_mammogram)
+            files = retaining.files(STUDY, what, READERS)
             assert retaining.remove(Removal(study, what, tuple(map(GoingFile, files)), "days"))
             self._nothing_was_owed()
 

@@ -510,6 +510,22 @@ def test_0014_is_refused_beside_a_node_of_0013_that_is_alive(left_by: LeftBy) ->
         left_by("0013", {"node": [node]})
 
 
+def test_what_peers_still_wait_for_an_answer_about_is_owed_after_the_upgrade(
+    left_by: LeftBy,
+) -> None:
+    times = {"asked_at": 1.0, "next_at": 1.0, "ended_at": None, "owner": None, "error": None}
+    asked = {"peer": "pacs", "attempt": 0, **times}
+    waits = {"transaction_uid": "2.25.1", "state": "waiting"}
+    waits["objects"] = '[["1.2.3", "1.9.1.1"], ["1.2.3", "1.9.1.2"], ["1.2.3", "1.9.1.1"]]'
+    ended = {"transaction_uid": "2.25.2", "state": "reported", "objects": '[["1.2.3", "1.9.2.1"]]'}
+    desk = left_by("0014", {"commitment_request": [asked | waits, asked | ended]})
+    rows = desk.rows(schema.commitment_object)
+    assert sorted((row["transaction_uid"], row["sop_uid"]) for row in rows) == [
+        ("2.25.1", "1.9.1.1"),
+        ("2.25.1", "1.9.1.2"),
+    ]
+
+
 @pytest.mark.interop
 def test_postgresql_knows_that_hardly_a_finished_version_has_an_error(
     postgresql: PostgreSQL,

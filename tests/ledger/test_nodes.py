@@ -162,3 +162,10 @@ def test_a_clean_stop_gives_back_a_delivery(desk: Desk) -> None:
     desk.nodes.retire_node(NODE)
     assert desk.dispatch()["state"] == DispatchState.QUEUED
     assert desk.sweeping.unfinished() == [job]
+
+
+def test_a_node_that_wakes_up_after_its_row_was_forgotten_stops_at_once(desk: Desk) -> None:
+    desk.nodes.register_node(NODE)
+    desk.delete(schema.node)
+    with pytest.raises(Superseded, match="not heard of for longer than records_days"):
+        desk.nodes.beat(NODE)

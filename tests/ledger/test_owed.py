@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from costs import counted
 from ledgers import EXCLUDED, NODE, OUT_OF_SCOPE, STUDY, Desk
 
-from node.ledger import Committing, DeliveryState, HeldBecause, Patience, schema
+from node.ledger import CommitmentState, Committing, DeliveryState, HeldBecause, Patience, schema
 from node.ledger.owed import REASONS, is_owed, reason_owed, why_owed
 from node.result import Priority
 
@@ -195,9 +195,30 @@ def test_what_a_peer_asks_about_others_of_or_has_been_answered_on_is_not_owed(de
     asks(desk, "1.9.9")
     assert owed(desk) is None
     asks(desk)
-    desk.change(schema.commitment_request, state="reported")
+    committing = Committing(desk.ledger)
+    while (taken := committing.take(NODE, [])) is not None:
+        committing.end(taken, CommitmentState.REPORTED, {})
     assert owed(desk) is None
-    assert json.loads(desk.rows(schema.commitment_request)[0]["objects"])
+    assert desk.rows(schema.commitment_object) == []
+    asks(desk)  # the same again is answered again
+    assert owed(desk) == "a peer waits for an answer on storage commitment"
+
+
+def test_what_is_owed_is_found_at_the_same_cost_however_many_requests_of_peers_wait(
+    desk: Desk,
+) -> None:
+    """They wait for days while their peer is away, each for hundreds of objects."""
+    done(desk)
+    owed(desk)
+    costs = []
+    for number in (1, 30):
+        objects = [("1.2.3", f"1.2.826.7.{number}.{n}") for n in range(400)]
+        for request in range(number):
+            assert Committing(desk.ledger).ask("pacs", f"2.25.{number}.{request}", objects, 0)
+        with counted() as cost:
+            assert owed(desk) is None
+        costs.append(cost.steps)
+    assert costs[1] <= 1.1 * costs[0] + 20
 
 
 def test_each_study_is_judged_by_its_own_rows_alone(desk: Desk) -> None:
@@ -228,3 +249,20 @@ def test_each_study_is_judged_by_its_own_rows_alone(desk: Desk) -> None:
         assert owed(desk) == why
         assert owed(desk, other) is None
     assert set(makes) < set(REASONS)
+
+
+def test_what_is_owed_of_a_study_costs_the_same_however_many_others_wait(desk: Desk) -> None:
+    done(desk)
+    costs = []
+    for number in (1, 400):
+        waiting = [
+            {"study_uid": f"9.{n}", "number": 1, "destination": "pacs", "deadline_at": 1.0}
+            for n in range(number)
+        ]
+        with desk.ledger.writing() as db:
+            db.execute(schema.dispatch.delete().where(schema.dispatch.c.study_uid != STUDY))
+            db.execute(schema.dispatch.insert(), [row | {"state": "dead"} for row in waiting])
+        with counted() as cost:
+            assert owed(desk) is None
+        costs.append(cost.steps)
+    assert costs[1] <= costs[0] + 20

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from costs import counted
-from ledgers import EXCLUDED, OUT_OF_SCOPE, STUDY, Desk, fill, is_mammogram
+from ledgers import EXCLUDED, OUT_OF_SCOPE, STUDY, Desk, fill
+from retained import READERS
 
 from node.ledger import (
     BEGINNING,
@@ -45,7 +46,7 @@ def found(desk: Desk, what: Removable, older_than_s: float = 0) -> list[str]:
 
 def removal(desk: Desk, what: Removable, study: str = STUDY, why: str = "a reason") -> Removal:
     """Return what is to go of a study, as it is just now."""
-    files = Retaining(desk.ledger).files(study, what, is_mammogram)
+    files = Retaining(desk.ledger).files(study, what, READERS)
     going = tuple(GoingFile(file, f"p {file.sop_uid}", f"h {file.sop_uid}") for file in files)
     return Removal((desk.study(study)["last_at"], study), what, going, why)
 
@@ -252,7 +253,7 @@ def test_a_step_costs_as_much_however_large_the_ledger_is(
         portion = retaining.portion(what, place, 0, 5)
         studies, place = portion.studies, portion.end
         for study in studies:
-            files = retaining.files(study[1], what, is_mammogram)
+            files = retaining.files(study[1], what, READERS)
             assert retaining.remove(Removal(study, what, tuple(map(GoingFile, files)), "why"))
         return len(studies)
 

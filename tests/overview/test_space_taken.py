@@ -256,6 +256,18 @@ def test_days_are_left_only_until_images_go_by_their_days(
     assert left(filled, settings, images_days=30) == pytest.approx(3.5, rel=0.1), "held stays"
 
 
+def test_what_came_a_day_counts_though_it_is_removed_by_now(
+    desk: Desk, settings: config.Config
+) -> None:
+    desk.receive()
+    desk.change(schema.instance, size_bytes=7 * GB)
+    (before,) = disk_spaces(desk.ledger, settings)
+    desk.change(schema.instance, removed_at=now())
+    desk.change(schema.study, images_removed_at=now())
+    (after,) = disk_spaces(desk.ledger, settings)
+    assert before.a_day == after.a_day == GB
+
+
 def test_refusing_sooner_leaves_fewer_days(filled: Desk, settings: config.Config) -> None:
     (found,) = disk_spaces(filled.ledger, settings)
     half = (100 + found.used_percent) / 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import factories
@@ -15,10 +16,12 @@ from ledgers import Desk, is_mammogram
 from peers import modality
 from pydicom import Dataset
 from pydicom.uid import RLELossless
+from retained import retention_on
 
 from node import config
 from node.current import Current
 from node.flow.deep_check import DeepCheck
+from node.flow.inventory import Inventory
 from node.imaging.digests import encoded_digest
 from node.ledger import (
     COMES_BACK,
@@ -47,6 +50,8 @@ class Asker:
     sweep: AskingBack
     reception: Reception
     exam: list[Dataset]
+    backup: dict[str, bytes] = field(default_factory=dict)
+    """What was removed, by its path."""
 
     @property
     def study(self) -> str:
@@ -69,6 +74,7 @@ class Asker:
             with self.desk.ledger.writing() as db:
                 is_it = table.c.sop_uid == row["sop_uid"]
                 db.execute(table.update().where(is_it).values(removed_at=now(), **digests))
+            self.backup[row["path"]] = path.read_bytes()
             path.unlink()
         self.desk.change(schema.study, images_removed_at=now())
 
@@ -217,6 +223,52 @@ def test_where_nobody_can_be_asked_the_study_is_held_at_once(open_asker: OpenAsk
     assert asker.receive(*asker.exam) == ["restored", "restored"]
     asker.look()
     assert asker.desk.study(asker.study)["held_because"] is None
+
+
+def test_removed_files_that_a_person_puts_back_are_used_and_nobody_removes_them_again(
+    open_asker: OpenAsker,
+) -> None:
+    """As the words of a held study tell him to; a copy has the time of the original."""
+    asker = open_asker(modality())
+    asker.look()
+    assert "put the files back" in asker.desk.study(asker.study)["held_reason"]
+    for row in asker.desk.rows(schema.instance):
+        if row["removed_at"] is not None:
+            path = asker.desk.store.path(row["path"])
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(asker.backup[row["path"]])
+            os.utime(path, (1e9, 1e9))
+    inventory = Inventory(asker.desk.filing, asker.desk.store)
+    inventory.look()
+    inventory.look()
+    asker.look()
+    retention_on(asker.desk.ledger, asker.desk.store).sweep()
+    assert asker.files() == 3
+    assert asker.desk.study(asker.study)["held_because"] is None
+    assert {row["removed_at"] for row in asker.desk.rows(schema.instance)} == {None}
+    assert asker.desk.study(asker.study)["images_removed_at"] is None
+    words = "2 removed images are here again, where they were and as they came"
+    assert words in asker.events()
+
+
+def test_another_file_in_the_place_of_a_removed_one_is_not_used_and_said_so_once(
+    open_asker: OpenAsker, caplog: pytest.LogCaptureFixture
+) -> None:
+    asker = open_asker(modality())
+    asker.look()
+    row = next(row for row in asker.desk.rows(schema.instance) if row["removed_at"] is not None)
+    path = asker.desk.store.path(row["path"])
+    path.parent.mkdir(exist_ok=True)
+    asker.exam[1].save_as(path, enforce_file_format=True)
+    asker.look()
+    asker.look()
+    assert asker.desk.study(asker.study)["held_because"] == HeldBecause.MISSING
+    said = [line for line in caplog.messages if "was put back, but is not used" in line]
+    assert len(said) == 1 and row["path"] in said[0]
+    path.write_bytes(asker.backup[row["path"]])  # now the right one
+    os.utime(path, (1e9, 1e9))
+    asker.look()
+    assert asker.desk.row(schema.instance, row["sop_uid"])["removed_at"] is None
 
 
 def test_an_archive_that_is_away_is_asked_again_later(

@@ -1,5 +1,6 @@
 """What is removed, what stays of it, and what was fixed when a version was closed."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -118,6 +119,24 @@ def _add_tables() -> None:
         sa.Column("digest", sa.Text, nullable=False),
         sa.Column("first_at", sa.Double, nullable=False),
     )
+    asked_about = op.create_table(
+        "commitment_object",
+        sa.Column("sop_uid", sa.Text, primary_key=True),
+        sa.Column("peer", sa.Text, primary_key=True),
+        sa.Column("transaction_uid", sa.Text, primary_key=True),
+    )
+    op.create_index(
+        "ix_commitment_object_peer_transaction_uid",
+        "commitment_object",
+        ["peer", "transaction_uid"],
+    )
+    waiting = sa.text(
+        "SELECT peer, transaction_uid, objects FROM commitment_request WHERE state = 'waiting'"
+    )
+    for request in op.get_bind().execute(waiting).mappings().all():
+        key = {name: request[name] for name in ("peer", "transaction_uid")}
+        uids = sorted({sop_uid for _, sop_uid in json.loads(request["objects"])})
+        op.bulk_insert(asked_about, [key | {"sop_uid": sop_uid} for sop_uid in uids])
     op.create_table(
         "remembered_study",
         sa.Column("study_uid", sa.Text, primary_key=True),
