@@ -144,7 +144,7 @@ class Store:
 
     @property
     def orphans(self) -> Path:
-        """Where files lie that were found without a row, until a person removes them."""
+        """Where files lie that were found without a row; removed by a person, or by retention."""
         return self.root / "orphans"
 
     def prepare(self) -> None:
@@ -321,6 +321,16 @@ class Store:
         except (OSError, ValueError):
             return ""
         return str(told.get("study_instance_uid", "")) if isinstance(told, dict) else ""
+
+    def contradicts(self, relative: str) -> str:
+        """Return the SOP Instance UID of what a file aside contradicts; "" if it does nothing."""
+        path = self.path(relative)
+        is_such = path.is_relative_to(self.contradicting)
+        return path.stem.rpartition(".")[0] if is_such else ""
+
+    def count_orphans(self) -> int:
+        """Return how many files lie where those without a row do."""
+        return sum(1 for _ in _files_below(self.orphans))
 
     def remove_aside(self, relative: str) -> None:
         """Remove what was put aside, the words beside it last."""

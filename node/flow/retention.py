@@ -270,9 +270,14 @@ class Retention:
             self._aside = self._store.aside(self._store.now_s() - days * _DAY_S)
             some = list(islice(self._aside, _PORTION))
         for relative in some:
-            if self._retaining.why_owed(self._store.study_of_aside(relative)) is None:
-                self._store.remove_aside(relative)
-                log.info("Removed %s, which was put aside more than %g days ago", relative, days)
+            if self._retaining.why_owed(self._store.study_of_aside(relative)) is not None:
+                continue
+            if self._retaining.is_here(self._store.contradicts(relative)):
+                continue  # no peer may be told that we keep an object of which we have two
+            self._store.remove_aside(relative)
+            # What no row speaks of may be what a lost ledger spoke of.
+            level = logging.WARNING if relative.startswith("orphans/") else logging.INFO
+            log.log(level, "Removed %s, which was put aside more than %g days ago", relative, days)
 
 
 def _named(file: StoredFile, path: Path) -> GoingFile:
