@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.coming_back import COMES_BACK, ask_back, missing_words
+from node.ledger.coming_back import hold_for_files, missing_words
 from node.ledger.database import Ledger
 from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import why_owed
-from node.ledger.rows import add_note, hold, is_held, lock_study, note_once
-from node.ledger.states import HeldBecause, InstanceState
+from node.ledger.rows import add_note, is_held, lock_study, note_once
+from node.ledger.states import InstanceState
 
 _WITHOUT = {
     True: "result objects are not made again: put them back from a backup",
@@ -100,9 +100,7 @@ class Checking:
                 return _WITHOUT[any(file.of == "result object" for file in files)]
             if is_held(study):
                 return f"it is held already: {study.held_reason}"
-            reason = f"{missing_words(images)}; {COMES_BACK}"
-            hold(db, study_uid, HeldBecause.MISSING, reason)
-            ask_back(db, study_uid)
+            hold_for_files(db, study_uid, missing_words(images))
             return "it is held until they are here again, and asked back where a peer answers"
 
     def let_go(self, study_uid: str, files: Sequence[CheckedFile]) -> str:
