@@ -97,6 +97,11 @@ def _faults_of_backup(made: Backup) -> Iterator[str]:
             f"Not to be had from the store, and not in the backup: {_files(made.missing)}; "
             "`ai-node check --deep` finds of which studies"
         )
+    if made.only_here.count:
+        yield (
+            f"Missing or damaged in the store, and in this backup from a former one: "
+            f"{_files(made.only_here)}; put them back from there (docs/operate.md)"
+        )
     if made.damaged.count:
         yield (
             f"Damaged in the store, and in the backup: {_files(made.damaged)}; "
