@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from costs import counted
 from ledgers import STUDY, Desk
+from peers import modality
 
 from node import config
 from node.ledger import BackingUp, DeliveryState, Keeping, now, schema
@@ -32,7 +33,9 @@ def settings(desk: Desk, tmp_path: Path) -> config.Config:
     node = config.Node(
         ae_title="AINODE", state_dir=tmp_path, store_dir=desk.store.root, min_free_mb=0
     )
-    return config.Config(node=node)
+    pacs = config.Peer(name="pacs", ae_title="PACS", host="192.0.2.2", port=104, receives="default")
+    sender = modality(name="modality", ae_title="MODALITY", results_to=["pacs"])
+    return config.Config(node=node, peers=(pacs, sender))
 
 
 def held(desk: Desk, uid: str, *, days: float, size: int | None) -> None:
