@@ -147,7 +147,8 @@ def check_deeply(config: Path, *, repairs: bool, lost: Lost) -> None:
             found = look.run()
     lines = [*_of_deep_check(found, repairs=repairs)]
     if is_ledger_new:
-        lines.append(_what_to_send(Store(loaded.store_dir).orphans))
+        days = loaded.retention.unreadable_days
+        lines.append(_what_to_send(Store(loaded.store_dir).orphans, days))
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if found.is_well else 1)
@@ -170,13 +171,14 @@ def _of_deep_check(found: Found, *, repairs: bool) -> Iterator[str]:
         yield "`ai-node check --deep --repair` puts right what can be (docs/operate.md)."
 
 
-def _what_to_send(orphans: Path) -> str:
+def _what_to_send(orphans: Path, days: float | None) -> str:
+    goes = "" if days is None else f" [retention] removes it after {days:g} days (unreadable_days)."
     return (
         f"What had been received lies in {orphans / 'received'}: its senders were told that it is "
         "kept. Let the PACS send those studies again, or start the node and use `ai-node send "
         f"{orphans / 'received'} --to AET@HOST:PORT --aet PEER`, the address of this node. Of a "
         "study that had results the PACS gets further ones then, under other UIDs: the former lie "
-        f"in {orphans / 'reports'}."
+        f"in {orphans / 'reports'}.{goes}"
     )
 
 

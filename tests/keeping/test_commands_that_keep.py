@@ -188,3 +188,17 @@ def test_a_database_that_somebody_else_has_for_long_is_one_message(
     assert isinstance(told.exception, SystemExit)
     assert "database is locked" in told.stderr
     assert "call" in told.stderr and "again" in told.stderr
+
+
+@pytest.mark.parametrize("days", [None, 90])
+def test_whoever_takes_a_new_ledger_is_told_for_how_long_what_is_put_away_stays(
+    days: int | None, desk: Desk, settings: Path
+) -> None:
+    desk.ledger.close()
+    for path in load_config(settings).node.state_dir.glob("ledger.db*"):
+        path.unlink()
+    if days is not None:
+        with settings.open("a") as file:
+            file.write(f"[retention]\nunreadable_days = {days}\n")
+    told = call("check", "--deep", "--repair", "--new-ledger", "-c", settings).stdout
+    assert ("removes it after 90 days" in told) == (days is not None)
