@@ -95,7 +95,7 @@ class DeepCheck:
         """Raise NodeError if a ledger that knows studies is to take over another's store."""
         if not self.is_ledger_new or owner_of(self.store) == self.ledger.installation:
             return
-        if checking.studies_after("", 1):
+        if Filing(self.ledger).studies_after("", 1):
             raise NodeError(
                 "--new-ledger is for a ledger that knows of nothing yet, and this one has studies; "
                 f"name the one that belongs to {self.store.root} in [node] database"
@@ -154,7 +154,7 @@ class DeepCheck:
             self.steps("Reading files", checking.count()) as advance,
             ThreadPoolExecutor(_READERS) as pool,
         ):
-            while studies := checking.studies_after(last, PORTION):
+            while studies := Filing(self.ledger).studies_after(last, PORTION):
                 last = studies[-1]
                 files = checking.files(studies)
                 states = pool.map(self._state_of, files)

@@ -24,7 +24,6 @@ from node.errors import DeliveryError, InferenceUnavailable, ModelError, StudyEr
 from node.flow.engine import Engine
 from node.kinds import KINDS, SUBSTITUTES, with_substitutes
 from node.ledger import (
-    COMES_BACK,
     GIVE_UP_AFTER,
     BuiltReport,
     Delivering,
@@ -212,7 +211,7 @@ class Workflow:
         if not missing and not is_removed:
             return False
         words = missing_words(missing) if missing else "images of it are removed"
-        self.processing.hold_missing(job, f"{words}; {COMES_BACK}")
+        self.processing.hold_missing(job, words)
         return True
 
     def _task(self, work: Work) -> Task:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.records import Received
-from node.ledger.rows import insert_into, lock_study, update_study
+from node.ledger.rows import hold, insert_into, lock_study, update_study
 from node.ledger.states import HeldBecause, InstanceState, StudyState
 from node.study import Instance
 
@@ -38,6 +38,14 @@ def ask_back(db: sa.Connection, study_uid: str) -> bool:
     return db.execute(new.returning(table.c.study_uid)).first() is not None
 
 
+def hold_for_files(db: sa.Connection, study_uid: str, lacks: str) -> str:
+    """Hold a study until what it lacks comes again, and have it asked back; return the reason."""
+    reason = f"{lacks}; {COMES_BACK}"
+    hold(db, study_uid, HeldBecause.MISSING, reason)
+    ask_back(db, study_uid)
+    return reason
+
+
 def may_be_needed(db: sa.Connection, study: sa.Row[Any]) -> bool:
     """Return whether what was removed of a study is kept anew when it comes: it may be needed."""
     if study.state == StudyState.RECEIVING or study.held_because == HeldBecause.MISSING:
@@ -62,6 +70,7 @@ def restore(db: sa.Connection, instance: Instance, received: Received) -> None:
         "path": received.relative_path,
         "digest": instance.digest,
         "transfer_syntax": instance.transfer_syntax,
+        "size_bytes": received.size_bytes,
         "removed_at": None,
     }
     db.execute(table.update().where(table.c.sop_uid == instance.sop_uid).values(values))

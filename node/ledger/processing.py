@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now, utc
-from node.ledger.coming_back import ask_back
+from node.ledger.coming_back import hold_for_files
 from node.ledger.database import Ledger
 from node.ledger.order import due_at
 from node.ledger.records import (
@@ -225,15 +225,14 @@ class Processing:
             hold(db, job.study_uid, HeldBecause.REPORT, reason)
             end_version(db, job, VersionState.CANCELLED, reason)
 
-    def hold_missing(self, job: Job, reason: str) -> None:
+    def hold_missing(self, job: Job, lacks: str) -> None:
         """Hold a study until the files of it that are not there come again; they are asked for."""
         with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
             row = version_row(db, job)
             if row.attempt != job.attempt or row.state != VersionState.RUNNING:
                 return
-            hold(db, job.study_uid, HeldBecause.MISSING, reason)
-            ask_back(db, job.study_uid)
+            reason = hold_for_files(db, job.study_uid, lacks)
             end_version(db, job, VersionState.CANCELLED, reason)
 
     def cancel_version(self, job: Job, reason: str) -> None:

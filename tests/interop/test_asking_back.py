@@ -15,11 +15,10 @@ import pytest
 from ports import free_port
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
+from retained import retention_on
 
 from node.config import load_config
-from node.imaging.digests import encoded_digest
-from node.ledger import Ledger, now, schema
-from node.receive.header_changes import header_digest
+from node.ledger import Ledger, schema
 from node.store import Store
 
 from .conftest import Started
@@ -84,24 +83,22 @@ class Site:
         return wait_for(f"version {version} to be {state}", look, within_s=120)
 
     def remove(self, study_uid: str) -> None:
-        """Remove images and results of a study, as retention does once nobody is owed any."""
-        store = Store(load_config(self.node.config).store_dir)
+        """Let retention remove images and results of a study, as if it had come long ago."""
+        store = Store(load_config(self.node.config).store_dir, "sweeper")
+        store.prepare()
         ledger = Ledger(load_config(self.node.config).database_url)
-        with closing(ledger), ledger.writing() as db:
-            for table in (schema.instance, schema.report):
-                for row in db.execute(table.select().where(table.c.study_uid == study_uid)):
-                    path = store.path(row.path)
-                    values: dict[str, Any] = {"removed_at": now()}
-                    if table is schema.instance:
-                        values["pixels_digest"] = encoded_digest(path)
-                        values["header_digest"] = header_digest(path)
-                    is_it = table.c.sop_uid == row.sop_uid
-                    db.execute(table.update().where(is_it).values(values))
-                    path.unlink()
-            study = schema.study
-            removed = {"images_removed_at": now(), "results_removed_at": now()}
-            is_study = study.c.study_uid == study_uid
-            db.execute(study.update().where(is_study).values(removed))
+        study = schema.study
+        its = study.c.study_uid == study_uid
+        with closing(ledger):
+            with ledger.writing() as db:
+                db.execute(study.update().where(its).values(last_at=study.c.last_at - 1e8))
+            retention = retention_on(ledger, store)
+
+            def is_removed() -> bool:  # once nobody is to be told of it any more
+                retention.sweep()
+                return not any(objects_in(store.path(tree)) for tree in ("received", "reports"))
+
+            wait_for("the files to be removed", is_removed)
 
     def reports(self) -> list[Dataset]:
         """Return the structured reports that the node has files of."""
