@@ -15,7 +15,8 @@ from node.ledger.states import HeldBecause, InstanceState, StudyState
 from node.study import Instance
 
 COMES_BACK = (
-    "send the whole study again, or put the files back: once all is here, it goes on by itself"
+    "send the whole study again (what is missing, and was not removed, may be put back instead): "
+    "once all is here, it goes on by itself"
 )
 """What a person does about a study that is held for want of files."""
 _NAMED = 5
