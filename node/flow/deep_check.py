@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +22,7 @@ from node.belonging import adopt, fault_of_emptiness, owner_of
 from node.errors import NodeError, Unreadable
 from node.flow.inventory import OLD_AFTER_S, PORTION
 from node.ledger import CheckedFile, Checking, Filing, Ledger, Nodes
-from node.store import Aside, Store, dataset_digest
+from node.store import Aside, Store, recorded_digest
 
 _TREES = ("received", "reports")
 _READERS = 4
@@ -194,7 +193,8 @@ class DeepCheck:
     def _state_of(self, file: CheckedFile) -> _State:
         path = self.store.path(file.path)
         try:
-            return "well" if _digest_of(path, file) == file.digest else "damaged"
+            digest = recorded_digest(path, is_received=file.of != "result object")
+            return "well" if digest == file.digest else "damaged"
         except (FileNotFoundError, NotADirectoryError):
             return "missing"
         except OSError:
@@ -269,13 +269,6 @@ class DeepCheck:
             study_instance_uid=file.study_uid,
         )
         return self.store.put_unreadable(self.store.path(file.path), about)
-
-
-def _digest_of(path: Path, file: CheckedFile) -> str:
-    if file.of != "result object":
-        return dataset_digest(path)
-    with path.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
 
 
 def _study_of(file: CheckedFile) -> str:

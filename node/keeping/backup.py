@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ from node.keeping.files import (
 )
 from node.ledger import LEASE_S, BackingUp, Filing, Ledger, NamedFile, Snapshot, utc
 from node.numbers_in_words import counted
-from node.store import BELONGS, Store, dataset_digest
+from node.store import BELONGS, Store, recorded_digest
 
 log = logging.getLogger(__name__)
 
@@ -342,10 +341,7 @@ class _Making:
 def is_as_named(path: Path, file: NamedFile) -> bool:
     """Read a file; return whether it holds what its row says."""
     try:
-        if file.is_received:
-            return dataset_digest(path) == file.digest
-        with path.open("rb") as opened:
-            return file_digest(opened, "sha256").hexdigest() == file.digest
+        return recorded_digest(path, is_received=file.is_received) == file.digest
     except (Unreadable, EOFError):
         return False
     except OSError as error:
