@@ -53,6 +53,14 @@ def dataset_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def recorded_digest(path: Path, *, is_received: bool) -> str:
+    """Return of a file what its row records: of a result object it is that of all its bytes."""
+    if is_received:
+        return dataset_digest(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_as_it_came(path: Path, digest: str, transfer_syntax: str) -> bool:
     """Read a whole file again; return whether it has this data set, and says how it is to be read.
 
@@ -151,6 +159,11 @@ class Store:
         """Create the folders that are not there."""
         for folder in (*self._unusable, self.incoming, *map(self.path, ("received", "reports"))):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare_anew(self) -> None:
+        """Do the same while we run: where a mount has gone, nothing is begun on the disk below."""
+        if self.is_there():
+            self.prepare()
 
     def sort_former(self) -> None:
         """Take over what a former release left; other nodes may do so at once, at their start.
