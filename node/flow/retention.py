@@ -116,7 +116,7 @@ class _Effect:
 
 
 _MAKES_NO_ROOM = (
-    "The disk of the store is too full, but %.0f MB of images that were removed for that have not "
+    "The disk of the store is too full, but %.1f MB of images that were removed for that have not "
     "made room: their files cannot be removed, a snapshot of the file system holds them, or "
     "something else fills it. To make room, only one study an hour is removed until they have"
 )
@@ -204,7 +204,9 @@ class Retention:
         limit = self._settings().clean_from_percent
         if limit is None:
             return
-        if self._store.used_percent() < limit:
+        room = self._store.room()
+        self._effect.look(room.used)
+        if room.used_percent < limit:
             self._has_told_of_links = False
             return
         for what in _CLEANED:
