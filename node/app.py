@@ -474,7 +474,7 @@ class App:
         for part in dead:
             log.critical("The %s has died", part)
             self.failed.set()
-        self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
+        self.store.prepare_anew()  # taken for dead while we were frozen, we have lost our folder
 
     def _examine_parts(self) -> None:
         found = self._ailments.look()

@@ -53,6 +53,14 @@ def dataset_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def recorded_digest(path: Path, *, is_received: bool) -> str:
+    """Return of a file what its row records: of a result object it is that of all its bytes."""
+    if is_received:
+        return dataset_digest(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_as_it_came(path: Path, digest: str, transfer_syntax: str) -> bool:
     """Read a whole file again; return whether it has this data set, and says how it is to be read.
 
@@ -144,13 +152,18 @@ class Store:
 
     @property
     def orphans(self) -> Path:
-        """Where files lie that were found without a row, until a person removes them."""
+        """Where files lie that were found without a row; removed by a person, or by retention."""
         return self.root / "orphans"
 
     def prepare(self) -> None:
         """Create the folders that are not there."""
         for folder in (*self._unusable, self.incoming, *map(self.path, ("received", "reports"))):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare_anew(self) -> None:
+        """Do the same while we run: where a mount has gone, nothing is begun on the disk below."""
+        if self.is_there():
+            self.prepare()
 
     def sort_former(self) -> None:
         """Take over what a former release left; other nodes may do so at once, at their start.
@@ -321,6 +334,16 @@ class Store:
         except (OSError, ValueError):
             return ""
         return str(told.get("study_instance_uid", "")) if isinstance(told, dict) else ""
+
+    def contradicts(self, relative: str) -> str:
+        """Return the SOP Instance UID of what a file aside contradicts; "" if it does nothing."""
+        path = self.path(relative)
+        is_such = path.is_relative_to(self.contradicting)
+        return path.stem.rpartition(".")[0] if is_such else ""
+
+    def count_orphans(self) -> int:
+        """Return how many files lie where those without a row do."""
+        return sum(1 for _ in _files_below(self.orphans))
 
     def remove_aside(self, relative: str) -> None:
         """Remove what was put aside, the words beside it last."""

@@ -947,6 +947,17 @@ def test_studies_says_of_one_study_why_nothing_of_it_is_removed(
     assert "not removed" not in call("studies", STUDY, "-c", settings).output
 
 
+def test_studies_says_that_files_lie_there_of_which_no_row_speaks(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    """They may have been acknowledged, and go after unreadable_days."""
+    orphan = desk_of_node.store.orphans / "received" / "1.9.3" / "x.dcm"
+    orphan.parent.mkdir(parents=True)
+    orphan.touch()
+    said = call("studies", "-c", settings).output
+    assert f"1 file in {desk_of_node.store.orphans}, of which no row speaks" in said
+
+
 def test_studies_says_when_something_of_one_was_removed(settings: Path, desk_of_node: Desk) -> None:
     desk_of_node.analysed()
     desk_of_node.change(schema.study, images_removed_at=now(), results_removed_at=now())

@@ -18,7 +18,7 @@ from factories import R_CC
 from ledgers import run_at_once
 
 from node.errors import Unreadable
-from node.store import Aside, Store, checked_uid, dataset_digest
+from node.store import BELONGS, Aside, Store, checked_uid, dataset_digest
 
 STUDY, SOP = "1.2.3", "1.2.3.4"
 
@@ -319,3 +319,20 @@ def test_a_file_with_another_name_is_known(store: Store, tmp_path: Path) -> None
     assert not store.is_linked(relative) and not store.is_linked("received/none.dcm")
     os.link(store.path(relative), tmp_path / "backup.dcm")
     assert store.is_linked(relative)
+
+
+def test_where_a_mount_has_gone_nothing_is_begun_on_the_disk_below(
+    store: Store, tmp_path: Path
+) -> None:
+    (store.root / BELONGS).touch()
+    shutil.rmtree(store.incoming)  # as others do with the folder of one that is taken for dead
+    store.prepare_anew()
+    assert store.incoming.is_dir()
+    store.root.rename(tmp_path / "mounted")
+    store.root.mkdir()
+    store.prepare_anew()
+    assert list(store.root.iterdir()) == []
+    assert store.lacks(["received/1.2/x.dcm"]) == ()
+    with pytest.raises(FileNotFoundError):
+        store.write_report(b"a report", "1.2", "1.2.3")
+    assert list(store.root.iterdir()) == []

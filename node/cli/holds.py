@@ -55,6 +55,6 @@ def unhold(study: _StudyArgument, config: ConfigOption = CONFIG) -> None:
 
     with errors_as_messages():
         with contextlib.closing(existing_ledger(load_config(config))) as ledger:
-            what_follows = Keeping(ledger).let_go(study, by=caller())
+            what_follows = Keeping(ledger).unkeep_study(study, by=caller())
         words = f"Study {study} is kept no longer: {what_follows}."
         out.print(words, markup=False, highlight=False, soft_wrap=True)

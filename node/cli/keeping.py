@@ -84,7 +84,11 @@ def _of_backup(made: Backup, *, verifies: bool) -> Iterator[str]:
         f"{counted(made.files, 'file')}, {made.fresh} of them {how} now."
     )
     if made.are_linked:
-        yield "It lies on the disk of the store, and is lost with it: keep another elsewhere."
+        yield (
+            "It lies on the disk of the store, and is lost with it: keep another elsewhere. What "
+            "it has frees no room: clean_from_percent passes it over, and what goes by its days "
+            "frees it with the next backup."
+        )
     if verifies:
         yield "Every file that the ledger speaks of was read again."
     if made.mended.count:
@@ -96,6 +100,11 @@ def _faults_of_backup(made: Backup) -> Iterator[str]:
         yield (
             f"Not to be had from the store, and not in the backup: {_files(made.missing)}; "
             "`ai-node check --deep` finds of which studies"
+        )
+    if made.only_here.count:
+        yield (
+            f"Missing or damaged in the store, and in this backup from a former one: "
+            f"{_files(made.only_here)}; put them back from there (docs/operate.md)"
         )
     if made.damaged.count:
         yield (
@@ -138,7 +147,8 @@ def check_deeply(config: Path, *, repairs: bool, lost: Lost) -> None:
             found = look.run()
     lines = [*_of_deep_check(found, repairs=repairs)]
     if is_ledger_new:
-        lines.append(_what_to_send(Store(loaded.store_dir).orphans))
+        days = loaded.retention.unreadable_days
+        lines.append(_what_to_send(Store(loaded.store_dir).orphans, days))
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if found.is_well else 1)
@@ -161,13 +171,14 @@ def _of_deep_check(found: Found, *, repairs: bool) -> Iterator[str]:
         yield "`ai-node check --deep --repair` puts right what can be (docs/operate.md)."
 
 
-def _what_to_send(orphans: Path) -> str:
+def _what_to_send(orphans: Path, days: float | None) -> str:
+    goes = "" if days is None else f" [retention] removes it after {days:g} days (unreadable_days)."
     return (
         f"What had been received lies in {orphans / 'received'}: its senders were told that it is "
         "kept. Let the PACS send those studies again, or start the node and use `ai-node send "
         f"{orphans / 'received'} --to AET@HOST:PORT --aet PEER`, the address of this node. Of a "
         "study that had results the PACS gets further ones then, under other UIDs: the former lie "
-        f"in {orphans / 'reports'}."
+        f"in {orphans / 'reports'}.{goes}"
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from node.ledger import Ledger
     from node.overview import MessageOverview, Standing, StudyOverview
     from node.overview.health import Alarm
+    from node.store import Store
 
 commands = typer.Typer()
 
@@ -94,13 +95,23 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
                 _print_study(one)
             if study and loaded.retention != RetentionSettings():
                 _say_why_not_removed(study, ledger)
-        unusable = Store(loaded.store_dir).count_unusable()
     out.print(counted(count, "study", "studies"), highlight=False)
-    for folder, number in unusable.items():
-        if number:
-            words = f"{counted(number, 'object')} in {folder}, each with the reason"
-            out.print(words, highlight=False, soft_wrap=True)
+    _say_what_is_aside(Store(loaded.store_dir))
     raise typer.Exit(int(max(alarms)))
+
+
+def _say_what_is_aside(store: Store) -> None:
+    """Say how much lies in the store that belongs to no study."""
+    lines = [
+        f"{counted(number, 'object')} in {folder}, each with the reason"
+        for folder, number in store.count_unusable().items()
+        if number
+    ]
+    if orphans := store.count_orphans():
+        words = f"{counted(orphans, 'file')} in {store.orphans}, of which no row speaks"
+        lines.append(f"{words} (docs/reliability.md)")
+    for line in lines:
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 def _say_why_not_removed(study_uid: str, ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ from itertools import groupby
 from node.config import Config
 from node.doctor.verdict import Verdict, failed, ok, warning
 from node.errors import ConfigError
-from node.ledger import Excluded, HeldBecause, HeldStudy, Outstanding, Stranded
+from node.ledger import COMES_BACK, Excluded, HeldBecause, HeldStudy, Outstanding, Stranded
 from node.numbers_in_words import counted_studies
 from node.overview.figures import FORGOTTEN_S, Backlog, backlogs
 from node.site import existing_ledger
@@ -21,8 +21,7 @@ _WHAT_RELEASES = {
     "that releases it (docs/corrections.md).",
     HeldBecause.DESTINATION: "Correct it there or here and send its images again; "
     "that releases it (docs/corrections.md).",
-    HeldBecause.MISSING: "Send the whole study again, or put the files back: once all is here, it "
-    "goes on by itself (docs/asked-back.md).",
+    HeldBecause.MISSING: f"{COMES_BACK[0].upper()}{COMES_BACK[1:]} (docs/asked-back.md).",
 }
 
 

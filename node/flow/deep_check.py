@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
-from node.belonging import adopt, owner_of
+from node.belonging import adopt, fault_of_emptiness, owner_of
 from node.errors import NodeError, Unreadable
 from node.flow.inventory import OLD_AFTER_S, PORTION
 from node.ledger import CheckedFile, Checking, Filing, Ledger, Nodes
-from node.store import Aside, Store, dataset_digest
+from node.store import Aside, Store, recorded_digest
 
 _TREES = ("received", "reports")
 _READERS = 4
@@ -74,7 +73,7 @@ class DeepCheck:
     def run(self) -> Found:
         """Look at everything. Raises NodeError if the store is not there, or not the ledger's."""
         checking, found = Checking(self.ledger), Found()
-        self._require_store(checking)
+        self._require_store()
         self._require_new_ledger(checking)
         self._look_for_orphans(checking, found)
         self._read_all(checking, found)
@@ -83,17 +82,13 @@ class DeepCheck:
             self.say(f"store {self.store.root}: belongs to this ledger now")
         return found
 
-    def _require_store(self, checking: Checking) -> None:
+    def _require_store(self) -> None:
         """Raise NodeError where there is nothing at all of what there should be."""
         if self.is_store_lost:
             self.store.prepare()
             return
-        if not any(self.store.folders(tree) for tree in _TREES) and checking.count():
-            raise NodeError(
-                f"the store {self.store.root} is not that of this ledger: nothing is there. If its "
-                "disk is not mounted, mount it; if it is lost, put a backup back "
-                "(docs/operate.md), or say so: `ai-node check --deep --repair --store-is-lost`"
-            )
+        if fault := fault_of_emptiness(self.store, Filing(self.ledger).names_files):
+            raise NodeError(fault)
 
     def _require_new_ledger(self, checking: Checking) -> None:
         """Raise NodeError if a ledger that knows studies is to take over another's store."""
@@ -109,21 +104,47 @@ class DeepCheck:
 
     def _look_for_orphans(self, checking: Checking, found: Found) -> None:
         """Put away what no row speaks of; only if that is so twice, one look after the other."""
-        before_s = math.inf
-        if Nodes(self.ledger).live_nodes():
-            before_s = self._now_s() - OLD_AFTER_S
-        folders = [folder for tree in _TREES for folder in self.store.folders(tree)]
+        before_s = self._before_s()
+        folders = [folder for tree in _TREES for folder in self._looked_into(tree, found)]
         with tempfile.TemporaryFile("w+", encoding="utf-8") as suspects:
             with self.steps("Comparing folders", len(folders)) as advance:
                 for folder in folders:
-                    for path in self._without_row(checking, self.store.files(folder, before_s)):
+                    there = self._looked_into(folder, found, before_s)
+                    for path in self._without_row(checking, there):
                         suspects.write(f"{json.dumps(path)}\n")
                     advance()
             suspects.seek(0)
             paths = (json.loads(line) for line in suspects)
             for portion in _portions(paths, PORTION):
-                for path in self._without_row(checking, portion):
+                before_s = self._before_s()  # a node may have been started: its rows are to come
+                old = [path for path in portion if self._is_older(path, before_s)]
+                for path in self._without_row(checking, old):
                     self._tell_of_orphan(path, found)
+
+    def _before_s(self) -> float:
+        """Return from when a file must be that has a row if it ever gets one."""
+        if Nodes(self.ledger).live_nodes():
+            return self._now_s() - OLD_AFTER_S
+        return math.inf
+
+    def _is_older(self, path: str, before_s: float) -> bool:
+        if before_s == math.inf:
+            return True
+        try:
+            return self.store.path(path).stat().st_mtime < before_s
+        except FileNotFoundError:
+            return False
+
+    def _looked_into(self, folder: str, found: Found, before_s: float | None = None) -> list[str]:
+        """Return the folders in a folder, or the files in it that are so old; say if it cannot."""
+        try:
+            if before_s is None:
+                return self.store.folders(folder)
+            return self.store.files(folder, before_s)
+        except OSError as error:
+            found.unread += 1
+            self.say(f"{folder}: cannot be read ({error.strerror}); see to the disk and to rights")
+            return []
 
     def _tell_of_orphan(self, path: str, found: Found) -> None:
         found.orphans += 1
@@ -172,7 +193,8 @@ class DeepCheck:
     def _state_of(self, file: CheckedFile) -> _State:
         path = self.store.path(file.path)
         try:
-            return "well" if _digest_of(path, file) == file.digest else "damaged"
+            digest = recorded_digest(path, is_received=file.of != "result object")
+            return "well" if digest == file.digest else "damaged"
         except (FileNotFoundError, NotADirectoryError):
             return "missing"
         except OSError:
@@ -229,13 +251,13 @@ class DeepCheck:
     def _see_to(
         self, checking: Checking, study_uid: str, files: list[CheckedFile], found: Found
     ) -> None:
-        if self.is_store_lost:
-            follows = checking.let_go(study_uid, files)
-            if not checking.are_named(files):
-                found.put_right += len(files)
-        else:
-            follows = checking.hold_missing(study_uid, files)
-        self.say(f"study {study_uid}: {follows}")
+        goes = [file for file in files if self.is_store_lost or file.of != "result object"]
+        if goes:
+            follows = checking.let_go(study_uid, goes)
+            found.put_right += len(goes) - len(checking.are_named(goes))
+            self.say(f"study {study_uid}: {follows}")
+        if stays := [file for file in files if file not in goes]:
+            self.say(f"study {study_uid}: {checking.hold_missing(study_uid, stays)}")
 
     def _set_aside(self, file: CheckedFile) -> Path:
         about = Aside(
@@ -247,13 +269,6 @@ class DeepCheck:
             study_instance_uid=file.study_uid,
         )
         return self.store.put_unreadable(self.store.path(file.path), about)
-
-
-def _digest_of(path: Path, file: CheckedFile) -> str:
-    if file.of != "result object":
-        return dataset_digest(path)
-    with path.open("rb") as opened:
-        return file_digest(opened, "sha256").hexdigest()
 
 
 def _study_of(file: CheckedFile) -> str:

@@ -27,9 +27,10 @@ _TREES = ("received", "reports")
 
 _ORPHANS_FOUND = (
     "%d files in the store have no row in the ledger; they lie in %s now, until a person removes "
-    "them. If the ledger was restored from a backup or lost, their senders may have been told that "
-    "they are kept: let the PACS send them again, or use `ai-node send %s --to AET@HOST:PORT`, the "
-    "address of this node (docs/reliability.md). If not, no sender was told so: nothing is lost."
+    "them, or [retention] unreadable_days are over. If the ledger was restored from a backup or "
+    "lost, their senders may have been told that they are kept: let the PACS send them again, or "
+    "use `ai-node send %s --to AET@HOST:PORT`, the address of this node (docs/reliability.md). If "
+    "not, no sender was told so: nothing is lost."
 )
 
 

@@ -54,6 +54,12 @@ _DAY_S = 86_400.0
 _CLEANED = tuple(what for what in Removable if what != Removable.RESULTS)
 """What a full disk is cleaned of, in this order."""
 
+_FREES_NOTHING = (
+    "What could be removed, since %s, is passed over: its files have second names on this disk, as "
+    "those of `ai-node backup` have, and would free nothing. Images will be refused once the disk "
+    "is full: keep the backup on another disk, or take it away (docs/retention.md)"
+)
+
 HeaderDigest = Callable[[Path], str]
 """Digests all of a header that may matter to a result; raises Unreadable and OSError."""
 
@@ -110,7 +116,7 @@ class _Effect:
 
 
 _MAKES_NO_ROOM = (
-    "The disk of the store is too full, but %.0f MB of images that were removed for that have not "
+    "The disk of the store is too full, but %.1f MB of images that were removed for that have not "
     "made room: their files cannot be removed, a snapshot of the file system holds them, or "
     "something else fills it. To make room, only one study an hour is removed until they have"
 )
@@ -140,6 +146,8 @@ class Retention:
         self._effect = _Effect()
         self._aside: Iterator[str] = iter(())
         self._give_up_at = 0.0
+        self._has_told_of_links = False
+        """Since the disk was last less full."""
 
     def sweep(self) -> None:
         """Remove the next of what nobody is owed, if its days are over or the disk is full."""
@@ -196,6 +204,11 @@ class Retention:
         limit = self._settings().clean_from_percent
         if limit is None:
             return
+        room = self._store.room()
+        self._effect.look(room.used)
+        if room.used_percent < limit:
+            self._has_told_of_links = False
+            return
         for what in _CLEANED:
             walk = self._by_need[what]
             walk.go_on(self._clock(), CLEAN_ROUND_AFTER_S)
@@ -240,8 +253,9 @@ class Retention:
         if only_if_it_frees and not files:
             return ()
         if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):
-            words = "Study %s stays: its files have other names, as in a backup, and free nothing"
-            log.debug(words, study[1])
+            if not self._has_told_of_links:
+                log.warning(_FREES_NOTHING, why)
+                self._has_told_of_links = True
             return ()
         try:
             going = tuple(map(self._described, files))
@@ -270,9 +284,14 @@ class Retention:
             self._aside = self._store.aside(self._store.now_s() - days * _DAY_S)
             some = list(islice(self._aside, _PORTION))
         for relative in some:
-            if self._retaining.why_owed(self._store.study_of_aside(relative)) is None:
-                self._store.remove_aside(relative)
-                log.info("Removed %s, which was put aside more than %g days ago", relative, days)
+            if self._retaining.why_owed(self._store.study_of_aside(relative)) is not None:
+                continue
+            if self._retaining.is_here(self._store.contradicts(relative)):
+                continue  # no peer may be told that we keep an object of which we have two
+            self._store.remove_aside(relative)
+            # What no row speaks of may be what a lost ledger spoke of.
+            level = logging.WARNING if relative.startswith("orphans/") else logging.INFO
+            log.log(level, "Removed %s, which was put aside more than %g days ago", relative, days)
 
 
 def _named(file: StoredFile, path: Path) -> GoingFile:

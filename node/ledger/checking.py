@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import why_owed
 from node.ledger.rows import add_note, is_held, lock_study, note_once
 from node.ledger.states import InstanceState
+
+log = logging.getLogger(__name__)
 
 _WITHOUT = {
     True: "result objects are not made again: put them back from a backup",
@@ -108,6 +111,7 @@ class Checking:
 
         Return what follows: what is owed something is held until its images are here again.
         """
+        words = ""
         try:
             with self.ledger.writing() as db:
                 lock_study(db, study_uid)
@@ -115,10 +119,13 @@ class Checking:
                     at = db.execute(sa.select(now())).scalar_one()
                     say_gone(db, study_uid, [file.going for file in files], at)
                     words = missing_words([file.path for file in files])
-                    add_note(db, study_uid, f"{words}; lost with the store, and needed no more")
-                    return "nothing of it is owed, so that the ledger has it as removed"
+                    words += "; nothing of it is owed, so that they are as if removed"
+                    add_note(db, study_uid, words)
         except ChangedError:
             return "something of it has just come, or gone: check once more"
+        if words:
+            log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
+            return "nothing of it is owed, so that the ledger has it as removed"
         return self.hold_missing(study_uid, files)
 
 

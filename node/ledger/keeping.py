@@ -45,7 +45,7 @@ class Keeping:
             add_note(db, study_uid, f"kept from removal by {by}: {reason}")
             return f"nothing of it is removed until `ai-node unhold`{_gone_before(db, study)}"
 
-    def let_go(self, study_uid: str, *, by: str) -> str:
+    def unkeep_study(self, study_uid: str, *, by: str) -> str:
         """Let a study be removed as any other; return who had kept it, and why.
 
         Raises NodeError if it is not known, or if nobody keeps it.

@@ -155,6 +155,13 @@ class Retaining:
         log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
         return True
 
+    def is_here(self, sop_uid: str) -> bool:
+        """Return whether an object is in the store, as its row says."""
+        table = schema.instance
+        is_it = (table.c.sop_uid == sop_uid) & table.c.removed_at.is_(None)
+        with self.ledger.reading() as db:
+            return db.execute(sa.select(table.c.sop_uid).where(is_it)).first() is not None
+
     def why_owed(self, study_uid: str) -> str | None:
         """Return why nothing may be removed of a study; None if something may, or it is unknown."""
         with self.ledger.reading() as db:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -25,10 +27,12 @@ from node.ledger import (
     Checking,
     Finished,
     HeldBecause,
+    Keeping,
     Ledger,
     now,
     schema,
 )
+from node.store import Store
 
 
 @contextlib.contextmanager
@@ -117,6 +121,7 @@ def test_it_says_what_is_amiss_and_changes_nothing_unless_asked(
 def test_a_study_of_which_an_image_is_missing_is_held_and_asked_back_once(
     desk: Desk, look: Look, study: str
 ) -> None:
+    Keeping(desk.ledger).keep_study(study, "court case", by="somebody")  # so that it is owed
     gone, damaged, *_ = images(desk)
     gone.unlink()
     damage(damaged)
@@ -143,6 +148,7 @@ def test_a_study_of_which_an_image_is_missing_is_held_and_asked_back_once(
 
 
 def test_what_comes_again_after_a_repair_is_well_again(desk: Desk, look: Look, study: str) -> None:
+    Keeping(desk.ledger).keep_study(study, "court case", by="somebody")  # so that it is owed
     gone, damaged, *_ = images(desk)
     gone.unlink()
     damage(damaged)
@@ -150,6 +156,60 @@ def test_what_comes_again_after_a_repair_is_well_again(desk: Desk, look: Look, s
     for dataset in factories.exam():
         desk.keep(dataset)
     assert look().is_well
+
+
+def test_images_that_are_missing_and_of_which_nothing_is_owed_are_as_if_removed(
+    desk: Desk, look: Look, study: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a restore of a ledger that is older than what retention removed."""
+    caplog.set_level(logging.INFO)
+    gone, damaged, *_ = images(desk)
+    gone.unlink()
+    damage(damaged)
+    found = look(repairs=True)
+    assert (found.missing, found.damaged, found.put_right, found.is_well) == (1, 1, 2, True)
+    row = desk.study(study)
+    assert (row["held_because"], row["images_removed_at"]) == (None, None)
+    assert sum(one["removed_at"] is not None for one in desk.rows(schema.instance)) == 2
+    assert "nothing of it is owed" in look.said[-1]
+    assert any(gone.name in record.getMessage() for record in caplog.records)
+    assert look() == Found(files=3)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said_and_the_rest_is_looked_at(
+    desk: Desk, look: Look, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.store.path("received/1.2.3").mkdir()
+    stray = desk.store.path(f"received/{study}/stray.dcm")
+    stray.write_bytes(b"?")
+    files = Store.files
+
+    def denied(self: Store, folder: str, before_s: float) -> list[str]:
+        if folder == "received/1.2.3":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return files(self, folder, before_s)
+
+    monkeypatch.setattr(Store, "files", denied)
+    found = look()
+    assert (found.unread, found.orphans) == (1, 1)
+    assert "received/1.2.3: cannot be read (Permission denied); see to the disk" in look.said[0]
+
+
+def test_what_a_node_writes_that_is_started_meanwhile_is_left_alone(desk: Desk, study: str) -> None:
+    """Its row comes a second later."""
+    written: list[str] = []
+
+    @contextlib.contextmanager
+    def and_a_node_starts(what: str, total: int) -> Iterator[Callable[[], None]]:
+        if not written:
+            desk.nodes.register_node("node-1", "somewhere:/state 4711")
+            written.append(desk.store.write_report(b"x", study, "2.25.7"))
+        yield lambda: None
+
+    said: list[str] = []
+    found = DeepCheck(desk.ledger, desk.store, said.append, and_a_node_starts, repairs=True).run()
+    assert (found.orphans, said) == (0, [])
+    assert desk.store.path(written[0]).exists()
 
 
 def test_files_without_a_row_are_put_away_and_found_no_more(
@@ -271,7 +331,7 @@ def test_of_a_store_that_is_lost_in_part_what_is_there_still_goes_in_its_turn(
     row = desk.study(study)
     assert (row["images_removed_at"], row["results_removed_at"]) == (None, None)
     assert [path.exists() for path in there] == [True] * 3
-    words = f"1 file of it is missing in the store: received/{study}/{gone.name}; lost with "
+    words = f"1 file of it is missing in the store: received/{study}/{gone.name}; nothing "
     assert desk.history(study)[-1].startswith(words)
 
 

@@ -178,7 +178,7 @@ def test_while_a_backup_copies_no_file_goes_and_after_it_all_that_were_to(site: 
     assert not image.exists()
 
 
-def test_what_cannot_be_removed_is_tried_again_and_the_rest_goes(
+def test_a_study_of_which_a_file_cannot_be_read_stays_and_the_rest_goes(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     stuck, _ = site.done("1.9.1")
@@ -306,15 +306,23 @@ def test_what_is_owed_stays_even_on_a_full_disk(
 
 
 def test_what_a_backup_on_the_same_disk_holds_is_not_removed_to_make_room(
-    site: Site, small_disk: Callable[[int], None], tmp_path: Path
+    site: Site,
+    small_disk: Callable[[int], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It would free nothing; and so one study after the other would go."""
+    """It would free nothing; and so one study after the other would go. It is said, once."""
     site.settings = RetentionSettings(clean_from_percent=1)
-    held, free = site.done("1.9.1")[0], site.done("1.9.2")[0]
+    (held, _), (linked, _) = site.done("1.9.1"), site.done("1.9.3")
+    free, _ = site.done("1.9.2")
     os.link(held, tmp_path / "backup.dcm")
+    os.link(linked, tmp_path / "another.dcm")
     small_disk(10_000)
-    site.retention.sweep()
-    assert held.exists() and not free.exists()
+    for _ in range(2):
+        site.retention.sweep()
+    assert held.exists() and linked.exists() and not free.exists()
+    [line] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "second names on this disk" in line and "keep the backup on another disk" in line
 
 
 def on_a_disk_just_too_full(
@@ -562,6 +570,8 @@ def test_what_was_put_aside_goes_after_its_days_with_the_words_beside_it(
     assert not orphan.exists() and not orphan.parent.exists() and not words.exists()
     said = [line for line in caplog.messages if "was put aside" in line]
     assert len(said) == 3 and said[0].startswith("Removed ")
+    [loud] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert loud.startswith("Removed orphans/")
 
 
 def test_but_not_while_a_person_has_to_look_at_its_study(site: Site) -> None:
@@ -571,6 +581,10 @@ def test_but_not_while_a_person_has_to_look_at_its_study(site: Site) -> None:
     site.retention.sweep()
     assert path.exists()
     site.desk.change(schema.study, held_reason=None, state="closed")
+    site.retention.sweep()
+    site.retention.sweep()
+    assert path.exists()  # or a peer could be told that the object here is kept, which is another
+    site.desk.change(schema.instance, removed_at=1.0)
     site.retention.sweep()
     site.retention.sweep()
     assert not path.exists()

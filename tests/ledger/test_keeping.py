@@ -17,7 +17,7 @@ def test_who_keeps_a_study_and_why_is_known_until_it_is_let_go(desk: Desk) -> No
     study = desk.study()
     assert (study["kept_by"], study["kept_why"]) == ("anna", "court case 4711")
     assert study["kept_at"] == pytest.approx(study["last_at"], abs=60)
-    said = keeping.let_go(STUDY, by="otto")
+    said = keeping.unkeep_study(STUDY, by="otto")
     assert said == "it goes when its days are over; anna had kept it: court case 4711"
     study = desk.study()
     assert (study["kept_at"], study["kept_by"], study["kept_why"]) == (None, None, None)
@@ -55,10 +55,10 @@ def test_a_study_that_is_not_known_or_not_kept_is_refused_in_words(desk: Desk) -
     with pytest.raises(NodeError, match=r"study 1\.2\.3 is not known here"):
         keeping.keep_study("1.2.3", "teaching", by="anna")
     with pytest.raises(NodeError, match=r"study 1\.2\.3 is not known here"):
-        keeping.let_go("1.2.3", by="anna")
+        keeping.unkeep_study("1.2.3", by="anna")
     desk.receive()
     with pytest.raises(NodeError, match=f"study {STUDY} is not kept by a person"):
-        keeping.let_go(STUDY, by="anna")
+        keeping.unkeep_study(STUDY, by="anna")
     for why in (" ", "x" * 501):
         with pytest.raises(NodeError, match="say in 1 to 500 characters why"):
             keeping.keep_study(STUDY, why, by="anna")
