@@ -125,6 +125,7 @@ class Ledger:
 
         Raises OutcomeUnknown if COMMIT fails; after any other error nothing is written. One of them
         is Superseded: the ledger has moved, as of a process that waited for the move to end.
+        `even_if_moved`: for the move itself, and where tables are not those of this release.
         """
         # SQLite lets writers of one process compete without a queue, and gives up on the unlucky.
         turn = self._turn if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()

@@ -28,7 +28,7 @@ class Examination:
 
 def examine(ledger: Ledger) -> Examination:
     """Examine the database; raises SQLAlchemy's DBAPIError if we may not make tables there."""
-    with ledger.writing() as db:
+    with ledger.writing(even_if_moved=True) as db:
         name = "PostgreSQL" if db.dialect.name == "postgresql" else "SQLite"
         version = ".".join(str(part) for part in db.dialect.server_version_info or ())
         found = Examination(f"{name} {version}", release_of_tables(db), _survives(db))

