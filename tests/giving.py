@@ -10,6 +10,7 @@ from ports import free_port
 from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node import config
@@ -33,6 +34,9 @@ class GivingArchive:
         self.asked: list[Dataset] = []
         self.status: int | None = None
         self.before_each: Callable[[], None] = lambda: None
+        self.parts_sent: int | None = None
+        """After so many parts of messages it breaks off, as a process does that dies."""
+        self.before_it_breaks_off: Callable[[], None] = lambda: None
         self._ae = AE("GIVING")
         for context in AllStoragePresentationContexts:
             self._ae.add_supported_context(
@@ -49,7 +53,11 @@ class GivingArchive:
         self._ae.start_server(
             ("127.0.0.1", self.port),
             block=False,
-            evt_handlers=[(evt.EVT_C_GET, self._give), (evt.EVT_C_MOVE, self._move)],
+            evt_handlers=[
+                (evt.EVT_C_GET, self._give),
+                (evt.EVT_C_MOVE, self._move),
+                (evt.EVT_PDU_SENT, self._count_part),
+            ],
         )
 
     def close(self) -> None:
@@ -59,6 +67,15 @@ class GivingArchive:
         values = {"name": "giving", "ae_title": "GIVING", "host": "127.0.0.1", "port": self.port}
         values |= {"sends": True, "receives": "default", "retrieve": retrieve, "timeout_s": 20}
         return config.Peer.model_validate(values | changes)
+
+    def _count_part(self, event: evt.Event) -> None:
+        if self.parts_sent is None or not isinstance(event.pdu, P_DATA_TF):
+            return
+        self.parts_sent -= 1
+        if self.parts_sent == 0:
+            self.before_it_breaks_off()
+            assert event.assoc.dul.socket is not None
+            event.assoc.dul.socket.close()
 
     def _matching(self, query: Dataset) -> list[Dataset]:
         self.asked.append(query)
@@ -76,6 +93,10 @@ class GivingArchive:
 
     def _give(self, event: evt.Event) -> Iterator[Any]:
         found = self._matching(event.identifier)
+        if self.parts_sent is not None:
+            request = event.assoc.requestor.primitive
+            assert request is not None
+            request.maximum_length_received = 4096
         yield len(found)
         yield from self._answers(found)
 

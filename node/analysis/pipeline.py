@@ -370,7 +370,9 @@ def models_named_in(report: Dataset) -> tuple[str, ...]:
 
     () for any other object: none is named as the predecessor of one.
     """
-    made_by = report.get("ContributingEquipmentSequence") or () if report.Modality == "SR" else ()
+    made_by = (
+        report.get("ContributingEquipmentSequence") or () if report.get("Modality") == "SR" else ()
+    )
     return tuple(str(one.get("ManufacturerModelName", "")) for one in made_by)
 
 

@@ -187,6 +187,7 @@ def _get(
             answers = [_ended(_asked(ask, to), "C-GET", to) for ask in asks]
     except BaseException:
         association.abort()
+        _remove_unkept(association)
         raise
     association.release()
     return answers
@@ -196,16 +197,35 @@ def _get(
 def _written_to(folder: Path) -> Iterator[None]:
     """Have pynetdicom write what arrives into a folder: it does where tempfile says.
 
-    Where a listener is, it has seen to that.
+    A listener in this process has it write there for good.
     """
-    is_ours = tempfile.tempdir is None
-    if is_ours:
-        tempfile.tempdir = str(folder)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
     finally:
-        if is_ours:
-            tempfile.tempdir = None
+        if tempfile.tempdir == str(folder):  # else the listener has stopped meanwhile
+            tempfile.tempdir = before
+
+
+def _remove_unkept(association: Association) -> None:
+    """Remove what is left of an association that was broken off: half an object, or an unread one.
+
+    Of an object that comes in parts, pynetdicom keeps the file open until the last.
+    """
+    association.join(_ENDED_WITHIN_S)  # until then more may be written
+    dimse = association.dimse
+    _remove(dimse.message)
+    while not dimse.msg_queue.empty():
+        _remove(dimse.msg_queue.get()[1], "_dataset")
+
+
+def _remove(message: Any, name: str = "_data_set") -> None:
+    """Remove the file of an object; of a message and of a request its name differs."""
+    file, path = getattr(message, f"{name}_file", None), getattr(message, f"{name}_path", None)
+    if file is not None and path is not None:
+        with contextlib.suppress(OSError):  # what is still to be written cannot be
+            file.close()
+        Path(path).unlink(missing_ok=True)
 
 
 def move_objects(

@@ -22,7 +22,7 @@ from typing import Literal
 from node.belonging import adopt, owner_of
 from node.errors import NodeError, Unreadable
 from node.flow.inventory import OLD_AFTER_S, PORTION
-from node.ledger import CheckedFile, Checking, Ledger, Nodes
+from node.ledger import CheckedFile, Checking, Filing, Ledger, Nodes
 from node.store import Aside, Store, dataset_digest
 
 _TREES = ("received", "reports")
@@ -99,7 +99,7 @@ class DeepCheck:
         """Raise NodeError if a ledger that knows studies is to take over another's store."""
         if not self.is_ledger_new or owner_of(self.store) == self.ledger.installation:
             return
-        if checking.studies_after("", 1):
+        if Filing(self.ledger).studies_after("", 1):
             raise NodeError(
                 "--new-ledger is for a ledger that knows of nothing yet, and this one has studies; "
                 f"name the one that belongs to {self.store.root} in [node] database"
@@ -158,7 +158,7 @@ class DeepCheck:
             self.steps("Reading files", checking.count()) as advance,
             ThreadPoolExecutor(_READERS) as pool,
         ):
-            while studies := checking.studies_after(last, PORTION):
+            while studies := Filing(self.ledger).studies_after(last, PORTION):
                 last = studies[-1]
                 files = checking.files(studies)
                 states = pool.map(self._state_of, files)

@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from node.ledger import Filed, Filing, Unlinking
+from node.ledger import Filed, Filing, Unlinking, missing_words
 from node.store import Store
 
 log = logging.getLogger(__name__)
@@ -110,15 +110,17 @@ class Inventory:
                 log.warning("Put %s back, which has a row after all", filed.path)
             else:
                 missing[filed.study_uid].append(filed)
+        if not missing:
+            return
+        # Looked up once more: what was removed, or replaced, while its file was looked for.
+        again = {filed.path for filed in self._filing.filed(missing) if not filed.is_removed}
         for study_uid, files in missing.items():
-            self._report(study_uid, files)
+            if still := [filed for filed in files if filed.path in again]:
+                self._report(study_uid, still)
 
     def _report(self, study_uid: str, files: list[Filed]) -> None:
         """Say once, whichever node finds it, what of a study is missing."""
-        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-        first = files[0]
-        words = f"missing in the store: {first.path} of {first.sop_uid}{more}"
-        if not self._filing.note_once(study_uid, words):
+        if not self._filing.note_once(study_uid, missing_words([filed.path for filed in files])):
             return
         for filed in files[:NAMED]:
             words = "%s, the file of %s, is missing in the store; put it back from a backup%s"

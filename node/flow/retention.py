@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from node.analysis.pipeline import models_named_in
 from node.config import RetentionSettings
+from node.dicom.header import read_header
+from node.dicom.untrusted import text
 from node.errors import Unreadable
 from node.flow.unlinking import Unlinker
 from node.imaging.digests import encoded_digest
@@ -180,10 +183,10 @@ class Retention:
         self._retaining.remove(Removal(study, what, going, why))
 
     def _described(self, file: StoredFile) -> GoingFile:
-        """Return a file with what stays of it; of results we know what they were."""
+        """Return a file with what stays of it; of results we know what they were, most often."""
         path = self._store.path(file.path)
         if file.of == "report":
-            return GoingFile(file)
+            return GoingFile(file) if file.is_named else _named(file, path)
         return GoingFile(file, _digest(encoded_digest, path), _digest(self._header_digest, path))
 
     # What was put aside
@@ -201,6 +204,16 @@ class Retention:
             if self._retaining.why_owed(self._store.study_of_aside(relative)) is None:
                 self._store.remove_aside(relative)
                 log.info("Removed %s, which was put aside more than %g days ago", relative, days)
+
+
+def _named(file: StoredFile, path: Path) -> GoingFile:
+    """Return a result object with what a later report names it by, as far as it can be read."""
+    try:
+        header = read_header(path)
+    except (Unreadable, FileNotFoundError):
+        return GoingFile(file)
+    series_uid = text(header, "SeriesInstanceUID")
+    return GoingFile(file, series_uid=series_uid, made_by=models_named_in(header))
 
 
 def _digest(digest: Callable[[Path], str], path: Path) -> str | None:

@@ -35,6 +35,7 @@ from node.ledger.exam_scores import ExamScore, ExamScores
 from node.ledger.examination import Examination, examine, release_of_tables
 from node.ledger.filing import Filing
 from node.ledger.forgetting import Forgetting
+from node.ledger.going import GoingFile, StoredFile
 from node.ledger.hurrying import PROBE_AFTER_S, Hurrying
 from node.ledger.keeping import Keeping
 from node.ledger.levels import StudyLevels
@@ -81,12 +82,10 @@ from node.ledger.remembering import RememberedStudy, Remembering
 from node.ledger.renaming import NAME_COLUMNS, Names, Waiting
 from node.ledger.retaining import (
     BEGINNING,
-    GoingFile,
     Portion,
     Removable,
     Removal,
     Retaining,
-    StoredFile,
     StudyPlace,
     Unlinking,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,16 +10,23 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
+from node.ledger.coming_back import COMES_BACK, ask_back, missing_words
 from node.ledger.database import Ledger
+from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import why_owed
-from node.ledger.rows import add_note, hold, insert_into, is_held, lock_study, update_study
+from node.ledger.rows import add_note, hold, is_held, lock_study, note_once
 from node.ledger.states import HeldBecause, InstanceState
 
-_NAMED = 5
-"""Of many files of a study so many are named."""
 _WITHOUT = {
     True: "result objects are not made again: put them back from a backup",
     False: "none of that is in use, and nothing waits for it",
+}
+_Of = Literal["image", "other object", "former object", "result object"]
+_OF: Mapping[_Of, Literal["instance", "former", "report"]] = {
+    "image": "instance",
+    "other object": "instance",
+    "former object": "former",
+    "result object": "report",
 }
 _TABLES = (schema.instance, schema.former_instance, schema.report)
 
@@ -28,7 +35,7 @@ _TABLES = (schema.instance, schema.former_instance, schema.report)
 class CheckedFile:
     """A file that a row says is in the store, and what it should hold."""
 
-    of: Literal["image", "other object", "former object", "result object"]
+    of: _Of
     """An image is in use; what is in use no more is an other object."""
     study_uid: str
     sop_uid: str
@@ -38,6 +45,11 @@ class CheckedFile:
     path: str
     digest: str
     """Of a received object the SHA-256 of its data set, of a result object that of the file."""
+
+    @property
+    def going(self) -> GoingFile:
+        """The same, to be said gone."""
+        return GoingFile(StoredFile(_OF[self.of], self.sop_uid, self.digest, self.path, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +62,6 @@ class Checking:
         """Return of how many files rows say that they are in the store."""
         with self.ledger.reading() as db:
             return sum(db.execute(_how_many(table)).scalar_one() for table in _TABLES)
-
-    def studies_after(self, study_uid: str, count: int) -> list[str]:
-        """Return so many studies, in the order of their UIDs, that come after one."""
-        table = schema.study
-        query = sa.select(table.c.study_uid).where(table.c.study_uid > study_uid)
-        with self.ledger.reading() as db:
-            return list(db.execute(query.order_by(table.c.study_uid).limit(count)).scalars())
 
     def files(self, study_uids: Collection[str]) -> list[CheckedFile]:
         """Return every file that should be there of these studies, those of a study together."""
@@ -86,39 +91,36 @@ class Checking:
         If images are among them that are in use, it is held and asked back: nothing is made of it
         without them.
         """
-        words = f"missing in the store: {_named(files)}"
-        images = [file for file in files if file.of == "image"]
+        words = missing_words([file.path for file in files])
+        images = [file.path for file in files if file.of == "image"]
         with self.ledger.writing() as db:
             study = lock_study(db, study_uid)
-            _note_once(db, study_uid, words)
+            note_once(db, study_uid, words)
             if not images:
                 return _WITHOUT[any(file.of == "result object" for file in files)]
             if is_held(study):
-                return f"study {study_uid} is held already: {study.held_reason}"
-            reason = (
-                f"missing in the store: {_named(images)}; send the whole study again, or put the "
-                "files back: once all is here, it goes on by itself"
-            )
+                return f"it is held already: {study.held_reason}"
+            reason = f"{missing_words(images)}; {COMES_BACK}"
             hold(db, study_uid, HeldBecause.MISSING, reason)
-            values = {"study_uid": study_uid, "asked_at": now(), "next_at": now()}
-            asked = insert_into(db, schema.asked_back).values(values)
-            db.execute(asked.on_conflict_do_nothing())
-            return f"study {study_uid} is held until they are here again"
+            ask_back(db, study_uid)
+            return "it is held until they are here again, and asked back where a peer answers"
 
     def let_go(self, study_uid: str, files: Sequence[CheckedFile]) -> str:
         """Say that the files of a study are removed, if nobody is owed anything of it any more.
 
         Return what follows: what is owed something is held until its images are here again.
         """
-        with self.ledger.writing() as db:
-            study = lock_study(db, study_uid)
-            if why_owed(db, study_uid) is None:
-                _mark_removed(db, files)
-                at = {"images_removed_at": now(), "results_removed_at": now()}
-                values = {name: at[name] for name in at if study._mapping[name] is None}
-                db.execute(update_study(study_uid).values(values))
-                add_note(db, study_uid, f"lost with the store, and needed no more: {_named(files)}")
-                return "nothing of it is owed, so that the ledger has it as removed"
+        try:
+            with self.ledger.writing() as db:
+                lock_study(db, study_uid)
+                if why_owed(db, study_uid) is None:
+                    at = db.execute(sa.select(now())).scalar_one()
+                    say_gone(db, study_uid, [file.going for file in files], at)
+                    words = missing_words([file.path for file in files])
+                    add_note(db, study_uid, f"{words}; lost with the store, and needed no more")
+                    return "nothing of it is owed, so that the ledger has it as removed"
+        except ChangedError:
+            return "something of it has just come, or gone: check once more"
         return self.hold_missing(study_uid, files)
 
 
@@ -162,22 +164,3 @@ def _queries(study_uids: Collection[str], *, removed: bool = False) -> Iterator[
 def _read(db: sa.Connection, query: sa.Select[Any]) -> Iterator[CheckedFile]:
     for row in db.execute(query):
         yield CheckedFile(**row._mapping)
-
-
-def _named(files: Sequence[CheckedFile]) -> str:
-    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    return ", ".join(f"{file.path} of {file.sop_uid}" for file in files[:_NAMED]) + more
-
-
-def _note_once(db: sa.Connection, study_uid: str, words: str) -> None:
-    table = schema.history
-    same = sa.select(table.c.id).where(table.c.study_uid == study_uid, table.c.event == words)
-    if db.execute(same.limit(1)).first() is None:
-        add_note(db, study_uid, words)
-
-
-def _mark_removed(db: sa.Connection, files: Sequence[CheckedFile]) -> None:
-    for table in _TABLES:
-        is_its = [table.c.sop_uid == sa.bindparam("its"), table.c.path == sa.bindparam("at")]
-        rows = [{"its": file.sop_uid, "at": file.path} for file in files]
-        db.execute(table.update().where(*is_its).values(removed_at=now()), rows)

@@ -11,7 +11,7 @@ from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.records import Filed
-from node.ledger.rows import add_note, lock_study, update_study
+from node.ledger.rows import lock_study, note_once, update_study
 from node.ledger.states import InstanceState
 from node.study import StudyLabels
 
@@ -116,11 +116,6 @@ class Filing:
 
     def note_once(self, study_uid: str, event: str) -> bool:
         """Add a line to a study's history, unless it is there; return whether it was not."""
-        table = schema.history
-        same = sa.select(table.c.id).where(table.c.study_uid == study_uid, table.c.event == event)
         with self.ledger.writing() as db:
             lock_study(db, study_uid)
-            if db.execute(same.limit(1)).first() is not None:
-                return False
-            add_note(db, study_uid, event)
-            return True
+            return note_once(db, study_uid, event)

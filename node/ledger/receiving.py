@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.coming_back import is_to_be_restored, may_be_needed, note_files, restore
+from node.ledger.coming_back import may_be_needed, note_files, restore
 from node.ledger.damaged import DamagedObject, add_damaged
 from node.ledger.database import Ledger
+from node.ledger.judging import judge_again, name_in_history
 from node.ledger.records import Former, Kept, Received, Recorded, Withdrawal
 from node.ledger.remembering import Remembering, recall
 from node.ledger.rows import (
@@ -105,7 +106,7 @@ class Receiving:
                 _record_new(db, study, instance, received)
                 recorded: Recorded = "new"
             else:
-                recorded = _judge(db, instance, received, known)
+                recorded = judge_again(db, instance, received, known)
                 if recorded == "corrected":
                     _correct(db, instance, received, known)
                 elif recorded == "restored":
@@ -196,7 +197,8 @@ def _record_new(
     reason = db.execute(query.where(table.c.study_uid == instance.study_uid)).scalar_one_or_none()
     if reason is not None and state == InstanceState.CURRENT:
         state = InstanceState.WITHDRAWN
-        add_note(db, instance.study_uid, f"{_name(instance)} came, which is withdrawn: {reason}")
+        words = f"{name_in_history(instance)} came, which is withdrawn: {reason}"
+        add_note(db, instance.study_uid, words)
     if state == InstanceState.CURRENT:
         _reopen(db, study, received, _changes(db, study, instance, received))
     db.execute(
@@ -218,7 +220,7 @@ def _changes(
         if study.read_at is not None:
             changes |= {"read_at": None, "read_by": None}
             words = "came after somebody had marked the study as read, which it is no longer"
-            add_note(db, study.study_uid, f"{_name(instance)} {words}")
+            add_note(db, study.study_uid, f"{name_in_history(instance)} {words}")
     return changes
 
 
@@ -255,76 +257,6 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
     }
 
 
-def _judge(
-    db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]
-) -> Recorded:
-    """Return what an instance that came again is to the one we have."""
-    again = received.again
-    is_same = known.digest == instance.digest
-    if is_same and is_to_be_restored(db, received, known):
-        return "restored"
-    if is_same or known.state == InstanceState.OWN or received.is_own:
-        return "same"
-    is_compared = (
-        again is not None and again.digest == known.digest and again.path in ("", known.path)
-    )
-    if known.study_uid != instance.study_uid:
-        # Of which of the two it is would be a guess.
-        for study, other in ((instance, known), (known, instance)):
-            reason = f"image {instance.sop_uid} came in this study and in {other.study_uid}"
-            hold(db, study.study_uid, HeldBecause.PIXELS, reason)
-        recorded: Recorded = "contradicts"
-    elif again is None or not is_compared:
-        recorded = "compare"
-    elif again.pixels == "same" or (again.pixels == "unknown" and again.has_no_file):
-        recorded = _judge_header(db, instance, received, known)
-    else:
-        how = "with different pixels" if again.pixels == "other" else "and cannot be compared"
-        reason = f"image {instance.sop_uid} came twice {how}"
-        hold(db, instance.study_uid, HeldBecause.PIXELS, reason)
-        recorded = "contradicts"
-    return recorded
-
-
-def _judge_header(
-    db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]
-) -> Recorded:
-    """Return what another header is: a correction, or a former one that has been corrected.
-
-    Who sent the correction may take it back; from another, the former header is a stale copy.
-    """
-    again = received.again
-    assert again is not None, "judged by it"
-    may_return = _is_from_whom_we_have_it(db, received, known) or _is_in_doubt(
-        db, instance.study_uid
-    )
-    stands = again.is_former and not may_return
-    if again.pixels == "unknown":
-        words = "came again; its pixels cannot be compared, the former file is not there any more"
-        add_note(db, instance.study_uid, f"{_name(instance)} {words}")
-    if again.changed and not stands:
-        return "corrected"
-    if not again.changed and is_to_be_restored(db, received, known):
-        return "restored"
-    words = "came again, the same but for how it is encoded; nothing follows"
-    if again.changed:
-        words = "came as it was before its correction, which stands"
-    add_note(db, instance.study_uid, f"{_name(instance)} {words}")
-    return "unchanged"
-
-
-def _is_from_whom_we_have_it(db: sa.Connection, received: Received, known: sa.Row[Any]) -> bool:
-    table = schema.association
-    query = sa.select(table.c.peer).where(table.c.id == known.association_id)
-    return bool(db.execute(query).scalar_one_or_none() == received.sender)
-
-
-def _is_in_doubt(db: sa.Connection, study_uid: str) -> bool:
-    """Return whether a correction has made whose the study is doubtful: it may be taken back."""
-    because = lock_study(db, study_uid).held_because
-    return because in (HeldBecause.IDENTITY, HeldBecause.DESTINATION)
-
-
 def _correct(db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]) -> None:
     """Put an instance in the place of the one it corrects."""
     assert received.again is not None, "judged by it"
@@ -344,7 +276,8 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
     )
     sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
     db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, received)))
-    words = f"{_name(instance)} came with a corrected header: {', '.join(received.again.changed)}"
+    changed = ", ".join(received.again.changed)
+    words = f"{name_in_history(instance)} came with a corrected header: {changed}"
     add_note(db, instance.study_uid, words)
     if known.state == InstanceState.CURRENT and received.withdraws is None:
         labels = _other_labels(lock_study(db, instance.study_uid), received)
@@ -450,7 +383,3 @@ def _has_current(db: sa.Connection, study_uid: str) -> bool:
 
 def _objects(count: int) -> str:
     return f"{count} object" if count == 1 else f"{count} objects"
-
-
-def _name(instance: Instance) -> str:
-    return str(instance.view or f"{instance.modality or 'object'} {instance.sop_uid}")

@@ -10,14 +10,14 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
-from node.errors import NodeError
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import is_owed, why_owed
 from node.ledger.rows import SHOWN, add_note, insert_into, lock_study, shown_in, update_study
 from node.ledger.states import VersionState
@@ -53,27 +53,6 @@ class Portion:
     """Where the walk goes on."""
     is_last: bool
     """There is no more just now."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of which a row says that it is in the store."""
-
-    of: Literal["instance", "former", "report"]
-    sop_uid: str
-    digest: str
-    path: str
-    size_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class GoingFile:
-    """A file that is to go, and what stays of it, to tell what comes again from it."""
-
-    file: StoredFile
-    pixels_digest: str | None = None
-    """None: not known, for it cannot be read."""
-    header_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +130,15 @@ class Retaining:
                 if study.last_at != last_at or not is_still:
                     return False
                 at = db.execute(sa.select(now())).scalar_one()
-                _mark_files(db, removal.files, at)
+                say_gone(db, study_uid, removal.files, at)
+                if removal.what == Removable.NEIGHBOURS:
+                    db.execute(update_study(study_uid).values(neighbours_removed_at=at))
                 _let_go(db, study_uid, files, at)
-                _mark_study(db, study_uid, removal.what, at)
                 if not files:
                     return True
                 words = f"removed {removal.what} ({size_in_words(files)}): {removal.why}"
                 add_note(db, study_uid, words)
-        except _ChangedError:
+        except ChangedError:
             return False
         log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
         return True
@@ -167,10 +147,6 @@ class Retaining:
         """Return why nothing may be removed of a study; None if something may, or it is unknown."""
         with self.ledger.reading() as db:
             return why_owed(db, study_uid)
-
-
-class _ChangedError(NodeError):
-    """A row is not as it was when its file was looked for: nothing is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,67 +251,11 @@ def _reports(db: sa.Connection, study_uid: str) -> Iterator[StoredFile]:
     table = schema.report
     query = sa.select(table).where(table.c.study_uid == study_uid, table.c.removed_at.is_(None))
     for row in db.execute(query):
-        yield StoredFile("report", row.sop_uid, row.digest, row.path, row.size_bytes)
-
-
-def _mark_files(db: sa.Connection, going: Sequence[GoingFile], at: float) -> None:
-    """Say in the row of each file that it is removed; raise _ChangedError if one is another."""
-    for of, table in _TABLES.items():
-        rows = [
-            {"a_sop_uid": one.file.sop_uid, "a_path": one.file.path}
-            | {name: getattr(one, name) for name in _DIGESTS if name in table.c}
-            for one in going
-            if one.file.of == of
-        ]
-        if not rows:
-            continue
-        is_it = [table.c.sop_uid == sa.bindparam("a_sop_uid"), table.c.removed_at.is_(None)]
-        is_it.append(table.c.path == sa.bindparam("a_path"))
-        if table is schema.instance:  # a peer may be told just now that it is kept
-            is_it.append(table.c.committed_at.is_(None))
-        values: dict[str, Any] = {"removed_at": at}
-        values |= {name: sa.bindparam(name) for name in _DIGESTS if name in table.c}
-        db.execute(table.update().where(*is_it).values(values), rows)
-        uids = sorted({row["a_sop_uid"] for row in rows})
-        if _count_marked(db, table, uids, at) != len(rows):
-            raise _ChangedError
-
-
-_TABLES = {"instance": schema.instance, "former": schema.former_instance, "report": schema.report}
-_DIGESTS = ("pixels_digest", "header_digest")
-_AT_ONCE = 500
-
-
-def _count_marked(db: sa.Connection, table: sa.Table, uids: Sequence[str], at: float) -> int:
-    count = 0
-    for n in range(0, len(uids), _AT_ONCE):
-        query = sa.select(sa.func.count()).select_from(table).where(table.c.removed_at == at)
-        some = table.c.sop_uid.in_(uids[n : n + _AT_ONCE])
-        count += db.execute(query.where(some)).scalar_one()
-    return count
+        is_named = row.series_uid is not None
+        yield StoredFile("report", row.sop_uid, row.digest, row.path, row.size_bytes, is_named)
 
 
 def _let_go(db: sa.Connection, study_uid: str, files: Sequence[StoredFile], at: float) -> None:
     if files:
         rows = [{"path": file.path, "study_uid": study_uid, "asked_at": at} for file in files]
         db.execute(insert_into(db, schema.unlinking).on_conflict_do_nothing(), rows)
-
-
-def _mark_study(db: sa.Connection, study_uid: str, what: Removable, at: float) -> None:
-    """Say of a study what of it there is no more to remove."""
-    instance, former, report = schema.instance, schema.former_instance, schema.report
-    values: dict[str, Any] = {}
-    if what == Removable.NEIGHBOURS:
-        values["neighbours_removed_at"] = at
-    has_reports = sa.exists().where(report.c.study_uid == study_uid, report.c.removed_at.is_(None))
-    if not db.execute(sa.select(has_reports)).scalar_one():
-        values["results_removed_at"] = sa.func.coalesce(schema.study.c.results_removed_at, at)
-    of_study = instance.c.study_uid == study_uid
-    has_images = sa.exists().where(of_study, instance.c.removed_at.is_(None))
-    has_former = sa.exists().where(
-        of_study, former.c.sop_uid == instance.c.sop_uid, former.c.removed_at.is_(None)
-    )
-    if not db.execute(sa.select(sa.or_(has_images, has_former))).scalar_one():
-        values["images_removed_at"] = sa.func.coalesce(schema.study.c.images_removed_at, at)
-    if values:
-        db.execute(update_study(study_uid).values(values))

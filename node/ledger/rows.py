@@ -96,6 +96,16 @@ def add_note(db: sa.Connection, study_uid: str, event: str) -> None:
     db.execute(schema.history.insert().values(at=now(), study_uid=study_uid, event=event))
 
 
+def note_once(db: sa.Connection, study_uid: str, event: str) -> bool:
+    """Add a line to the history of a locked study unless it is there; return whether it was not."""
+    table = schema.history
+    same = sa.select(table.c.id).where(table.c.study_uid == study_uid, table.c.event == event)
+    if db.execute(same.limit(1)).first() is not None:
+        return False
+    add_note(db, study_uid, event)
+    return True
+
+
 def ask_to_tell(db: sa.Connection, study_uid: str) -> None:
     """Have it seen to that reading lists are told what is true of a study now (`flow.telling`).
 

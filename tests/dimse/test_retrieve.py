@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,6 +134,25 @@ def test_a_service_that_is_not_offered_is_no_matter_of_asking_again(
         get(open_giving(offers=[MOVE]), wanted(exam), tmp_path)
     with pytest.raises(Unsupported):
         move_objects(wanted(exam), address(open_giving(offers=[GET])), NODE, "AINODE", BOUNDS)
+
+
+def test_an_archive_that_breaks_off_within_an_object_leaves_no_file(
+    open_giving: Open, exam: list[Dataset], tmp_path: Path
+) -> None:
+    archive = open_giving(exam)
+    archive.parts_sent = 5  # a command, and the data set in parts of 4 kB
+    written: list[Path] = []
+
+    def wait_for_the_beginning() -> None:
+        give_up_at = time.monotonic() + 20
+        while not written and time.monotonic() < give_up_at:
+            written.extend(path for path in tmp_path.iterdir() if path.stat().st_size > 4096)
+
+    archive.before_it_breaks_off = wait_for_the_beginning
+    with pytest.raises(DeliveryError, match="GIVING has not answered C-GET to its end"):
+        get(archive, wanted(exam), tmp_path)
+    assert len(written) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_takes_too_long_is_broken_off(

@@ -129,7 +129,7 @@ def test_a_study_of_which_an_image_is_missing_is_held_and_asked_back_once(
     assert "send the whole study again" in row["held_reason"]
     [asked] = desk.rows(schema.asked_back)
     assert asked["study_uid"] == study
-    assert look.said[-1] == f"study {study}: study {study} is held until they are here again"
+    assert look.said[-1].startswith(f"study {study}: it is held until they are here again")
     [aside] = [path for path in stored(desk) if path.startswith("unreadable/") if "dcm" in path]
     assert aside in look.said[0]
     assert not damaged.exists()
@@ -217,7 +217,7 @@ def test_a_result_object_that_is_gone_is_said_and_holds_nothing(
     assert (found.damaged, found.is_well) == (1, False)
     assert desk.study(study)["held_because"] is None
     assert "put them back from a backup" in look.said[-1]
-    assert desk.history(study)[-1].startswith("missing in the store: reports/")
+    assert desk.history(study)[-1].startswith("1 file of it is missing in the store: reports/")
 
 
 def test_a_missing_file_that_lies_among_the_orphans_is_put_back(
@@ -259,6 +259,20 @@ def test_of_a_store_that_is_lost_only_what_is_owed_is_held(
     assert [row["removed_at"] is None for row in desk.rows(schema.report)] == [False]
     assert f"study {study}: nothing of it is owed" in " ".join(look.said)
     assert look(repairs=True, is_store_lost=True).missing == 4
+
+
+def test_of_a_store_that_is_lost_in_part_what_is_there_still_goes_in_its_turn(
+    desk: Desk, look: Look, study: str
+) -> None:
+    gone, *there = images(desk)
+    gone.unlink()
+    found = look(repairs=True, is_store_lost=True)
+    assert (found.missing, found.put_right) == (1, 1)
+    row = desk.study(study)
+    assert (row["images_removed_at"], row["results_removed_at"]) == (None, None)
+    assert [path.exists() for path in there] == [True] * 3
+    words = f"1 file of it is missing in the store: received/{study}/{gone.name}; lost with "
+    assert desk.history(study)[-1].startswith(words)
 
 
 def test_it_remembers_no_more_where_there_is_more(

@@ -162,8 +162,45 @@ def test_a_row_without_its_file_is_said_once_whoever_finds_it(
     assert len(lines) == 2
     assert f"received/{STUDY}/a.dcm, the file of {STUDY}.1, is missing in the store" in lines[0]
     assert f"reports/{STUDY}/2.25.1.dcm, the file of 2.25.1" in lines[1]
-    words = f"missing in the store: received/{STUDY}/a.dcm of {STUDY}.1 and 1 more"
+    paths = f"received/{STUDY}/a.dcm, reports/{STUDY}/2.25.1.dcm"
+    words = f"2 files of it are missing in the store: {paths}"
     assert desk.history().count(words) == 1
+
+
+def test_a_study_that_is_done_is_not_held_for_a_file_that_is_missing(
+    desk: Desk, inventory: Inventory
+) -> None:
+    """Nothing is to be made of it: whatever is, looks for the files itself."""
+    desk.receive(relative_path=f"received/{STUDY}/a.dcm")
+    build_report(desk, f"reports/{STUDY}/2.25.1.dcm")
+    let_rows_age(desk)
+    inventory.look()
+    assert told(desk) == 1
+    assert desk.study()["held_reason"] is None
+    assert desk.rows(schema.asked_back) == []
+
+
+def test_what_rows_say_is_removed_is_not_missing_even_if_it_goes_at_that_moment(
+    desk: Desk,
+    inventory: Inventory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk.receive(relative_path=f"received/{STUDY}/a.dcm")
+    build_report(desk, f"reports/{STUDY}/2.25.1.dcm")
+    let_rows_age(desk)
+    put_back = Store.put_back
+
+    def and_then_remove(self: Store, relative: str) -> bool:
+        for table in (schema.instance, schema.report):
+            desk.change(table, removed_at=1.0)
+        return put_back(self, relative)
+
+    monkeypatch.setattr(Store, "put_back", and_then_remove)
+    inventory.look()
+    inventory.look()
+    assert told(desk) == 0
+    assert caplog.records == []
 
 
 def test_a_store_that_has_gone_does_not_flood_the_log(

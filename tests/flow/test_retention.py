@@ -15,7 +15,8 @@ import pytest
 from costs import counted
 from ledgers import EXCLUDED, STUDY, Desk, fill
 from peers import modality
-from retained import ALL, DAY_S, Site
+from pydicom import Dataset
+from retained import ALL, DAY_S, Site, small_object
 
 from node import config
 from node.app import App
@@ -47,6 +48,35 @@ def test_each_kind_stays_for_its_days_and_goes_when_they_are_over(site: Site) ->
         assert not goes.exists() and all(path.exists() for path in there)
     assert site.files() == []  # nor their folders
     assert not site.desk.rows(schema.unlinking)
+
+
+def test_a_result_of_a_former_release_is_named_by_its_row_once_its_file_is_removed(
+    site: Site,
+) -> None:
+    """A report of a later version names it, and the models it is of."""
+    _, result = site.done("1.9.1")
+    report = small_object("1.9.1", "1.9.1.77", Modality="SR")
+    report.SeriesInstanceUID = "1.9.1.7"
+    maker = Dataset()
+    maker.ManufacturerModelName = "Breast Area"
+    report.ContributingEquipmentSequence = [maker]
+    report.save_as(result, enforce_file_format=True)
+    site.desk.change(schema.report, series_uid=None, made_by=None)
+    site.desk.let_pass(91 * DAY_S)
+    site.retention.sweep()
+    assert not result.exists()
+    [row] = site.desk.rows(schema.report)
+    assert (row["series_uid"], row["made_by"]) == ("1.9.1.7", '["Breast Area"]')
+
+
+def test_a_result_that_nobody_can_read_is_removed_all_the_same(site: Site) -> None:
+    _, result = site.done("1.9.1")
+    site.desk.change(schema.report, series_uid=None, made_by=None)
+    site.desk.let_pass(91 * DAY_S)
+    site.retention.sweep()
+    assert not result.exists()
+    [row] = site.desk.rows(schema.report)
+    assert row["removed_at"] and row["series_uid"] is None
 
 
 def test_without_a_number_of_days_nothing_is_ever_removed(site: Site) -> None:
@@ -286,8 +316,8 @@ def test_a_sweep_ends_in_time_and_the_next_goes_on(
     site.retention.sweep()
     assert site.files() == before
     monkeypatch.setattr(retention, "SWEEP_FOR_S", 600.0)
-    monkeypatch.setattr(retention, "PORTION", 3)
-    monkeypatch.setattr(unlinking, "PORTION", 1)
+    monkeypatch.setattr(retention, "_PORTION", 3)
+    monkeypatch.setattr(unlinking, "_PORTION", 1)
     left = []
     for _ in range(2):
         site.retention.sweep()

@@ -42,6 +42,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 from pynetdicom.association import Association
+from retained import retention_on
 from sqlalchemy.exc import OperationalError
 
 from node import config
@@ -427,17 +428,21 @@ def test_a_defect_of_ours_is_tried_again_and_at_last_answered(works: Works, pacs
     assert pacs.received
 
 
-@pytest.mark.parametrize("is_removed", [False, True], ids=["", "the first removed"])
+@pytest.mark.parametrize("first_is", ["there", "lost", "removed, of a former release"])
 def test_a_late_image_makes_a_second_report_set_with_one_inference(
-    works: Works, pacs: Pacs, *, is_removed: bool
+    works: Works, pacs: Pacs, first_is: str
 ) -> None:
-    exam = factories.exam(f"late {is_removed}", [R_CC, L_CC])
+    exam = factories.exam(f"late, first {first_is}", [R_CC, L_CC])
     study = works.receive(exam[:1])
     works.close(study)
     works.reaches(study, "done")
     first = {received.sop_uid for received in pacs.received}
-    if is_removed:
+    if first_is == "lost":
         shutil.rmtree(works.desk.store.root / "reports" / study)
+    elif first_is != "there":
+        works.desk.change(schema.report, series_uid=None, made_by=None)
+        remove_results(works)
+        assert not list((works.desk.store.root / "reports").rglob("*.dcm"))
     works.network.asked.clear()
     works.receive(exam[1:])
     works.close(study)
@@ -749,6 +754,15 @@ def test_a_store_that_is_away_is_the_machines_trouble_and_holds_no_study(works: 
     away.rename(received)
     assert works.reaches(study, "done").models[0].outcome.startswith("1 of 1 images analysed")
     assert counts(works, study)[:2] == (0, 0)
+
+
+def remove_results(works: Works) -> None:
+    """Let the days of all results be over, and those of nothing else."""
+    desk = works.desk
+    desk.delete(schema.study_to_tell)  # a node tells, or finds that nobody is to be told
+    desk.let_pass(2 * 86_400.0)
+    settings = config.RetentionSettings(results_days=1)
+    retention_on(desk.ledger, desk.store, lambda: settings).sweep()
 
 
 def look_for_files(works: Works) -> None:

@@ -264,6 +264,7 @@ def test_a_recalled_study_goes_on_with_the_next_version_and_never_with_a_first_r
 ) -> None:
     delivered(desk, level=Priority.SOON)
     let_files_go(desk)
+    desk.change(schema.report, series_uid="1.2.3.4", made_by='["Breast Area"]')
     before = without_what_goes(of_study(desk))
     assert forgetting.forget_study(STUDY, YEAR_S)
     caplog.set_level(logging.INFO)
@@ -278,7 +279,8 @@ def test_a_recalled_study_goes_on_with_the_next_version_and_never_with_a_first_r
     assert work.version.number == 2
     assert work.version.replaces is not None
     assert [one.number for one in work.former_levels] == [1]
-    assert len(work.version.predecessors) == 2
+    named = [(one.series_uid, one.made_by) for one in work.version.predecessors]
+    assert named == [("1.2.3.4", ("Breast Area",))] * 2, "without their files"
 
 
 def test_the_same_again_is_known_again_by_its_digest_and_its_study_is_forgotten_later_again(

@@ -205,7 +205,8 @@ def test_who_asks_whether_it_is_kept_is_not_told_so_of_what_is_removed(desk: Des
     committing = Committing(desk.ledger)
     assert list(committing.find_kept([f"{STUDY}.1"])) == [f"{STUDY}.1"]
     assert remove(desk, Removable.OUT_OF_SCOPE)
-    assert committing.find_kept([f"{STUDY}.1"])[f"{STUDY}.1"].is_removed
+    [kept] = committing.find_kept([f"{STUDY}.1"]).values()
+    assert kept.is_removed
     assert not committing.mark([f"{STUDY}.1"])
     assert desk.rows(schema.instance)[0]["committed_at"] is None
 

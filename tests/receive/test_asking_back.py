@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,19 @@ from pydicom.uid import RLELossless
 
 from node import config
 from node.current import Current
+from node.flow.deep_check import DeepCheck
 from node.imaging.digests import encoded_digest
-from node.ledger import Asking, HeldBecause, Ledger, Nodes, Receiving, now, schema
+from node.ledger import (
+    COMES_BACK,
+    Asking,
+    HeldBecause,
+    Job,
+    Ledger,
+    Nodes,
+    Receiving,
+    now,
+    schema,
+)
 from node.receive.asking_back import AskingBack
 from node.receive.header_changes import header_digest
 from node.receive.reception import Came, Reception
@@ -68,6 +80,7 @@ class Asker:
 
 
 OpenAsker = Callable[..., Asker]
+NewAsker = Callable[..., Asker]
 
 
 @pytest.fixture
@@ -78,10 +91,11 @@ def archive() -> Iterator[GivingArchive]:
 
 
 @pytest.fixture
-def open_asker(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenAsker]:
+def new_asker(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[NewAsker]:
+    """Open nodes that ask some peers for an exam."""
     opened: list[Asker] = []
 
-    def start(*peers: config.Peer, within_s: float = 3600) -> Asker:
+    def start(exam: list[Dataset], *peers: config.Peer, within_s: float = 3600) -> Asker:
         settings = config.Config(
             node=config.Node(ae_title="AINODE", state_dir=tmp_path, min_free_mb=0),
             peers=peers,
@@ -89,15 +103,8 @@ def open_asker(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenAsk
         )
         reception = Reception(Current(settings), store, Receiving(ledger), is_mammogram)
         sweep = AskingBack(Current(settings), store, Asking(ledger), reception, is_mammogram)
-        exam = factories.exam("asked back", [R_CC, L_CC])
         opened.append(Asker(Desk(ledger, store), sweep, reception, exam))
-        asker = opened[-1]
-        asker.receive(*exam)
-        asker.desk.close(study=asker.study)
-        asker.remove()
-        asker.receive(late(exam[0]))
-        asker.desk.settling.ask_back(asker.study, 2)
-        return asker
+        return opened[-1]
 
     nodes = Nodes(ledger)
     if not nodes.registered([store.node_id]):  # a door has done it
@@ -106,6 +113,22 @@ def open_asker(store: Store, ledger: Ledger, tmp_path: Path) -> Iterator[OpenAsk
     for asker in opened:
         asker.sweep.stop()
         asker.reception.close()
+
+
+@pytest.fixture
+def open_asker(new_asker: NewAsker) -> OpenAsker:
+    """Open nodes that lack two removed images, since a third came late."""
+
+    def start(*peers: config.Peer, within_s: float = 3600) -> Asker:
+        asker = new_asker(factories.exam("asked back", [R_CC, L_CC]), *peers, within_s=within_s)
+        asker.receive(*asker.exam)
+        asker.desk.close(study=asker.study)
+        asker.remove()
+        asker.receive(late(asker.exam[0]))
+        asker.desk.settling.ask_back(asker.study, 2)
+        return asker
+
+    return start
 
 
 def late(image: Dataset) -> Dataset:
@@ -264,3 +287,38 @@ def test_a_lost_file_is_healed_by_whatever_is_sent_under_its_uid(desk: Desk, sto
     exam[0].StudyDescription = "As the archive has it"
     assert desk.keep(exam[0]) == "corrected"
     assert store.path(desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]).exists()
+
+
+@pytest.mark.parametrize("lost", ["gone", "damaged"])
+def test_a_study_that_a_deep_check_has_held_goes_on_once_it_is_sent_again(
+    desk: Desk, store: Store, new_asker: NewAsker, lost: str
+) -> None:
+    exam = factories.exam("checked", [R_CC, L_CC])
+    for one in exam:
+        desk.keep(one)
+    study = str(exam[0].StudyInstanceUID)
+    desk.close(study=study)
+    path = store.path(desk.row(schema.instance, exam[0].SOPInstanceUID)["path"])
+    if lost == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-2])
+    DeepCheck(desk.ledger, store, lambda line: None, unseen, repairs=True).run()
+    assert desk.study(study)["held_because"] == HeldBecause.MISSING
+    assert len(desk.rows(schema.asked_back)) == 1
+    asker = new_asker(exam, modality())
+    asker.look()
+    reason = desk.study(study)["held_reason"]
+    assert "nobody can be asked for them: modality has no `retrieve`" in reason
+    assert reason.count(COMES_BACK) == 1
+    for one in exam:
+        desk.keep(one)
+    asker.look()
+    assert desk.study(study)["held_because"] is None
+    assert path.exists()
+    desk.begin(Job("process", study, 1, 1))  # which was queued before
+
+
+@contextlib.contextmanager
+def unseen(what: str, total: int) -> Iterator[Callable[[], None]]:
+    yield lambda: None
