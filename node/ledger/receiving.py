@@ -260,6 +260,7 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
 def _correct(db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]) -> None:
     """Put an instance in the place of the one it corrects."""
     assert received.again is not None, "judged by it"
+    is_lost = received.again.has_no_file and known.removed_at is None
     former = schema.former_instance
     db.execute(
         insert_into(db, former)
@@ -269,7 +270,8 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
             path=known.path,
             received_at=known.received_at,
             replaced_at=now(),
-            removed_at=known.removed_at,
+            # Of a file that is lost nothing is left to be looked for.
+            removed_at=now() if is_lost else known.removed_at,
             header_digest=known.header_digest,
         )
         .on_conflict_do_nothing()

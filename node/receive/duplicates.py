@@ -43,12 +43,12 @@ def compare_with_digests(
     return "other" if is_known else "unknown", changed
 
 
-def is_one_of_removed(known: Iterable[Former], after: Path) -> bool:
+def is_one_of_gone(gone: Iterable[Former], after: Path) -> bool:
     """Return whether what came again is as it was before a correction, the file of which is gone.
 
     By its header alone: had it other pixels, it would contradict what we have.
     """
-    return any(one.is_removed and _is_header(one.header_digest, after) for one in known)
+    return any(_is_header(one.header_digest, after) for one in gone)
 
 
 def _is_header(digest: str, path: Path) -> bool:

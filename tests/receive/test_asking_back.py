@@ -287,6 +287,23 @@ def test_a_lost_file_is_healed_by_whatever_is_sent_under_its_uid(desk: Desk, sto
     exam[0].StudyDescription = "As the archive has it"
     assert desk.keep(exam[0]) == "corrected"
     assert store.path(desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]).exists()
+    (former,) = desk.rows(schema.former_instance)
+    assert former["removed_at"] is not None, "nobody looks for it any more"
+    exam[0].StudyDescription = "As it was corrected"
+    assert desk.keep(exam[0]) == "corrected"
+
+
+def test_a_correction_is_taken_though_the_files_of_former_ones_are_lost(
+    desk: Desk, store: Store
+) -> None:
+    exam = factories.exam("lost", [R_CC, L_CC])
+    for words in ("At first", "Corrected", "Corrected again"):
+        exam[0].StudyDescription = words
+        desk.keep(exam[0])
+    for row in desk.rows(schema.former_instance):
+        store.path(row["path"]).unlink()
+    exam[0].StudyDescription = "Corrected once more"
+    assert desk.keep(exam[0]) == "corrected"
 
 
 @pytest.mark.parametrize("lost", ["gone", "damaged"])
