@@ -133,6 +133,8 @@ class Again:
     """Of the one it was compared with; "" if that does not matter."""
     has_no_file: bool = False
     """The file of the one we have is not there any more: what is known are digests, at most."""
+    was_removed: bool = False
+    """Its row said so when they were compared."""
 
 
 @dataclass(frozen=True, slots=True)

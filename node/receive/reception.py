@@ -239,6 +239,7 @@ class Reception:
             was_in_scope=self._is_in_scope(kept.shown),
             path=kept.path,
             has_no_file=has_no_file,
+            was_removed=kept.is_removed,
         )
 
     def _tidy(self, recorded: Recorded, instance: Instance, path: Path, peer: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import factories
@@ -25,6 +25,7 @@ from node.ledger import (
     Asking,
     HeldBecause,
     Job,
+    Kept,
     Ledger,
     Nodes,
     Receiving,
@@ -304,6 +305,30 @@ def test_a_correction_is_taken_though_the_files_of_former_ones_are_lost(
         store.path(row["path"]).unlink()
     exam[0].StudyDescription = "Corrected once more"
     assert desk.keep(exam[0]) == "corrected"
+
+
+def test_other_pixels_contradict_though_the_file_is_removed_while_they_are_looked_at(
+    open_asker: OpenAsker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker = open_asker(modality())
+    image = asker.exam[0]
+    as_it_is = Receiving.find_kept
+    looks: list[Kept | None] = []
+
+    def just_before_it_is_removed(receiving: Receiving, sop_uid: str) -> Kept | None:
+        kept = as_it_is(receiving, sop_uid)
+        if kept is not None and not looks:
+            before = replace(kept, is_removed=False, is_awaited=False, pixels_digest="")
+            kept = replace(before, header_digest="")
+        looks.append(kept)
+        return kept
+
+    monkeypatch.setattr(Receiving, "find_kept", just_before_it_is_removed)
+    image.PixelData = bytes(reversed(image.PixelData))
+    path = asker.desk.store.incoming / "other.dcm"
+    image.save_as(path, enforce_file_format=True)
+    assert asker.reception.keep(path, Came("modality", "association")) == "contradicts"
+    assert len(looks) == 2, "it is compared once more"
 
 
 @pytest.mark.parametrize("lost", ["gone", "damaged"])
