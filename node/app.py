@@ -494,7 +494,8 @@ class App:
         for part in dead:
             log.critical("The %s has died", part)
             self.failed.set()
-        self.store.prepare()  # taken for dead while we were frozen, we have lost our folder
+        if self.store.is_there():  # taken for dead while we were frozen, we have lost our folder;
+            self.store.prepare()  # but where a mount has gone, nothing is begun on another disk
 
     def _examine_parts(self) -> None:
         found = self._ailments.look()

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from node.errors import ConfigError
@@ -73,6 +74,21 @@ def fault_of_belonging(store: Store, installation: str | None) -> str:
         f"store_dir {store.root} belongs to another installation ({owner}), and the ledger is "
         f"{ours}. Each needs a folder of its own; if that one is gone for good, remove "
         f"{store.root / BELONGS}"
+    )
+
+
+def fault_of_emptiness(store: Store, names_files: Callable[[], bool]) -> str:
+    """Return why a store is taken for one whose disk is not mounted, "" if it is not.
+
+    `names_files`: whether the ledger says that files are there; asked only if nothing is, not even
+    the file that says whose it is.
+    """
+    if owner_of(store) is not None or has_objects(store) or not names_files():
+        return ""
+    return (
+        f"store_dir {store.root} is not that of this ledger: nothing is there, and the ledger "
+        "names files in it. If its disk is not mounted, mount it; if it is lost, put a backup back "
+        "(docs/operate.md), or say so: `ai-node check --deep --repair --store-is-lost`"
     )
 
 

@@ -12,10 +12,10 @@ import alembic.util
 import sqlalchemy as sa
 from tzlocal import get_localzone
 
-from node.belonging import belong_to, fault_of_belonging, owner_of
+from node.belonging import belong_to, fault_of_belonging, fault_of_emptiness, owner_of
 from node.config import ChosenModel, Config
 from node.errors import ConfigError
-from node.ledger import Examination, Ledger, examine, release_of_tables
+from node.ledger import Examination, Filing, Ledger, examine, release_of_tables
 from node.ledger.moving import why_no_node_may_run
 from node.manifest import (
     CARD,
@@ -172,14 +172,16 @@ def open_ledger(config: Config) -> Ledger:
 def open_own_ledger(config: Config, store: Store) -> Ledger:
     """Open the ledger that a node is to work with, up to date; its store belongs to it from then.
 
-    Raises ConfigError if it has moved, is no whole copy, or is not that of the store. Of a ledger
-    that would be new nothing is made then.
+    Raises ConfigError if it has moved, is no whole copy, or is not that of the store, or if the
+    store is not mounted. Of a ledger that would be new nothing is made then.
     """
     with _store_errors_as_messages(config):
         if fault := fault_of_ledger(config):
             raise ConfigError(fault)
         ledger = open_ledger(config)
         try:
+            if fault := fault_of_emptiness(store, Filing(ledger).names_files):
+                raise ConfigError(f"[node] {fault}")  # of a former release's, told only by now
             belong_to(store, ledger.installation)
         except BaseException:
             ledger.close()
@@ -198,7 +200,18 @@ def fault_of_ledger(config: Config) -> str:
     with _database_errors_as_messages(config):
         ledger = Ledger(config.database_url)
         with contextlib.closing(ledger):
-            return _fault_of(ledger, config)
+            if fault := _fault_of(ledger, config):
+                return fault
+            return _fault_of_emptiness(ledger, config)
+
+
+def _fault_of_emptiness(ledger: Ledger, config: Config) -> str:
+    with ledger.reading() as db:
+        if release_of_tables(db) != "current":
+            return ""
+    with _store_errors_as_messages(config):
+        fault = fault_of_emptiness(Store(config.store_dir), Filing(ledger).names_files)
+    return f"[node] {fault}" if fault else ""
 
 
 def _fault_of(ledger: Ledger, config: Config) -> str:

@@ -166,3 +166,53 @@ def test_doctor_says_that_the_ledger_is_not_that_of_the_store(config: Config) ->
     [verdict] = check_database(config)
     assert verdict.state == "failed"
     assert "and the ledger is new" in verdict.words
+
+
+def test_no_node_starts_on_a_store_whose_disk_is_not_mounted(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\nae_title = "AINODE"\nstate_dir = "state"\nmin_free_mb = 0\n')
+    config = load_config(path)
+    store = Store(config.store_dir)
+    with closing(open_own_ledger(config, store)) as ledger:
+        Nodes(ledger).register_node("node")
+        Nodes(ledger).retire_node("node")
+        fill(ledger, 1)
+    receive(store)
+    store.root.rename(tmp_path / "away")
+    store.root.mkdir()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="If its disk is not mounted, mount it"):
+            open_own_ledger(config, store)
+        assert list(store.root.iterdir()) == []  # or it would look like a store that has lost all
+    result = CliRunner().invoke(cli.app, ["check", "--for-start", "--config", str(path)])
+    assert result.exit_code == 1
+    assert "--store-is-lost" in " ".join(result.output.split())
+    [verdict] = check_database(config)
+    assert verdict.state == "failed"
+    store.root.rmdir()
+    (tmp_path / "away").rename(store.root)
+    open_own_ledger(config, store).close()
+
+
+def test_an_empty_store_that_says_whose_it_is_has_lost_its_objects_and_is_mounted(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\nae_title = "AINODE"\nstate_dir = "state"\nmin_free_mb = 0\n')
+    config = load_config(path)
+    with closing(open_own_ledger(config, Store(config.store_dir))) as ledger:
+        fill(ledger, 1)
+    open_own_ledger(config, Store(config.store_dir)).close()
+
+
+def test_a_first_start_of_this_release_on_a_store_with_objects_says_whose_they_are(
+    config: Config,
+) -> None:
+    store = Store(config.store_dir)
+    (store.root / BELONGS).unlink()
+    with closing(Ledger(config.database_url)) as ledger:
+        ledger.migrate()
+        Nodes(ledger).register_node("node")
+        fill(ledger, 1)
+    with closing(open_own_ledger(config, store)) as ledger:
+        assert owner_of(store) == ledger.installation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -86,9 +87,24 @@ def errors_as_messages(exit_code: int = 1) -> Iterator[None]:
     """Print an error in its own words and end with this exit code."""
     try:
         yield
-    except NodeError as error:
-        err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    except Exception as error:
+        words = str(error) if isinstance(error, NodeError) else _words_of_database(error)
+        if not words:
+            raise
+        err.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code) from error
+
+
+def _words_of_database(error: Exception) -> str:
+    """Return what the database said, "" if it is none of its errors."""
+    alchemy = sys.modules.get("sqlalchemy.exc")  # imported by whoever has asked a database
+    if alchemy is None or not isinstance(error, alchemy.DBAPIError):
+        return ""
+    reason = " ".join(str(error.orig).split())
+    return (
+        f"the database says: {reason}. What had not been said to be done is not done; see that it "
+        "runs and has room, wait if the ledger is just being moved, and call this again"
+    )
 
 
 def caller() -> str:

@@ -84,7 +84,11 @@ def _of_backup(made: Backup, *, verifies: bool) -> Iterator[str]:
         f"{counted(made.files, 'file')}, {made.fresh} of them {how} now."
     )
     if made.are_linked:
-        yield "It lies on the disk of the store, and is lost with it: keep another elsewhere."
+        yield (
+            "It lies on the disk of the store, and is lost with it: keep another elsewhere. What "
+            "it has frees no room: clean_from_percent passes it over, and what goes by its days "
+            "frees it with the next backup."
+        )
     if verifies:
         yield "Every file that the ledger speaks of was read again."
     if made.mended.count:
@@ -96,6 +100,11 @@ def _faults_of_backup(made: Backup) -> Iterator[str]:
         yield (
             f"Not to be had from the store, and not in the backup: {_files(made.missing)}; "
             "`ai-node check --deep` finds of which studies"
+        )
+    if made.only_here.count:
+        yield (
+            f"Missing or damaged in the store, and in this backup from a former one: "
+            f"{_files(made.only_here)}; put them back from there (docs/operate.md)"
         )
     if made.damaged.count:
         yield (

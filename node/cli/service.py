@@ -222,7 +222,7 @@ def _check_settings(config: Path, *, for_start: bool) -> None:
     """Check what the configuration says, and what it names."""
     from node.config import load_config
     from node.inference import Inference
-    from node.site import load_models, try_database
+    from node.site import fault_of_ledger, load_models, try_database
 
     with errors_as_messages():
         loaded = load_config(config)
@@ -231,14 +231,15 @@ def _check_settings(config: Path, *, for_start: bool) -> None:
         notes = list(_notes_of_ledger(loaded, models))
         with Inference(loaded.inference, tuple(models.values())):
             pass  # starting means every network has loaded and run once
-        faults = _faults(loaded, models)
+        why_no_start = fault_of_ledger(loaded)
+        faults = [*_faults(loaded, models), *filter(None, [why_no_start])]
         verdict = "can be read, and has faults" if faults else "is right"
         first, *others = _what_is_right(loaded, models)
         for line in (f"{config} {verdict}: {first}", *others):
             out.print(line, markup=False)
         for line in [*_notes(loaded, models), *notes]:
             out.print(f"Note: {line}", markup=False)
-        if faults and not for_start:
+        if why_no_start or (faults and not for_start):
             raise NodeError("\n".join(faults))
         for line in faults:
             err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -288,11 +289,10 @@ def _notes(config: Config, models: Mapping[str, Model]) -> list[str]:
 def _faults(config: Config, models: Mapping[str, Model]) -> list[str]:
     """Return what is wrong with what a node would start with all the same."""
     from node.doctor.tls_files import faults_of_tls_files
-    from node.site import fault_of_ledger, faults_of_models
+    from node.site import faults_of_models
 
     of_models = (words for _, words in faults_of_models(config, models))
-    of_ledger = filter(None, [fault_of_ledger(config)])
-    return [*_faults_of_page(config), *of_models, *faults_of_tls_files(config), *of_ledger]
+    return [*_faults_of_page(config), *of_models, *faults_of_tls_files(config)]
 
 
 def _faults_of_page(config: Config) -> list[str]:

@@ -57,5 +57,7 @@ def trouble_of_store(
             return f"{store.root}: {lack}"
         store.now_s()  # writes, and removes that again
     except OSError as error:
-        return f"{store.root} cannot be written to ({error.strerror})"
+        is_away = isinstance(error, FileNotFoundError) and not store.is_there()
+        asked = "; is its disk mounted?" if is_away else ""
+        return f"{store.root} cannot be written to ({error.strerror}){asked}"
     return ""

@@ -19,7 +19,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
-from node.belonging import adopt, owner_of
+from node.belonging import adopt, fault_of_emptiness, owner_of
 from node.errors import NodeError, Unreadable
 from node.flow.inventory import OLD_AFTER_S, PORTION
 from node.ledger import CheckedFile, Checking, Filing, Ledger, Nodes
@@ -74,7 +74,7 @@ class DeepCheck:
     def run(self) -> Found:
         """Look at everything. Raises NodeError if the store is not there, or not the ledger's."""
         checking, found = Checking(self.ledger), Found()
-        self._require_store(checking)
+        self._require_store()
         self._require_new_ledger(checking)
         self._look_for_orphans(checking, found)
         self._read_all(checking, found)
@@ -83,17 +83,13 @@ class DeepCheck:
             self.say(f"store {self.store.root}: belongs to this ledger now")
         return found
 
-    def _require_store(self, checking: Checking) -> None:
+    def _require_store(self) -> None:
         """Raise NodeError where there is nothing at all of what there should be."""
         if self.is_store_lost:
             self.store.prepare()
             return
-        if not any(self.store.folders(tree) for tree in _TREES) and checking.count():
-            raise NodeError(
-                f"the store {self.store.root} is not that of this ledger: nothing is there. If its "
-                "disk is not mounted, mount it; if it is lost, put a backup back "
-                "(docs/operate.md), or say so: `ai-node check --deep --repair --store-is-lost`"
-            )
+        if fault := fault_of_emptiness(self.store, Filing(self.ledger).names_files):
+            raise NodeError(fault)
 
     def _require_new_ledger(self, checking: Checking) -> None:
         """Raise NodeError if a ledger that knows studies is to take over another's store."""

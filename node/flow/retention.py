@@ -50,6 +50,12 @@ _DAY_S = 86_400.0
 _CLEANED = tuple(what for what in Removable if what != Removable.RESULTS)
 """What a full disk is cleaned of, in this order."""
 
+_FREES_NOTHING = (
+    "What could be removed, since %s, is passed over: its files have second names on this disk, as "
+    "those of `ai-node backup` have, and would free nothing. Images will be refused once the disk "
+    "is full: keep the backup on another disk, or take it away (docs/retention.md)"
+)
+
 HeaderDigest = Callable[[Path], str]
 """Digests all of a header that may matter to a result; raises Unreadable and OSError."""
 
@@ -91,6 +97,8 @@ class Retention:
         self._by_need = {what: _Walk() for what in Removable}
         self._aside: Iterator[str] = iter(())
         self._give_up_at = 0.0
+        self._has_told_of_links = False
+        """Since the disk was last less full."""
 
     def sweep(self) -> None:
         """Remove the next of what nobody is owed, if its days are over or the disk is full."""
@@ -143,6 +151,9 @@ class Retention:
         limit = self._settings().clean_from_percent
         if limit is None:
             return
+        if self._store.used_percent() < limit:
+            self._has_told_of_links = False
+            return
         for what in _CLEANED:
             while self._store.used_percent() >= limit and not self._is_late():
                 if self._clean_portion(what, limit):
@@ -171,8 +182,9 @@ class Retention:
         if only_if_it_frees and not files:
             return
         if only_if_it_frees and any(self._store.is_linked(file.path) for file in files):
-            words = "Study %s stays: its files have other names, as in a backup, and free nothing"
-            log.debug(words, study[1])
+            if not self._has_told_of_links:
+                log.warning(_FREES_NOTHING, why)
+                self._has_told_of_links = True
             return
         try:
             going = tuple(map(self._described, files))

@@ -14,10 +14,11 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import shutil
 import socket
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -29,6 +30,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node import __version__
+from node.belonging import fault_of_emptiness, owner_of
 from node.config import Config
 from node.errors import NodeError, Unreadable
 from node.keeping.backup_folder import BackupFolder
@@ -44,20 +46,22 @@ from node.keeping.files import (
     remove_file,
     surplus,
 )
-from node.ledger import LEASE_S, BackingUp, Ledger, NamedFile, Snapshot, utc
+from node.ledger import LEASE_S, BackingUp, Filing, Ledger, NamedFile, Snapshot, utc
 from node.numbers_in_words import counted
-from node.store import dataset_digest
+from node.store import BELONGS, Store, dataset_digest
 
 log = logging.getLogger(__name__)
 
 LEDGER = "ledger.db"
 ABOUT = "backup.json"
+_RENEW_AFTER_S = LEASE_S / 10
 _NAMED = 10
 """Of what is wrong so many are named."""
 _RESERVE = 64 << 20
 _BY_ROWS = ("received", "reports")
-_NOT_KEPT = ("incoming",)
-"""What is on its way into the store was acknowledged to nobody."""
+_PUT_ASIDE = ("contradicting/", BELONGS, "orphans/", "packages/", "unreadable/")
+"""What of a store is kept though no row speaks of it, in order. What is on its way into it was
+acknowledged to nobody; anything else is not ours, such as lost+found."""
 
 ShowsSteps = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 """Shows how far long work is: of what, and of how many steps."""
@@ -91,8 +95,11 @@ class Backup:
     """The files have second names on the disk of the store, and no second copy."""
     missing: Amiss
     """Files that rows speak of and that neither the store's disk gives nor a former backup."""
+    only_here: Amiss
+    """Files that a former backup has put here, and that the store lacks or has damaged."""
     damaged: Amiss
-    """Files that are not as they came, in the store either: looked for if that was asked."""
+    """Files that are not as they came, in the store either: seen by their size, and by their bytes
+    if that was asked."""
     mended: Amiss
     """Files that had been damaged in the backup, and were copied again."""
     unread: tuple[str, ...]
@@ -122,10 +129,17 @@ def back_up(
             return making.make(config, config_path, verifies=verifies)
     except OSError as error:
         at = f"{error.filename}: " if error.filename else ""
-        raise NodeError(
-            f"no backup was made in {root} ({at}{error.strerror}); a former one there is as it "
-            "was. Mend that and call it again: what has been copied is not copied again"
-        ) from error
+        raise _not_made(root, f"{at}{error.strerror}") from error
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise _not_made(root, f"the database: {' '.join(str(reason).split())}") from error
+
+
+def _not_made(root: Path, reason: str) -> NodeError:
+    return NodeError(
+        f"no backup was made in {root} ({reason}); a former one there is as it was. Mend that and "
+        "call it again: what has been copied is not copied again"
+    )
 
 
 @dataclass(slots=True)
@@ -133,26 +147,41 @@ class _Lease:
     """That no file of the store goes."""
 
     began_at: float
+    renewed_at: float
+    """By this machine's clock that only goes forward: before it was asked for."""
     lost: threading.Event = field(default_factory=threading.Event)
 
+    def renew(self, backing_up: BackingUp, where: str) -> None:
+        asked_at = time.monotonic()
+        if backing_up.renew(where):
+            self.renewed_at = asked_at
+        else:
+            self.lost.set()
+
     def require(self) -> None:
-        if self.lost.is_set():
+        """Raise NodeError if files may have gone."""
+        if self.lost.is_set() or time.monotonic() - self.renewed_at >= LEASE_S:
             raise NodeError(
                 "the database could not be told in time that the backup goes on, so files may have "
                 "been removed meanwhile; call it again: what has been copied is not copied again"
             )
 
+    def require_to_the_end(self, backing_up: BackingUp, where: str) -> None:
+        """Raise NodeError if files may have gone until now, by the database's word."""
+        self.renew(backing_up, where)
+        self.require()
+
 
 @contextlib.contextmanager
 def _files_stay(backing_up: BackingUp, where: str) -> Iterator[_Lease]:
     """Let no file of the store go."""
-    lease, ended = _Lease(backing_up.begin(where)), threading.Event()
+    asked_at = time.monotonic()
+    lease, ended = _Lease(backing_up.begin(where), asked_at), threading.Event()
 
     def renew() -> None:
-        while not ended.wait(LEASE_S / 10):
+        while not ended.wait(_RENEW_AFTER_S):
             try:
-                if not backing_up.renew(where):
-                    lease.lost.set()
+                lease.renew(backing_up, where)
             except sa.exc.SQLAlchemyError as error:
                 log.warning("The database does not answer: %s", type(error).__name__)
 
@@ -167,6 +196,16 @@ def _files_stay(backing_up: BackingUp, where: str) -> Iterator[_Lease]:
             backing_up.end(where)
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is amiss, as `Backup` says it."""
+
+    missing: Amiss = field(default_factory=Amiss)
+    only_here: Amiss = field(default_factory=Amiss)
+    damaged: Amiss = field(default_factory=Amiss)
+    mended: Amiss = field(default_factory=Amiss)
+
+
 @dataclass(frozen=True, slots=True)
 class _Making:
     """One backup, in its steps."""
@@ -179,7 +218,7 @@ class _Making:
     progress: ShowsSteps
 
     def make(self, config: Config, config_path: Path, *, verifies: bool) -> Backup:
-        _require_store(self.store)
+        _require_store(self.store, self.backing_up.ledger)
         new = self.folder.begin()
         former = next(iter(self.folder.whole()), None)
         self._require_room(self.backing_up.size_bytes(), "the ledger")
@@ -188,11 +227,13 @@ class _Making:
         unread = put_settings(config, config_path, new, former)
         links = may_link(self.store, self.folder.store)
         named = Snapshot(new / LEDGER)
-        files, fresh, missing = self._put_files(named, links=links)
-        damaged, mended = self._verify(named, files) if verifies else (Amiss(), Amiss())
-        self.lease.require()
+        files, fresh, seen = self._put_files(named, links=links)
+        if verifies:
+            self._verify(named, files, seen)
+        self.lease.require_to_the_end(self.backing_up, self.where)
         at = self.lease.began_at
-        made = Backup(new, at, files, fresh, links, missing, damaged, mended, tuple(unread))
+        amiss = (seen.missing, seen.only_here, seen.damaged, seen.mended)
+        made = Backup(new, at, files, fresh, links, *amiss, tuple(unread))
         _write_about(new / ABOUT, made, config_path)
         fsync(new)
         whole = self.folder.publish(f"{utc(at):%Y%m%dT%H%M%S}.{int(at % 1 * 1000):03}Z")
@@ -201,49 +242,72 @@ class _Making:
         self._remove_surplus(Snapshot(whole / LEDGER))
         return replace(made, folder=whole)
 
-    def _put_files(self, named: Snapshot, *, links: bool) -> tuple[int, int, Amiss]:
-        """Put every file there; return how many there are, how many are new, what is missing."""
-        files = fresh = size = 0
-        for pair, is_there in self._pairs(named):
+    def _put_files(self, named: Snapshot, *, links: bool) -> tuple[int, int, _Seen]:
+        """Put every file there; return how many there are, how many are new, what is amiss."""
+        files = size = 0
+        to_put, seen = 0, _Seen()
+        for pair, is_there in self._pairs(named, seen):
             files += 1
             if not is_there:
-                fresh += 1
+                to_put += 1
                 size += 0 if links and _is_linked(pair) else pair.size()
-        self._require_room(size, counted(fresh, "file"))
-        missing = Amiss()
-        with self.progress("Linking files" if links else "Copying files", fresh) as advance:
-            new = (pair for pair, is_there in self._pairs(named) if not is_there)
+        self._require_room(size, counted(to_put, "file"))
+        fresh = to_put
+        with self.progress("Linking files" if links else "Copying files", to_put) as advance:
+            new = (pair for pair, is_there in self._pairs(named, _Seen()) if not is_there)
             for portion in portions(new):
                 self.lease.require()
                 linked = [pair for pair in portion if links and _is_linked(pair)]
                 copied = [pair for pair in portion if not (links and _is_linked(pair))]
                 for pair in (*put_all(linked, links=True), *put_all(copied, links=False)):
+                    fresh -= 1
                     # Of what is only put aside, a file may go at any time.
-                    if _is_by_row(pair, self.store) and not pair.target.exists():
-                        missing.add(str(pair.source.relative_to(self.store)))
+                    if _is_by_row(pair, self.store):
+                        relative = str(pair.source.relative_to(self.store))
+                        (seen.only_here if pair.target.exists() else seen.missing).add(relative)
                 for _ in portion:
                     advance()
-        return files, fresh, missing
+        return files, fresh, seen
 
-    def _pairs(self, named: Snapshot) -> Iterator[tuple[Pair, bool]]:
-        """Yield every file, and whether it is there from a former backup."""
+    def _pairs(self, named: Snapshot, seen: _Seen) -> Iterator[tuple[Pair, bool]]:
+        """Yield every file, and whether it need not be put; note what is amiss."""
         for file in named.files():
             pair = Pair(self.store / file.path, self.folder.store / file.path)
-            yield pair, pair.is_there()
+            yield pair, self._is_there(pair, file, seen)
         for relative in _put_aside(self.store):
             pair = Pair(self.store / relative, self.folder.store / relative)
             yield pair, pair.is_unchanged()
 
-    def _verify(self, named: Snapshot, files: int) -> tuple[Amiss, Amiss]:
-        """Read every file that a row speaks of; return which are damaged, and which were mended."""
-        damaged, mended = Amiss(), Amiss()
+    def _is_there(self, pair: Pair, file: NamedFile, seen: _Seen) -> bool:
+        """Whether a file need not be put.
+
+        Its name is used for one content only: of two sizes one is wrong, and the row says which. A
+        good one never gives way to one that is not.
+        """
+        match pair.sizes():
+            case (_, None):
+                return False
+            case (None, _):
+                seen.only_here.add(file.path)
+                return True
+            case (here, there) if here == there:
+                return True
+        if is_as_named(pair.source, file):
+            seen.mended.add(file.path)
+            return False
+        is_good_here = is_as_named(pair.target, file)
+        (seen.only_here if is_good_here else seen.damaged).add(file.path)
+        return True
+
+    def _verify(self, named: Snapshot, files: int, seen: _Seen) -> None:
+        """Read every file that a row speaks of; note which are damaged, and which were mended."""
+        seen.damaged = Amiss()  # what was seen by its size is among them
         with self.progress("Reading files", files) as advance, ThreadPoolExecutor(4) as pool:
             for portion in portions(named.files()):
                 for file, state in zip(portion, pool.map(self._state, portion), strict=True):
                     if state is not None:
-                        (mended if state else damaged).add(file.path)
+                        (seen.mended if state else seen.damaged).add(file.path)
                     advance()
-        return damaged, mended
 
     def _state(self, file: NamedFile) -> bool | None:
         """Return None if a file is as it should be, else whether it could be mended."""
@@ -261,8 +325,9 @@ class _Making:
         there = (path for tree in _BY_ROWS for path in files_below(store, f"{tree}/"))
         for path in surplus(there, (file.path for file in named.files())):
             remove_file(store, path)
-        for path in surplus(_put_aside(store), _put_aside(self.store)):
-            remove_file(store, path)
+        if owner_of(Store(self.store)) == self.backing_up.ledger.installation:  # or it is away
+            for path in surplus(_put_aside(store), _put_aside(self.store)):
+                remove_file(store, path)
 
     def _require_room(self, size: int, what: str) -> None:
         free = shutil.disk_usage(self.folder.root).free
@@ -289,13 +354,10 @@ def is_as_named(path: Path, file: NamedFile) -> bool:
         return False
 
 
-def _require_store(store: Path) -> None:
+def _require_store(store: Path, ledger: Ledger) -> None:
     """Raise NodeError where the store is not there: a mount has gone, and nothing is missing."""
-    if not any((store / tree).is_dir() for tree in _BY_ROWS):
-        raise NodeError(
-            f"[node] store_dir {store} has no folder {' or '.join(_BY_ROWS)}: its disk is not "
-            "mounted, or all of it is lost; no backup was made, and a former one is as it was"
-        )
+    if fault := fault_of_emptiness(Store(store), Filing(ledger).names_files):
+        raise NodeError(f"[node] {fault}. No backup was made, and a former one is as it was")
 
 
 def _require_apart(root: Path, config: Config) -> None:
@@ -310,13 +372,12 @@ def _require_apart(root: Path, config: Config) -> None:
 
 def _put_aside(store: Path) -> Iterator[str]:
     """Yield the files of a store of which no row speaks, and that are kept all the same."""
-    with os.scandir(store) as entries:
-        found = [f"{one.name}/" if one.is_dir() else one.name for one in entries]
-    for name in sorted(found, key=os.fsencode):
-        if name.rstrip("/") in (*_BY_ROWS, *_NOT_KEPT) or name.startswith("."):
-            continue
-        paths = files_below(store, name) if name.endswith("/") else [name]
-        yield from (path for path in paths if not path.endswith(".part"))
+    for name in _PUT_ASIDE:
+        if name.endswith("/"):
+            paths = files_below(store, name)
+            yield from (path for path in paths if not path.endswith(".part"))
+        elif (store / name).exists():
+            yield name
 
 
 def _is_linked(pair: Pair) -> bool:
@@ -335,6 +396,7 @@ def _write_about(path: Path, made: Backup, config_path: Path) -> None:
         "began_at": f"{utc(made.began_at):%Y-%m-%dT%H:%M:%SZ}",
         "files": made.files,
         "missing": made.missing.count,
+        "only_here": made.only_here.count,
         "damaged": made.damaged.count,
         "configuration": str(config_path.resolve()),
     }

@@ -32,17 +32,13 @@ class Pair:
     source: Path
     target: Path
 
-    def is_there(self) -> bool:
-        """Whether there is one of that size; of a name that is used for one content only."""
-        with contextlib.suppress(FileNotFoundError):
-            return self.target.stat().st_size == self.source.stat().st_size
-        return False
+    def sizes(self) -> tuple[int | None, int | None]:
+        """Return how large both are; None: it is not there."""
+        return _size(self.source), _size(self.target)
 
     def size(self) -> int:
         """Return how much there is to copy."""
-        with contextlib.suppress(FileNotFoundError):
-            return self.source.stat().st_size
-        return 0
+        return _size(self.source) or 0
 
     def is_unchanged(self) -> bool:
         """Whether there is one of that size and time."""
@@ -51,6 +47,12 @@ class Pair:
             is_same_time = abs(there.st_mtime - here.st_mtime) < _SAME_TIME_S
             return there.st_size == here.st_size and is_same_time
         return False
+
+
+def _size(path: Path) -> int | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return None
 
 
 _T = TypeVar("_T")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,9 +18,16 @@ from pydantic import TypeAdapter, ValidationError
 from node.config import Config, DatabaseURL
 from node.errors import ConfigError, NodeError
 from node.ledger import Ledger, release_of_tables, schema
-from node.ledger.copying import OnRows, copy_ledger, end_copy, steps_of_copy
+from node.ledger.copying import (
+    OnRows,
+    copy_ledger,
+    end_copy,
+    source_of_copy,
+    steps_of_copy,
+)
 from node.ledger.moving import (
     address_without_password,
+    backup_alive,
     has_password,
     keep_writers_away,
     places_alive,
@@ -67,9 +75,11 @@ def move_ledger(config: Config, to: str, showing: Showing) -> Moved:
             target = stack.enter_context(contextlib.closing(_open_target(to, source)))
         rows = 0
         with _errors_as_messages():
-            if not _has_moved_there(source, target, where):
+            left = _what_is_left(source, target, (former, where))
+            if left == _Left.ALL:
                 rows = _move(source, target, _places(state_dir), (former, where), showing)
-            end_copy(target)
+            if left != _Left.NOTHING:
+                end_copy(target)
         return Moved(former, where, has_password(to), rows)
 
 
@@ -124,8 +134,18 @@ def _open_target(to: str, source: Ledger) -> Ledger:
     return target
 
 
-def _has_moved_there(source: Ledger, target: Ledger, where: str) -> bool:
-    """Whether only the last step is left; raise NodeError if the ledger is elsewhere by now."""
+class _Left(Enum):
+    """What of a move is still to be done."""
+
+    ALL = auto()
+    LAST_STEP = auto()
+    """The copy is whole and the former ledger says so; no node starts on the copy yet."""
+    NOTHING = auto()
+
+
+def _what_is_left(source: Ledger, target: Ledger, addresses: tuple[str, str]) -> _Left:
+    """Return what is still to be done; raise NodeError if the ledger is elsewhere by now."""
+    former, where = addresses
     with source.reading() as db, target.reading() as other:
         ours = db.execute(sa.select(schema.installation)).one()
         theirs = other.execute(sa.select(schema.installation)).one()
@@ -135,7 +155,7 @@ def _has_moved_there(source: Ledger, target: Ledger, where: str) -> bool:
             "was broken off"
         )
     if ours.moved_to is None:
-        return False
+        return _Left.ALL
     if ours.moved_to != where:
         raise NodeError(
             f"this ledger has moved to {ours.moved_to}: name that one in [node] database, then "
@@ -146,7 +166,15 @@ def _has_moved_there(source: Ledger, target: Ledger, where: str) -> bool:
             f"this ledger has moved to {where}, and what is there is another's by now: restore "
             "it from a backup"
         )
-    return True
+    if theirs.moving is None:
+        return _Left.NOTHING
+    if (source_now := source_of_copy(theirs.moving)) != former:
+        raise NodeError(
+            f"this ledger has moved to {where}, and that one has moved on: it is to be a copy of "
+            f"{source_now} now, and is not whole. Name that one in [node] database, and run the "
+            "command again that was broken off"
+        )
+    return _Left.LAST_STEP
 
 
 def _move(
@@ -158,8 +186,13 @@ def _move(
 ) -> int:
     """Copy and compare, and say in the source that it is no longer the one; return the rows."""
     former, where = addresses
-    with source.writing() as db:
+    with source.writing(even_if_moved=True) as db:
         keep_writers_away(db)
+        if backup := backup_alive(db):
+            raise NodeError(
+                f"a backup of this ledger is being made, to {backup}: wait until it has ended; one "
+                "that was killed counts as alive for five minutes"
+            )
         if alive := places_alive(db, dead, source.dead_after_s):
             raise NodeError(
                 f"nodes are alive on this ledger: {', '.join(alive)}. Stop them, and move it "

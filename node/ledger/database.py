@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from node.errors import ConfigError
+from node.errors import ConfigError, Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.connections import open_ledger_pool
@@ -73,7 +73,7 @@ class Ledger:
         Raises ConfigError if nodes of the former release have to be stopped before.
         """
         settings = migrations()
-        with self.writing() as db:
+        with self.writing(even_if_moved=True) as db:
             if db.dialect.name == "postgresql":  # SQLite has only one writer anyway
                 db.execute(sa.text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
                 db.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
@@ -120,10 +120,11 @@ class Ledger:
             yield db
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, *, even_if_moved: bool = False) -> Iterator[sa.Connection]:
         """Open a transaction that may write: on SQLite the only one, from its beginning.
 
-        Raises OutcomeUnknown if COMMIT fails; after any other error nothing is written.
+        Raises OutcomeUnknown if COMMIT fails; after any other error nothing is written. One of them
+        is Superseded: the ledger has moved, as of a process that waited for the move to end.
         """
         # SQLite lets writers of one process compete without a queue, and gives up on the unlucky.
         turn = self._turn if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
@@ -131,11 +132,27 @@ class Ledger:
         try:
             with turn, self._writer.begin() as db:
                 yield db
+                if not even_if_moved:
+                    _require_not_moved(db)
                 is_to_commit = True
         except sa.exc.DBAPIError as error:
             if is_to_commit:
                 raise OutcomeUnknown(None, None, error.orig or error) from error
             raise
+
+
+def _require_not_moved(db: sa.Connection) -> None:
+    """Raise Superseded if whatever is written here nobody will ever read.
+
+    Last in a transaction: on a server the move may have kept its first statement waiting.
+    """
+    query = f"SELECT moved_to FROM {schema.installation.name}"  # noqa: S608 - our own name
+    for (moved_to,) in db.exec_driver_sql(query):
+        if moved_to is not None:
+            raise Superseded(
+                f"this ledger has moved to {moved_to} and is as it was then; nothing was changed "
+                "in it. Name that one in [node] database"
+            )
 
 
 def _needs_all_stopped(db: sa.Connection, settings: alembic.config.Config) -> bool:

@@ -60,6 +60,16 @@ class Filing:
             for study_uid, sop_uid, path, then, removed_at in rows
         ]
 
+    def names_files(self) -> bool:
+        """Whether a row says that a file is in the store."""
+        with self.ledger.reading() as db:
+            return any(
+                db.execute(
+                    sa.select(table.c.path).where(table.c.removed_at.is_(None)).limit(1)
+                ).first()
+                for table in (schema.instance, schema.former_instance, schema.report)
+            )
+
     def has_study(self, study_uid: str) -> bool:
         """Return whether there is a row of a study."""
         table = schema.study

@@ -79,6 +79,12 @@ def places_alive(db: sa.Connection, dead: Collection[str], dead_after_s: float) 
     )
 
 
+def backup_alive(db: sa.Connection) -> str:
+    """Return to where a backup copies now, "" if none does: it relies on this ledger to the end."""
+    query = sa.select(_TABLE.c.backup_to).where(_TABLE.c.backup_until > now())
+    return str(db.execute(query).scalar_one_or_none() or "")
+
+
 def record_move(db: sa.Connection, to: str) -> None:
     """Say that all of it is elsewhere now, and to a process that was frozen, that it is dead."""
     db.execute(_TABLE.update().values(moved_to=to, moved_at=now()))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from node.config import Config
-from node.ledger import Ledger, now, schema
+from node.ledger import BackingUp, Ledger, now, schema
 from node.store import Room, room_in
 
 _DAY_S = 86_400.0
@@ -43,6 +44,8 @@ class DiskSpace:
     refuse_from: float | None = None
     a_day: float = 0.0
     """Bytes that a day adds, by the studies of the last week; 0 where nothing came."""
+    backup: str = ""
+    """Where the last backup lies, if it is on this disk: then nothing frees room that it has."""
 
     @property
     def days_that_fit(self) -> float | None:
@@ -98,7 +101,20 @@ def _of_store(name: str, room: Room, ledger: Ledger, config: Config) -> DiskSpac
         kept.clean_from_percent,
         refuse_from,
         a_day,
+        _backup_beside(ledger, config.store_dir),
     )
+
+
+def _backup_beside(ledger: Ledger, store: Path) -> str:
+    """Return where the last backup lies if files of the store may have second names there."""
+    last = BackingUp(ledger).last()
+    machine, _, folder = last.to.partition(":") if last is not None else ("", "", "")
+    if machine != socket.gethostname():
+        return ""
+    try:
+        return folder if Path(folder).stat().st_dev == store.stat().st_dev else ""
+    except OSError:  # it is away, or not for us to look at
+        return ""
 
 
 def _is_removed_before(ledger: Ledger, config: Config, days: float) -> bool:

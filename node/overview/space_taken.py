@@ -229,4 +229,9 @@ def _what_to_do(disk: DiskSpace, blocked: Sequence[Blocked]) -> str:
         steps.append("let [retention] remove what nobody is owed (docs/retention.md)")
     elif not steps:
         steps.append("fewer days in [retention]")
+    if disk.backup and disk.clean_from is not None:
+        steps.append(
+            f"keep the backup in {disk.backup} on another disk, since what it has is not removed "
+            "for want of room"
+        )
     return "; ".join([*steps, "make room, or use a larger disk"])

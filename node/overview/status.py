@@ -263,7 +263,7 @@ def status_in_lines(status: Status) -> Iterator[str]:
         *_rows(counted),
         *rows_of_disks(status.disks),
         *rows_of_blocked(status.blocked, counted.at),
-        *_row_of_backup(status.backup, counted.at),
+        *_row_of_backup(status, counted.at),
         *_rows_of_alarms(status, counted.at),
         *_row_of_parts(status),
     ):
@@ -339,9 +339,12 @@ def rows_of_blocked(blocked: Sequence[Blocked], at: float) -> Iterator[tuple[str
         yield "blocked", words
 
 
-def _row_of_backup(backup: LastBackup | None, at: float) -> Iterator[tuple[str, str]]:
-    if backup is not None:
-        yield "backup", f"as of {_moment(backup.began_at, at)}, in {backup.to}"
+def _row_of_backup(status: Status, at: float) -> Iterator[tuple[str, str]]:
+    if status.backup is not None:
+        words = f"as of {_moment(status.backup.began_at, at)}, in {status.backup.to}"
+        if any(disk.backup for disk in status.disks):
+            words += ", on the disk of store_dir: what it has frees no room before the next one"
+        yield "backup", words
 
 
 def _rows_of_alarms(status: Status, at: float) -> Iterator[tuple[str, str]]:

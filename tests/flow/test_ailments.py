@@ -57,7 +57,7 @@ def test_a_store_with_less_room_than_is_wanted_is_in_trouble(store: Store) -> No
 
 def test_a_store_that_is_not_there_is_in_trouble(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    words = f"{gone} cannot be written to (No such file or directory)"
+    words = f"{gone} cannot be written to (No such file or directory); is its disk mounted?"
     assert trouble_of_store(Store(gone), 0) == words
 
 

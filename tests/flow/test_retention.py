@@ -327,15 +327,23 @@ def test_what_is_owed_stays_even_on_a_full_disk(
 
 
 def test_what_a_backup_on_the_same_disk_holds_is_not_removed_to_make_room(
-    site: Site, small_disk: Callable[[int], None], tmp_path: Path
+    site: Site,
+    small_disk: Callable[[int], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It would free nothing; and so one study after the other would go."""
+    """It would free nothing; and so one study after the other would go. It is said, once."""
     site.settings = RetentionSettings(clean_from_percent=1)
-    held, free = site.done("1.9.1")[0], site.done("1.9.2")[0]
+    (held, _), (linked, _) = site.done("1.9.1"), site.done("1.9.3")
+    free, _ = site.done("1.9.2")
     os.link(held, tmp_path / "backup.dcm")
+    os.link(linked, tmp_path / "another.dcm")
     small_disk(10_000)
-    site.retention.sweep()
-    assert held.exists() and not free.exists()
+    for _ in range(2):
+        site.retention.sweep()
+    assert held.exists() and linked.exists() and not free.exists()
+    [line] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert "second names on this disk" in line and "keep the backup on another disk" in line
 
 
 def test_nothing_is_removed_to_make_room_while_a_backup_copies(

@@ -7,7 +7,9 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import sqlalchemy as sa
 from ledgers import STUDY, Desk
 
 from node import config
+from node.belonging import adopt, belong_to
 from node.config import load_config
 from node.errors import NodeError
 from node.keeping import backup as backup_module
@@ -169,6 +172,7 @@ def test_on_the_disk_of_the_store_objects_have_a_second_name_and_outlive_the_fir
 def test_what_is_put_aside_is_in_it_and_what_is_on_its_way_is_not(
     desk: Desk, make: Callable[..., Backup]
 ) -> None:
+    belong_to(desk.store, desk.ledger.installation)
     for name in ("unreadable/a.dcm", "unreadable/a.json", "contradicting/b.dcm"):
         desk.store.path(name).write_text(name)
     desk.store.path("orphans/received/1.2").mkdir(parents=True)
@@ -178,6 +182,7 @@ def test_what_is_put_aside_is_in_it_and_what_is_on_its_way_is_not(
     found = sorted(str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
     assert found == [
         "contradicting/b.dcm",
+        "installation.json",
         "orphans/received/1.2/c.dcm",
         "unreadable/a.dcm",
         "unreadable/a.json",
@@ -228,6 +233,8 @@ def test_a_file_that_is_not_in_the_store_is_said_and_one_of_a_former_backup_stay
     desk.store.remove(lost)
     second = make()
     assert (second.missing.count, second.missing.first) == (1, [lost])
+    assert (second.only_here.count, second.only_here.first) == (1, [known])
+    assert (second.files, second.fresh) == (8, 3)
     assert known in stored(made.folder.parent / "store")
 
 
@@ -294,12 +301,9 @@ def test_one_that_was_silent_for_too_long_is_not_whole(
 ) -> None:
     receive_exam(desk)
     first = make()
-    monkeypatch.setattr(backup_module, "LEASE_S", 0.01)  # it looks at once
-    lapsed = threading.Event()
 
     def freeze(*args: object, **how: bool) -> object:
         desk.change(schema.installation, backup_until=1.0)
-        lapsed.wait(0.2)
         return put_all(*args, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr("node.keeping.backup.put_all", freeze)
@@ -307,6 +311,36 @@ def test_one_that_was_silent_for_too_long_is_not_whole(
     with pytest.raises(NodeError, match="files may have been removed meanwhile"):
         make()
     assert whole(tmp_path / "backup") == [first.folder.name]
+
+
+def test_one_whose_database_was_away_for_too_long_is_not_whole(
+    desk: Desk, make: Callable[..., Backup], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    receive_exam(desk)
+    first = make()
+    tried = threading.Event()
+
+    def away(self: BackingUp, to: str) -> bool:
+        tried.set()
+        raise sa.exc.OperationalError("UPDATE", None, Exception("the server is away"))
+
+    def copy_for_long(*args: object, **how: bool) -> object:
+        assert tried.wait(60)
+        return put_all(*args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backup_module, "_RENEW_AFTER_S", 0.01)
+    monkeypatch.setattr("node.keeping.backup.put_all", copy_for_long)
+    receive_exam(desk, "other")
+    renew = BackingUp.renew
+    monkeypatch.setattr(BackingUp, "renew", away)
+    with pytest.raises(NodeError, match=r"the server is away.*a former one there is as it was"):
+        make()  # it asks for the last time, and there is no answer
+    assert whole(tmp_path / "backup") == [first.folder.name]
+    lease = backup_module._Lease(0, time.monotonic() - LEASE_S)
+    with pytest.raises(NodeError, match="files may have been removed meanwhile"):
+        lease.require()
+    monkeypatch.setattr(BackingUp, "renew", renew)
+    assert make().fresh == 0
 
 
 def test_two_into_one_folder_or_of_one_node_exclude_each_other(
@@ -399,10 +433,80 @@ def test_a_store_whose_disk_is_not_mounted_replaces_no_backup(
     first = make()
     shutil.rmtree(desk.store.root)
     desk.store.root.mkdir()
-    with pytest.raises(NodeError, match="its disk is not mounted, or all of it is lost"):
+    with pytest.raises(NodeError, match=r"its disk is not mounted.*No backup was made"):
+        make()
+    desk.store.prepare()  # as a node of a former release does
+    with pytest.raises(NodeError, match=r"its disk is not mounted.*No backup was made"):
         make()
     assert whole(tmp_path / "backup") == [first.folder.name]
     assert len(stored(tmp_path / "backup" / "store")) == 4
+
+
+def test_of_a_store_that_has_lost_everything_the_backup_keeps_what_it_has(
+    desk: Desk, make: Callable[..., Backup], tmp_path: Path, copies: None
+) -> None:
+    belong_to(desk.store, desk.ledger.installation)
+    receive_exam(desk)
+    desk.store.path("orphans/received/1.2").mkdir(parents=True)
+    desk.store.path("orphans/received/1.2/c.dcm").write_text("acknowledged")
+    there = make().folder.parent / "store"
+    before = stored(there)
+    shutil.rmtree(desk.store.root)
+    desk.store.root.mkdir()
+    adopt(desk.store, "another")  # whatever lies there now
+    made = make()
+    assert (made.fresh, made.only_here.count, made.missing.count) == (1, 4, 0)
+    assert stored(there) == before
+    assert (there / "orphans/received/1.2/c.dcm").read_text() == "acknowledged"
+
+
+def test_a_file_that_the_store_has_damaged_replaces_none_that_is_good(
+    desk: Desk, make: Callable[..., Backup], copies: None
+) -> None:
+    receive_exam(desk)
+    there = make().folder.parent / "store"
+    here, backed_up, both, *_ = sorted(before := stored(desk.store.root))
+    desk.store.path(here).write_bytes(b"")  # as a power cut leaves it
+    (there / backed_up).write_bytes(b"")
+    for path in (desk.store.path(both), there / both):
+        path.write_bytes(before[both][:-1])
+    (there / both).write_bytes(b"")
+    made = make()
+    assert made.only_here.first == [here]
+    assert made.mended.first == [backed_up]
+    assert made.damaged.first == [both]
+    assert (made.fresh, made.missing.count) == (1, 0)
+    assert (there / here).read_bytes() == before[here]
+    assert (there / backed_up).read_bytes() == before[backed_up]
+    assert make(verifies=True).damaged.first == [both]
+
+
+def test_what_is_not_the_nodes_in_the_folder_of_the_store_is_left_out(
+    desk: Desk, make: Callable[..., Backup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.store.root / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def denied(path: Path) -> object:
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    receive_exam(desk)
+    there = make().folder.parent / "store"
+    assert [path.name for path in there.iterdir()] == ["received"]
+
+
+def test_a_database_that_cannot_be_used_is_a_message(
+    desk: Desk, make: Callable[..., Backup], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(BackingUp, "snapshot", full)
+    with pytest.raises(NodeError, match=r"the database: database or disk is full.*call it again"):
+        make()
 
 
 @pytest.mark.parametrize("where", ["store/backup", "state/backup", "store", "."])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from node import cli
 from node.belonging import belong_to
 from node.config import load_config
-from node.ledger import HeldBecause, Ledger, schema
+from node.ledger import HeldBecause, Ledger, connections, schema
 from node.site import open_own_ledger
 from node.store import Store
 
@@ -174,3 +174,17 @@ def test_a_store_that_is_lost_is_replaced_on_a_persons_word_alone(
     assert "4 files compared: 4 missing." in repaired.stdout
     assert "is held until they are here again" in repaired.stdout  # it was being received
     open_own_ledger(load_config(settings), desk.store).close()
+
+
+@pytest.mark.parametrize("command", [("backup", "elsewhere"), ("hold", "1.2", "--why", "court")])
+def test_a_database_that_somebody_else_has_for_long_is_one_message(
+    command: tuple[str, ...], desk: Desk, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_WAIT_S", 0.1)
+    monkeypatch.chdir(settings.parent)
+    with desk.ledger.writing():
+        told = call(*command, "-c", settings)
+    assert told.exit_code == 1
+    assert isinstance(told.exception, SystemExit)
+    assert "database is locked" in told.stderr
+    assert "call" in told.stderr and "again" in told.stderr

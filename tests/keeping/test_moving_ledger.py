@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,16 @@ from node import cli
 from node.config import load_config
 from node.errors import ConfigError, Superseded
 from node.keeping import moving_ledger
-from node.ledger import Ledger, Nodes, connections, copying, schema
+from node.ledger import (
+    BackingUp,
+    Keeping,
+    Ledger,
+    Nodes,
+    connections,
+    copying,
+    moving,
+    schema,
+)
 from node.ledger.moving import address_without_password, has_password
 from node.site import existing_ledger, open_own_ledger
 from node.state_dir import lock_state_dir, place_of
@@ -196,6 +206,91 @@ def test_only_one_who_has_not_moved_is_moved(site: Path, elsewhere: str, tmp_pat
     said = move(site, f"sqlite:///{tmp_path / 'third.db'}", ok=False)
     assert "this ledger has moved to" in said
     assert "All rows were there" in move(site, elsewhere), "once more does no harm"
+
+
+def test_a_copy_of_another_that_is_not_whole_is_not_declared_so(
+    site: Path, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved there and on to a third, and the way back from that was broken off."""
+    move(site, elsewhere)
+    third = f"sqlite:///{tmp_path / 'third.db'}"
+    move(configure(tmp_path, elsewhere), third)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving_ledger, "record_move", dying(moving.record_move, "before"))
+        with pytest.raises(KilledError):
+            move(configure(tmp_path, third), elsewhere)
+    said = move(configure(tmp_path), elsewhere, ok=False)
+    assert f"it is to be a copy of {third} now, and is not whole" in said
+    assert not starts(configure(tmp_path, elsewhere))
+    assert starts(configure(tmp_path, third))
+    move(configure(tmp_path, third), elsewhere)
+    assert starts(configure(tmp_path, elsewhere))
+
+
+def test_what_works_is_left_alone_by_a_move_that_was_done_before(
+    site: Path, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move(site, elsewhere)
+    monkeypatch.setattr(moving_ledger, "end_copy", dying(copying.end_copy, "before"))
+    assert "All rows were there" in move(site, elsewhere)
+
+
+def test_a_ledger_is_not_moved_while_a_backup_of_it_is_being_made(
+    site: Path, elsewhere: str
+) -> None:
+    with closing(opened(site)) as ledger:
+        backing_up = BackingUp(ledger)
+        backing_up.begin("here:/srv/backup")
+        said = move(site, elsewhere, ok=False)
+        assert "a backup of this ledger is being made, to here:/srv/backup" in said
+        backing_up.end("here:/srv/backup")
+    move(site, elsewhere)
+
+
+def test_a_command_that_opened_the_ledger_before_it_moved_changes_nothing_in_it(
+    site: Path, elsewhere: str
+) -> None:
+    with closing(opened(site)) as ledger:
+        move(site, elsewhere)
+        with pytest.raises(Superseded, match=r"this ledger has moved to .*nothing was changed"):
+            Keeping(ledger).keep_study("1.9.0", "court case", by="somebody")
+        with ledger.reading() as db:
+            assert not any(db.execute(sa.select(schema.study.c.kept_at)).scalars())
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("new_database", ["postgresql"], indirect=True)
+def test_a_command_that_waited_on_a_server_until_the_ledger_had_moved_changes_nothing_in_it(
+    new_database: NewDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = new_database(tmp_path)
+    path = configure(tmp_path, here)
+    with closing(opened(path)) as ledger:
+        fill(ledger, 1)
+        refused: list[str] = []
+        waits = threading.Event()
+
+        def keep() -> None:
+            try:
+                with ledger.writing() as db:
+                    waits.set()
+                    db.execute(schema.study.update().values(kept_at=1.0))
+            except Superseded as error:
+                refused.append(str(error))
+
+        waiting = threading.Thread(target=keep)
+
+        def record_move(db: sa.Connection, to: str) -> None:
+            waiting.start()
+            assert waits.wait(60)
+            moving.record_move(db, to)
+
+        monkeypatch.setattr(moving_ledger, "record_move", record_move)
+        move(path, f"sqlite:///{tmp_path / 'target.db'}")
+        waiting.join(60)
+        assert len(refused) == 1
+        with ledger.reading() as db:
+            assert not any(db.execute(sa.select(schema.study.c.kept_at)).scalars())
 
 
 def test_a_ledger_is_not_moved_while_a_node_is_alive(site: Path, elsewhere: str) -> None:

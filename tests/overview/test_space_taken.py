@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ledgers import STUDY, Desk
 from peers import modality
 
 from node import config
-from node.ledger import DeliveryState, Keeping, now, schema
+from node.ledger import BackingUp, DeliveryState, Keeping, now, schema
 from node.overview.disk_space import DiskSpace, disk_spaces
 from node.overview.health import Alarm
 from node.overview.space_taken import (
@@ -226,6 +227,14 @@ def test_little_more_than_must_be_free_is_told_where_cleaning_does_not_prevent_i
     )
 
 
+def test_a_backup_on_the_disk_that_keeps_it_from_being_cleaned_is_named() -> None:
+    said = words(disk(92, clean_from=80.0, refuse_from=95.0, backup="/srv/backup"))
+    assert said.endswith(
+        " - fewer days in [retention]; keep the backup in /srv/backup on another disk, since what "
+        "it has is not removed for want of room; make room, or use a larger disk"
+    )
+
+
 @pytest.fixture
 def filled(desk: Desk) -> Desk:
     """A store whose one study, of today, is so large that the disk is full within days."""
@@ -279,3 +288,16 @@ def test_status_says_how_full_the_disk_is_what_fits_and_what_blocks(
     assert said["blocked"][0]["oldest"][0]["study_uid"] == "1.2.3"
     assert {"used_percent", "clean_from", "refuse_from", "a_day"} <= said["disks"][0].keys()
     assert [one.alarm for one in found.remarks] == [Alarm.LOOK]
+
+
+def test_status_says_that_a_backup_is_on_the_disk_of_the_store(
+    desk: Desk, settings: config.Config, tmp_path: Path
+) -> None:
+    backing_up = BackingUp(desk.ledger)
+    for machine, is_beside in ((socket.gethostname(), True), ("another", False)):
+        to = f"{machine}:{tmp_path}"
+        backing_up.end(to, backing_up.begin(to))
+        found = node_status(desk.ledger, settings)
+        (line,) = [line for line in status_in_lines(found) if line.startswith("backup")]
+        assert line.endswith("what it has frees no room before the next one") == is_beside
+        assert status_as_json(found)["disks"][0]["backup"] == (str(tmp_path) if is_beside else "")
