@@ -137,17 +137,18 @@ class AskingBack:
     def _see_to(self, asked: AskedBack) -> None:
         if not self.store.is_there():
             words = "not yet, the store of this machine is away"
-            self.asking.put_off(asked.study_uid, _FIRST_S, asked.peer or asked.sender, words)
+            whom = asked.peer or asked.sender
+            self.asking.put_off(asked.study_uid, _FIRST_S, whom, words, was_asked=False)
             return
         lacking = self._lacking(asked.study_uid)
         peer = self._whom(asked.sender)
+        within_s = self.current.config.retention.ask_back_within_s
         if not lacking:
             self._go_on(asked.study_uid)
         elif peer is None:
             words = f"nobody can be asked for them: {asked.sender} has no `retrieve`"
             self._give_up(asked, lacking, words)
-        elif asked.waited_s >= self.current.config.retention.ask_back_within_s:
-            within_s = self.current.config.retention.ask_back_within_s
+        elif asked.attempts and asked.waited_s >= within_s:
             long = f"{within_s / 3600:g} h" if within_s >= 3600 else f"{within_s:g} s"
             words = f"{peer.name} was asked for {long} ({asked.error or 'in vain'})"
             self._give_up(asked, lacking, words)

@@ -209,6 +209,34 @@ def test_an_archive_that_has_not_all_is_asked_again_and_then_the_study_is_held(
     assert asker.desk.study(asker.study)["held_because"] is None
 
 
+def test_nothing_is_given_up_before_somebody_was_asked_for_it(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    """As after a weekend in which the node stood still, or behind thousands of others."""
+    asker = open_asker(SENDER, archive.peer("get"))
+    asker.desk.change(schema.asked_back, asked_at=now() - 3600)
+    for times in (1, 2):
+        asker.look()
+        (row,) = asker.desk.rows(schema.asked_back)
+        assert (len(archive.asked) > 0, row["attempts"]) == (True, times)
+    archive.has = asker.exam
+    asker.look()
+    asker.look()
+    assert asker.desk.rows(schema.asked_back) == []
+
+
+def test_a_store_that_is_away_is_no_attempt_to_ask(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    root = asker.desk.store.root
+    root.rename(root.with_name("elsewhere"))
+    asker.look()
+    (row,) = asker.desk.rows(schema.asked_back)
+    assert row["attempts"] == 0
+    assert row["error"] == "not yet, the store of this machine is away"
+
+
 def test_where_nobody_can_be_asked_the_study_is_held_at_once(open_asker: OpenAsker) -> None:
     asker = open_asker(modality())
     asker.look()
