@@ -105,13 +105,15 @@ class Asking:
                 is_held=its.held_because == HeldBecause.MISSING,
             )
 
-    def filed(self, study_uid: str) -> list[FileOfImage]:
-        """Return every image of a study that is in use, in the order in which they came."""
+    def filed(self, study_uid: str, sop_uid: str | None = None) -> list[FileOfImage]:
+        """Return every image of a study that is in use, or that one, in the order they came."""
         table = schema.instance
         names = ("series_uid", "sop_uid", "transfer_syntax", "path", "removed_at", "received_at")
         query = sa.select(*SHOWN, *(table.c[name] for name in names)).where(
             table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT
         )
+        if sop_uid is not None:
+            query = query.where(table.c.sop_uid == sop_uid)
         with self.ledger.reading() as db:
             rows = db.execute(query.order_by(table.c.received_at, table.c.sop_uid)).all()
         return [

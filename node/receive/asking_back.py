@@ -51,7 +51,7 @@ _LEASE_S = 60.0
 _FIRST_S, _MOST_S = 15.0, 3600.0
 """How long to wait before a peer is asked again: twice as long each time, up to an hour."""
 _PORTION = 20
-"""Studies whose files are looked for each time."""
+"""Studies whose files are looked for each time, and studies seen to."""
 _MOVED_WITHIN_S = 5.0
 """By C-MOVE what came last may still be on its way into the ledger."""
 
@@ -73,6 +73,8 @@ class AskingBack:
     _is_stopped: threading.Event = field(default_factory=threading.Event)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _looked_at: str = ""
+    _lacks: dict[str, str] = field(default_factory=dict)
+    """Of studies that wait, the UID of an image that they lacked when they were looked at."""
     _asked: str = ""
     """Of the study that a peer is being asked for."""
 
@@ -84,7 +86,9 @@ class AskingBack:
             self._look_for_files()
             if self._is_asking():
                 self.asking.renew(self._asked, _LEASE_S)
-            while not self._is_stopped.is_set() and not self._is_asking():
+            for _ in range(_PORTION):
+                if self._is_stopped.is_set() or self._is_asking():
+                    return
                 asked = self.asking.take(_LEASE_S)
                 if asked is None:
                     return
@@ -113,20 +117,27 @@ class AskingBack:
         studies = self.asking.waiting_after(self._looked_at, _PORTION)
         self._looked_at = studies[-1] if len(studies) == _PORTION else ""
         for study_uid in studies if self.store.is_there() else ():
-            if not self._lacking(study_uid):
+            if not self._is_any_lacking(study_uid):
                 self._go_on(study_uid)
+
+    def _is_any_lacking(self, study_uid: str) -> bool:
+        """Return whether a study lacks anything; while it is the same, nothing else is read."""
+        before = self._lacks.pop(study_uid, None)
+        if before is None or not any(map(self._lacks_file, self.asking.filed(study_uid, before))):
+            found = filter(self._lacks_file, self.asking.filed(study_uid))
+            before = next((one.sop_uid for one in found), None)
+        if before is not None:
+            self._lacks[study_uid] = before
+        return before is not None
 
     def _lacking(self, study_uid: str) -> list[FileOfImage]:
         """Return which images that are needed have no file; others are missed by nobody."""
-        return [
-            one
-            for one in self.asking.filed(study_uid)
-            if (
-                self.is_in_scope(one.shown)
-                if one.removed_at is not None
-                else not self.store.path(one.path).exists()
-            )
-        ]
+        return list(filter(self._lacks_file, self.asking.filed(study_uid)))
+
+    def _lacks_file(self, one: FileOfImage) -> bool:
+        if one.removed_at is not None:
+            return self.is_in_scope(one.shown)
+        return not self.store.path(one.path).exists()
 
     def _go_on(self, study_uid: str) -> None:
         words = "all its images are here again"

@@ -32,6 +32,8 @@ from node.ledger import (
     now,
     schema,
 )
+from node.ledger.coming_back import ask_back
+from node.receive import asking_back
 from node.receive.asking_back import AskingBack
 from node.receive.header_changes import header_digest
 from node.receive.reception import Came, Reception
@@ -235,6 +237,58 @@ def test_a_store_that_is_away_is_no_attempt_to_ask(
     (row,) = asker.desk.rows(schema.asked_back)
     assert row["attempts"] == 0
     assert row["error"] == "not yet, the store of this machine is away"
+
+
+def test_one_look_sees_to_so_many_studies_however_many_are_due(new_asker: NewAsker) -> None:
+    asker = new_asker(factories.exam("lost", [R_CC]), modality())
+    desk, count = asker.desk, 2 * asking_back._PORTION + 1
+    asker.receive(*asker.exam)
+    for number in range(count):
+        desk.receive(f"1.9.{number}.1", study=f"1.9.{number}", relative_path="not there")
+        with desk.ledger.writing() as db:
+            ask_back(db, f"1.9.{number}")
+    left = []
+    for _ in range(3):
+        asker.sweep.look()
+        left.append(len(desk.rows(schema.asked_back)))
+    assert left == [count - asking_back._PORTION, 1, 0]
+
+
+def test_a_study_that_waits_is_not_looked_through_again_while_it_lacks_the_same(
+    desk: Desk, new_asker: NewAsker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = factories.exam("lost", [R_CC, L_CC])
+    for one in exam:
+        desk.keep(one)
+    study = str(exam[0].StudyInstanceUID)
+    desk.close(study=study)
+    paths = [store_path(desk, one) for one in exam]
+    paths[1].unlink()
+    DeepCheck(desk.ledger, desk.store, lambda line: None, unseen, repairs=True).run()
+    asker = new_asker(exam, modality())
+    asker.look()
+    looked: list[Path] = []
+    as_it_is = Path.exists
+
+    def seen(path: Path) -> bool:
+        looked.append(path)
+        return as_it_is(path)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "exists", seen)
+        asker.look()
+    assert paths[0] not in looked and looked.count(paths[1]) == 1
+    paths[0].unlink()
+    desk.keep(exam[1])
+    asker.look()
+    assert desk.study(study)["held_because"] == HeldBecause.MISSING, "now it lacks the other"
+    desk.keep(exam[0])
+    asker.look()
+    assert desk.study(study)["held_because"] is None
+
+
+def store_path(desk: Desk, image: Dataset) -> Path:
+    return desk.store.path(desk.row(schema.instance, image.SOPInstanceUID)["path"])
 
 
 def test_where_nobody_can_be_asked_the_study_is_held_at_once(open_asker: OpenAsker) -> None:
