@@ -70,8 +70,6 @@ class Arrival:
     """Why objects of it were refused as damaged, a reason for each."""
     why_withdrawn: str | None = None
     """Why images of it must not be used any more, if there are such."""
-    is_asked_back: bool = False
-    """What was removed of it is being asked for."""
 
     @property
     def shown(self) -> tuple[Shown, ...]:
