@@ -279,15 +279,19 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
     sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
     db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, received)))
     changed = ", ".join(received.again.changed)
-    words = f"{name_in_history(instance)} came with a corrected header: {changed}"
-    add_note(db, instance.study_uid, words)
+    # Of a file that could be read before it went, the digest of its header stayed.
+    is_known = not received.again.has_no_file or known.header_digest
+    how = "came with a corrected header" if is_known else "came again, with whatever header"
+    add_note(db, instance.study_uid, f"{name_in_history(instance)} {how}: {changed}")
     if known.state == InstanceState.CURRENT and received.withdraws is None:
         labels = _other_labels(lock_study(db, instance.study_uid), received)
         if labels:
             db.execute(update_study(instance.study_uid).values(labels))
     is_in_scope = received.is_in_scope or received.again.was_in_scope
     if known.state == InstanceState.CURRENT and is_in_scope:
-        revise(db, instance.study_uid, "corrected headers")
+        revise(
+            db, instance.study_uid, "corrected headers" if is_known else "a lost image came again"
+        )
         open_study(db, lock_study(db, instance.study_uid))
     if lock_study(db, instance.study_uid).held_because == HeldBecause.DESTINATION:
         release(db, instance.study_uid, "its headers have been corrected")

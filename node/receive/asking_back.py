@@ -5,7 +5,7 @@ are missing. A peer that has `retrieve` is asked by C-GET or C-MOVE, again and a
 `[retention] ask_back_within_s`; what comes is kept as whatever else comes. Then the study is held,
 with what a person can do; once all is here, by whichever way, it goes on by itself.
 
-What is asked is a row, too: one node after the other may do it, one at a time.
+What is asked is a row, too: each node may take one, and another node goes on with it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 ASK_BACK_EVERY_S = 10
 _WHOLE_S = 900.0
-"""No retrieval of a study takes longer."""
+"""No association of a retrieval takes longer; most have one."""
 _LEASE_S = 60.0
 """After which another node may ask, if the one that did has died; it is renewed at each sweep."""
 _FIRST_S, _MOST_S = 15.0, 3600.0

@@ -21,6 +21,7 @@ from node.receive.header_changes import changed_attributes, header_digest
 log = logging.getLogger(__name__)
 
 _HEADER_IS_OTHER = ("its header differs from the removed one",)
+_HEADER_IS_UNKNOWN = ("what it was is not known, its file here is lost",)
 PixelComparison = Literal["same", "other", "unknown"]
 
 
@@ -31,7 +32,9 @@ def compare_with_digests(
 
     ("unknown", ...) if it has none, or is encoded otherwise: encoded pixels alone were digested.
     """
-    changed = () if _is_header(kept.header_digest, after) else _HEADER_IS_OTHER
+    changed: tuple[str, ...] = ()
+    if not _is_header(kept.header_digest, after):
+        changed = _HEADER_IS_OTHER if kept.header_digest else _HEADER_IS_UNKNOWN
     try:
         digest = encoded_digest(after)
     except Unreadable as error:

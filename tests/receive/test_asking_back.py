@@ -370,6 +370,9 @@ def test_a_lost_file_is_healed_by_whatever_is_sent_under_its_uid(desk: Desk, sto
     store.path(row["path"]).unlink()
     exam[0].StudyDescription = "As the archive has it"
     assert desk.keep(exam[0]) == "corrected"
+    assert desk.history(str(exam[0].StudyInstanceUID))[-1] == (
+        "R CC came again, with whatever header: what it was is not known, its file here is lost"
+    )
     assert store.path(desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]).exists()
     (former,) = desk.rows(schema.former_instance)
     assert former["removed_at"] is not None, "nobody looks for it any more"
