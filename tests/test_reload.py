@@ -224,6 +224,26 @@ def test_what_cannot_follow_a_change_at_once_makes_it_no_refusal(
     assert not site.node._reloading.refused
 
 
+LIST = """
+[[destinations]]
+kind = "hl7"
+name = "ris"
+host = "127.0.0.1"
+port = 2575
+models = ["small"]
+tls = true
+tls_ca = "nothing-there.pem"
+"""
+
+
+def test_what_would_make_a_reading_list_ill_is_refused_as_the_check_says_it(site: Site) -> None:
+    assert not site.reload(LIST)
+    words = "nothing-there.pem: cannot be used for TLS"
+    assert words in site.node._reloading.refused
+    assert words in site.command("check")
+    assert not site.node.config.lists
+
+
 @pytest.mark.slow
 def test_what_only_a_restart_can_change_is_refused_by_its_key(
     site: Site, caplog: pytest.LogCaptureFixture
