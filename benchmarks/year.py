@@ -87,7 +87,7 @@ _STUDY_UIDS = "1.2.826.0.1.3680043.8.498.9{:07d}"
 """All as long as the other, so that they are exchanged in files without parsing these."""
 
 
-_PATIENT: dict[str, Any] = {"PatientID": "PH-1"}
+_PATIENT = {"PatientID": "PH-1"}
 
 
 class Clock:

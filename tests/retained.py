@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ledgers import CLOSING, KIND, OUT_OF_SCOPE, Desk, is_mammogram
+from ledgers import KIND, OUT_OF_SCOPE, Desk, is_mammogram
 from pydicom import Dataset, uid
 from small_images import mammogram
 
 from node.config import RetentionSettings
 from node.flow.retention import Retention
 from node.flow.unlinking import Unlinker
-from node.ledger import BuiltReport, Closing, Finished, Job, Ledger, Retaining, Unlinking, schema
+from node.ledger import BuiltReport, Finished, Job, Ledger, Retaining, Unlinking, schema
 from node.receive.header_changes import header_digest
 from node.store import Store
 
@@ -54,10 +54,10 @@ class Site:
         self.desk.close(closing, study=study)
         return path
 
-    def done(self, study: str, closing: Closing = CLOSING, **changes: Any) -> tuple[Path, Path]:
+    def done(self, study: str, **changes: Any) -> tuple[Path, Path]:
         """Take a study as far as it goes; return the file of its image, and that of its result."""
         image = self.keep(study, **changes)
-        job = self.desk.close(closing, study=study)
+        job = self.desk.close(study=study)
         self.desk.begin(job)
         content = b"a result"
         path = self.desk.store.write_report(content, study, f"{study}.77")

@@ -195,11 +195,6 @@ class Settler:
             stage=Stage.TRIAGE if is_ranked else Stage.REPORT,
             sender_priority=self._priority_of(arrival.sender),
             directions=None if self._directions is None else self._directions(arrival.sender),
-            read=frozenset(
-                shown
-                for shown in arrival.shown
-                if any(is_in_scope(shown, model.manifest) for model, _ in in_scope)
-            ),
         )
 
 

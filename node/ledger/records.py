@@ -207,8 +207,6 @@ class Closing:
     sender_priority: SenderPriority = "normal"
     directions: Mapping[str, Collection[str]] | None = None
     """Who gets its results, by name, and which kinds of object."""
-    read: frozenset[Shown] = frozenset()
-    """What its models are meant for, of what is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -104,22 +104,15 @@ class Retaining:
     def files(
         self, study_uid: str, what: Removable, is_in_scope: Callable[[Shown], bool]
     ) -> tuple[StoredFile, ...]:
-        """Return the files of a study that go with the rest of their kind.
-
-        What no model reads is what none was to read when a version was closed, either. Is there
-        nothing that one was to read, that was a release that did not write it down, or the model
-        is off: then nothing can be told apart.
-        """
+        """Return the files of a study that go with the rest of their kind."""
         with self.ledger.reading() as db:
             if what == Removable.RESULTS:
                 return tuple(_reports(db, study_uid))
-            received = list(_received(db, study_uid))
-        if what != Removable.NEIGHBOURS:
-            return tuple(one.file for one in received)
-        others = tuple(
-            one.file for one in received if not one.is_read and not is_in_scope(one.shown)
-        )
-        return others if len(others) < len(received) else ()
+            return tuple(
+                file
+                for file, shown in _received(db, study_uid)
+                if what != Removable.NEIGHBOURS or not is_in_scope(shown)
+            )
 
     def remove(self, removal: Removal) -> bool:
         """Say that files are removed, and let them be so; False, and nothing, if they may not be.
@@ -239,26 +232,19 @@ def _is_such(what: Removable) -> Iterator[sa.ColumnElement[bool]]:
 _DONE = (VersionState.FINISHED, VersionState.WITHDRAWN)
 
 
-class _ReceivedFile(NamedTuple):
-    file: StoredFile
-    shown: Shown
-    is_read: bool
-
-
-def _received(db: sa.Connection, study_uid: str) -> Iterator[_ReceivedFile]:
+def _received(db: sa.Connection, study_uid: str) -> Iterator[tuple[StoredFile, Shown]]:
     instance, former = schema.instance, schema.former_instance
-    columns: list[sa.ColumnElement[Any]] = [instance.c.sop_uid, instance.c.is_read, *SHOWN]
+    columns: list[sa.ColumnElement[Any]] = [instance.c.sop_uid, *SHOWN]
     here = [instance.c.digest, instance.c.path, instance.c.size_bytes]
     query = sa.select(*columns, *here)
     of_study = instance.c.study_uid == study_uid
     for row in db.execute(query.where(of_study, instance.c.removed_at.is_(None))):
         file = StoredFile("instance", row.sop_uid, row.digest, row.path, row.size_bytes)
-        yield _ReceivedFile(file, shown_in(row), bool(row.is_read))
+        yield file, shown_in(row)
     before = [*columns, former.c.digest, former.c.path]
     formers = sa.select(*before).join(former, former.c.sop_uid == instance.c.sop_uid)
     for row in db.execute(formers.where(of_study, former.c.removed_at.is_(None))):
-        file = StoredFile("former", row.sop_uid, row.digest, row.path, None)
-        yield _ReceivedFile(file, shown_in(row), bool(row.is_read))
+        yield StoredFile("former", row.sop_uid, row.digest, row.path, None), shown_in(row)
 
 
 def _reports(db: sa.Connection, study_uid: str) -> Iterator[StoredFile]:

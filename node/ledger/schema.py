@@ -296,8 +296,6 @@ instance = sa.Table(
     _time("removed_at"),
     _text("pixels_digest", nullable=True),  # imaging.digests.encoded_digest
     _text("header_digest", nullable=True),  # receive.header_changes: of all that may matter
-    # A model of some version was meant for it, whichever models there are by now.
-    sa.Column("is_read", sa.Boolean, nullable=True),
     sa.Index(None, "study_uid"),
     sa.Index(  # what a peer may have deleted, for we promised to keep it
         "ix_instance_committed",

@@ -34,7 +34,7 @@ from node.ledger.states import InstanceState, StudyState, VersionState
 from node.numbers_in_words import counted
 from node.result import Priority
 from node.store import Store
-from node.study import Instance, Shown
+from node.study import Instance
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,6 @@ class Settling:
                 )
                 .values(version=number)
             )
-            _mark_read(db, study.study_uid, closing.read)
             _cancel_older(db, study.study_uid, number)
             at = db.execute(sa.select(now())).scalar_one()
             due = due_at(closing.stage, study.level, at, closing.sender_priority)
@@ -225,19 +224,6 @@ class Claiming:
         unclaimed = table.c.sop_uid.in_(sorted(sop_uids)) & table.c.warmed_at.is_(None)
         with self.ledger.writing() as db:
             db.execute(table.update().where(unclaimed).values(warmed_at=now()))
-
-
-def _mark_read(db: sa.Connection, study_uid: str, read: Collection[Shown]) -> None:
-    """Write down what a model is to read: it is kept as such, whichever models there are then."""
-    if not read:
-        return
-    table = schema.instance
-    of_study = table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT
-    query = sa.select(table.c.sop_uid, *SHOWN).where(*of_study, table.c.is_read.is_(None))
-    rows = [{"uid": row.sop_uid} for row in db.execute(query) if shown_in(row) in read]
-    if rows:
-        is_it = table.c.sop_uid == sa.bindparam("uid")
-        db.execute(table.update().where(is_it).values(is_read=sa.true()), rows)
 
 
 def _insert_version(

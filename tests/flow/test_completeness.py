@@ -277,17 +277,6 @@ def test_removed_images_that_no_model_reads_are_waited_for_by_nobody(
     assert len(desk.jobs) == 1
 
 
-def test_what_a_model_is_to_read_is_written_down_when_its_study_is_complete(
-    desk: Desk, settler: Settler
-) -> None:
-    receive(desk, ALL)
-    desk.receive(f"{STUDY}.9", modality="SR", view=None, is_in_scope=False)
-    desk.let_pass(60)
-    settler.settle()
-    read = {row["sop_uid"] for row in desk.rows(schema.instance) if row["is_read"]}
-    assert len(read) == 4 and f"{STUDY}.9" not in read
-
-
 def test_a_study_that_no_model_reads_needs_no_other_reason(desk: Desk, settler: Settler) -> None:
     desk.receive(modality="CT", view=None, why_excluded="no Patient ID")
     desk.let_pass(60)

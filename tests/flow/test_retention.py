@@ -7,14 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from costs import counted
-from ledgers import CLOSING, EXCLUDED, STUDY, Desk, fill
+from ledgers import EXCLUDED, STUDY, Desk, fill
 from peers import modality
 from pydicom import Dataset
 from retained import ALL, DAY_S, Site, small_object
@@ -24,13 +23,10 @@ from node.app import App
 from node.config import RetentionSettings
 from node.flow import retention, unlinking
 from node.flow.inventory import OLD_AFTER_S, Inventory
-from node.flow.retention import Retention
-from node.flow.unlinking import Unlinker
 from node.imaging.digests import encoded_digest
-from node.ledger import Retaining, Role, Unlinking, schema
+from node.ledger import Role, schema
 from node.receive.header_changes import header_digest
 from node.store import Aside, Store
-from node.study import Shown
 
 
 @pytest.fixture
@@ -101,46 +97,6 @@ def test_what_no_model_reads_goes_before_what_one_has_read(site: Site) -> None:
     assert not neighbour.exists() and image.exists() and result.exists()
     words = "removed what no model reads (1 file, "
     assert site.desk.history("1.9.1")[-1].startswith(words)
-
-
-def test_what_a_model_was_to_read_is_no_neighbour_once_that_model_is_off(site: Site) -> None:
-    neighbour = site.keep("1.9.1", 9, Modality="SR")
-    read = site.keep("1.9.1", 8, Modality="DX")
-    was_read = frozenset({shown_in_study(site, "1.9.1.8")})
-    image, _ = site.done("1.9.1", replace(CLOSING, read=was_read))
-    site.desk.let_pass(8 * DAY_S)
-    site.retention.sweep()  # reads mammograms alone
-    assert not neighbour.exists() and read.exists() and image.exists()
-    site.desk.let_pass(23 * DAY_S)
-    site.retention.sweep()
-    assert not read.exists() and not image.exists()
-
-
-def test_where_nothing_is_read_any_more_all_images_are_kept_for_the_days_of_images(
-    site: Site,
-) -> None:
-    image, _ = site.done("1.9.1")
-    unlinker = Unlinker(Unlinking(site.desk.ledger), site.desk.store)
-    off = Retention(
-        Retaining(site.desk.ledger),
-        unlinker,
-        site.desk.store,
-        lambda: site.settings,
-        lambda shown: False,
-        header_digest,
-    )
-    site.desk.let_pass(8 * DAY_S)
-    off.sweep()
-    assert image.exists()
-    site.desk.let_pass(23 * DAY_S)
-    off.sweep()
-    assert not image.exists()
-
-
-def shown_in_study(site: Site, sop_uid: str) -> Shown:
-    kept = site.desk.receiving.find_kept(sop_uid)
-    assert kept is not None
-    return kept.shown
 
 
 def test_of_what_is_removed_digests_stay_to_tell_what_comes_again(site: Site) -> None:

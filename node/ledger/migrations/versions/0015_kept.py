@@ -41,7 +41,6 @@ _ADDED: Mapping[str, tuple[tuple[str, Any], ...]] = {
         ("removed_at", sa.Double),
         ("pixels_digest", sa.Text),
         ("header_digest", sa.Text),
-        ("is_read", sa.Boolean),
     ),
     "former_instance": (("removed_at", sa.Double), ("header_digest", sa.Text)),
     "study_version": (("directions", sa.Text),),
