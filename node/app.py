@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -344,17 +344,24 @@ class App:
     def _tell_how_it_is_set(self) -> None:
         for line in start_words(self.config, self._role, self._current.models):
             log.info("%s", line)
-        self._tell_what_is_amiss()
+        _say_amiss(self._amiss(self._current.loaded))
         log.info("%s", unfinished_words(Outstanding(self.ledger).unfinished()))
 
-    def _tell_what_is_amiss(self) -> None:
-        config, models = self._current.config, self._current.models
-        for _, fault in faults_of_models(config, models):
-            log.error("%s", fault)
-        for line in [*advice(config), *advice_on_models(config, models)]:
-            log.warning("%s", line)
-        for line in [*advice_on_retention(config), *waits_for_nobody(self.ledger, config)]:
-            log.warning("%s", line)
+    def _amiss(self, loaded: Loaded) -> list[tuple[int, str]]:
+        """Return what is not as it should be with a configuration that is worked by all the same.
+
+        With the level of each line.
+        """
+        config, models = loaded.config, loaded.models
+        faults = (fault for _, fault in faults_of_models(config, models))
+        notes = (
+            *advice(config),
+            *advice_on_models(config, models),
+            *advice_on_retention(config),
+            *waits_for_nobody(self.ledger, config),
+        )
+        errors = [(logging.ERROR, fault) for fault in faults]
+        return errors + [(logging.WARNING, note) for note in notes]
 
     def _keep_packages(self, loaded: Loaded) -> None:
         for model in loaded.models.values():
@@ -380,6 +387,8 @@ class App:
         """Work by what a file says now; return what differs. Raises what speaks against it."""
         former = self._current.loaded
         loaded = load_another(path, former, self.ledger)
+        changes = changes_in_words(former, loaded)
+        amiss = self._amiss(loaded)
         self._keep_packages(loaded)
         rooms = self._rooms_for(loaded)
         if rooms.networks is not self._rooms.networks and self._role != Role.LISTENER:
@@ -391,22 +400,33 @@ class App:
                 rooms.networks.close()
             raise
         self._become(rooms)
-        self._offer_again(former.config)
-        self._alarms.watch(self._watched())
-        self._tell_what_is_amiss()
-        return changes_in_words(former, loaded)
+        _say_amiss(amiss)
+        return changes
 
     def _become(self, rooms: Rooms) -> None:
+        """Work by other rooms; never raises, for from here on they are what is worked by."""
         with self._changing:
             former, self._rooms = self._rooms, rooms
             self._current.become(rooms.loaded)
+        steps: tuple[Callable[[], None], ...] = (
+            lambda: self._score_early_in(rooms, former),
+            lambda: self._offer_again(former.config),
+            lambda: self._alarms.watch(self._watched()),
+        )
+        for step in steps:
+            try:
+                step()
+            except Exception:  # a defect of ours: the others are done all the same
+                log.exception("Not everything works by the new configuration yet")
+        if former.networks is not rooms.networks:
+            former.networks.retire()
+
+    def _score_early_in(self, rooms: Rooms, former: Rooms) -> None:
         if former.early_scorer.is_at_work:
             former.early_scorer.stop()
             former.early_scorer.join()
         if self._role != Role.LISTENER and rooms.config.inference.scores_early:
             rooms.early_scorer.start()
-        if former.networks is not rooms.networks:
-            former.networks.retire()
 
     def _offer_again(self, former: Config) -> None:
         """Let page and monitoring be reached as is said now; they have the rest already."""
@@ -515,6 +535,11 @@ class App:
 
     def _on_asked(self) -> None:
         self._timers.once_in(LINGERS_S + 0.05, self._committer.report, "commitment soon")
+
+
+def _say_amiss(lines: Iterable[tuple[int, str]]) -> None:
+    for level, line in lines:
+        log.log(level, "%s", line)
 
 
 def _trouble_of(server: SideServer) -> str:

@@ -207,7 +207,14 @@ class Desk:
         kept = self.receiving.find_kept(sop_uid)
         assert kept is not None
         former = {row["digest"] for row in self.rows(schema.former_instance)}
-        again = Again(kept.digest, pixels, changed, digest in former, is_mammogram(kept.shown))
+        again = Again(
+            kept.digest,
+            pixels,
+            changed,
+            digest in former,
+            is_mammogram(kept.shown),
+            was_removed=kept.is_removed,
+        )
         return self.receive(sop_uid, digest=digest, again=again, **how)
 
     def withdraw(

@@ -32,7 +32,8 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from node import cli
-from node.config import bundled_models_dir
+from node.app import App
+from node.config import bundled_models_dir, load_config
 from node.ledger import (
     Closing,
     DamagedObject,
@@ -42,6 +43,7 @@ from node.ledger import (
     Ledger,
     Outcome,
     Patience,
+    Role,
     VersionState,
     now,
     schema,
@@ -211,6 +213,20 @@ def test_check_passes_the_smallest_configuration_and_changes_nothing(
     assert "is right: AINODE will listen on 127.0.0.1:" in " ".join(result.output.split())
     assert "Model breast-area 1.0.0: weights verified, runs." in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == [settings]
+
+
+def test_what_a_start_needs_is_checked_before_it_and_no_more(settings: Path) -> None:
+    """As of a machine that only receives: its networks run elsewhere, on a GPU."""
+    settings.write_text(f'{settings.read_text()}\n[inference]\nprovider = "cuda"\n')
+    assert call("check", "-c", settings).exit_code == 1
+    result = call("check", "--for-start", "-c", settings)
+    assert result.exit_code == 0, result.output
+    assert "Model breast-area 1.0.0: weights verified." in " ".join(result.output.split())
+    node = App(load_config(settings), Role.LISTENER)
+    node.start()
+    node.stop()
+    settings.write_text(settings.read_text().replace("breast-area", "elsewhere"))
+    assert call("check", "--for-start", "-c", settings).exit_code == 1
 
 
 def test_check_names_who_else_is_told_and_what_tls_lacks(settings: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import factories
 import httpx
 import pytest
 import small_models
+import sqlalchemy as sa
 from factories import R_CC
 from peers import Pacs, association, contexts_of, refused_connections, store
 from ports import free_port
@@ -23,7 +24,7 @@ from typer.testing import CliRunner
 from node.app import App
 from node.cli import app as command_line
 from node.config import load_config
-from node.ledger import schema
+from node.ledger import Names, schema
 from node.overview import StudyOverview, study_overviews
 
 SUCCESS = 0x0000
@@ -193,6 +194,54 @@ def test_what_is_wrong_is_refused_with_its_line_and_status_says_so_until_it_is_r
     site.reaches(site.send("after a refusal"), "done")
     assert site.reload()
     assert "refused at" not in site.command("status")
+
+
+def test_a_database_that_is_away_for_a_moment_leaves_all_of_the_former_configuration(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> object:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Names, "waiting", away)
+        assert not site.reload(OTHER_ROOM)
+    assert "the database does not answer: " in site.node._reloading.refused
+    assert "room-2" not in {peer.name for peer in site.node.config.peers}
+    assert site.reload(OTHER_ROOM)
+    assert not site.node._reloading.refused
+
+
+def test_what_cannot_follow_a_change_at_once_makes_it_no_refusal(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(site.node._alarms, "watch", broken)
+    assert site.reload(OTHER_ROOM)
+    assert "room-2" in {peer.name for peer in site.node.config.peers}
+    assert "Not everything works by the new configuration yet" in caplog.text
+    assert not site.node._reloading.refused
+
+
+LIST = """
+[[destinations]]
+kind = "hl7"
+name = "ris"
+host = "127.0.0.1"
+port = 2575
+models = ["small"]
+tls = true
+tls_ca = "nothing-there.pem"
+"""
+
+
+def test_what_would_make_a_reading_list_ill_is_refused_as_the_check_says_it(site: Site) -> None:
+    assert not site.reload(LIST)
+    words = "nothing-there.pem: cannot be used for TLS"
+    assert words in site.node._reloading.refused
+    assert words in site.command("check")
+    assert not site.node.config.lists
 
 
 @pytest.mark.slow

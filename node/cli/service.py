@@ -197,7 +197,8 @@ def check(
 
     Every problem is named with file, line, key and remedy. The database is looked at, and
     whether the store belongs to it; neither ports nor other folders are tried, nor peers, lists and
-    mail: `ai-node doctor` does that.
+    mail: `ai-node doctor` does that. With --for-start no network runs: a start does that by itself,
+    and one that only receives, or only shows the page, needs none.
 
     With --deep every file of the store is read, and what is said is: files without a row, rows
     without a file, files that are not as they came; exit code 1 if there are such. A node may run
@@ -222,6 +223,7 @@ def _check_settings(config: Path, *, for_start: bool) -> None:
     """Check what the configuration says, and what it names."""
     from node.config import load_config
     from node.inference import Inference
+    from node.running.loading import faults_of
     from node.site import fault_of_ledger, load_models, try_database
 
     with errors_as_messages():
@@ -229,12 +231,13 @@ def _check_settings(config: Path, *, for_start: bool) -> None:
         models = load_models(loaded)
         try_database(loaded)
         notes = list(_notes_of_ledger(loaded, models))
-        with Inference(loaded.inference, tuple(models.values())):
-            pass  # starting means every network has loaded and run once
+        if not for_start:
+            with Inference(loaded.inference, tuple(models.values())):
+                pass  # starting means every network has loaded and run once
         why_no_start = fault_of_ledger(loaded)
-        faults = [*_faults(loaded, models), *filter(None, [why_no_start])]
+        faults = [*faults_of(loaded, models), *filter(None, [why_no_start])]
         verdict = "can be read, and has faults" if faults else "is right"
-        first, *others = _what_is_right(loaded, models)
+        first, *others = _what_is_right(loaded, models, "" if for_start else ", runs")
         for line in (f"{config} {verdict}: {first}", *others):
             out.print(line, markup=False)
         for line in [*_notes(loaded, models), *notes]:
@@ -245,19 +248,20 @@ def _check_settings(config: Path, *, for_start: bool) -> None:
             err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _what_is_right(config: Config, models: Mapping[str, Model]) -> Iterator[str]:
+def _what_is_right(config: Config, models: Mapping[str, Model], runs: str) -> Iterator[str]:
     """Yield where a node will be reached, what it runs, and whom it tells."""
     from node.dimse.addresses import place
     from node.retention_words import removals_in_words
+    from node.running.loading import faults_of_its_page
     from node.site import levels_in_words
     from node.start_words import who_else_is_told
 
     where = place(config.listener.host, config.listener.port)
     yield f"{config.node.ae_title} will listen on {where}."
-    yield from _where_it_answers(config, has_page=not _faults_of_page(config))
+    yield from _where_it_answers(config, has_page=not faults_of_its_page(config))
     for model in models.values():
         identity = model.identity
-        yield f"Model {identity.name} {identity.version}: weights verified, runs."
+        yield f"Model {identity.name} {identity.version}: weights verified{runs}."
         if levels := levels_in_words(model):
             yield f"Model {identity.name}: {levels}."
     for line in [*who_else_is_told(config), *removals_in_words(config)]:
@@ -284,25 +288,6 @@ def _notes(config: Config, models: Mapping[str, Model]) -> list[str]:
     from node.site import advice_on_models
 
     return [*advice(config), *advice_on_models(config, models), *advice_on_retention(config)]
-
-
-def _faults(config: Config, models: Mapping[str, Model]) -> list[str]:
-    """Return what is wrong with what a node would start with all the same."""
-    from node.doctor.tls_files import faults_of_tls_files
-    from node.site import faults_of_models
-
-    of_models = (words for _, words in faults_of_models(config, models))
-    return [*_faults_of_page(config), *of_models, *faults_of_tls_files(config)]
-
-
-def _faults_of_page(config: Config) -> list[str]:
-    """Return why the page must not start, if there is to be one."""
-    from node.web.exposure import faults_of_page
-    from node.web.serving import has_users_yet
-
-    if config.web is None:
-        return []
-    return faults_of_page(config.web, has_users=has_users_yet(config))
 
 
 def _where_it_answers(config: Config, *, has_page: bool) -> Iterator[str]:

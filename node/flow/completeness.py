@@ -129,9 +129,8 @@ class Settler:
                 continue
             closing = self._closing(arrival, reason, in_scope)
             removed = _removed(arrival, [model.manifest for model, _ in in_scope])
-            if closing.state == VersionState.QUEUED and (removed or arrival.is_asked_back):
-                if not arrival.is_asked_back:
-                    self._settling.ask_back(arrival.study_uid, removed)
+            if closing.state == VersionState.QUEUED and removed:
+                self._settling.ask_back(arrival.study_uid, removed)
                 continue  # until all is here: the sweep that asks sees to it
             if self._settling.close_version(arrival, closing, self._enqueue):
                 with naming(study=arrival.study_uid, peer=arrival.sender):

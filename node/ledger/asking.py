@@ -45,7 +45,7 @@ class AskedBack:
     attempts: int
     """How often somebody was asked before."""
     waited_s: float
-    """Since it was first needed."""
+    """Since somebody was first asked; before that, since it was first needed."""
     error: str | None
     """Why it did not come the last time."""
     is_held: bool
@@ -110,14 +110,16 @@ class Asking:
                 is_held=its.held_because == HeldBecause.MISSING,
             )
 
-    def filed(self, study_uid: str) -> list[FileOfImage]:
-        """Return every image of a study that is in use, in the order in which they came."""
+    def filed(self, study_uid: str, sop_uid: str | None = None) -> list[FileOfImage]:
+        """Return every image of a study that is in use, or that one, in the order they came."""
         table = schema.instance
         names = ("series_uid", "sop_uid", "transfer_syntax", "digest", "path", "removed_at")
         columns = *SHOWN, table.c.received_at, *(table.c[name] for name in names)
         query = sa.select(*columns).where(
             table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT
         )
+        if sop_uid is not None:
+            query = query.where(table.c.sop_uid == sop_uid)
         with self.ledger.reading() as db:
             rows = db.execute(query.order_by(table.c.received_at, table.c.sop_uid)).all()
         return [
@@ -162,8 +164,14 @@ class Asking:
         with self.ledger.writing() as db:
             db.execute(_of(study_uid, table.update()).values(next_at=now() + lease_s))
 
-    def put_off(self, study_uid: str, wait_s: float, peer: str, error: str) -> None:
-        """Let a study be asked for again in a while, by whichever node."""
+    def put_off(
+        self, study_uid: str, wait_s: float, peer: str, error: str, *, was_asked: bool = True
+    ) -> None:
+        """Let a study be asked for again in a while, by whichever node.
+
+        It is given up so long after it was first asked for, however long it had waited for that:
+        for the node to be started again, or in a queue behind others.
+        """
         table = schema.asked_back
         with self.ledger.writing() as db:
             lock_study(db, study_uid)
@@ -172,10 +180,12 @@ class Asking:
                 return
             if error != row.error:  # an archive may be away for days
                 add_note(db, study_uid, f"its images are asked back from {peer}: {error}")
-            values = {"peer": peer, "error": error, "next_at": now() + wait_s}
-            db.execute(
-                _of(study_uid, table.update()).values(values | {"attempts": row.attempts + 1})
-            )
+            values: dict[str, Any] = {"peer": peer, "error": error, "next_at": now() + wait_s}
+            if was_asked:
+                values["attempts"] = row.attempts + 1
+            if was_asked and row.attempts == 0:
+                values["asked_at"] = now()
+            db.execute(_of(study_uid, table.update()).values(values))
 
     def give_up(self, study_uid: str, reason: str) -> None:
         """Ask for a study no longer, and hold it; what is held for something else stays so."""

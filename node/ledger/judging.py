@@ -29,7 +29,9 @@ def judge_again(
     if is_same or known.state == InstanceState.OWN or received.is_own:
         return "same"
     is_compared = (
-        again is not None and again.digest == known.digest and again.path in ("", known.path)
+        again is not None
+        and (again.digest, again.was_removed) == (known.digest, known.removed_at is not None)
+        and again.path in ("", known.path)
     )
     if known.study_uid != instance.study_uid:
         # Of which of the two it is would be a guess.

@@ -15,7 +15,7 @@ from node.ledger.clock import now
 from node.ledger.database import Ledger
 from node.ledger.peers import has_taken_since_it_failed, note_delivery
 from node.ledger.records import DeliveryEnd, Enqueue, Job, Outcome
-from node.ledger.rows import add_note, is_held, lock_study, message_due_at, subjects_of
+from node.ledger.rows import add_note, is_held, lock_study, message_due_at, not_renamed, subjects_of
 from node.ledger.states import DeliveryState, DispatchState, MessageKind
 
 log = logging.getLogger(__name__)
@@ -200,8 +200,8 @@ def words_of_message(kind: MessageKind, level: str, before: str = "") -> str:
 
 
 def message_row(db: sa.Connection, job: Job) -> sa.Row[Any]:
-    """Return the job's message."""
-    return db.execute(sa.select(schema.message).where(*_is_it(job))).one()
+    """Return the job's message; raise Superseded if it is for another name by now."""
+    return not_renamed(db.execute(sa.select(schema.message).where(*_is_it(job))).one_or_none(), job)
 
 
 def update_message(job: Job) -> sa.Update:

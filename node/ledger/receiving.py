@@ -260,6 +260,7 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
 def _correct(db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]) -> None:
     """Put an instance in the place of the one it corrects."""
     assert received.again is not None, "judged by it"
+    is_lost = received.again.has_no_file and known.removed_at is None
     former = schema.former_instance
     db.execute(
         insert_into(db, former)
@@ -269,7 +270,8 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
             path=known.path,
             received_at=known.received_at,
             replaced_at=now(),
-            removed_at=known.removed_at,
+            # Of a file that is lost nothing is left to be looked for.
+            removed_at=now() if is_lost else known.removed_at,
             header_digest=known.header_digest,
         )
         .on_conflict_do_nothing()
@@ -277,15 +279,19 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
     sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
     db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, received)))
     changed = ", ".join(received.again.changed)
-    words = f"{name_in_history(instance)} came with a corrected header: {changed}"
-    add_note(db, instance.study_uid, words)
+    # Of a file that could be read before it went, the digest of its header stayed.
+    is_known = not received.again.has_no_file or known.header_digest
+    how = "came with a corrected header" if is_known else "came again, with whatever header"
+    add_note(db, instance.study_uid, f"{name_in_history(instance)} {how}: {changed}")
     if known.state == InstanceState.CURRENT and received.withdraws is None:
         labels = _other_labels(lock_study(db, instance.study_uid), received)
         if labels:
             db.execute(update_study(instance.study_uid).values(labels))
     is_in_scope = received.is_in_scope or received.again.was_in_scope
     if known.state == InstanceState.CURRENT and is_in_scope:
-        revise(db, instance.study_uid, "corrected headers")
+        revise(
+            db, instance.study_uid, "corrected headers" if is_known else "a lost image came again"
+        )
         open_study(db, lock_study(db, instance.study_uid))
     if lock_study(db, instance.study_uid).held_because == HeldBecause.DESTINATION:
         release(db, instance.study_uid, "its headers have been corrected")

@@ -70,8 +70,6 @@ class Arrival:
     """Why objects of it were refused as damaged, a reason for each."""
     why_withdrawn: str | None = None
     """Why images of it must not be used any more, if there are such."""
-    is_asked_back: bool = False
-    """What was removed of it is being asked for."""
 
     @property
     def shown(self) -> tuple[Shown, ...]:
@@ -133,6 +131,8 @@ class Again:
     """Of the one it was compared with; "" if that does not matter."""
     has_no_file: bool = False
     """The file of the one we have is not there any more: what is known are digests, at most."""
+    was_removed: bool = False
+    """Its row said so when they were compared."""
 
 
 @dataclass(frozen=True, slots=True)

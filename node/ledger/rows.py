@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.order import due_at, wait_s
@@ -344,13 +345,24 @@ def update_dispatch(job: Job) -> sa.Update:
 
 
 def dispatch_row(db: sa.Connection, job: Job) -> sa.Row[Any]:
-    """Return the job's delivery as a whole."""
+    """Return the job's delivery as a whole; raise Superseded if it has another name by now."""
     table = schema.dispatch
-    return db.execute(
+    query = (
         sa.select(table)
         .where(table.c.study_uid == job.study_uid, table.c.number == job.number)
         .where(table.c.destination == job.destination)
-    ).one()
+    )
+    return not_renamed(db.execute(query).one_or_none(), job)
+
+
+def not_renamed(row: sa.Row[Any] | None, job: Job) -> sa.Row[Any]:
+    """Return a row; raise Superseded if there is none, for the name of its destination is gone.
+
+    Jobs stay in the queue until they are due.
+    """
+    if row is None:
+        raise Superseded(f"nothing waits for {job.destination} under that name any more")
+    return row
 
 
 def update_deliveries(job: Job) -> sa.Update:

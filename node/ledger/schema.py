@@ -700,7 +700,7 @@ asked_back = sa.Table(
     metadata,
     _text("study_uid", primary_key=True),
     _text("peer", nullable=True),  # whom; empty: nobody can be asked
-    _time("asked_at", nullable=False),  # when it was first needed
+    _time("asked_at", nullable=False),  # when it was first needed, then when first asked for
     _time("next_at", nullable=False),  # not before; while one asks, when another may
     _whole("attempts", default="0"),
     _text("error", nullable=True),

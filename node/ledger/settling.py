@@ -57,7 +57,9 @@ class Settling:
         study = schema.study
         quiet, age = now() - study.c.last_at, now() - study.c.first_at
         is_receiving = study.c.state == StudyState.RECEIVING
-        is_wanted = is_receiving & study.c.held_reason.is_(None)
+        asked_back = schema.asked_back
+        is_asked_back = sa.exists().where(asked_back.c.study_uid == study.c.study_uid)
+        is_wanted = is_receiving & study.c.held_reason.is_(None) & ~is_asked_back
         return self._read(is_wanted & ((quiet >= quiet_s) | (age >= age_s)))
 
     def held_below(self, level: Priority) -> list[Arrival]:
@@ -79,9 +81,6 @@ class Settling:
             study.c.revision,
             study.c.revision_reason,
             study.c.is_by_hand,
-            sa.exists()
-            .where(schema.asked_back.c.study_uid == study.c.study_uid)
-            .label("is_asked_back"),
         )
         with self.ledger.reading() as db:
             rows = db.execute(query.where(is_wanted)).all()
@@ -109,7 +108,7 @@ class Settling:
             add_note(db, study_uid, f"triage level: {before}not assessed: the study is held")
 
     def ask_back(self, study_uid: str, removed: int) -> None:
-        """Have what was removed of a study asked for; until it is here, the study waits."""
+        """Have what was removed of a study asked for; until that has ended, the study waits."""
         with self.ledger.writing() as db:
             lock_study(db, study_uid)
             if ask_back(db, study_uid):
@@ -296,7 +295,6 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> A
         revision_reason=_why_revised(db, study),
         damaged=tuple(damaged_in(db, [study.study_uid]).get(study.study_uid, ())),
         why_withdrawn=_why_withdrawn(db, study),
-        is_asked_back=study.is_asked_back,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from node.errors import Superseded
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
@@ -96,7 +97,10 @@ class Sweeping:
         """
         with self.ledger.writing() as db:
             lock_study(db, job.study_uid)
-            row = _ROWS[job.kind](db, job)
+            try:
+                row = _ROWS[job.kind](db, job)
+            except Superseded:  # renamed since it was looked for
+                return
             if row.attempt != job.attempt or row.state.is_final:
                 return
             ending = _how_it_ended(row, live_nodes, has_failed=has_failed, has_ended=has_ended)

@@ -5,7 +5,7 @@ are missing. A peer that has `retrieve` is asked by C-GET or C-MOVE, again and a
 `[retention] ask_back_within_s`; what comes is kept as whatever else comes. Then the study is held,
 with what a person can do; once all is here, by whichever way, it goes on by itself.
 
-What is asked is a row, too: one node after the other may do it, one at a time.
+What is asked is a row, too: each node may take one, and another node goes on with it.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ log = logging.getLogger(__name__)
 
 ASK_BACK_EVERY_S = 10
 _WHOLE_S = 900.0
-"""No retrieval of a study takes longer."""
+"""No association of a retrieval takes longer; most have one."""
 _LEASE_S = 60.0
 """After which another node may ask, if the one that did has died; it is renewed at each sweep."""
 _FIRST_S, _MOST_S = 15.0, 3600.0
 """How long to wait before a peer is asked again: twice as long each time, up to an hour."""
 _PORTION = 20
-"""Studies whose files are looked for each time."""
+"""Studies whose files are looked for each time, and studies seen to."""
 _MOVED_WITHIN_S = 5.0
 """By C-MOVE what came last may still be on its way into the ledger."""
 
@@ -75,6 +75,8 @@ class AskingBack:
     _looked_at: str = ""
     _is_other: dict[str, int] = field(default_factory=dict)
     """When files were written that lie where removed ones were, and are others."""
+    _lacks: dict[str, str] = field(default_factory=dict)
+    """Of studies that wait, the UID of an image that they lacked when they were looked at."""
     _asked: str = ""
     """Of the study that a peer is being asked for."""
 
@@ -86,7 +88,9 @@ class AskingBack:
             self._look_for_files()
             if self._is_asking():
                 self.asking.renew(self._asked, _LEASE_S)
-            while not self._is_stopped.is_set() and not self._is_asking():
+            for _ in range(_PORTION):
+                if self._is_stopped.is_set() or self._is_asking():
+                    return
                 asked = self.asking.take(_LEASE_S)
                 if asked is None:
                     return
@@ -115,9 +119,20 @@ class AskingBack:
         studies = self.asking.waiting_after(self._looked_at, _PORTION)
         self._looked_at = studies[-1] if len(studies) == _PORTION else ""
         for study_uid in studies if self.store.is_there() else ():
-            self._take_back(study_uid)
-            if not self._lacking(study_uid):
+            if not self._is_any_lacking(study_uid):
                 self._go_on(study_uid)
+
+    def _is_any_lacking(self, study_uid: str) -> bool:
+        """Return whether a study lacks anything; while it is the same, nothing else is read."""
+        before = self._lacks.pop(study_uid, None)
+        looked_at = self.asking.filed(study_uid, before) if before is not None else ()
+        if not any(self._lacks_file(one) and not self._is_back(one) for one in looked_at):
+            self._take_back(study_uid)
+            found = filter(self._lacks_file, self.asking.filed(study_uid))
+            before = next((one.sop_uid for one in found), None)
+        if before is not None:
+            self._lacks[study_uid] = before
+        return before is not None
 
     def _take_back(self, study_uid: str) -> None:
         """Use removed files again that a person has put back, each as it came."""
@@ -153,15 +168,12 @@ class AskingBack:
 
     def _lacking(self, study_uid: str) -> list[FileOfImage]:
         """Return which images that are needed have no file; others are missed by nobody."""
-        return [
-            one
-            for one in self.asking.filed(study_uid)
-            if (
-                self.is_in_scope(one.shown)
-                if one.removed_at is not None
-                else not self.store.path(one.path).exists()
-            )
-        ]
+        return list(filter(self._lacks_file, self.asking.filed(study_uid)))
+
+    def _lacks_file(self, one: FileOfImage) -> bool:
+        if one.removed_at is not None:
+            return self.is_in_scope(one.shown)
+        return not self.store.path(one.path).exists()
 
     def _go_on(self, study_uid: str) -> None:
         words = "all its images are here again"
@@ -172,17 +184,18 @@ class AskingBack:
     def _see_to(self, asked: AskedBack) -> None:
         if not self.store.is_there():
             words = "not yet, the store of this machine is away"
-            self.asking.put_off(asked.study_uid, _FIRST_S, asked.peer or asked.sender, words)
+            whom = asked.peer or asked.sender
+            self.asking.put_off(asked.study_uid, _FIRST_S, whom, words, was_asked=False)
             return
         lacking = self._lacking(asked.study_uid)
         peer = self._whom(asked.sender)
+        within_s = self.current.config.retention.ask_back_within_s
         if not lacking:
             self._go_on(asked.study_uid)
         elif peer is None:
             words = f"nobody can be asked for them: {asked.sender} has no `retrieve`"
             self._give_up(asked, lacking, words)
-        elif asked.waited_s >= self.current.config.retention.ask_back_within_s:
-            within_s = self.current.config.retention.ask_back_within_s
+        elif asked.attempts and asked.waited_s >= within_s:
             long = f"{within_s / 3600:g} h" if within_s >= 3600 else f"{within_s:g} s"
             words = f"{peer.name} was asked for {long} ({asked.error or 'in vain'})"
             self._give_up(asked, lacking, words)

@@ -21,6 +21,7 @@ from node.receive.header_changes import changed_attributes, header_digest
 log = logging.getLogger(__name__)
 
 _HEADER_IS_OTHER = ("its header differs from the removed one",)
+_HEADER_IS_UNKNOWN = ("what it was is not known, its file here is lost",)
 PixelComparison = Literal["same", "other", "unknown"]
 
 
@@ -31,7 +32,9 @@ def compare_with_digests(
 
     ("unknown", ...) if it has none, or is encoded otherwise: encoded pixels alone were digested.
     """
-    changed = () if _is_header(kept.header_digest, after) else _HEADER_IS_OTHER
+    changed: tuple[str, ...] = ()
+    if not _is_header(kept.header_digest, after):
+        changed = _HEADER_IS_OTHER if kept.header_digest else _HEADER_IS_UNKNOWN
     try:
         digest = encoded_digest(after)
     except Unreadable as error:
@@ -43,12 +46,12 @@ def compare_with_digests(
     return "other" if is_known else "unknown", changed
 
 
-def is_one_of_removed(known: Iterable[Former], after: Path) -> bool:
+def is_one_of_gone(gone: Iterable[Former], after: Path) -> bool:
     """Return whether what came again is as it was before a correction, the file of which is gone.
 
     By its header alone: had it other pixels, it would contradict what we have.
     """
-    return any(one.is_removed and _is_header(one.header_digest, after) for one in known)
+    return any(_is_header(one.header_digest, after) for one in gone)
 
 
 def _is_header(digest: str, path: Path) -> bool:

@@ -39,7 +39,7 @@ from node.ledger import (
     Withdrawal,
     unless_recorded,
 )
-from node.receive.duplicates import Comparison, compare_with_digests, is_one_of_removed
+from node.receive.duplicates import Comparison, compare_with_digests, is_one_of_gone
 from node.receive.exclusions import why_excluded
 from node.receive.peer_notes import PeerNotes
 from node.store import Aside, Store, dataset_digest, lack_of_room
@@ -224,8 +224,10 @@ class Reception:
         else:
             pixels, changed = compare(self._store.path(kept.path), path)
         known = self._receiving.find_former(instance.sop_uid) if changed else ()
-        former = [compare(self._store.path(one.path), path) for one in known if not one.is_removed]
-        is_former = ("same", ()) in former or is_one_of_removed(known, path)
+        lost = set(self._store.lacks([one.path for one in known if not one.is_removed]))
+        gone = [one for one in known if one.is_removed or one.path in lost]
+        former = [compare(self._store.path(one.path), path) for one in known if one not in gone]
+        is_former = ("same", ()) in former or is_one_of_gone(gone, path)
         if not is_former and any(one == "unknown" for one, _ in former):
             # A stale copy must not take the place of its correction.
             pixels, has_no_file = "unknown", False
@@ -237,6 +239,7 @@ class Reception:
             was_in_scope=self._is_in_scope(kept.shown),
             path=kept.path,
             has_no_file=has_no_file,
+            was_removed=kept.is_removed,
         )
 
     def _tidy(self, recorded: Recorded, instance: Instance, path: Path, peer: str) -> None:

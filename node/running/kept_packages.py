@@ -8,6 +8,7 @@ until no work names the old one any more. Nodes that share a store share the cop
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -46,21 +47,15 @@ class KeptPackages:
         Raises ConfigError if that cannot be, or the package has just changed.
         """
         target = self._place(model.package_digest, model.manifest.name)
-        if not _is_whole(target, model):
-            try:
-                self._copy(model, target)
-            except OSError as error:
-                raise ConfigError(
-                    f"{model.folder} cannot be copied to {target} ({error.strerror}), by which "
-                    "what waits is analysed even after the package has changed; `ai-node doctor` "
-                    "examines the store"
-                ) from error
+        try:
             if not _is_whole(target, model):
-                shutil.rmtree(target.parent, ignore_errors=True)
-                raise ConfigError(
-                    f"{model.folder} has changed while it was read: put the whole package in its "
-                    "place, then reload or start again"
-                )
+                self._put(model, target)
+        except OSError as error:
+            raise ConfigError(
+                f"{model.folder} cannot be copied to {target}, or what is there cannot be read "
+                f"({error.strerror}); what waits is analysed by that even after the package has "
+                "changed; `ai-node doctor` examines the store"
+            ) from error
         self.say_used([model.package_digest])
 
     def model_in_its_copy(self, model: Model) -> Model:
@@ -100,12 +95,25 @@ class KeptPackages:
     def _place(self, digest: str, name: str) -> Path:
         return self.folder / digest / name
 
-    def _copy(self, model: Model, target: Path) -> None:
-        """Copy a package so that it is there whole or not at all, also after a power cut."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _put(self, model: Model, target: Path) -> None:
+        """Have a package there whole or not at all, also after a power cut, or if others do so."""
         temporary = self.folder / f"{model.package_digest}.{self.node_id}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        package = temporary / target.name
+        damaged = self.folder / f"{temporary.name}.damaged"
+        try:
+            self._copy(model, temporary / target.name)
+            while not _is_there(temporary, target.parent):
+                if _is_whole(target, model):
+                    break  # another node was faster
+                shutil.rmtree(damaged, ignore_errors=True)
+                with contextlib.suppress(FileNotFoundError):
+                    target.parent.rename(damaged)
+        finally:
+            for path in (temporary, damaged):
+                shutil.rmtree(path, ignore_errors=True)
+        _fsync(self.folder)
+
+    def _copy(self, model: Model, package: Path) -> None:
+        shutil.rmtree(package.parent, ignore_errors=True)
         package.mkdir(parents=True)
         for name in (MANIFEST, model.manifest.weights.file, CARD):
             if (model.folder / name).is_file():
@@ -113,20 +121,34 @@ class KeptPackages:
                 shutil.copyfile(model.folder / name, package / name)
                 _fsync(package / name)
         _fsync(package)
-        _fsync(temporary)
-        if target.parent.exists():  # damaged, else it would not be made anew
-            shutil.rmtree(target.parent)
-        with contextlib.suppress(FileExistsError):  # another node was faster
-            temporary.rename(target.parent)
-        shutil.rmtree(temporary, ignore_errors=True)
-        _fsync(self.folder)
+        _fsync(package.parent)
+        if not _is_whole(package, model):
+            raise ConfigError(
+                f"{model.folder} has changed while it was read: put the whole package in its "
+                "place, then reload or start again"
+            )
+
+
+def _is_there(temporary: Path, folder: Path) -> bool:
+    """Put a folder in its place; False if something is in it."""
+    try:
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
 
 
 def _is_whole(folder: Path, model: Model) -> bool:
+    """Whether a package is that of a model; raises OSError if it is there and cannot be read."""
     try:
         kept = Model(folder)
         kept.verify_weights()
-    except (ConfigError, OSError):
+    except ConfigError as error:
+        why = error.__cause__
+        if isinstance(why, OSError) and not isinstance(why, FileNotFoundError):
+            raise why from error
         return False
     return kept.package_digest == model.package_digest
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from node.config import Config, load_config
 from node.current import Loaded
 from node.errors import ConfigError
 from node.ledger import KnownPackages, Ledger
+from node.manifest import Model
 from node.running.changes import needs_restart
 from node.running.kept_packages import refuse_changed_packages
+from node.running.tls_files import faults_of_tls_files
 from node.site import faults_of_models, load_models, local_zone
 from node.web.exposure import faults_of_page
 from node.web.serving import has_users_yet
@@ -30,8 +33,10 @@ def load_another(path: Path, former: Loaded, ledger: Ledger) -> Loaded:
     loaded = Loaded(config, load_models(config))
     local_zone(config)
     refuse_changed_packages(KnownPackages(ledger), loaded.models)
-    before = frozenset(_faults(former))
-    if faults := [f"{path}: {one}" for one in _faults(loaded) if one not in before]:
+    before = frozenset(faults_of(former.config, former.models))
+    if faults := [
+        f"{path}: {one}" for one in faults_of(config, loaded.models) if one not in before
+    ]:
         raise ConfigError("\n".join(faults))
     return loaded
 
@@ -49,10 +54,17 @@ def load_page_alone(path: Path, former: Config) -> Config:
     return config
 
 
-def _faults(loaded: Loaded) -> list[str]:
-    """Return what is wrong with a configuration that a node would start with all the same."""
-    config = loaded.config
-    found = [words for _, words in faults_of_models(config, loaded.models)]
-    if config.web is not None:
-        found += faults_of_page(config.web, has_users=has_users_yet(config))
-    return found
+def faults_of(config: Config, models: Mapping[str, Model]) -> list[str]:
+    """Return what is wrong with what a node would start with all the same."""
+    return [
+        *faults_of_its_page(config),
+        *(words for _, words in faults_of_models(config, models)),
+        *faults_of_tls_files(config),
+    ]
+
+
+def faults_of_its_page(config: Config) -> list[str]:
+    """Return why the page must not start, if there is to be one."""
+    if config.web is None:
+        return []
+    return faults_of_page(config.web, has_users=has_users_yet(config))

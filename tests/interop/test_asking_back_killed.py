@@ -147,10 +147,9 @@ class Asker:
 
     def go_on(self, study: str) -> None:
         """Let another node settle it and take it up, once the lease is over."""
-        (arrival,) = [one for one in self.desk.arrivals() if one.study_uid == study]
-        removed = sum(part.removed for part in arrival.parts)
-        if removed and not arrival.is_asked_back:
-            self.desk.settling.ask_back(study, removed)
+        for arrival in (one for one in self.desk.arrivals() if one.study_uid == study):
+            if removed := sum(part.removed for part in arrival.parts):  # else it is asked back
+                self.desk.settling.ask_back(study, removed)
         self.desk.change(schema.asked_back, next_at=0.0)
         sweep = _sweep_on(self.ledger, self._store, self._archive.port)
         sweep.look()

@@ -168,7 +168,8 @@ class StudyLife(RuleBasedStateMachine):
             is_changed = how != "encoded anew" or kept["identity"] != identity
             changed = ("Patient ID",) if is_changed else ()
             pixels: Literal["same", "other"] = "other" if how == "repainted" else "same"
-            again = Again(kept["digest"], pixels, changed)
+            is_removed = kept["removed_at"] is not None
+            again = Again(kept["digest"], pixels, changed, was_removed=is_removed)
             recorded = self.desk.receive(sop_uid, again=again, **what)
         assert recorded != "compare"
         self.must_be_looked_at |= recorded == "contradicts"

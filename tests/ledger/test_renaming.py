@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
 from ledgers import NODE, PLAN, STUDY, Desk
 
 from node import config
-from node.errors import NodeError
-from node.ledger import NAME_COLUMNS, Closing, DeliveryState, Names, Waiting, schema
+from node.errors import NodeError, Superseded
+from node.ledger import NAME_COLUMNS, Closing, DeliveryState, Messages, Names, Waiting, schema
 from node.overview.unnamed import waits_for_nobody
 
 OF_OTHERS = {
@@ -67,6 +68,23 @@ def test_it_is_said_of_names_that_nobody_has(desk: Desk) -> None:
     )
     named = archive.model_copy(update={"name": "pacs"})
     assert not list(waits_for_nobody(desk.ledger, config.Config(node=node, peers=(named,))))
+
+
+@pytest.mark.parametrize("kind", ["deliver", "message"])
+def test_a_job_that_comes_due_under_the_former_name_ends_quietly(
+    desk: Desk, kind: Literal["deliver", "message"]
+) -> None:
+    [delivery] = desk.analysed()
+    Names(desk.ledger).rename("pacs", "archive")
+    job = replace(delivery, kind=kind)
+    with pytest.raises(Superseded, match="nothing waits for pacs under that name any more"):
+        if kind == "deliver":
+            desk.delivering.begin_dispatch(job, NODE)
+        else:
+            Messages(desk.ledger).begin_message(job, NODE, desk.enqueue)
+    before = desk.everything()
+    desk.sweeping.revive(job, desk.enqueue)
+    assert desk.everything() == before
 
 
 def test_what_waits_goes_to_the_new_name_as_an_attempt_of_its_own(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import factories
@@ -28,12 +28,15 @@ from node.ledger import (
     Asking,
     HeldBecause,
     Job,
+    Kept,
     Ledger,
     Nodes,
     Receiving,
     now,
     schema,
 )
+from node.ledger.coming_back import ask_back
+from node.receive import asking_back
 from node.receive.asking_back import AskingBack
 from node.receive.header_changes import header_digest
 from node.receive.reception import Came, Reception
@@ -155,6 +158,7 @@ def test_what_was_removed_comes_back_from_who_gets_the_results_and_the_study_goe
     asker = open_asker(SENDER, archive.peer("get"))
     archive.has = asker.exam
     assert asker.files() == 1
+    assert asker.desk.arrivals() == [], "nobody looks at it while it waits"
     asker.look()
     assert asker.files() == 3
     assert {row["removed_at"] for row in asker.desk.rows(schema.instance)} == {None}
@@ -162,7 +166,7 @@ def test_what_was_removed_comes_back_from_who_gets_the_results_and_the_study_goe
     assert asker.events()[-1] == "all its images are here again"
     assert list(asker.desk.store.incoming.iterdir()) == []
     (arrival,) = asker.desk.arrivals()
-    assert (arrival.is_asked_back, sum(part.removed for part in arrival.parts)) == (False, 0)
+    assert sum(part.removed for part in arrival.parts) == 0
 
 
 def test_by_c_move_it_comes_through_the_door(
@@ -212,6 +216,86 @@ def test_an_archive_that_has_not_all_is_asked_again_and_then_the_study_is_held(
     assert asker.receive(asker.exam[1]) == ["restored"]
     asker.look()
     assert asker.desk.study(asker.study)["held_because"] is None
+
+
+def test_nothing_is_given_up_before_somebody_was_asked_for_it(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    """As after a weekend in which the node stood still, or behind thousands of others."""
+    asker = open_asker(SENDER, archive.peer("get"))
+    asker.desk.change(schema.asked_back, asked_at=now() - 3600)
+    for times in (1, 2):
+        asker.look()
+        (row,) = asker.desk.rows(schema.asked_back)
+        assert (len(archive.asked) > 0, row["attempts"]) == (True, times)
+    archive.has = asker.exam
+    asker.look()
+    asker.look()
+    assert asker.desk.rows(schema.asked_back) == []
+
+
+def test_a_store_that_is_away_is_no_attempt_to_ask(
+    open_asker: OpenAsker, archive: GivingArchive
+) -> None:
+    asker = open_asker(SENDER, archive.peer("get"))
+    root = asker.desk.store.root
+    root.rename(root.with_name("elsewhere"))
+    asker.look()
+    (row,) = asker.desk.rows(schema.asked_back)
+    assert row["attempts"] == 0
+    assert row["error"] == "not yet, the store of this machine is away"
+
+
+def test_one_look_sees_to_so_many_studies_however_many_are_due(new_asker: NewAsker) -> None:
+    asker = new_asker(factories.exam("lost", [R_CC]), modality())
+    desk, count = asker.desk, 2 * asking_back._PORTION + 1
+    asker.receive(*asker.exam)
+    for number in range(count):
+        desk.receive(f"1.9.{number}.1", study=f"1.9.{number}", relative_path="not there")
+        with desk.ledger.writing() as db:
+            ask_back(db, f"1.9.{number}")
+    left = []
+    for _ in range(3):
+        asker.sweep.look()
+        left.append(len(desk.rows(schema.asked_back)))
+    assert left == [count - asking_back._PORTION, 1, 0]
+
+
+def test_a_study_that_waits_is_not_looked_through_again_while_it_lacks_the_same(
+    desk: Desk, new_asker: NewAsker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exam = factories.exam("lost", [R_CC, L_CC])
+    for one in exam:
+        desk.keep(one)
+    study = str(exam[0].StudyInstanceUID)
+    desk.close(study=study)
+    paths = [store_path(desk, one) for one in exam]
+    paths[1].unlink()
+    DeepCheck(desk.ledger, desk.store, lambda line: None, unseen, repairs=True).run()
+    asker = new_asker(exam, modality())
+    asker.look()
+    looked: list[Path] = []
+    as_it_is = Path.exists
+
+    def seen(path: Path) -> bool:
+        looked.append(path)
+        return as_it_is(path)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "exists", seen)
+        asker.look()
+    assert paths[0] not in looked and looked.count(paths[1]) == 1
+    paths[0].unlink()
+    desk.keep(exam[1])
+    asker.look()
+    assert desk.study(study)["held_because"] == HeldBecause.MISSING, "now it lacks the other"
+    desk.keep(exam[0])
+    asker.look()
+    assert desk.study(study)["held_because"] is None
+
+
+def store_path(desk: Desk, image: Dataset) -> Path:
+    return desk.store.path(desk.row(schema.instance, image.SOPInstanceUID)["path"])
 
 
 def test_where_nobody_can_be_asked_the_study_is_held_at_once(open_asker: OpenAsker) -> None:
@@ -338,7 +422,51 @@ def test_a_lost_file_is_healed_by_whatever_is_sent_under_its_uid(desk: Desk, sto
     store.path(row["path"]).unlink()
     exam[0].StudyDescription = "As the archive has it"
     assert desk.keep(exam[0]) == "corrected"
+    assert desk.history(str(exam[0].StudyInstanceUID))[-1] == (
+        "R CC came again, with whatever header: what it was is not known, its file here is lost"
+    )
     assert store.path(desk.row(schema.instance, exam[0].SOPInstanceUID)["path"]).exists()
+    (former,) = desk.rows(schema.former_instance)
+    assert former["removed_at"] is not None, "nobody looks for it any more"
+    exam[0].StudyDescription = "As it was corrected"
+    assert desk.keep(exam[0]) == "corrected"
+
+
+def test_a_correction_is_taken_though_the_files_of_former_ones_are_lost(
+    desk: Desk, store: Store
+) -> None:
+    exam = factories.exam("lost", [R_CC, L_CC])
+    for words in ("At first", "Corrected", "Corrected again"):
+        exam[0].StudyDescription = words
+        desk.keep(exam[0])
+    for row in desk.rows(schema.former_instance):
+        store.path(row["path"]).unlink()
+    exam[0].StudyDescription = "Corrected once more"
+    assert desk.keep(exam[0]) == "corrected"
+
+
+def test_other_pixels_contradict_though_the_file_is_removed_while_they_are_looked_at(
+    open_asker: OpenAsker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker = open_asker(modality())
+    image = asker.exam[0]
+    as_it_is = Receiving.find_kept
+    looks: list[Kept | None] = []
+
+    def just_before_it_is_removed(receiving: Receiving, sop_uid: str) -> Kept | None:
+        kept = as_it_is(receiving, sop_uid)
+        if kept is not None and not looks:
+            before = replace(kept, is_removed=False, is_awaited=False, pixels_digest="")
+            kept = replace(before, header_digest="")
+        looks.append(kept)
+        return kept
+
+    monkeypatch.setattr(Receiving, "find_kept", just_before_it_is_removed)
+    image.PixelData = bytes(reversed(image.PixelData))
+    path = asker.desk.store.incoming / "other.dcm"
+    image.save_as(path, enforce_file_format=True)
+    assert asker.reception.keep(path, Came("modality", "association")) == "contradicts"
+    assert len(looks) == 2, "it is compared once more"
 
 
 @pytest.mark.parametrize("lost", ["gone", "damaged"])

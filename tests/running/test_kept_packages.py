@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -82,10 +84,54 @@ def test_a_package_that_changes_while_it_is_read_is_refused(
     assert packages.open_kept("small", model.package_digest) is None
 
 
-def test_two_nodes_may_keep_the_same_at_once(model: Model, packages: KeptPackages) -> None:
-    other = KeptPackages(packages.store_dir, "node-2")
-    packages._copy(model, packages.model_in_its_copy(model).folder)
-    other.keep(model)
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_several_nodes_may_keep_the_same_at_once(
+    model: Model, tmp_path: Path, *, is_damaged: bool
+) -> None:
+    faults: list[ConfigError] = []
+    for number in range(20):
+        store, at_once = tmp_path / f"store-{number}", threading.Barrier(3)
+
+        def keep(node_id: str, store: Path = store, at_once: threading.Barrier = at_once) -> None:
+            packages = KeptPackages(store, node_id)
+            at_once.wait()
+            try:
+                packages.keep(model)
+                if not is_damaged:  # else another may just put the good one there once more
+                    packages.model_in_its_copy(model).verify_weights()
+            except ConfigError as error:
+                faults.append(error)
+
+        if is_damaged:
+            first = KeptPackages(store, "before")
+            first.keep(model)
+            first.model_in_its_copy(model).weights_path.write_bytes(b"")
+        nodes = [threading.Thread(target=keep, args=(f"node-{one}",)) for one in range(3)]
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            node.join()
+        assert [path.name for path in (store / "packages").iterdir()] == [model.package_digest]
+        KeptPackages(store, "after").model_in_its_copy(model).verify_weights()
+    assert not faults
+
+
+def test_a_copy_that_a_disk_does_not_give_just_now_stays_as_it_is(
+    model: Model, packages: KeptPackages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages.keep(model)
+    copy = packages.model_in_its_copy(model).weights_path
+    as_it_is = Path.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path == copy:
+            raise OSError(errno.EIO, "Input/output error")
+        return as_it_is(path)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "read_bytes", broken)
+        with pytest.raises(ConfigError, match=r"cannot be read \(Input/output error\)"):
+            packages.keep(model)
     packages.model_in_its_copy(model).verify_weights()
 
 
