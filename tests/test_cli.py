@@ -39,8 +39,10 @@ from node.ledger import (
     DeliveryState,
     Finished,
     HeldBecause,
+    Ill,
     Ledger,
     Outcome,
+    OwnPart,
     Patience,
     VersionState,
     now,
@@ -853,6 +855,31 @@ def test_status_of_a_configuration_that_is_wrong_says_so(tmp_path: Path) -> None
     result = call("status", "-c", path)
     assert result.exit_code == 2
     assert "ae_title" in result.output
+
+
+@pytest.mark.parametrize(
+    "wrong", ['[[peers]]\nname = "ct2"\nport = "x"\n', "[[peers]\n"], ids=["key", "TOML"]
+)
+def test_status_says_how_a_node_is_that_works_on_while_its_file_is_wrong(
+    wrong: str, settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    settings.write_text(f"{settings.read_text('utf-8')}\n{wrong}", "utf-8")
+    result = call("status", "-c", settings)
+    assert result.exit_code == 2
+    assert f"ACT   {settings}:" in result.output
+    assert "LOOK  what runs works on by the configuration it had\n" in result.output
+    assert re.search("^well +database, listener, worker, ", result.output, re.MULTILINE)
+    refused = "the configuration on disk was refused at 2026-03-01 09:30:00: node.toml:18: ..."
+    ill = {OwnPart.CONFIGURATION: Ill(time.time(), refused)}
+    desk_of_node.nodes.record_ill(NODE, ill)
+    said = call("status", "-c", settings).output
+    assert f"LOOK  node ward-a:/srv/ai-node: {refused}, since " in said
+    assert "      next: it works on by the former one: correct it" in said
+    desk_of_node.nodes.retire_node(NODE)
+    said = call("status", "-c", settings).output
+    assert "ACT   listener: no node listens: ward-a:/srv/ai-node was stopped" in said
+    assert "works on" not in said
 
 
 def test_nodes_has_the_exit_codes_of_status(settings: Path, desk_of_node: Desk) -> None:

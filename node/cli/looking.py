@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from node.ledger import Ledger
     from node.overview import MessageOverview, Standing, StudyOverview
     from node.overview.health import Alarm
+    from node.overview.status import Status
 
 commands = typer.Typer()
 
@@ -344,16 +346,32 @@ def status(
 
     try:
         loaded = load_config(config)
-        with contextlib.closing(existing_ledger(loaded)) as ledger:
-            found = node_status(ledger, loaded)
     except NodeError as error:
-        found = status_without_ledger(error)
+        found = _by_former(error, config)
+    else:
+        try:
+            with contextlib.closing(existing_ledger(loaded)) as ledger:
+                found = node_status(ledger, loaded)
+        except NodeError as error:
+            found = status_without_ledger(error)
     if as_json:
         typer.echo(json.dumps(status_as_json(found), indent=1))
     else:
         for line in status_in_lines(found):
             typer.echo(line)
     raise typer.Exit(int(found.alarm))
+
+
+def _by_former(error: NodeError, path: Path) -> Status:
+    """Return how the nodes are that work on by what a file said that is wrong now."""
+    from node.config import load_node_alone
+    from node.overview.status import status_by_former, status_without_ledger
+    from node.site import existing_ledger
+
+    if (where := load_node_alone(path)) is not None:
+        with contextlib.suppress(NodeError), contextlib.closing(existing_ledger(where)) as ledger:
+            return status_by_former(error, ledger, where)
+    return status_without_ledger(error)
 
 
 @commands.command()
