@@ -34,6 +34,7 @@ from typer.testing import CliRunner, Result
 from node import cli
 from node.config import bundled_models_dir
 from node.ledger import (
+    Asking,
     Closing,
     DamagedObject,
     DeliveryState,
@@ -965,6 +966,29 @@ def test_studies_says_when_something_of_one_was_removed(settings: Path, desk_of_
     shown = call("studies", "-c", settings).output
     assert re.search(r"removed +images, 2\S+ \S+, as \[retention\] says", shown)
     assert re.search(r"removed +results, 2\S+ \S+, as \[retention\] says", shown)
+
+
+def test_studies_says_of_whom_images_are_asked_back(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.receive()
+    desk_of_node.settling.ask_back(STUDY, 1)
+    Asking(desk_of_node.ledger).put_off(STUDY, 60, "pacs", "it does not answer")
+    assert (
+        "  asked back   images asked back from pacs, 1 attempt: it does not answer\n"
+        in call("studies", "-c", settings).output
+    )
+
+
+def test_studies_says_of_a_recalled_one_that_it_had_been_forgotten(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    (job,) = desk_of_node.analysed()
+    desk_of_node.deliver(job)
+    forget(desk_of_node)
+    desk_of_node.receiving.recall(STUDY)
+    shown = call("studies", "-c", settings).output
+    assert re.search(r"recalled +2\S+ \S+, for something of it came; it had been forgotten", shown)
+    assert "what it said is forgotten" in shown
+    assert "pending" not in shown
 
 
 # The process

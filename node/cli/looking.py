@@ -216,7 +216,7 @@ def _print_study(study: StudyOverview) -> None:
 
 
 def _kept_and_removed(study: StudyOverview) -> Iterator[tuple[str, str]]:
-    """Say who keeps a study from being removed, or what of it has been."""
+    """Say who keeps a study from being removed, what of it has been, and is needed again."""
     if study.kept_at is not None:
         words = f"by {study.kept_by} since {_moment(study.kept_at)}: {study.kept_why}"
         yield "kept", f"{words}; nothing of it is removed until `ai-node unhold`"
@@ -226,6 +226,11 @@ def _kept_and_removed(study: StudyOverview) -> Iterator[tuple[str, str]]:
     ):
         if at is not None:
             yield "removed", f"{name}, {_moment(at)}, as [retention] says"
+    if study.recalled_at is not None:
+        words = f"{_moment(study.recalled_at)}, for something of it came; it had been forgotten"
+        yield "recalled", f"{words}, with what models said and its name and numbers"
+    if study.asked_back is not None:
+        yield "asked back", study.asked_back.words
 
 
 def _moment(at: float) -> str:
