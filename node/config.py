@@ -866,6 +866,15 @@ def load_config(path: Path) -> Config:
     )
 
 
+def load_node_alone(path: Path) -> Config | None:
+    """Read where a node keeps things from a file that may be wrong elsewhere; None if there, too.
+
+    To look at the node that still works by what the file said before, and for nothing else.
+    """
+    node = toml_file.load_table(path, "node", Node)
+    return None if node is None else Config(node=_located(node, path.resolve().parent))
+
+
 _Located = TypeVar("_Located", bound=Section)
 
 

@@ -6,6 +6,7 @@ key, what is wrong and what to do.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
@@ -56,6 +57,15 @@ def load(
             found.append((_nearest(lines, place), _problem(details, place, within)))
         found.sort()
         raise ConfigError("\n".join(f"{path}:{n}: {problem}" for n, problem in found)) from error
+
+
+def load_table(path: Path, name: str, schema: type[Table]) -> Table | None:
+    """Read one table of a file, whatever is wrong with the others; None if it is itself."""
+    with contextlib.suppress(ConfigError, tomllib.TOMLDecodeError, ValidationError):
+        head = rf"^[ \t]*\[[ \t]*{re.escape(name)}[ \t]*\]"
+        if found := re.search(rf"{head}.*?(?=^[ \t]*\[|\Z)", _read(path), re.MULTILINE | re.DOTALL):
+            return schema.model_validate(tomllib.loads(found[0])[name])
+    return None
 
 
 def _of_their_own(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:

@@ -35,13 +35,16 @@ from node import cli
 from node.app import App
 from node.config import bundled_models_dir, load_config
 from node.ledger import (
+    Asking,
     Closing,
     DamagedObject,
     DeliveryState,
     Finished,
     HeldBecause,
+    Ill,
     Ledger,
     Outcome,
+    OwnPart,
     Patience,
     Role,
     VersionState,
@@ -871,6 +874,31 @@ def test_status_of_a_configuration_that_is_wrong_says_so(tmp_path: Path) -> None
     assert "ae_title" in result.output
 
 
+@pytest.mark.parametrize(
+    "wrong", ['[[peers]]\nname = "ct2"\nport = "x"\n', "[[peers]\n"], ids=["key", "TOML"]
+)
+def test_status_says_how_a_node_is_that_works_on_while_its_file_is_wrong(
+    wrong: str, settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
+    settings.write_text(f"{settings.read_text('utf-8')}\n{wrong}", "utf-8")
+    result = call("status", "-c", settings)
+    assert result.exit_code == 2
+    assert f"ACT   {settings}:" in result.output
+    assert "LOOK  what runs works on by the configuration it had\n" in result.output
+    assert re.search("^well +database, listener, worker, ", result.output, re.MULTILINE)
+    refused = "the configuration on disk was refused at 2026-03-01 09:30:00: node.toml:18: ..."
+    ill = {OwnPart.CONFIGURATION: Ill(time.time(), refused)}
+    desk_of_node.nodes.record_ill(NODE, ill)
+    said = call("status", "-c", settings).output
+    assert f"LOOK  node ward-a:/srv/ai-node: {refused}, since " in said
+    assert "      next: it works on by the former one: correct it" in said
+    desk_of_node.nodes.retire_node(NODE)
+    said = call("status", "-c", settings).output
+    assert "ACT   listener: no node listens: ward-a:/srv/ai-node was stopped" in said
+    assert "works on" not in said
+
+
 def test_nodes_has_the_exit_codes_of_status(settings: Path, desk_of_node: Desk) -> None:
     desk_of_node.nodes.register_node(NODE, "ward-a:/srv/ai-node 1-1")
     assert call("nodes", "-c", settings).exit_code == 0
@@ -980,6 +1008,29 @@ def test_studies_says_when_something_of_one_was_removed(settings: Path, desk_of_
     shown = call("studies", "-c", settings).output
     assert re.search(r"removed +images, 2\S+ \S+, as \[retention\] says", shown)
     assert re.search(r"removed +results, 2\S+ \S+, as \[retention\] says", shown)
+
+
+def test_studies_says_of_whom_images_are_asked_back(settings: Path, desk_of_node: Desk) -> None:
+    desk_of_node.receive()
+    desk_of_node.settling.ask_back(STUDY, 1)
+    Asking(desk_of_node.ledger).put_off(STUDY, 60, "pacs", "it does not answer")
+    assert (
+        "  asked back   images asked back from pacs, 1 attempt: it does not answer\n"
+        in call("studies", "-c", settings).output
+    )
+
+
+def test_studies_says_of_a_recalled_one_that_it_had_been_forgotten(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    (job,) = desk_of_node.analysed()
+    desk_of_node.deliver(job)
+    forget(desk_of_node)
+    desk_of_node.receiving.recall(STUDY)
+    shown = call("studies", "-c", settings).output
+    assert re.search(r"recalled +2\S+ \S+, for something of it came; it had been forgotten", shown)
+    assert "what it said is forgotten" in shown
+    assert "pending" not in shown
 
 
 # The process

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import Desk
+from ledgers import STUDY, Desk
 from test_cli import call, desk_of_node, settings
 
 from node.overview import Standing
@@ -39,6 +39,15 @@ def test_the_page_names_the_keys_that_are_printed(printed: Mapping[str, Any]) ->
     assert keys("One of `models`") == list(printed["models"][0])
     assert keys("One of `deliveries`") == list(printed["deliveries"][0])
     assert keys("A `result`") == list(printed["models"][0]["result"])
+
+
+def test_the_page_names_what_is_said_of_a_study_that_is_asked_back(
+    settings: Path, desk_of_node: Desk
+) -> None:
+    desk_of_node.receive()
+    desk_of_node.settling.ask_back(STUDY, 1)
+    (study,) = json.loads(call("studies", "-c", settings, "--json").output)
+    assert keys("What is in `asked_back`") == list(study["asked_back"])
 
 
 def test_the_page_names_every_state() -> None:

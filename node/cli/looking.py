@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from node.ledger import Ledger
     from node.overview import MessageOverview, Standing, StudyOverview
     from node.overview.health import Alarm
+    from node.overview.status import Status
     from node.store import Store
 
 commands = typer.Typer()
@@ -236,7 +238,7 @@ def _print_study(study: StudyOverview) -> None:
 
 
 def _kept_and_removed(study: StudyOverview) -> Iterator[tuple[str, str]]:
-    """Say who keeps a study from being removed, or what of it has been."""
+    """Say who keeps a study from being removed, what of it has been, and is needed again."""
     if study.kept_at is not None:
         words = f"by {study.kept_by} since {_moment(study.kept_at)}: {study.kept_why}"
         yield "kept", f"{words}; nothing of it is removed until `ai-node unhold`"
@@ -246,6 +248,11 @@ def _kept_and_removed(study: StudyOverview) -> Iterator[tuple[str, str]]:
     ):
         if at is not None:
             yield "removed", f"{name}, {_moment(at)}, as [retention] says"
+    if study.recalled_at is not None:
+        words = f"{_moment(study.recalled_at)}, for something of it came; it had been forgotten"
+        yield "recalled", f"{words}, with what models said and its name and numbers"
+    if study.asked_back is not None:
+        yield "asked back", study.asked_back.words
 
 
 def _moment(at: float) -> str:
@@ -366,16 +373,32 @@ def status(
 
     try:
         loaded = load_config(config)
-        with contextlib.closing(existing_ledger(loaded)) as ledger:
-            found = node_status(ledger, loaded)
     except NodeError as error:
-        found = status_without_ledger(error)
+        found = _by_former(error, config)
+    else:
+        try:
+            with contextlib.closing(existing_ledger(loaded)) as ledger:
+                found = node_status(ledger, loaded)
+        except NodeError as error:
+            found = status_without_ledger(error)
     if as_json:
         typer.echo(json.dumps(status_as_json(found), indent=1))
     else:
         for line in status_in_lines(found):
             typer.echo(line)
     raise typer.Exit(int(found.alarm))
+
+
+def _by_former(error: NodeError, path: Path) -> Status:
+    """Return how the nodes are that work on by what a file said that is wrong now."""
+    from node.config import load_node_alone
+    from node.overview.status import status_by_former, status_without_ledger
+    from node.site import existing_ledger
+
+    if (where := load_node_alone(path)) is not None:
+        with contextlib.suppress(NodeError), contextlib.closing(existing_ledger(where)) as ledger:
+            return status_by_former(error, ledger, where)
+    return status_without_ledger(error)
 
 
 @commands.command()

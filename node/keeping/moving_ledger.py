@@ -70,7 +70,7 @@ def move_ledger(config: Config, to: str, showing: Showing) -> Moved:
         where = _address(to)
         former = address_without_password(config.database_url)
         if where == former:
-            raise NodeError(f"--to {where}: the ledger is there already")
+            raise NodeError(f"--to {where}: {_why_not_from_there(source)}")
         with database_errors_as_messages(to, "--to"):
             target = stack.enter_context(contextlib.closing(_open_target(to, source)))
         rows = 0
@@ -81,6 +81,18 @@ def move_ledger(config: Config, to: str, showing: Showing) -> Moved:
             if left != _Left.NOTHING:
                 end_copy(target)
         return Moved(former, where, has_password(to), rows)
+
+
+def _why_not_from_there(source: Ledger) -> str:
+    """Return why a ledger is not moved to where the configuration says that it is."""
+    with source.reading() as db:
+        moved_to = db.execute(sa.select(schema.installation.c.moved_to)).scalar_one_or_none()
+    if moved_to is None:
+        return "the ledger is there already"
+    return (
+        f"the ledger was there, and has moved to {moved_to}: write that one into [node] database, "
+        "then this command moves it back"
+    )
 
 
 def _places(state_dir: Path) -> list[str]:

@@ -13,7 +13,7 @@ import json
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,51 @@ def recall(db: sa.Connection, study_uid: str) -> bool:
     return True
 
 
+def rename_remembered(
+    db: sa.Connection,
+    columns: Mapping[sa.Table, Iterable[str]],
+    names: tuple[str, str],
+    *,
+    after: str,
+    at_most: int,
+) -> tuple[str, int] | None:
+    """Let a portion of what is remembered say the second name for the first, in these columns.
+
+    Returns the study that it ends with, after which the next portion begins, and of how many
+    studies it was said; None if there is none left.
+    """
+    former, new = names
+    table, count = schema.remembered_study, 0
+    query = sa.select(table).where(table.c.study_uid > after)
+    rows = db.execute(query.order_by(table.c.study_uid).limit(at_most).with_for_update()).all()
+    for row in rows:
+        text = zlib.decompress(row.content).decode()
+        if json.dumps(former) not in text:  # which costs a hundredth of writing it anew
+            continue
+        content = _read(row)
+        if _rename_in(content["tables"], columns, former, new):
+            values = {"content": _packed(content)}
+            db.execute(table.update().where(table.c.study_uid == row.study_uid).values(values))
+            count += 1
+    return (rows[-1].study_uid, count) if rows else None
+
+
+def _rename_in(
+    tables: dict[str, dict[str, list[Any]]],
+    columns: Mapping[sa.Table, Iterable[str]],
+    former: str,
+    new: str,
+) -> bool:
+    found = False
+    for table, of_table in columns.items():
+        said = tables.get(table.name, {})
+        for name in of_table:
+            if former in said.get(name, ()):
+                said[name] = [new if value == former else value for value in said[name]]
+                found = True
+    return found
+
+
 def rows_of(table: sa.Table, study_uid: str) -> sa.ColumnElement[bool]:
     """Return which rows of a table are a study's."""
     if table is schema.former_instance:  # knows its study by its UID alone
@@ -176,8 +221,22 @@ def _written(db: sa.Connection, study_uid: str) -> bytes:
         said = {column.name: list(values) for column, values in columns if _is_any_said(values)}
         if said:
             tables[table.name] = said
-    text = json.dumps({"format": _FORMAT, "tables": tables}, separators=(",", ":"), default=str)
+    return _packed({"format": _FORMAT, "tables": tables})
+
+
+def _packed(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, separators=(",", ":"), default=str)
     return zlib.compress(text.encode(), 9)
+
+
+def _read(row: sa.Row[Any]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(zlib.decompress(row.content))
+    if content["format"] != _FORMAT:
+        raise NodeError(
+            f"study {row.study_uid} was forgotten by a later release, whose record of it this one "
+            "cannot read; use that release again"
+        )
+    return content
 
 
 def _kept(table: sa.Table) -> list[sa.Column[Any]]:
@@ -194,13 +253,7 @@ def _rows(row: sa.Row[Any], table: sa.Table) -> Iterator[dict[str, Any]]:
 
     A column that has come since has the value that the database gives it.
     """
-    content = json.loads(zlib.decompress(row.content))
-    if content["format"] != _FORMAT:
-        raise NodeError(
-            f"study {row.study_uid} was forgotten by a later release, whose record of it this one "
-            "cannot read; use that release again"
-        )
-    said = content["tables"].get(table.name, {})
+    said = _read(row)["tables"].get(table.name, {})
     columns = [(column.key, said[column.name]) for column in _kept(table) if column.name in said]
     same = dict(REMEMBERED[table])
     if "study_uid" in table.c:

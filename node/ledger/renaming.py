@@ -14,6 +14,7 @@ from node.errors import NodeError
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
+from node.ledger.remembering import rename_remembered
 from node.ledger.rows import add_note
 from node.ledger.states import CommitmentState, DispatchState, StudyState, VersionState
 
@@ -102,7 +103,8 @@ class Names:
         """Let everything that names one name another; return how many rows.
 
         What waits is renamed at once; the rest, of studies that are done, in portions, so that
-        images are taken meanwhile. If it is cut off, it is to be repeated.
+        images are taken meanwhile; and in what is remembered of studies that are forgotten. If it
+        is cut off, it is to be repeated.
 
         Raises NodeError while something is being sent to it, or if both names have results of the
         same study: then they are two.
@@ -111,10 +113,30 @@ class Names:
             self._refuse_if_sending(db, former)
             _refuse_if_two(db, former, new)
             count = _rename_work(db, former, new, by)
+        count += self._rename_rows(former, new)
+        count += self._rename_remembered(former, new)
+        # Of a study that was recalled meanwhile, as it had been remembered.
+        return count + self._rename_rows(former, new)
+
+    def _rename_rows(self, former: str, new: str) -> int:
+        count = 0
         for column in NAME_COLUMNS:
             while renamed := self._rename_some(column, former, new):
                 count += renamed
         return count
+
+    def _rename_remembered(self, former: str, new: str) -> int:
+        names: dict[sa.Table, list[str]] = {}
+        for column in NAME_COLUMNS:
+            names.setdefault(column.table, []).append(column.name)
+        count, after = 0, ""
+        while True:
+            with self.ledger.writing() as db:
+                portion = rename_remembered(db, names, (former, new), after=after, at_most=_AT_ONCE)
+            if portion is None:
+                return count
+            after, renamed = portion
+            count += renamed
 
     def _refuse_if_sending(self, db: sa.Connection, former: str) -> None:
         alive = sa.select(schema.node.c.id).where(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from node.overview.reading import each_study, study_overview, study_overviews
 from node.overview.reading_list import AT_MOST_COUNTED, ListPage, Wanted, each_wanted, list_page
 from node.overview.standing import (
+    AskedBackOverview,
     DeliveryOverview,
     MessageOverview,
     ModelOverview,
@@ -17,6 +18,7 @@ from node.overview.standing import (
 
 __all__ = [
     "AT_MOST_COUNTED",
+    "AskedBackOverview",
     "DeliveryOverview",
     "ListPage",
     "MessageOverview",

@@ -23,6 +23,8 @@ def next_step(study: StudyOverview) -> str:
     if study.state in (Standing.HELD, Standing.EXCLUDED, Standing.CANCELLED):
         by_hand = f"look at it; then `ai-node release {study.study_uid}` lets it go on"
         ends = _ENDS_HOLD.get(study.held_because, by_hand)
+        if study.held_because == HeldBecause.MISSING and study.asked_back is not None:
+            ends = f"nothing, if what is asked back comes; else {COMES_BACK}"
         return ends.replace("{uid}", study.study_uid)
     if study.state == Standing.UNDELIVERED:
         return "mend that; then `ai-node retry`"

@@ -25,8 +25,10 @@ from node.ledger import (
     now,
     schema,
 )
+from node.numbers_in_words import counted
 from node.outputs import wording
 from node.overview.standing import (
+    AskedBackOverview,
     DeliveryOverview,
     MessageOverview,
     ModelOverview,
@@ -136,7 +138,11 @@ class Batch:
 
 def read_batch(db: sa.Connection, study_uids: Sequence[str], depth: Depth) -> Batch:
     """Read the rows of some studies; one that is not known is left out."""
-    query = sa.select(schema.study, now().label("asked_at"))
+    back = schema.asked_back
+    names = ("peer", "attempts", "error", "asked_at", "next_at")
+    asked = [back.c[name].label(f"back_{name}") for name in names]
+    query = sa.select(schema.study, now().label("asked_at"), *asked)
+    query = query.outerjoin(back, back.c.study_uid == schema.study.c.study_uid)
     query = query.where(schema.study.c.study_uid.in_(study_uids))
     found = {row.study_uid: row for row in db.execute(query)}
     studies = [found[study_uid] for study_uid in study_uids if study_uid in found]
@@ -270,8 +276,22 @@ def _overview(batch: Batch, study: sa.Row[Any]) -> StudyOverview:
         kept_why=study.kept_why,
         images_removed_at=study.images_removed_at,
         results_removed_at=study.results_removed_at,
+        recalled_at=study.recalled_at,
+        asked_back=_asked_back(study),
         asked_at=study.asked_at,
         messages=tuple(map(_message, batch.messages[uid])),
+    )
+
+
+def _asked_back(study: sa.Row[Any]) -> AskedBackOverview | None:
+    if study.back_asked_at is None:
+        return None
+    return AskedBackOverview(
+        peer=study.back_peer,
+        attempts=study.back_attempts,
+        error=study.back_error,
+        since=study.back_asked_at,
+        next_at=study.back_next_at,
     )
 
 
@@ -371,13 +391,22 @@ def _model(row: sa.Row[Any], depth: Depth) -> ModelOverview:
         version=row.model_version,
         mode=row.mode,
         result=result,
-        outcome=brief or "pending",
+        outcome=brief or _without_result(row),
         level="" if level is None else str(level),
         score=score,
         analysed=analysed,
         refused=refused,
         finished_at=row.finished_at,
     )
+
+
+def _without_result(row: sa.Row[Any]) -> str:
+    """Say what there is of a model's work whose result is not here: not yet, or not any more."""
+    if row.finished_at is None:
+        return "pending"
+    of_it = [] if row.analysed is None else [f"{counted(row.analysed, 'image')} analysed"]
+    of_it += [] if row.level is None else [f"triage level {row.level}"]
+    return "; ".join(filter(None, [", ".join(of_it), "what it said is forgotten"]))
 
 
 def _without_outlines(result: Result) -> Result:

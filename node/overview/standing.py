@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from node.ledger import TOLD_NOTHING, DeliveryState, DispatchState, HeldBecause, MessageKind, Mode
+from node.numbers_in_words import counted
 from node.outputs import wording
 from node.result import Result
 
@@ -115,6 +116,29 @@ class MessageOverview:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedBackOverview:
+    """That a peer is asked for images of a study. Times are epoch seconds, UTC."""
+
+    peer: str | None
+    """Whom it was last asked of; None if nobody has been yet."""
+    attempts: int
+    """How often somebody was asked, without all being here since."""
+    error: str | None
+    """What came of the last."""
+    since: float
+    next_at: float
+    """Before which it is not asked again; while one is being asked, before which no other is."""
+
+    @property
+    def words(self) -> str:
+        """What there is to tell of it, in a line."""
+        if self.peer is None or not self.attempts:
+            return "images are asked back, no attempt has ended"
+        times = counted(self.attempts, "attempt")
+        return f"images asked back from {self.peer}, {times}: {self.error or 'in vain'}"
+
+
+@dataclass(frozen=True, slots=True)
 class StudyOverview:
     """Where a study stands. Times are epoch seconds, UTC, by the ledger's clock."""
 
@@ -182,6 +206,10 @@ class StudyOverview:
     images_removed_at: float | None = None
     """When images of it were removed by [retention]; None if all are there."""
     results_removed_at: float | None = None
+    recalled_at: float | None = None
+    """When its rows were made again: what its models had said, and its labels, are forgotten."""
+    asked_back: AskedBackOverview | None = None
+    """None if nothing of it is."""
     asked_at: float = 0.0
     """When all this was read."""
     messages: tuple[MessageOverview, ...] = ()

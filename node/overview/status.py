@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from node.config import Config
 from node.errors import NodeError
-from node.ledger import Alarming, BackingUp, LastBackup, Ledger, Outstanding, RaisedAlarm
+from node.ledger import Alarming, BackingUp, LastBackup, Ledger, Nodes, Outstanding, RaisedAlarm
 from node.numbers_in_words import counted as counted_things
 from node.numbers_in_words import counted_studies
 from node.overview.disk_space import DiskSpace, disk_spaces
@@ -100,8 +101,31 @@ def node_status(ledger: Ledger, config: Config) -> Status:
 
 def status_without_ledger(error: NodeError) -> Status:
     """Return that nothing can be said, and why: no node has run, or the database is away."""
-    remark = Remark(Alarm.ACT, str(error), "mend that; `ai-node doctor` examines everything")
-    return Status(Alarm.ACT, (remark,))
+    return Status(Alarm.ACT, (_unsaid(error),))
+
+
+def status_by_former(error: NodeError, ledger: Ledger, config: Config) -> Status:
+    """Return how the nodes are that a wrong configuration file does not reach.
+
+    Whatever is read from the rest of a configuration is not said: it is not known what they go by.
+    """
+    try:
+        parts = node_parts(ledger, config)
+        live = any(one.state == "alive" for one in Nodes(ledger).presences())
+    except sa.exc.SQLAlchemyError as away:
+        part = database_away(away, config)
+        return Status(Alarm.ACT, (_unsaid(error), _of_part(part, None)), (part,))
+    ill = (_of_part(one, time.time()) for one in parts if one.is_ill)
+    found = [_unsaid(error), *sorted(ill, key=lambda remark: -remark.alarm)]
+    if live:
+        words = "what runs works on by the configuration it had"
+        then = "correct the file before it is reloaded or started again; then this says all"
+        found.append(Remark(Alarm.LOOK, words, then))
+    return Status(Alarm.ACT, tuple(found), parts)
+
+
+def _unsaid(error: NodeError) -> Remark:
+    return Remark(Alarm.ACT, str(error), "mend that; `ai-node doctor` examines everything")
 
 
 def study_alarm(study: StudyOverview) -> Alarm:
@@ -256,18 +280,22 @@ def status_in_lines(status: Status) -> Iterator[str]:
     if not status.remarks:
         yield "OK    nothing has to be done"
     counted = status.figures
-    if counted is None:
+    if counted is None and not status.parts:
         return
     yield ""
     for name, words in (
-        *_rows(counted),
-        *rows_of_disks(status.disks),
-        *rows_of_blocked(status.blocked, counted.at),
-        *_row_of_backup(status, counted.at),
-        *_rows_of_alarms(status, counted.at),
+        *(() if counted is None else _rows_of_ledger(status, counted)),
         *_row_of_parts(status),
     ):
         yield f"{name:<12} {words}"
+
+
+def _rows_of_ledger(status: Status, counted: Figures) -> Iterator[tuple[str, str]]:
+    yield from _rows(counted)
+    yield from rows_of_disks(status.disks)
+    yield from rows_of_blocked(status.blocked, counted.at)
+    yield from _row_of_backup(status, counted.at)
+    yield from _rows_of_alarms(status, counted.at)
 
 
 def _rows(counted: Figures) -> Iterator[tuple[str, str]]:

@@ -406,7 +406,14 @@ def _fate(one: InstanceOverview, study: StudyOverview) -> Iterator[ToldLine]:
     said = [line for result in results for line in _said_of(one.sop_uid, result)]
     yield from said
     if not said and one.state == InstanceState.CURRENT and not is_excluded:
-        yield ToldLine("kept; no model has looked at it", is_bad=False)
+        is_forgotten = study.recalled_at is not None and any(
+            model.result is None and model.finished_at is not None for model in study.models
+        )
+        words = "what models said of it is forgotten" if is_forgotten else _NOT_LOOKED_AT
+        yield ToldLine(words, is_bad=False)
+
+
+_NOT_LOOKED_AT = "kept; no model has looked at it"
 
 
 def _said_of(sop_uid: str, result: Result) -> Iterator[ToldLine]:

@@ -75,6 +75,7 @@ class StudyRow:
     kept_why: str
     images_removed_at: float | None
     results_removed_at: float | None
+    recalled_at: float | None
     viewer: str
 
 
@@ -108,7 +109,7 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         reason=study.reason,
         state=str(study.state),
         is_bad=study.state in _BAD,
-        error=study.error or "",
+        error="; ".join(filter(None, [_asked_back(study), study.error])),
         answers=[ShortAnswer(one.model, one_line(one.outcome)) for one in delivering(study.models)],
         deliveries=deliveries_in_words(study.deliveries),
         took_s=None if study.done_at is None else max(0.0, study.done_at - study.last_image_at),
@@ -119,8 +120,13 @@ def study_row(study: StudyOverview, backend: Backend) -> StudyRow:
         kept_why=study.kept_why or "",
         images_removed_at=study.images_removed_at,
         results_removed_at=study.results_removed_at,
+        recalled_at=study.recalled_at,
         viewer=backend.viewer(study.study_uid),
     )
+
+
+def _asked_back(study: StudyOverview) -> str:
+    return "" if study.asked_back is None else study.asked_back.words
 
 
 def delivering(models: Iterable[ModelOverview]) -> list[ModelOverview]:

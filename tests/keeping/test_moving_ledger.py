@@ -123,6 +123,18 @@ def test_a_ledger_moves_back_to_where_it_was(site: Path, elsewhere: str, tmp_pat
         assert studies_in(ledger) == ["1.9.0", "1.9.1", "1.9.2", "1.9.7"]
 
 
+def test_who_moves_back_before_the_file_names_where_the_ledger_is_hears_that_it_comes_first(
+    site: Path, elsewhere: str, tmp_path: Path
+) -> None:
+    move(site, elsewhere)
+    back = f"sqlite:///{tmp_path / 'state' / 'ledger.db'}"
+    assert (
+        f"--to {back}: the ledger was there, and has moved to {address_without_password(elsewhere)}"
+        ": write that one into [node] database, then this command moves it back"
+    ) in " ".join(move(site, back, ok=False).split())
+    assert "rows are there" in move(configure(tmp_path, elsewhere), back)
+
+
 def test_the_line_for_the_configuration_is_printed_without_the_password(
     site: Path, postgresql_address: str
 ) -> None:

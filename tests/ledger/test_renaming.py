@@ -8,11 +8,22 @@ from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
+from forgotten import forget, let_files_go
 from ledgers import NODE, PLAN, STUDY, Desk
 
 from node import config
 from node.errors import NodeError, Superseded
-from node.ledger import NAME_COLUMNS, Closing, DeliveryState, Messages, Names, Waiting, schema
+from node.ledger import (
+    NAME_COLUMNS,
+    Closing,
+    DeliveryState,
+    Forgetting,
+    Messages,
+    Names,
+    Remembering,
+    Waiting,
+    schema,
+)
 from node.overview.unnamed import waits_for_nobody
 
 OF_OTHERS = {
@@ -150,6 +161,41 @@ def test_of_years_of_rows_some_are_renamed_at_once(desk: Desk) -> None:
     assert Names(desk.ledger).rename("modality", "room-1") == 1200
     sa.event.remove(desk.ledger._engine, "after_cursor_execute", count)
     assert statements == [500, 500, 200]
+
+
+def test_a_forgotten_study_comes_back_under_the_new_names_of_who_sent_it_and_has_it(
+    desk: Desk,
+) -> None:
+    [delivery] = desk.analysed(destinations=("pacs",))
+    desk.deliver(delivery)
+    forget(desk)
+    remembering, names = Remembering(desk.ledger), Names(desk.ledger)
+    assert names.rename("pacs", "archive") > 0
+    assert names.rename("modality", "room-1") == 1
+    assert names.rename("modality", "room-1") == 0
+    remembered = remembering.find(STUDY)
+    assert remembered is not None
+    assert remembered.sent == {"archive": 2}
+    desk.receive(f"{STUDY}.late", sender="room-1")
+    assert desk.study()["sender"] == "room-1"
+    assert {row["destination"] for row in desk.rows(schema.dispatch)} == {"archive"}
+    assert {row["destination"] for row in desk.rows(schema.delivery)} == {"archive"}
+
+
+def test_of_years_of_forgotten_studies_some_are_renamed_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = [f"1.9.{number}" for number in range(5)]
+    for number, study in enumerate(studies):
+        [delivery] = desk.analysed(study, first_report=10 * number)
+        desk.deliver(delivery)
+    let_files_go(desk)
+    assert all(Forgetting(desk.ledger).forget_study(study, 1.0) for study in studies)
+    monkeypatch.setattr("node.ledger.renaming._AT_ONCE", 2)
+    assert Names(desk.ledger).rename("modality", "room-1") == 5
+    for study in studies:
+        assert Remembering(desk.ledger).recall(study)
+        assert desk.study(study)["sender"] == "room-1"
 
 
 def test_nothing_is_renamed_while_something_is_sent(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from costs import counted
+from forgotten import forget
 from ledgers import (
     EXCLUDED,
     NODE,
@@ -21,8 +22,18 @@ from ledgers import (
 
 from node.config import OPEN_DAYS
 from node.errors import Superseded
-from node.ledger import Closing, DeliveryState, Ledger, Patience, VersionState, schema
+from node.ledger import (
+    Asking,
+    Closing,
+    DeliveryState,
+    Ledger,
+    Patience,
+    Remembering,
+    VersionState,
+    schema,
+)
 from node.overview import Standing, StudyOverview, each_study, study_overviews
+from node.overview.next_step import next_step
 from node.result import Priority, Refusal
 
 
@@ -427,3 +438,48 @@ def test_levels_cost_no_query_of_each_study(ledger: Ledger) -> None:
     with counted() as of_many:
         assert len(list(each_study(ledger))) == 90
     assert len(of_many.statements) < 15
+
+
+def test_a_study_that_is_asked_back_says_of_whom_how_often_and_what_was_answered(
+    desk: Desk,
+) -> None:
+    desk.receive()
+    assert overview(desk).asked_back is None
+    desk.settling.ask_back(STUDY, 2)
+    back = overview(desk).asked_back
+    assert back is not None
+    assert back.words == "images are asked back, no attempt has ended"
+    for _ in range(2):
+        Asking(desk.ledger).put_off(STUDY, 60, "pacs", "PACS answered C-GET with 0xC000")
+    back = overview(desk).asked_back
+    assert back is not None
+    assert back.words == (
+        "images asked back from pacs, 2 attempts: PACS answered C-GET with 0xC000"
+    )
+    assert (back.peer, back.attempts) == ("pacs", 2)
+    Asking(desk.ledger).end(STUDY, "all its images are here again")
+    assert overview(desk).asked_back is None
+
+
+def test_a_study_that_waits_for_files_is_told_to_be_sent_again_only_if_they_do_not_come(
+    desk: Desk,
+) -> None:
+    desk.receive()
+    job = desk.close()
+    desk.begin(job)
+    desk.processing.hold_missing(job, "1 file of it is missing")
+    assert next_step(overview(desk)).startswith("nothing, if what is asked back comes; else send")
+    Asking(desk.ledger).give_up(STUDY, "pacs was asked for 24 h (in vain)")
+    assert next_step(overview(desk)).startswith("send the whole study again, or put the files back")
+
+
+def test_a_recalled_study_says_what_there_was_and_that_the_rest_is_forgotten(desk: Desk) -> None:
+    (job,) = desk.analysed(level=Priority.URGENT)
+    desk.deliver(job)
+    forget(desk)
+    assert Remembering(desk.ledger).recall(STUDY)
+    seen = overview(desk)
+    assert (seen.state, seen.level) == ("done", "urgent")
+    assert seen.recalled_at is not None
+    (model,) = seen.models
+    assert model.outcome == "1 image analysed, triage level urgent; what it said is forgotten"

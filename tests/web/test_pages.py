@@ -535,6 +535,26 @@ def test_a_study_shows_who_keeps_it_and_what_of_it_was_removed(site: Site) -> No
     assert "Results removed" not in said
 
 
+def test_a_study_shows_of_whom_its_images_are_asked_back_and_that_it_was_forgotten(
+    site: Site,
+) -> None:
+    site.exam(1, URGENT)
+    asking = {"study_uid": uid_of(1), "peer": "pacs", "attempts": 2, "error": "it is away"}
+    with site.desk.ledger.writing() as db:
+        db.execute(schema.asked_back.insert().values(asking | {"asked_at": 1.0, "next_at": 2.0}))
+    forgotten = dict.fromkeys(("result", "brief", "score", "refusals"))
+    site.desk.change(schema.analysis, **forgotten)
+    site.desk.change(schema.study, recalled_at=now())
+    with site.visited(READER) as visitor:
+        said = words_of(visitor.get(f"/studies/{uid_of(1)}"))
+        listed_words = words_of(visitor.get("/"))
+    for page in (said, listed_words):
+        assert "images asked back from pacs, 2 attempts: it is away" in page
+        assert "pending" not in page
+    assert "for something of it came; it had been forgotten" in said
+    assert "what models said of it is forgotten" in said
+
+
 def test_a_study_that_got_another_image_meanwhile_is_not_marked_as_read(site: Site) -> None:
     site.exam(1, URGENT, age_s=600)
     here = f"/studies/{uid_of(1)}"
