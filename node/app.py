@@ -7,7 +7,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,10 +19,10 @@ from node.domains.table import is_in_scope
 from node.errors import ConfigError, Superseded
 from node.flow.ailments import Ailments, trouble_of_store
 from node.flow.engine import Engine
-from node.flow.forgetting import FORGET_EVERY_S, Forgetter
+from node.flow.forgetting import FORGET_EVERY_S
 from node.flow.inventory import INVENTORY_EVERY_S, Inventory
 from node.flow.labelling import LABEL_EVERY_S, label_former
-from node.flow.retention import RETENTION_EVERY_S, Retention
+from node.flow.retention import RETENTION_EVERY_S
 from node.flow.telling import TELL_EVERY_S
 from node.flow.timers import (
     BEATS,
@@ -34,14 +33,12 @@ from node.flow.timers import (
     Timers,
     reconcile,
 )
-from node.flow.unlinking import Unlinker
-from node.http.side_servers import TRY_AGAIN_EVERY_S, SideServer
+from node.http.side_servers import TRY_AGAIN_EVERY_S
 from node.ledger import (
     Asking,
     Committing,
     Delivering,
     Filing,
-    Forgetting,
     Hurrying,
     Ill,
     Job,
@@ -50,20 +47,15 @@ from node.ledger import (
     Nodes,
     Outstanding,
     OwnPart,
-    Readers,
     Receiving,
-    Retaining,
     Role,
     StudyLevels,
     Sweeping,
-    Unlinking,
 )
 from node.monitoring.backend import ThisProcess
-from node.monitoring.serving import Monitoring
 from node.overview.unnamed import waits_for_nobody
 from node.receive.asking_back import ASK_BACK_EVERY_S, AskingBack
 from node.receive.committing import COMMITMENT_EVERY_S, LINGERS_S, Committer
-from node.receive.header_changes import header_digest
 from node.receive.listener import Listener
 from node.receive.peer_notes import TELL_OF_PEERS_EVERY_S
 from node.receive.reception import Reception
@@ -73,7 +65,9 @@ from node.running.kept_packages import LOOK_EVERY_S as PACKAGES_EVERY_S
 from node.running.kept_packages import KeptPackages, package_digests, record_packages
 from node.running.loading import load_another
 from node.running.networks import Networks
+from node.running.offers import Offers
 from node.running.reloading import Reloading
+from node.running.removing import forgetter_of, retention_of
 from node.running.rooms import Lasting, Rooms, count_delivery, count_inference, rooms_for
 from node.site import (
     advice_on_models,
@@ -85,7 +79,6 @@ from node.start_words import start_words, unfinished_words
 from node.state_dir import lock_state_dir, place_of
 from node.store import Store
 from node.study import Shown
-from node.web.serving import Page
 
 log = logging.getLogger(__name__)
 
@@ -149,11 +142,7 @@ class App:
             self.reception,
             self._committer,
         )
-        self._page, self._monitoring = self._new_page(), self._new_monitoring()
-        self._servers = {
-            OwnPart.PAGE: SideServer(self._page),
-            OwnPart.MONITORING: SideServer(self._monitoring),
-        }
+        self._offers = Offers(self._current, self.store, self._this_process())
         self._place = place_of(config.node.state_dir)
         self._alarms = AlarmWatch(self._watched())
         self._reloading = Reloading()
@@ -204,20 +193,6 @@ class App:
         config, models = self._current.config, self._current.models
         return Watched(self.ledger, config, models, self._place.rpartition(" ")[0])
 
-    def _retains(self) -> Retention:
-        unlinker = Unlinker(Unlinking(self.ledger), self.store)
-        return Retention(
-            Retaining(self.ledger),
-            unlinker,
-            lambda: self.config.retention,
-            lambda: Readers(self._current.models.keys(), self._is_in_scope),
-            header_digest,
-        )
-
-    def _forgets(self) -> Forgetter:
-        forgetting = Forgetting(self.ledger)
-        return Forgetter(forgetting, lambda: self.config.retention, self._engine.forget)
-
     def _asks_back(self) -> AskingBack:
         current, asking = self._current, Asking(self.ledger)
         is_in_scope, soon = self._is_in_scope, self._settle_soon
@@ -230,15 +205,6 @@ class App:
             is_listening=lambda: self._listener.is_open,
             ill=lambda: self._ailments.found,
         )
-
-    def _new_page(self) -> Page | None:
-        return None if self.config.web is None else Page(self._current, self.store)
-
-    def _new_monitoring(self) -> Monitoring | None:
-        settings = self.config.monitoring
-        if settings is None:
-            return None
-        return Monitoring(self._current, settings, self._this_process())
 
     def _examined(self) -> Ailments:
         """Return what looks after each of our parts."""
@@ -253,7 +219,7 @@ class App:
                 OwnPart.ALARMS: lambda: self._alarms.trouble,
                 OwnPart.TELLING: lambda: self._rooms.teller.trouble,
                 OwnPart.CONFIGURATION: lambda: self._reloading.refused,
-                **{part: partial(_trouble_of, server) for part, server in self._servers.items()},
+                **self._offers.troubles,
             }
         )
 
@@ -294,7 +260,7 @@ class App:
         self._keep_packages(self._current.loaded)
         if not self.config.triage.demonstration_may_rank:
             StudyLevels(self.ledger).drop_demonstrations()  # before anybody is shown a list
-        for server in self._servers.values():
+        for server in self._offers.servers.values():
             server.start()  # or it is ill, and we go on: whom it shows matters more
         processes = 0 if self._role == Role.LISTENER else self.config.inference.processes
         if processes:
@@ -329,13 +295,15 @@ class App:
         self._timers.every(ASK_BACK_EVERY_S, self._asking_back.look, "ask back")
         inventory = Inventory(Filing(self.ledger), self.store)
         self._timers.every(INVENTORY_EVERY_S, inventory.look, "inventory")
-        self._timers.every(RETENTION_EVERY_S, self._retains().sweep, "retention")
-        self._timers.every(FORGET_EVERY_S, self._forgets().sweep, "forgetting")
+        retention = retention_of(self._current, self.ledger, self.store, self._is_in_scope)
+        self._timers.every(RETENTION_EVERY_S, retention.sweep, "retention")
+        forgetter = forgetter_of(self._current, self.ledger, self._engine.forget)
+        self._timers.every(FORGET_EVERY_S, forgetter.sweep, "forgetting")
         self._timers.every(LABEL_EVERY_S, self._label_former, "labels")
         self._timers.every(TELL_OF_PEERS_EVERY_S, self.reception.peers.write, "peers")
         self._timers.every(EXAMINE_EVERY_S, self._alarms.look, "alarms")
         self._timers.every(PACKAGES_EVERY_S, self._see_to_packages, "packages")
-        for part, server in self._servers.items():
+        for part, server in self._offers.servers.items():
             self._timers.every(TRY_AGAIN_EVERY_S, server.mend, part)
         if processes:
             self._timers.every(_MEND_EVERY_S, lambda: self._rooms.networks.mend(), "inference")
@@ -410,7 +378,7 @@ class App:
             self._current.become(rooms.loaded)
         steps: tuple[Callable[[], None], ...] = (
             lambda: self._score_early_in(rooms, former),
-            lambda: self._offer_again(former.config),
+            lambda: self._offers.offer_again(former.config),
             lambda: self._alarms.watch(self._watched()),
         )
         for step in steps:
@@ -427,18 +395,6 @@ class App:
             former.early_scorer.join()
         if self._role != Role.LISTENER and rooms.config.inference.scores_early:
             rooms.early_scorer.start()
-
-    def _offer_again(self, former: Config) -> None:
-        """Let page and monitoring be reached as is said now; they have the rest already."""
-        web, monitoring = self.config.web, self.config.monitoring
-        if self._page is None or web is None or not self._page.is_reached_by(web):
-            self._page = self._new_page()
-            self._servers[OwnPart.PAGE].offer(self._page)
-        if monitoring != former.monitoring:
-            self._monitoring = self._new_monitoring()
-            self._servers[OwnPart.MONITORING].offer(self._monitoring)
-        elif self._monitoring is not None:
-            self._monitoring.prepare()
 
     def _prepare_store(self) -> None:
         try:
@@ -461,7 +417,7 @@ class App:
         self._timers.stop()
         self._alarms.post.stop()
         self._engine.stop(drain_s=_DRAIN_JOBS_S)
-        for server in self._servers.values():
+        for server in self._offers.servers.values():
             server.stop()  # until here people saw how the work ended
         self._retire()  # before what still runs is cut off below
         self._rooms.networks.close()
@@ -540,7 +496,3 @@ class App:
 def _say_amiss(lines: Iterable[tuple[int, str]]) -> None:
     for level, line in lines:
         log.log(level, "%s", line)
-
-
-def _trouble_of(server: SideServer) -> str:
-    return server.trouble
