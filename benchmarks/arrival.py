@@ -113,7 +113,7 @@ def measure(
             finally:
                 watch.spans.append((begun, time.time()))
 
-    with Pacs(folder / "pacs") as pacs, mock.patch("node.app.Inference", Timed):
+    with Pacs(folder / "pacs") as pacs, mock.patch("node.running.networks.Inference", Timed):
         node = App(config(folder / "state", pacs.port, scores_early))
         node.start()
         try:

@@ -137,7 +137,7 @@ def work(settings: Config, count: int) -> tuple[Watch, list[Seen], float]:
             watch.note("picture", instance.study_uid)
             return super().picture(instance)
 
-    with mock.patch("node.app.Inference", Watched):
+    with mock.patch("node.running.networks.Inference", Watched):
         node = App(settings)
         begun_at = time.time()
         node.start()

@@ -225,7 +225,7 @@ def test_a_node_whose_disk_is_full_says_so_and_counts_what_it_refuses(
     wait_until(lambda: site.ready()[0] == 503)
     part = site.ready()[1]["disk"]
     assert part["alarm"] == 2
-    assert f"less than {1 << 40} MB" in part["words"]
+    assert f"less than min_free_mb = {1 << 40}" in part["words"]
     code, parts = site.ready("?part=listener")
     assert (code, parts["disk"]["is_ill"], parts["listener"]["is_ill"]) == (503, True, False)
     code, words = site.status()

@@ -139,7 +139,7 @@ def test_where_all_is_well_every_line_is_green_and_nothing_has_changed(
         return outcome
 
     monkeypatch.setattr(exam, "read_back", look)
-    write_settings(tmp_path, archive)
+    write_settings(tmp_path, archive, "[retention]\nimages_days = 30\nresults_days = 90")
     result = call(tmp_path)
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()

@@ -376,7 +376,7 @@ def test_a_node_scores_images_while_the_rest_of_the_study_comes(
             asked.append(unit.sop_uid)
             return score
 
-    monkeypatch.setattr("node.app.Inference", Counted)
+    monkeypatch.setattr("node.running.networks.Inference", Counted)
     small_models.model(tmp_path, small_models.BRIGHT)
     node = App(
         config.Config(

@@ -942,7 +942,7 @@ def test_a_file_that_is_missing_once_results_are_out_brings_no_other_answer(
     assert str(seen.error).startswith(f"1 file of it is missing in the store: {path}; ")
     assert len(pacs.received) == sent
     exam[0].save_as(works.desk.store.path(path), enforce_file_format=True)  # from a backup
-    works.desk.by_hand.release_study(study)
+    look_for_files(works)
     works.close(study)
     assert works.reaches(study, "done").models[0].outcome.startswith("2 of 2 images analysed")
 
