@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ from .conftest import Started
 from .programs import AI_NODE, MODALITY_AE, Daemon, Node, StoreScp, peer, settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -37,7 +38,6 @@ MORNING = "morning"
 BUSY = pytest.mark.parametrize("site", [MORNING], indirect=True)
 """There are studies of every kind; else none yet."""
 
-IN_ORDER = "() => [...document.querySelectorAll('a.who')].map(a => a.id.replace('study-', ''))"
 CONTRAST = """() => {
   const colour = text => (text.match(/[\\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -164,9 +164,21 @@ def _is_ours(said: Any) -> bool:
     return said.type == "error" and not is_network
 
 
-def in_order(page: Page) -> list[str]:
-    found: list[str] = page.evaluate(IN_ORDER)
-    return found
+def shows_in_order(page: Page, expected: list[str]) -> None:
+    """Wait until these studies are listed, and no other: a page may have been left just now."""
+    has(page.locator("a.who"), len(expected))
+    for place, study_uid in enumerate(expected):
+        seen = page.locator("a.who").nth(place)
+        playwright().expect(seen).to_have_id(f"study-{study_uid}", timeout=PATIENCE_MS)
+
+
+def has(found: Locator, count: int) -> None:
+    playwright().expect(found).to_have_count(count, timeout=PATIENCE_MS)
+
+
+def playwright() -> Any:
+    """It is installed for these tests only: this module is read without it, too."""
+    return importlib.import_module("playwright.sync_api")
 
 
 def studies(*numbers: int) -> list[str]:
@@ -178,7 +190,7 @@ def test_the_list_is_in_order_and_filters_and_search_find_what_they_say(
     site: Site, visit: Visit
 ) -> None:
     page = visit()
-    assert in_order(page) == studies(4, 5, 3, 2, 1, 6, 7, 8)
+    shows_in_order(page, studies(4, 5, 3, 2, 1, 6, 7, 8))
     assert page.title() == "(2 urgent) Reading list - AI node"
     for words, found in (
         ("Urgent 2", studies(4, 5)),
@@ -189,7 +201,7 @@ def test_the_list_is_in_order_and_filters_and_search_find_what_they_say(
     ):
         page.get_by_role("link", name=words).click()
         page.wait_for_selector(f"[aria-current=true]:has-text('{words.rpartition(' ')[0]}')")
-        assert in_order(page) == found
+        shows_in_order(page, found)
     for by, text, found in (
         ("patient", "PH-0003", studies(3)),
         ("accession", "A-1006", studies(6)),
@@ -200,7 +212,7 @@ def test_the_list_is_in_order_and_filters_and_search_find_what_they_say(
         page.fill("#search-text", text)
         page.press("#search-text", "Enter")
         page.wait_for_selector(f"#search-text[value='{text}']")
-        assert in_order(page) == found
+        shows_in_order(page, found)
         assert "PH-0003" not in page.url
     page.goto("/")
     viewer = page.get_by_role("link", name="Open in viewer").first
@@ -214,7 +226,7 @@ def test_a_study_is_marked_as_read_by_who_is_asked_once_and_that_is_undone(
     page = visit(READER)
     page.get_by_role("link", name="Mark as read").click()
     page.get_by_role("link", name="No, go back").click()
-    assert in_order(page) == studies(1)
+    shows_in_order(page, studies(1))
     page.get_by_role("link", name="Mark as read").click()
     page.get_by_role("button", name="Yes: mark as read").click()
     page.wait_for_selector("text=Nothing waits to be read.")
@@ -223,7 +235,7 @@ def test_a_study_is_marked_as_read_by_who_is_asked_once_and_that_is_undone(
     page.wait_for_selector("text=It is on the reading list again.")
     page.get_by_role("link", name="Reading list").first.click()
     page.wait_for_selector(f"a.who >> text={Who().name.replace('^', ', ')}")
-    assert in_order(page) == studies(1)
+    shows_in_order(page, studies(1))
 
 
 def test_an_excluded_study_is_released_from_its_page_through_the_question(
@@ -237,7 +249,7 @@ def test_an_excluded_study_is_released_from_its_page_through_the_question(
     page.wait_for_selector("text=It is excluded: older than 30 days.")
     page.get_by_role("button", name="Yes: release").click()
     page.wait_for_selector("text=Released: it goes on.")
-    assert page.locator(f".history >> text=by hand by {OPERATOR}").count() == 1
+    has(page.locator(f".history >> text=by hand by {OPERATOR}"), 1)
 
 
 def test_results_that_were_refused_are_sent_again_through_the_question(
@@ -249,7 +261,7 @@ def test_results_that_were_refused_are_sent_again_through_the_question(
     page.get_by_role("link", name="Send again").click()
     page.get_by_role("button", name="Yes: send again").click()
     page.wait_for_selector("text=Its results are sent again.")
-    assert page.locator(f".history >> text=sent again to pacs by hand by {OPERATOR}").count() == 1
+    has(page.locator(f".history >> text=sent again to pacs by hand by {OPERATOR}"), 1)
 
 
 def test_captures_are_seen_and_result_objects_are_downloaded(site: Site, visit: Visit) -> None:
@@ -257,7 +269,7 @@ def test_captures_are_seen_and_result_objects_are_downloaded(site: Site, visit: 
     page = visit()
     page.locator("a.who").click()
     pictures = page.locator(".pictures img")
-    assert pictures.count() == 5
+    has(pictures, 5)
     for number in range(5):
         picture = pictures.nth(number)
         picture.scroll_into_view_if_needed()
@@ -350,7 +362,7 @@ def test_the_list_renews_itself_and_moves_nobody(site: Site, visit: Visit) -> No
     page.evaluate("window.scrollTo(0, 300)")
     site.exam(50, Priority.URGENT)
     page.wait_for_selector(f"[id='study-{uid_of(50)}']")
-    assert in_order(page)[0] == uid_of(50)
+    playwright().expect(page.locator("a.who").first).to_have_id(f"study-{uid_of(50)}")
     assert page.evaluate("document.activeElement.id") == f"study-{uid_of(9)}"
     assert page.evaluate("window.scrollY") == 300
     assert page.input_value("#search-text") == "half a num"
@@ -376,7 +388,7 @@ def test_a_page_whose_server_is_gone_says_that_its_order_cannot_be_trusted(
     stale.wait_for(state="visible")
     words = stale.inner_text()
     assert re.search(r"This page is from \d\d:\d\d:\d\d and older than it should be", words)
-    assert in_order(page) == studies(1), "what was known is still there"
+    shows_in_order(page, studies(1))
 
 
 @OFTEN
@@ -428,5 +440,5 @@ def test_a_study_is_seen_to_come_and_nodes_that_were_killed_are_missed(
     assert "since" in ill.inner_text()
     shown.kill()
     page.locator(".stale").wait_for(state="visible")
-    assert len(in_order(page)) == 1
+    has(page.locator("a.who"), 1)
     page.close()
