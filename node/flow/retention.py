@@ -15,7 +15,7 @@ from pathlib import Path
 from node.analysis.pipeline import models_named_in
 from node.config import RetentionSettings
 from node.dicom.header import read_header
-from node.dicom.untrusted import text
+from node.dicom.untrusted import failing_as, text
 from node.errors import Unreadable
 from node.flow.unlinking import Unlinker
 from node.imaging.digests import encoded_digest
@@ -41,11 +41,17 @@ ROUND_AFTER_S = 3600.0
 """A walk goes on behind what it has passed, and so often it begins anew, wherever it is: a study
 that was owed something may be so no more."""
 CLEAN_ROUND_AFTER_S = 600.0
-"""And the one that makes room: it comes to its end never, if the disk is full for long."""
+"""And those that make room: they come to their end never, if the disk is full for long."""
+DAYS_FOR_S = SWEEP_FOR_S / 2
+"""Of a sweep on a disk that is too full: what goes by its days takes no more of its time."""
+REFUSING_AGAIN_S = 60.0
+"""Where images are refused, so soon it is tried again whether room can be made: what came
+meanwhile may have filled it as fast, and now nothing comes."""
 
 _UNSEEN = 10
 """So many studies go at most to make room that are not seen to have made any: a snapshot of the
-file system may hold them. Then one goes each `ROUND_AFTER_S`, to see whether it does by now."""
+file system may hold them. Then one goes each `ROUND_AFTER_S`, to see whether it does by now; where
+images are refused each `REFUSING_AGAIN_S`."""
 _SEEN = 0.1
 """Of their bytes so much must be free; a file system may have compressed them."""
 
@@ -93,11 +99,11 @@ class _Effect:
         if self.used is not None and used <= self.used - _SEEN * self.size:
             self.used, self.studies, self.size = None, 0, 0
 
-    def allows_more(self, at: float) -> bool:
-        """Return whether another study may go: one an hour if so many have freed nothing."""
+    def allows_more(self, at: float, *, refuses: bool) -> bool:
+        """Return whether another study may go: one in a while if so many have freed nothing."""
         if self.studies < _UNSEEN:
             return True
-        if at - self.last_at < ROUND_AFTER_S:
+        if at - self.last_at < (REFUSING_AGAIN_S if refuses else ROUND_AFTER_S):
             return False
         self.used, self.studies, self.size = None, _UNSEEN - 1, 0  # by this one alone
         return True
@@ -118,7 +124,8 @@ class _Effect:
 _MAKES_NO_ROOM = (
     "The disk of the store is too full, but %.1f MB of images that were removed for that have not "
     "made room: their files cannot be removed, a snapshot of the file system holds them, or "
-    "something else fills it. To make room, only one study an hour is removed until they have"
+    "something else fills it. To make room, only one study an hour is removed until they have, or "
+    "one a minute while images are refused"
 )
 
 
@@ -142,7 +149,10 @@ class Retention:
         self._header_digest = header_digest
         self._clock = clock
         self._by_days = {what: _Walk() for what in Removable}
-        self._by_need = {what: _Walk() for what in Removable}
+        self._by_need = {what: _Walk() for what in _CLEANED}
+        self._cleaning_since: float | None = None
+        self._has_cleaned_all = False
+        """Each kind had its turn since then."""
         self._effect = _Effect()
         self._aside: Iterator[str] = iter(())
         self._give_up_at = 0.0
@@ -151,12 +161,14 @@ class Retention:
 
     def sweep(self) -> None:
         """Remove the next of what nobody is owed, if its days are over or the disk is full."""
-        self._give_up_at = self._clock() + SWEEP_FOR_S
+        began_at = self._clock()
         try:
             self._store.now_s()  # or a disk that is away looks like files that are gone
             self._unlinker.unlink()
+            self._give_up_at = began_at + (DAYS_FOR_S if self._is_too_full() else SWEEP_FOR_S)
             for what in Removable:
                 self._remove_old(what)
+            self._give_up_at = began_at + SWEEP_FOR_S
             if not self._unlinker.unlinking.is_paused():
                 self._remove_aside()
                 self._clean()
@@ -178,8 +190,8 @@ class Retention:
             for study in portion.studies:
                 if self._is_late():
                     return
+                walk.place = study  # before it goes: a study that cannot must not keep the others
                 self._remove(study, what, over)
-                walk.place = study
             walk.place = portion.end
             if portion.is_last:
                 return
@@ -209,25 +221,39 @@ class Retention:
         if room.used_percent < limit:
             self._has_told_of_links = False
             return
+        self._begin_anew()
         for what in _CLEANED:
             walk = self._by_need[what]
-            walk.go_on(self._clock(), CLEAN_ROUND_AFTER_S)
             while self._must_clean(limit):
+                self._has_cleaned_all = self._has_cleaned_all or what == _CLEANED[-1]
                 portion = self._retaining.portion(what, walk.place, 0, _PORTION)
                 for study in portion.studies:
                     if not self._must_clean(limit):
                         return
-                    self._make_room(study, what)
                     walk.place = study
+                    self._make_room(study, what)
                 walk.place = portion.end
                 if portion.is_last:
                     break
 
+    def _begin_anew(self) -> None:
+        """Let the walks that make room begin anew after a while, once each had its turn."""
+        at, since = self._clock(), self._cleaning_since
+        if since is None or (self._has_cleaned_all and at - since >= CLEAN_ROUND_AFTER_S):
+            self._cleaning_since, self._has_cleaned_all = at, False
+            self._by_need = {what: _Walk() for what in _CLEANED}
+
+    def _is_too_full(self) -> bool:
+        limit = self._settings().clean_from_percent
+        return limit is not None and self._store.room().used_percent >= limit
+
     def _must_clean(self, limit: float) -> bool:
         room = self._store.room()
         self._effect.look(room.used)
+        refuse_from = self._settings().refuse_from_percent
+        refuses = refuse_from is not None and room.used_percent >= refuse_from
         must = room.used_percent >= limit and not self._is_late()
-        return must and self._effect.allows_more(self._clock())
+        return must and self._effect.allows_more(self._clock(), refuses=refuses)
 
     def _make_room(self, study: StudyPlace, what: Removable) -> None:
         room = self._store.room()
@@ -298,10 +324,11 @@ def _named(file: StoredFile, path: Path) -> GoingFile:
     """Return a result object with what a later report names it by, as far as it can be read."""
     try:
         header = read_header(path)
+        with failing_as("the file is damaged", MemoryError, OSError):
+            series_uid, made_by = text(header, "SeriesInstanceUID"), models_named_in(header)
     except (Unreadable, FileNotFoundError):
         return GoingFile(file)
-    series_uid = text(header, "SeriesInstanceUID")
-    return GoingFile(file, series_uid=series_uid, made_by=models_named_in(header))
+    return GoingFile(file, series_uid=series_uid, made_by=made_by)
 
 
 def _digest(digest: Callable[[Path], str], path: Path) -> str | None:

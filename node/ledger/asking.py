@@ -139,7 +139,8 @@ class Asking:
     def take_back(self, study_uid: str, files: Sequence[FileOfImage]) -> int:
         """Record that removed files lie where they were, if their study still waits for them.
 
-        Return how many of them are in use again.
+        Return how many of them are in use again. One that a node may be unlinking just now is left
+        alone, and used at a later look if it is still there.
         """
         table, unlinking = schema.instance, schema.unlinking
         count = 0
@@ -148,10 +149,12 @@ class Asking:
             if not may_be_needed(db, study):
                 return 0
             for one in files:
+                going = unlinking.delete().where(unlinking.c.path == one.path)
+                if db.execute(going).rowcount:
+                    continue
                 is_it = (table.c.sop_uid == one.sop_uid) & (table.c.path == one.path)
                 was = is_it & table.c.removed_at.is_not(None)
                 count += db.execute(table.update().where(was).values(removed_at=None)).rowcount
-                db.execute(unlinking.delete().where(unlinking.c.path == one.path))
             if count:
                 note_files(db, study)
                 words = counted(count, "removed image is", "removed images are")

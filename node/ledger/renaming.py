@@ -239,12 +239,25 @@ def _rename_work(db: sa.Connection, former: str, new: str, by: str) -> int:
             count += db.execute(other.update().where(is_its).values(destination=new)).rowcount
         values = again | {"attempt": table.c.attempt + 1, "destination": new}
         count += db.execute(table.update().where(is_open).values(values)).rowcount
+    count += _rename_requests(db, former, new)
     for study_uid in _redirect(db, former, new):
         studies.add(study_uid)
         count += 1
     whom = f" by {by}" if by else ""
     for study_uid in sorted(studies):
         add_note(db, study_uid, f"{former} is called {new} now{whom}: what waits for it goes there")
+    return count
+
+
+def _rename_requests(db: sa.Connection, former: str, new: str) -> int:
+    """Rename whose requests wait, and of what objects: one without the other never ends."""
+    count = 0
+    for table in (schema.commitment_object, schema.commitment_request):
+        is_its = table.c.peer == former
+        if table is schema.commitment_request:
+            is_its &= table.c.state == CommitmentState.WAITING
+        db.execute(table.delete().where(is_its, _is_there_as(table.c.peer, new)))
+        count += db.execute(table.update().where(is_its).values(peer=new)).rowcount
     return count
 
 

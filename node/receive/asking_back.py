@@ -141,11 +141,9 @@ class AskingBack:
             for one in self.asking.filed(study_uid)
             if one.removed_at is not None and self.is_in_scope(one.shown) and self._is_back(one)
         ]
-        if found and self.asking.take_back(study_uid, found):
-            words = "Study %s: %s here again"
-            log.info(
-                words, study_uid, counted(len(found), "removed image is", "removed images are")
-            )
+        if found and (count := self.asking.take_back(study_uid, found)):
+            words = counted(count, "removed image is", "removed images are")
+            log.info("Study %s: %s here again", study_uid, words)
 
     def _is_back(self, one: FileOfImage) -> bool:
         """Return whether the file of a removed image is there again; of another is told once."""

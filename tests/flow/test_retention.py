@@ -24,7 +24,7 @@ from node.config import RetentionSettings
 from node.flow import retention, unlinking
 from node.flow.inventory import OLD_AFTER_S, Inventory
 from node.imaging.digests import encoded_digest
-from node.ledger import Readers, Role, schema
+from node.ledger import Readers, Retaining, Role, StoredFile, schema
 from node.receive.header_changes import header_digest
 from node.store import Aside, Store
 
@@ -67,6 +67,25 @@ def test_a_result_of_a_former_release_is_named_by_its_row_once_its_file_is_remov
     assert not result.exists()
     [row] = site.desk.rows(schema.report)
     assert (row["series_uid"], row["made_by"]) == ("1.9.1.7", '["Breast Area"]')
+
+
+def test_a_damaged_result_of_a_former_release_keeps_nothing_else_from_being_removed(
+    site: Site, small_disk: Callable[[int], None]
+) -> None:
+    """Its first attributes can be read, and one behind them cannot: that is seen late."""
+    _, result = site.done("1.9.1")
+    small_object("1.9.1", "1.9.1.77", Modality="SR").save_as(result, enforce_file_format=True)
+    damaged = bytearray(result.read_bytes())
+    damaged[damaged.index(b"\x08\x00\x60\x00CS") + 5] = 0x06
+    result.write_bytes(damaged)
+    site.desk.change(schema.report, series_uid=None, made_by=None)
+    site.desk.let_pass(85 * DAY_S)
+    image, _ = site.done("1.9.2")
+    site.desk.let_pass(6 * DAY_S)
+    site.settings = RetentionSettings(results_days=90, clean_from_percent=1)
+    small_disk(10_000)
+    site.retention.sweep()
+    assert not result.exists() and not image.exists()
 
 
 def test_a_result_that_nobody_can_read_is_removed_all_the_same(site: Site) -> None:
@@ -422,6 +441,70 @@ def test_nothing_is_removed_to_make_room_while_a_backup_copies(
     site.desk.change(schema.installation, backup_until=9e9)
     site.retention.sweep()
     assert image.exists() and not site.desk.rows(schema.unlinking)
+
+
+def test_where_images_are_refused_it_is_soon_tried_again_whether_room_can_be_made(
+    desk: Desk, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came meanwhile may have filled it as fast as it was freed; now nothing comes."""
+    at = [0.0]
+    site = on_a_disk_just_too_full(desk, small_disk, 30, lambda: at[0])
+    site.settings = RetentionSettings(clean_from_percent=80, refuse_from_percent=90)
+    disk = SimpleNamespace(total=100_000, free=5_000, used=95_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: disk)
+    for _ in range(3):
+        site.retention.sweep()
+    assert removed(desk) == 10
+    at[0] += retention.REFUSING_AGAIN_S
+    site.retention.sweep()
+    assert removed(desk) == 11
+    disk.used, disk.free = 94_000, 6_000  # that one has made room: so do the others
+    site.retention.sweep()
+    assert removed(desk) == 21
+
+
+def test_what_goes_by_its_days_leaves_time_to_make_room(
+    desk: Desk, small_disk: Callable[[int], None]
+) -> None:
+    at = [0.0]
+    site = Site(desk, clock=lambda: at[0])
+    for number in range(12):
+        site.done(f"1.9.{number}")
+    desk.let_pass(31 * DAY_S)
+    unread = site.apart("1.8.1", Modality="MR")
+
+    def slow(path: Path) -> str:
+        at[0] += 1.0  # of the ten that a sweep has
+        return header_digest(path)
+
+    site.settings = RetentionSettings(images_days=30, clean_from_percent=1)
+    site.retention = site.on(desk.ledger, desk.store, slow)
+    small_disk(10_000)
+    site.retention.sweep()
+    assert not unread.exists() and 5 < removed(desk) < 12
+
+
+def test_images_have_their_turn_however_many_studies_have_no_neighbours(
+    desk: Desk, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round is over once all kinds had a turn, though it takes longer than it should."""
+    at = [0.0]
+    site = Site(desk, clock=lambda: at[0])
+    files = [site.done(f"1.9.{number}")[0] for number in range(6)]
+    site.settings = RetentionSettings(clean_from_percent=1)
+    small_disk(10_000)
+    look = Retaining.files
+
+    def slow(self: Retaining, *asked: Any) -> tuple[StoredFile, ...]:
+        at[0] += 4.0  # of the ten that a sweep has
+        return look(self, *asked)
+
+    monkeypatch.setattr(Retaining, "files", slow)
+    monkeypatch.setattr(retention, "CLEAN_ROUND_AFTER_S", 10.0)
+    for _ in range(6):
+        site.retention.sweep()
+        at[0] += 10.0
+    assert not all(path.exists() for path in files)
 
 
 def test_a_sweep_ends_in_time_and_the_next_goes_on(

@@ -16,6 +16,7 @@ from node.errors import NodeError, Superseded
 from node.ledger import (
     NAME_COLUMNS,
     Closing,
+    Committing,
     DeliveryState,
     Forgetting,
     Messages,
@@ -24,6 +25,7 @@ from node.ledger import (
     Waiting,
     schema,
 )
+from node.ledger.states import CommitmentState
 from node.overview.unnamed import waits_for_nobody
 
 OF_OTHERS = {
@@ -207,6 +209,20 @@ def test_nothing_is_renamed_while_something_is_sent(desk: Desk) -> None:
     assert desk.dispatch()["state"] == "running"
     desk.nodes.retire_node(NODE)
     assert Names(desk.ledger).rename("pacs", "archive") > 0
+
+
+def test_a_request_for_commitment_is_renamed_with_all_that_it_asks_about(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its study would be owed an answer for ever: whatever ends it ends it by its name."""
+    committing = Committing(desk.ledger)
+    committing.ask("modality", "1.2.3", [("1.2.840.10008.5.1.4.1.1.1.2", "1.9.1")], 0)
+    monkeypatch.setattr(Names, "_rename_some", lambda *_: 0)  # it is cut off behind the first step
+    Names(desk.ledger).rename("modality", "room-1")
+    taken = committing.take(NODE, [])
+    assert taken is not None and taken.peer == "room-1"
+    committing.end(taken, CommitmentState.REPORTED, {})
+    assert desk.rows(schema.commitment_object) == []
 
 
 def test_two_that_both_have_something_of_a_study_are_two(desk: Desk) -> None:

@@ -335,6 +335,31 @@ def test_removed_files_that_a_person_puts_back_are_used_and_nobody_removes_them_
     assert words in asker.events()
 
 
+def test_a_removed_file_that_may_be_unlinked_just_now_is_used_only_if_it_stays(
+    open_asker: OpenAsker,
+) -> None:
+    """Whoever unlinks has read which files, and asks nobody again."""
+    asker = open_asker(modality())
+    for row in asker.desk.rows(schema.instance):
+        if row["removed_at"] is None:
+            continue
+        path = asker.desk.store.path(row["path"])
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(asker.backup[row["path"]])
+        with asker.desk.ledger.writing() as db:
+            going = {"path": row["path"], "study_uid": asker.study, "asked_at": 1.0}
+            db.execute(schema.unlinking.insert().values(going))
+    asker.look()
+    assert removed(asker) == 2 and asker.desk.rows(schema.unlinking) == []
+    asker.look()
+    assert removed(asker) == 0
+    assert asker.desk.study(asker.study)["held_because"] is None
+
+
+def removed(asker: Asker) -> int:
+    return sum(row["removed_at"] is not None for row in asker.desk.rows(schema.instance))
+
+
 def test_another_file_in_the_place_of_a_removed_one_is_not_used_and_said_so_once(
     open_asker: OpenAsker, caplog: pytest.LogCaptureFixture
 ) -> None:
