@@ -160,6 +160,7 @@ def _of_deep_check(found: Found, *, repairs: bool) -> Iterator[str]:
         (found.missing, "missing"),
         (found.damaged, "damaged"),
         (found.unread, "not to be read"),
+        (found.back, "here again"),
     )
     amiss = ", ".join(f"{count} {word}" for count, word in counts if count)
     yield f"{counted(found.files, 'file')} compared: {amiss or 'all is well'}."
