@@ -21,7 +21,7 @@ from node.ledger import Ill, Nodes, OwnPart, Role
 from node.running.changes import changes_in_words
 from node.running.loading import load_page_alone
 from node.running.reloading import Reloading
-from node.site import open_own_ledger
+from node.site import ledger_to_show
 from node.state_dir import lock_state_dir, place_of
 from node.store import Store
 from node.web.serving import Page
@@ -49,7 +49,7 @@ class PageAlone:
         self._lock = lock_state_dir(config.node.state_dir, "lock.web")
         self._store = Store(config.store_dir, self.node_id)
         try:
-            self._ledger = open_own_ledger(config, self._store)
+            self._ledger = ledger_to_show(config)
         except BaseException:
             self._lock.close()
             raise

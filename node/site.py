@@ -189,10 +189,11 @@ def open_own_ledger(config: Config, store: Store) -> Ledger:
     return ledger
 
 
-def fault_of_ledger(config: Config) -> str:
+def fault_of_ledger(config: Config, *, only_shows: bool = False) -> str:
     """Return why no node must start on a configuration's ledger with its store, "" if one may.
 
-    Of another release's ledger only what can be told. Nothing is changed.
+    One that only shows may where the store is not mounted. Of another release's ledger only what
+    can be told. Nothing is changed.
     """
     is_server = config.database_url.startswith("postgresql:")
     if not is_server and not _may_be_there(_file_of_ledger(config)):
@@ -200,7 +201,8 @@ def fault_of_ledger(config: Config) -> str:
     with _database_errors_as_messages(config):
         ledger = Ledger(config.database_url)
         with contextlib.closing(ledger):
-            if fault := _fault_of(ledger, config):
+            fault = _fault_of(ledger, config)
+            if fault or only_shows:
                 return fault
             return _fault_of_emptiness(ledger, config)
 
@@ -266,6 +268,18 @@ def existing_ledger(config: Config) -> Ledger:
         f"there is no ledger at {where}: no node has run with this configuration yet; start it "
         "with `ai-node run`"
     )
+
+
+def ledger_to_show(config: Config) -> Ledger:
+    """Open the ledger that a page shows; of a node that has never run, the one it would make.
+
+    Also where the store is not mounted, for then above all somebody has to tell: whoever only shows
+    puts nothing there, and does not say either whose the store is.
+    """
+    with _store_errors_as_messages(config):
+        if fault := fault_of_ledger(config, only_shows=True):
+            raise ConfigError(fault)
+        return open_ledger(config)
 
 
 def existing_or_new_ledger(config: Config) -> Ledger:

@@ -96,11 +96,20 @@ def errors_as_messages(exit_code: int = 1) -> Iterator[None]:
 
 
 def _words_of_database(error: Exception) -> str:
-    """Return what the database said, "" if it is none of its errors."""
+    """Return what the database said, "" unless it is away, locked or full."""
     alchemy = sys.modules.get("sqlalchemy.exc")  # imported by whoever has asked a database
     if alchemy is None or not isinstance(error, alchemy.DBAPIError):
         return ""
+    from node.ledger import OutcomeUnknown, is_trouble
+
+    if not isinstance(error, OutcomeUnknown) and not is_trouble(error):
+        return ""  # of its other errors we are the cause: who reports one needs the traceback
     reason = " ".join(str(error.orig).split())
+    if isinstance(error, OutcomeUnknown):
+        return (
+            f"the database did not answer the last step: {reason}. That may be done, or not: look "
+            "at what this was about, and call it again only if it is not"
+        )
     return (
         f"the database says: {reason}. What had not been said to be done is not done; see that it "
         "runs and has room, wait if the ledger is just being moved, and call this again"

@@ -111,6 +111,9 @@ def _faults_of_backup(made: Backup) -> Iterator[str]:
             f"Damaged in the store, and in the backup: {_files(made.damaged)}; "
             "`ai-node check --deep` finds of which studies"
         )
+    if made.not_removed:
+        words = "It is whole; what only former backups spoke of was not all removed"
+        yield f"{words} ({made.not_removed}). Mend that: the next one removes what is left"
     if made.unread:
         yield f"Named by the configuration, and not there: {', '.join(made.unread)}"
 
@@ -160,6 +163,7 @@ def _of_deep_check(found: Found, *, repairs: bool) -> Iterator[str]:
         (found.missing, "missing"),
         (found.damaged, "damaged"),
         (found.unread, "not to be read"),
+        (found.back, "here again"),
     )
     amiss = ", ".join(f"{count} {word}" for count, word in counts if count)
     yield f"{counted(found.files, 'file')} compared: {amiss or 'all is well'}."

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -47,12 +47,16 @@ class Found:
     damaged: int = 0
     unread: int = 0
     """Of which nobody can say how they are: the disk or a right is at fault."""
+    back: int = 0
+    """That were lost and lie there again, as they were."""
     put_right: int = 0
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is amiss, or not any more."""
-        return self.orphans + self.missing + self.damaged + self.unread == self.put_right
+        return (
+            self.orphans + self.missing + self.damaged + self.unread + self.back == self.put_right
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,17 @@ class DeepCheck:
             return
         if fault := fault_of_emptiness(self.store, Filing(self.ledger).names_files):
             raise NodeError(fault)
+
+    def _require_still_there(self) -> None:
+        """Raise NodeError where the mount has gone meanwhile: of nothing is it known to be missing.
+
+        A new store that is to take the place of a lost one does not say yet whose it is.
+        """
+        if not (self.store.is_there() or (self.is_store_lost and self.store.incoming.is_dir())):
+            raise NodeError(
+                f"store {self.store.root} went away while it was read: mount it again, and call "
+                "this again; nothing was changed since"
+            )
 
     def _require_new_ledger(self, checking: Checking) -> None:
         """Raise NodeError if a ledger that knows studies is to take over another's store."""
@@ -189,6 +204,7 @@ class DeepCheck:
                     amiss.setdefault(state, []).append(file)
                     advance()
                 self._tell(checking, amiss, found)
+                self._look_for_lost(checking, studies, found)
 
     def _state_of(self, file: CheckedFile) -> _State:
         path = self.store.path(file.path)
@@ -239,6 +255,7 @@ class DeepCheck:
         """Look once more; say that it is so, unless the file is found again."""
         if self.store.path(file.path).exists():
             return False
+        self._require_still_there()
         found.missing += 1
         words = f"{file.path}, {_what(file)}: missing"
         if self.repairs and self.store.put_back(file.path):
@@ -251,13 +268,32 @@ class DeepCheck:
     def _see_to(
         self, checking: Checking, study_uid: str, files: list[CheckedFile], found: Found
     ) -> None:
-        goes = [file for file in files if self.is_store_lost or file.of != "result object"]
-        if goes:
-            follows = checking.let_go(study_uid, goes)
-            found.put_right += len(goes) - len(checking.are_named(goes))
-            self.say(f"study {study_uid}: {follows}")
-        if stays := [file for file in files if file not in goes]:
-            self.say(f"study {study_uid}: {checking.hold_missing(study_uid, stays)}")
+        self._require_still_there()
+        if not self.is_store_lost:  # it may be on its way back: a mount, a restore
+            self.say(f"study {study_uid}: {checking.hold_missing(study_uid, files)}")
+            return
+        follows = checking.let_go(study_uid, files)
+        found.put_right += len(files) - len(checking.are_named(files))
+        self.say(f"study {study_uid}: {follows}")
+
+    def _look_for_lost(self, checking: Checking, study_uids: Sequence[str], found: Found) -> None:
+        """Say which files are here again that were lost, and give them back to their rows."""
+        there = [one for one in checking.lost(study_uids) if self.store.path(one.path).exists()]
+        if not there:
+            return
+        before_s = self._before_s()  # of a younger one a node may just be making a row
+        for study_uid, files in itertools.groupby(sorted(there, key=_study_of), key=_study_of):
+            old = [file for file in files if self._is_older(file.path, before_s)]
+            back = [file for file in old if self._state_of(file) == "well"]
+            found.back += len(back)
+            for file in back:
+                self.say(f"{file.path}, {_what(file)}: was lost, and is here again as it was")
+            if self.repairs and back:
+                for file in back:
+                    self.store.make_sure(file.path)
+                checking.give_back(study_uid, back)
+                found.put_right += len(back)
+                self.say(f"study {study_uid}: its rows have them again")
 
     def _set_aside(self, file: CheckedFile) -> Path:
         about = Aside(

@@ -10,8 +10,9 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from node.ledger import Filed, Filing, Unlinking, missing_words
-from node.store import Store
+from node.errors import Unreadable
+from node.ledger import CheckedFile, Checking, Filed, Filing, Unlinking, missing_words
+from node.store import Store, recorded_digest
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ PORTION = 100
 """Folders, and studies, that are looked at each time."""
 OLD_AFTER_S = 3600.0
 """Between a file and its row lie seconds; what is younger is left alone."""
+GIVEN_BACK = 20
+"""Of lost files that are there again so many are read each time: `check --deep` reads all."""
 NAMED = 10
 """Of the missing files of a study, so many are named in the log."""
 
@@ -40,6 +43,7 @@ class Inventory:
     def __init__(self, filing: Filing, store: Store) -> None:
         self._filing = filing
         self._unlinking = Unlinking(filing.ledger)
+        self._checking = Checking(filing.ledger)
         self._store = store
         self._folders: Iterator[str] = iter(())
         self._suspects: tuple[str, ...] = ()
@@ -88,10 +92,40 @@ class Inventory:
         return [path for path in looked_for if path not in filed and path not in going]
 
     def _let_go(self, found: Mapping[str, Filed]) -> None:
-        """Let those be removed whose rows say that they are: one was put there at that moment."""
+        """Let those be removed whose rows say that they are: one was put there at that moment.
+
+        Not what was lost, and nobody removed: then somebody has put it back.
+        """
         removed = {path: one.study_uid for path, one in found.items() if one.is_removed}
-        if removed:
-            self._unlinking.ask_again(removed)
+        if not removed:
+            return
+        lost = [one for one in self._checking.lost({*removed.values()}) if one.path in removed]
+        for file in lost[:GIVEN_BACK]:
+            self._give_back(file)
+        for file in lost:
+            del removed[file.path]
+        for path in self._unlinking.ask_again(removed) if removed else ():
+            log.warning("%s was removed, and lies there again: it is unlinked once more", path)
+
+    def _give_back(self, file: CheckedFile) -> None:
+        """Let a row have its lost file again that is there as it was; put another one away."""
+        try:
+            is_received = file.of != "result object"
+            is_it = recorded_digest(self._store.path(file.path), is_received=is_received)
+            if is_it == file.digest:
+                self._store.make_sure(file.path)
+                self._checking.give_back(file.study_uid, [file])
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except (Unreadable, EOFError):
+            pass
+        except OSError as error:
+            log.warning("%s in the store cannot be read: %s", file.path, error.strerror)
+            return
+        if self._store.orphan(file.path):
+            words = "%s is not what was there before it was lost; it lies in %s now"
+            log.warning(words, file.path, self._store.orphans)
 
     def _put_away(self, orphans: Iterable[str]) -> None:
         """Move them apart; nothing is deleted that may have been acknowledged."""

@@ -103,6 +103,8 @@ class Backup:
     """Files that had been damaged in the backup, and were copied again."""
     unread: tuple[str, ...]
     """Files that the configuration names and that are not there."""
+    not_removed: str = ""
+    """Why some of what only former backups spoke of is still there."""
 
 
 def back_up(
@@ -236,10 +238,27 @@ class _Making:
         _write_about(new / ABOUT, made, config_path)
         fsync(new)
         whole = self.folder.publish(f"{utc(at):%Y%m%dT%H%M%S}.{int(at % 1 * 1000):03}Z")
-        self.backing_up.end(self.where, at)
-        self.folder.remove_former(whole)
-        self._remove_surplus(Snapshot(whole / LEDGER))
-        return replace(made, folder=whole)
+        return replace(made, folder=whole, not_removed=self._tidy_up(whole))
+
+    def _tidy_up(self, whole: Path) -> str:
+        """Record that a backup is whole, and remove what only former ones spoke of.
+
+        Return why that was not to be done, "" if it was: the backup is whole all the same, and the
+        next one does what is left.
+        """
+        try:
+            self.backing_up.end(self.where, self.lease.began_at)
+            self.folder.remove_former(whole)
+            self._remove_surplus(Snapshot(whole / LEDGER))
+        except OSError as error:
+            at = f"{error.filename}: " if error.filename else ""
+            return f"{at}{error.strerror}"
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            return f"the database: {' '.join(str(reason).split())}"
+        except NodeError as error:  # of a store that does not say whose it is
+            return str(error)
+        return ""
 
     def _put_files(self, named: Snapshot, *, links: bool) -> tuple[int, int, _Seen]:
         """Put every file there; return how many there are, how many are new, what is amiss."""

@@ -11,12 +11,20 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.clock import now
-from node.ledger.coming_back import hold_for_files, missing_words
+from node.ledger.coming_back import hold_for_files, missing_words, note_files
 from node.ledger.database import Ledger
 from node.ledger.going import ChangedError, GoingFile, StoredFile, say_gone
 from node.ledger.owed import why_owed
-from node.ledger.rows import add_note, is_held, lock_study, note_once
+from node.ledger.rows import (
+    add_note,
+    find_locked,
+    is_held,
+    lock_study,
+    note_once,
+    update_study,
+)
 from node.ledger.states import InstanceState
+from node.numbers_in_words import counted
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +32,10 @@ _WITHOUT = {
     True: "result objects are not made again: put them back from a backup",
     False: "none of that is in use, and nothing waits for it",
 }
+_NOT_OWED = (
+    "nothing of it is owed, so that it is not held: put back from a backup what there is; if there "
+    "is none, say so with --store-is-lost"
+)
 _Of = Literal["image", "other object", "former object", "result object"]
 _OF: Mapping[_Of, Literal["instance", "former", "report"]] = {
     "image": "instance",
@@ -31,7 +43,8 @@ _OF: Mapping[_Of, Literal["instance", "former", "report"]] = {
     "former object": "former",
     "result object": "report",
 }
-_TABLES = (schema.instance, schema.former_instance, schema.report)
+_TABLE_OF = {"instance": schema.instance, "former": schema.former_instance, "report": schema.report}
+_TABLES = tuple(_TABLE_OF.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +104,8 @@ class Checking:
     def hold_missing(self, study_uid: str, files: Sequence[CheckedFile]) -> str:
         """Say in the history of a study that files of it are missing, once; return what follows.
 
-        If images are among them that are in use, it is held and asked back: nothing is made of it
-        without them.
+        If images are among them that are in use, and something of it is owed, it is held and asked
+        back: nothing is made of it without them.
         """
         words = missing_words([file.path for file in files])
         images = [file.path for file in files if file.of == "image"]
@@ -103,13 +116,16 @@ class Checking:
                 return _WITHOUT[any(file.of == "result object" for file in files)]
             if is_held(study):
                 return f"it is held already: {study.held_reason}"
+            if why_owed(db, study_uid) is None:
+                return _NOT_OWED
             hold_for_files(db, study_uid, missing_words(images))
             return "it is held until they are here again, and asked back where a peer answers"
 
     def let_go(self, study_uid: str, files: Sequence[CheckedFile]) -> str:
-        """Say that the files of a study are removed, if nobody is owed anything of it any more.
+        """Say that the files of a study are lost, if nobody is owed anything of it any more.
 
-        Return what follows: what is owed something is held until its images are here again.
+        For whoever was told so by a person: from then on no backup keeps them. Return what follows:
+        what is owed something is held until its images are here again.
         """
         words = ""
         try:
@@ -127,6 +143,55 @@ class Checking:
             log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
             return "nothing of it is owed, so that the ledger has it as removed"
         return self.hold_missing(study_uid, files)
+
+    def lost(self, study_uids: Collection[str]) -> list[CheckedFile]:
+        """Return the files of these studies that rows say are gone, and nobody has removed."""
+        with self.ledger.reading() as db:
+            queries = _queries(study_uids, removed=True)
+            return [
+                file
+                for table, query in zip(_TABLES, queries, strict=True)
+                for file in _read(db, query.where(_is_lost(table)))
+            ]
+
+    def give_back(self, study_uid: str, files: Sequence[CheckedFile]) -> int:
+        """Record that lost files of a study lie where they were, as they were; return how many.
+
+        Retention removes them in their turn, as any other.
+        """
+        count, given = 0, set[sa.Table]()
+        with self.ledger.writing() as db:
+            study = find_locked(db, study_uid)
+            if study is None:  # forgotten meanwhile
+                return 0
+            for file in files:
+                table = _TABLE_OF[_OF[file.of]]
+                is_it = (table.c.sop_uid == file.sop_uid) & (table.c.path == file.path)
+                was = is_it & (table.c.digest == file.digest) & _is_lost(table)
+                if db.execute(table.update().where(was).values(removed_at=None)).rowcount:
+                    count += 1
+                    given.add(table)
+            if count == 0:
+                return 0
+            if given != {schema.report}:
+                note_files(db, study)
+            if schema.report in given:
+                db.execute(update_study(study_uid).values(results_removed_at=None))
+            words = f"{counted(count, 'lost file is', 'lost files are')} here again, as they were"
+            add_note(db, study_uid, words)
+        log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
+        return count
+
+
+def _is_lost(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Say of rows that their files are gone although nobody removed them.
+
+    Retention writes down the digest of a header before it lets a file go. Of result objects it has
+    none to write: one of those that somebody puts back is taken for lost, and goes in its turn.
+    """
+    is_going = sa.exists().where(schema.unlinking.c.path == table.c.path)
+    is_it = table.c.removed_at.is_not(None) & ~is_going
+    return is_it & table.c.header_digest.is_(None) if "header_digest" in table.c else is_it
 
 
 def _how_many(table: sa.Table) -> sa.Select[Any]:

@@ -189,10 +189,11 @@ class Unlinking:
         with self.ledger.reading() as db:
             return list(db.execute(query).scalars())
 
-    def ask_again(self, paths: Mapping[str, str]) -> None:
+    def ask_again(self, paths: Mapping[str, str]) -> list[str]:
         """Let files be removed that lie in the store although their rows say that they are removed.
 
         With each the study it is of. Not if that waits for its files: then somebody put them back.
+        Return which are to go.
         """
         table = schema.unlinking
         with self.ledger.writing() as db:
@@ -205,6 +206,7 @@ class Unlinking:
             ]
             if rows:
                 db.execute(insert_into(db, table).on_conflict_do_nothing(), rows)
+        return [path for path, uid in paths.items() if uid not in awaited]
 
     def gone(self, paths: Collection[str]) -> None:
         """Record that these are not there any more, which a power cut does not undo."""

@@ -430,9 +430,16 @@ def package_digest(manifest: Path) -> str:
     """Return what tells two packages of the same name and version apart.
 
     Of what the manifest says, the digest of the weights among it; comments, order and blanks make
-    no difference, nor does the card.
+    no difference, nor does the card. Raises ConfigError if the manifest goes,
+    or changes, just then.
     """
-    said = tomllib.loads(manifest.read_text("utf-8"))
+    try:
+        said = tomllib.loads(manifest.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{manifest}: has changed while it was read ({error}); put the whole package in its "
+            "place, then reload or start again"
+        ) from error
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from node.errors import ConfigError
 from node.ledger import KnownPackages, PackageVersion, PlannedAnalysis
 from node.manifest import CARD, MANIFEST, Model
+from node.store import Store
 from node.toml_file import line_numbers
 
 log = logging.getLogger(__name__)
@@ -44,10 +45,17 @@ class KeptPackages:
     def keep(self, model: Model) -> None:
         """Copy the package of a model unless it is there.
 
-        Raises ConfigError if that cannot be, or the package has just changed.
+        Raises ConfigError if that cannot be, the package has just changed, or the store is away: on
+        the disk below nothing is begun.
         """
         target = self._place(model.package_digest, model.manifest.name)
+        if not Store(self.store_dir).is_there():
+            raise ConfigError(
+                f"{model.folder} cannot be copied to {target}: the store is not there; mount its "
+                "disk, then reload or start again"
+            )
         try:
+            self.folder.mkdir(exist_ok=True)
             if not _is_whole(target, model):
                 self._put(model, target)
         except OSError as error:
@@ -114,7 +122,8 @@ class KeptPackages:
 
     def _copy(self, model: Model, package: Path) -> None:
         shutil.rmtree(package.parent, ignore_errors=True)
-        package.mkdir(parents=True)
+        package.parent.mkdir()
+        package.mkdir()
         for name in (MANIFEST, model.manifest.weights.file, CARD):
             if (model.folder / name).is_file():
                 (package / name).parent.mkdir(parents=True, exist_ok=True)

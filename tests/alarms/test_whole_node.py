@@ -8,6 +8,7 @@ from pathlib import Path
 
 import factories
 import pytest
+from ledgers import Desk
 from mailboxes import Mailbox, mail_server, words_in
 from peers import Pacs, modality, refused_connections, store
 from ports import free_port
@@ -17,6 +18,7 @@ from node.alarms import examining, raising
 from node.app import App
 from node.ledger import Ledger, Nodes, Role, now, schema
 from node.page_alone import PageAlone
+from node.store import Store
 
 SOON_S = 1.0
 
@@ -99,7 +101,11 @@ def test_a_pacs_that_is_away_is_told_once_and_once_when_it_is_back(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("impatient")
-def test_of_a_node_that_has_died_the_page_beside_it_tells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_store_away", [False, True])
+def test_of_a_node_that_has_died_the_page_beside_it_tells(
+    tmp_path: Path, *, is_store_away: bool
+) -> None:
+    """Also where the store's disk is not mounted, so that no node starts; nothing is put there."""
     state = tmp_path / "state"
     state.mkdir()
     with mail_server() as box:
@@ -110,6 +116,9 @@ def test_of_a_node_that_has_died_the_page_beside_it_tells(tmp_path: Path) -> Non
         )
         ledger = Ledger(settings.database_url)
         ledger.migrate()
+        if is_store_away:
+            settings.store_dir.mkdir()
+            Desk(ledger, Store(settings.store_dir)).receive()  # its file is not there
         Nodes(ledger).register_node("dead", "ward-a:/srv/ai-node dead", Role.ALL)
         with ledger.writing() as db:
             db.execute(schema.node.update().values(beat_at=now() - 3600))
@@ -120,6 +129,7 @@ def test_of_a_node_that_has_died_the_page_beside_it_tells(tmp_path: Path) -> Non
             wait_until(lambda: len(box.mails) == 2)
         finally:
             page.stop()
+    assert not is_store_away or [*settings.store_dir.iterdir()] == []
     died = "ward-a:/srv/ai-node ended without saying so"
     subjects = sorted(mail["Subject"] for mail in box.mails)
     assert subjects == [

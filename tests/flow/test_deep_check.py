@@ -158,20 +158,24 @@ def test_what_comes_again_after_a_repair_is_well_again(desk: Desk, look: Look, s
     assert look().is_well
 
 
-def test_images_that_are_missing_and_of_which_nothing_is_owed_are_as_if_removed(
+def test_missing_images_of_which_nothing_is_owed_are_as_if_removed_once_a_person_says_so(
     desk: Desk, look: Look, study: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a restore of a ledger that is older than what retention removed."""
     caplog.set_level(logging.INFO)
     gone, damaged, *_ = images(desk)
     gone.unlink()
     damage(damaged)
     found = look(repairs=True)
-    assert (found.missing, found.damaged, found.put_right, found.is_well) == (1, 1, 2, True)
+    assert (found.missing, found.damaged, found.put_right, found.is_well) == (1, 1, 0, False)
+    assert "put back from a backup what there is" in look.said[-1]
+    row = desk.study(study)
+    assert (row["held_because"], desk.rows(schema.asked_back)) == (None, [])
+    found = look(repairs=True, is_store_lost=True)
+    assert (found.missing, found.damaged, found.put_right, found.is_well) == (2, 0, 2, True)
     row = desk.study(study)
     assert (row["held_because"], row["images_removed_at"]) == (None, None)
     assert sum(one["removed_at"] is not None for one in desk.rows(schema.instance)) == 2
-    assert "nothing of it is owed" in look.said[-1]
+    assert "nothing of it is owed" in look.said[-2]
     assert any(gone.name in record.getMessage() for record in caplog.records)
     assert look() == Found(files=3)
 
@@ -245,7 +249,7 @@ def test_beside_a_node_only_files_that_must_have_a_row_are_looked_at(
 def test_what_rows_say_is_removed_is_neither_missing_nor_an_orphan(
     desk: Desk, look: Look, study: str
 ) -> None:
-    desk.change(schema.instance, removed_at=1.0)
+    desk.change(schema.instance, removed_at=1.0, header_digest="as it was")
     assert look() == Found(files=1)  # they are still there: they go by themselves
     for path in images(desk):
         path.unlink()

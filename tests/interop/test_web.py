@@ -362,7 +362,8 @@ def test_the_list_renews_itself_and_moves_nobody(site: Site, visit: Visit) -> No
     page.evaluate("window.scrollTo(0, 300)")
     site.exam(50, Priority.URGENT)
     page.wait_for_selector(f"[id='study-{uid_of(50)}']")
-    playwright().expect(page.locator("a.who").first).to_have_id(f"study-{uid_of(50)}")
+    first = page.locator("a.who").first
+    playwright().expect(first).to_have_id(f"study-{uid_of(50)}", timeout=PATIENCE_MS)
     assert page.evaluate("document.activeElement.id") == f"study-{uid_of(9)}"
     assert page.evaluate("window.scrollY") == 300
     assert page.input_value("#search-text") == "half a num"

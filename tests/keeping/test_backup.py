@@ -24,6 +24,7 @@ from node.config import load_config
 from node.errors import NodeError
 from node.keeping import backup as backup_module
 from node.keeping.backup import Backup, back_up
+from node.keeping.backup_folder import BackupFolder
 from node.keeping.backup_settings import FOLDERS
 from node.keeping.files import put_all
 from node.ledger import LEASE_S, BackingUp, Ledger, VersionState, now, schema
@@ -424,6 +425,38 @@ def test_a_disk_that_fills_up_leaves_the_former_one(
     assert whole(tmp_path / "backup") == [first.folder.name]
     assert before.items() <= stored(tmp_path / "backup" / "store").items()
     assert desk.rows(schema.installation)[0]["backup_until"] is None
+
+
+@pytest.mark.parametrize("by", ["disk", "database"])
+def test_one_that_is_whole_is_so_although_what_former_ones_spoke_of_cannot_be_removed(
+    desk: Desk,
+    make: Callable[..., Backup],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+) -> None:
+    receive_exam(desk)
+    first = make()
+    faults = {
+        "disk": OSError(errno.EIO, "Input/output error", "store/x"),
+        "database": sa.exc.OperationalError("", {}, Exception("Input/output error")),
+    }
+
+    def fails(*args: object) -> None:
+        raise faults[by]
+
+    with monkeypatch.context() as broken:
+        if by == "disk":
+            broken.setattr(BackupFolder, "remove_former", fails)
+        else:
+            broken.setattr(BackingUp, "end", fails)
+        made = make()
+    assert "Input/output error" in made.not_removed
+    assert made.folder.is_dir()
+    assert made.folder != first.folder
+    again = make()
+    assert again.not_removed == ""
+    assert whole(tmp_path / "backup") == [again.folder.name]
 
 
 def test_a_store_whose_disk_is_not_mounted_replaces_no_backup(

@@ -12,6 +12,8 @@ import pytest
 import small_models
 from ledgers import Desk
 
+from node import toml_file
+from node.belonging import belong_to
 from node.errors import ConfigError
 from node.ledger import KnownPackages, Mode, PlannedAnalysis
 from node.manifest import Model
@@ -23,6 +25,8 @@ from node.running.kept_packages import (
     record_packages,
     refuse_changed_packages,
 )
+from node.store import Store
+from node.toml_file import Section
 
 
 @pytest.fixture
@@ -33,7 +37,14 @@ def model(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def packages(tmp_path: Path) -> KeptPackages:
-    return KeptPackages(tmp_path / "store", "node-1")
+    return KeptPackages(store_in(tmp_path / "store"), "node-1")
+
+
+def store_in(folder: Path) -> Path:
+    """Make the folder of a store that says whose it is."""
+    folder.mkdir()
+    belong_to(Store(folder), "an installation")
+    return folder
 
 
 def change(model: Model) -> Model:
@@ -84,13 +95,49 @@ def test_a_package_that_changes_while_it_is_read_is_refused(
     assert packages.open_kept("small", model.package_digest) is None
 
 
+def test_nothing_is_begun_on_the_disk_below_a_store_that_is_away(
+    model: Model, tmp_path: Path
+) -> None:
+    for place in (tmp_path / "empty", tmp_path / "missing"):
+        if place.name == "empty":
+            place.mkdir()
+        with pytest.raises(ConfigError, match="the store is not there; mount its disk"):
+            KeptPackages(place, "node-1").keep(model)
+    assert [*(tmp_path / "empty").iterdir()] == []
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("changes_to", [None, "name ="])
+def test_a_package_that_goes_or_changes_between_two_looks_at_it_is_refused_in_words(
+    model: Model, packages: KeptPackages, monkeypatch: pytest.MonkeyPatch, changes_to: str | None
+) -> None:
+    """Another node puts a damaged copy aside just then, or a person replaces the package."""
+    packages.keep(model)
+    manifest = packages.model_in_its_copy(model).folder / "manifest.toml"
+    load = toml_file.load
+
+    def and_then_change(path: Path, section: type[Section]) -> Section:
+        loaded = load(path, section)
+        if changes_to is None:
+            manifest.unlink()
+        else:
+            manifest.write_text(changes_to)
+        return loaded
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(toml_file, "load", and_then_change)
+        assert packages.open_kept("small", model.package_digest) is None
+    packages.keep(model)
+    assert packages.open_kept("small", model.package_digest) is not None
+
+
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_several_nodes_may_keep_the_same_at_once(
     model: Model, tmp_path: Path, *, is_damaged: bool
 ) -> None:
     faults: list[ConfigError] = []
     for number in range(20):
-        store, at_once = tmp_path / f"store-{number}", threading.Barrier(3)
+        store, at_once = store_in(tmp_path / f"store-{number}"), threading.Barrier(3)
 
         def keep(node_id: str, store: Path = store, at_once: threading.Barrier = at_once) -> None:
             packages = KeptPackages(store, node_id)
@@ -211,7 +258,7 @@ def test_a_model_is_as_it_was_when_the_version_was_closed(
 
 
 def test_a_store_that_cannot_be_written_is_said(model: Model, packages: KeptPackages) -> None:
-    packages.store_dir.write_bytes(b"a file")
+    packages.folder.write_bytes(b"a file")
     with pytest.raises(ConfigError, match="cannot be copied to"):
         packages.keep(model)
 
