@@ -345,7 +345,10 @@ class Desk:
             return [dict(row._mapping) for row in db.execute(sa.select(table)).all()]
 
     def history(self, study: str = STUDY) -> list[str]:
-        return [str(row["event"]) for row in self.rows(schema.history) if row["study_uid"] == study]
+        events = schema.history.c
+        query = sa.select(events.event).where(events.study_uid == study).order_by(events.id)
+        with self.ledger.reading() as db:
+            return list(db.execute(query).scalars())
 
     def change(self, table: sa.Table, **values: Any) -> None:
         """Set columns of every row, as time or another process would have."""
