@@ -87,7 +87,8 @@ def faults_of_models(config: Config, models: Mapping[str, Model]) -> Iterator[tu
     for name, model in models.items():
         if other := other_with_device_uid(model, config.models_dirs):
             words = f"Model {name} has the device_uid of {other.manifest.name} in {other.folder}: "
-            yield name, f"{words}results cannot be told apart; give one of them another."
+            words += "results cannot be told apart; give one of them another: each version of a "
+            yield name, f"{words}model has its own."
 
 
 def _amiss_in_card(card: Path) -> str:

@@ -57,8 +57,9 @@ from node.triage import changes, gives_level
 log = logging.getLogger(__name__)
 
 TELL_EVERY_S = 1.0
-FORGET_AFTER_S = 24 * 3600.0
-"""Where no list is configured: another node may have one already, or this one will soon."""
+FORGET_AFTER_S = 600.0
+"""Where no list is configured: another node may have one, and is quicker; or this one will soon.
+Until then nothing of such a study is removed (`ledger.owed`)."""
 _PUT_OFF_S = (5.0, 600.0)
 """Where it cannot be found out what to tell, that is tried again after as long as it has lasted:
 at least and at most so long."""

@@ -43,7 +43,10 @@ class Keeping:
             kept = {"kept_at": now(), "kept_by": by, "kept_why": reason}
             db.execute(update_study(study_uid).values(kept))
             add_note(db, study_uid, f"kept from removal by {by}: {reason}")
-            return f"nothing of it is removed until `ai-node unhold`{_gone_before(db, study)}"
+            follows = f"nothing of it is removed until `ai-node unhold`{_gone_before(db, study)}"
+            if study.kept_at is None:
+                return follows
+            return f"{follows}. {study.kept_by} had kept it before: {study.kept_why}"
 
     def unkeep_study(self, study_uid: str, *, by: str) -> str:
         """Let a study be removed as any other; return who had kept it, and why.

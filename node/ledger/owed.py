@@ -88,7 +88,10 @@ _DEBTS: tuple[tuple[str, sa.ColumnElement[bool]], ...] = (
             _is_in(_dispatch, DispatchState.DEAD),
         ),
     ),
-    ("a reading list is still to be told of it", _of_study(schema.study_to_tell)),
+    (
+        "it is still to be seen whether a reading list is to be told of it",
+        _of_study(schema.study_to_tell),
+    ),
     (
         "a message about it is still to be sent",
         _of_study(_message, _is_in(_message, *_OPEN)),

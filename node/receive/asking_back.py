@@ -240,15 +240,16 @@ class AskingBack:
                 words = type(error).__name__
                 log.exception("Images cannot be asked back")
             with contextlib.suppress(DBAPIError):  # or its lease is over before it is due again
-                self._end_turn(asked, peer, wait_s, words)
+                self._end_turn(asked, peer, wait_s, words, len(lacking))
 
-    def _end_turn(self, asked: AskedBack, peer: Peer, wait_s: float, words: str) -> None:
+    def _end_turn(
+        self, asked: AskedBack, peer: Peer, wait_s: float, words: str, wanted: int
+    ) -> None:
         lacking = self._lacking_soon(asked.study_uid, peer)
         if not lacking:
             self._go_on(asked.study_uid)
             return
-        has_sent = f"it has sent all but {len(lacking)} of them"
-        why = words or has_sent
+        why = words or f"{len(lacking)} of {counted(wanted, 'image')} asked for did not come"
         log.warning("Study %s is asked back from %s: %s", asked.study_uid, peer.name, why)
         self.asking.put_off(asked.study_uid, wait_s, peer.name, why)
 

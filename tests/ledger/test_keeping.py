@@ -31,7 +31,8 @@ def test_who_says_it_last_is_who_keeps_a_study(desk: Desk) -> None:
     desk.receive()
     keeping = Keeping(desk.ledger)
     keeping.keep_study(STUDY, "teaching", by="anna")
-    keeping.keep_study(STUDY, "court case", by="otto")
+    said = keeping.keep_study(STUDY, "court case", by="otto")
+    assert said.endswith("until `ai-node unhold`. anna had kept it before: teaching")
     assert (desk.study()["kept_by"], desk.study()["kept_why"]) == ("otto", "court case")
 
 

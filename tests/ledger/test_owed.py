@@ -166,7 +166,7 @@ def test_what_a_reading_list_is_to_be_told_is_owed(desk: Desk, state: str, why: 
 def test_so_is_a_decision_on_what_it_is_to_be_told(desk: Desk) -> None:
     done(desk)
     insert(desk, schema.study_to_tell, study_uid=STUDY, asked_at=1.0)
-    assert owed(desk) == "a reading list is still to be told of it"
+    assert owed(desk) == "it is still to be seen whether a reading list is to be told of it"
 
 
 @pytest.mark.parametrize("closing", [None, OUT_OF_SCOPE])
@@ -234,7 +234,7 @@ def test_each_study_is_judged_by_its_own_rows_alone(desk: Desk) -> None:
         "a message about it was given up": lambda: insert(
             desk, schema.message, **message(state="dead")
         ),
-        "a reading list is still to be told of it": lambda: insert(
+        "it is still to be seen whether a reading list is to be told of it": lambda: insert(
             desk, schema.study_to_tell, study_uid=STUDY, asked_at=1.0
         ),
         "a delivery of it was given up": lambda: insert(

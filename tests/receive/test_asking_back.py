@@ -212,7 +212,7 @@ def test_an_archive_that_has_not_all_is_asked_again_and_then_the_study_is_held(
     study = asker.desk.study(asker.study)
     assert study["held_because"] == HeldBecause.MISSING
     assert study["held_reason"].startswith("1 image needed for a new report, removed since ")
-    assert "giving was asked for 1 h (it has sent all but 1 of them)" in study["held_reason"]
+    assert "giving was asked for 1 h (1 of 1 image asked for did not come)" in study["held_reason"]
     assert asker.receive(asker.exam[1]) == ["restored"]
     asker.look()
     assert asker.desk.study(asker.study)["held_because"] is None
