@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
+from pydicom.dataset import FileMetaDataset
 
 from node.identity import stable_uid
 
@@ -103,3 +105,22 @@ def _place(one: Dataset, stacked: Stacked, index: float) -> None:
 def _measure(one: Dataset, stacked: Stacked) -> None:
     one.PixelSpacing = list(stacked.spacing)
     one.SliceThickness = abs(stacked.step_mm)
+
+
+def with_pixels(one: Dataset, values: NDArray[np.uint16 | np.int16]) -> Dataset:
+    """Give it stored values: (rows, columns), or (frames, rows, columns) of an enhanced one."""
+    one.Rows, one.Columns = values.shape[-2:]
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated = one.BitsStored = 16
+    one.HighBit, one.PixelRepresentation = 15, int(values.dtype == np.int16)
+    one.PixelData = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return one
+
+
+def saved(one: Dataset, path: Path) -> Path:
+    """Write it as a file that a node would have kept."""
+    one.StudyInstanceUID, one.SeriesInstanceUID = uid_of("study"), uid_of("series")
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    one.save_as(path, enforce_file_format=True)
+    return path
