@@ -79,7 +79,7 @@ class Body:
         rng = np.random.default_rng(18)  # of all bodies the same: what moves with it
         for _ in range(40):
             at = rng.uniform((-125, -60, -60), (125, 60, 60))
-            blob = _in_ellipsoid((x, y, z), at, rng.uniform(4, 14, 3))
+            blob = _in_ellipsoid((x, y, z), at.tolist(), rng.uniform(4, 14, 3).tolist())
             signal = _laid(signal, np.minimum(blob, signal > 5), rng.uniform(60, 260))
         return signal
 
@@ -106,7 +106,7 @@ class Grid:
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-def volume_of_body(body: Body, grid: Grid = Grid()) -> Volume:  # noqa: B008 - frozen
+def volume_of_body(body: Body, grid: Grid = Grid()) -> Volume:
     """Return magnitude signal with the noise of magnitudes."""
     right, down = np.array(grid.orientation[:3]), np.array(grid.orientation[3:])
     axes = np.stack([np.cross(down, right), down, right], axis=1) * grid.spacing

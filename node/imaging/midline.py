@@ -38,7 +38,7 @@ _WIDE_MM = 200.0
 _ALIKE_MM = 8.0
 """Depths that differ by this count half."""
 
-_OF_BREASTS = 0.3
+_OF_BREASTS = 0.1
 """What a place on a breast counts, of what one beside it does."""
 
 _CENTRAL = 0.25

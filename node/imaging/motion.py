@@ -161,8 +161,8 @@ def _correlation(one: Float32, other: Float32) -> NDArray[np.float32]:
         gauss = np.exp(-2 * (np.pi * _BLUR * frequencies) ** 2)
         weight = weight * gauss.reshape([-1 if n == axis else 1 for n in range(3)])
     cross *= weight / np.maximum(np.abs(cross), np.finfo(np.float64).tiny)
-    perfect = np.fft.irfftn(weight.astype(np.complex128), one.shape)[0, 0, 0]
-    return np.asarray(np.fft.irfftn(cross, one.shape) / perfect, dtype=np.float32)
+    perfect = np.fft.irfftn(weight.astype(np.complex128), one.shape, (0, 1, 2))[0, 0, 0]
+    return np.asarray(np.fft.irfftn(cross, one.shape, (0, 1, 2)) / perfect, dtype=np.float32)
 
 
 def _windowed(part: Float32) -> NDArray[np.float64]:
