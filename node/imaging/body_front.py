@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from node.errors import StudyError
-from node.imaging.components import largest_component
+from node.imaging.components import Bools, largest_component
 from node.imaging.grey import Float32
 from node.imaging.motion import cell_means
 
@@ -31,8 +31,7 @@ _BREAST_MM = 160.0
 _SMALLEST_MM2 = 1500.0
 """Of what protrudes, as seen from the front."""
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Coordinates = NDArray[np.float64]
 Turns = tuple[float, ...]
 """In degrees: about the axis to the head, then about the axis to the back."""
 
@@ -41,26 +40,26 @@ Turns = tuple[float, ...]
 class Front:
     """How deep the body reaches in front of a plane behind it: (to the left, to the head)."""
 
-    depth: Floats
+    depth: Coordinates
     """In mm; 0 where there is no body."""
     is_seen: Bools
-    """Whether the image reaches there."""
-    origin: Floats
+    """Whether the image shows where the body begins there."""
+    origin: Coordinates
     """The patient's coordinates of the first cell, on that plane."""
-    axes: Floats
+    axes: Coordinates
     """To the left, the back and the head, turned: unit vectors as rows."""
 
-    def across(self, place: Floats) -> float:
+    def across(self, place: Coordinates) -> float:
         """Return where a place of the patient lies from side to side, in cells."""
         return float((place - self.origin) @ self.axes[0]) / CELL_MM
 
-    def place(self, across: float, along: float, depth_mm: float) -> Floats:
+    def place(self, across: float, along: float, depth_mm: float) -> Coordinates:
         """Return the patient's coordinates of a place at the front, in cells."""
         left, back, head = self.axes
         beside = self.origin + (across * left + along * head) * CELL_MM
         return np.asarray(beside - depth_mm * back, np.float64)
 
-    def protruding(self) -> Floats:
+    def protruding(self) -> Coordinates:
         """Return how far each place is in front of what lies around, in mm.
 
         That is of each row what an opening takes away (Serra 1982) by a line wider than a breast.
@@ -74,13 +73,13 @@ class Front:
         return np.where(self.is_seen, self.depth - np.minimum(base, self.depth), 0.0)
 
 
-def _sliding(values: Floats, half: int, beyond: int, filling: float) -> Floats:
+def _sliding(values: Coordinates, half: int, beyond: int, filling: float) -> Coordinates:
     """Return what a line sees around each place, and around so many more at both ends."""
     padded = np.pad(values, ((beyond, beyond), (0, 0)), constant_values=filling)
     return np.asarray(sliding_window_view(padded, 2 * half + 1, axis=0))
 
 
-def regions(protruding: Floats, least_mm: float) -> list[Bools]:
+def protruding_regions(protruding: Coordinates, least_mm: float) -> list[Bools]:
     """Return where something protrudes by so much, at most two regions, the larger first."""
     rest = protruding >= least_mm
     found: list[Bools] = []
@@ -94,14 +93,14 @@ def regions(protruding: Floats, least_mm: float) -> list[Bools]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tissue:
+class BodyCells:
     """What is body and not air, in cells of about CELL_MM along the volume's axes."""
 
     is_body: Bools
-    to_cells: Floats
+    to_cells: Coordinates
     """From (x, y, z, 1) to a cell's indices."""
-    centre: Floats
-    half_mm: Floats
+    centre: Coordinates
+    half_mm: Coordinates
     """Half of the image's extent along x, y and z."""
 
     @classmethod
@@ -130,7 +129,9 @@ class Tissue:
         deep, high, wide = np.clip(nearest, 0, sizes - 1)
         return _front(self.is_body[deep, high, wide] & is_seen, is_seen, start, axes)
 
-    def _nearest(self, start: Floats, axes: Floats, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    def _nearest(
+        self, start: Coordinates, axes: Coordinates, shape: tuple[int, ...]
+    ) -> NDArray[np.int32]:
         """Return the cells nearest to the points of a turned grid, (3, left, back, head)."""
         turn = self.to_cells[:3, :3] @ axes.T * CELL_MM
         first = self.to_cells[:3, :3] @ start + self.to_cells[:3, 3]
@@ -143,7 +144,12 @@ class Tissue:
         return np.rint(cells).astype(np.int32)
 
 
-def _front(is_body: Bools, is_seen: Bools, start: Floats, axes: Floats) -> Front:
+def _front(is_body: Bools, is_seen: Bools, start: Coordinates, axes: Coordinates) -> Front:
+    """Return the front of what was looked at, (to the left, to the back, to the head).
+
+    It is seen where air is seen before it, or air all the way: where the image begins in the body
+    or ends before it, as at the corners of an oblique one, nobody knows how far the body goes.
+    """
     has_body = is_body.any(axis=1)
     if not has_body.any():
         raise StudyError("no plane between breasts is seen: no body")
@@ -151,10 +157,12 @@ def _front(is_body: Bools, is_seen: Bools, start: Floats, axes: Floats) -> Front
     foremost = float(np.percentile(first[has_body], 0.5))
     back = min(foremost + _DEEPEST_MM / CELL_MM, float(is_body.shape[1]))
     depth = np.clip(back - first, 0, None) * CELL_MM
-    return Front(depth, np.asarray(is_seen.any(axis=1)), start + axes[1] * back * CELL_MM, axes)
+    ends = is_seen.shape[1] - is_seen[:, ::-1].argmax(axis=1)
+    is_known = is_seen.any(axis=1) & (is_seen.argmax(axis=1) < first) & (has_body | (ends >= back))
+    return Front(depth, np.asarray(is_known), start + axes[1] * back * CELL_MM, axes)
 
 
-def _axes(turns: Turns) -> Floats:
+def _axes(turns: Turns) -> Coordinates:
     about_head, about_back = np.radians(turns)
     left = np.array([np.cos(about_head), np.sin(about_head), 0.0])
     back, head = np.array([-left[1], left[0], 0.0]), np.array([0.0, 0.0, 1.0])

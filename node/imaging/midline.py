@@ -17,14 +17,24 @@ import numpy as np
 from highdicom import Volume
 
 from node.errors import StudyError
-from node.imaging.body_front import CELL_MM, Bools, Floats, Front, Tissue, Turns, regions
+from node.imaging.body_front import (
+    CELL_MM,
+    BodyCells,
+    Coordinates,
+    Front,
+    Turns,
+    protruding_regions,
+)
+from node.imaging.components import Bools
 from node.imaging.planes import Vector
 from node.study import Laterality
 
-ERROR_MM = 5.0
+MIDLINE_ERROR_MM = 5.0
 """As far as the plane may be off between two breasts of the tests' generated bodies: shifted up to
-40 mm, turned up to 10 degrees, with an implant, with breasts of two sizes. Beside one breast it is
-twice that and more, and `Midline.doubt` says so."""
+40 mm, turned up to 10 degrees, with an implant, with breasts of two sizes."""
+
+BESIDE_ERROR_MM = 25.0
+"""The same beside one breast only, where `Midline.doubt` says that there is one."""
 
 _MOST_TURNED = (20.0, 10.0)
 """In degrees, either way, about the axes to the head and to the back."""
@@ -71,7 +81,7 @@ class Midline:
             return ""
         return f"one breast only ({'right' if self.only is Laterality.RIGHT else 'left'})"
 
-    def to_left_mm(self, places: Floats) -> Floats:
+    def to_left_mm(self, places: Coordinates) -> Coordinates:
         """Return how far places (..., 3) lie to the left of the plane; negative to the right."""
         return np.asarray((places - np.array(self.point)) @ np.array(self.normal), np.float64)
 
@@ -87,7 +97,7 @@ def midline_of(volume: Volume) -> Midline:
     Raises StudyError where no plane between breasts is seen: one breast fills the image, or it
     shows something else.
     """
-    tissue = Tissue.of(volume)
+    tissue = BodyCells.of(volume)
     straight = tissue.front((0.0, 0.0))
     breasts = _breasts(straight)
     if len(breasts) == 1:
@@ -110,8 +120,8 @@ def _plane(front: Front, at: float, alike: float, only: Laterality | None = None
 class _Breast(NamedTuple):
     """What protrudes, from side to side, in mm of the patient's coordinates."""
 
-    middle: Floats
-    edges: tuple[Floats, Floats]
+    middle: Coordinates
+    edges: tuple[Coordinates, Coordinates]
     """To the right, to the left."""
 
 
@@ -137,11 +147,11 @@ def _turns(step: float) -> list[Turns]:
 def _breasts(front: Front) -> list[_Breast]:
     """Return one or two, from right to left; raise StudyError if nothing protrudes."""
     protruding = front.protruding()
-    found = regions(protruding, _LEAST_MM)
+    found = protruding_regions(protruding, _LEAST_MM)
     if not found:
         raise StudyError("no plane between breasts is seen: nothing protrudes like a breast")
     if len(found) == 1:
-        apart = regions(protruding, _LEAST_SHARE * float(protruding.max()))
+        apart = protruding_regions(protruding, _LEAST_SHARE * float(protruding.max()))
         found = apart if len(apart) == 2 else found
     breasts = [_breast(front, mask) for mask in found]
     if len(breasts) == 1 and np.linalg.norm(np.subtract(*breasts[0].edges)) > _WIDE_MM:
@@ -172,7 +182,7 @@ def _beside(front: Front, breast: _Breast) -> Midline:
     return _plane(front, at, 0.0, Laterality.RIGHT if is_right else Laterality.LEFT)
 
 
-def _folded(tissue: Tissue, breasts: list[_Breast], turns: Turns) -> _Fold:
+def _folded(tissue: BodyCells, breasts: list[_Breast], turns: Turns) -> _Fold:
     """Fold the front at each half cell that is looked at, and return where it lies best."""
     front = tissue.front(turns)
     weights = (front.is_seen & (front.depth > 0)).astype(np.float64)
@@ -185,7 +195,7 @@ def _folded(tissue: Tissue, breasts: list[_Breast], turns: Turns) -> _Fold:
     return _Fold(turns, front, (doubled[at] + _between(scores, at)) / 2, float(scores[at]))
 
 
-def _alike(front: Front, weights: Floats, doubled: int) -> float:
+def _alike(front: Front, weights: Coordinates, doubled: int) -> float:
     """Return the share of the body's front, as it counts, that is the same on the other side.
 
     What the image does not show on the other side is not the same: else a breast, which is alike in
@@ -198,7 +208,7 @@ def _alike(front: Front, weights: Floats, doubled: int) -> float:
     return float((kernel * weight * (seen & seen[::-1])).sum() / max(weights.sum(), 1e-9))
 
 
-def _between(values: Floats, at: int) -> float:
+def _between(values: Coordinates, at: int) -> float:
     """Return where between neighbours a parabola has its top, relative to the highest."""
     if not 0 < at < len(values) - 1:
         return 0.0

@@ -23,7 +23,7 @@ CAUTION_MM = 2.0
 """Displacement above which a caution is printed: voxels of breast MRI are about 1 x 1 x 2 mm, and
 what is subtracted at an edge that moved by more than one of them is no uptake."""
 
-ERROR_MM = 0.5
+MOTION_ERROR_MM = 0.5
 """As far as a measured displacement may be off, of a body that moved as a whole up to 20 mm in the
 generated images of the tests; an eighth of a coarse voxel, of _COARSE_MM or a thicker slice."""
 

@@ -14,7 +14,7 @@ from mr_bodies import Body, Grid, volume_of_body
 from mr_stacks import AXIAL, SAGITTAL
 
 from node.errors import StudyError
-from node.imaging.motion import CAUTION_MM, ERROR_MM, caution_of, cell_means, displacement_of
+from node.imaging.motion import CAUTION_MM, MOTION_ERROR_MM, caution_of, cell_means, displacement_of
 
 OBLIQUE = (0.9848, 0.1736, 0.0, -0.171, 0.9698, -0.1736)
 BODY = Body(is_fat_suppressed=True)
@@ -50,7 +50,7 @@ def test_a_body_that_moved_as_a_whole_is_measured_within_the_stated_error(
     x, y, z = np.array(direction) * mm / np.linalg.norm(direction)
     moved = BODY.of(shift_mm=(x, y, z), uptake=uptake, noise=noise, seed=1)
     found = displacement_of(pre(orientation), volume_of_body(moved, grid(orientation)))
-    np.testing.assert_allclose(found.vector_mm, (x, y, z), atol=ERROR_MM)
+    np.testing.assert_allclose(found.vector_mm, (x, y, z), atol=MOTION_ERROR_MM)
 
 
 def test_a_caution_names_the_phases_and_how_far() -> None:
@@ -59,7 +59,7 @@ def test_a_caution_names_the_phases_and_how_far() -> None:
     caution = caution_of(displacement_of(pre(), moved), "pre", "post 1")
     assert caution.startswith("moved by ")
     assert caution.endswith(" mm between pre and post 1 (more than 2 mm)")
-    assert displacement_of(pre(), still).mm < ERROR_MM < CAUTION_MM
+    assert displacement_of(pre(), still).mm < MOTION_ERROR_MM < CAUTION_MM
     assert caution_of(displacement_of(pre(), still), "pre", "post 1") == ""
 
 
@@ -68,7 +68,7 @@ def test_one_side_that_moved_alone_is_seen() -> None:
     half = pre().array.copy()
     half[..., half.shape[2] // 2 :] = moved.array[..., half.shape[2] // 2 :]
     found = displacement_of(pre(), pre().with_array(half))
-    assert found.mm == pytest.approx(6, abs=2 * ERROR_MM)
+    assert found.mm == pytest.approx(6, abs=2 * MOTION_ERROR_MM)
 
 
 def test_noise_has_no_displacement() -> None:
