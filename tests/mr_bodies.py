@@ -109,6 +109,9 @@ class Grid:
 def volume_of_body(body: Body, grid: Grid = Grid()) -> Volume:
     """Return magnitude signal with the noise of magnitudes."""
     right, down = np.array(grid.orientation[:3]), np.array(grid.orientation[3:])
+    right = right / np.linalg.norm(right)
+    down = down - (down @ right) * right
+    down = down / np.linalg.norm(down)
     axes = np.stack([np.cross(down, right), down, right], axis=1) * grid.spacing
     shape = [round(mm / step) for mm, step in zip(grid.size_mm, grid.spacing, strict=True)]
     affine = np.eye(4)

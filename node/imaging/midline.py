@@ -45,6 +45,10 @@ _LEAST_MM, _LEAST_SHARE = 15.0, 0.5
 _WIDE_MM = 200.0
 """What protrudes in one piece wider than this is two breasts that touch."""
 
+_APART_MM, _LEAST_AREA = 60.0, 0.2
+"""Of two breasts: how far their middles are from each other, and how much the smaller has of what
+the larger has, as seen from the front."""
+
 _ALIKE_MM = 8.0
 """Depths that differ by this count half."""
 
@@ -123,6 +127,12 @@ class _Breast(NamedTuple):
     middle: Coordinates
     edges: tuple[Coordinates, Coordinates]
     """To the right, to the left."""
+    area: float
+    """As seen from the front, in cells."""
+
+    @property
+    def width_mm(self) -> float:
+        return float(np.linalg.norm(self.edges[1] - self.edges[0]))
 
 
 class _Fold(NamedTuple):
@@ -147,27 +157,35 @@ def _turns(step: float) -> list[Turns]:
 def _breasts(front: Front) -> list[_Breast]:
     """Return one or two, from right to left; raise StudyError if nothing protrudes."""
     protruding = front.protruding()
-    found = protruding_regions(protruding, _LEAST_MM)
-    if not found:
-        raise StudyError("no plane between breasts is seen: nothing protrudes like a breast")
-    if len(found) == 1:
-        apart = protruding_regions(protruding, _LEAST_SHARE * float(protruding.max()))
-        found = apart if len(apart) == 2 else found
-    breasts = [_breast(front, mask) for mask in found]
-    if len(breasts) == 1 and np.linalg.norm(np.subtract(*breasts[0].edges)) > _WIDE_MM:
-        (middle, (right, left)) = breasts[0]
-        halves = (right, middle), (middle, left)
-        breasts = [_Breast((edges[0] + edges[1]) / 2, edges) for edges in halves]
-    return sorted(breasts, key=lambda breast: front.across(breast.middle))
+    found: list[_Breast] = []
+    for least in (_LEAST_MM, _LEAST_SHARE * float(protruding.max())):
+        found = [_breast(front, mask) for mask in protruding_regions(protruding, least)]
+        if not found:
+            raise StudyError("no plane between breasts is seen: nothing protrudes like a breast")
+        if len(found) == 2 and _are_beside(front, *found):
+            return sorted(found, key=lambda breast: front.across(breast.middle))
+        if found[0].width_mm <= _WIDE_MM:
+            return found[:1]
+    (middle, (right, left), _) = found[0]
+    halves = (right, middle), (middle, left)
+    return [_Breast((edges[0] + edges[1]) / 2, edges, 1.0) for edges in halves]
+
+
+def _are_beside(front: Front, one: _Breast, other: _Breast) -> bool:
+    """Whether both may be breasts: side by side, and neither far smaller than the other."""
+    apart_mm = abs(front.across(one.middle) - front.across(other.middle)) * CELL_MM
+    sizes = sorted((one.area, other.area))
+    return apart_mm >= _APART_MM and sizes[0] >= _LEAST_AREA * sizes[1]
 
 
 def _breast(front: Front, mask: Bools) -> _Breast:
     """Return where a region is, at half of its depth."""
     across, along = (float(np.mean(cells)) for cells in np.nonzero(mask))
-    columns = np.flatnonzero(mask.any(axis=1))
+    heights = mask.sum(axis=1)
+    columns = np.flatnonzero(heights >= heights.max() / 4)  # what hangs on to it is not of it
     depth = float(np.median(front.depth[mask])) / 2
     right, left = (front.place(at, along, depth) for at in (columns[0] - 0.5, columns[-1] + 0.5))
-    return _Breast(front.place(across, along, depth), (right, left))
+    return _Breast(front.place(across, along, depth), (right, left), float(mask.sum()))
 
 
 def _beside(front: Front, breast: _Breast) -> Midline:
