@@ -64,22 +64,17 @@ def part_of(facts: Collection[Facts]) -> Part:
     """Return of what the images of a study are, whatever their order."""
     said = sorted({one.body_part for one in facts})
     coils = sorted({one.coil_by for one in facts if _COIL.search(one.coil)})
-    named = [part for part in said if part not in _LEAVES_ROOM]
-    others = [part for part in named if not _BREASTS.search(part)]
-    if len(others) < len(named):
-        if others:
-            both = f"BREAST and {body_part_in_words(others[0])}"
-            return Part("", "", f"Body Part Examined says {both}")
+    breasts = [part for part in said if _BREASTS.search(part)]
+    others = [part for part in said if part not in _LEAVES_ROOM and part not in breasts]
+    if not breasts and not others:
+        return _unnamed(facts, said, coils)
+    if not others:
         return Part(BREAST, "Body Part Examined")
-    if others:
-        part = body_part_in_words(others[0])
-        if coils:
-            return Part("", "", f"Body Part Examined says {part}, and {coils[0]} a breast coil")
-        if len(others) > 1 and others[0] in KNOWN and others[1] in KNOWN:
-            both = f"{part} and {body_part_in_words(others[1])}"
-            return Part(others[0], f"Body Part Examined: {both}")
-        return Part(others[0], "Body Part Examined")
-    return _unnamed(facts, said, coils)
+    part = body_part_in_words(others[0])
+    if breasts or coils:
+        other = "BREAST" if breasts else f"{coils[0]} a breast coil"
+        return Part("", "", f"Body Part Examined says {part}, and {other}")
+    return Part(others[0], "Body Part Examined")
 
 
 def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> Part:

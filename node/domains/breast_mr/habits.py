@@ -171,6 +171,19 @@ TRIGGER_TIME_OF_PHASES = (
 LARGEST_IS_DYNAMIC = f"{_UCSF_SERIES}: of groups of series acquired alike, that with most slices"
 
 
+_NUMBERED = re.compile(
+    r"(?<!\d)(\d+)(?:ST|ND|RD|TH)\s*(?:PASS|AX)|(?<![A-Z])PH(\d+)/", re.IGNORECASE
+)
+"""The numbers in `PHASE_WORDS`."""
+
+
+def phase_number(description: str) -> int | None:
+    """Return which phase a description names, 0 for that before the agent, None if none."""
+    if found := _NUMBERED.search(description):
+        return int(found[1] or found[2])
+    return 0 if meanings(PHASE_WORDS, description) == {"pre"} else None
+
+
 def first_match(habits: tuple[Habit, ...], text: str) -> Habit | None:
     """Return the first habit whose pattern is found in a text."""
     return next((habit for habit in habits if habit.pattern.search(text)), None)

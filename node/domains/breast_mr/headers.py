@@ -6,10 +6,6 @@ asked in its own functional groups, in the shared ones, and then in the object (
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import NamedTuple
-
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.tag import BaseTag
@@ -17,16 +13,16 @@ from pydicom.tag import BaseTag
 from node.dicom import untrusted
 from node.dicom.body_part import TERMS, body_part
 from node.dicom.snomed import snomed_codes
-from node.dicom.untrusted import items, numbers, term, terms, text
+from node.dicom.untrusted import items, term, text
 from node.domains.breast_mr import habits
+from node.domains.breast_mr.asked import Asked
 from node.domains.breast_mr.facts import Facts
-from node.domains.breast_mr.habits import Private
 from node.domains.breast_mr.times import moment, moment_of
-from node.errors import StudyError, Unreadable
+from node.errors import StudyError
 from node.imaging.planes import ENHANCED, SLICED, Plane, planes_of
 
 _MOST_FRAMES = 100_000
-_LONGEST_TEXT = 128
+_LONGEST_COIL = 128
 
 
 def facts_of(header: Dataset) -> tuple[Facts, ...]:
@@ -40,12 +36,12 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
             planes, no_plane = (), str(error)
         if text(header, "SOPClassUID") not in ENHANCED:
             plane = planes[0] if planes else None
-            return (_facts(_Asked(header, (header,)), None, plane, no_plane, is_readable),)
+            return (_facts(Asked(header, (header,)), None, plane, no_plane, is_readable),)
         shared = _groups(items(header, "SharedFunctionalGroupsSequence")[:1])
         own = items(header, "PerFrameFunctionalGroupsSequence")[:_MOST_FRAMES] or [Dataset()]
         return tuple(
             _facts(
-                _Asked(header, (*_groups([groups]), *shared, header)),
+                Asked(header, (*_groups([groups]), *shared, header)),
                 number,
                 planes[number - 1] if planes else None,
                 no_plane,
@@ -71,74 +67,8 @@ def _sequence_of(groups: Dataset, tag: BaseTag) -> str:
     return keyword if keyword and dictionary_VR(tag) == "SQ" else ""
 
 
-class _Asked(NamedTuple):
-    """Where the statements on one image may stand, its own first."""
-
-    header: Dataset
-    places: tuple[Dataset, ...]
-
-    def terms(self, keyword: str) -> tuple[str, ...]:
-        return next((found for one in self.places if (found := terms(one, keyword))), ())
-
-    def term(self, keyword: str) -> str:
-        return "\\".join(self.terms(keyword))
-
-    def text(self, keyword: str) -> str:
-        found = next((found for one in self.places if (found := text(one, keyword))), "")
-        return found[:_LONGEST_TEXT]
-
-    def number(self, keyword: str) -> float | None:
-        for one in self.places:
-            if found := numbers(one, keyword):
-                return found[0]
-        return None
-
-    def count(self, keyword: str) -> int | None:
-        number = self.number(keyword)
-        return int(number) if number is not None and number == int(number) else None
-
-    def positive(self, keyword: str) -> float | None:
-        number = self.number(keyword)
-        return number if number is not None and number > 0 else None
-
-    def items(self, keyword: str) -> list[Dataset]:
-        return [item for one in self.places for item in items(one, keyword)]
-
-    def private(self, private: Private) -> str:
-        return next((found for one in self.places if (found := _private(one, private))), "")
-
-    def private_number(self, private: Private) -> float | None:
-        try:
-            number = float(self.private(private).split("\\")[0])
-        except ValueError:
-            return None
-        return number if math.isfinite(number) and number >= 0 else None
-
-
-def _private(dataset: Dataset, private: Private) -> str:
-    """Return a private value as text, "" if its creator has not reserved the block."""
-    try:
-        with untrusted.failing_as("a private attribute cannot be read"):
-            creators = (dataset.get((private.group, element)) for element in range(0x10, 0x100))
-            for block, creator in enumerate(creators, 0x10):
-                if creator is not None and str(creator.value).strip() == private.creator:
-                    value = dataset.get((private.group, block << 8 | private.element))
-                    return _as_text(None if value is None else value.value)
-    except Unreadable:
-        pass
-    return ""
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "replace")
-    if isinstance(value, list) or hasattr(value, "__iter__") and not isinstance(value, str):
-        value = "\\".join(map(str, value))  # type: ignore[arg-type]
-    return str("" if value is None else value).strip(" \0")[:_LONGEST_TEXT]
-
-
 def _facts(
-    asked: _Asked, frame: int | None, plane: Plane | None, no_plane: str, is_readable: bool
+    asked: Asked, frame: int | None, plane: Plane | None, no_plane: str, is_readable: bool
 ) -> Facts:
     header = asked.header
     agent, agent_by = _agent(asked)
@@ -151,7 +81,7 @@ def _facts(
         sop_uid=text(header, "SOPInstanceUID"),
         series_uid=text(header, "SeriesInstanceUID"),
         frame=frame,
-        series_number=asked.count("SeriesNumber"),
+        series_number=asked.whole("SeriesNumber"),
         is_readable=is_readable,
         maker=_maker(header),
         image_type=asked.terms("FrameType") or asked.terms("ImageType"),
@@ -177,10 +107,10 @@ def _facts(
         bolus_s=_bolus(asked),
         temporal_position=temporal_position,
         temporal_by=temporal_by,
-        temporal_positions=asked.count("NumberOfTemporalPositions"),
+        temporal_positions=asked.whole("NumberOfTemporalPositions"),
         temporal_resolution_s=_in_seconds(asked.positive("TemporalResolution")),
-        acquisition_number=asked.count("FrameAcquisitionNumber")
-        or asked.count("AcquisitionNumber"),
+        acquisition_number=asked.whole("FrameAcquisitionNumber")
+        or asked.whole("AcquisitionNumber"),
         trigger_s=_trigger(asked),
         acquired_s=acquired_s,
         acquired_by=acquired_by,
@@ -211,12 +141,12 @@ def _maker(header: Dataset) -> str:
     )
 
 
-def _region_of_frame(asked: _Asked) -> str:
+def _region_of_frame(asked: Asked) -> str:
     codes = snomed_codes(asked.items("AnatomicRegionSequence")[:1])
     return TERMS.get(codes[0], codes[0])[:64] if codes else ""
 
 
-def _sequence_of_enhanced(asked: _Asked) -> tuple[str, ...]:
+def _sequence_of_enhanced(asked: Asked) -> tuple[str, ...]:
     """Return Scanning Sequence of what Enhanced MR says instead (PS3.3 C.8.13.4)."""
     pulse = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
     found = pulse.get(asked.term("EchoPulseSequence"), ())
@@ -225,20 +155,20 @@ def _sequence_of_enhanced(asked: _Asked) -> tuple[str, ...]:
     return (*found, *planar, *inversion)
 
 
-def _variant_of_enhanced(asked: _Asked) -> tuple[str, ...]:
+def _variant_of_enhanced(asked: Asked) -> tuple[str, ...]:
     spoiled = ("SP",) if asked.term("Spoiling") not in ("", "NONE") else ()
     flight = ("TOF",) if asked.term("TimeOfFlightContrast") == "YES" else ()
     return (*spoiled, *flight)
 
 
-def _b_value(asked: _Asked) -> float | None:
+def _b_value(asked: Asked) -> float | None:
     found = asked.number("DiffusionBValue")
     if found is None:
         found = asked.private_number(habits.SIEMENS_B_VALUE)
     return asked.private_number(habits.PHILIPS_B_VALUE) if found is None else found
 
 
-def _fat(asked: _Asked) -> tuple[str, str]:
+def _fat(asked: Asked) -> tuple[str, str]:
     suppression = asked.term("SpectrallySelectedSuppression")
     excitation = asked.term("SpectrallySelectedExcitation")
     if "FAT" in suppression:
@@ -252,7 +182,7 @@ def _fat(asked: _Asked) -> tuple[str, str]:
     return "", ""
 
 
-def _agent(asked: _Asked) -> tuple[str, str]:
+def _agent(asked: Asked) -> tuple[str, str]:
     """Return whether an agent was given when an image was taken, and what says so."""
     administered = {term(one, "ContrastBolusAgentAdministered") for one in _usage(asked)} - {""}
     if administered:
@@ -268,7 +198,7 @@ def _agent(asked: _Asked) -> tuple[str, str]:
     return "", ""
 
 
-def _usage(asked: _Asked) -> list[Dataset]:
+def _usage(asked: Asked) -> list[Dataset]:
     """Return the items of Contrast/Bolus Usage, which `_groups` has opened to the first."""
     return [
         *(one for one in asked.places if "ContrastBolusAgentAdministered" in one),
@@ -276,7 +206,7 @@ def _usage(asked: _Asked) -> list[Dataset]:
     ]
 
 
-def _bolus(asked: _Asked) -> float | None:
+def _bolus(asked: Asked) -> float | None:
     """Return Contrast/Bolus Start Time, on the day of the acquisition."""
     started = text(asked.header, "ContrastBolusStartTime") or _start_of_profile(asked)
     days = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
@@ -286,7 +216,7 @@ def _bolus(asked: _Asked) -> float | None:
     return moment(day, started)
 
 
-def _start_of_profile(asked: _Asked) -> str:
+def _start_of_profile(asked: Asked) -> str:
     profiles = [
         profile
         for agent in asked.items("ContrastBolusAgentSequence")
@@ -295,19 +225,19 @@ def _start_of_profile(asked: _Asked) -> str:
     return next((found for one in profiles if (found := text(one, "ContrastBolusStartTime"))), "")
 
 
-def _temporal_position(asked: _Asked) -> tuple[int | None, str]:
-    index = asked.count("TemporalPositionIndex")
+def _temporal_position(asked: Asked) -> tuple[int | None, str]:
+    index = asked.whole("TemporalPositionIndex")
     if index is not None:
         return index, "Temporal Position Index"
-    return asked.count("TemporalPositionIdentifier"), "Temporal Position Identifier"
+    return asked.whole("TemporalPositionIdentifier"), "Temporal Position Identifier"
 
 
-def _trigger(asked: _Asked) -> float | None:
+def _trigger(asked: Asked) -> float | None:
     offset = asked.number("TemporalPositionTimeOffset")
     return offset if offset is not None else _in_seconds(asked.number("TriggerTime"))
 
 
-def _acquired(asked: _Asked) -> tuple[float | None, str]:
+def _acquired(asked: Asked) -> tuple[float | None, str]:
     for keyword, name in (
         ("FrameAcquisitionDateTime", "Frame Acquisition DateTime"),
         ("AcquisitionDateTime", "Acquisition DateTime"),
@@ -317,7 +247,7 @@ def _acquired(asked: _Asked) -> tuple[float | None, str]:
     return _moment(asked, "AcquisitionDate", "AcquisitionTime"), "Acquisition Time"
 
 
-def _duration(asked: _Asked) -> tuple[float | None, str, bool]:
+def _duration(asked: Asked) -> tuple[float | None, str, bool]:
     """Return how long it took, what says so, and whether that is of the frame alone."""
     if (found := asked.positive("FrameAcquisitionDuration")) is not None:
         return found / 1000, "Frame Acquisition Duration", True
@@ -330,19 +260,17 @@ def _duration(asked: _Asked) -> tuple[float | None, str, bool]:
     return None, "", False
 
 
-def _coil(asked: _Asked) -> tuple[str, str]:
+def _coil(asked: Asked) -> tuple[str, str]:
     if found := asked.text("ReceiveCoilName"):
         return found, "Receive Coil Name"
-    elements = [text(one, "MultiCoilElementName") for one in _coil_elements(asked)]
-    if found := "\\".join(filter(None, elements))[:_LONGEST_TEXT]:
+    elements = [
+        text(one, "MultiCoilElementName") for one in asked.items("MultiCoilDefinitionSequence")
+    ]
+    if found := "\\".join(filter(None, elements))[:_LONGEST_COIL]:
         return found, "Multi-Coil Element Name"
     if found := asked.private(habits.SIEMENS_COIL):
         return found, "private attribute (0051,xx0F) of Siemens"
     return "", ""
-
-
-def _coil_elements(asked: _Asked) -> Iterator[Dataset]:
-    yield from asked.items("MultiCoilDefinitionSequence")
 
 
 def _count_of(number: float | None) -> int | None:
@@ -353,7 +281,7 @@ def _in_seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _moment(asked: _Asked, date: str, time: str) -> float | None:
+def _moment(asked: Asked, date: str, time: str) -> float | None:
     """Return a date and time, with the study's date where there is only a time."""
     day = asked.text(date) or text(asked.header, "StudyDate")
     return moment(day, asked.text(time))

@@ -109,7 +109,7 @@ def taken(facts: Facts) -> Taken:
 
 
 def _by_diffusion(facts: Facts) -> Taken | None:
-    """A b-value above 0 is that of a diffusion image, and of no map."""
+    """Return what a b-value above 0 says: a diffusion image, and no map."""
     if not facts.b_value:
         return None
     if "ADC" in facts.image_type:
@@ -135,7 +135,7 @@ def _by_type(facts: Facts) -> Taken | None:
 
 
 def _by_words(facts: Facts) -> Taken | None:
-    """What a description or a sequence is called tells what no attribute does."""
+    """Return what a description, or the name of a sequence, says that no attribute does."""
     if habit := habits.first_match(habits.DESCRIPTIONS, facts.series_description):
         return Taken(_OF_HABIT[habit.means], f"Series Description says {habit.says}")
     habit = habits.first_match(habits.SEQUENCE_NAMES, facts.sequence_name)
@@ -148,16 +148,20 @@ def _by_weighting(facts: Facts) -> Taken:
     how = _sequence_words(facts)
     if (kind := _CONTRASTS.get(facts.contrast)) is not None:
         return _as_acquired(facts, kind, f"Acquisition Contrast says {facts.contrast}{how}")
-    if "TOF" in facts.variant:
-        return Taken(Kind.OTHER, "Sequence Variant says time of flight")
-    if not facts.sequence and not habits.meanings(habits.SEQUENCE_NAMES, facts.sequence_name):
-        return Taken(Kind.OTHER, "Scanning Sequence missing")
-    if facts.echo_ms is None:
-        return Taken(Kind.OTHER, "Echo Time missing")
-    kind = _weighting(facts)
+    if reason := _why_no_weighting(facts):
+        return Taken(Kind.OTHER, reason)
+    kind = _of_gradient_echo(facts) if is_gradient_echo(facts) else _of_spin_echo(facts)
     if kind is Kind.OTHER:
         return Taken(kind, f"neither T1- nor T2-weighted{how}")
     return _as_acquired(facts, kind, f"{kind}-weighted{how}" if kind != Kind.STIR else f"STIR{how}")
+
+
+def _why_no_weighting(facts: Facts) -> str:
+    if "TOF" in facts.variant:
+        return "Sequence Variant says time of flight"
+    if not facts.sequence and not habits.meanings(habits.SEQUENCE_NAMES, facts.sequence_name):
+        return "Scanning Sequence missing"
+    return "Echo Time missing" if facts.echo_ms is None else ""
 
 
 def _as_acquired(facts: Facts, kind: Kind, reason: str) -> Taken:
@@ -169,25 +173,27 @@ def _as_acquired(facts: Facts, kind: Kind, reason: str) -> Taken:
     return Taken(kind, reason, may_be)
 
 
-def _weighting(facts: Facts) -> Kind:
+def _of_gradient_echo(facts: Facts) -> Kind:
+    return Kind.T1 if (facts.echo_ms or 0) <= _LONGEST_ECHO_OF_GRADIENT_MS else Kind.OTHER
+
+
+def _of_spin_echo(facts: Facts) -> Kind:
     echo, repetition = facts.echo_ms or 0, facts.repetition_ms
-    if "EP" in facts.sequence:
+    if "EP" in facts.sequence or repetition is None:
         return Kind.OTHER
-    if is_gradient_echo(facts):
-        return Kind.T1 if echo <= _LONGEST_ECHO_OF_GRADIENT_MS else Kind.OTHER
     if "IR" in facts.sequence and facts.inversion_ms:
-        if facts.inversion_ms <= _LONGEST_INVERSION_OF_STIR_MS:
-            return Kind.STIR
-        if facts.inversion_ms >= _SHORTEST_INVERSION_OF_FLUID_MS:
-            return Kind.OTHER
-        return Kind.T1 if echo <= _LONGEST_ECHO_OF_T1_MS else Kind.OTHER
-    if repetition is None:
-        return Kind.OTHER
+        return _of_inversion(facts.inversion_ms, echo)
     if echo >= _SHORTEST_ECHO_OF_T2_MS and repetition >= _SHORTEST_REPETITION_OF_T2_MS:
         return Kind.T2
-    if echo <= _LONGEST_ECHO_OF_T1_MS and repetition <= _LONGEST_REPETITION_OF_T1_MS:
-        return Kind.T1
-    return Kind.OTHER
+    is_t1 = echo <= _LONGEST_ECHO_OF_T1_MS and repetition <= _LONGEST_REPETITION_OF_T1_MS
+    return Kind.T1 if is_t1 else Kind.OTHER
+
+
+def _of_inversion(inversion: float, echo: float) -> Kind:
+    if inversion <= _LONGEST_INVERSION_OF_STIR_MS:
+        return Kind.STIR
+    is_fluid = inversion >= _SHORTEST_INVERSION_OF_FLUID_MS
+    return Kind.T1 if not is_fluid and echo <= _LONGEST_ECHO_OF_T1_MS else Kind.OTHER
 
 
 def is_gradient_echo(facts: Facts) -> bool:
