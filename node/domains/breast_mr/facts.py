@@ -52,7 +52,8 @@ class Facts:
     inversion_ms: float | None = None
     flip_degrees: float | None = None
     b_value: float | None = None
-    """Diffusion b-value (0018,9087), in s/mm2."""
+    """Diffusion b-value (0018,9087), else the makers', in s/mm2."""
+    is_b_value_private: bool = False
     fat: str = ""
     """"suppressed" or "kept", where an attribute says so."""
     fat_by: str = ""

@@ -87,7 +87,8 @@ def _habit(means: str, pattern: str, says: str, source: str) -> Habit:
 
 
 def _word(means: str, word: str, source: str) -> Habit:
-    return _habit(means, rf"(?<![A-Z]){word}(?![A-Z])", word, source)
+    pattern = re.escape(word).replace("Z", "[SZ]") + "S?"
+    return _habit(means, rf"(?<![A-Z]){pattern}(?![A-Z])", word, source)
 
 
 IMAGE_TYPES = (
@@ -130,7 +131,7 @@ SEQUENCE_NAMES = (
 """Of Sequence Name (0018,0024), else the maker's private one."""
 
 DESCRIPTIONS = (
-    _word("localiser", "LOCALI[SZ]ERS?", _PYDICOM + "dicomdirtests/98892003/MR1/15820"),
+    _word("localiser", "LOCALIZER", _PYDICOM + "dicomdirtests/98892003/MR1/15820"),
     _word("localiser", "PILOT", _PYDICOM + "dicomdirtests/98892003/MR2/4950"),
     _word("localiser", "SCOUT", f"{_UCSF_SERIES}, ge_folder_lbl"),
     _word("localiser", "PRE-SCAN", f"{_UCSF_SERIES}, ge_folder_lbl"),
@@ -167,6 +168,9 @@ TRIGGER_TIME_OF_PHASES = (
     f"from there; {_UCSF}chooseEarly_LateByManufacturer.py and multivolume_folder_sort.py"
 )
 """Why Trigger Time (0018,1060), which the standard has for cardiac gating, tells phases apart."""
+
+B_VALUE_OF_MAP = _CLASSIFIER + "anonymized_testing_data/anonymized_data/6"
+"""Of Siemens: an ADC map has in its private b-value the one it was made with."""
 
 LARGEST_IS_DYNAMIC = f"{_UCSF_SERIES}: of groups of series acquired alike, that with most slices"
 

@@ -76,6 +76,7 @@ def _facts(
     acquired_s, acquired_by = _acquired(asked)
     duration_s, duration_by, is_of_frame = _duration(asked)
     coil, coil_by = _coil(asked)
+    b_value, is_b_value_private = _b_value(asked)
     temporal_position, temporal_by = _temporal_position(asked)
     return Facts(
         sop_uid=text(header, "SOPInstanceUID"),
@@ -99,7 +100,8 @@ def _facts(
         echo_ms=asked.positive("EchoTime") or asked.positive("EffectiveEchoTime"),
         inversion_ms=asked.positive("InversionTime") or asked.positive("InversionTimes"),
         flip_degrees=asked.positive("FlipAngle"),
-        b_value=_b_value(asked),
+        b_value=b_value,
+        is_b_value_private=is_b_value_private,
         fat=fat,
         fat_by=fat_by,
         agent=agent,
@@ -161,11 +163,13 @@ def _variant_of_enhanced(asked: Asked) -> tuple[str, ...]:
     return (*spoiled, *flight)
 
 
-def _b_value(asked: Asked) -> float | None:
-    found = asked.number("DiffusionBValue")
-    if found is None:
-        found = asked.private_number(habits.SIEMENS_B_VALUE)
-    return asked.private_number(habits.PHILIPS_B_VALUE) if found is None else found
+def _b_value(asked: Asked) -> tuple[float | None, bool]:
+    """Return it, and whether it is a private one."""
+    if (found := asked.number("DiffusionBValue")) is not None:
+        return found, False
+    private = (habits.SIEMENS_B_VALUE, habits.PHILIPS_B_VALUE)
+    values = [found for one in private if (found := asked.private_number(one)) is not None]
+    return (values[0], True) if values else (None, False)
 
 
 def _fat(asked: Asked) -> tuple[str, str]:

@@ -83,7 +83,11 @@ class Reading:
 
 def read(facts: Iterable[Facts]) -> Reading:
     """Return what a study is, of the facts of all its objects, in any order."""
-    known = {(one.sop_uid, one.frame): one for one in facts}
+    known: dict[tuple[str, int | None], Facts] = {}
+    for one in facts:
+        same = known.setdefault((one.sop_uid, one.frame), one)
+        if same != one:
+            known[one.sop_uid, one.frame] = min(same, one, key=repr)
     everything = sorted(known.values(), key=lambda one: (one.series_uid, *order_in_space(one)))
     pieces = pieces_of(everything)
     part = part_of(everything)

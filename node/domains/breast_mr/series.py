@@ -113,6 +113,8 @@ def _by_diffusion(facts: Facts) -> Taken | None:
     if not facts.b_value:
         return None
     if "ADC" in facts.image_type:
+        if facts.is_b_value_private:  # `habits.B_VALUE_OF_MAP`
+            return None
         reason = "Image Type says ADC, but there is a Diffusion b-value above 0"
         return Taken(Kind.OTHER, f"contradicts itself: {reason}")
     return Taken(Kind.DIFFUSION, f"Diffusion b-value of {facts.b_value:g} s/mm2")
