@@ -23,17 +23,21 @@ class Piece:
 
 
 def pieces_of(everything: Sequence[Facts]) -> list[Piece]:
-    """Return the images by series and kind, in the order of Series Number."""
+    """Return the images by series and kind, in the order of Series Number.
+
+    Echoes of one series lie where phases would, and are none: each is a piece of its own.
+    """
     by_series: dict[str, list[Facts]] = defaultdict(list)
     for one in everything:
         by_series[one.series_uid].append(one)
     pieces = []
     for uid, images in by_series.items():
         numbers = sorted({one.series_number for one in images if one.series_number is not None})
-        by_kind: dict[tuple[Kind, bool], list[tuple[Facts, Taken]]] = defaultdict(list)
+        by_kind: dict[tuple[object, ...], list[tuple[Facts, Taken]]] = defaultdict(list)
         for one in images:
             is_taken = taken(one)
-            by_kind[is_taken.kind, is_taken.may_be_phase].append((one, is_taken))
+            echo_ms = one.echo_ms if is_taken.may_be_phase else None
+            by_kind[is_taken.kind, is_taken.may_be_phase, echo_ms].append((one, is_taken))
         for group in by_kind.values():
             of_kind = tuple(one for one, _ in group)
             reasons = sorted(group, key=lambda pair: pair[1].reason)
@@ -41,7 +45,13 @@ def pieces_of(everything: Sequence[Facts]) -> list[Piece]:
             pieces.append(Piece(uid, numbers[0] if numbers else None, is_taken, of_kind))
     return sorted(
         pieces,
-        key=lambda one: (one.number is None, one.number or 0, one.uid, one.taken.kind),
+        key=lambda one: (
+            one.number is None,
+            one.number or 0,
+            one.uid,
+            one.taken.kind,
+            one.images[0].echo_ms or 0,
+        ),
     )
 
 
@@ -128,3 +138,14 @@ def _near(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) <= _SAME_SHARE * max(one, other)
+
+
+def earlier_unlike(pieces: Sequence[Piece], chosen: Sequence[Piece], first_s: float) -> list[str]:
+    """Return the names of T1-weighted series before the dynamic one that are not alike."""
+    return [
+        _name(piece)
+        for piece in pieces
+        if piece.taken.may_be_phase
+        and piece not in chosen
+        and any(one.acquired_s is not None and one.acquired_s < first_s for one in piece.images)
+    ]

@@ -30,6 +30,8 @@ class Injection:
     rests_on: str
     """What `at_s` rests on."""
     doubts: tuple[str, ...] = ()
+    is_guess: bool = False
+    """Whether nothing says which phases are before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,10 @@ def injection(phases: Sequence[Timed]) -> Injection:
     if before == len(phases):
         raise StudyError(f"no phase after the contrast agent: so {said[0].name}")
     if bolus_s is not None:
-        return Injection(before, bolus_s, "Contrast/Bolus Start Time", doubts)
+        return Injection(before, bolus_s, "Contrast/Bolus Start Time", doubts, not said)
     start_s = phases[before].start_s
     rests_on = "the start of post 1, as no Contrast/Bolus Start Time is given"
-    return Injection(before, start_s, rests_on if start_s is not None else "", doubts)
+    return Injection(before, start_s, rests_on if start_s is not None else "", doubts, not said)
 
 
 def _bolus(phases: Sequence[Timed]) -> tuple[float | None, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from node.dicom.body_part import body_part_in_words
 from node.domains.breast_mr.body_part import Part, part_of
-from node.domains.breast_mr.choosing import Piece, dynamic, pieces_of
+from node.domains.breast_mr.choosing import Piece, dynamic, earlier_unlike, pieces_of
 from node.domains.breast_mr.contrast import Injection, injection
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.series import Kind, fat_suppression
@@ -134,6 +134,9 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
     given = injection(timing.phases)
     phases = _named(timing, given)
     doubts = (*doubts, *timing.doubts, *given.doubts, *_doubts(timing, given, phases))
+    if given.is_guess and (first_s := phases[0].start_s) is not None:
+        unlike = earlier_unlike(pieces, chosen, first_s)
+        doubts = (*doubts, *(f"series {name}, {_UNLIKE}" for name in unlike))
     return replace(
         reading,
         series=_with_names(reading.series, divided, phases),
@@ -144,6 +147,9 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
         stated=_stated(chosen, splits),
         doubts=tuple(dict.fromkeys(doubts)),
     )
+
+
+_UNLIKE = "T1-weighted and acquired before, is not read: it is not alike"
 
 
 def _named(timing: Timing, given: Injection) -> tuple[Phase, ...]:

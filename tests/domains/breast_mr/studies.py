@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pydicom import Dataset, uid
 
@@ -16,7 +17,7 @@ AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
 
 
-def image(series: int = 1, z: float = 0.0, copy: object = "", **changes: object) -> Dataset:
+def image(series: int = 1, z: float = 0.0, copy: object = "", **changes: Any) -> Dataset:
     """Return a T1-weighted slice of a gradient echo, as a breast coil takes it."""
     one = Dataset()
     one.SOPClassUID = uid.MRImageStorage
@@ -48,12 +49,12 @@ def image(series: int = 1, z: float = 0.0, copy: object = "", **changes: object)
     return one
 
 
-def stack(series: int = 1, copy: object = "", **changes: object) -> list[Dataset]:
+def stack(series: int = 1, copy: object = "", **changes: Any) -> list[Dataset]:
     """Return the slices of one phase."""
     return [image(series, 2.0 * number, copy, **changes) for number in range(SLICES)]
 
 
-def one_each(phases: int = 3, **changes: object) -> list[Dataset]:
+def one_each(phases: int = 3, **changes: Any) -> list[Dataset]:
     """Return a study of one series for each phase, told apart by the times only."""
     return [
         one
@@ -92,7 +93,7 @@ def enhanced(
     phases: Sequence[float] = (0, 90, 180),
     is_by_slice: bool = False,
     administered: Sequence[str] = (),
-    **changes: object,
+    **changes: Any,
 ) -> Dataset:
     """Return one Enhanced MR of all phases, which begin so many seconds after ten o'clock."""
     one = image(9, 0.0, "enhanced", SOPClassUID=uid.EnhancedMRImageStorage, **changes)
@@ -130,7 +131,7 @@ def enhanced(
     return one
 
 
-def _item(**values: object) -> Dataset:
+def _item(**values: Any) -> Dataset:
     one = Dataset()
     for keyword, value in values.items():
         setattr(one, keyword, value)

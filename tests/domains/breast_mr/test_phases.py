@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 from examples import examples
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
+from node.domains.breast_mr.phases import Reading
 from node.domains.breast_mr.series import Kind
 
 from .studies import (
@@ -30,14 +33,19 @@ from .studies import (
 AGENT = "10 ml of something"
 
 
-def shared_series(by: Callable[[int, int], dict[str, object]], phases: int = 3) -> list[Dataset]:
+def shared_series(by: Callable[[int, int], dict[str, Any]], phases: int = 3) -> list[Dataset]:
     """Return one series of all phases; `by` says what a slice of a phase has."""
     return [
         image(7, 2.0 * z, phase, **by(phase, z)) for phase in range(phases) for z in range(SLICES)
     ]
 
 
-WAYS: dict[str, Callable[[int, int], dict[str, object]]] = {
+def since_pre(found: Reading) -> list[float]:
+    starts = [phase.start_s for phase in found.phases if phase.start_s is not None]
+    return [start - starts[0] for start in starts]
+
+
+WAYS: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "Temporal Position": lambda phase, _: {"TemporalPositionIdentifier": phase + 1},
     "Acquisition Number": lambda phase, _: {"AcquisitionNumber": phase + 1},
     "Trigger Time": lambda phase, _: {"TriggerTime": 90_000 * phase, "AcquisitionTime": clock(0)},
@@ -68,7 +76,7 @@ def test_phases_that_share_a_series_are_told_apart(way: str) -> None:
 
 
 STUDIES: dict[str, Callable[[], list[Dataset]]] = {
-    **{way: (lambda by=by: shared_series(by)) for way, by in WAYS.items()},
+    **{way: partial(shared_series, by) for way, by in WAYS.items()},
     "one series each": one_each,
     "enhanced": lambda: [enhanced()],
     "pre apart": lambda: [
@@ -102,13 +110,13 @@ def test_pre_in_its_own_series_and_posts_together_in_another() -> None:
     found = reading(STUDIES["pre apart"]())
     assert names(found) == ["pre", "post 1", "post 2", "post 3"]
     assert [one.phases for one in found.series] == [("pre",), ("post 1", "post 2", "post 3")]
-    assert [phase.start_s - found.phases[0].start_s for phase in found.phases] == [0, 120, 210, 300]
+    assert since_pre(found) == [0, 120, 210, 300]
 
 
 def test_trigger_time_counts_from_the_acquisition_time_of_the_series() -> None:
     posts = shared_series(lambda p, _: {"TriggerTime": 90_000 * p, "AcquisitionTime": clock(120)})
     found = reading([*stack(5, AcquisitionTime=clock(0)), *posts])
-    assert [phase.start_s - found.phases[0].start_s for phase in found.phases] == [0, 120, 210, 300]
+    assert since_pre(found) == [0, 120, 210, 300]
     assert found.ordered_by == "Acquisition Time and Trigger Time"
 
 
@@ -121,7 +129,7 @@ def test_temporal_resolution_stands_in_for_times_that_are_one() -> None:
         }
     )
     found = reading(images)
-    assert [phase.start_s - found.phases[0].start_s for phase in found.phases] == [0, 60, 120]
+    assert since_pre(found) == [0, 60, 120]
     assert [phase.lasts_s for phase in found.phases] == [60, 60, 60]
     assert found.phases[0].lasts_by == "Temporal Resolution"
 
@@ -237,7 +245,7 @@ def test_a_start_time_of_another_injection_is_not_used() -> None:
 # Contradictions
 
 
-def contradicting(*changes: dict[str, object]) -> str:
+def contradicting(*changes: dict[str, Any]) -> str:
     images = one_each(len(changes))
     for number, change in enumerate(changes):
         for one in images[number * SLICES : (number + 1) * SLICES]:
@@ -354,6 +362,21 @@ def test_of_two_dynamic_series_the_larger_is_read_and_that_is_said() -> None:
     assert "2 dynamic series; that with most images is read" in found.doubts
     alike = [*one_each(2), *quick]
     assert reading(alike).refusal == "2 dynamic series, alike in size"
+
+
+def test_echoes_of_one_series_are_no_phases() -> None:
+    echoes = [
+        one for te in (1.2, 2.4) for one in stack(60, te, EchoTime=te, AcquisitionTime=clock(0))
+    ]
+    found = reading([*one_each(), *echoes])
+    assert names(found) == ["pre", "post 1", "post 2"]
+    assert [one.images for one in found.series if one.number == 60] == [4, 4]
+
+
+def test_an_earlier_series_that_was_acquired_otherwise_is_named_where_pre_is_a_guess() -> None:
+    other = stack(4, RepetitionTime=8.0, AcquisitionTime="095500")
+    found = reading([*other, *one_each(ContrastBolusAgent=AGENT)])
+    assert "series 4, T1-weighted and acquired before, is not read: it is not alike" in found.doubts
 
 
 def test_phases_that_are_stated_and_did_not_come_are_known_to_be_missing() -> None:
