@@ -19,8 +19,8 @@ from node.dicom.header import read_header
 from node.dicom.untrusted import term, text
 from node.domains.breast_mr.facts import Facts, as_text, from_text
 from node.domains.breast_mr.headers import facts_of
-from node.domains.breast_mr.phases import Reading, Series, read, series_of
-from node.domains.breast_mr.series import Kind
+from node.domains.breast_mr.phases import MrSeries, Reading, read, series_of
+from node.domains.breast_mr.series import SeriesKind
 from node.domains.breast_mr.splitting import split
 from node.errors import StudyError
 from node.imaging.planes import SLICED
@@ -93,7 +93,9 @@ def lines_of(package: str, objects: list[tuple[str, list[Facts]]]) -> list[Line]
     return [line_of(package, objects[0][0], one, facts, reading) for one in series_of(facts)]
 
 
-def line_of(package: str, file: str, series: Series, facts: list[Facts], reading: Reading) -> Line:
+def line_of(
+    package: str, file: str, series: MrSeries, facts: list[Facts], reading: Reading
+) -> Line:
     number = "" if series.number is None else str(series.number)
     suppressed = {None: "not said", True: "suppressed", False: "kept"}[series.fat_suppressed]
     fat = f"{suppressed}: {series.fat_by}" if series.fat_by else suppressed
@@ -148,8 +150,18 @@ def test_the_table_has_hundreds_of_images_and_names_what_they_show() -> None:
     lines = expected()
     assert sum(int(line.images) for line in lines) > 500
     assert {line.taken_for for line in lines} >= {
-        *map(str, (Kind.T1, Kind.T2, Kind.DIFFUSION, Kind.ADC, Kind.MIP, Kind.LOCALISER)),
-        *map(str, (Kind.REFORMATTED, Kind.OTHER)),
+        *map(
+            str,
+            (
+                SeriesKind.T1,
+                SeriesKind.T2,
+                SeriesKind.DIFFUSION,
+                SeriesKind.ADC,
+                SeriesKind.MIP,
+                SeriesKind.LOCALISER,
+            ),
+        ),
+        *map(str, (SeriesKind.REFORMATTED, SeriesKind.OTHER)),
     }
     assert all(line.why and line.body_part_by for line in lines)
     assert not [line for line in lines if "Error" in str(line) or "Traceback" in str(line)]

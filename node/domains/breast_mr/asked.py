@@ -18,7 +18,7 @@ _LONGEST_TEXT = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedHeader:
     """Where the statements on one image may stand, its own first."""
 
     header: Dataset

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from node.dicom.body_part import KNOWN, body_part_in_words
 from node.domains.breast_mr.facts import Facts
 
-BREAST = "BREAST"
+_BREAST = "BREAST"
 _BREASTS = re.compile(
     r"(?<![A-Z])(BREASTS?|BRST|MAMMA\w*|MAMMO\w*|MAMA|BRUST|SENO|SEINS?|BORST)(?![A-Z])",
     re.IGNORECASE,
@@ -30,7 +30,7 @@ _OTHER = {
     "PROSTATE": "PROSTATE",
     "LIVER": "LIVER",
     "SPINE": "SPINE",
-    **{name: name for name in KNOWN - {BREAST, "AXILLA", "CHEST", "ARM", "LEG"}},
+    **{name: name for name in KNOWN - {_BREAST, "AXILLA", "CHEST", "ARM", "LEG"}},
 }
 _OTHER_WORDS = re.compile(
     rf"(?<![A-Z])({'|'.join(sorted(_OTHER))})(?![A-Z])",
@@ -44,7 +44,7 @@ _WORDS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ExaminedPart:
     """Of what a study is."""
 
     term: str
@@ -57,10 +57,10 @@ class Part:
     @property
     def is_breast(self) -> bool:
         """Whether it is known to be one."""
-        return self.term == BREAST and not self.contradiction
+        return self.term == _BREAST and not self.contradiction
 
 
-def part_of(facts: Collection[Facts]) -> Part:
+def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
     """Return of what the images of a study are, whatever their order."""
     said = sorted({one.body_part for one in facts})
     coils = sorted({one.coil_by for one in facts if _COIL.search(one.coil)})
@@ -69,26 +69,28 @@ def part_of(facts: Collection[Facts]) -> Part:
     if not breasts and not others:
         return _unnamed(facts, said, coils)
     if not others:
-        return Part(BREAST, "Body Part Examined")
+        return ExaminedPart(_BREAST, "Body Part Examined")
     part = body_part_in_words(others[0])
     if breasts or coils:
         other = "BREAST" if breasts else f"{coils[0]} a breast coil"
-        return Part("", "", f"Body Part Examined says {part}, and {other}")
-    return Part(others[0], "Body Part Examined")
+        return ExaminedPart("", "", f"Body Part Examined says {part}, and {other}")
+    return ExaminedPart(others[0], "Body Part Examined")
 
 
-def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> Part:
+def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> ExaminedPart:
     """Decide where no Body Part Examined does: "", CHEST and their like."""
     region = next((part for part in said if part), "")
     as_said = f"Body Part Examined is {region}" if region else "Body Part Examined is missing"
     if coils:
-        return Part(BREAST, f"{coils[0]} (a breast coil); {as_said}")
+        return ExaminedPart(_BREAST, f"{coils[0]} (a breast coil); {as_said}")
     for name, words in _WORDS:
         texts = [words(one) for one in facts]
         if any(_BREASTS.search(text) for text in texts):
-            return Part(BREAST, f"{name}; {as_said}")
+            return ExaminedPart(_BREAST, f"{name}; {as_said}")
     for name, words in _WORDS:
         found = sorted({m[1].upper() for one in facts for m in _OTHER_WORDS.finditer(words(one))})
         if found:
-            return Part(_OTHER[found[0]], f"{name}; {as_said}")
-    return Part(region, f"{as_said}, and neither coil, protocol nor description names the breast")
+            return ExaminedPart(_OTHER[found[0]], f"{name}; {as_said}")
+    return ExaminedPart(
+        region, f"{as_said}, and neither coil, protocol nor description names the breast"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.domains.breast_mr.facts import Facts
-from node.domains.breast_mr.series import Kind, Taken, directions, fat_suppression, taken
+from node.domains.breast_mr.series import SeriesKind, Taken, directions, fat_suppression, taken
 from node.domains.breast_mr.splitting import Split, split
 from node.errors import StudyError
 
@@ -57,8 +57,11 @@ def pieces_of(everything: Sequence[Facts]) -> list[Piece]:
 
 def _as_series(is_taken: Taken, images: Sequence[Facts]) -> Taken:
     """See a localiser, which only its slices together show."""
-    if is_taken.kind in (Kind.T1, Kind.T2, Kind.OTHER) and (count := directions(images)) > 1:
-        return Taken(Kind.LOCALISER, f"slices in {count} directions; {is_taken.reason}")
+    if (
+        is_taken.kind in (SeriesKind.T1, SeriesKind.T2, SeriesKind.OTHER)
+        and (count := directions(images)) > 1
+    ):
+        return Taken(SeriesKind.LOCALISER, f"slices in {count} directions; {is_taken.reason}")
     return is_taken
 
 
@@ -66,7 +69,7 @@ def dynamic(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Split], tuple[st
     """Choose the series that have phases, with those; raise StudyError in words if none do."""
     groups: list[list[Piece]] = []
     for piece in pieces:
-        if piece.taken.may_be_phase and piece.taken.kind is Kind.T1:
+        if piece.taken.may_be_phase and piece.taken.kind is SeriesKind.T1:
             home = next((group for group in groups if _alike(group[0], piece)), None)
             if home is None:
                 groups.append([piece])

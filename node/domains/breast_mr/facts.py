@@ -13,7 +13,7 @@ from typing import Any
 
 from node.errors import StudyError
 
-Vector = tuple[float, ...]
+Numeric = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ class Facts:
     is_duration_of_frame: bool = False
 
     # Where
-    position: Vector = ()
+    position: Numeric = ()
     """Image Position (Patient), mm."""
-    orientation: Vector = ()
+    orientation: Numeric = ()
     size: tuple[int, ...] = ()
     """Rows, columns."""
-    spacing: Vector = ()
+    spacing: Numeric = ()
     """Between rows, between columns, mm."""
     no_plane: str = ""
     """Why it is not known where it lies, in words."""

@@ -72,7 +72,7 @@ PRIVATE = (
 )
 
 
-class Habit(NamedTuple):
+class HeaderHabit(NamedTuple):
     """A pattern of one attribute, and what it means."""
 
     means: str
@@ -82,11 +82,11 @@ class Habit(NamedTuple):
     source: str
 
 
-def _habit(means: str, pattern: str, says: str, source: str) -> Habit:
-    return Habit(means, re.compile(pattern, re.IGNORECASE), says, source)
+def _habit(means: str, pattern: str, says: str, source: str) -> HeaderHabit:
+    return HeaderHabit(means, re.compile(pattern, re.IGNORECASE), says, source)
 
 
-def _word(means: str, word: str, source: str) -> Habit:
+def _word(means: str, word: str, source: str) -> HeaderHabit:
     pattern = re.escape(word).replace("Z", "[SZ]") + "S?"
     return _habit(means, rf"(?<![A-Z]){pattern}(?![A-Z])", word, source)
 
@@ -130,7 +130,7 @@ SEQUENCE_NAMES = (
 )
 """Of Sequence Name (0018,0024), else the maker's private one."""
 
-DESCRIPTIONS = (
+SERIES_WORDS = (
     _word("localiser", "LOCALIZER", _PYDICOM + "dicomdirtests/98892003/MR1/15820"),
     _word("localiser", "PILOT", _PYDICOM + "dicomdirtests/98892003/MR2/4950"),
     _word("localiser", "SCOUT", f"{_UCSF_SERIES}, ge_folder_lbl"),
@@ -188,11 +188,11 @@ def phase_number(description: str) -> int | None:
     return 0 if meanings(PHASE_WORDS, description) == {"pre"} else None
 
 
-def first_match(habits: tuple[Habit, ...], text: str) -> Habit | None:
+def first_match(habits: tuple[HeaderHabit, ...], text: str) -> HeaderHabit | None:
     """Return the first habit whose pattern is found in a text."""
     return next((habit for habit in habits if habit.pattern.search(text)), None)
 
 
-def meanings(habits: tuple[Habit, ...], text: str) -> frozenset[str]:
+def meanings(habits: tuple[HeaderHabit, ...], text: str) -> frozenset[str]:
     """Return all that is meant by a text."""
     return frozenset(habit.means for habit in habits if habit.pattern.search(text))

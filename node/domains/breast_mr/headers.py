@@ -15,9 +15,9 @@ from node.dicom.body_part import TERMS, body_part
 from node.dicom.snomed import snomed_codes
 from node.dicom.untrusted import items, term, text
 from node.domains.breast_mr import habits
-from node.domains.breast_mr.asked import Asked
+from node.domains.breast_mr.asked import AskedHeader
 from node.domains.breast_mr.facts import Facts
-from node.domains.breast_mr.times import moment, moment_of
+from node.domains.breast_mr.times import moment_from, moment_of
 from node.errors import StudyError
 from node.imaging.planes import ENHANCED, SLICED, Plane, planes_of
 
@@ -36,12 +36,12 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
             planes, no_plane = (), str(error)
         if text(header, "SOPClassUID") not in ENHANCED:
             plane = planes[0] if planes else None
-            return (_facts(Asked(header, (header,)), None, plane, no_plane, is_readable),)
+            return (_facts(AskedHeader(header, (header,)), None, plane, no_plane, is_readable),)
         shared = _groups(items(header, "SharedFunctionalGroupsSequence")[:1])
         own = items(header, "PerFrameFunctionalGroupsSequence")[:_MOST_FRAMES] or [Dataset()]
         return tuple(
             _facts(
-                Asked(header, (*_groups([groups]), *shared, header)),
+                AskedHeader(header, (*_groups([groups]), *shared, header)),
                 number,
                 planes[number - 1] if planes else None,
                 no_plane,
@@ -68,7 +68,7 @@ def _sequence_of(groups: Dataset, tag: BaseTag) -> str:
 
 
 def _facts(
-    asked: Asked, frame: int | None, plane: Plane | None, no_plane: str, is_readable: bool
+    asked: AskedHeader, frame: int | None, plane: Plane | None, no_plane: str, is_readable: bool
 ) -> Facts:
     header = asked.header
     agent, agent_by = _agent(asked)
@@ -143,12 +143,12 @@ def _maker(header: Dataset) -> str:
     )
 
 
-def _region_of_frame(asked: Asked) -> str:
+def _region_of_frame(asked: AskedHeader) -> str:
     codes = snomed_codes(asked.items("AnatomicRegionSequence")[:1])
     return TERMS.get(codes[0], codes[0])[:64] if codes else ""
 
 
-def _sequence_of_enhanced(asked: Asked) -> tuple[str, ...]:
+def _sequence_of_enhanced(asked: AskedHeader) -> tuple[str, ...]:
     """Return Scanning Sequence of what Enhanced MR says instead (PS3.3 C.8.13.4)."""
     pulse = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
     found = pulse.get(asked.term("EchoPulseSequence"), ())
@@ -157,13 +157,13 @@ def _sequence_of_enhanced(asked: Asked) -> tuple[str, ...]:
     return (*found, *planar, *inversion)
 
 
-def _variant_of_enhanced(asked: Asked) -> tuple[str, ...]:
+def _variant_of_enhanced(asked: AskedHeader) -> tuple[str, ...]:
     spoiled = ("SP",) if asked.term("Spoiling") not in ("", "NONE") else ()
     flight = ("TOF",) if asked.term("TimeOfFlightContrast") == "YES" else ()
     return (*spoiled, *flight)
 
 
-def _b_value(asked: Asked) -> tuple[float | None, bool]:
+def _b_value(asked: AskedHeader) -> tuple[float | None, bool]:
     """Return it, and whether it is a private one."""
     if (found := asked.number("DiffusionBValue")) is not None:
         return found, False
@@ -172,7 +172,7 @@ def _b_value(asked: Asked) -> tuple[float | None, bool]:
     return (values[0], True) if values else (None, False)
 
 
-def _fat(asked: Asked) -> tuple[str, str]:
+def _fat(asked: AskedHeader) -> tuple[str, str]:
     suppression = asked.term("SpectrallySelectedSuppression")
     excitation = asked.term("SpectrallySelectedExcitation")
     if "FAT" in suppression:
@@ -186,7 +186,7 @@ def _fat(asked: Asked) -> tuple[str, str]:
     return "", ""
 
 
-def _agent(asked: Asked) -> tuple[str, str]:
+def _agent(asked: AskedHeader) -> tuple[str, str]:
     """Return whether an agent was given when an image was taken, and what says so."""
     administered = {term(one, "ContrastBolusAgentAdministered") for one in _usage(asked)} - {""}
     if administered:
@@ -202,7 +202,7 @@ def _agent(asked: Asked) -> tuple[str, str]:
     return "", ""
 
 
-def _usage(asked: Asked) -> list[Dataset]:
+def _usage(asked: AskedHeader) -> list[Dataset]:
     """Return the items of Contrast/Bolus Usage, which `_groups` has opened to the first."""
     return [
         *(one for one in asked.places if "ContrastBolusAgentAdministered" in one),
@@ -210,17 +210,17 @@ def _usage(asked: Asked) -> list[Dataset]:
     ]
 
 
-def _bolus(asked: Asked) -> float | None:
+def _bolus(asked: AskedHeader) -> float | None:
     """Return Contrast/Bolus Start Time, on the day of the acquisition."""
     started = text(asked.header, "ContrastBolusStartTime") or _start_of_profile(asked)
     days = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
     day = next((found for day in days if (found := text(asked.header, day))), "")
     if not day:
         day = text(asked.header, "AcquisitionDateTime")[:8]
-    return moment(day, started)
+    return moment_from(day, started)
 
 
-def _start_of_profile(asked: Asked) -> str:
+def _start_of_profile(asked: AskedHeader) -> str:
     profiles = [
         profile
         for agent in asked.items("ContrastBolusAgentSequence")
@@ -229,19 +229,19 @@ def _start_of_profile(asked: Asked) -> str:
     return next((found for one in profiles if (found := text(one, "ContrastBolusStartTime"))), "")
 
 
-def _temporal_position(asked: Asked) -> tuple[int | None, str]:
+def _temporal_position(asked: AskedHeader) -> tuple[int | None, str]:
     index = asked.whole("TemporalPositionIndex")
     if index is not None:
         return index, "Temporal Position Index"
     return asked.whole("TemporalPositionIdentifier"), "Temporal Position Identifier"
 
 
-def _trigger(asked: Asked) -> float | None:
+def _trigger(asked: AskedHeader) -> float | None:
     offset = asked.number("TemporalPositionTimeOffset")
     return offset if offset is not None else _in_seconds(asked.number("TriggerTime"))
 
 
-def _acquired(asked: Asked) -> tuple[float | None, str]:
+def _acquired(asked: AskedHeader) -> tuple[float | None, str]:
     for keyword, name in (
         ("FrameAcquisitionDateTime", "Frame Acquisition DateTime"),
         ("AcquisitionDateTime", "Acquisition DateTime"),
@@ -251,7 +251,7 @@ def _acquired(asked: Asked) -> tuple[float | None, str]:
     return _moment(asked, "AcquisitionDate", "AcquisitionTime"), "Acquisition Time"
 
 
-def _duration(asked: Asked) -> tuple[float | None, str, bool]:
+def _duration(asked: AskedHeader) -> tuple[float | None, str, bool]:
     """Return how long it took, what says so, and whether that is of the frame alone."""
     if (found := asked.positive("FrameAcquisitionDuration")) is not None:
         return found / 1000, "Frame Acquisition Duration", True
@@ -264,7 +264,7 @@ def _duration(asked: Asked) -> tuple[float | None, str, bool]:
     return None, "", False
 
 
-def _coil(asked: Asked) -> tuple[str, str]:
+def _coil(asked: AskedHeader) -> tuple[str, str]:
     if found := asked.text("ReceiveCoilName"):
         return found, "Receive Coil Name"
     elements = [
@@ -285,7 +285,7 @@ def _in_seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _moment(asked: Asked, date: str, time: str) -> float | None:
+def _moment(asked: AskedHeader, date: str, time: str) -> float | None:
     """Return a date and time, with the study's date where there is only a time."""
     day = asked.text(date) or text(asked.header, "StudyDate")
-    return moment(day, asked.text(time))
+    return moment_from(day, asked.text(time))

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from node.dicom.body_part import body_part_in_words
-from node.domains.breast_mr.body_part import Part, part_of
+from node.domains.breast_mr.body_part import ExaminedPart, body_part_of
 from node.domains.breast_mr.choosing import Piece, dynamic, earlier_unlike, pieces_of
 from node.domains.breast_mr.contrast import Injection, injection
 from node.domains.breast_mr.facts import Facts
-from node.domains.breast_mr.series import Kind, fat_suppression
-from node.domains.breast_mr.splitting import Split, order_in_space, overlap
+from node.domains.breast_mr.series import SeriesKind, fat_suppression
+from node.domains.breast_mr.splitting import Split, order_in_space, phases_overlap
 from node.domains.breast_mr.timing import Timed, Timing, timed
 from node.errors import StudyError
 
@@ -23,12 +23,12 @@ PRE = "pre"
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MrSeries:
     """What a series shows, or the images of one kind in it."""
 
     uid: str
     number: int | None
-    kind: Kind
+    kind: SeriesKind
     reason: str
     images: int
     fat_suppressed: bool | None
@@ -42,7 +42,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class MrPhase:
     """All images that were acquired at once."""
 
     name: str
@@ -65,10 +65,10 @@ class Phase:
 class Reading:
     """What is known of a study."""
 
-    part: Part
-    series: tuple[Series, ...]
+    part: ExaminedPart
+    series: tuple[MrSeries, ...]
     """By Series Number, then UID."""
-    phases: tuple[Phase, ...] = ()
+    phases: tuple[MrPhase, ...] = ()
     """In order; none if `refusal` says why."""
     ordered_by: str = ""
     """What orders the phases."""
@@ -90,7 +90,7 @@ def read(facts: Iterable[Facts]) -> Reading:
             known[one.sop_uid, one.frame] = min(same, one, key=repr)
     everything = sorted(known.values(), key=lambda one: (one.series_uid, *order_in_space(one)))
     pieces = pieces_of(everything)
-    part = part_of(everything)
+    part = body_part_of(everything)
     reading = Reading(part, tuple(_series(piece) for piece in pieces))
     try:
         if part.contradiction:
@@ -102,21 +102,21 @@ def read(facts: Iterable[Facts]) -> Reading:
         return replace(reading, refusal=str(error))
 
 
-def _not_a_breast(part: Part) -> str:
+def _not_a_breast(part: ExaminedPart) -> str:
     shown = f"of {body_part_in_words(part.term)}" if part.term else "does not say its body part"
     return f"MR {shown}: {part.rests_on}"
 
 
-def series_of(facts: Iterable[Facts]) -> tuple[Series, ...]:
+def series_of(facts: Iterable[Facts]) -> tuple[MrSeries, ...]:
     """Return what each series shows, phases not asked."""
     everything = sorted(facts, key=lambda one: (one.series_uid, *order_in_space(one)))
     return tuple(_series(piece) for piece in pieces_of(everything))
 
 
-def _series(piece: Piece) -> Series:
+def _series(piece: Piece) -> MrSeries:
     said = {fat_suppression(one) for one in piece.images}
     fat, fat_by = said.pop() if len(said) == 1 else (None, "")
-    return Series(
+    return MrSeries(
         piece.uid,
         piece.number,
         piece.taken.kind,
@@ -152,19 +152,19 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
 _UNLIKE = "T1-weighted and acquired before, is not read: it is not alike"
 
 
-def _named(timing: Timing, given: Injection) -> tuple[Phase, ...]:
+def _named(timing: Timing, given: Injection) -> tuple[MrPhase, ...]:
     """Name the phases, from the last one before the agent on."""
     used = timing.phases[given.before - 1 :]
     names = [PRE, *(f"post {number}" for number in range(1, len(used)))]
     return tuple(_phase(name, one, given) for name, one in zip(names, used, strict=True))
 
 
-def _phase(name: str, one: Timed, given: Injection) -> Phase:
+def _phase(name: str, one: Timed, given: Injection) -> MrPhase:
     after_s = middle_s = None
     if one.start_s is not None and given.at_s is not None:
         after_s = one.start_s - given.at_s
         middle_s = after_s + one.lasts_s / 2 if one.lasts_s is not None else None
-    return Phase(
+    return MrPhase(
         name=name,
         images=tuple((image.sop_uid, image.frame) for image in one.images),
         series_uids=tuple(sorted({image.series_uid for image in one.images})),
@@ -177,14 +177,14 @@ def _phase(name: str, one: Timed, given: Injection) -> Phase:
 
 
 def _with_names(
-    series: tuple[Series, ...], divided: Mapping[int, str], phases: Sequence[Phase]
-) -> tuple[Series, ...]:
+    series: tuple[MrSeries, ...], divided: Mapping[int, str], phases: Sequence[MrPhase]
+) -> tuple[MrSeries, ...]:
     """Say of the dynamic series, which are given by place, which phases are in it."""
     named = []
     for number, one in enumerate(series):
         if number in divided:
             of_it = tuple(phase.name for phase in phases if one.uid in phase.series_uids)
-            kind = Kind.DYNAMIC if of_it else one.kind
+            kind = SeriesKind.DYNAMIC if of_it else one.kind
             one = replace(one, kind=kind, phases=of_it, divided_by=divided[number])
         named.append(one)
     return tuple(named)
@@ -204,7 +204,7 @@ _LONGEST_S = 1800.0
 """From the first phase to the last of one injection."""
 
 
-def _doubts(timing: Timing, given: Injection, phases: Sequence[Phase]) -> list[str]:
+def _doubts(timing: Timing, given: Injection, phases: Sequence[MrPhase]) -> list[str]:
     doubts = []
     if given.before > 1:
         doubts.append(f"{given.before} phases before the contrast agent; the last is taken for pre")
@@ -219,7 +219,7 @@ def _doubts(timing: Timing, given: Injection, phases: Sequence[Phase]) -> list[s
     starts = [phase.start_s for phase in phases if phase.start_s is not None]
     if starts and starts[-1] - starts[0] > _LONGEST_S:
         doubts.append(f"{(starts[-1] - starts[0]) / 60:.0f} minutes between first and last phase")
-    if any(len(one.split.phases) > 1 for one in timing.phases) and overlap(
+    if any(len(one.split.phases) > 1 for one in timing.phases) and phases_overlap(
         [one.images for one in timing.phases if len(one.split.phases) > 1]
     ):
         doubts.append("phases overlap in time: slices were acquired in turn")

@@ -16,7 +16,7 @@ from node.domains.breast_mr import habits
 from node.domains.breast_mr.facts import Facts
 
 
-class Kind(StrEnum):
+class SeriesKind(StrEnum):
     """What an image, or a series, is taken for."""
 
     DYNAMIC = "dynamic T1"
@@ -37,55 +37,55 @@ class Kind(StrEnum):
 class Taken:
     """What an image is taken for, and why."""
 
-    kind: Kind
+    kind: SeriesKind
     reason: str
     may_be_phase: bool = False
     """Whether it can belong to a phase: T1-weighted, of a gradient echo, as acquired."""
 
 
 _STANDARD_TYPES = {
-    "LOCALIZER": Kind.LOCALISER,
-    "PROJECTION IMAGE": Kind.MIP,
-    "MAX_IP": Kind.MIP,
-    "MIN_IP": Kind.MIP,
-    "MODULUS SUBTRACT": Kind.SUBTRACTION,
-    "PHASE SUBTRACT": Kind.SUBTRACTION,
-    "SUBTRACTION": Kind.SUBTRACTION,
-    "DIFFUSION MAP": Kind.ADC,
-    "MPR": Kind.REFORMATTED,
-    "CURVED_MPR": Kind.REFORMATTED,
-    "IMAGE ADDITION": Kind.OTHER,
-    "DENSITY MAP": Kind.OTHER,
-    "T1 MAP": Kind.OTHER,
-    "T2 MAP": Kind.OTHER,
-    "PHASE MAP": Kind.OTHER,
-    "VELOCITY MAP": Kind.OTHER,
-    "PERFUSION": Kind.OTHER,
+    "LOCALIZER": SeriesKind.LOCALISER,
+    "PROJECTION IMAGE": SeriesKind.MIP,
+    "MAX_IP": SeriesKind.MIP,
+    "MIN_IP": SeriesKind.MIP,
+    "MODULUS SUBTRACT": SeriesKind.SUBTRACTION,
+    "PHASE SUBTRACT": SeriesKind.SUBTRACTION,
+    "SUBTRACTION": SeriesKind.SUBTRACTION,
+    "DIFFUSION MAP": SeriesKind.ADC,
+    "MPR": SeriesKind.REFORMATTED,
+    "CURVED_MPR": SeriesKind.REFORMATTED,
+    "IMAGE ADDITION": SeriesKind.OTHER,
+    "DENSITY MAP": SeriesKind.OTHER,
+    "T1 MAP": SeriesKind.OTHER,
+    "T2 MAP": SeriesKind.OTHER,
+    "PHASE MAP": SeriesKind.OTHER,
+    "VELOCITY MAP": SeriesKind.OTHER,
+    "PERFUSION": SeriesKind.OTHER,
 }
 """Of Image Type (PS3.3 C.8.3.1.1.1; of enhanced objects C.8.16.1)."""
 
 _OF_HABIT = {
-    "adc": Kind.ADC,
-    "diffusion": Kind.DIFFUSION,
-    "mip": Kind.MIP,
-    "reformatted": Kind.REFORMATTED,
-    "susceptibility": Kind.OTHER,
-    "perfusion": Kind.OTHER,
-    "localiser": Kind.LOCALISER,
-    "subtraction": Kind.SUBTRACTION,
+    "adc": SeriesKind.ADC,
+    "diffusion": SeriesKind.DIFFUSION,
+    "mip": SeriesKind.MIP,
+    "reformatted": SeriesKind.REFORMATTED,
+    "susceptibility": SeriesKind.OTHER,
+    "perfusion": SeriesKind.OTHER,
+    "localiser": SeriesKind.LOCALISER,
+    "subtraction": SeriesKind.SUBTRACTION,
 }
 
 _CONTRASTS = {
-    "T1": Kind.T1,
-    "T2": Kind.T2,
-    "STIR": Kind.STIR,
-    "DIFFUSION": Kind.DIFFUSION,
+    "T1": SeriesKind.T1,
+    "T2": SeriesKind.T2,
+    "STIR": SeriesKind.STIR,
+    "DIFFUSION": SeriesKind.DIFFUSION,
     **dict.fromkeys(
         (
             *("FLOW_ENCODED", "FLUID_ATTENUATED", "PERFUSION", "PROTON_DENSITY", "T2_STAR"),
             *("TAGGING", "TIME_OF_FLIGHT", "MAGNETIZATION_TRANSFER", "SUSCEPTIBILITY"),
         ),
-        Kind.OTHER,
+        SeriesKind.OTHER,
     ),
 }
 """Of Acquisition Contrast (PS3.3 C.8.13.3.1.2)."""
@@ -104,7 +104,7 @@ of textbooks (McRobbie and others, MRI from Picture to Proton); nothing hangs on
 def taken(facts: Facts) -> Taken:
     """Return what an image shows."""
     if not facts.is_readable:
-        return Taken(Kind.OTHER, "no MR Image, Enhanced MR or Legacy Converted Enhanced MR")
+        return Taken(SeriesKind.OTHER, "no MR Image, Enhanced MR or Legacy Converted Enhanced MR")
     return _by_diffusion(facts) or _by_type(facts) or _by_words(facts) or _by_weighting(facts)
 
 
@@ -116,8 +116,8 @@ def _by_diffusion(facts: Facts) -> Taken | None:
         if facts.is_b_value_private:  # `habits.B_VALUE_OF_MAP`
             return None
         reason = "Image Type says ADC, but there is a Diffusion b-value above 0"
-        return Taken(Kind.OTHER, f"contradicts itself: {reason}")
-    return Taken(Kind.DIFFUSION, f"Diffusion b-value of {facts.b_value:g} s/mm2")
+        return Taken(SeriesKind.OTHER, f"contradicts itself: {reason}")
+    return Taken(SeriesKind.DIFFUSION, f"Diffusion b-value of {facts.b_value:g} s/mm2")
 
 
 def _by_type(facts: Facts) -> Taken | None:
@@ -130,7 +130,12 @@ def _by_type(facts: Facts) -> Taken | None:
             assert kind or habit
             found = kind or _OF_HABIT[habit.means if habit else ""]
             return Taken(found, f"Image Type says {value}")
-    if (kind := _CONTRASTS.get(facts.contrast)) not in (None, Kind.T1, Kind.T2, Kind.STIR):
+    if (kind := _CONTRASTS.get(facts.contrast)) not in (
+        None,
+        SeriesKind.T1,
+        SeriesKind.T2,
+        SeriesKind.STIR,
+    ):
         assert kind
         return Taken(kind, f"Acquisition Contrast says {facts.contrast}")
     return None
@@ -138,7 +143,7 @@ def _by_type(facts: Facts) -> Taken | None:
 
 def _by_words(facts: Facts) -> Taken | None:
     """Return what a description, or the name of a sequence, says that no attribute does."""
-    if habit := habits.first_match(habits.DESCRIPTIONS, facts.series_description):
+    if habit := habits.first_match(habits.SERIES_WORDS, facts.series_description):
         return Taken(_OF_HABIT[habit.means], f"Series Description says {habit.says}")
     habit = habits.first_match(habits.SEQUENCE_NAMES, facts.sequence_name)
     if habit and habit.means in _OF_HABIT:
@@ -151,11 +156,13 @@ def _by_weighting(facts: Facts) -> Taken:
     if (kind := _CONTRASTS.get(facts.contrast)) is not None:
         return _as_acquired(facts, kind, f"Acquisition Contrast says {facts.contrast}{how}")
     if reason := _why_no_weighting(facts):
-        return Taken(Kind.OTHER, reason)
+        return Taken(SeriesKind.OTHER, reason)
     kind = _of_gradient_echo(facts) if is_gradient_echo(facts) else _of_spin_echo(facts)
-    if kind is Kind.OTHER:
+    if kind is SeriesKind.OTHER:
         return Taken(kind, f"neither T1- nor T2-weighted{how}")
-    return _as_acquired(facts, kind, f"{kind}-weighted{how}" if kind != Kind.STIR else f"STIR{how}")
+    return _as_acquired(
+        facts, kind, f"{kind}-weighted{how}" if kind != SeriesKind.STIR else f"STIR{how}"
+    )
 
 
 def _why_no_weighting(facts: Facts) -> str:
@@ -166,36 +173,38 @@ def _why_no_weighting(facts: Facts) -> str:
     return "Echo Time missing" if facts.echo_ms is None else ""
 
 
-def _as_acquired(facts: Facts, kind: Kind, reason: str) -> Taken:
+def _as_acquired(facts: Facts, kind: SeriesKind, reason: str) -> Taken:
     """Say whether an image may belong to a phase: a derived one was made of others."""
     is_derived = facts.image_type[:1] == ("DERIVED",) and not facts.is_compressed_with_loss
     if is_derived:
         reason = f"{reason}; derived"
-    may_be = kind is Kind.T1 and is_gradient_echo(facts) and not is_derived
+    may_be = kind is SeriesKind.T1 and is_gradient_echo(facts) and not is_derived
     return Taken(kind, reason, may_be)
 
 
-def _of_gradient_echo(facts: Facts) -> Kind:
-    return Kind.T1 if (facts.echo_ms or 0) <= _LONGEST_ECHO_OF_GRADIENT_MS else Kind.OTHER
+def _of_gradient_echo(facts: Facts) -> SeriesKind:
+    return (
+        SeriesKind.T1 if (facts.echo_ms or 0) <= _LONGEST_ECHO_OF_GRADIENT_MS else SeriesKind.OTHER
+    )
 
 
-def _of_spin_echo(facts: Facts) -> Kind:
+def _of_spin_echo(facts: Facts) -> SeriesKind:
     echo, repetition = facts.echo_ms or 0, facts.repetition_ms
     if "EP" in facts.sequence or repetition is None:
-        return Kind.OTHER
+        return SeriesKind.OTHER
     if "IR" in facts.sequence and facts.inversion_ms:
         return _of_inversion(facts.inversion_ms, echo)
     if echo >= _SHORTEST_ECHO_OF_T2_MS and repetition >= _SHORTEST_REPETITION_OF_T2_MS:
-        return Kind.T2
+        return SeriesKind.T2
     is_t1 = echo <= _LONGEST_ECHO_OF_T1_MS and repetition <= _LONGEST_REPETITION_OF_T1_MS
-    return Kind.T1 if is_t1 else Kind.OTHER
+    return SeriesKind.T1 if is_t1 else SeriesKind.OTHER
 
 
-def _of_inversion(inversion: float, echo: float) -> Kind:
+def _of_inversion(inversion: float, echo: float) -> SeriesKind:
     if inversion <= _LONGEST_INVERSION_OF_STIR_MS:
-        return Kind.STIR
+        return SeriesKind.STIR
     is_fluid = inversion >= _SHORTEST_INVERSION_OF_FLUID_MS
-    return Kind.T1 if not is_fluid and echo <= _LONGEST_ECHO_OF_T1_MS else Kind.OTHER
+    return SeriesKind.T1 if not is_fluid and echo <= _LONGEST_ECHO_OF_T1_MS else SeriesKind.OTHER
 
 
 def is_gradient_echo(facts: Facts) -> bool:

@@ -133,7 +133,7 @@ def _why_not(places: list[list[Facts]], count: int) -> str:
     )
 
 
-def overlap(phases: Sequence[Images]) -> bool:
+def phases_overlap(phases: Sequence[Images]) -> bool:
     """Whether an image of a phase was acquired when the next one had begun."""
     times = [[one.acquired_s for one in phase if one.acquired_s is not None] for phase in phases]
     return any(max(a) >= min(b) for a, b in pairwise(times) if a and b)

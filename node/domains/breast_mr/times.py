@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 _BEGINNING = datetime(1900, 1, 1)
 
 
-def moment(date: str, time: str) -> float | None:
+def moment_from(date: str, time: str) -> float | None:
     """Return DA and TM (PS3.5 6.2) as seconds since 1900; None if that is no time.
 
     Without a date it is a time of the first day.
@@ -28,7 +28,7 @@ def moment(date: str, time: str) -> float | None:
 
 def moment_of(said: str) -> float | None:
     """Return DT (PS3.5 6.2) as seconds; its zone says nothing within a study."""
-    return moment(said[:8], said[8:].split("+")[0].split("-")[0])
+    return moment_from(said[:8], said[8:].split("+")[0].split("-")[0])
 
 
 def clock_words(seconds: float) -> str:

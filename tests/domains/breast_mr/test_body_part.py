@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.domains.breast_mr.body_part import part_of
+from node.domains.breast_mr.body_part import body_part_of
 
 from .studies import facts, image, one_each, reading
 
@@ -50,7 +50,7 @@ PARTS: list[tuple[dict[str, Any], str, str]] = [
 def test_the_body_part_rests_on_what_is_said(
     changes: dict[str, Any], part: str, rests_on: str
 ) -> None:
-    found = part_of(facts([image(**changes)]))
+    found = body_part_of(facts([image(**changes)]))
     assert (found.term, found.rests_on) == (part, rests_on)
     assert found.is_breast == (part == "BREAST")
 
@@ -62,10 +62,10 @@ def test_a_knee_in_a_breast_coil_is_believed_by_nobody() -> None:
 
 
 def test_a_study_of_two_parts_is_of_neither() -> None:
-    found = part_of(facts([image(), image(2, BodyPartExamined="KNEE")]))
+    found = body_part_of(facts([image(), image(2, BodyPartExamined="KNEE")]))
     assert found.contradiction == "Body Part Examined says KNEE, and BREAST"
 
 
 def test_one_series_that_says_breast_speaks_for_those_that_say_chest() -> None:
-    found = part_of(facts([image(BodyPartExamined="CHEST"), image(2)]))
+    found = body_part_of(facts([image(BodyPartExamined="CHEST"), image(2)]))
     assert found.is_breast

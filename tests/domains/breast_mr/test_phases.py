@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from node.domains.breast_mr.phases import Reading
-from node.domains.breast_mr.series import Kind
+from node.domains.breast_mr.series import SeriesKind
 
 from .studies import (
     SLICES,
@@ -70,7 +70,7 @@ def test_phases_that_share_a_series_are_told_apart(way: str) -> None:
         of_phase = images[number * SLICES : (number + 1) * SLICES]
         assert [uid for uid, _ in phase.images] == [str(one.SOPInstanceUID) for one in of_phase]
     (series,) = found.series
-    assert series.kind is Kind.DYNAMIC
+    assert series.kind is SeriesKind.DYNAMIC
     assert series.divided_by == way.partition(",")[0]
     assert series.phases == ("pre", "post 1", "post 2")
 
@@ -233,7 +233,7 @@ def test_of_two_phases_before_the_agent_the_last_is_pre() -> None:
     assert names(found) == ["pre", "post 1", "post 2"]
     assert sop_uids(found)["pre"] == uids_of(images[SLICES : 2 * SLICES])
     assert "2 phases before the contrast agent; the last is taken for pre" in found.doubts
-    assert found.series[0].kind is Kind.T1
+    assert found.series[0].kind is SeriesKind.T1
 
 
 def test_a_start_time_of_another_injection_is_not_used() -> None:
@@ -390,7 +390,7 @@ def test_phases_that_are_stated_and_did_not_come_are_known_to_be_missing() -> No
 def test_a_knee_has_no_phases_and_is_listed_with_what_it_is() -> None:
     found = reading(one_each(BodyPartExamined="KNEE"))
     assert found.refusal == "MR of KNEE: Body Part Examined"
-    assert [one.kind for one in found.series] == [Kind.T1] * 3
+    assert [one.kind for one in found.series] == [SeriesKind.T1] * 3
     assert not found.phases
 
 

@@ -12,69 +12,73 @@ from node.domains.breast_mr import habits
 from node.domains.breast_mr.facts import as_text, from_text
 from node.domains.breast_mr.headers import facts_of
 from node.domains.breast_mr.phases import read, series_of
-from node.domains.breast_mr.series import Kind
+from node.domains.breast_mr.series import SeriesKind
 from node.errors import StudyError
 
 from .studies import SAGITTAL, enhanced, facts, image, stack
 
 SPIN = {"ScanningSequence": "SE", "RepetitionTime": 4000}
 
-TAKEN: list[tuple[dict[str, Any], Kind, str]] = [
+TAKEN: list[tuple[dict[str, Any], SeriesKind, str]] = [
     (
         {},
-        Kind.T1,
+        SeriesKind.T1,
         "T1-weighted: gradient echo, TR 4.5 ms, TE 1.6 ms, flip angle 10 degrees, 3D",
     ),
-    ({**SPIN, "EchoTime": 90}, Kind.T2, "T2-weighted: spin echo, TR 4000 ms, TE 90 ms"),
-    ({**SPIN, "EchoTime": 12}, Kind.OTHER, "neither T1- nor T2-weighted"),
+    ({**SPIN, "EchoTime": 90}, SeriesKind.T2, "T2-weighted: spin echo, TR 4000 ms, TE 90 ms"),
+    ({**SPIN, "EchoTime": 12}, SeriesKind.OTHER, "neither T1- nor T2-weighted"),
     (
         {**SPIN, "ScanningSequence": ["SE", "IR"], "EchoTime": 60, "InversionTime": 170},
-        Kind.STIR,
+        SeriesKind.STIR,
         "STIR: inversion recovery, spin echo",
     ),
-    ({"DiffusionBValue": 800.0}, Kind.DIFFUSION, "Diffusion b-value of 800 s/mm2"),
+    ({"DiffusionBValue": 800.0}, SeriesKind.DIFFUSION, "Diffusion b-value of 800 s/mm2"),
     (
         {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC", "NORM"]},
-        Kind.ADC,
+        SeriesKind.ADC,
         "Image Type says ADC",
     ),
     (
         {"ImageType": ["DERIVED", "PRIMARY", "ADC"], "DiffusionBValue": 800.0},
-        Kind.OTHER,
+        SeriesKind.OTHER,
         "contradicts itself: Image Type says ADC, but there is a Diffusion b-value above 0",
     ),
     (
         {"ImageType": ["DERIVED", "SECONDARY", "MODULUS SUBTRACT"]},
-        Kind.SUBTRACTION,
+        SeriesKind.SUBTRACTION,
         "Image Type says MODULUS SUBTRACT",
     ),
-    ({"SeriesDescription": "dyn_SUB"}, Kind.SUBTRACTION, "Series Description says SUB"),
+    ({"SeriesDescription": "dyn_SUB"}, SeriesKind.SUBTRACTION, "Series Description says SUB"),
     (
         {"SeriesDescription": "(601/2/1)-(601/1/1)"},
-        Kind.SUBTRACTION,
+        SeriesKind.SUBTRACTION,
         "Series Description says one image minus another",
     ),
     (
         {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]},
-        Kind.MIP,
+        SeriesKind.MIP,
         "Image Type says PROJECTION IMAGE",
     ),
-    ({"SeriesDescription": "SUB MIP"}, Kind.SUBTRACTION, "Series Description says SUB"),
-    ({"SeriesDescription": "MIP"}, Kind.MIP, "Series Description says MIP"),
-    ({"SeriesDescription": "FAST LOCALISER"}, Kind.LOCALISER, "Series Description says LOCALIZER"),
-    ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, Kind.LOCALISER, "LOCALIZER"),
-    ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, Kind.REFORMATTED, "Image Type says MPR"),
-    ({"SequenceVariant": ["TOF", "SP"]}, Kind.OTHER, "Sequence Variant says time of flight"),
-    ({"ScanningSequence": None}, Kind.OTHER, "Scanning Sequence missing"),
-    ({"EchoTime": None}, Kind.OTHER, "Echo Time missing"),
-    ({"SOPClassUID": uid.CTImageStorage}, Kind.OTHER, "no MR Image"),
-    ({"SeriesDescription": "substitute"}, Kind.T1, "T1-weighted"),
+    ({"SeriesDescription": "SUB MIP"}, SeriesKind.SUBTRACTION, "Series Description says SUB"),
+    ({"SeriesDescription": "MIP"}, SeriesKind.MIP, "Series Description says MIP"),
+    (
+        {"SeriesDescription": "FAST LOCALISER"},
+        SeriesKind.LOCALISER,
+        "Series Description says LOCALIZER",
+    ),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, SeriesKind.LOCALISER, "LOCALIZER"),
+    ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, SeriesKind.REFORMATTED, "Image Type says MPR"),
+    ({"SequenceVariant": ["TOF", "SP"]}, SeriesKind.OTHER, "Sequence Variant says time of flight"),
+    ({"ScanningSequence": None}, SeriesKind.OTHER, "Scanning Sequence missing"),
+    ({"EchoTime": None}, SeriesKind.OTHER, "Echo Time missing"),
+    ({"SOPClassUID": uid.CTImageStorage}, SeriesKind.OTHER, "no MR Image"),
+    ({"SeriesDescription": "substitute"}, SeriesKind.T1, "T1-weighted"),
 ]
 
 
 @pytest.mark.parametrize(("changes", "kind", "reason"), TAKEN)
 def test_an_image_is_taken_for_what_it_says(
-    changes: dict[str, Any], kind: Kind, reason: str
+    changes: dict[str, Any], kind: SeriesKind, reason: str
 ) -> None:
     (found,) = series_of(facts([image(**changes)]))
     assert found.kind is kind
@@ -83,15 +87,15 @@ def test_an_image_is_taken_for_what_it_says(
 
 def test_slices_in_several_directions_are_a_localiser() -> None:
     (found,) = series_of(facts([*stack(), *stack(copy=2, ImageOrientationPatient=SAGITTAL)]))
-    assert found.kind is Kind.LOCALISER
+    assert found.kind is SeriesKind.LOCALISER
     assert found.reason.startswith("slices in 2 directions; T1-weighted")
 
 
 def test_kinds_that_share_a_series_are_listed_apart() -> None:
     mixed = [*stack(), *stack(copy=2, ImageType=["DERIVED", "SECONDARY", "MODULUS SUBTRACT"])]
     assert [(one.kind, one.images) for one in series_of(facts(mixed))] == [
-        (Kind.T1, 4),
-        (Kind.SUBTRACTION, 4),
+        (SeriesKind.T1, 4),
+        (SeriesKind.SUBTRACTION, 4),
     ]
 
 
@@ -146,12 +150,12 @@ def test_an_adc_map_of_siemens_says_privately_what_it_was_made_with() -> None:
     one = with_private("SIEMENS MR HEADER", 0x0019, 0x0C, "IS", 1000)
     one.ImageType = ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]
     (found,) = series_of(facts([one]))
-    assert found.kind is Kind.ADC
+    assert found.kind is SeriesKind.ADC
 
 
 def test_every_habit_names_its_source() -> None:
     every = (
-        *(habits.IMAGE_TYPES, habits.SEQUENCE_NAMES, habits.DESCRIPTIONS, habits.PHASE_WORDS),
+        *(habits.IMAGE_TYPES, habits.SEQUENCE_NAMES, habits.SERIES_WORDS, habits.PHASE_WORDS),
         (habits.NO_AGENT,),
         habits.PRIVATE,
     )
