@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
@@ -15,6 +17,20 @@ from node.domains.breast_mr.habits import Private
 from node.errors import Unreadable
 
 _LONGEST_TEXT = 128
+_FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
+"""Elements in which private creators stand (PS3.5 7.8.1)."""
+
+Standing = Mapping[int, Sequence[Dataset]]
+"""By tag, the places that have it."""
+
+
+def held_by(places: Iterable[Dataset]) -> Standing:
+    """Return what stands where, so that thousands of frames need not be searched for each."""
+    held: dict[int, list[Dataset]] = {}
+    for one in places:
+        for tag in one.keys():  # noqa: SIM118 - a data set, whose values stay undecoded
+            held.setdefault(int(tag), []).append(one)
+    return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +38,20 @@ class AskedHeader:
     """Where the statements on one image may stand, its own first."""
 
     header: Dataset
-    places: tuple[Dataset, ...]
+    common: Standing
+    """What is said of all images of an object."""
+    own: Standing = field(default_factory=dict)
+    """What is said of one frame."""
+
+    def having(self, keyword: str) -> list[Dataset]:
+        """Return the places that have an attribute."""
+        tag = tag_for_keyword(keyword)
+        assert tag is not None, keyword
+        return [*self.own.get(tag, ()), *self.common.get(tag, ())]
 
     def terms(self, keyword: str) -> tuple[str, ...]:
         """Return the values of a Code String, in capitals."""
-        return next((found for one in self.places if (found := terms(one, keyword))), ())
+        return next((said for one in self.having(keyword) if (said := terms(one, keyword))), ())
 
     def term(self, keyword: str) -> str:
         """Return the values of a Code String as one text."""
@@ -34,14 +59,14 @@ class AskedHeader:
 
     def text(self, keyword: str) -> str:
         """Return an attribute as written, cut where no header is longer."""
-        found = next((found for one in self.places if (found := text(one, keyword))), "")
-        return found[:_LONGEST_TEXT]
+        said = next((said for one in self.having(keyword) if (said := text(one, keyword))), "")
+        return said[:_LONGEST_TEXT]
 
     def number(self, keyword: str) -> float | None:
         """Return the first number of an attribute."""
-        for one in self.places:
-            if found := numbers(one, keyword):
-                return found[0]
+        for one in self.having(keyword):
+            if said := numbers(one, keyword):
+                return said[0]
         return None
 
     def whole(self, keyword: str) -> int | None:
@@ -56,11 +81,16 @@ class AskedHeader:
 
     def items(self, keyword: str) -> list[Dataset]:
         """Return the items of a sequence in all places."""
-        return [item for one in self.places for item in items(one, keyword)]
+        return [item for one in self.having(keyword) for item in items(one, keyword)]
 
     def private(self, private: Private) -> str:
         """Return a private attribute as text, "" if it is not there."""
-        return next((found for one in self.places if (found := _private(one, private))), "")
+        for held in (self.own, self.common):
+            for block in range(_FIRST_BLOCK, _LAST_BLOCK + 1):
+                for one in held.get(private.group << 16 | block, ()):
+                    if _private(one, private.group, block) == private.creator:
+                        return _private(one, private.group, block << 8 | private.element)
+        return ""
 
     def private_number(self, private: Private) -> float | None:
         """Return a private attribute that is a number, not below 0."""
@@ -71,21 +101,13 @@ class AskedHeader:
         return number if math.isfinite(number) and number >= 0 else None
 
 
-def _private(dataset: Dataset, private: Private) -> str:
-    """Return a private value as text, "" if its creator has not reserved a block."""
+def _private(dataset: Dataset, group: int, element: int) -> str:
     try:
         with untrusted.failing_as("a private attribute cannot be read"):
-            for block in range(0x10, 0x100):
-                reserved, tag = Tag(private.group, block), Tag(private.group, block << 8)
-                if reserved in dataset and _as_text(dataset[reserved].value) == private.creator:
-                    tag = Tag(tag + private.element)
-                    return _as_text(dataset[tag].value) if tag in dataset else ""
+            tag = Tag(group, element)
+            value = dataset[tag].value if tag in dataset else None
     except Unreadable:
-        pass
-    return ""
-
-
-def _as_text(value: object) -> str:
+        return ""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     elif isinstance(value, MultiValue):

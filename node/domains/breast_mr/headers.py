@@ -7,15 +7,14 @@ asked in its own functional groups, in the shared ones, and then in the object (
 from __future__ import annotations
 
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.tag import BaseTag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 
 from node.dicom import untrusted
 from node.dicom.body_part import TERMS, body_part
 from node.dicom.snomed import snomed_codes
 from node.dicom.untrusted import items, term, text
 from node.domains.breast_mr import habits
-from node.domains.breast_mr.asked import AskedHeader
+from node.domains.breast_mr.asked import AskedHeader, held_by
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.times import moment_from, moment_of
 from node.errors import StudyError
@@ -34,14 +33,15 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
             no_plane = ""
         except StudyError as error:
             planes, no_plane = (), str(error)
+        common = [header]
         if text(header, "SOPClassUID") not in ENHANCED:
-            plane = planes[0] if planes else None
-            return (_facts(AskedHeader(header, (header,)), None, plane, no_plane, is_readable),)
-        shared = _groups(items(header, "SharedFunctionalGroupsSequence")[:1])
+            asked = AskedHeader(header, held_by(common))
+            return (_facts(asked, None, planes[0] if planes else None, no_plane, is_readable),)
+        held = held_by([*_groups(items(header, "SharedFunctionalGroupsSequence")[:1]), *common])
         own = items(header, "PerFrameFunctionalGroupsSequence")[:_MOST_FRAMES] or [Dataset()]
         return tuple(
             _facts(
-                AskedHeader(header, (*_groups([groups]), *shared, header)),
+                AskedHeader(header, held, held_by(_groups([groups]))),
                 number,
                 planes[number - 1] if planes else None,
                 no_plane,
@@ -56,15 +56,10 @@ def _groups(found: list[Dataset]) -> tuple[Dataset, ...]:
     return tuple(
         item
         for groups in found
-        for element in groups.elements()
-        if (keyword := _sequence_of(groups, element.tag))
-        for item in items(groups, keyword)[:1]
+        for tag in groups.keys()  # noqa: SIM118 - a data set, whose values stay undecoded
+        if dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
+        for item in items(groups, keyword_for_tag(tag))[:1]
     )
-
-
-def _sequence_of(groups: Dataset, tag: BaseTag) -> str:
-    keyword = keyword_for_tag(tag)
-    return keyword if keyword and dictionary_VR(tag) == "SQ" else ""
 
 
 def _facts(
@@ -205,7 +200,7 @@ def _agent(asked: AskedHeader) -> tuple[str, str]:
 def _usage(asked: AskedHeader) -> list[Dataset]:
     """Return the items of Contrast/Bolus Usage, which `_groups` has opened to the first."""
     return [
-        *(one for one in asked.places if "ContrastBolusAgentAdministered" in one),
+        *asked.having("ContrastBolusAgentAdministered"),
         *asked.items("ContrastBolusUsageSequence"),
     ]
 
