@@ -20,11 +20,11 @@ _LONGEST_TEXT = 128
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
 """Elements in which private creators stand (PS3.5 7.8.1)."""
 
-Standing = Mapping[int, Sequence[Dataset]]
+PlacesByTag = Mapping[int, Sequence[Dataset]]
 """By tag, the places that have it."""
 
 
-def held_by(places: Iterable[Dataset]) -> Standing:
+def held_by(places: Iterable[Dataset]) -> PlacesByTag:
     """Return what stands where, so that thousands of frames need not be searched for each."""
     held: dict[int, list[Dataset]] = {}
     for one in places:
@@ -38,9 +38,9 @@ class AskedHeader:
     """Where the statements on one image may stand, its own first."""
 
     header: Dataset
-    common: Standing
+    common: PlacesByTag
     """What is said of all images of an object."""
-    own: Standing = field(default_factory=dict)
+    own: PlacesByTag = field(default_factory=dict)
     """What is said of one frame."""
 
     def having(self, keyword: str) -> list[Dataset]:
