@@ -1,0 +1,96 @@
+"""Whether a study is of the breast: by Body Part Examined, else by coil, protocol and description.
+
+What is scanned in a breast coil is a breast, whatever an examination was called; a region that
+leaves room for it (the chest, or none) is decided by coil and words, and a region that leaves none
+is believed, unless the coil says otherwise: then nobody is believed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from node.dicom.body_part import KNOWN, body_part_in_words
+from node.domains.breast_mr.facts import Facts
+
+_BREAST = "BREAST"
+_BREASTS = re.compile(
+    r"(?<![A-Z])(BREASTS?|BRST|MAMMA\w*|MAMMO\w*|MAMA|BRUST|SENO|SEINS?|BORST)(?![A-Z])",
+    re.IGNORECASE,
+)
+"""The breast in English, Latin, Spanish, German, Italian, French and Dutch."""
+_COIL = re.compile(r"BREAST|MAMMA|BRUST", re.IGNORECASE)
+"""Within a name: coils are called "8HRBREAST" and "Breast_18"."""
+_LEAVES_ROOM = frozenset({"", "CHEST", "THORAX", "AXILLA", "WHOLEBODY", "BODY", "TRUNK"})
+_OTHER = {
+    "CAROTID": "NECK",
+    "CAROTIDS": "NECK",
+    "BRAIN": "BRAIN",
+    "PROSTATE": "PROSTATE",
+    "LIVER": "LIVER",
+    "SPINE": "SPINE",
+    **{name: name for name in KNOWN - {_BREAST, "AXILLA", "CHEST", "ARM", "LEG"}},
+}
+_OTHER_WORDS = re.compile(
+    rf"(?<![A-Z])({'|'.join(sorted(_OTHER))})(?![A-Z])",
+    re.IGNORECASE,
+)
+_WORDS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
+    ("Protocol Name", lambda one: one.protocol),
+    ("Series Description", lambda one: one.series_description),
+    ("Study Description", lambda one: one.study_description),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedPart:
+    """Of what a study is."""
+
+    term: str
+    """BREAST, another body part, or "" where nothing says it."""
+    rests_on: str
+    """In words that may leave the node."""
+    contradiction: str = ""
+    """Why nobody can say it, in words."""
+
+    @property
+    def is_breast(self) -> bool:
+        """Whether it is known to be one."""
+        return self.term == _BREAST and not self.contradiction
+
+
+def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
+    """Return of what the images of a study are, whatever their order."""
+    said = sorted({one.body_part for one in facts})
+    coils = sorted({one.coil_by for one in facts if _COIL.search(one.coil)})
+    breasts = [part for part in said if _BREASTS.search(part)]
+    others = [part for part in said if part not in _LEAVES_ROOM and part not in breasts]
+    if not breasts and not others:
+        return _unnamed(facts, said, coils)
+    if not others:
+        return ExaminedPart(_BREAST, "Body Part Examined")
+    part = body_part_in_words(others[0])
+    if breasts or coils:
+        other = "BREAST" if breasts else f"{coils[0]} a breast coil"
+        return ExaminedPart("", "", f"Body Part Examined says {part}, and {other}")
+    return ExaminedPart(others[0], "Body Part Examined")
+
+
+def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> ExaminedPart:
+    """Decide where no Body Part Examined does: "", CHEST and their like."""
+    region = next((part for part in said if part), "")
+    as_said = f"Body Part Examined is {region}" if region else "Body Part Examined is missing"
+    if coils:
+        return ExaminedPart(_BREAST, f"{coils[0]} (a breast coil); {as_said}")
+    for name, words in _WORDS:
+        texts = [words(one) for one in facts]
+        if any(_BREASTS.search(text) for text in texts):
+            return ExaminedPart(_BREAST, f"{name}; {as_said}")
+    for name, words in _WORDS:
+        found = sorted({m[1].upper() for one in facts for m in _OTHER_WORDS.finditer(words(one))})
+        if found:
+            return ExaminedPart(_OTHER[found[0]], f"{name}; {as_said}")
+    return ExaminedPart(
+        region, f"{as_said}, and neither coil, protocol nor description names the breast"
+    )
