@@ -1,0 +1,294 @@
+"""Which tissue is where: the labels of a body on any raster.
+
+A label is a whole number: those of `Tissue`, and two for each lesion (`rim_of`, `core_of`). Shapes
+are painted one after the other, each only inside its own box, so that small ones cost little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.study import Laterality
+from node.trial.breast_mr.body import Body, Lesion, Point
+from node.trial.breast_mr.raster import Raster
+
+Floats = NDArray[np.float32]
+Inside = Callable[[Floats, Floats, Floats], NDArray[np.bool_]]
+_FAR = 400.0
+_SLAB = 8
+"""Slices that are painted at once: what is worked on stays small."""
+_AT_MM = 72.0
+"""From the breastbone to the middle of a breast."""
+_FIRST_LESION = 32
+
+
+class Tissue(IntEnum):
+    """What the body is made of."""
+
+    AIR = 0
+    SKIN = 1
+    FAT = 2
+    MUSCLE = 3
+    LUNG = 4
+    BONE = 5
+    HEART = 6
+    VESSEL = 7
+    LIVER = 8
+    NIPPLE = 9
+    IMPLANT = 10
+    CAPSULE = 11
+    GLAND_1 = 12
+    """Of four kinds of gland: this enhances least."""
+    GLAND_2 = 13
+    GLAND_3 = 14
+    GLAND_4 = 15
+
+
+_SOFT = (Tissue.AIR, Tissue.SKIN, Tissue.FAT)
+_BREAST = (*_SOFT, Tissue.GLAND_1, Tissue.GLAND_2, Tissue.GLAND_3, Tissue.GLAND_4, Tissue.VESSEL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Something to paint: where it can be (a box in the body), and over which tissues."""
+
+    label: int
+    low: Point
+    high: Point
+    inside: Inside
+    over: tuple[int, ...] = ()
+
+
+def rim_of(lesion: int) -> int:
+    """Return the label of the outer part of a lesion, counted from 0."""
+    return _FIRST_LESION + 2 * lesion
+
+
+def core_of(lesion: int) -> int:
+    """Return the label of the inner part of a lesion."""
+    return _FIRST_LESION + 2 * lesion + 1
+
+
+def paint(body: Body, raster: Raster, *, only: Lesion | None = None) -> NDArray[np.uint8]:
+    """Return the labels (slices, rows, columns) of a body on a raster, or of one lesion alone."""
+    labels = np.zeros(raster.shape, np.uint8)
+    shapes = list(_shapes(body))
+    if only is not None:
+        label = rim_of(body.lesions.index(only))
+        shapes = [shape for shape in shapes if shape.label in (label, label + 1)]
+    steps = body.own(body.placed(np.zeros((1, 3))) + raster.vectors()).astype(np.float32)
+    first = body.own(np.array([raster.first_mm]))[0]
+    boxes = [_box(body, raster, shape) for shape in shapes]
+    for start in range(0, raster.shape[0], _SLAB):
+        for shape, (low, high) in zip(shapes, boxes, strict=True):
+            begin, end = max(start, low[0]), min(start + _SLAB, high[0])
+            if begin < end:
+                part = (slice(begin, end), slice(low[1], high[1]), slice(low[2], high[2]))
+                _paint_shape(labels[part], shape, first, steps, (begin, low[1], low[2]))
+    return labels
+
+
+def _paint_shape(
+    labels: NDArray[np.uint8],
+    shape: _Shape,
+    first: NDArray[np.float64],
+    steps: NDArray[np.float32],
+    begin: tuple[int, int, int],
+) -> None:
+    """Paint a part of a raster, which begins at an index, in place."""
+    counts = [np.arange(b, b + n, dtype=np.float32) for b, n in zip(begin, labels.shape, strict=True)]
+    index = np.ix_(*counts)
+    x, y, z = (
+        sum((along * steps[axis, at] for axis, along in enumerate(index)), np.float32(first[at]))
+        for at in range(3)
+    )
+    chosen = np.broadcast_to(shape.inside(x, y, z), labels.shape)
+    if shape.over:
+        allowed = np.zeros(256, bool)
+        allowed[list(shape.over)] = True
+        chosen = chosen & allowed[labels]
+    labels[chosen] = shape.label
+
+
+def _box(
+    body: Body, raster: Raster, shape: _Shape
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return between which indices a shape can lie."""
+    corners = np.array(list(product(*zip(shape.low, shape.high, strict=True))))
+    indices = raster.indices(body.placed(corners))
+    low = np.clip(np.floor(indices.min(0)), 0, raster.shape).astype(int)
+    high = np.clip(np.ceil(indices.max(0)) + 1, 0, raster.shape).astype(int)
+    return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
+
+
+def _shapes(body: Body) -> Iterator[_Shape]:
+    """Yield what a body is made of, what lies behind first."""
+    yield from _chest()
+    for side in body.sides:
+        yield from _breast(side, body)
+    for number, lesion in enumerate(body.lesions):
+        yield from _lesion(number, lesion)
+
+
+def _chest() -> Iterator[_Shape]:
+    yield _trunk(Tissue.SKIN, 163, 112, 110)
+    yield _trunk(Tissue.FAT, 160.5, 109.5, 110)
+    yield _trunk(Tissue.MUSCLE, 148, 98, 112)
+    yield _trunk(Tissue.FAT, 134, 85, 113)
+    ribs = _trunk(Tissue.BONE, 133, 84, 113)
+    yield _Shape(
+        Tissue.BONE,
+        ribs.low,
+        ribs.high,
+        lambda x, y, z: ribs.inside(x, y, z) & (np.sin((z - 0.35 * y) / 4.2) > -0.1),
+    )
+    yield _trunk(Tissue.LUNG, 126, 77, 114)
+    yield _ellipsoid(Tissue.FAT, (6, 118, 0), (34, 86, _FAR))
+    yield _ellipsoid(Tissue.LIVER, (-58, 112, -92), (66, 70, 48))
+    yield _ellipsoid(Tissue.MUSCLE, (30, 84, -22), (56, 44, 52))
+    yield _ellipsoid(Tissue.HEART, (36, 84, -24), (45, 33, 42))
+    yield _ellipsoid(Tissue.HEART, (-2, 92, -10), (26, 24, 34))
+    yield _tube(Tissue.VESSEL, ((10, 80, 20), (4, 88, 110)), 13)
+    yield _tube(Tissue.VESSEL, ((22, 150, -110), (22, 150, 110)), 11)
+    yield _tube(Tissue.BONE, ((0, 176, -110), (0, 176, 110)), 19)
+    for side in (-1, 1):
+        yield _tube(Tissue.VESSEL, ((side * 20, 29, -110), (side * 20, 27, 110)), 2.0)
+    yield _ellipsoid(Tissue.BONE, (0, 17, 20), (16, 6, _FAR))
+
+
+def _breast(side: Laterality, body: Body) -> Iterator[_Shape]:
+    sign = 1 if side is Laterality.LEFT else -1
+    # No two breasts are alike: the left one is the smaller.
+    size = 0.97 if side is Laterality.LEFT else 1.0
+    at = sign * _AT_MM
+    yield _mound(Tissue.SKIN, at, size, 0.0)
+    yield _mound(Tissue.FAT, at, size, 2.2)
+    yield _ellipsoid(Tissue.NIPPLE, (at, 15 - 99 * size, 0), (6, 6.5, 6), over=_SOFT)
+    yield from _gland(at, size, body.density)
+    lateral, medial = at + sign * 52, at - sign * 46
+    yield _tube(Tissue.VESSEL, ((lateral, 8, 26), (at + sign * 38, -28, 20)), 1.5, over=_BREAST)
+    yield _tube(
+        Tissue.VESSEL, ((at + sign * 38, -28, 20), (at + sign * 14, -62, 9)), 1.2, over=_BREAST
+    )
+    yield _tube(
+        Tissue.VESSEL, ((medial, 6, -24), (at - sign * 26, -36, -16)), 1.2, over=_BREAST
+    )
+    if side in body.implants:
+        yield _ellipsoid(Tissue.CAPSULE, (at, -9, -2), (50, 31, 48), over=_BREAST)
+        yield _ellipsoid(Tissue.IMPLANT, (at, -9, -2), (48.6, 29.6, 46.6), over=(Tissue.CAPSULE,))
+
+
+def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
+    """Yield four kinds of gland, each where the one before it is and a cloud is brighter."""
+    low, high = (at - 56.0, -84.0, -54.0), (at + 56.0, 14.0, 54.0)
+
+    def strength(x: Floats, y: Floats, z: Floats) -> Floats:
+        # A cone that points to the nipple: wide at the chest wall.
+        width = np.clip(0.62 + (y + 84 * size) / 150, 0.3, 1.1)
+        around = ((x - at) / (46 * width)) ** 2 + (z / (44 * width)) ** 2
+        along = ((y + 36) / 46) ** 2
+        return 1.25 - around - along + 0.85 * _clouds(x, y, z) - 1.35 * (1 - density)
+
+    for number, level in enumerate((0.0, 0.3, 0.62, 0.95)):
+        yield _Shape(
+            Tissue.GLAND_1 + number,
+            low,
+            high,
+            lambda x, y, z, level=level: strength(x, y, z) > level,  # type: ignore[misc]
+            (Tissue.FAT, *range(Tissue.GLAND_1, Tissue.GLAND_4)),
+        )
+
+
+def _clouds(x: Floats, y: Floats, z: Floats) -> Floats:
+    """Return smooth texture between about -1 and 1: waves of four lengths, bent by one another."""
+    bent = x + 5 * np.sin(y / 9.0 + z / 13.0)
+    coarse = np.sin(bent / 8.5 + 0.4) * np.sin(y / 7.3 - z / 21.0) * np.cos(z / 9.1)
+    fine = np.sin(bent / 3.7 + y / 5.1) * np.sin(z / 3.9 - y / 6.7 + 1.0)
+    return 0.65 * coarse + 0.35 * fine
+
+
+def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
+    reach = 1 + lesion.lobes
+    low = tuple(c - reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
+    high = tuple(c + reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
+
+    def within(part: float) -> Inside:
+        def inside(x: Floats, y: Floats, z: Floats) -> NDArray[np.bool_]:
+            a, b, c = (
+                (value - np.float32(at)) / np.float32(radius)
+                for value, at, radius in zip((x, y, z), lesion.centre, lesion.radii_mm, strict=True)
+            )
+            radius = np.sqrt(a**2 + b**2 + c**2)
+            if not lesion.lobes:
+                return radius < part
+            away = np.maximum(radius, np.float32(1e-3))
+            waves = np.sin(5 * a / away + 1) * np.cos(6 * b / away) * np.cos(4 * c / away + 0.5)
+            return radius < part * (1 + np.float32(lesion.lobes) * waves)
+
+        return inside
+
+    yield _Shape(rim_of(number), low, high, within(1.0))  # type: ignore[arg-type]
+    yield _Shape(core_of(number), low, high, within(0.5))  # type: ignore[arg-type]
+
+
+def _trunk(label: Tissue, wide: float, deep: float, middle: float) -> _Shape:
+    """Return a column about the long axis, a little squarer than an ellipse."""
+    return _Shape(
+        label,
+        (-wide, middle - deep, -_FAR),
+        (wide, middle + deep, _FAR),
+        lambda x, y, z: np.abs(x / wide) ** 2.4 + np.abs((y - middle) / deep) ** 2.4 + 0 * z < 1,
+    )
+
+
+def _ellipsoid(label: int, at: Point, radii: Point, over: tuple[int, ...] = ()) -> _Shape:
+    a, b, c = radii
+    return _Shape(
+        label,
+        (at[0] - a, at[1] - b, at[2] - c),
+        (at[0] + a, at[1] + b, at[2] + c),
+        lambda x, y, z: (
+            ((x - at[0]) / a) ** 2 + ((y - at[1]) / b) ** 2 + ((z - at[2]) / c) ** 2 < 1
+        ),
+        over,
+    )
+
+
+def _mound(label: Tissue, at: float, size: float, inset: float) -> _Shape:
+    """Return a breast: fuller than an ellipsoid, on the chest wall, as it hangs of a prone woman."""
+    wide, high, long = 68 * size - inset, 69 * size - inset, 98 * size - inset
+    return _Shape(
+        label,
+        (at - wide, 15 - long, -high),
+        (at + wide, 40, high),
+        lambda x, y, z: (
+            np.abs((x - at) / wide) ** 2.2
+            + np.abs(z / high) ** 2.2
+            + np.abs(np.minimum(y - 15, 0) / long) ** 2.2
+            < 1
+        ),
+        _SOFT if label is Tissue.FAT else (Tissue.AIR, Tissue.SKIN),
+    )
+
+
+def _tube(
+    label: Tissue, ends: tuple[Point, Point], radius: float, over: tuple[int, ...] = ()
+) -> _Shape:
+    begin, end = np.array(ends[0]), np.array(ends[1])
+    way = end - begin
+    length = float(way @ way)
+
+    def inside(x: Floats, y: Floats, z: Floats) -> NDArray[np.bool_]:
+        a, b, c = x - begin[0], y - begin[1], z - begin[2]
+        along = np.clip((a * way[0] + b * way[1] + c * way[2]) / length, 0, 1)
+        across = (a - along * way[0]) ** 2 + (b - along * way[1]) ** 2 + (c - along * way[2]) ** 2
+        return across < radius**2
+
+    low, high = np.minimum(begin, end) - radius, np.maximum(begin, end) + radius
+    return _Shape(label, tuple(low.tolist()), tuple(high.tolist()), inside, over)
