@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,10 @@ from node.study import Laterality
 from node.trial.breast_mr.body import Body, Lesion, Point
 from node.trial.breast_mr.raster import Raster
 
-Floats = NDArray[np.float32]
-Inside = Callable[[Floats, Floats, Floats], NDArray[np.bool_]]
+Floats = NDArray[Any]
+"""Coordinates in mm, or what is computed of them; as float32 where it matters for speed."""
+Inside = Callable[[Floats, Floats, Floats], Floats]
+"""Whether points of the body are in a shape."""
 _FAR = 400.0
 _SLAB = 8
 """Slices that are painted at once: what is worked on stays small."""
@@ -83,7 +86,7 @@ def paint(body: Body, raster: Raster, *, only: Lesion | None = None) -> NDArray[
         label = rim_of(body.lesions.index(only))
         shapes = [shape for shape in shapes if shape.label in (label, label + 1)]
     steps = body.own(body.placed(np.zeros((1, 3))) + raster.vectors()).astype(np.float32)
-    first = body.own(np.array([raster.first_mm]))[0]
+    first = body.own(np.array([raster.first_mm]))[0].astype(np.float32)
     boxes = [_box(body, raster, shape) for shape in shapes]
     for start in range(0, raster.shape[0], _SLAB):
         for shape, (low, high) in zip(shapes, boxes, strict=True):
@@ -97,15 +100,17 @@ def paint(body: Body, raster: Raster, *, only: Lesion | None = None) -> NDArray[
 def _paint_shape(
     labels: NDArray[np.uint8],
     shape: _Shape,
-    first: NDArray[np.float64],
+    first: NDArray[np.float32],
     steps: NDArray[np.float32],
     begin: tuple[int, int, int],
 ) -> None:
     """Paint a part of a raster, which begins at an index, in place."""
-    counts = [np.arange(b, b + n, dtype=np.float32) for b, n in zip(begin, labels.shape, strict=True)]
+    counts = [
+        np.arange(b, b + n, dtype=np.float32) for b, n in zip(begin, labels.shape, strict=True)
+    ]
     index = np.ix_(*counts)
     x, y, z = (
-        sum((along * steps[axis, at] for axis, along in enumerate(index)), np.float32(first[at]))
+        np.asarray(sum(along * steps[axis, at] for axis, along in enumerate(index)) + first[at])
         for at in range(3)
     )
     chosen = np.broadcast_to(shape.inside(x, y, z), labels.shape)
@@ -176,9 +181,7 @@ def _breast(side: Laterality, body: Body) -> Iterator[_Shape]:
     yield _tube(
         Tissue.VESSEL, ((at + sign * 38, -28, 20), (at + sign * 14, -62, 9)), 1.2, over=_BREAST
     )
-    yield _tube(
-        Tissue.VESSEL, ((medial, 6, -24), (at - sign * 26, -36, -16)), 1.2, over=_BREAST
-    )
+    yield _tube(Tissue.VESSEL, ((medial, 6, -24), (at - sign * 26, -36, -16)), 1.2, over=_BREAST)
     if side in body.implants:
         yield _ellipsoid(Tissue.CAPSULE, (at, -9, -2), (50, 31, 48), over=_BREAST)
         yield _ellipsoid(Tissue.IMPLANT, (at, -9, -2), (48.6, 29.6, 46.6), over=(Tissue.CAPSULE,))
@@ -219,7 +222,7 @@ def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
     high = tuple(c + reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
 
     def within(part: float) -> Inside:
-        def inside(x: Floats, y: Floats, z: Floats) -> NDArray[np.bool_]:
+        def inside(x: Floats, y: Floats, z: Floats) -> Floats:
             a, b, c = (
                 (value - np.float32(at)) / np.float32(radius)
                 for value, at, radius in zip((x, y, z), lesion.centre, lesion.radii_mm, strict=True)
@@ -261,7 +264,7 @@ def _ellipsoid(label: int, at: Point, radii: Point, over: tuple[int, ...] = ()) 
 
 
 def _mound(label: Tissue, at: float, size: float, inset: float) -> _Shape:
-    """Return a breast: fuller than an ellipsoid, on the chest wall, as it hangs of a prone woman."""
+    """Return a breast: fuller than an ellipsoid, on the chest wall of a prone woman."""
     wide, high, long = 68 * size - inset, 69 * size - inset, 98 * size - inset
     return _Shape(
         label,
@@ -284,7 +287,7 @@ def _tube(
     way = end - begin
     length = float(way @ way)
 
-    def inside(x: Floats, y: Floats, z: Floats) -> NDArray[np.bool_]:
+    def inside(x: Floats, y: Floats, z: Floats) -> Floats:
         a, b, c = x - begin[0], y - begin[1], z - begin[2]
         along = np.clip((a * way[0] + b * way[1] + c * way[2]) / length, 0, 1)
         across = (a - along * way[0]) ** 2 + (b - along * way[1]) ** 2 + (c - along * way[2]) ** 2

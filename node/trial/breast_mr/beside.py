@@ -53,7 +53,8 @@ def before(exam: Exam, body: Body, dynamic: Raster) -> list[Dataset]:
     ]
     slices, rows, columns = dynamic.shape
     coarse = raster(
-        Orientation.AXIAL, (max(slices // 2, 2), max(rows // 2, 2), max(columns // 2, 2)),
+        Orientation.AXIAL,
+        (max(slices // 2, 2), max(rows // 2, 2), max(columns // 2, 2)),
         middle_mm=middle,
     )
     scanner = Scanner(body, coarse, exam.study)
@@ -84,7 +85,8 @@ def after(exam: Exam, shots: list[Shot], schedule: Schedule) -> list[Dataset]:
 
 def _diffusion(exam: Exam, scanner: Scanner, coarse: Raster) -> list[Dataset]:
     is_siemens = exam.style.vendor is Vendor.SIEMENS
-    weighted, mapped = ("ORIGINAL", "PRIMARY", "OTHER"), ("DERIVED", "SECONDARY", "DIFFUSION MAP")
+    weighted: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "OTHER")
+    mapped: tuple[str, ...] = ("DERIVED", "SECONDARY", "DIFFUSION MAP")
     if is_siemens:
         weighted = ("DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "NORM", "DIS2D")  # A5
         mapped = ("DERIVED", "PRIMARY", "DIFFUSION", "ADC", "NORM", "DIS2D")  # A6
@@ -132,7 +134,9 @@ def _series(  # noqa: PLR0913 - what one series is made of
 def _original(style: Style) -> tuple[str, ...]:
     """Return the Image Type of what is acquired and is not dynamic."""
     # B1 is of a gradient echo: what Philips writes of others has no source.
-    return ("ORIGINAL", "PRIMARY", "OTHER") if style.vendor is Vendor.PHILIPS else style.dynamic_type
+    return (
+        ("ORIGINAL", "PRIMARY", "OTHER") if style.vendor is Vendor.PHILIPS else style.dynamic_type
+    )
 
 
 def _through_slices(shot: Shot) -> Shot:

@@ -84,11 +84,13 @@ class Body:
 
     def placed(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return points of the body (n, 3) in LPS of the patient, before any motion."""
-        return points @ self.turn().T + np.asarray(self.shift_mm)
+        there: NDArray[np.float64] = points @ self.turn().T + np.asarray(self.shift_mm)
+        return there
 
     def own(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return points of the patient (n, 3; LPS) in the body's own coordinates."""
-        return (points - np.asarray(self.shift_mm)) @ self.turn()
+        here: NDArray[np.float64] = (points - np.asarray(self.shift_mm)) @ self.turn()
+        return here
 
     def turn(self) -> NDArray[np.float64]:
         """Return the rotation matrix (3, 3) from the body's own axes to LPS."""

@@ -6,8 +6,6 @@ from copy import deepcopy
 from dataclasses import replace
 from enum import StrEnum
 
-from pydicom import Dataset
-
 from node.identity import stable_uid
 from node.trial.breast_mr.body import Body
 from node.trial.breast_mr.headers import Scan, Shot, Taken
@@ -71,4 +69,3 @@ def _spoilt(fault: Fault | None, shot: Shot, body: Body, study: str) -> Shot | N
         )
         return replace(shot, raster=other, values=image)
     return shot
-

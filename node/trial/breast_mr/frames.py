@@ -1,4 +1,4 @@
-"""The functional groups of an Enhanced MR object, from classic headers; B1 of styles.py has them."""
+"""The functional groups of an Enhanced MR object, as B1 of styles.py has them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from node.trial.breast_mr.headers import Exam, Scan, Shot
 from node.trial.breast_mr.styles import Vendor
 
 _FRAME_TYPE = ["ORIGINAL", "PRIMARY", "T1", "NONE"]
+_IN_PRIVATE = (
+    "ImageType",
+    "SOPInstanceUID",
+    "ContentTime",
+    "ScanningSequence",
+    "SequenceVariant",
+    "TriggerTime",
+    "TemporalPositionIdentifier",
+    "NumberOfTemporalPositions",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "ImagePositionPatient",
+)
+"""What (2005,140F) repeats of a classic header."""
 
 
 def shared_of(exam: Exam, scan: Scan, image: Dataset) -> Dataset:
@@ -76,11 +91,7 @@ def _add_private(frame: Dataset, image: Dataset) -> None:
     """Write the classic attributes of a frame as Philips does (B1), with the scale slope."""
     block = frame.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
     item = Dataset()
-    for keyword in (
-        "ImageType SOPInstanceUID ContentTime ScanningSequence SequenceVariant TriggerTime "
-        "TemporalPositionIdentifier NumberOfTemporalPositions RescaleIntercept RescaleSlope "
-        "RescaleType ImagePositionPatient"
-    ).split():
+    for keyword in _IN_PRIVATE:
         if keyword in image:
             setattr(item, keyword, image[keyword].value)
     for group, creator, elements in (

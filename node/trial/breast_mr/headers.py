@@ -113,8 +113,6 @@ def header(exam: Exam, scan: Scan) -> Dataset:
     dataset.StationName = "PHANTOM"
     dataset.StudyDescription, dataset.SeriesDescription = exam.description, scan.description
     dataset.ManufacturerModelName = style.model
-    dataset.PatientName, dataset.PatientID = exam.patient.name, exam.patient.patient_id
-    dataset.PatientBirthDate, dataset.PatientSex = exam.patient.birth_date, "F"
     if style.body_part is not None:
         dataset.BodyPartExamined = style.body_part
     dataset.Laterality = ""  # C; both breasts are shown
@@ -124,11 +122,7 @@ def header(exam: Exam, scan: Scan) -> Dataset:
     if style.coil:
         dataset.ReceiveCoilName = style.coil
     dataset.PatientPosition = "HFP" if exam.prone else "FFS"
-    dataset.StudyInstanceUID = stable_uid(exam.study, "study")
-    dataset.SeriesInstanceUID = stable_uid(exam.study, "series", scan.key)
-    dataset.StudyID, dataset.SeriesNumber = "1", scan.number
-    dataset.FrameOfReferenceUID = stable_uid(exam.study, "frame of reference")
-    dataset.PositionReferenceIndicator = ""
+    _name(dataset, exam, scan)
     if style.temporal_position and scan.phases > 1:
         dataset.NumberOfTemporalPositions = scan.phases
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -138,7 +132,7 @@ def header(exam: Exam, scan: Scan) -> Dataset:
     return dataset
 
 
-def instance(  # noqa: PLR0913 - what one object is made of
+def instance(
     exam: Exam, scan: Scan, common: Dataset, shot: Shot, index: int, number: int
 ) -> Dataset:
     """Return one classic object: slice `index` (from 0) of a volume."""
@@ -176,6 +170,17 @@ def instance(  # noqa: PLR0913 - what one object is made of
 def clock(exam: Exam, seconds: float) -> str:
     """Return a moment of the study as TM."""
     return f"{exam.begun_at + timedelta(seconds=seconds):%H%M%S.%f}"
+
+
+def _name(dataset: Dataset, exam: Exam, scan: Scan) -> None:
+    """Write which study and series this is, and of whom."""
+    dataset.PatientName, dataset.PatientID = exam.patient.name, exam.patient.patient_id
+    dataset.PatientBirthDate, dataset.PatientSex = exam.patient.birth_date, "F"
+    dataset.StudyInstanceUID = stable_uid(exam.study, "study")
+    dataset.SeriesInstanceUID = stable_uid(exam.study, "series", scan.key)
+    dataset.StudyID, dataset.SeriesNumber = "1", scan.number
+    dataset.FrameOfReferenceUID = stable_uid(exam.study, "frame of reference")
+    dataset.PositionReferenceIndicator = ""
 
 
 def _describe_pulse(dataset: Dataset, exam: Exam, scan: Scan) -> None:

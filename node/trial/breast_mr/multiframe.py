@@ -6,8 +6,11 @@ of classic objects (A.70) is highdicom's: headers that nobody here thought out.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 from highdicom.legacy import LegacyConvertedEnhancedMRImage
 from pydicom import Dataset
@@ -20,14 +23,45 @@ from node.trial.breast_mr.headers import Exam, Scan, Shot, Taken
 from node.trial.breast_mr.styles import Family, Vendor
 
 _COMMON = (
-    "SpecificCharacterSet StudyDate SeriesDate StudyTime SeriesTime AccessionNumber "
-    "ReferringPhysicianName Modality Manufacturer StationName StudyDescription SeriesDescription "
-    "ManufacturerModelName PatientName PatientID PatientBirthDate PatientSex BodyPartExamined "
-    "DeviceSerialNumber SoftwareVersions ProtocolName PatientPosition StudyInstanceUID "
-    "SeriesInstanceUID StudyID SeriesNumber FrameOfReferenceUID PositionReferenceIndicator "
-    "SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit "
-    "PixelRepresentation Rows Columns MagneticFieldStrength ContentDate"
-).split()
+    "SpecificCharacterSet",
+    "StudyDate",
+    "SeriesDate",
+    "StudyTime",
+    "SeriesTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "Modality",
+    "Manufacturer",
+    "StationName",
+    "StudyDescription",
+    "SeriesDescription",
+    "ManufacturerModelName",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "BodyPartExamined",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "ProtocolName",
+    "PatientPosition",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "StudyID",
+    "SeriesNumber",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "Rows",
+    "Columns",
+    "MagneticFieldStrength",
+    "ContentDate",
+)
 """What is said by frames and by classic objects alike."""
 
 
@@ -41,8 +75,7 @@ def multiframe(exam: Exam, scan: Scan, taken: list[Taken]) -> Dataset:
 def _legacy(exam: Exam, scan: Scan, images: list[Dataset]) -> Dataset:
     uids = [stable_uid(exam.study, word, scan.key) for word in ("legacy series", "legacy")]
     sided = [_sided(image) for image in images]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of slices that are missing on purpose
+    with _silent():
         converted = LegacyConvertedEnhancedMRImage(sided, uids[0], scan.number, uids[1], 1)
     made = Dataset()
     made.update(converted)
@@ -51,12 +84,28 @@ def _legacy(exam: Exam, scan: Scan, images: list[Dataset]) -> Dataset:
     # The moment of the conversion and a random UID would make every run another study.
     made.InstanceCreationDate = made.ContentDate = images[0].SeriesDate
     made.InstanceCreationTime = made.ContentTime = images[0].SeriesTime
+    for item in made.ContributingEquipmentSequence:
+        item.ContributionDateTime = f"{images[0].SeriesDate}{images[0].SeriesTime}"
     dimensions = stable_uid(exam.study, "dimensions", scan.key)
     for items in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in made.get(items, ()):
             item.DimensionOrganizationUID = dimensions
     del made.ReferencedSeriesSequence  # with nothing in it that is referenced
     return made
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the converter from saying what is so on purpose: frames differ, slices are missing."""
+    converter = logging.getLogger("highdicom")
+    level = converter.level
+    converter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        converter.setLevel(level)
 
 
 def _sided(image: Dataset) -> Dataset:

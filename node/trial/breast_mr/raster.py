@@ -56,11 +56,14 @@ class Raster:
 
     def points(self, indices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where voxels (n, 3; slice, row, column) lie: LPS mm (n, 3)."""
-        return np.asarray(self.first_mm) + indices @ self.vectors()
+        points: NDArray[np.float64] = np.asarray(self.first_mm) + indices @ self.vectors()
+        return points
 
     def indices(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the voxels (n, 3), with fractions, of LPS points (n, 3)."""
-        return (points - np.asarray(self.first_mm)) @ np.linalg.inv(self.vectors())
+        away: NDArray[np.float64] = points - np.asarray(self.first_mm)
+        indices: NDArray[np.float64] = away @ np.linalg.inv(self.vectors())
+        return indices
 
     def position(self, index: int) -> tuple[float, float, float]:
         """Return Image Position (0020,0032) of a slice, counted from 0."""

@@ -121,5 +121,5 @@ class Scanner:
         random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         real = random.standard_normal(clean.shape, np.float32) * np.float32(_NOISE) + clean
         imaginary = random.standard_normal(clean.shape, np.float32) * np.float32(_NOISE)
-        return np.sqrt(real**2 + imaginary**2)
-
+        magnitude: NDArray[np.float32] = np.sqrt(real**2 + imaginary**2)
+        return magnitude

@@ -32,6 +32,7 @@ from node.trial.breast_mr.styles import STANDARD, Arrangement, Family, Style, Ve
 from node.trial.phantom import Patient
 
 WOMAN = Patient("GENERATED-MR-1", "GENERATED^BREAST MRI")
+_SCHEDULE = Schedule()
 _BRIGHTEST = 4000
 """Stored value of the brightest pixel, where a scanner scales each scan."""
 
@@ -49,7 +50,7 @@ class Plan:
     """Slices are numbered against their normal."""
     turned: bool = False
     """The first pixel is in the opposite corner."""
-    schedule: Schedule = Schedule()
+    schedule: Schedule = _SCHEDULE
     fat_suppressed: bool = True
     beside: bool = True
     """Localiser, T2, diffusion, ADC, subtraction and projections are there, too."""

@@ -78,9 +78,7 @@ def enhancing_elsewhere_ml(
     return {name: ml for name, ml in {**found, "background": gland}.items() if ml}
 
 
-def _true_lesion(
-    body: Body, raster: Raster, number: int, above: NDArray[np.bool_]
-) -> TrueLesion:
+def _true_lesion(body: Body, raster: Raster, number: int, above: NDArray[np.bool_]) -> TrueLesion:
     lesion = body.lesions[number]
     near, start = _around(body, raster.finer(FINER), lesion)
     # Lesions are painted last and the later over the earlier: all of them, nothing else matters.
@@ -89,9 +87,7 @@ def _true_lesion(
     points = raster.finer(FINER).points(np.argwhere(shown) + np.asarray(start))
     centre = points.mean(0) if len(points) else body.placed(np.array([lesion.centre]))[0]
     x, y, z = map(float, centre)
-    return TrueLesion(
-        body.side_of(lesion), (x, y, z), len(points) * _finer_ml(raster), points
-    )
+    return TrueLesion(body.side_of(lesion), (x, y, z), len(points) * _finer_ml(raster), points)
 
 
 def _lesions_alone(body: Body, near: Raster) -> NDArray[np.uint8]:
