@@ -191,12 +191,20 @@ def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
     """Yield four kinds of gland, each where the one before it is and a cloud is brighter."""
     low, high = (at - 56.0, -84.0, -54.0), (at + 56.0, 14.0, 54.0)
 
+    sign = 1 if at > 0 else -1  # the two sides are mirrored, and not quite
+
     def strength(x: Floats, y: Floats, z: Floats) -> Floats:
         # A cone that points to the nipple: wide at the chest wall.
         width = np.clip(0.62 + (y + 84 * size) / 150, 0.3, 1.1)
         around = ((x - at) / (46 * width)) ** 2 + (z / (44 * width)) ** 2
         along = ((y + 36) / 46) ** 2
-        return 1.25 - around - along + 0.85 * _clouds(x, y, z) - 1.35 * (1 - density)
+        return (
+            1.25
+            - around
+            - along
+            + 0.85 * _clouds((x - at) * sign + 7, y, z + 4 * sign)
+            - 1.35 * (1 - density)
+        )
 
     for number, level in enumerate((0.0, 0.3, 0.62, 0.95)):
         yield _Shape(
@@ -213,7 +221,7 @@ def _clouds(x: Floats, y: Floats, z: Floats) -> Floats:
     bent = x + 5 * np.sin(y / 9.0 + z / 13.0)
     coarse = np.sin(bent / 8.5 + 0.4) * np.sin(y / 7.3 - z / 21.0) * np.cos(z / 9.1)
     fine = np.sin(bent / 3.7 + y / 5.1) * np.sin(z / 3.9 - y / 6.7 + 1.0)
-    return 0.65 * coarse + 0.35 * fine
+    return np.asarray(0.65 * coarse + 0.35 * fine)
 
 
 def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
@@ -229,10 +237,10 @@ def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
             )
             radius = np.sqrt(a**2 + b**2 + c**2)
             if not lesion.lobes:
-                return radius < part
+                return np.asarray(radius < part)
             away = np.maximum(radius, np.float32(1e-3))
             waves = np.sin(5 * a / away + 1) * np.cos(6 * b / away) * np.cos(4 * c / away + 0.5)
-            return radius < part * (1 + np.float32(lesion.lobes) * waves)
+            return np.asarray(radius < part * (1 + np.float32(lesion.lobes) * waves))
 
         return inside
 
@@ -291,7 +299,7 @@ def _tube(
         a, b, c = x - begin[0], y - begin[1], z - begin[2]
         along = np.clip((a * way[0] + b * way[1] + c * way[2]) / length, 0, 1)
         across = (a - along * way[0]) ** 2 + (b - along * way[1]) ** 2 + (c - along * way[2]) ** 2
-        return across < radius**2
+        return np.asarray(across < radius**2)
 
     low, high = np.minimum(begin, end) - radius, np.maximum(begin, end) + radius
     return _Shape(label, tuple(low.tolist()), tuple(high.tolist()), inside, over)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from enum import StrEnum
 
 from node.identity import stable_uid
-from node.trial.breast_mr.body import Body
 from node.trial.breast_mr.headers import Scan, Shot, Taken
-from node.trial.breast_mr.signal import Scanner, Weighting
+from node.trial.breast_mr.raster import Raster
 
 SPOILT_PHASE = 2
 """Which phase is wrong or missing; 1 is the first after the injection."""
@@ -26,13 +26,17 @@ class Fault(StrEnum):
     DOUBLED_SLICE = "a slice of the second phase after the injection is there twice"
 
 
+Retake = Callable[[Shot, Raster], Shot]
+"""Takes a volume again, on another raster."""
+
+
 def spoil_shots(
-    fault: Fault | None, scans: list[tuple[Scan, list[Shot]]], body: Body, study: str
+    fault: Fault | None, scans: list[tuple[Scan, list[Shot]]], retake: Retake
 ) -> list[tuple[Scan, list[Shot]]]:
     """Return the series with what is wrong with whole phases."""
     spoilt = []
     for scan, shots in scans:
-        taken = [shot for shot in (_spoilt(fault, shot, body, study) for shot in shots) if shot]
+        taken = [shot for shot in (_spoilt(fault, shot, retake) for shot in shots) if shot]
         if taken:
             spoilt.append((scan, taken))
     return spoilt
@@ -53,7 +57,7 @@ def spoil_images(fault: Fault | None, taken: list[Taken]) -> list[Taken]:
     return [*taken, (shot, double)]
 
 
-def _spoilt(fault: Fault | None, shot: Shot, body: Body, study: str) -> Shot | None:
+def _spoilt(fault: Fault | None, shot: Shot, retake: Retake) -> Shot | None:
     if shot.phase != SPOILT_PHASE:
         return shot
     if fault is Fault.MISSING_PHASE:
@@ -62,10 +66,5 @@ def _spoilt(fault: Fault | None, shot: Shot, body: Body, study: str) -> Shot | N
         return replace(shot, wrong_slope=WRONG_SLOPE)
     if fault is Fault.OTHER_GRID:
         between, row, column = shot.raster.spacing_mm
-        other = replace(shot.raster, spacing_mm=(between, row * 0.9, column * 0.9))
-        seconds = shot.begun_s + shot.duration_s / 2 - (shot.injected_s or 0.0)
-        image = Scanner(body, other, study).image(
-            Weighting.T1_FAT_SUPPRESSED, phase=shot.phase, seconds=seconds
-        )
-        return replace(shot, raster=other, values=image)
+        return retake(shot, replace(shot.raster, spacing_mm=(between, row * 0.9, column * 0.9)))
     return shot

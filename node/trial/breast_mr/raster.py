@@ -52,7 +52,7 @@ class Raster:
     def vectors(self) -> NDArray[np.float64]:
         """Return the steps in mm from a voxel to the next slice, row and column, as rows."""
         axes = np.array([self.through, self.down, self.across])
-        return axes * np.array(self.spacing_mm)[:, np.newaxis]
+        return np.asarray(axes * np.array(self.spacing_mm)[:, np.newaxis])
 
     def points(self, indices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where voxels (n, 3; slice, row, column) lie: LPS mm (n, 3)."""

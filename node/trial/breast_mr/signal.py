@@ -113,7 +113,7 @@ class Scanner:
         start = self._body.own(first[np.newaxis])[0]
         turned = steps @ self._body.turn()
         y = start[1] + np.tensordot(turned[:, 1].astype(np.float32), index, axes=(0, 0))
-        return (0.35 + 0.75 / (1 + np.exp((y - 45) / 28))).astype(np.float32)
+        return np.asarray(0.35 + 0.75 / (1 + np.exp((y - 45) / 28)), np.float32)
 
     def _with_noise(self, clean: NDArray[np.float32], what: str) -> NDArray[np.float32]:
         """Return the magnitude of a signal with noise in both parts (Rice's distribution)."""

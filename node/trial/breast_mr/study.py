@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,10 @@ class Plan:
             middle_mm=(x, y, z),
         )
 
+    def weighting(self) -> Weighting:
+        """Return what the dynamic series shows."""
+        return Weighting.T1_FAT_SUPPRESSED if self.fat_suppressed else Weighting.T1
+
     def exam(self, study: str) -> Exam:
         """Return what all objects of the study have in common."""
         begun_at = self.begun_at or datetime.combine(date.today(), time(10, 15))
@@ -87,7 +92,8 @@ def breast_mr(study: str, plan: Plan = Plan()) -> list[Dataset]:
     made: list[Dataset] = []
     if plan.beside:
         made += before(exam, plan.body, plan.raster())
-    for scan, taken in faults.spoil_shots(plan.fault, list(_scans(plan, shots)), plan.body, study):
+    scans = list(_scans(plan, shots))
+    for scan, taken in faults.spoil_shots(plan.fault, scans, partial(_retake, plan, study)):
         images = faults.spoil_images(plan.fault, _images(exam, scan, taken))
         if plan.style.family is Family.CLASSIC:
             made += [image for _, image in images]
@@ -98,13 +104,20 @@ def breast_mr(study: str, plan: Plan = Plan()) -> list[Dataset]:
     return made
 
 
+def _retake(plan: Plan, study: str, shot: Shot, other: Raster) -> Shot:
+    """Take a phase again on another raster."""
+    image = Scanner(plan.body, other, study).image(
+        plan.weighting(), phase=shot.phase, seconds=plan.schedule.middle_s(shot.phase)
+    )
+    return replace(shot, raster=other, values=image)
+
+
 def _shots(plan: Plan, scanner: Scanner) -> Iterator[Shot]:
     """Yield the volume of each phase."""
     schedule = plan.schedule
-    weighting = Weighting.T1_FAT_SUPPRESSED if plan.fat_suppressed else Weighting.T1
     for phase in range(schedule.phases):
         yield Shot(
-            scanner.image(weighting, phase=phase, seconds=schedule.middle_s(phase)),
+            scanner.image(plan.weighting(), phase=phase, seconds=schedule.middle_s(phase)),
             plan.raster(),
             schedule.begin_s(phase),
             schedule.phase_s,
