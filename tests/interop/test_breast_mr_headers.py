@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from node.trial.breast_mr.knee import knee_mr
-from node.trial.breast_mr.schedule import Schedule
-from node.trial.breast_mr.study import Plan, breast_mr
+from node.trial.breast_mr.phase_times import PhaseTimes
+from node.trial.breast_mr.study import StudyPlan, breast_mr
 from node.trial.breast_mr.styles import STYLES
 
 from .validators import dciodvfy
@@ -22,7 +22,7 @@ TRIGGER_TIME = "TriggerTime(0018,1060)"
 @pytest.mark.parametrize("name", STYLES)
 def test_dciodvfy_finds_no_error_in_a_generated_study(name: str, tmp_path: Path) -> None:
     style = STYLES[name]
-    plan = Plan(style=style, shape=(4, 16, 16), schedule=Schedule(posts=2))
+    plan = StudyPlan(style=style, shape=(4, 16, 16), schedule=PhaseTimes(posts=2))
     errors = []
     for number, one in enumerate(breast_mr("valid", plan)):
         path = tmp_path / f"{number}.dcm"

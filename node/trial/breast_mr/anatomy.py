@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.study import Laterality
-from node.trial.breast_mr.body import Body, Lesion, Point
+from node.trial.breast_mr.body import Body, Lesion, Millimetres
 from node.trial.breast_mr.raster import Raster
 
-Floats = NDArray[Any]
+_Floats = NDArray[Any]
 """Coordinates in mm, or what is computed of them; as float32 where it matters for speed."""
-Inside = Callable[[Floats, Floats, Floats], Floats]
+_Inside = Callable[[_Floats, _Floats, _Floats], _Floats]
 """Whether points of the body are in a shape."""
 _FAR = 400.0
 _SLAB = 8
@@ -62,9 +62,9 @@ class _Shape:
     """Something to paint: where it can be (a box in the body), and over which tissues."""
 
     label: int
-    low: Point
-    high: Point
-    inside: Inside
+    low: Millimetres
+    high: Millimetres
+    inside: _Inside
     over: tuple[int, ...] = ()
 
 
@@ -176,15 +176,21 @@ def _breast(side: Laterality, body: Body) -> Iterator[_Shape]:
     yield _mound(Tissue.FAT, at, size, 2.2)
     yield _ellipsoid(Tissue.NIPPLE, (at, 15 - 99 * size, 0), (6, 6.5, 6), over=_SOFT)
     yield from _gland(at, size, body.density)
-    lateral, medial = at + sign * 52, at - sign * 46
-    yield _tube(Tissue.VESSEL, ((lateral, 8, 26), (at + sign * 38, -28, 20)), 1.5, over=_BREAST)
-    yield _tube(
-        Tissue.VESSEL, ((at + sign * 38, -28, 20), (at + sign * 14, -62, 9)), 1.2, over=_BREAST
-    )
-    yield _tube(Tissue.VESSEL, ((medial, 6, -24), (at - sign * 26, -36, -16)), 1.2, over=_BREAST)
+    yield from _vessel((at + sign * 52, 8, 26), (at + sign * 12, -66, 8), 1.4)
+    yield from _vessel((at + sign * 47, 4, -18), (at + sign * 20, -52, -22), 1.1)
+    yield from _vessel((at - sign * 46, 6, -24), (at - sign * 16, -50, -12), 1.2)
     if side in body.implants:
         yield _ellipsoid(Tissue.CAPSULE, (at, -9, -2), (50, 31, 48), over=_BREAST)
         yield _ellipsoid(Tissue.IMPLANT, (at, -9, -2), (48.6, 29.6, 46.6), over=(Tissue.CAPSULE,))
+
+
+def _vessel(begin: Millimetres, end: Millimetres, radius: float) -> Iterator[_Shape]:
+    """Yield a vessel that winds from the chest wall forwards."""
+    along = np.linspace(0, 1, 9)[:, np.newaxis]
+    points = np.array(begin) * (1 - along) + np.array(end) * along
+    points += np.sin(along * np.array([9.0, 5.0, 13.0])) * np.array([2.5, 1.5, 3.0])
+    for here, there in pairwise(points.tolist()):
+        yield _tube(Tissue.VESSEL, (tuple(here), tuple(there)), radius, over=_BREAST)
 
 
 def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
@@ -193,7 +199,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
 
     sign = 1 if at > 0 else -1  # the two sides are mirrored, and not quite
 
-    def strength(x: Floats, y: Floats, z: Floats) -> Floats:
+    def strength(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
         # A cone that points to the nipple: wide at the chest wall.
         width = np.clip(0.62 + (y + 84 * size) / 150, 0.3, 1.1)
         around = ((x - at) / (46 * width)) ** 2 + (z / (44 * width)) ** 2
@@ -216,7 +222,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
         )
 
 
-def _clouds(x: Floats, y: Floats, z: Floats) -> Floats:
+def _clouds(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
     """Return smooth texture between about -1 and 1: waves of four lengths, bent by one another."""
     bent = x + 5 * np.sin(y / 9.0 + z / 13.0)
     coarse = np.sin(bent / 8.5 + 0.4) * np.sin(y / 7.3 - z / 21.0) * np.cos(z / 9.1)
@@ -229,8 +235,8 @@ def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
     low = tuple(c - reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
     high = tuple(c + reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
 
-    def within(part: float) -> Inside:
-        def inside(x: Floats, y: Floats, z: Floats) -> Floats:
+    def within(part: float) -> _Inside:
+        def inside(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
             a, b, c = (
                 (value - np.float32(at)) / np.float32(radius)
                 for value, at, radius in zip((x, y, z), lesion.centre, lesion.radii_mm, strict=True)
@@ -258,7 +264,9 @@ def _trunk(label: Tissue, wide: float, deep: float, middle: float) -> _Shape:
     )
 
 
-def _ellipsoid(label: int, at: Point, radii: Point, over: tuple[int, ...] = ()) -> _Shape:
+def _ellipsoid(
+    label: int, at: Millimetres, radii: Millimetres, over: tuple[int, ...] = ()
+) -> _Shape:
     a, b, c = radii
     return _Shape(
         label,
@@ -289,13 +297,13 @@ def _mound(label: Tissue, at: float, size: float, inset: float) -> _Shape:
 
 
 def _tube(
-    label: Tissue, ends: tuple[Point, Point], radius: float, over: tuple[int, ...] = ()
+    label: Tissue, ends: tuple[Millimetres, Millimetres], radius: float, over: tuple[int, ...] = ()
 ) -> _Shape:
     begin, end = np.array(ends[0]), np.array(ends[1])
     way = end - begin
     length = float(way @ way)
 
-    def inside(x: Floats, y: Floats, z: Floats) -> Floats:
+    def inside(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
         a, b, c = x - begin[0], y - begin[1], z - begin[2]
         along = np.clip((a * way[0] + b * way[1] + c * way[2]) / length, 0, 1)
         across = (a - along * way[0]) ** 2 + (b - along * way[1]) ** 2 + (c - along * way[2]) ** 2

@@ -17,22 +17,22 @@ from node.trial.breast_mr.headers import (
     DYNAMIC_PULSE,
     LOCALISER_PULSE,
     T2_PULSE,
-    Exam,
-    Pulse,
+    MrExam,
+    PulseSequence,
     Scan,
     Shot,
     header,
-    instance,
+    slice_object,
 )
+from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.raster import Orientation, Raster, raster
-from node.trial.breast_mr.schedule import Schedule
 from node.trial.breast_mr.signal import Scanner, Weighting
 from node.trial.breast_mr.styles import Style, Vendor
 
 _B = 800
 
 
-def before(exam: Exam, body: Body, dynamic: Raster) -> list[Dataset]:
+def before(exam: MrExam, body: Body, dynamic: Raster) -> list[Dataset]:
     """Return what is acquired before the dynamic series."""
     x, y, z = map(float, dynamic.points((np.array([dynamic.shape]) - 1.0) / 2)[0])
     middle = (x, y, z)
@@ -64,7 +64,7 @@ def before(exam: Exam, body: Body, dynamic: Raster) -> list[Dataset]:
     return made + _diffusion(exam, scanner, coarse)
 
 
-def after(exam: Exam, shots: list[Shot], schedule: Schedule) -> list[Dataset]:
+def after(exam: MrExam, shots: list[Shot], schedule: PhaseTimes) -> list[Dataset]:
     """Return what the scanner derives: the first phase after the injection minus that before it."""
     pre, post = shots[0], shots[1]
     style = exam.style
@@ -83,7 +83,7 @@ def after(exam: Exam, shots: list[Shot], schedule: Schedule) -> list[Dataset]:
     return made + _series(exam, "MIP", 21, text, DYNAMIC_PULSE, flat, style.mip_type)
 
 
-def _diffusion(exam: Exam, scanner: Scanner, coarse: Raster) -> list[Dataset]:
+def _diffusion(exam: MrExam, scanner: Scanner, coarse: Raster) -> list[Dataset]:
     is_siemens = exam.style.vendor is Vendor.SIEMENS
     weighted: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "OTHER")
     mapped: tuple[str, ...] = ("DERIVED", "SECONDARY", "DIFFUSION MAP")
@@ -104,11 +104,11 @@ def _diffusion(exam: Exam, scanner: Scanner, coarse: Raster) -> list[Dataset]:
 
 
 def _series(  # noqa: PLR0913 - what one series is made of
-    exam: Exam,
+    exam: MrExam,
     key: str,
     number: int,
     text: str,
-    pulse: Pulse,
+    pulse: PulseSequence,
     shots: list[Shot],
     image_type: tuple[str, ...] | None = None,
 ) -> list[Dataset]:
@@ -127,7 +127,7 @@ def _series(  # noqa: PLR0913 - what one series is made of
     made: list[Dataset] = []
     for shot in shots:
         for index in range(shot.raster.shape[0]):
-            made.append(instance(exam, scan, common, shot, index, len(made) + 1))
+            made.append(slice_object(exam, scan, common, shot, index, len(made) + 1))
     return made
 
 

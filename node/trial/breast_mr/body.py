@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from node.study import Laterality
 
-Point = tuple[float, float, float]
+Millimetres = tuple[float, float, float]
 """x, y, z in mm."""
 
 _STEEP_S = 35.0
@@ -51,8 +51,8 @@ class Uptake(StrEnum):
 class Lesion:
     """Something that enhances: an ellipsoid with lobes, its rim and its core."""
 
-    centre: Point
-    radii_mm: Point
+    centre: Millimetres
+    radii_mm: Millimetres
     uptake: Uptake = Uptake.WASHOUT
     enhancement: float = 1.6
     """Of the full signal over the signal before: 1.6 is 160 %."""
@@ -74,11 +74,11 @@ class Body:
     """How much of the breast is gland: 0 is almost all fat, 1 almost none."""
     background: float = 0.12
     """Enhancement of the gland, where it is strongest; 0.9 is marked."""
-    shift_mm: Point = (0.0, 0.0, 0.0)
+    shift_mm: Millimetres = (0.0, 0.0, 0.0)
     """Where the point between the breasts lies, in LPS of the patient."""
     rotation_degrees: float = 0.0
     """About the long axis, counted from the left (x) towards the back (y)."""
-    motion_mm: Point = (0.0, 0.0, 0.0)
+    motion_mm: Millimetres = (0.0, 0.0, 0.0)
     """How far the whole body lies from where it was, from phase `moves_at` on."""
     moves_at: int = 1
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydicom import Dataset
 
-from node.trial.breast_mr.headers import Exam, Scan, Shot
+from node.trial.breast_mr.headers import MrExam, Scan, Shot
 from node.trial.breast_mr.styles import Vendor
 
 _FRAME_TYPE = ["ORIGINAL", "PRIMARY", "T1", "NONE"]
@@ -27,7 +27,7 @@ _IN_PRIVATE = (
 """What (2005,140F) repeats of a classic header."""
 
 
-def shared_of(exam: Exam, scan: Scan, image: Dataset) -> Dataset:
+def shared_of(exam: MrExam, scan: Scan, image: Dataset) -> Dataset:
     """Return the functional groups that all frames share (PS3.3 A.36.4)."""
     shared = Dataset()
     orientation = _one(ImageOrientationPatient=image.ImageOrientationPatient)
@@ -46,7 +46,7 @@ def shared_of(exam: Exam, scan: Scan, image: Dataset) -> Dataset:
     return shared
 
 
-def frame_of(exam: Exam, scan: Scan, shot: Shot, image: Dataset, place: int) -> Dataset:
+def frame_of(exam: MrExam, scan: Scan, shot: Shot, image: Dataset, place: int) -> Dataset:
     """Return the functional groups of one frame; its place in the stack counts from 1."""
     frame = Dataset()
     frame.PixelMeasuresSequence = [
@@ -76,7 +76,7 @@ def frame_of(exam: Exam, scan: Scan, shot: Shot, image: Dataset, place: int) -> 
     return frame
 
 
-def _content(exam: Exam, scan: Scan, shot: Shot, place: int) -> Dataset:
+def _content(exam: MrExam, scan: Scan, shot: Shot, place: int) -> Dataset:
     content = Dataset()
     moment = exam.begun_at + timedelta(seconds=shot.begun_s)
     content.FrameAcquisitionDateTime = content.FrameReferenceDateTime = f"{moment:%Y%m%d%H%M%S.%f}"

@@ -20,7 +20,7 @@ from node.trial.phantom import Patient
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class PulseSequence:
     """The attributes of a pulse sequence. Those of a Siemens name: styles.py, A1, A5, A6."""
 
     name: str
@@ -34,15 +34,19 @@ class Pulse:
     echo_train: int = 1
 
 
-DYNAMIC_PULSE = Pulse("*fl3d1_ns", ("GR",), ("SP", "OSP"), ("PFP", "FS"), True, 4.52, 2.38, 10)
-PLAIN_DYNAMIC_PULSE = Pulse("*fl3d1_ns", ("GR",), ("SP", "OSP"), ("PFP",), True, 4.52, 2.38, 10)
-LOCALISER_PULSE = Pulse("*fl2d1", ("GR",), ("SP", "OSP"), (), False, 8.6, 4.0, 20)
-T2_PULSE = Pulse("*tse2d1_11", ("SE",), ("SK", "SP"), ("FS",), False, 4500, 84, 150, 11)
-DIFFUSION_PULSE = Pulse("*ep_b0", ("EP",), ("SK", "SP"), ("FS",), False, 4000, 80, 90, 65)
+DYNAMIC_PULSE = PulseSequence(
+    "*fl3d1_ns", ("GR",), ("SP", "OSP"), ("PFP", "FS"), True, 4.52, 2.38, 10
+)
+PLAIN_DYNAMIC_PULSE = PulseSequence(
+    "*fl3d1_ns", ("GR",), ("SP", "OSP"), ("PFP",), True, 4.52, 2.38, 10
+)
+LOCALISER_PULSE = PulseSequence("*fl2d1", ("GR",), ("SP", "OSP"), (), False, 8.6, 4.0, 20)
+T2_PULSE = PulseSequence("*tse2d1_11", ("SE",), ("SK", "SP"), ("FS",), False, 4500, 84, 150, 11)
+DIFFUSION_PULSE = PulseSequence("*ep_b0", ("EP",), ("SK", "SP"), ("FS",), False, 4000, 80, 90, 65)
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class MrExam:
     """What all objects of a study have in common."""
 
     study: str
@@ -63,7 +67,7 @@ class Scan:
     number: int
     description: str
     image_type: tuple[str, ...]
-    pulse: Pulse
+    pulse: PulseSequence
     phases: int = 1
     """How many phases the series shows."""
     begun_s: float = 0.0
@@ -100,7 +104,7 @@ Taken = tuple[Shot, Dataset]
 """A volume, and the object of one of its slices."""
 
 
-def header(exam: Exam, scan: Scan) -> Dataset:
+def header(exam: MrExam, scan: Scan) -> Dataset:
     """Return what all objects of a series say."""
     style, dataset = exam.style, Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
@@ -132,8 +136,8 @@ def header(exam: Exam, scan: Scan) -> Dataset:
     return dataset
 
 
-def instance(
-    exam: Exam, scan: Scan, common: Dataset, shot: Shot, index: int, number: int
+def slice_object(
+    exam: MrExam, scan: Scan, common: Dataset, shot: Shot, index: int, number: int
 ) -> Dataset:
     """Return one classic object: slice `index` (from 0) of a volume."""
     style = exam.style
@@ -167,12 +171,12 @@ def instance(
     return dataset
 
 
-def clock(exam: Exam, seconds: float) -> str:
+def clock(exam: MrExam, seconds: float) -> str:
     """Return a moment of the study as TM."""
     return f"{exam.begun_at + timedelta(seconds=seconds):%H%M%S.%f}"
 
 
-def _name(dataset: Dataset, exam: Exam, scan: Scan) -> None:
+def _name(dataset: Dataset, exam: MrExam, scan: Scan) -> None:
     """Write which study and series this is, and of whom."""
     dataset.PatientName, dataset.PatientID = exam.patient.name, exam.patient.patient_id
     dataset.PatientBirthDate, dataset.PatientSex = exam.patient.birth_date, "F"
@@ -183,7 +187,7 @@ def _name(dataset: Dataset, exam: Exam, scan: Scan) -> None:
     dataset.PositionReferenceIndicator = ""
 
 
-def _describe_pulse(dataset: Dataset, exam: Exam, scan: Scan) -> None:
+def _describe_pulse(dataset: Dataset, exam: MrExam, scan: Scan) -> None:
     pulse = scan.pulse
     dataset.ScanningSequence, dataset.SequenceVariant = list(pulse.scanning), list(pulse.variant)
     dataset.ScanOptions = list(pulse.options)
@@ -198,7 +202,7 @@ def _describe_pulse(dataset: Dataset, exam: Exam, scan: Scan) -> None:
     dataset.EchoTrainLength, dataset.FlipAngle = pulse.echo_train, pulse.flip_degrees
 
 
-def _describe_contrast(dataset: Dataset, exam: Exam, scan: Scan, shot: Shot) -> None:
+def _describe_contrast(dataset: Dataset, exam: MrExam, scan: Scan, shot: Shot) -> None:
     style = exam.style
     if style.vendor is Vendor.SIEMENS and scan.phases > 1:
         dataset.ContrastBolusAgent = ""  # A3: of one series with all phases

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from node.trial.breast_mr.headers import Exam, Pulse, Scan, Shot, header, instance
+from node.trial.breast_mr.headers import (
+    MrExam,
+    PulseSequence,
+    Scan,
+    Shot,
+    header,
+    slice_object,
+)
 from node.trial.breast_mr.raster import Orientation, Raster, raster
 from node.trial.breast_mr.styles import STANDARD, Style
 from node.trial.phantom import Patient
@@ -19,13 +26,13 @@ _SERIES = (
     (
         "PD FS sagittal",
         Orientation.SAGITTAL,
-        Pulse("*tse2d1_7", ("SE",), ("SK", "SP"), ("FS",), False, 3200, 38, 150, 7),
+        PulseSequence("*tse2d1_7", ("SE",), ("SK", "SP"), ("FS",), False, 3200, 38, 150, 7),
         (70, 60, 260, 110),
     ),
     (
         "T1 coronal",
         Orientation.CORONAL,
-        Pulse("*tse2d1_3", ("SE",), ("SK", "SP"), (), False, 600, 11, 150, 3),
+        PulseSequence("*tse2d1_3", ("SE",), ("SK", "SP"), (), False, 600, 11, 150, 3),
         (420, 480, 190, 60),
     ),
 )
@@ -44,7 +51,7 @@ def knee_mr(
     begun_at = begun_at or datetime.combine(date.today(), time(11, 40))
     coil = style.coil.replace("Breast", "Knee").replace("BREAST", "KNEE")
     style = replace(style, body_part=body_part, coil=coil)
-    exam = Exam(study, style, MAN, begun_at, "MRI knee", prone=False)
+    exam = MrExam(study, style, MAN, begun_at, "MRI knee", prone=False)
     made: list[Dataset] = []
     for number, (text, orientation, pulse, signals) in enumerate(_SERIES, start=1):
         stack = _stack(orientation, shape)
@@ -59,7 +66,7 @@ def knee_mr(
         )
         shot = Shot(_image(stack, signals, number), stack, scan.begun_s, 180)
         common = header(exam, scan)
-        made += [instance(exam, scan, common, shot, i, i + 1) for i in range(shape[0])]
+        made += [slice_object(exam, scan, common, shot, i, i + 1) for i in range(shape[0])]
     return made
 
 

@@ -19,7 +19,7 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
 from node.identity import stable_uid
 from node.trial.breast_mr.frames import frame_of, shared_of
-from node.trial.breast_mr.headers import Exam, Scan, Shot, Taken
+from node.trial.breast_mr.headers import MrExam, Scan, Shot, Taken
 from node.trial.breast_mr.styles import Family, Vendor
 
 _COMMON = (
@@ -65,14 +65,14 @@ _COMMON = (
 """What is said by frames and by classic objects alike."""
 
 
-def multiframe(exam: Exam, scan: Scan, taken: list[Taken]) -> Dataset:
+def multiframe(exam: MrExam, scan: Scan, taken: list[Taken]) -> Dataset:
     """Return the objects of one series as one, of the class that the style asks for."""
     if exam.style.family is Family.LEGACY:
         return _legacy(exam, scan, [image for _, image in taken])
     return _enhanced(exam, scan, taken)
 
 
-def _legacy(exam: Exam, scan: Scan, images: list[Dataset]) -> Dataset:
+def _legacy(exam: MrExam, scan: Scan, images: list[Dataset]) -> Dataset:
     uids = [stable_uid(exam.study, word, scan.key) for word in ("legacy series", "legacy")]
     sided = [_sided(image) for image in images]
     with _silent():
@@ -117,7 +117,7 @@ def _sided(image: Dataset) -> Dataset:
     return made
 
 
-def _enhanced(exam: Exam, scan: Scan, taken: list[Taken]) -> Dataset:
+def _enhanced(exam: MrExam, scan: Scan, taken: list[Taken]) -> Dataset:
     images = [image for _, image in taken]
     shots = list({shot.phase: shot for shot, _ in taken}.values())
     first = images[0]
@@ -176,7 +176,7 @@ def _describe_acquisition(dataset: Dataset, scan: Scan) -> None:
     dataset.PresentationLUTShape = "IDENTITY"
 
 
-def _describe_dimensions(dataset: Dataset, exam: Exam, scan: Scan) -> None:
+def _describe_dimensions(dataset: Dataset, exam: MrExam, scan: Scan) -> None:
     organisation = Dataset()
     organisation.DimensionOrganizationUID = stable_uid(exam.study, "dimensions", scan.key)
     dataset.DimensionOrganizationSequence = [organisation]
@@ -189,7 +189,7 @@ def _describe_dimensions(dataset: Dataset, exam: Exam, scan: Scan) -> None:
         dataset.DimensionIndexSequence.append(index)
 
 
-def _describe_contrast(dataset: Dataset, exam: Exam, shots: list[Shot]) -> None:
+def _describe_contrast(dataset: Dataset, exam: MrExam, shots: list[Shot]) -> None:
     """Write the Enhanced Contrast/Bolus module (C.7.6.4b), where any frame is after it."""
     given = [shot.injected_s for shot in shots if shot.injected_s is not None]
     if not given or exam.style.vendor is Vendor.PHILIPS:  # B1 has no module for it

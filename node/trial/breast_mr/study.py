@@ -18,28 +18,29 @@ from node.trial.breast_mr.faults import Fault
 from node.trial.breast_mr.headers import (
     DYNAMIC_PULSE,
     PLAIN_DYNAMIC_PULSE,
-    Exam,
+    MrExam,
     Scan,
     Shot,
     Taken,
     header,
-    instance,
+    slice_object,
 )
 from node.trial.breast_mr.multiframe import multiframe
+from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.raster import MIDDLE_MM, Orientation, Raster, raster
-from node.trial.breast_mr.schedule import Schedule
 from node.trial.breast_mr.signal import Scanner, Weighting
 from node.trial.breast_mr.styles import STANDARD, Arrangement, Family, Style, Vendor
+from node.trial.breast_mr.truth import TrueEnhancement, true_enhancement
 from node.trial.phantom import Patient
 
 WOMAN = Patient("GENERATED-MR-1", "GENERATED^BREAST MRI")
-_SCHEDULE = Schedule()
+_SCHEDULE = PhaseTimes()
 _BRIGHTEST = 4000
 """Stored value of the brightest pixel, where a scanner scales each scan."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StudyPlan:
     """What a study is of, and how it is taken."""
 
     body: Body = USUAL
@@ -51,7 +52,7 @@ class Plan:
     """Slices are numbered against their normal."""
     turned: bool = False
     """The first pixel is in the opposite corner."""
-    schedule: Schedule = _SCHEDULE
+    schedule: PhaseTimes = _SCHEDULE
     fat_suppressed: bool = True
     beside: bool = True
     """Localiser, T2, diffusion, ADC, subtraction and projections are there, too."""
@@ -78,13 +79,18 @@ class Plan:
         """Return what the dynamic series shows."""
         return Weighting.T1_FAT_SUPPRESSED if self.fat_suppressed else Weighting.T1
 
-    def exam(self, study: str) -> Exam:
+    def truth(self, phase: int, threshold: float) -> TrueEnhancement:
+        """Return what of the lesions exceeds a threshold (0.5: 50 %) in the middle of a phase."""
+        seconds = self.schedule.middle_s(phase)
+        return true_enhancement(self.body, self.raster(), seconds, threshold)
+
+    def exam(self, study: str) -> MrExam:
         """Return what all objects of the study have in common."""
         begun_at = self.begun_at or datetime.combine(date.today(), time(10, 15))
-        return Exam(study, self.style, self.patient, begun_at)
+        return MrExam(study, self.style, self.patient, begun_at)
 
 
-def breast_mr(study: str, plan: Plan = Plan()) -> list[Dataset]:
+def breast_mr(study: str, plan: StudyPlan = StudyPlan()) -> list[Dataset]:
     """Return all objects of a study in the order they were made; all UIDs follow from `study`."""
     exam = plan.exam(study)
     scanner = Scanner(plan.body, plan.raster(), study)
@@ -104,7 +110,7 @@ def breast_mr(study: str, plan: Plan = Plan()) -> list[Dataset]:
     return made
 
 
-def _retake(plan: Plan, study: str, shot: Shot, other: Raster) -> Shot:
+def _retake(plan: StudyPlan, study: str, shot: Shot, other: Raster) -> Shot:
     """Take a phase again on another raster."""
     image = Scanner(plan.body, other, study).image(
         plan.weighting(), phase=shot.phase, seconds=plan.schedule.middle_s(shot.phase)
@@ -112,7 +118,7 @@ def _retake(plan: Plan, study: str, shot: Shot, other: Raster) -> Shot:
     return replace(shot, raster=other, values=image)
 
 
-def _shots(plan: Plan, scanner: Scanner) -> Iterator[Shot]:
+def _shots(plan: StudyPlan, scanner: Scanner) -> Iterator[Shot]:
     """Yield the volume of each phase."""
     schedule = plan.schedule
     for phase in range(schedule.phases):
@@ -126,7 +132,7 @@ def _shots(plan: Plan, scanner: Scanner) -> Iterator[Shot]:
         )
 
 
-def _scans(plan: Plan, shots: list[Shot]) -> Iterator[tuple[Scan, list[Shot]]]:
+def _scans(plan: StudyPlan, shots: list[Shot]) -> Iterator[tuple[Scan, list[Shot]]]:
     """Yield the dynamic series, each with its phases and one scale for all of them."""
     style = plan.style
     pulse = DYNAMIC_PULSE if plan.fat_suppressed else PLAIN_DYNAMIC_PULSE
@@ -177,7 +183,7 @@ def _scale(style: Style, volumes: list[NDArray[np.float32]]) -> float:
     return _BRIGHTEST / max(float(volume.max()) for volume in volumes)
 
 
-def _images(exam: Exam, scan: Scan, shots: list[Shot]) -> list[Taken]:
+def _images(exam: MrExam, scan: Scan, shots: list[Shot]) -> list[Taken]:
     """Return the objects of a series in the order of their Instance Numbers."""
     common = header(exam, scan)
     by_slice = exam.style.arrangement is Arrangement.BY_SLICE
@@ -185,6 +191,6 @@ def _images(exam: Exam, scan: Scan, shots: list[Shot]) -> list[Taken]:
     if by_slice:
         places.sort(key=lambda place: (place[1], place[0].phase))
     return [
-        (shot, instance(exam, scan, common, shot, index, number))
+        (shot, slice_object(exam, scan, common, shot, index, number))
         for number, (shot, index) in enumerate(places, start=1)
     ]

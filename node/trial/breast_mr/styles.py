@@ -71,7 +71,7 @@ class Style:
     series_step: int = 1
     """Series Numbers go up by this; what is derived follows within the step."""
     acquisition_time: bool = True
-    """Acquisition Time is there, and is that of the phase."""
+    """Acquisition Time is there, and is of what Content Time is of."""
     content_time: bool = True
     """Content Time is that of the phase; else that of the series."""
     trigger_time: bool = False

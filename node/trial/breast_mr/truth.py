@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from node.study import Laterality
 from node.trial.breast_mr.anatomy import Tissue, core_of, paint, rim_of
-from node.trial.breast_mr.body import Body, Lesion, Point
+from node.trial.breast_mr.body import Body, Lesion, Millimetres
 from node.trial.breast_mr.raster import FINER, Raster
 from node.trial.breast_mr.signal import enhancement
 
@@ -27,7 +27,7 @@ class TrueLesion:
     """What of one lesion exceeds the threshold."""
 
     side: Laterality
-    centre_mm: Point
+    centre_mm: Millimetres
     """Mean of its voxels, in LPS of the patient; of the lesion itself if there are none."""
     volume_ml: float
     points_mm: NDArray[np.float64]

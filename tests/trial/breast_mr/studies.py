@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from node.trial.breast_mr.schedule import Schedule
-from node.trial.breast_mr.study import Plan, breast_mr
+from node.trial.breast_mr.phase_times import PhaseTimes
+from node.trial.breast_mr.study import StudyPlan, breast_mr
 
 BEGUN_AT = datetime(2026, 3, 3, 10, 15)
 SHAPE = (20, 48, 48)
-SHORT = Schedule(posts=3)
+SHORT = PhaseTimes(posts=3)
 
 
 def small(study: str = "small", **words: object) -> list[Dataset]:
@@ -22,9 +22,9 @@ def small(study: str = "small", **words: object) -> list[Dataset]:
     return breast_mr(study, small_plan(**words))
 
 
-def small_plan(**words: object) -> Plan:
+def small_plan(**words: object) -> StudyPlan:
     usual = {"shape": SHAPE, "schedule": SHORT, "beside": False, "begun_at": BEGUN_AT}
-    return Plan(**(usual | words))  # type: ignore[arg-type]
+    return StudyPlan(**(usual | words))  # type: ignore[arg-type]
 
 
 def frames(made: Iterable[Dataset]) -> list[tuple[Dataset, Dataset]]:

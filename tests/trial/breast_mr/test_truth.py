@@ -26,12 +26,13 @@ from node.trial.breast_mr.body import (
     Lesion,
     Uptake,
 )
+from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.raster import Orientation, raster
-from node.trial.breast_mr.schedule import Schedule
 from node.trial.breast_mr.signal import Scanner, Weighting, enhancement
+from node.trial.breast_mr.study import breast_mr
 from node.trial.breast_mr.truth import enhancing_elsewhere_ml, true_enhancement
 
-from .studies import centre_of_gain, of_phase, small
+from .studies import centre_of_gain, of_phase, small_plan
 
 SMOOTH = Lesion((72.0, -42.0, 8.0), (9.0, 8.0, 7.0))
 COARSE = raster(shape=(24, 48, 48))
@@ -81,17 +82,22 @@ def test_a_lesion_is_where_the_body_is_however_it_is_sliced(
     assert found.side is Laterality.LEFT
 
 
-@pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("backwards", "turned"), [(False, False), (True, True)])
 @pytest.mark.parametrize("orientation", Orientation)
 def test_headers_and_pixels_show_the_lesion_where_it_truly_is(
     orientation: Orientation, backwards: bool, turned: bool
 ) -> None:
     body = replace(SHIFTED_AND_TURNED, lesions=(SMOOTH,))
-    words = {"orientation": orientation, "backwards": backwards, "turned": turned}
-    made = small(body=body, shape=(32, 64, 64), **words)
-    truth = true_enhancement(body, raster(shape=(32, 64, 64), middle_mm=(30, 15, 0)), 100, 0.5)
-    centre = truth.lesions[0].centre_mm
+    plan = small_plan(
+        body=body,
+        shape=(32, 64, 64),
+        schedule=PhaseTimes(posts=1),
+        orientation=orientation,
+        backwards=backwards,
+        turned=turned,
+    )
+    made = breast_mr("small", plan)
+    centre = plan.truth(phase=1, threshold=0.5).lesions[0].centre_mm
     seen = centre_of_gain(of_phase(made, 1), of_phase(made, 2), centre)
     assert seen == pytest.approx(centre, abs=1.0)
 
@@ -154,7 +160,7 @@ def test_a_body_that_moves_lies_three_millimetres_away_after_the_injection() -> 
 
 
 def test_phases_are_early_and_late_enough_for_a_kinetic_curve() -> None:
-    schedule = Schedule()
+    schedule = PhaseTimes()
     middles = [schedule.middle_s(phase) for phase in range(schedule.phases)]
     assert middles == sorted(middles)
     assert middles[0] < 0 < middles[1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class PhaseTimes:
     """Phase 0 is before the injection; all moments are seconds since the study began."""
 
     posts: int = 5
