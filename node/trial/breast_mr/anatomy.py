@@ -6,11 +6,9 @@ are painted one after the other, each only inside its own box, so that small one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import IntEnum
 from itertools import pairwise, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +16,16 @@ from numpy.typing import NDArray
 from node.study import Laterality
 from node.trial.breast_mr.body import Body, Lesion, Millimetres
 from node.trial.breast_mr.raster import Raster
+from node.trial.breast_mr.solids import (
+    FAR_MM,
+    Coordinates,
+    Inside,
+    Solid,
+    ellipsoid,
+    trunk,
+    tube,
+)
 
-_Floats = NDArray[Any]
-"""Coordinates in mm, or what is computed of them; as float32 where it matters for speed."""
-_Inside = Callable[[_Floats, _Floats, _Floats], _Floats]
-"""Whether points of the body are in a shape."""
-_FAR = 400.0
 _SLAB = 8
 """Slices that are painted at once: what is worked on stays small."""
 _AT_MM = 72.0
@@ -57,17 +59,6 @@ _SOFT = (Tissue.AIR, Tissue.SKIN, Tissue.FAT)
 _BREAST = (*_SOFT, Tissue.GLAND_1, Tissue.GLAND_2, Tissue.GLAND_3, Tissue.GLAND_4, Tissue.VESSEL)
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """Something to paint: where it can be (a box in the body), and over which tissues."""
-
-    label: int
-    low: Millimetres
-    high: Millimetres
-    inside: _Inside
-    over: tuple[int, ...] = ()
-
-
 def rim_of(lesion: int) -> int:
     """Return the label of the outer part of a lesion, counted from 0."""
     return _FIRST_LESION + 2 * lesion
@@ -99,7 +90,7 @@ def paint(body: Body, raster: Raster, *, only: Lesion | None = None) -> NDArray[
 
 def _paint_shape(
     labels: NDArray[np.uint8],
-    shape: _Shape,
+    shape: Solid,
     first: NDArray[np.float32],
     steps: NDArray[np.float32],
     begin: tuple[int, int, int],
@@ -122,7 +113,7 @@ def _paint_shape(
 
 
 def _box(
-    body: Body, raster: Raster, shape: _Shape
+    body: Body, raster: Raster, shape: Solid
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Return between which indices a shape can lie."""
     corners = np.array(list(product(*zip(shape.low, shape.high, strict=True))))
@@ -132,7 +123,7 @@ def _box(
     return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
-def _shapes(body: Body) -> Iterator[_Shape]:
+def _shapes(body: Body) -> Iterator[Solid]:
     """Yield what a body is made of, what lies behind first."""
     yield from _chest()
     for side in body.sides:
@@ -141,65 +132,65 @@ def _shapes(body: Body) -> Iterator[_Shape]:
         yield from _lesion(number, lesion)
 
 
-def _chest() -> Iterator[_Shape]:
-    yield _trunk(Tissue.SKIN, 163, 112, 110)
-    yield _trunk(Tissue.FAT, 160.5, 109.5, 110)
-    yield _trunk(Tissue.MUSCLE, 148, 98, 112)
-    yield _trunk(Tissue.FAT, 134, 85, 113)
-    ribs = _trunk(Tissue.BONE, 133, 84, 113)
-    yield _Shape(
+def _chest() -> Iterator[Solid]:
+    yield trunk(Tissue.SKIN, 163, 112, 110)
+    yield trunk(Tissue.FAT, 160.5, 109.5, 110)
+    yield trunk(Tissue.MUSCLE, 148, 98, 112)
+    yield trunk(Tissue.FAT, 134, 85, 113)
+    ribs = trunk(Tissue.BONE, 133, 84, 113)
+    yield Solid(
         Tissue.BONE,
         ribs.low,
         ribs.high,
         lambda x, y, z: ribs.inside(x, y, z) & (np.sin((z - 0.35 * y) / 4.2) > -0.1),
     )
-    yield _trunk(Tissue.LUNG, 126, 77, 114)
-    yield _ellipsoid(Tissue.FAT, (6, 118, 0), (34, 86, _FAR))
-    yield _ellipsoid(Tissue.LIVER, (-58, 112, -92), (66, 70, 48))
-    yield _ellipsoid(Tissue.MUSCLE, (30, 84, -22), (56, 44, 52))
-    yield _ellipsoid(Tissue.HEART, (36, 84, -24), (45, 33, 42))
-    yield _ellipsoid(Tissue.HEART, (-2, 92, -10), (26, 24, 34))
-    yield _tube(Tissue.VESSEL, ((10, 80, 20), (4, 88, 110)), 13)
-    yield _tube(Tissue.VESSEL, ((22, 150, -110), (22, 150, 110)), 11)
-    yield _tube(Tissue.BONE, ((0, 176, -110), (0, 176, 110)), 19)
+    yield trunk(Tissue.LUNG, 126, 77, 114)
+    yield ellipsoid(Tissue.FAT, (6, 118, 0), (34, 86, FAR_MM))
+    yield ellipsoid(Tissue.LIVER, (-58, 112, -92), (66, 70, 48))
+    yield ellipsoid(Tissue.MUSCLE, (30, 84, -22), (56, 44, 52))
+    yield ellipsoid(Tissue.HEART, (36, 84, -24), (45, 33, 42))
+    yield ellipsoid(Tissue.HEART, (-2, 92, -10), (26, 24, 34))
+    yield tube(Tissue.VESSEL, ((10, 80, 20), (4, 88, 110)), 13)
+    yield tube(Tissue.VESSEL, ((22, 150, -110), (22, 150, 110)), 11)
+    yield tube(Tissue.BONE, ((0, 176, -110), (0, 176, 110)), 19)
     for side in (-1, 1):
-        yield _tube(Tissue.VESSEL, ((side * 20, 29, -110), (side * 20, 27, 110)), 2.0)
-    yield _ellipsoid(Tissue.BONE, (0, 17, 20), (16, 6, _FAR))
+        yield tube(Tissue.VESSEL, ((side * 20, 29, -110), (side * 20, 27, 110)), 2.0)
+    yield ellipsoid(Tissue.BONE, (0, 17, 20), (16, 6, FAR_MM))
 
 
-def _breast(side: Laterality, body: Body) -> Iterator[_Shape]:
+def _breast(side: Laterality, body: Body) -> Iterator[Solid]:
     sign = 1 if side is Laterality.LEFT else -1
     # No two breasts are alike: the left one is the smaller.
     size = 0.97 if side is Laterality.LEFT else 1.0
     at = sign * _AT_MM
     yield _mound(Tissue.SKIN, at, size, 0.0)
     yield _mound(Tissue.FAT, at, size, 2.2)
-    yield _ellipsoid(Tissue.NIPPLE, (at, 15 - 99 * size, 0), (6, 6.5, 6), over=_SOFT)
+    yield ellipsoid(Tissue.NIPPLE, (at, 15 - 99 * size, 0), (6, 6.5, 6), over=_SOFT)
     yield from _gland(at, size, body.density)
     yield from _vessel((at + sign * 52, 8, 26), (at + sign * 12, -66, 8), 1.4)
     yield from _vessel((at + sign * 47, 4, -18), (at + sign * 20, -52, -22), 1.1)
     yield from _vessel((at - sign * 46, 6, -24), (at - sign * 16, -50, -12), 1.2)
     if side in body.implants:
-        yield _ellipsoid(Tissue.CAPSULE, (at, -9, -2), (50, 31, 48), over=_BREAST)
-        yield _ellipsoid(Tissue.IMPLANT, (at, -9, -2), (48.6, 29.6, 46.6), over=(Tissue.CAPSULE,))
+        yield ellipsoid(Tissue.CAPSULE, (at, -9, -2), (50, 31, 48), over=_BREAST)
+        yield ellipsoid(Tissue.IMPLANT, (at, -9, -2), (48.6, 29.6, 46.6), over=(Tissue.CAPSULE,))
 
 
-def _vessel(begin: Millimetres, end: Millimetres, radius: float) -> Iterator[_Shape]:
+def _vessel(begin: Millimetres, end: Millimetres, radius: float) -> Iterator[Solid]:
     """Yield a vessel that winds from the chest wall forwards."""
     along = np.linspace(0, 1, 9)[:, np.newaxis]
     points = np.array(begin) * (1 - along) + np.array(end) * along
     points += np.sin(along * np.array([9.0, 5.0, 13.0])) * np.array([2.5, 1.5, 3.0])
     for here, there in pairwise(points.tolist()):
-        yield _tube(Tissue.VESSEL, (tuple(here), tuple(there)), radius, over=_BREAST)
+        yield tube(Tissue.VESSEL, (tuple(here), tuple(there)), radius, over=_BREAST)
 
 
-def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
+def _gland(at: float, size: float, density: float) -> Iterator[Solid]:
     """Yield four kinds of gland, each where the one before it is and a cloud is brighter."""
     low, high = (at - 56.0, -84.0, -54.0), (at + 56.0, 14.0, 54.0)
 
     sign = 1 if at > 0 else -1  # the two sides are mirrored, and not quite
 
-    def strength(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
+    def strength(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
         # A cone that points to the nipple: wide at the chest wall.
         width = np.clip(0.62 + (y + 84 * size) / 150, 0.3, 1.1)
         around = ((x - at) / (46 * width)) ** 2 + (z / (44 * width)) ** 2
@@ -213,7 +204,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
         )
 
     for number, level in enumerate((0.0, 0.3, 0.62, 0.95)):
-        yield _Shape(
+        yield Solid(
             Tissue.GLAND_1 + number,
             low,
             high,
@@ -222,7 +213,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[_Shape]:
         )
 
 
-def _clouds(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
+def _clouds(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
     """Return smooth texture between about -1 and 1: waves of four lengths, bent by one another."""
     bent = x + 5 * np.sin(y / 9.0 + z / 13.0)
     coarse = np.sin(bent / 8.5 + 0.4) * np.sin(y / 7.3 - z / 21.0) * np.cos(z / 9.1)
@@ -230,13 +221,13 @@ def _clouds(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
     return np.asarray(0.65 * coarse + 0.35 * fine)
 
 
-def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
+def _lesion(number: int, lesion: Lesion) -> Iterator[Solid]:
     reach = 1 + lesion.lobes
     low = tuple(c - reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
     high = tuple(c + reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
 
-    def within(part: float) -> _Inside:
-        def inside(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
+    def within(part: float) -> Inside:
+        def inside(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
             a, b, c = (
                 (value - np.float32(at)) / np.float32(radius)
                 for value, at, radius in zip((x, y, z), lesion.centre, lesion.radii_mm, strict=True)
@@ -250,39 +241,14 @@ def _lesion(number: int, lesion: Lesion) -> Iterator[_Shape]:
 
         return inside
 
-    yield _Shape(rim_of(number), low, high, within(1.0))  # type: ignore[arg-type]
-    yield _Shape(core_of(number), low, high, within(0.5))  # type: ignore[arg-type]
+    yield Solid(rim_of(number), low, high, within(1.0))  # type: ignore[arg-type]
+    yield Solid(core_of(number), low, high, within(0.5))  # type: ignore[arg-type]
 
 
-def _trunk(label: Tissue, wide: float, deep: float, middle: float) -> _Shape:
-    """Return a column about the long axis, a little squarer than an ellipse."""
-    return _Shape(
-        label,
-        (-wide, middle - deep, -_FAR),
-        (wide, middle + deep, _FAR),
-        lambda x, y, z: np.abs(x / wide) ** 2.4 + np.abs((y - middle) / deep) ** 2.4 + 0 * z < 1,
-    )
-
-
-def _ellipsoid(
-    label: int, at: Millimetres, radii: Millimetres, over: tuple[int, ...] = ()
-) -> _Shape:
-    a, b, c = radii
-    return _Shape(
-        label,
-        (at[0] - a, at[1] - b, at[2] - c),
-        (at[0] + a, at[1] + b, at[2] + c),
-        lambda x, y, z: (
-            ((x - at[0]) / a) ** 2 + ((y - at[1]) / b) ** 2 + ((z - at[2]) / c) ** 2 < 1
-        ),
-        over,
-    )
-
-
-def _mound(label: Tissue, at: float, size: float, inset: float) -> _Shape:
+def _mound(label: Tissue, at: float, size: float, inset: float) -> Solid:
     """Return a breast: fuller than an ellipsoid, on the chest wall of a prone woman."""
     wide, high, long = 68 * size - inset, 69 * size - inset, 98 * size - inset
-    return _Shape(
+    return Solid(
         label,
         (at - wide, 15 - long, -high),
         (at + wide, 40, high),
@@ -294,20 +260,3 @@ def _mound(label: Tissue, at: float, size: float, inset: float) -> _Shape:
         ),
         _SOFT if label is Tissue.FAT else (Tissue.AIR, Tissue.SKIN),
     )
-
-
-def _tube(
-    label: Tissue, ends: tuple[Millimetres, Millimetres], radius: float, over: tuple[int, ...] = ()
-) -> _Shape:
-    begin, end = np.array(ends[0]), np.array(ends[1])
-    way = end - begin
-    length = float(way @ way)
-
-    def inside(x: _Floats, y: _Floats, z: _Floats) -> _Floats:
-        a, b, c = x - begin[0], y - begin[1], z - begin[2]
-        along = np.clip((a * way[0] + b * way[1] + c * way[2]) / length, 0, 1)
-        across = (a - along * way[0]) ** 2 + (b - along * way[1]) ** 2 + (c - along * way[2]) ** 2
-        return np.asarray(across < radius**2)
-
-    low, high = np.minimum(begin, end) - radius, np.maximum(begin, end) + radius
-    return _Shape(label, tuple(low.tolist()), tuple(high.tolist()), inside, over)
