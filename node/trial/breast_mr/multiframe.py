@@ -190,16 +190,19 @@ def _describe_dimensions(dataset: Dataset, exam: MrExam, scan: Scan) -> None:
 
 
 def _describe_contrast(dataset: Dataset, exam: MrExam, shots: list[Shot]) -> None:
-    """Write the Enhanced Contrast/Bolus module (C.7.6.4b), where any frame is after it."""
+    """Write the Enhanced Contrast/Bolus module (C.7.6.4b), where any frame is after it.
+
+    Codes are of CID 12 (agent), CID 11 (route) and CID 13 (ingredient).
+    """
     given = [shot.injected_s for shot in shots if shot.injected_s is not None]
     if not given or exam.style.vendor is Vendor.PHILIPS:  # B1 has no module for it
         return
     agent = Dataset()
-    agent.CodeValue, agent.CodingSchemeDesignator = "404846006", "SCT"
+    agent.CodeValue, agent.CodingSchemeDesignator = "407976008", "SCT"
     agent.CodeMeaning = "Gadobutrol"
     agent.ContrastBolusAgentNumber = 1
     agent.ContrastBolusAdministrationRouteSequence = [_code("47625008", "Intravenous route")]
-    agent.ContrastBolusIngredientCodeSequence = [_code("105879004", "Gadolinium")]
+    agent.ContrastBolusIngredientCodeSequence = [_code("58281002", "Gadolinium")]
     agent.ContrastBolusVolume, agent.ContrastBolusIngredientConcentration = "7.5", "157"
     profile = Dataset()
     profile.ContrastBolusVolume = "7.5"
