@@ -97,10 +97,9 @@ def _diffusion(exam: MrExam, scanner: Scanner, coarse: Raster) -> list[Dataset]:
         )
     ]
     adc = Shot(scanner.image(Weighting.ADC), coarse, 500, 1, b_value=_B if is_siemens else None)
-    text = "ep2d_diff" if is_siemens else "DWI"
-    made = _series(exam, "diffusion", 3, text, DIFFUSION_PULSE, taken, weighted)
+    made = _series(exam, "diffusion", 3, "DWI", DIFFUSION_PULSE, taken, weighted)
     step = 3 if exam.style.series_step > 1 else 19
-    return made + _series(exam, "ADC", step, f"{text} ADC", DIFFUSION_PULSE, [adc], mapped)
+    return made + _series(exam, "ADC", step, "DWI ADC", DIFFUSION_PULSE, [adc], mapped)
 
 
 def _series(  # noqa: PLR0913 - what one series is made of

@@ -21,9 +21,10 @@ from node.trial.phantom import Patient
 
 @dataclass(frozen=True, slots=True)
 class PulseSequence:
-    """The attributes of a pulse sequence. Those of a Siemens name: styles.py, A1, A5, A6."""
+    """The attributes of a pulse sequence."""
 
     name: str
+    """Sequence Name of Siemens (styles.py: A1 and D1, A5), "" where no source was found."""
     scanning: tuple[str, ...]
     variant: tuple[str, ...]
     options: tuple[str, ...]
@@ -40,8 +41,8 @@ DYNAMIC_PULSE = PulseSequence(
 PLAIN_DYNAMIC_PULSE = PulseSequence(
     "*fl3d1_ns", ("GR",), ("SP", "OSP"), ("PFP",), True, 4.52, 2.38, 10
 )
-LOCALISER_PULSE = PulseSequence("*fl2d1", ("GR",), ("SP", "OSP"), (), False, 8.6, 4.0, 20)
-T2_PULSE = PulseSequence("*tse2d1_11", ("SE",), ("SK", "SP"), ("FS",), False, 4500, 84, 150, 11)
+LOCALISER_PULSE = PulseSequence("", ("GR",), ("SP", "OSP"), (), False, 8.6, 4.0, 20)
+T2_PULSE = PulseSequence("", ("SE",), ("SK", "SP"), ("FS",), False, 4500, 84, 150, 11)
 DIFFUSION_PULSE = PulseSequence("*ep_b0", ("EP",), ("SK", "SP"), ("FS",), False, 4000, 80, 90, 65)
 
 
@@ -192,7 +193,7 @@ def _describe_pulse(dataset: Dataset, exam: MrExam, scan: Scan) -> None:
     dataset.ScanningSequence, dataset.SequenceVariant = list(pulse.scanning), list(pulse.variant)
     dataset.ScanOptions = list(pulse.options)
     dataset.MRAcquisitionType = "3D" if pulse.three_d else "2D"
-    if exam.style.vendor in (Vendor.SIEMENS, Vendor.STANDARD):
+    if pulse.name and exam.style.vendor is Vendor.SIEMENS:
         dataset.SequenceName = pulse.name
     dataset.AngioFlag = "N"
     dataset.RepetitionTime, dataset.EchoTime = pulse.repetition_ms, pulse.echo_ms

@@ -26,13 +26,13 @@ _SERIES = (
     (
         "PD FS sagittal",
         Orientation.SAGITTAL,
-        PulseSequence("*tse2d1_7", ("SE",), ("SK", "SP"), ("FS",), False, 3200, 38, 150, 7),
+        PulseSequence("", ("SE",), ("SK", "SP"), ("FS",), False, 3200, 38, 150, 7),
         (70, 60, 260, 110),
     ),
     (
         "T1 coronal",
         Orientation.CORONAL,
-        PulseSequence("*tse2d1_3", ("SE",), ("SK", "SP"), (), False, 600, 11, 150, 3),
+        PulseSequence("", ("SE",), ("SK", "SP"), (), False, 600, 11, 150, 3),
         (420, 480, 190, 60),
     ),
 )

@@ -27,10 +27,10 @@ def add_private(
 
 
 def _add_ge(dataset: Dataset, images: int) -> None:
-    is_gradient_echo = dataset.MRAcquisitionType == "3D"
     block = dataset.private_block(0x0019, "GEMS_ACQU_01", create=True)
     # D1: the name of the pulse sequence; breast dynamics are "efgre3d".
-    block.add_new(0x9C, "LO", "efgre3d" if is_gradient_echo else "fse-xl")
+    if dataset.MRAcquisitionType == "3D":
+        block.add_new(0x9C, "LO", "efgre3d")
     block.add_new(0xA4, "SS", int("FS" in (dataset.ScanOptions or "")))  # D1: fat saturation
     block = dataset.private_block(0x0021, "GEMS_RELA_01", create=True)
     block.add_new(0x4F, "SS", images)  # D1, D3: locations in acquisition, of one phase

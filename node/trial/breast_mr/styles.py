@@ -20,7 +20,8 @@ D  github.com/rnadkarni2/SlicerBreast_DCEMRI_FTV, DCE_IDandPhaseSelect: how the 
 E  github.com/rordenlab/dcm2niix, Philips/README.md: stored, displayed and precise values.
 S  the standard, PS3.3: C.7.6.4 Contrast/Bolus, C.8.3.1 MR Image (its Image Type Value 3).
 
-Where a real object names a coil, the part of the body in it is replaced by the breast.
+Where a real object names a coil, the part of the body in it is replaced by the breast. Of Series
+Descriptions only the parts that D1 looks for have a source; the other words are invented.
 """
 
 from __future__ import annotations
