@@ -17,6 +17,7 @@ from node.domains.breast_mr import habits
 from node.domains.breast_mr.asked import AskedHeader, held_by
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.times import moment_from, moment_of
+from node.domains.contradictions import why_slices_contradictory
 from node.errors import StudyError
 from node.imaging.planes import ENHANCED, SLICED, Plane, planes_of
 
@@ -33,6 +34,8 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
             no_plane = ""
         except StudyError as error:
             planes, no_plane = (), str(error)
+        if why := why_slices_contradictory(header):
+            planes, no_plane = (), why
         common = [header]
         if text(header, "SOPClassUID") not in ENHANCED:
             asked = AskedHeader(header, held_by(common))

@@ -18,8 +18,8 @@ from node.trial.breast_mr.body import Body, Lesion, Millimetres
 from node.trial.breast_mr.raster import Raster
 from node.trial.breast_mr.solids import (
     FAR_MM,
-    Coordinates,
     Inside,
+    Sampled,
     Solid,
     ellipsoid,
     trunk,
@@ -190,7 +190,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[Solid]:
 
     sign = 1 if at > 0 else -1  # the two sides are mirrored, and not quite
 
-    def strength(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
+    def strength(x: Sampled, y: Sampled, z: Sampled) -> Sampled:
         # A cone that points to the nipple: wide at the chest wall.
         width = np.clip(0.62 + (y + 84 * size) / 150, 0.3, 1.1)
         around = ((x - at) / (46 * width)) ** 2 + (z / (44 * width)) ** 2
@@ -213,7 +213,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[Solid]:
         )
 
 
-def _clouds(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
+def _clouds(x: Sampled, y: Sampled, z: Sampled) -> Sampled:
     """Return smooth texture between about -1 and 1: waves of four lengths, bent by one another."""
     bent = x + 5 * np.sin(y / 9.0 + z / 13.0)
     coarse = np.sin(bent / 8.5 + 0.4) * np.sin(y / 7.3 - z / 21.0) * np.cos(z / 9.1)
@@ -227,7 +227,7 @@ def _lesion(number: int, lesion: Lesion) -> Iterator[Solid]:
     high = tuple(c + reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
 
     def within(part: float) -> Inside:
-        def inside(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
+        def inside(x: Sampled, y: Sampled, z: Sampled) -> Sampled:
             a, b, c = (
                 (value - np.float32(at)) / np.float32(radius)
                 for value, at, radius in zip((x, y, z), lesion.centre, lesion.radii_mm, strict=True)

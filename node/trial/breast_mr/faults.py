@@ -8,7 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from node.identity import stable_uid
-from node.trial.breast_mr.headers import Scan, Shot, Taken
+from node.trial.breast_mr.headers import Scan, Shot, TakenShot
 from node.trial.breast_mr.raster import Raster
 
 SPOILT_PHASE = 2
@@ -42,7 +42,7 @@ def spoil_shots(
     return spoilt
 
 
-def spoil_images(fault: Fault | None, taken: list[Taken]) -> list[Taken]:
+def spoil_images(fault: Fault | None, taken: list[TakenShot]) -> list[TakenShot]:
     """Return the objects of a series with what is wrong with single slices."""
     spoilt = [one for one in taken if one[0].phase == SPOILT_PHASE]
     if fault not in (Fault.MISSING_SLICE, Fault.DOUBLED_SLICE) or not spoilt:

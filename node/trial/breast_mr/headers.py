@@ -101,7 +101,7 @@ class Shot:
     """A Rescale Slope that is stated and not true."""
 
 
-Taken = tuple[Shot, Dataset]
+TakenShot = tuple[Shot, Dataset]
 """A volume, and the object of one of its slices."""
 
 

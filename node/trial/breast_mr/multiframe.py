@@ -19,7 +19,7 @@ from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
 from node.identity import stable_uid
 from node.trial.breast_mr.frames import frame_of, shared_of
-from node.trial.breast_mr.headers import MrExam, Scan, Shot, Taken
+from node.trial.breast_mr.headers import MrExam, Scan, Shot, TakenShot
 from node.trial.breast_mr.styles import Family, Vendor
 
 _COMMON = (
@@ -65,7 +65,7 @@ _COMMON = (
 """What is said by frames and by classic objects alike."""
 
 
-def multiframe(exam: MrExam, scan: Scan, taken: list[Taken]) -> Dataset:
+def multiframe(exam: MrExam, scan: Scan, taken: list[TakenShot]) -> Dataset:
     """Return the objects of one series as one, of the class that the style asks for."""
     if exam.style.family is Family.LEGACY:
         return _legacy(exam, scan, [image for _, image in taken])
@@ -117,7 +117,7 @@ def _sided(image: Dataset) -> Dataset:
     return made
 
 
-def _enhanced(exam: MrExam, scan: Scan, taken: list[Taken]) -> Dataset:
+def _enhanced(exam: MrExam, scan: Scan, taken: list[TakenShot]) -> Dataset:
     images = [image for _, image in taken]
     shots = list({shot.phase: shot for shot, _ in taken}.values())
     first = images[0]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from node.trial.breast_mr.body import Millimetres
 
-Coordinates = NDArray[Any]
+Sampled = NDArray[Any]
 """Coordinates in mm, or what is computed of them; as float32 where it matters for speed."""
-Inside = Callable[[Coordinates, Coordinates, Coordinates], Coordinates]
+Inside = Callable[[Sampled, Sampled, Sampled], Sampled]
 """Whether points of the body are in a shape."""
 FAR_MM = 400.0
 """Beyond all that is imaged."""
@@ -65,7 +65,7 @@ def tube(
     way = end - begin
     length = float(way @ way)
 
-    def inside(x: Coordinates, y: Coordinates, z: Coordinates) -> Coordinates:
+    def inside(x: Sampled, y: Sampled, z: Sampled) -> Sampled:
         a, b, c = x - begin[0], y - begin[1], z - begin[2]
         along = np.clip((a * way[0] + b * way[1] + c * way[2]) / length, 0, 1)
         across = (a - along * way[0]) ** 2 + (b - along * way[1]) ** 2 + (c - along * way[2]) ** 2

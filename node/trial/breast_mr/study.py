@@ -21,7 +21,7 @@ from node.trial.breast_mr.headers import (
     MrExam,
     Scan,
     Shot,
-    Taken,
+    TakenShot,
     header,
     slice_object,
 )
@@ -183,7 +183,7 @@ def _scale(style: Style, volumes: list[NDArray[np.float32]]) -> float:
     return _BRIGHTEST / max(float(volume.max()) for volume in volumes)
 
 
-def _images(exam: MrExam, scan: Scan, shots: list[Shot]) -> list[Taken]:
+def _images(exam: MrExam, scan: Scan, shots: list[Shot]) -> list[TakenShot]:
     """Return the objects of a series in the order of their Instance Numbers."""
     common = header(exam, scan)
     by_slice = exam.style.arrangement is Arrangement.BY_SLICE

@@ -161,7 +161,7 @@ PHILIPS = Style(
 PHILIPS_PRE_AND_POSTS = replace(PHILIPS, arrangement=Arrangement.PRE_AND_POSTS)
 """D4: two folders, of which the second has all posts; each with a scale of its own (E)."""
 
-ENHANCED = replace(STANDARD, family=Family.ENHANCED, arrangement=Arrangement.BY_PHASE)
+ENHANCED_STYLE = replace(STANDARD, family=Family.ENHANCED, arrangement=Arrangement.BY_PHASE)
 PHILIPS_ENHANCED = replace(PHILIPS, family=Family.ENHANCED)
 """B1: frames of a stack, Rescale Slope by frame, and the private scale slope in (2005,140F)."""
 LEGACY = replace(STANDARD, family=Family.LEGACY, arrangement=Arrangement.BY_PHASE)
@@ -177,8 +177,8 @@ STYLES = {
     "Philips": PHILIPS,
     "Philips, slice by slice": replace(PHILIPS, arrangement=Arrangement.BY_SLICE),
     "Philips, pre and posts": PHILIPS_PRE_AND_POSTS,
-    "enhanced": ENHANCED,
-    "enhanced, a series per phase": replace(ENHANCED, arrangement=Arrangement.PER_PHASE),
+    "enhanced": ENHANCED_STYLE,
+    "enhanced, a series per phase": replace(ENHANCED_STYLE, arrangement=Arrangement.PER_PHASE),
     "Philips enhanced": PHILIPS_ENHANCED,
     "legacy converted": LEGACY,
     "legacy converted of GE": LEGACY_PER_PHASE,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from io import BytesIO
+from pathlib import Path
 
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_structure import behind, element
 from pydicom import Dataset, dcmread, uid
 from pydicom.dataset import FileMetaDataset
 
+from node.dicom.header import read_header
 from node.dicom.untrusted import failing_as, quietly
 from node.domains.breast_mr.headers import facts_of
 from node.domains.breast_mr.phases import read
@@ -64,3 +67,17 @@ def test_a_functional_group_of_an_unknown_kind_says_nothing() -> None:
     with quietly():
         facts = facts_of(dcmread(BytesIO(raw), force=True))
     assert {one.echo_ms for one in facts} == {None}
+
+
+def test_an_object_that_says_two_things_of_one_is_not_read(tmp_path: Path) -> None:
+    """Which of the two is right nobody knows: it may be the time by which a phase is told."""
+    stack = [image(z=2.0 * n, copy=copy, TriggerTime=copy) for copy in (0, 90) for n in range(3)]
+    headers = []
+    for number, one in enumerate(stack):
+        path = tmp_path / f"{number}.dcm"
+        content = encoded(one)
+        if number == 5:
+            content = behind(content, 0x00181060, element(0x00181060, b"DS", b"180 "))
+        path.write_bytes(content)
+        headers.append(read_header(path))
+    assert "Trigger Time" in read([fact for one in headers for fact in facts_of(one)]).refusal

@@ -10,7 +10,7 @@ import pytest
 from pydicom import Dataset
 
 from node.trial.breast_mr.styles import (
-    ENHANCED,
+    ENHANCED_STYLE,
     GE,
     GE_BY_TRIGGER_TIME,
     PHILIPS,
@@ -147,7 +147,7 @@ def test_philips_enhanced_has_the_scale_of_each_frame_in_private_elements() -> N
 
 
 def test_frames_say_when_they_were_acquired_and_whether_the_agent_was_there() -> None:
-    (one,) = small(style=ENHANCED)
+    (one,) = small(style=ENHANCED_STYLE)
     said = [
         (
             frame.FrameContentSequence[0].TemporalPositionIndex,
@@ -166,7 +166,7 @@ def test_frames_say_when_they_were_acquired_and_whether_the_agent_was_there() ->
     assert profile.ContrastBolusStartTime == "102655.000000"
 
 
-@pytest.mark.parametrize("style", [STANDARD, ENHANCED, STYLES["legacy converted"]])
+@pytest.mark.parametrize("style", [STANDARD, ENHANCED_STYLE, STYLES["legacy converted"]])
 def test_frames_and_classic_images_have_the_same_pixels(style: Style) -> None:
     classic = np.stack([one.pixel_array for one in small(style=STANDARD)])
     other = small(style=style)
