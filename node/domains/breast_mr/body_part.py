@@ -2,13 +2,14 @@
 
 What is scanned in a breast coil is a breast, whatever an examination was called; a region that
 leaves room for it (the chest, or none) is decided by coil and words, and a region that leaves none
-is believed, unless the coil says otherwise: then nobody is believed.
+is believed, unless the coil says otherwise: then nobody is believed. Nor is a breast in the coil of
+a knee, or in a study that is called otherwise, and nothing else says that it is one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from node.dicom.body_part import KNOWN, body_part_in_words
@@ -36,6 +37,10 @@ _OTHER_WORDS = re.compile(
     rf"(?<![A-Z])({'|'.join(sorted(_OTHER))})(?![A-Z])",
     re.IGNORECASE,
 )
+_COIL_ELSEWHERE = re.compile(
+    r"(?<![A-Z])(ANKLE|ELBOW|FOOT|HAND|HEAD|KNEE|SHOULDER|WRIST)(?![A-Z])", re.IGNORECASE
+)
+"""Coils in which no breast can be; those of body and spine may be about or under one."""
 _WORDS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
     ("Protocol Name", lambda one: one.protocol),
     ("Series Description", lambda one: one.series_description),
@@ -69,12 +74,32 @@ def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
     if not breasts and not others:
         return _unnamed(facts, said, coils)
     if not others:
+        other = "" if coils else _elsewhere(facts)
+        if other:
+            return ExaminedPart("", "", f"Body Part Examined says BREAST, and {other}")
         return ExaminedPart(_BREAST, "Body Part Examined")
     part = body_part_in_words(others[0])
     if breasts or coils:
         other = "BREAST" if breasts else f"{coils[0]} a breast coil"
         return ExaminedPart("", "", f"Body Part Examined says {part}, and {other}")
     return ExaminedPart(others[0], "Body Part Examined")
+
+
+def _elsewhere(facts: Collection[Facts]) -> str:
+    """Return what says that another part was examined than the breast, in words; "" if nothing."""
+    coils = sorted({(m[1].upper(), one.coil_by) for one in facts for m in _in_coil(one)})
+    if coils:
+        return f"{coils[0][1]} {coils[0][0]}"
+    if any(_BREASTS.search(words(one)) for _, words in _WORDS for one in facts):
+        return ""
+    found = sorted(
+        {m[1].upper() for one in facts for m in _OTHER_WORDS.finditer(one.study_description)}
+    )
+    return f"Study Description {_OTHER[found[0]]}" if found else ""
+
+
+def _in_coil(one: Facts) -> Iterator[re.Match[str]]:
+    return _COIL_ELSEWHERE.finditer(one.coil)
 
 
 def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> ExaminedPart:

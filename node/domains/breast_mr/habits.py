@@ -164,8 +164,9 @@ NO_AGENT = _habit(
 """Of Contrast/Bolus Agent (0018,0010), which the standard has for agents only."""
 
 TRIGGER_TIME_OF_PHASES = (
-    "GE and Philips: Acquisition Time is one for all phases of a series, and Trigger Time counts "
-    f"from there; {_UCSF}chooseEarly_LateByManufacturer.py and multivolume_folder_sort.py"
+    "GE and Philips: Acquisition Time and Content Time are one for all phases of a series, and "
+    "Trigger Time counts from there; "
+    f"{_UCSF}chooseEarly_LateByManufacturer.py and multivolume_folder_sort.py"
 )
 """Why Trigger Time (0018,1060), which the standard has for cardiac gating, tells phases apart."""
 

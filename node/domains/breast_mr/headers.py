@@ -210,19 +210,20 @@ def _usage(asked: AskedHeader) -> list[Dataset]:
 
 def _bolus(asked: AskedHeader) -> float | None:
     """Return Contrast/Bolus Start Time, on the day of the acquisition."""
-    started = text(asked.header, "ContrastBolusStartTime") or _start_of_profile(asked)
+    started = asked.text("ContrastBolusStartTime") or _start_of_profile(asked)
     days = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
-    day = next((found for day in days if (found := text(asked.header, day))), "")
+    day = next((found for day in days if (found := asked.text(day))), "")
     if not day:
-        day = text(asked.header, "AcquisitionDateTime")[:8]
+        day = asked.text("AcquisitionDateTime")[:8]
     return moment_from(day, started)
 
 
 def _start_of_profile(asked: AskedHeader) -> str:
+    """Return it of an enhanced object (Enhanced Contrast/Bolus Module, PS3.3 C.7.6.4b)."""
     profiles = [
         profile
         for agent in asked.items("ContrastBolusAgentSequence")
-        for profile in items(agent, "ContrastBolusAdministrationProfileSequence")
+        for profile in items(agent, "ContrastAdministrationProfileSequence")
     ]
     return next((found for one in profiles if (found := text(one, "ContrastBolusStartTime"))), "")
 

@@ -15,7 +15,7 @@ from node.domains.breast_mr.choosing import Piece, dynamic, earlier_unlike, piec
 from node.domains.breast_mr.contrast import Injection, injection
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.series import SeriesKind, fat_suppression
-from node.domains.breast_mr.splitting import Split, order_in_space, phases_overlap
+from node.domains.breast_mr.splitting import Split, order_in_space
 from node.domains.breast_mr.timing import Timed, Timing, timed
 from node.errors import StudyError
 
@@ -191,13 +191,26 @@ def _with_names(
 
 
 def _stated(chosen: list[Piece], splits: list[Split]) -> int | None:
-    """Return how many phases the headers state, together; a series that does not has its own."""
+    """Return how many phases the headers state, None if they do not.
+
+    Number of Temporal Positions (0020,0105) is of the whole scan where each series says the same
+    and has positions of its own. Where series count from 1 again, each speaks for itself, and one
+    that does not say it has what came of it.
+    """
     counts = [
         max((one.temporal_positions or 0 for one in piece.images), default=0) for piece in chosen
     ]
     if max(counts, default=0) < 2:
         return None
-    return sum(max(count, len(one.phases)) for count, one in zip(counts, splits, strict=True))
+    found = [len(one.phases) for one in splits]
+    positions = [
+        {one.temporal_position for one in piece.images if one.temporal_position is not None}
+        for piece in chosen
+    ]
+    are_their_own = len(set().union(*positions)) == sum(map(len, positions))
+    if len(set(counts)) == 1 and are_their_own and sum(found) <= counts[0]:
+        return counts[0]
+    return sum(map(max, counts, found))
 
 
 _LONGEST_S = 1800.0
@@ -219,8 +232,6 @@ def _doubts(timing: Timing, given: Injection, phases: Sequence[MrPhase]) -> list
     starts = [phase.start_s for phase in phases if phase.start_s is not None]
     if starts and starts[-1] - starts[0] > _LONGEST_S:
         doubts.append(f"{(starts[-1] - starts[0]) / 60:.0f} minutes between first and last phase")
-    if any(len(one.split.phases) > 1 for one in timing.phases) and phases_overlap(
-        [one.images for one in timing.phases if len(one.split.phases) > 1]
-    ):
+    if timing.is_in_turn:
         doubts.append("phases overlap in time: slices were acquired in turn")
     return doubts

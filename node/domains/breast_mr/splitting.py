@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from node.domains.breast_mr.facts import Facts
 from node.errors import StudyError
@@ -131,9 +130,3 @@ def _why_not(places: list[list[Facts]], count: int) -> str:
         f"{fewest} images of one slice and {count} of another, and nothing says which phase "
         "lacks one"
     )
-
-
-def phases_overlap(phases: Sequence[Images]) -> bool:
-    """Whether an image of a phase was acquired when the next one had begun."""
-    times = [[one.acquired_s for one in phase if one.acquired_s is not None] for phase in phases]
-    return any(max(a) >= min(b) for a, b in pairwise(times) if a and b)

@@ -32,13 +32,15 @@ class Timing:
     rests_on: str
     """What orders them."""
     doubts: tuple[str, ...] = ()
+    is_in_turn: bool = False
+    """Whether images of a phase were acquired when the next one of its series had begun."""
 
 
 def timed(splits: Sequence[Split]) -> Timing:
     """Return the phases of all series in order; raise StudyError in words if nobody can tell."""
     phases = [Timed(images, one) for one in splits for images in one.phases]
     for name, clock in _CLOCKS:
-        starts = [clock(phase) for phase in phases]
+        starts = [_start(phase, clock) for phase in phases]
         known = [start for start in starts if start is not None]
         if len(known) < len(phases) or len(set(known)) < len(phases):
             continue
@@ -48,7 +50,13 @@ def timed(splits: Sequence[Split]) -> Timing:
             raise StudyError(f"{disagreeing} and {name} order the phases differently")
         ordered = sorted(zip(known, phases, strict=True), key=lambda pair: pair[0])
         doubts = [f"times are of {name}, not of the acquisition"] if name in _MADE_LATER else []
-        return Timing(_lasting([(phase, start) for start, phase in ordered]), name, tuple(doubts))
+        is_in_turn = name not in _MADE_LATER and any(
+            _are_in_turn(one, before, clock)
+            for one in splits
+            for before in range(len(one.phases) - 1)
+        )
+        lasting = _lasting([(phase, start) for start, phase in ordered])
+        return Timing(lasting, name, tuple(doubts), is_in_turn)
     return _without_clock(splits, phases)
 
 
@@ -65,55 +73,72 @@ def _without_clock(splits: Sequence[Split], phases: list[Timed]) -> Timing:
     raise StudyError("times of the phases are missing or the same, and nothing else orders them")
 
 
-def _acquired(phase: Timed) -> float | None:
-    return _earliest(phase.images, lambda one: one.acquired_s)
+Clock = Callable[[Facts, int], float | None]
+"""When an image was acquired, or what stands for that, of the phase of so many in its series."""
 
 
-def _triggered(phase: Timed) -> float | None:
+def _acquired(one: Facts, _: int) -> float | None:
+    return one.acquired_s
+
+
+def _triggered(one: Facts, _: int) -> float | None:
     """Return the start of the series, and what Trigger Time counts from there.
 
     See `habits.TRIGGER_TIME_OF_PHASES`.
     """
-    acquired = _acquired(phase)
-    trigger = _earliest(phase.images, lambda one: one.trigger_s)
-    return None if acquired is None else acquired + (trigger or 0)
+    return None if one.acquired_s is None else one.acquired_s + (one.trigger_s or 0)
 
 
-def _by_resolution(phase: Timed) -> float | None:
+def _by_resolution(one: Facts, before: int) -> float | None:
     """Return the start of the series, and Temporal Resolution as often as phases went before."""
-    acquired, one = _acquired(phase), phase.images[0]
-    before = phase.split.phases.index(phase.images)
-    if acquired is None or (before and one.temporal_resolution_s is None):
+    if one.acquired_s is None or (before and one.temporal_resolution_s is None):
         return None
-    return acquired + before * (one.temporal_resolution_s or 0)
+    return one.acquired_s + before * (one.temporal_resolution_s or 0)
 
 
-def _made(phase: Timed) -> float | None:
-    return _earliest(phase.images, lambda one: one.content_s)
+def _made(one: Facts, _: int) -> float | None:
+    return one.content_s
 
 
-def _series(phase: Timed) -> float | None:
-    return _earliest(phase.images, lambda one: one.series_s)
+def _made_and_triggered(one: Facts, _: int) -> float | None:
+    return None if one.content_s is None else one.content_s + (one.trigger_s or 0)
 
 
-_CLOCKS: tuple[tuple[str, Callable[[Timed], float | None]], ...] = (
+def _series(one: Facts, _: int) -> float | None:
+    return one.series_s
+
+
+_CLOCKS: tuple[tuple[str, Clock], ...] = (
     ("Acquisition Time", _acquired),
     ("Acquisition Time and Trigger Time", _triggered),
     ("Acquisition Time and Temporal Resolution", _by_resolution),
     ("Content Time", _made),
+    ("Content Time and Trigger Time", _made_and_triggered),
     ("Series Time", _series),
 )
-_MADE_LATER = ("Content Time", "Series Time")
+_MADE_LATER = ("Content Time", "Content Time and Trigger Time", "Series Time")
 
 
-def _earliest(images: Images, of: Callable[[Facts], float | None]) -> float | None:
-    return min((time for one in images if (time := of(one)) is not None), default=None)
+def _start(phase: Timed, clock: Clock) -> float | None:
+    """Return the earliest of its images."""
+    return min(_times(phase.images, phase.split.phases.index(phase.images), clock), default=None)
 
 
-def _disagreeing(splits: Sequence[Split], clock: Callable[[Timed], float | None]) -> str:
+def _times(images: Images, before: int, clock: Clock) -> list[float]:
+    return [time for one in images if (time := clock(one, before)) is not None]
+
+
+def _are_in_turn(split: Split, before: int, clock: Clock) -> bool:
+    """Whether an image of a phase was acquired when the next one of the series had begun."""
+    phase, following = split.phases[before : before + 2]
+    times, later = _times(phase, before, clock), _times(following, before + 1, clock)
+    return bool(times and later) and max(times) >= min(later)
+
+
+def _disagreeing(splits: Sequence[Split], clock: Clock) -> str:
     """Return what orders the phases of a series otherwise than a clock does, "" if nothing."""
     for one in splits:
-        starts = [clock(Timed(images, one)) or 0 for images in one.phases]
+        starts = [_start(Timed(images, one), clock) or 0 for images in one.phases]
         if any(earlier >= later for earlier, later in pairwise(starts)):
             return one.rests_on
     return ""
