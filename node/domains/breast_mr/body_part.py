@@ -9,7 +9,7 @@ a knee, or in a study that is called otherwise, and nothing else says that it is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from node.dicom.body_part import KNOWN, body_part_in_words
@@ -87,9 +87,8 @@ def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
 
 def _elsewhere(facts: Collection[Facts]) -> str:
     """Return what says that another part was examined than the breast, in words; "" if nothing."""
-    coils = sorted({(m[1].upper(), one.coil_by) for one in facts for m in _in_coil(one)})
-    if coils:
-        return f"{coils[0][1]} {coils[0][0]}"
+    if coil := _coil_elsewhere(facts):
+        return " ".join(coil)
     if any(_BREASTS.search(words(one)) for _, words in _WORDS for one in facts):
         return ""
     found = sorted(
@@ -98,8 +97,12 @@ def _elsewhere(facts: Collection[Facts]) -> str:
     return f"Study Description {_OTHER[found[0]]}" if found else ""
 
 
-def _in_coil(one: Facts) -> Iterator[re.Match[str]]:
-    return _COIL_ELSEWHERE.finditer(one.coil)
+def _coil_elsewhere(facts: Collection[Facts]) -> tuple[str, str] | None:
+    """Return which attribute names a coil in which no breast can be, and that of which part."""
+    found = {
+        (one.coil_by, m[1].upper()) for one in facts for m in _COIL_ELSEWHERE.finditer(one.coil)
+    }
+    return min(found, default=None)
 
 
 def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> ExaminedPart:
@@ -108,14 +111,23 @@ def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> Exa
     as_said = f"Body Part Examined is {region}" if region else "Body Part Examined is missing"
     if coils:
         return ExaminedPart(_BREAST, f"{coils[0]} (a breast coil); {as_said}")
+    return _by_words(facts, as_said) or ExaminedPart(
+        region, f"{as_said}, and neither coil, protocol nor description names the breast"
+    )
+
+
+def _by_words(facts: Collection[Facts], as_said: str) -> ExaminedPart | None:
+    """Decide by words and, against them, by the coil of another part."""
+    coil = _coil_elsewhere(facts)
     for name, words in _WORDS:
-        texts = [words(one) for one in facts]
-        if any(_BREASTS.search(text) for text in texts):
+        if any(_BREASTS.search(words(one)) for one in facts):
+            if coil:
+                return ExaminedPart("", "", f"{name} says BREAST, and {' '.join(coil)}")
             return ExaminedPart(_BREAST, f"{name}; {as_said}")
+    if coil:
+        return ExaminedPart(coil[1], f"{coil[0]}; {as_said}")
     for name, words in _WORDS:
         found = sorted({m[1].upper() for one in facts for m in _OTHER_WORDS.finditer(words(one))})
         if found:
             return ExaminedPart(_OTHER[found[0]], f"{name}; {as_said}")
-    return ExaminedPart(
-        region, f"{as_said}, and neither coil, protocol nor description names the breast"
-    )
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from node.dicom.body_part import body_part_in_words
 from node.domains.breast_mr.body_part import ExaminedPart, body_part_of
@@ -133,7 +134,10 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
     timing = timed(splits)
     given = injection(timing.phases)
     phases = _named(timing, given)
+    stated = _stated(chosen, splits)
     doubts = (*doubts, *timing.doubts, *given.doubts, *_doubts(timing, given, phases))
+    if stated is not None and stated != len(timing.phases):
+        doubts = (*doubts, f"{stated} phases stated, {len(timing.phases)} found")
     if given.is_guess and (first_s := phases[0].start_s) is not None:
         unlike = earlier_unlike(pieces, chosen, first_s)
         doubts = (*doubts, *(f"series {name}, {_UNLIKE}" for name in unlike))
@@ -144,7 +148,7 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
         ordered_by=timing.rests_on,
         injected_s=given.at_s,
         injected_by=given.rests_on,
-        stated=_stated(chosen, splits),
+        stated=stated,
         doubts=tuple(dict.fromkeys(doubts)),
     )
 
@@ -232,6 +236,36 @@ def _doubts(timing: Timing, given: Injection, phases: Sequence[MrPhase]) -> list
     starts = [phase.start_s for phase in phases if phase.start_s is not None]
     if starts and starts[-1] - starts[0] > _LONGEST_S:
         doubts.append(f"{(starts[-1] - starts[0]) / 60:.0f} minutes between first and last phase")
+    doubts += _gaps(phases)
     if timing.is_in_turn:
         doubts.append("phases overlap in time: slices were acquired in turn")
     return doubts
+
+
+_FEWEST_GAPS = 3
+_SAME_GAP = 0.1
+"""As far as the times from phase to phase may differ and are the same."""
+
+
+def _gaps(phases: Sequence[MrPhase]) -> list[str]:
+    """Say where twice as long, or more often, went by as between all other phases after it."""
+    posts = phases[1:]
+    pairs = [
+        (earlier.name, later.name, later.start_s - earlier.start_s)
+        for earlier, later in pairwise(posts)
+        if earlier.start_s is not None and later.start_s is not None
+    ]
+    if len(pairs) < _FEWEST_GAPS:
+        return []
+    usual = min(gap for _, _, gap in pairs)
+    longer = [one for one in pairs if one[2] > (1 + _SAME_GAP) * usual]
+    if len(longer) != 1:
+        return []
+    earlier, later, gap = longer[0]
+    times = round(gap / usual)
+    if times < 2 or abs(gap / usual - times) > _SAME_GAP:
+        return []
+    return [
+        f"{gap:.0f} s from {earlier} to {later}, and {usual:.0f} s from phase to phase else: "
+        f"{times - 1} {'phase' if times == 2 else 'phases'} may be missing"
+    ]
