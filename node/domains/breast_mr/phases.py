@@ -266,6 +266,6 @@ def _gaps(phases: Sequence[MrPhase]) -> list[str]:
     if times < 2 or abs(gap / usual - times) > _SAME_GAP:
         return []
     return [
-        f"{gap:.0f} s from {earlier} to {later}, and {usual:.0f} s from phase to phase else: "
-        f"{times - 1} {'phase' if times == 2 else 'phases'} may be missing"
+        f"{gap:.0f} s from {earlier} to {later} and {usual:.0f} s between the others: "
+        f"{'a phase' if times == 2 else f'{times - 1} phases'} may be missing"
     ]

@@ -126,7 +126,27 @@ def _why_not(places: list[list[Facts]], count: int) -> str:
     fewest = min(map(len, places))
     if fewest == count:
         return f"{count} images of each slice, and nothing says which is of which phase"
+    few, many = ([place for place in places if len(place) == n] for n in (fewest, count))
+    if len(few) == 1 and len(many) == len(places) - 1:
+        of = f"{_images(fewest)} of the slice at {_along_mm(few[0][0]):.1f} mm and {count} of each"
+        return f"{of} other, and nothing says which phase lacks one"
+    if len(many) == 1 and len(few) == len(places) - 1:
+        of = f"{_images(count)} of the slice at {_along_mm(many[0][0]):.1f} mm and {fewest} of each"
+        return f"{of} other, and nothing says which is one too many"
     return (
-        f"{fewest} images of one slice and {count} of another, and nothing says which phase "
+        f"{_images(fewest)} of one slice and {count} of another, and nothing says which phase "
         "lacks one"
     )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _along_mm(one: Facts) -> float:
+    """Return where a slice lies along its normal, as `imaging.stack` says it: z of axial ones."""
+    a, b, c, d, e, f = one.orientation
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    nearest = max(normal, key=abs)
+    along = sum(x * y for x, y in zip(normal, one.position, strict=True))
+    return along if nearest > 0 else -along

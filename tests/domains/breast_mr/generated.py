@@ -34,7 +34,7 @@ ASSOCIATIONS = 3
 def planned(style: str = "standard", **changes: Any) -> StudyPlan:
     """Return a study of few small slices, of the dynamic series only; styles are named."""
     own = {name: changes.pop(name) for name in ("arrangement", "body_part") if name in changes}
-    usual = {
+    usual: dict[str, Any] = {
         "style": replace(STYLES[style], **own),
         "shape": SHAPE,
         "schedule": PhaseTimes(posts=3),

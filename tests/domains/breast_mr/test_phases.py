@@ -320,7 +320,8 @@ def test_a_missing_slice_is_never_filled_from_the_next_phase() -> None:
     images = shared_series(WAYS["Acquisition Time, slice by slice"])
     del images[SLICES]
     assert reading(images).refusal == (
-        "series 7: 2 images of one slice and 3 of another, and nothing says which phase lacks one"
+        "series 7: 2 images of the slice at 0.0 mm and 3 of each other, and nothing says which "
+        "phase lacks one"
     )
     images = shared_series(WAYS["Temporal Position"])
     del images[SLICES]
