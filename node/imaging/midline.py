@@ -5,6 +5,8 @@ is where the front, folded over, lies best upon itself, among all places about t
 and turns of up to _MOST_TURNED. Places that differ count little however much they do, and breasts
 less than what is around them, so that they may be of two sizes. Beside one, nothing is alike on
 both sides: the plane is taken as far from its edge as breasts are, to where most of the body is.
+Of a body that lies turned, the side of the chest without a breast may protrude like one, until it
+is seen along its own front.
 """
 
 from __future__ import annotations
@@ -110,6 +112,8 @@ def midline_of(volume: Volume) -> Midline:
     for step in (2.0, 1.0):
         near = itertools.product(*[(turn - step, turn, turn + step) for turn in best.turns])
         best = max((_folded(tissue, breasts, turns) for turns in near), key=_score)
+    if len(alone := _breasts(best.front)) == 1:
+        return _beside(best.front, alone[0])
     return _plane(best.front, best.at, best.score)
 
 

@@ -25,7 +25,9 @@ what is subtracted at an edge that moved by more than one of them is no uptake."
 
 MOTION_ERROR_MM = 0.5
 """As far as a measured displacement may be off, of a body that moved as a whole up to 20 mm in the
-generated images of the tests; an eighth of a coarse voxel, of _COARSE_MM or a thicker slice."""
+generated images of the tests; a sixth of a coarse voxel, of _COARSE_MM or what is coarser itself.
+Beside one breast only, half a coarse voxel: on the other side little is seen but blood, which takes
+up contrast."""
 
 _COARSE_MM = 3.0
 """Voxels are averaged to about this size: their noise is less, and so is the memory."""

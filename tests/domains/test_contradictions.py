@@ -42,6 +42,4 @@ def test_every_attribute_that_a_domain_or_an_image_is_read_by_is_looked_at() -> 
     looked_at = {*SELECTED_BY, *SLICES_READ_BY, *KEYWORDS_READ}
     elsewhere = {keyword for keywords in NOT_JUDGED_BY.values() for keyword in keywords}
     naming = {keyword for keyword in read if tag_for_keyword(keyword) in NAMING}
-    assert read - looked_at - elsewhere - naming == set(), (
-        "add them to SELECTED_BY"
-    )
+    assert read - looked_at - elsewhere - naming == set(), "add them to SELECTED_BY"

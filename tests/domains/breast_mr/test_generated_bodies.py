@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,21 @@ def test_the_midline_is_found_however_the_body_is_sliced(
 ) -> None:
     body = BODIES[name]
     midline(body, volumes_of(plan_of(body, orientation), tmp_path)["pre"])
+
+
+@pytest.mark.parametrize("side", Laterality)
+@pytest.mark.parametrize("turned", [-1.0, 1.0])
+@pytest.mark.parametrize("orientation", [Orientation.AXIAL, Orientation.SAGITTAL])
+def test_the_side_of_a_turned_chest_without_a_breast_is_none(
+    orientation: Orientation, turned: float, side: Laterality, tmp_path: Path
+) -> None:
+    body = replace(
+        USUAL, sides=(side,), shift_mm=(40 * turned, 0.0, 0.0), rotation_degrees=10 * turned
+    )
+    volumes = volumes_of(plan_of(body, orientation), tmp_path)
+    midline(body, volumes["pre"])
+    found = displacement_of(volumes["pre"], volumes["post 1"])
+    assert found.mm <= max(volumes["pre"].spacing) / 2
 
 
 @pytest.mark.parametrize("orientation", Orientation)
