@@ -69,3 +69,34 @@ def test_a_study_of_two_parts_is_of_neither() -> None:
 def test_one_series_that_says_breast_speaks_for_those_that_say_chest() -> None:
     found = body_part_of(facts([image(BodyPartExamined="CHEST"), image(2)]))
     assert found.is_breast
+
+
+@pytest.mark.parametrize(
+    ("changes", "contradiction"),
+    [
+        ({"ReceiveCoilName": "8Ch Knee"}, "Receive Coil Name KNEE"),
+        ({"StudyDescription": "MRI KNEE LEFT"}, "Study Description KNEE"),
+        ({"StudyDescription": "MRI liver", "ProtocolName": "breast dyn"}, ""),
+        ({"StudyDescription": "MRI liver", **COIL}, ""),
+        ({"ReceiveCoilName": "Body_18\\Spine_32"}, ""),
+    ],
+)
+def test_a_breast_where_none_can_be_is_believed_by_nobody(
+    changes: dict[str, Any], contradiction: str
+) -> None:
+    found = body_part_of(facts([image(**changes)]))
+    said = f"Body Part Examined says BREAST, and {contradiction}" if contradiction else ""
+    assert found.contradiction == said
+    assert found.is_breast == (not contradiction)
+
+
+def test_the_coil_of_another_part_speaks_where_nothing_else_does_and_against_words() -> None:
+    knee: dict[str, Any] = {"BodyPartExamined": None, "ReceiveCoilName": "8Ch Knee"}
+    found = body_part_of(facts([image(**knee)]))
+    assert (found.term, found.rests_on) == (
+        "KNEE",
+        "Receive Coil Name; Body Part Examined is missing",
+    )
+    found = body_part_of(facts([image(**knee, ProtocolName="breast dyn")]))
+    assert found.contradiction == "Protocol Name says BREAST, and Receive Coil Name KNEE"
+    assert not found.is_breast

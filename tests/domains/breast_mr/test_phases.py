@@ -399,3 +399,32 @@ def test_an_object_that_came_twice_counts_once() -> None:
     images = one_each()
     assert reading([*images, *images]) == reading(images)
     assert len(facts(images)) == 3 * SLICES
+
+
+def test_one_time_of_all_phases_does_not_say_that_they_overlap() -> None:
+    of_series = shared_series(
+        lambda phase, _: {"AcquisitionTime": clock(0), "TriggerTime": 90_000.0 * phase}
+    )
+    assert not [doubt for doubt in reading(of_series).doubts if "overlap" in doubt]
+    in_turn = shared_series(WAYS["Acquisition Time, each slice in turn"])
+    assert "phases overlap in time: slices were acquired in turn" in reading(in_turn).doubts
+
+
+def test_a_place_with_one_image_too_many_is_named() -> None:
+    images = shared_series(lambda phase, _: {"TemporalPositionIdentifier": phase + 1})
+    twice = image(7, 4.0, "twice", TemporalPositionIdentifier=2)
+    assert reading([*images, twice]).refusal == (
+        "series 7: 4 images of the slice at 4.0 mm and 3 of each other, and nothing says which is "
+        "one too many"
+    )
+
+
+def test_the_injection_of_an_enhanced_object_is_in_the_profile_of_its_agent() -> None:
+    one = enhanced()
+    profile, agent = Dataset(), Dataset()
+    profile.ContrastBolusStartTime = clock(85)
+    agent.ContrastAdministrationProfileSequence = [profile]
+    one.ContrastBolusAgentSequence = [agent]
+    found = reading([one])
+    assert found.injected_by == "Contrast/Bolus Start Time"
+    assert [phase.after_s for phase in found.phases] == [-85.0, 5.0, 95.0]
