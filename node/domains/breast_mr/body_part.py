@@ -117,17 +117,15 @@ def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> Exa
 
 
 def _by_words(facts: Collection[Facts], as_said: str) -> ExaminedPart | None:
-    """Decide by words and, against them, by the coil of another part."""
+    """Decide by words, which the coil of another part may contradict, else by that."""
     coil = _coil_elsewhere(facts)
     for name, words in _WORDS:
         if any(_BREASTS.search(words(one)) for one in facts):
             if coil:
                 return ExaminedPart("", "", f"{name} says BREAST, and {' '.join(coil)}")
             return ExaminedPart(_BREAST, f"{name}; {as_said}")
-    if coil:
-        return ExaminedPart(coil[1], f"{coil[0]}; {as_said}")
     for name, words in _WORDS:
         found = sorted({m[1].upper() for one in facts for m in _OTHER_WORDS.finditer(words(one))})
         if found:
             return ExaminedPart(_OTHER[found[0]], f"{name}; {as_said}")
-    return None
+    return ExaminedPart(coil[1], f"{coil[0]}; {as_said}") if coil else None

@@ -53,8 +53,10 @@ def midline(body: Body, volume: Volume) -> Midline:
     return found
 
 
-@pytest.mark.parametrize("fat_suppressed", [True, False])
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize(
+    ("name", "fat_suppressed"),
+    [*((name, True) for name in BODIES), ("usual", False), ("implants", False)],
+)
 def test_the_midline_and_the_side_of_each_lesion_are_found(
     name: str, fat_suppressed: bool, tmp_path: Path
 ) -> None:

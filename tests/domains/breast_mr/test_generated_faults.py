@@ -136,7 +136,7 @@ def test_of_slices_with_a_double_no_volume_is_made(tmp_path: Path) -> None:
         volume_of(kept(of_phase, tmp_path))
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", ["standard", "Siemens", "GE", "Philips"])
 @pytest.mark.parametrize("body_part", ["KNEE", "BREAST", "CHEST", None])
 def test_a_knee_is_no_breast_whatever_its_header_says(style: str, body_part: str | None) -> None:
     found = read(received(knee_mr("knee", STYLES[style], body_part=body_part, shape=(4, 16, 16))))
