@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.datadict import keyword_dict, tag_for_keyword
 
 import node
-from node.domains.contradictions import SELECTED_BY
+from node.domains.contradictions import SELECTED_BY, SLICES_READ_BY
 from node.identity import NAMING
 from node.imaging.source import KEYWORDS_READ
 
@@ -39,7 +39,7 @@ def test_every_attribute_that_a_domain_or_an_image_is_read_by_is_looked_at() -> 
     assert len(paths) > 25
     read = set().union(*(read_in(path.read_text("utf-8")) for path in paths))
     assert {"ViewCodeSequence", "BreastImplantPresent", "WindowCenter", "Rows"} <= read
-    looked_at = {*SELECTED_BY, *KEYWORDS_READ}
+    looked_at = {*SELECTED_BY, *SLICES_READ_BY, *KEYWORDS_READ}
     elsewhere = {keyword for keywords in NOT_JUDGED_BY.values() for keyword in keywords}
     naming = {keyword for keyword in read if tag_for_keyword(keyword) in NAMING}
     assert read - looked_at - elsewhere - naming == set(), "add them to SELECTED_BY"

@@ -1,0 +1,1 @@
+"""Dynamic contrast-enhanced MRI of the breast: from headers to phases with times."""
