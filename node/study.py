@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +59,9 @@ class Shown:
     """None if the object shows no mammographic view, or contradicts itself about it."""
     is_standard: bool = True
     """False for magnified, spot, specimen and other images that do not stand for their view."""
+    details: str = ""
+    """What else a domain read that a study is judged by, as that domain writes it; "" if nothing,
+    or if the object came when that was not looked at."""
 
     @property
     def site(self) -> Site:
@@ -109,11 +114,19 @@ class Instance:
     is_standard: bool = True
     identity: str = ""
     """What its header said at reception of whose study it is (`identity.identity_of`), if kept."""
+    details: str = ""
 
     @property
     def shown(self) -> Shown:
         """What it shows."""
-        return Shown(self.modality, self.sop_class, self.body_part, self.view, self.is_standard)
+        return Shown(
+            self.modality,
+            self.sop_class,
+            self.body_part,
+            self.view,
+            self.is_standard,
+            self.details,
+        )
 
 
 NO_IMAGES = frozenset(("KO", "PR", "SR"))
@@ -124,15 +137,27 @@ IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of an instance."""
+
+    instance: Instance
+    number: int | None = None
+    """From 1; None of an instance that is one image."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """What a model reads at once, and one score is kept for: an image, or several by role."""
+    """What a model reads at once, and one score is kept for.
+
+    An image or several, or a volume or several; each by its role.
+    """
 
     instances: Mapping[str, Instance]
-    """By role."""
+    """The images by role; none of what is of volumes."""
     name: str
     """What it is called in a result, plain ASCII: "R MLO"."""
-    frame: int | None = None
-    """Which one of the instance, from 1; None is the whole instance."""
+    volumes: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
+    """By role the slices of each, in the order of space; none of what is of images."""
     doubts: tuple[str, ...] = ()
     """What a reader of the result should know of it: "Compressed with loss"."""
 
@@ -149,13 +174,22 @@ class Unit:
 
     @property
     def sop_uids(self) -> tuple[str, ...]:
-        """The SOP Instance UIDs, in the order of its roles."""
-        return tuple(instance.sop_uid for instance in self.instances.values())
+        """The SOP Instance UIDs, each once, in the order of its roles."""
+        frames = (frame for volume in self.volumes.values() for frame in volume)
+        instances = (*self.instances.values(), *(frame.instance for frame in frames))
+        return tuple(dict.fromkeys(instance.sop_uid for instance in instances))
 
     @property
     def key(self) -> str:
         """What its score goes by within a study: of one image its SOP Instance UID."""
-        return " ".join(self.sop_uids)
+        if not self.volumes:
+            return " ".join(self.sop_uids)
+        slices = [
+            [role, frame.instance.sop_uid, frame.number]
+            for role, volume in self.volumes.items()
+            for frame in volume
+        ]
+        return f"volumes {hashlib.sha256(json.dumps(slices).encode()).hexdigest()}"
 
     @property
     def laterality(self) -> Laterality | None:

@@ -12,7 +12,8 @@ import node
 PACKAGE = Path(node.__file__).parent
 
 DOMAINS_ANSWERS = (
-    *("read", "is_in_scope", "awaited", "units", "combine", "grouped", "hanging"),
+    *("read", "is_in_scope", "why_not_in_scope", "awaited", "told"),
+    *("units", "combine", "grouped", "hanging"),
     *("require_visible", "require_plausible", "require_plausible_outline"),
 )
 CONVENTIONS = {

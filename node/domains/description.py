@@ -26,4 +26,5 @@ def describe(header: Dataset, path: Path, digest: str) -> Instance:
         body_part=shown.body_part,
         view=shown.view,
         is_standard=shown.is_standard,
+        details=shown.details,
     )

@@ -25,6 +25,8 @@ class Awaited:
     there: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """Each in a fixed order, in a word or two: "R MLO"."""
+    in_words: str = ""
+    """What of it is there, where more is to be said than what is missing: "pre + 4 of 5 posts"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,18 @@ class Domain(Protocol):
         ...
 
     def is_in_scope(self, shown: Shown, wanted: Input, /) -> bool:
-        """Whether a study with such an object gets an answer of a model with this input."""
+        """Whether a study with such an object may get an answer of a model with this input."""
+        ...
+
+    def why_not_in_scope(self, shown: Collection[Shown], wanted: Input, /) -> str:
+        """Return why a study that shows this gets none after all, for what it shows as a whole.
+
+        "" if it gets one. In words that may leave the node: "MR of the knee: Body Part Examined".
+        """
+        ...
+
+    def told(self, shown: Collection[Shown], /) -> tuple[str, ...]:
+        """Return what this domain takes a study for that shows this, and why, line by line."""
         ...
 
     def awaited(self, shown: Collection[Shown], wanted: Sequence[Input], /) -> Awaited:
@@ -73,9 +86,10 @@ class Domain(Protocol):
     def units(
         self, instances: Sequence[Instance], headers: Mapping[str, Dataset], wanted: Input, /
     ) -> Selection:
-        """Divide what a model reads from what it must not see; the rest appears nowhere.
+        """Divide the images that a model reads from what it must not see; the rest appears nowhere.
 
         The instances are those of a study, in the order in which they came, each with a header.
+        Of a domain of volumes: nothing, for `grouped` finds them.
         """
         ...
 
@@ -87,7 +101,7 @@ class Domain(Protocol):
         headers: Mapping[str, Dataset],
         /,
     ) -> Selection:
-        """Make units of several images of those of one, which are what was selected."""
+        """Make units of several images, or of volumes, of those of one, which were selected."""
         ...
 
     def require_visible(self, hidden: Hidden, /) -> None:

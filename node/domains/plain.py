@@ -45,6 +45,16 @@ def is_in_scope(shown: Shown, wanted: Input) -> bool:
     return shown.modality == wanted.modality and shown.body_part in wanted.body_parts
 
 
+def why_not_in_scope(_: Collection[Shown], __: Input) -> str:
+    """Return "": each image stands for itself."""
+    return ""
+
+
+def told(_: Collection[Shown]) -> tuple[str, ...]:
+    """Tell nothing: nothing is known."""
+    return ()
+
+
 def awaited(_: Collection[Shown], __: Sequence[Input]) -> Awaited:
     """Wait for nothing: how many images there should be, nobody knows."""
     return Awaited()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydicom import Dataset
 
 from node.dicom.body_part import body_part
 from node.dicom.untrusted import term, text
 from node.domains import plain
+from node.domains.breast_mr import domain as breast_mr
 from node.domains.domain import Domain
 from node.domains.mammography import domain as mammography
 from node.manifest import DomainName, Manifest
@@ -17,6 +18,7 @@ from node.study import Shown
 DOMAINS: Mapping[DomainName, Domain] = {
     "mammography": mammography,
     "plain": plain,
+    "breast_mr": breast_mr,
 }
 """By their names in a manifest."""
 
@@ -36,5 +38,17 @@ def shown_by(header: Dataset) -> Shown:
 
 
 def is_in_scope(shown: Shown, manifest: Manifest) -> bool:
-    """Whether a study with such an object gets an answer of this model."""
+    """Whether a study with such an object may get an answer of this model."""
     return domain_of(manifest).is_in_scope(shown, manifest.input)
+
+
+def is_study_in_scope(shown: Collection[Shown], manifest: Manifest) -> bool:
+    """Whether a study that shows this, and nothing else, gets an answer of this model."""
+    return any(is_in_scope(one, manifest) for one in shown) and not domain_of(
+        manifest
+    ).why_not_in_scope(shown, manifest.input)
+
+
+def told_of(shown: Collection[Shown]) -> tuple[str, ...]:
+    """Return what the domains take a study for that shows this, and why, line by line."""
+    return tuple(line for domain in DOMAINS.values() for line in domain.told(shown))

@@ -240,6 +240,7 @@ def _columns(instance: Instance, received: Received) -> dict[str, Any]:
         "body_part": instance.body_part,
         "view": str(instance.view) if instance.view else None,
         "is_standard": instance.is_standard,
+        "details": instance.details or None,
         "path": received.relative_path,
         "digest": instance.digest,
         "size_bytes": received.size_bytes,

@@ -77,6 +77,7 @@ def as_instance(row: sa.Row[Any], store: Store) -> Instance:
         view=parse_view(row.view),
         is_standard=row.is_standard,
         identity=row.identity or "",
+        details=row.details or "",
     )
 
 
@@ -84,11 +85,11 @@ SHOWN = tuple(
     schema.instance.c[name]
     for name in ("modality", "sop_class", "body_part", "view", "is_standard")
 )
-"""The columns that `shown_in` needs."""
+"""The columns that `shown_in` needs: what thousands of instances have in common, so no details."""
 
 
 def shown_in(row: sa.Row[Any]) -> Shown:
-    """Return what an instance shows, as its row says."""
+    """Return what an instance shows but for its details, as its row says."""
     return Shown(
         modality=row.modality,
         sop_class=row.sop_class,

@@ -279,6 +279,7 @@ instance = sa.Table(
     _text("body_part", nullable=True),  # "BREAST", "" if not said; of earlier releases not known
     _text("view", nullable=True),  # "R MLO"
     sa.Column("is_standard", sa.Boolean, nullable=False),  # whether it stands for its view
+    _text("details", nullable=True),  # what a domain judges a study by; of before 0016 not known
     _text("path"),
     _text("digest"),
     _text("identity", nullable=True),  # as study.identity, but of this object alone

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from node.manifest.words import BodyPart, Modality, Projection, RoleName, Uid, ViewName
+from node.manifest.words import (
+    BodyPart,
+    GrownSection,
+    Modality,
+    Projection,
+    RoleName,
+    Uid,
+    ViewName,
+)
 from node.study import IMAGE, Laterality, View
 from node.toml_file import Place, Section
 
 BODY_PARTS_OF_MAMMOGRAMS = ("BREAST", "AXILLA")
+BODY_PARTS_OF_DOMAINS: Mapping[str, tuple[str, ...]] = {
+    "mammography": BODY_PARTS_OF_MAMMOGRAMS,
+    "breast_mr": ("BREAST",),
+}
+"""Of what a domain's objects are, so that a manifest need not say it."""
 PartOfStudy = Literal["image", "breast", "exam"]
 """What something is about, which side of it left open."""
 
 
-class Input(Section):
+class Input(GrownSection):
     """What the model may see; everything else is refused with a reason."""
 
     modality: Modality
@@ -39,10 +52,22 @@ class Input(Section):
     synthetic_2d: Literal["refuse", "analyse"] = "refuse"
     """2D images computed from a tomosynthesis."""
 
+    # What follows is of dynamic contrast-enhanced series.
+
+    expected_phases: Annotated[int, Field(ge=2, le=100)] | None = None
+    """A study is complete as soon as so many are there, the one before contrast counted."""
+
+    LATER = frozenset({"expected_phases"})
+
     @property
     def expected(self) -> frozenset[View]:
         """The expected views as values."""
         return frozenset(map(view_called, self.expected_views))
+
+
+def is_phase(role: str) -> bool:
+    """Whether a role is one of a dynamic series: "pre", "post 1"."""
+    return role == "pre" or role.startswith("post ")
 
 
 def view_called(name: str) -> View:
@@ -56,11 +81,17 @@ class ManifestUnit(Section):
 
     of: PartOfStudy
     roles: tuple[RoleName, ...] = ()
-    """Of an exam views ("R CC"), of a breast projections ("CC"); which image is which."""
+    """Of an exam views ("R CC"), of a breast projections ("CC"); which image is which. Of a breast
+    MRI phases ("pre", "post 1"), each of which is a volume."""
     missing: Literal["refuse", "blank"] = "refuse"
     """A role without an image: the unit is not analysed, or the network gets zeros there."""
     repeated: Literal["refuse", "first", "last"] = "refuse"
     """Several images of one role: not analysed, or the first or last by time of acquisition."""
+
+    @property
+    def is_of_volumes(self) -> bool:
+        """Whether it reads phases, not images."""
+        return any(map(is_phase, self.roles))
 
     @property
     def all_roles(self) -> tuple[str, ...]:
@@ -77,6 +108,20 @@ class ManifestUnit(Section):
         if len(self.roles) < 2:
             yield ("roles",), f"expected the images of {self._example}"
         yield from self._amiss_in_roles(wanted)
+
+    def amiss_in_phases(self) -> Iterator[tuple[Place, str]]:
+        """Yield what cannot be, of a model of breast MRI."""
+        if self.of != "exam":
+            yield ("of",), 'expected "exam": a breast MRI shows both breasts at once'
+        if not self.roles:
+            yield ("roles",), 'missing: which phases? roles = ["pre", "post 1"]'
+        if "repeated" in self.model_fields_set:
+            yield ("repeated",), "is of mammograms: there is one phase of each name"
+        for i, role in enumerate(self.roles):
+            if not is_phase(role):
+                yield ("roles", i), f'"{role}" is no phase: "pre", "post 1", "post 2", ...'
+            elif role in self.roles[:i]:
+                yield ("roles", i), f'"{role}" is there twice'
 
     @property
     def _example(self) -> str:

@@ -23,7 +23,7 @@ from node.config import names_of_models
 from node.errors import ConfigError
 from node.kinds import KINDS, Needs
 from node.manifest.inputs import (
-    BODY_PARTS_OF_MAMMOGRAMS,
+    BODY_PARTS_OF_DOMAINS,
     Input,
     InputTensor,
     ManifestUnit,
@@ -33,6 +33,7 @@ from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
 from node.manifest.pixels import (
     Operations,
     PixelWords,
+    are_of_volumes,
     chest_wall,
     of_mammograms,
     operations,
@@ -57,6 +58,7 @@ from node.manifest.together import (
     with_shared_words,
 )
 from node.manifest.triage import ManifestTriage
+from node.manifest.voxels import Percentiles
 from node.manifest.words import (
     Ascii,
     GrownSection,
@@ -70,7 +72,7 @@ from node.manifest.words import (
 from node.onnx_file import refuse_external_data, refuse_other_files
 from node.toml_file import Place, Section, did_you_mean, wrong
 
-DomainName = Literal["mammography", "plain"]
+DomainName = Literal["mammography", "plain", "breast_mr"]
 """What knows the images that a model reads: the names of `node.domains.table.DOMAINS`."""
 
 
@@ -97,6 +99,8 @@ OF_MAMMOGRAMS: tuple[Place, ...] = tuple(
     for word in ("projections", "passed_over", "expected_views", "implants", "synthetic_2d")
 )
 """Words of [input] that mean something of mammograms alone."""
+OF_BREAST_MR: tuple[Place, ...] = (("input", "expected_phases"),)
+"""Words of [input] that mean something of dynamic series alone."""
 _GIVES: Mapping[str, tuple[Needs, ...]] = {
     "regions": (Needs.MARKS, Needs.REGIONS),
     "boxes": (Needs.MARKS,),
@@ -120,7 +124,8 @@ class Manifest(GrownSection):
     intended_use: Literal["measurement", "density", "detection", "triage"]
     """What it is for; triage alone sets a level."""
     domain: DomainName = "mammography"
-    """What is known of the images: views and sides of breasts, or nothing, image by image."""
+    """What is known of the images: views and sides of breasts, or nothing, image by image; or the
+    phases of breast MRI, which are volumes."""
     statement: Sentence
     """One honest sentence for the report: what the numbers are and are not."""
     licence: Licence
@@ -204,14 +209,15 @@ class Manifest(GrownSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _mammograms_are_of_breasts(cls, given: Any) -> Any:
+    def _breasts_are_the_body_part(cls, given: Any) -> Any:
         """Fill in the body parts, which manifests of mammography did not always name."""
-        if not isinstance(given, dict) or given.get("domain", "mammography") != "mammography":
+        if not isinstance(given, dict):
             return given
-        wanted = given.get("input")
-        if not isinstance(wanted, dict) or "body_parts" in wanted:
+        wanted, domain = given.get("input"), given.get("domain", "mammography")
+        body_parts = BODY_PARTS_OF_DOMAINS.get(domain) if isinstance(domain, str) else None
+        if body_parts is None or not isinstance(wanted, dict) or "body_parts" in wanted:
             return given
-        return {**given, "input": {**wanted, "body_parts": list(BODY_PARTS_OF_MAMMOGRAMS)}}
+        return {**given, "input": {**wanted, "body_parts": list(body_parts)}}
 
     @model_validator(mode="after")
     def _outputs_are_complete(self) -> Self:
@@ -242,9 +248,32 @@ class Manifest(GrownSection):
                 for place in self._said_of_mammograms()
             ]
             problems += [(("pixels", *place), words) for place, words in of_mammograms(self.pixels)]
+        if self.domain == "breast_mr":
+            problems += self._amiss_in_breast_mr()
+        else:
+            problems += [
+                (place, f'is of breast MRI; a model of domain = "{self.domain}" has no such word')
+                for place in self._said_beside_defaults(OF_BREAST_MR)
+            ]
+            if are_of_volumes(self.operations):
+                words = '"signal" is of volumes: domain = "breast_mr"'
+                problems.append((("pixels", 0, "signal", "op"), words))
         if problems:
             raise wrong(problems)
         return self
+
+    def _amiss_in_breast_mr(self) -> Iterator[tuple[Place, str]]:
+        if self.input.modality != "MR":
+            yield ("input", "modality"), f'expected "MR", found "{self.input.modality}"'
+        if self.input.body_parts != ("BREAST",):
+            yield ("input", "body_parts"), 'expected ["BREAST"], or leave it out'
+        if not are_of_volumes(self.operations):
+            words = 'expected op = "signal" first: phases are volumes, of signal on one scale'
+            yield ("pixels", 0), words
+        for place, one in enumerate(self.operations):
+            of_pre = isinstance(one, Percentiles) and one.of == "pre"
+            if of_pre and "pre" not in self.unit.roles:
+                yield ("pixels", place, one.op, "of"), 'of "pre", which is no role of [unit]'
 
     def _amiss_in_mammography(self) -> Iterator[tuple[Place, str]]:
         if self.input.modality != "MG":
@@ -259,14 +288,18 @@ class Manifest(GrownSection):
             for words in amiss_in_expected(self.input, self.unit):
                 yield ("input", "expected_views"), words
 
+    def _said_beside_defaults(self, places: Iterable[Place]) -> Iterator[Place]:
+        """Yield words of [input] that say something else than where they are left out."""
+        for place in places:
+            if getattr(self.input, str(place[-1])) != Input.model_fields[str(place[-1])].default:
+                yield place
+
     def _said_of_mammograms(self) -> Iterator[Place]:
         """Yield words that say something else than where they are left out."""
         if self.triage:
             yield ("triage",)
-        for place in OF_MAMMOGRAMS:
-            if getattr(self.input, str(place[-1])) != Input.model_fields[str(place[-1])].default:
-                yield place
-        if self.unit.of != "image":
+        yield from self._said_beside_defaults(OF_MAMMOGRAMS)
+        if self.unit.of != "image" and self.domain != "breast_mr":
             yield ("unit", "of")
         for place, output in self._numbered:
             if isinstance(output, MaskOutput) and output.difference is not None:
@@ -300,10 +333,12 @@ class Manifest(GrownSection):
 
     @model_validator(mode="after")
     def _what_is_read_at_once_is_known(self) -> Self:
-        problems = [(("unit", *place), words) for place, words in self.unit.amiss(self.input)]
+        is_of_phases = self.domain == "breast_mr"
+        amiss = self.unit.amiss_in_phases() if is_of_phases else self.unit.amiss(self.input)
+        problems = [(("unit", *place), words) for place, words in amiss]
         if not problems:
-            amiss = amiss_in_inputs(self.inputs, self.unit, self.image_shape)
-            problems = [(("inputs", *place), words) for place, words in amiss]
+            of_inputs = amiss_in_inputs(self.inputs, self.unit, self.image_shape)
+            problems = [(("inputs", *place), words) for place, words in of_inputs]
         if self.unit.of != "image" and not self.inputs:
             words = "missing: several images at once need [[inputs]] with tensor, roles and join"
             problems.append((("inputs",), words))

@@ -11,6 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, model_validator
 
+from node.manifest.voxels import (
+    OF_VOLUMES,
+    OrientAxes,
+    Percentiles,
+    Signal,
+    VolumeSize,
+    VoxelSpacing,
+    amiss_in_voxels,
+)
 from node.manifest.words import GrownSection, Projection
 from node.toml_file import Place, Section, shown, wrong
 
@@ -200,6 +209,11 @@ Operation = (
     | Normalise
     | ZScore
     | Channels
+    | Signal
+    | OrientAxes
+    | VoxelSpacing
+    | VolumeSize
+    | Percentiles
 )
 Operations = tuple[Annotated[Operation, Field(discriminator="op")], ...]
 _OPERATIONS: TypeAdapter[Operations] = TypeAdapter(Operations)
@@ -270,7 +284,7 @@ def without_orientation(of: Operations) -> WithoutOrientation:
 def shape_after(of: Operations) -> tuple[int, ...]:
     """Return the shape of the network's input without its first axis.
 
-    (channels, height, width), or (n,) of a vector.
+    (channels, height, width), (channels, slices, rows, columns) of a volume, or (n,) of a vector.
     """
     shape: tuple[int, ...] = ()
     for one in of:
@@ -281,9 +295,16 @@ def shape_after(of: Operations) -> tuple[int, ...]:
                 shape = (one.count, *shape[1:])
             case Histogram():
                 shape = (one.bins,)
+            case VolumeSize():
+                shape = (1, one.slices, one.rows, one.columns)
             case _:
                 pass
     return shape
+
+
+def are_of_volumes(of: Operations) -> bool:
+    """Whether operations begin as those of volumes do."""
+    return isinstance(of[0], Signal)
 
 
 _ONCE = (GreyValues, Crop, Mirror, Rank, Histogram, Channels)
@@ -299,11 +320,21 @@ makes a vector or several channels of the image, for one that needs the image it
 
 def amiss_in(of: Operations) -> Iterator[tuple[Place, str]]:
     """Yield what is wrong with a list of operations, each with its place in the list."""
+    if of and are_of_volumes(of):
+        yield from amiss_in_voxels(of)
+        yield from _amiss_in_normalising(of)
+    else:
+        yield from _amiss_in_images(of)
+
+
+def _amiss_in_images(of: Operations) -> Iterator[tuple[Place, str]]:
     if not of or not isinstance(of[0], GreyValues):
         yield (0,), 'expected op = "grey" first: what the numbers of the image are'
     seen: list[Operation] = []
     for place, one in enumerate(of):
         earlier = {type(before): before.op for before in seen}
+        if one.op in OF_VOLUMES:
+            yield (place, one.op, "op"), f'"{one.op}" is of volumes, which begin with op = "signal"'
         if type(one) in _ONCE and type(one) in earlier:
             yield (place, one.op, "op"), f'"{one.op}" is there before; once is enough'
         for before in _LATER.get(type(one), ()):
@@ -333,6 +364,12 @@ def _amiss_in_sizes(of: Operations) -> Iterator[tuple[Place, str]]:
             (len(of) - 1,),
             'the input has no fixed size: end with "resize", "place" or "histogram" (after "crop")',
         )
+
+
+def _amiss_in_normalising(of: Operations) -> Iterator[tuple[Place, str]]:
+    for place, one in enumerate(of):
+        if isinstance(one, Normalise):
+            yield from _amiss_in_numbers(one, place, channels=1)
 
 
 def _amiss_in_numbers(one: Normalise, place: int, channels: int) -> Iterator[tuple[Place, str]]:

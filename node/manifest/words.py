@@ -34,7 +34,10 @@ Projection = Annotated[str, matching(r"[A-Z]+", 'a view position such as "MLO"')
 ViewName = Annotated[str, matching(r"[RL] [A-Z]+", 'a side and a projection such as "R MLO"')]
 RoleName = Annotated[
     str,
-    matching(r"([RL] )?[A-Z]+|image", 'a view such as "R MLO", or a projection such as "MLO"'),
+    matching(
+        r"([RL] )?[A-Z]+|image|pre|post [1-9][0-9]?",
+        'a view such as "R MLO", a projection such as "MLO", or a phase such as "pre" or "post 1"',
+    ),
 ]
 GivenName = Annotated[
     str, matching(r"[a-z0-9][a-z0-9 _-]{0,47}", "at most 48 small letters, digits, blanks, _ and -")

@@ -85,6 +85,12 @@ def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
     return ExaminedPart(others[0], "Body Part Examined")
 
 
+def not_a_breast(part: ExaminedPart) -> str:
+    """Return of what a study is that is of no breast, and what that rests on."""
+    said = f"of {body_part_in_words(part.term)}" if part.term else "that does not say its body part"
+    return f"MR {said}: {part.rests_on}"
+
+
 def _elsewhere(facts: Collection[Facts]) -> str:
     """Return what says that another part was examined than the breast, in words; "" if nothing."""
     if coil := _coil_elsewhere(facts):

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from node.dicom.body_part import body_part_in_words
-from node.domains.breast_mr.body_part import ExaminedPart, body_part_of
+from node.domains.breast_mr.body_part import ExaminedPart, body_part_of, not_a_breast
 from node.domains.breast_mr.choosing import Piece, dynamic, earlier_unlike, pieces_of
 from node.domains.breast_mr.contrast import Injection, injection
 from node.domains.breast_mr.facts import Facts
@@ -97,15 +96,10 @@ def read(facts: Iterable[Facts]) -> Reading:
         if part.contradiction:
             raise StudyError(part.contradiction)
         if not part.is_breast:
-            raise StudyError(_not_a_breast(part))
+            raise StudyError(not_a_breast(part))
         return _with_phases(reading, pieces)
     except StudyError as error:
         return replace(reading, refusal=str(error))
-
-
-def _not_a_breast(part: ExaminedPart) -> str:
-    shown = f"of {body_part_in_words(part.term)}" if part.term else "does not say its body part"
-    return f"MR {shown}: {part.rests_on}"
 
 
 def series_of(facts: Iterable[Facts]) -> tuple[MrSeries, ...]:

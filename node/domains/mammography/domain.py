@@ -8,7 +8,7 @@ from node.domains.mammography.plausibility import (
     require_plausible_outline,
     require_visible,
 )
-from node.domains.mammography.scope import awaited, is_in_scope, read
+from node.domains.mammography.scope import awaited, is_in_scope, read, told, why_not_in_scope
 from node.domains.mammography.selection import units
 
 __all__ = [
@@ -21,5 +21,7 @@ __all__ = [
     "require_plausible",
     "require_plausible_outline",
     "require_visible",
+    "told",
     "units",
+    "why_not_in_scope",
 ]

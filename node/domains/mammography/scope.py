@@ -52,6 +52,16 @@ def is_in_scope(shown: Shown, wanted: Input) -> bool:
     return shown.modality == wanted.modality and shown.body_part in ("", *wanted.body_parts)
 
 
+def why_not_in_scope(_: Collection[Shown], __: Input) -> str:
+    """Return "": each mammogram says itself what it is."""
+    return ""
+
+
+def told(_: Collection[Shown]) -> tuple[str, ...]:
+    """Tell nothing: a mammogram is shown with its view."""
+    return ()
+
+
 def awaited(shown: Collection[Shown], wanted: Sequence[Input]) -> Awaited:
     """Return which of the expected views are there, in objects that can stand for them."""
     sop_classes = {sop_class for one in wanted for sop_class in one.sop_classes}

@@ -1,0 +1,85 @@
+"""MR objects of a study -> the phases that a network reads at once, each as a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pydicom import Dataset
+
+from node.domains.breast_mr.headers import facts_of
+from node.domains.breast_mr.phases import Reading
+from node.domains.breast_mr.phases import read as read_phases
+from node.domains.domain import Selection
+from node.domains.naming import class_words, image_name
+from node.imaging.planes import SLICED
+from node.manifest import Input, ManifestUnit
+from node.result import Refusal
+from node.study import IMAGE, Frame, Instance, Unit
+
+EXAM = "Exam"
+"""What a result calls what was read."""
+
+
+def units(
+    instances: Sequence[Instance], headers: Mapping[str, Dataset], wanted: Input
+) -> Selection:
+    """Take the MR images, one by one: what they are of, `grouped` finds out.
+
+    Those of a class that can be read and that this model does not read are refused; what is no
+    image of a slice appears nowhere.
+    """
+    images, refused = list[Unit](), list[Refusal]()
+    for one in instances:
+        if one.modality != wanted.modality or one.sop_class not in SLICED:
+            continue
+        name = image_name(one.shown, headers[one.sop_uid])
+        if one.sop_class in wanted.sop_classes:
+            images.append(Unit({IMAGE: one}, name))
+        else:
+            reason = f"{class_words(one.sop_class)}, which this model does not read"
+            refused.append(Refusal(one.sop_uid, name, reason))
+    return Selection(tuple(images), tuple(refused))
+
+
+def grouped(
+    selection: Selection,
+    wanted: ManifestUnit,
+    _: Sequence[Instance],
+    headers: Mapping[str, Dataset],
+) -> Selection:
+    """Make one unit of the phases that are wanted, each a volume; or refuse it with the reason."""
+    of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
+    reading = read_phases(fact for uid in of_uid for fact in facts_of(headers[uid]))
+    if why := reading.refusal or _why_not_read(reading, wanted):
+        refused = [Refusal(uid, EXAM, why) for uid in _first_of(reading, of_uid)]
+        return Selection((), (*selection.refused, *refused))
+    volumes = {
+        phase.name: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
+        for phase in reading.phases
+        if phase.name in wanted.roles
+    }
+    in_order = {role: volumes[role] for role in wanted.roles if role in volumes}
+    doubts = dict.fromkeys((*reading.doubts, *_of_images(selection, in_order)))
+    unit = Unit({}, EXAM, volumes=in_order, doubts=tuple(doubts))
+    return replace(selection, units=(unit,))
+
+
+def _why_not_read(reading: Reading, wanted: ManifestUnit) -> str:
+    there = [phase.name for phase in reading.phases]
+    missing = [role for role in wanted.roles if role not in there]
+    if not missing or (wanted.missing == "blank" and len(missing) < len(wanted.roles)):
+        return ""
+    return f"this model does not read it without {', '.join(missing)}; there: {', '.join(there)}"
+
+
+def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ...]:
+    """Return the object that stands for a study of which nothing is read: of its phases' first."""
+    of_phases = (uid for phase in reading.phases for uid, _ in phase.images)
+    return (next(of_phases, next(iter(of_uid))),) if of_uid else ()
+
+
+def _of_images(selection: Selection, volumes: Mapping[str, tuple[Frame, ...]]) -> list[str]:
+    """Return what is doubtful of the images that are read."""
+    read = {frame.instance.sop_uid for volume in volumes.values() for frame in volume}
+    return [doubt for unit in selection.units if unit.sop_uid in read for doubt in unit.doubts]

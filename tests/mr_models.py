@@ -1,0 +1,129 @@
+"""Model packages that read phases of breast MRI, with networks of a few nodes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnx
+
+from node.manifest import Model
+from node.manifest.package import load_model
+
+UPTAKE = """
+    pre, post = Split<axis = 1, num_outputs = 2>(phases)
+    more = Sub(post, pre)
+    mean = ReduceMean<keepdims = 0>(more)
+    axes = Constant<value_ints = [0, 1]>()
+    score = Unsqueeze(mean, axes)
+"""
+"""By how much the second phase is brighter than the first, of all voxels."""
+
+MANIFEST = """
+name = "{name}"
+title = "Uptake of both breasts"
+version = "1.0.0"
+manufacturer = "Test"
+device_uid = "2.25.77"
+status = "research"
+intended_use = "detection"
+domain = "breast_mr"
+statement = "The score says by how much the second phase is brighter than the first; a test."
+{before}
+
+[licence]
+code = "MIT"
+weights = "MIT"
+
+[weights]
+file = "model.onnx"
+sha256 = "{sha256}"
+
+[input]
+modality = "MR"
+sop_classes = [
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.4.4",
+]
+{expected}
+
+[unit]
+of = "exam"
+roles = ["pre", "post 1"]
+
+[[inputs]]
+tensor = "phases"
+roles = ["pre", "post 1"]
+join = "channels"
+
+{pixels}
+
+[[outputs]]
+kind = "score"
+name = "uptake"
+label = "AI uptake score"
+tensor = "score"
+activation = "sigmoid"
+score = {{ value = "UPTAKE", scheme = "99TEST", meaning = "Uptake score" }}
+{rest}
+"""
+
+PIXELS = """
+[[pixels]]
+op = "signal"
+
+[[pixels]]
+op = "orient"
+axes = "HPL"
+
+[[pixels]]
+op = "spacing"
+mm = [4, 4, 4]
+
+[[pixels]]
+op = "size"
+slices = 32
+rows = 48
+columns = 96
+
+[[pixels]]
+op = "percentiles"
+low = 1
+high = 99
+of = "pre"
+"""
+
+
+def uptake_model(
+    folder: Path,
+    *,
+    name: str = "uptake",
+    expected_phases: int | None = None,
+    pixels: str = PIXELS,
+    size: tuple[int, int, int] = (32, 48, 96),
+    before: str = "",
+    rest: str = "",
+) -> Model:
+    """Write a package that gives a score of pre and post 1, and open it."""
+    package = folder / name
+    package.mkdir(parents=True)
+    shape = ",".join(map(str, (1, 2, *size)))
+    network = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 21]>
+        uptake (float[{shape}] phases) => (float[1,1] score) {{ {UPTAKE} }}"""
+    )
+    content = network.SerializeToString()
+    (package / "model.onnx").write_bytes(content)
+    expected = "" if expected_phases is None else f"expected_phases = {expected_phases}"
+    text = MANIFEST.format(
+        name=name,
+        before=before,
+        sha256=hashlib.sha256(content).hexdigest(),
+        expected=expected,
+        pixels=pixels,
+        rest=rest,
+    )
+    (package / "manifest.toml").write_text(text, "utf-8")
+    (package / "README.md").write_text("# Uptake\n\nA test.\n", "utf-8")
+    return load_model(name, folder)
