@@ -201,6 +201,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictured:
+    """An image that stands for a volume where it is shown."""
+
+    name: str
+    """"pre, slice 32 of 64"."""
+    sop_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """Everything one model says about one study version."""
 
@@ -221,6 +230,8 @@ class Result:
     heat_maps: tuple[HeatMap, ...] = ()
     triage: Triage | None = None
     """None if the model does not triage."""
+    pictured: tuple[Pictured, ...] = ()
+    """Of volumes: the images that are shown of all that was analysed; else each is."""
 
     @property
     def is_complete(self) -> bool:

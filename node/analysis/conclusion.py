@@ -18,6 +18,7 @@ from node.result import (
     HeatMap,
     Mark,
     OutputScore,
+    Pictured,
     Refusal,
     Region,
     Result,
@@ -58,7 +59,17 @@ def conclude(
         looked_for=model.manifest.looks_for,
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
+        pictured=tuple(_pictured(analysed)),
     )
+
+
+def _pictured(analysed: Sequence[Unit]) -> Iterator[Pictured]:
+    """Yield the middle slice of each volume: thousands of slices are looked at by nobody."""
+    for unit in analysed:
+        for role, volume in unit.volumes.items():
+            middle = len(volume) // 2
+            name = f"{role}, slice {middle + 1} of {len(volume)}"
+            yield Pictured(name, volume[middle].instance.sop_uid)
 
 
 def _told_apart(model: Model, evaluations: Sequence[Evaluation]) -> Iterator[Evaluation]:

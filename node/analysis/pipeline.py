@@ -21,7 +21,7 @@ from node import score_key
 from node.analysis.conclusion import conclude, not_analysed, refused_images
 from node.analysis.selection import select
 from node.config import Provider
-from node.dicom.header import read_header
+from node.dicom.header import DEFER_BYTES, read_header
 from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
@@ -229,11 +229,16 @@ def _wanted(task: Task) -> Callable[[Instance], bool]:
     return lambda instance: instance.modality in modalities or not is_whole(instance.identity)
 
 
+_OF_SLICES = 1 << 12
+"""Makers write 100 kB beside each of thousands of slices: it stays on disk until asked for."""
+
+
 def _headers(instances: Iterable[Instance]) -> tuple[dict[str, Dataset], dict[str, str]]:
     headers, damaged = {}, {}
     for instance in instances:
         try:
-            headers[instance.sop_uid] = read_header(instance.path)
+            bytes_kept = _OF_SLICES if instance.modality == "MR" else DEFER_BYTES
+            headers[instance.sop_uid] = read_header(instance.path, bytes_kept)
         except Unreadable as error:
             damaged[instance.sop_uid] = str(error)
     return headers, damaged
@@ -314,8 +319,12 @@ def _settings_digest(model: Model, provider: Provider) -> str:
 
 
 def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
-    """Return the pictures of the analysed images, without those that cannot be drawn."""
-    shown = {sop_uid for result in results for sop_uid in result.analysed}
+    """Return the pictures of the images that are shown, without those that cannot be drawn."""
+    shown = {
+        sop_uid
+        for result in results
+        for sop_uid in [one.sop_uid for one in result.pictured] or result.analysed
+    }
     pictures = {}
     for instance in task.version.instances:
         if instance.sop_uid not in shown:

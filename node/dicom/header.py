@@ -34,12 +34,13 @@ _OF_NO_PATIENT = frozenset(
 """Non-Patient Object Storage (PS3.4 GG.3)."""
 
 
-def read_header(path: Path) -> Dataset:
+def read_header(path: Path, defer_bytes: int = DEFER_BYTES) -> Dataset:
     """Read a Part 10 file but its pixel data; raise Unreadable if it is damaged.
 
-    OSError passes through: it says nothing about the object.
+    Longer values than `defer_bytes` are read when they are asked for. OSError passes through: it
+    says nothing about the object.
     """
-    header = _parse(path)
+    header = _parse(path, defer_bytes)
     if not text(header, "StudyInstanceUID") and text(header, "SOPClassUID") in _OF_NO_PATIENT:
         raise OfNoStudy(f"{UID(text(header, 'SOPClassUID')).name} is of no study")
     for keyword, name in (
@@ -85,11 +86,11 @@ def uids_of_damaged(path: Path) -> Uids:
     return Uids(*(one if _is_uid(one) else "" for one in uids))
 
 
-def _parse(path: Path) -> Dataset:
+def _parse(path: Path, defer_bytes: int) -> Dataset:
     """Run pydicom's parser, which raises and warns about nearly anything, with quoted values."""
     not_well_formed = failing_as("not a well-formed DICOM object", OSError)
     with quietly(), not_well_formed, path.open("rb") as file:
-        return open_part10(file).read_header(DEFER_BYTES)
+        return open_part10(file).read_header(defer_bytes)
 
 
 def _require_uid(dataset: Dataset, keyword: str, name: str) -> None:

@@ -165,6 +165,8 @@ def _grid(canvas: Canvas, draft: Draft) -> None:
 
 def _cells(draft: Draft) -> list[tuple[str, str, str]]:
     """Return label, SOP Instance UID (empty if there is no image), and why there is none."""
+    if pictured := [one for result in draft.results for one in result.pictured]:
+        return [(one.name, one.sop_uid, "no picture") for one in pictured[:4]]
     images = analysed(draft)
     shown: dict[View, str] = {}
     for sop_uid in images:

@@ -17,7 +17,7 @@ from node.manifest import Input, ManifestUnit
 from node.result import Refusal
 from node.study import IMAGE, Frame, Instance, Unit
 
-EXAM = "Exam"
+_EXAM = "Exam"
 """What a result calls what was read."""
 
 
@@ -52,7 +52,7 @@ def grouped(
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
     reading = read_phases(fact for uid in of_uid for fact in facts_of(headers[uid]))
     if why := reading.refusal or _why_not_read(reading, wanted):
-        refused = [Refusal(uid, EXAM, why) for uid in _first_of(reading, of_uid)]
+        refused = [Refusal(uid, _EXAM, why) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
     volumes = {
         phase.name: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
@@ -61,7 +61,7 @@ def grouped(
     }
     in_order = {role: volumes[role] for role in wanted.roles if role in volumes}
     doubts = dict.fromkeys((*reading.doubts, *_of_images(selection, in_order)))
-    unit = Unit({}, EXAM, volumes=in_order, doubts=tuple(doubts))
+    unit = Unit({}, _EXAM, volumes=in_order, doubts=tuple(doubts))
     return replace(selection, units=(unit,))
 
 
