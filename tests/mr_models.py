@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import onnx
@@ -11,13 +12,16 @@ from node.manifest import Model
 from node.manifest.package import load_model
 
 UPTAKE = """
-    pre, post = Split<axis = 1, num_outputs = 2>(phases)
+    first = Constant<value_ints = [0]>()
+    last = Constant<value_ints = [-1]>()
+    pre = Gather<axis = 1>(phases, first)
+    post = Gather<axis = 1>(phases, last)
     more = Sub(post, pre)
     mean = ReduceMean<keepdims = 0>(more)
     axes = Constant<value_ints = [0, 1]>()
     score = Unsqueeze(mean, axes)
 """
-"""By how much the second phase is brighter than the first, of all voxels."""
+"""By how much the last phase is brighter than the first, of all voxels."""
 
 MANIFEST = """
 name = "{name}"
@@ -28,7 +32,7 @@ device_uid = "2.25.77"
 status = "research"
 intended_use = "detection"
 domain = "breast_mr"
-statement = "The score says by how much the second phase is brighter than the first; a test."
+statement = "The score says by how much the last phase is brighter than the first; a test."
 {before}
 
 [licence]
@@ -50,11 +54,11 @@ sop_classes = [
 
 [unit]
 of = "exam"
-roles = ["pre", "post 1"]
+roles = {roles}
 
 [[inputs]]
 tensor = "phases"
-roles = ["pre", "post 1"]
+roles = {roles}
 join = "channels"
 
 {pixels}
@@ -100,15 +104,16 @@ def uptake_model(
     *,
     name: str = "uptake",
     expected_phases: int | None = None,
+    posts: int = 1,
     pixels: str = PIXELS,
     size: tuple[int, int, int] = (32, 48, 96),
     before: str = "",
     rest: str = "",
 ) -> Model:
-    """Write a package that gives a score of pre and post 1, and open it."""
+    """Write a package that gives a score of pre and so many phases after it, and open it."""
     package = folder / name
     package.mkdir(parents=True)
-    shape = ",".join(map(str, (1, 2, *size)))
+    shape = ",".join(map(str, (1, 1 + posts, *size)))
     network = onnx.parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]>
         uptake (float[{shape}] phases) => (float[1,1] score) {{ {UPTAKE} }}"""
@@ -118,6 +123,7 @@ def uptake_model(
     expected = "" if expected_phases is None else f"expected_phases = {expected_phases}"
     text = MANIFEST.format(
         name=name,
+        roles=json.dumps(["pre", *(f"post {number}" for number in range(1, posts + 1))]),
         before=before,
         sha256=hashlib.sha256(content).hexdigest(),
         expected=expected,
