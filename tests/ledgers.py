@@ -19,7 +19,8 @@ from node import config
 from node.config import bundled_models_dir
 from node.current import Current
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
-from node.flow.completeness import awaited_by, why_all_excluded
+from node.flow.completeness import why_all_excluded
+from node.flow.study_scope import awaited_by
 from node.ledger import (
     Again,
     Arrival,
