@@ -149,6 +149,7 @@ class Desk:
         sop_class: str = MG_FOR_PRESENTATION,
         is_standard: bool = True,
         body_part: str = "",
+        details: str = "",
         is_in_scope: bool = True,
         why_excluded: str | None = None,
         again: Again | None = None,
@@ -169,6 +170,7 @@ class Desk:
             body_part=body_part,
             view=parse_view(view),
             is_standard=is_standard,
+            details=details,
         )
         return self.receiving.record_instance(
             instance,
