@@ -21,7 +21,7 @@ from node.dicom.header import read_header, uids_of_damaged
 from node.dicom.untrusted import failing_as
 from node.domains.description import describe
 from node.domains.scope import why_out_of_scope
-from node.domains.table import is_in_scope
+from node.domains.table import is_study_in_scope
 from node.errors import ConfigError, Held, OfNoStudy, Unreadable
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
@@ -198,7 +198,7 @@ def _analyse_study(
     if study.held:
         return _held(study_uid, study.held)
     shown = [instance.shown for instance in study.instances]
-    if not any(is_in_scope(one, model.manifest) for one in shown):
+    if not is_study_in_scope(shown, model.manifest):
         why = why_out_of_scope(shown, [model.manifest])
         return StudyOutcome(study_uid, f"out of scope of {model.manifest.name}", (why,))
     version = _version(study_uid, study)

@@ -19,7 +19,8 @@ from node import config
 from node.config import bundled_models_dir
 from node.current import Current
 from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
-from node.flow.completeness import awaited_by, why_all_excluded
+from node.flow.completeness import why_all_excluded
+from node.flow.study_scope import awaited_by
 from node.ledger import (
     Again,
     Arrival,
@@ -148,6 +149,7 @@ class Desk:
         sop_class: str = MG_FOR_PRESENTATION,
         is_standard: bool = True,
         body_part: str = "",
+        details: str = "",
         is_in_scope: bool = True,
         why_excluded: str | None = None,
         again: Again | None = None,
@@ -168,6 +170,7 @@ class Desk:
             body_part=body_part,
             view=parse_view(view),
             is_standard=is_standard,
+            details=details,
         )
         return self.receiving.record_instance(
             instance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import factories
 import odd_classes
 import pytest
 from factories import L_CC, R_CC
+from mr_models import uptake_model
 from outputs import drafts
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -26,6 +28,7 @@ from node.manifest import Model, load_model
 from node.offline import FolderOutcome, StudyOutcome
 from node.outputs import wording
 from node.trial import phantom
+from node.trial.breast_mr.knee import knee_mr
 
 pytestmark = pytest.mark.usefixtures("warm_inference")
 
@@ -104,6 +107,22 @@ def test_a_study_that_does_not_concern_the_model_is_said_to_be_out_of_scope(
     dataset.save_as(path)
     (outcome,) = analyse(tmp_path, [path])
     assert outcome.words == "out of scope of breast-area"
+    assert outcome.written == ()
+
+
+def test_a_knee_is_out_of_scope_of_a_model_of_the_breast_and_says_what_that_rests_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "Inference", lambda *_: contextlib.nullcontext())  # asked nothing
+    paths = []
+    for number, image in enumerate(knee_mr("offline", shape=(2, 16, 16))):
+        paths.append(tmp_path / f"{number}.dcm")
+        image.save_as(paths[-1], enforce_file_format=True)
+    model = uptake_model(tmp_path / "models")
+    found = offline.analyse_folder(paths, tmp_path / "results", model, lambda: None)
+    (outcome,) = found.studies
+    assert outcome.words == "out of scope of uptake"
+    assert outcome.details == ("no model reads MR of KNEE: Body Part Examined",)
     assert outcome.written == ()
 
 

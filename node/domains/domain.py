@@ -27,6 +27,8 @@ class Awaited:
     """Each in a fixed order, in a word or two: "R MLO"."""
     in_words: str = ""
     """What of it is there, where more is to be said than what is missing: "pre + 4 of 5 posts"."""
+    is_uncounted: bool = False
+    """Nobody knows how much is to come: then only quiet says that all is there."""
 
 
 @dataclass(frozen=True, slots=True)

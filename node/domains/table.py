@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from pydicom import Dataset
 
@@ -28,6 +28,10 @@ def domain_of(manifest: Manifest) -> Domain:
     return DOMAINS[manifest.domain]
 
 
+JUDGED_BY_DETAILS: frozenset[DomainName] = frozenset({"breast_mr"})
+"""Those that judge a study by `Shown.details`, of all its objects together."""
+
+
 def shown_by(header: Dataset) -> Shown:
     """Return what an object shows: what all objects say, and what each domain reads of its own."""
     modality, sop_class = term(header, "Modality"), text(header, "SOPClassUID")
@@ -47,6 +51,18 @@ def is_study_in_scope(shown: Collection[Shown], manifest: Manifest) -> bool:
     return any(is_in_scope(one, manifest) for one in shown) and not domain_of(
         manifest
     ).why_not_in_scope(shown, manifest.input)
+
+
+def needs_details(shown: Collection[Shown], manifests: Iterable[Manifest]) -> bool:
+    """Whether `Shown.details` are to be asked for, before one of these models is asked of it.
+
+    They are of each object by itself: a study of thousands has thousands.
+    """
+    return any(
+        manifest.domain in JUDGED_BY_DETAILS and is_in_scope(one, manifest)
+        for manifest in manifests
+        for one in shown
+    )
 
 
 def told_of(shown: Collection[Shown]) -> tuple[str, ...]:

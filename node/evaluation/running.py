@@ -17,7 +17,7 @@ from tzlocal import get_localzone
 
 from node import config, score_json
 from node.analysis.pipeline import Pipeline, RunsNetworks, ScoresInMemory, Task, analyse
-from node.domains.table import is_in_scope
+from node.domains.table import is_study_in_scope
 from node.errors import ConfigError, ModelError, StudyError
 from node.evaluation.collection import GivenExam, LabelledExam, given
 from node.inference import Inference
@@ -148,7 +148,7 @@ def _answered(
         if taken.version is None:
             return AnsweredExam(exam, None, taken.sop_uids, taken.refused, is_in_scope=False)
         shown = [instance.shown for instance in taken.version.instances]
-        is_meant = any(is_in_scope(one, model.manifest) for one in shown)
+        is_meant = is_study_in_scope(shown, model.manifest)
         if known := _lines_trained_on(taken, pipeline.inference, trained_on):
             return AnsweredExam(exam, None, taken.sop_uids, taken.refused, known)
         if exam.why_held:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from node import config
 from node.analysis.pipeline import ranks
 from node.domains.domain import Awaited
-from node.domains.scope import why_out_of_scope
-from node.domains.table import DOMAINS, is_in_scope
+from node.domains.table import is_in_scope
+from node.flow.study_scope import StudyScope, StudyScopes, words_of_awaited
 from node.ledger import (
     Arrival,
     Closing,
@@ -29,7 +29,6 @@ from node.logs import naming
 from node.manifest import Manifest, Model
 from node.outputs.wording import refused_as_damaged
 from node.result import Priority
-from node.study import Shown
 
 log = logging.getLogger(__name__)
 
@@ -39,37 +38,18 @@ def why_complete(arrival: Arrival, awaited: Awaited, settings: config.Completene
     there, missing = awaited.there, awaited.missing
     # Of images that are being corrected all are there, some of them as they were before.
     is_being_corrected = arrival.revision_reason is not None and arrival.open_associations > 0
-    is_all_there = bool(there) and not missing and not is_being_corrected
+    is_whole = bool(there) and not missing and not awaited.is_uncounted
+    is_all_there = is_whole and not is_being_corrected
     damaged = f", {refused_as_damaged(arrival.damaged)}" if arrival.damaged else ""
     if is_all_there and arrival.quiet_s >= settings.settle_s:
         return f"{len(there)}/{len(there)} {awaited.what}{damaged}"
-    words = _words_of_missing(awaited) + damaged
+    said = words_of_awaited(awaited)
+    words = (f", {said}" if said else "") + damaged
     if arrival.open_associations == 0 and arrival.quiet_s >= settings.quiet_s:
         return f"quiet {settings.quiet_s:g} s{words}"
     if arrival.age_s >= settings.final_s:
         return f"final limit {settings.final_s:g} s{words}"
     return None
-
-
-def _words_of_missing(awaited: Awaited) -> str:
-    if not awaited.missing:
-        return ""
-    names = ", ".join(awaited.missing)
-    is_nothing_there = len(awaited.missing) > 1 and not awaited.there
-    return f", none of {names}" if is_nothing_there else f", {names} missing"
-
-
-def awaited_by(manifests: Sequence[Manifest], shown: Sequence[Shown]) -> Awaited:
-    """Return what the models that a study is in scope of wait for, domain by domain."""
-    found = []
-    for name, domain in DOMAINS.items():
-        if wanted := [manifest.input for manifest in manifests if manifest.domain == name]:
-            found.append(domain.awaited(shown, wanted))
-    return Awaited(
-        what=" and ".join(dict.fromkeys(one.what for one in found if one.what)),
-        there=tuple(part for one in found for part in one.there),
-        missing=tuple(part for one in found for part in one.missing),
-    )
 
 
 _NOTHING_COMES_BACK = (
@@ -107,6 +87,8 @@ class Settler:
             for model, mode in models
             if mode == Mode.DELIVER and ranks(model, demonstration_may_rank=demonstration_may_rank)
         ]
+        self._scopes = StudyScopes(settling, [model.manifest for model, _ in models])
+        self._scopes_of_held = StudyScopes(settling, [model.manifest for model in self._ranking])
 
     @property
     def ranking(self) -> frozenset[str]:
@@ -117,24 +99,27 @@ class Settler:
         """Look at every study that is being received. Repeats safely, on any node."""
         # Before that, nothing makes a study complete.
         quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
-        for arrival in self._settling.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s):
-            in_scope = [
-                (model, mode)
-                for model, mode in self._models
-                if any(is_in_scope(one, model.manifest) for one in arrival.shown)
-            ]
-            awaited = awaited_by([model.manifest for model, _ in in_scope], arrival.shown)
-            reason = why_complete(arrival, awaited, self._settings)
-            if reason is None:
-                continue
-            closing = self._closing(arrival, reason, in_scope)
-            removed = _removed(arrival, [model.manifest for model, _ in in_scope])
-            if closing.state == VersionState.QUEUED and removed:
-                self._settling.ask_back(arrival.study_uid, removed)
-                continue  # until all is here: the sweep that asks sees to it
-            if self._settling.close_version(arrival, closing, self._enqueue):
-                with naming(study=arrival.study_uid, peer=arrival.sender):
-                    self._say_complete(arrival, closing)
+        arrivals = self._settling.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s)
+        waiting = {arrival.study_uid for arrival in arrivals if not self._settle(arrival)}
+        self._scopes.forget_all_but(waiting)
+
+    def _settle(self, arrival: Arrival) -> bool:
+        """Close a study if it is complete; return whether it is closed."""
+        scope = self._scopes.of(arrival)
+        reason = why_complete(arrival, scope.awaited, self._settings)
+        if reason is None:
+            return False
+        in_scope = [one for one in self._models if one[0].manifest.name in scope.names]
+        closing = self._closing(arrival, reason, in_scope, scope)
+        removed = _removed(arrival, [model.manifest for model, _ in in_scope])
+        if closing.state == VersionState.QUEUED and removed:
+            self._settling.ask_back(arrival.study_uid, removed)
+            return False  # until all is here: the sweep that asks sees to it
+        is_closed = self._settling.close_version(arrival, closing, self._enqueue)
+        if is_closed:
+            with naming(study=arrival.study_uid, peer=arrival.sender):
+                self._say_complete(arrival, closing)
+        return is_closed
 
     def _say_complete(self, arrival: Arrival, closing: Closing) -> None:
         """Say why a study was started, or not; who tries a node hears why nothing comes back."""
@@ -149,32 +134,33 @@ class Settler:
         """Let held studies stand before routine that a model is to judge. Repeats safely."""
         held = self._settling.held_below(Priority.NOT_ASSESSED) if self._ranking else ()
         for arrival in held:
-            in_scope = [
-                model
-                for model in self._ranking
-                if any(is_in_scope(one, model.manifest) for one in arrival.shown)
-            ]
+            names = self._scopes_of_held.of(arrival).names
+            in_scope = [model for model in self._ranking if model.manifest.name in names]
             if in_scope and not why_all_excluded(arrival, [model.manifest for model in in_scope]):
                 self._settling.leave_unassessed(
                     arrival.study_uid,
                     is_demonstration=all(model.identity.is_demonstration for model in in_scope),
                 )
+        self._scopes_of_held.forget_all_but({arrival.study_uid for arrival in held})
 
     def _closing(
-        self, arrival: Arrival, reason: str, in_scope: Sequence[tuple[Model, Mode]]
+        self,
+        arrival: Arrival,
+        reason: str,
+        in_scope: Sequence[tuple[Model, Mode]],
+        scope: StudyScope,
     ) -> Closing:
         """Return what is to be done with a complete study, and why nothing if so."""
         if arrival.revision_reason:
             reason = f"{arrival.revision_reason}; {reason}"
-        if not in_scope and arrival.why_withdrawn:
+        if arrival.why_withdrawn and not self._is_any_left(arrival):
             return Closing(
                 reason,
                 state=VersionState.WITHDRAWN,
                 why_not=f"no image is left: {arrival.why_withdrawn}",
             )
         if not in_scope:
-            why_not = why_out_of_scope(arrival.shown, [model.manifest for model, _ in self._models])
-            return Closing(reason, state=VersionState.OUT_OF_SCOPE, why_not=why_not)
+            return Closing(reason, state=VersionState.OUT_OF_SCOPE, why_not=scope.why_not)
         if why := why_all_excluded(arrival, [model.manifest for model, _ in in_scope]):
             return Closing(reason, state=VersionState.EXCLUDED, why_not=why)
         planned = (
@@ -196,6 +182,11 @@ class Settler:
             sender_priority=self._priority_of(arrival.sender),
             directions=None if self._directions is None else self._directions(arrival.sender),
         )
+
+    def _is_any_left(self, arrival: Arrival) -> bool:
+        """Whether a model may read an object, whatever its study is of as a whole."""
+        manifests = [model.manifest for model, _ in self._models]
+        return any(is_in_scope(one, each) for one in arrival.shown for each in manifests)
 
 
 def _removed(arrival: Arrival, manifests: Sequence[Manifest]) -> int:

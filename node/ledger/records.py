@@ -66,6 +66,8 @@ class Arrival:
     """A person wants it to be analysed, whatever speaks against it."""
     revision_reason: str | None = None
     """What has changed of known images since the last version."""
+    revision: int = 0
+    """How often anything of known images has changed."""
     damaged: tuple[str, ...] = ()
     """Why objects of it were refused as damaged, a reason for each."""
     why_withdrawn: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,7 +34,7 @@ from node.ledger.states import InstanceState, StudyState, VersionState
 from node.numbers_in_words import counted
 from node.result import Priority
 from node.store import Store
-from node.study import Instance
+from node.study import Instance, Shown
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,21 @@ class Settling:
             rows = db.execute(query.where(is_wanted)).all()
             counts = [_count_open_associations(db, row, self.ledger.dead_after_s) for row in rows]
             return [_arrival(db, row, count) for row, count in zip(rows, counts, strict=True)]
+
+    def shown_in_detail(self, study_uid: str) -> tuple[Shown, ...]:
+        """Return what each object of a study shows, with its details, in the order they came.
+
+        Of thousands, this is megabytes: for what is judged by them, and once as long as the
+        arrival has the same `last_at` and `revision`.
+        """
+        table = schema.instance
+        query: sa.Select[Any] = sa.select(*SHOWN, table.c.details)
+        of_study = query.where(
+            table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT
+        )
+        with self.ledger.reading() as db:
+            rows = db.execute(of_study.order_by(table.c.received_at, table.c.sop_uid))
+            return tuple(replace(shown_in(row), details=row.details or "") for row in rows)
 
     def leave_unassessed(self, study_uid: str, *, is_demonstration: bool = False) -> None:
         """Let a held study that a model was to judge stand before routine.
@@ -293,6 +308,7 @@ def _arrival(db: sa.Connection, study: sa.Row[Any], open_associations: int) -> A
         open_associations=open_associations,
         is_by_hand=study.is_by_hand,
         revision_reason=_why_revised(db, study),
+        revision=study.revision,
         damaged=tuple(damaged_in(db, [study.study_uid]).get(study.study_uid, ())),
         why_withdrawn=_why_withdrawn(db, study),
     )

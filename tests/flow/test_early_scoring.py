@@ -12,8 +12,11 @@ import factories
 import packages
 import pytest
 import small_models
+from costs import counted
 from factories import L_CC, R_CC
 from ledgers import Desk, run_at_once
+from mr_models import uptake_model
+from mr_studies import breast, receive_mr
 from networks import Network
 from peers import Pacs, modality, store
 from pydicom import Dataset
@@ -103,6 +106,19 @@ def test_of_several_images_at_once_none_is_scored_before_the_study_is_complete(
     assert network.asked == []
     EarlyScorer(desk.claiming, desk.store, pipeline, (of_exam, model)).score_what_came()
     assert len(network.asked) == 2, "by the model of single images"
+
+
+def test_slices_of_a_volume_are_scored_by_nobody_before_the_study_is_complete(
+    desk: Desk, pipeline: Pipeline, network: Network, model: Model, tmp_path: Path
+) -> None:
+    of_volumes = uptake_model(tmp_path / "models")
+    receive_mr(desk, breast()[:3])
+    with counted() as cost:
+        assert not EarlyScorer(
+            desk.claiming, desk.store, pipeline, (of_volumes, model)
+        ).score_what_came()
+    assert network.asked == []
+    assert not any(statement.startswith("UPDATE") for statement in cost.statements)
 
 
 def test_of_what_is_out_of_scope_nothing_is_read_and_it_is_found_once(

@@ -322,3 +322,26 @@ def test_a_file_that_was_copied_is_whole_alone(
     shutil.move(tmp_path / "ledger.db", tmp_path / "moved.db")
     with closing(Ledger(f"sqlite:///{tmp_path / 'moved.db'}")) as moved:
         assert rows_of(moved) == wanted
+
+
+def test_details_of_objects_go_with_them(
+    new_database: NewDatabase, new_file: NewDatabase, tmp_path: Path
+) -> None:
+    long = "x" * 300_000  # as of an object of many frames
+    with ExitStack() as stack:
+        folders = [tmp_path / name for name in ("first", "there", "back")]
+        for folder in folders:
+            folder.mkdir()
+        first, there, back = (
+            stack.enter_context(closing(opened(make(folder))))
+            for make, folder in zip((new_file, new_database, new_file), folders, strict=True)
+        )
+        desk = Desk(first, Store(tmp_path / "store"))
+        for number, details in enumerate(('[{"text":"\\u00e4"}]', "", long)):
+            desk.receive(f"1.2.{number}", modality="MR", view=None, details=details)
+        copy(first, there)
+        copy(there, back)
+        for ledger in (there, back):
+            rows = Desk(ledger, desk.store).rows(schema.instance)
+            found = {row["sop_uid"]: row["details"] for row in rows}
+            assert found == {"1.2.0": '[{"text":"\\u00e4"}]', "1.2.1": None, "1.2.2": long}

@@ -9,10 +9,13 @@ import packages
 import pytest
 from costs import Cost, counted
 from ledgers import NODE, OUT_OF_SCOPE, STUDY, Desk
+from mr_models import uptake_model
+from mr_studies import breast
 from networks import Network
 
 from node import config
 from node.analysis.pipeline import Pipeline
+from node.domains.table import shown_by
 from node.flow.completeness import Settler
 from node.flow.early_scoring import EarlyScorer
 from node.ledger import DamagedObject, Mode, damaged_in, schema
@@ -23,7 +26,9 @@ MR: dict[str, Any] = {"modality": "MR", "view": None, "is_in_scope": False}
 Ways = dict[str, Any]
 
 
-def costs(desk: Desk, ways: Ways, what: Callable[[int], object]) -> tuple[Cost, Cost]:
+def costs(
+    desk: Desk, ways: Ways, what: Callable[[int], object], count: int = MANY
+) -> tuple[Cost, Cost]:
     """Return what something costs beside few objects of one study, and beside many."""
     for number in range(FEW):
         desk.receive(f"{STUDY}.{number}", **ways)
@@ -31,11 +36,11 @@ def costs(desk: Desk, ways: Ways, what: Callable[[int], object]) -> tuple[Cost, 
         what(FEW)
     like = desk.row(schema.instance, f"{STUDY}.0")  # by the listener's way, it takes seconds
     new = like | {"warmed_at": None}
-    more = [new | {"sop_uid": f"{STUDY}.{number}"} for number in range(FEW, MANY)]
+    more = [new | {"sop_uid": f"{STUDY}.{number}"} for number in range(FEW, count)]
     with desk.ledger.writing() as db:
         db.execute(schema.instance.insert(), more)
     with counted() as many:
-        what(MANY)
+        what(count)
     return few, many
 
 
@@ -142,3 +147,50 @@ def test_a_look_for_what_is_damaged_costs_as_much_however_much_there_is(desk: De
         look(MANY)
     assert_alike(few, many_of_others)
     assert found == [{STUDY: ["reason 0"]}] * 3
+
+
+SLICE: dict[str, Any] = {"modality": "MR", "view": None, "sop_class": "1.2.840.10008.5.1.4.1.1.4"}
+
+
+def of_mr(desk: Desk, tmp_path: Any, seconds: float) -> Settler:
+    model = uptake_model(tmp_path / "models", expected_phases=6)
+    settings = config.Completeness(settle_s=seconds, quiet_s=max(seconds, 3600))
+    return Settler(desk.settling, desk.enqueue, settings, [(model, Mode.DELIVER)])
+
+
+def a_slice() -> dict[str, Any]:
+    """Return a slice of a breast, with what is kept of what it says."""
+    shown = shown_by(breast()[0])
+    return SLICE | {"details": shown.details, "body_part": shown.body_part}
+
+
+def test_a_slice_of_an_mr_costs_as_much_beside_many_as_beside_few(
+    desk: Desk, tmp_path: Any
+) -> None:
+    settler = of_mr(desk, tmp_path, 3600)
+
+    def come(number: int) -> None:
+        desk.receive(f"{STUDY}.new.{number}", **a_slice())
+        settler.settle()
+
+    assert_alike(*costs(desk, a_slice(), come, 1000))
+
+
+def test_a_look_at_a_quiet_mr_takes_as_many_statements_and_its_details_are_read_once(
+    desk: Desk, tmp_path: Any
+) -> None:
+    settler = of_mr(desk, tmp_path, 1e-6)
+
+    def come(number: int) -> None:
+        desk.receive(f"{STUDY}.new.{number}", **a_slice())
+        desk.let_pass(1)
+        settler.settle()
+
+    few, many = costs(desk, a_slice(), come, 1000)
+    assert desk.study()["state"] == "receiving"
+    assert len(many.statements) == len(few.statements)
+    with counted() as again:
+        settler.settle()
+    read = [one for one in many.statements if "instance.details \nFROM" in one]
+    assert len(read) == 1
+    assert read[0] not in again.statements

@@ -545,3 +545,19 @@ def test_postgresql_knows_that_hardly_a_finished_version_has_an_error(
     opened.close()
     assert found is not None
     assert int(found[1]) < 40, "of 3000: taken for independent, it would be 750"
+
+
+def test_objects_of_0015_have_no_details_and_what_comes_again_corrected_has(
+    left_by: LeftBy,
+) -> None:
+    study = study_of_0001(RECEIVING, "receiving", last_image_at=1000.0)
+    del study["held_reason"]
+    mr = {"modality": "MR", "view": None, "body_part": "KNEE", "version": None}
+    images = [instance_of_0001(f"{RECEIVING}.{number}", **mr) for number in (1, 2)]
+    desk = left_by("0015", {"study": [study], "instance": images})
+    assert differences(desk.ledger) == []
+    assert [row["details"] for row in desk.rows(schema.instance)] == [None, None]
+    desk.receive_again(f"{RECEIVING}.1", study=RECEIVING, modality="MR", view=None, details="new")
+    assert {one.details for one in desk.settling.shown_in_detail(RECEIVING)} == {"", "new"}
+    (arrival,) = desk.arrivals()
+    assert {one.details for one in arrival.shown} == {""}

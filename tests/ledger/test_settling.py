@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ledgers import (
@@ -21,9 +22,10 @@ from ledgers import (
     views,
 )
 
+from node.domains.mammography.sop_classes import MG_FOR_PRESENTATION
 from node.errors import Superseded
 from node.ledger import Closing, DeliveryState, DispatchState, Job, StudyState, VersionState, schema
-from node.study import FormerReport
+from node.study import FormerReport, Shown
 
 
 def test_closing_makes_a_version_with_its_reason_and_its_work(desk: Desk) -> None:
@@ -313,3 +315,34 @@ def test_of_several_reasons_that_set_a_study_apart_the_first_is_told(desk: Desk)
     for number, reason in enumerate(("z", "a", "z")):
         desk.receive(f"{STUDY}.{number}", why_excluded=reason)
     assert apart(desk.arrivals()[0]) == "z"
+
+
+def test_what_each_object_shows_in_detail_is_of_those_in_use_in_the_order_they_came(
+    desk: Desk,
+) -> None:
+    mr: dict[str, Any] = {"modality": "MR", "view": None, "body_part": "CHEST"}
+    for number, details in enumerate(("first", "", "third", "fourth")):
+        desk.receive(f"{STUDY}.{number}", details=details, **mr)
+    desk.receive("1.2.99.1", study="1.2.99", details="of another", **mr)
+    desk.withdraw(f"{STUDY}.2")
+    shown = desk.settling.shown_in_detail(STUDY)
+    assert [one.details for one in shown] == ["first", "", "fourth", ""]
+    assert [one.modality for one in shown] == ["MR", "MR", "MR", "KO"]
+    assert shown[0] == Shown("MR", MG_FOR_PRESENTATION, "CHEST", details="first")
+    assert desk.settling.shown_in_detail("1.2.98") == ()
+
+
+def test_a_study_of_thousands_is_alike_in_all_but_its_details(desk: Desk) -> None:
+    for number in range(5):
+        desk.receive(f"{STUDY}.{number}", modality="MR", view=None, details=f"of {number}")
+    (arrival,) = desk.arrivals()
+    assert len(arrival.parts) == 1
+    assert arrival.shown[0].details == ""
+
+
+def test_details_are_those_of_the_object_as_it_was_corrected(desk: Desk) -> None:
+    desk.receive(modality="MR", view=None, details="before")
+    before = desk.arrivals()[0].revision
+    desk.receive_again(modality="MR", view=None, details="after")
+    assert [one.details for one in desk.settling.shown_in_detail(STUDY)] == ["after"]
+    assert desk.arrivals()[0].revision == before + 1

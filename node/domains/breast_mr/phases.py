@@ -77,6 +77,8 @@ class Reading:
     """What the time of the injection rests on."""
     stated: int | None = None
     """How many phases the headers of the dynamic series say there are, None if they do not."""
+    earlier: int = 0
+    """How many of those found lie before the one that is taken for pre, and have no name."""
     doubts: tuple[str, ...] = ()
     refusal: str = ""
 
@@ -143,6 +145,7 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
         injected_s=given.at_s,
         injected_by=given.rests_on,
         stated=stated,
+        earlier=len(timing.phases) - len(phases),
         doubts=tuple(dict.fromkeys(doubts)),
     )
 

@@ -7,20 +7,23 @@ from dataclasses import replace
 
 from pydicom import Dataset
 
+from node.domains.breast_mr.arriving import awaited_phases, nothing_read
 from node.domains.breast_mr.body_part import body_part_of, not_a_breast
 from node.domains.breast_mr.facts import Facts, as_text, from_text
 from node.domains.breast_mr.headers import facts_of
+from node.domains.breast_mr.phases import read as read_phases
 from node.domains.domain import Awaited
 from node.errors import StudyError
+from node.imaging.planes import SLICED
 from node.manifest import Input
 from node.study import Shown
 
-MODALITY = "MR"
+_MODALITY = "MR"
 
 
 def read(header: Dataset, shown: Shown) -> Shown:
     """Return what an MR object shows, with its facts: only a study as a whole tells its phases."""
-    if shown.modality != MODALITY:
+    if shown.modality != _MODALITY:
         return shown
     return replace(shown, details=as_text(facts_of(header)))
 
@@ -42,18 +45,36 @@ def why_not_in_scope(shown: Collection[Shown], _: Input) -> str:
 def facts_in(shown: Collection[Shown]) -> Iterator[Facts]:
     """Yield what MR objects say; of one that came when that was not kept, its body part."""
     for one in shown:
-        if one.modality != MODALITY:
-            continue
-        try:
-            kept = from_text(one.details) if one.details else ()
-        except StudyError:  # of another release
-            kept = ()
-        yield from kept or (Facts("", "", body_part=one.body_part, is_readable=False),)
+        if one.modality == _MODALITY:
+            unsaid = Facts("", "", body_part=one.body_part, is_readable=False)
+            yield from _kept_of(one) or (unsaid,)
+
+
+def _kept_of(shown: Shown) -> tuple[Facts, ...]:
+    """Return what was kept of what an object says; () if that was by another release, or none."""
+    try:
+        return from_text(shown.details) if shown.details else ()
+    except StudyError:
+        return ()
 
 
 def awaited(shown: Collection[Shown], wanted: Sequence[Input]) -> Awaited:
-    """Return which phases are there and which not."""
-    return Awaited()
+    """Return which phases are there and which not: of as many as a model or the headers expect.
+
+    Of the objects that one of the models reads. Where nobody knows how many phases there will be,
+    all that is said is what there is.
+    """
+    expected = max((one.expected_phases or 0 for one in wanted), default=0)
+    classes = {sop_class for one in wanted for sop_class in one.sop_classes}.intersection(SLICED)
+    kept = [
+        _kept_of(one) for one in shown if one.modality == _MODALITY and one.sop_class in classes
+    ]
+    if not kept:
+        return nothing_read("none of its objects is of a class that is read", expected)
+    if not all(kept):
+        return nothing_read("objects came when what they say of them was not kept", expected)
+    facts = [fact for of_object in kept for fact in of_object]
+    return awaited_phases(read_phases(facts), facts, expected)
 
 
 def told(shown: Collection[Shown]) -> tuple[str, ...]:
