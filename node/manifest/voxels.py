@@ -85,7 +85,7 @@ OF_VOLUMES = frozenset({"signal", "orient", "spacing", "size", "percentiles"})
 SHARED = frozenset({"normalise", "z-score"})
 """Of images and volumes."""
 _ONCE = frozenset({"signal", "orient", "spacing", "size"})
-_MOST_VOXELS = 1 << 27
+MOST_VOXELS = 1 << 27
 """Of one phase as the network gets it: 512 MiB."""
 
 
@@ -95,7 +95,7 @@ def amiss_in_voxels(of: Sequence[Section]) -> Iterator[tuple[Place, str]]:
     for place, (one, op) in enumerate(zip(of, ops, strict=True)):
         if why := _why_not_here(op, ops[:place]):
             yield (place, op, "op"), why
-        if isinstance(one, VolumeSize) and one.slices * one.rows * one.columns > _MOST_VOXELS:
+        if isinstance(one, VolumeSize) and one.slices * one.rows * one.columns > MOST_VOXELS:
             words = f"{one.slices} x {one.rows} x {one.columns} voxels are more than 512 MiB"
             yield (place, op, "slices"), words
     for needed, why in (
