@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,8 @@ from node.dicom.header import read_header
 from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
-from node.imaging.digests import image_digest
+from node.imaging.digests import image_digest, slices_digest
+from node.imaging.voxels import naming
 from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
@@ -286,12 +288,16 @@ def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> UnitScore:
 def image_digest_of(unit: Unit) -> str:
     """Return what a score depends on besides the model: images and views, not who the patient is.
 
-    Raises Unreadable; OSError passes.
+    Of volumes each slice in its order, and where it lies. Raises Unreadable; OSError passes.
     """
-    images = [
+    images: list[list[str | int | None]] = [
         [role, image_digest(image.path), str(image.view or "")]
         for role, image in unit.instances.items()
     ]
+    digest_of = cache(slices_digest)  # an object of many frames is read once
+    for role, volume in unit.volumes.items():
+        with naming(role):
+            images += [[role, digest_of(one.instance.path), one.number] for one in volume]
     return hashlib.sha256(json.dumps(images).encode()).hexdigest()
 
 
@@ -314,8 +320,17 @@ def _settings_digest(model: Model, provider: Provider) -> str:
 
 
 def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
-    """Return the pictures of the analysed images, without those that cannot be drawn."""
-    shown = {sop_uid for result in results for sop_uid in result.analysed}
+    """Return the pictures of the analysed images, without those that cannot be drawn.
+
+    Of slices of volumes there are none.
+    """
+    of_volumes = {m.manifest.name for m in task.models if m.manifest.unit.is_of_volumes}
+    shown = {
+        sop_uid
+        for result in results
+        if result.model.name not in of_volumes
+        for sop_uid in result.analysed
+    }
     pictures = {}
     for instance in task.version.instances:
         if instance.sop_uid not in shown:
