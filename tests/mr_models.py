@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import onnx
@@ -11,13 +12,13 @@ from node.manifest import Model
 from node.manifest.package import load_model
 
 UPTAKE = """
-    pre, post = Split<axis = 1, num_outputs = 2>(phases)
-    more = Sub(post, pre)
+    {phases} = Split<axis = 1, num_outputs = {count}>(phases)
+    more = Sub(phase{last}, phase0)
     mean = ReduceMean<keepdims = 0>(more)
     axes = Constant<value_ints = [0, 1]>()
     score = Unsqueeze(mean, axes)
 """
-"""By how much the second phase is brighter than the first, of all voxels."""
+"""By how much the last phase is brighter than the first, of all voxels."""
 
 MANIFEST = """
 name = "{name}"
@@ -50,11 +51,12 @@ sop_classes = [
 
 [unit]
 of = "exam"
-roles = ["pre", "post 1"]
+roles = {roles}
+missing = "{missing}"
 
 [[inputs]]
 tensor = "phases"
-roles = ["pre", "post 1"]
+roles = {roles}
 join = "channels"
 
 {pixels}
@@ -102,16 +104,20 @@ def uptake_model(
     expected_phases: int | None = None,
     pixels: str = PIXELS,
     size: tuple[int, int, int] = (32, 48, 96),
+    roles: tuple[str, ...] = ("pre", "post 1"),
+    missing: str = "refuse",
     before: str = "",
     rest: str = "",
 ) -> Model:
-    """Write a package that gives a score of pre and post 1, and open it."""
+    """Write a package that gives a score of the first and last of some phases, and open it."""
     package = folder / name
     package.mkdir(parents=True)
-    shape = ",".join(map(str, (1, 2, *size)))
+    shape = ",".join(map(str, (1, len(roles), *size)))
+    phases = ", ".join(f"phase{number}" for number in range(len(roles)))
+    graph = UPTAKE.format(phases=phases, count=len(roles), last=len(roles) - 1)
     network = onnx.parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]>
-        uptake (float[{shape}] phases) => (float[1,1] score) {{ {UPTAKE} }}"""
+        uptake (float[{shape}] phases) => (float[1,1] score) {{ {graph} }}"""
     )
     content = network.SerializeToString()
     (package / "model.onnx").write_bytes(content)
@@ -121,6 +127,8 @@ def uptake_model(
         before=before,
         sha256=hashlib.sha256(content).hexdigest(),
         expected=expected,
+        roles=json.dumps(roles),
+        missing=missing,
         pixels=pixels,
         rest=rest,
     )

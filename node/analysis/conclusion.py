@@ -10,7 +10,7 @@ from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.imaging.motion import caution_of
-from node.imaging.voxels import PRE
+from node.imaging.voxels import PRE_CONTRAST
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.numbers_in_words import on_its_side, share_in_percent
 from node.result import (
@@ -215,9 +215,9 @@ def _displacements(unit: Unit, score: UnitScore) -> Iterator[str]:
         if role not in unit.volumes:
             continue
         if mm is None:
-            words = f"by how much it moved between {PRE} and {role} could not be measured"
+            words = f"by how much it moved between {PRE_CONTRAST} and {role} could not be measured"
             yield f"{unit.name}: {words}."
-        elif caution := caution_of(mm, PRE, role):
+        elif caution := caution_of(mm, PRE_CONTRAST, role):
             yield f"{unit.name}: {caution}."
 
 

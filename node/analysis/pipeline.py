@@ -27,7 +27,7 @@ from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
 from node.imaging.digests import image_digest, slices_digest
-from node.imaging.voxels import naming
+from node.imaging.voxels import naming_phase
 from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
@@ -296,7 +296,7 @@ def image_digest_of(unit: Unit) -> str:
     ]
     digest_of = cache(slices_digest)  # an object of many frames is read once
     for role, volume in unit.volumes.items():
-        with naming(role):
+        with naming_phase(role):
             images += [[role, digest_of(one.instance.path), one.number] for one in volume]
     return hashlib.sha256(json.dumps(images).encode()).hexdigest()
 

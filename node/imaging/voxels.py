@@ -35,7 +35,7 @@ from node.manifest.voxels import (
     VoxelSpacing,
 )
 
-PRE = "pre"
+PRE_CONTRAST = "pre"
 """The phase before contrast: what the others are compared with."""
 
 Phases = Mapping[str, Sequence[Slice]]
@@ -79,12 +79,12 @@ def require_comparable(phases: Phases) -> Stored:
     """
     stacks, first, source = dict[str, Stack](), "", ScaleSource.STORED
     for role, slices in phases.items():
-        with naming(role):
+        with naming_phase(role):
             stacks[role] = stack_of([one.plane for one in slices])
             stacks[role].require_whole()
             source = one_scale(one.scale for one in slices)
         first = first or role
-        with naming(f"{first} and {role}"):
+        with naming_phase(f"{first} and {role}"):
             source = one_scale(one.scale for of in (first, role) for one in phases[of])
     require_one_grid(stacks)
     return Stored(stacks, source)
@@ -96,15 +96,15 @@ def prepare_phases(phases: Phases, operations: words.Operations) -> PreparedPhas
     _require_pre(phases, operations)
     making = _Making(operations)
     made = dict[str, PreparedVolume]()
-    for role in sorted(phases, key=lambda role: role != PRE):
-        with naming(role):
+    for role in sorted(phases, key=lambda role: role != PRE_CONTRAST):
+        with naming_phase(role):
             made[role] = making.of(role, phases[role])
     in_order = {role: made[role] for role in phases}
     return PreparedPhases(in_order, tuple(making.displaced.items()))
 
 
 @contextmanager
-def naming(phase: str) -> Iterator[None]:
+def naming_phase(phase: str) -> Iterator[None]:
     """Name the phase of which something is refused."""
     try:
         yield
@@ -113,8 +113,8 @@ def naming(phase: str) -> Iterator[None]:
 
 
 def _require_pre(phases: Phases, operations: words.Operations) -> None:
-    needs = any(isinstance(one, Percentiles) and one.of == PRE for one in operations)
-    if needs and PRE not in phases:
+    needs = any(isinstance(one, Percentiles) and one.of == PRE_CONTRAST for one in operations)
+    if needs and PRE_CONTRAST not in phases:
         raise StudyError("there is no phase before contrast, by whose signal the others are scaled")
 
 
@@ -144,7 +144,7 @@ class _Making:
         return PreparedVolume(tensor, grid)
 
     def _measure(self, role: str, volume: Volume) -> None:
-        if role == PRE:
+        if role == PRE_CONTRAST:
             self._before = volume
         elif self._before is not None:
             try:
@@ -155,7 +155,7 @@ class _Making:
     def _scale(
         self, role: str, place: int, one: Percentiles, volume: Volume
     ) -> tuple[float, float]:
-        if one.of == PRE and role != PRE:
+        if one.of == PRE_CONTRAST and role != PRE_CONTRAST:
             return self._scales_of_pre[place]
         low, high = (float(x) for x in np.percentile(volume.array, [one.low, one.high]))
         if low >= high:

@@ -13,7 +13,7 @@ from node.imaging.grey import Float32
 from node.imaging.image import Image, open_image
 from node.imaging.operations import Prepared, prepare
 from node.imaging.volume import Slice, slices_of
-from node.imaging.voxels import Phases, PreparedPhases, naming, prepare_phases
+from node.imaging.voxels import Phases, PreparedPhases, naming_phase, prepare_phases
 from node.inference.session import Session, Tensor, only_input
 from node.manifest import InputTensor, Manifest
 from node.study import IMAGE, View
@@ -34,7 +34,7 @@ def slices_by_role(
     """Return the slices of volumes, each given by its file and its frame; a header is read once."""
     read, found = dict[Path, tuple[Slice, ...]](), dict[str, list[Slice]]()
     for role, frames in volumes.items():
-        with naming(role):
+        with naming_phase(role):
             for path, number in frames:
                 if path not in read:
                     read[path] = slices_of(path)
@@ -55,7 +55,7 @@ def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
     """Return what a network gets of phases; raise StudyError if it must not get it."""
     prepared, domain = prepare_phases(phases, manifest.operations), domain_of(manifest)
     for role, one in prepared.volumes.items():
-        with naming(role):
+        with naming_phase(role):
             domain.require_plausible(one.tensor[0, 0], manifest)
     return prepared
 

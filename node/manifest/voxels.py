@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from node.toml_file import Place, Section, wrong
 
-Millimetres = Annotated[float, Field(gt=0.05, le=50)]
+VoxelMillimetres = Annotated[float, Field(gt=0.05, le=50)]
 VoxelCount = Annotated[int, Field(ge=4, le=1024)]
 
 _OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "H": "F", "F": "H"}
@@ -49,7 +49,7 @@ class VoxelSpacing(Section):
     """Resample to a distance of voxels: linearly, as wide as the reduction where it is one."""
 
     op: Literal["spacing"]
-    mm: tuple[Millimetres, Millimetres, Millimetres]
+    mm: tuple[VoxelMillimetres, VoxelMillimetres, VoxelMillimetres]
     """Between slices, between rows, between columns."""
 
 
