@@ -288,3 +288,6 @@ class UnitScore:
     """In the order in which the manifest names them."""
     mirrored: tuple[str, ...] = ()
     """Roles of images that lie mirrored against their laterality by their pixels alone."""
+    displaced: tuple[tuple[str, float | None], ...] = ()
+    """Of phases by role: how far, in mm, the body lies from where it was before contrast; None if
+    that could not be measured."""

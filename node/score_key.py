@@ -65,17 +65,34 @@ JUDGES = {
             "node.domains.mammography.plausibility:require_visible",
             "node.domains.mammography.plausibility:require_plausible",
             "node.domains.mammography.plausibility:require_plausible_outline",
+            "node.domains.breast_mr.plausibility:require_visible",
+            "node.domains.breast_mr.plausibility:require_plausible",
+            "node.domains.breast_mr.plausibility:require_plausible_outline",
             "node.domains.plain:require_visible",
             "node.domains.plain:require_plausible",
             "node.domains.plain:require_plausible_outline",
         ),
     ),
+    "volumes": Part(
+        1,
+        (
+            "node.imaging.volume:slices_of",
+            "node.imaging.volume:volume_of",
+            "node.imaging.planes:planes_of",
+            "node.imaging.signal_scale:scales_of",
+            "node.imaging.signal_scale:one_scale",
+            "node.imaging.stack:stack_of",
+            "node.imaging.stack:require_one_grid",
+        ),
+    ),
+    "voxels": Part(1, ("node.imaging.voxels:prepare_phases",)),
+    "motion": Part(1, ("node.imaging.motion:displacement_of", "node.imaging.motion:coarse")),
     "network": Part(1, ("node.inference.onnx:OnnxSession",)),
 }
 """What every image passes on its way to a score."""
 
 FORM = Part(
-    4,
+    5,
     (
         "node.result:UnitScore",
         "node.result:Mark",

@@ -12,11 +12,8 @@ from node.manifest import Model
 from node.manifest.package import load_model
 
 UPTAKE = """
-    first = Constant<value_ints = [0]>()
-    last = Constant<value_ints = [-1]>()
-    pre = Gather<axis = 1>(phases, first)
-    post = Gather<axis = 1>(phases, last)
-    more = Sub(post, pre)
+    {phases} = Split<axis = 1, num_outputs = {count}>(phases)
+    more = Sub(phase{last}, phase0)
     mean = ReduceMean<keepdims = 0>(more)
     axes = Constant<value_ints = [0, 1]>()
     score = Unsqueeze(mean, axes)
@@ -32,7 +29,7 @@ device_uid = "2.25.77"
 status = "research"
 intended_use = "detection"
 domain = "breast_mr"
-statement = "The score says by how much the last phase is brighter than the first; a test."
+statement = "The score says by how much the second phase is brighter than the first; a test."
 {before}
 
 [licence]
@@ -55,6 +52,7 @@ sop_classes = [
 [unit]
 of = "exam"
 roles = {roles}
+missing = "{missing}"
 
 [[inputs]]
 tensor = "phases"
@@ -104,29 +102,33 @@ def uptake_model(
     *,
     name: str = "uptake",
     expected_phases: int | None = None,
-    posts: int = 1,
     pixels: str = PIXELS,
     size: tuple[int, int, int] = (32, 48, 96),
+    roles: tuple[str, ...] = ("pre", "post 1"),
+    missing: str = "refuse",
     before: str = "",
     rest: str = "",
 ) -> Model:
-    """Write a package that gives a score of pre and so many phases after it, and open it."""
+    """Write a package that gives a score of the first and last of some phases, and open it."""
     package = folder / name
     package.mkdir(parents=True)
-    shape = ",".join(map(str, (1, 1 + posts, *size)))
+    shape = ",".join(map(str, (1, len(roles), *size)))
+    phases = ", ".join(f"phase{number}" for number in range(len(roles)))
+    graph = UPTAKE.format(phases=phases, count=len(roles), last=len(roles) - 1)
     network = onnx.parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]>
-        uptake (float[{shape}] phases) => (float[1,1] score) {{ {UPTAKE} }}"""
+        uptake (float[{shape}] phases) => (float[1,1] score) {{ {graph} }}"""
     )
     content = network.SerializeToString()
     (package / "model.onnx").write_bytes(content)
     expected = "" if expected_phases is None else f"expected_phases = {expected_phases}"
     text = MANIFEST.format(
         name=name,
-        roles=json.dumps(["pre", *(f"post {number}" for number in range(1, posts + 1))]),
         before=before,
         sha256=hashlib.sha256(content).hexdigest(),
         expected=expected,
+        roles=json.dumps(roles),
+        missing=missing,
         pixels=pixels,
         rest=rest,
     )

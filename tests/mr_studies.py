@@ -1,55 +1,54 @@
-"""Generated MR studies as a ledger has them: what their headers say, and no pixels."""
+"""Small generated breast MRI as files of a folder, and the slices of its phases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from ledgers import STUDY, Desk
 from pydicom import Dataset
 
-from node.domains.table import shown_by
-from node.study import Shown
-from node.trial.breast_mr.knee import knee_mr
+from node.dicom.header import read_header
+from node.domains.breast_mr.headers import facts_of
+from node.domains.breast_mr.phases import read
+from node.imaging.volume import Slice, slices_of
 from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.study import StudyPlan, breast_mr
 
-SHAPE = (6, 16, 16)
-PHASES = 4
-PLAN = StudyPlan(shape=SHAPE, schedule=PhaseTimes(posts=PHASES - 1), beside=False)
+SHAPE = (16, 32, 48)
+STUDY = "small breast MRI"
+
+
+def small_plan(**changes: Any) -> StudyPlan:
+    """Return a study of few small slices and two phases after the injection, nothing beside it."""
+    usual = {"shape": SHAPE, "schedule": PhaseTimes(posts=2), "beside": False}
+    return StudyPlan(**{**usual, **changes})
 
 
 @cache
-def breast(plan: StudyPlan = PLAN) -> tuple[Dataset, ...]:
-    """Return the objects of a breast, phase by phase."""
-    return tuple(breast_mr("mr studies", plan))
+def made(plan: StudyPlan, study: str = STUDY) -> tuple[Dataset, ...]:
+    return tuple(breast_mr(study, plan))
 
 
-@cache
-def knee() -> tuple[Dataset, ...]:
-    """Return the objects of a knee."""
-    return tuple(knee_mr("mr studies of a knee", shape=(4, 16, 16)))
+def written(plan: StudyPlan, folder: Path, study: str = STUDY) -> list[Path]:
+    """Write a study, under names that say nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = list(made(plan, study))
+    random.Random(len(objects)).shuffle(objects)
+    paths = []
+    for number, one in enumerate(objects):
+        paths.append(folder / f"{number:04}.dcm")
+        one.save_as(paths[-1], enforce_file_format=True)
+    return paths
 
 
-def receive_mr(
-    desk: Desk,
-    objects: Iterable[Dataset],
-    *,
-    study: str = STUDY,
-    keeps_details: bool = True,
-    **how: Any,
-) -> None:
-    """Let a ledger have what such objects say, as reception would; without their files."""
-    for one in objects:
-        shown: Shown = shown_by(one)
-        desk.receive(
-            str(one.SOPInstanceUID),
-            study=study,
-            modality=shown.modality,
-            view=None,
-            sop_class=shown.sop_class,
-            body_part=shown.body_part,
-            details=shown.details if keeps_details else "",
-            **how,
-        )
+def phases_in(paths: Sequence[Path]) -> dict[str, list[Slice]]:
+    """Return the slices of each phase by its name."""
+    slices = {
+        (one.plane.sop_uid, one.plane.frame): one for path in paths for one in slices_of(path)
+    }
+    reading = read(fact for path in paths for fact in facts_of(read_header(path)))
+    assert reading.refusal == ""
+    return {phase.name: [slices[image] for image in phase.images] for phase in reading.phases}

@@ -9,6 +9,8 @@ from dataclasses import replace
 from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
+from node.imaging.motion import caution_of
+from node.imaging.voxels import PRE_CONTRAST
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.numbers_in_words import on_its_side, share_in_percent
 from node.result import (
@@ -97,7 +99,12 @@ def not_analysed(model: Model, refused: Sequence[Refusal], reason: str) -> Resul
 
 
 def refused_images(unit: Unit, reason: str) -> Iterator[Refusal]:
-    """Yield that each image of a unit should have been analysed, and why it was not."""
+    """Yield that each image of a unit should have been analysed, and why it was not.
+
+    Of volumes the first slice stands for all: thousands are read by nobody.
+    """
+    if unit.volumes:
+        yield Refusal(unit.sop_uids[0], unit.name, reason, is_failure=True)
     for image in unit.instances.values():
         is_alone = len(unit.instances) == 1
         name = unit.name if is_alone else str(image.view or unit.name)
@@ -198,6 +205,8 @@ def _statements(
     for doubt in dict.fromkeys(doubt for of_unit in doubts.values() for doubt in of_unit):
         doubtful = ", ".join(unit.name for unit in analysed if doubt in doubts[unit.key])
         statements.append(f"{doubt}: {doubtful}.")
+    for unit in analysed:
+        statements += _displacements(unit, scores[unit.key])
     return [*statements, *combined.gaps]
 
 
@@ -209,6 +218,18 @@ def _turned(unit: Unit, score: UnitScore) -> Iterator[str]:
     for role in unit.instances:
         if role in score.mirrored:
             yield MIRRORED if role == IMAGE else f"{MIRRORED} ({role})"
+
+
+def _displacements(unit: Unit, score: UnitScore) -> Iterator[str]:
+    """Yield between which phases of a unit the body moved by more than a little, and how far."""
+    for role, mm in score.displaced:
+        if role not in unit.volumes:
+            continue
+        if mm is None:
+            words = f"by how much it moved between {PRE_CONTRAST} and {role} could not be measured"
+            yield f"{unit.name}: {words}."
+        elif caution := caution_of(mm, PRE_CONTRAST, role):
+            yield f"{unit.name}: {caution}."
 
 
 def _calibrations(model: Model) -> Iterator[str]:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,8 @@ from node.dicom.header import DEFER_BYTES, read_header
 from node.domains.table import domain_of, is_in_scope
 from node.errors import ModelError, StudyError, Unreadable
 from node.identity import is_whole
-from node.imaging.digests import image_digest
+from node.imaging.digests import image_digest, slices_digest
+from node.imaging.voxels import naming_phase
 from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
@@ -291,12 +293,16 @@ def score_unit(pipeline: Pipeline, unit: Unit, model: Model) -> UnitScore:
 def image_digest_of(unit: Unit) -> str:
     """Return what a score depends on besides the model: images and views, not who the patient is.
 
-    Raises Unreadable; OSError passes.
+    Of volumes each slice in its order, and where it lies. Raises Unreadable; OSError passes.
     """
-    images = [
+    images: list[list[str | int | None]] = [
         [role, image_digest(image.path), str(image.view or "")]
         for role, image in unit.instances.items()
     ]
+    digest_of = cache(slices_digest)  # an object of many frames is read once
+    for role, volume in unit.volumes.items():
+        with naming_phase(role):
+            images += [[role, digest_of(one.instance.path), one.number] for one in volume]
     return hashlib.sha256(json.dumps(images).encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from node.imaging.source import (
     opened,
     tags_of,
 )
+from node.imaging.volume import slices_of
 
 
 def image_digest(path: Path) -> str:
@@ -35,6 +37,19 @@ def image_digest(path: Path) -> str:
     """
     with opened(path) as source:
         return _digest_as_encoded(source, TAGS)
+
+
+def slices_digest(path: Path) -> str:
+    """Return a SHA-256 of all that a volume depends on that has slices of an object.
+
+    That is what `image_digest` covers, and where each slice lies on which scale of signal. Raises
+    StudyError where that cannot be told, and as `image_digest`.
+    """
+    digest = hashlib.sha256(image_digest(path).encode())
+    for one in slices_of(path):
+        plane = replace(one.plane, sop_uid="")
+        digest.update(f"\n{astuple(plane)} {astuple(one.scale)}".encode())
+    return digest.hexdigest()
 
 
 def encoded_digest(path: Path) -> str:

@@ -66,12 +66,11 @@ def displacement_of(first: Volume, second: Volume) -> Displacement:
     """
     if first.shape != second.shape or not np.allclose(first.affine, second.affine, atol=0.1):
         raise ValueError("volumes of two grids")
-    one, coarse_mm = _coarse(first)
-    other, _ = _coarse(second)
+    one, other = coarse(first), coarse(second)
     found = [
-        Displacement(_in_patient(first, shift * coarse_mm), coherence)
-        for part in _parts(first, one.shape)
-        for shift, coherence in [_shift(one[part], other[part])]
+        Displacement(_in_patient(one, shift * one.spacing), coherence)
+        for part in _parts(one)
+        for shift, coherence in [_shift(one.array[part], other.array[part])]
         if coherence >= _LEAST_COHERENCE
     ]
     if not found:
@@ -79,20 +78,23 @@ def displacement_of(first: Volume, second: Volume) -> Displacement:
     return max(found, key=lambda one: one.mm)
 
 
-def caution_of(displacement: Displacement, earlier: str, later: str) -> str:
-    """Return what is printed of phases, by name: "" up to CAUTION_MM."""
-    if displacement.mm <= CAUTION_MM:
+def caution_of(mm: float, earlier: str, later: str) -> str:
+    """Return what is printed of a displacement between phases, by name: "" up to CAUTION_MM."""
+    if mm <= CAUTION_MM:
         return ""
-    return (
-        f"moved by {displacement.mm:.1f} mm between {earlier} and {later}"
-        f" (more than {CAUTION_MM:.0f} mm)"
-    )
+    return f"moved by {mm:.1f} mm between {earlier} and {later} (more than {CAUTION_MM:.0f} mm)"
 
 
-def _coarse(volume: Volume) -> tuple[Float32, NDArray[np.float64]]:
-    """Return means over cells of about _COARSE_MM, and the size of these along each axis."""
+def coarse(volume: Volume) -> Volume:
+    """Return means over cells of about _COARSE_MM; of a coarse volume itself.
+
+    As little as displacement is measured by: whoever compares several phases keeps one of this.
+    """
     sizes = [max(1, round(_COARSE_MM / mm)) for mm in volume.spacing]
-    return cell_means(volume.array, sizes), np.multiply(sizes, volume.spacing)
+    means = cell_means(volume.array, sizes)
+    cells = np.diag([*np.minimum(sizes, volume.shape), 1.0])
+    cells[:3, 3] = (np.diag(cells)[:3] - 1) / 2
+    return Volume(means, volume.affine @ cells, "PATIENT", volume.frame_of_reference_uid)
 
 
 def cell_means(values: NDArray[np.float32], sizes: list[int]) -> Float32:
@@ -110,8 +112,9 @@ def cell_means(values: NDArray[np.float32], sizes: list[int]) -> Float32:
     return means
 
 
-def _parts(volume: Volume, shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def _parts(volume: Volume) -> Iterator[tuple[slice, ...]]:
     """Yield all of it, and its halves to the right and to the left, if they are wide enough."""
+    shape = volume.shape
     if min(shape) < _FEWEST:
         raise StudyError("displacement cannot be measured: too few slices or pixels")
     whole = (slice(None),) * 3

@@ -18,7 +18,13 @@ from node.imaging.grey import Float32
 from node.imaging.image import open_image
 from node.imaging.preparation import picture
 from node.inference.answers import OnImage, read_output
-from node.inference.inputs import inputs_of, joined, prepared_image
+from node.inference.inputs import (
+    inputs_of,
+    joined,
+    prepared_image,
+    prepared_phases,
+    slices_by_role,
+)
 from node.inference.line import Line, Message
 from node.inference.messages import (
     Failure,
@@ -97,6 +103,8 @@ class _Networks:
 
     def score(self, job: ScoreJob) -> UnitScore:
         """Decode, prepare, run, and read the answers."""
+        if job.volumes:
+            return self._score_volumes(job)
         manifest = self._models[job.model_name].manifest
         seen = {role: _seen(role, image, job.unit, manifest) for role, image in job.images.items()}
         given = joined(
@@ -109,6 +117,21 @@ class _Networks:
         outputs = (read_output(output, answers, manifest, on) for output in manifest.outputs)
         mirrored = (role for role, image in seen.items() if image.is_against_laterality)
         return UnitScore(job.unit, tuple(outputs), tuple(mirrored))
+
+    def _score_volumes(self, job: ScoreJob) -> UnitScore:
+        manifest = self._models[job.model_name].manifest
+        frames = {
+            role: [(one.path, one.number) for one in volume] for role, volume in job.volumes.items()
+        }
+        phases = prepared_phases(slices_by_role(frames), manifest)
+        given = joined(
+            self._inputs[job.model_name],
+            {role: one.tensor for role, one in phases.volumes.items()},
+            manifest.image_shape,
+        )
+        answers = self._sessions[job.model_name].run(given)
+        outputs = (read_output(output, answers, manifest, None) for output in manifest.outputs)
+        return UnitScore(job.unit, tuple(outputs), displaced=phases.displaced)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
-"""An image as a network gets it; the images of a unit -> the tensors it takes, by name."""
+"""Images and phases as a network gets them; what it gets of a unit -> its tensors, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from node.domains.table import domain_of
+from node.errors import StudyError
 from node.imaging.grey import Float32
 from node.imaging.image import Image, open_image
 from node.imaging.operations import Prepared, prepare
+from node.imaging.volume import Slice, slices_of
+from node.imaging.voxels import Phases, PreparedPhases, naming_phase, prepare_phases
 from node.inference.session import Session, Tensor, only_input
 from node.manifest import InputTensor, Manifest
 from node.study import IMAGE, View
@@ -25,6 +28,38 @@ def prepared_image(path: Path, view: View | None, manifest: Manifest) -> tuple[I
     return image, prepared
 
 
+def slices_by_role(
+    volumes: Mapping[str, Iterable[tuple[Path, int | None]]],
+) -> dict[str, list[Slice]]:
+    """Return the slices of volumes, each given by its file and its frame; a header is read once."""
+    read, found = dict[Path, tuple[Slice, ...]](), dict[str, list[Slice]]()
+    for role, frames in volumes.items():
+        with naming_phase(role):
+            for path, number in frames:
+                if path not in read:
+                    read[path] = slices_of(path)
+                found.setdefault(role, []).append(_slice(read[path], number))
+    return found
+
+
+def _slice(of_file: Sequence[Slice], number: int | None) -> Slice:
+    """Return a frame of a file, as it is now."""
+    if number is None and len(of_file) == 1:
+        return of_file[0]
+    if number is None or not 1 <= number <= len(of_file):
+        raise StudyError(f"an object of {len(of_file)} frames, of which none is {number}")
+    return of_file[number - 1]
+
+
+def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
+    """Return what a network gets of phases; raise StudyError if it must not get it."""
+    prepared, domain = prepare_phases(phases, manifest.operations), domain_of(manifest)
+    for role, one in prepared.volumes.items():
+        with naming_phase(role):
+            domain.require_plausible(one.tensor[0, 0], manifest)
+    return prepared
+
+
 def inputs_of(manifest: Manifest, session: Session) -> tuple[InputTensor, ...]:
     """Return a network's inputs with their roles: of one that names none, the image's."""
     if manifest.inputs:
@@ -37,7 +72,8 @@ def joined(
 ) -> dict[str, Tensor]:
     """Return the tensors, from what was made of each image, by role; zeros where there is none.
 
-    `of_image` is the shape of what is made of an image, which has a first axis of one beside it.
+    `of_image` is the shape of what is made of an image, which has a first axis of one beside it; or
+    of a volume.
     """
     blank = np.zeros((1, *of_image), np.float32)
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -33,6 +33,8 @@ from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
 from node.study import LONGEST_SIDE_PX, Picture, Unit, View
 
 LONGEST_WORDS = 4000
+FARTHEST_MM = 1000.0
+"""A body moves no farther in a magnet."""
 
 
 def _printable(words: str) -> str:
@@ -85,6 +87,15 @@ class ShownImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownFrame:
+    """A slice of a volume."""
+
+    path: File
+    number: int | None
+    """From 1; None of a file that is one slice."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreJob:
     """Run a model on what it reads at once."""
 
@@ -93,13 +104,19 @@ class ScoreJob:
     unit: str
     """Its key."""
     model_name: str
+    volumes: dict[str, tuple[ShownFrame, ...]] = field(default_factory=dict)
+    """By role, of a model that reads volumes."""
     kind: Literal["score"] = "score"
 
     @classmethod
     def about(cls, unit: Unit, model: Model) -> Self:
         """Return the question what a model says of a unit."""
         images = {role: ShownImage(i.path, i.view) for role, i in unit.instances.items()}
-        return cls(images, unit.key, model.manifest.name)
+        volumes = {
+            role: tuple(ShownFrame(one.instance.path, one.number) for one in volume)
+            for role, volume in unit.volumes.items()
+        }
+        return cls(images, unit.key, model.manifest.name, volumes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +277,8 @@ def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScor
     _require(len(score.outputs) == len(outputs), "other outputs than the manifest names")
     for one, output in zip(score.outputs, outputs, strict=True):
         _require_fitting(one, unit, output)
+    is_possible = all(mm is None or 0 <= mm <= FARTHEST_MM for _, mm in score.displaced)
+    _require(is_possible, "a displacement that cannot be")
     return score
 
 

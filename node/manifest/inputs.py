@@ -115,7 +115,7 @@ class ManifestUnit(Section):
             yield ("of",), 'expected "exam": a breast MRI shows both breasts at once'
         if not self.roles:
             yield ("roles",), 'missing: which phases? roles = ["pre", "post 1"]'
-        if "repeated" in self.model_fields_set:
+        if self.repeated != "refuse":
             yield ("repeated",), "is of mammograms: there is one phase of each name"
         for i, role in enumerate(self.roles):
             if not is_phase(role):

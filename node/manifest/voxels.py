@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from node.toml_file import Place, Section, wrong
 
-_Millimetres = Annotated[float, Field(gt=0.05, le=50)]
+VoxelMillimetres = Annotated[float, Field(gt=0.05, le=50)]
 VoxelCount = Annotated[int, Field(ge=4, le=1024)]
 
 _OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "H": "F", "F": "H"}
@@ -49,7 +49,7 @@ class VoxelSpacing(Section):
     """Resample to a distance of voxels: linearly, as wide as the reduction where it is one."""
 
     op: Literal["spacing"]
-    mm: tuple[_Millimetres, _Millimetres, _Millimetres]
+    mm: tuple[VoxelMillimetres, VoxelMillimetres, VoxelMillimetres]
     """Between slices, between rows, between columns."""
 
 
@@ -85,7 +85,7 @@ OF_VOLUMES = frozenset({"signal", "orient", "spacing", "size", "percentiles"})
 SHARED = frozenset({"normalise", "z-score"})
 """Of images and volumes."""
 _ONCE = frozenset({"signal", "orient", "spacing", "size"})
-_MOST_VOXELS = 1 << 27
+MOST_VOXELS = 1 << 27
 """Of one phase as the network gets it: 512 MiB."""
 
 
@@ -95,7 +95,7 @@ def amiss_in_voxels(of: Sequence[Section]) -> Iterator[tuple[Place, str]]:
     for place, (one, op) in enumerate(zip(of, ops, strict=True)):
         if why := _why_not_here(op, ops[:place]):
             yield (place, op, "op"), why
-        if isinstance(one, VolumeSize) and one.slices * one.rows * one.columns > _MOST_VOXELS:
+        if isinstance(one, VolumeSize) and one.slices * one.rows * one.columns > MOST_VOXELS:
             words = f"{one.slices} x {one.rows} x {one.columns} voxels are more than 512 MiB"
             yield (place, op, "slices"), words
     for needed, why in (

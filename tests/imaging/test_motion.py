@@ -56,11 +56,11 @@ def test_a_body_that_moved_as_a_whole_is_measured_within_the_stated_error(
 def test_a_caution_names_the_phases_and_how_far() -> None:
     moved = volume_of_body(BODY.of(shift_mm=(0, 3, 0), uptake=1.0), grid(AXIAL))
     still = volume_of_body(BODY.of(uptake=1.0, seed=2), grid(AXIAL))
-    caution = caution_of(displacement_of(pre(), moved), "pre", "post 1")
+    caution = caution_of(displacement_of(pre(), moved).mm, "pre", "post 1")
     assert caution.startswith("moved by ")
     assert caution.endswith(" mm between pre and post 1 (more than 2 mm)")
     assert displacement_of(pre(), still).mm < MOTION_ERROR_MM < CAUTION_MM
-    assert caution_of(displacement_of(pre(), still), "pre", "post 1") == ""
+    assert caution_of(displacement_of(pre(), still).mm, "pre", "post 1") == ""
 
 
 def test_one_side_that_moved_alone_is_seen() -> None:

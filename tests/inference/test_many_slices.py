@@ -36,7 +36,8 @@ def test_4000_slices_of_512_x_512_are_read_within_the_memory_limit(
 ) -> None:
     assert len(files) == 4000
     assert PHASES * SLICES * SIDE * SIDE * 4 > MEMORY_MB * 2**20  # else it proves nothing
-    model = uptake_model(tmp_path, posts=PHASES - 1)
+    roles = ("pre", *(f"post {number}" for number in range(1, PHASES)))
+    model = uptake_model(tmp_path, roles=roles)
     headers = {
         header.SOPInstanceUID: (header, path) for path in files for header in [read_header(path)]
     }

@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from lesion_models import MODELS, lesion_score
+from mr_models import uptake_model
 from packages import CLASSES
 from small_images import instance, unit
 from small_models import model
@@ -35,6 +36,7 @@ from node.inference.messages import (
     Question,
     ScoreJob,
     Setup,
+    ShownFrame,
     ShownImage,
     answered,
     asked,
@@ -258,6 +260,14 @@ def test_a_score_must_fit_the_manifest(changed: dict[str, Any], words: str) -> N
         score_in(answered(of_one(replace(SAID, **changed))), SOP_UID, MASK)
 
 
+def test_a_body_does_not_move_farther_than_a_magnet_is_long() -> None:
+    possible = replace(SCORE, displaced=(("post 1", 3.1), ("post 2", None)))
+    assert score_in(answered(possible), SOP_UID, MASK) == possible
+    for mm in (-0.1, 1e300):
+        with pytest.raises(ValueError, match="a displacement that cannot be"):
+            score_in(answered(replace(SCORE, displaced=(("post 1", mm),))), SOP_UID, MASK)
+
+
 @pytest.mark.parametrize("outputs", [(), (SAID, SAID)])
 def test_a_score_has_what_each_output_says_and_nothing_more(
     outputs: tuple[OutputScore, ...],
@@ -346,6 +356,7 @@ scores = st.builds(
     st.text(),
     st.lists(outputs, max_size=2).map(tuple),
     st.lists(st.text(), max_size=2).map(tuple),
+    st.lists(st.tuples(st.text(), st.none() | numbers), max_size=2).map(tuple),
 )
 
 
@@ -366,7 +377,7 @@ def test_a_score_of_an_earlier_ledger_is_read_and_written_with_the_word_that_cam
         '"depth_mm":null,"of_class":null}],"heat_map":null}]}'
     )
     assert score_json.loaded(text) == SCORE
-    assert score_json.dumped(SCORE).decode() == f'{text[:-1]},"mirrored":[]}}'
+    assert score_json.dumped(SCORE).decode() == f'{text[:-1]},"mirrored":[],"displaced":[]}}'
 
 
 sides = st.integers(1, 40)
@@ -387,10 +398,12 @@ paths = st.binary(min_size=1).map(lambda name: Path(os.fsdecode(name.replace(b"\
 
 views = st.builds(View, st.sampled_from(Laterality), st.text())
 images = st.dictionaries(st.text(), st.builds(ShownImage, paths, st.none() | views))
+frames = st.builds(ShownFrame, paths, st.none() | st.integers(1, 9))
+volumes = st.dictionaries(st.text(), st.lists(frames, max_size=3).map(tuple))
 
 
 @given(
-    st.builds(ScoreJob, images, st.text(), st.text())
+    st.builds(ScoreJob, images, st.text(), st.text(), volumes)
     | st.builds(PictureJob, paths, st.text())
     | st.builds(PixelDigestJob, paths, st.text())
 )
@@ -398,10 +411,23 @@ def test_every_question_comes_back_as_it_was(question: Question) -> None:
     assert question_in(asked(question)) == question
 
 
+def test_the_slices_of_the_largest_study_are_one_question() -> None:
+    folder = Path("/" + "a long name of a folder/" * 10)
+    volumes = {
+        f"post {phase}": tuple(ShownFrame(folder / f"2.25.{n:039}", n) for n in range(1, 2001))
+        for phase in range(1, 11)
+    }
+    job = ScoreJob({}, "volumes", "uptake", volumes)
+    message = asked(job)
+    assert len(message.head) < LONGEST_BYTES / 2
+    assert question_in(message) == job
+
+
 def test_a_setup_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = bundled_models_dir()
     models = [Model(path.parent) for path in sorted(folder.glob("*/manifest.toml"))]
     models += [write(tmp_path) for write in MODELS]
+    models.append(uptake_model(tmp_path, expected_phases=3))
     assert {one.manifest.outputs[0].kind for one in models} == {"mask", "classes", "boxes", "score"}
     setup = Setup(
         config.InferenceSettings(deadline_s=0.1, scores_early=False),

@@ -101,7 +101,7 @@ def test_three_millimetres_of_motion_are_measured_and_a_caution_is_printed(
     found = displacement_of(volumes["pre"], volumes["post 1"])
     off = np.linalg.norm(np.subtract(found.vector_mm, MOVED.motion_mm))
     assert off <= MOTION_ERROR_MM
-    assert caution_of(found, "pre", "post 1") == (
+    assert caution_of(found.mm, "pre", "post 1") == (
         f"moved by {found.mm:.1f} mm between pre and post 1 (more than 2 mm)"
     )
 
@@ -111,4 +111,4 @@ def test_a_body_that_lay_still_is_not_said_to_have_moved(body: Body, tmp_path: P
     volumes = volumes_of(plan_of(body), tmp_path)
     found = displacement_of(volumes["pre"], volumes["post 1"])
     assert found.mm <= MOTION_ERROR_MM
-    assert caution_of(found, "pre", "post 1") == ""
+    assert caution_of(found.mm, "pre", "post 1") == ""
