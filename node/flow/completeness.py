@@ -1,6 +1,6 @@
 """When is a study complete, and why: decided from what arrived, the reason kept in words.
 
-In order of strength: every expected view is there and it has been quiet for a moment; no
+In order of strength: every expected view or phase is there and it has been quiet for a moment; no
 association that brought images is open and it has been quiet for longer; the final limit.
 """
 
