@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from node.domains.breast_mr.telling import (
-    Row,
     ToldPhase,
+    ToldRow,
     ToldSeries,
     ToldStudy,
     before_or_after,
@@ -46,7 +46,7 @@ class PhaseRow:
 class MriTables:
     """What an MRI was taken for, in words."""
 
-    remarks: Sequence[Row]
+    remarks: Sequence[ToldRow]
     series: Sequence[SeriesRow]
     phases: Sequence[PhaseRow]
 

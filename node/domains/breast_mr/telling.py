@@ -166,11 +166,11 @@ def _to_milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-Row = tuple[str, str]
+ToldRow = tuple[str, str]
 """What a line is about, in at most twelve characters or a few more, and the words."""
 
 
-def rows_told(told: ToldStudy) -> tuple[Row, ...]:
+def rows_told(told: ToldStudy) -> tuple[ToldRow, ...]:
     """Return what a study was taken for, line by line: first that it is not read, and why."""
     numbers = {one.uid: number_in_words(one.number) for one in told.series}
     phases = [(one.name, _phase_in_words(one, numbers)) for one in told.phases]
@@ -178,12 +178,12 @@ def rows_told(told: ToldStudy) -> tuple[Row, ...]:
     return (*_of_study(told), *series, *_of_phases(told), *phases, *_doubts(told))
 
 
-def remarks_told(told: ToldStudy) -> tuple[Row, ...]:
+def remarks_told(told: ToldStudy) -> tuple[ToldRow, ...]:
     """Return those lines that are of no one series and of no one phase."""
     return (*_of_study(told), *_of_phases(told), *_doubts(told))
 
 
-def _of_study(told: ToldStudy) -> list[Row]:
+def _of_study(told: ToldStudy) -> list[ToldRow]:
     rows = []
     if told.body_part.is_breast:
         rows.append(("body part", f"{told.body_part.term} ({told.body_part.rests_on})"))
@@ -194,7 +194,7 @@ def _of_study(told: ToldStudy) -> list[Row]:
     return rows
 
 
-def _of_phases(told: ToldStudy) -> list[Row]:
+def _of_phases(told: ToldStudy) -> list[ToldRow]:
     rows = []
     if told.phases:
         rows.append(("phases", _phases_in_words(told)))
@@ -203,7 +203,7 @@ def _of_phases(told: ToldStudy) -> list[Row]:
     return rows
 
 
-def _doubts(told: ToldStudy) -> list[Row]:
+def _doubts(told: ToldStudy) -> list[ToldRow]:
     return [("doubt", doubt) for doubt in told.doubts]
 
 
@@ -220,7 +220,7 @@ def _not_kept_in_words(told: ToldStudy) -> str:
     return f"{came} before what they say was kept: what they show is not known"
 
 
-def _rows_of_series(series: Sequence[ToldSeries]) -> list[Row]:
+def _rows_of_series(series: Sequence[ToldSeries]) -> list[ToldRow]:
     """Return a row for each, their kinds and numbers of images below one another."""
     kind = max((len(one.kind) for one in series), default=0)
     images = [counted(one.images, "image") for one in series]
