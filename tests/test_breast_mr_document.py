@@ -160,7 +160,7 @@ def rows_of_habits() -> Iterator[str]:
     for private in habits.PRIVATE:
         tag = f"({private.group:04X},xx{private.element:02X})"
         yield f"| {tag} of {private.creator} | {private.says} | {shortened(private.source)} |"
-    for name, found in (
+    for attribute, found in (
         ("Image Type", habits.IMAGE_TYPES),
         ("Sequence Name", habits.SEQUENCE_NAMES),
         ("Series Description", habits.SERIES_WORDS),
@@ -168,10 +168,10 @@ def rows_of_habits() -> Iterator[str]:
         ("Contrast/Bolus Agent", (habits.NO_AGENT,)),
     ):
         for habit in found:
-            is_name = habit.says == "the sequence name"
-            says = f"`{habit.pattern.pattern}`" if is_name else habit.says
+            is_whole = attribute in ("Image Type", "Sequence Name")
+            says = f"`{habit.pattern.pattern}`" if is_whole else habit.says
             means = f"{says}: {habit.means}".replace("|", "\\|")
-            yield f"| {name} | {means} | {shortened(habit.source)} |"
+            yield f"| {attribute} | {means} | {shortened(habit.source)} |"
     yield f"| Trigger Time | tells phases apart | {shortened(habits.TRIGGER_TIME_OF_PHASES)} |"
     yield f"| b-value of an ADC map | is not of the map | {shortened(habits.B_VALUE_OF_MAP)} |"
     of = "of several dynamic series that with most images"
