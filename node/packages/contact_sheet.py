@@ -34,6 +34,7 @@ _WORDS = {
 }
 _PLANES = ("sagittal", "coronal", "axial")
 """By the axis of the patient that is nearest to their normal."""
+_ORDINALS = {1: "", 2: "second ", 3: "third "}
 _STRAIGHT_DEGREES = 1.0
 
 
@@ -75,7 +76,7 @@ def contact_sheet(units: Sequence[PreparedUnit]) -> tuple[Pictures.Image, str]:
     for block in blocks:
         sheet.paste(block, (0, top))
         top += block.height
-    shown = " or ".join("every slice" if n == 1 else f"every {n}th slice" for n in sorted(steps))
+    shown = " or ".join(f"every {_ORDINALS.get(n, f'{n}th ')}slice" for n in sorted(steps))
     return sheet, f"{shown}; black is the lowest number of all phases of an exam, white the highest"
 
 

@@ -35,6 +35,7 @@ from node.packages.mr_exams import UNLIKE_BODIES, generated_mr
 from node.result import Refusal
 from node.study import Instance, Unit
 from node.trial import phantom
+from node.trial.breast_mr.body import USUAL, Body
 
 GIVE_FILES = "give images that the model was made for: --files FOLDER, of DICOM objects"
 """What helps where a generated exam does not do."""
@@ -94,7 +95,7 @@ def generated_exam(
     """Return mammograms, a breast MRI, or for what reads something else one image that says it."""
     wanted = model.manifest.input
     if model.manifest.unit.is_of_volumes:
-        return generated_mr(model.manifest, study)
+        return _breast_mr(model, study)
     if model.manifest.domain != "mammography":
         return [phantom.image_for(wanted, study, technique=technique)]
     images = phantom.exam_for(wanted, study, technique=technique)
@@ -109,9 +110,16 @@ def unlike_exams(model: Model, study: str) -> list[list[Dataset]]:
     names = [f"{study}{number}" for number in ("", " 2", " 3")]
     if model.manifest.unit.is_of_volumes:
         bodies = zip(names, UNLIKE_BODIES, strict=True)
-        return [generated_mr(model.manifest, name, body) for name, body in bodies]
+        return [_breast_mr(model, name, body) for name, body in bodies]
     first, second, third = (generated_exam(model, name) for name in names)
     return [first, second, with_discs(third)]
+
+
+def _breast_mr(model: Model, study: str, body: Body = USUAL) -> list[Dataset]:
+    try:
+        return generated_mr(model.manifest, study, body)
+    except NodeError as error:
+        raise NodeError(f"{error}; {GIVE_FILES}") from error
 
 
 def with_discs(exam: Sequence[Dataset]) -> list[Dataset]:
