@@ -8,8 +8,8 @@ from typing import get_args
 import factories
 import pytest
 from factories import L_CC
+from mr_desk import breast, knee
 from mr_models import uptake_model
-from mr_studies import breast, knee
 from radiographs import radiograph
 
 from node.config import bundled_models_dir

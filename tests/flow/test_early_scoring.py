@@ -15,8 +15,8 @@ import small_models
 from costs import counted
 from factories import L_CC, R_CC
 from ledgers import Desk, run_at_once
+from mr_desk import breast, receive_mr
 from mr_models import uptake_model
-from mr_studies import breast, receive_mr
 from networks import Network
 from peers import Pacs, modality, store
 from pydicom import Dataset

@@ -12,8 +12,8 @@ import pytest
 from costs import counted
 from factories import L_CC, L_MLO, R_CC, R_MLO
 from ledgers import SOMEBODY_ELSE, STUDY, Desk
+from mr_desk import PHASES, PLAN, SHAPE, breast, knee, receive_mr
 from mr_models import uptake_model
-from mr_studies import PHASES, PLAN, SHAPE, breast, knee, receive_mr
 from sqlalchemy.exc import OperationalError
 
 from node import config

@@ -9,8 +9,8 @@ import packages
 import pytest
 from costs import Cost, counted
 from ledgers import NODE, OUT_OF_SCOPE, STUDY, Desk
+from mr_desk import breast
 from mr_models import uptake_model
-from mr_studies import breast
 from networks import Network
 
 from node import config
