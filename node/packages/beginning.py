@@ -24,7 +24,7 @@ from node.manifest import CARD, OPEN_QUESTION
 from node.manifest.words import Name
 from node.onnx_file import opset_of
 from node.packages.beginning_phases import reads_phases, write_phases
-from node.packages.draft import Draft, Reads, listed
+from node.packages.draft import ManifestDraft, Reads, as_list
 from node.toml_file import quoted
 
 WEIGHTS = "model.onnx"
@@ -42,7 +42,7 @@ def begin_package(name: str, onnx: Path, into: Path) -> Iterator[str]:
     folder = into / name
     if folder.exists():
         raise ConfigError(f"{folder}: is there already; give another name, or remove it")
-    draft = Draft(name, Graph(onnx))
+    draft = ManifestDraft(name, Graph(onnx))
     with _naming(onnx):
         reads = _reads(draft.graph)
     yield from _found(draft.graph)
@@ -140,7 +140,7 @@ def _reads_one(one: GraphTensor) -> Reads:
 # Manifest
 
 
-def _write_manifest(draft: Draft, reads: Reads) -> None:
+def _write_manifest(draft: ManifestDraft, reads: Reads) -> None:
     outputs = _outputs(draft, reads)
     _head(draft, outputs, reads)
     if reads.is_of_volumes:
@@ -153,7 +153,7 @@ def _write_manifest(draft: Draft, reads: Reads) -> None:
         one.write(draft)
 
 
-def _head(draft: Draft, outputs: Sequence[_Guess], reads: Reads) -> None:
+def _head(draft: ManifestDraft, outputs: Sequence[_Guess], reads: Reads) -> None:
     title = draft.name.replace("-", " ").title()
     kinds = {one.kind for one in outputs}
     use = "density" if kinds == {"classes"} else "detection"
@@ -175,7 +175,7 @@ def _head(draft: Draft, outputs: Sequence[_Guess], reads: Reads) -> None:
     draft.write(f'file = "{WEIGHTS}"', f'sha256 = "{digest}"', "")
 
 
-def _inputs(draft: Draft, reads: Reads) -> None:
+def _inputs(draft: ManifestDraft, reads: Reads) -> None:
     draft.write("[input]")
     draft.ask('Mammograms? For others add domain = "plain" to the head; see docs/models.md.')
     draft.write('modality = "MG"')
@@ -186,17 +186,17 @@ def _inputs(draft: Draft, reads: Reads) -> None:
     draft.write('expected_views = ["R CC", "L CC", "R MLO", "L MLO"]')
     if reads.unit == "image":
         return
-    draft.write("", "[unit]", f'of = "{reads.unit}"', f"roles = {listed(reads.roles)}")
+    draft.write("", "[unit]", f'of = "{reads.unit}"', f"roles = {as_list(reads.roles)}")
     draft.ask("If an image of these is missing: refuse, or blank (the network gets zeros)?")
     draft.write('missing = "refuse"', 'repeated = "refuse"')
     for tensor, roles, join in reads.inputs:
         draft.write("", "[[inputs]]", f"tensor = {quoted(tensor)}")
         if not reads.is_sure:
             draft.ask("Which image is this, or in which order are these? The graph does not tell.")
-        draft.write(f"roles = {listed(roles)}", *([f'join = "{join}"'] if join else []))
+        draft.write(f"roles = {as_list(roles)}", *([f'join = "{join}"'] if join else []))
 
 
-def _pixels(draft: Draft, reads: Reads) -> None:
+def _pixels(draft: ManifestDraft, reads: Reads) -> None:
     draft.write("", "[[pixels]]", 'op = "grey"')
     if len(reads.of_image) == 1:
         draft.ask("A vector: a histogram of the image, over stored values, as here?")
@@ -246,7 +246,7 @@ class _Guess:
     """Of boxes: each has the number of one in its last place."""
     is_count_fixed: bool = True
 
-    def write(self, draft: Draft) -> None:
+    def write(self, draft: ManifestDraft) -> None:
         draft.write(f'name = "{_named(self.tensor)}"', f'kind = "{self.kind}"')
         draft.write(f"tensor = {quoted(self.tensor)}")
         _WRITE[self.kind](draft, self)
@@ -258,7 +258,7 @@ class _Guess:
             _write_classes(draft, self)
 
 
-def _outputs(draft: Draft, reads: Reads) -> list[_Guess]:
+def _outputs(draft: ManifestDraft, reads: Reads) -> list[_Guess]:
     answers = _sampled(draft.graph, reads)
     guesses = []
     for one in draft.graph.outputs:
@@ -353,16 +353,16 @@ def _code(tensor: str, end: str, meaning: str) -> str:
     return f'{{ value = "{value}", scheme = "99LOCAL", meaning = "{meaning}" }}'
 
 
-def _ask_codes(draft: Draft, what: str) -> None:
+def _ask_codes(draft: ManifestDraft, what: str) -> None:
     draft.ask(f"{what}: DCM or SCT if there are such codes, else your own with a scheme 99...")
 
 
-def _label(draft: Draft, guess: _Guess) -> None:
+def _label(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask('What is it called in reports? "mass" gives "R MLO mass".')
     draft.write(f"label = {quoted(re.sub('[^ -~]', '-', guess.tensor)[:64])}")
 
 
-def _write_score(draft: Draft, guess: _Guess) -> None:
+def _write_score(draft: ManifestDraft, guess: _Guess) -> None:
     if guess.count > 1:
         draft.ask(
             "Is the second of two numbers the score (benign, malignant), element 1 counted from 0? "
@@ -375,7 +375,7 @@ def _write_score(draft: Draft, guess: _Guess) -> None:
     _write_combine(draft, guess, "highest")
 
 
-def _write_combine(draft: Draft, guess: _Guess, word: str) -> None:
+def _write_combine(draft: ManifestDraft, guess: _Guess, word: str) -> None:
     if guess.unit == "exam":
         return
     exam = f'exam = "{word if word == "highest" else "none"}"'
@@ -387,7 +387,7 @@ def _write_combine(draft: Draft, guess: _Guess, word: str) -> None:
     draft.write(f'combine = {{ breast = "{word}", {exam} }}')
 
 
-def _write_head_of_classes(draft: Draft, guess: _Guess) -> None:
+def _write_head_of_classes(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask(
         f"Classes that exclude one another? Else {guess.count} outputs of kind score, element 0 ..."
     )
@@ -397,7 +397,7 @@ def _write_head_of_classes(draft: Draft, guess: _Guess) -> None:
     _write_combine(draft, guess, "mean")
 
 
-def _write_classes(draft: Draft, guess: _Guess) -> None:
+def _write_classes(draft: ManifestDraft, guess: _Guess) -> None:
     for number in range(guess.count):
         draft.write("", "[[outputs.classes]]")
         if number == 0:
@@ -407,7 +407,7 @@ def _write_classes(draft: Draft, guess: _Guess) -> None:
             draft.write(f"{word} = {_code('CLASS', f'{number}{end}', meaning)}")
 
 
-def _write_boxes(draft: Draft, guess: _Guess) -> None:
+def _write_boxes(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask("Rows are left, top, right, bottom in pixels of the input, then a score: as here?")
     if not guess.is_count_fixed:
         draft.ask(
@@ -429,7 +429,7 @@ def _write_boxes(draft: Draft, guess: _Guess) -> None:
         )
 
 
-def _write_mask(draft: Draft, guess: _Guess) -> None:
+def _write_mask(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask('The whole breast (regions = "largest"), or lesions (regions = "all")?')
     draft.write('regions = "largest"')
     _label(draft, guess)
@@ -438,7 +438,7 @@ def _write_mask(draft: Draft, guess: _Guess) -> None:
     draft.write('area = { value = "42798000", scheme = "SCT", meaning = "Area" }')
 
 
-def _write_map(draft: Draft, guess: _Guess) -> None:
+def _write_map(draft: ManifestDraft, guess: _Guess) -> None:
     _label(draft, guess)
     draft.write(f"height = {guess.size[0]}", f"width = {guess.size[1]}")
     _ask_codes(draft, "What is warm in it")
@@ -454,7 +454,7 @@ _WRITE = {
 }
 
 
-def _card(draft: Draft) -> str:
+def _card(draft: ManifestDraft) -> str:
     title = draft.name.replace("-", " ").title()
     sections = {
         "What it is": "What does it read, and what does it answer? Of which architecture is it?",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.errors import ConfigError
 from node.inference.onnx import Graph, GraphTensor
-from node.packages.draft import Draft, Reads, listed
+from node.packages.draft import ManifestDraft, Reads, as_list
 from node.toml_file import quoted
 
 _SIZE = (64, 128, 256)
@@ -68,36 +68,36 @@ def _sizes(one: GraphTensor) -> str:
     return " x ".join("any" if size is None else str(size) for size in one.shape)
 
 
-def write_phases(draft: Draft, reads: Reads) -> None:
+def write_phases(draft: ManifestDraft, reads: Reads) -> None:
     """Write what a model of phases reads, and what is made of each."""
     _write_input(draft, reads)
     _write_pixels(draft, reads)
 
 
-def _write_input(draft: Draft, reads: Reads) -> None:
+def _write_input(draft: ManifestDraft, reads: Reads) -> None:
     draft.write("[input]")
     draft.ask("Dynamic series of breast MRI? Volumes of anything else are not read.")
     draft.write('modality = "MR"')
     draft.ask("MR Image, Enhanced MR Image, Legacy Converted Enhanced MR Image: as many as work.")
     classes = ("1.2.840.10008.5.1.4.1.1.4", *_ENHANCED)
-    draft.write(f"sop_classes = {listed(classes)}")
+    draft.write(f"sop_classes = {as_list(classes)}")
     draft.ask("How many phases has a complete exam, the one before contrast counted?")
     draft.write(f"expected_phases = {max(2, len(reads.roles) + ('pre' not in reads.roles))}")
     draft.write("", "[unit]", 'of = "exam"')
     draft.ask('Which phases does it read? "pre" is before contrast, "post 1" the first after it.')
-    draft.write(f"roles = {listed(reads.roles)}")
+    draft.write(f"roles = {as_list(reads.roles)}")
     draft.ask("If one of these is missing: refuse, or blank (the network gets zeros)?")
     draft.write('missing = "refuse"')
     for tensor, roles, join in reads.inputs:
         draft.write("", "[[inputs]]", f"tensor = {quoted(tensor)}")
         draft.ask("Which phase is this, or in which order are these? The graph does not tell.")
-        draft.write(f"roles = {listed(roles)}", *([f'join = "{join}"'] if join else []))
+        draft.write(f"roles = {as_list(roles)}", *([f'join = "{join}"'] if join else []))
 
 
 _ENHANCED = ("1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
 
 
-def _write_pixels(draft: Draft, reads: Reads) -> None:
+def _write_pixels(draft: ManifestDraft, reads: Reads) -> None:
     _, slices, rows, columns = reads.of_image
     draft.write("", "[[pixels]]", 'op = "signal"', "", "[[pixels]]", 'op = "orient"')
     draft.ask("Where are slices, rows and columns counted to? HPL: to the head, back and left.")

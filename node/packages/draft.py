@@ -12,7 +12,7 @@ _ASKED = f"# {OPEN_QUESTION}:"
 
 
 @dataclass(slots=True)
-class Draft:
+class ManifestDraft:
     """What is known of the network, and the lines of the manifest so far."""
 
     name: str
@@ -49,6 +49,6 @@ class Reads:
         return len(self.of_image) == 4
 
 
-def listed(words: Sequence[str]) -> str:
+def as_list(words: Sequence[str]) -> str:
     """Return words as a list of the manifest."""
     return "[" + ", ".join(f'"{word}"' for word in words) + "]"
