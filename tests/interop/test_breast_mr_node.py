@@ -108,7 +108,8 @@ def test_a_breast_comes_back_with_its_score_and_a_knee_does_not(
         assert unexpected("dciodvfy", kind, style, found) == []
         if one.Modality == "SR":
             assert unexpected("dsrdump", kind, style, dsrdump(path)) == []
-            assert "Exam AI uptake score" in str(one)
+            texts = [str(e.value) for e in one.iterall() if e.keyword == "TextValue"]
+            assert any("Exam AI uptake score" in text for text in texts)
 
     of_knee = wait_for("the knee to be closed", lambda: _closed(node, knee_uid))
     assert of_knee["state"] == "out of scope"
