@@ -155,6 +155,8 @@ def _philips(header: Dataset) -> SignalScale | None:
         offset = rescale.intercept / rescale.slope
     else:
         offset = -(_private(header, _SCALE_INTERCEPT) or 0.0)
+    if abs(offset) > _FARTHEST:
+        raise StudyError(f"Scale Intercept of Philips of {-offset:g}, beside any signal")
     return SignalScale(1 / scale_slope, offset / scale_slope, ScaleSource.PHILIPS)
 
 
