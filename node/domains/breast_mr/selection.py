@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from pydicom import Dataset
 
@@ -12,7 +13,8 @@ from node.domains.breast_mr.phases import Reading
 from node.domains.breast_mr.phases import read as read_phases
 from node.domains.domain import Selection
 from node.domains.naming import class_words, image_name
-from node.imaging.planes import SLICED
+from node.imaging.planes import SLICED, planes_of
+from node.imaging.stack import stack_of
 from node.manifest import Input, ManifestUnit
 from node.result import Refusal
 from node.study import IMAGE, Frame, Instance, Unit
@@ -60,7 +62,8 @@ def grouped(
         if phase.name in wanted.roles
     }
     in_order = {role: volumes[role] for role in wanted.roles if role in volumes}
-    doubts = dict.fromkeys((*reading.doubts, *_of_images(selection, in_order)))
+    of_stacks = _of_stacks(in_order.values(), headers)
+    doubts = dict.fromkeys((*reading.doubts, *of_stacks, *_of_images(selection, in_order)))
     unit = Unit({}, _EXAM, volumes=in_order, doubts=tuple(doubts))
     return replace(selection, units=(unit,))
 
@@ -77,6 +80,16 @@ def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ..
     """Return the object that stands for a study of which nothing is read: of its phases' first."""
     of_phases = (uid for phase in reading.phases for uid, _ in phase.images)
     return (next(of_phases, next(iter(of_uid))),) if of_uid else ()
+
+
+def _of_stacks(
+    volumes: Iterable[tuple[Frame, ...]], headers: Mapping[str, Dataset]
+) -> Iterator[str]:
+    """Yield what is doubtful of how the slices of each phase lie; what is amiss, others refuse."""
+    planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
+    for volume in volumes:
+        of_volume = [planes(one.instance.sop_uid)[(one.number or 1) - 1] for one in volume]
+        yield from stack_of(of_volume).doubts
 
 
 def _of_images(selection: Selection, volumes: Mapping[str, tuple[Frame, ...]]) -> list[str]:
