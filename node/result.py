@@ -232,6 +232,8 @@ class Result:
     heat_maps: tuple[HeatMap, ...] = ()
     triage: Triage | None = None
     """None if the model does not triage."""
+    breasts: Laterality | None = None
+    """Of volumes: which breasts the images show; None if that could not be seen."""
     pictured: tuple[Pictured, ...] = ()
     """Of volumes: the images that are shown of all that was analysed; else each is."""
 
@@ -293,3 +295,5 @@ class UnitScore:
     displaced: tuple[tuple[str, float | None], ...] = ()
     """Of phases by role: how far, in mm, the body lies from where it was before contrast; None if
     that could not be measured."""
+    breasts: Laterality | None = None
+    """Of phases: which breasts are seen in that before contrast; None if that cannot be seen."""

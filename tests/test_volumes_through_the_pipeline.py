@@ -21,7 +21,7 @@ from node.manifest import Model
 from node.offline import StudyOutcome, analyse_folder
 from node.packages.exams import selected
 from node.study import Frame, Unit
-from node.trial.breast_mr.body import MOVED, STRONG_BACKGROUND
+from node.trial.breast_mr.body import MOVED, ONE_BREAST, STRONG_BACKGROUND, USUAL, Body
 from node.trial.breast_mr.faults import Fault
 from node.trial.breast_mr.raster import Orientation
 from node.trial.breast_mr.styles import STYLES, Family
@@ -268,3 +268,45 @@ def test_slices_with_more_between_them_than_they_show_are_doubted(tmp_path: Path
     study = analysed(paths, uptake_model(tmp_path / "models"), tmp_path)
     assert study.result is not None
     assert "slices 10.6 mm apart, but 2.0 mm thick: Exam." in study.result.statements
+
+
+SIDES = """
+about = "R breast"
+
+[[outputs]]
+kind = "score"
+name = "uptake"
+label = "AI uptake score"
+tensor = "score"
+activation = "sigmoid"
+about = "L breast"
+score = { value = "UPTAKE", scheme = "99TEST", meaning = "Uptake score" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "labels", "said", "laterality"),
+    [
+        (
+            ONE_BREAST,
+            ["L breast AI uptake score"],
+            [
+                "One breast only is seen in the images, the left one.",
+                "Nothing is said of the right breast: it is not in the images.",
+            ],
+            "L",
+        ),
+        (USUAL, ["R breast AI uptake score", "L breast AI uptake score"], [], "B"),
+    ],
+)
+def test_nothing_is_said_of_a_breast_that_is_not_in_the_images(
+    body: Body, labels: list[str], said: list[str], laterality: str, tmp_path: Path
+) -> None:
+    paths = written(small_plan(body=body, shape=(32, 64, 96)), tmp_path / "study")
+    study = analysed(paths, uptake_model(tmp_path / "models", rest=SIDES), tmp_path)
+    assert study.result is not None
+    assert [one.label for one in study.result.evaluations] == labels
+    about_sides = ("One breast", "Nothing is said", "Which breasts")
+    assert [one for one in study.result.statements if one.startswith(about_sides)] == said
+    (page,) = [one for path in study.written if (one := dcmread(path)).Modality == "OT"]
+    assert page.ImageLaterality == laterality

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from node.analysis.triage import triage_of, unassessed
@@ -26,7 +26,7 @@ from node.result import (
     Result,
     UnitScore,
 )
-from node.study import IMAGE, Unit
+from node.study import IMAGE, Laterality, Unit
 
 Marking = BoxesOutput | MaskOutput
 """Outputs that say where something is."""
@@ -61,8 +61,15 @@ def conclude(
         looked_for=model.manifest.looks_for,
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
+        breasts=_breasts(scores[unit.key].breasts for unit in analysed if unit.volumes),
         pictured=tuple(_pictured(analysed)),
     )
+
+
+def _breasts(seen: Iterable[Laterality | None]) -> Laterality | None:
+    """Return which breasts all units show, None if they differ."""
+    sides = set(seen)
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _pictured(analysed: Sequence[Unit]) -> Iterator[Pictured]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from node.errors import StudyError
 from node.imaging.grey import Float32
+from node.imaging.midline import midline_of
 from node.imaging.motion import coarse, displacement_of
 from node.imaging.signal_scale import ScaleSource, one_scale
 from node.imaging.stack import Stack, require_one_grid, stack_of
@@ -34,6 +35,7 @@ from node.manifest.voxels import (
     VolumeSize,
     VoxelSpacing,
 )
+from node.study import Laterality
 
 PRE_CONTRAST = "pre"
 """The phase before contrast: what the others are compared with."""
@@ -61,6 +63,8 @@ class PreparedPhases:
     displaced: tuple[tuple[str, float | None], ...]
     """How far, in mm, the body lies in a phase from where it was before contrast; None if that
     cannot be measured. Nothing where there is no phase before contrast."""
+    breasts: Laterality | None
+    """Which breasts are seen before contrast; None if that cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def prepare_phases(phases: Phases, operations: words.Operations) -> PreparedPhas
         with naming_phase(role):
             made[role] = making.of(role, phases[role])
     in_order = {role: made[role] for role in phases}
-    return PreparedPhases(in_order, tuple(making.displaced.items()))
+    return PreparedPhases(in_order, tuple(making.displaced.items()), making.breasts)
 
 
 @contextmanager
@@ -124,6 +128,7 @@ class _Making:
 
     operations: words.Operations
     displaced: dict[str, float | None] = field(default_factory=dict)
+    breasts: Laterality | None = None
     _before: Volume | None = None
     """The phase before contrast, coarse."""
     _scales_of_pre: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -132,6 +137,8 @@ class _Making:
     def of(self, role: str, slices: Sequence[Slice]) -> PreparedVolume:
         """Return what the network gets of a phase; its own resolution is let go."""
         volume = volume_of(slices)
+        if role == PRE_CONTRAST:
+            self.breasts = _breasts_in(volume)
         self._measure(role, coarse(volume))
         for place, one in enumerate(self.operations):
             if isinstance(one, Percentiles):
@@ -165,6 +172,14 @@ class _Making:
             )
         self._scales_of_pre[place] = low, high
         return low, high
+
+
+def _breasts_in(volume: Volume) -> Laterality | None:
+    """Return which breasts a volume shows: seen in it, wherever it lies; None if none is seen."""
+    try:
+        return midline_of(volume).only or Laterality.BOTH
+    except StudyError:
+        return None
 
 
 def _scaled(volume: Volume, scale: tuple[float, float]) -> Volume:

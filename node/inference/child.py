@@ -131,7 +131,9 @@ class _Networks:
         )
         answers = self._sessions[job.model_name].run(given)
         outputs = (read_output(output, answers, manifest, None) for output in manifest.outputs)
-        return UnitScore(job.unit, tuple(outputs), displaced=phases.displaced)
+        return UnitScore(
+            job.unit, tuple(outputs), displaced=phases.displaced, breasts=phases.breasts
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,9 +64,10 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     dataset.ConversionType = "SYN"
     dataset.DerivationDescription = f"{_models(draft)}: summary page. Not for measurement."
     dataset.PatientOrientation = ""
-    is_of_volumes = any(result.pictured for result in draft.results)
-    if draft.hanging or is_of_volumes:  # of both breasts
+    if draft.hanging:
         dataset.ImageLaterality = "B"
+    elif side := next((result.breasts for result in draft.results if result.breasts), None):
+        dataset.ImageLaterality = str(side)
     _set_pixels(dataset, summary_page.draw_summary(draft))
     return dataset
 
