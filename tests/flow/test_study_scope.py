@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,21 @@ def test_phases_that_stay_away_are_waited_for_and_said(
     desk.let_pass(60)
     settler.settle()
     assert told(desk) == (VersionState.QUEUED, f"quiet 60 s, {words}", None)
+
+
+def test_a_count_of_phases_that_fills_memories_is_not_waited_for(
+    desk: Desk, tmp_path: Path
+) -> None:
+    settler = Settler(
+        desk.settling, desk.enqueue, SETTINGS, [(uptake_model(tmp_path), Mode.DELIVER)]
+    )
+    stated = [copy.copy(one) for one in breast()]
+    for one in stated:
+        one.NumberOfTemporalPositions = 2_147_483_647
+    receive_mr(desk, stated)
+    desk.let_pass(60)
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "quiet 60 s, pre + 3 posts", None)
 
 
 # Scope
