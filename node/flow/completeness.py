@@ -1,6 +1,7 @@
 """When is a study complete, and why: decided from what arrived, the reason kept in words.
 
-In order of strength: every expected view or phase is there and it has been quiet for a moment; no
+In order of strength: every expected view or phase is there and it has been quiet for a moment, and
+where a phase is judged by the others alone no association that brought images is open; no
 association that brought images is open and it has been quiet for longer; the final limit.
 """
 
@@ -39,9 +40,10 @@ def why_complete(arrival: Arrival, awaited: Awaited, settings: config.Completene
     """Return why the study is complete, or None if it is not."""
     there, missing = awaited.there, awaited.missing
     # Of images that are being corrected all are there, some of them as they were before.
-    is_being_corrected = arrival.revision_reason is not None and arrival.open_associations > 0
+    # And what looks whole by itself alone may be half of it.
+    is_in_doubt = arrival.revision_reason is not None or awaited.is_relative
     is_whole = bool(there) and not missing and not awaited.is_uncounted
-    is_all_there = is_whole and not is_being_corrected
+    is_all_there = is_whole and not (is_in_doubt and arrival.open_associations > 0)
     damaged = f", {refused_as_damaged(arrival.damaged)}" if arrival.damaged else ""
     if is_all_there and arrival.quiet_s >= settings.settle_s:
         return f"{len(there)}/{len(there)} {awaited.what}{damaged}"

@@ -12,7 +12,7 @@ import packages
 import pytest
 from costs import counted
 from factories import L_CC, L_MLO, R_CC, R_MLO
-from ledgers import SOMEBODY_ELSE, STUDY, Desk
+from ledgers import NODE, SOMEBODY_ELSE, STUDY, Desk
 from mr_desk import PHASES, PLAN, SHAPE, breast, knee, receive_mr
 from mr_models import uptake_model
 from sqlalchemy.exc import OperationalError
@@ -25,7 +25,7 @@ from node.ledger import Arrival, Mode, VersionState, schema
 from node.manifest import Model
 from node.result import Priority
 from node.study import Shown
-from node.trial.breast_mr.styles import SIEMENS
+from node.trial.breast_mr.styles import SIEMENS, STYLES
 
 SETTINGS = config.Completeness(settle_s=3, quiet_s=60, final_s=1800)
 SLICES = SHAPE[0]
@@ -60,6 +60,7 @@ def arrival(*, quiet_s: float, **more: Any) -> Arrival:
 
 
 WHOLE = Awaited("phases", ("pre", "post 1"), in_words="pre + 1 of 1 post")
+RELATIVE = replace(WHOLE, is_relative=True)
 LACKING = Awaited("phases", ("pre",), ("post 1", "post 2"), "pre + 0 of 2 posts")
 UNCOUNTED = Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
 
@@ -69,6 +70,14 @@ UNCOUNTED = Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
     [
         (arrival(quiet_s=3), WHOLE, "2/2 phases"),
         (arrival(quiet_s=2), WHOLE, None),
+        (arrival(quiet_s=600, open_associations=1), RELATIVE, None),
+        (arrival(quiet_s=3, open_associations=1), WHOLE, "2/2 phases"),
+        (arrival(quiet_s=3), RELATIVE, "2/2 phases"),
+        (
+            arrival(quiet_s=4, age_s=1800, open_associations=1),
+            RELATIVE,
+            "final limit 1800 s, pre + 1 of 1 post",
+        ),
         (arrival(quiet_s=59), LACKING, None),
         (arrival(quiet_s=60), LACKING, "quiet 60 s, pre + 0 of 2 posts"),
         (arrival(quiet_s=60, open_associations=1), LACKING, None),
@@ -155,13 +164,43 @@ def test_phases_that_stay_away_are_waited_for_and_said(
     assert told(desk) == (VersionState.QUEUED, f"quiet 60 s, {words}", None)
 
 
+def test_half_of_each_phase_is_not_all_while_its_sender_is_still_at_it(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    half = [one for number, one in enumerate(breast()) if number % SLICES < SLICES // 2]
+    receive_mr(desk, half)
+    desk.let_pass(30)
+    settler.settle()
+    assert desk.jobs == []
+    receive_mr(desk, [one for one in breast() if one not in half])
+    desk.let_pass(30)
+    settler.settle()
+    assert desk.jobs == []
+    desk.receiving.close_association("association")
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+
+
+def test_where_the_maker_states_how_many_slices_there_are_no_sender_is_waited_for(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    receive_mr(desk, breast(replace(PLAN, style=STYLES["GE"])))
+    desk.let_pass(3)
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+
+
 def test_a_count_of_phases_that_fills_memories_is_not_waited_for(
     desk: Desk, tmp_path: Path
 ) -> None:
     settler = Settler(
         desk.settling, desk.enqueue, SETTINGS, [(uptake_model(tmp_path), Mode.DELIVER)]
     )
-    stated = [copy.copy(one) for one in breast()]
+    stated = [copy.deepcopy(one) for one in breast()]
     for one in stated:
         one.NumberOfTemporalPositions = 2_147_483_647
     receive_mr(desk, stated)
@@ -190,6 +229,18 @@ def test_so_it_is_if_objects_came_when_details_were_not_kept(
     desk.let_pass(60)
     settler.settle()
     assert told(desk) == (VersionState.OUT_OF_SCOPE, "quiet 60 s", OF_KNEE)
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", None])
+def test_what_may_be_a_breast_is_analysed_if_objects_came_when_details_were_not_kept(
+    desk: Desk, settler: Settler, body_part: str | None
+) -> None:
+    objects = breast(replace(PLAN, style=replace(PLAN.style, body_part=body_part)))
+    receive_mr(desk, objects, keeps_details=False)
+    desk.let_pass(60)
+    settler.settle()
+    words = "no phases read: objects came when what they say of them was not kept"
+    assert told(desk) == (VersionState.QUEUED, f"quiet 60 s, {words}", None)
 
 
 def test_what_is_beside_a_knee_is_said_too(desk: Desk, settler: Settler) -> None:

@@ -107,6 +107,11 @@ class Facts:
     series_description: str = ""
     study_description: str = ""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything is known of it but its class and body part: it came before, if not."""
+        return bool(self.sop_uid)
+
 
 _FIELDS = {field.name: field for field in fields(Facts)}
 

@@ -83,8 +83,13 @@ class Reading:
     refusal: str = ""
 
 
-def read(facts: Iterable[Facts]) -> Reading:
-    """Return what a study is, of the facts of all its objects, in any order."""
+def read(facts: Iterable[Facts], others: Iterable[Facts] = ()) -> Reading:
+    """Return what a study is, of the facts of all its objects, in any order.
+
+    `others` are of images that are not to be read: they say of what the study is, and no more.
+    """
+    facts = tuple(facts)
+    part = body_part_of((*facts, *others))
     known: dict[tuple[str, int | None], Facts] = {}
     for one in facts:
         same = known.setdefault((one.sop_uid, one.frame), one)
@@ -92,7 +97,6 @@ def read(facts: Iterable[Facts]) -> Reading:
             known[one.sop_uid, one.frame] = min(same, one, key=repr)
     everything = sorted(known.values(), key=lambda one: (one.series_uid, *order_in_space(one)))
     pieces = pieces_of(everything)
-    part = body_part_of(everything)
     reading = Reading(part, tuple(_series(piece) for piece in pieces))
     try:
         if part.contradiction:

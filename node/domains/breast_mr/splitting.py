@@ -70,15 +70,21 @@ def split(facts: Sequence[Facts]) -> Split:
     if not found:
         raise StudyError(_why_not(places, count))
     key, phases = found[0]
+    return Split(phases, key.name, _doubts(found))
+
+
+def _doubts(found: Sequence[tuple[_Key, tuple[Images, ...]]]) -> tuple[str, ...]:
+    """Return which keys divide a series otherwise than the first; StudyError if that binds."""
+    (key, phases), *others = found
     doubts = []
-    for other, differently in found[1:]:
+    for other, differently in others:
         if phases == differently:
             continue
         same = "in another order" if set(phases) == set(differently) else "differently"
         if other.is_binding:
             raise StudyError(f"{key.name} and {other.name} divide the series {same}")
         doubts.append(f"{other.name} divides the series {same} than {key.name}")
-    return Split(phases, key.name, tuple(doubts))
+    return tuple(doubts)
 
 
 def order_in_space(one: Facts) -> tuple[object, ...]:

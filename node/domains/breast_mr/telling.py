@@ -101,7 +101,7 @@ def told_of_facts(facts: Iterable[Facts]) -> ToldStudy | None:
     everything = tuple(facts)
     if not everything:
         return None
-    not_kept = sum(not one.sop_uid for one in everything)
+    not_kept = sum(not one.is_kept for one in everything)
     reading = read(everything)
     if not_kept == len(everything):
         return _of_nothing_kept(reading, not_kept)
@@ -188,7 +188,7 @@ def _of_study(told: ToldStudy) -> list[ToldRow]:
     if told.body_part.is_breast:
         rows.append(("body part", f"{told.body_part.term} ({told.body_part.rests_on})"))
     if told.refusal:
-        rows.append(("not read", told.refusal))
+        rows.append(("not read", f"as breast MRI: {told.refusal}"))
     if told.not_kept:
         rows.append(("not told", _not_kept_in_words(told)))
     return rows
