@@ -18,10 +18,12 @@ from mr_models import uptake_model
 from sqlalchemy.exc import OperationalError
 
 from node import config
+from node.analysis.selection import select
+from node.dicom.header import read_header
 from node.domains.domain import Awaited
 from node.flow.completeness import Settler, why_complete
 from node.flow.study_scope import StudyScopes, awaited_by
-from node.ledger import Arrival, Mode, VersionState, schema
+from node.ledger import Arrival, HeldBecause, Mode, VersionState, schema
 from node.manifest import Model
 from node.result import Priority
 from node.study import Shown
@@ -243,6 +245,29 @@ def test_what_may_be_a_breast_is_analysed_if_objects_came_when_details_were_not_
     assert told(desk) == (VersionState.QUEUED, f"quiet 60 s, {words}", None)
 
 
+def test_its_analysis_reads_what_was_not_kept_in_the_files(
+    desk: Desk, settler: Settler, model: Model
+) -> None:
+    desk.store.prepare()
+    objects = breast(replace(PLAN, style=replace(PLAN.style, body_part="CHEST")))
+    for one in objects:
+        desk.keep(copy.deepcopy(one))
+    desk.change(schema.instance, details=None)
+    desk.let_pass(60)
+    settler.settle()
+    (job,) = desk.jobs
+    instances = desk.begin(job).version.instances
+    headers = {one.sop_uid: read_header(one.path) for one in instances}
+    (unit,) = select(instances, headers, model).units
+    assert [len(unit.volumes[name]) for name in ("pre", "post 1")] == [SLICES, SLICES]
+    without_coil = copy.deepcopy(headers)
+    for one in without_coil.values():
+        for keyword in ("ReceiveCoilName", "ProtocolName", "SeriesDescription", "StudyDescription"):
+            one.pop(keyword, None)
+    (refused,) = select(instances, without_coil, model).refused
+    assert refused.reason.startswith("MR of CHEST: Body Part Examined is CHEST, and neither coil")
+
+
 def test_what_is_beside_a_knee_is_said_too(desk: Desk, settler: Settler) -> None:
     receive_mr(desk, knee())
     desk.receive(f"{STUDY}.8", modality="US", view=None)
@@ -323,21 +348,67 @@ def test_a_held_knee_does_not_stand_before_routine_and_a_held_breast_does(
     assert desk.study(of_knee)["level"] is None
 
 
-def test_a_study_that_cannot_be_judged_stops_no_other_and_is_not_passed_over_in_silence(
-    desk: Desk, settler: Settler, monkeypatch: pytest.MonkeyPatch
+def fails(*_: object) -> None:
+    raise ValueError("MEIER")
+
+
+UNJUDGED = "it cannot be judged: ValueError, as the log says"
+
+
+def test_a_study_that_cannot_be_judged_is_held_told_once_and_stops_no_other(
+    desk: Desk,
+    settler: Settler,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = f"{STUDY}.9"
     receive_mr(desk, breast())
     desk.receive(f"{other}.1", study=other, modality="US", view=None)
-    desk.let_pass(60)
-    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", fails)
+    desk.let_pass(30)
+    settler.settle()
+    assert desk.study()["held_reason"] is None, "what comes next may make it one that can"
+    desk.let_pass(30)
+    for _ in range(3):
         settler.settle()
     assert told(desk, study=other)[0] == VersionState.OUT_OF_SCOPE
-    assert desk.study()["state"] == "receiving"
+    study = desk.study()
+    assert (study["state"], study["held_because"], study["held_reason"]) == (
+        "receiving",
+        HeldBecause.UNKNOWN,
+        UNJUDGED,
+    )
+    assert desk.history().count(f"held: {UNJUDGED}") == 1
+    assert [one.getMessage() for one in caplog.records if one.exc_info] == [
+        f"Study {STUDY} cannot be judged: a defect of this software"
+    ]
+    assert not any("MEIER" in one.getMessage() for one in caplog.records)
     monkeypatch.undo()
+    desk.by_hand.release_study(STUDY)
     settler.settle()
     assert told(desk)[1] == "4/4 phases"
+
+
+def test_a_study_that_is_held_for_it_stands_before_routine(
+    desk: Desk, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.flow.completeness.ranks", lambda *_, **__: True)
+    settler = Settler(desk.settling, desk.enqueue, SETTINGS, [(model, Mode.DELIVER)])
+    receive_mr(desk, breast())
+    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", fails)
+    desk.let_pass(60)
+    settler.settle()
+    settler.see_to_held()
+    assert desk.study()["level"] == Priority.NOT_ASSESSED
+
+
+def test_a_study_to_which_something_came_meanwhile_is_not_held(desk: Desk) -> None:
+    receive_mr(desk, breast())
+    desk.let_pass(60)
+    (before,) = desk.settling.arrivals()
+    desk.receive(f"{STUDY}.8", modality="US", view=None)
+    assert not desk.settling.hold_unjudged(before, UNJUDGED)
+    assert desk.study()["held_reason"] is None
 
 
 def test_where_the_database_is_away_no_other_study_is_tried(
@@ -351,7 +422,7 @@ def test_where_the_database_is_away_no_other_study_is_tried(
     for number in range(3):
         desk.receive(f"{STUDY}.{number}.1", study=f"{STUDY}.{number}")
     desk.let_pass(60)
-    monkeypatch.setattr(Settler, "_settle", away)
+    monkeypatch.setattr(StudyScopes, "of", away)
     with pytest.raises(OperationalError):
         settler.settle()
     assert len(asked) == 1
