@@ -103,9 +103,18 @@ def read(facts: Iterable[Facts], others: Iterable[Facts] = ()) -> Reading:
             raise StudyError(part.contradiction)
         if not part.is_breast:
             raise StudyError(not_a_breast(part))
+        _require_asked(pieces)
         return _with_phases(reading, pieces)
     except StudyError as error:
         return replace(reading, refusal=str(error))
+
+
+def _require_asked(pieces: Sequence[Piece]) -> None:
+    """Raise StudyError if frames of an object were not asked: they may be the dynamic series."""
+    for piece in pieces:
+        for why in filter(None, (one.why_not_asked for one in piece.images)):
+            number = "without number" if piece.number is None else piece.number
+            raise StudyError(f"series {number}: {why}")
 
 
 def series_of(facts: Iterable[Facts]) -> tuple[MrSeries, ...]:

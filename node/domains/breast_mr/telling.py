@@ -101,7 +101,7 @@ def told_of_facts(facts: Iterable[Facts]) -> ToldStudy | None:
     everything = tuple(facts)
     if not everything:
         return None
-    not_kept = sum(not one.is_kept for one in everything)
+    not_kept = sum(not one.sop_uid for one in everything)
     reading = read(everything)
     if not_kept == len(everything):
         return _of_nothing_kept(reading, not_kept)
