@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from node.domains.breast_mr.facts import Facts
-from node.domains.breast_mr.scope import facts_in
+from node.domains.breast_mr.scope import facts_in, why_not_in_scope
 from node.domains.breast_mr.series import SeriesKind
 from node.domains.breast_mr.telling import (
     ToldStudy,
@@ -32,6 +32,7 @@ from node.trial.breast_mr.styles import STYLES
 
 from . import studies
 from .generated import SLICES, made, planned, received
+from .test_scope import wants
 
 COLUMN = 13
 
@@ -252,23 +253,29 @@ FREE_TEXT = {
     "ReceiveCoilName": "{} breast 8",
     "SequenceName": "{}",
     "ContrastBolusAgent": "{} 7 ml",
+    "BodyPartExamined": "{}",
 }
+CODES = ("BodyPartExamined",)
+"""Which are written in capitals."""
 
 
 @pytest.mark.parametrize("keyword", FREE_TEXT)
 @pytest.mark.parametrize("part", ["BREAST", "CHEST", None])
 def test_no_free_text_of_a_header_is_told(keyword: str, part: str | None) -> None:
     said: dict[str, Any] = {
-        keyword: FREE_TEXT[keyword].format(SECRET),
         "BodyPartExamined": part,
+        keyword: FREE_TEXT[keyword].format(SECRET.upper() if keyword in CODES else SECRET),
     }
     for objects in (
         studies.one_each(**said),
         studies.one_each(ScanningSequence=None, **said),
         [studies.enhanced(**said)],
     ):
-        lines = lines_told(studies.facts(objects))
-        assert lines
+        lines = (
+            *lines_told(studies.facts(objects)),
+            why_not_in_scope([shown_by(one) for one in objects], wants()),
+        )
+        assert lines[:-1]
         assert SECRET.lower() not in "\n".join(lines).lower()
 
 
@@ -338,7 +345,7 @@ FACTS = st.builds(
     position=PLACES,
     orientation=st.sampled_from([(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)]),
     locations=FEW,
-    body_part=st.sampled_from(["", "BREAST", "CHEST", "KNEE"]),
+    body_part=st.sampled_from(["", "BREAST", "CHEST", "KNEE", SECRET.upper(), f"{SECRET} BREAST"]),
     coil=FREE,
     coil_by=st.just("Receive Coil Name"),
     protocol=FREE,
