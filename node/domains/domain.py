@@ -29,6 +29,9 @@ class Awaited:
     """What of it is there, where more is to be said than what is missing: "pre + 4 of 5 posts"."""
     is_uncounted: bool = False
     """Nobody knows how much is to come: then only quiet says that all is there."""
+    is_relative: bool = False
+    """Whether a part is whole is judged by the others alone: where all lack the same, because all
+    of them come piece by piece, each looks whole. So not while somebody is still sending."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def awaited_phases(reading: Reading, facts: Sequence[Facts], expected: int) -> A
         missing=(*partial.values(), *phase_names(total)[len(phases) :]),
         in_words=_in_words([name for name in phases if name not in partial], partial, total),
         is_uncounted=not counts,
+        is_relative=not all(map(_states_slices, phases.values())),
     )
 
 
@@ -59,7 +60,7 @@ def _partial(phases: Mapping[str, Sequence[Facts]]) -> dict[str, str]:
     counted, no more. A maker may state how many there are.
     """
     places = {name: {_place(one) for one in images} for name, images in phases.items()}
-    stated = max((one.locations or 0 for images in phases.values() for one in images), default=0)
+    stated = max(map(_states_slices, phases.values()), default=0)
     most = max(map(len, places.values()), default=0)
     found = {}
     for name, own in places.items():
@@ -68,6 +69,11 @@ def _partial(phases: Mapping[str, Sequence[Facts]]) -> dict[str, str]:
         if len(own) < wanted:
             found[name] = f"{name} ({len(own)} of {wanted} slices)"
     return found
+
+
+def _states_slices(images: Sequence[Facts]) -> int:
+    """Return how many slices a maker says that a phase has, 0 if none does."""
+    return max((one.locations or 0 for one in images), default=0)
 
 
 def _place(one: Facts) -> _Place:

@@ -15,7 +15,7 @@ from node.domains.breast_mr.choosing import Piece, dynamic, earlier_unlike, piec
 from node.domains.breast_mr.contrast import Injection, injection
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.series import SeriesKind, fat_suppression
-from node.domains.breast_mr.splitting import Split, order_in_space
+from node.domains.breast_mr.splitting import MOST_PHASES, Split, order_in_space
 from node.domains.breast_mr.timing import Timed, Timing, timed
 from node.errors import StudyError
 
@@ -83,8 +83,13 @@ class Reading:
     refusal: str = ""
 
 
-def read(facts: Iterable[Facts]) -> Reading:
-    """Return what a study is, of the facts of all its objects, in any order."""
+def read(facts: Iterable[Facts], others: Iterable[Facts] = ()) -> Reading:
+    """Return what a study is, of the facts of all its objects, in any order.
+
+    `others` are of images that are not to be read: they say of what the study is, and no more.
+    """
+    facts = tuple(facts)
+    part = body_part_of((*facts, *others))
     known: dict[tuple[str, int | None], Facts] = {}
     for one in facts:
         same = known.setdefault((one.sop_uid, one.frame), one)
@@ -92,16 +97,24 @@ def read(facts: Iterable[Facts]) -> Reading:
             known[one.sop_uid, one.frame] = min(same, one, key=repr)
     everything = sorted(known.values(), key=lambda one: (one.series_uid, *order_in_space(one)))
     pieces = pieces_of(everything)
-    part = body_part_of(everything)
     reading = Reading(part, tuple(_series(piece) for piece in pieces))
     try:
         if part.contradiction:
             raise StudyError(part.contradiction)
         if not part.is_breast:
             raise StudyError(not_a_breast(part))
+        _require_asked(pieces)
         return _with_phases(reading, pieces)
     except StudyError as error:
         return replace(reading, refusal=str(error))
+
+
+def _require_asked(pieces: Sequence[Piece]) -> None:
+    """Raise StudyError if frames of an object were not asked: they may be the dynamic series."""
+    for piece in pieces:
+        for why in filter(None, (one.why_not_asked for one in piece.images)):
+            number = "without number" if piece.number is None else piece.number
+            raise StudyError(f"series {number}: {why}")
 
 
 def series_of(facts: Iterable[Facts]) -> tuple[MrSeries, ...]:
@@ -130,8 +143,14 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
     timing = timed(splits)
     given = injection(timing.phases)
     phases = _named(timing, given)
-    stated = _stated(chosen, splits)
-    doubts = (*doubts, *timing.doubts, *given.doubts, *_doubts(timing, given, phases))
+    stated, not_believed = _stated(chosen, splits)
+    doubts = (
+        *doubts,
+        *not_believed,
+        *timing.doubts,
+        *given.doubts,
+        *_doubts(timing, given, phases),
+    )
     if stated is not None and stated != len(timing.phases):
         doubts = (*doubts, f"{stated} phases stated, {len(timing.phases)} found")
     if given.is_guess and (first_s := phases[0].start_s) is not None:
@@ -191,18 +210,19 @@ def _with_names(
     return tuple(named)
 
 
-def _stated(chosen: list[Piece], splits: list[Split]) -> int | None:
-    """Return how many phases the headers state, None if they do not.
+def _stated(chosen: list[Piece], splits: list[Split]) -> tuple[int | None, tuple[str, ...]]:
+    """Return how many phases the headers state, None if they do not; and what is not believed.
 
     Number of Temporal Positions (0020,0105) is of the whole scan where each series says the same
     and has positions of its own. Where series count from 1 again, each speaks for itself, and one
     that does not say it has what came of it.
     """
-    counts = [
-        max((one.temporal_positions or 0 for one in piece.images), default=0) for piece in chosen
-    ]
+    said = [{one.temporal_positions or 0 for one in piece.images} for piece in chosen]
+    counts = [max((one for one in each if one <= MOST_PHASES), default=0) for each in said]
+    beyond = sorted({one for each in said for one in each if one > MOST_PHASES})
+    doubts = tuple(_not_believed(one) for one in beyond[:1])
     if max(counts, default=0) < 2:
-        return None
+        return None, doubts
     found = [len(one.phases) for one in splits]
     positions = [
         {one.temporal_position for one in piece.images if one.temporal_position is not None}
@@ -210,8 +230,15 @@ def _stated(chosen: list[Piece], splits: list[Split]) -> int | None:
     ]
     are_their_own = len(set().union(*positions)) == sum(map(len, positions))
     if len(set(counts)) == 1 and are_their_own and sum(found) <= counts[0]:
-        return counts[0]
-    return sum(map(max, counts, found))
+        return counts[0], doubts
+    total = sum(map(max, counts, found))
+    return (total, doubts) if total <= MOST_PHASES else (None, (*doubts, _not_believed(total)))
+
+
+def _not_believed(stated: int) -> str:
+    """Return it as stated; what is longer than an Integer String may be, in short."""
+    words = str(stated) if stated < 10**12 else f"{stated:.3g}"
+    return f"{words} phases stated: not believed"
 
 
 _LONGEST_S = 1800.0

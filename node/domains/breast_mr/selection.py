@@ -19,6 +19,7 @@ from node.manifest import Input, ManifestUnit
 from node.result import Refusal
 from node.study import IMAGE, Frame, Instance, Unit
 
+_MODALITY = "MR"
 _EXAM = "Exam"
 """What a result calls what was read."""
 
@@ -33,7 +34,7 @@ def units(
     """
     images, refused = list[Unit](), list[Refusal]()
     for one in instances:
-        if one.modality != wanted.modality or one.sop_class not in SLICED:
+        if not _is_image(one):
             continue
         name = image_name(one.shown, headers[one.sop_uid])
         if one.sop_class in wanted.sop_classes:
@@ -44,15 +45,24 @@ def units(
     return Selection(tuple(images), tuple(refused))
 
 
+def _is_image(one: Instance) -> bool:
+    """Whether it is of slices: what else an MR study has says nothing of it."""
+    return one.modality == _MODALITY and one.sop_class in SLICED
+
+
 def grouped(
     selection: Selection,
     wanted: ManifestUnit,
-    _: Sequence[Instance],
+    instances: Sequence[Instance],
     headers: Mapping[str, Dataset],
 ) -> Selection:
     """Make one unit of the phases that are wanted, each a volume; or refuse it with the reason."""
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
-    reading = read_phases(fact for uid in of_uid for fact in facts_of(headers[uid]))
+    others = [one.sop_uid for one in instances if _is_image(one) and one.sop_uid not in of_uid]
+    reading = read_phases(
+        (fact for uid in of_uid for fact in facts_of(headers[uid])),
+        (fact for uid in others for fact in facts_of(headers[uid])),
+    )
     if why := reading.refusal or _why_not_read(reading, wanted):
         refused = [Refusal(uid, _EXAM, why) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
