@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from highdicom import VolumeGeometry
@@ -105,7 +106,10 @@ def difference_of_grids(one: Stack, other: Stack) -> str:
     shift = np.linalg.norm(np.subtract(other.planes[0].position, one.planes[0].position))
     if turned > TURNED:
         return f"turned by {np.degrees(turned):.1f} degrees"
-    return f"its first slice lies {shift:.1f} mm elsewhere" if shift > SHIFTED_MM else ""
+    if shift > SHIFTED_MM:
+        return f"its first slice lies {shift:.1f} mm elsewhere"
+    apart = float(np.linalg.norm(_corners(other) - _corners(one), axis=1).max())
+    return f"a corner lies {apart:.1f} mm elsewhere" if apart > SHIFTED_MM else ""
 
 
 def require_one_grid(stacks: Mapping[str, Stack]) -> None:
@@ -217,6 +221,12 @@ def _turned(one: Plane, other: Plane) -> float:
 
 def _ways(one: Plane, other: Plane) -> tuple[tuple[Vector, Vector], ...]:
     return (one.right, other.right), (one.down, other.down)
+
+
+def _corners(stack: Stack) -> NDArray[np.float64]:
+    """Return where the eight voxels at the corners lie: nothing between them is farther off."""
+    indices = [(*at, 1) for at in product(*((0, length - 1) for length in stack.shape))]
+    return np.asarray((np.array(indices, np.float64) @ stack.affine.T)[:, :3])
 
 
 def _voxel(stack: Stack) -> Vector:

@@ -219,6 +219,81 @@ def covered(plan: StudyPlan, grid: VolumeGeometry) -> NDArray[np.bool_]:
     return np.asarray(inside.reshape(grid.shape))
 
 
+# Phases whose headers differ a little
+
+
+def of_stack(block: NDArray[np.uint16], name: str, **how: object) -> list[Slice]:
+    """Write a block as the slices of a stack as it is described."""
+    stacked = Stacked(count=len(block), name=name).of(**how)
+    paths = [
+        saved(with_pixels(header(stacked, at), values), FOLDERS[-1] / f"{next(NUMBERS)}.dcm")
+        for at, values in enumerate(block)
+    ]
+    return [one for path in paths for one in slices_of(path)]
+
+
+def turned_by(radians: float) -> tuple[float, ...]:
+    """Return the orientation of axial slices that are turned about the first row."""
+    return (1.0, 0.0, 0.0, 0.0, float(np.cos(radians)), float(np.sin(radians)))
+
+
+STEEP = {"first": (-10.0, -10.0, -10.0), "step_mm": 2.0, "spacing": (2.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "of_pre", "of_post", "operations"),
+    [
+        ((24, 9, 9), {"step_mm": 2.0}, {"step_mm": 2.0000001}, [size(16, 16, 16)]),
+        (
+            (16, 16, 16),
+            {**STEEP, "orientation": turned_by(np.pi / 4 - 2e-4)},
+            {**STEEP, "orientation": turned_by(np.pi / 4 + 2e-4)},
+            [size(16, 16, 16)],
+        ),
+        (
+            (8, 24, 24),
+            {"spacing": (1.0, 30.5007 / 24)},
+            {"spacing": (1.0, 30.503 / 24)},
+            [spacing(1.5, 1, 1), size(8, 24, 32)],
+        ),
+        (
+            (16, 32, 32),
+            {"first": (0.0, 0.0, 0.0), "step_mm": 1.0, "spacing": (1.0, 1.0)},
+            {"first": (0.08, 0.0, 0.0), "step_mm": 1.0, "spacing": (1.0, 1.0005)},
+            [size(8, 24, 32)],
+        ),
+    ],
+    ids=["coarse", "axes", "half a voxel", "beside"],
+)
+def test_phases_of_one_grid_get_the_same_whatever_late_digits_of_their_headers_say(
+    shape: tuple[int, int, int],
+    of_pre: dict[str, object],
+    of_post: dict[str, object],
+    operations: list[Operation],
+) -> None:
+    block = random_block(shape, highest=1000)
+    pre, post = of_stack(block, "a", **of_pre), of_stack(block, "b", **of_post)
+    for phases in ({"pre": pre, "post 1": post}, {"post 1": post, "pre": pre}):
+        found = prepared(phases, SIGNAL, ORIENT, *operations)
+        one, other = found.volumes["pre"], found.volumes["post 1"]
+        np.testing.assert_array_equal(other.tensor, one.tensor)
+        np.testing.assert_array_equal(other.grid.affine, one.grid.affine)
+        alone = prepared({"pre": pre}, SIGNAL, ORIENT, *operations).volumes["pre"]
+        np.testing.assert_array_equal(one.grid.affine, alone.grid.affine)
+        ((_, mm),) = found.displaced
+        assert mm is None or mm == pytest.approx(0, abs=0.01)
+
+
+def test_a_phase_without_another_before_it_is_measured_by_the_first() -> None:
+    block = random_block((8, 9, 9))
+    phases = {
+        "post 1": of_stack(block, "a", step_mm=2.0),
+        "post 2": of_stack(block, "b", step_mm=2.001),
+    }
+    found = prepared(phases, SIGNAL, ORIENT).volumes.values()
+    assert [one.grid.spacing[0] for one in found] == [pytest.approx(2.0, abs=1e-9)] * 2
+
+
 # Arithmetic
 
 
