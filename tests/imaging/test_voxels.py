@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, permutations, product
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from node.trial.breast_mr.faults import Fault
 from node.trial.breast_mr.raster import Orientation, Raster
 from node.trial.breast_mr.signal import Scanner
 from node.trial.breast_mr.study import StudyPlan
+from node.trial.breast_mr.styles import STYLES, Family, Style
 
 Floats = NDArray[np.float64]
 SIGNAL = Signal(op="signal")
@@ -198,6 +200,28 @@ def test_a_generated_body_is_seen_as_it_is_at_the_grid_however_its_slices_lie(
     assert abs(here.mean() - there.mean()) < 0.03 * there.mean()
     if orientation is not Orientation.OBLIQUE:
         np.testing.assert_allclose(found.grid.direction, [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    "style", [one for one in STYLES.values() if one.family is not Family.CLASSIC]
+)
+@pytest.mark.parametrize("orientation", Orientation)
+def test_frames_give_voxel_by_voxel_what_slices_one_by_one_give(
+    style: Style, orientation: Orientation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxels, "_breasts_in", lambda _: None)  # which takes seconds
+    found = [
+        prepared(
+            phases_in(written(small_plan(style=one, orientation=orientation), tmp_path / str(n))),
+            *(SIGNAL, ORIENT, percentiles(0, 100)),
+        ).volumes
+        for n, one in enumerate((style, replace(style, family=Family.CLASSIC)))
+    ]
+    for role in ("pre", "post 1", "post 2"):
+        frames, slices = found[0][role], found[1][role]
+        np.testing.assert_allclose(frames.tensor, slices.tensor, atol=1e-5)
+        np.testing.assert_allclose(frames.grid.affine, slices.grid.affine, atol=1e-6)
+        assert frames.tensor.std() > 0.05
 
 
 def raster_of(grid: VolumeGeometry) -> Raster:
