@@ -95,12 +95,12 @@ def _decoded(source: PixelSource, slices: Sequence[Slice]) -> Iterator[tuple[Sli
         if (layout.rows, layout.columns) != (one.plane.rows, one.plane.columns):
             raise Unreadable("rows and columns are others than the header said")
         wanted.setdefault(one.plane.frame or 1, []).append(one)
-    frames = samples_of(source, layout)
-    for number in range(1, max(wanted) + 1):
+    frames = samples_of(source, layout, wanted)
+    for number in sorted(wanted):
         with blaming_the_bytes("pixel data cannot be decoded"):
             samples = next(frames)
             require_no_more_bits(samples, layout, source.header)
-        for one in wanted.get(number, ()):
+        for one in wanted[number]:
             yield one, _signal(layout.steps(samples), layout, one.scale, padding)
 
 

@@ -74,6 +74,8 @@ class Stored:
     stacks: Mapping[str, Stack]
     scale: ScaleSource
     """What their signal rests on."""
+    geometry: VolumeGeometry
+    """Where the voxels of each lie: as of the first says, that before contrast if there is one."""
 
 
 def require_comparable(phases: Phases) -> Stored:
@@ -82,7 +84,8 @@ def require_comparable(phases: Phases) -> Stored:
     Each whole, all on one grid and one scale. No pixel is read.
     """
     stacks, first, source = dict[str, Stack](), "", ScaleSource.STORED
-    for role, slices in phases.items():
+    for role in _pre_first(phases):
+        slices = phases[role]
         with naming_phase(role):
             stacks[role] = stack_of([one.plane for one in slices])
             stacks[role].require_whole()
@@ -91,16 +94,20 @@ def require_comparable(phases: Phases) -> Stored:
         with naming_phase(f"{first} and {role}"):
             source = one_scale(one.scale for of in (first, role) for one in phases[of])
     require_one_grid(stacks)
-    return Stored(stacks, source)
+    return Stored({role: stacks[role] for role in phases}, source, stacks[first].geometry)
 
 
 def prepare_phases(phases: Phases, operations: words.Operations) -> PreparedPhases:
-    """Return what the network gets of each phase; raise StudyError, naming the phase."""
-    require_comparable(phases)
+    """Return what the network gets of each phase; raise StudyError, naming the phase.
+
+    All lie where the first does: else a late digit of a header would turn, or cut, one of them
+    otherwise than the others.
+    """
+    stored = require_comparable(phases)
     _require_pre(phases, operations)
-    making = _Making(operations)
+    making = _Making(operations, stored.geometry)
     made = dict[str, PreparedVolume]()
-    for role in sorted(phases, key=lambda role: role != PRE_CONTRAST):
+    for role in _pre_first(phases):
         with naming_phase(role):
             made[role] = making.of(role, phases[role])
     in_order = {role: made[role] for role in phases}
@@ -116,6 +123,10 @@ def naming_phase(phase: str) -> Iterator[None]:
         raise type(error)(f"{phase}: {error}") from error
 
 
+def _pre_first(phases: Phases) -> list[str]:
+    return sorted(phases, key=lambda role: role != PRE_CONTRAST)
+
+
 def _require_pre(phases: Phases, operations: words.Operations) -> None:
     needs = any(isinstance(one, Percentiles) and one.of == PRE_CONTRAST for one in operations)
     if needs and PRE_CONTRAST not in phases:
@@ -127,6 +138,8 @@ class _Making:
     """Phases on their way, that before contrast first."""
 
     operations: words.Operations
+    geometry: VolumeGeometry
+    """Of them all."""
     displaced: dict[str, float | None] = field(default_factory=dict)
     breasts: Laterality | None = None
     _before: Volume | None = None
@@ -136,7 +149,7 @@ class _Making:
 
     def of(self, role: str, slices: Sequence[Slice]) -> PreparedVolume:
         """Return what the network gets of a phase; its own resolution is let go."""
-        volume = volume_of(slices)
+        volume = self.geometry.with_array(volume_of(slices).array)
         if role == PRE_CONTRAST:
             self.breasts = _breasts_in(volume)
         self._measure(role, coarse(volume))

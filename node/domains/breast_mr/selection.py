@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -14,7 +15,7 @@ from node.domains.breast_mr.phases import read as read_phases
 from node.domains.domain import Selection
 from node.domains.naming import class_words, image_name
 from node.imaging.planes import SLICED, planes_of
-from node.imaging.stack import stack_of
+from node.imaging.stack import Stack, stack_of
 from node.manifest import Input, ManifestUnit
 from node.result import Refusal
 from node.study import IMAGE, Frame, Instance, Unit
@@ -29,19 +30,23 @@ def units(
 ) -> Selection:
     """Take the MR images, one by one: what they are of, `grouped` finds out.
 
-    Those of a class that can be read and that this model does not read are refused; what is no
-    image of a slice appears nowhere.
+    Those of a class that can be read and that this model does not read are refused, class by class:
+    what stands in a thousand lines is read by nobody. What is no image of a slice appears nowhere.
     """
-    images, refused = list[Unit](), list[Refusal]()
+    images, others = list[Unit](), defaultdict[str, list[str]](list)
     for one in instances:
         if not _is_image(one):
             continue
-        name = image_name(one.shown, headers[one.sop_uid])
         if one.sop_class in wanted.sop_classes:
-            images.append(Unit({IMAGE: one}, name))
+            images.append(Unit({IMAGE: one}, image_name(one.shown, headers[one.sop_uid])))
         else:
-            reason = f"{class_words(one.sop_class)}, which this model does not read"
-            refused.append(Refusal(one.sop_uid, name, reason))
+            others[one.sop_class].append(one.sop_uid)
+    refused = (
+        Refusal(
+            uids[0], _EXAM, f"{_counted(uids)} {class_words(of)}, which this model does not read"
+        )
+        for of, uids in others.items()
+    )
     return Selection(tuple(images), tuple(refused))
 
 
@@ -50,13 +55,21 @@ def _is_image(one: Instance) -> bool:
     return one.modality == _MODALITY and one.sop_class in SLICED
 
 
+def _counted(uids: Sequence[str]) -> str:
+    return f"{len(uids)} object{'s' * (len(uids) > 1)} of"
+
+
 def grouped(
     selection: Selection,
     wanted: ManifestUnit,
     instances: Sequence[Instance],
     headers: Mapping[str, Dataset],
 ) -> Selection:
-    """Make one unit of the phases that are wanted, each a volume; or refuse it with the reason."""
+    """Make one unit of the phases that are wanted, each a volume; or refuse it with the reason.
+
+    Where there is one, what is of classes that are not read is like all that is no phase: passed
+    over without a word.
+    """
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
     others = [one.sop_uid for one in instances if _is_image(one) and one.sop_uid not in of_uid]
     reading = read_phases(
@@ -66,16 +79,21 @@ def grouped(
     if why := reading.refusal or _why_not_read(reading, wanted):
         refused = [Refusal(uid, _EXAM, why) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
-    volumes = {
-        phase.name: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
+    planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
+    stacks = {
+        phase.name: stack_of([planes(uid)[(number or 1) - 1] for uid, number in phase.images])
         for phase in reading.phases
         if phase.name in wanted.roles
     }
-    in_order = {role: volumes[role] for role in wanted.roles if role in volumes}
-    of_stacks = _of_stacks(in_order.values(), headers)
-    doubts = dict.fromkeys((*reading.doubts, *of_stacks, *_of_images(selection, in_order)))
-    unit = Unit({}, _EXAM, volumes=in_order, doubts=tuple(doubts))
-    return replace(selection, units=(unit,))
+    in_order = {role: stacks[role] for role in wanted.roles if role in stacks}
+    volumes = {
+        role: tuple(Frame(of_uid[plane.sop_uid], plane.frame) for plane in stack.planes)
+        for role, stack in in_order.items()
+    }
+    doubts = (*reading.doubts, *_of_stacks(in_order.values()), *_of_images(selection, volumes))
+    unit = Unit({}, _EXAM, volumes=volumes, doubts=tuple(dict.fromkeys(doubts)))
+    refused = [one for one in selection.refused if one.what != _EXAM]
+    return replace(selection, units=(unit,), refused=tuple(refused))
 
 
 def _why_not_read(reading: Reading, wanted: ManifestUnit) -> str:
@@ -92,14 +110,13 @@ def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ..
     return (next(of_phases, next(iter(of_uid))),) if of_uid else ()
 
 
-def _of_stacks(
-    volumes: Iterable[tuple[Frame, ...]], headers: Mapping[str, Dataset]
-) -> Iterator[str]:
+def _of_stacks(stacks: Collection[Stack]) -> Iterator[str]:
     """Yield what is doubtful of how the slices of each phase lie; what is amiss, others refuse."""
-    planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
-    for volume in volumes:
-        of_volume = [planes(one.instance.sop_uid)[(one.number or 1) - 1] for one in volume]
-        yield from stack_of(of_volume).doubts
+    for stack in stacks:
+        yield from stack.doubts
+    spaces = {plane.frame_of_reference for stack in stacks for plane in stack.planes}
+    if len(stacks) > 1 and spaces == {""}:
+        yield "Frame of Reference UID missing, so that nothing says that phases lie in one space"
 
 
 def _of_images(selection: Selection, volumes: Mapping[str, tuple[Frame, ...]]) -> list[str]:
