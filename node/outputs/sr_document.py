@@ -66,7 +66,7 @@ def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Datas
     for element in root:
         dataset[element.tag] = element
     if PRIVATE_SCHEME in _schemes(dataset):
-        dataset.CodingSchemeIdentificationSequence = [_private_scheme()]
+        dataset.CodingSchemeIdentificationSequence = [private_scheme()]
     return dataset
 
 
@@ -155,7 +155,8 @@ def _schemes(content: Dataset) -> set[str]:
     }
 
 
-def _private_scheme() -> Dataset:
+def private_scheme() -> Dataset:
+    """Return what our own coding scheme is (PS3.3 C.12.1)."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeName = PRIVATE_SCHEME_NAME
