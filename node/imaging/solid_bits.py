@@ -32,6 +32,7 @@ class Voxels:
 
     bits: NDArray[np.uint8]
     """Eight voxels a byte, the first in the lowest bit."""
+    slices: int
     rows: int
     columns: int
 
@@ -48,9 +49,9 @@ class Voxels:
         (bytes_set,) = np.nonzero(self.bits)
         seen = -1
         for one in bytes_set:
-            # A byte may end one slice and begin the next.
-            for place in {int(one) * 8 // self._count, (int(one) * 8 + 7) // self._count}:
-                if place > seen and self.on(place).any():
+            first, last = int(one) * 8 // self._count, (int(one) * 8 + 7) // self._count
+            for place in range(max(first, seen + 1), min(last + 1, self.slices)):
+                if self.on(place).any():
                     seen = place
                     yield place
 
@@ -73,4 +74,4 @@ def voxels_of(solid: Solid, stack: SliceStack) -> Voxels:
     bits = np.frombuffer(content, np.uint8)
     if count % 8 and bits[-1] >> (count % 8):
         raise ValueError("voxels behind the last slice")
-    return Voxels(bits, stack.rows, stack.columns)
+    return Voxels(bits, len(stack.slices), stack.rows, stack.columns)
