@@ -46,18 +46,12 @@ class Voxels:
 
     def places(self) -> Iterator[int]:
         """Yield the slices that have voxels."""
-        (bytes_set,) = np.nonzero(self.bits)
-        seen = -1
-        for one in bytes_set:
-            first, last = int(one) * 8 // self._count, (int(one) * 8 + 7) // self._count
-            for place in range(max(first, seen + 1), min(last + 1, self.slices)):
-                if self.on(place).any():
-                    seen = place
-                    yield place
-
-    @property
-    def _count(self) -> int:
-        return self.rows * self.columns
+        (set_bytes,) = np.nonzero(self.bits)
+        # A byte may end one slice and begin the next, and span several that are small.
+        found = [np.unique((set_bytes * 8 + bit) // (self.rows * self.columns)) for bit in range(8)]
+        for place in np.unique(np.concatenate(found)):
+            if place < self.slices and self.on(int(place)).any():
+                yield int(place)
 
 
 def voxels_of(solid: Solid, stack: SliceStack) -> Voxels:

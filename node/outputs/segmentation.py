@@ -21,11 +21,17 @@ from node.outputs.case import Draft
 from node.outputs.header import Series, code_item
 from node.outputs.measurement_report import tracking_identifier, tracking_uid
 from node.outputs.provenance import copy_lossy, image_reference, source_image
-from node.outputs.segments import SEGMENT_COLOURS, SegmentTold, decimals, describe, described
+from node.outputs.segments import (
+    SEGMENT_COLOURS,
+    SERIES_NUMBER,
+    SegmentTold,
+    decimals,
+    describe,
+    described,
+)
 from node.outputs.sr_content import body_part_item
 from node.result import Code, Finding, ModelIdentity, Point, Result
 
-SERIES_NUMBER = 9005
 READ = (
     *("NumberOfFrames", *SPACING_KEYWORDS),
     *("FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices"),

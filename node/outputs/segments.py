@@ -18,6 +18,7 @@ from node.outputs.wording import ascii_text
 from node.result import Code, ModelIdentity, Result
 from node.study import Laterality
 
+SERIES_NUMBER = 9005
 SEGMENT_COLOURS: tuple[Colour, ...] = (
     (86, 180, 233),
     (230, 159, 0),

@@ -27,10 +27,17 @@ from node.outputs.canvas import Colour
 from node.outputs.case import Draft
 from node.outputs.header import Series
 from node.outputs.provenance import copy_lossy, image_reference
-from node.outputs.segmentation import SERIES_NUMBER
-from node.outputs.segments import SEGMENT_COLOURS, SegmentTold, decimals, describe, described
+from node.outputs.segments import (
+    SEGMENT_COLOURS,
+    SERIES_NUMBER,
+    SegmentTold,
+    decimals,
+    describe,
+    described,
+)
 from node.outputs.sr_content import BREAST
 from node.outputs.sr_document import PRIVATE_SCHEME, private_scheme
+from node.outputs.wording import solid_label
 from node.result import ModelIdentity, Result, SliceStack, Solid
 
 COUNTED: tuple[Colour, ...] = (SEGMENT_COLOURS[0], SEGMENT_COLOURS[2], SEGMENT_COLOURS[3])
@@ -88,7 +95,7 @@ def sop_uid_of(draft: Draft, result: Result) -> str:
 
 def segment_numbers(result: Result) -> dict[int, int]:
     """Return the segment number of each solid that has voxels, by its place in the result."""
-    return {place: number for number, place in enumerate(_with_voxels(result), start=1)}
+    return {place: number for number, place in enumerate(segment_voxels(result), start=1)}
 
 
 def solid_tracking(draft: Draft, model: ModelIdentity, place: int, solid: Solid) -> tuple[str, str]:
@@ -96,15 +103,9 @@ def solid_tracking(draft: Draft, model: ModelIdentity, place: int, solid: Solid)
     return solid_label(solid), draft.uid("tracking", model.name, f"solid {place}")
 
 
-def solid_label(solid: Solid) -> str:
-    """Return what a solid is called; of one that counts nowhere, that it is so."""
-    is_said = not solid.is_left_out or "left out" in solid.label.lower()
-    return solid.label if is_said else f"{solid.label} (left out)"
-
-
 def lain_of(draft: Draft, result: Result) -> Lain | None:
     """Return where a result's solids lie; None if there are none, or their slices do not say."""
-    voxels = _with_voxels(result)
+    voxels = segment_voxels(result)
     if result.stack is None or not voxels:
         return None
     try:
@@ -117,7 +118,8 @@ def lain_of(draft: Draft, result: Result) -> Lain | None:
     return Lain(solids, voxels, tuple(planes), stack.step_mm)
 
 
-def _with_voxels(result: Result) -> dict[int, Voxels]:
+def segment_voxels(result: Result) -> dict[int, Voxels]:
+    """Return the voxels of each solid that has some, by its place in the result."""
     if result.stack is None:
         return {}
     read = ((place, voxels_of(one, result.stack)) for place, one in enumerate(result.solids))
