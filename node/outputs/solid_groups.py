@@ -88,7 +88,9 @@ def solid_groups(draft: Draft, result: Result) -> list[ContainerContentItem]:
 
 def has_segments(draft: Draft, result: Result) -> bool:
     """Whether there is a segmentation of the result, to refer to."""
-    return "segmentation" in draft.kinds and lain_of(draft, result) is not None
+    if "segmentation" not in draft.kinds or not segment_voxels(result):
+        return False
+    return lain_of(draft, result) is not None
 
 
 def segmentations_beside(draft: Draft, result: Result) -> dict[str, list[Dataset]]:
@@ -151,7 +153,8 @@ def _outlined(draft: Draft, result: Result, lain: Lain, place: int) -> Container
     assert result.stack is not None
     at = most_telling(solid, voxels)
     outline = np.asarray(outline_on(voxels.on(at)), dtype=np.float64)
-    sop_uid, frame = result.stack.slices[at]
+    # The slice of the phase that shows it: before contrast there is nothing to be seen.
+    sop_uid, frame = (result.contrasted or result.stack).slices[at]
     region = with_children(
         ScoordContentItem(
             concept(IMAGE_REGION), GraphicTypeValues.POLYLINE, outline, relationship_type=CONTAINS

@@ -56,7 +56,7 @@ Frame = tuple[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Lain:
-    """The solids of a result that have voxels, and where they lie."""
+    """Where the slices of a result lie, and its solids that have voxels."""
 
     solids: Mapping[int, Solid]
     """By their place in the result; the first is segment 1."""
@@ -66,13 +66,29 @@ class Lain:
     step_mm: float
     """Between the centres of neighbours."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns."""
+        return len(self.planes), self.planes[0].rows, self.planes[0].columns
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """From (slice, row, column, 1) in the result's order to (x, y, z, 1), in mm."""
+        first, last = self.planes[0], self.planes[-1]
+        affine = np.eye(4)
+        affine[:3, 0] = np.subtract(last.position, first.position) / (len(self.planes) - 1)
+        affine[:3, 1] = np.array(first.down) * first.spacing[0]
+        affine[:3, 2] = np.array(first.right) * first.spacing[1]
+        affine[:3, 3] = first.position
+        return affine
+
 
 def build(draft: Draft) -> list[Dataset]:
     """Return one Segmentation for each result with solids that have voxels."""
     made = []
     for result in draft.results:
         lain = lain_of(draft, result)
-        if lain is not None:
+        if lain is not None and lain.solids:
             made.append(_segmentation(draft, result, lain))
     return made
 
@@ -104,9 +120,9 @@ def solid_tracking(draft: Draft, model: ModelIdentity, place: int, solid: Solid)
 
 
 def lain_of(draft: Draft, result: Result) -> Lain | None:
-    """Return where a result's solids lie; None if there are none, or their slices do not say."""
+    """Return where a result's solids lie; None if it has no slices, or those do not say."""
     voxels = segment_voxels(result)
-    if result.stack is None or not voxels:
+    if result.stack is None:
         return None
     try:
         planes = _planes(draft, result.stack)

@@ -189,7 +189,8 @@ def assert_solids_marked(screen: Reader, report: Dataset, draft: Draft) -> None:
     assert len(marks) == len(lain.solids)
     for mark, (place, solid) in zip(marks, lain.solids.items(), strict=True):
         at = most_telling(solid, lain.voxels[place])
-        sop_uid, frame = result.stack.slices[at]
+        assert result.contrasted is not None
+        sop_uid, frame = result.contrasted.slices[at]
         assert (mark.sop_uid, mark.frame) == (sop_uid, frame or 1)
         expected = np.asarray(outline_on(lain.voxels[place].on(at)))
         assert np.abs(np.asarray(mark.points) - expected).max() < 1, "in pixels of the image"

@@ -20,7 +20,9 @@ from node.domains.breast_mr.phases import MrPhase, read
 from node.imaging.solid_bits import packed
 from node.imaging.stack import stack_of
 from node.imaging.volume import slices_of, volume_of
+from node.imaging.volume_pictures import volume_picture
 from node.outputs.case import Draft
+from node.outputs.volume_panels import decisive_places
 from node.result import (
     Code,
     Curve,
@@ -259,3 +261,11 @@ def _instance(dataset: Dataset, path: Path) -> Instance:
         digest="0",
         body_part="BREAST",
     )
+
+
+def with_volumes(draft: Draft, plan: StudyPlan | None = None) -> Draft:
+    """Return the draft with the pictures that captures are drawn on, as a child draws them."""
+    of, result = exam(plan), draft.results[0]
+    before, after = (_slices(of, phase) for phase in of.phases[:2])
+    volume = volume_picture(before, after, decisive_places(result))
+    return replace(draft, volumes={result.model.name: volume})
