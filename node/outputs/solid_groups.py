@@ -33,7 +33,7 @@ from node.outputs.solid_segmentation import (
     lain_of,
     segment_numbers,
     segment_voxels,
-    series_of,
+    segmentation_series,
     solid_tracking,
     sop_uid_of,
 )
@@ -97,7 +97,7 @@ def segmentations_beside(draft: Draft, result: Result) -> dict[str, list[Dataset
     """Return the reference to the segmentation that the report refers to, by its series."""
     if not has_segments(draft, result):
         return {}
-    series_uid = header.series_uid(draft, series_of(result))
+    series_uid = header.series_uid(draft, segmentation_series(result))
     return {series_uid: [provenance.reference(SegmentationStorage, sop_uid_of(draft, result))]}
 
 

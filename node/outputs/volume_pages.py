@@ -42,7 +42,7 @@ from node.result import Curve, Result
 LEGEND_ROWS = 4
 CURVE_INKS = tuple(ink for ink in INKS if ink is not LEFT_OUT_INK)
 """None that elsewhere says that something was left out."""
-TYPE = 28
+_TYPE = 28
 OF_PROJECTION = (
     "Seen from the feet. The heart, vessels and the background enhance too. Outlines are of all "
     "that lies along the body there: how far up or down, the slices show."
@@ -95,7 +95,7 @@ def _projection(shown: Panelled) -> NDArray[np.uint8]:
     legend = _legend_box(shown.result)
     note = _note(canvas, OF_PROJECTION, legend[1])
     draw_projection(canvas, shown, (MARGIN, TOP + 16, PAGE[0] - MARGIN, note - 16))
-    draw_legend(canvas, shown.result, legend, TYPE)
+    draw_legend(canvas, shown.result, legend, _TYPE)
     return canvas.pixels()
 
 
@@ -115,7 +115,7 @@ def _slices(shown: Panelled) -> NDArray[np.uint8]:
             TOP + 16 + number // across * (high + gap),
         )
         draw_slice(canvas, shown, place, (left, top, left + wide, top + high))
-    draw_legend(canvas, shown.result, legend, TYPE)
+    draw_legend(canvas, shown.result, legend, _TYPE)
     return canvas.pixels()
 
 
@@ -123,7 +123,7 @@ def _legend_box(result: Result) -> Box:
     """Return where the legend stands, at the bottom of the page."""
     count = len(result.solids)
     rows = min(LEGEND_ROWS, count if count <= 3 else ceil(count / 2))
-    height = rows * round(TYPE * 1.45)
+    height = rows * round(_TYPE * 1.45)
     return (MARGIN, BOTTOM - 16 - height, PAGE[0] - MARGIN, BOTTOM - 16)
 
 
@@ -154,7 +154,7 @@ class _Axes:
 def _curves(draft: Draft, result: Result) -> NDArray[np.uint8]:
     canvas = framed(draft, "Enhancement over time")
     curves = [curve for curve in result.curves if curve.points][: len(CURVE_INKS)]
-    step = round(TYPE * 1.45)
+    step = round(_TYPE * 1.45)
     bottom = BOTTOM - 16 - step * len(curves)
     note = _note(canvas, OF_CURVES, bottom)
     axes = _axes(curves, result, (MARGIN + 150, TOP + 90, PAGE[0] - MARGIN - 40, note - 110))
@@ -163,9 +163,9 @@ def _curves(draft: Draft, result: Result) -> NDArray[np.uint8]:
     for number, curve in enumerate(curves):
         _curve(canvas, axes, curve, CURVE_INKS[number])
         y = bottom + number * step
-        line = ((float(MARGIN), y + TYPE * 0.62), (MARGIN + 64.0, y + TYPE * 0.62))
+        line = ((float(MARGIN), y + _TYPE * 0.62), (MARGIN + 64.0, y + _TYPE * 0.62))
         canvas.line(line, Stroke(CURVE_INKS[number], 3, 0))
-        canvas.text((MARGIN + 80, y), wording.ascii_text(curve.label), TYPE, BODY)
+        canvas.text((MARGIN + 80, y), wording.ascii_text(curve.label), _TYPE, BODY)
     return canvas.pixels()
 
 
@@ -192,7 +192,7 @@ def _grid_lines(canvas: Canvas, axes: _Axes) -> None:
             continue
         _, y = axes.at(0, percent)
         canvas.rule(left, right, round(y))
-        canvas.text_right((left - 16, round(y) - 18), f"{percent} %", TYPE, BODY)
+        canvas.text_right((left - 16, round(y) - 18), f"{percent} %", _TYPE, BODY)
     every = next(
         s for s in (60, 120, 300, 600, 3600) if (axes.seconds[1] - axes.seconds[0]) / s <= 14
     )
@@ -200,10 +200,10 @@ def _grid_lines(canvas: Canvas, axes: _Axes) -> None:
         x, _ = axes.at(seconds, 0)
         canvas.line(((x, float(bottom)), (x, bottom + 10.0)), Stroke(Ink(RULE), 2, 0))
         words = f"{seconds}"
-        canvas.text((round(x) - width(words, TYPE) // 2, bottom + 16), words, TYPE, BODY)
+        canvas.text((round(x) - width(words, _TYPE) // 2, bottom + 16), words, _TYPE, BODY)
     words = "seconds after the injection"
-    canvas.text_right((right, bottom + 56), words, TYPE, MUTED)
-    canvas.text((MARGIN, top - 76), "enhancement", TYPE, MUTED)
+    canvas.text_right((right, bottom + 56), words, _TYPE, MUTED)
+    canvas.text((MARGIN, top - 76), "enhancement", _TYPE, MUTED)
 
 
 def _phases(canvas: Canvas, axes: _Axes, result: Result) -> None:
@@ -217,10 +217,10 @@ def _phases(canvas: Canvas, axes: _Axes, result: Result) -> None:
         canvas.line(((x, float(top)), (x, float(bottom))), Stroke(Ink(MUTED, (2, 4)), 2, 0))
         name = phase.role if phase.role == phase.name else f"{phase.role} ({phase.name})"
         words = wording.ascii_text(name)
-        left = min(round(x) - width(words, TYPE) // 2, PAGE[0] - MARGIN - width(words, TYPE))
+        left = min(round(x) - width(words, _TYPE) // 2, PAGE[0] - MARGIN - width(words, _TYPE))
         line = 0 if left > ends[0] else 1
-        ends[line] = left + width(words, TYPE) + 16
-        canvas.text((left, top - 40 - 36 * line), words, TYPE, WHITE)
+        ends[line] = left + width(words, _TYPE) + 16
+        canvas.text((left, top - 40 - 36 * line), words, _TYPE, WHITE)
 
 
 def _curve(canvas: Canvas, axes: _Axes, curve: Curve, ink: Ink) -> None:

@@ -13,6 +13,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from node.imaging.components import Bools
 from node.imaging.outlines import regions
 from node.imaging.standard_view import StandardView, axial_projection, view_of
 from node.outputs import verbatim, wording
@@ -36,7 +37,6 @@ CAPTION = 40
 BAR_MM = 50
 """Length of the scale bar."""
 SCALE_STROKE = Stroke(Ink(BODY), 3, 1)
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
