@@ -69,7 +69,7 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     dataset.ConversionType = "SYN"
     dataset.DerivationDescription = f"{_models(draft)}: summary page. Not for measurement."
     dataset.PatientOrientation = ""
-    if draft.hanging:
+    if draft.hanging or _has_sides(draft):
         dataset.ImageLaterality = "B"
     _set_pixels(dataset, summary_page.draw_summary(draft))
     return dataset
@@ -100,8 +100,16 @@ def _volume(draft: Draft, page: VolumePage, index: int) -> Dataset:
     title = f"{ascii_text(page.result.model.title)} {page.result.model.version}"
     dataset.DerivationDescription = f"{title}: {page.what}. Not for measurement."
     dataset.PatientOrientation = ""
+    if _has_sides(draft):
+        dataset.ImageLaterality = str(page.laterality)
     _set_pixels(dataset, page.draw())
     return dataset
+
+
+def _has_sides(draft: Draft) -> bool:
+    """Whether the captures are of both of a pair (PS3.3 C.7.3.1.1.3)."""
+    is_breast = header.body_part_examined(draft.source) == "BREAST"
+    return is_breast or any(s.laterality for result in draft.results for s in result.solids)
 
 
 def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset:

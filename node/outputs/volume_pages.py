@@ -35,9 +35,11 @@ from node.outputs.volume_panels import (
     draw_slice,
     panelled,
     places_shown,
+    side_shown,
     tiles,
 )
 from node.result import Curve, Result
+from node.study import Laterality
 
 LEGEND_ROWS = 4
 CURVE_INKS = tuple(ink for ink in INKS if ink is not LEFT_OUT_INK)
@@ -70,6 +72,8 @@ class VolumePage:
     sop_uids: tuple[str, ...]
     """The images that it shows; none of a projection of all."""
     draw: Callable[[], NDArray[np.uint8]]
+    laterality: Laterality = Laterality.BOTH
+    """Which breasts it shows."""
 
 
 def volume_pages(draft: Draft, result: Result) -> Iterator[VolumePage]:
@@ -84,7 +88,8 @@ def volume_pages(draft: Draft, result: Result) -> Iterator[VolumePage]:
         assert stack is not None
         uids = tuple(dict.fromkeys(stack.slices[place][0] for place in places_shown(shown)))
         draw = partial(_slices, shown)
-        yield VolumePage(f"{name} slices", "decisive slices with outlines", result, uids, draw)
+        what, side = "decisive slices with outlines", side_shown(shown, places_shown(shown))
+        yield VolumePage(f"{name} slices", what, result, uids, draw, side)
     if any(curve.points for curve in result.curves):
         draw = partial(_curves, alone, result)
         yield VolumePage(f"{name} curves", "enhancement over time", result, (), draw)

@@ -22,7 +22,7 @@ from node.outputs.case import Draft
 from node.outputs.marking import Marked, Pen, Placed, draw_marks
 from node.outputs.solid_segmentation import Lain, lain_of
 from node.result import Finding, Region, Result, Solid
-from node.study import VolumePicture
+from node.study import Laterality, VolumePicture
 
 COUNTED_INK: Ink = INKS[0]
 LEFT_OUT_INK: Ink = INKS[1]
@@ -138,6 +138,14 @@ def slice_name(shown: Panelled, place: int) -> str:
         numbers = {"series": numbers["series"], "frame": str(frame)}
     words += [f"{name} {value}" for name, value in numbers.items() if value.isdigit()]
     return ", ".join(words)
+
+
+def side_shown(shown: Panelled, places: Sequence[int]) -> Laterality:
+    """Return which breasts slices show: sagittal ones that of what is outlined on them."""
+    plane = shown.lain.planes[0]
+    is_sagittal = view_of(plane.right, plane.down, plane.spacing).name == "sagittal"
+    sides = {side for place in places for side in _sides_on(shown, place)}
+    return Laterality(sides.pop()) if is_sagittal and len(sides) == 1 else Laterality.BOTH
 
 
 def _sides_on(shown: Panelled, place: int) -> list[str]:

@@ -166,7 +166,7 @@ def test_ohif_shows_what_is_said_of_a_volume_in_its_place(
     name: str, opened: Opened, subtests: pytest.Subtests
 ) -> None:
     plan = MR_PLANS[name]
-    draft = mr_drafts.mr_draft(plan)
+    draft = mr_drafts.with_volumes(mr_drafts.mr_draft(plan), plan)
     objects = report_set(draft, ["capture", "measurement-report", "segmentation"])
     screen = opened(objects, mr_drafts.exam(plan).objects)
     kinds = {one.SOPClassUID: one for one in objects}
