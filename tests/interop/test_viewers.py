@@ -196,6 +196,9 @@ def assert_solids_marked(screen: Reader, report: Dataset, draft: Draft) -> None:
         assert np.abs(np.asarray(mark.points) - expected).max() < 1, "in pixels of the image"
     first = next(iter(lain.solids.values()))
     assert f"{first.measurements[0].value:.2f} ml" in screen.text("Volume")
+    screen.next_region()
+    screen.screenshot("report, next region")
+    assert screen.image().sop_uid == marks[1].sop_uid, "slices of one series are all reached"
 
 
 def assert_solids_segmented(screen: Reader, one: Dataset, draft: Draft) -> None:
