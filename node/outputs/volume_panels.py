@@ -167,8 +167,12 @@ def tiles(shown: Panelled, count: int, space: tuple[int, int], gap: int) -> int:
         down = -(-count // across)
         width = (space[0] - gap * (across - 1)) / across
         height = (space[1] - gap * (down - 1)) / down - CAPTION
-        least = min(high, max(LEAST_SHOWN * high, wide * height / width))
-        return min(width / wide, height / least)
+        rows_cut = max(LEAST_SHOWN * high, min(high, wide * height / width))
+        columns_cut = max(LEAST_SHOWN * wide, min(wide, high * width / height))
+        by_rows = min(width / wide, height / rows_cut)
+        return (
+            by_rows if view.left == "R" else max(by_rows, min(width / columns_cut, height / high))
+        )
 
     return max(range(1, min(count, 3) + 1), key=per_mm)
 

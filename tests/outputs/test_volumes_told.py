@@ -279,6 +279,18 @@ def test_a_slice_is_called_as_a_reader_finds_it() -> None:
         assert slice_name(shown, place).startswith(f"{name} ")
 
 
+def test_slices_stand_so_that_they_are_largest() -> None:
+    across = {}
+    for name, orientation in (("axial", Orientation.AXIAL), ("sagittal", Orientation.SAGITTAL)):
+        plan = small_plan(orientation=orientation)
+        draft = with_volumes(mr_draft(plan), plan)
+        shown = panelled(draft, draft.results[0])
+        assert shown is not None
+        across[name] = [volume_panels.tiles(shown, n, (1920, 1000), 24) for n in (1, 2, 3, 4, 6)]
+    assert across["axial"] == [1, 1, 2, 2, 3]
+    assert across["sagittal"][2] == 3, "two breasts need not be seen beside each other"
+
+
 def test_what_was_left_out_differs_in_colour_and_rhythm_and_is_said_not_to_count() -> None:
     result: Result = mr_draft(THREE).results[0]
     *counted, wall = result.solids
