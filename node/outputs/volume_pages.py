@@ -46,8 +46,9 @@ CURVE_INKS = tuple(ink for ink in INKS if ink is not LEFT_OUT_INK)
 """None that elsewhere says that something was left out."""
 _TYPE = 28
 OF_PROJECTION = (
-    "Seen from the feet. The heart, vessels and the background enhance too. Outlines are of all "
-    "that lies along the body there: how far up or down, the slices show."
+    "Seen from the feet. The heart, vessels and the background enhance too, and where the body "
+    "moved between the two phases, edges look as if they did. Outlines are of all that lies along "
+    "the body there: how far up or down, the slices show."
 )
 OF_SLICES = (
     "The slices that say most, of the phase after contrast that was measured. Pictures are cut "
