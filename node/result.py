@@ -201,6 +201,62 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceStack:
+    """The slices of a phase that solids lie on, in the order of space."""
+
+    slices: tuple[tuple[str, int | None], ...]
+    """SOP Instance UID, and the frame from 1 of an object of many."""
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """Something that takes up room: voxels of a stack (a segment, PS3.3 C.8.20.4)."""
+
+    label: str
+    """Plain ASCII: "L breast enhancing volume above threshold"."""
+    kind: Code
+    laterality: Laterality | None
+    measurements: tuple[Measurement, ...]
+    """Its volume in ml, and what else was measured on it."""
+    bits: str
+    """Base64 of zlib's of eight voxels a byte, the first in the lowest bit: slice by slice of the
+    result's stack, row by row."""
+    decisive: tuple[int, ...] = ()
+    """Places, from 0, of the slices of the stack that say most about it, the first most."""
+    is_left_out: bool = False
+    """A rule took it away from what is measured: it is reported and drawn, and counts nowhere."""
+    output: str = ""
+    """The name that the manifest gives the output that says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRead:
+    """A phase of a dynamic series as a model has read it, and its times."""
+
+    role: str
+    """"pre", "early", "post 1"."""
+    name: str
+    """"pre", "post 2"."""
+    slices: int
+    middle_s: float | None
+    """The middle of its acquisition, in seconds after the injection; None if not known."""
+    rests_on: str
+    """What its time rests on, in words that may leave the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class UptakeCurve:
+    """How the signal of something follows the contrast agent."""
+
+    label: str
+    laterality: Laterality | None
+    points: tuple[tuple[float, float], ...]
+    """Seconds after the injection, and percent of enhancement over the phase before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pictured:
     """An image that stands for a volume where it is shown."""
 
@@ -208,7 +264,12 @@ class Pictured:
     """"pre, slice 32 of 64"."""
     sop_uid: str
     frame: int | None = None
-    """From 1; None of an object that is one image."""
+    """From 1, of an object of many."""
+
+    @property
+    def key(self) -> str:
+        """What its picture goes by among those of a draft."""
+        return self.sop_uid if self.frame is None else f"{self.sop_uid} {self.frame}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +297,15 @@ class Result:
     """Of volumes: which breasts the images show; None if that could not be seen."""
     pictured: tuple[Pictured, ...] = ()
     """Of volumes: the images that are shown of all that was analysed; else each is."""
+    stack: SliceStack | None = None
+    """What its solids lie on; None if there are none."""
+    contrasted: SliceStack | None = None
+    """The same slices of the phase that shows the solids: pictures are of what it adds to `stack`.
+    None if there is none."""
+    solids: tuple[Solid, ...] = ()
+    phases: tuple[PhaseRead, ...] = ()
+    """Those that were read, in order."""
+    curves: tuple[UptakeCurve, ...] = ()
 
     @property
     def is_complete(self) -> bool:

@@ -160,6 +160,8 @@ def view_name(draft: Draft, sop_uid: str) -> str:
 
 def marks_images(result: Result) -> bool:
     """Whether a page per image shows what the model says; heat maps have pages of their own."""
+    if result.stack is not None or result.phases:
+        return False  # thousands of slices are looked at by nobody: volumes have their own pages
     if result.findings or result.looked_for:
         return True
     return not result.evaluations and not result.heat_maps

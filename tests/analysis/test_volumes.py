@@ -21,7 +21,7 @@ from node.imaging.planes import planes_of
 from node.manifest import Model, load_model
 from node.packages.exams import selected
 from node.result import PERCENT, Code, Measurement, OutputScore, Result, UnitScore
-from node.study import Instance, Picture, StudyVersion, Unit
+from node.study import Frame, Instance, Picture, StudyVersion, Unit, VolumePicture
 from node.trial.breast_mr.styles import STYLES, Family
 
 SCORE = OutputScore((Measurement(Code("UPTAKE", "99TEST", "Uptake score"), 51.0, PERCENT),))
@@ -39,9 +39,14 @@ class Told:
             raise self.error
         return UnitScore(unit.key, (SCORE,))
 
-    def picture(self, instance: Instance) -> Picture:
+    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
         self.drawn.append(instance.sop_uid)
         return Picture(np.zeros((32, 48), np.uint8), 1.0)
+
+    def volume_picture(
+        self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
+    ) -> VolumePicture:
+        raise AssertionError("there are no solids")
 
     def pixel_digest(self, path: Path) -> str:
         raise AssertionError("nobody asks")
