@@ -10,7 +10,6 @@ from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.imaging.motion import caution_of
-from node.imaging.voxels import PRE_CONTRAST
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.numbers_in_words import on_its_side, share_in_percent
 from node.result import (
@@ -26,7 +25,7 @@ from node.result import (
     Result,
     UnitScore,
 )
-from node.study import IMAGE, Laterality, Unit
+from node.study import IMAGE, PRE_CONTRAST, Laterality, Unit
 
 Marking = BoxesOutput | MaskOutput
 """Outputs that say where something is."""

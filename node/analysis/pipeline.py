@@ -330,7 +330,8 @@ def model_digest_of(model: Model, provider: Provider) -> str:
     readers = [output.kind for output in outputs]
     if any(output.warmth is not None for output in outputs):
         readers.append("heat map")  # beside a score, too
-    numbers = score_key.numbers_for(readers)
+    is_of_volumes = model.manifest.unit.is_of_volumes
+    numbers = score_key.numbers_for(readers, of_volumes=is_of_volumes)
     text = f"{_settings_digest(model, provider)} {numbers}"
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -127,10 +127,8 @@ def _signal(
     steps: NDArray[Any], layout: SampleLayout, scale: SignalScale, padding: slice | None
 ) -> Float32:
     """Return signal; 0 where there is padding, which is no measurement (PS3.3 C.7.5.1.1.2)."""
-    signal = steps.astype(np.float32)
-    signal += layout.lowest
-    signal *= np.float32(scale.slope)
-    signal += np.float32(scale.intercept)
+    stored = steps.astype(np.float64) + layout.lowest
+    signal = (stored * scale.slope + scale.intercept).astype(np.float32)
     if padding is not None:
         signal[(steps >= padding.start) & (steps < padding.stop)] = 0
     return signal

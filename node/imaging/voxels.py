@@ -35,10 +35,7 @@ from node.manifest.voxels import (
     VolumeSize,
     VoxelSpacing,
 )
-from node.study import Laterality
-
-PRE_CONTRAST = "pre"
-"""The phase before contrast: what the others are compared with."""
+from node.study import PRE_CONTRAST, Laterality
 
 Phases = Mapping[str, Sequence[Slice]]
 """The slices of each, in any order, by role."""

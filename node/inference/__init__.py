@@ -114,7 +114,8 @@ class Inference:
 
     def score(self, unit: Unit, model: Model) -> UnitScore:
         """Run a model on what it reads at once."""
-        read = partial(score_in, unit=unit.key, outputs=model.manifest.outputs)
+        outputs, roles = model.manifest.outputs, tuple(unit.volumes)
+        read = partial(score_in, unit=unit.key, outputs=outputs, roles=roles)
         return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
     def picture(self, instance: Instance, frame: int | None = None) -> Picture:

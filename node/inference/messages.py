@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -31,7 +31,7 @@ from node.manifest import (
     ScoreOutput,
 )
 from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
-from node.study import LONGEST_SIDE_PX, Picture, Unit, View, VolumePicture
+from node.study import LONGEST_SIDE_PX, PRE_CONTRAST, Picture, Unit, View, VolumePicture
 
 LONGEST_WORDS = 4000
 FARTHEST_MM = 1000.0
@@ -345,8 +345,13 @@ def volume_picture_in(
     return VolumePicture(dict(zip(places, pictures, strict=True)), projection)
 
 
-def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScore | Failure:
-    """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs."""
+def score_in(
+    message: Message, unit: str, outputs: Sequence[Output], roles: Collection[str] = ()
+) -> UnitScore | Failure:
+    """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs.
+
+    The roles are those of its volumes, none of a unit of images.
+    """
     head = _SCORED.validate_json(message.head)
     if isinstance(head, Failure):
         return head
@@ -357,6 +362,11 @@ def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScor
         _require_fitting(one, unit, output)
     is_possible = all(mm is None or 0 <= mm <= FARTHEST_MM for _, mm in score.displaced)
     _require(is_possible, "a displacement that cannot be")
+    has_pre = PRE_CONTRAST in roles
+    compared = sorted(role for role in roles if has_pre and role != PRE_CONTRAST)
+    are_those = sorted(role for role, _ in score.displaced) == compared
+    _require(are_those, "displacements of other phases than were read")
+    _require(has_pre or score.breasts is None, "breasts that nobody looked for")
     return score
 
 

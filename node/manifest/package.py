@@ -27,7 +27,9 @@ from node.manifest.inputs import (
     Input,
     InputTensor,
     ManifestUnit,
+    amiss_in_expected_phases,
     amiss_in_inputs,
+    amiss_in_slices,
 )
 from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
 from node.manifest.pixels import (
@@ -270,10 +272,19 @@ class Manifest(GrownSection):
         if not are_of_volumes(self.operations):
             words = 'expected op = "signal" first: phases are volumes, of signal on one scale'
             yield ("pixels", 0), words
-        for place, one in enumerate(self.operations):
+        for place, words in (
+            *amiss_in_slices(self.input),
+            *amiss_in_expected_phases(self.input, self.unit.roles),
+        ):
+            yield ("input", *place), words
+        if "unit" not in self.model_fields_set:
+            words = 'of a breast MRI phases are read at once: of = "exam", roles = ["pre", ...]'
+            yield ("unit",), f"missing: {words}"
+            return
+        for number, one in enumerate(self.operations):
             of_pre = isinstance(one, Percentiles) and one.of == "pre"
-            if of_pre and "pre" not in self.unit.roles:
-                yield ("pixels", place, one.op, "of"), 'of "pre", which is no role of [unit]'
+            if of_pre and self.unit.roles and "pre" not in self.unit.roles:
+                yield ("pixels", number, one.op, "of"), 'of "pre", which is no role of [unit]'
 
     def _amiss_in_mammography(self) -> Iterator[tuple[Place, str]]:
         if self.input.modality != "MG":

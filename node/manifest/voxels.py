@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 from node.toml_file import Place, Section, wrong
 
 VoxelMillimetres = Annotated[float, Field(gt=0.05, le=50)]
+HIGHEST = 3.4e38
+"""The highest number in 32 bits, or next to it."""
 VoxelCount = Annotated[int, Field(ge=4, le=1024)]
 
 _OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "H": "F", "F": "H"}
@@ -60,7 +62,7 @@ class VolumeSize(Section):
     slices: VoxelCount
     rows: VoxelCount
     columns: VoxelCount
-    fill: float = 0
+    fill: Annotated[float, Field(ge=-HIGHEST, le=HIGHEST)] = 0
 
 
 class Percentiles(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from node.imaging.source import PixelSource, opened
 from node.inference import Inference, child, inputs
 from node.inference.inputs import slices_by_role
 from node.inference.messages import Failure, Package, ScoreJob, Setup, score_in
-from node.manifest import Model
+from node.manifest import InputTensor, Model
 from node.packages.exams import selected
 from node.study import Unit
 from node.trial.breast_mr.styles import STYLES, Arrangement, Family
@@ -180,3 +181,25 @@ def test_a_frame_of_an_object_of_all_phases_is_decoded_once(
     for role, one_volume in found.volumes.items():
         np.testing.assert_array_equal(one_volume.tensor, plain.volumes[role].tensor)
     assert len(decoded) == sum(map(len, frames.values())) == 32, "of 48"
+
+
+def test_joining_makes_each_tensor_once_and_no_zeros_that_nobody_needs() -> None:
+    shape = (1, 16, 64, 64)
+    volumes = {role: np.ones((1, *shape), np.float32) for role in ("pre", "post 1", "post 2")}
+    of_one = volumes["pre"].nbytes
+    (given,) = uptake_inputs(tuple(volumes))
+    tracemalloc.start()
+    try:
+        found = inputs.joined((given,), volumes, shape)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["phases"].shape == (1, 3, 16, 64, 64)
+    assert most < 3.2 * of_one
+    del volumes["post 1"]
+    blank = inputs.joined((given,), volumes, shape)["phases"]
+    assert [float(blank[0, at].max()) for at in range(3)] == [1, 0, 1]
+
+
+def uptake_inputs(roles: tuple[str, ...]) -> tuple[InputTensor, ...]:
+    return (InputTensor(tensor="phases", roles=roles, join="channels"),)
