@@ -201,7 +201,9 @@ def _numbered(measurement: Measurement, colour: Colour) -> Headline:
 
 
 def scores_of(result: Result, sop_uid: str) -> list[Measurement]:
-    """Return the scores of this one image as a whole."""
+    """Return the scores of this one image as a whole; of a slice of a volume there is none."""
+    if result.pictured:
+        return []
     own = [e for e in result.evaluations if e.sop_uids == (sop_uid,) and e.grade is None]
     return [m for m in own[-1].measurements if m.is_score] if own else []
 

@@ -77,6 +77,8 @@ class Reading:
     """What the time of the injection rests on."""
     stated: int | None = None
     """How many phases the headers of the dynamic series say there are, None if they do not."""
+    uncertain: str = ""
+    """Why it is not known which phases are missing, in words; "" if all are there, or numbered."""
     earlier: int = 0
     """How many of those found lie before the one that is taken for pre, and have no name."""
     doubts: tuple[str, ...] = ()
@@ -142,8 +144,14 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
     divided = {pieces.index(p): one.rests_on for p, one in zip(chosen, splits, strict=True)}
     timing = timed(splits)
     given = injection(timing.phases)
-    phases = _named(timing, given)
     stated, not_believed = _stated(chosen, splits)
+    numbers = _numbers(timing, stated)
+    if given.is_guess and numbers and numbers[0] > 1:
+        raise StudyError(
+            f"the first phase is Temporal Position {numbers[0]} of {stated}, and nothing says that "
+            "it is before the contrast agent: that phase may be missing"
+        )
+    phases = _named(timing, given, numbers)
     doubts = (
         *doubts,
         *not_believed,
@@ -151,8 +159,15 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
         *given.doubts,
         *_doubts(timing, given, phases),
     )
+    gaps = [] if numbers else _gaps(phases)
+    doubts = (*doubts, *gaps)
     if stated is not None and stated != len(timing.phases):
-        doubts = (*doubts, f"{stated} phases stated, {len(timing.phases)} found")
+        words = f"{stated} phases stated, {len(timing.phases)} found"
+        lacking = [number for number in range(1, stated + 1) if number not in numbers]
+        named = ", ".join(map(str, lacking[:_MOST_NAMED]))
+        more = f": Temporal Position {named} missing" if numbers else ""
+        doubts = (*doubts, f"{words}{more}")
+    is_short = stated is not None and stated > len(timing.phases) and not numbers
     if given.is_guess and (first_s := phases[0].start_s) is not None:
         unlike = earlier_unlike(pieces, chosen, first_s)
         doubts = (*doubts, *(f"series {name}, {_UNLIKE}" for name in unlike))
@@ -164,6 +179,9 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
         injected_s=given.at_s,
         injected_by=given.rests_on,
         stated=stated,
+        uncertain=f"{stated} phases stated, {len(timing.phases)} found; {gaps[0]}"
+        if is_short and gaps
+        else "",
         earlier=len(timing.phases) - len(phases),
         doubts=tuple(dict.fromkeys(doubts)),
     )
@@ -172,10 +190,29 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
 _UNLIKE = "T1-weighted and acquired before, is not read: it is not alike"
 
 
-def _named(timing: Timing, given: Injection) -> tuple[MrPhase, ...]:
-    """Name the phases, from the last one before the agent on."""
+_MOST_NAMED = 5
+"""Of phases that are missing."""
+
+
+def _numbers(timing: Timing, stated: int | None) -> tuple[int, ...]:
+    """Return the Temporal Position of each phase, where some of those stated are not there.
+
+    () if they do not number the phases of the whole scan.
+    """
+    if stated is None or stated <= len(timing.phases):
+        return ()
+    said = [{one.temporal_position for one in phase.images} for phase in timing.phases]
+    numbers = tuple(one for each in said if len(each) == 1 for one in each if one is not None)
+    is_rising = all(a < b for a, b in pairwise(numbers))
+    fits = len(numbers) == len(said) and is_rising and numbers[0] >= 1 and numbers[-1] <= stated
+    return numbers if fits else ()
+
+
+def _named(timing: Timing, given: Injection, numbers: Sequence[int]) -> tuple[MrPhase, ...]:
+    """Name the phases, from the last one before the agent on; by their numbers if some lack."""
     used = timing.phases[given.before - 1 :]
-    names = [PRE, *(f"post {number}" for number in range(1, len(used)))]
+    numbers = numbers[given.before - 1 :] or range(len(used))
+    names = [PRE, *(f"post {number - numbers[0]}" for number in numbers[1:])]
     return tuple(_phase(name, one, given) for name, one in zip(names, used, strict=True))
 
 
@@ -260,7 +297,6 @@ def _doubts(timing: Timing, given: Injection, phases: Sequence[MrPhase]) -> list
     starts = [phase.start_s for phase in phases if phase.start_s is not None]
     if starts and starts[-1] - starts[0] > _LONGEST_S:
         doubts.append(f"{(starts[-1] - starts[0]) / 60:.0f} minutes between first and last phase")
-    doubts += _gaps(phases)
     if timing.is_in_turn:
         doubts.append("phases overlap in time: slices were acquired in turn")
     return doubts

@@ -97,6 +97,8 @@ def grouped(
 
 
 def _why_not_read(reading: Reading, wanted: ManifestUnit) -> str:
+    if reading.uncertain and wanted.missing == "refuse":
+        return f"it is not known which phase is missing: {reading.uncertain}"
     there = [phase.name for phase in reading.phases]
     missing = [role for role in wanted.roles if role not in there]
     if not missing or (wanted.missing == "blank" and len(missing) < len(wanted.roles)):

@@ -124,8 +124,8 @@ def test_an_enhanced_object_is_told_frame_by_frame() -> None:
 def test_what_is_doubtful_comes_last() -> None:
     plan = planned(fault=Fault.MISSING_PHASE, schedule=PhaseTimes(posts=5))
     *_, last, doubt = lines_of(made(plan))
-    assert doubt == "doubt        6 phases stated, 5 found"
-    assert last.startswith("doubt        180 s from post 1 to post 2 and 90 s between the others")
+    assert doubt == "doubt        6 phases stated, 5 found: Temporal Position 3 missing"
+    assert last.startswith("post 5")
 
 
 def test_why_a_study_is_not_read_stands_before_its_series() -> None:
