@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import __version__
+from node.errors import StudyError
+from node.imaging.planes import Plane, planes_of
 from node.outputs import wording
 from node.outputs.canvas import (
     BODY,
@@ -45,13 +47,14 @@ from node.outputs.volume_panels import (
     Panelled,
     draw_projection,
     draw_slice,
+    draw_standing_slice,
     ink_of_solid,
     panelled,
     places_shown,
     sign_of_solid,
     volume_said,
 )
-from node.result import Finding, Result
+from node.result import Finding, Pictured, Result
 from node.study import View
 
 PAGE = (2048, 1536)
@@ -181,7 +184,10 @@ def _grid(canvas: Canvas, draft: Draft) -> None:
         box = (left, top, left + cell[0], top + cell[1] - 8)
         _cell_label(canvas, draft, box, (label, sop_uid, index % 2 == 1))
         inside = (box[0], box[1] + 64, box[2], box[3])
-        if sop_uid in draft.pictures:
+        slice_of = _pictured(draft).get(sop_uid)
+        if slice_of is not None and (plane := _plane(draft, slice_of)) is not None:
+            draw_standing_slice(canvas, draft.pictures[sop_uid], plane, inside)
+        elif slice_of is None and sop_uid in draft.pictures:
             _thumbnail(canvas, draft, inside, (sop_uid, index % 2 == 1))
         else:
             _placeholder(canvas, inside, absent)
@@ -202,10 +208,25 @@ def _volume(canvas: Canvas, shown: Panelled) -> None:
         draw_slice(canvas, shown, place, (left, top, left + across, bottom))
 
 
+def _pictured(draft: Draft) -> dict[str, Pictured]:
+    """Return the slices that stand for volumes, by what their pictures go by."""
+    return {one.key: one for result in draft.results for one in result.pictured}
+
+
+def _plane(draft: Draft, one: Pictured) -> Plane | None:
+    """Return where a slice lies that there is a picture of: none is shown without its sides."""
+    if one.key not in draft.pictures:
+        return None
+    try:
+        return planes_of(draft.headers[one.sop_uid])[(one.frame or 1) - 1]
+    except (StudyError, IndexError):
+        return None
+
+
 def _cells(draft: Draft) -> list[tuple[str, str, str]]:
     """Return label, SOP Instance UID (empty if there is no image), and why there is none."""
-    if pictured := [one for result in draft.results for one in result.pictured]:
-        return [(one.name, one.key, "no picture") for one in pictured[:4]]
+    if pictured := _pictured(draft):
+        return [(one.name, key, "no picture") for key, one in list(pictured.items())[:4]]
     images = analysed(draft)
     shown: dict[View, str] = {}
     for sop_uid in images:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from node.imaging.components import Bools
 from node.imaging.outlines import regions
+from node.imaging.planes import Plane
 from node.imaging.standard_view import StandardView, axial_projection, view_of
 from node.outputs import verbatim, wording
 from node.outputs.canvas import BODY, INKS, WHITE, Box, Canvas, Ink, Stroke, shorten, width
@@ -22,7 +23,7 @@ from node.outputs.case import Draft
 from node.outputs.marking import Marked, Pen, Placed, draw_marks
 from node.outputs.solid_segmentation import Lain, lain_of
 from node.result import Finding, Region, Result, Solid
-from node.study import Laterality, VolumePicture
+from node.study import Laterality, Picture, VolumePicture
 
 COUNTED_INK: Ink = INKS[0]
 LEFT_OUT_INK: Ink = INKS[1]
@@ -229,6 +230,20 @@ def _panel(
     draw_marks(canvas, marks, placed, (Pen(width=2.4, halo=1, sign=30), 0))
     _letters(canvas, view, inside)
     _scale_bar(canvas, inside, per_mm)
+
+
+def draw_standing_slice(canvas: Canvas, picture: Picture, plane: Plane, box: Box) -> None:
+    """Draw a slice as viewers show it, with letters at its edges, as large as it fits."""
+    view = view_of(plane.right, plane.down, plane.spacing)
+    grey = view.of(picture.grey)
+    sides = (plane.columns, plane.rows) if view.is_transposed else (plane.rows, plane.columns)
+    mm = (sides[0] * view.spacing[0], sides[1] * view.spacing[1])
+    per_mm = min((box[3] - box[1]) / mm[0], (box[2] - box[0]) / mm[1])
+    size = (round(mm[1] * per_mm), round(mm[0] * per_mm))
+    left = (box[0] + box[2] - size[0]) // 2
+    inside = (left, box[1], left + size[0], box[1] + size[1])
+    canvas.picture(grey, inside)
+    _letters(canvas, view, inside)
 
 
 Cut = tuple[slice, slice]
