@@ -77,7 +77,7 @@ JUDGES = {
 }
 """What every image passes on its way to a score, and a volume."""
 
-OF_VOLUMES = {
+VOLUME_MAKERS = {
     "volumes": Part(
         1,
         (
@@ -112,12 +112,12 @@ FORM = Part(
 
 def parts() -> dict[str, Part]:
     """Return all of them by name."""
-    return {**JUDGES, **OF_VOLUMES, **READERS, "form": FORM}
+    return {**JUDGES, **VOLUME_MAKERS, **READERS, "form": FORM}
 
 
 def numbers_for(readers: Collection[str], *, of_volumes: bool) -> str:
     """Return what goes into the key of a model's scores, by what it reads and its answers."""
-    makers = OF_VOLUMES if of_volumes else {}
+    makers = VOLUME_MAKERS if of_volumes else {}
     of_answers = {reader: READERS[reader] for reader in readers}
     named = {**JUDGES, **makers, **of_answers, "form": FORM}
     return " ".join(f"{name}={part.number}" for name, part in named.items())
