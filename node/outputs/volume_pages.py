@@ -50,7 +50,7 @@ OF_PROJECTION = (
     "moved between the two phases, edges look as if they did. Outlines are of all that lies along "
     "the body there: how far up or down, the slices show."
 )
-OF_SLICES = (
+SLICE_PAGES = (
     "The slices that say most, of the phase after contrast that was measured. Pictures are cut "
     "around what counts."
 )
@@ -109,7 +109,7 @@ def _slices(shown: Panelled) -> NDArray[np.uint8]:
     places = places_shown(shown)
     canvas = framed(shown.draft, "Decisive slices")
     legend = _legend_box(shown.result)
-    words = OF_SLICES if shown.result.contrasted is not None else OF_SLICES_ALONE
+    words = SLICE_PAGES if shown.result.contrasted is not None else OF_SLICES_ALONE
     note = _note(canvas, words, legend[1])
     gap, space = 24, (PAGE[0] - 2 * MARGIN, note - 16 - TOP - 16)
     across = tiles(shown, len(places), space, gap)
