@@ -106,9 +106,10 @@ class Reception:
         """Return whether more may come with it, for the sweep over those that are not."""
         return association_id in self._open
 
-    def keep(self, path: Path, came: Came) -> Recorded:
+    def keep(self, path: Path, came: Came, digest: str = "") -> Recorded:
         """Keep one object, a Part 10 file in `Store.incoming` that is moved from there.
 
+        `digest`: that of its data set (`dataset_digest`), where it was made while it came.
         Whatever is raised, nothing is kept, the file is gone from where it was, and the object
         must not be acknowledged. Raises Unreadable if it is damaged (a copy lies aside, with the
         reason; of OfNoStudy that is all that is kept, and it may be acknowledged), NoRoom if the
@@ -119,7 +120,7 @@ class Reception:
         try:
             self._see_that_there_is_room(came.sender)
             size = path.stat().st_size
-            recorded = self._keep(path, came)
+            recorded = self._keep(path, came, digest)
         except Unreadable as error:
             self._put_aside(path, came, error)
             raise
@@ -165,9 +166,9 @@ class Reception:
             words = "The study of an unreadable object cannot be told of it: %s"
             log.warning(words, error.orig)
 
-    def _keep(self, temporary: Path, came: Came) -> Recorded:
+    def _keep(self, temporary: Path, came: Came, digest: str) -> Recorded:
         header = read_header(temporary)
-        instance = describe(header, temporary, dataset_digest(temporary))
+        instance = describe(header, temporary, digest or dataset_digest(temporary))
         self._receiving.recall(instance.study_uid)
         kept = self._receiving.find_kept(instance.sop_uid)
         if kept is not None and kept.digest == instance.digest and not kept.is_awaited:
