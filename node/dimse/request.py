@@ -7,16 +7,19 @@ them up, as DCMTK and Orthanc read them. pynetdicom gives up such requests.
 
 from __future__ import annotations
 
+import copy
 import logging
 import socket
 import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, PDU
 from pynetdicom.pdu_items import PDU_ITEM_TYPES
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,9 @@ _FIXED = 74
 """Bytes before the variable items."""
 _LONGEST = 1 << 20
 """Of 128 presentation contexts with all transfer syntaxes there are, a request has a tenth."""
+
+_REMEMBERED, _LONGEST_REMEMBERED = 32, 1 << 15
+"""A sender asks for the same each time it comes, and to read that takes its time."""
 
 _ASSOCIATE_RQ = 0x01
 _PDU_TYPES = range(0x01, 0x08)
@@ -84,16 +90,38 @@ class AssociationRequest:
     """The variable items that are understood."""
 
     def pdu(self) -> A_ASSOCIATE_RQ:
-        """Return it as pynetdicom reads it; raise NoRequest if it makes no sense."""
-        pdu = A_ASSOCIATE_RQ()
-        pdu.protocol_version = 1
-        try:
-            pdu.called_ae_title, pdu.calling_ae_title = self.called_ae, self.calling_ae
-            pdu.variable_items = pdu._wrap_generate_items(self.items)  # type: ignore[assignment]
-            pdu.to_primitive()
-        except Exception as error:  # whatever pynetdicom stumbles over
-            raise NoRequest("an association request that makes no sense") from error
-        return pdu
+        """Return it as pynetdicom reads it; raise NoRequest if it makes no sense.
+
+        It is the same one for requests that are alike: nobody may change it.
+        """
+        return (_pdu_of if len(self.items) > _LONGEST_REMEMBERED else _pdu_once)(self)
+
+
+class _ReadOnce(A_ASSOCIATE_RQ):
+    """A request that pynetdicom need not make anew of each of its hundreds of items."""
+
+    def read(self) -> None:
+        """Make it once; raise whatever pynetdicom stumbles over."""
+        self._primitive = super().to_primitive()
+
+    def to_primitive(self) -> A_ASSOCIATE:
+        """Return one that may be changed; not so the items in it."""
+        return copy.copy(self._primitive)
+
+
+def _pdu_of(request: AssociationRequest) -> A_ASSOCIATE_RQ:
+    pdu = _ReadOnce()
+    pdu.protocol_version = 1
+    try:
+        pdu.called_ae_title, pdu.calling_ae_title = request.called_ae, request.calling_ae
+        pdu.variable_items = pdu._wrap_generate_items(request.items)  # type: ignore[assignment]
+        pdu.read()
+    except Exception as error:  # whatever pynetdicom stumbles over
+        raise NoRequest("an association request that makes no sense") from error
+    return pdu
+
+
+_pdu_once = lru_cache(_REMEMBERED)(_pdu_of)
 
 
 def hear(connection: socket.socket, within_s: float) -> AssociationRequest:
@@ -115,6 +143,10 @@ def hear(connection: socket.socket, within_s: float) -> AssociationRequest:
 
 def read_request(content: bytes) -> AssociationRequest:
     """Return what is understood of an A-ASSOCIATE-RQ; raise NoRequest if it is not whole."""
+    return (_read if len(content) > _LONGEST_REMEMBERED else _read_once)(content)
+
+
+def _read(content: bytes) -> AssociationRequest:
     try:
         items = b"".join(_understood(content[_FIXED:], _ITEMS))
     except (AssertionError, struct.error) as error:  # what pynetdicom says of a short item
@@ -125,6 +157,9 @@ def read_request(content: bytes) -> AssociationRequest:
         is_version_1=bool(content[7] & 1),
         items=items,
     )
+
+
+_read_once = lru_cache(_REMEMBERED)(_read)
 
 
 def rejecting(rejection: Rejection) -> bytes:

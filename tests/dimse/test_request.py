@@ -130,3 +130,22 @@ def test_a_request_may_come_in_parts(line: tuple[socket.socket, socket.socket]) 
     speaking.start()
     assert hear(here, 20).calling_ae == "MODALITY"
     speaking.join()
+
+
+@pytest.mark.parametrize("more", [0, 3000], ids=["short", "too long to be remembered"])
+def test_a_request_that_comes_again_is_read_alike_and_what_is_made_of_it_may_be_changed(
+    more: int,
+) -> None:
+    content = request(PLAIN, *[item(0x60, bytes(20))] * more, item(0x50, LENGTH + CLASS))
+    first = read_request(content).pdu().to_primitive()
+    first.result = 1
+    first.calling_ae_title = "OTHER"
+    again = read_request(content).pdu().to_primitive()
+    assert (again.result, again.calling_ae_title) == (None, "MODALITY")
+    [proposed] = again.presentation_context_definition_list
+    assert proposed.abstract_syntax == Verification
+
+
+def test_requests_of_two_senders_are_told_apart() -> None:
+    both = [read_request(request(PLAIN, calling=one)).pdu() for one in (b"FIRST", b"SECOND")]
+    assert [one.to_primitive().calling_ae_title for one in both] == ["FIRST", "SECOND"]
