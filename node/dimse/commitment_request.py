@@ -127,8 +127,10 @@ def _uid(dataset: Dataset, keyword: str) -> str:
 class OpenRequest:
     """An N-ACTION whose association is perhaps still open: its sender may wait for the report."""
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, is_receiving: Callable[[], bool]) -> None:
+        """Remember where it came from; `is_receiving`: whether a message comes there now."""
         assert isinstance(event.request, N_ACTION), "no other event is handled so"
+        self._is_receiving = is_receiving
         self._request = event.request
         self._association: Association = event.assoc
         self._context: PresentationContextTuple = event.context
@@ -160,8 +162,7 @@ class OpenRequest:
     @property
     def is_waiting(self) -> bool:
         """Whether its sender may wait: the association is open, and nothing comes on it."""
-        dimse = self._association.dimse
-        return not self.is_over and dimse.message is None and dimse.msg_queue.empty()
+        return not self.is_over and not self._is_receiving()
 
     def report(self, answer: CommitmentAnswer) -> bool:
         """Send the report there; return whether it was taken.

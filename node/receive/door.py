@@ -15,6 +15,7 @@ import socket
 import socketserver
 import threading
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 from pynetdicom.association import Association
@@ -34,21 +35,20 @@ from node.dimse.request import (
 )
 from node.logs import OncePerMinute
 from node.metrics import NotLetIn, count_not_let_in
-from node.receive.incoming import IncomingMessages
+from node.receive.association import LEAVES_WITHIN_S, AssociationHost, Negotiated, ServedAssociation
+from node.receive.upper_layer import Connection
 
 log = logging.getLogger(__name__)
 
 _PLACES, _PATIENCE_S = 64, 10.0
 _PLACES_OF_STRANGERS, _PATIENCE_WITH_STRANGERS_S = 16, 2.0
-_REQUEST_RECEIVED = "Evt6"
-"""In the words of PS3.8 9.2.1: what follows the connection's own event, which is queued already."""
-_LEAVES_WITHIN_S = 2.0
-"""How long who was rejected may take to close its connection, as the standard asks of it, and
-who is aborted to be told."""
 
 
-class Doorman(Protocol):
-    """Who decides about those that ask for an association. Called from many threads."""
+class Doorman(AssociationHost, Protocol):
+    """Who decides about those that ask for an association, and keeps what they bring.
+
+    Called from many threads.
+    """
 
     def is_near(self, address: str) -> bool:
         """Whether some peer has this address, as far as that is known without a look-up."""
@@ -99,9 +99,12 @@ class Door(ThreadedAssociationServer):
 
     request_queue_size = 128  # with the 5 of pynetdicom the system itself would drop callers
 
-    def __init__(self, *args: Any, doorman: Doorman, **more: Any) -> None:
+    def __init__(self, *args: Any, doorman: Doorman, incoming: Path, **more: Any) -> None:
         self.doorman = doorman
+        self.incoming = incoming
+        """Where an object lies while it arrives (`Store.incoming`)."""
         self.said = OncePerMinute()
+        self.negotiated = Negotiated()
         self._peers_room = WaitingRoom(_PLACES, _PATIENCE_S)
         self._strangers_room = WaitingRoom(_PLACES_OF_STRANGERS, _PATIENCE_WITH_STRANGERS_S)
         super().__init__(*args, **more)
@@ -129,6 +132,12 @@ class Door(ThreadedAssociationServer):
         finally:
             room.leave(connection)
             self.shutdown_request(connection)
+
+    def service_actions(self) -> None:
+        """Do nothing; pynetdicom's own collects the garbage of the whole process now and then.
+
+        That is for its threads; what an association leaves here Python finds by itself.
+        """
 
     def shutdown(self) -> None:
         """Accept nobody any more; pynetdicom's own would look for us among what it started."""
@@ -167,29 +176,40 @@ class _Caller(RequestHandler):
             self._serve(request, pdu)
 
     def _serve(self, request: AssociationRequest, pdu: A_ASSOCIATE_RQ) -> None:
-        doorman, association = self.server.doorman, self._create_association()
-        association.dimse = IncomingMessages(association, self.server.said)
+        doorman, association = self.server.doorman, self._new_association()
         rejection = doorman.judge(association, request)
         if rejection is not None:
             self._answer(rejecting(rejection))
             return
         try:
-            association.dul._recv_pdu.put(pdu)
-            association.dul.event_queue.put(_REQUEST_RECEIVED)
             # Or who stops in the middle of a message would never be noticed.
             self.request.settimeout(association.network_timeout)
-            association.start()
-            association.join()
-            # Where we abort it, another thread has still to send that.
-            association.dul.join(_LEAVES_WITHIN_S)
+            association.serve(request, pdu, self.server.negotiated)
         finally:
             doorman.take_leave(association)
 
+    def _new_association(self) -> ServedAssociation:
+        """Do what pynetdicom's own does, but for a copy of each context that could be accepted."""
+        server = self.server
+        made = ServedAssociation(server.ae, server.doorman, server.incoming, server.said)
+        made.set_socket(Connection(made, self.request))
+        made.acceptor.maximum_length = server.ae.maximum_pdu_size
+        made.acceptor.ae_title = server.ae_title
+        made.acceptor.address_info = self.local
+        made.acceptor.implementation_class_uid = server.ae.implementation_class_uid
+        made.acceptor.implementation_version_name = server.ae.implementation_version_name
+        made.requestor.address_info = self.remote
+        made._handlers = {
+            event: list(bound) if isinstance(bound, list) else bound
+            for event, bound in server._handlers.items()
+        }
+        return made
+
     def _answer(self, content: bytes) -> None:
         """Send a last answer; who gets it closes the connection (PS3.8 9.2.3, state 13)."""
-        give_up_at = time.monotonic() + _LEAVES_WITHIN_S
+        give_up_at = time.monotonic() + LEAVES_WITHIN_S
         with contextlib.suppress(OSError):  # it has gone, or was sent away
-            self.request.settimeout(_LEAVES_WITHIN_S)
+            self.request.settimeout(LEAVES_WITHIN_S)
             self.request.sendall(content)
             self.request.shutdown(socket.SHUT_WR)
             while self.request.recv(4096) and time.monotonic() < give_up_at:

@@ -1,7 +1,9 @@
-"""1 Receive: what comes over an association, until it lies whole in a file.
+"""1 Receive: the messages that come over an association, of which most bring an object each.
 
-pynetdicom writes an object to a file while it comes; where that fails it lets the association, or
-its own thread, break down. Here the rest of the object is passed over, so that its sender gets an
+An object goes from the network into its file, and is answered, without pynetdicom. Whatever else
+comes, an odd C-STORE request among it, goes to pynetdicom, part by part as it came. That writes an
+object to a file, too; where it fails it lets the association, or its own thread, break down. Here
+the rest of an object that cannot be written is passed over either way, so that its sender gets an
 answer and may send the next one. So does who asks for a service that is not offered: pynetdicom
 would abort.
 """
@@ -10,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 from pynetdicom.association import Association
@@ -27,14 +29,22 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     uid_to_service_class,
 )
 
+from node.dimse.c_store import StoreRequest, answering, read_store_request
 from node.dimse.status import CLASS_NOT_SUPPORTED, UNRECOGNISED_OPERATION
 from node.logs import OncePerMinute
+from node.receive.arriving import Arriving, beginning_of_file
 from node.receive.negotiation import class_in_words, is_storage
+from node.receive.upper_layer import INVALID_PDU, DataValue, UpperLayer
 
 log = logging.getLogger(__name__)
 
-_INVALID_PDU = "Evt19"  # PS3.8 9.2.1; the answer is A-ABORT
-_IS_COMMAND = 0x01  # PS3.8 E.2
+_IS_COMMAND, _IS_LAST = 0x01, 0x02  # PS3.8 E.2
+_LONGEST_COMMAND = 1024
+"""Of a C-STORE request: two UIDs and a name, and some numbers."""
+
+
+class NoMessage(Exception):  # noqa: N818 - a kind of what comes
+    """What comes makes no message, and its sender is to hear so."""
 
 
 class NotWritten:
@@ -62,15 +72,31 @@ class NotWritten:
 
 
 class IncomingMessages(DIMSEServiceProvider):
-    """The messages of one association; what is sent is pynetdicom's."""
+    """The messages of one association; what is sent is pynetdicom's, but answers to C-STORE."""
 
-    def __init__(self, association: Association, said: OncePerMinute) -> None:
+    if TYPE_CHECKING:
+
+        @property
+        def dul(self) -> UpperLayer:
+            """The upper layer below, which is ours."""
+
+    def __init__(
+        self,
+        association: Association,
+        said: OncePerMinute,
+        folder: Path,
+        keep: Callable[[Arriving], int],
+    ) -> None:
         super().__init__(association)
         self._said = said
+        self._folder, self._keep = folder, keep
+        self._command: list[DataValue] = []
+        """Parts of a command set that is not whole yet."""
+        self._arriving: tuple[StoreRequest, Arriving] | None = None
+        self._storable: dict[bytes, bool] = {}
         self._files: list[Any] = []
         """Of the object that comes, and of those that are not answered yet: one, if the sender
         waits for answers as it should."""
-        self._sending = threading.Lock()
         self._came_half = False
         """Whether a part of an object has come, and more of it is to come."""
         self._serve = association._serve_request
@@ -121,8 +147,103 @@ class IncomingMessages(DIMSEServiceProvider):
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message whole: a report may go out while an answer does, from another thread."""
-        with self._sending:
+        with self.dul.turn:
             super().send_msg(primitive, context_id)
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message has begun and is not whole, or is not looked at yet."""
+        parts = self._command, self._arriving, self.message
+        return any(parts) or not self.msg_queue.empty()
+
+    def take(self, values: Sequence[DataValue]) -> None:
+        """Take the values of one PDU; raise NoMessage if they do not follow what came before.
+
+        Answers what is whole by then, and goes on with what is behind it.
+        """
+        parts: list[memoryview] = []
+        """Of the object that comes."""
+        for context_id, control, content in values:
+            if self._arriving is not None:
+                if control & _IS_COMMAND:
+                    self.interrupt()
+                parts.append(content)
+                if control & _IS_LAST:
+                    self._finish(*self._arriving, parts)
+                    parts = []
+            elif self.message is not None or not control & _IS_COMMAND:
+                self._hand_over([(context_id, control, content)])
+            else:
+                self._take_command((context_id, control, memoryview(bytes(content))))
+            if not self.dul.is_established:
+                return
+        if parts and self._arriving is not None:
+            self._arriving[1].take(parts)
+
+    def interrupt(self) -> None:
+        """Raise NoMessage if a message of those that are not pynetdicom's has begun."""
+        if self._arriving is not None or self._command:
+            who = self.assoc.requestor.ae_title.strip()
+            log.error("What came from %s makes no message: another is not whole", who)
+            raise NoMessage
+
+    def _take_command(self, value: DataValue) -> None:
+        self._command.append(value)
+        is_too_long = sum(len(content) for _, _, content in self._command) > _LONGEST_COMMAND
+        context_id, control, _ = value
+        if not control & _IS_LAST and not is_too_long:
+            return
+        command, self._command = self._command, []
+        request = None
+        if not is_too_long:
+            request = read_store_request(b"".join(content for _, _, content in command))
+        context = self.assoc._accepted_cx.get(context_id)
+        if request is None or context is None or not self._is_storable(request.sop_class):
+            self._hand_over(command)
+            return
+        beginning = beginning_of_file(request, context.transfer_syntax[0])
+        self._arriving = request, Arriving(self._folder, context_id, beginning)
+
+    def _is_storable(self, sop_class: bytes) -> bool:
+        known = self._storable.get(sop_class)
+        if known is None:
+            known = self._storable[sop_class] = is_storage(sop_class.decode("ascii"))
+        return known
+
+    def _finish(self, request: StoreRequest, arrived: Arriving, parts: list[memoryview]) -> None:
+        """Have an object kept, and answer its sender."""
+        arrived.take(parts)
+        arrived.close()
+        self._arriving = None
+        status = self._keep(arrived)
+        answer = answering(request, status, arrived.context_id)
+        most = self.maximum_pdu_size
+        if not most or len(answer) <= most:
+            self.dul.send_data(answer)
+            return
+        response = C_STORE()  # in as many parts as it takes
+        response.MessageIDBeingRespondedTo = request.message_id
+        response.AffectedSOPClassUID = UID(request.sop_class.decode("ascii"))
+        response.AffectedSOPInstanceUID = UID(request.sop_instance.decode("ascii"))
+        response.Status = status
+        self.send_msg(response, arrived.context_id)
+
+    def _hand_over(self, values: Sequence[DataValue]) -> None:
+        """Have pynetdicom take parts of a message, and serve it once it is whole."""
+        for context_id, control, content in values:
+            part = P_DATA()
+            part.presentation_data_value_list = [[context_id, bytes([control]) + content]]  # type: ignore[list-item]
+            self.receive_primitive(part)
+        self.dul.go_on()  # it may have been none
+        self.serve()
+
+    def serve(self) -> None:
+        """Serve the messages that pynetdicom has whole."""
+        while True:
+            context_id, message = self.get_msg(block=False)
+            if message is None or context_id is None:
+                return
+            self.assoc._serve_request(message, context_id)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take parts of messages; whatever is wrong with them, this thread goes on."""
@@ -135,7 +256,7 @@ class IncomingMessages(DIMSEServiceProvider):
                 log.exception(
                     "What came from %s makes no message", self.assoc.requestor.ae_title.strip()
                 )
-                self.dul.event_queue.put(_INVALID_PDU)
+                self.dul.event_queue.put(INVALID_PDU)
                 return
 
     def _take(self, part: P_DATA) -> None:
@@ -172,7 +293,11 @@ class IncomingMessages(DIMSEServiceProvider):
         """Remove what came and was not answered; return whether of an object only a part came."""
         for file in list(self._files):
             self.discard(file)
-        return self._came_half
+        if self._arriving is None:
+            return self._came_half
+        _, arriving = self._arriving
+        arriving.discard()
+        return arriving.has_begun
 
 
 def _class_of(request: Any) -> str:

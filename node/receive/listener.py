@@ -9,7 +9,7 @@ import logging
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -52,13 +52,12 @@ from node.identity import (
 from node.logs import naming
 from node.metrics import NotKept, NotLetIn
 from node.receive.admission import Admission
+from node.receive.arriving import Arriving
+from node.receive.association import ServedAssociation
 from node.receive.committing import Committer
 from node.receive.door import Door
 from node.receive.incoming import IncomingMessages, why_not_written
-from node.receive.negotiation import (
-    acceptable,
-    what_was_not_accepted,
-)
+from node.receive.negotiation import what_was_not_accepted
 from node.receive.reception import Came, Reception
 
 log = logging.getLogger(__name__)
@@ -87,9 +86,6 @@ class _Session:
     came: Came | None = None
     """What its objects came with, from the first on."""
     kept: int = 0
-    quiet_since: float = field(default_factory=time.monotonic)
-    """When the last message came, or was answered."""
-    is_answering: bool = False
     ended: str = ""
     """Who ended it and why, in words, once that is known."""
 
@@ -162,8 +158,8 @@ class Listener:
                 contexts=[build_context(Verification)],  # what is more, each peer is asked for
                 server_class=Door,
                 doorman=self,
+                incoming=self._incoming,
                 evt_handlers=[
-                    (evt.EVT_REQUESTED, self._prepare),
                     (evt.EVT_ACCEPTED, self._say_what_cannot_come),
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._receive),
@@ -193,7 +189,8 @@ class Listener:
             return
         server.shutdown()
         self._wait_for_ends(drain_s)
-        self._ae.shutdown()
+        for association in list(self._sessions):
+            association.abort()
         self._wait_for_ends(_ENDED_WITHIN_S)
         tempfile.tempdir = None
 
@@ -252,16 +249,11 @@ class Listener:
                 del self._sessions[association]
             metrics.count_left()
 
-    def _prepare(self, event: Event) -> None:
-        association = event.assoc
-        commitment = self._commitment_context(association, self._sessions[association].peer)
-        association.acceptor.supported_contexts = acceptable(_proposed(association), commitment)
-
-    def _commitment_context(
-        self, association: Association, peer: Peer
-    ) -> PresentationContext | None:
+    def commitment_context(self, association: Association) -> PresentationContext | None:
+        """Return how storage commitment is accepted, if it is proposed and may be."""
         if not proposes_commitment(association):
             return None
+        peer = self._sessions[association].peer
 
         def awaits_report() -> bool:
             # An archive may be two peers, one that sends and one that receives.
@@ -286,26 +278,20 @@ class Listener:
         session = self._sessions.get(event.assoc)
         if session is None or session.ended:
             return
-        name = session.peer.name
+        name, association = session.peer.name, cast("ServedAssociation", event.assoc)
         if event.event is evt.EVT_CONN_CLOSE:
-            is_ours = self._is_idle(session)
-            ours = f"Closed the connection of {name}: {self._why_we_end(session)}"
+            is_ours = association.has_fallen_silent
+            ours = f"Closed the connection of {name}: {self._why_we_end(association)}"
             session.ended = ours if is_ours else f"{name} broke off its connection"
         elif isinstance(event.pdu, A_ABORT_RQ):
             is_ours = event.event is evt.EVT_PDU_SENT
-            ours = f"Aborted the association of {name}: {self._why_we_end(session)}"
+            ours = f"Aborted the association of {name}: {self._why_we_end(association)}"
             session.ended = ours if is_ours else f"{name} aborted its association"
-        elif event.event is evt.EVT_PDU_RECV:
-            session.quiet_since = time.monotonic()
 
-    def _is_idle(self, session: _Session) -> bool:
-        quiet_s = time.monotonic() - session.quiet_since
-        return not session.is_answering and quiet_s >= self._config.listener.idle_timeout_s
-
-    def _why_we_end(self, session: _Session) -> str:
+    def _why_we_end(self, association: ServedAssociation) -> str:
         if self._server is None:
             return "this node stops"
-        if self._is_idle(session):
+        if association.has_fallen_silent:
             return f"nothing came for {self._config.listener.idle_timeout_s:g} s"
         return "what it sent has no place in DICOM's protocol"
 
@@ -317,12 +303,22 @@ class Listener:
             words = "%s cannot send what it proposed in no transfer syntax that is read here: %s"
             log.warning(words, session.peer.name, "; ".join(kinds), extra=_subject_of(session))
 
+    def keep(self, association: Association, arrived: Arriving) -> int:
+        """Keep an object that has come, and answer its sender; only a kept one gets Success."""
+        session = self._sessions[association]
+        if arrived.error is not None:
+            return _status_of_unwritten(arrived.error, session.peer.name)
+        with naming(peer=session.peer.name):
+            status = self._status(session, arrived.path, arrived.digest)
+        if status != SUCCESS:
+            arrived.discard()
+        return status
+
     def _receive(self, event: Event) -> int:
-        """Answer the sender of one object; only a kept object gets Success."""
+        """Do so with one that pynetdicom has read, as its request was odd."""
         association, session = event.assoc, self._sessions[event.assoc]
         incoming = cast("IncomingMessages", association.dimse)
         path = cast("Path | None", event.dataset_path)
-        session.is_answering = True
         try:
             if path is None:
                 return _status_without_object(event, session.peer.name)
@@ -330,14 +326,10 @@ class Listener:
                 return self._status(session, path)
         finally:
             incoming.discard(getattr(event.request, "_dataset_file", None))
-            association.dul._idle_timer.restart()  # it was we who took their time
-            session.quiet_since, session.is_answering = time.monotonic(), False
-            if session.ended:
-                association.is_established = False  # an answer would break pynetdicom's thread
 
-    def _status(self, session: _Session, path: Path) -> int:
+    def _status(self, session: _Session, path: Path, digest: str = "") -> int:
         try:
-            return self._answer(session, path)
+            return self._answer(session, path, digest)
         except OfNoStudy:
             return SUCCESS  # it is kept, where it is counted, and that is all
         except Unreadable:
@@ -361,7 +353,9 @@ class Listener:
     def _hear_request(self, event: Event) -> tuple[int, None]:
         """Keep a storage commitment request; the report on it follows."""
         peer = self._sessions[event.assoc].peer
-        return self._committer.take(OpenRequest(event), peer), None
+        messages = cast("IncomingMessages", event.assoc.dimse)
+        asked = OpenRequest(event, lambda: messages.is_receiving)
+        return self._committer.take(asked, peer), None
 
     def _hear_report(self, event: Event) -> tuple[int, None]:
         """Keep a storage commitment report; it may come hours after we asked for it."""
@@ -378,7 +372,7 @@ class Listener:
             log.warning("A storage commitment report came on a transaction that is not known here")
         return (SUCCESS if is_ours else INVALID_ARGUMENT_VALUE), None
 
-    def _answer(self, session: _Session, path: Path) -> int:
+    def _answer(self, session: _Session, path: Path, digest: str) -> int:
         if not session.peer.sends:
             log.warning("An object is not taken: peer %s has no sends = true", session.peer.name)
             why = "an object is not taken: this peer has no sends = true"
@@ -389,7 +383,7 @@ class Listener:
             session.came = self._reception.begin(session.peer.name)
         if session.ended:
             return OUT_OF_RESOURCES  # it has gone meanwhile, and hears no answer
-        self._reception.keep(path, session.came)
+        self._reception.keep(path, session.came, digest)
         session.kept += 1
         return SUCCESS
 
@@ -407,10 +401,15 @@ def _proposed(association: Association) -> list[PresentationContext]:
 
 def _status_without_object(event: Event, peer: str) -> int:
     error = why_not_written(event)
-    metrics.count_not_taken(peer, NotKept.DAMAGED if error is None else NotKept.DISK)
-    if error is None:
-        log.warning("A C-STORE request without an object is refused")
-        return CANNOT_UNDERSTAND
+    if error is not None:
+        return _status_of_unwritten(error, peer)
+    metrics.count_not_taken(peer, NotKept.DAMAGED)
+    log.warning("A C-STORE request without an object is refused")
+    return CANNOT_UNDERSTAND
+
+
+def _status_of_unwritten(error: OSError, peer: str) -> int:
+    metrics.count_not_taken(peer, NotKept.DISK)
     log.error("Could not keep an object: %s", error.strerror)
     return OUT_OF_RESOURCES
 

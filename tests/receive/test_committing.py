@@ -625,7 +625,7 @@ def test_whatever_comes_as_a_request_is_read_or_named(content: bytes) -> None:
     context.context_id = 1
     came = SimpleNamespace(request=request, assoc=None, context=context.as_tuple)
     try:
-        found = OpenRequest(came).read()  # type: ignore[arg-type]
+        found = OpenRequest(came, lambda: False).read()  # type: ignore[arg-type]
     except NotTaken as error:
         assert error.status == INVALID_ARGUMENT_VALUE
     else:

@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from odd_requests import CLASS, LENGTH, ODD, PLAIN, item, request
 from peers import MODALITY_AE, association, contexts_of, modality, store
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 from pynetdicom import build_context
 from pynetdicom.association import Association
@@ -25,6 +27,7 @@ from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket
 
+from node.dicom.part10 import data_set_begins_at
 from node.dimse import Address, Rejected, echo
 from node.dimse.status import OUT_OF_RESOURCES, SUCCESS
 from node.errors import DeliveryError
@@ -305,18 +308,13 @@ def test_who_stops_in_the_middle_of_a_message_is_let_go(
 def test_the_time_that_the_node_takes_is_not_held_against_its_peer(
     open_door: OpenDoor, exam: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if all the time that a peer may be silent had passed meanwhile."""
-    door = open_door(idle_timeout_s=600)
+    """It takes longer for each object than a peer may be silent."""
+    door = open_door(idle_timeout_s=0.5)
     keep = door.listener._reception.keep
 
     def keep_slowly(*args: Any) -> Any:
-        [(opened, session)] = door.listener._sessions.items()
-        timer = opened.dul._idle_timer
-        assert timer is not None
-        assert timer._start_time is not None
-        timer._start_time -= 3600
-        session.quiet_since -= 3600
-        assert opened.dul.idle_timer_expired()
+        begun = time.monotonic()
+        assert until(lambda: time.monotonic() - begun > 0.6)
         return keep(*args)
 
     monkeypatch.setattr(door.listener._reception, "keep", keep_slowly)
@@ -386,11 +384,13 @@ def test_a_message_goes_out_whole_whoever_else_sends_one(
 
 def parts_of(opened: Association, path: Path) -> list[Any]:
     """Return the messages in which a file is sent by C-STORE, to be sent one by one."""
+    with path.open("rb") as file:
+        begins_at = data_set_begins_at(file)
     message = C_STORE()
     message.MessageID, message.Priority = 7, 2
     message.AffectedSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    message.AffectedSOPInstanceUID = "1.2.3"
-    message._dataset_path = (path, 400)
+    message.AffectedSOPInstanceUID = read_file_meta_info(path).MediaStorageSOPInstanceUID
+    message._dataset_path = (path, begins_at)
     encoded = C_STORE_RQ()
     encoded.primitive_to_message(message)
     context_id = opened.accepted_contexts[0].context_id
@@ -421,30 +421,27 @@ def test_an_object_that_cannot_be_written_is_answered_and_the_next_one_comes(
     assert lines(caplog) == ["Could not keep an object: File too large"]
 
 
-def test_an_object_that_came_whole_and_is_not_waited_for_leaves_nothing(
-    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_an_object_that_came_whole_is_kept_though_its_sender_waits_for_no_answer(
+    door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The abort is read before anybody has looked at the object."""
     has_aborted = threading.Event()
-    run = Association._run_reactor
+    keep = door.listener._reception.keep
 
-    def look_late(self: Association) -> None:
-        if self.is_acceptor:
-            assert until(lambda: self.acse.is_aborted())
-            has_aborted.set()
-            self.dimse.get_msg = lambda block=False: (None, None)  # type: ignore[method-assign]
-        run(self)
+    def keep_late(*args: Any) -> Any:
+        assert has_aborted.wait(30)
+        return keep(*args)
 
-    monkeypatch.setattr(Association, "_run_reactor", look_late)
+    monkeypatch.setattr(door.listener._reception, "keep", keep_late)
     with association(door.port, contexts_of(exam)) as opened:
         for part in parts_of(opened, exam[0]):
             opened.dul.send_pdu(part)
         assert until(lambda: len(door.files("incoming")) == 1)
         opened.abort()
-    assert has_aborted.wait(30)
+        has_aborted.set()
     assert until(lambda: not door.listener._sessions)
     assert door.files("incoming") == []
-    assert door.instances() == []
+    assert len(door.instances()) == 1
+    assert lines(caplog) == ["modality aborted its association; 1 objects of it are kept"]
 
 
 @pytest.mark.parametrize(
