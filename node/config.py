@@ -144,6 +144,8 @@ Zone = Annotated[str, AfterValidator(_zone)]
 ViewerURL = Annotated[str, AfterValidator(_viewer)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]
 ConfirmBy = Literal["commitment", "find"]
+CompressedBy = Literal["jpeg-ls", "jpeg-2000", "rle"]
+"""Transfer syntaxes that lose nothing, and are no larger than what is sent in them."""
 OutputKind = Annotated[str, AfterValidator(_kind)]
 """A kind of result object, one of `kinds.KINDS`."""
 PresetName = Annotated[str, AfterValidator(_preset)]
@@ -231,6 +233,9 @@ class Peer(Section):
     """For a peer that receives: kinds of object in place of those of its preset."""
     results_to: tuple[PeerName, ...] = ()
     """For a peer that takes no results: the peers that get the results of its studies."""
+    captures: tuple[CompressedBy, ...] = ("jpeg-ls", "jpeg-2000", "rle")
+    """For a peer that receives: how captures may be compressed without loss on their way, the first
+    that it accepts; () = never."""
     confirm: tuple[ConfirmBy, ...] = ("commitment", "find")
     """How a result that was accepted is confirmed: the first that the peer offers; () = accepted
     is enough, shown as unconfirmed."""

@@ -81,7 +81,9 @@ def stated_twice(header: Dataset) -> tuple[int, ...]:
     """Return the tags of NAMING that an object states twice, with different values."""
     from node.dicom.part10 import structure_of
 
-    found = {path[0] for path in structure_of(header).twice}
+    if not (twice := structure_of(header).twice):
+        return ()
+    found = {path[0] for path in twice}
     return tuple(tag for tag in NAMING if tag in found)
 
 
@@ -156,11 +158,11 @@ def _encoded(header: Dataset, tag: int) -> bytes | None:
     """Return a value as it came, b"" if it is absent, None if it cannot be had as text."""
     from pydicom.sequence import Sequence
 
-    from node.dicom.untrusted import failing_as
+    from node.dicom.structure import KNOWN_TAGS
+    from node.dicom.untrusted import value_as_it_came
 
     try:
-        with failing_as(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be read"):
-            value = header.get_item(tag).value if tag in header else b""  # does not decode
+        value = value_as_it_came(header, KNOWN_TAGS[tag])  # does not decode
     except Unreadable:  # long values stay on disk
         return None
     if isinstance(value, bytes):

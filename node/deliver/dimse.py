@@ -73,7 +73,8 @@ class DimseDestination:
     def send(self, parcels: Sequence[Parcel], before_each: Callable[[], None]) -> Iterator[Outcome]:
         """Store the objects over one association; yield each status it answers, in words."""
         uids = {parcel.path: parcel.sop_uid for parcel in parcels}
-        for sent in send_each(list(uids), self._address, self.calling_ae, before_each):
+        lossless = self.peer.captures
+        for sent in send_each(list(uids), self._address, self.calling_ae, before_each, lossless):
             yield Outcome(uids[sent.path], DeliveryState(sent.state), sent.words or None)
 
     def confirm(self, parcels: Sequence[Parcel], transaction: Transaction | None) -> Confirmation:

@@ -15,6 +15,7 @@ from node.dicom.untrusted import failing_as, quietly, text, texts
 from node.errors import OfNoStudy, Unreadable
 
 _SOP_CLASS, _SOP_UID, _STUDY_UID = 0x00080016, 0x00080018, 0x0020000D
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 DEFER_BYTES = 1 << 16
 """Values longer than this stay on disk until somebody asks for them."""
 
@@ -102,4 +103,4 @@ def _require_uid(dataset: Dataset, keyword: str, name: str) -> None:
 
 
 def _is_uid(value: str) -> bool:
-    return len(value) <= 64 and re.fullmatch(r"[0-9]+(\.[0-9]+)*", value) is not None
+    return len(value) <= 64 and _UID.fullmatch(value) is not None

@@ -5,22 +5,30 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from pydicom import Dataset, FileDataset
+from pydicom.charset import default_encoding
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from node.dicom.deflated import Inflated, inflating, limiting_the_header
+from node.dicom.plain_elements import Where, read_plain
 from node.dicom.structure import (
     ANY_PIXEL_DATA,
+    BIG_ENDIAN,
+    KNOWN_TAGS,
+    LITTLE_ENDIAN,
     MOST_ATTRIBUTES,
     Order,
     Structure,
@@ -33,6 +41,7 @@ _PREAMBLE, _PREFIX = 128, b"DICM"
 _META_AT = _PREAMBLE + len(_PREFIX)
 _META_GROUP, _GROUP_LENGTH, _TRANSFER_SYNTAX = 0x0002, 0x00020000, 0x00020010
 _LONGEST_HEAD = 12
+_WRITTEN_UID = re.compile(rb"[0-9.]+\0?")
 _LONGEST_OF_META = 1 << 20
 _BUFFER_BYTES = 1 << 20
 _LONGEST_SHORT = 128
@@ -66,20 +75,10 @@ class Part10:
     """Where in the body the data set begins."""
     size: int
     """Of the body."""
-
-    @property
-    def is_implicit(self) -> bool:
-        """Whether the transfer syntax has no VRs."""
-        return self._syntax.is_transfer_syntax and self._syntax.is_implicit_VR
-
-    @property
-    def is_little_endian(self) -> bool:
-        """Whether the transfer syntax has the low byte first; each but one has."""
-        return not self._syntax.is_transfer_syntax or self._syntax.is_little_endian
-
-    @property
-    def _syntax(self) -> UID:
-        return UID(str(self.meta.get("TransferSyntaxUID", "")))
+    is_implicit: bool = False
+    """Whether the transfer syntax has no VRs."""
+    is_little_endian: bool = True
+    """Whether the transfer syntax has the low byte first; each but one has."""
 
     def read_until_pixels(self, defer_bytes: int, tags: Sequence[int] = ()) -> Header:
         """Read up to the pixel data, where the body stays.
@@ -110,11 +109,17 @@ class Part10:
         One that is there behind the pixel data alone is read as well. Raises Unreadable as well if
         an element, an item or a sequence ends elsewhere than it says.
         """
+        if self.inflated is None and self._is_implicit_in(self.body) == self.is_implicit:
+            with contextlib.suppress(Exception):  # it is found again below, in its words
+                return self._read_plain(defer_bytes)
+        return self.read_any_header(defer_bytes)
+
+    def read_any_header(self, defer_bytes: int) -> Header:
+        """Do the same with pydicom's reader and a walk of its own, whatever lies there."""
         header = self.read_until_pixels(defer_bytes)
         with self._to_walk_over() as body:
-            body.seek(self.begins_at)
-            is_implicit = not is_explicit_vr(body.read(6)[4:])  # whatever the syntax says
-            order = Order(is_little_endian=self.is_little_endian)
+            is_implicit = self._is_implicit_in(body)
+            order = LITTLE_ENDIAN if self.is_little_endian else BIG_ENDIAN
             header.structure = structure_between(
                 body, self.begins_at, self.size, order, is_implicit=is_implicit
             )
@@ -125,6 +130,19 @@ class Part10:
                 if element.value is not None or self.inflated is None:  # else nobody can read it
                     header[BaseTag(tag)] = element
         return header
+
+    def _read_plain(self, defer_bytes: int) -> Header:
+        encoding = self.is_implicit, self.is_little_endian
+        plain = read_plain(Where(self.body, self.begins_at, self.size, *encoding), defer_bytes)
+        header = Header(self.file, plain.elements, self.preamble, self.meta, *encoding)
+        header.set_original_encoding(*encoding, plain.characters)
+        header.structure = plain.structure
+        return header
+
+    def _is_implicit_in(self, body: BinaryIO) -> bool:
+        """Return whether the data set has no VRs, whatever the transfer syntax says."""
+        body.seek(self.begins_at)
+        return not is_explicit_vr(body.read(6)[4:])
 
     @contextlib.contextmanager
     def _to_walk_over(self) -> Iterator[BinaryIO]:
@@ -160,19 +178,57 @@ def open_part10(file: BinaryIO) -> Part10:
     begins_at = data_set_begins_at(file)
     file.seek(0)
     preamble = file.read(_META_AT)[:_PREAMBLE]
-    encoded = io.BytesIO(file.read(begins_at - _META_AT))
-    meta = FileMetaDataset(read_dataset(encoded, False, True))
-    meta.set_original_encoding(False, True, "iso8859")
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    meta = _read_meta(file.read(begins_at - _META_AT))
+    syntax = _syntax_in(meta)
+    if syntax == DeflatedExplicitVRLittleEndian:
         inflated, size = inflating(file, begins_at)
         beginning = io.BufferedReader(inflated)
-        begins_at = _behind_group_2(beginning, 0, Order(is_little_endian=True))
+        begins_at = _behind_group_2(beginning, 0, LITTLE_ENDIAN)
         beginning.detach()  # or it would close what it reads
         body = io.BufferedReader(inflated, _BUFFER_BYTES)
         return Part10(file, preamble, meta, body, inflated, begins_at, size)
-    opened = Part10(file, preamble, meta, file, None, begins_at, os.fstat(file.fileno()).st_size)
-    order = Order(is_little_endian=opened.is_little_endian)
-    return replace(opened, begins_at=_behind_group_2(file, begins_at, order))
+    is_implicit, is_little_endian = _encoding_of(syntax)
+    order = LITTLE_ENDIAN if is_little_endian else BIG_ENDIAN
+    begins_at = _behind_group_2(file, begins_at, order)
+    size = os.fstat(file.fileno()).st_size
+    encoding = is_implicit, is_little_endian
+    return Part10(file, preamble, meta, file, None, begins_at, size, *encoding)
+
+
+def _read_meta(encoded: bytes) -> FileMetaDataset:
+    """Read the file meta information as pydicom does, which takes some in Implicit VR as well."""
+    file = io.BytesIO(encoded)
+    elements: Dataset | dict[BaseTag, RawDataElement | DataElement] | None = None
+    if is_explicit_vr(encoded[4:6]):
+        with contextlib.suppress(Exception):  # it is found again below, in its words
+            elements = read_plain(Where(file, 0, len(encoded), False, True), len(encoded)).elements
+    if elements is None:
+        file.seek(0)
+        elements = read_dataset(file, False, True)
+    meta = FileMetaDataset(elements)
+    meta.set_original_encoding(False, True, default_encoding)
+    return meta
+
+
+def _syntax_in(meta: FileMetaDataset) -> str:
+    """Return the Transfer Syntax UID as pydicom reads it, "" if there is none."""
+    raw: Any = meta.get_item(KNOWN_TAGS[_TRANSFER_SYNTAX], keep_deferred=True)
+    if (
+        isinstance(raw, RawDataElement)
+        and raw.VR == "UI"
+        and _WRITTEN_UID.fullmatch(raw.value or b"")
+    ):
+        return (raw.value or b"").decode("ascii").rstrip("\0")
+    return str(meta.get("TransferSyntaxUID", ""))
+
+
+@lru_cache(maxsize=64)
+def _encoding_of(syntax: str) -> tuple[bool, bool]:
+    """Return whether a transfer syntax has no VRs, and whether it has the low byte first."""
+    known = UID(syntax)
+    if not known.is_transfer_syntax:
+        return False, True
+    return known.is_implicit_VR, known.is_little_endian
 
 
 def data_set_begins_at(file: BinaryIO) -> int:
@@ -184,7 +240,7 @@ def data_set_begins_at(file: BinaryIO) -> int:
     """
     if file.read(_META_AT)[_PREAMBLE:] != _PREFIX:
         raise Unreadable("not a DICOM Part 10 file")
-    order = Order(is_little_endian=True)
+    order = LITTLE_ENDIAN
     at, stated_end, is_named = _META_AT, 0, False
     while (head := _head(file, at, order)) is not None:
         tag, value_at, end = head

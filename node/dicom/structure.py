@@ -10,7 +10,7 @@ Implicit VR within Explicit VR.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -22,7 +22,7 @@ from pydicom.datadict import (
 )
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.sequence import Sequence
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from node.errors import Unreadable
@@ -39,9 +39,13 @@ MOST_IN_ALL = 1 << 21
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ANY_PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00009, 0x7FE00008})
+_LAST_OF_PIXELS = max(ANY_PIXEL_DATA)
 _META_GROUP, _DELIMITERS, _PADDING = 0x0002, 0xFFFE, 0xFFFC
 _KNOWN = frozenset(keyword_dict.values())
-_SEQUENCES = frozenset(tag for tag in _KNOWN if dictionary_VR(tag) == "SQ")
+KNOWN_TAGS = {tag: BaseTag(tag) for tag in _KNOWN}
+"""Those of the dictionary as pydicom has them: the same ones each time, which are found sooner."""
+SEQUENCES = frozenset(tag for tag in _KNOWN if dictionary_VR(tag) == "SQ")
+"""By the dictionary."""
 _VRS_WITH_ITEMS = frozenset({b"SQ", b"UN", b""})
 """In Implicit VR there is none; PS3.5 6.2.2 lets UN hold a sequence."""
 LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
@@ -53,7 +57,7 @@ _TEXT_VRS = frozenset(
     }
 )
 """What is padded with blanks or zeros, which say nothing (PS3.5 6.2)."""
-_LONGEST_HEAD = 12
+LONGEST_HEAD = 12
 _LONGEST_BLANK = 64
 """Bytes of a sequence that some fill with blanks instead of leaving it empty."""
 _LONGEST_PADDED = 1 << 10
@@ -63,6 +67,10 @@ _PIECE_BYTES = 1 << 20
 
 TagPath = tuple[int, ...]
 """The tag of an element, and before it those of the sequences that it lies in."""
+
+
+ElementHead = tuple[int, bytes, int, int]
+"""Tag, VR (b"" if none is written), length of the value, size of what is before it."""
 
 
 class Order:
@@ -75,18 +83,24 @@ class Order:
         self.length = struct.Struct(f"{sign}L")
         self.item = self.implicit.pack(ITEM >> 16, ITEM & 0xFFFF, 0)[:4]
 
-    def head(self, content: bytes, at: int, *, is_implicit: bool) -> tuple[int, bytes, int, int]:
-        """Read what comes before a value: tag, VR (b"" if there is none), length, and its own size.
+    def head(self, content: bytes, at: int, *, is_implicit: bool) -> ElementHead:
+        """Read what comes before a value."""
+        return self.implicit_head(content, at) if is_implicit else self.explicit_head(content, at)
 
-        As pydicom does: what cannot be a VR is the length of an element in Implicit VR.
-        """
+    def explicit_head(self, content: bytes, at: int) -> ElementHead:
+        """Read it as pydicom does: what cannot be a VR is a length in Implicit VR."""
         group, element, vr, length = self.explicit.unpack_from(content, at)
         size = 8
-        if is_implicit or not b"AA" <= vr <= b"ZZ":
+        if vr in LONG_VRS:
+            size, (length,) = LONGEST_HEAD, self.length.unpack_from(content, at + 8)
+        elif not b"AA" <= vr <= b"ZZ":
             vr, (length,) = b"", self.length.unpack_from(content, at + 4)
-        elif vr in LONG_VRS:
-            size, (length,) = _LONGEST_HEAD, self.length.unpack_from(content, at + 8)
         return group << 16 | element, vr, length, size
+
+    def implicit_head(self, content: bytes, at: int) -> ElementHead:
+        """Read it where no VR is written."""
+        group, element, length = self.implicit.unpack_from(content, at)
+        return group << 16 | element, b"", length, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,26 +138,20 @@ def structure_between(
 
     Raises Unreadable if an element, an item or a sequence ends elsewhere than it says.
     """
-    walk = _Walk(file, order)
-    walk.elements(begins_at, _Level(ends_at, is_implicit))
-    return Structure(
-        twice=tuple(walk.twice),
-        not_items=tuple(walk.not_items),
-        not_values=tuple(walk.not_values),
-        late=tuple((tag,) for tag in walk.late),
-        counts_at=walk.counts_at,
-    )
+    walk = Walk(file, order, ends_at, is_implicit=is_implicit)
+    walk.elements(begins_at)
+    return walk.structure
 
 
 def holds_items(element: DataElement | RawDataElement) -> bool:
     """Return whether an element is a sequence: of items, or empty."""
     if not isinstance(element, RawDataElement):
         return isinstance(element.value, Sequence)
-    order = _LITTLE_ENDIAN if element.is_little_endian else _BIG_ENDIAN
+    order = LITTLE_ENDIAN if element.is_little_endian else BIG_ENDIAN
     return not element.value or element.value[:4] == order.item
 
 
-_LITTLE_ENDIAN, _BIG_ENDIAN = Order(is_little_endian=True), Order(is_little_endian=False)
+LITTLE_ENDIAN, BIG_ENDIAN = Order(is_little_endian=True), Order(is_little_endian=False)
 
 
 class _Place(NamedTuple):
@@ -173,10 +181,12 @@ class _Level(NamedTuple):
     """Whether a delimiter says where it ends."""
 
 
-class _Walk:
+class Walk:
     """One walk over the elements of a data set."""
 
-    def __init__(self, file: BinaryIO, order: Order) -> None:
+    def __init__(self, file: BinaryIO, order: Order, ends_at: int, *, is_implicit: bool) -> None:
+        self.count = 0
+        """Of all elements so far, those of items too."""
         self.twice: dict[TagPath, None] = {}
         self.not_items: list[TagPath] = []
         self.not_values: list[TagPath] = []
@@ -184,30 +194,51 @@ class _Walk:
         self.counts_at: dict[int, int] = {}
         self._file, self._order = file, order
         self._window, self._window_at = b"", 0
-        self._count = 0
+        self._whole = _Level(ends_at, is_implicit)
 
-    def elements(self, at: int, level: _Level) -> int:
+    @property
+    def structure(self) -> Structure:
+        """What has been seen so far."""
+        return Structure(
+            twice=tuple(self.twice),
+            not_items=tuple(self.not_items),
+            not_values=tuple(self.not_values),
+            late=tuple((tag,) for tag in self.late),
+            counts_at=self.counts_at,
+        )
+
+    def elements(self, at: int) -> None:
+        """Look at element by element from there on."""
+        self._elements(at, self._whole)
+
+    def end_of(self, head: ElementHead, at: int) -> int:
+        """Look at one element that is in no sequence; return where it ends."""
+        return self._end_of_value(head, at + head[3], self._whole)
+
+    def _elements(self, at: int, level: _Level) -> int:
         """Look at element by element; return where they end."""
-        found: dict[int, _Place] = {}
+        found: dict[int, tuple[int, int, int, bytes]] = {}
+        ends_at, is_implicit, path, _ = level
         is_behind_pixels = False
-        while level.ends_at - at >= 8:
-            tag, vr, length, size = self._head(at, is_implicit=level.is_implicit)
+        while ends_at - at >= 8:
+            head = self._head(at, is_implicit=is_implicit)
+            tag, vr, _, size = head
             value_at = at + size
-            if is_behind_pixels and tag == 0 and self._is_blank(at, level.ends_at):
-                return level.ends_at
-            if tag >> 16 == _DELIMITERS and (tag != SEQUENCE_END or level.path):
+            if is_behind_pixels and tag == 0 and self._is_blank(at, ends_at):
+                return ends_at
+            if tag >> 16 == _DELIMITERS and (tag != SEQUENCE_END or path):
                 return self._delimited(tag, value_at, level)
-            end = self._end_of_value((tag, vr, length, size), value_at, level)
-            here = _Place(at, value_at, end, vr)
+            end = self._end_of_value(head, value_at, level)
             if tag in found:
-                self._compare(found[tag], here, (*level.path, tag))
+                here = _Place(at, value_at, end, vr)
+                self._compare(_Place(*found[tag]), here, (*path, tag))
             else:
-                found[tag] = here
+                found[tag] = at, value_at, end, vr
                 self._require_not_too_many(found)
-                if is_behind_pixels and tag < max(ANY_PIXEL_DATA):
+                if is_behind_pixels and tag < _LAST_OF_PIXELS:
                     self.late.append(tag)
                     self.counts_at[tag] = at
-            is_behind_pixels |= tag in ANY_PIXEL_DATA and not level.path
+            is_behind_pixels |= tag in ANY_PIXEL_DATA and not path
             at = end
         if level.is_delimited or (level.path and at != level.ends_at):
             raise _damaged(level.path, "an item of it does not end where it says")
@@ -221,7 +252,7 @@ class _Walk:
             raise _damaged(level.path, "an item of it does not end where it says")
         return value_at
 
-    def _end_of_value(self, head: tuple[int, bytes, int, int], value_at: int, level: _Level) -> int:
+    def _end_of_value(self, head: ElementHead, value_at: int, level: _Level) -> int:
         tag, vr, length, _ = head
         if length == UNDEFINED_LENGTH:
             return self._undefined(tag, vr, value_at, level)
@@ -232,7 +263,7 @@ class _Walk:
             if not level.path:
                 raise Unreadable("the object ends in the middle of an attribute")
             raise _damaged(level.path, f"{_name(tag)} goes beyond the end of an item of it")
-        if length and (vr == b"SQ" or tag in _SEQUENCES):
+        if length and (vr == b"SQ" or tag in SEQUENCES):
             self._stated(tag, vr, (value_at, end), level)
         return end
 
@@ -244,7 +275,7 @@ class _Walk:
             if self._bytes(at, min(_LONGEST_BLANK, end - at)).strip(b" \0"):
                 self.not_items.append(path)
             return
-        if tag in _KNOWN and tag not in _SEQUENCES:
+        if tag in _KNOWN and tag not in SEQUENCES:
             self.not_values.append(path)
         self._items(at, _Level(end, level.is_implicit, path), holds_elements=True)
 
@@ -252,10 +283,10 @@ class _Walk:
         """Return the end of what a delimiter ends: a sequence, or the fragments of a value."""
         is_unknown = tag not in _KNOWN
         is_sequence = tag not in ANY_PIXEL_DATA and (
-            vr in (b"SQ", b"UN") or (not vr and (is_unknown or tag in _SEQUENCES))
+            vr in (b"SQ", b"UN") or (not vr and (is_unknown or tag in SEQUENCES))
         )
         path = (*level.path, tag)
-        if is_sequence and not is_unknown and tag not in _SEQUENCES:
+        if is_sequence and not is_unknown and tag not in SEQUENCES:
             self.not_values.append(path)
         inner = _Level(level.ends_at, level.is_implicit, path, is_delimited=True)
         return self._items(at, inner, holds_elements=is_sequence)
@@ -293,13 +324,13 @@ class _Walk:
             return end
         vr = self._bytes(at + 4, 2)
         is_implicit = sequence.is_implicit or not is_explicit_vr(vr)
-        return self.elements(at, _Level(end, is_implicit, sequence.path, is_delimited))
+        return self._elements(at, _Level(end, is_implicit, sequence.path, is_delimited))
 
-    def _require_not_too_many(self, found: Mapping[int, _Place]) -> None:
-        self._count += 1
+    def _require_not_too_many(self, found: Sized) -> None:
+        self.count += 1
         if len(found) > MOST_ATTRIBUTES:
             raise Unreadable(f"the object has more than {MOST_ATTRIBUTES} attributes in one place")
-        if self._count > MOST_IN_ALL:
+        if self.count > MOST_IN_ALL:
             raise Unreadable(f"the object has more than {MOST_IN_ALL} attributes")
 
     def _compare(self, first: _Place, second: _Place, path: TagPath) -> None:
@@ -338,11 +369,12 @@ class _Walk:
         self._file.seek(at)
         return self._file.read(end - at)
 
-    def _head(self, at: int, *, is_implicit: bool) -> tuple[int, bytes, int, int]:
+    def _head(self, at: int, *, is_implicit: bool) -> ElementHead:
         offset = at - self._window_at
-        if not 0 <= offset <= len(self._window) - _LONGEST_HEAD:
+        if not 0 <= offset <= len(self._window) - LONGEST_HEAD:
             offset = self._look_at(at)
-        return self._order.head(self._window, offset, is_implicit=is_implicit)
+        read = self._order.implicit_head if is_implicit else self._order.explicit_head
+        return read(self._window, offset)
 
     def _bytes(self, at: int, size: int) -> bytes:
         offset = at - self._window_at
@@ -350,10 +382,15 @@ class _Walk:
             offset = self._look_at(at)
         return self._window[offset : offset + size]
 
+    def window_from(self, at: int) -> bytes:
+        """Return some bytes from there on, at least as many as a head has; behind the end zeros."""
+        self._look_at(at)
+        return self._window
+
     def _look_at(self, at: int) -> int:
         """Move the window; return where in it that byte is."""
         # What is missing at the end of the file reads as a length of zero, behind the end.
-        self._window = self._value(at, at + _WINDOW_BYTES).ljust(_LONGEST_HEAD, b"\0")
+        self._window = self._value(at, at + _WINDOW_BYTES).ljust(LONGEST_HEAD, b"\0")
         self._window_at = at
         return 0
 

@@ -49,6 +49,8 @@ def whose_of(headers: Sequence[Dataset]) -> Whose:
 def _label(header: Dataset, keyword: str, longest: int) -> str:
     """Return a value on one line, without what does not print, and bounded."""
     value = " ".join(decoded_text(header, keyword).split())
+    if value.isascii() and value.isprintable():
+        return value[:longest].strip()
     return "".join(c for c in value if _prints(c))[:longest].strip()
 
 

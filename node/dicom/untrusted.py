@@ -12,19 +12,24 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes, default_encoding, python_encoding
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 
-from node.dicom.structure import holds_items
+from node.dicom.structure import KNOWN_TAGS, holds_items
 from node.errors import Unreadable
 
 log = logging.getLogger(__name__)
 
+_ESCAPE = b"\x1b"
+_WITH_ASCII = frozenset({default_encoding, "latin_1", "UTF8"})
+"""Python encodings in which ASCII is written as it is."""
 _is_quiet = ContextVar("_is_quiet", default=False)
 
 
@@ -77,19 +82,48 @@ def failing_as(
         raise Unreadable(reason) from None
 
 
-def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Return the values of an attribute as ASCII text, () if it is absent, empty or broken."""
+@cache
+def known_tag(keyword: str) -> BaseTag:
+    """Return a tag as pydicom's data sets have it."""
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
+    return KNOWN_TAGS[tag]
+
+
+def value_as_it_came(dataset: Dataset, tag: BaseTag) -> Any:
+    """Return a value, as bytes if it has not been decoded; None if it is absent or empty.
+
+    Raises Unreadable if it cannot be had: a long one is on disk. What is asked most often.
+    """
     try:
-        with failing_as(f"{keyword} cannot be read"):
-            value = dataset.get_item(tag).value if tag in dataset else None
+        element: Any = dataset.get_item(tag, keep_deferred=True)
+        if element is None:
+            return None
+        if (value := element.value) is not None:
+            return value
+        with quietly():
+            return dataset.get_item(tag).value
+    except Exception:
+        with failing_as(f"{keyword_for_tag(tag)} cannot be read"):
+            raise
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute as ASCII text, () if it is absent, empty or broken."""
+    try:
+        value = value_as_it_came(dataset, known_tag(keyword))
     except Unreadable:
         return ()
+    if value is None:
+        return ()
     if isinstance(value, bytes):
-        value = value.decode("ascii", "replace").split("\\")
+        written = value.decode("ascii", "replace")
+        if "\\" not in written:
+            written = written.strip(" \0")
+            return (written,) if written else ()
+        value = written.split("\\")
     elif not isinstance(value, MultiValue):
-        value = [] if value is None or isinstance(value, Sequence) else [value]
+        value = [] if isinstance(value, Sequence) else [value]
     found = tuple(str(part).strip(" \0") for part in value)
     return found if any(found) else ()
 
@@ -117,34 +151,46 @@ def decoded_text(dataset: Dataset, keyword: str) -> str:
 
     "" if it is absent or empty.
     """
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
     try:
-        with quietly(), failing_as(f"{keyword} cannot be read"):
-            value = dataset.get_item(tag).value if tag in dataset else None
-            if isinstance(value, bytes):
+        value = value_as_it_came(dataset, known_tag(keyword))
+        if isinstance(value, bytes):
+            if value.isascii() and _ESCAPE not in value and _is_ascii_read_as_such(dataset):
+                return value.decode("ascii").strip(" \0")
+            with quietly(), failing_as(f"{keyword} cannot be read"):
                 value = decode_bytes(value, encodings_of(dataset) or [default_encoding], set())
     except Unreadable:
         return "?"
     return str("" if value is None else value).replace("\ufffd", "?").strip(" \0")
 
 
+def _is_ascii_read_as_such(dataset: Dataset) -> bool:
+    """Whether it is in the data set's character set, where nothing switches to another."""
+    found = _encodings_by(texts(dataset, "SpecificCharacterSet"))
+    return found is None or found[0] in _WITH_ASCII
+
+
 def encodings_of(dataset: Dataset) -> list[str] | None:
     """Return the Python encodings of Specific Character Set (0008,0005), None if it has unknown."""
-    terms = texts(dataset, "SpecificCharacterSet")
+    found = _encodings_by(texts(dataset, "SpecificCharacterSet"))
+    return None if found is None else list(found)
+
+
+@lru_cache(maxsize=64)
+def _encodings_by(terms: tuple[str, ...]) -> tuple[str, ...] | None:
     if not all(term in python_encoding for term in terms):
         return None
     with quietly():
-        return list(convert_encodings(list(terms)))
+        return tuple(convert_encodings(list(terms)))
 
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """Return the items of a sequence, none if it is absent, or none is in it."""
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
+    tag = known_tag(keyword)
+    if tag not in dataset:
+        return []
     try:
         with quietly(), failing_as(f"{keyword} cannot be read"):
-            if tag not in dataset or not holds_items(dataset.get_item(tag)):
+            if not holds_items(dataset.get_item(tag)):
                 return []
             return [item for item in dataset[tag].value or () if isinstance(item, Dataset)]
     except Unreadable:

@@ -2,16 +2,17 @@
 
 One presentation context per (SOP class, transfer syntax), so that nothing is converted on
 the way, unless the other side takes nothing but the default transfer syntax: then the structure
-changes, and no value (`dicom.implicit`). It says of each object: sent, refused for good, or try
-again.
+changes, and no value (`dicom.implicit`); or takes captures compressed (`dimse.lossless`). It says
+of each object: sent, refused for good, or try again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from node.dicom.implicit import write_implicit
 from node.dicom.part10 import data_set_begins_at, open_part10
 from node.dicom.untrusted import failing_as
 from node.dimse.association import NothingAccepted, associate, is_for_good
+from node.dimse.lossless import LosslessName, is_compressible, syntax_of, write_compressed
 from node.dimse.refusal import Address
 from node.dimse.status import SUCCESS
 from node.errors import DeliveryError, Unreadable
@@ -53,8 +55,9 @@ def _split(path: Path) -> tuple[FileMetaDataset, int]:
 # sends the rest in the transfer syntax that this names.
 setattr(pynetdicom.association, "split_dataset", _split)  # noqa: B010 - for mypy
 
-_PAIRS_PER_ASSOCIATION = 64
-"""Two contexts each; PS3.8 9.3.2.2: there are 128, the odd numbers below 256."""
+_PAIRS_PER_ASSOCIATION = 62
+"""Two contexts each, and those of compressed captures; PS3.8 9.3.2.2: there are 128, the odd
+numbers below 256."""
 
 _DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 C.5.7): it is there already."""
@@ -105,16 +108,21 @@ def send(
 
 
 def send_each(
-    objects: Sequence[Path], to: Address, calling_ae: str, before_each: Callable[[], None]
+    objects: Sequence[Path],
+    to: Address,
+    calling_ae: str,
+    before_each: Callable[[], None],
+    lossless: Sequence[LosslessName] = (),
 ) -> Iterator[SendOutcome]:
     """Do the same, and yield each outcome as soon as it is known.
 
-    What `before_each` raises ends it there, the association released.
+    Captures go in the first of `lossless` that is accepted, as they are if none is. What
+    `before_each` raises ends it there, the association released.
     """
     has_begun = False
     for part in _by_contexts([_describe(path) for path in objects]):
         try:
-            for outcome in _send_part(part, to, calling_ae, before_each):
+            for outcome in _send_part(part, to, calling_ae, before_each, lossless):
                 has_begun = True
                 yield outcome
         except DeliveryError as error:
@@ -124,10 +132,14 @@ def send_each(
 
 
 def _send_part(
-    objects: Sequence[_Object], to: Address, calling_ae: str, before_each: Callable[[], None]
+    objects: Sequence[_Object],
+    to: Address,
+    calling_ae: str,
+    before_each: Callable[[], None],
+    lossless: Sequence[LosslessName],
 ) -> Iterator[SendOutcome]:
     try:
-        association = associate(to, calling_ae, _contexts(objects))
+        association = associate(to, calling_ae, _contexts(objects, lossless))
     except NothingAccepted as error:
         state: State = "refused" if error.is_for_good else "queued"
         yield from (SendOutcome(item.path, state, str(error)) for item in objects)
@@ -142,7 +154,7 @@ def _send_part(
                 yield _ended(item, to)
                 continue
             before_each()
-            outcome = _send_one(association, item, to)
+            outcome = _send_one(association, item, to, lossless)
             is_over = outcome.is_silence
             yield outcome
     finally:
@@ -174,18 +186,29 @@ def _by_contexts(objects: Sequence[_Object]) -> list[list[_Object]]:
     return [[o for o in objects if (o.sop_class, o.syntax) in part] for part in parts]
 
 
-def _contexts(objects: Sequence[_Object]) -> list[PresentationContext]:
+def _contexts(
+    objects: Sequence[_Object], lossless: Sequence[LosslessName]
+) -> list[PresentationContext]:
     pairs = dict.fromkeys((o.sop_class, o.syntax) for o in objects)
     # PS3.5 10.1: whoever offers an uncompressed syntax offers the default one too.
     default = {(o.sop_class, str(ImplicitVRLittleEndian)): None for o in objects if _is_plain(o)}
-    return [build_context(sop_class, syntax) for sop_class, syntax in pairs | default]
+    compressed = {
+        (o.sop_class, syntax_of(name)): None
+        for o in objects
+        if is_compressible(o.sop_class, o.syntax)
+        for name in lossless
+    }
+    every = pairs | default | compressed
+    return [build_context(sop_class, syntax) for sop_class, syntax in every]
 
 
 def _is_plain(item: _Object) -> bool:
     return not UID(item.syntax).is_compressed
 
 
-def _send_one(association: Association, item: _Object, to: Address) -> SendOutcome:
+def _send_one(
+    association: Association, item: _Object, to: Address, lossless: Sequence[LosslessName]
+) -> SendOutcome:
     accepted = {
         (str(context.abstract_syntax), str(syntax))
         for context in association.accepted_contexts
@@ -193,18 +216,19 @@ def _send_one(association: Association, item: _Object, to: Address) -> SendOutco
     }
     as_it_is = (item.sop_class, item.syntax) in accepted
     default = (item.sop_class, str(ImplicitVRLittleEndian)) in accepted
-    if not as_it_is and not (default and _is_plain(item)):
+    way = _way_to_compress(item, accepted, lossless)
+    if way is None and not as_it_is and not (default and _is_plain(item)):
         kind = UID(item.sop_class).name
         words = f"{to.ae_title} accepts no {kind} in {UID(item.syntax).name}"
         rejected = [c for c in association.rejected_contexts if c.abstract_syntax == item.sop_class]
         state: State = "refused" if all(map(is_for_good, rejected)) else "queued"
         return SendOutcome(item.path, state, words)
     try:
-        if as_it_is:
-            status = association.send_c_store(item.path)
-        else:
-            with _converted(item) as path:
-                status = association.send_c_store(path)
+        with contextlib.ExitStack() as stack:
+            path = _compressed(item, way, stack) if way else None
+            if path is None:
+                path = item.path if as_it_is else stack.enter_context(_converted(item))
+            status = association.send_c_store(path)
     except Unreadable as error:
         words = f"{to.ae_title} takes Implicit VR alone, to which it cannot be converted: {error}"
         return SendOutcome(item.path, "refused", words)
@@ -212,6 +236,26 @@ def _send_one(association: Association, item: _Object, to: Address) -> SendOutco
         log.warning("Could not send %s: %s", item.sop_uid, type(error).__name__)
         return SendOutcome(item.path, "queued", f"could not be sent: {type(error).__name__}")
     return _judge(item, getattr(status, "Status", None), to)
+
+
+def _way_to_compress(
+    item: _Object, accepted: Collection[tuple[str, str]], lossless: Sequence[LosslessName]
+) -> LosslessName | None:
+    if not is_compressible(item.sop_class, item.syntax):
+        return None
+    return next((way for way in lossless if (item.sop_class, syntax_of(way)) in accepted), None)
+
+
+def _compressed(item: _Object, way: LosslessName, stack: contextlib.ExitStack) -> Path | None:
+    """Have a capture compressed, as a file that is gone with the stack; None if it cannot be."""
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    try:
+        write_compressed(item.path, way, cast("BinaryIO", file))
+    except Unreadable as error:
+        log.warning("%s is sent as it is: %s", item.sop_uid, error)
+        return None
+    file.flush()
+    return Path(f"/dev/fd/{file.fileno()}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pydicom import Dataset, uid
 
 from node.dicom import untrusted
 from node.errors import StudyError
-from node.imaging.source import as_number, name_of, values_of
+from node.imaging.source import as_number, name_of, plain_numbers, values_of
 
 Vector = tuple[float, float, float]
 
@@ -203,7 +203,8 @@ def _orientation(dataset: Dataset, name: str) -> tuple[float, float, float, floa
 
 
 def _thickness(measures: Dataset) -> float | None:
-    parts = values_of(measures, "SliceThickness")
+    keyword = "SliceThickness"
+    parts = plain_numbers(measures, keyword) or values_of(measures, keyword)
     thickness = as_number(parts[0]) if len(parts) == 1 else None
     return thickness if thickness is not None and 0 < thickness <= _COARSEST_MM else None
 
@@ -224,7 +225,7 @@ def _count(header: Dataset, keyword: str) -> int:
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int, name: str) -> list[float]:
-    parts = values_of(dataset, keyword)
+    parts: Sequence[object] = plain_numbers(dataset, keyword) or values_of(dataset, keyword)
     if not parts:
         raise StudyError(f"{name}{name_of(keyword)} missing")
     numbers = [number for part in parts if (number := as_number(part)) is not None]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, FileDataset, uid
-from pydicom.datadict import dictionary_description, dictionary_VM, tag_for_keyword
+from pydicom.datadict import dictionary_description, dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -259,6 +259,28 @@ def as_number(part: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+_DECIMAL = rb" *[+-]?\d+(\.\d*)?([eE][+-]?\d+)? *"
+_DECIMALS = re.compile(rb"%b(\\%b)*" % (_DECIMAL, _DECIMAL))
+
+
+def plain_numbers(dataset: Dataset, keyword: str) -> list[float] | None:
+    """Return the numbers of a value that is as it must be and not yet decoded, None of any other.
+
+    They are those of `values_of`, for a tenth of the time, which every slice of a series takes.
+    """
+    tag = untrusted.known_tag(keyword)
+    element: Any = dataset.get_item(tag, keep_deferred=True)
+    if not isinstance(element, RawDataElement) or not element.value:
+        return None
+    vr, value = element.VR or dictionary_VR(tag), element.value
+    if vr == "US" and len(value) == 2:
+        return [float(int.from_bytes(value, "little" if element.is_little_endian else "big"))]
+    if vr != "DS" or not _DECIMALS.fullmatch(value):
+        return None
+    numbers = [float(part) for part in value.split(b"\\")]
+    return numbers if all(map(math.isfinite, numbers)) else None
 
 
 def words_of(dataset: Dataset, keyword: str) -> tuple[str, ...]:

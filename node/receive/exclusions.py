@@ -9,6 +9,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
+from functools import lru_cache
 
 from pydicom import Dataset
 
@@ -74,6 +75,13 @@ def _old(header: Dataset, today: date, most_days: int) -> str | None:
 
 
 def _is_any_like(patterns: Iterable[str], values: Iterable[str]) -> bool:
-    wanted = [re.compile(fnmatch.translate(pattern.casefold())) for pattern in patterns]
-    found = [folded for value in values if (folded := " ".join(value.split()).casefold())]
-    return any(pattern.match(value) for pattern in wanted for value in found)
+    wanted = _any_of(tuple(patterns))
+    found = (folded for value in values if (folded := " ".join(value.split()).casefold()))
+    return any(wanted.match(value) for value in found)
+
+
+@lru_cache(maxsize=64)
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what matches what one of these matches, nothing if there are none."""
+    each = (fnmatch.translate(pattern.casefold()) for pattern in patterns)
+    return re.compile("|".join(each) or r"(?!)")

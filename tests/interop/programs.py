@@ -37,7 +37,7 @@ PACKAGES = {
     "dcmdjpls": "dcmtk",
     "dcmdrle": "dcmtk",
     "dcmdump": "dcmtk",
-    "dcmj2pnm": "dcmtk",
+    "dcml2pnm": "dcmtk",
     "dcmodify": "dcmtk",
     "dcmqrscp": "dcmtk",
     "dsr2html": "dcmtk",

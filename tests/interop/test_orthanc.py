@@ -93,7 +93,7 @@ def test_dcmtk_draws_every_capture_and_none_is_blank(
             continue
         assert result.Modality
         picture = orthanc.folder / f"{identifier}.png"
-        dcmtk("dcmj2pnm", "--write-png", orthanc.folder / f"{identifier}.dcm", picture)
+        dcmtk("dcml2pnm", "--write-png", orthanc.folder / f"{identifier}.dcm", picture)
         with Image.open(picture) as opened:
             drawn = np.asarray(opened)
         assert drawn.shape[:2] == (result.Rows, result.Columns)

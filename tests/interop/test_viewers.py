@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from tempfile import NamedTemporaryFile, TemporaryFile
+from typing import BinaryIO, Protocol, cast
 
 import factories
 import numpy as np
@@ -18,7 +20,7 @@ import pytest
 from outputs import drafts, mr_drafts
 from outputs.drafts import report_set
 from PIL import Image
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import (
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
@@ -31,6 +33,7 @@ from viewers.archive import WebArchive
 from viewers.origin import origin
 from viewers.reader import Reader, Shown, chromium, reader
 
+from node.dimse.lossless import LosslessName, write_compressed
 from node.kinds import KINDS
 from node.outputs import wording
 from node.outputs.case import Draft
@@ -140,6 +143,22 @@ def test_ohif_shows_every_kind_of_result_of_an_exam_with_findings(
                 assert screen.document().std() > 20, "it is not blank"
     with subtests.test("the captures"):
         assert_captures_show(screen, objects)
+
+
+@pytest.mark.parametrize("way", ["jpeg-ls", "rle"])
+def test_ohif_shows_captures_that_came_compressed(way: LosslessName, opened: Opened) -> None:
+    captures = report_set(drafts.draft(technique=TECHNIQUE), ["capture"])
+    screen = opened([_compressed(one, way) for one in captures])
+    assert_captures_show(screen, captures)
+
+
+def _compressed(capture: Dataset, way: LosslessName) -> Dataset:
+    with NamedTemporaryFile() as plain, TemporaryFile() as file:
+        plain.write(to_bytes(capture))
+        plain.flush()
+        write_compressed(Path(plain.name), way, cast("BinaryIO", file))
+        file.seek(0)
+        return dcmread(BytesIO(file.read()))
 
 
 def test_ohif_shows_what_was_not_analysed_and_the_newer_version(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from node.errors import StudyError
@@ -115,7 +116,9 @@ class Facts:
         return bool(self.sop_uid) and not self.why_not_asked
 
 
-_FIELDS = {field.name: field for field in fields(Facts)}
+_DEFAULTS = {field.name: field.default for field in fields(Facts)}
+_VALUES = attrgetter(*_DEFAULTS)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
 
 
 def as_text(facts: Sequence[Facts]) -> str:
@@ -123,18 +126,20 @@ def as_text(facts: Sequence[Facts]) -> str:
     rows = [
         {
             name: list(value) if isinstance(value, tuple) else value
-            for name, field in _FIELDS.items()
-            if (value := getattr(one, name)) != field.default
+            for (name, default), value in zip(_DEFAULTS.items(), _VALUES(one), strict=True)
+            if value != default
         }
         for one in facts
     ]
+    if len(rows) == 1:
+        return _ENCODER.encode([rows[0], [{}]])
     shared = {
         name: value
         for name, value in (rows[0] if rows else {}).items()
         if all(name in row and row[name] == value for row in rows)
     }
     own = [{k: v for k, v in row.items() if k not in shared} for row in rows]
-    return json.dumps([shared, own], separators=(",", ":"), sort_keys=True)
+    return _ENCODER.encode([shared, own])
 
 
 def from_text(text: str) -> tuple[Facts, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 _BEGINNING = datetime(1900, 1, 1)
 _DAY_S = 86_400
@@ -20,11 +21,16 @@ def moment_from(date: str, time: str) -> float | None:
     if hours > 23 or minutes > 59 or seconds > 60:
         return None
     try:
-        day = datetime.strptime(date.replace(".", "")[:8], "%Y%m%d") if date else _BEGINNING
+        day = _day_of(date.replace(".", "")[:8]) if date else _BEGINNING
     except ValueError:
         return None
     since = day - _BEGINNING + timedelta(hours=hours, minutes=minutes, seconds=seconds)
     return since.total_seconds() + float(f"0.{fraction or 0}")
+
+
+@lru_cache(maxsize=64)
+def _day_of(date: str) -> datetime:
+    return datetime.strptime(date, "%Y%m%d")
 
 
 def moment_of(said: str) -> float | None:
