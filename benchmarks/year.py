@@ -142,9 +142,9 @@ class SmallStore(Store):
             self._count(relative, 0)
         return gone
 
-    def _settle(self, temporary: Path, relative: str) -> str:
+    def _place(self, temporary: Path, relative: str) -> str:
         size = temporary.stat().st_size
-        Store._settle(self, temporary, relative)
+        Store._place(self, temporary, relative)
         self._count(relative, size)
         return relative
 

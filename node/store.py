@@ -1,6 +1,7 @@
 """Where objects lie: temporary names, fsync, rename; what cannot be used apart, with the reason.
 
-Promise: a path that `keep` or `write` has returned holds all its bytes after a power cut.
+Promise: a path that `make_sure_of` was given, or `write_report` has returned, holds all its bytes
+after a power cut.
 Names are made of checked UIDs and digests only, never of anything else a sender chose.
 """
 
@@ -13,9 +14,11 @@ import logging
 import os
 import re
 import shutil
+import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,6 +130,40 @@ def lack_of_room(room: Room, least_free: int, refuse_from_percent: float | None)
     return ""
 
 
+class _NewFolders:
+    """The folders whose own names a power cut may take yet, whoever made them.
+
+    Else who comes second into one would promise what only the first one makes sure of.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Path, object] = {}
+        self._lock = threading.Lock()
+
+    def make(self, folder: Path, *, parents: bool = False) -> None:
+        self._note(folder)  # before another can find it
+        folder.mkdir(parents=parents, exist_ok=True)
+        self._note(folder)  # for one who made sure of it in between, when it was not there
+
+    def make_sure_of(self, folder: Path) -> None:
+        made = self._made.get(folder)
+        if made is None:
+            return
+        _fsync(folder.parent)
+        with self._lock:
+            if self._made.get(folder) is made:
+                del self._made[folder]
+
+    def remove(self, folder: Path) -> None:
+        """Remove an empty one that may not last: who makes it again makes sure of it."""
+        if folder in self._made:
+            _remove_folder(folder)
+
+    def _note(self, folder: Path) -> None:
+        with self._lock:
+            self._made[folder] = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The folder that holds every object, received and made."""
@@ -134,6 +171,9 @@ class Store:
     root: Path
     node_id: str = "alone"
     """Several nodes may share the root; each writes what is not yet whole apart."""
+    _new_folders: _NewFolders = field(
+        default_factory=_NewFolders, init=False, repr=False, compare=False
+    )
 
     @property
     def incoming(self) -> Path:
@@ -196,14 +236,30 @@ class Store:
         """Return where a relative path of the ledger lies."""
         return self.root / relative
 
-    def keep(self, temporary: Path, study_uid: str, sop_uid: str, digest: str) -> str:
-        """Make a received file permanent and return its relative path.
+    def place(self, temporary: Path, study_uid: str, sop_uid: str, digest: str) -> str:
+        """Give a received file, its bytes on disk, its name; return its relative path.
 
-        Each reception has a name of its own: what is not taken can go without looking who else
-        has the same.
+        It is permanent once `make_sure_of` has returned. Each reception has a name of its own: what
+        is not taken can go without looking who else has the same.
         """
         name = f"{checked_uid(sop_uid)}.{digest[:12]}.{uuid.uuid4().hex[:8]}.dcm"
-        return self._settle(temporary, f"received/{checked_uid(study_uid)}/{name}")
+        return self._place(temporary, f"received/{checked_uid(study_uid)}/{name}")
+
+    def make_sure_of(self, relatives: Sequence[str]) -> dict[str, OSError]:
+        """Let no power cut take the names of files that are placed; return of which it may yet.
+
+        It is their folder that is synced, once for all of them.
+        """
+        by_folder = defaultdict[Path, list[str]](list)
+        for relative in relatives:
+            by_folder[self.path(relative).parent].append(relative)
+        failed: dict[str, OSError] = {}
+        for folder, names in by_folder.items():
+            try:
+                self._make_sure_of(folder)
+            except OSError as error:
+                failed |= dict.fromkeys(names, error)
+        return failed
 
     def restore(self, temporary: Path, relative: str) -> None:
         """Put a received file where its like was, which has been lost."""
@@ -270,7 +326,9 @@ class Store:
 
     def remove(self, relative: str) -> None:
         """Remove a file that has no row and gets none, if it is there."""
-        self.path(relative).unlink(missing_ok=True)
+        path = self.path(relative)
+        path.unlink(missing_ok=True)
+        self._new_folders.remove(path.parent)
 
     def remove_for_good(self, relatives: Iterable[str]) -> list[str]:
         """Remove files, and the folders that are empty then, so that no power cut brings one back.
@@ -426,30 +484,32 @@ class Store:
 
     def _settle(self, temporary: Path, relative: str) -> str:
         """Give a file its name; if it cannot be made sure of, it is not there."""
+        self._place(temporary, relative)
         target = self.root / relative
-        is_new_folder = not target.parent.exists()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        is_renamed = False
         try:
-            _fsync(temporary)
-            try:
-                temporary.replace(target)
-            except FileNotFoundError:  # its folder, found empty, was removed at this moment
-                target.parent.mkdir(exist_ok=True)
-                is_new_folder = True
-                temporary.replace(target)
-            is_renamed = True
-            _fsync(target.parent)
-            if is_new_folder:
-                _fsync(target.parent.parent)
+            self._make_sure_of(target.parent)
         except OSError:
-            if is_renamed:
-                target.unlink(missing_ok=True)
-            if is_new_folder:  # or nobody would make sure of it the next time
-                with contextlib.suppress(OSError):
-                    target.parent.rmdir()
+            self.remove(relative)
             raise
         return relative
+
+    def _place(self, temporary: Path, relative: str) -> str:
+        """Give a file, its bytes on disk, its name."""
+        target = self.root / relative
+        if not target.parent.exists():
+            self._new_folders.make(target.parent, parents=True)
+        _fsync(temporary)
+        try:
+            temporary.replace(target)
+        except FileNotFoundError:  # its folder, found empty, was removed at this moment
+            self._new_folders.make(target.parent)
+            temporary.replace(target)
+        return relative
+
+    def _make_sure_of(self, folder: Path) -> None:
+        """Let the names in a folder last, and its own if it is new."""
+        _fsync(folder)
+        self._new_folders.make_sure_of(folder)
 
 
 def _put_aside(path: Path, target: Path, about: Aside) -> Path:

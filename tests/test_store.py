@@ -29,6 +29,15 @@ def incoming(store: Store, content: bytes = b"some bytes") -> Path:
     return path
 
 
+def keep(store: Store, temporary: Path, study_uid: str, sop_uid: str, digest: str) -> str:
+    """Make a received file permanent, alone."""
+    relative = store.place(temporary, study_uid, sop_uid, digest)
+    for error in store.make_sure_of([relative]).values():
+        store.remove(relative)
+        raise error
+    return relative
+
+
 def saved(path: Path, version_name: str) -> Path:
     """Write a mammogram whose file meta names another implementation."""
     dataset = factories.exam(views=[R_CC])[0]
@@ -67,15 +76,15 @@ def test_a_file_that_is_no_part_10_file_has_no_digest(tmp_path: Path) -> None:
 
 def test_a_kept_object_lies_under_study_and_instance_and_has_left_incoming(store: Store) -> None:
     temporary = incoming(store)
-    relative = store.keep(temporary, STUDY, SOP, "abcdef0123456789")
+    relative = keep(store, temporary, STUDY, SOP, "abcdef0123456789")
     assert re.fullmatch(r"received/1\.2\.3/1\.2\.3\.4\.abcdef012345\.[0-9a-f]{8}\.dcm", relative)
     assert store.path(relative).read_bytes() == b"some bytes"
     assert list(store.incoming.iterdir()) == []
 
 
 def test_two_contents_of_one_instance_do_not_meet(store: Store) -> None:
-    one = store.keep(incoming(store, b"one"), STUDY, SOP, "1" * 64)
-    two = store.keep(incoming(store, b"two"), STUDY, SOP, "2" * 64)
+    one = keep(store, incoming(store, b"one"), STUDY, SOP, "1" * 64)
+    two = keep(store, incoming(store, b"two"), STUDY, SOP, "2" * 64)
     assert store.path(one).read_bytes() == b"one"
     assert store.path(two).read_bytes() == b"two"
 
@@ -96,8 +105,66 @@ def test_bytes_are_on_disk_before_the_name_and_the_name_before_anything_else(
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
-    store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    keep(store, incoming(store), STUDY, SOP, "1" * 64)
     assert events == ["fsync tmp1234.dcm", "rename tmp1234.dcm", "fsync 1.2.3", "fsync received"]
+
+
+def test_several_names_in_one_folder_are_made_sure_of_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, other = (
+        store.place(incoming(store), study, SOP, "1" * 64) for study in (STUDY, STUDY, "1.2.4")
+    )
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert store.make_sure_of([one, other, two]) == {}
+    assert synced == ["1.2.3", "received", "1.2.4", "received"]
+    assert store.make_sure_of([one, two]) == {}
+    assert synced[4:] == ["1.2.3"]
+
+
+def test_who_comes_second_into_a_new_folder_makes_sure_of_the_folder_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one has not done so yet, and may never."""
+    store.place(incoming(store), STUDY, f"{SOP}.1", "1" * 64)
+    second = store.place(incoming(store), STUDY, f"{SOP}.2", "1" * 64)
+    fsync = os.fsync
+    is_broken = True
+
+    def broken_for_received(descriptor: int) -> None:
+        if is_broken and Path(f"/proc/self/fd/{descriptor}").readlink().name == "received":
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken_for_received)
+    assert list(store.make_sure_of([second])) == [second]
+    assert list(store.make_sure_of([second])) == [second]  # not forgotten by having failed
+    is_broken = False
+    assert store.make_sure_of([second]) == {}
+
+
+def test_what_cannot_be_made_sure_of_is_told_apart_from_what_can(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (
+        store.place(incoming(store), study, SOP, "1" * 64) for study in (STUDY, f"{STUDY}.1")
+    )
+    fsync = os.fsync
+
+    def broken_for_one(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == STUDY:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken_for_one)
+    assert list(store.make_sure_of([one, two])) == [one]
 
 
 HOSTILE = [
@@ -121,14 +188,14 @@ def test_a_hostile_uid_becomes_no_file_name(store: Store, uid: str) -> None:
     with pytest.raises(Unreadable):
         checked_uid(uid)
     with pytest.raises(Unreadable):
-        store.keep(temporary, uid, SOP, "1" * 64)
+        keep(store, temporary, uid, SOP, "1" * 64)
     with pytest.raises(Unreadable):
-        store.keep(temporary, STUDY, uid, "1" * 64)
+        keep(store, temporary, STUDY, uid, "1" * 64)
     assert temporary.exists()
 
 
 def test_the_longest_allowed_uid_is_a_file_name(store: Store) -> None:
-    relative = store.keep(incoming(store), "1." + "2" * 62, "1." + "3" * 62, "1" * 64)
+    relative = keep(store, incoming(store), "1." + "2" * 62, "1." + "3" * 62, "1" * 64)
     assert store.path(relative).exists()
 
 
@@ -153,7 +220,7 @@ def test_a_name_that_is_not_sure_to_last_is_taken_back(
 
     monkeypatch.setattr(os, "fsync", broken_for_folders)
     with pytest.raises(OSError, match="Input/output error"):
-        store.keep(incoming(store), STUDY, SOP, "1" * 64)
+        keep(store, incoming(store), STUDY, SOP, "1" * 64)
     with pytest.raises(OSError, match="Input/output error"):
         store.write_report(b"report", STUDY, SOP)
     assert not [path for path in store.root.rglob("*") if path.is_file()]
@@ -173,7 +240,7 @@ def test_what_a_dead_node_half_received_is_swept_and_what_is_kept_stays(store: S
     for other in (dead, alive):
         other.prepare()
         incoming(other, b"half an obj")
-    kept = dead.keep(incoming(dead), STUDY, SOP, "1" * 64)
+    kept = keep(dead, incoming(dead), STUDY, SOP, "1" * 64)
     (dead.incoming / "pymp-1234").mkdir()  # other parts of Python leave folders
     (dead.incoming / "pymp-1234" / "file").write_text("x")
     incoming(store)
@@ -277,7 +344,7 @@ def test_the_share_in_use_is_the_one_that_df_says(store: Store) -> None:
 
 def test_what_goes_for_good_takes_the_folders_with_it_that_are_empty_then(store: Store) -> None:
     one, two, three = (
-        store.keep(incoming(store), study, f"{SOP}.{n}", "1" * 64)
+        keep(store, incoming(store), study, f"{SOP}.{n}", "1" * 64)
         for n, study in enumerate((STUDY, STUDY, f"{STUDY}.1"))
     )
     assert store.remove_for_good([one, three]) == [one, three]
@@ -289,7 +356,7 @@ def test_what_goes_for_good_takes_the_folders_with_it_that_are_empty_then(store:
 def test_what_cannot_be_removed_is_said_and_told_apart(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    gone = keep(store, incoming(store), STUDY, SOP, "1" * 64)
     stuck = f"received/{STUDY}/stuck.dcm"
     store.path(stuck).mkdir()
     assert store.remove_for_good([stuck, gone]) == [gone]
@@ -310,12 +377,12 @@ def test_an_object_is_kept_although_its_empty_folder_goes_at_that_moment(
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", replace_a_moment_later)
-    relative = store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    relative = keep(store, incoming(store), STUDY, SOP, "1" * 64)
     assert removed and store.path(relative).read_bytes() == b"some bytes"
 
 
 def test_a_file_with_another_name_is_known(store: Store, tmp_path: Path) -> None:
-    relative = store.keep(incoming(store), STUDY, SOP, "1" * 64)
+    relative = keep(store, incoming(store), STUDY, SOP, "1" * 64)
     assert not store.is_linked(relative) and not store.is_linked("received/none.dcm")
     os.link(store.path(relative), tmp_path / "backup.dcm")
     assert store.is_linked(relative)

@@ -103,7 +103,7 @@ class Timers:
         )
         self._on_dead = on_dead
         self._patience_s = patience_s
-        self._once: dict[str, threading.Timer] = {}
+        self._once: dict[str, _Once] = {}
         self._lock = threading.Lock()
         self._due_at: dict[str, float] = {}
         """When each sweep is due again, by the monotonic clock: its interval after it ended."""
@@ -145,14 +145,11 @@ class Timers:
         """
         if not self._scheduler.running:
             return
-        timer = threading.Timer(delay_s, self._guarded(sweep, name))
-        timer.daemon = True
+        due_at, work = time.monotonic() + delay_s, self._guarded(sweep, name)
         with self._lock:
-            former = self._once.get(name)
-            if former is not None:
-                former.cancel()
-            self._once[name] = timer
-        timer.start()
+            once = self._once.get(name)
+            if once is None or not once.move(due_at, work):
+                self._once[name] = _Once(due_at, work, name)
 
     def start(self) -> None:
         """Begin."""
@@ -162,9 +159,8 @@ class Timers:
         """End, after the sweep that is running."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
-        for timer in self._once.values():
-            timer.cancel()
-            timer.join()
+        for once in self._once.values():
+            once.end()
 
     def _guarded(self, sweep: Callable[[], None], name: str) -> Callable[[], None]:
         """Let a sweep fail now and then; one that keeps failing takes the process down."""
@@ -191,6 +187,52 @@ class Timers:
                     self._on_dead()
 
         return run
+
+
+class _Once:
+    """What is to be done once, in a while, in a thread of its own.
+
+    Whoever asks again moves it: each of thousands of objects does, and none can afford a thread.
+    """
+
+    def __init__(self, due_at: float, work: Callable[[], None], name: str) -> None:
+        self._due_at = due_at
+        self._work: Callable[[], None] | None = work
+        """None: it is being done, or is done."""
+        self._has_ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def move(self, due_at: float, work: Callable[[], None]) -> bool:
+        """Let it be done then, and not before; return False if its thread has ended."""
+        with self._changed:
+            if self._has_ended:
+                return False
+            is_sooner = due_at < self._due_at
+            self._due_at, self._work = due_at, work
+            if is_sooner:
+                self._changed.notify()
+            return True
+
+    def end(self) -> None:
+        """Let it not be done any more; wait if it is being done."""
+        with self._changed:
+            self._work, self._has_ended = None, True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            work()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            while self._work is not None and (left_s := self._due_at - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+            work, self._work = self._work, None
+            self._has_ended = work is None
+            return work
 
 
 @dataclass(frozen=True, slots=True)

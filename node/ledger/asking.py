@@ -17,7 +17,7 @@ from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.coming_back import may_be_needed, note_files
 from node.ledger.database import Ledger
-from node.ledger.receiving import identities_in
+from node.ledger.received_rows import identities_in
 from node.ledger.rows import (
     SHOWN,
     add_note,

@@ -14,7 +14,7 @@ from node.identity import disagreement
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.receiving import identities_in
+from node.ledger.received_rows import identities_in
 from node.ledger.records import Directions, Job
 from node.ledger.remembering import lock_known
 from node.ledger.rows import (

@@ -106,6 +106,11 @@ class Ledger:
             return any(db.execute(query).first() is not None for query in rows)
 
     @property
+    def has_one_writer(self) -> bool:
+        """Whether one transaction that writes keeps all others waiting, whatever they write."""
+        return self._engine.dialect.name == "sqlite"
+
+    @property
     def installation(self) -> str:
         """The identity of this installation."""
         with self.reading() as db:
@@ -128,7 +133,7 @@ class Ledger:
         `even_if_moved`: for the move itself, and where tables are not those of this release.
         """
         # SQLite lets writers of one process compete without a queue, and gives up on the unlucky.
-        turn = self._turn if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
+        turn = self._turn if self.has_one_writer else contextlib.nullcontext()
         is_to_commit = False
         try:
             with turn, self._writer.begin() as db:

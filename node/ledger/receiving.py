@@ -7,19 +7,24 @@ differ. Nothing of a study whose objects disagree about the patient is analysed 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from node.errors import Superseded
 from node.identity import disagreement, merge
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.coming_back import may_be_needed, note_files, restore
+from node.ledger.connections import is_trouble
 from node.ledger.damaged import DamagedObject, add_damaged
-from node.ledger.database import Ledger
+from node.ledger.database import Ledger, OutcomeUnknown
 from node.ledger.judging import judge_again, name_in_history
+from node.ledger.plain import is_unheard_of, record_if_plain
+from node.ledger.received_rows import columns_of, enter_study, identities_in, other_labels
 from node.ledger.records import Former, Kept, Received, Recorded, Withdrawal
 from node.ledger.remembering import Remembering, recall
 from node.ledger.rows import (
@@ -37,10 +42,9 @@ from node.ledger.rows import (
     update_study,
 )
 from node.ledger.states import HeldBecause, InstanceState, StudyState
-from node.study import NO_IMAGES, Instance, StudyLabels
+from node.study import NO_IMAGES, Instance
 
-_UNSAID = merge(())
-"""The identity of an object that does not say whose it is."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +98,43 @@ class Receiving:
             query = sa.select(schema.report.c.sop_uid).where(schema.report.c.sop_uid == sop_uid)
             return db.execute(query).first() is not None
 
+    def is_unheard_of(self, study_uid: str, sop_uid: str) -> bool:
+        """Return whether there is nothing to recall, nor to find, nor made by us: as a rule.
+
+        In one question, asked for each object that comes.
+        """
+        with self.ledger.reading() as db:
+            return is_unheard_of(db, study_uid, sop_uid)
+
     def record_instance(self, instance: Instance, received: Received) -> Recorded:
         """Commit one received instance, and what follows for its study.
 
         "compare" commits nothing: what we have must be compared with it first (Received.again).
         """
         with self.ledger.writing() as db:
-            study = _touch_study(db, instance.study_uid, received)
-            known = _find(db, instance.sop_uid)
-            if known is None:
-                _record_new(db, study, instance, received)
-                recorded: Recorded = "new"
-            else:
-                recorded = judge_again(db, instance, received, known)
-                if recorded == "corrected":
-                    _correct(db, instance, received, known)
-                elif recorded == "restored":
-                    restore(db, instance, received)
-            if recorded in ("new", "corrected", "restored"):
-                note_files(db, study)
-            if recorded in ("new", "corrected"):
-                if received.withdraws is not None:
-                    _withdraw(db, instance, received.withdraws)
-                _compare_identities(db, instance.study_uid)
-            return recorded
+            if record_if_plain(db, instance, received):
+                return "new"
+            return record_by_rules(db, instance, received)
+
+    def record_together(self, came: Sequence[tuple[Instance, Received]]) -> list[bool]:
+        """Commit those of several instances that are plain, all of them at once; say which.
+
+        Each other one is to be recorded alone, for it may need the rows of more studies: here they
+        are locked in one order. So is each where one of them has made all of them fail.
+        """
+        order = sorted(range(len(came)), key=lambda number: came[number][0].study_uid)
+        try:
+            with self.ledger.writing() as db:
+                are_plain = {number: record_if_plain(db, *came[number]) for number in order}
+        except (OutcomeUnknown, Superseded):
+            raise
+        except Exception as error:
+            if self.ledger.has_one_writer and is_trouble(error):
+                raise  # each would wait as long, one after the other
+            words = "%d objects are not kept together, but each alone: %s"
+            log.warning(words, len(came), getattr(error, "orig", None) or type(error).__name__)
+            return [False] * len(came)
+        return [are_plain[number] for number in range(len(came))]
 
     def record_damaged(self, damaged: DamagedObject) -> None:
         """Commit that an object was refused, for its study to say so."""
@@ -156,31 +173,36 @@ class Receiving:
                 self.close_association(association_id)
 
 
+def record_by_rules(db: sa.Connection, instance: Instance, received: Received) -> Recorded:
+    """Record an instance by the rules, whatever it is to its study."""
+    study = _touch_study(db, instance.study_uid, received)
+    known = _find(db, instance.sop_uid)
+    if known is None:
+        _record_new(db, study, instance, received)
+        recorded: Recorded = "new"
+    else:
+        recorded = judge_again(db, instance, received, known)
+        if recorded == "corrected":
+            _correct(db, instance, received, known)
+        elif recorded == "restored":
+            restore(db, instance, received)
+    if recorded in ("new", "corrected", "restored"):
+        note_files(db, study)
+    if recorded in ("new", "corrected"):
+        if received.withdraws is not None:
+            _withdraw(db, instance, received.withdraws)
+        _compare_identities(db, instance.study_uid)
+    return recorded
+
+
 def _touch_study(db: sa.Connection, study_uid: str, received: Received) -> sa.Row[Any]:
     """Make sure the study has a row, and lock it; one that was forgotten is recalled."""
     query = sa.select(schema.study).where(schema.study.c.study_uid == study_uid).with_for_update()
     while (study := db.execute(query).one_or_none()) is None:
         # Until it is locked another node may enter it, or forget it just now.
         if not recall(db, study_uid):
-            _enter_study(db, study_uid, received)
+            enter_study(db, study_uid, received.sender)
     return study
-
-
-def _enter_study(db: sa.Connection, study_uid: str, received: Received) -> None:
-    db.execute(
-        insert_into(db, schema.study)
-        .values(
-            study_uid=study_uid,
-            sender=received.sender,
-            state=StudyState.CLOSED,
-            identity=_UNSAID,
-            first_at=now(),
-            last_at=now(),
-            last_image_at=now(),
-            **asdict(StudyLabels()),
-        )
-        .on_conflict_do_nothing()
-    )
 
 
 def _find(db: sa.Connection, sop_uid: str) -> sa.Row[Any] | None:
@@ -203,7 +225,8 @@ def _record_new(
         _reopen(db, study, received, _changes(db, study, instance, received))
     db.execute(
         schema.instance.insert().values(
-            _columns(instance, received) | {"sop_uid": instance.sop_uid, "state": state}
+            columns_of(instance, received)
+            | {"sop_uid": instance.sop_uid, "state": state, "received_at": now()}
         )
     )
 
@@ -214,7 +237,7 @@ def _changes(
     """Return what changes in the row of a study with an object that is new to it."""
     if received.withdraws is not None:
         return {}
-    changes = _other_labels(study, received)
+    changes = other_labels(study, received)
     if instance.modality not in NO_IMAGES:
         changes["last_image_at"] = now()
         if study.read_at is not None:
@@ -222,40 +245,6 @@ def _changes(
             words = "came after somebody had marked the study as read, which it is no longer"
             add_note(db, study.study_uid, f"{name_in_history(instance)} {words}")
     return changes
-
-
-def _other_labels(study: sa.Row[Any], received: Received) -> dict[str, Any]:
-    """Return what an object says of what people know its study by, as far as that is new."""
-    said = asdict(received.labels)
-    return {name: value for name, value in said.items() if value not in ("", study._mapping[name])}
-
-
-def _columns(instance: Instance, received: Received) -> dict[str, Any]:
-    return {
-        "study_uid": instance.study_uid,
-        "series_uid": instance.series_uid,
-        "sop_class": instance.sop_class,
-        "transfer_syntax": instance.transfer_syntax,
-        "modality": instance.modality,
-        "body_part": instance.body_part,
-        "view": str(instance.view) if instance.view else None,
-        "is_standard": instance.is_standard,
-        "details": instance.details or None,
-        "path": received.relative_path,
-        "digest": instance.digest,
-        "size_bytes": received.size_bytes,
-        # An archive may have rewritten what we made, and a rejection note bears the identity of
-        # what it withdraws: neither says whose the study is.
-        "identity": _UNSAID if received.is_own or received.withdraws else received.identity,
-        "why_excluded": received.why_excluded,
-        "version": None,
-        "association_id": received.association_id,
-        "received_at": now(),
-        # Of a former file of the same, which may be removed.
-        "removed_at": None,
-        "pixels_digest": None,
-        "header_digest": None,
-    }
 
 
 def _correct(db: sa.Connection, instance: Instance, received: Received, known: sa.Row[Any]) -> None:
@@ -278,14 +267,18 @@ def _correct(db: sa.Connection, instance: Instance, received: Received, known: s
         .on_conflict_do_nothing()
     )
     sop_uid_is = schema.instance.c.sop_uid == instance.sop_uid
-    db.execute(schema.instance.update().where(sop_uid_is).values(_columns(instance, received)))
+    db.execute(
+        schema.instance.update()
+        .where(sop_uid_is)
+        .values(columns_of(instance, received) | {"received_at": now()})
+    )
     changed = ", ".join(received.again.changed)
     # Of a file that could be read before it went, the digest of its header stayed.
     is_known = not received.again.has_no_file or known.header_digest
     how = "came with a corrected header" if is_known else "came again, with whatever header"
     add_note(db, instance.study_uid, f"{name_in_history(instance)} {how}: {changed}")
     if known.state == InstanceState.CURRENT and received.withdraws is None:
-        labels = _other_labels(lock_study(db, instance.study_uid), received)
+        labels = other_labels(lock_study(db, instance.study_uid), received)
         if labels:
             db.execute(update_study(instance.study_uid).values(labels))
     is_in_scope = received.is_in_scope or received.again.was_in_scope
@@ -345,22 +338,6 @@ def _compare_identities(db: sa.Connection, study_uid: str) -> None:
             add_note(db, study_uid, f"held: {why}")
     elif study.held_because == HeldBecause.IDENTITY:
         release(db, study_uid, "its objects agree again")
-
-
-def identities_in(db: sa.Connection, study_uid: str) -> list[str]:
-    """Return each that is said once, in order.
-
-    From one to the next greater one, by the index: DISTINCT would look at every object of the
-    study, at each one that comes.
-    """
-    table = schema.instance
-    least = sa.select(sa.func.min(table.c.identity).label("identity"))
-    least = least.where(table.c.study_uid == study_uid, table.c.state == InstanceState.CURRENT)
-    found = least.cte("found", recursive=True)
-    following = least.where(table.c.identity > found.c.identity).scalar_subquery()
-    found = found.union_all(sa.select(following).where(found.c.identity.is_not(None)))
-    query = sa.select(found.c.identity).where(found.c.identity.is_not(None))
-    return list(db.execute(query.order_by(found.c.identity)).scalars())
 
 
 def _reopen(

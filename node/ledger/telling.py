@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from node.ledger import schema
 from node.ledger.clock import now
 from node.ledger.database import Ledger
-from node.ledger.receiving import identities_in
+from node.ledger.received_rows import identities_in
 from node.ledger.records import Enqueue, Job
 from node.ledger.rows import add_note, is_held, lock_study, message_due_at
 from node.ledger.states import (

@@ -42,6 +42,7 @@ from node.ledger import (
 from node.receive.duplicates import Comparison, compare_with_digests, is_one_of_gone
 from node.receive.exclusions import why_excluded
 from node.receive.peer_notes import PeerNotes
+from node.receive.together import Together
 from node.store import Aside, Store, dataset_digest, lack_of_room
 from node.study import Instance, Shown
 
@@ -73,6 +74,7 @@ class Reception:
         self._current = current
         self._store = store
         self._receiving = receiving
+        self._together = Together(store, receiving)
         self._is_in_scope = is_in_scope
         """Of some model."""
         self._on_kept = on_kept
@@ -169,8 +171,8 @@ class Reception:
     def _keep(self, temporary: Path, came: Came, digest: str) -> Recorded:
         header = read_header(temporary)
         instance = describe(header, temporary, digest or dataset_digest(temporary))
-        self._receiving.recall(instance.study_uid)
-        kept = self._receiving.find_kept(instance.sop_uid)
+        is_new = self._receiving.is_unheard_of(instance.study_uid, instance.sop_uid)
+        kept = None if is_new else self._find_kept(instance)
         if kept is not None and kept.digest == instance.digest and not kept.is_awaited:
             if not kept.is_removed and not self._store.path(kept.path).exists():
                 self._store.restore(temporary, kept.path)
@@ -187,7 +189,7 @@ class Reception:
             sender=came.sender,
             association_id=came.association_id,
             identity=identity_of(header),
-            is_own=is_own(header) or self._receiving.is_report(instance.sop_uid),
+            is_own=is_own(header) or (not is_new and self._receiving.is_report(instance.sop_uid)),
             is_in_scope=self._is_in_scope(instance.shown),
             size_bytes=temporary.stat().st_size,
             why_excluded=why_excluded(
@@ -197,7 +199,7 @@ class Reception:
             labels=study_labels_of(header),
             again=self._compare(kept, instance, temporary),
         )
-        relative_path = self._store.keep(
+        relative_path = self._store.place(
             temporary, instance.study_uid, instance.sop_uid, instance.digest
         )
         with unless_recorded(lambda: self._store.remove(relative_path)):
@@ -205,9 +207,13 @@ class Reception:
         self._tidy(recorded, instance, self._store.path(relative_path), came.sender)
         return recorded
 
+    def _find_kept(self, instance: Instance) -> Kept | None:
+        self._receiving.recall(instance.study_uid)
+        return self._receiving.find_kept(instance.sop_uid)
+
     def _record(self, instance: Instance, received: Received) -> Recorded:
         path = self._store.path(received.relative_path)
-        recorded = self._receiving.record_instance(instance, received)
+        recorded = self._together.record(instance, received)
         while recorded == "compare":  # another sender was faster
             known = self._receiving.find_kept(instance.sop_uid)
             again = self._compare(known, instance, path)

@@ -74,7 +74,8 @@ def _call(step: str, name: str, target: str, **more: Any) -> list[Point]:
     return [Point(step, name, when, target, **more) for when in whens]
 
 
-_KEEP = "node.store:Store.keep"
+_PLACE = "node.store:Store.place"
+_MAKE_SURE = "node.store:Store.make_sure_of"
 _WRITE = "node.store:Store.write_report"
 _PROCESS = "node.flow.workflow:Workflow.process"
 _LAUNCH = "node.flow.engine:DBOS.launch"
@@ -88,9 +89,11 @@ POINTS: tuple[Point, ...] = (
     *_call("start", "the queue's tables are made", _LAUNCH, is_of_study=False),
     *_write("start", "the process is entered", _LEDGER + "Nodes.register_node", is_of_study=False),
     # 1
-    Point("receive", "the object's bytes are fsynced", "before", "node.store:_fsync", within=_KEEP),
-    *_call("receive", "it is renamed", "pathlib:Path.replace", within=_KEEP),
-    Point("receive", "its folder is fsynced", "after", "node.store:_fsync", nth=2, within=_KEEP),
+    Point(
+        "receive", "the object's bytes are fsynced", "before", "node.store:_fsync", within=_PLACE
+    ),
+    *_call("receive", "it is renamed", "pathlib:Path.replace", within=_PLACE),
+    Point("receive", "its folder is fsynced", "after", _MAKE_SURE),
     *_write(
         "receive",
         "the association's row",

@@ -45,7 +45,7 @@ COMES_BACK = (
         for when in WHENS
     ),
     *(
-        Point("ask back", "an object is in the store", when, "node.store:Store.keep")
+        Point("ask back", "an object is in the store", when, "node.store:Store.place")
         for when in ("before", "after")
     ),
     *(Point("ask back", "its row says so", when, _RECORD) for when in WHENS),

@@ -621,7 +621,7 @@ def test_a_defect_between_file_and_row_leaves_no_file(
     def defect(*args: object) -> None:
         raise KeyError("nobody thought of this")
 
-    monkeypatch.setattr("node.ledger.receiving._record_new", defect)
+    monkeypatch.setattr("node.ledger.receiving.record_if_plain", defect)
     assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
     assert door.files("received") == []
 
@@ -674,15 +674,15 @@ def test_no_success_for_a_file_that_went_while_its_row_was_written(
     door: Door, exam: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frozen for hours between the two, while another node's inventory went by."""
-    keep = Store.keep
+    place = Store.place
 
-    def keep_and_freeze(self: Store, *args: Any) -> str:
-        relative = keep(self, *args)
+    def place_and_freeze(self: Store, *args: Any) -> str:
+        relative = place(self, *args)
         self.orphan(relative)
         return relative
 
     with monkeypatch.context() as frozen:
-        frozen.setattr(Store, "keep", keep_and_freeze)
+        frozen.setattr(Store, "place", place_and_freeze)
         assert store(door.port, exam[:1]) == [OUT_OF_RESOURCES]
     assert store(door.port, exam[:1]) == [SUCCESS]
     (row,) = door.desk.rows(schema.instance)
