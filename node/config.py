@@ -360,9 +360,9 @@ class Completeness(Section):
     """When is a study complete."""
 
     settle_s: Seconds = 3
-    """Quiet time once every expected view is there."""
+    """Quiet time once every expected view or phase is there."""
     quiet_s: Seconds = 60
-    """Quiet time without open association when views are missing."""
+    """Quiet time without open association when views or phases are missing."""
     final_s: Seconds = 1800
     """After this long, whatever is there is analysed."""
 

@@ -21,7 +21,7 @@ from node.dicom.header import read_header, uids_of_damaged
 from node.dicom.untrusted import failing_as
 from node.domains.description import describe
 from node.domains.scope import why_out_of_scope
-from node.domains.table import is_study_in_scope
+from node.domains.table import is_study_in_scope, told_of
 from node.errors import ConfigError, Held, OfNoStudy, Unreadable
 from node.identity import disagreement, identity_of, is_own
 from node.inference import Inference
@@ -56,6 +56,8 @@ class StudyOutcome:
     """What the model says of it; None if it was not asked."""
     is_held: bool = False
     """The files contradict one another: nothing was analysed on a guess."""
+    told: tuple[str, ...] = ()
+    """What it was taken for, whatever the model: of an MRI its series and phases, line by line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,10 @@ def analyse_folder(
             has_level_in_lists=has_level_in_lists,
         )
         outcomes = [
-            _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid)
+            replace(
+                _analyse_study(pipeline, model, study_uid, study, out_dir / study_uid),
+                told=told_of([instance.shown for instance in study.instances]),
+            )
             for study_uid, study in read.studies.items()
         ]
     unmade = tuple(kind for kind in kinds if not model.manifest.makes(kind))

@@ -263,6 +263,8 @@ class Pictured:
     name: str
     """"pre, slice 32 of 64"."""
     sop_uid: str
+    frame: int | None = None
+    """From 1; None of an object that is one image."""
 
 
 @dataclass(frozen=True, slots=True)

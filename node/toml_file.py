@@ -210,6 +210,7 @@ _EXPECTED = {
     "path_type": "a path in quotes",
     "tuple_type": 'a list such as ["one", "two"]',
     "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
     "literal_error": "{expected}",
     "union_tag_invalid": "{expected_tags}",
     "model_type": "a table",

@@ -62,6 +62,8 @@ def test_the_readme_says_of_every_preset_what_it_sends() -> None:
         "models/breast-triage/README.md",
         "models/planted-disc/README.md",
         "docs/alarms.md",
+        "docs/completeness.md",
+        "docs/breast-mr.md",
         "docs/corrections.md",
         "docs/told-json.md",
         "docs/destinations.md",

@@ -235,12 +235,16 @@ def test_a_model_of_other_images_names_modality_and_body_parts(tmp_path: Path) -
         ([('["CHEST"]', "[]")], "input.body_parts: expected a list of at least 1"),
         ([('["CHEST"]', '["Chest"]')], "input.body_parts: expected a Body Part Examined"),
         ([('"DX"', '"dx"')], "input.modality: expected a Modality (0008,0060)"),
-        ([('"plain"', '"plane"')], 'domain: expected "mammography" or "plain"'),
+        ([('"plain"', '"plane"')], 'domain: expected "mammography", "plain" or "breast_mr"'),
         (
             [('["CHEST"]', '["CHEST"]\nprojections = ["CC"]')],
             'input.projections: is of mammograms; a model of domain = "plain" has no such word',
         ),
         ([('["CHEST"]', '["CHEST"]\nimplants = "analyse"')], "input.implants: is of mammograms"),
+        (
+            [('["CHEST"]', '["CHEST"]\nexpected_phases = 4')],
+            'input.expected_phases: is of breast MRI; a model of domain = "plain" has no such word',
+        ),
         (
             [
                 (

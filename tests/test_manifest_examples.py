@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from node import manifest
 from node.config import bundled_models_dir
+from node.imaging.motion import CAUTION_MM, caution_of
 from node.manifest import (
     BoxesOutput,
     ClassesOutput,
@@ -20,6 +21,7 @@ from node.manifest import (
     MaskOutput,
     ScoreOutput,
 )
+from node.manifest.voxels import MOST_VOXELS
 
 PAGE = (bundled_models_dir() / "README.md").read_text("utf-8")
 HEAD = (bundled_models_dir() / "breast-area" / "manifest.toml").read_text("utf-8")
@@ -28,7 +30,8 @@ EXAMPLES = [block for block in re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE) if 
 
 BLOCKS = re.findall(r"(?ms)^```toml\n(.*?)^```", PAGE)
 (SEVERAL_OUTPUTS,) = [block for block in BLOCKS if "[[outputs]]" in block]
-(SEVERAL_IMAGES,) = [block for block in BLOCKS if "[[inputs]]" in block]
+(VOLUMES,) = [block for block in BLOCKS if 'domain = "breast_mr"' in block]
+(SEVERAL_IMAGES,) = [block for block in BLOCKS if "[[inputs]]" in block and block != VOLUMES]
 TRIAGE = """
 [triage]
 output = "malignancy"
@@ -97,6 +100,38 @@ def test_the_example_of_several_images_gives_each_tensor_its_images() -> None:
     read = loaded(SEVERAL_IMAGES + score)
     assert read.unit.of == "exam"
     assert [one.shape((3, 64, 48)) for one in read.inputs] == [(2, 3, 64, 48)] * 2
+
+
+def of_volumes(example: str = VOLUMES) -> Manifest:
+    """Return the manifest that the example of volumes and the head of breast-area make up."""
+    domain, _, tables = example.partition("[input]\n")
+    score = SEVERAL_OUTPUTS.partition('[[outputs]]\nname = "places"')[0]
+    score = score.replace('combine = { breast = "highest", exam = "highest" }\n', "")
+    head = HEAD.partition("[input]\n")[0].replace('"measurement"', '"detection"')
+    return Manifest.model_validate(tomllib.loads(f"{domain}{head}[input]\n{tables}{score}"))
+
+
+def test_the_example_of_volumes_says_what_the_page_says_of_it() -> None:
+    read = of_volumes()
+    assert read.unit.is_of_volumes
+    assert read.input.expected_phases == 4
+    assert read.input.body_parts == ("BREAST",)
+    assert [one.op for one in read.operations] == [
+        *("signal", "orient", "spacing", "percentiles", "size"),
+    ]
+    (phases,) = read.inputs
+    assert phases.shape(read.image_shape) == (1, 3, 96, 256, 384)
+    batch = of_volumes(VOLUMES.replace('join = "channels"', 'join = "batch"'))
+    assert batch.inputs[0].shape(batch.image_shape) == (3, 1, 96, 256, 384)
+    one = VOLUMES.replace('["pre", "post 1", "post 2"]', '["post 1"]').replace("join", "# join")
+    alone = of_volumes(one.replace('of = "pre"', 'of = "each"'))
+    assert alone.inputs[0].shape(alone.image_shape) == (1, 1, 96, 256, 384)
+
+
+def test_the_page_says_how_many_voxels_there_may_be_and_when_a_caution_is_printed() -> None:
+    assert f"{MOST_VOXELS:,} at most ({4 * MOST_VOXELS >> 20} MiB)" in PAGE
+    assert f"Above {CAUTION_MM:g} mm the report says so" in PAGE
+    assert caution_of(3.1, "pre", "post 1") in " ".join(PAGE.split())
 
 
 def test_the_example_of_levels_needs_the_operating_points_that_it_names() -> None:

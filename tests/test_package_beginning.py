@@ -265,7 +265,19 @@ def test_three_channels_may_be_normalised_by_a_number_each(tmp_path: Path) -> No
         ),
         (
             "(float[1,1,8,64,48] x) => (float[1,1,8,64,48] y) { y = Identity(x) }",
-            "five axes are a volume, or several images: of images give each as a role",
+            "no output has a form that a manifest has a word for: [1, n] of scores or classes",
+        ),
+        (of_joined("float[1,64,48,48,1]"), "with channels last begin the graph with a Transpose"),
+        (of_joined("float[2,3,8,64,48]"), "expected [1, phases, slices, rows, columns] or"),
+        (of_joined("float[1,1,1,8,64,48]"), "or of volumes [1, phases, slices, rows, columns]"),
+        (
+            "(float[1,1,8,64,48] x, float[1,1,64,48] z) => (float[1,1,64,48] y) "
+            "{ y = Identity(z) }",
+            "it has inputs 'x' of 1 x 1 x 8 x 64 x 48 and 'z' of 1 x 1 x 64 x 48: volumes of one",
+        ),
+        (
+            of_several("a", "b", image="float[1,2,8,64,48]"),
+            "it has 2 inputs of several volumes each: give each phase an input, or join all of",
         ),
         (
             "(float[N,5] x, float[1,1,64,48] z) => (float[1,1,64,48] y) { y = Identity(z) }",

@@ -204,15 +204,25 @@ def test_an_image_whose_window_hides_the_breast_is_shown_as_little_as_the_node_r
     assert f"R CC: {refusal.reason}" in " ".join(said.split())
 
 
+def test_of_a_folder_all_images_in_it_are_shown(images: list[Path], tmp_path: Path) -> None:
+    model = scored(tmp_path, WHOLE, f"1,{ROWS},{COLUMNS}")
+    (tmp_path / "exam" / "notes.txt").write_text("nothing")
+    code, said = call("models", "tensor", model.folder, tmp_path / "exam")
+    assert (code, said) == call("models", "tensor", model.folder, *images)
+    assert code == 0
+
+
 def test_what_is_no_image_and_what_cannot_be_written_is_told(
     images: list[Path], tmp_path: Path
 ) -> None:
     model = scored(tmp_path, WHOLE, f"1,{ROWS},{COLUMNS}")
     text = tmp_path / "labels.csv"
     text.write_text("path,label\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("nothing")
     for given, words in (
         (text, "not given to the network: labels.csv: not a DICOM Part 10 file"),
-        (tmp_path / "exam", "exam: is no file"),
+        (tmp_path / "empty", "empty: holds no DICOM object"),
         (tmp_path / "nowhere.dcm", "nowhere.dcm: is no file"),
     ):
         code, said = call("models", "tensor", model.folder, given)

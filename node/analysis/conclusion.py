@@ -71,7 +71,7 @@ def _pictured(analysed: Sequence[Unit]) -> Iterator[Pictured]:
         for role, volume in unit.volumes.items():
             middle = len(volume) // 2
             name = f"{role}, slice {middle + 1} of {len(volume)}"
-            yield Pictured(name, volume[middle].instance.sop_uid)
+            yield Pictured(name, volume[middle].instance.sop_uid, volume[middle].number)
 
 
 def _told_apart(model: Model, evaluations: Sequence[Evaluation]) -> Iterator[Evaluation]:

@@ -325,12 +325,11 @@ def _settings_digest(model: Model, provider: Provider) -> str:
 
 
 def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
-    """Return the pictures of the images that are shown, without those that cannot be drawn."""
-    shown = {
-        sop_uid
-        for result in results
-        for sop_uid in [one.sop_uid for one in result.pictured] or result.analysed
-    }
+    """Return the pictures of the images that are shown, without those that cannot be drawn.
+
+    Of a frame among many there is none.
+    """
+    shown = {sop_uid for result in results for sop_uid in _shown_of(result)}
     pictures = {}
     for instance in task.version.instances:
         if instance.sop_uid not in shown:
@@ -342,6 +341,12 @@ def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict
                 raise ModelError(str(error)) from error
             log.warning("No picture of %s: %s", instance.sop_uid, error)
     return pictures
+
+
+def _shown_of(result: Result) -> Iterable[str]:
+    if result.pictured:
+        return [one.sop_uid for one in result.pictured if one.frame is None]
+    return result.analysed
 
 
 def _hanging(models: Sequence[Model]) -> tuple[View, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node.cli.common import err, errors_as_messages, find_dicom, out, progress
 from node.errors import NodeError
 from node.numbers_in_words import counted
+
+if TYPE_CHECKING:
+    from node.offline import StudyOutcome
 
 commands = typer.Typer()
 
@@ -64,9 +67,10 @@ def analyse(
 
     Phantoms, test patients and old studies too, which a node excludes.
     For example: `ai-node analyse exam/ --out results/`. Each study gets a folder of its own with
-    the Structured Report and the captures as DICOM files. Exit code 1 if a file was damaged or
-    a study was held because its files contradict one another; the others are analysed. Also if
-    there was no study at all.
+    the Structured Report and the captures as DICOM files. Of an MRI it says what each series was
+    taken for and why, and when each phase was taken (docs/breast-mr.md). Exit code 1 if a file was
+    damaged or a study was held because its files contradict one another; the others are analysed.
+    Also if there was no study at all.
     """
     from node.config import bundled_models_dir, has_level_in_lists, presets
     from node.errors import ConfigError
@@ -90,11 +94,7 @@ def analyse(
         for line in (*outcome.damaged, *outcome.of_no_study):
             err.print(line, markup=False, highlight=False, soft_wrap=True)
         for study in outcome.studies:
-            out.print(f"Study {study.study_uid}: {study.words}", markup=False, soft_wrap=True)
-            for line in (*study.details, *map(str, study.written)):
-                out.print(f"  {line}", markup=False, soft_wrap=True)
-            if study.replaced:
-                out.print(f"  replaced {counted(study.replaced, 'former result')}")
+            _print_outcome(study)
         if outcome.unmade:
             kinds = " and ".join(outcome.unmade)
             out.print(
@@ -104,6 +104,17 @@ def analyse(
             passed = f": {counted(outcome.own, 'file')} are results already" if outcome.own else ""
             out.print(f"There is no study to analyse{passed}.")
     raise typer.Exit(0 if outcome.is_clean and outcome.studies else 1)
+
+
+def _print_outcome(study: StudyOutcome) -> None:
+    """Print what became of a study, and of an MRI what it was taken for, whatever the model."""
+    out.print(f"Study {study.study_uid}: {study.words}", markup=False, soft_wrap=True)
+    for line in (*study.details, *map(str, study.written)):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    if study.replaced:
+        out.print(f"  replaced {counted(study.replaced, 'former result')}")
+    for line in study.told:
+        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _parse_address(text: str) -> tuple[str, str, int]:

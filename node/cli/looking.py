@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,6 +59,9 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
     epoch seconds, UTC. The points of outlines and the values of heat maps, which are long, are
     empty without `--outlines`.
 
+    Of a study that is named and is an MRI, says what each series was taken for and why, and when
+    each phase was taken (docs/breast-mr.md); with `--json`, in parts.
+
     Of a study that is named and of which only a small record stays ([retention] records_days), says
     since when, and what of it was sent to whom; exit code 2 if it was never here.
     """
@@ -90,11 +93,13 @@ def studies(  # noqa: PLR0913 - one for each thing that may be asked
             )
             overviews = _noting_alarms(itertools.islice(found, limit or None), alarms)
             if as_json:
-                _print_as_json(overviews)
+                _print_as_json(overviews, ledger if study else None)
                 raise typer.Exit(int(max(alarms)))
             count = 0
             for count, one in enumerate(overviews, start=1):  # noqa: B007 - the last one counts
                 _print_study(one)
+                if study:
+                    _say_what_it_was_taken_for(one, ledger)
             if study and loaded.retention != RetentionSettings():
                 _say_why_not_removed(study, ledger)
     out.print(counted(count, "study", "studies"), highlight=False)
@@ -123,6 +128,16 @@ def _say_why_not_removed(study_uid: str, ledger: Ledger) -> None:
     if why := Retaining(ledger).why_owed(study_uid):
         words = f"as long as {why} (docs/retention.md)"
         out.print(f"  {'not removed':<12} {words}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_what_it_was_taken_for(study: StudyOverview, ledger: Ledger) -> None:
+    """Say of an MRI what each series was taken for and why, and of each phase when it was taken."""
+    from node.domains.breast_mr.telling import rows_told
+    from node.overview.mri import told_of_study
+
+    told = told_of_study(ledger, study)
+    for name, words in () if told is None else rows_told(told):
+        out.print(f"  {name:<12} {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_if_gone(study_uid: str, ledger: Ledger) -> None:
@@ -181,19 +196,30 @@ def _standing(word: str) -> Standing | None:
         raise typer.BadParameter(message, param_hint="--state") from None
 
 
-def _print_as_json(studies: Iterable[StudyOverview]) -> None:
+def _print_as_json(studies: Iterable[StudyOverview], ledger: Ledger | None) -> None:
     """Print a list, each study as soon as it is read: thousands of them would fill the memory.
 
-    Not by rich: it takes a minute to colour what a hundred studies say.
+    With a ledger, what MRI was taken for, too. Not by rich: it takes a minute to colour what a
+    hundred studies say.
     """
     before, after = "[", "[]"
     for study in studies:
         took = {name: getattr(study, name) for name in _TOOK}
-        lines = json.dumps(asdict(study) | took, indent=1, default=str)  # of a level the word
+        told = {} if ledger is None else {"mri": _mri_as_json(study, ledger)}
+        lines = json.dumps(
+            asdict(study) | took | told, indent=1, default=str
+        )  # of a level the word
         lines = lines.replace("\n", "\n ")
         typer.echo(f"{before}\n {lines}", nl=False)
         before, after = ",", "\n]"
     typer.echo(after)
+
+
+def _mri_as_json(study: StudyOverview, ledger: Ledger) -> dict[str, Any] | None:
+    from node.overview.mri import told_of_study
+
+    told = told_of_study(ledger, study)
+    return None if told is None else asdict(told)
 
 
 _TOOK = ("received_s", "waited_s", "analysed_s", "delivered_s")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from node.cli.common import CONFIG, ConfigOption, errors_as_messages, out
-from node.errors import NodeError
 
 if TYPE_CHECKING:
     from node.manifest import Model
@@ -72,23 +71,21 @@ def check_model(
 @models.command("tensor")
 def show_tensor(
     model: ModelArgument,
-    files: Annotated[list[Path], typer.Argument(help="DICOM images, one or several.")],
+    files: Annotated[list[Path], typer.Argument(help="DICOM images, or folders of them.")],
     picture: Annotated[
         Path | None, typer.Option("--out", help="Draw what the network gets, as a PNG file.")
     ] = None,
     config: ConfigOption = CONFIG,
 ) -> None:
-    """Show what a network gets of images: shape, numbers, place, and a picture of it.
+    """Show what a network gets of images or volumes: shape, numbers, place, and a picture of it.
 
     Compare it with what the network had in training: that is where most goes wrong.
     """
+    from node.packages.exams import files_of
     from node.packages.tensors import show_tensors
 
     with errors_as_messages():
-        for path in files:
-            if not path.is_file():
-                raise NodeError(f"{path}: is no file")
-        for line in show_tensors(_opened(model, config), files, picture):
+        for line in show_tensors(_opened(model, config), files_of(files), picture):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

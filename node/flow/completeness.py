@@ -1,6 +1,6 @@
 """When is a study complete, and why: decided from what arrived, the reason kept in words.
 
-In order of strength: every expected view is there and it has been quiet for a moment; no
+In order of strength: every expected view or phase is there and it has been quiet for a moment; no
 association that brought images is open and it has been quiet for longer; the final limit.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from node import config
 from node.analysis.pipeline import ranks
@@ -96,12 +98,25 @@ class Settler:
         return frozenset(model.manifest.name for model in self._ranking)
 
     def settle(self) -> None:
-        """Look at every study that is being received. Repeats safely, on any node."""
+        """Look at every study that is being received. Repeats safely, on any node.
+
+        A defect in the judging of one study stops no other, and is raised once all were looked at.
+        """
         # Before that, nothing makes a study complete.
         quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
         arrivals = self._settling.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s)
-        waiting = {arrival.study_uid for arrival in arrivals if not self._settle(arrival)}
+        waiting, defects = set[str](), list[Exception]()
+        for arrival in arrivals:
+            try:
+                if not self._settle(arrival):
+                    waiting.add(arrival.study_uid)
+            except SQLAlchemyError:  # the database is away, and slow to say so
+                raise
+            except Exception as defect:  # noqa: BLE001 - raised below
+                defects.append(defect)
         self._scopes.forget_all_but(waiting)
+        if defects:
+            raise defects[0]
 
     def _settle(self, arrival: Arrival) -> bool:
         """Close a study if it is complete; return whether it is closed."""

@@ -51,7 +51,8 @@ class StudyScopes:
 
     def forget_all_but(self, study_uids: Collection[str]) -> None:
         """Keep in mind these alone: the others are closed, or were released, or have gone."""
-        self._known = {uid: one for uid, one in self._known.items() if uid in study_uids}
+        known = self._known.copy()  # sweeps of two threads may be at it
+        self._known = {uid: one for uid, one in known.items() if uid in study_uids}
 
 
 def awaited_by(manifests: Sequence[Manifest], shown: Sequence[Shown]) -> Awaited:

@@ -157,11 +157,7 @@ def _remedy(tensor: Any, shape: Shape) -> str:
     if tensor.type != FLOATS:
         return _OF_TYPES.get(tensor.type, "export it with inputs and outputs of float32")
     if len(tensor.shape) == 5:
-        return (
-            "five axes are a volume, or several images: of images give each as a role "
-            '([unit] and [[inputs]], join = "batch" or "channels"), and end in a Reshape; volumes '
-            "are not read"
-        )
+        return _remedy_of_five_axes(shape)
     if len(tensor.shape) == len(shape) == 4:
         images, channels, height, width = shape
         if fits(tensor.shape, (images, height, width, None)) and tensor.shape[-1] in (1, 3):
@@ -169,6 +165,20 @@ def _remedy(tensor: Any, shape: Shape) -> str:
         if fits(tensor.shape, (images, None, height, width)):
             return f"correct channels, which make {channels} now"
     return "correct [pixels] in the manifest"
+
+
+def _remedy_of_five_axes(shape: Shape) -> str:
+    if len(shape) == 5:
+        volumes, size = " x ".join(map(str, shape[:2])), " x ".join(map(str, shape[2:]))
+        return (
+            'correct the roles and join of [[inputs]], or "size" of [[pixels]], which make '
+            f"{volumes} volumes of {size} now"
+        )
+    return (
+        "five axes are a volume, or several images: of images give each as a role "
+        '([unit] and [[inputs]], join = "batch" or "channels"), and end in a Reshape; volumes '
+        'are those of breast MRI: domain = "breast_mr" (models/README.md, "Volumes")'
+    )
 
 
 def _remedy_of_output(tensor: Any, shape: LooseShape) -> str:
@@ -261,13 +271,16 @@ def _graph_tensor(found: Any) -> GraphTensor:
 
 def remedy_of_input(tensor: GraphTensor) -> str:
     """Say what to do about an input that no manifest can describe, "" if one can."""
-    if tensor.type != FLOATS or len(tensor.shape) == 5:
+    if tensor.type != FLOATS:
         return _remedy(tensor, ())
     is_last = len(tensor.shape) == 4 and tensor.shape[-1] in (1, 3)
     if is_last and tensor.shape[1] not in (1, 3):
         return CHANNELS_LAST
-    if len(tensor.shape) not in (2, 4):
-        return "expected [images, channels, height, width], or [1, n] of a vector"
+    if len(tensor.shape) not in (2, 4, 5):
+        return (
+            "expected [images, channels, height, width], [1, n] of a vector, or of volumes "
+            "[1, phases, slices, rows, columns]"
+        )
     return ""
 
 

@@ -49,7 +49,7 @@ class VoxelSpacing(Section):
     """Resample to a distance of voxels: linearly, as wide as the reduction where it is one."""
 
     op: Literal["spacing"]
-    mm: tuple[VoxelMillimetres, VoxelMillimetres, VoxelMillimetres]
+    mm: Annotated[tuple[VoxelMillimetres, ...], Field(min_length=3, max_length=3)]
     """Between slices, between rows, between columns."""
 
 

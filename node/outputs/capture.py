@@ -64,7 +64,8 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     dataset.ConversionType = "SYN"
     dataset.DerivationDescription = f"{_models(draft)}: summary page. Not for measurement."
     dataset.PatientOrientation = ""
-    if draft.hanging:
+    is_of_volumes = any(result.pictured for result in draft.results)
+    if draft.hanging or is_of_volumes:  # of both breasts
         dataset.ImageLaterality = "B"
     _set_pixels(dataset, summary_page.draw_summary(draft))
     return dataset

@@ -105,7 +105,8 @@ def _instances(study_uid: str) -> sa.Select[Any]:
         .scalar_subquery()
         .label("corrected")
     )
-    query = sa.select(table, corrected).where(table.c.study_uid == study_uid)
+    what = [column for column in table.c if column is not table.c.details]  # long, and not shown
+    query = sa.select(*what, corrected).where(table.c.study_uid == study_uid)
     return query.order_by(table.c.received_at, table.c.sop_uid)
 
 

@@ -58,7 +58,7 @@ def ask(model: Model, session: Session, units: Sequence[PreparedUnit]) -> list[A
     return asked
 
 
-BLACK_UNIT = PreparedUnit("a black image", ())
+BLACK_UNIT = PreparedUnit("a black image")
 """Nothing in any role: no image is like it, and nothing but that is expected of the answer."""
 
 
@@ -74,7 +74,7 @@ def amiss_in_answers(manifest: Manifest, asked: Sequence[Asked], black: Asked) -
 
 def blind_roles(model: Model, session: Session, units: Sequence[PreparedUnit]) -> Iterator[str]:
     """Yield the roles whose images change no answer, of a network that reads several at once."""
-    whole = [unit.by_role for unit in units if len(unit.images) > 1]
+    whole = [unit.by_role for unit in units if len(unit.by_role) > 1]
     answers = [session.run(tensors_of(model, session, images)) for images in whole]
     for role in model.manifest.unit.all_roles if whole else ():
         others = ({key: one for key, one in images.items() if key != role} for images in whole)
@@ -191,10 +191,15 @@ def _blind(manifest: Manifest, asked: Sequence[Asked]) -> Iterator[str]:
         if same and not _finds_nothing(output, asked[0]):
             yield (
                 f"{output.tensor!r} is the same{_says(rows)} for all of {len(asked)} images "
-                "that differ clearly, exams with and without a bright disc, and black: the network "
+                f"that differ clearly, {_unlike(manifest)}, and black: the network "
                 "does not look at its input; export it with the input that it is run "
                 f"on, or, if it is right to say the same of these, {GIVE_FILES}"
             )
+
+
+def _unlike(manifest: Manifest) -> str:
+    planted = "lesions" if manifest.unit.is_of_volumes else "a bright disc"
+    return f"exams with and without {planted}"
 
 
 def _finds_nothing(output: Output, one: Asked) -> bool:

@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from node.inference.onnx import FLOATS, Graph, GraphTensor, remedy_of_input
 from node.manifest import CARD, OPEN_QUESTION
 from node.manifest.words import Name
 from node.onnx_file import opset_of
+from node.packages.beginning_phases import reads_phases, write_phases
+from node.packages.draft import ManifestDraft, Reads, as_list
 from node.toml_file import quoted
 
 WEIGHTS = "model.onnx"
-_ASKED = f"# {OPEN_QUESTION}:"
 _EXAM = ("R CC", "L CC", "R MLO", "L MLO")
 _BREAST = ("CC", "MLO")
 _HEIGHT, _WIDTH = 1024, 832
@@ -35,44 +36,13 @@ _VIEW = re.compile(r"(?:^|[^a-z])(?:(l|r)(?:eft|ight)?)?[-_. ]?(cc|mlo)(?![a-z])
 _MOST_BOXES = 1000
 
 
-@dataclass(slots=True)
-class _Draft:
-    """What is known of the network, and the lines of the manifest so far."""
-
-    name: str
-    graph: Graph
-    lines: list[str] = field(default_factory=list)
-    questions: int = 0
-
-    def ask(self, question: str) -> None:
-        """Write a question; its guess comes next."""
-        self.lines.append(f"{_ASKED} {question}")
-        self.questions += 1
-
-    def write(self, *lines: str) -> None:
-        self.lines += lines
-
-
-@dataclass(frozen=True, slots=True)
-class _Reads:
-    """What the network reads at once."""
-
-    unit: str
-    roles: tuple[str, ...]
-    inputs: tuple[tuple[str, tuple[str, ...], str], ...]
-    """Tensor, roles, join."""
-    of_image: tuple[int | None, ...]
-    """What it gets of one image: (channels, height, width) or (n,)."""
-    is_sure: bool = True
-
-
 def begin_package(name: str, onnx: Path, into: Path) -> Iterator[str]:
     """Write a package's folder, and yield what was found and what is to be done."""
     _require_name(name)
     folder = into / name
     if folder.exists():
         raise ConfigError(f"{folder}: is there already; give another name, or remove it")
-    draft = _Draft(name, Graph(onnx))
+    draft = ManifestDraft(name, Graph(onnx))
     with _naming(onnx):
         reads = _reads(draft.graph)
     yield from _found(draft.graph)
@@ -118,10 +88,12 @@ def _sizes(shape: Sequence[int | None]) -> str:
 # What it reads
 
 
-def _reads(graph: Graph) -> _Reads:
+def _reads(graph: Graph) -> Reads:
     for one in graph.inputs:
         if remedy := remedy_of_input(one):
             raise ConfigError(f"input {one.name!r} is {one.type} {_sizes(one.shape)}: {remedy}")
+    if any(len(one.shape) == 5 for one in graph.inputs):
+        return reads_phases(graph)
     if len(graph.inputs) == 1:
         return _reads_one(graph.inputs[0])
     views = [_view_of(one.name) for one in graph.inputs]
@@ -138,7 +110,7 @@ def _reads(graph: Graph) -> _Reads:
     roles = tuple(views) if is_sure else usual
     inputs = tuple((one.name, (role,), "") for one, role in zip(graph.inputs, roles, strict=True))
     unit = "breast" if len(usual) == 2 else "exam"
-    return _Reads(unit, usual, inputs, graph.inputs[0].shape[1:], is_sure)
+    return Reads(unit, usual, inputs, graph.inputs[0].shape[1:], is_sure)
 
 
 def _view_of(name: str) -> str:
@@ -146,7 +118,7 @@ def _view_of(name: str) -> str:
     return " ".join(part for part in found.groups() if part).upper() if found else ""
 
 
-def _reads_one(one: GraphTensor) -> _Reads:
+def _reads_one(one: GraphTensor) -> Reads:
     """Guess from the first axis and the channels whether several images are joined."""
     images, *of_image = one.shape
     for axis, join in (
@@ -156,29 +128,32 @@ def _reads_one(one: GraphTensor) -> _Reads:
         if axis in (2, 4):
             usual, unit = (_BREAST, "breast") if axis == 2 else (_EXAM, "exam")
             each = of_image if join == "batch" else [1, *of_image[1:]]
-            return _Reads(unit, usual, ((one.name, usual, join),), tuple(each), is_sure=False)
+            return Reads(unit, usual, ((one.name, usual, join),), tuple(each), is_sure=False)
     if images not in (1, None):
         raise ConfigError(
             f"input {one.name!r} takes {images} images at once: export it for one, or for the two "
             "of a breast or the four of an exam"
         )
-    return _Reads("image", (), (), tuple(of_image))
+    return Reads("image", (), (), tuple(of_image))
 
 
 # Manifest
 
 
-def _write_manifest(draft: _Draft, reads: _Reads) -> None:
+def _write_manifest(draft: ManifestDraft, reads: Reads) -> None:
     outputs = _outputs(draft, reads)
-    _head(draft, outputs)
-    _inputs(draft, reads)
-    _pixels(draft, reads)
+    _head(draft, outputs, reads)
+    if reads.is_of_volumes:
+        write_phases(draft, reads)
+    else:
+        _inputs(draft, reads)
+        _pixels(draft, reads)
     for one in outputs:
         draft.write("", "[[outputs]]")
         one.write(draft)
 
 
-def _head(draft: _Draft, outputs: Sequence[_Guess]) -> None:
+def _head(draft: ManifestDraft, outputs: Sequence[_Guess], reads: Reads) -> None:
     title = draft.name.replace("-", " ").title()
     kinds = {one.kind for one in outputs}
     use = "density" if kinds == {"classes"} else "detection"
@@ -190,6 +165,8 @@ def _head(draft: _Draft, outputs: Sequence[_Guess]) -> None:
     draft.write('status = "research"')
     draft.ask("What is it for: measurement, density, detection or triage? Triage needs [triage].")
     draft.write(f'intended_use = "{use}"')
+    if reads.is_of_volumes:
+        draft.write('domain = "breast_mr"')
     draft.ask("One ASCII sentence for the report: what are the numbers, and what are they not?")
     draft.write('statement = "Not described yet."', "", "[licence]")
     draft.ask("Under which licences (SPDX) are the code and the weights?")
@@ -198,7 +175,7 @@ def _head(draft: _Draft, outputs: Sequence[_Guess]) -> None:
     draft.write(f'file = "{WEIGHTS}"', f'sha256 = "{digest}"', "")
 
 
-def _inputs(draft: _Draft, reads: _Reads) -> None:
+def _inputs(draft: ManifestDraft, reads: Reads) -> None:
     draft.write("[input]")
     draft.ask('Mammograms? For others add domain = "plain" to the head; see docs/models.md.')
     draft.write('modality = "MG"')
@@ -209,21 +186,17 @@ def _inputs(draft: _Draft, reads: _Reads) -> None:
     draft.write('expected_views = ["R CC", "L CC", "R MLO", "L MLO"]')
     if reads.unit == "image":
         return
-    draft.write("", "[unit]", f'of = "{reads.unit}"', f"roles = {_listed(reads.roles)}")
+    draft.write("", "[unit]", f'of = "{reads.unit}"', f"roles = {as_list(reads.roles)}")
     draft.ask("If an image of these is missing: refuse, or blank (the network gets zeros)?")
     draft.write('missing = "refuse"', 'repeated = "refuse"')
     for tensor, roles, join in reads.inputs:
         draft.write("", "[[inputs]]", f"tensor = {quoted(tensor)}")
         if not reads.is_sure:
             draft.ask("Which image is this, or in which order are these? The graph does not tell.")
-        draft.write(f"roles = {_listed(roles)}", *([f'join = "{join}"'] if join else []))
+        draft.write(f"roles = {as_list(roles)}", *([f'join = "{join}"'] if join else []))
 
 
-def _listed(words: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
-
-
-def _pixels(draft: _Draft, reads: _Reads) -> None:
+def _pixels(draft: ManifestDraft, reads: Reads) -> None:
     draft.write("", "[[pixels]]", 'op = "grey"')
     if len(reads.of_image) == 1:
         draft.ask("A vector: a histogram of the image, over stored values, as here?")
@@ -249,7 +222,7 @@ def _pixels(draft: _Draft, reads: _Reads) -> None:
     draft.write("subtract = [0.0]", "divide = [1.0]")
 
 
-def _joined(reads: _Reads) -> int:
+def _joined(reads: Reads) -> int:
     """Return how many vectors one input holds."""
     return max((len(roles) for _, roles, join in reads.inputs if join == "concatenate"), default=1)
 
@@ -273,7 +246,7 @@ class _Guess:
     """Of boxes: each has the number of one in its last place."""
     is_count_fixed: bool = True
 
-    def write(self, draft: _Draft) -> None:
+    def write(self, draft: ManifestDraft) -> None:
         draft.write(f'name = "{_named(self.tensor)}"', f'kind = "{self.kind}"')
         draft.write(f"tensor = {quoted(self.tensor)}")
         _WRITE[self.kind](draft, self)
@@ -285,7 +258,7 @@ class _Guess:
             _write_classes(draft, self)
 
 
-def _outputs(draft: _Draft, reads: _Reads) -> list[_Guess]:
+def _outputs(draft: ManifestDraft, reads: Reads) -> list[_Guess]:
     answers = _sampled(draft.graph, reads)
     guesses = []
     for one in draft.graph.outputs:
@@ -305,18 +278,21 @@ def _outputs(draft: _Draft, reads: _Reads) -> list[_Guess]:
     return guesses
 
 
-def _sampled(graph: Graph, reads: _Reads) -> dict[str, Any]:
+def _sampled(graph: Graph, reads: Reads) -> dict[str, Any]:
     """Run it once on noise, in the size that the manifest will say."""
     random = np.random.default_rng(0)
     given = {}
     for one in graph.inputs:
-        filled = [1, _channels(reads), _HEIGHT, _WIDTH] if len(one.shape) == 4 else [1, 50]
+        filled = {
+            4: [1, _channels(reads), _HEIGHT, _WIDTH],
+            5: [1, len(reads.roles), *(size or 1 for size in reads.of_image[1:])],
+        }.get(len(one.shape), [1, 50])
         shape = [size or usual for size, usual in zip(one.shape, filled, strict=True)]
         given[one.name] = random.random(shape).astype(np.float32)
     return graph.answers(given)
 
 
-def _channels(reads: _Reads) -> int:
+def _channels(reads: Reads) -> int:
     return reads.of_image[0] or 1
 
 
@@ -326,7 +302,7 @@ def _shape_of(one: GraphTensor, answers: dict[str, Any]) -> tuple[int | None, ..
 
 
 def _guess(
-    one: GraphTensor, shape: tuple[int | None, ...], reads: _Reads, answer: Any
+    one: GraphTensor, shape: tuple[int | None, ...], reads: Reads, answer: Any
 ) -> _Guess | None:
     if one.type != FLOATS or shape[:1] not in ((1,), (None,)):
         return None
@@ -377,16 +353,16 @@ def _code(tensor: str, end: str, meaning: str) -> str:
     return f'{{ value = "{value}", scheme = "99LOCAL", meaning = "{meaning}" }}'
 
 
-def _ask_codes(draft: _Draft, what: str) -> None:
+def _ask_codes(draft: ManifestDraft, what: str) -> None:
     draft.ask(f"{what}: DCM or SCT if there are such codes, else your own with a scheme 99...")
 
 
-def _label(draft: _Draft, guess: _Guess) -> None:
+def _label(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask('What is it called in reports? "mass" gives "R MLO mass".')
     draft.write(f"label = {quoted(re.sub('[^ -~]', '-', guess.tensor)[:64])}")
 
 
-def _write_score(draft: _Draft, guess: _Guess) -> None:
+def _write_score(draft: ManifestDraft, guess: _Guess) -> None:
     if guess.count > 1:
         draft.ask(
             "Is the second of two numbers the score (benign, malignant), element 1 counted from 0? "
@@ -399,7 +375,7 @@ def _write_score(draft: _Draft, guess: _Guess) -> None:
     _write_combine(draft, guess, "highest")
 
 
-def _write_combine(draft: _Draft, guess: _Guess, word: str) -> None:
+def _write_combine(draft: ManifestDraft, guess: _Guess, word: str) -> None:
     if guess.unit == "exam":
         return
     exam = f'exam = "{word if word == "highest" else "none"}"'
@@ -411,7 +387,7 @@ def _write_combine(draft: _Draft, guess: _Guess, word: str) -> None:
     draft.write(f'combine = {{ breast = "{word}", {exam} }}')
 
 
-def _write_head_of_classes(draft: _Draft, guess: _Guess) -> None:
+def _write_head_of_classes(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask(
         f"Classes that exclude one another? Else {guess.count} outputs of kind score, element 0 ..."
     )
@@ -421,7 +397,7 @@ def _write_head_of_classes(draft: _Draft, guess: _Guess) -> None:
     _write_combine(draft, guess, "mean")
 
 
-def _write_classes(draft: _Draft, guess: _Guess) -> None:
+def _write_classes(draft: ManifestDraft, guess: _Guess) -> None:
     for number in range(guess.count):
         draft.write("", "[[outputs.classes]]")
         if number == 0:
@@ -431,7 +407,7 @@ def _write_classes(draft: _Draft, guess: _Guess) -> None:
             draft.write(f"{word} = {_code('CLASS', f'{number}{end}', meaning)}")
 
 
-def _write_boxes(draft: _Draft, guess: _Guess) -> None:
+def _write_boxes(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask("Rows are left, top, right, bottom in pixels of the input, then a score: as here?")
     if not guess.is_count_fixed:
         draft.ask(
@@ -453,7 +429,7 @@ def _write_boxes(draft: _Draft, guess: _Guess) -> None:
         )
 
 
-def _write_mask(draft: _Draft, guess: _Guess) -> None:
+def _write_mask(draft: ManifestDraft, guess: _Guess) -> None:
     draft.ask('The whole breast (regions = "largest"), or lesions (regions = "all")?')
     draft.write('regions = "largest"')
     _label(draft, guess)
@@ -462,7 +438,7 @@ def _write_mask(draft: _Draft, guess: _Guess) -> None:
     draft.write('area = { value = "42798000", scheme = "SCT", meaning = "Area" }')
 
 
-def _write_map(draft: _Draft, guess: _Guess) -> None:
+def _write_map(draft: ManifestDraft, guess: _Guess) -> None:
     _label(draft, guess)
     draft.write(f"height = {guess.size[0]}", f"width = {guess.size[1]}")
     _ask_codes(draft, "What is warm in it")
@@ -478,7 +454,7 @@ _WRITE = {
 }
 
 
-def _card(draft: _Draft) -> str:
+def _card(draft: ManifestDraft) -> str:
     title = draft.name.replace("-", " ").title()
     sections = {
         "What it is": "What does it read, and what does it answer? Of which architecture is it?",

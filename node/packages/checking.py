@@ -27,6 +27,8 @@ PROVIDER_TOLERANCE = 0.01
 or of the largest value that the CPU gives for that output, if that is more."""
 _MANY_FILES = 64
 """Of what is given, so many files are tried."""
+_MANY_SLICES = 10_000
+"""And so many of exams of volumes: a part of one is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +84,16 @@ class _Trial:
 
     @classmethod
     def on(cls, model: Model, files: Path | None) -> _Trial:
-        given = exams.dicom_among(exams.files_in(files))[:_MANY_FILES] if files else []
+        many = _MANY_SLICES if model.manifest.unit.is_of_volumes else _MANY_FILES
+        given = exams.dicom_among(exams.files_in(files))[:many] if files else []
         if files and not given:
             raise ConfigError(f"--files {files}: holds no DICOM object")
         try:
-            made = [exams.generated_exam(model, f"model check{n}") for n in ("", " 2", " 3")]
+            return cls(given, exams.unlike_exams(model, "model check"))
         except NodeError:
             if given:
                 return cls(given, [])
             raise
-        return cls(given, [*made[:2], exams.with_discs(made[2])])
 
 
 def _attempt(what: str, do: Callable[[], str]) -> PackageFinding:
@@ -121,6 +123,8 @@ def _exam(model: Model, files: Sequence[Path], is_given: bool) -> str:
     number = _NUMBERS.get(len(files), str(len(files)))
     what = f"a generated exam of {number} {'view' if len(files) > 1 else 'image'}"
     what += "s" if len(files) > 1 else ""
+    if model.manifest.unit.is_of_volumes:
+        what = f"a generated breast MRI of {len(files)} {'objects' if len(files) > 1 else 'object'}"
     if is_given:
         what = f"{len(files)} given {'images' if len(files) > 1 else 'image'}"
     said = "; ".join(study.words for study in studies)

@@ -16,15 +16,26 @@ from node.dicom.header import read_header
 from node.dicom.part10 import is_part10
 from node.domains.description import describe
 from node.domains.domain import Selection
-from node.errors import ConfigError, NodeError, StudyError, Unreadable
+from node.errors import ConfigError, ModelError, NodeError, StudyError, Unreadable
 from node.imaging.image import Image
 from node.imaging.operations import Prepared
-from node.inference.inputs import inputs_of, joined, prepared_image
+from node.imaging.signal_scale import ScaleSource
+from node.imaging.stack import Stack
+from node.imaging.voxels import PreparedVolume, require_comparable
+from node.inference.inputs import (
+    inputs_of,
+    joined,
+    prepared_image,
+    prepared_phases,
+    slices_by_role,
+)
 from node.inference.session import Session, Tensor
 from node.manifest import Model
+from node.packages.mr_exams import UNLIKE_BODIES, generated_mr
 from node.result import Refusal
 from node.study import Instance, Unit
 from node.trial import phantom
+from node.trial.breast_mr.body import USUAL, Body
 
 GIVE_FILES = "give images that the model was made for: --files FOLDER, of DICOM objects"
 """What helps where a generated exam does not do."""
@@ -42,17 +53,33 @@ class PreparedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedPhase:
+    """A phase in its role, and what the network gets of it."""
+
+    role: str
+    stack: Stack
+    """How its slices are stored."""
+    scale: ScaleSource
+    volume: PreparedVolume
+    displaced: tuple[float | None, ...]
+    """How far, in mm, the body lies from where it was before contrast, None if that cannot be
+    measured; nothing where there is nothing to compare with."""
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedUnit:
     """What the network reads at once."""
 
     name: str
     """What results call it: "R MLO"."""
-    images: tuple[PreparedImage, ...]
+    images: tuple[PreparedImage, ...] = ()
+    phases: tuple[PreparedPhase, ...] = ()
 
     @property
     def by_role(self) -> dict[str, Tensor]:
-        """What is made of each image."""
-        return {one.role: one.prepared.tensor for one in self.images}
+        """What is made of each image, or of each phase."""
+        images = {one.role: one.prepared.tensor for one in self.images}
+        return images | {one.role: one.volume.tensor for one in self.phases}
 
 
 @contextmanager
@@ -65,8 +92,10 @@ def generated_files(model: Model, exams: Sequence[Sequence[Dataset]]) -> Iterato
 def generated_exam(
     model: Model, study: str, technique: phantom.Technique | None = None
 ) -> list[Dataset]:
-    """Return mammograms, or for what reads something else one image that says it is that."""
+    """Return mammograms, a breast MRI, or for what reads something else one image that says it."""
     wanted = model.manifest.input
+    if model.manifest.unit.is_of_volumes:
+        return _breast_mr(model, study)
     if model.manifest.domain != "mammography":
         return [phantom.image_for(wanted, study, technique=technique)]
     images = phantom.exam_for(wanted, study, technique=technique)
@@ -74,6 +103,23 @@ def generated_exam(
         views = ", ".join(wanted.projections)
         raise NodeError(f"no view of {views} can be generated; {GIVE_FILES}")
     return images
+
+
+def unlike_exams(model: Model, study: str) -> list[list[Dataset]]:
+    """Return three exams that differ clearly."""
+    names = [f"{study}{number}" for number in ("", " 2", " 3")]
+    if model.manifest.unit.is_of_volumes:
+        bodies = zip(names, UNLIKE_BODIES, strict=True)
+        return [_breast_mr(model, name, body) for name, body in bodies]
+    first, second, third = (generated_exam(model, name) for name in names)
+    return [first, second, with_discs(third)]
+
+
+def _breast_mr(model: Model, study: str, body: Body = USUAL) -> list[Dataset]:
+    try:
+        return generated_mr(model.manifest, study, body)
+    except NodeError as error:
+        raise NodeError(f"{error}; {GIVE_FILES}") from error
 
 
 def with_discs(exam: Sequence[Dataset]) -> list[Dataset]:
@@ -95,6 +141,21 @@ def files_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"--files {folder}: is no folder")
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Return files, and of folders the DICOM objects in them, or raise NodeError."""
+    found = list[Path]()
+    for path in paths:
+        if not path.is_dir():
+            if not path.is_file():
+                raise NodeError(f"{path}: is no file")
+            found.append(path)
+        elif in_folder := dicom_among(files_in(path)):
+            found += in_folder
+        else:
+            raise NodeError(f"{path}: holds no DICOM object")
+    return found
 
 
 def dicom_among(paths: Sequence[Path]) -> list[Path]:
@@ -132,16 +193,37 @@ def prepared_units(model: Model, files: Sequence[Path]) -> tuple[list[PreparedUn
     for unit in selection.units:
         try:
             images = tuple(_prepared(model, *one) for one in unit.instances.items())
-        except StudyError as error:
+            phases = _prepared_phases(model, unit) if unit.volumes else ()
+        except (StudyError, ModelError) as error:
             refused.append(f"{unit.name}: {error}")
         else:
-            units.append(PreparedUnit(unit.name, images))
+            units.append(PreparedUnit(unit.name, images, phases))
     return units, refused
 
 
 def _prepared(model: Model, role: str, instance: Instance) -> PreparedImage:
     image, prepared = prepared_image(instance.path, instance.view, model.manifest)
     return PreparedImage(role, instance, image, prepared)
+
+
+def _prepared_phases(model: Model, unit: Unit) -> tuple[PreparedPhase, ...]:
+    frames = {
+        role: [(one.instance.path, one.number) for one in volume]
+        for role, volume in unit.volumes.items()
+    }
+    slices = slices_by_role(frames)
+    stored, prepared = require_comparable(slices), prepared_phases(slices, model.manifest)
+    displaced = dict(prepared.displaced)
+    return tuple(
+        PreparedPhase(
+            role,
+            stored.stacks[role],
+            stored.scale,
+            one,
+            (displaced[role],) if role in displaced else (),
+        )
+        for role, one in prepared.volumes.items()
+    )
 
 
 def tensors_of(model: Model, session: Session, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

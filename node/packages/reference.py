@@ -381,8 +381,10 @@ def _as_toml(model: Model, cases: Sequence[ReferenceCase]) -> str:
     for case in cases:
         lines += ["", "[[cases]]"]
         if case.exam:
-            lines += [f"exam = {toml_file.quoted(case.exam)}", f"rows = {case.rows}"]
-            lines += [f"columns = {case.columns}", f"spacing_mm = {case.spacing_mm}"]
+            lines.append(f"exam = {toml_file.quoted(case.exam)}")
+            if not model.manifest.unit.is_of_volumes:  # whose exam has one size
+                lines += [f"rows = {case.rows}", f"columns = {case.columns}"]
+                lines.append(f"spacing_mm = {case.spacing_mm}")
         else:
             files = "".join(f"  {_inline(one)},\n" for one in case.files)
             lines += [f"files = [\n{files}]"]

@@ -7,15 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from highdicom import VolumeGeometry
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 from PIL import ImageDraw
 
 from node.errors import ConfigError, NodeError
 from node.imaging.grid import PlaneGrid
+from node.imaging.motion import CAUTION_MM
+from node.imaging.voxels import PRE_CONTRAST
 from node.inference.session import Tensor
 from node.manifest import Model
-from node.packages.exams import PreparedImage, PreparedUnit, prepared_units
+from node.packages.contact_sheet import contact_sheet, lying_of
+from node.packages.exams import PreparedImage, PreparedPhase, PreparedUnit, prepared_units
 
 _PERCENTILES = (1, 50, 99)
 _GAP_PX, _TITLE_PX = 8, 16
@@ -31,12 +35,24 @@ def show_tensors(model: Model, files: Sequence[Path], picture: Path | None) -> I
     for unit in units:
         for one in unit.images:
             yield from _lines(unit, one)
+        for phase in unit.phases:
+            yield from _lines_of_phase(unit, phase)
     yield from (f"not given to the network: {line}" for line in refused)
     if not units:
         raise NodeError("the network gets none of these files")
     if picture is not None:
-        _save(_sheet([(_title(unit, one), one) for unit in units for one in unit.images]), picture)
-        yield f"drawn in {picture}: black is the lowest number of each image, white its highest"
+        yield from _draw(units, picture)
+
+
+def _draw(units: Sequence[PreparedUnit], picture: Path) -> Iterator[str]:
+    of_phases = [unit for unit in units if unit.phases]
+    if of_phases:
+        sheet, said = contact_sheet(of_phases)
+        _save(sheet, picture)
+        yield f"drawn in {picture}: {said}"
+        return
+    _save(_sheet([(_title(unit, one), one) for unit in units for one in unit.images]), picture)
+    yield f"drawn in {picture}: black is the lowest number of each image, white its highest"
 
 
 def _title(unit: PreparedUnit, one: PreparedImage) -> str:
@@ -56,6 +72,33 @@ def _lines(unit: PreparedUnit, one: PreparedImage) -> Iterator[str]:
     yield from _place(grid, spacing) if grid else ["  place       none: it is a vector"]
     if one.prepared.is_against_laterality:
         yield "  side        its pixels lie mirrored against its laterality; no Patient Orientation"
+
+
+def _lines_of_phase(unit: PreparedUnit, phase: PreparedPhase) -> Iterator[str]:
+    tensor, stack = phase.volume.tensor, phase.stack
+    yield f"{unit.name}: {phase.role}"
+    yield f"  tensor      {' x '.join(map(str, tensor.shape))} of float32"
+    yield f"  numbers     {_numbers(tensor)}"
+    sizes = " x ".join(map(str, stack.shape))
+    mm = " x ".join(f"{one:.4g}" for one in stack.geometry.spacing)
+    yield f"  volume      {sizes} slices, rows and columns stored, {mm} mm a voxel"
+    yield f"  stored      {lying_of(stack.geometry, with_slices=False)}; {phase.scale}"
+    yield from (f"  doubt       {doubt}" for doubt in stack.doubts)
+    yield from _place_in_patient(phase.volume.grid)
+    for moved in phase.displaced:
+        if moved is None:
+            yield f"  moved       against {PRE_CONTRAST}: cannot be measured, too little is alike"
+        else:
+            caution = f" (more than {CAUTION_MM:g} mm)" if moved > CAUTION_MM else ""
+            yield f"  moved       {moved:.1f} mm against {PRE_CONTRAST}{caution}"
+
+
+def _place_in_patient(grid: VolumeGeometry) -> Iterator[str]:
+    corners = grid.map_indices_to_reference(np.array([(0, 0, 0), np.subtract(grid.shape, 1)]))
+    first, last = (", ".join(f"{mm + 0.0:.1f}" for mm in corner) for corner in corners)
+    yield f"  place       its corners' voxels at ({first}) and ({last}) mm, x, y and z (LPS)"
+    mm = " x ".join(f"{one:.4g}" for one in grid.spacing)
+    yield f"  one voxel   {mm} mm, {lying_of(grid)}"
 
 
 def _numbers(tensor: Tensor) -> str:

@@ -170,14 +170,20 @@ def is_read_by(wanted: Input) -> bool:
     return is_accepted and has_views
 
 
+_VIEW = ("ImageLaterality", "ViewPosition")
+
+
 def save(datasets: Iterable[Dataset], folder: Path) -> list[Path]:
-    """Write objects as Part 10 files, `0001-R-CC.dcm` and so on, in a folder made if needed."""
+    """Write objects as Part 10 files, `0001-R-CC.dcm` and so on, in a folder made if needed.
+
+    What has no view is named by its number alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, dataset in enumerate(datasets, start=1):
-        name = f"{number:04}-{dataset.ImageLaterality}-{dataset.ViewPosition}.dcm"
-        dataset.save_as(folder / name, enforce_file_format=True)
-        paths.append(folder / name)
+        view = [str(dataset[of].value) for of in _VIEW if of in dataset]
+        paths.append(folder / f"{'-'.join([f'{number:04}', *view])}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
 
 

@@ -20,6 +20,7 @@ from node.overview import (
     study_overview,
 )
 from node.overview.health import node_parts
+from node.overview.mri import told_of_study
 from node.overview.next_step import is_for_a_person, next_step
 from node.overview.objects import (
     InstanceOverview,
@@ -31,6 +32,7 @@ from node.overview.objects import (
 from node.result import Evaluation, Finding, Result
 from node.web.acting import ACTIONS_IN_WORDS, possible_actions
 from node.web.backend import Backend, Person, backend_of, person_of
+from node.web.mri_table import mri_in_words
 from node.web.pictures import source_of_capture, why_no_pictures
 from node.web.showing import render
 from node.web.study_words import (
@@ -176,6 +178,7 @@ def study_view(request: Request) -> Response:
         may_download=person.may_download,
         why_no_download=_why_no_download(backend, person),
         steps=list(_steps(study, objects)),
+        mri=mri_in_words(told_of_study(backend.ledger, study)),
         damaged=wording.refused_as_damaged(study.damaged),
         instances=[_came(one, study) for one in objects.instances],
         history=study.history,

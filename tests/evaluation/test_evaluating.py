@@ -16,6 +16,7 @@ import pytest
 from factories import L_CC, R_CC, R_MLO
 from labelled import Labelled, silent, triaging
 from lesion_models import lesion_detector, lesion_score, lesion_segmenter
+from mr_models import uptake_model
 from packages import CLASSES
 from pydicom import Dataset, dcmread
 from radiographs import chest_model
@@ -607,6 +608,14 @@ def test_a_model_that_only_measures_has_nothing_to_be_judged(
     area = load_model("breast-area", config.bundled_models_dir())
     with pytest.raises(NodeError, match="breast-area measures; there is nothing in it"):
         measured(images, area, tmp_path)
+
+
+def test_a_model_of_volumes_is_refused_with_what_else_there_is(
+    images: Labelled, tmp_path: Path
+) -> None:
+    images.add("P1", has_lesion=False)
+    with pytest.raises(NodeError, match=r"uptake reads volumes, .* `ai-node analyse` runs it"):
+        measured(images, uptake_model(tmp_path), tmp_path)
 
 
 def test_of_other_images_than_mammograms_each_stands_for_itself(

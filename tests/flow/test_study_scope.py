@@ -14,6 +14,7 @@ from factories import L_CC, L_MLO, R_CC, R_MLO
 from ledgers import SOMEBODY_ELSE, STUDY, Desk
 from mr_desk import PHASES, PLAN, SHAPE, breast, knee, receive_mr
 from mr_models import uptake_model
+from sqlalchemy.exc import OperationalError
 
 from node import config
 from node.domains.domain import Awaited
@@ -253,6 +254,40 @@ def test_a_held_knee_does_not_stand_before_routine_and_a_held_breast_does(
     settler.see_to_held()
     assert desk.study()["level"] == Priority.NOT_ASSESSED
     assert desk.study(of_knee)["level"] is None
+
+
+def test_a_study_that_cannot_be_judged_stops_no_other_and_is_not_passed_over_in_silence(
+    desk: Desk, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"{STUDY}.9"
+    receive_mr(desk, breast())
+    desk.receive(f"{other}.1", study=other, modality="US", view=None)
+    desk.let_pass(60)
+    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        settler.settle()
+    assert told(desk, study=other)[0] == VersionState.OUT_OF_SCOPE
+    assert desk.study()["state"] == "receiving"
+    monkeypatch.undo()
+    settler.settle()
+    assert told(desk)[1] == "4/4 phases"
+
+
+def test_where_the_database_is_away_no_other_study_is_tried(
+    desk: Desk, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        asked.append(1)
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    asked: list[int] = []
+    for number in range(3):
+        desk.receive(f"{STUDY}.{number}.1", study=f"{STUDY}.{number}")
+    desk.let_pass(60)
+    monkeypatch.setattr(Settler, "_settle", away)
+    with pytest.raises(OperationalError):
+        settler.settle()
+    assert len(asked) == 1
 
 
 # What it costs

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
@@ -15,6 +15,7 @@ from node.dicom import untrusted
 from node.dicom.untrusted import items, numbers, terms, text
 from node.domains.breast_mr.habits import Private
 from node.errors import Unreadable
+from node.imaging.source import as_number, values_of
 
 _LONGEST_TEXT = 128
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
@@ -65,7 +66,7 @@ class AskedHeader:
     def number(self, keyword: str) -> float | None:
         """Return the first number of an attribute."""
         for one in self.having(keyword):
-            if said := numbers(one, keyword):
+            if said := _numbers(one, keyword):
                 return said[0]
         return None
 
@@ -99,6 +100,18 @@ class AskedHeader:
         except ValueError:
             return None
         return number if math.isfinite(number) and number >= 0 else None
+
+
+_IN_BINARY = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
+"""Value Representations of numbers that are not written as text (PS3.5 6.2)."""
+
+
+def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+    if dictionary_VR(keyword) not in _IN_BINARY:
+        return numbers(dataset, keyword)
+    return [
+        number for value in values_of(dataset, keyword) if (number := as_number(value)) is not None
+    ]
 
 
 def _private(dataset: Dataset, group: int, element: int) -> str:

@@ -12,6 +12,7 @@ from node.domains.breast_mr.body_part import body_part_of, not_a_breast
 from node.domains.breast_mr.facts import Facts, as_text, from_text
 from node.domains.breast_mr.headers import facts_of
 from node.domains.breast_mr.phases import read as read_phases
+from node.domains.breast_mr.telling import lines_told
 from node.domains.domain import Awaited
 from node.errors import StudyError
 from node.imaging.planes import SLICED
@@ -79,4 +80,4 @@ def awaited(shown: Collection[Shown], wanted: Sequence[Input]) -> Awaited:
 
 def told(shown: Collection[Shown]) -> tuple[str, ...]:
     """Return what a study is taken for, series by series and phase by phase."""
-    return ()
+    return lines_told(facts_in(shown))

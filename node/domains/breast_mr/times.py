@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 _BEGINNING = datetime(1900, 1, 1)
+_DAY_S = 86_400
 
 
 def moment_from(date: str, time: str) -> float | None:
@@ -33,4 +34,4 @@ def moment_of(said: str) -> float | None:
 
 def clock_words(seconds: float) -> str:
     """Return the time of day: "10:15:03"."""
-    return f"{_BEGINNING + timedelta(seconds=seconds):%H:%M:%S}"
+    return f"{_BEGINNING + timedelta(seconds=seconds % _DAY_S):%H:%M:%S}"

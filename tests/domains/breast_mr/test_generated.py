@@ -168,6 +168,8 @@ def test_every_attribute_that_is_asked_is_one_of_the_standard() -> None:
         if isinstance(one, ast.Constant)
         and isinstance(one.value, str)
         and re.fullmatch("[A-Z]+[a-z]+[A-Za-z]*", one.value)
+        and one.value != "Exam"  # what a unit is called
     }
     assert len(asked) > 50
-    assert {keyword for keyword in asked if tag_for_keyword(keyword) is None} == set()
+    said = {"Exam"}  # what a result calls it
+    assert {keyword for keyword in asked if tag_for_keyword(keyword) is None} <= said

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset, uid
 
 from node.domains.breast_mr.arriving import phase_names
+from node.domains.breast_mr.phases import read
 from node.domains.breast_mr.scope import awaited, is_in_scope, why_not_in_scope
 from node.domains.domain import Awaited
 from node.domains.table import shown_by
@@ -24,7 +25,7 @@ from node.trial.breast_mr.knee import knee_mr
 from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.styles import STYLES, Arrangement
 
-from .generated import SHAPE, SLICES, made, planned
+from .generated import SHAPE, SLICES, made, planned, received
 from .studies import clock, stack
 
 FIVE = PhaseTimes(posts=5)
@@ -203,6 +204,27 @@ def test_no_study_is_whole_that_lacks_a_slice_which_another_phase_has(
     everywhere = {index for _, index in lacks if {(phase, index) for phase in range(3)} <= lacks}
     assert is_whole(one) == all(index in everywhere for _, index in lacks)
     assert one == awaited(shown(objects, seed + 1), [wants()]), "the order changes nothing"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_no_study_is_whole_of_whatever_maker_while_a_slice_that_others_have_is_to_come(
+    style: str,
+) -> None:
+    plan = planned(style, shape=(4, 8, 8), schedule=PhaseTimes(posts=3), beside=True)
+    objects = made(plan)
+    facts = received(objects)
+    dynamic = {sop for one in read(facts).phases for sop, _ in one.images}
+    draw = random.Random(18)
+    for count in (1, 1, 1, 2, 2, 3, len(dynamic) // 2, len(dynamic) - 1):
+        lacks = set(draw.sample(sorted(dynamic), min(max(count, 1), len(dynamic))))
+        left = [one for one in objects if str(one.SOPInstanceUID) not in lacks]
+        there = {
+            (one.position, one.orientation) for one in received(left) if one.sop_uid in dynamic
+        }
+        everywhere = {
+            (one.position, one.orientation) for one in facts if one.sop_uid in lacks
+        } - there
+        assert not is_whole(found(left, 4)) or everywhere, lacks
 
 
 # Of which part

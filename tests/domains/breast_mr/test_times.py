@@ -25,6 +25,12 @@ def test_a_time_is_read_as_the_standard_and_its_elders_write_it(
     assert clock_words(found) == clock
 
 
+def test_the_last_second_of_the_calendar_is_a_time_like_others() -> None:
+    found = moment_from("99991231", "235960")
+    assert found is not None
+    assert clock_words(found) == "00:00:00"
+
+
 @pytest.mark.parametrize("time", ["", "later", "256000", "10:1", "10155", "-10000"])
 def test_what_is_no_time_is_none(time: str) -> None:
     assert moment_from("20260310", time) is None

@@ -1,0 +1,49 @@
+"""Generated breast MRI to try a package on that reads phases: small, and clearly different ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydicom import Dataset, uid
+
+from node.errors import NodeError
+from node.manifest import Manifest
+from node.trial.breast_mr.body import STRONG_BACKGROUND, THREE_LESIONS, USUAL, WITHOUT_LESION, Body
+from node.trial.breast_mr.phase_times import PhaseTimes
+from node.trial.breast_mr.study import StudyPlan, breast_mr
+from node.trial.breast_mr.styles import ENHANCED_STYLE, LEGACY, STANDARD, Style
+
+_SHAPE = (24, 64, 80)
+"""Slices, rows and columns of a phase: enough to see a body, and soon made."""
+
+_STYLES: Mapping[str, Style] = {
+    uid.MRImageStorage: STANDARD,
+    uid.EnhancedMRImageStorage: ENHANCED_STYLE,
+    uid.LegacyConvertedEnhancedMRImageStorage: LEGACY,
+}
+"""What writes objects of a SOP class."""
+
+UNLIKE_BODIES: tuple[Body, ...] = (
+    USUAL,
+    replace(WITHOUT_LESION, density=0.9),
+    replace(THREE_LESIONS, background=STRONG_BACKGROUND.background),
+)
+"""Bodies that differ clearly: with a lesion, without any, with several and marked background."""
+
+
+def generated_mr(manifest: Manifest, study: str, body: Body = USUAL) -> list[Dataset]:
+    """Return a breast MRI with the phases that a model reads, and of a class that it takes."""
+    styles = [_STYLES[one] for one in manifest.input.sop_classes if one in _STYLES]
+    if not styles:
+        taken = ", ".join(manifest.input.sop_classes)
+        raise NodeError(f"no breast MRI of the classes {taken} can be generated")
+    schedule = PhaseTimes(posts=_posts(manifest))
+    plan = StudyPlan(body=body, style=styles[0], shape=_SHAPE, schedule=schedule, beside=False)
+    return breast_mr(study, plan)
+
+
+def _posts(manifest: Manifest) -> int:
+    """Return how many phases after the injection there must be for all roles."""
+    numbers = [int(role.removeprefix("post ")) for role in manifest.unit.roles if role != "pre"]
+    return max(numbers, default=1)

@@ -1,0 +1,120 @@
+"""Of volumes a score is asked for once, no slice is drawn, and one refusal stands for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from mr_models import uptake_model
+from mr_studies import small_plan, written
+
+from node.analysis.conclusion import conclude, refused_images
+from node.analysis.pipeline import MODEL_FAILED, Pipeline, ScoresInMemory, Task, analyse
+from node.dicom.header import read_header
+from node.domains.description import describe
+from node.errors import ModelError, StudyError
+from node.manifest import Model
+from node.packages.exams import selected
+from node.result import PERCENT, Code, Measurement, OutputScore, Result, UnitScore
+from node.study import Instance, Picture, StudyVersion, Unit
+
+SCORE = OutputScore((Measurement(Code("UPTAKE", "99TEST", "Uptake score"), 51.0, PERCENT),))
+
+
+class Told:
+    """Answers as it is told, and remembers what it was asked."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.scored, self.drawn = error, list[str](), list[str]()
+
+    def score(self, unit: Unit, model: Model) -> UnitScore:
+        self.scored.append(unit.key)
+        if self.error is not None:
+            raise self.error
+        return UnitScore(unit.key, (SCORE,))
+
+    def picture(self, instance: Instance) -> Picture:
+        self.drawn.append(instance.sop_uid)
+        raise AssertionError("no slice is drawn")
+
+    def pixel_digest(self, path: Path) -> str:
+        raise AssertionError("nobody asks")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return uptake_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return written(small_plan(), tmp_path_factory.mktemp("study"))
+
+
+def unit_of(model: Model, paths: Sequence[Path]) -> Unit:
+    (unit,) = selected(model, paths).units
+    return unit
+
+
+def analysed(
+    model: Model, paths: Sequence[Path], told: Told, scores: ScoresInMemory, *, is_last: bool = True
+) -> Result:
+    instances = tuple(describe(read_header(path), path, path.name) for path in paths)
+    version = StudyVersion(
+        study_uid=instances[0].study_uid,
+        number=1,
+        reason="all there",
+        instances=instances,
+        decided_at=datetime(2026, 3, 3, tzinfo=UTC),
+        installation="tests",
+    )
+    pipeline = Pipeline(told, scores, UTC, ())
+    task = Task(version, (model,), frozenset({"uptake"}), is_last_try=is_last)
+    (result,), _ = analyse(pipeline, task)
+    return result
+
+
+def test_a_score_is_asked_for_once_and_no_slice_is_drawn(model: Model, paths: list[Path]) -> None:
+    told, scores = Told(), ScoresInMemory()
+    first, again = (analysed(model, paths, told, scores) for _ in range(2))
+    assert first.evaluations == again.evaluations
+    assert told.scored == [unit_of(model, paths).key]
+    assert told.drawn == []
+
+
+def test_a_failure_is_told_once_not_of_each_slice(model: Model, paths: list[Path]) -> None:
+    unit = unit_of(model, paths)
+    with pytest.raises(ModelError):
+        analysed(model, paths, Told(ModelError("x")), ScoresInMemory(), is_last=False)
+    failed = analysed(model, paths, Told(ModelError("x")), ScoresInMemory())
+    refused = analysed(model, paths, Told(StudyError("post 1: no")), ScoresInMemory())
+    for result, reason in ((failed, f"{MODEL_FAILED} Exam"), (refused, "post 1: no")):
+        (refusal,) = result.refused
+        assert (refusal.what, refusal.reason, refusal.is_failure) == ("Exam", reason, True)
+        assert refusal.sop_uid == unit.volumes["pre"][0].instance.sop_uid
+        assert result.reason == reason
+    (one,) = refused_images(unit, "why")
+    assert one.reason == "why"
+
+
+def test_a_unit_without_a_score_is_refused_once(model: Model, paths: list[Path]) -> None:
+    result = conclude(model, [unit_of(model, paths)], [], {})
+    assert [one.reason for one in result.refused] == ["could not be analysed"]
+
+
+def test_what_moved_is_stated_with_its_phase_and_how_far(model: Model, paths: list[Path]) -> None:
+    unit = unit_of(model, paths)
+    for displaced, words in (
+        (("post 1", 3.14), ["Exam: moved by 3.1 mm between pre and post 1 (more than 2 mm)."]),
+        (("post 1", 2.0), []),
+        (
+            ("post 1", None),
+            ["Exam: by how much it moved between pre and post 1 could not be measured."],
+        ),
+        (("post 9", 30.0), []),
+    ):
+        score = UnitScore(unit.key, (SCORE,), displaced=(displaced,))
+        said = conclude(model, [unit], [], {unit.key: score}).statements
+        assert [one for one in said if "moved" in one] == words

@@ -1,0 +1,132 @@
+"""A manifest of a model that reads phases: what it says, and how mistakes in it are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mr_models import PIXELS, uptake_model
+from packages import write_package
+
+from node.errors import ConfigError
+from node.manifest import Model, load_model
+
+SIZE = PIXELS[PIXELS.index('[[pixels]]\nop = "size"') : PIXELS.index('[[pixels]]\nop = "perc')]
+ORIENT = '[[pixels]]\nop = "orient"\naxes = "HPL"\n'
+SPACING = '[[pixels]]\nop = "spacing"\nmm = [4, 4, 4]\n'
+
+
+def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
+    """Return what is told of a package whose manifest was changed, without file and line."""
+    model = uptake_model(folder)
+    path = model.folder / "manifest.toml"
+    text = path.read_text("utf-8")
+    for present, other in changes:
+        assert present in text, present
+        text = text.replace(present, other)
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_model(model.manifest.name, folder)
+    return [line.split(": ", 1)[1] for line in str(caught.value).splitlines()]
+
+
+def test_a_model_of_volumes_says_what_it_reads(tmp_path: Path) -> None:
+    manifest = uptake_model(tmp_path, expected_phases=4).manifest
+    assert manifest.domain == "breast_mr"
+    assert manifest.unit.is_of_volumes
+    assert manifest.image_shape == (1, 32, 48, 96)
+    assert manifest.input.body_parts == ("BREAST",)
+    assert manifest.input.expected_phases == 4
+
+
+def test_what_was_not_said_is_not_part_of_what_a_score_depends_on(tmp_path: Path) -> None:
+    model = uptake_model(tmp_path)
+    again = type(model.manifest).model_validate(model.manifest.model_dump(mode="json"))
+    assert Model(model.folder, again).preprocessing_digest == model.preprocessing_digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([(SIZE, "")], 'missing: the input has no fixed size: op = "size", with slices, rows'),
+        ([(ORIENT, "")], "missing: which way slices, rows and columns run: op = "),
+        ([(ORIENT, ""), (SPACING, SPACING + ORIENT)], '"orient" must stand before "spacing"'),
+        ([(SPACING, ""), (SIZE, SIZE + SPACING)], '"spacing" must stand before "size"'),
+        ([(ORIENT, ""), (SIZE, SIZE + ORIENT)], '"orient" must stand before "size"'),
+        ([(SIZE, SIZE + SIZE)], '"size" is there before; once is enough'),
+        ([('axes = "HPL"', 'axes = "HPA"')], "expected one each of L or R, P or A, H or F"),
+        ([('axes = "HPL"', 'axes = "XYZ"')], 'found "XYZ"'),
+        ([("mm = [4, 4, 4]", "mm = [4, 4]")], "pixels.mm: expected a list of at least 3"),
+        ([("mm = [4, 4, 4]", "mm = [4, 4, 0]")], "pixels.mm: expected a number above 0.05"),
+        ([("slices = 32", "slices = 2")], "expected a number not below 4, found 2"),
+        (
+            [("slices = 32", "slices = 1024"), ("rows = 48", "rows = 1024"), ("= 96", "= 1024")],
+            "1024 x 1024 x 1024 voxels are more than 512 MiB",
+        ),
+        ([("low = 1\n", "low = 99.5\n")], "expected less than high = 99"),
+        ([('of = "pre"', 'of = "post 1"')], 'expected "pre" or "each", found "post 1"'),
+        ([('["pre", "post 1"]', '["post 1", "post 2"]')], 'of "pre", which is no role of [unit]'),
+        (
+            [(SIZE, SIZE + '[[pixels]]\nop = "rank"\nwithin = "above threshold"\nthreshold = 0\n')],
+            '"rank" is of images, and "signal" begins those of volumes',
+        ),
+        (
+            [(SIZE, SIZE + '[[pixels]]\nop = "channels"\ncount = 3\n')],
+            '"channels" is of images, and "signal" begins those of volumes',
+        ),
+        ([('op = "signal"', 'op = "grey"\nvalues = "stored"\nscale = "none"')], '"orient" is of'),
+        ([('modality = "MR"', 'modality = "CT"')], 'input.modality: expected "MR", found "CT"'),
+        ([('modality = "MR"', 'modality = "MR"\nbody_parts = ["KNEE"]')], 'expected ["BREAST"]'),
+        ([('modality = "MR"', 'modality = "MR"\nimplants = "analyse"')], "is of mammograms"),
+        ([('of = "exam"', 'of = "breast"')], 'expected "exam": a breast MRI shows both breasts'),
+        ([('missing = "refuse"', 'repeated = "last"')], "unit.repeated: is of mammograms"),
+        ([('["pre", "post 1"]', '["pre", "late"]')], "pre"),
+        ([('["pre", "post 1"]', '["pre", "pre"]')], '"pre" is there twice'),
+        ([('["pre", "post 1"]', '["pre", "R CC"]')], '"R CC" is no phase'),
+        ([('join = "channels"', 'join = "concatenate"')], "only vectors are concatenated"),
+        (
+            [('"breast_mr"', '"plain"'), ('"MR"', '"MR"\nbody_parts = ["BREAST"]')],
+            '"signal" is of volumes: domain =',
+        ),
+        ([('intended_use = "detection"', 'intended_use = "triage"')], "triage"),
+    ],
+)
+def test_what_is_amiss_is_told(
+    changes: list[tuple[str, str]], expected: str, tmp_path: Path
+) -> None:
+    found = problems(tmp_path, *changes)
+    assert any(expected in line for line in found), found
+
+
+def test_places_cannot_be_said_of_volumes(tmp_path: Path) -> None:
+    mask = (
+        'kind = "mask"\ntensor = "score"\nlabel = "outline"\n'
+        'finding = { value = "F", scheme = "99TEST", meaning = "Finding" }\n'
+        'area = { value = "A", scheme = "99TEST", meaning = "Area" }\n'
+    )
+    model = uptake_model(tmp_path)
+    text = (model.folder / "manifest.toml").read_text("utf-8")
+    head, _, _ = text.partition("[[outputs]]")
+    (model.folder / "manifest.toml").write_text(f"{head}[[outputs]]\n{mask}", "utf-8")
+    with pytest.raises(ConfigError, match="image"):
+        load_model(model.manifest.name, tmp_path)
+
+
+def test_words_of_phases_are_no_words_of_mammograms(tmp_path: Path) -> None:
+    for number, (change, expected) in enumerate(
+        (
+            (
+                ('modality = "MG"', 'modality = "MG"\nexpected_phases = 4'),
+                "input.expected_phases: is of breast MRI; a model of domain = "
+                '"mammography" has no such word',
+            ),
+            (
+                ("[output]", '[unit]\nof = "exam"\nroles = ["pre", "post 1"]\n\n[output]'),
+                '"pre" is none of the images of an exam',
+            ),
+        )
+    ):
+        path = write_package(tmp_path / str(number), change) / "manifest.toml"
+        with pytest.raises(ConfigError) as caught:
+            Model(path.parent)
+        assert expected in str(caught.value)
