@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import total_ordering
 
-from node.study import Laterality
+from node.study import Laterality, PhaseRead
 
 Point = tuple[float, float]
 
@@ -229,21 +229,6 @@ class Solid:
     """A rule took it away from what is measured: it is reported and drawn, and counts nowhere."""
     output: str = ""
     """The name that the manifest gives the output that says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseRead:
-    """A phase of a dynamic series as a model has read it, and its times."""
-
-    role: str
-    """"pre", "early", "post 1"."""
-    name: str
-    """"pre", "post 2"."""
-    slices: int
-    middle_s: float | None
-    """The middle of its acquisition, in seconds after the injection; None if not known."""
-    rests_on: str
-    """What its time rests on, in words that may leave the node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseRead:
+    """A phase of a dynamic series as a model has read it, and its times."""
+
+    role: str
+    """"pre", "early", "post 1"."""
+    name: str
+    """"pre", "post 2"."""
+    slices: int
+    middle_s: float | None
+    """The middle of its acquisition, in seconds after the injection; None if not known."""
+    rests_on: str
+    """What its time rests on, in words that may leave the node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """What a model reads at once, and one score is kept for.
 
@@ -158,6 +173,8 @@ class Unit:
     """What it is called in a result, plain ASCII: "R MLO"."""
     volumes: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)
     """By role the slices of each, in the order of space; none of what is of images."""
+    phases: tuple[PhaseRead, ...] = ()
+    """Of volumes: when each was acquired."""
     doubts: tuple[str, ...] = ()
     """What a reader of the result should know of it: "Compressed with loss"."""
 

@@ -5,10 +5,12 @@
 
 from node.manifest.inputs import (
     BODY_PARTS_OF_MAMMOGRAMS,
+    EACH_POST,
     Input,
     InputTensor,
     ManifestUnit,
     PartOfStudy,
+    PhaseMoment,
     view_called,
 )
 from node.manifest.outputs import (
@@ -65,6 +67,7 @@ from node.manifest.words import ManifestCode
 __all__ = [
     "BODY_PARTS_OF_MAMMOGRAMS",
     "CARD",
+    "EACH_POST",
     "MANIFEST",
     "OF_MAMMOGRAMS",
     "OPEN_QUESTION",
@@ -95,6 +98,7 @@ __all__ = [
     "Operations",
     "Output",
     "PartOfStudy",
+    "PhaseMoment",
     "Pixels",
     "Platt",
     "ScoreOutput",

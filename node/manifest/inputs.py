@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -65,9 +65,24 @@ class Input(GrownSection):
         return frozenset(map(view_called, self.expected_views))
 
 
+EACH_POST = "each post"
+"""The role that every phase after the contrast agent takes in turn, in a unit of its own."""
+BY_TIME = ("early", "late")
+"""Roles of the phase that was acquired nearest to a moment after the injection."""
+
+
 def is_phase(role: str) -> bool:
-    """Whether a role is one of a dynamic series: "pre", "post 1"."""
-    return role == "pre" or role.startswith("post ")
+    """Whether a role is one of a dynamic series: "pre", "post 1", "early", "each post"."""
+    return role in ("pre", EACH_POST, *BY_TIME) or role.startswith("post ")
+
+
+class PhaseMoment(Section):
+    """Which phase is meant: the one whose middle of acquisition lies nearest, if near enough."""
+
+    middle_s: Annotated[float, Field(gt=0, le=3600)]
+    """In seconds after the injection."""
+    within_s: Annotated[float, Field(gt=0, le=1800)]
+    """Farther from that no phase is taken."""
 
 
 def view_called(name: str) -> View:
@@ -76,22 +91,35 @@ def view_called(name: str) -> View:
     return View(Laterality(side), projection)
 
 
-class ManifestUnit(Section):
+class ManifestUnit(GrownSection):
     """What the network reads at once, and answers once."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"early", "late", "optional"})
 
     of: PartOfStudy
     roles: tuple[RoleName, ...] = ()
     """Of an exam views ("R CC"), of a breast projections ("CC"); which image is which. Of a breast
-    MRI phases ("pre", "post 1"), each of which is a volume."""
+    MRI phases ("pre", "post 1", "early", "late", "each post"), each of which is a volume."""
     missing: Literal["refuse", "blank"] = "refuse"
     """A role without an image: the unit is not analysed, or the network gets zeros there."""
     repeated: Literal["refuse", "first", "last"] = "refuse"
     """Several images of one role: not analysed, or the first or last by time of acquisition."""
+    early: PhaseMoment | None = None
+    """When the phase "early" was acquired."""
+    late: PhaseMoment | None = None
+    """When the phase "late" was acquired."""
+    optional: tuple[RoleName, ...] = ()
+    """Phases without which the others are read all the same: the network gets zeros there."""
 
     @property
     def is_of_volumes(self) -> bool:
         """Whether it reads phases, not images."""
         return any(map(is_phase, self.roles))
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it is read several times of one study, phase by phase."""
+        return EACH_POST in self.roles
 
     @property
     def all_roles(self) -> tuple[str, ...]:
@@ -100,6 +128,8 @@ class ManifestUnit(Section):
 
     def amiss(self, wanted: Input) -> Iterator[tuple[Place, str]]:
         """Yield what cannot be, of a model of mammograms."""
+        for word in sorted(self.LATER & self.model_fields_set):
+            yield (word,), "is of breast MRI"
         if self.of == "image":
             for word in ("roles", "missing", "repeated"):
                 if word in self.model_fields_set:
@@ -119,9 +149,31 @@ class ManifestUnit(Section):
             yield ("repeated",), "is of mammograms: there is one phase of each name"
         for i, role in enumerate(self.roles):
             if not is_phase(role):
-                yield ("roles", i), f'"{role}" is no phase: "pre", "post 1", "post 2", ...'
+                known = '"pre", "post 1", "post 2", ..., "early", "late", "each post"'
+                yield ("roles", i), f'"{role}" is no phase: {known}'
             elif role in self.roles[:i]:
                 yield ("roles", i), f'"{role}" is there twice'
+        yield from self._amiss_in_moments()
+
+    def _amiss_in_moments(self) -> Iterator[tuple[Place, str]]:
+        """Yield where a moment is missing or has no effect, and what cannot be left out."""
+        for role, moment in self.moments.items():
+            if role in self.roles and moment is None:
+                yield (role,), "missing: when? { middle_s = 150, within_s = 60 }"
+            elif moment is not None and role not in self.roles:
+                yield (role,), f'has no effect: "{role}" is none of the roles'
+        for i, role in enumerate(self.optional):
+            if role not in self.roles:
+                yield ("optional", i), f'"{role}" is none of the roles'
+            elif role == "pre":
+                yield ("optional", i), "nothing is compared without the phase before contrast"
+        if self.roles and set(self.roles) <= {"pre", *self.optional}:
+            yield ("optional",), "of the phases after contrast one must be needed"
+
+    @property
+    def moments(self) -> dict[str, PhaseMoment | None]:
+        """When the phases that are told by their time were acquired."""
+        return {"early": self.early, "late": self.late}
 
     @property
     def _example(self) -> str:

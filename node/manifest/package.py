@@ -231,10 +231,16 @@ class Manifest(GrownSection):
         if former:
             problems += amiss_in_former(self._numbered)
         else:
-            problems += amiss_in_combination(self._numbered, self.unit.of, self.domain)
+            problems += amiss_in_combination(
+                self._numbered, self.unit.of, self.domain, is_repeated=self.unit.is_repeated
+            )
         if problems:
             raise wrong(problems)
-        outputs = (completed(one, self.unit.of, bool(former)) for one in self.outputs)
+        is_repeated = self.unit.is_repeated
+        outputs = (
+            completed(one, self.unit.of, bool(former), is_repeated=is_repeated)
+            for one in self.outputs
+        )
         self.__dict__["outputs"] = tuple(with_shared_words(tuple(outputs)))
         return self
 

@@ -35,8 +35,13 @@ def part_of(output: Output, unit: PartOfStudy) -> PartOfStudy:
     return output.about or unit  # type: ignore[return-value]  # the sides are gone
 
 
-def completed(output: Output, unit: PartOfStudy, is_former: bool) -> Output:
-    """Return an output with every word in it that follows from others."""
+def completed(
+    output: Output, unit: PartOfStudy, is_former: bool, *, is_repeated: bool = False
+) -> Output:
+    """Return an output with every word in it that follows from others.
+
+    `is_repeated`: the network answers several times of what it is about, phase by phase.
+    """
     words: dict[str, object] = {"about": output.about or unit}
     if not output.name:
         words["name"] = output.kind
@@ -47,7 +52,7 @@ def completed(output: Output, unit: PartOfStudy, is_former: bool) -> Output:
         below = part_of(output, unit)
         words["combine"] = Combination(
             breast=said.breast or "none" if below == "image" else "none",
-            exam=said.exam or "none" if below != "exam" else "none",
+            exam=said.exam or "none" if below != "exam" or is_repeated else "none",
         )
     return output.model_copy(update=words)
 
@@ -88,16 +93,18 @@ def amiss_in_about(outputs: Numbered, unit: PartOfStudy) -> Iterator[tuple[Place
 
 
 def amiss_in_combination(
-    outputs: Numbered, unit: PartOfStudy, domain: str
+    outputs: Numbered, unit: PartOfStudy, domain: str, *, is_repeated: bool = False
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the author has not chosen how answers combine, or chose it of what is not."""
     for place, output in outputs:
         if not isinstance(output, ScoreOutput | ClassesOutput):
             continue
         below = part_of(output, unit)
-        needed = {"image": ("breast", "exam"), "breast": ("exam",), "exam": ()}[below]
-        if domain != "mammography":
-            needed = ()
+        needed: tuple[str, ...] = ()
+        if domain == "mammography":
+            needed = {"image": ("breast", "exam"), "breast": ("exam",), "exam": ()}[below]
+        elif is_repeated:
+            needed = ("exam",)
         said = output.combine or Combination()
         for word in ("breast", "exam"):
             choice = getattr(said, word)

@@ -8,16 +8,18 @@ from dataclasses import replace
 from pydicom import Dataset
 
 from node.domains.breast_mr.headers import facts_of
-from node.domains.breast_mr.phases import Reading
+from node.domains.breast_mr.phases import MrPhase, Reading
 from node.domains.breast_mr.phases import read as read_phases
+from node.domains.breast_mr.roles import ChosenPhases, chosen_phases
 from node.domains.domain import Selection
 from node.domains.naming import class_words, image_name
+from node.errors import StudyError
 from node.imaging.planes import SLICED
 from node.manifest import Input, ManifestUnit
 from node.result import Refusal
-from node.study import IMAGE, Frame, Instance, Unit
+from node.study import IMAGE, Frame, Instance, PhaseRead, Unit
 
-_EXAM = "Exam"
+EXAM_NAME = "Exam"
 """What a result calls what was read."""
 
 
@@ -48,29 +50,41 @@ def grouped(
     _: Sequence[Instance],
     headers: Mapping[str, Dataset],
 ) -> Selection:
-    """Make one unit of the phases that are wanted, each a volume; or refuse it with the reason."""
+    """Make units of the phases that are wanted, each a volume; or refuse them with the reason."""
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
     reading = read_phases(fact for uid in of_uid for fact in facts_of(headers[uid]))
-    if why := reading.refusal or _why_not_read(reading, wanted):
-        refused = [Refusal(uid, _EXAM, why) for uid in _first_of(reading, of_uid)]
+    try:
+        if reading.refusal:
+            raise StudyError(reading.refusal)
+        chosen = chosen_phases(reading, wanted)
+    except StudyError as error:
+        refused = [Refusal(uid, EXAM_NAME, str(error)) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
+    return replace(selection, units=tuple(_unit(one, reading, selection, of_uid) for one in chosen))
+
+
+def _unit(
+    chosen: ChosenPhases, reading: Reading, selection: Selection, of_uid: Mapping[str, Instance]
+) -> Unit:
+    """Return what is read at once: slices of each phase in the order of space, and its time."""
     volumes = {
-        phase.name: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
-        for phase in reading.phases
-        if phase.name in wanted.roles
+        role: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
+        for role, phase in chosen.cast.items()
     }
-    in_order = {role: volumes[role] for role in wanted.roles if role in volumes}
-    doubts = dict.fromkeys((*reading.doubts, *_of_images(selection, in_order)))
-    unit = Unit({}, _EXAM, volumes=in_order, doubts=tuple(doubts))
-    return replace(selection, units=(unit,))
+    phases = tuple(
+        PhaseRead(role, phase.name, len(phase.images), phase.middle_s, _rests_on(phase, reading))
+        for role, phase in chosen.cast.items()
+    )
+    doubts = dict.fromkeys((*reading.doubts, *chosen.lacking, *_of_images(selection, volumes)))
+    name = f"{EXAM_NAME} {chosen.name}" if chosen.name else EXAM_NAME
+    return Unit({}, name, volumes=volumes, phases=phases, doubts=tuple(doubts))
 
 
-def _why_not_read(reading: Reading, wanted: ManifestUnit) -> str:
-    there = [phase.name for phase in reading.phases]
-    missing = [role for role in wanted.roles if role not in there]
-    if not missing or (wanted.missing == "blank" and len(missing) < len(wanted.roles)):
+def _rests_on(phase: MrPhase, reading: Reading) -> str:
+    """Return what the time of a phase rests on; "" if it has none."""
+    if phase.middle_s is None:
         return ""
-    return f"this model does not read it without {', '.join(missing)}; there: {', '.join(there)}"
+    return f"injection by {reading.injected_by}, start by {reading.ordered_by}, {phase.lasts_by}"
 
 
 def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ...]:
