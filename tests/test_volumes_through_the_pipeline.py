@@ -257,3 +257,14 @@ def test_what_cannot_be_placed_is_refused_with_its_phase(tmp_path: Path) -> None
     one.save_as(path)
     with pytest.raises(StudyError, match=r"^post 1: Image Position \(Patient\) missing"):
         image_digest_of(unit)
+
+
+def test_slices_with_more_between_them_than_they_show_are_doubted(tmp_path: Path) -> None:
+    paths = written(small_plan(), tmp_path / "study")
+    for path in paths:
+        one = dcmread(path)
+        one.SliceThickness = 2.0
+        one.save_as(path)
+    study = analysed(paths, uptake_model(tmp_path / "models"), tmp_path)
+    assert study.result is not None
+    assert "slices 10.6 mm apart, but 2.0 mm thick: Exam." in study.result.statements

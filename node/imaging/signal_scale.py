@@ -38,6 +38,9 @@ _ALIKE = 1e-5
 _HIGHEST = 1e9
 """Above it, or below one part of it, a slope is no slope."""
 
+_FARTHEST = 1e12
+"""Beyond it an intercept is none: what is stored would be lost beside it, or be no number."""
+
 
 class ScaleSource(StrEnum):
     """What a scale rests on, in words."""
@@ -136,6 +139,8 @@ def _rescale(dataset: Dataset, name: str) -> SignalScale:
     if intercept is None and slope != 1:
         raise StudyError(f"{name}Rescale Slope without Rescale Intercept")
     _require_slope(slope, f"{name}{name_of('RescaleSlope')}")
+    if abs(intercept or 0) > _FARTHEST:
+        raise StudyError(f"{name}{name_of('RescaleIntercept')} of {intercept:g}, beside any signal")
     return SignalScale(slope, intercept or 0.0, ScaleSource.RESCALE)
 
 
@@ -150,6 +155,8 @@ def _philips(header: Dataset) -> SignalScale | None:
         offset = rescale.intercept / rescale.slope
     else:
         offset = -(_private(header, _SCALE_INTERCEPT) or 0.0)
+    if abs(offset) > _FARTHEST:
+        raise StudyError(f"Scale Intercept of Philips of {-offset:g}, beside any signal")
     return SignalScale(1 / scale_slope, offset / scale_slope, ScaleSource.PHILIPS)
 
 

@@ -180,7 +180,9 @@ def _answer(networks: _Networks, job: ImageJob) -> Message:
     except ModelError as error:
         failure = Failure("ModelError", reason_of(error))
     except MemoryError:
-        words = "the image needs more memory than [inference] memory_mb"
+        is_of_volumes = isinstance(job, ScoreJob) and job.volumes
+        what = "the exam's volumes need" if is_of_volumes else "the image needs"
+        words = f"{what} more memory than [inference] memory_mb"
         failure = Failure("ModelError", words)
     return answered(failure)
 

@@ -1,4 +1,4 @@
-"""Of volumes a score is asked for once, no slice is drawn, and one refusal stands for all."""
+"""Of volumes a score is asked for once, one slice each is drawn, and one refusal stands for all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mr_models import uptake_model
 from mr_studies import small_plan, written
@@ -37,7 +38,7 @@ class Told:
 
     def picture(self, instance: Instance) -> Picture:
         self.drawn.append(instance.sop_uid)
-        raise AssertionError("no slice is drawn")
+        return Picture(np.zeros((32, 48), np.uint8), 1.0)
 
     def pixel_digest(self, path: Path) -> str:
         raise AssertionError("nobody asks")
@@ -76,12 +77,21 @@ def analysed(
     return result
 
 
-def test_a_score_is_asked_for_once_and_no_slice_is_drawn(model: Model, paths: list[Path]) -> None:
+def test_a_score_is_asked_for_once_and_middle_slices_are_drawn(
+    model: Model, paths: list[Path]
+) -> None:
     told, scores = Told(), ScoresInMemory()
     first, again = (analysed(model, paths, told, scores) for _ in range(2))
     assert first.evaluations == again.evaluations
-    assert told.scored == [unit_of(model, paths).key]
-    assert told.drawn == []
+    unit = unit_of(model, paths)
+    assert told.scored == [unit.key]
+    middle = {volume[len(volume) // 2].instance.sop_uid for volume in unit.volumes.values()}
+    assert len(middle) == 2
+    assert sorted(told.drawn) == sorted([*middle, *middle])
+    assert [one.name for one in first.pictured] == [
+        "pre, slice 9 of 16",
+        "post 1, slice 9 of 16",
+    ]
 
 
 def test_a_failure_is_told_once_not_of_each_slice(model: Model, paths: list[Path]) -> None:

@@ -14,7 +14,14 @@ from mr_bodies import Body, Grid, volume_of_body
 from mr_stacks import AXIAL, SAGITTAL
 
 from node.errors import StudyError
-from node.imaging.motion import CAUTION_MM, MOTION_ERROR_MM, caution_of, cell_means, displacement_of
+from node.imaging.motion import (
+    CAUTION_MM,
+    MOTION_ERROR_MM,
+    caution_of,
+    cell_means,
+    coarse,
+    displacement_of,
+)
 
 OBLIQUE = (0.9848, 0.1736, 0.0, -0.171, 0.9698, -0.1736)
 BODY = Body(is_fat_suppressed=True)
@@ -61,6 +68,29 @@ def test_a_caution_names_the_phases_and_how_far() -> None:
     assert caution.endswith(" mm between pre and post 1 (more than 2 mm)")
     assert displacement_of(pre(), still).mm < MOTION_ERROR_MM < CAUTION_MM
     assert caution_of(displacement_of(pre(), still).mm, "pre", "post 1") == ""
+
+
+@pytest.mark.parametrize("mm", [(0.5, 0.7, 1.4), (3.0, 1.9, 6.0)])
+def test_a_coarse_volume_lies_where_its_voxels_are_the_means_of_others(
+    mm: tuple[float, float, float],
+) -> None:
+    index = np.stack(np.meshgrid(*map(np.arange, (14, 15, 16)), indexing="ij"), -1)
+    axes = np.array([(0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0)]) * mm
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes, (-30, 20, 10)
+    there = index @ axes.T + affine[:3, 3]
+    ramp = (there @ (1.0, 2.0, 3.0)).astype(np.float32)
+    found = coarse(Volume(ramp, affine, "PATIENT"))
+    index = np.stack(np.meshgrid(*map(np.arange, found.shape), indexing="ij"), -1).reshape(-1, 3)
+    expected = found.map_indices_to_reference(index) @ (1.0, 2.0, 3.0)
+    np.testing.assert_allclose(found.array.reshape(-1), expected, atol=1e-3)
+    assert all(2.4 <= one <= 6 for one in found.spacing)
+
+
+def test_of_coarse_volumes_the_same_is_measured() -> None:
+    fine = Grid(AXIAL, (2.0, 1.4, 1.4), (60.0, 80.0, 120.0))
+    one, other = (volume_of_body(BODY.of(shift_mm=shift), fine) for shift in ((0, 0, 0), (3, 0, 0)))
+    assert displacement_of(coarse(one), coarse(other)) == displacement_of(one, other)
 
 
 def test_one_side_that_moved_alone_is_seen() -> None:

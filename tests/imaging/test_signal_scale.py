@@ -108,6 +108,8 @@ def test_of_an_enhanced_object_each_frame_has_its_scale() -> None:
         (rescaled(2, None), "Rescale Slope without Rescale Intercept"),
         (rescaled(None, 5), "Rescale Intercept without Rescale Slope"),
         (of_philips(0, 1, 0), "Scale Slope of Philips of 0"),
+        (rescaled(1, 1e300), "Rescale Intercept of 1e\\+300, beside any signal"),
+        (of_philips(1, 1e-9, 1e9), "Scale Intercept of Philips of .*, beside any signal"),
     ],
 )
 def test_a_scale_that_makes_no_signal_is_refused(one: Dataset, words: str) -> None:

@@ -15,8 +15,9 @@ from node import config
 from node.errors import ModelError, StudyError
 from node.imaging import volume
 from node.imaging.source import PixelSource, opened
-from node.inference import Inference, inputs
+from node.inference import Inference, child, inputs
 from node.inference.inputs import slices_by_role
+from node.inference.messages import Failure, Package, ScoreJob, Setup, score_in
 from node.manifest import Model
 from node.packages.exams import selected
 from node.study import Unit
@@ -79,6 +80,21 @@ def test_what_the_child_refuses_names_the_phase(
     (tmp_path / post[3].instance.path.name).unlink()
     with pytest.raises(ModelError, match=r"the image file cannot be read \(No such file"):
         inference.score(unit, model)
+
+
+def test_volumes_that_need_too_much_memory_are_told_as_such(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(child, "prepared_phases", fail)
+    networks = child._Networks(
+        Setup(config.InferenceSettings(), (Package(model.folder, model.manifest),))
+    )
+    answer = child._answer(networks, ScoreJob.about(unit_in(tmp_path, model), model))
+    words = "the exam's volumes need more memory than [inference] memory_mb"
+    assert score_in(answer, "", ()) == Failure("ModelError", words)
 
 
 def test_a_header_is_read_once_and_its_pixels_once(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from pydicom import Dataset
 
@@ -14,7 +15,8 @@ from node.domains.breast_mr.roles import ChosenPhases, chosen_phases
 from node.domains.domain import Selection
 from node.domains.naming import class_words, image_name
 from node.errors import StudyError
-from node.imaging.planes import SLICED
+from node.imaging.planes import SLICED, planes_of
+from node.imaging.stack import stack_of
 from node.manifest import Input, ManifestUnit
 from node.result import Refusal
 from node.study import IMAGE, Frame, Instance, PhaseRead, Unit
@@ -60,13 +62,18 @@ def grouped(
     except StudyError as error:
         refused = [Refusal(uid, EXAM_NAME, str(error)) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
-    return replace(selection, units=tuple(_unit(one, reading, selection, of_uid) for one in chosen))
+    units_of = (_unit(one, reading, selection, headers) for one in chosen)
+    return replace(selection, units=tuple(units_of))
 
 
 def _unit(
-    chosen: ChosenPhases, reading: Reading, selection: Selection, of_uid: Mapping[str, Instance]
+    chosen: ChosenPhases,
+    reading: Reading,
+    selection: Selection,
+    headers: Mapping[str, Dataset],
 ) -> Unit:
     """Return what is read at once: slices of each phase in the order of space, and its time."""
+    of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
     volumes = {
         role: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
         for role, phase in chosen.cast.items()
@@ -75,7 +82,9 @@ def _unit(
         PhaseRead(role, phase.name, len(phase.images), phase.middle_s, _rests_on(phase, reading))
         for role, phase in chosen.cast.items()
     )
-    doubts = dict.fromkeys((*reading.doubts, *chosen.lacking, *_of_images(selection, volumes)))
+    of_stacks = _of_stacks(volumes.values(), headers)
+    of_images = _of_images(selection, volumes)
+    doubts = dict.fromkeys((*reading.doubts, *chosen.lacking, *of_stacks, *of_images))
     name = f"{EXAM_NAME} {chosen.name}" if chosen.name else EXAM_NAME
     return Unit({}, name, volumes=volumes, phases=phases, doubts=tuple(doubts))
 
@@ -91,6 +100,16 @@ def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ..
     """Return the object that stands for a study of which nothing is read: of its phases' first."""
     of_phases = (uid for phase in reading.phases for uid, _ in phase.images)
     return (next(of_phases, next(iter(of_uid))),) if of_uid else ()
+
+
+def _of_stacks(
+    volumes: Iterable[tuple[Frame, ...]], headers: Mapping[str, Dataset]
+) -> Iterator[str]:
+    """Yield what is doubtful of how the slices of each phase lie; what is amiss, others refuse."""
+    planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
+    for volume in volumes:
+        of_volume = [planes(one.instance.sop_uid)[(one.number or 1) - 1] for one in volume]
+        yield from stack_of(of_volume).doubts
 
 
 def _of_images(selection: Selection, volumes: Mapping[str, tuple[Frame, ...]]) -> list[str]:
