@@ -195,10 +195,10 @@ def _body(means: Float32) -> Bools:
 
     What is alone among its neighbours, or missing among them, follows most of them.
     """
-    return _boxed(means > air_below(means)) > 0.5
+    return share_around(means > air_below(means)) > 0.5
 
 
-def _boxed(mask: Bools) -> Float32:
+def share_around(mask: Bools) -> Float32:
     """Return the share of a mask within one cell along each axis, the outermost repeated."""
     share = np.pad(mask.astype(np.float32), 1, mode="edge")
     share = share[:-2] + share[1:-1] + share[2:]

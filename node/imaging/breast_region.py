@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from node.errors import StudyError
 from node.imaging.body_frame import Between, BodyFrame, Cells
-from node.imaging.body_front import CELL_MM, BodyCells, air_below, protruding_regions
+from node.imaging.body_front import CELL_MM, BodyCells, air_below, protruding_regions, share_around
 from node.imaging.chest_front import ChestFront, chest_front
 from node.imaging.components import Bools
 from node.imaging.distances import depth_mm, distance_mm, reached
@@ -50,7 +50,7 @@ the front of the heart and the internal mammary vessels."""
 BEYOND_MM = 20.0
 """How far around what protrudes a breast reaches along the chest: its upper part and its tail
 lie flat on it."""
-BACKWARDS_MM = 60.0
+BACKWARDS_MM = 70.0
 """How far behind the skin between the breasts one reaches at the sides of the chest: to about the
 middle of the armpit. What lies further back is armpit, back and arms."""
 
@@ -58,8 +58,12 @@ _CELL_MM = 2.0
 """Of what surfaces are found in: between cells they are interpolated."""
 _LEAST_MM = 15.0
 """What protrudes less is no breast: as the midline's."""
+_LEAST_TISSUE = 0.3
+"""Share of the cells around one that are brighter than air, if it is not of a lung."""
 _FAR_MM = 30.0
 """Distances along the chest are measured so far."""
+_SEED_MM = 10.0
+"""What is so near to the rearmost of the body is of it, where no chest wall is in the image."""
 _SMALLEST_ML = 20.0
 """Of a breast's label: less is none."""
 
@@ -103,9 +107,12 @@ def breast_region(volume: Volume, midline: Midline | None = None) -> BreastRegio
     if midline.only is not None:
         _give_to_one(labels, midline.only)
     voxel_ml = float(np.prod(volume.spacing)) / 1000
-    counts = np.bincount(labels.reshape(-1), minlength=len(Region)) * voxel_ml
     sides = {Region.RIGHT_BREAST: "right", Region.LEFT_BREAST: "left"}
-    missing = [word for region, word in sides.items() if counts[region] < _SMALLEST_ML]
+    missing = [
+        word
+        for region, word in sides.items()
+        if sum(np.count_nonzero(one == region) for one in labels) * voxel_ml < _SMALLEST_ML
+    ]
     if len(missing) == 2:
         raise StudyError("no breast is found in front of the chest wall")
     doubts = [midline.doubt] if midline.doubt else []
@@ -147,6 +154,9 @@ def _footprint(volume: Volume, frame: BodyFrame, midline: Midline) -> _Footprint
         side = Laterality.LEFT if middle > 0 else Laterality.RIGHT
         if midline.only in (None, side):
             covered |= mask
+    # Between two breasts there is breast, too, as far as in front of the chest wall.
+    from_right = np.logical_or.accumulate(covered, axis=0)
+    covered = from_right & np.logical_or.accumulate(covered[::-1], axis=0)[::-1]
     if not covered.any():
         raise StudyError("no breast is found: nothing protrudes like one beside the midline")
     inside = depth_mm(covered, (CELL_MM, CELL_MM), _FAR_MM) + np.float32(BEYOND_MM)
@@ -181,6 +191,9 @@ def _fields(
     beneath = np.minimum(body - np.float32(SKIN_MM), nipples - np.float32(NIPPLE_DEEP_MM))
     reaches = np.minimum(before + np.float32(CHEST_WALL_MM), inside)
     behind = np.minimum(reaches, np.float32(BACKWARDS_MM + CHEST_WALL_MM) - back)
+    # Noise in lungs is no tissue, but most of what is around a vessel of the chest may be lung.
+    tissue = share_around(cells.means > air) - np.float32(_LEAST_TISSUE)
+    np.minimum(behind, tissue * np.float32(CHEST_WALL_MM), out=behind)
     return _Fields(body, beneath, breast, before, behind)
 
 
@@ -192,7 +205,8 @@ def _body(cells: Cells, air: float, before: Float32, back: Float32) -> Bools:
     is_air = cells.means <= air
     first = reached(is_air & (before > 0) & (back < back[is_air].min() + 30), is_air & (before > 0))
     solid = ~first
-    return reached(solid & (before <= 0), solid)
+    deepest = max(0.0, float(before[solid].min()) + _SEED_MM)
+    return reached(solid & (before <= deepest), solid)
 
 
 def _nipples(breast: Bools, body: Float32, spacing: tuple[float, ...]) -> Float32:

@@ -10,13 +10,15 @@ or the breastbone that is as dark as fat, show no front: there the places around
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from node.imaging.body_frame import BodyFrame, Cells
+from node.imaging.body_front import share_around
+from node.imaging.components import Bools
 from node.imaging.grey import Float32
 
 AXIS_MM = 110.0
@@ -32,6 +34,9 @@ _ALONG_MM = 4.0
 _LUNG_MM = 20.0
 """What is as dark as air for so long, on the way from the axis, is lung: bronchi and vessels of
 dark blood are narrower."""
+_OUTWARDS_MM = 2.0
+_OUTWARDS = np.arange(10, 180, _OUTWARDS_MM, dtype=np.float32)
+"""Where it is looked for, from the axis: no chest is wider."""
 _FEWEST_LUNG = 0.08
 """Share of the directions in which lung must be seen: else it says nothing of the chest."""
 
@@ -57,7 +62,10 @@ _BREASTBONE_DEGREES = 28.0
 """A dent narrower than this (50 mm) is no shape of a chest but the breastbone (about 35 mm wide),
 whose marrow is as dark as fat where fat is suppressed."""
 _NEAR_MM = 6.0
-"""As far as a row's own front may easily be from that of the rows around it."""
+"""As far as a row's own front may easily be from that of the rows around it; and, of the lungs,
+where they end from a smooth surface."""
+_FAR_MM = 20.0
+"""The same of the usual chest."""
 _AROUND_MM = 20.0
 """Rows within this, either way, are taken together first."""
 
@@ -93,8 +101,8 @@ def chest_front(cells: Cells, frame: BodyFrame, air: float) -> ChestFront:
     rows = np.arange(heads.min(), heads.max() + 0.1, _ALONG_MM, dtype=np.float32)
     angles = np.arange(-_WIDEST_DEGREES, _WIDEST_DEGREES + 0.1, _STEP_DEGREES, dtype=np.float32)
     angles = np.radians(angles)
-    lung = _lung_front(cells, frame, air, angles, rows)
-    is_measured = float(np.isfinite(lung).mean()) >= _FEWEST_LUNG
+    lung = _lung_ends(cells, frame, air, angles, rows)
+    is_measured = float(lung.any(axis=-1).mean()) >= _FEWEST_LUNG
     inner = _smooth(lung, angles, rows) if is_measured else _usual(angles, len(rows))
     beyond = np.arange(-_BEHIND_MM, _THICKEST_MM + _BEFORE_MM + 1, dtype=np.float32)
     signal, seen = _along(cells, frame, angles, rows, inner[..., np.newaxis] + beyond)
@@ -121,47 +129,51 @@ def _along(
     return signal, seen.astype(np.float32)
 
 
-def _lung_front(
+def _lung_ends(
     cells: Cells, frame: BodyFrame, air: float, angles: Float32, rows: Float32
-) -> Float32:
-    """Return how far from the axis lung ends in each direction; NaN where none does."""
-    step = 2.0
-    outwards = np.arange(10, 180, step, dtype=np.float32)
-    radii = np.broadcast_to(outwards, (len(angles), len(rows), len(outwards)))
-    signal, seen = _along(cells, frame, angles, rows, radii)
-    is_dark = (signal <= air) & (seen > 0)
+) -> Bools:
+    """Return where lung ends, of each direction and row at each of _OUTWARDS; or something dark."""
+    radii = np.broadcast_to(_OUTWARDS, (len(angles), len(rows), len(_OUTWARDS)))
+    tissue = replace(cells, means=share_around(cells.means > air))
+    share, seen = _along(tissue, frame, angles, rows, radii)
+    is_dark = (share < 0.5) & (seen > 0)
     # In front of the skin between the breasts lie implants and the air before the body.
     is_dark &= AXIS_MM - radii * np.cos(angles)[:, None, None] > 0
-    run = np.zeros(is_dark.shape[:2], np.float32)
-    ends = np.full(is_dark.shape[:2], np.nan, np.float32)
-    for at in range(len(outwards)):
+    ends = np.zeros(is_dark.shape, bool)
+    run = np.zeros(is_dark.shape[:2], np.int32)
+    for at in range(len(_OUTWARDS)):
         dark = is_dark[..., at]
-        is_end = ~dark & (run >= _LUNG_MM) & np.isnan(ends) & (seen[..., at] > 0)
-        ends[is_end] = outwards[at] - step / 2
-        run = np.where(dark, run + step, 0)
+        ends[..., at] = ~dark & (run * _OUTWARDS_MM >= _LUNG_MM) & (seen[..., at] > 0)
+        run = np.where(dark, run + 1, 0)
     return ends
 
 
-def _smooth(lung: Float32, angles: Float32, rows: Float32) -> Float32:
-    """Return the smooth surface nearest to where lung ends, whatever lies between (the heart)."""
+def _smooth(ends: Bools, angles: Float32, rows: Float32) -> Float32:
+    """Return the smooth surface, not far from the usual, that lies nearest to where lung ends.
+
+    Of several ends in a direction the nearest counts, and little if it is far from the surface: the
+    heart lies between, and vessels within the lung.
+    """
     a, z = np.meshgrid(angles, (rows - rows.mean()) / 100, indexing="ij")
     terms = np.stack([a**n for n in range(5)] + [z, z**2, a * z, a * z**2, a**2 * z], axis=-1)
-    known = np.isfinite(lung)
-    basis, values = terms[known].astype(np.float64), lung[known].astype(np.float64)
-    weights = np.ones(len(values))
+    known = ends.any(axis=-1)
+    basis = terms[known].astype(np.float64)
     steady = np.diag([0.0] + [0.5] * (terms.shape[-1] - 1))
-    for _ in range(12):
-        weighted = basis * weights[:, np.newaxis]
+    surface = _usual(angles, len(rows))
+    for turn in range(12):
+        away = np.where(ends[known], np.abs(_OUTWARDS - surface[known][:, None]), np.inf)
+        values = (_OUTWARDS - _OUTWARDS_MM / 2)[away.argmin(axis=-1)].astype(np.float64)
+        near = _FAR_MM if turn < 3 else _NEAR_MM
+        weighted = basis / (1 + ((values - surface[known]) / near) ** 2)[:, np.newaxis]
         best = np.linalg.solve(weighted.T @ basis + steady, weighted.T @ values)
-        off = values - basis @ best
-        weights = 1 / (1 + (off / 4) ** 2)
-    return np.clip(terms @ best, 40, 170).astype(np.float32)
+        surface = np.clip(terms @ best, 40, 170).astype(np.float32)
+    return surface
 
 
 def _usual(angles: Float32, rows: int) -> Float32:
     """Return where the inner side of the wall is of a usual chest, half as wide again as deep."""
     ahead = AXIS_MM - _WITHOUT_LUNG_MM - _THICK_MM
-    radius = ahead * (1 + 0.4 * np.sin(angles) ** 2)
+    radius = ahead * (1 + 0.5 * np.sin(angles) ** 2)
     return np.repeat(radius[:, np.newaxis], rows, axis=1).astype(np.float32)
 
 
