@@ -37,7 +37,7 @@ a voxel of 1 to 2 mm what is seen is skin and air in parts."""
 
 NIPPLE_WIDE_MM = 16.0
 """What protrudes from the surface and is narrower is a nipple: they are 8 to 15 mm wide."""
-NIPPLE_DEEP_MM = 8.0
+NIPPLE_DEEP_MM = 9.0
 """As far around what protrudes of a nipple it counts as nipple: its base lies within the breast,
 and takes up contrast as it does."""
 _NIPPLE_LONG_MM = 2.5

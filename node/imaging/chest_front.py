@@ -42,6 +42,8 @@ _FEWEST_LUNG = 0.08
 
 _THICK_MM = 22.0
 """Usual thickness from lung to the front of the muscle: ribs 10 mm, pectoral muscle 10 to 15."""
+_DOUBT_MM = 50.0
+"""As far from the usual as is worth a whole edge: little, but where there is none."""
 _THIN_MM, _THICKEST_MM = 6.0, 56.0
 """Between which it is looked for."""
 _MUSCLE_MM = (8.0, 20.0)
@@ -99,8 +101,8 @@ def chest_front(cells: Cells, frame: BodyFrame, air: float) -> ChestFront:
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(cells.means.shape) - 1)
     heads = frame.own(corners @ cells.affine[:3, :3].T + cells.affine[:3, 3])[:, 2]
     rows = np.arange(heads.min(), heads.max() + 0.1, _ALONG_MM, dtype=np.float32)
-    angles = np.arange(-_WIDEST_DEGREES, _WIDEST_DEGREES + 0.1, _STEP_DEGREES, dtype=np.float32)
-    angles = np.radians(angles)
+    degrees = np.arange(-_WIDEST_DEGREES, _WIDEST_DEGREES + 0.1, _STEP_DEGREES)
+    angles = np.radians(degrees).astype(np.float32)
     lung = _lung_ends(cells, frame, air, angles, rows)
     is_measured = float(lung.any(axis=-1).mean()) >= _FEWEST_LUNG
     inner = _smooth(lung, angles, rows) if is_measured else _usual(angles, len(rows))
@@ -108,8 +110,8 @@ def chest_front(cells: Cells, frame: BodyFrame, air: float) -> ChestFront:
     signal, seen = _along(cells, frame, angles, rows, inner[..., np.newaxis] + beyond)
     edges = _edges(_muscle(signal, seen, beyond, air, is_measured), seen)
     thick = beyond[_BEHIND_MM : len(beyond) - _BEFORE_MM]
-    usual = -(((thick - _THICK_MM) / 50) ** 2)
-    edges = np.where(thick < _THIN_MM, -1.0, edges) + usual
+    usual = -(((thick - _THICK_MM) / _DOUBT_MM) ** 2)
+    edges = np.asarray(np.where(thick < _THIN_MM, -1.0, edges) + usual, np.float32)
     found = _paths(_rows_around(edges, round(_AROUND_MM / _ALONG_MM)))
     middle = thick[found]
     near = ((thick - middle[..., np.newaxis]) / _NEAR_MM) ** 2
@@ -129,9 +131,7 @@ def _along(
     return signal, seen.astype(np.float32)
 
 
-def _lung_ends(
-    cells: Cells, frame: BodyFrame, air: float, angles: Float32, rows: Float32
-) -> Bools:
+def _lung_ends(cells: Cells, frame: BodyFrame, air: float, angles: Float32, rows: Float32) -> Bools:
     """Return where lung ends, of each direction and row at each of _OUTWARDS; or something dark."""
     radii = np.broadcast_to(_OUTWARDS, (len(angles), len(rows), len(_OUTWARDS)))
     tissue = replace(cells, means=share_around(cells.means > air))
@@ -222,10 +222,12 @@ def _paths(gains: Float32) -> NDArray[np.int64]:
     came = np.zeros((directions, rows, count), np.int8)
     for at in range(1, directions):
         wide = np.pad(best, ((0, 0), (_FARTHEST_STEPS,) * 2), constant_values=-np.inf)
-        ways = np.stack([
-            wide[:, _FARTHEST_STEPS + s : _FARTHEST_STEPS + s + count] - _BEND * s**2
-            for s in steps
-        ])
+        ways = np.stack(
+            [
+                wide[:, _FARTHEST_STEPS + s : _FARTHEST_STEPS + s + count] - _BEND * s**2
+                for s in steps
+            ]
+        )
         chosen = ways.argmax(axis=0)
         came[at] = steps[chosen]
         best = ways.max(axis=0) + gains[at]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from node.imaging.components import Bools
 from node.imaging.grey import Float32
