@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -67,17 +68,15 @@ class Cells:
         spacing = tuple(float(s * mm) for s, mm in zip(sizes, volume.spacing, strict=True))
         return cls(cell_means(volume.array, sizes), tuple(sizes), spacing, affine)
 
-    def own(self, frame: BodyFrame) -> tuple[Float32, Float32, Float32]:
-        """Return how far each cell lies to the left, the back and the head, in mm."""
+    def planes(self, frame: BodyFrame) -> Iterator[tuple[Float32, Float32, Float32]]:
+        """Yield how far the cells of each slice lie to the left, the back and the head, in mm."""
         first = frame.own(self.affine[:3, 3])
         steps = (frame.axes @ self.affine[:3, :3]).astype(np.float32)
-        index = np.ix_(*[np.arange(count, dtype=np.float32) for count in self.means.shape])
-        left, back, head = (
-            np.asarray(sum(along * step for along, step in zip(index, steps[at], strict=True)))
-            + np.float32(first[at])
-            for at in range(3)
-        )
-        return left, back, head
+        rows, columns = (np.arange(count, dtype=np.float32) for count in self.means.shape[1:])
+        beside = [rows[:, np.newaxis] * step[1] + columns * step[2] for step in steps]
+        for at in range(len(self.means)):
+            start = (first + at * steps[:, 0]).astype(np.float32)
+            yield beside[0] + start[0], beside[1] + start[1], beside[2] + start[2]
 
     def at(self, frame: BodyFrame, places: Float32) -> tuple[Float32, Bools]:
         """Return the signal at places (..., 3) of the body, and which of them were imaged.

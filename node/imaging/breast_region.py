@@ -181,9 +181,11 @@ class _Fields(NamedTuple):
 def _fields(
     cells: Cells, frame: BodyFrame, chest: ChestFront, air: float, footprint: _Footprint
 ) -> _Fields:
-    left, back, head = cells.own(frame)
-    before = chest.before_mm(left, back, head)
-    inside = footprint.at(left, head)
+    before, inside, back = (np.empty(cells.means.shape, np.float32) for _ in range(3))
+    for at, (left, deep, head) in enumerate(cells.planes(frame)):
+        before[at] = chest.before_mm(left, deep, head)
+        inside[at] = footprint.at(left, head)
+        back[at] = deep
     is_body = _body(cells, air, before, back)
     body = depth_mm(is_body, cells.spacing, NIPPLE_WIDE_MM)
     breast = np.minimum(np.minimum(before, inside), np.float32(BACKWARDS_MM) - back)
