@@ -54,8 +54,10 @@ _WITHOUT_LUNG_MM = 14.0
 _ALIKE = 0.35
 """Logarithms of signal that differ by this from muscle's are as much muscle as not: the coil's
 sensitivity changes by less from place to place, and fat differs by more in either contrast."""
-_BEHIND_MM, _BEFORE_MM = 8, 5
+_BEHIND_MM, _BEFORE_MM = 6, 6
 """Muscle on the one side of the front, and something else on the other, for so long."""
+_CLEAR_MM = 3
+"""So far from the front, signal is what lies on that side alone, in voxels of up to 3 mm."""
 
 _BEND = 0.06
 """Cost of a step of 1 mm from direction to direction, relative to a perfect edge; by its square."""
@@ -115,7 +117,8 @@ def chest_front(cells: Cells, frame: BodyFrame, air: float) -> ChestFront:
     found = _paths(_rows_around(edges, round(_AROUND_MM / _ALONG_MM)))
     middle = thick[found]
     near = ((thick - middle[..., np.newaxis]) / _NEAR_MM) ** 2
-    own = thick[_paths(_rows_around(edges, 1) - 0.1 * near)]
+    at = _paths(_rows_around(edges, 1) - 0.1 * near)
+    own = thick[at] + _halfway(_rows_around(signal, 1), at + _BEHIND_MM)
     whole = _bridged(inner + own, round(_BREASTBONE_DEGREES / 2 / _STEP_DEGREES))
     return ChestFront(_blurred(whole), float(rows[0]), is_measured)
 
@@ -205,6 +208,22 @@ def _edges(muscle: Float32, seen: Float32) -> Float32:
     before = (sums[..., at + _BEFORE_MM] - sums[..., at]) / _BEFORE_MM
     is_seen = (seen[..., at - _BEHIND_MM] > 0) & (seen[..., at + _BEFORE_MM - 1] > 0)
     return np.where(is_seen, behind - before, 0)
+
+
+def _halfway(signal: Float32, at: NDArray[np.int64]) -> Float32:
+    """Return how far before a place signal is halfway between what lies on either side, in mm.
+
+    What muscle's signal is was measured somewhat behind, where a coil of breasts sees less of it.
+    """
+    near = np.arange(-_BEHIND_MM, _BEFORE_MM + 1)
+    around = np.take_along_axis(signal, at[..., np.newaxis] + near, axis=-1)
+    behind = around[..., near <= -_CLEAR_MM].mean(axis=-1)
+    before = around[..., near >= _CLEAR_MM].mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (around - before[..., None]) / (behind - before)[..., None]
+        is_edge = np.abs(np.log(behind / before)) > _ALIKE
+    beyond = share.sum(axis=-1) - 0.5 - _BEHIND_MM
+    return np.where(is_edge, np.clip(beyond, -_CLEAR_MM, _CLEAR_MM), 0).astype(np.float32)
 
 
 def _rows_around(edges: Float32, reach: int) -> Float32:
