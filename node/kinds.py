@@ -22,6 +22,8 @@ class Needs(Enum):
     """Something has a place on an image."""
     REGIONS = auto()
     """Something was outlined by the model itself."""
+    SOLIDS = auto()
+    """Something takes up room in a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +32,40 @@ class Kind:
 
     sop_class: str
     """SOP Class UID (PS3.4 B.5). Several kinds may have the same: it tells none from another."""
-    built_by: str
-    """"module:function" in `node.outputs`; the function takes a Draft and returns datasets."""
-    needs: Needs = Needs.NOTHING
+    built_by: tuple[str, ...]
+    """"module:function" in `node.outputs`; each function takes a Draft and returns datasets."""
+    needs: tuple[Needs, ...] = (Needs.NOTHING,)
+    """One of these."""
     substitute: str = ""
     """The kind that a destination gets which does not take this one, if there is such."""
 
     @property
     def always_answers(self) -> bool:
         """Whether there is an object of this kind whatever the result is, "not analysed" too."""
-        return self.needs is Needs.NOTHING
+        return Needs.NOTHING in self.needs
 
 
 KINDS: Mapping[str, Kind] = {
-    "capture": Kind("1.2.840.10008.5.1.4.1.1.7", "capture:build"),
-    "measurement-report": Kind("1.2.840.10008.5.1.4.1.1.88.33", "measurement_report:build"),
+    "capture": Kind("1.2.840.10008.5.1.4.1.1.7", ("capture:build",)),
+    "measurement-report": Kind("1.2.840.10008.5.1.4.1.1.88.33", ("measurement_report:build",)),
     "measurement-report-3d": Kind(
         "1.2.840.10008.5.1.4.1.1.88.34",
-        "measurement_report:build_3d",
+        ("measurement_report:build_3d",),
         substitute="measurement-report",
     ),
     "mammography-cad": Kind(
-        "1.2.840.10008.5.1.4.1.1.88.50", "mammography_cad:build", Needs.SUBJECT
+        "1.2.840.10008.5.1.4.1.1.88.50", ("mammography_cad:build",), (Needs.SUBJECT,)
     ),
-    "segmentation": Kind("1.2.840.10008.5.1.4.1.1.66.4", "segmentation:build", Needs.REGIONS),
+    "segmentation": Kind(
+        "1.2.840.10008.5.1.4.1.1.66.4",
+        ("segmentation:build", "solid_segmentation:build"),
+        (Needs.REGIONS, Needs.SOLIDS),
+    ),
     "presentation-state": Kind(
-        "1.2.840.10008.5.1.4.1.1.11.1", "presentation_state:build", Needs.MARKS
+        "1.2.840.10008.5.1.4.1.1.11.1", ("presentation_state:build",), (Needs.MARKS,)
     ),
-    "key-images": Kind("1.2.840.10008.5.1.4.1.1.88.59", "key_images:build", Needs.SUBJECT),
-    "encapsulated-pdf": Kind("1.2.840.10008.5.1.4.1.1.104.1", "encapsulated_pdf:build"),
+    "key-images": Kind("1.2.840.10008.5.1.4.1.1.88.59", ("key_images:build",), (Needs.SUBJECT,)),
+    "encapsulated-pdf": Kind("1.2.840.10008.5.1.4.1.1.104.1", ("encapsulated_pdf:build",)),
 }
 """By the name that configurations, presets and the ledger's rows call it by."""
 

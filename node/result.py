@@ -249,7 +249,12 @@ class Pictured:
     """"pre, slice 32 of 64"."""
     sop_uid: str
     frame: int | None = None
-    """From 1; None of an object that is one image."""
+    """From 1, of an object of many."""
+
+    @property
+    def key(self) -> str:
+        """What its picture goes by among those of a draft."""
+        return self.sop_uid if self.frame is None else f"{self.sop_uid} {self.frame}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +282,9 @@ class Result:
     """Of volumes: the images that are shown of all that was analysed; else each is."""
     stack: SliceStack | None = None
     """What its solids lie on; None if there are none."""
+    contrasted: SliceStack | None = None
+    """The same slices of the phase that shows the solids: pictures are of what it adds to `stack`.
+    None if there is none."""
     solids: tuple[Solid, ...] = ()
     phases: tuple[PhaseRead, ...] = ()
     """Those that were read, in order."""

@@ -271,3 +271,14 @@ class Picture:
     already applied."""
     scale: float
     """Pixels of the picture per pixel of the stored matrix, at most 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePicture:
+    """A volume as captures are drawn on it."""
+
+    slices: Mapping[int, Picture]
+    """By their places in the stack, as stored, all on one scale of grey."""
+    projection: Picture | None
+    """The most that the contrast agent adds along the body, as `imaging.standard_view` shows it;
+    None of a phase alone."""

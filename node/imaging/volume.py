@@ -70,6 +70,12 @@ def volume_of(slices: Sequence[Slice]) -> Volume:
     return stack.geometry.with_array(signal)
 
 
+def signal_of(one: Slice) -> Float32:
+    """Return the signal of one slice: rows, columns."""
+    ((_, signal),) = _signals(one.path, [one])
+    return signal
+
+
 def _by_file(slices: Sequence[Slice]) -> dict[Path, list[Slice]]:
     by_file: dict[Path, list[Slice]] = {}
     for one in slices:

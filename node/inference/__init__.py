@@ -39,16 +39,19 @@ from node.inference.messages import (
     Question,
     ScoreJob,
     Setup,
+    ShownFrame,
+    VolumePictureJob,
     asked,
     digest_in,
     greeting_in,
     picture_in,
     score_in,
+    volume_picture_in,
 )
 from node.logs import form_in_use
 from node.manifest import Model
 from node.result import UnitScore
-from node.study import Instance, Picture, Unit
+from node.study import Frame, Instance, Picture, Unit, VolumePicture
 
 START_S = 120
 """A child may take this long to import, load its networks and run each once."""
@@ -114,9 +117,21 @@ class Inference:
         read = partial(score_in, unit=unit.key, outputs=model.manifest.outputs)
         return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
-    def picture(self, instance: Instance) -> Picture:
-        """Return an image as a display shows it."""
-        return self._ask(PictureJob(instance.path, instance.sop_uid), picture_in)
+    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
+        """Return an image as a display shows it; of an object of many the frame, from 1."""
+        return self._ask(PictureJob(instance.path, instance.sop_uid, frame), picture_in)
+
+    def volume_picture(
+        self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
+    ) -> VolumePicture:
+        """Return slices of a phase, `after` if there is one, and what it adds to that before."""
+        first, last = (
+            tuple(ShownFrame(one.instance.path, one.number) for one in frames)
+            for frames in (before, after)
+        )
+        job = VolumePictureJob(first, last, tuple(places), before[0].instance.sop_uid)
+        read = partial(volume_picture_in, places=job.places, has_projection=bool(last))
+        return self._ask(job, read)
 
     def pixel_digest(self, path: Path, sop_uid: str = "") -> str:
         """Return a digest of an object's decoded pixels, "" if it has none; needs no model.

@@ -17,6 +17,7 @@ from node.imaging.digests import pixel_digest
 from node.imaging.grey import Float32
 from node.imaging.image import open_image
 from node.imaging.preparation import picture
+from node.imaging.volume_pictures import frame_picture, volume_picture
 from node.inference.answers import OnImage, read_output
 from node.inference.inputs import (
     inputs_of,
@@ -35,6 +36,7 @@ from node.inference.messages import (
     ScoreJob,
     Setup,
     ShownImage,
+    VolumePictureJob,
     answered,
     question_in,
     reason_of,
@@ -45,7 +47,7 @@ from node.logs import about, start_logging
 from node.logs.lines import LogForm
 from node.manifest import Manifest
 from node.result import UnitScore
-from node.study import IMAGE, Picture
+from node.study import IMAGE, Picture, VolumePicture
 
 log = logging.getLogger(__name__)
 
@@ -187,12 +189,21 @@ def _answer(networks: _Networks, job: ImageJob) -> Message:
     return answered(failure)
 
 
-def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | str:
+def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumePicture | str:
     match job:
         case ScoreJob():
             return networks.score(job)
         case PictureJob():
+            if job.frame is not None:
+                return frame_picture(job.path, job.frame)
             return picture(open_image(job.path))
+        case VolumePictureJob():
+            frames = {
+                role: [(one.path, one.number) for one in volume]
+                for role, volume in (("before", job.before), ("after", job.after))
+            }
+            slices = slices_by_role(frames)
+            return volume_picture(slices["before"], slices.get("after", ()), job.places)
         case PixelDigestJob():
             return pixel_digest(job.path)
 

@@ -10,6 +10,7 @@ import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -30,7 +31,7 @@ from node.manifest import (
     ScoreOutput,
 )
 from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
-from node.study import LONGEST_SIDE_PX, Picture, Unit, View
+from node.study import LONGEST_SIDE_PX, Picture, Unit, View, VolumePicture
 
 LONGEST_WORDS = 4000
 FARTHEST_MM = 1000.0
@@ -125,7 +126,23 @@ class PictureJob:
 
     path: File
     sop_uid: str
+    frame: int | None = None
+    """From 1, of an object of many."""
     kind: Literal["picture"] = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePictureJob:
+    """Draw slices of a phase, and what it adds to another."""
+
+    before: tuple[ShownFrame, ...]
+    after: tuple[ShownFrame, ...]
+    """The same slices of the phase that is shown; none if that is the first."""
+    places: tuple[int, ...]
+    """Of the slices that are drawn, from 0."""
+    sop_uid: str
+    """Of the first, for the log."""
+    kind: Literal["volume picture"] = "volume picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +154,7 @@ class PixelDigestJob:
     kind: Literal["pixel digest"] = "pixel digest"
 
 
-ImageJob = ScoreJob | PictureJob | PixelDigestJob
+ImageJob = ScoreJob | PictureJob | VolumePictureJob | PixelDigestJob
 Question = Setup | ImageJob
 _QUESTION = TypeAdapter[Question](Annotated[Question, Field(discriminator="kind")])
 
@@ -200,21 +217,44 @@ class _Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class _Size:
+    __pydantic_config__ = score_json.STRICT
+    rows: Side
+    columns: Side
+    scale: Annotated[float, Field(gt=0, le=1)]
+
+    @property
+    def pixels(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class _DrawnVolume:
+    """The body is the grey values of each slice in the order of the question, then the rest."""
+
+    __pydantic_config__ = score_json.STRICT
+    slices: list[_Size]
+    projection: _Size | None
+    kind: Literal["volume picture"] = "volume picture"
+
+
+@dataclass(frozen=True, slots=True)
 class _Digested:
     __pydantic_config__ = score_json.STRICT
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     kind: Literal["pixel digest"] = "pixel digest"
 
 
-Answer = NotReady | Failure | UnitScore | Picture | str | None
+Answer = NotReady | Failure | UnitScore | Picture | VolumePicture | str | None
 """None says that all is ready, a text is a digest."""
 _KIND = Field(discriminator="kind")
 _HEAD = TypeAdapter[object](
-    Annotated[_Ready | NotReady | Failure | _Scored | _Drawn | _Digested, _KIND]
+    Annotated[_Ready | NotReady | Failure | _Scored | _Drawn | _DrawnVolume | _Digested, _KIND]
 )
 _GREETING = TypeAdapter[_Ready | NotReady](Annotated[_Ready | NotReady, _KIND])
 _SCORED = TypeAdapter[_Scored | Failure](Annotated[_Scored | Failure, _KIND])
 _DRAWN = TypeAdapter[_Drawn | Failure](Annotated[_Drawn | Failure, _KIND])
+_DRAWN_VOLUME = TypeAdapter[_DrawnVolume | Failure](Annotated[_DrawnVolume | Failure, _KIND])
 _DIGESTED = TypeAdapter[_Digested | Failure](Annotated[_Digested | Failure, _KIND])
 
 
@@ -228,16 +268,31 @@ def answered(answer: Answer) -> Message:
     match answer:
         case UnitScore():
             return Message(_HEAD.dump_json(_Scored()), score_json.dumped(answer))
-        case Picture():
-            rows, columns = answer.grey.shape
-            drawn = _Drawn(rows, columns, answer.scale)
-            return Message(_HEAD.dump_json(drawn), answer.grey.tobytes())
+        case Picture() | VolumePicture():
+            return _drawn(answer)
         case str():
             return Message(_HEAD.dump_json(_Digested(answer)))
         case None:
             return Message(_HEAD.dump_json(_Ready()))
         case NotReady() | Failure():
             return Message(_HEAD.dump_json(answer))
+
+
+def _drawn(answer: Picture | VolumePicture) -> Message:
+    if isinstance(answer, Picture):
+        rows, columns = answer.grey.shape
+        head = _Drawn(rows, columns, answer.scale)
+        return Message(_HEAD.dump_json(head), answer.grey.tobytes())
+    slices, projection = list(answer.slices.values()), answer.projection
+    sizes = [_size(one) for one in slices]
+    of_all = _DrawnVolume(sizes, None if projection is None else _size(projection))
+    pictures = slices if projection is None else [*slices, projection]
+    return Message(_HEAD.dump_json(of_all), b"".join(one.grey.tobytes() for one in pictures))
+
+
+def _size(picture: Picture) -> _Size:
+    rows, columns = picture.grey.shape
+    return _Size(rows, columns, picture.scale)
 
 
 # What follows raises ValueError for whatever is no answer to the question.
@@ -265,6 +320,29 @@ def picture_in(message: Message) -> Picture | Failure:
     _require(len(message.body) == head.rows * head.columns, "a picture of another size")
     grey = np.frombuffer(message.body, np.uint8).reshape(head.rows, head.columns)
     return Picture(grey, head.scale)
+
+
+def volume_picture_in(
+    message: Message, places: Sequence[int], has_projection: bool
+) -> VolumePicture | Failure:
+    """Return the answer to a VolumePictureJob of these slices, of one phase or of two."""
+    head = _DRAWN_VOLUME.validate_json(message.head)
+    if isinstance(head, Failure):
+        return head
+    _require(len(head.slices) == len(places), "other slices than were asked for")
+    _require((head.projection is not None) == has_projection, "a projection too many, or none")
+    sizes = [*head.slices, *([head.projection] if head.projection is not None else [])]
+    ends = list(accumulate(size.pixels for size in sizes))
+    _require(len(message.body) == (ends[-1] if ends else 0), "pictures of another size")
+    body = np.frombuffer(message.body, np.uint8)
+    pictures = [
+        Picture(
+            body[end - size.rows * size.columns : end].reshape(size.rows, size.columns), size.scale
+        )
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    projection = pictures.pop() if has_projection else None
+    return VolumePicture(dict(zip(places, pictures, strict=True)), projection)
 
 
 def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScore | Failure:

@@ -192,7 +192,7 @@ class Manifest(GrownSection):
 
     def makes(self, kind: str) -> bool:
         """Say whether results of the model can become an object of a kind."""
-        return KINDS[kind].needs in self._gives
+        return not self._gives.isdisjoint(KINDS[kind].needs)
 
     @property
     def _gives(self) -> frozenset[Needs]:

@@ -61,6 +61,8 @@ class Draft:
     """A demonstration model's level is the study's."""
     has_level_in_lists: bool = False
     """Series Descriptions name the level, for lists that show nothing else."""
+    kinds: frozenset[str] = frozenset()
+    """The kinds of object that the set is built of: one may refer to another."""
 
     @property
     def level(self) -> Priority | None:

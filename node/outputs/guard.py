@@ -12,6 +12,7 @@ from node.dicom.rejection_note import read_rejection_note
 from node.dicom.untrusted import failing_as, quietly
 from node.errors import Held, Unreadable
 from node.identity import disagreement, identity_of
+from node.imaging.solid_bits import voxels_of
 from node.outputs import header, verbatim
 from node.outputs.case import Draft
 from node.result import Result
@@ -27,14 +28,17 @@ REFERENCES_ELSEWHERE = (
 )
 
 
-def check(draft: Draft, dataset: Dataset) -> None:
-    """Raise Held unless the object belongs to the study, and says so as the study does."""
+def check(draft: Draft, dataset: Dataset, made: frozenset[str] = frozenset()) -> None:
+    """Raise Held unless the object belongs to the study, and says so as the study does.
+
+    `made` are the SOP Instance UIDs of the set that it is one of.
+    """
     if verbatim.plain(dataset, "StudyInstanceUID") != draft.version.study_uid:
         raise Held("a result would go into another study; nothing is sent")
     for keyword in COMPARED:
         if verbatim.value_bytes(draft.source, keyword) != verbatim.value_bytes(dataset, keyword):
             raise Held(f"{keyword} of a result is not that of its study; nothing is sent")
-    known = {instance.sop_uid for instance in draft.version.instances}
+    known = made | {instance.sop_uid for instance in draft.version.instances}
     if not known.issuperset(_referenced(dataset)):
         raise Held("a result refers to an image of another study; nothing is sent")
 
@@ -54,6 +58,23 @@ def check_result(draft: Draft, result: Result) -> None:
             raise Held(f"{result.model.name} read one side and names the other; nothing is sent")
     for heat_map in result.heat_maps:
         draft.instance(heat_map.sop_uid)
+    _check_solids(draft, result)
+
+
+def _check_solids(draft: Draft, result: Result) -> None:
+    """Raise Held unless each solid lies on slices of the study, and has their voxels."""
+    stacks = [stack for stack in (result.stack, result.contrasted) if stack is not None]
+    for sop_uid in {uid for stack in stacks for uid, _ in stack.slices}:
+        draft.instance(sop_uid)
+    for solid in result.solids:
+        if result.stack is None:
+            raise Held(f"{result.model.name} marks voxels of no slices; nothing is sent")
+        try:
+            voxels_of(solid, result.stack)
+        except ValueError as error:
+            raise Held(f"{result.model.name} marks {error}; nothing is sent") from error
+        if not all(0 <= place < len(result.stack.slices) for place in solid.decisive):
+            raise Held(f"{result.model.name} names a slice that is none; nothing is sent")
 
 
 def _size(draft: Draft, sop_uid: str, keyword: str) -> int:

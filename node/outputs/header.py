@@ -132,7 +132,7 @@ def begin(draft: Draft, series: Series, sop_class: str, name: str, index: int) -
     dataset.InstanceNumber = (draft.version.number - 1) * INSTANCES_PER_VERSION + index
     dataset.Modality = series.modality
     description = series.description(level_in_lists(draft, series.results))
-    dataset.SeriesInstanceUID = draft.series_uid(*series.key, description, *software_versions())
+    dataset.SeriesInstanceUID = series_uid(draft, series)
     dataset.SeriesNumber = series.number
     dataset.SeriesDescription = description
     is_research = any(result.model.is_research for result in series.results)
@@ -142,6 +142,12 @@ def begin(draft: Draft, series: Series, sop_class: str, name: str, index: int) -
     _write_file_meta(dataset)
     verbatim.keep(dataset)
     return dataset
+
+
+def series_uid(draft: Draft, series: Series) -> str:
+    """Return the UID of a series of ours."""
+    description = series.description(level_in_lists(draft, series.results))
+    return draft.series_uid(*series.key, description, *software_versions())
 
 
 def software_versions() -> list[str]:

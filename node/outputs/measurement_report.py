@@ -1,4 +1,4 @@
-"""TID 1500 Measurement Report, as Comprehensive (3D) SR, one for each result with a finding.
+"""TID 1500 Measurement Report, as Comprehensive (3D) SR, one for each result with a place.
 
 Viewers draw it only in a certain shape: regions first, each a POLYLINE directly in its group
 with a Tracking UID of its own, every item with a concept name, the image of a region called
@@ -22,6 +22,12 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node.outputs import text_report, wording
 from node.outputs.case import Draft
+from node.outputs.solid_groups import (
+    derived_of_solids,
+    library_of_solids,
+    segmentations_beside,
+    solid_groups,
+)
 from node.outputs.sr_content import (
     ACQ_CONTEXT,
     CONCEPT_MOD,
@@ -29,6 +35,7 @@ from node.outputs.sr_content import (
     ENGLISH,
     LANGUAGE,
     OBS_CONTEXT,
+    ORIGINAL_SOURCE,
     SELECTED_FROM,
     SIDES,
     algorithm,
@@ -53,7 +60,6 @@ from node.study import Instance
 
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
-ORIGINAL_SOURCE = Code("111040", "DCM", "Original Source")
 VIEWS = {
     "CC": Code("399162004", "SCT", "cranio-caudal"),
     "MLO": Code("399368009", "SCT", "medio-lateral oblique"),
@@ -93,10 +99,18 @@ def _build(draft: Draft, kind: DocumentKind) -> list[Dataset]:
             draft,
             result,
             kind,
-            _report(draft, result) if result.findings else text_report.text_report(draft, result),
+            _report(draft, result, groups) if groups else text_report.text_report(draft, result),
+            segmentations_beside(draft, result) if groups else None,
         )
         for result in draft.results
+        for groups in [_groups(draft, result)]
     ]
+
+
+def _groups(draft: Draft, result: Result) -> list[ContainerContentItem]:
+    """Return the measurement groups; there are coordinates in each, or in the one before it."""
+    regions = [_region_group(draft, result.model, n, f) for n, f in enumerate(result.findings)]
+    return [*regions, *solid_groups(draft, result)]
 
 
 def tracking_identifier(finding: Finding) -> str:
@@ -113,8 +127,9 @@ def tracking_uid(draft: Draft, model: ModelIdentity, index: int) -> str:
     return draft.uid("tracking", model.name, f"region {index}")
 
 
-def _report(draft: Draft, result: Result) -> ContainerContentItem:
-    groups = [_region_group(draft, result.model, n, f) for n, f in enumerate(result.findings)]
+def _report(
+    draft: Draft, result: Result, groups: list[ContainerContentItem]
+) -> ContainerContentItem:
     return container(
         IMAGING_MEASUREMENT_REPORT,
         [
@@ -179,6 +194,7 @@ def _derived(draft: Draft, result: Result) -> list[ContentItem]:
         for evaluation in result.evaluations
         for measurement in evaluation.measurements
     ]
+    numbers += derived_of_solids(draft, result)
     name = Code("126011", "DCM", "Derived Imaging Measurements")
     return [container(name, numbers)] if numbers else []
 
@@ -189,7 +205,7 @@ def _image_library(draft: Draft, result: Result) -> ContainerContentItem:
             image(draft, sop_uid, CONTAINS, ORIGINAL_SOURCE),
             list(_acquisition(draft.instance(sop_uid))),
         )
-        for sop_uid in result.analysed
+        for sop_uid in (result.analysed if result.stack is None else library_of_solids(result))
     ]
     return container(
         Code("111028", "DCM", "Image Library"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pkgutil import resolve_name
 
@@ -17,9 +17,13 @@ from node.outputs.guard import check, check_patient, check_result
 Builder = Callable[[Draft], list[Dataset]]
 """Builds the objects of a kind: none of them if the results hold nothing that it could say."""
 
-BUILDERS: Mapping[str, Builder] = {
-    name: resolve_name(f"node.outputs.{kind.built_by}") for name, kind in KINDS.items()
-}
+
+def _builder(names: Iterable[str]) -> Builder:
+    builders: list[Builder] = [resolve_name(f"node.outputs.{name}") for name in names]
+    return lambda draft: [dataset for build in builders for dataset in build(draft)]
+
+
+BUILDERS: Mapping[str, Builder] = {name: _builder(kind.built_by) for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,12 @@ def build_report_set(draft: Draft, kinds: Iterable[str] | None = None) -> list[B
     check_patient(draft)
     for result in draft.results:
         check_result(draft, result)
-    wanted = presets()["default"] if kinds is None else kinds
+    wanted = tuple(presets()["default"] if kinds is None else kinds)
+    draft = replace(draft, kinds=frozenset(wanted))
     objects = [Built(kind, dataset) for kind in wanted for dataset in BUILDERS[kind](draft)]
+    made = frozenset(str(built.dataset.SOPInstanceUID) for built in objects)
     for built in objects:
-        check(draft, built.dataset)
+        check(draft, built.dataset, made)
     return objects
 
 

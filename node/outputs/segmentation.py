@@ -7,47 +7,31 @@ object stands in a series of its own, because OHIF reaches only the newest one o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from highdicom.color import CIELabColor
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
-from pydicom.valuerep import DSfloat
 
 from node.imaging.spacing import SPACING_KEYWORDS, spacing_mm
 from node.outputs import header, verbatim, wording
 from node.outputs.case import Draft
-from node.outputs.header import LO_LENGTH, Series, code_item
+from node.outputs.header import Series, code_item
 from node.outputs.measurement_report import tracking_identifier, tracking_uid
 from node.outputs.provenance import copy_lossy, image_reference, source_image
-from node.outputs.sr_content import ARTIFICIAL_INTELLIGENCE, SIDES, body_part_item
-from node.outputs.wording import ascii_text
+from node.outputs.segments import (
+    SEGMENT_COLOURS,
+    SERIES_NUMBER,
+    SegmentTold,
+    decimals,
+    describe,
+    described,
+)
+from node.outputs.sr_content import body_part_item
 from node.result import Code, Finding, ModelIdentity, Point, Result
 
-SERIES_NUMBER = 9005
-SEGMENT_COLOURS = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (213, 94, 0),
-)
-"""One for each segment of an image, in RGB; told apart by every kind of colour blindness."""
-ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
-ABNORMALITY = Code("49755003", "SCT", "Morphologically Abnormal Structure")
-PLACE = Code("309825002", "SCT", "Spatial and Relational Concept")
-CATEGORIES = {
-    ("76752008", "SCT"): ANATOMY,  # breast
-    ("24142002", "SCT"): ANATOMY,  # nipple
-    ("111100", "DCM"): ANATOMY,  # breast geometry
-    ("111099", "DCM"): PLACE,  # selected region
-    ("111102", "DCM"): PLACE,  # non-lesion
-}
-"""Segmented Property Category (CID 7150) of what is no abnormality, by the finding's code."""
 READ = (
     *("NumberOfFrames", *SPACING_KEYWORDS),
     *("FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices"),
@@ -182,10 +166,10 @@ def _segmentation(
         dataset.PositionReferenceIndicator = ""
         place = ("FrameOfReferenceUID", "PositionReferenceIndicator")
         verbatim.copy(draft.headers[source.sop_uid], dataset, place)
-    _describe(dataset, draft, result)
+    describe(dataset, draft, result)
     copy_lossy(draft, [source.sop_uid], dataset)
     dataset.SegmentSequence = [
-        _described(draft, result.model, number, segment)
+        described(_told(draft, result.model, segment), number, SEGMENT_COLOURS)
         for number, segment in enumerate(segments, start=1)
     ]
     dataset.ReferencedSeriesSequence = [_referenced_series(draft, source.sop_uid)]
@@ -198,53 +182,16 @@ def _segmentation(
     return dataset
 
 
-def _describe(dataset: Dataset, draft: Draft, result: Result) -> None:
-    dataset.ImageType = ["DERIVED", "PRIMARY"]
-    dataset.BurnedInAnnotation = "NO"
-    dataset.SegmentationType = "BINARY"
-    dataset.ContentLabel = "AI_SEGMENTATION"
-    dataset.ContentDescription = wording.AI_GENERATED[:LO_LENGTH]
-    dataset.ContentCreatorName = ""
-    research = wording.RESEARCH_USE if result.model.is_research else ""
-    version = f"{wording.version(draft)}." if wording.version(draft) else ""
-    said = (wording.AI_GENERATED, research, version, f"Algorithm: {wording.model(result)}.")
-    dataset.ImageComments = " ".join(filter(None, said))
-
-
-def _described(draft: Draft, model: ModelIdentity, number: int, segment: Segment) -> Dataset:
+def _told(draft: Draft, model: ModelIdentity, segment: Segment) -> SegmentTold:
     finding = segment.finding
-    category = CATEGORIES.get((finding.kind.value, finding.kind.scheme), ABNORMALITY)
-    title = ascii_text(model.title)[:LO_LENGTH]
-    algorithm = Dataset()
-    algorithm.AlgorithmFamilyCodeSequence = [code_item(ARTIFICIAL_INTELLIGENCE)]
-    algorithm.AlgorithmName = title
-    algorithm.AlgorithmVersion = ascii_text(model.version)[:LO_LENGTH]
-    colour = CIELabColor.from_rgb(*SEGMENT_COLOURS[(number - 1) % len(SEGMENT_COLOURS)])
-    item = Dataset()
-    item.SegmentNumber = number
-    item.SegmentLabel = ascii_text(finding.label)[:LO_LENGTH]
-    item.SegmentAlgorithmType = "AUTOMATIC"
-    item.SegmentAlgorithmName = title
-    item.SegmentationAlgorithmIdentificationSequence = [algorithm]
-    item.SegmentedPropertyCategoryCodeSequence = [code_item(category)]
-    item.SegmentedPropertyTypeCodeSequence = [code_item(finding.kind)]
-    if region := _region(draft, finding):
-        item.AnatomicRegionSequence = region
-    item.RecommendedDisplayCIELabValue = list(colour.value)
-    item.TrackingID = tracking_identifier(finding)
-    item.TrackingUID = tracking_uid(draft, model, segment.index)
-    return item
-
-
-def _region(draft: Draft, finding: Finding) -> list[Dataset]:
-    """Return the body part and its side, nothing if they are not known (PS3.3 10.5)."""
-    code = body_part_item(draft, [finding.region.sop_uid], finding.laterality)
-    if code is None:
-        return []
-    region = code_item(code)
-    if finding.laterality is not None:
-        region.AnatomicRegionModifierSequence = [code_item(SIDES[finding.laterality])]
-    return [region]
+    return SegmentTold(
+        label=finding.label,
+        kind=finding.kind,
+        model=model,
+        tracking=(tracking_identifier(finding), tracking_uid(draft, model, segment.index)),
+        region=body_part_item(draft, [finding.region.sop_uid], finding.laterality),
+        laterality=finding.laterality,
+    )
 
 
 def _referenced_series(draft: Draft, sop_uid: str) -> Dataset:
@@ -271,20 +218,16 @@ def _index_frames(dataset: Dataset, organization_uid: str) -> None:
 def _shared(source: Source) -> Dataset:
     """Return spacing and orientation, of mammograms too: OHIF reads no segmentation without."""
     measures = Dataset()
-    measures.PixelSpacing = _decimals(source.spacing_mm)
-    measures.SliceThickness = _decimals(source.thickness_mm)[0]
+    measures.PixelSpacing = decimals(source.spacing_mm)
+    measures.SliceThickness = decimals(source.thickness_mm)[0]
     if source.distance_mm:
-        measures.SpacingBetweenSlices = _decimals(source.distance_mm)[0]
+        measures.SpacingBetweenSlices = decimals(source.distance_mm)[0]
     plane = Dataset()
-    plane.ImageOrientationPatient = _decimals(source.orientation)
+    plane.ImageOrientationPatient = decimals(source.orientation)
     shared = Dataset()
     shared.PixelMeasuresSequence = [measures]
     shared.PlaneOrientationSequence = [plane]
     return shared
-
-
-def _decimals(values: Iterable[float]) -> list[DSfloat]:
-    return [DSfloat(value, auto_format=True) for value in values]
 
 
 def _frame(draft: Draft, source: Source, number: int) -> Dataset:
@@ -301,7 +244,7 @@ def _frame(draft: Draft, source: Source, number: int) -> Dataset:
     frame.SegmentIdentificationSequence = [segment]
     frame.DerivationImageSequence = [derivation]
     if source.position_mm:
-        position.ImagePositionPatient = _decimals(source.position_mm)
+        position.ImagePositionPatient = decimals(source.position_mm)
         frame.PlanePositionSequence = [position]
     return frame
 

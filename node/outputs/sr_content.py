@@ -35,6 +35,8 @@ IMAGING = Code("363679005", "SCT", "Imaging procedure")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 BREAST = Code("76752008", "SCT", "Breast")
+ORIGINAL_SOURCE = Code("111040", "DCM", "Original Source")
+MEASURED = Code("121112", "DCM", "Source of Measurement")
 LATERALITY = Code("272741003", "SCT", "Laterality")
 SIDES = {
     Laterality.RIGHT: Code("24028007", "SCT", "Right"),
@@ -114,12 +116,20 @@ def num_item(
 
 
 def image(
-    draft: Draft, sop_uid: str, relationship: RelationshipTypeValues, name: Code
+    draft: Draft,
+    sop_uid: str,
+    relationship: RelationshipTypeValues,
+    name: Code,
+    frame: int | None = None,
 ) -> ContentItem:
     """Return a reference to an image; with a name, for OHIF goes down on one without."""
     instance = draft.instance(sop_uid)
     return ImageContentItem(
-        concept(name), instance.sop_class, instance.sop_uid, relationship_type=relationship
+        concept(name),
+        instance.sop_class,
+        instance.sop_uid,
+        referenced_frame_numbers=None if frame is None else [frame],
+        relationship_type=relationship,
     )
 
 

@@ -37,8 +37,17 @@ class DocumentKind:
     """The middle of "AI Breast Area Report - AI generated"."""
 
 
-def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Dataset) -> Dataset:
-    """Return an SR document with this content tree; one of each model in a study version."""
+def build_document(
+    draft: Draft,
+    result: Result,
+    kind: DocumentKind,
+    root: Dataset,
+    beside: Mapping[str, list[Dataset]] | None = None,
+) -> Dataset:
+    """Return an SR document with this content tree; one of each model in a study version.
+
+    `beside` are references to objects of ours that it refers to, by series.
+    """
     series = header.Series(
         key=(kind.key, result.model.name),
         modality="SR",
@@ -54,7 +63,7 @@ def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Datas
     requests = _requests(draft)
     if requests:
         dataset.ReferencedRequestSequence = requests
-    evidence = _evidence(draft, result)
+    evidence = _evidence(draft, result, beside or {})
     if evidence:
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence
     replaced = draft.predecessors.get((result.model.name, kind.key))
@@ -66,7 +75,7 @@ def build_document(draft: Draft, result: Result, kind: DocumentKind, root: Datas
     for element in root:
         dataset[element.tag] = element
     if PRIVATE_SCHEME in _schemes(dataset):
-        dataset.CodingSchemeIdentificationSequence = [_private_scheme()]
+        dataset.CodingSchemeIdentificationSequence = [private_scheme()]
     return dataset
 
 
@@ -121,7 +130,7 @@ def _requests(draft: Draft) -> list[Dataset]:
     return items
 
 
-def _evidence(draft: Draft, result: Result) -> list[Dataset]:
+def _evidence(draft: Draft, result: Result, beside: Mapping[str, list[Dataset]]) -> list[Dataset]:
     """Return every instance that was analysed or refused, once, by series (0040,A375)."""
     considered = {*result.analysed, *(refused.sop_uid for refused in result.refused)}
     by_series: dict[str, list[Dataset]] = {}
@@ -129,6 +138,7 @@ def _evidence(draft: Draft, result: Result) -> list[Dataset]:
         if instance.sop_uid in considered:
             reference = provenance.reference(instance.sop_class, instance.sop_uid)
             by_series.setdefault(instance.series_uid, []).append(reference)
+    by_series.update(beside)
     return [_study_reference(draft, by_series)] if by_series else []
 
 
@@ -155,7 +165,8 @@ def _schemes(content: Dataset) -> set[str]:
     }
 
 
-def _private_scheme() -> Dataset:
+def private_scheme() -> Dataset:
+    """Return what our own coding scheme is (PS3.3 C.12.1)."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeName = PRIVATE_SCHEME_NAME

@@ -14,6 +14,7 @@ from highdicom.sr import ContainerContentItem, ContentItem
 
 from node.outputs import wording
 from node.outputs.case import Draft
+from node.outputs.solid_groups import described_solid
 from node.outputs.sr_content import (
     CONCEPT_MOD,
     CONTAINS,
@@ -21,6 +22,7 @@ from node.outputs.sr_content import (
     EQUIVALENT_MEANING,
     INFERRED_FROM,
     LANGUAGE,
+    MEASURED,
     algorithm,
     coded,
     container,
@@ -38,7 +40,6 @@ from node.result import Code, Evaluation, ModelIdentity, Result
 DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 FINDING = Code("121071", "DCM", "Finding")
 IMPRESSION = Code("121073", "DCM", "Impression")
-MEASURED = Code("121112", "DCM", "Source of Measurement")
 
 
 def text_report(draft: Draft, result: Result) -> ContainerContentItem:
@@ -46,9 +47,15 @@ def text_report(draft: Draft, result: Result) -> ContainerContentItem:
     sentences = [text_item(IMPRESSION, sentence) for sentence in wording.sentences(draft, result)]
     sections = [container(Code("121072", "DCM", "Impressions"), sentences)]
     lines = [line for e in result.evaluations for line in wording.measured(e)]
+    lines += [line for solid in result.solids for line in wording.measured_solid(solid)]
     lines = [*filter(None, [wording.level_in_brief(result)]), *lines]
     if lines:
         numbers = [item for e in result.evaluations for item in _evaluated(draft, result.model, e)]
+        numbers += [
+            num_item(measurement, described_solid(draft, result, solid))
+            for solid in result.solids
+            for measurement in solid.measurements
+        ]
         words = [text_item(FINDING, line) for line in lines]
         items = [*words, *triage_items(draft, result), *numbers]
         sections.append(container(Code("121070", "DCM", "Findings"), items))

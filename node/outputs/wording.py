@@ -21,9 +21,11 @@ from node.result import (
     Measurement,
     ModelIdentity,
     OperatingPoint,
+    PhaseRead,
     Priority,
     Refusal,
     Result,
+    Solid,
     Triage,
 )
 from node.study import damaged_in_words
@@ -70,6 +72,49 @@ def measured(subject: Finding | Evaluation) -> list[str]:
     return [ascii_text(f"{subject.label}, {line}") for line in (*graded, *numbers)]
 
 
+def solid_label(solid: Solid) -> str:
+    """Return what a solid is called; of one that counts nowhere, that it is so."""
+    is_said = not solid.is_left_out or "left out" in solid.label.lower()
+    return ascii_text(solid.label if is_said else f"{solid.label} (left out)")
+
+
+def measured_solid(solid: Solid) -> list[str]:
+    """Return a line for each number: "L breast enhancing volume, Volume: 2.00 ml"."""
+    numbers = [f"{m.concept.meaning}: {quantity(m)}" for m in solid.measurements]
+    return [ascii_text(f"{solid_label(solid)}, {line}") for line in numbers]
+
+
+def phases_read(result: Result) -> list[str]:
+    """Return which phases were read, when they are of, and what that rests on."""
+    lines = []
+    for phase in result.phases:
+        name = phase.role if phase.role == phase.name else f"{phase.role} ({phase.name})"
+        lines.append(ascii_text(f"Phase {name}: {phase.slices} slices, {_moment_of(phase)}."))
+    if rests := list(dict.fromkeys(filter(None, (phase.rests_on for phase in result.phases)))):
+        lines.append(ascii_text(f"Times rest on: {'; '.join(rests).rstrip('.')}."))
+    return lines
+
+
+def _moment_of(phase: PhaseRead) -> str:
+    if phase.middle_s is None:
+        return "time not known"
+    when = "before" if phase.middle_s < 0 else "after"
+    return f"middle {abs(phase.middle_s):.0f} s {when} the injection"
+
+
+def curves_told(result: Result) -> list[str]:
+    """Return how the signal of each thing follows the contrast agent."""
+    return [
+        ascii_text(
+            f"Enhancement of {curve.label}: "
+            + ", ".join(f"{percent:.0f} % at {seconds:.0f} s" for seconds, percent in curve.points)
+            + "."
+        )
+        for curve in result.curves
+        if curve.points
+    ]
+
+
 def in_brief(subject: Finding | Evaluation) -> list[str]:
     """Return what a line of a list says: "R MLO outline 123.4 cm2", or the grade alone."""
     if isinstance(subject, Evaluation) and subject.grade is not None:
@@ -88,6 +133,7 @@ def outcome(result: Result) -> str:
     words = [f"{len(result.analysed)} of {total} images analysed"]
     words = [*filter(None, [level_in_brief(result)]), *words]
     words += [found(result)] if result.looked_for else []
+    words += [line for solid in result.solids for line in measured_solid(solid)[:1]]
     words += [line for evaluation in result.evaluations for line in in_brief(evaluation)]
     return "; ".join(words)
 
@@ -150,11 +196,20 @@ def conclusion(result: Result) -> str:
     """Return what came out, in a few words."""
     if not result.analysed:
         return f"{NOT_ANALYSED}: {ascii_text(result.reason) or 'no reason was recorded'}"
-    count = len(result.analysed)
-    images = "1 image" if count == 1 else f"{count} images"
-    if result.looked_for or not (result.findings or result.evaluations):
+    images = _processed(result)
+    if result.looked_for or not (result.findings or result.evaluations or result.solids):
         return f"Processed {images}, {found(result)}"
     return f"Processed {images}"
+
+
+def _processed(result: Result) -> str:
+    """Return what was processed: "4 images", "3 phases of 64 slices"."""
+    count = len(result.analysed)
+    if not result.phases:
+        return "1 image" if count == 1 else f"{count} images"
+    of_slices = " and ".join(dict.fromkeys(str(phase.slices) for phase in result.phases))
+    count = len(result.phases)
+    return f"{count} phase{'s' * (count > 1)} of {of_slices} slices"
 
 
 def sentences(draft: Draft, result: Result) -> Iterator[str]:
@@ -170,6 +225,8 @@ def sentences(draft: Draft, result: Result) -> Iterator[str]:
         yield ascii_text(statement)
     if score_meaning(result):
         yield score_meaning(result)
+    yield from phases_read(result)
+    yield from curves_told(result)
     for refused in result.refused:
         yield f"Not analysed: {refusal(refused)}."
     if draft.version.damaged:

@@ -7,14 +7,15 @@ VIEWERS=all in the environment every series is opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import factories
 import numpy as np
 import pytest
-from outputs import drafts
+from outputs import drafts, mr_drafts
 from outputs.drafts import report_set
 from PIL import Image
 from pydicom import Dataset
@@ -31,10 +32,16 @@ from viewers.origin import origin
 from viewers.reader import Reader, Shown, chromium, reader
 
 from node.kinds import KINDS
+from node.outputs import wording
 from node.outputs.case import Draft
 from node.outputs.report_set import to_bytes
+from node.outputs.solid_groups import most_telling, outline_on
+from node.outputs.solid_segmentation import lain_of
 from node.result import Priority, Result
 from node.trial import phantom
+from node.trial.breast_mr.body import THREE_LESIONS
+from node.trial.breast_mr.raster import Orientation
+from node.trial.breast_mr.styles import STYLES
 
 from .conftest import Started
 
@@ -47,12 +54,23 @@ SHOWN = REPORTS | {SecondaryCaptureImageStorage, SegmentationStorage, Encapsulat
 """What OHIF opens; it lists the others with a warning."""
 IN_WORDS = "Diagnostic Imaging Report"
 """The title of a report that has no region."""
+MR_PLANS = {
+    "classic": mr_drafts.small_plan(shape=(24, 96, 128), body=THREE_LESIONS),
+    "enhanced": mr_drafts.small_plan(shape=(24, 96, 128), style=STYLES["enhanced"]),
+    "sagittal, one series of all phases": mr_drafts.small_plan(
+        shape=(32, 96, 96), style=STYLES["Siemens, one series"], orientation=Orientation.SAGITTAL
+    ),
+}
 GRADER = replace(drafts.MODEL, name="grader", title="Density Grader", device_uid="2.25.81")
 FINDER = replace(drafts.MODEL, name="finder", title="Mass Finder", device_uid="2.25.82")
 REFUSER = replace(drafts.MODEL, name="refuser", title="Lesion Finder", device_uid="2.25.83")
 REASON = "the images are For Processing"
 
-Opened = Callable[[Sequence[Dataset]], Reader]
+
+class Opened(Protocol):
+    """Stores results beside the images of an exam, and opens the study."""
+
+    def __call__(self, results: Sequence[Dataset], images: Sequence[Dataset] = ()) -> Reader: ...
 
 
 def about(first: Draft, *others: Draft) -> Draft:
@@ -82,8 +100,8 @@ def opened(tmp_path: Path, started: Started, request: pytest.FixtureRequest) -> 
         reader(browser, screenshots) as at_screen,
     ):
 
-        def open_study(results: Sequence[Dataset]) -> Reader:
-            objects = [*phantom.exam("test", technique=TECHNIQUE), *results]
+        def open_study(results: Sequence[Dataset], images: Sequence[Dataset] = ()) -> Reader:
+            objects = [*(images or phantom.exam("test", technique=TECHNIQUE)), *results]
             archive.store(map(to_bytes, objects))
             series = {one.SeriesInstanceUID for one in objects}
             at_screen.open_study(address, objects[0].StudyInstanceUID, len(series))
@@ -141,6 +159,60 @@ def test_ohif_shows_what_was_not_analysed_and_the_newer_version(
                 assert_report_shows(screen, report, result_of(report, second), name)
     with subtests.test("the captures"):
         assert_captures_show(screen, newer)
+
+
+@pytest.mark.parametrize("name", MR_PLANS)
+def test_ohif_shows_what_is_said_of_a_volume_in_its_place(
+    name: str, opened: Opened, subtests: pytest.Subtests
+) -> None:
+    plan = MR_PLANS[name]
+    draft = mr_drafts.mr_draft(plan)
+    objects = report_set(draft, ["capture", "measurement-report", "segmentation"])
+    screen = opened(objects, mr_drafts.exam(plan).objects)
+    kinds = {one.SOPClassUID: one for one in objects}
+    with subtests.test("the report"):
+        assert_solids_marked(screen, kinds[ComprehensiveSRStorage], draft)
+    with subtests.test("the segmentation"):
+        assert_solids_segmented(screen, kinds[SegmentationStorage], draft)
+    with subtests.test("the captures"):
+        assert_captures_show(screen, objects)
+
+
+def assert_solids_marked(screen: Reader, report: Dataset, draft: Draft) -> None:
+    """An outline for each solid, on the slice that says most, with its volume beside it."""
+    screen.open_series(report.SeriesInstanceUID, "report")
+    marks = screen.marks(report.SeriesInstanceUID)
+    screen.screenshot("report with marks")
+    result = draft.results[0]
+    lain = lain_of(draft, result)
+    assert lain is not None and result.stack is not None
+    assert len(marks) == len(lain.solids)
+    for mark, (place, solid) in zip(marks, lain.solids.items(), strict=True):
+        at = most_telling(solid, lain.voxels[place])
+        sop_uid, frame = result.stack.slices[at]
+        assert (mark.sop_uid, mark.frame) == (sop_uid, frame or 1)
+        expected = np.asarray(outline_on(lain.voxels[place].on(at)))
+        assert np.abs(np.asarray(mark.points) - expected).max() < 1, "in pixels of the image"
+    first = next(iter(lain.solids.values()))
+    assert f"{first.measurements[0].value:.2f} ml" in screen.text("Volume")
+
+
+def assert_solids_segmented(screen: Reader, one: Dataset, draft: Draft) -> None:
+    """Each segment covers the voxels of its solid, on the slices of the phase before contrast."""
+    screen.open_series(one.SeriesInstanceUID, "segmentation", answer="Yes")
+    labels, found = screen.segmented()
+    screen.screenshot("segmentation loaded")
+    result = draft.results[0]
+    lain = lain_of(draft, result)
+    assert lain is not None and result.stack is not None
+    assert labels == [wording.solid_label(solid) for solid in lain.solids.values()]
+    expected = {}
+    for number, voxels in enumerate(lain.voxels.values(), start=1):
+        for at in voxels.places():
+            sop_uid, frame = result.stack.slices[at]
+            pixels = {(int(x), int(y)) for y, x in np.argwhere(voxels.on(at))}
+            expected[sop_uid, frame or 1, number] = pixels
+    assert found == expected
 
 
 def result_of(report: Dataset, draft: Draft) -> Result:

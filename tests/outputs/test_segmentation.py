@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import SegmentationStorage
 
-from node.outputs import measurement_report, segmentation, wording
+from node.outputs import measurement_report, segmentation, segments, wording
 from node.outputs.case import Draft
 from node.outputs.guard import check
 from node.outputs.report_set import to_bytes
@@ -252,7 +252,7 @@ def test_segments_of_an_image_differ_in_colour() -> None:
     assert len(colours) == 6
     first = dataset.SegmentSequence[0].RecommendedDisplayCIELabValue
     shown = hd.color.CIELabColor.from_dicom_value(tuple(first)).to_rgb()
-    assert np.allclose(shown, segmentation.SEGMENT_COLOURS[0], atol=1)
+    assert np.allclose(shown, segments.SEGMENT_COLOURS[0], atol=1)
 
 
 def test_every_frame_names_its_segment_and_the_image_it_is_of() -> None:

@@ -56,16 +56,32 @@ IMAGE = """() => {
     picture: viewport.getCanvas().toDataURL('image/png'),
   };
 }"""
-MARKS = """() => cornerstoneTools.annotation.state.getAllAnnotations()
+MARKS = r"""() => cornerstoneTools.annotation.state.getAllAnnotations()
   .filter(a => a.metadata.referencedImageId).map(a => {
     const image = a.metadata.referencedImageId;
     const points = (a.data.contour || {}).polyline || a.data.handles.points;
     return {
       uid: a.annotationUID,
       sop_uid: cornerstone.metaData.get('generalImageModule', image).sopInstanceUID,
+      frame: Number((image.match(/frames\/(\d+)/) || [])[1] || 1),
       points: points.map(p => cornerstone.utilities.worldToImageCoords(image, p)),
     };
   })"""
+SEGMENTED = """() => cornerstoneTools.segmentation.state.getSegmentations().map(one => ({
+  labels: Object.values(one.segments).map(segment => segment.label),
+  slices: (one.representationData.Labelmap.imageIds || []).map(id => {
+    const image = cornerstone.cache.getImage(id), of = image.referencedImageId;
+    const voxels = image.voxelManager.getScalarData(), columns = image.columns, found = {};
+    voxels.forEach((segment, at) => {
+      if (segment) (found[segment] ||= []).push([at % columns, Math.floor(at / columns)]);
+    });
+    return {
+      sop_uid: cornerstone.metaData.get('generalImageModule', of).sopInstanceUID,
+      frame: Number((of.match(/frames\\/(\\d+)/) || [])[1] || 1),
+      found,
+    };
+  }).filter(slice => Object.keys(slice.found).length),
+}))"""
 LOADED = """() => {
   const viewport = cornerstone.getEnabledElements()[0]?.viewport;
   return !!viewport && viewport.getCornerstoneImage()?.imageId === viewport.getCurrentImageId();
@@ -84,6 +100,7 @@ class Mark:
     sop_uid: str
     points: tuple[tuple[float, float], ...]
     """Column and row, as in a SCOORD (PS3.3 C.18.6)."""
+    frame: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +216,23 @@ class Reader:
         )
         drawn = {mark["uid"]: mark for mark in self.page.evaluate(MARKS)}
         marks = [drawn[uid] for uid in self.page.evaluate(MARKED, uid)]
-        return [Mark(m["sop_uid"], tuple((p[0], p[1]) for p in m["points"])) for m in marks]
+        return [
+            Mark(m["sop_uid"], tuple((p[0], p[1]) for p in m["points"]), m["frame"]) for m in marks
+        ]
+
+    def segmented(self) -> tuple[list[str], dict[tuple[str, int, int], set[tuple[int, int]]]]:
+        """Return what the loaded segmentation calls its segments, and where OHIF has put them.
+
+        By image, its frame and the number of the segment: columns and rows.
+        """
+        self.page.wait_for_function(f"({SEGMENTED})().some(one => one.slices.length)")
+        *_, last = self.page.evaluate(SEGMENTED)
+        found = {
+            (one["sop_uid"], one["frame"], int(segment)): {(x, y) for x, y in voxels}
+            for one in last["slices"]
+            for segment, voxels in one["found"].items()
+        }
+        return last["labels"], found
 
     def text(self, awaited: str) -> str:
         """Return the words in the viewport, as soon as these are among them."""
