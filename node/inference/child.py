@@ -128,8 +128,9 @@ class _Networks:
         phases = prepared_phases(slices_by_role(frames), manifest)
         given = joined(
             self._inputs[job.model_name],
-            {role: one.tensor for role, one in phases.volumes.items()},
+            phases.tensors,
             manifest.image_shape,
+            manifest.image_batch,
         )
         answers = self._sessions[job.model_name].run(given)
         outputs = (read_output(output, answers, manifest, None) for output in manifest.outputs)

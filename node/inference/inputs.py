@@ -15,7 +15,7 @@ from node.imaging.operations import Prepared, prepare
 from node.imaging.volume import Slice, slices_of
 from node.imaging.voxels import Phases, PreparedPhases, naming_phase, prepare_phases
 from node.inference.session import Session, Tensor, only_input
-from node.manifest import InputTensor, Manifest
+from node.manifest import REGION, InputTensor, Manifest
 from node.study import IMAGE, View
 
 
@@ -53,10 +53,12 @@ def _slice(of_file: Sequence[Slice], number: int | None) -> Slice:
 
 def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
     """Return what a network gets of phases; raise StudyError if it must not get it."""
-    prepared, domain = prepare_phases(phases, manifest.operations), domain_of(manifest)
+    is_taken = any(REGION in one.roles for one in manifest.inputs)
+    prepared = prepare_phases(phases, manifest.operations, with_region=is_taken)
+    domain = domain_of(manifest)
     for role, one in prepared.volumes.items():
         with naming_phase(role):
-            domain.require_plausible(one.tensor[0, 0], manifest)
+            domain.require_plausible(one.tensor, manifest)
     return prepared
 
 
@@ -68,14 +70,17 @@ def inputs_of(manifest: Manifest, session: Session) -> tuple[InputTensor, ...]:
 
 
 def joined(
-    inputs: tuple[InputTensor, ...], images: Mapping[str, Float32], of_image: tuple[int, ...]
+    inputs: tuple[InputTensor, ...],
+    images: Mapping[str, Float32],
+    of_image: tuple[int, ...],
+    batch: int = 1,
 ) -> dict[str, Tensor]:
     """Return the tensors, from what was made of each image, by role; zeros where there is none.
 
-    `of_image` is the shape of what is made of an image, which has a first axis of one beside it; or
-    of a volume.
+    `of_image` is the shape of what is made of an image, which has a first axis of one beside it, or
+    of `batch`; or of a volume.
     """
-    blank = np.zeros((1, *of_image), np.float32)
+    blank = np.zeros((batch, *of_image), np.float32)
     return {
         one.tensor: np.concatenate(
             [images.get(role, blank) for role in one.roles], axis=0 if one.join == "batch" else 1

@@ -6,6 +6,7 @@
 from node.manifest.inputs import (
     BODY_PARTS_OF_MAMMOGRAMS,
     EACH_POST,
+    REGION,
     Input,
     InputTensor,
     ManifestUnit,
@@ -71,6 +72,7 @@ __all__ = [
     "MANIFEST",
     "OF_MAMMOGRAMS",
     "OPEN_QUESTION",
+    "REGION",
     "UNCOMBINED",
     "BoxClass",
     "BoxesOutput",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -69,6 +70,11 @@ EACH_POST = "each post"
 """The role that every phase after the contrast agent takes in turn, in a unit of its own."""
 BY_TIME = ("early", "late")
 """Roles of the phase that was acquired nearest to a moment after the injection."""
+
+
+REGION = "region"
+"""What an input takes beside phases: of which part of the body each voxel is, as the phase before
+contrast shows it."""
 
 
 def is_phase(role: str) -> bool:
@@ -148,7 +154,9 @@ class ManifestUnit(GrownSection):
         if self.repeated != "refuse":
             yield ("repeated",), "is of mammograms: there is one phase of each name"
         for i, role in enumerate(self.roles):
-            if not is_phase(role):
+            if role == REGION:
+                yield ("roles", i), f'"{role}" is no phase: [[inputs]] name it beside these roles'
+            elif not is_phase(role):
                 known = '"pre", "post 1", "post 2", ..., "early", "late", "each post"'
                 yield ("roles", i), f'"{role}" is no phase: {known}'
             elif role in self.roles[:i]:
@@ -206,41 +214,74 @@ class InputTensor(Section):
     join: Literal["batch", "channels", "concatenate"] | None = None
     """batch: along axis 0; channels: along axis 1; concatenate: vectors, one behind the other."""
 
-    def shape(self, of_image: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the tensor, from that of one image without the batch axis."""
+    def shape(self, of_image: tuple[int, ...], batch: int = 1) -> tuple[int, ...]:
+        """Return the shape of the tensor, from that of one image without the batch axis.
+
+        `batch`: how many images are made of each role.
+        """
         count = len(self.roles)
         if self.join == "batch":
-            return count, *of_image
-        return 1, count * of_image[0], *of_image[1:]
+            return count * batch, *of_image
+        return batch, count * of_image[0], *of_image[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What operations make of an image, or of a phase."""
+
+    shape: tuple[int, ...]
+    """Of one image, without the batch axis."""
+    batch: int
+    """How many images are made of each phase."""
+    needs_pre: bool
+    """Whether they look at the phase before contrast, whichever phase they are of."""
 
 
 def amiss_in_inputs(
-    inputs: tuple[InputTensor, ...], unit: ManifestUnit, of_image: tuple[int, ...]
+    inputs: tuple[InputTensor, ...], unit: ManifestUnit, made: Prepared
 ) -> Iterator[tuple[Place, str]]:
     """Yield what cannot be, each with its place in the list."""
-    roles = unit.all_roles
-    named = ", ".join(f'"{role}"' for role in roles)
     for i, one in enumerate(inputs):
         for j, role in enumerate(one.roles):
-            if role not in roles:
-                yield (i, "roles", j), f'"{role}" is no role of [unit], which has {named}'
+            if words := _why_not_given(role, unit):
+                yield (i, "roles", j), words
         if one.tensor in {other.tensor for other in inputs[:i]}:
             yield (i, "tensor"), f'"{one.tensor}" is there twice'
-        if words := _join_amiss(one, len(of_image)):
+        if words := _join_amiss(one, made):
             yield (i, "join"), words
     given = {role for one in inputs for role in one.roles}
-    for role in roles:
-        if inputs and role not in given:
+    unseen = {"pre"} if made.needs_pre or REGION in given else set[str]()
+    for role in unit.all_roles:
+        if inputs and role not in given | unseen:
             yield (0, "roles"), f'no input takes "{role}" of [unit]'
 
 
-def _join_amiss(one: InputTensor, axes: int) -> str:
+def _why_not_given(role: str, unit: ManifestUnit) -> str:
+    """Return why an input cannot take a role, "" if it can."""
+    if role == REGION and unit.is_of_volumes:
+        return "" if "pre" in unit.roles else f'"{role}" needs "pre" among the roles of [unit]'
+    named = ", ".join(f'"{one}"' for one in unit.all_roles)
+    return "" if role in unit.all_roles else f'"{role}" is no role of [unit], which has {named}'
+
+
+def _join_amiss(one: InputTensor, made: Prepared) -> str:
+    axes = len(made.shape)
     if len(one.roles) == 1:
         return "is of several roles" if one.join else ""
     if one.join is None:
         return 'missing: how are the images joined? "batch", "channels" or "concatenate"'
-    if one.join == "channels" and axes == 1:
-        return 'expected "concatenate" or "batch": the operations of [[pixels]] give vectors'
-    if one.join == "concatenate" and axes > 1:
-        return 'expected "batch" or "channels": only vectors are concatenated'
-    return ""
+    rules = (
+        (
+            one.join == "batch" and made.batch > 1,
+            'expected "channels": slices are the batch already',
+        ),
+        (
+            one.join == "channels" and axes == 1,
+            'expected "concatenate" or "batch": the operations of [[pixels]] give vectors',
+        ),
+        (
+            one.join == "concatenate" and axes > 1,
+            'expected "batch" or "channels": only vectors are concatenated',
+        ),
+    )
+    return next((why for is_so, why in rules if is_so), "")

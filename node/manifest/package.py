@@ -24,9 +24,11 @@ from node.errors import ConfigError
 from node.kinds import KINDS, Needs
 from node.manifest.inputs import (
     BODY_PARTS_OF_DOMAINS,
+    REGION,
     Input,
     InputTensor,
     ManifestUnit,
+    Prepared,
     amiss_in_inputs,
 )
 from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
@@ -34,6 +36,7 @@ from node.manifest.pixels import (
     Operations,
     PixelWords,
     are_of_volumes,
+    batch_of,
     chest_wall,
     of_mammograms,
     operations,
@@ -58,7 +61,7 @@ from node.manifest.together import (
     with_shared_words,
 )
 from node.manifest.triage import ManifestTriage
-from node.manifest.voxels import Percentiles
+from node.manifest.voxels import Mip, needs_pre
 from node.manifest.words import (
     Ascii,
     GrownSection,
@@ -182,6 +185,11 @@ class Manifest(GrownSection):
         return shape_after(self.operations)
 
     @property
+    def image_batch(self) -> int:
+        """How many images are made of each phase: 1, or so many slices."""
+        return batch_of(self.operations)
+
+    @property
     def tensor_shapes(self) -> dict[str, TensorShape]:
         """The shape that each tensor of the outputs must have, by its name."""
         shapes: dict[str, TensorShape] = {}
@@ -276,10 +284,18 @@ class Manifest(GrownSection):
         if not are_of_volumes(self.operations):
             words = 'expected op = "signal" first: phases are volumes, of signal on one scale'
             yield ("pixels", 0), words
-        for place, one in enumerate(self.operations):
-            of_pre = isinstance(one, Percentiles) and one.of == "pre"
-            if of_pre and "pre" not in self.unit.roles:
-                yield ("pixels", place, one.op, "of"), 'of "pre", which is no role of [unit]'
+        yield from self._amiss_in_looking_at_pre()
+
+    def _amiss_in_looking_at_pre(self) -> Iterator[tuple[Place, str]]:
+        has_voxels = not any(isinstance(one, Mip) for one in self.operations)
+        for i, one in enumerate(self.inputs):
+            if REGION in one.roles and not has_voxels:
+                words = f'"{REGION}" is of voxels, and "mip" leaves none'
+                yield ("inputs", i, "roles", one.roles.index(REGION)), words
+        if "pre" not in self.unit.roles:
+            for at, word in needs_pre(self.operations):
+                op = self.operations[at].op
+                yield ("pixels", at, op, word), 'of "pre", which is no role of [unit]'
 
     def _amiss_in_mammography(self) -> Iterator[tuple[Place, str]]:
         if self.input.modality != "MG":
@@ -343,7 +359,9 @@ class Manifest(GrownSection):
         amiss = self.unit.amiss_in_phases() if is_of_phases else self.unit.amiss(self.input)
         problems = [(("unit", *place), words) for place, words in amiss]
         if not problems:
-            of_inputs = amiss_in_inputs(self.inputs, self.unit, self.image_shape)
+            is_compared = any(needs_pre(self.operations))
+            made = Prepared(self.image_shape, self.image_batch, is_compared)
+            of_inputs = amiss_in_inputs(self.inputs, self.unit, made)
             problems = [(("inputs", *place), words) for place, words in of_inputs]
         if self.unit.of != "image" and not self.inputs:
             words = "missing: several images at once need [[inputs]] with tensor, roles and join"
