@@ -324,6 +324,36 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class SolidSaid:
+    """Voxels that a network marked."""
+
+    part: int
+    """Place in the manifest's list of parts."""
+    side: Laterality | None
+    """Which breast; None of both."""
+    ml: float
+    """On the network's grid."""
+    bits: str
+    """As `Solid.bits`, on the slices of the phase before contrast, in their order."""
+    decisive: tuple[int, ...] = ()
+    """As `Solid.decisive`."""
+    percents: tuple[tuple[str, float], ...] = ()
+    """Where that is followed over time: of each phase after contrast, by its name, by how many
+    percent its mean signal exceeds that before contrast."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecidingSlice:
+    """Of a batch of slices the one whose answer stands for all."""
+
+    number: int
+    """From 0, of so many as the network reads."""
+    nearest: int | None
+    """The slice of the phase before contrast that lies nearest, from 0; None if these lie across
+    it."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutputScore:
     """What a network said at one of its outputs, in the coordinates and units of the image."""
 
@@ -333,6 +363,9 @@ class OutputScore:
     marks: tuple[Mark, ...] = ()
     """The surest, or largest, first."""
     heat_map: HeatMap | None = None
+    solids: tuple[SolidSaid, ...] = ()
+    """Part by part, the right side first."""
+    deciding: DecidingSlice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,3 +381,7 @@ class UnitScore:
     displaced: tuple[tuple[str, float | None], ...] = ()
     """Of phases by role: how far, in mm, the body lies from where it was before contrast; None if
     that could not be measured."""
+    stack: tuple[int, int, int] | None = None
+    """Slices, rows and columns of what solids lie on."""
+    remarks: tuple[str, ...] = ()
+    """What a reader should know of how it was prepared."""

@@ -62,6 +62,11 @@ def conclude(
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
         pictured=tuple(_pictured(analysed)),
+        stack=combined.stack,
+        contrasted=combined.contrasted,
+        solids=combined.solids,
+        phases=tuple(dict.fromkeys(phase for unit in analysed for phase in unit.phases)),
+        curves=combined.curves,
     )
 
 
@@ -201,7 +206,10 @@ def _statements(
             statements.append(f"No {output.label} found on: {', '.join(empty)}.")
     statements += combined.remarks
     statements += _calibrations(model)
-    doubts = {unit.key: (*unit.doubts, *_turned(unit, scores[unit.key])) for unit in analysed}
+    doubts = {
+        unit.key: (*unit.doubts, *_turned(unit, scores[unit.key]), *scores[unit.key].remarks)
+        for unit in analysed
+    }
     for doubt in dict.fromkeys(doubt for of_unit in doubts.values() for doubt in of_unit):
         doubtful = ", ".join(unit.name for unit in analysed if doubt in doubts[unit.key])
         statements.append(f"{doubt}: {doubtful}.")

@@ -300,7 +300,7 @@ def image_digest_of(unit: Unit) -> str:
         for role, image in unit.instances.items()
     ]
     digest_of = cache(slices_digest)  # an object of many frames is read once
-    for role, volume in unit.volumes.items():
+    for role, volume in unit.all_volumes.items():
         with naming_phase(role):
             images += [[role, digest_of(one.instance.path), one.number] for one in volume]
     return hashlib.sha256(json.dumps(images).encode()).hexdigest()

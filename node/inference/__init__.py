@@ -114,7 +114,9 @@ class Inference:
 
     def score(self, unit: Unit, model: Model) -> UnitScore:
         """Run a model on what it reads at once."""
-        read = partial(score_in, unit=unit.key, outputs=model.manifest.outputs)
+        slices = {role: len(volume) for role, volume in unit.volumes.items()}
+        outputs = model.manifest.outputs
+        read = partial(score_in, unit=unit.key, outputs=outputs, volumes=slices)
         return self._ask(ScoreJob.about(unit, model), read, partial(self._on_scored, model))
 
     def picture(self, instance: Instance, frame: int | None = None) -> Picture:

@@ -15,7 +15,7 @@ from node.imaging.operations import Prepared, prepare
 from node.imaging.volume import Slice, slices_of
 from node.imaging.voxels import Phases, PreparedPhases, naming_phase, prepare_phases
 from node.inference.session import Session, Tensor, only_input
-from node.manifest import REGION, InputTensor, Manifest
+from node.manifest import InputTensor, Manifest
 from node.study import IMAGE, View
 
 
@@ -53,8 +53,8 @@ def _slice(of_file: Sequence[Slice], number: int | None) -> Slice:
 
 def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
     """Return what a network gets of phases; raise StudyError if it must not get it."""
-    is_taken = any(REGION in one.roles for one in manifest.inputs)
-    prepared = prepare_phases(phases, manifest.operations, with_region=is_taken)
+    wanted = manifest.sees_region
+    prepared = prepare_phases(phases, manifest.operations, with_region=wanted)
     domain = domain_of(manifest)
     for role, one in prepared.volumes.items():
         with naming_phase(role):

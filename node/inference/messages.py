@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Typ
 
 from node import config, score_json
 from node.inference.line import Message
+from node.inference.solid_messages import require_of_volumes
 from node.manifest import (
     BoxesOutput,
     ClassesOutput,
@@ -27,8 +28,10 @@ from node.manifest import (
     MapOutput,
     MaskOutput,
     Model,
+    NumberOutput,
     Output,
     ScoreOutput,
+    SolidsOutput,
 )
 from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
 from node.study import LONGEST_SIDE_PX, Picture, Unit, View, VolumePicture
@@ -107,17 +110,22 @@ class ScoreJob:
     model_name: str
     volumes: dict[str, tuple[ShownFrame, ...]] = field(default_factory=dict)
     """By role, of a model that reads volumes."""
+    followed: dict[str, tuple[ShownFrame, ...]] = field(default_factory=dict)
+    """By name, of a model that measures how signal follows the contrast agent."""
     kind: Literal["score"] = "score"
 
     @classmethod
     def about(cls, unit: Unit, model: Model) -> Self:
         """Return the question what a model says of a unit."""
         images = {role: ShownImage(i.path, i.view) for role, i in unit.instances.items()}
-        volumes = {
-            role: tuple(ShownFrame(one.instance.path, one.number) for one in volume)
-            for role, volume in unit.volumes.items()
-        }
-        return cls(images, unit.key, model.manifest.name, volumes)
+        volumes, followed = (
+            {
+                role: tuple(ShownFrame(one.instance.path, one.number) for one in volume)
+                for role, volume in of.items()
+            }
+            for of in (unit.volumes, unit.followed)
+        )
+        return cls(images, unit.key, model.manifest.name, volumes, followed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +353,16 @@ def volume_picture_in(
     return VolumePicture(dict(zip(places, pictures, strict=True)), projection)
 
 
-def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScore | Failure:
-    """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs."""
+def score_in(
+    message: Message,
+    unit: str,
+    outputs: Sequence[Output],
+    volumes: Mapping[str, int] | None = None,
+) -> UnitScore | Failure:
+    """Return the answer to a ScoreJob about a unit with this key, by a model with these outputs.
+
+    `volumes`: by role how many slices there are, of a unit of volumes.
+    """
     head = _SCORED.validate_json(message.head)
     if isinstance(head, Failure):
         return head
@@ -357,12 +373,15 @@ def score_in(message: Message, unit: str, outputs: Sequence[Output]) -> UnitScor
         _require_fitting(one, unit, output)
     is_possible = all(mm is None or 0 <= mm <= FARTHEST_MM for _, mm in score.displaced)
     _require(is_possible, "a displacement that cannot be")
+    require_of_volumes(score, outputs, volumes or {})
     return score
 
 
 def _require_fitting(score: OutputScore, unit: str, output: Output) -> None:
     of_unit, of_mark = _concepts(output)
-    _require(_named(score.measurements) == of_unit, "other numbers than the manifest names")
+    may_lack = isinstance(output, NumberOutput) and output.needs and not score.measurements
+    is_named = _named(score.measurements) == of_unit or may_lack
+    _require(bool(is_named), "other numbers than the manifest names")
     _require(of_mark is not None or not score.marks, "marks of a model that makes none")
     classes = range(len(output.classes)) if isinstance(output, BoxesOutput) else range(0)
     for mark in score.marks:
@@ -386,15 +405,15 @@ def _named(measurements: tuple[Measurement, ...]) -> tuple[Code, ...]:
 def _concepts(output: Output) -> tuple[tuple[Code, ...], tuple[Code, ...] | None]:
     """Return what numbers there must be of a unit, and of each mark if there may be marks."""
     match output:
-        case ClassesOutput():
-            return tuple(one.probability.as_code() for one in output.classes), None
-        case ScoreOutput():
-            return (output.score.as_code(),), None
+        case ClassesOutput() | ScoreOutput():
+            return tuple(code.as_code() for code in output.codes), None
+        case NumberOutput():
+            return (output.quantity.as_code(),), None
         case BoxesOutput():
             return (), (output.score.as_code(),)
         case MaskOutput():
             return (), (output.area.as_code(),)
-        case MapOutput():
+        case MapOutput() | SolidsOutput():
             return (), None
 
 

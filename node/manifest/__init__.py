@@ -14,19 +14,17 @@ from node.manifest.inputs import (
     PhaseMoment,
     view_called,
 )
+from node.manifest.output_words import Combination, ImageShape, TensorShape
 from node.manifest.outputs import (
     BoxClass,
     BoxesOutput,
     Class,
     ClassesOutput,
-    Combination,
     HeatMapOutput,
-    ImageShape,
     MapOutput,
     MaskOutput,
     Output,
     ScoreOutput,
-    TensorShape,
 )
 from node.manifest.package import (
     CARD,
@@ -63,6 +61,7 @@ from node.manifest.triage import (
     Platt,
     Temperature,
 )
+from node.manifest.volume_outputs import NumberOutput, SolidPart, SolidsOutput
 from node.manifest.words import ManifestCode
 
 __all__ = [
@@ -96,6 +95,7 @@ __all__ = [
     "MapOutput",
     "MaskOutput",
     "Model",
+    "NumberOutput",
     "Operation",
     "Operations",
     "Output",
@@ -104,6 +104,8 @@ __all__ = [
     "Pixels",
     "Platt",
     "ScoreOutput",
+    "SolidPart",
+    "SolidsOutput",
     "Temperature",
     "TensorShape",
     "Weights",

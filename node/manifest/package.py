@@ -31,7 +31,9 @@ from node.manifest.inputs import (
     Prepared,
     amiss_in_inputs,
 )
-from node.manifest.outputs import BoxesOutput, MaskOutput, Output, TensorShape
+from node.manifest.of_volumes import amiss_in_volume_outputs
+from node.manifest.output_words import TensorShape
+from node.manifest.outputs import BoxesOutput, MaskOutput, Output, tensor_shapes_of
 from node.manifest.pixels import (
     Operations,
     PixelWords,
@@ -61,6 +63,7 @@ from node.manifest.together import (
     with_shared_words,
 )
 from node.manifest.triage import ManifestTriage
+from node.manifest.volume_outputs import SolidsOutput
 from node.manifest.voxels import Mip, needs_pre
 from node.manifest.words import (
     Ascii,
@@ -107,6 +110,7 @@ OF_BREAST_MR: tuple[Place, ...] = (("input", "expected_phases"),)
 _GIVES: Mapping[str, tuple[Needs, ...]] = {
     "regions": (Needs.MARKS, Needs.REGIONS),
     "boxes": (Needs.MARKS,),
+    "solids": (Needs.SOLIDS,),
 }
 """What an output says of where something is, and what can be made of that."""
 _EACH_IMAGE = ManifestUnit(of="image")
@@ -185,6 +189,17 @@ class Manifest(GrownSection):
         return shape_after(self.operations)
 
     @property
+    def sees_region(self) -> bool:
+        """Whether it is wanted where the breasts are, apart from what operations look at."""
+        is_taken = any(REGION in one.roles for one in self.inputs)
+        return is_taken or any(isinstance(one, SolidsOutput) for one in self.outputs)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether enhancement is measured over time, in all phases."""
+        return any(isinstance(one, SolidsOutput) and one.curve for one in self.outputs)
+
+    @property
     def image_batch(self) -> int:
         """How many images are made of each phase: 1, or so many slices."""
         return batch_of(self.operations)
@@ -194,7 +209,8 @@ class Manifest(GrownSection):
         """The shape that each tensor of the outputs must have, by its name."""
         shapes: dict[str, TensorShape] = {}
         for one in self.outputs:
-            for tensor, shape in one.tensor_shapes(self.image_shape).items():
+            of_one = tensor_shapes_of(one, self.image_shape, self.image_batch)
+            for tensor, shape in of_one.items():
                 shapes[tensor] = narrower(shapes.get(tensor, shape), shape) or shape
         return shapes
 
@@ -359,7 +375,7 @@ class Manifest(GrownSection):
         amiss = self.unit.amiss_in_phases() if is_of_phases else self.unit.amiss(self.input)
         problems = [(("unit", *place), words) for place, words in amiss]
         if not problems:
-            is_compared = any(needs_pre(self.operations))
+            is_compared = any(needs_pre(self.operations)) or self.sees_region
             made = Prepared(self.image_shape, self.image_batch, is_compared)
             of_inputs = amiss_in_inputs(self.inputs, self.unit, made)
             problems = [(("inputs", *place), words) for place, words in of_inputs]
@@ -375,9 +391,15 @@ class Manifest(GrownSection):
         outputs = self._numbered
         problems = [
             *amiss_in_names(outputs),
-            *amiss_in_tensors(outputs, self.image_shape),
+            *amiss_in_tensors(outputs, self.image_shape, self.image_batch),
             *amiss_in_places(outputs, self.unit.of, self.image_shape),
             *amiss_in_what_points_are_about(outputs, self.unit.of),
+            *amiss_in_volume_outputs(
+                outputs,
+                self.unit,
+                is_of_mr=self.domain == "breast_mr",
+                batch=self.image_batch,
+            ),
             *amiss_in_triage(outputs, self.triage, self.intended_use),
         ]
         if self.output is None and self.intended_use in ("detection", "triage"):

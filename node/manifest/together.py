@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from node.manifest.inputs import Input, ManifestUnit, PartOfStudy
-from node.manifest.outputs import (
-    ClassesOutput,
-    Combination,
-    ImageShape,
-    Output,
-    ScoreOutput,
-    TensorShape,
-)
+from node.manifest.output_words import Combination, ImageShape, TensorShape
+from node.manifest.outputs import ClassesOutput, Output, ScoreOutput, tensor_shapes_of
 from node.manifest.triage import ManifestPoint, ManifestTriage
 from node.study import Laterality, View
 from node.toml_file import Place
@@ -160,11 +154,13 @@ def narrower(one: TensorShape, other: TensorShape) -> TensorShape | None:
     return tuple(b if a is None else a for a, b in zip(one, other, strict=True))
 
 
-def amiss_in_tensors(outputs: Numbered, of_image: ImageShape) -> Iterator[tuple[Place, str]]:
+def amiss_in_tensors(
+    outputs: Numbered, of_image: ImageShape, batch: int
+) -> Iterator[tuple[Place, str]]:
     """Yield where a tensor would have to be of two shapes."""
     known: dict[str, TensorShape] = {}
     for place, output in outputs:
-        for tensor, shape in output.tensor_shapes(of_image).items():
+        for tensor, shape in tensor_shapes_of(output, of_image, batch).items():
             both = narrower(known.get(tensor, shape), shape)
             if both is None:
                 words = f'"{tensor}" is of {shape} here, and of {known[tensor]} for another output'
@@ -177,7 +173,10 @@ def amiss_in_places(
 ) -> Iterator[tuple[Place, str]]:
     """Yield where the network would have to say where on which image something is."""
     for place, output in outputs:
-        if output.places and unit != "image":
+        if output.places == "solids":
+            if len(of_image) != 4:
+                yield (*place, "kind"), "there are solids in volumes alone, of breast MRI"
+        elif output.places and unit != "image":
             words = (
                 "a place is on one image, and the network reads several at once: such a model "
                 "gives scores and classes"

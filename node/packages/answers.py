@@ -21,8 +21,10 @@ from node.manifest import (
     MapOutput,
     MaskOutput,
     Model,
+    NumberOutput,
     Output,
     ScoreOutput,
+    SolidsOutput,
 )
 from node.packages.exams import GIVE_FILES, PreparedUnit, tensors_of
 
@@ -149,8 +151,10 @@ def _scores(output: Output, asked: Sequence[Asked]) -> Iterator[tuple[str, list[
         case BoxesOutput():
             scores = [one.answers[output.tensor][0, :, 4] for one in asked]
             yield output.tensor, scores, output.activation
-        case MaskOutput() | MapOutput():
+        case MaskOutput() | MapOutput() | SolidsOutput():
             yield output.tensor, [one.answers[output.tensor][0] for one in asked], output.activation
+        case NumberOutput():
+            pass  # it may be any
     if isinstance(output, ScoreOutput) and output.warmth is not None:
         tensor = output.warmth.tensor
         yield tensor, [one.answers[tensor][0] for one in asked], "none"
@@ -206,7 +210,8 @@ def _finds_nothing(output: Output, one: Asked) -> bool:
     """Whether a detector, which may find nothing anywhere, has found nothing."""
     if isinstance(output, BoxesOutput):
         return not len(_sure(output, one))
-    if isinstance(output, MaskOutput) and output.regions == "all":
+    is_of_all = isinstance(output, MaskOutput) and output.regions == "all"
+    if isinstance(output, MaskOutput | SolidsOutput) and (is_of_all or output.places == "solids"):
         marked = activated(one.answers[output.tensor], output.activation) > output.threshold
         return not bool(marked.any())
     return False

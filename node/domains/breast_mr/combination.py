@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from node.domains.breast_mr.selection import EXAM_NAME
+from node.domains.breast_mr.solids import first_volume, lacking, solids_of
 from node.domains.domain import Combined
 from node.domains.evaluation import (
-    Numbers,
     Said,
     calibrated,
     combination_of,
     evaluated,
     label_of,
 )
-from node.manifest import UNCOMBINED, ClassesOutput, Model, ScoreOutput, part_of
-from node.result import Evaluation, UnitScore
+from node.manifest import UNCOMBINED, ClassesOutput, Model, NumberOutput, ScoreOutput, part_of
+from node.manifest.voxels import Slices
+from node.result import Evaluation, OutputScore, UnitScore
 from node.study import Laterality, Unit, View
 
 _SIDES = {"R breast": Laterality.RIGHT, "L breast": Laterality.LEFT}
@@ -24,30 +25,75 @@ _SIDES = {"R breast": Laterality.RIGHT, "L breast": Laterality.LEFT}
 
 def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]) -> Combined:
     """Say of the exam, or of a breast, what was said of it, or of each phase after contrast."""
-    evaluations = list[Evaluation]()
-    for number, output in enumerate(model.manifest.outputs):
+    evaluations, remarks = list[Evaluation](), list[str]()
+    for place, output in enumerate(model.manifest.outputs):
+        of_output = [scores[unit.key].outputs[place] for unit in units]
         if isinstance(output, ScoreOutput | ClassesOutput):
-            numbers = [calibrated(output, scores[unit.key].outputs[number]) for unit in units]
-            evaluations += _said_of_exam(model, output, units, numbers)
-    return Combined(tuple(evaluations))
+            evaluations += _said_of_exam(model, output, units, of_output)
+            remarks += _deciding(model, output, units, of_output)
+        elif isinstance(output, NumberOutput):
+            evaluations += _measured(model, output, units, of_output)
+    lain = solids_of(model, units, scores)
+    gaps = tuple(dict.fromkeys(gap for unit in units for gap in lacking(model, unit)))
+    return replace(lain, evaluations=tuple(evaluations), remarks=tuple(remarks), gaps=gaps)
+
+
+def _measured(
+    model: Model, output: NumberOutput, units: Sequence[Unit], scores: Sequence[OutputScore]
+) -> Iterator[Evaluation]:
+    """Yield the numbers, of each phase after contrast its own where they are read in turn."""
+    about, side = part_of(output, model.manifest.unit.of), _SIDES.get(output.about or "")
+    whose = "Exam" if side is None else f"{side} breast"
+    for unit, score in zip(units, scores, strict=True):
+        if score.measurements:
+            phase = unit.name.removeprefix(EXAM_NAME).strip()
+            label = f"{whose} {output.label} {phase}".strip()
+            slices = _middle_slices(unit)
+            said = Evaluation(label, slices, score.measurements, side)
+            yield replace(said, output=output.name, about=about)
+
+
+def _deciding(
+    model: Model, output: Said, units: Sequence[Unit], scores: Sequence[OutputScore]
+) -> Iterator[str]:
+    """Yield which slice decides, where a network answers slice by slice."""
+    cut = next((one for one in model.manifest.operations if isinstance(one, Slices)), None)
+    for unit, score in zip(units, scores, strict=True):
+        if score.deciding is not None and cut is not None:
+            along = "" if cut.along == "slices" else f" across the {cut.along}"
+            where = f"slice {score.deciding.number + 1} of the {cut.count}{along} that were read"
+            if (nearest := score.deciding.nearest) is not None:
+                role, volume = first_volume(unit)
+                where += f", nearest to {role}, slice {nearest + 1} of {len(volume)}"
+            yield f"{unit.name}: {output.label} is that of {where}."
 
 
 def _said_of_exam(
-    model: Model, output: Said, units: Sequence[Unit], numbers: Sequence[Numbers]
+    model: Model, output: Said, units: Sequence[Unit], scores: Sequence[OutputScore]
 ) -> Iterator[Evaluation]:
+    numbers = [calibrated(output, score) for score in scores]
     about, side = part_of(output, model.manifest.unit.of), _SIDES.get(output.about or "")
     how = (output.combine or UNCOMBINED).exam
     label = label_of(output, about, side, "")
     if how in ("highest", "mean"):
         together = combination_of(output, how, numbers)
         read = [u for u, n in zip(units, numbers, strict=True) if how == "mean" or n == together]
-        slices = dict.fromkeys(uid for unit in read for uid in _middle_slices(unit))
+        of_unit = dict(zip([unit.key for unit in units], scores, strict=True))
+        slices = dict.fromkeys(uid for unit in read for uid in _telling(unit, of_unit[unit.key]))
         yield replace(evaluated(output, label, together, tuple(slices), side), about=about)
         return
-    for unit, said in zip(units, numbers, strict=True):
+    for unit, said, score in zip(units, numbers, scores, strict=True):
         phase = unit.name.removeprefix(EXAM_NAME).strip()
         named = f"{label} {phase}".strip()
-        yield replace(evaluated(output, named, said, _middle_slices(unit), side), about=about)
+        yield replace(evaluated(output, named, said, _telling(unit, score), side), about=about)
+
+
+def _telling(unit: Unit, score: OutputScore) -> tuple[str, ...]:
+    """Return the object with the slice that decides, if one does; else the middle ones."""
+    if score.deciding is None or score.deciding.nearest is None:
+        return _middle_slices(unit)
+    _, volume = first_volume(unit)
+    return (volume[score.deciding.nearest].instance.sop_uid,)
 
 
 def _middle_slices(unit: Unit) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from functools import cache
 from pydicom import Dataset
 
 from node.domains.breast_mr.headers import facts_of
-from node.domains.breast_mr.phases import MrPhase, Reading
+from node.domains.breast_mr.phases import PRE, MrPhase, Reading
 from node.domains.breast_mr.phases import read as read_phases
 from node.domains.breast_mr.roles import ChosenPhases, chosen_phases
 from node.domains.domain import Selection
@@ -74,19 +74,34 @@ def _unit(
 ) -> Unit:
     """Return what is read at once: slices of each phase in the order of space, and its time."""
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
-    volumes = {
-        role: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
-        for role, phase in chosen.cast.items()
-    }
-    phases = tuple(
-        PhaseRead(role, phase.name, len(phase.images), phase.middle_s, _rests_on(phase, reading))
-        for role, phase in chosen.cast.items()
+    posts = {phase.name: phase for phase in reading.phases if phase.name != PRE}
+    volumes, followed = (
+        {
+            role: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
+            for role, phase in cast.items()
+        }
+        for cast in (chosen.cast, posts)
+    )
+    phases, followed_phases = (
+        tuple(
+            PhaseRead(role, one.name, len(one.images), one.middle_s, _rests_on(one, reading))
+            for role, one in cast.items()
+        )
+        for cast in (chosen.cast, posts)
     )
     of_stacks = _of_stacks(volumes.values(), headers)
     of_images = _of_images(selection, volumes)
     doubts = dict.fromkeys((*reading.doubts, *chosen.lacking, *of_stacks, *of_images))
     name = f"{EXAM_NAME} {chosen.name}" if chosen.name else EXAM_NAME
-    return Unit({}, name, volumes=volumes, phases=phases, doubts=tuple(doubts))
+    return Unit(
+        {},
+        name,
+        volumes=volumes,
+        phases=phases,
+        doubts=tuple(doubts),
+        followed=followed,
+        followed_phases=followed_phases,
+    )
 
 
 def _rests_on(phase: MrPhase, reading: Reading) -> str:

@@ -1,0 +1,108 @@
+"""What a network marked in phases -> the solids of a result, on the slices before contrast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from node.domains.domain import Combined
+from node.imaging.voxels import PRE_CONTRAST
+from node.manifest import Model, NumberOutput, SolidsOutput
+from node.result import (
+    Code,
+    Curve,
+    Measurement,
+    SliceStack,
+    Solid,
+    SolidSaid,
+    UnitScore,
+)
+from node.study import Frame, Unit
+
+MILLILITER = Code("ml", "UCUM", "milliliter")
+
+
+def solids_of(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]) -> Combined:
+    """Return the solids of what was read, on their stack; nothing of a network that gives none."""
+    for unit in units:
+        score = scores[unit.key]
+        if score.stack is None:
+            continue
+        _, rows, columns = score.stack
+        solids, curves = list[Solid](), list[Curve]()
+        for output, said in zip(model.manifest.outputs, score.outputs, strict=True):
+            if isinstance(output, SolidsOutput):
+                solids += [_solid(one, output) for one in said.solids]
+                curves += [_curve(one, output, unit) for one in said.solids if one.percents]
+        return Combined(
+            stack=_stack(unit.volumes[PRE_CONTRAST], rows, columns),
+            contrasted=_contrasted(unit, rows, columns),
+            solids=tuple(solids),
+            curves=tuple(curves),
+        )
+    return Combined()
+
+
+def lacking(model: Model, unit: Unit) -> Iterator[str]:
+    """Yield what is not said of a unit, for a phase that it needs and that is not there."""
+    for output in model.manifest.outputs:
+        named = list[tuple[str, tuple[str, ...]]]()
+        if isinstance(output, NumberOutput):
+            named = [(output.label, output.needs)]
+        elif isinstance(output, SolidsOutput):
+            named = [(part.label, part.needs) for part in output.parts]
+        for label, needs in named:
+            missing = [role for role in needs if role not in unit.volumes]
+            if missing:
+                yield f"{unit.name}: {label} is not given, without {' and '.join(missing)}."
+
+
+def first_volume(unit: Unit) -> tuple[str, tuple[Frame, ...]]:
+    """Return the phase before contrast, else the first there is, with its role."""
+    role = PRE_CONTRAST if PRE_CONTRAST in unit.volumes else next(iter(unit.volumes))
+    return role, unit.volumes[role]
+
+
+def label_of(one: SolidSaid, output: SolidsOutput) -> str:
+    """Return what a solid is called: "L breast enhancing volume"."""
+    whose = "Exam" if one.side is None else f"{one.side} breast"
+    return f"{whose} {output.parts[one.part].label}"
+
+
+def _solid(one: SolidSaid, output: SolidsOutput) -> Solid:
+    part = output.parts[one.part]
+    volume = Measurement(part.volume.as_code(), one.ml, MILLILITER, output.decimals)
+    return Solid(
+        label=label_of(one, output),
+        kind=part.finding.as_code(),
+        laterality=one.side,
+        measurements=(volume,),
+        bits=one.bits,
+        decisive=one.decisive,
+        is_left_out=part.left_out,
+        output=output.name,
+    )
+
+
+def _curve(one: SolidSaid, output: SolidsOutput, unit: Unit) -> Curve:
+    """Return enhancement over time, of the phases whose times are known."""
+    middles = {phase.name: phase.middle_s for phase in unit.followed_phases}
+    points = tuple(
+        (middle, percent)
+        for name, percent in one.percents
+        if (middle := middles.get(name)) is not None
+    )
+    return Curve(label_of(one, output), one.side, points)
+
+
+def _contrasted(unit: Unit, rows: int, columns: int) -> SliceStack | None:
+    """Return the slices of the first phase after contrast, if it has as many."""
+    before = unit.volumes[PRE_CONTRAST]
+    after = next((v for role, v in unit.volumes.items() if role != PRE_CONTRAST), None)
+    if after is None or len(after) != len(before):
+        return None
+    return _stack(after, rows, columns)
+
+
+def _stack(volume: Sequence[Frame], rows: int, columns: int) -> SliceStack:
+    slices = tuple((one.instance.sop_uid, one.number) for one in volume)
+    return SliceStack(slices, rows, columns)

@@ -1,0 +1,74 @@
+"""How the signal within a solid follows the contrast agent, phase by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from highdicom import Volume
+
+from node.errors import StudyError
+from node.imaging.solid_bits import Voxels, voxels_of_bits
+from node.imaging.volume import Slice, volume_of
+from node.imaging.voxels import PRE_CONTRAST, naming_phase, require_comparable
+from node.inference.on_volumes import OnVolumes
+from node.manifest import Manifest, SolidsOutput
+from node.result import OutputScore
+
+Place = tuple[int, int]
+"""Of a solid: the output's, and the solid's among those of it."""
+
+
+def with_percents(
+    scores: Sequence[OutputScore],
+    manifest: Manifest,
+    on: OnVolumes,
+    before: Sequence[Slice],
+    after: Mapping[str, Sequence[Slice]],
+) -> tuple[list[OutputScore], tuple[str, ...]]:
+    """Return the scores with what each phase adds to the mean signal within their solids.
+
+    And in words which phases cannot be followed. Each phase is decoded once.
+    """
+    wanted = {
+        (at, number): voxels_of_bits(one.bits, *on.size)
+        for at, (score, output) in enumerate(zip(scores, manifest.outputs, strict=True))
+        for number, one in enumerate(score.solids)
+        if isinstance(output, SolidsOutput) and one.part == output.followed and one.decisive
+    }
+    if not wanted:
+        return list(scores), ()
+    first = _means(volume_of(before), wanted, on)
+    percents: dict[Place, list[tuple[str, float]]] = {place: [] for place in wanted}
+    unfollowed = list[str]()
+    for name, slices in after.items():
+        try:
+            require_comparable({PRE_CONTRAST: before, name: slices})
+            with naming_phase(name):
+                means = _means(volume_of(slices), wanted, on)
+        except StudyError as error:
+            unfollowed.append(f"not in the curve: {error}"[:300])
+            continue
+        for place, mean in means.items():
+            if first[place] > 0:
+                percents[place].append((name, 100 * (mean / first[place] - 1)))
+    followed = list(scores)
+    for (at, number), found in percents.items():
+        solids = list(followed[at].solids)
+        solids[number] = replace(solids[number], percents=tuple(found))
+        followed[at] = replace(followed[at], solids=tuple(solids))
+    return followed, tuple(unfollowed)
+
+
+def _means(volume: Volume, wanted: Mapping[Place, Voxels], on: OnVolumes) -> dict[Place, float]:
+    """Return the mean signal within each solid, of a phase on the grid of that before contrast."""
+    means = {}
+    for place, voxels in wanted.items():
+        total, count = 0.0, 0
+        for number in voxels.places():
+            values = volume.array[on.order[number]][voxels.on(number)]
+            total += float(values.sum(dtype=np.float64))
+            count += len(values)
+        means[place] = total / count
+    return means

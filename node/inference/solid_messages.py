@@ -1,0 +1,108 @@
+"""What a child says of volumes, believed only if it can be: it may be in an attacker's hands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from node.imaging.solid_bits import Voxels, voxels_of_bits
+from node.imaging.voxels import PRE_CONTRAST
+from node.inference.solids import MOST_DECISIVE
+from node.manifest import ClassesOutput, NumberOutput, Output, ScoreOutput, SolidsOutput
+from node.result import OutputScore, SolidSaid, UnitScore
+from node.study import Laterality
+
+MOST_ML = 20_000.0
+"""No body has more in a magnet's coil for breasts."""
+LONGEST_SIDE = 4096
+MOST_REMARKS, LONGEST_REMARK = 16, 300
+MOST_PERCENT = 100_000.0
+_SIDES = {"breasts": (Laterality.RIGHT, Laterality.LEFT), "none": (None,)}
+
+
+def require_of_volumes(
+    score: UnitScore, outputs: Sequence[Output], volumes: Mapping[str, int]
+) -> None:
+    """Raise ValueError for what a network cannot have said of phases of so many slices each."""
+    _require(len(score.remarks) <= MOST_REMARKS, "more remarks than there are")
+    for remark in score.remarks:
+        is_said = remark.isascii() and remark.isprintable() and len(remark) <= LONGEST_REMARK
+        _require(is_said, "a remark that cannot be printed")
+    has_solids = any(isinstance(one, SolidsOutput) for one in outputs)
+    _require((score.stack is not None) == has_solids, "a stack too many, or none")
+    if score.stack is not None:
+        slices, rows, columns = score.stack
+        fits = slices == volumes.get(PRE_CONTRAST) and min(rows, columns) >= 1
+        _require(fits and max(rows, columns) <= LONGEST_SIDE, "solids on other slices")
+    for one, output in zip(score.outputs, outputs, strict=True):
+        _require_numbers(one, output, volumes)
+        _require_deciding(one, output, volumes)
+        if isinstance(output, SolidsOutput) and score.stack is not None:
+            _require_solids(one.solids, output, volumes, score.stack)
+        else:
+            _require(not one.solids, "solids of what gives none")
+
+
+def _require_numbers(score: OutputScore, output: Output, volumes: Mapping[str, int]) -> None:
+    if isinstance(output, NumberOutput):
+        is_there = bool(score.measurements) == (set(output.needs) <= volumes.keys())
+        _require(is_there, "a number of phases that are not there, or none")
+        is_of_unit = all(one.unit == output.unit.as_code() for one in score.measurements)
+        _require(is_of_unit, "a number in another unit")
+
+
+def _require_deciding(score: OutputScore, output: Output, volumes: Mapping[str, int]) -> None:
+    found = score.deciding
+    if found is None:
+        return
+    said = output.over_slices if isinstance(output, ScoreOutput | ClassesOutput) else None
+    _require(said == "highest", "a slice of what has none")
+    _require(0 <= found.number < 1024, "a slice that is none")
+    slices = volumes.get(PRE_CONTRAST, max(volumes.values(), default=0))
+    _require(found.nearest is None or 0 <= found.nearest < slices, "a slice that is none")
+
+
+def _require_solids(
+    solids: Sequence[SolidSaid],
+    output: SolidsOutput,
+    volumes: Mapping[str, int],
+    stack: tuple[int, int, int],
+) -> None:
+    sides = _SIDES[output.split]
+    possible = [
+        (at, side)
+        for at, part in enumerate(output.parts)
+        if set(part.needs) <= volumes.keys()
+        for side in sides
+    ]
+    said = [(one.part, one.side) for one in solids]
+    _require(said == [one for one in possible if one in said], "other solids than there can be")
+    parts = {part for part, _ in possible}
+    _require({part for part, _ in said} == parts, "parts that are missing")
+    for one in solids:
+        _require_solid(one, output, stack)
+
+
+def _require_solid(one: SolidSaid, output: SolidsOutput, stack: tuple[int, int, int]) -> None:
+    _require(0 <= one.ml <= MOST_ML, "a volume that cannot be")
+    voxels = voxels_of_bits(one.bits, *stack)
+    _require((one.ml > 0) == bool(voxels.bits.any()), "a volume without voxels, or none of them")
+    _require_decisive(one.decisive, voxels, stack[0])
+    may_follow = one.part == output.followed or not one.percents
+    is_possible = all(
+        name.isascii() and math.isfinite(percent) and abs(percent) <= MOST_PERCENT
+        for name, percent in one.percents
+    )
+    _require(may_follow and is_possible, "a curve that cannot be")
+
+
+def _require_decisive(places: Sequence[int], voxels: Voxels, slices: int) -> None:
+    _require(len(places) <= MOST_DECISIVE, "more slices than say most")
+    _require(len(set(places)) == len(places), "a slice that is there twice")
+    for place in places:
+        _require(0 <= place < slices and bool(voxels.on(place).any()), "a slice without voxels")
+
+
+def _require(is_so: bool, what_else: str) -> None:
+    if not is_so:
+        raise ValueError(what_else)

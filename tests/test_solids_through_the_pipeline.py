@@ -1,0 +1,162 @@
+"""What enhances, from files to a result: on its side, on its slices, as large as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mr_solid_models import enhancing_model
+from mr_studies import small_plan, written
+from pydicom import dcmread
+
+from node.imaging.planes import Plane, planes_of
+from node.imaging.solid_bits import voxels_of
+from node.offline import analyse_folder
+from node.result import Result, Solid
+from node.study import Laterality
+from node.trial.breast_mr.body import (
+    ONE_BREAST,
+    SHIFTED_AND_TURNED,
+    THREE_LESIONS,
+    WITHOUT_LESION,
+)
+from node.trial.breast_mr.phase_times import PhaseTimes
+from node.trial.breast_mr.raster import Orientation
+from node.trial.breast_mr.study import StudyPlan
+from node.trial.breast_mr.styles import STYLES, Family
+
+SHAPE = (48, 80, 96)
+TOO_MUCH, TOO_LITTLE = 1.6, 0.75
+"""Times the truth: voxels of 3 to 4 mm and a plain threshold; how near it can be is the affair of
+who makes a model."""
+ENHANCED = next(style for style in STYLES.values() if style.family is not Family.CLASSIC)
+WAYS: list[dict[str, Any]] = [
+    {},
+    {"backwards": True},
+    {"turned": True},
+    {"orientation": Orientation.SAGITTAL},
+    {"orientation": Orientation.CORONAL},
+    {"orientation": Orientation.OBLIQUE, "body": SHIFTED_AND_TURNED},
+    {"style": ENHANCED},
+]
+
+
+def plan(**changes: Any) -> StudyPlan:
+    usual = {"shape": SHAPE, "schedule": PhaseTimes(posts=5), "body": THREE_LESIONS}
+    return small_plan(**{**usual, **changes})
+
+
+def result_of(of: StudyPlan, folder: Path) -> Result:
+    paths = written(of, folder / "study")
+    model = enhancing_model(folder / "models")
+    (study,) = analyse_folder(paths, folder / "results", model, lambda: None).studies
+    assert study.result is not None, study.words
+    return study.result
+
+
+def found(result: Result, label: str) -> Solid:
+    (solid,) = [one for one in result.solids if one.label == label]
+    return solid
+
+
+def ml(result: Result, label: str) -> float:
+    (volume,) = found(result, label).measurements
+    assert volume.unit.value == "ml"
+    return volume.value
+
+
+def centre(result: Result, label: str, folder: Path) -> np.ndarray[Any, Any]:
+    """Return the middle of a solid's voxels, LPS mm, from the headers of its slices."""
+    planes = dict[tuple[str, int | None], Plane]()
+    for path in (folder / "study").iterdir():
+        header = dcmread(path, stop_before_pixels=True)
+        planes |= {(one.sop_uid, one.frame): one for one in planes_of(header)}
+    assert result.stack is not None
+    voxels = voxels_of(found(result, label), result.stack)
+    at = []
+    for place in voxels.places():
+        plane = planes[result.stack.slices[place]]
+        rows, columns = np.nonzero(voxels.on(place))
+        between_rows, between_columns = plane.spacing
+        down = np.array(plane.down) * between_rows
+        across = np.array(plane.right) * between_columns
+        at.append(np.array(plane.position) + rows[:, None] * down + columns[:, None] * across)
+    return np.asarray(np.concatenate(at).mean(axis=0))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_each_breast_has_what_enhances_in_it_however_slices_lie(
+    way: dict[str, Any], tmp_path: Path
+) -> None:
+    of = plan(**way)
+    result = result_of(of, tmp_path)
+    truth = of.truth(2, 0.5)
+    for side in (Laterality.RIGHT, Laterality.LEFT):
+        label = f"{side} breast enhancing volume"
+        true = truth.volume_ml(side)
+        assert TOO_LITTLE * true < ml(result, label) < TOO_MUCH * true, true
+        points = np.concatenate([one.points_mm for one in truth.lesions if one.side is side])
+        assert np.linalg.norm(centre(result, label, tmp_path) - points.mean(axis=0)) < 4
+        solid = found(result, label)
+        assert solid.laterality is side and not solid.is_left_out
+        assert result.stack is not None
+        counts = [voxels_of(solid, result.stack).on(place).sum() for place in solid.decisive]
+        assert counts == sorted(counts, reverse=True) and counts[-1] > 0
+        assert found(result, f"{side} breast enhancing skin").is_left_out
+
+
+def test_what_was_read_stands_in_the_result(tmp_path: Path) -> None:
+    of = plan()
+    result = result_of(of, tmp_path)
+    assert [(one.role, one.name) for one in result.phases] == [
+        ("pre", "pre"),
+        ("early", "post 2"),
+        ("late", "post 5"),
+    ]
+    assert result.stack is not None and result.contrasted is not None
+    assert len(result.stack.slices) == len(result.contrasted.slices) == SHAPE[0]
+    assert (result.stack.rows, result.stack.columns) == SHAPE[1:]
+    assert {code.value for code in result.looked_for} == {"ENHANCING"}
+    numbers = {one.label: one.measurements[0] for one in result.evaluations}
+    assert numbers.keys() == {"Exam highest enhancement", "Exam early to late ratio"}
+    assert numbers["Exam early to late ratio"].unit.value == "1"
+
+
+def test_curves_follow_the_lesions(tmp_path: Path) -> None:
+    of = plan()
+    result = result_of(of, tmp_path)
+    assert [one.label for one in result.curves] == [
+        "R breast enhancing volume",
+        "L breast enhancing volume",
+    ]
+    persistent, washout = (dict(one.points) for one in result.curves)
+    middles = [of.schedule.middle_s(phase) for phase in range(1, 6)]
+    for curve in (persistent, washout):
+        assert list(curve) == pytest.approx(middles, abs=3)
+    assert list(persistent.values()) == sorted(persistent.values())
+    assert max(washout.values()) > list(washout.values())[-1] > 50
+
+
+def test_what_needs_a_late_phase_is_left_out_in_words_where_there_is_none(tmp_path: Path) -> None:
+    result = result_of(plan(schedule=PhaseTimes(posts=2)), tmp_path)
+    assert [one.label for one in result.evaluations] == ["Exam highest enhancement"]
+    assert "Exam: early to late ratio is not given, without late." in result.statements
+    assert any(
+        "no late phase: none has its middle within 50 s of 450 s" in one
+        for one in result.statements
+    )
+    assert ml(result, "L breast enhancing volume") > 1
+
+
+def test_of_a_breast_without_lesion_it_is_said_how_little_there_is(tmp_path: Path) -> None:
+    result = result_of(plan(body=WITHOUT_LESION), tmp_path)
+    for side in "RL":
+        assert ml(result, f"{side} breast enhancing volume") < 0.5
+
+
+def test_one_breast_only_is_said_and_has_no_other_side(tmp_path: Path) -> None:
+    result = result_of(plan(body=ONE_BREAST), tmp_path)
+    assert {one.laterality for one in result.solids} == {Laterality.LEFT}
+    assert "one breast only (left): Exam." in result.statements
