@@ -105,7 +105,7 @@ about = "breasts"
 
 [[pixels]]
 op = "relative enhancement"
-least = 0.1
+least = 0.4
 
 [[outputs]]
 name = "enhancement"

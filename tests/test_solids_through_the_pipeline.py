@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from mr_solid_models import enhancing_model
 from mr_studies import small_plan, written
+from numpy.typing import NDArray
 from pydicom import dcmread
 
 from node.imaging.planes import Plane, planes_of
@@ -18,7 +20,6 @@ from node.result import Result, Solid
 from node.study import Laterality
 from node.trial.breast_mr.body import (
     ONE_BREAST,
-    SHIFTED_AND_TURNED,
     THREE_LESIONS,
     WITHOUT_LESION,
 )
@@ -27,10 +28,14 @@ from node.trial.breast_mr.raster import Orientation
 from node.trial.breast_mr.study import StudyPlan
 from node.trial.breast_mr.styles import STYLES, Family
 
+TURNED = replace(THREE_LESIONS, shift_mm=(40.0, 0.0, 0.0), rotation_degrees=10.0)
+Floats = NDArray[np.float64]
 SHAPE = (48, 80, 96)
 TOO_MUCH, TOO_LITTLE = 1.6, 0.75
 """Times the truth: voxels of 3 to 4 mm and a plain threshold; how near it can be is the affair of
 who makes a model."""
+VESSELS_ML = 1.5
+"""Of the generated breasts' vessels, which enhance, too."""
 ENHANCED = next(style for style in STYLES.values() if style.family is not Family.CLASSIC)
 WAYS: list[dict[str, Any]] = [
     {},
@@ -38,7 +43,7 @@ WAYS: list[dict[str, Any]] = [
     {"turned": True},
     {"orientation": Orientation.SAGITTAL},
     {"orientation": Orientation.CORONAL},
-    {"orientation": Orientation.OBLIQUE, "body": SHIFTED_AND_TURNED},
+    {"orientation": Orientation.OBLIQUE, "body": TURNED},
     {"style": ENHANCED},
 ]
 
@@ -67,8 +72,8 @@ def ml(result: Result, label: str) -> float:
     return volume.value
 
 
-def centre(result: Result, label: str, folder: Path) -> np.ndarray[Any, Any]:
-    """Return the middle of a solid's voxels, LPS mm, from the headers of its slices."""
+def places(result: Result, label: str, folder: Path) -> Floats:
+    """Return where a solid's voxels lie, LPS mm, by the headers of its slices."""
     planes = dict[tuple[str, int | None], Plane]()
     for path in (folder / "study").iterdir():
         header = dcmread(path, stop_before_pixels=True)
@@ -83,7 +88,7 @@ def centre(result: Result, label: str, folder: Path) -> np.ndarray[Any, Any]:
         down = np.array(plane.down) * between_rows
         across = np.array(plane.right) * between_columns
         at.append(np.array(plane.position) + rows[:, None] * down + columns[:, None] * across)
-    return np.asarray(np.concatenate(at).mean(axis=0))
+    return np.asarray(np.concatenate(at))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -96,9 +101,13 @@ def test_each_breast_has_what_enhances_in_it_however_slices_lie(
     for side in (Laterality.RIGHT, Laterality.LEFT):
         label = f"{side} breast enhancing volume"
         true = truth.volume_ml(side)
-        assert TOO_LITTLE * true < ml(result, label) < TOO_MUCH * true, true
-        points = np.concatenate([one.points_mm for one in truth.lesions if one.side is side])
-        assert np.linalg.norm(centre(result, label, tmp_path) - points.mean(axis=0)) < 4
+        assert TOO_LITTLE * true < ml(result, label) < TOO_MUCH * true + VESSELS_ML, true
+        marked = places(result, label, tmp_path)
+        sign = 1 if side is Laterality.LEFT else -1
+        assert (np.sign(of.body.own(marked)[:, 0]) == sign).all()
+        for lesion in truth.lesions:
+            nearest = np.linalg.norm(marked - lesion.centre_mm, axis=1).min()
+            assert nearest < 4 or lesion.side is not side
         solid = found(result, label)
         assert solid.laterality is side and not solid.is_left_out
         assert result.stack is not None
@@ -135,7 +144,7 @@ def test_curves_follow_the_lesions(tmp_path: Path) -> None:
     middles = [of.schedule.middle_s(phase) for phase in range(1, 6)]
     for curve in (persistent, washout):
         assert list(curve) == pytest.approx(middles, abs=3)
-    assert list(persistent.values()) == sorted(persistent.values())
+    assert list(persistent.values())[-1] > next(iter(persistent.values())) > 40
     assert max(washout.values()) > list(washout.values())[-1] > 50
 
 
@@ -150,10 +159,10 @@ def test_what_needs_a_late_phase_is_left_out_in_words_where_there_is_none(tmp_pa
     assert ml(result, "L breast enhancing volume") > 1
 
 
-def test_of_a_breast_without_lesion_it_is_said_how_little_there_is(tmp_path: Path) -> None:
+def test_of_a_breast_without_lesion_it_is_said_how_much_else_enhances(tmp_path: Path) -> None:
     result = result_of(plan(body=WITHOUT_LESION), tmp_path)
     for side in "RL":
-        assert ml(result, f"{side} breast enhancing volume") < 0.5
+        assert ml(result, f"{side} breast enhancing volume") < VESSELS_ML
 
 
 def test_one_breast_only_is_said_and_has_no_other_side(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""What a child says of solids is believed only if it can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from mr_solid_models import enhancing_model
+
+from node import score_json
+from node.imaging.solid_bits import packed
+from node.inference.messages import answered, score_in
+from node.manifest import Model
+from node.result import (
+    Code,
+    DecidingSlice,
+    Measurement,
+    OutputScore,
+    SolidSaid,
+    UnitScore,
+)
+from node.study import Laterality
+
+STACK = (6, 5, 7)
+SLICES = {"pre": 6, "early": 6, "late": 6}
+MASK = np.zeros(STACK, np.bool_)
+MASK[2:4, 1:3, 1:5] = True
+NOTHING = packed(np.zeros(STACK, np.bool_))
+RIGHT, LEFT = Laterality.RIGHT, Laterality.LEFT
+UNIT = Code("1", "UCUM", "no units")
+NUMBERS = [
+    OutputScore((Measurement(Code("MOST", "99TEST", "Highest enhancement"), 1.5, UNIT, 2),)),
+    OutputScore((Measurement(Code("RATIO", "99TEST", "Early to late ratio"), 1.1, UNIT, 1),)),
+]
+MARKED = SolidSaid(0, RIGHT, 1.5, packed(MASK), (2, 3), (("post 1", 80.0),))
+SOLIDS = (
+    MARKED,
+    SolidSaid(0, LEFT, 0.0, NOTHING),
+    SolidSaid(1, RIGHT, 0.0, NOTHING),
+    SolidSaid(1, LEFT, 0.2, packed(MASK), (3,)),
+)
+SCORE = UnitScore("unit", (OutputScore(solids=SOLIDS), *NUMBERS), stack=STACK, remarks=("said",))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return enhancing_model(tmp_path_factory.mktemp("model"))
+
+
+def heard(score: UnitScore, model: Model, slices: dict[str, int] | None = None) -> Any:
+    outputs = model.manifest.outputs
+    return score_in(answered(score), "unit", outputs, SLICES if slices is None else slices)
+
+
+def with_solids(*solids: SolidSaid) -> UnitScore:
+    return replace(SCORE, outputs=(OutputScore(solids=solids), *NUMBERS))
+
+
+def other(**changes: Any) -> UnitScore:
+    return with_solids(replace(MARKED, **changes), *SOLIDS[1:])
+
+
+def test_what_can_be_is_believed_and_comes_back_as_it_was(model: Model) -> None:
+    assert heard(SCORE, model) == SCORE
+    one_breast = with_solids(SOLIDS[0], SOLIDS[2])
+    assert heard(one_breast, model) == one_breast
+    without = replace(SCORE, outputs=(*SCORE.outputs[:2], OutputScore()))
+    assert heard(without, model, {"pre": 6, "early": 6}) == without
+
+
+def test_a_score_that_was_kept_before_there_were_solids_is_read() -> None:
+    kept = '{"unit": "1.2", "outputs": [{"measurements": [], "marks": []}], "mirrored": []}'
+    assert score_json.loaded(kept) == UnitScore("1.2", (OutputScore(),))
+
+
+def test_a_word_too_many_is_no_score() -> None:
+    text = score_json.dumped(SCORE).decode().replace('"part":0', '"part":0,"more":1')
+    with pytest.raises(ValueError, match="unexpected_keyword_argument"):
+        score_json.loaded(text)
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        other(ml=-0.1),
+        other(ml=30_000.0),
+        other(ml=0.0),
+        other(bits=NOTHING, decisive=()),
+        other(bits=packed(np.ones((6, 5, 8), np.bool_))),
+        other(bits=packed(np.ones((1, 5, 7), np.bool_)), decisive=()),
+        other(bits="no bits"),
+        other(bits=packed(np.zeros((4096, 64, 64), np.bool_))),
+        other(decisive=(6,)),
+        other(decisive=(-1,)),
+        other(decisive=(0,)),
+        other(decisive=(2, 2)),
+        other(part=2),
+        other(part=1),
+        other(side=None),
+        other(percents=(("post 1", 1e9),)),
+        with_solids(*SOLIDS, MARKED),
+        with_solids(*SOLIDS[::-1]),
+        with_solids(*SOLIDS[:2]),
+        with_solids(*SOLIDS[:3], replace(SOLIDS[3], percents=(("post 1", 1.0),))),
+        replace(SCORE, stack=None),
+        replace(SCORE, stack=(5, 5, 7)),
+        replace(SCORE, stack=(6, 7, 5), outputs=(OutputScore(), *NUMBERS)),
+        replace(SCORE, remarks=("said\n",)),
+        replace(SCORE, remarks=("x" * 400,)),
+        replace(SCORE, remarks=("said",) * 40),
+        replace(SCORE, outputs=(OutputScore(solids=SOLIDS), OutputScore(), NUMBERS[1])),
+        replace(SCORE, outputs=(OutputScore(solids=SOLIDS), NUMBERS[0], NUMBERS[0])),
+        replace(
+            SCORE,
+            outputs=(OutputScore(solids=SOLIDS), replace(NUMBERS[0], solids=SOLIDS), NUMBERS[1]),
+        ),
+        replace(
+            SCORE,
+            outputs=(
+                OutputScore(solids=SOLIDS),
+                replace(NUMBERS[0], deciding=DecidingSlice(0, None)),
+                NUMBERS[1],
+            ),
+        ),
+        replace(
+            SCORE,
+            outputs=(
+                OutputScore(solids=SOLIDS),
+                OutputScore((replace(NUMBERS[0].measurements[0], unit=Code("mm", "UCUM", "mm")),)),
+                NUMBERS[1],
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_is_not_believed(score: UnitScore, model: Model) -> None:
+    with pytest.raises(ValueError):
+        heard(score, model)
+
+
+def test_a_part_of_phases_that_are_not_there_is_not_believed(model: Model) -> None:
+    with pytest.raises(ValueError, match="a number of phases that are not there"):
+        heard(SCORE, model, {"pre": 6, "early": 6})
+    with pytest.raises(ValueError, match="solids on other slices"):
+        heard(SCORE, model, {})
