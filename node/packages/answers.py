@@ -78,7 +78,8 @@ def blind_roles(model: Model, session: Session, units: Sequence[PreparedUnit]) -
     """Yield the roles whose images change no answer, of a network that reads several at once."""
     whole = [unit.by_role for unit in units if len(unit.by_role) > 1]
     answers = [session.run(tensors_of(model, session, images)) for images in whole]
-    for role in model.manifest.unit.all_roles if whole else ():
+    given = dict.fromkeys(role for one in model.manifest.inputs for role in one.roles)
+    for role in (given or model.manifest.unit.all_roles) if whole else ():
         others = ({key: one for key, one in images.items() if key != role} for images in whole)
         without = [session.run(tensors_of(model, session, images)) for images in others]
         if all(_same(*pair) for pair in zip(answers, without, strict=True)):
