@@ -232,7 +232,7 @@ class Solid:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class UptakeCurve:
     """How the signal of something follows the contrast agent."""
 
     label: str
@@ -278,6 +278,8 @@ class Result:
     heat_maps: tuple[HeatMap, ...] = ()
     triage: Triage | None = None
     """None if the model does not triage."""
+    breasts: Laterality | None = None
+    """Of volumes: which breasts the images show; None if that could not be seen."""
     pictured: tuple[Pictured, ...] = ()
     """Of volumes: the images that are shown of all that was analysed; else each is."""
     stack: SliceStack | None = None
@@ -288,7 +290,7 @@ class Result:
     solids: tuple[Solid, ...] = ()
     phases: tuple[PhaseRead, ...] = ()
     """Those that were read, in order."""
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[UptakeCurve, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -385,3 +387,5 @@ class UnitScore:
     """Slices, rows and columns of what solids lie on."""
     remarks: tuple[str, ...] = ()
     """What a reader should know of how it was prepared."""
+    breasts: Laterality | None = None
+    """Of phases: which breasts are seen in that before contrast; None if that cannot be seen."""

@@ -75,6 +75,11 @@ JUDGES = {
             "node.domains.plain:require_plausible_outline",
         ),
     ),
+    "network": Part(1, ("node.inference.onnx:OnnxSession",)),
+}
+"""What every image passes on its way to a score, and a volume."""
+
+VOLUME_MAKERS = {
     "volumes": Part(
         1,
         (
@@ -89,9 +94,9 @@ JUDGES = {
     ),
     "voxels": Part(1, ("node.imaging.voxels:prepare_phases",)),
     "motion": Part(1, ("node.imaging.motion:displacement_of", "node.imaging.motion:coarse")),
-    "network": Part(1, ("node.inference.onnx:OnnxSession",)),
+    "midline": Part(1, ("node.imaging.midline:midline_of",)),
 }
-"""What every image passes on its way to a score."""
+"""What volumes pass besides: no part of the key of a score of images."""
 
 FORM = Part(
     5,
@@ -109,10 +114,12 @@ FORM = Part(
 
 def parts() -> dict[str, Part]:
     """Return all of them by name."""
-    return {**JUDGES, **READERS, "form": FORM}
+    return {**JUDGES, **VOLUME_MAKERS, **READERS, "form": FORM}
 
 
-def numbers_for(readers: Collection[str]) -> str:
-    """Return what goes into the key of a model's scores, by what reads its answers."""
-    named = {**JUDGES, **{reader: READERS[reader] for reader in readers}, "form": FORM}
+def numbers_for(readers: Collection[str], *, of_volumes: bool) -> str:
+    """Return what goes into the key of a model's scores, by what it reads and its answers."""
+    makers = VOLUME_MAKERS if of_volumes else {}
+    of_answers = {reader: READERS[reader] for reader in readers}
+    named = {**JUDGES, **makers, **of_answers, "form": FORM}
     return " ".join(f"{name}={part.number}" for name, part in named.items())

@@ -135,6 +135,9 @@ NO_IMAGES = frozenset(("KO", "PR", "SR"))
 IMAGE = "image"
 """The role of an image that a model reads by itself."""
 
+PRE_CONTRAST = "pre"
+"""The phase of a breast MRI before contrast: what the others are compared with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

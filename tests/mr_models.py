@@ -6,7 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from node.manifest import Model
 from node.manifest.package import load_model
@@ -14,11 +16,40 @@ from node.manifest.package import load_model
 UPTAKE = """
     {phases} = Split<axis = 1, num_outputs = {count}>(phases)
     more = Sub(phase{last}, phase0)
-    mean = ReduceMean<keepdims = 0>(more)
+    none = Constant<value_float = 0.0>()
+    one = Constant<value_float = 1.0>()
+    slices = Constant<value_float = {slices}.0>()
+    rows = Constant<value_float = {rows}.0>()
+    columns = Constant<value_float = {columns}.0>()
+    headwards = Range(none, slices, one)
+    backwards = Range(none, rows, one)
+    leftwards = Range(none, columns, one)
+    last_two = Constant<value_ints = [1, 2]>()
+    last_one = Constant<value_ints = [1]>()
+    of_slice = Unsqueeze(headwards, last_two)
+    of_row = Unsqueeze(backwards, last_one)
+    tenth = Constant<value_float = 0.1>()
+    twentieth = Constant<value_float = 0.05>()
+    fortieth = Constant<value_float = 0.025>()
+    by_slice = Mul(of_slice, tenth)
+    by_row = Mul(of_row, twentieth)
+    by_column = Mul(leftwards, fortieth)
+    of_plane = Add(by_row, by_column)
+    ramp = Add(by_slice, of_plane)
+    there = Mul(more, ramp)
+    mean = ReduceMean<keepdims = 0>(there)
     axes = Constant<value_ints = [0, 1]>()
     score = Unsqueeze(mean, axes)
 """
-"""By how much the last phase is brighter than the first, of all voxels."""
+"""By how much the last phase is brighter than the first, of all voxels; the more, the farther they
+lie along each axis, so that what was flipped or swapped has another score."""
+
+
+def ramp_of(size: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Return how much the network makes of each voxel."""
+    slices, rows, columns = np.meshgrid(*map(np.arange, size), indexing="ij")
+    return np.asarray(0.1 * slices + 0.05 * rows + 0.025 * columns)
+
 
 MANIFEST = """
 name = "{name}"
@@ -114,7 +145,12 @@ def uptake_model(
     package.mkdir(parents=True)
     shape = ",".join(map(str, (1, len(roles), *size)))
     phases = ", ".join(f"phase{number}" for number in range(len(roles)))
-    graph = UPTAKE.format(phases=phases, count=len(roles), last=len(roles) - 1)
+    graph = UPTAKE.format(
+        phases=phases,
+        count=len(roles),
+        last=len(roles) - 1,
+        **dict(zip(("slices", "rows", "columns"), size, strict=True)),
+    )
     network = onnx.parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]>
         uptake (float[{shape}] phases) => (float[1,1] score) {{ {graph} }}"""

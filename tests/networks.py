@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ from factories import unit_score
 
 from node.manifest import Model
 from node.result import PERCENT, Code, Mark, Measurement, UnitScore
-from node.study import Instance, Picture, Unit
+from node.study import Frame, Instance, Picture, Unit, VolumePicture
 
 AREA = Measurement(Code("42798000", "SCT", "Area"), 123.4, Code("cm2", "UCUM", "cm2"))
 SCORE = Code("M", "99TEST", "Malignancy score")
@@ -37,5 +37,10 @@ class Network:
             return unit_score(unit.sop_uid, (score,))
         return unit_score(unit.sop_uid, marks=(Mark(OUTLINE, (AREA,)),))
 
-    def picture(self, instance: Instance) -> Picture:
+    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
         return Picture(np.full((332, 256), 99, np.uint8), 1.0)
+
+    def volume_picture(
+        self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
+    ) -> VolumePicture:
+        raise NotImplementedError

@@ -8,8 +8,11 @@ import pytest
 from mr_models import PIXELS, uptake_model
 from packages import write_package
 
+from node.domains.naming import class_words
 from node.errors import ConfigError
+from node.imaging.planes import SLICED
 from node.manifest import Model, load_model
+from node.manifest.inputs import OF_SLICES
 
 SIZE = PIXELS[PIXELS.index('[[pixels]]\nop = "size"') : PIXELS.index('[[pixels]]\nop = "perc')]
 ORIENT = '[[pixels]]\nop = "orient"\naxes = "HPL"\n'
@@ -80,7 +83,10 @@ def test_what_was_not_said_is_not_part_of_what_a_score_depends_on(tmp_path: Path
             [(SIZE, SIZE + '[[pixels]]\nop = "channels"\ncount = 3\n')],
             '"channels" is of images, and "signal" begins those of volumes',
         ),
-        ([('op = "signal"', 'op = "grey"\nvalues = "stored"\nscale = "none"')], '"orient" is of'),
+        (
+            [('op = "signal"', 'op = "grey"\nvalues = "stored"\nscale = "none"')],
+            '"orient" is of volumes',
+        ),
         ([('modality = "MR"', 'modality = "CT"')], 'input.modality: expected "MR", found "CT"'),
         ([('modality = "MR"', 'modality = "MR"\nbody_parts = ["KNEE"]')], 'expected ["BREAST"]'),
         ([('modality = "MR"', 'modality = "MR"\nimplants = "analyse"')], "is of mammograms"),
@@ -175,6 +181,60 @@ def test_images_of_volumes_have_the_shape_that_is_left(tmp_path: Path) -> None:
         manifest = load_model(model.manifest.name, tmp_path).manifest
         (phases,) = manifest.inputs
         assert phases.shape(manifest.image_shape, manifest.image_batch) == expected
+
+
+SIGNAL = '[[pixels]]\nop = "signal"\n'
+GREY = '[[pixels]]\nop = "grey"\nvalues = "stored"\nscale = "none"\n'
+NORMALISE = '[[pixels]]\nop = "normalise"\nsubtract = [1]\ndivide = [1]\n'
+UNIT = '[unit]\nof = "exam"\nroles = ["pre", "post 1"]\nmissing = "refuse"\n'
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            [(SIGNAL, "")],
+            ['pixels: expected op = "signal" first: "orient" is of volumes, which begin so'],
+        ),
+        ([(SIGNAL, NORMALISE)], ['expected op = "signal" first']),
+        ([(SIGNAL, NORMALISE + SIGNAL)], ['expected op = "signal" first']),
+        ([(SIGNAL, GREY)], ['expected op = "signal" first']),
+        (
+            [('"1.2.840.10008.5.1.4.1.1.4",', '"1.2.840.10008.5.1.4.1.1.1.2",')],
+            ['no volume is made of "1.2.840.10008.5.1.4.1.1.1.2"; expected MR Image 1.2.840.10008'],
+        ),
+        (
+            [("columns = 96", "columns = 96\nfill = 1e39")],
+            ["fill: expected a number not above 3.4"],
+        ),
+        (
+            [("columns = 96", "columns = 96\nfill = -1e39")],
+            ["fill: expected a number not below -3"],
+        ),
+        ([(UNIT, "")], ["unit: missing: of a breast MRI phases are read at once"]),
+    ],
+)
+def test_one_mistake_is_told_once(
+    changes: list[tuple[str, str]], expected: list[str], tmp_path: Path
+) -> None:
+    found = problems(tmp_path, *changes)
+    assert len(found) == len(expected), found
+    for line, words in zip(found, expected, strict=True):
+        assert words in line
+
+
+def test_volumes_are_made_of_the_classes_that_may_be_named() -> None:
+    assert tuple(OF_SLICES) == SLICED
+    assert list(OF_SLICES.values()) == [class_words(uid) for uid in SLICED]
+
+
+def test_a_phase_that_is_read_is_one_that_is_waited_for(tmp_path: Path) -> None:
+    assert uptake_model(tmp_path / "two", expected_phases=2).manifest.input.expected_phases == 2
+    with pytest.raises(ConfigError) as caught:
+        uptake_model(tmp_path, expected_phases=2, roles=("pre", "post 1", "post 5"))
+    (line,) = str(caught.value).splitlines()
+    words = "expected at least 6, as post 5 is read: a study of 2 phases is complete without it"
+    assert line.endswith(f"input.expected_phases: {words}")
 
 
 def test_places_cannot_be_said_of_volumes(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from node.config import load_config
 from node.errors import ConfigError
 from node.inference.onnx import OnnxSession
 from node.inference.session import warm_up
-from node.manifest import BoxesOutput, Combination, Manifest, Model, ScoreOutput
+from node.manifest import BoxesOutput, ClassesOutput, Combination, Manifest, Model, ScoreOutput
 from node.trial import phantom
 
 EXAM = ("R CC", "L CC", "R MLO", "L MLO")
@@ -96,6 +96,7 @@ def guessed(folder: Path, graph: str) -> Manifest:
 def test_a_score_of_an_image_is_taken_for_one(tmp_path: Path) -> None:
     manifest = guessed(tmp_path, SCORE)
     [output] = manifest.outputs
+    assert isinstance(output, ScoreOutput)
     assert (output.kind, output.activation) == ("score", "sigmoid"), "it was negative on noise"
     assert output.combines == Combination(breast="highest", exam="highest")
     assert manifest.image_shape == (3, 512, 416)
@@ -141,6 +142,7 @@ def test_of_several_inputs_each_may_be_called_anything(tmp_path: Path) -> None:
 def test_several_numbers_are_taken_for_classes_and_softmax_is_asked_for(tmp_path: Path) -> None:
     manifest = guessed(tmp_path, CLASSES)
     [output] = manifest.outputs
+    assert isinstance(output, ClassesOutput)
     assert (output.kind, output.activation) == ("classes", "softmax")
     assert manifest.tensor_shapes == {"logits": (1, 4)}
     assert manifest.intended_use == "density"

@@ -19,6 +19,8 @@ from test_package_beginning import QUESTION, begun, call, guessed, of_joined
 from node.errors import NodeError
 from node.imaging.stack import stack_of
 from node.manifest import Model
+from node.manifest.inputs import OF_SLICES
+from node.packages import mr_exams
 from node.packages.checking import check_package
 from node.packages.contact_sheet import MOST_SLICES, lying_of
 from node.packages.exams import prepared_units
@@ -219,14 +221,8 @@ def test_one_for_enhanced_objects_is_tried_on_such(tmp_path: Path) -> None:
     assert "a generated breast MRI of 1 object: Exam" in found["exam"][1]
 
 
-def test_of_a_class_that_nobody_generates_files_are_asked_for(tmp_path: Path) -> None:
-    only = '    "1.2.840.10008.5.1.4.1.1.4.3",\n'
-    found = findings(rewritten(uptake_model(tmp_path), (ENHANCED_ONLY, only)))
-    assert not found["exam"][0]
-    assert (
-        "no breast MRI of the classes 1.2.840.10008.5.1.4.1.1.4.3 can be generated; give"
-        in (found["exam"][1])
-    )
+def test_every_class_that_a_manifest_may_name_is_generated() -> None:
+    assert mr_exams._STYLES.keys() == OF_SLICES.keys()
 
 
 def test_a_package_may_be_checked_on_a_given_exam_of_many_files(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import source_digests
 from lesion_models import lesion_detector, lesion_score
+from mr_models import uptake_model
 from packages import triaging_package
 from source_digests import Recorded, digests, recorded, source_of
 
@@ -18,7 +19,7 @@ from node.analysis.pipeline import model_digest_of
 from node.config import bundled_models_dir
 from node.domains.table import DOMAINS
 from node.manifest import Model, Output, load_model
-from node.score_key import FORM, JUDGES, READERS, parts
+from node.score_key import FORM, JUDGES, READERS, VOLUME_MAKERS, numbers_for, parts
 
 RENEW = "renew the digests: python tests/source_digests.py"
 
@@ -182,13 +183,14 @@ def test_every_kind_of_output_has_a_reader() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Model, set[str]]:
-    """Models, and what reads the answers of each."""
+    """Models, and what is there for some alone: what reads the answers, what makes volumes."""
     folder = tmp_path_factory.mktemp("models")
     return {
         load_model("breast-area", bundled_models_dir()): {"mask"},
         lesion_score(folder): {"score", "heat map"},
         lesion_detector(folder): {"boxes"},
         triaging_package(folder / "of a score"): {"score"},
+        uptake_model(folder / "of volumes"): {"score", *VOLUME_MAKERS},
     }
 
 
@@ -200,6 +202,8 @@ def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
     raised = replace(parts()[name], number=parts()[name].number + 1)
     if name in JUDGES:
         monkeypatch.setitem(JUDGES, name, raised)
+    elif name in VOLUME_MAKERS:
+        monkeypatch.setitem(VOLUME_MAKERS, name, raised)
     elif name in READERS:
         monkeypatch.setitem(READERS, name, raised)
     else:
@@ -207,7 +211,16 @@ def test_a_number_that_was_raised_makes_another_key_of_the_models_it_bears_on(
         monkeypatch.setattr(score_key, "FORM", raised)
     for model, readers in models.items():
         is_other = model_digest_of(model, "cpu") != before[model]
-        assert is_other == (name in readers or name not in READERS), model.manifest.name
+        assert is_other == (name in readers or name not in {**READERS, **VOLUME_MAKERS}), (
+            model.manifest.name
+        )
+
+
+def test_numbers_of_volumes_stand_in_keys_of_models_that_read_volumes() -> None:
+    of_images, of_volumes = (numbers_for(["score"], of_volumes=of) for of in (False, True))
+    assert VOLUME_MAKERS.keys() == {"volumes", "voxels", "motion", "midline"}
+    assert not any(f"{name}=" in of_images for name in VOLUME_MAKERS)
+    assert all(f"{name}=" in of_volumes for name in VOLUME_MAKERS)
 
 
 def test_what_each_domain_judges_by_is_part_of_the_key() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from node.analysis.triage import triage_of, unassessed
 from node.domains.domain import Combined
 from node.domains.table import domain_of
 from node.imaging.motion import caution_of
-from node.imaging.voxels import PRE_CONTRAST
 from node.manifest import BoxClass, BoxesOutput, ClassesOutput, MaskOutput, Model, ScoreOutput
 from node.numbers_in_words import on_its_side, share_in_percent
 from node.result import (
@@ -26,7 +25,7 @@ from node.result import (
     Result,
     UnitScore,
 )
-from node.study import IMAGE, Unit
+from node.study import IMAGE, PRE_CONTRAST, Laterality, Unit
 
 Marking = BoxesOutput | MaskOutput
 """Outputs that say where something is."""
@@ -61,6 +60,7 @@ def conclude(
         looked_for=model.manifest.looks_for,
         heat_maps=tuple(_heat_maps(analysed, scores)),
         triage=triage,
+        breasts=_breasts(scores[unit.key].breasts for unit in analysed if unit.volumes),
         pictured=tuple(_pictured(analysed)),
         stack=combined.stack,
         contrasted=combined.contrasted,
@@ -68,6 +68,12 @@ def conclude(
         phases=tuple(dict.fromkeys(phase for unit in analysed for phase in unit.phases)),
         curves=combined.curves,
     )
+
+
+def _breasts(seen: Iterable[Laterality | None]) -> Laterality | None:
+    """Return which breasts all units show, None if they differ."""
+    sides = set(seen)
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _pictured(analysed: Sequence[Unit]) -> Iterator[Pictured]:

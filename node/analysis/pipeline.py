@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from functools import cache
@@ -32,8 +33,18 @@ from node.logs import about
 from node.manifest import Model
 from node.outputs.case import Draft, Predecessor, has_source
 from node.outputs.report_set import Built, build_report_set
-from node.result import Refusal, Result, UnitScore
-from node.study import FormerReport, Instance, Picture, StudyVersion, Unit, View
+from node.outputs.volume_panels import decisive_places
+from node.result import Pictured, Refusal, Result, SliceStack, UnitScore
+from node.study import (
+    FormerReport,
+    Frame,
+    Instance,
+    Picture,
+    StudyVersion,
+    Unit,
+    View,
+    VolumePicture,
+)
 from node.triage import FormerLevel, FoundBefore, deciding, may_rank, with_level_found_before
 
 log = logging.getLogger(__name__)
@@ -58,8 +69,14 @@ class RunsNetworks(Protocol):
         """Run a model on what it reads at once."""
         ...
 
-    def picture(self, instance: Instance, /) -> Picture:
-        """Return an image as a display shows it."""
+    def picture(self, instance: Instance, frame: int | None = None, /) -> Picture:
+        """Return an image as a display shows it; of an object of many the frame, from 1."""
+        ...
+
+    def volume_picture(
+        self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int], /
+    ) -> VolumePicture:
+        """Return slices of a phase, `after` if there is one, and what it adds to that before."""
         ...
 
     def pixel_digest(self, path: Path, /) -> str:
@@ -200,6 +217,7 @@ def analyse(
         results=delivered,
         headers=headers,
         pictures=_pictures(pipeline, task, delivered),
+        volumes=_volumes(pipeline, task, delivered),
         local_zone=pipeline.local_zone,
         configuration_digest=_configuration_digest(pipeline, task),
         predecessors=_predecessors(task.version, delivered),
@@ -312,7 +330,8 @@ def model_digest_of(model: Model, provider: Provider) -> str:
     readers = [output.kind for output in outputs]
     if any(output.warmth is not None for output in outputs):
         readers.append("heat map")  # beside a score, too
-    numbers = score_key.numbers_for(readers)
+    is_of_volumes = model.manifest.unit.is_of_volumes
+    numbers = score_key.numbers_for(readers, of_volumes=is_of_volumes)
     text = f"{_settings_digest(model, provider)} {numbers}"
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -325,28 +344,48 @@ def _settings_digest(model: Model, provider: Provider) -> str:
 
 
 def _pictures(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, Picture]:
-    """Return the pictures of the images that are shown, without those that cannot be drawn.
-
-    Of a frame among many there is none.
-    """
-    shown = {sop_uid for result in results for sop_uid in _shown_of(result)}
+    """Return the pictures of the images that are shown, without those that cannot be drawn."""
+    shown: dict[str, list[Pictured]] = {}
+    for result in results:
+        alone = [Pictured("", sop_uid) for sop_uid in result.analysed]
+        for one in result.pictured or ([] if result.stack is not None else alone):
+            shown.setdefault(one.sop_uid, []).append(one)
     pictures = {}
     for instance in task.version.instances:
-        if instance.sop_uid not in shown:
-            continue
-        try:
-            pictures[instance.sop_uid] = pipeline.inference.picture(instance)
-        except (ModelError, StudyError) as error:
-            if not task.is_last_try:
-                raise ModelError(str(error)) from error
-            log.warning("No picture of %s: %s", instance.sop_uid, error)
+        for one in shown.get(instance.sop_uid, ()):
+            with _left_out_at_last(task, f"picture of {one.key}"):
+                pictures[one.key] = pipeline.inference.picture(instance, one.frame)
     return pictures
 
 
-def _shown_of(result: Result) -> Iterable[str]:
-    if result.pictured:
-        return [one.sop_uid for one in result.pictured if one.frame is None]
-    return result.analysed
+def _volumes(pipeline: Pipeline, task: Task, results: Sequence[Result]) -> dict[str, VolumePicture]:
+    """Return the volumes that captures are drawn on, by the model's name."""
+    instances = {instance.sop_uid: instance for instance in task.version.instances}
+
+    def frames(stack: SliceStack | None) -> list[Frame]:
+        return [Frame(instances[uid], number) for uid, number in (stack.slices if stack else ())]
+
+    volumes = {}
+    for result in results:
+        if result.stack is None:
+            continue
+        before, after = frames(result.stack), frames(result.contrasted)
+        with _left_out_at_last(task, f"picture of the volume of {result.model.name}"):
+            volumes[result.model.name] = pipeline.inference.volume_picture(
+                before, after, decisive_places(result)
+            )
+    return volumes
+
+
+@contextmanager
+def _left_out_at_last(task: Task, what: str) -> Iterator[None]:
+    """Go on without what cannot be drawn, once it has been tried often enough."""
+    try:
+        yield
+    except (ModelError, StudyError) as error:
+        if not task.is_last_try:
+            raise ModelError(str(error)) from error
+        log.warning("No %s: %s", what, error)
 
 
 def _hanging(models: Sequence[Model]) -> tuple[View, ...]:

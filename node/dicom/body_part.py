@@ -6,8 +6,6 @@ the terms of PS3.16 Annex L, where the two stand side by side.
 
 from __future__ import annotations
 
-import re
-
 from pydicom import Dataset
 
 from node.dicom.snomed import snomed_codes
@@ -59,6 +57,23 @@ KNOWN = frozenset(_CODES)
 """The terms that are understood here; what else is said may be any word in any language."""
 
 
+_STANDARD = """
+ABDOMEN ABDOMENPELVIS ADRENAL ANKLE AORTA ARM AXILLA BACK BILEDUCT BLADDER BRAIN BREAST BRONCHUS
+BUTTOCK CALCANEUS CALF CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS
+CIRCLEOFWILLIS CLAVICLE COCCYX COLON CORNEA CORONARYARTERY CSPINE CTSPINE DUODENUM EAR ELBOW
+ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR FIBULA FINGER FOOT FOREARM GALLBLADDER HAND HEAD
+HEADNECK HEART HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE
+LSSPINE LUNG MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE
+ORBIT OVARY PANCREAS PAROTID PATELLA PELVIS PENIS PHARYNX PROSTATE RADIUS RADIUSULNA RECTUM RIB
+SCALP SCAPULA SCLERA SCROTUM SHOULDER SKULL SPINE SPLEEN SSPINE STERNUM STOMACH SUBMANDIBULAR
+TESTIS THIGH THUMB THYMUS THYROID TIBIA TIBIAFIBULA TLSPINE TMJ TOE TONGUE TRACHEA TSPINE ULNA
+URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA BODY THORAX TRUNK
+"""
+_MAY_BE_SAID = KNOWN | frozenset(_STANDARD.split())
+"""The terms of PS3.16 Annex L, Table L-1, and what is written for them: all else may be anything,
+and somebody's name as well."""
+
+
 def body_part(header: Dataset) -> str:
     """Return the body part that an object says it shows, "" if it does not say.
 
@@ -88,4 +103,4 @@ def code_of(term: str) -> str:
 
 def body_part_in_words(said: str) -> str:
     """Return a body part as it may stand in a sentence: what is no term may be anything."""
-    return said if re.fullmatch(r"[A-Z0-9_ -]{1,16}", said) else "another body part"
+    return said if said in _MAY_BE_SAID else "another body part"

@@ -12,7 +12,7 @@ from node.imaging.grey import Float32
 from node.imaging.grid import PlaneGrid, Points
 from node.imaging.visibility import Hidden
 from node.manifest import Input, Manifest, ManifestUnit, Model
-from node.result import Curve, Evaluation, Refusal, SliceStack, Solid, UnitScore
+from node.result import Evaluation, Refusal, SliceStack, Solid, UnitScore, UptakeCurve
 from node.study import Instance, Shown, Unit, View
 
 
@@ -29,6 +29,9 @@ class Awaited:
     """What of it is there, where more is to be said than what is missing: "pre + 4 of 5 posts"."""
     is_uncounted: bool = False
     """Nobody knows how much is to come: then only quiet says that all is there."""
+    is_relative: bool = False
+    """Whether a part is whole is judged by the others alone: where all lack the same, because all
+    of them come piece by piece, each looks whole. So not while somebody is still sending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Combined:
     contrasted: SliceStack | None = None
     """The same slices of the phase that shows them."""
     solids: tuple[Solid, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[UptakeCurve, ...] = ()
 
 
 class Domain(Protocol):

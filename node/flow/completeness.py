@@ -1,6 +1,7 @@
 """When is a study complete, and why: decided from what arrived, the reason kept in words.
 
-In order of strength: every expected view or phase is there and it has been quiet for a moment; no
+In order of strength: every expected view or phase is there and it has been quiet for a moment, and
+where a phase is judged by the others alone no association that brought images is open; no
 association that brought images is open and it has been quiet for longer; the final limit.
 """
 
@@ -39,9 +40,10 @@ def why_complete(arrival: Arrival, awaited: Awaited, settings: config.Completene
     """Return why the study is complete, or None if it is not."""
     there, missing = awaited.there, awaited.missing
     # Of images that are being corrected all are there, some of them as they were before.
-    is_being_corrected = arrival.revision_reason is not None and arrival.open_associations > 0
+    # And what looks whole by itself alone may be half of it.
+    is_in_doubt = arrival.revision_reason is not None or awaited.is_relative
     is_whole = bool(there) and not missing and not awaited.is_uncounted
-    is_all_there = is_whole and not is_being_corrected
+    is_all_there = is_whole and not (is_in_doubt and arrival.open_associations > 0)
     damaged = f", {refused_as_damaged(arrival.damaged)}" if arrival.damaged else ""
     if is_all_there and arrival.quiet_s >= settings.settle_s:
         return f"{len(there)}/{len(there)} {awaited.what}{damaged}"
@@ -58,6 +60,9 @@ _NOTHING_COMES_BACK = (
     "Study %s of %s is excluded (%s): it is kept, not analysed, and nothing comes back. If it "
     "is to be analysed all the same: ai-node release %s. The next of this sender are no warning"
 )
+
+
+_UNJUDGED = Awaited(is_uncounted=True)
 
 
 class Settler:
@@ -100,33 +105,26 @@ class Settler:
     def settle(self) -> None:
         """Look at every study that is being received. Repeats safely, on any node.
 
-        A defect in the judging of one study stops no other, and is raised once all were looked at.
+        A study whose judging fails of a defect is held, once it is as quiet as makes any study
+        complete: it stops no other, and a person hears of it.
         """
         # Before that, nothing makes a study complete.
         quiet_s = min(self._settings.settle_s, self._settings.quiet_s)
         arrivals = self._settling.arrivals(quiet_s=quiet_s, age_s=self._settings.final_s)
-        waiting, defects = set[str](), list[Exception]()
-        for arrival in arrivals:
-            try:
-                if not self._settle(arrival):
-                    waiting.add(arrival.study_uid)
-            except SQLAlchemyError:  # the database is away, and slow to say so
-                raise
-            except Exception as defect:  # noqa: BLE001 - raised below
-                defects.append(defect)
+        waiting = {one.study_uid for one in arrivals if not self._settle(one)}
         self._scopes.forget_all_but(waiting)
-        if defects:
-            raise defects[0]
 
     def _settle(self, arrival: Arrival) -> bool:
-        """Close a study if it is complete; return whether it is closed."""
-        scope = self._scopes.of(arrival)
-        reason = why_complete(arrival, scope.awaited, self._settings)
-        if reason is None:
+        """Close a study if it is complete; return whether it is closed, or held."""
+        try:
+            judged = self._judged(arrival)
+        except SQLAlchemyError:  # the database is away, and slow to say so
+            raise
+        except Exception as defect:  # noqa: BLE001 - a person hears of it
+            return self._hold(arrival, defect)
+        if judged is None:
             return False
-        in_scope = [one for one in self._models if one[0].manifest.name in scope.names]
-        closing = self._closing(arrival, reason, in_scope, scope)
-        removed = _removed(arrival, [model.manifest for model, _ in in_scope])
+        closing, removed = judged
         if closing.state == VersionState.QUEUED and removed:
             self._settling.ask_back(arrival.study_uid, removed)
             return False  # until all is here: the sweep that asks sees to it
@@ -135,6 +133,34 @@ class Settler:
             with naming(study=arrival.study_uid, peer=arrival.sender):
                 self._say_complete(arrival, closing)
         return is_closed
+
+    def _judged(self, arrival: Arrival) -> tuple[Closing, int] | None:
+        """Return what is to be done with a study, None if it is not complete.
+
+        And of how many images that are needed for it the files are removed.
+        """
+        scope = self._scopes.of(arrival)
+        reason = why_complete(arrival, scope.awaited, self._settings)
+        if reason is None:
+            return None
+        in_scope = [one for one in self._models if one[0].manifest.name in scope.names]
+        closing = self._closing(arrival, reason, in_scope, scope)
+        return closing, _removed(arrival, [model.manifest for model, _ in in_scope])
+
+    def _hold(self, arrival: Arrival, defect: Exception) -> bool:
+        """Hold a study that cannot be judged; return whether it is held.
+
+        While it still comes, another object may make it one that can.
+        """
+        if why_complete(arrival, _UNJUDGED, self._settings) is None:
+            return False
+        why = f"it cannot be judged: {type(defect).__name__}, as the log says"
+        if not self._settling.hold_unjudged(arrival, why):
+            return False
+        with naming(study=arrival.study_uid, peer=arrival.sender):
+            words = "Study %s cannot be judged: a defect of this software"
+            log.error(words, arrival.study_uid, exc_info=defect)
+        return True
 
     def _say_complete(self, arrival: Arrival, closing: Closing) -> None:
         """Say why a study was started, or not; who tries a node hears why nothing comes back."""
@@ -149,14 +175,30 @@ class Settler:
         """Let held studies stand before routine that a model is to judge. Repeats safely."""
         held = self._settling.held_below(Priority.NOT_ASSESSED) if self._ranking else ()
         for arrival in held:
-            names = self._scopes_of_held.of(arrival).names
-            in_scope = [model for model in self._ranking if model.manifest.name in names]
+            in_scope = self._ranking_in_scope(arrival)
             if in_scope and not why_all_excluded(arrival, [model.manifest for model in in_scope]):
                 self._settling.leave_unassessed(
                     arrival.study_uid,
                     is_demonstration=all(model.identity.is_demonstration for model in in_scope),
                 )
         self._scopes_of_held.forget_all_but({arrival.study_uid for arrival in held})
+
+    def _ranking_in_scope(self, arrival: Arrival) -> list[Model]:
+        """Return the ranking models of a held study; of one that cannot be judged, by its objects.
+
+        Rather one too many: it only stands before routine.
+        """
+        try:
+            names = self._scopes_of_held.of(arrival).names
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - was told when it was held for it
+            return [
+                model
+                for model in self._ranking
+                if any(is_in_scope(one, model.manifest) for one in arrival.shown)
+            ]
+        return [model for model in self._ranking if model.manifest.name in names]
 
     def _closing(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -110,13 +110,25 @@ def frames_of(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any
     return map(layout.steps, samples_of(source, layout))
 
 
-def samples_of(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
-    """Return frame by frame the samples, right-aligned, with whatever is above their bits."""
+class _Every:
+    """All frames."""
+
+    def __contains__(self, number: object) -> bool:
+        return True
+
+
+def samples_of(
+    source: PixelSource, layout: SampleLayout, wanted: Container[int] = _Every()
+) -> Iterator[NDArray[Any]]:
+    """Return frame by frame the samples, right-aligned, with whatever is above their bits.
+
+    `wanted` are the numbers of frames, from 1; others are passed over without being decoded.
+    """
     if source.tag != PIXEL_DATA:
         raise Unreadable("pixel data are no integers")
     syntax = source.header.file_meta.TransferSyntaxUID
     decoded = _compressed if syntax.is_encapsulated else _uncompressed
-    return decoded(source, layout)
+    return decoded(source, layout, wanted)
 
 
 def require_no_more_bits(samples: NDArray[Any], layout: SampleLayout, header: Dataset) -> None:
@@ -163,16 +175,19 @@ def _are_signs(beyond: NDArray[Any], signs: NDArray[Any]) -> bool:
     return not beyond[signs == 0].any() and bool(above.size) and bool((above == above.max()).all())
 
 
-def _uncompressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
+def _uncompressed(
+    source: PixelSource, layout: SampleLayout, wanted: Container[int]
+) -> Iterator[NDArray[Any]]:
     is_big_endian = not source.header.file_meta.TransferSyntaxUID.is_little_endian
     size = math.prod(layout.shape) * layout.container.itemsize
     expected = size * layout.frames
     if source.length < expected or not _is_padded(source, expected):
         raise Unreadable(f"pixel data is {source.length} bytes long, expected {expected}")
-    frames = source.chunks(size, layout.frames)
+    places = [number - 1 for number in range(1, layout.frames + 1) if number in wanted]
+    frames = source.chunks(size, places)
     if source.is_in_swapped_words and layout.allocated == 8:
         words = np.frombuffer(source.content(), ">u2").astype("<u2").tobytes()
-        frames = (words[n * size : (n + 1) * size] for n in range(layout.frames))
+        frames = (words[n * size : (n + 1) * size] for n in places)
     for frame in frames:
         yield _native(frame, layout, is_big_endian=is_big_endian)
 
@@ -183,12 +198,16 @@ def _is_padded(source: PixelSource, size: int) -> bool:
     return rest <= 1 or not any(piece.strip(b"\0") for piece in source.pieces_from(size))
 
 
-def _compressed(source: PixelSource, layout: SampleLayout) -> Iterator[NDArray[Any]]:
+def _compressed(
+    source: PixelSource, layout: SampleLayout, wanted: Container[int]
+) -> Iterator[NDArray[Any]]:
     syntax = source.header.file_meta.TransferSyntaxUID
     count = 0
     for frame in generate_frames(source.content(), number_of_frames=layout.frames):
-        yield _rle(frame, layout) if syntax == uid.RLELossless else _coded(frame, syntax, layout)
         count += 1
+        if count in wanted:
+            is_rle = syntax == uid.RLELossless
+            yield _rle(frame, layout) if is_rle else _coded(frame, syntax, layout)
     if count != layout.frames:
         raise Unreadable(f"pixel data of {count} frames, expected {layout.frames}")
 

@@ -38,8 +38,9 @@ _ALIKE = 1e-5
 _HIGHEST = 1e9
 """Above it, or below one part of it, a slope is no slope."""
 
-_FARTHEST = 1e12
-"""Beyond it an intercept is none: what is stored would be lost beside it, or be no number."""
+_FARTHEST = 2.0**23
+"""Slopes from 0 beyond which an intercept is none: in 32 bits two stored values would be one signal
+beside it."""
 
 
 class ScaleSource(StrEnum):
@@ -139,7 +140,7 @@ def _rescale(dataset: Dataset, name: str) -> SignalScale:
     if intercept is None and slope != 1:
         raise StudyError(f"{name}Rescale Slope without Rescale Intercept")
     _require_slope(slope, f"{name}{name_of('RescaleSlope')}")
-    if abs(intercept or 0) > _FARTHEST:
+    if abs(intercept or 0) > _FARTHEST * slope:
         raise StudyError(f"{name}{name_of('RescaleIntercept')} of {intercept:g}, beside any signal")
     return SignalScale(slope, intercept or 0.0, ScaleSource.RESCALE)
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from node.imaging.components import Bools
 from node.result import SliceStack, Solid
-
-Bools = NDArray[np.bool_]
 
 
 def packed(mask: Bools) -> str:

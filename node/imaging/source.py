@@ -117,10 +117,10 @@ class PixelSource:
             yield head
             yield from self._next(length)
 
-    def chunks(self, size: int, count: int) -> Iterator[bytes]:
-        """Return so many chunks from the beginning of pixel data that are not encapsulated."""
-        self.file.seek(self.at)
-        for _ in range(count):
+    def chunks(self, size: int, places: Iterable[int]) -> Iterator[bytes]:
+        """Return chunks of pixel data that are not encapsulated, by their places from 0."""
+        for place in places:
+            self.file.seek(self.at + place * size)
             yield b"".join(self._next(size))
 
     def pieces_from(self, start: int) -> Iterator[bytes]:

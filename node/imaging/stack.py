@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from highdicom import VolumeGeometry
@@ -102,10 +103,9 @@ def difference_of_grids(one: Stack, other: Stack) -> str:
     if not np.allclose(sizes, others, rtol=1e-3):
         return f"voxels of {_in_mm(others)} instead of {_in_mm(sizes)}"
     turned = _turned(one.planes[0], other.planes[0])
-    shift = np.linalg.norm(np.subtract(other.planes[0].position, one.planes[0].position))
     if turned > TURNED:
         return f"turned by {np.degrees(turned):.1f} degrees"
-    return f"its first slice lies {shift:.1f} mm elsewhere" if shift > SHIFTED_MM else ""
+    return _elsewhere(one, other)
 
 
 def require_one_grid(stacks: Mapping[str, Stack]) -> None:
@@ -217,6 +217,20 @@ def _turned(one: Plane, other: Plane) -> float:
 
 def _ways(one: Plane, other: Plane) -> tuple[tuple[Vector, Vector], ...]:
     return (one.right, other.right), (one.down, other.down)
+
+
+def _elsewhere(one: Stack, other: Stack) -> str:
+    """Return by how much the second lies elsewhere, "" if that is next to nothing."""
+    apart = np.linalg.norm(_corners(other) - _corners(one), axis=1)
+    if apart[0] > SHIFTED_MM:
+        return f"its first slice lies {apart[0]:.1f} mm elsewhere"
+    return f"a corner lies {apart.max():.1f} mm elsewhere" if apart.max() > SHIFTED_MM else ""
+
+
+def _corners(stack: Stack) -> NDArray[np.float64]:
+    """Return where the eight voxels at the corners lie: nothing between them is farther off."""
+    indices = [(*at, 1) for at in product(*((0, length - 1) for length in stack.shape))]
+    return np.asarray((np.array(indices, np.float64) @ stack.affine.T)[:, :3])
 
 
 def _voxel(stack: Stack) -> Vector:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = tuple[float, float, float]
+from node.imaging.planes import Vector
+
 LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 """Towards less and more of x, y and z (PS3.3 C.7.6.1.1.1)."""
 _SHOWN = {2: ("axial", 0, 1, 1), 0: ("sagittal", 1, 2, -1), 1: ("coronal", 0, 2, -1)}

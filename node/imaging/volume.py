@@ -101,12 +101,12 @@ def _decoded(source: PixelSource, slices: Sequence[Slice]) -> Iterator[tuple[Sli
         if (layout.rows, layout.columns) != (one.plane.rows, one.plane.columns):
             raise Unreadable("rows and columns are others than the header said")
         wanted.setdefault(one.plane.frame or 1, []).append(one)
-    frames = samples_of(source, layout)
-    for number in range(1, max(wanted) + 1):
+    frames = samples_of(source, layout, wanted)
+    for number in sorted(wanted):
         with blaming_the_bytes("pixel data cannot be decoded"):
             samples = next(frames)
             require_no_more_bits(samples, layout, source.header)
-        for one in wanted.get(number, ()):
+        for one in wanted[number]:
             yield one, _signal(layout.steps(samples), layout, one.scale, padding)
 
 
@@ -127,10 +127,8 @@ def _signal(
     steps: NDArray[Any], layout: SampleLayout, scale: SignalScale, padding: slice | None
 ) -> Float32:
     """Return signal; 0 where there is padding, which is no measurement (PS3.3 C.7.5.1.1.2)."""
-    signal = steps.astype(np.float32)
-    signal += layout.lowest
-    signal *= np.float32(scale.slope)
-    signal += np.float32(scale.intercept)
+    stored = steps.astype(np.float64) + layout.lowest
+    signal = (stored * scale.slope + scale.intercept).astype(np.float32)
     if padding is not None:
         signal[(steps >= padding.start) & (steps < padding.stop)] = 0
     return signal

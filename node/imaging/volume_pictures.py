@@ -20,7 +20,7 @@ from node.imaging.standard_view import axial_projection
 from node.imaging.volume import Slice, signal_of, slices_of, volume_of
 from node.study import LONGEST_SIDE_PX, Picture, VolumePicture
 
-DARKEST, BRIGHTEST = 1.0, 99.7
+_DARKEST, _BRIGHTEST = 1.0, 99.7
 """Percentiles of the signal that are black and white."""
 _SAMPLED = 4
 """Percentiles are of every so manieth row and column: noise there is enough of."""
@@ -65,7 +65,7 @@ def _projection(first: Float32, last: Float32, slices: Sequence[Slice]) -> Pictu
         for place, (one, two) in enumerate(zip(first, last, strict=True))
     )
     made = axial_projection(stack.affine).of(subtracted, stack.shape)
-    return _picture(made, float(np.percentile(made, 25)), float(np.percentile(made, BRIGHTEST)))
+    return _picture(made, float(np.percentile(made, 25)), float(np.percentile(made, _BRIGHTEST)))
 
 
 def _stack(slices: Sequence[Slice]) -> Stack:
@@ -81,7 +81,7 @@ def _order(slices: Sequence[Slice]) -> list[int]:
 def _window(signal: NDArray[np.float32]) -> tuple[float, float]:
     """Return what is black and what is white."""
     sampled = signal[..., ::_SAMPLED, ::_SAMPLED]
-    low, high = np.percentile(sampled, [DARKEST, BRIGHTEST])
+    low, high = np.percentile(sampled, [_DARKEST, _BRIGHTEST])
     return float(low), float(high)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from node.errors import StudyError
 from node.imaging.breast_region import Region, breast_region
 from node.imaging.grey import Float32
-from node.imaging.midline import Midline
+from node.imaging.midline import Midline, midline_of
 from node.imaging.motion import coarse, displacement_of
 from node.imaging.signal_scale import ScaleSource, one_scale
 from node.imaging.stack import Stack, require_one_grid, stack_of
@@ -28,9 +28,7 @@ from node.imaging.voxel_steps import Kept, done, images_of, kept_of, labels_afte
 from node.manifest import pixels as words
 from node.manifest.inputs import REGION
 from node.manifest.voxels import Mip, Slices, VolumeSize, needs_pre, needs_region
-
-PRE_CONTRAST = "pre"
-"""The phase before contrast: what the others are compared with."""
+from node.study import PRE_CONTRAST, Laterality
 
 Phases = Mapping[str, Sequence[Slice]]
 """The slices of each, in any order, by role."""
@@ -70,6 +68,8 @@ class PreparedPhases:
     displaced: tuple[tuple[str, float | None], ...]
     """How far, in mm, the body lies in a phase from where it was before contrast; None if that
     cannot be measured. Nothing where there is no phase before contrast."""
+    breasts: Laterality | None
+    """Which breasts are seen before contrast; None if that cannot be seen."""
     region: PreparedRegion | None = None
     """None if nobody asked for it."""
 
@@ -87,6 +87,8 @@ class Stored:
     stacks: Mapping[str, Stack]
     scale: ScaleSource
     """What their signal rests on."""
+    geometry: VolumeGeometry
+    """Where the voxels of each lie: as of the first says, that before contrast if there is one."""
 
 
 def require_comparable(phases: Phases) -> Stored:
@@ -95,7 +97,8 @@ def require_comparable(phases: Phases) -> Stored:
     Each whole, all on one grid and one scale. No pixel is read.
     """
     stacks, first, source = dict[str, Stack](), "", ScaleSource.STORED
-    for role, slices in phases.items():
+    for role in _pre_first(phases):
+        slices = phases[role]
         with naming_phase(role):
             stacks[role] = stack_of([one.plane for one in slices])
             stacks[role].require_whole()
@@ -104,7 +107,7 @@ def require_comparable(phases: Phases) -> Stored:
         with naming_phase(f"{first} and {role}"):
             source = one_scale(one.scale for of in (first, role) for one in phases[of])
     require_one_grid(stacks)
-    return Stored(stacks, source)
+    return Stored({role: stacks[role] for role in phases}, source, stacks[first].geometry)
 
 
 def prepare_phases(
@@ -112,19 +115,21 @@ def prepare_phases(
 ) -> PreparedPhases:
     """Return what the network gets of each phase; raise StudyError, naming the phase.
 
-    `with_region`: where the breasts are is wanted, too, whether or not an operation looks at it.
+    All lie where the first does: else a late digit of a header would turn, or cut, one of them
+    otherwise than the others. `with_region`: where the breasts are is wanted, too, whether or not
+    an operation looks at it.
     """
-    require_comparable(phases)
+    stored = require_comparable(phases)
     with_region |= any(map(needs_region, operations))
     if PRE_CONTRAST not in phases and (with_region or any(needs_pre(operations))):
         raise StudyError("there is no phase before contrast, by which the others are prepared")
-    making = _Making(operations, with_region)
+    making = _Making(operations, stored.geometry, with_region)
     made = dict[str, PreparedVolume]()
-    for role in sorted(phases, key=lambda role: role != PRE_CONTRAST):
+    for role in _pre_first(phases):
         with naming_phase(role):
             made[role] = making.of(role, phases[role])
     in_order = {role: made[role] for role in phases}
-    return PreparedPhases(in_order, tuple(making.displaced.items()), making.region)
+    return PreparedPhases(in_order, tuple(making.displaced.items()), making.breasts, making.region)
 
 
 @contextmanager
@@ -140,13 +145,20 @@ MOST_BEYOND = 0.01
 """More of the breasts outside of what the network sees is told."""
 
 
+def _pre_first(phases: Phases) -> list[str]:
+    return sorted(phases, key=lambda role: role != PRE_CONTRAST)
+
+
 @dataclass(slots=True)
 class _Making:
     """Phases on their way, that before contrast first."""
 
     operations: words.Operations
+    geometry: VolumeGeometry
+    """Of them all."""
     with_region: bool
     displaced: dict[str, float | None] = field(default_factory=dict)
+    breasts: Laterality | None = None
     region: PreparedRegion | None = None
     _before: Volume | None = None
     """The phase before contrast, coarse."""
@@ -155,7 +167,9 @@ class _Making:
 
     def of(self, role: str, slices: Sequence[Slice]) -> PreparedVolume:
         """Return what the network gets of a phase; its own resolution is let go."""
-        volume = volume_of(slices)
+        volume = self.geometry.with_array(volume_of(slices).array)
+        if role == PRE_CONTRAST:
+            self.breasts = _breasts_in(volume)
         self._measure(role, coarse(volume))
         if role == PRE_CONTRAST:
             volume = self._first(volume)
@@ -219,3 +233,11 @@ def _breasts_ml(labels: Volume) -> float:
     of_breasts = (Region.RIGHT_BREAST, Region.LEFT_BREAST)
     count = sum(np.count_nonzero(np.isin(plane, of_breasts)) for plane in labels.array)
     return count * float(np.prod(labels.spacing)) / 1000
+
+
+def _breasts_in(volume: Volume) -> Laterality | None:
+    """Return which breasts a volume shows: seen in it, wherever it lies; None if none is seen."""
+    try:
+        return midline_of(volume).only or Laterality.BOTH
+    except StudyError:
+        return None

@@ -21,7 +21,7 @@ from node.imaging.image import open_image
 from node.imaging.preparation import picture
 from node.imaging.volume import Slice
 from node.imaging.volume_pictures import frame_picture, volume_picture
-from node.imaging.voxels import PRE_CONTRAST, require_comparable
+from node.imaging.voxels import require_comparable
 from node.inference.answers import OnImage, read_output
 from node.inference.following import with_percents
 from node.inference.inputs import (
@@ -54,7 +54,7 @@ from node.logs import about, start_logging
 from node.logs.lines import LogForm
 from node.manifest import Manifest, SolidsOutput
 from node.result import OutputScore, UnitScore
-from node.study import IMAGE, Picture, VolumePicture
+from node.study import IMAGE, PRE_CONTRAST, Picture, VolumePicture
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,7 @@ class _Networks:
             job.unit,
             tuple(outputs),
             displaced=phases.displaced,
+            breasts=phases.breasts,
             stack=on.size if has_solids else None,
             remarks=(*(phases.region.doubts if phases.region else ()), *unfollowed),
         )

@@ -11,10 +11,11 @@ from highdicom import Volume
 from node.errors import StudyError
 from node.imaging.solid_bits import Voxels, voxels_of_bits
 from node.imaging.volume import Slice, volume_of
-from node.imaging.voxels import PRE_CONTRAST, naming_phase, require_comparable
+from node.imaging.voxels import naming_phase, require_comparable
 from node.inference.on_volumes import OnVolumes
 from node.manifest import Manifest, SolidsOutput
 from node.result import OutputScore
+from node.study import PRE_CONTRAST
 
 Place = tuple[int, int]
 """Of a solid: the output's, and the solid's among those of it."""

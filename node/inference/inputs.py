@@ -80,10 +80,16 @@ def joined(
     `of_image` is the shape of what is made of an image, which has a first axis of one beside it, or
     of `batch`; or of a volume.
     """
-    blank = np.zeros((batch, *of_image), np.float32)
     return {
         one.tensor: np.concatenate(
-            [images.get(role, blank) for role in one.roles], axis=0 if one.join == "batch" else 1
+            [_given(images, role, of_image) for role in one.roles],
+            axis=0 if one.join == "batch" else 1,
         )
         for one in inputs
     }
+
+
+def _given(images: Mapping[str, Float32], role: str, of_image: tuple[int, ...]) -> Float32:
+    """Return what was made of the image in a role, zeros if there is none."""
+    found = images.get(role)
+    return np.zeros((1, *of_image), np.float32) if found is None else found

@@ -34,7 +34,7 @@ from node.manifest import (
     SolidsOutput,
 )
 from node.result import Code, HeatMap, Measurement, OutputScore, UnitScore
-from node.study import LONGEST_SIDE_PX, Picture, Unit, View, VolumePicture
+from node.study import LONGEST_SIDE_PX, PRE_CONTRAST, Picture, Unit, View, VolumePicture
 
 LONGEST_WORDS = 4000
 FARTHEST_MM = 1000.0
@@ -373,6 +373,12 @@ def score_in(
         _require_fitting(one, unit, output)
     is_possible = all(mm is None or 0 <= mm <= FARTHEST_MM for _, mm in score.displaced)
     _require(is_possible, "a displacement that cannot be")
+    roles = tuple(volumes or {})
+    has_pre = PRE_CONTRAST in roles
+    compared = sorted(role for role in roles if has_pre and role != PRE_CONTRAST)
+    are_those = sorted(role for role, _ in score.displaced) == compared
+    _require(are_those, "displacements of other phases than were read")
+    _require(has_pre or score.breasts is None, "breasts that nobody looked for")
     require_of_volumes(score, outputs, volumes or {})
     return score
 

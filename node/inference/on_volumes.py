@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from node.imaging.stack import Stack
 from node.imaging.volume import Slice
-from node.imaging.voxels import PRE_CONTRAST, PreparedPhases
+from node.imaging.voxels import PreparedPhases
+from node.study import PRE_CONTRAST
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from node.imaging.solid_bits import Voxels, voxels_of_bits
-from node.imaging.voxels import PRE_CONTRAST
 from node.inference.solids import MOST_DECISIVE
 from node.manifest import ClassesOutput, NumberOutput, Output, ScoreOutput, SolidsOutput
 from node.result import OutputScore, SolidSaid, UnitScore
-from node.study import Laterality
+from node.study import PRE_CONTRAST, Laterality
 
 MOST_ML = 20_000.0
 """No body has more in a magnet's coil for breasts."""

@@ -22,6 +22,7 @@ from node.ledger.rows import (
     add_note,
     as_instance,
     change_level,
+    hold,
     is_held,
     lock_study,
     newest_version,
@@ -30,7 +31,7 @@ from node.ledger.rows import (
     update_study,
     update_version,
 )
-from node.ledger.states import InstanceState, StudyState, VersionState
+from node.ledger.states import HeldBecause, InstanceState, StudyState, VersionState
 from node.numbers_in_words import counted
 from node.result import Priority
 from node.store import Store
@@ -131,6 +132,15 @@ class Settling:
                 words = f"{images} of it removed, needed for a new report: asked back"
                 add_note(db, study_uid, words)
                 log.info("Study %s: %s", study_uid, words, extra={"study": study_uid})
+
+    def hold_unjudged(self, arrival: Arrival, why: str) -> bool:
+        """Hold a study that cannot be judged, for a person; not if it changed since it was read."""
+        with self.ledger.writing() as db:
+            study = lock_study(db, arrival.study_uid)
+            if study.state != StudyState.RECEIVING or study.last_at != arrival.last_at:
+                return False
+            hold(db, arrival.study_uid, HeldBecause.UNKNOWN, why)
+            return True
 
     def close_version(self, arrival: Arrival, closing: Closing, enqueue: Enqueue) -> bool:
         """Close the study as a new version, and enqueue its processing if it is to be analysed.

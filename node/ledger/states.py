@@ -142,7 +142,7 @@ class HeldBecause(StrEnum):
     MISSING = "missing"
     """Images of it that are needed are not in the store; ends when all are there again."""
     UNKNOWN = "unknown"
-    """The first release did not record it; by hand."""
+    """Its judging failed of a defect of ours, or the first release did not record it; by hand."""
 
 
 class Mode(StrEnum):

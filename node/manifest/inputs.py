@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -26,6 +26,12 @@ BODY_PARTS_OF_DOMAINS: Mapping[str, tuple[str, ...]] = {
     "breast_mr": ("BREAST",),
 }
 """Of what a domain's objects are, so that a manifest need not say it."""
+OF_SLICES: Mapping[str, str] = {
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image",
+    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image",
+    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image",
+}
+"""SOP classes of which volumes are made: those of `imaging.planes.SLICED`, which holds them."""
 PartOfStudy = Literal["image", "breast", "exam"]
 """What something is about, which side of it left open."""
 
@@ -75,6 +81,27 @@ BY_TIME = ("early", "late")
 REGION = "region"
 """What an input takes beside phases: of which part of the body each voxel is, as the phase before
 contrast shows it."""
+
+
+def amiss_in_slices(wanted: Input) -> Iterator[tuple[Place, str]]:
+    """Yield SOP classes of which no volume is made."""
+    known = ", ".join(f"{name} {uid}" for uid, name in OF_SLICES.items())
+    for i, uid in enumerate(wanted.sop_classes):
+        if uid not in OF_SLICES:
+            yield ("sop_classes", i), f'no volume is made of "{uid}"; expected {known}'
+
+
+def amiss_in_expected_phases(wanted: Input, roles: Sequence[str]) -> Iterator[tuple[Place, str]]:
+    """Yield that a study would be complete without a phase that is read."""
+    numbers = {role: int(role.removeprefix("post ")) for role in roles if role.startswith("post ")}
+    last = max(numbers, key=numbers.__getitem__, default="")
+    count = wanted.expected_phases
+    if last and count is not None and count <= numbers[last]:
+        without = f"a study of {count} phases is complete without it"
+        yield (
+            ("expected_phases",),
+            f"expected at least {numbers[last] + 1}, as {last} is read: {without}",
+        )
 
 
 def is_phase(role: str) -> bool:

@@ -29,7 +29,9 @@ from node.manifest.inputs import (
     InputTensor,
     ManifestUnit,
     Prepared,
+    amiss_in_expected_phases,
     amiss_in_inputs,
+    amiss_in_slices,
 )
 from node.manifest.of_volumes import amiss_in_volume_outputs
 from node.manifest.output_words import TensorShape
@@ -300,6 +302,15 @@ class Manifest(GrownSection):
         if not are_of_volumes(self.operations):
             words = 'expected op = "signal" first: phases are volumes, of signal on one scale'
             yield ("pixels", 0), words
+        for place, words in (
+            *amiss_in_slices(self.input),
+            *amiss_in_expected_phases(self.input, self.unit.roles),
+        ):
+            yield ("input", *place), words
+        if "unit" not in self.model_fields_set:
+            words = 'of a breast MRI phases are read at once: of = "exam", roles = ["pre", ...]'
+            yield ("unit",), f"missing: {words}"
+            return
         yield from self._amiss_in_looking_at_pre()
 
     def _amiss_in_looking_at_pre(self) -> Iterator[tuple[Place, str]]:
@@ -308,7 +319,7 @@ class Manifest(GrownSection):
             if REGION in one.roles and not has_voxels:
                 words = f'"{REGION}" is of voxels, and "mip" leaves none'
                 yield ("inputs", i, "roles", one.roles.index(REGION)), words
-        if "pre" not in self.unit.roles:
+        if self.unit.roles and "pre" not in self.unit.roles:
             for at, word in needs_pre(self.operations):
                 op = self.operations[at].op
                 yield ("pixels", at, op, word), 'of "pre", which is no role of [unit]'

@@ -345,6 +345,8 @@ def amiss_in(of: Operations) -> Iterator[tuple[Place, str]]:
     if of and are_of_volumes(of):
         yield from amiss_in_voxels(of)
         yield from _amiss_in_shared(of)
+    elif others := [one.op for one in of if one.op in OF_VOLUMES]:
+        yield (0,), f'expected op = "signal" first: "{others[0]}" is of volumes, which begin so'
     else:
         yield from _amiss_in_images(of)
 
@@ -355,8 +357,6 @@ def _amiss_in_images(of: Operations) -> Iterator[tuple[Place, str]]:
     seen: list[Operation] = []
     for place, one in enumerate(of):
         earlier = {type(before): before.op for before in seen}
-        if one.op in OF_VOLUMES:
-            yield (place, one.op, "op"), f'"{one.op}" is of volumes, which begin with op = "signal"'
         if type(one) in _ONCE and type(one) in earlier:
             yield (place, one.op, "op"), f'"{one.op}" is there before; once is enough'
         for before in _LATER.get(type(one), ()):

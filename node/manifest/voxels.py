@@ -15,6 +15,8 @@ from node.manifest.words import GrownSection
 from node.toml_file import Place, Section, wrong
 
 VoxelMillimetres = Annotated[float, Field(gt=0.05, le=50)]
+HIGHEST = 3.4e38
+"""The highest number in 32 bits, or next to it."""
 VoxelCount = Annotated[int, Field(ge=4, le=1024)]
 
 Whole = Literal["volume", "breasts"]
@@ -68,7 +70,7 @@ class VolumeSize(GrownSection):
     slices: VoxelCount
     rows: VoxelCount
     columns: VoxelCount
-    fill: float = 0
+    fill: Annotated[float, Field(ge=-HIGHEST, le=HIGHEST)] = 0
     about: Whole = "volume"
     """Its own centre, or that of the box about both breasts and their skin."""
 

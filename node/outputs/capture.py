@@ -1,4 +1,4 @@
-"""Secondary Captures, which every viewer shows: a summary page, views with marks, heat maps."""
+"""Secondary Captures, which every viewer shows: summary page, marked views, heat maps, volumes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from node.outputs import header, marked_view, summary_page, verbatim
 from node.outputs.case import Draft, local_time
 from node.outputs.header import Series, code_item
 from node.outputs.provenance import burned_in_annotation, copy_lossy, source_image
+from node.outputs.volume_pages import VolumePage, volume_pages
 from node.outputs.wording import ascii_text
 from node.result import Code
 
@@ -30,9 +31,13 @@ def build(draft: Draft) -> list[Dataset]:
     """
     shown = [uid for uid in summary_page.analysed(draft) if uid in draft.pictures]
     pages = [page for sop_uid in shown for page in _pages(draft, sop_uid)]
+    of_volumes = [page for result in draft.results for page in volume_pages(draft, result)]
+    sources = [*shown, *(uid for page in of_volumes for uid in page.sop_uids)]
+    first_of_volumes = 2 + len(pages)
     return [
-        _summary(draft, shown),
+        _summary(draft, list(dict.fromkeys(sources))),
         *(_view(draft, page, index) for index, page in enumerate(pages, start=2)),
+        *(_volume(draft, page, n) for n, page in enumerate(of_volumes, start=first_of_volumes)),
     ]
 
 
@@ -64,8 +69,9 @@ def _summary(draft: Draft, shown: list[str]) -> Dataset:
     dataset.ConversionType = "SYN"
     dataset.DerivationDescription = f"{_models(draft)}: summary page. Not for measurement."
     dataset.PatientOrientation = ""
-    is_of_volumes = any(result.pictured for result in draft.results)
-    if draft.hanging or is_of_volumes:  # of both breasts
+    if side := next((result.breasts for result in draft.results if result.breasts), None):
+        dataset.ImageLaterality = str(side)
+    elif draft.hanging or _has_sides(draft):
         dataset.ImageLaterality = "B"
     _set_pixels(dataset, summary_page.draw_summary(draft))
     return dataset
@@ -88,6 +94,24 @@ def _view(draft: Draft, page: _Page, index: int) -> Dataset:
     _copy_view(source, dataset)
     _set_pixels(dataset, page.draw())
     return dataset
+
+
+def _volume(draft: Draft, page: VolumePage, index: int) -> Dataset:
+    dataset = _capture(draft, page.name, index, list(page.sop_uids))
+    dataset.ConversionType = "SYN"
+    title = f"{ascii_text(page.result.model.title)} {page.result.model.version}"
+    dataset.DerivationDescription = f"{title}: {page.what}. Not for measurement."
+    dataset.PatientOrientation = ""
+    if _has_sides(draft):
+        dataset.ImageLaterality = str(page.laterality)
+    _set_pixels(dataset, page.draw())
+    return dataset
+
+
+def _has_sides(draft: Draft) -> bool:
+    """Whether the captures are of both of a pair (PS3.3 C.7.3.1.1.3)."""
+    is_breast = header.body_part_examined(draft.source) == "BREAST"
+    return is_breast or any(s.laterality for result in draft.results for s in result.solids)
 
 
 def _capture(draft: Draft, name: str, index: int, sources: list[str]) -> Dataset:

@@ -16,7 +16,7 @@ from node.errors import Held
 from node.identity import stable_uid
 from node.outputs import verbatim
 from node.result import Priority, Result
-from node.study import Instance, Laterality, Picture, StudyVersion, View
+from node.study import Instance, Laterality, Picture, StudyVersion, View, VolumePicture
 from node.triage import FormerLevel
 
 
@@ -44,7 +44,8 @@ class Draft:
     what is not decoded can be copied byte for byte.
     """
     pictures: Mapping[str, Picture]
-    """What a display shows of every analysed image, by SOP Instance UID."""
+    """What a display shows of every analysed image, by SOP Instance UID; of volumes by
+    `Pictured.key`."""
     local_zone: tzinfo
     """The zone of times in objects whose source does not say its own (0008,0201)."""
     configuration_digest: str
@@ -61,6 +62,8 @@ class Draft:
     """A demonstration model's level is the study's."""
     has_level_in_lists: bool = False
     """Series Descriptions name the level, for lists that show nothing else."""
+    volumes: Mapping[str, VolumePicture] = field(default_factory=dict)
+    """The volume that a model's captures are drawn on, by its name."""
     kinds: frozenset[str] = frozenset()
     """The kinds of object that the set is built of: one may refer to another."""
 

@@ -15,7 +15,7 @@ from node.identity import disagreement, identity_of
 from node.imaging.solid_bits import voxels_of
 from node.outputs import header, verbatim
 from node.outputs.case import Draft
-from node.result import Result
+from node.result import Result, SliceStack
 
 COMPARED = tuple(
     keyword for keyword in header.COPIED if dictionary_VR(verbatim.tag_of(keyword)) != "SQ"
@@ -66,6 +66,8 @@ def _check_solids(draft: Draft, result: Result) -> None:
     stacks = [stack for stack in (result.stack, result.contrasted) if stack is not None]
     for sop_uid in {uid for stack in stacks for uid, _ in stack.slices}:
         draft.instance(sop_uid)
+    if result.contrasted is not None and _shape(result.contrasted) != _shape(result.stack):
+        raise Held(f"{result.model.name} shows other slices than it read; nothing is sent")
     for solid in result.solids:
         if result.stack is None:
             raise Held(f"{result.model.name} marks voxels of no slices; nothing is sent")
@@ -75,6 +77,10 @@ def _check_solids(draft: Draft, result: Result) -> None:
             raise Held(f"{result.model.name} marks {error}; nothing is sent") from error
         if not all(0 <= place < len(result.stack.slices) for place in solid.decisive):
             raise Held(f"{result.model.name} names a slice that is none; nothing is sent")
+
+
+def _shape(stack: SliceStack | None) -> tuple[int, int, int] | None:
+    return None if stack is None else (len(stack.slices), stack.rows, stack.columns)
 
 
 def _size(draft: Draft, sop_uid: str, keyword: str) -> int:

@@ -160,6 +160,8 @@ def view_name(draft: Draft, sop_uid: str) -> str:
 
 def marks_images(result: Result) -> bool:
     """Whether a page per image shows what the model says; heat maps have pages of their own."""
+    if result.stack is not None or result.phases:
+        return False  # thousands of slices are looked at by nobody: volumes have their own pages
     if result.findings or result.looked_for:
         return True
     return not result.evaluations and not result.heat_maps
@@ -199,7 +201,9 @@ def _numbered(measurement: Measurement, colour: Colour) -> Headline:
 
 
 def scores_of(result: Result, sop_uid: str) -> list[Measurement]:
-    """Return the scores of this one image as a whole."""
+    """Return the scores of this one image as a whole; of a slice of a volume there is none."""
+    if result.pictured:
+        return []
     own = [e for e in result.evaluations if e.sop_uids == (sop_uid,) and e.grade is None]
     return [m for m in own[-1].measurements if m.is_score] if own else []
 

@@ -55,11 +55,13 @@ class Marked:
     """"1", "2", ...; empty if it needs none."""
     model: int
     """The place of its model in the report set."""
+    own_ink: Ink | None = None
+    """How it is drawn, if not as its model draws."""
 
     @property
     def ink(self) -> Ink:
-        """How its model draws."""
-        return ink_of(self.model)
+        """How it is drawn."""
+        return self.own_ink or ink_of(self.model)
 
 
 def marks_on(draft: Draft, sop_uid: str) -> list[Marked]:

@@ -26,8 +26,8 @@ from node.outputs.segments import (
     SERIES_NUMBER,
     SegmentTold,
     decimals,
-    describe,
-    described,
+    describe_segmentation,
+    described_segment,
 )
 from node.outputs.sr_content import body_part_item
 from node.result import Code, Finding, ModelIdentity, Point, Result
@@ -166,10 +166,10 @@ def _segmentation(
         dataset.PositionReferenceIndicator = ""
         place = ("FrameOfReferenceUID", "PositionReferenceIndicator")
         verbatim.copy(draft.headers[source.sop_uid], dataset, place)
-    describe(dataset, draft, result)
+    describe_segmentation(dataset, draft, result)
     copy_lossy(draft, [source.sop_uid], dataset)
     dataset.SegmentSequence = [
-        described(_told(draft, result.model, segment), number, SEGMENT_COLOURS)
+        described_segment(_told(draft, result.model, segment), number, SEGMENT_COLOURS)
         for number, segment in enumerate(segments, start=1)
     ]
     dataset.ReferencedSeriesSequence = [_referenced_series(draft, source.sop_uid)]

@@ -57,7 +57,7 @@ class SegmentTold:
     """What it is follows from a threshold or another rule: nobody calls it abnormal."""
 
 
-def describe(dataset: Dataset, draft: Draft, result: Result) -> None:
+def describe_segmentation(dataset: Dataset, draft: Draft, result: Result) -> None:
     """Write who segmented, and what is to be known of it."""
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.BurnedInAnnotation = "NO"
@@ -71,7 +71,7 @@ def describe(dataset: Dataset, draft: Draft, result: Result) -> None:
     dataset.ImageComments = " ".join(filter(None, said))
 
 
-def described(told: SegmentTold, number: int, colours: tuple[Colour, ...]) -> Dataset:
+def described_segment(told: SegmentTold, number: int, colours: tuple[Colour, ...]) -> Dataset:
     """Return the item of a segment, in the number-th of the colours, from 1."""
     title = ascii_text(told.model.title)[:LO_LENGTH]
     algorithm = Dataset()

@@ -33,7 +33,7 @@ from node.outputs.solid_segmentation import (
     lain_of,
     segment_numbers,
     segment_voxels,
-    series_of,
+    segmentation_series,
     solid_tracking,
     sop_uid_of,
 )
@@ -88,14 +88,16 @@ def solid_groups(draft: Draft, result: Result) -> list[ContainerContentItem]:
 
 def has_segments(draft: Draft, result: Result) -> bool:
     """Whether there is a segmentation of the result, to refer to."""
-    return "segmentation" in draft.kinds and lain_of(draft, result) is not None
+    if "segmentation" not in draft.kinds or not segment_voxels(result):
+        return False
+    return lain_of(draft, result) is not None
 
 
 def segmentations_beside(draft: Draft, result: Result) -> dict[str, list[Dataset]]:
     """Return the reference to the segmentation that the report refers to, by its series."""
     if not has_segments(draft, result):
         return {}
-    series_uid = header.series_uid(draft, series_of(result))
+    series_uid = header.series_uid(draft, segmentation_series(result))
     return {series_uid: [provenance.reference(SegmentationStorage, sop_uid_of(draft, result))]}
 
 
@@ -151,7 +153,8 @@ def _outlined(draft: Draft, result: Result, lain: Lain, place: int) -> Container
     assert result.stack is not None
     at = most_telling(solid, voxels)
     outline = np.asarray(outline_on(voxels.on(at)), dtype=np.float64)
-    sop_uid, frame = result.stack.slices[at]
+    # The slice of the phase that shows it: before contrast there is nothing to be seen.
+    sop_uid, frame = (result.contrasted or result.stack).slices[at]
     region = with_children(
         ScoordContentItem(
             concept(IMAGE_REGION), GraphicTypeValues.POLYLINE, outline, relationship_type=CONTAINS

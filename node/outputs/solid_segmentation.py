@@ -32,8 +32,8 @@ from node.outputs.segments import (
     SERIES_NUMBER,
     SegmentTold,
     decimals,
-    describe,
-    described,
+    describe_segmentation,
+    described_segment,
 )
 from node.outputs.sr_content import BREAST
 from node.outputs.sr_document import PRIVATE_SCHEME, private_scheme
@@ -43,20 +43,20 @@ from node.result import ModelIdentity, Result, SliceStack, Solid
 COUNTED: tuple[Colour, ...] = (SEGMENT_COLOURS[0], SEGMENT_COLOURS[2], SEGMENT_COLOURS[3])
 LEFT_OUT: tuple[Colour, ...] = (SEGMENT_COLOURS[1], SEGMENT_COLOURS[5], SEGMENT_COLOURS[4])
 """Of segments that count, and of those that a rule left out; no colour is in both."""
-TAKEN = (
+_LAID_OUT = (
     *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("SegmentsOverlap", "DimensionOrganizationSequence", "DimensionIndexSequence"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 """What highdicom writes better than anybody."""
-Frame = tuple[str, int | None]
+_Frame = tuple[str, int | None]
 """SOP Instance UID, and the frame from 1 of an object of many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lain:
-    """The solids of a result that have voxels, and where they lie."""
+    """Where the slices of a result lie, and its solids that have voxels."""
 
     solids: Mapping[int, Solid]
     """By their place in the result; the first is segment 1."""
@@ -66,18 +66,34 @@ class Lain:
     step_mm: float
     """Between the centres of neighbours."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns."""
+        return len(self.planes), self.planes[0].rows, self.planes[0].columns
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """From (slice, row, column, 1) in the result's order to (x, y, z, 1), in mm."""
+        first, last = self.planes[0], self.planes[-1]
+        affine = np.eye(4)
+        affine[:3, 0] = np.subtract(last.position, first.position) / (len(self.planes) - 1)
+        affine[:3, 1] = np.array(first.down) * first.spacing[0]
+        affine[:3, 2] = np.array(first.right) * first.spacing[1]
+        affine[:3, 3] = first.position
+        return affine
+
 
 def build(draft: Draft) -> list[Dataset]:
     """Return one Segmentation for each result with solids that have voxels."""
     made = []
     for result in draft.results:
         lain = lain_of(draft, result)
-        if lain is not None:
+        if lain is not None and lain.solids:
             made.append(_segmentation(draft, result, lain))
     return made
 
 
-def series_of(result: Result) -> Series:
+def segmentation_series(result: Result) -> Series:
     """Return the series that holds a result's segmentation."""
     return Series(
         key=("segmentation", result.model.name, "solids"),
@@ -90,7 +106,7 @@ def series_of(result: Result) -> Series:
 
 def sop_uid_of(draft: Draft, result: Result) -> str:
     """Return the SOP Instance UID of a result's segmentation."""
-    return draft.uid(*series_of(result).key, "segmentation")
+    return draft.uid(*segmentation_series(result).key, "segmentation")
 
 
 def segment_numbers(result: Result) -> dict[int, int]:
@@ -104,9 +120,9 @@ def solid_tracking(draft: Draft, model: ModelIdentity, place: int, solid: Solid)
 
 
 def lain_of(draft: Draft, result: Result) -> Lain | None:
-    """Return where a result's solids lie; None if there are none, or their slices do not say."""
+    """Return where a result's solids lie; None if it has no slices, or those do not say."""
     voxels = segment_voxels(result)
-    if result.stack is None or not voxels:
+    if result.stack is None:
         return None
     try:
         planes = _planes(draft, result.stack)
@@ -144,14 +160,14 @@ def _planes(draft: Draft, stack: SliceStack) -> list[Plane]:
 
 def _segmentation(draft: Draft, result: Result, lain: Lain) -> Dataset:
     assert result.stack is not None
-    series = series_of(result)
+    series = segmentation_series(result)
     dataset = header.begin(draft, series, SegmentationStorage, "segmentation", 1)
-    describe(dataset, draft, result)
+    describe_segmentation(dataset, draft, result)
     dataset.SegmentSequence = list(_described(draft, result.model, lain.solids))
     places = sorted({place for one in lain.voxels.values() for place in one.places()})
     frames = [result.stack.slices[place] for place in places]
     laid = _laid_out(lain, places, dataset.SegmentSequence)
-    for keyword in TAKEN:
+    for keyword in _LAID_OUT:
         dataset[keyword] = laid[keyword]
     dataset.add_new("PixelData", "OB", laid.PixelData)
     _place(dataset, draft, lain.planes[0], frames[0])
@@ -179,7 +195,7 @@ def _described(
         )
         counts[solid.is_left_out] += 1
         colours = LEFT_OUT if solid.is_left_out else COUNTED
-        item = described(told, counts[solid.is_left_out], colours)
+        item = described_segment(told, counts[solid.is_left_out], colours)
         item.SegmentNumber = number
         yield item
 
@@ -229,7 +245,7 @@ def _channels(lain: Lain, places: Sequence[int]) -> NDArray[np.uint8]:
     return np.stack([np.stack(masks, axis=-1) for masks in on_places]).astype(np.uint8)
 
 
-def _stand_in(frame: Frame) -> str:
+def _stand_in(frame: _Frame) -> str:
     """Return the UID of the object that a slice is to highdicom."""
     return stable_uid("stand-in", *map(str, frame))
 
@@ -253,7 +269,7 @@ def _as_object(plane: Plane) -> Dataset:
     return image
 
 
-def _place(dataset: Dataset, draft: Draft, plane: Plane, frame: Frame) -> None:
+def _place(dataset: Dataset, draft: Draft, plane: Plane, frame: _Frame) -> None:
     """Write the frame of reference, which is that of the slices."""
     dataset.FrameOfReferenceUID = plane.frame_of_reference
     dataset.PositionReferenceIndicator = ""
@@ -267,7 +283,7 @@ def _name_dimensions(dataset: Dataset, uid: str) -> None:
         item.DimensionOrganizationUID = uid
 
 
-def _refer(dataset: Dataset, draft: Draft, frames: Mapping[str, Frame]) -> None:
+def _refer(dataset: Dataset, draft: Draft, frames: Mapping[str, _Frame]) -> None:
     """Refer to the real slices, where highdicom refers to what stands for them."""
     for groups in dataset.PerFrameFunctionalGroupsSequence:
         for derivation in groups.DerivationImageSequence:
@@ -282,7 +298,7 @@ def _refer(dataset: Dataset, draft: Draft, frames: Mapping[str, Frame]) -> None:
     dataset.ReferencedSeriesSequence = _referenced_series(draft, frames.values())
 
 
-def _referenced_series(draft: Draft, frames: Iterable[Frame]) -> list[Dataset]:
+def _referenced_series(draft: Draft, frames: Iterable[_Frame]) -> list[Dataset]:
     """Return where the sources are (Common Instance Reference, PS3.3 C.12.2)."""
     by_series: dict[str, list[Dataset]] = {}
     for sop_uid in dict.fromkeys(uid for uid, _ in frames):

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node import __version__
+from node.errors import StudyError
+from node.imaging.planes import Plane, planes_of
 from node.outputs import wording
 from node.outputs.canvas import (
     BODY,
@@ -41,7 +43,18 @@ from node.outputs.marked_view import (
     shortened,
 )
 from node.outputs.marking import Pen, draw_marks, ink_of, marks_on, placed
-from node.result import Finding, Result
+from node.outputs.volume_panels import (
+    Panelled,
+    draw_projection,
+    draw_slice,
+    draw_standing_slice,
+    ink_of_solid,
+    panelled,
+    places_shown,
+    sign_of_solid,
+    volume_said,
+)
+from node.result import Finding, Pictured, Result
 from node.study import View
 
 PAGE = (2048, 1536)
@@ -53,6 +66,7 @@ SIZES = (42, 40, 38, 36, 34, 32, 30, 28, 26, 24)
 """Type sizes of the column of words; the largest that fits is taken."""
 SMALLEST = (24, 22, 20, 18, 16)
 """Sizes in which long lists of findings and numbers are cut, so that all else has room."""
+PROJECTED = "Maximum intensity projection, after minus before contrast"
 PEN = Pen(width=2.8, halo=1, sign=34)
 """Marks in the small pictures."""
 
@@ -93,11 +107,24 @@ def draw_summary(draft: Draft) -> NDArray[np.uint8]:
     _header(canvas, draft)
     left = MARGIN
     if any(result.analysed for result in draft.results):
-        _grid(canvas, draft)
+        shown = [one for one in (panelled(draft, r) for r in draft.results) if one is not None]
+        if shown and not draft.hanging:
+            _volume(canvas, shown[0])
+        else:
+            _grid(canvas, draft)
         left = COLUMN_LEFT
     _column(canvas, draft, (left, TOP + 34, PAGE[0] - MARGIN, BOTTOM - 24))
     _footer(canvas, draft)
     return canvas.pixels()
+
+
+def framed(draft: Draft, what: str) -> Canvas:
+    """Return an empty page with what stands above and below on every page; `what` is on it."""
+    canvas = Canvas(PAGE)
+    _header(canvas, draft)
+    canvas.text_right((PAGE[0] - MARGIN, 150), what, 34, WHITE)
+    _footer(canvas, draft)
+    return canvas
 
 
 def _header(canvas: Canvas, draft: Draft) -> None:
@@ -157,16 +184,49 @@ def _grid(canvas: Canvas, draft: Draft) -> None:
         box = (left, top, left + cell[0], top + cell[1] - 8)
         _cell_label(canvas, draft, box, (label, sop_uid, index % 2 == 1))
         inside = (box[0], box[1] + 64, box[2], box[3])
-        if sop_uid in draft.pictures:
+        slice_of = _pictured(draft).get(sop_uid)
+        if slice_of is not None and (plane := _plane(draft, slice_of)) is not None:
+            draw_standing_slice(canvas, draft.pictures[sop_uid], plane, inside)
+        elif slice_of is None and sop_uid in draft.pictures:
             _thumbnail(canvas, draft, inside, (sop_uid, index % 2 == 1))
         else:
             _placeholder(canvas, inside, absent)
 
 
+def _volume(canvas: Canvas, shown: Panelled) -> None:
+    """Draw the projection of a volume, and below it the slices that say most."""
+    places = places_shown(shown, 2)
+    gap, top, bottom = 24, TOP + 24, BOTTOM - 24
+    if shown.projection is not None:
+        end = bottom if not places else top + round((bottom - top) * 0.56)
+        canvas.text((MARGIN, top), PROJECTED, 28, BODY)
+        draw_projection(canvas, shown, (MARGIN, top + 40, GRID_RIGHT, end))
+        top = end + gap
+    across = (GRID_RIGHT - MARGIN - gap) // 2 if len(places) > 1 else GRID_RIGHT - MARGIN
+    for number, place in enumerate(places):
+        left = MARGIN + number * (across + gap)
+        draw_slice(canvas, shown, place, (left, top, left + across, bottom))
+
+
+def _pictured(draft: Draft) -> dict[str, Pictured]:
+    """Return the slices that stand for volumes, by what their pictures go by."""
+    return {one.key: one for result in draft.results for one in result.pictured}
+
+
+def _plane(draft: Draft, one: Pictured) -> Plane | None:
+    """Return where a slice lies that there is a picture of: none is shown without its sides."""
+    if one.key not in draft.pictures:
+        return None
+    try:
+        return planes_of(draft.headers[one.sop_uid])[(one.frame or 1) - 1]
+    except (StudyError, IndexError):
+        return None
+
+
 def _cells(draft: Draft) -> list[tuple[str, str, str]]:
     """Return label, SOP Instance UID (empty if there is no image), and why there is none."""
-    if pictured := [one for result in draft.results for one in result.pictured]:
-        return [(one.name, one.sop_uid, "no picture") for one in pictured[:4]]
+    if pictured := _pictured(draft):
+        return [(one.name, key, "no picture") for key, one in list(pictured.items())[:4]]
     images = analysed(draft)
     shown: dict[View, str] = {}
     for sop_uid in images:
@@ -377,6 +437,7 @@ def _rows(draft: Draft, size: int, room: int) -> Iterator[Row]:
         yield from _paragraphs(tuple(filter(None, [meaning])), size, room)
         if result.heat_maps:
             yield from _paragraphs((wording.NOT_A_PLACE,), size, room)
+        yield from _paragraphs(tuple(wording.phases_read(result)), size, room)
         yield from _paragraphs(result.statements, size, room)
     yield from _closing(draft, size, room)
     yield from _refusals(draft, size, room)
@@ -432,6 +493,8 @@ def _outcome(draft: Draft, index: int, size: int, room: int) -> Iterator[Row]:
     elif marks_images(result):
         for place, rows in enumerate(_measured(draft, result, size, room)):
             yield from _listed(rows, ColumnEntry(index, "measured images", place))
+    for place, rows in enumerate(_solids(result, size, room)):
+        yield from _listed(rows, ColumnEntry(index, "volumes", place))
     for place, rows in enumerate(_evaluated(result, size, room)):
         yield from _listed(rows, ColumnEntry(index, "numbers", place))
 
@@ -489,6 +552,22 @@ def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[li
             name = f"{label}  {wording.ascii_text(measurement.concept.meaning)}"
             rows += _pair(name, wording.quantity(measurement), (size, room))
         yield rows or [Row(label, "nothing found", right_colour=MUTED)]
+
+
+def _solids(result: Result, size: int, room: int) -> Iterator[list[Row]]:
+    """Yield the rows of each solid: what it is called, and below it what was measured."""
+    for place, solid in enumerate(result.solids):
+        ink = ink_of_solid(solid)
+        sign = sign_of_solid(result, place)
+        head = Row("", above=0.35, ink=ink, sign=sign)
+        label = wording.solid_label(solid)
+        lines = wrap(label, size, room - _indented(head, size))
+        rows = [replace(head, left=lines[0])]
+        rows += [Row(line, ink=ink, sign=" ") for line in lines[1:]]
+        for said in wrap(volume_said(solid), size, room - _indented(head, size)):
+            colour = BODY if solid.is_left_out else WHITE
+            rows.append(Row("", said, right_colour=colour, ink=ink, sign=" "))
+        yield rows
 
 
 def _evaluated(result: Result, size: int, room: int) -> Iterator[list[Row]]:

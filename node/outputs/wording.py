@@ -21,14 +21,13 @@ from node.result import (
     Measurement,
     ModelIdentity,
     OperatingPoint,
-    PhaseRead,
     Priority,
     Refusal,
     Result,
     Solid,
     Triage,
 )
-from node.study import damaged_in_words
+from node.study import PhaseRead, damaged_in_words
 from node.triage import change_in_words, gives_level
 
 if TYPE_CHECKING:  # lists have words from here, too, and need none of what reads objects

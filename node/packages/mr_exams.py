@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from pydicom import Dataset, uid
 
-from node.errors import NodeError
 from node.manifest import EACH_POST, Manifest
 from node.trial.breast_mr.body import STRONG_BACKGROUND, THREE_LESIONS, USUAL, WITHOUT_LESION, Body
 from node.trial.breast_mr.phase_times import PhaseTimes
@@ -22,7 +21,7 @@ _STYLES: Mapping[str, Style] = {
     uid.EnhancedMRImageStorage: ENHANCED_STYLE,
     uid.LegacyConvertedEnhancedMRImageStorage: LEGACY,
 }
-"""What writes objects of a SOP class."""
+"""What writes objects of a SOP class: of each that a manifest may name."""
 
 UNLIKE_BODIES: tuple[Body, ...] = (
     USUAL,
@@ -34,12 +33,9 @@ UNLIKE_BODIES: tuple[Body, ...] = (
 
 def generated_mr(manifest: Manifest, study: str, body: Body = USUAL) -> list[Dataset]:
     """Return a breast MRI with the phases that a model reads, and of a class that it takes."""
-    styles = [_STYLES[one] for one in manifest.input.sop_classes if one in _STYLES]
-    if not styles:
-        taken = ", ".join(manifest.input.sop_classes)
-        raise NodeError(f"no breast MRI of the classes {taken} can be generated")
+    style = _STYLES[manifest.input.sop_classes[0]]
     schedule = PhaseTimes(posts=_posts(manifest))
-    plan = StudyPlan(body=body, style=styles[0], shape=_SHAPE, schedule=schedule, beside=False)
+    plan = StudyPlan(body=body, style=style, shape=_SHAPE, schedule=schedule, beside=False)
     return breast_mr(study, plan)
 
 

@@ -15,11 +15,11 @@ from PIL import ImageDraw
 from node.errors import ConfigError, NodeError
 from node.imaging.grid import PlaneGrid
 from node.imaging.motion import CAUTION_MM
-from node.imaging.voxels import PRE_CONTRAST
 from node.inference.session import Tensor
 from node.manifest import Model
 from node.packages.contact_sheet import contact_sheet, lying_of
 from node.packages.exams import PreparedImage, PreparedPhase, PreparedUnit, prepared_units
+from node.study import PRE_CONTRAST
 
 _PERCENTILES = (1, 50, 99)
 _GAP_PX, _TITLE_PX = 8, 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from node.errors import ConfigError, InferenceUnavailable
 from node.inference import Inference
 from node.manifest import Model
 from node.result import UnitScore
-from node.study import Instance, Picture, Unit
+from node.study import Frame, Instance, Picture, Unit, VolumePicture
 
 FORMER_FOR_S = 60.0
 """A process of a former package waits so long for more work."""
@@ -81,9 +81,15 @@ class Networks:
         with self._former_process(model) as inference:
             return inference.score(unit, model)
 
-    def picture(self, instance: Instance) -> Picture:
-        """Return an image as a display shows it."""
-        return self._main.picture(instance)
+    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
+        """Return an image as a display shows it; of an object of many the frame, from 1."""
+        return self._main.picture(instance, frame)
+
+    def volume_picture(
+        self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
+    ) -> VolumePicture:
+        """Return slices of a phase, `after` if there is one, and what it adds to that before."""
+        return self._main.volume_picture(before, after, places)
 
     def pixel_digest(self, path: Path) -> str:
         """Return a digest of an object's decoded pixels."""

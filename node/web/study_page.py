@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from node.dicom.body_part import body_part_in_words
 from node.ledger import InstanceState, Mode, Remembering, WebRole, words_of_message
 from node.outputs import wording
 from node.overview import (
@@ -379,7 +380,8 @@ def _steps(study: StudyOverview, objects: StudyObjects) -> Iterator[_Step]:
 
 
 def _came(one: InstanceOverview, study: StudyOverview) -> _Came:
-    what = [one.view or one.body_part.lower(), one.modality]
+    part = body_part_in_words(one.body_part).lower() if one.body_part else ""
+    what = [one.view or part, one.modality]
     if one.view and not one.is_standard:
         what.append("not a standard view")
     return _Came(

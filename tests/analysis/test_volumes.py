@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 from mr_models import uptake_model
 from mr_studies import small_plan, written
+from pydicom import dcmread
 
 from node.analysis.conclusion import conclude, refused_images
 from node.analysis.pipeline import MODEL_FAILED, Pipeline, ScoresInMemory, Task, analyse
 from node.dicom.header import read_header
 from node.domains.description import describe
 from node.errors import ModelError, StudyError
-from node.manifest import Model
+from node.imaging.planes import planes_of
+from node.manifest import Model, load_model
 from node.packages.exams import selected
 from node.result import PERCENT, Code, Measurement, OutputScore, Result, UnitScore
-from node.study import Instance, Picture, StudyVersion, Unit
+from node.study import Frame, Instance, Picture, StudyVersion, Unit, VolumePicture
+from node.trial.breast_mr.styles import STYLES, Family
 
 SCORE = OutputScore((Measurement(Code("UPTAKE", "99TEST", "Uptake score"), 51.0, PERCENT),))
 
@@ -36,9 +39,14 @@ class Told:
             raise self.error
         return UnitScore(unit.key, (SCORE,))
 
-    def picture(self, instance: Instance) -> Picture:
+    def picture(self, instance: Instance, frame: int | None = None) -> Picture:
         self.drawn.append(instance.sop_uid)
         return Picture(np.zeros((32, 48), np.uint8), 1.0)
+
+    def volume_picture(
+        self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
+    ) -> VolumePicture:
+        raise AssertionError("there are no solids")
 
     def pixel_digest(self, path: Path) -> str:
         raise AssertionError("nobody asks")
@@ -92,6 +100,87 @@ def test_a_score_is_asked_for_once_and_middle_slices_are_drawn(
         "pre, slice 9 of 16",
         "post 1, slice 9 of 16",
     ]
+
+
+WOBBLES = {
+    "position": ("ImagePositionPatient", 0, 0.0005),
+    "orientation": ("ImageOrientationPatient", 1, 1e-7),
+}
+
+
+@pytest.mark.parametrize("wobble", WOBBLES)
+def test_the_slice_that_is_drawn_and_referred_to_is_the_middle_one_wherever_numbers_wobble(
+    wobble: str, model: Model, tmp_path: Path
+) -> None:
+    keyword, place, off = WOBBLES[wobble]
+    heights = dict[str, float]()
+    paths = written(small_plan(), tmp_path)
+    places = sorted({float(dcmread(path).ImagePositionPatient[2]) for path in paths})
+    for path in paths:
+        one = dcmread(path)
+        heights[one.SOPInstanceUID] = float(one.ImagePositionPatient[2])
+        values = [float(value) for value in one[keyword].value]
+        values[place] += off * (places.index(heights[one.SOPInstanceUID]) % 2)
+        setattr(one, keyword, [f"{value:.9g}" for value in values])
+        one.save_as(path)
+    unit = unit_of(model, paths)
+    for volume in unit.volumes.values():
+        assert [heights[one.instance.sop_uid] for one in volume] == places[::-1], "from the head"
+    result = analysed(model, paths, Told(), ScoresInMemory())
+    (said,) = result.evaluations
+    for uids in ([one.sop_uid for one in result.pictured], said.sop_uids):
+        assert [heights[uid] for uid in uids] == [places[::-1][8]] * 2
+    assert {one.name.split(", ")[1] for one in result.pictured} == {"slice 9 of 16"}
+
+
+def test_frames_of_an_object_are_in_the_order_of_space_as_well(
+    model: Model, tmp_path: Path
+) -> None:
+    for number, style in enumerate(one for one in STYLES.values() if one.family != Family.CLASSIC):
+        paths = written(small_plan(style=style), tmp_path / str(number))
+        heights = {
+            (plane.sop_uid, plane.frame): plane.position[2]
+            for path in paths
+            for plane in planes_of(read_header(path))
+        }
+        for volume in unit_of(model, paths).volumes.values():
+            found = [heights[one.instance.sop_uid, one.number] for one in volume]
+            assert found == sorted(found, reverse=True)
+            assert len(found) == 16
+
+
+def test_a_study_of_a_class_that_is_not_read_is_refused_once(
+    model: Model, paths: list[Path], tmp_path: Path
+) -> None:
+    other = uptake_model(tmp_path, name="enhanced-only")
+    manifest = other.folder / "manifest.toml"
+    text = manifest.read_text("utf-8").replace('    "1.2.840.10008.5.1.4.1.1.4",\n', "")
+    manifest.write_text(text, "utf-8")
+    result = analysed(load_model("enhanced-only", tmp_path), paths, Told(), ScoresInMemory())
+    (refusal,) = result.refused
+    assert refusal.what == "Exam"
+    assert refusal.reason == "48 objects of MR Image, which this model does not read"
+
+    style = next(style for style in STYLES.values() if style.family is Family.ENHANCED)
+    beside = written(small_plan(style=style), tmp_path / "beside", study="other")
+    read = analysed(
+        load_model("enhanced-only", tmp_path), [*beside, *paths], Told(), ScoresInMemory()
+    )
+    assert read.refused == ()
+    assert read.evaluations
+
+
+def test_phases_without_a_frame_of_reference_are_doubted(model: Model, tmp_path: Path) -> None:
+    paths = written(small_plan(), tmp_path)
+    words = "Frame of Reference UID missing, so that nothing says that phases lie in one space"
+    assert words not in unit_of(model, paths).doubts
+    for path in paths:
+        one = dcmread(path)
+        del one.FrameOfReferenceUID
+        one.save_as(path)
+    assert unit_of(model, paths).doubts.count(words) == 1
+    result = analysed(model, paths, Told(), ScoresInMemory())
+    assert f"{words}: Exam." in result.statements
 
 
 def test_a_failure_is_told_once_not_of_each_slice(model: Model, paths: list[Path]) -> None:

@@ -55,7 +55,7 @@ def test_a_mammogram_shows_a_side_and_a_radiograph_none() -> None:
         ([Shown("MR", "1")], "no model reads MR"),
         ([Shown("US", "1"), Shown("CT", "1"), Shown("CT", "2")], "no model reads CT, US"),
         ([Shown("MG", "1", "HAND"), Shown("SR", "1")], "no model reads MG of HAND, SR"),
-        ([Shown("MG", "1", "85562004")], "no model reads MG of 85562004"),
+        ([Shown("MG", "1", "85562004")], "no model reads MG of another body part"),
         ([Shown("MG", "1", "DOE, JANE (HAND)")], "no model reads MG of another body part"),
         ([Shown("", "1")], "no model reads it"),
         ([], "no model reads it"),

@@ -399,6 +399,18 @@ def test_a_mammogram_of_another_body_part_is_out_of_scope(desk: Desk, settler: S
     )
 
 
+@pytest.mark.parametrize("body_part", ["MEIER ANNA", "39607008", "KNIE LINKS"])
+def test_what_is_no_term_of_a_body_part_is_not_repeated(
+    desk: Desk, settler: Settler, body_part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    desk.receive(view="R CC", body_part=body_part)
+    desk.let_pass(60)
+    settler.settle()
+    assert state_and_words(desk)[2] == "no model reads MG of another body part"
+    assert body_part not in "".join(one.getMessage() for one in caplog.records)
+
+
 def test_only_images_in_scope_complete_a_study_or_set_it_apart(
     desk: Desk, settler: Settler
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +12,22 @@ import packages
 import pytest
 from costs import counted
 from factories import L_CC, L_MLO, R_CC, R_MLO
-from ledgers import SOMEBODY_ELSE, STUDY, Desk
+from ledgers import NODE, SOMEBODY_ELSE, STUDY, Desk
 from mr_desk import PHASES, PLAN, SHAPE, breast, knee, receive_mr
 from mr_models import uptake_model
 from sqlalchemy.exc import OperationalError
 
 from node import config
+from node.analysis.selection import select
+from node.dicom.header import read_header
 from node.domains.domain import Awaited
 from node.flow.completeness import Settler, why_complete
 from node.flow.study_scope import StudyScopes, awaited_by
-from node.ledger import Arrival, Mode, VersionState, schema
+from node.ledger import Arrival, HeldBecause, Mode, VersionState, schema
 from node.manifest import Model
 from node.result import Priority
 from node.study import Shown
-from node.trial.breast_mr.styles import SIEMENS
+from node.trial.breast_mr.styles import SIEMENS, STYLES
 
 SETTINGS = config.Completeness(settle_s=3, quiet_s=60, final_s=1800)
 SLICES = SHAPE[0]
@@ -59,6 +62,7 @@ def arrival(*, quiet_s: float, **more: Any) -> Arrival:
 
 
 WHOLE = Awaited("phases", ("pre", "post 1"), in_words="pre + 1 of 1 post")
+RELATIVE = replace(WHOLE, is_relative=True)
 LACKING = Awaited("phases", ("pre",), ("post 1", "post 2"), "pre + 0 of 2 posts")
 UNCOUNTED = Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
 
@@ -68,6 +72,14 @@ UNCOUNTED = Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
     [
         (arrival(quiet_s=3), WHOLE, "2/2 phases"),
         (arrival(quiet_s=2), WHOLE, None),
+        (arrival(quiet_s=600, open_associations=1), RELATIVE, None),
+        (arrival(quiet_s=3, open_associations=1), WHOLE, "2/2 phases"),
+        (arrival(quiet_s=3), RELATIVE, "2/2 phases"),
+        (
+            arrival(quiet_s=4, age_s=1800, open_associations=1),
+            RELATIVE,
+            "final limit 1800 s, pre + 1 of 1 post",
+        ),
         (arrival(quiet_s=59), LACKING, None),
         (arrival(quiet_s=60), LACKING, "quiet 60 s, pre + 0 of 2 posts"),
         (arrival(quiet_s=60, open_associations=1), LACKING, None),
@@ -154,6 +166,51 @@ def test_phases_that_stay_away_are_waited_for_and_said(
     assert told(desk) == (VersionState.QUEUED, f"quiet 60 s, {words}", None)
 
 
+def test_half_of_each_phase_is_not_all_while_its_sender_is_still_at_it(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    half = [one for number, one in enumerate(breast()) if number % SLICES < SLICES // 2]
+    receive_mr(desk, half)
+    desk.let_pass(30)
+    settler.settle()
+    assert desk.jobs == []
+    receive_mr(desk, [one for one in breast() if one not in half])
+    desk.let_pass(30)
+    settler.settle()
+    assert desk.jobs == []
+    desk.receiving.close_association("association")
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+
+
+def test_where_the_maker_states_how_many_slices_there_are_no_sender_is_waited_for(
+    desk: Desk, settler: Settler
+) -> None:
+    desk.nodes.register_node(NODE)
+    desk.receiving.open_association("association", NODE, "modality")
+    receive_mr(desk, breast(replace(PLAN, style=STYLES["GE"])))
+    desk.let_pass(3)
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "4/4 phases", None)
+
+
+def test_a_count_of_phases_that_fills_memories_is_not_waited_for(
+    desk: Desk, tmp_path: Path
+) -> None:
+    settler = Settler(
+        desk.settling, desk.enqueue, SETTINGS, [(uptake_model(tmp_path), Mode.DELIVER)]
+    )
+    stated = [copy.deepcopy(one) for one in breast()]
+    for one in stated:
+        one.NumberOfTemporalPositions = 2_147_483_647
+    receive_mr(desk, stated)
+    desk.let_pass(60)
+    settler.settle()
+    assert told(desk) == (VersionState.QUEUED, "quiet 60 s, pre + 3 posts", None)
+
+
 # Scope
 
 
@@ -174,6 +231,41 @@ def test_so_it_is_if_objects_came_when_details_were_not_kept(
     desk.let_pass(60)
     settler.settle()
     assert told(desk) == (VersionState.OUT_OF_SCOPE, "quiet 60 s", OF_KNEE)
+
+
+@pytest.mark.parametrize("body_part", ["CHEST", None])
+def test_what_may_be_a_breast_is_analysed_if_objects_came_when_details_were_not_kept(
+    desk: Desk, settler: Settler, body_part: str | None
+) -> None:
+    objects = breast(replace(PLAN, style=replace(PLAN.style, body_part=body_part)))
+    receive_mr(desk, objects, keeps_details=False)
+    desk.let_pass(60)
+    settler.settle()
+    words = "no phases read: objects came when what they say of them was not kept"
+    assert told(desk) == (VersionState.QUEUED, f"quiet 60 s, {words}", None)
+
+
+def test_its_analysis_reads_what_was_not_kept_in_the_files(
+    desk: Desk, settler: Settler, model: Model
+) -> None:
+    desk.store.prepare()
+    objects = breast(replace(PLAN, style=replace(PLAN.style, body_part="CHEST")))
+    for one in objects:
+        desk.keep(copy.deepcopy(one))
+    desk.change(schema.instance, details=None)
+    desk.let_pass(60)
+    settler.settle()
+    (job,) = desk.jobs
+    instances = desk.begin(job).version.instances
+    headers = {one.sop_uid: read_header(one.path) for one in instances}
+    (unit,) = select(instances, headers, model).units
+    assert [len(unit.volumes[name]) for name in ("pre", "post 1")] == [SLICES, SLICES]
+    without_coil = copy.deepcopy(headers)
+    for one in without_coil.values():
+        for keyword in ("ReceiveCoilName", "ProtocolName", "SeriesDescription", "StudyDescription"):
+            one.pop(keyword, None)
+    (refused,) = select(instances, without_coil, model).refused
+    assert refused.reason.startswith("MR of CHEST: Body Part Examined is CHEST, and neither coil")
 
 
 def test_what_is_beside_a_knee_is_said_too(desk: Desk, settler: Settler) -> None:
@@ -256,21 +348,67 @@ def test_a_held_knee_does_not_stand_before_routine_and_a_held_breast_does(
     assert desk.study(of_knee)["level"] is None
 
 
-def test_a_study_that_cannot_be_judged_stops_no_other_and_is_not_passed_over_in_silence(
-    desk: Desk, settler: Settler, monkeypatch: pytest.MonkeyPatch
+def fails(*_: object) -> None:
+    raise ValueError("MEIER")
+
+
+UNJUDGED = "it cannot be judged: ValueError, as the log says"
+
+
+def test_a_study_that_cannot_be_judged_is_held_told_once_and_stops_no_other(
+    desk: Desk,
+    settler: Settler,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = f"{STUDY}.9"
     receive_mr(desk, breast())
     desk.receive(f"{other}.1", study=other, modality="US", view=None)
-    desk.let_pass(60)
-    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", fails)
+    desk.let_pass(30)
+    settler.settle()
+    assert desk.study()["held_reason"] is None, "what comes next may make it one that can"
+    desk.let_pass(30)
+    for _ in range(3):
         settler.settle()
     assert told(desk, study=other)[0] == VersionState.OUT_OF_SCOPE
-    assert desk.study()["state"] == "receiving"
+    study = desk.study()
+    assert (study["state"], study["held_because"], study["held_reason"]) == (
+        "receiving",
+        HeldBecause.UNKNOWN,
+        UNJUDGED,
+    )
+    assert desk.history().count(f"held: {UNJUDGED}") == 1
+    assert [one.getMessage() for one in caplog.records if one.exc_info] == [
+        f"Study {STUDY} cannot be judged: a defect of this software"
+    ]
+    assert not any("MEIER" in one.getMessage() for one in caplog.records)
     monkeypatch.undo()
+    desk.by_hand.release_study(STUDY)
     settler.settle()
     assert told(desk)[1] == "4/4 phases"
+
+
+def test_a_study_that_is_held_for_it_stands_before_routine(
+    desk: Desk, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.flow.completeness.ranks", lambda *_, **__: True)
+    settler = Settler(desk.settling, desk.enqueue, SETTINGS, [(model, Mode.DELIVER)])
+    receive_mr(desk, breast())
+    monkeypatch.setattr("node.domains.breast_mr.scope.read_phases", fails)
+    desk.let_pass(60)
+    settler.settle()
+    settler.see_to_held()
+    assert desk.study()["level"] == Priority.NOT_ASSESSED
+
+
+def test_a_study_to_which_something_came_meanwhile_is_not_held(desk: Desk) -> None:
+    receive_mr(desk, breast())
+    desk.let_pass(60)
+    (before,) = desk.settling.arrivals()
+    desk.receive(f"{STUDY}.8", modality="US", view=None)
+    assert not desk.settling.hold_unjudged(before, UNJUDGED)
+    assert desk.study()["held_reason"] is None
 
 
 def test_where_the_database_is_away_no_other_study_is_tried(
@@ -284,7 +422,7 @@ def test_where_the_database_is_away_no_other_study_is_tried(
     for number in range(3):
         desk.receive(f"{STUDY}.{number}.1", study=f"{STUDY}.{number}")
     desk.let_pass(60)
-    monkeypatch.setattr(Settler, "_settle", away)
+    monkeypatch.setattr(StudyScopes, "of", away)
     with pytest.raises(OperationalError):
         settler.settle()
     assert len(asked) == 1

@@ -214,7 +214,7 @@ def page(draft: Draft) -> list[Dataset]:
 def _pages() -> Iterator[None]:
     """There is another kind of result object."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(KINDS, "page", Kind(SecondaryCaptureImageStorage, "not looked up:page"))
+        patch.setitem(KINDS, "page", Kind(SecondaryCaptureImageStorage, ("not looked up:page",)))
         patch.setitem(BUILDERS, "page", page)
         yield
 
@@ -610,10 +610,10 @@ def test_what_triage_found_is_to_be_seen_while_the_report_waits(
     is_reporting, go_on = threading.Event(), threading.Event()
     drawn = Network.picture
 
-    def picture(network: Network, instance: Instance) -> Picture:
+    def picture(network: Network, instance: Instance, frame: int | None = None) -> Picture:
         is_reporting.set()
         go_on.wait(60)
-        return drawn(network, instance)
+        return drawn(network, instance, frame)
 
     with kept_busy(works):
         for study in studies.values():

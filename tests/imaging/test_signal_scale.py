@@ -33,6 +33,13 @@ def of_philips(
     return one
 
 
+def offset_by_philips(scale_intercept: float) -> Dataset:
+    one = of_philips(0.5)
+    block = one.private_block(0x2005, "Philips MR Imaging DD 001")
+    block.add_new(0x0D, "FL", scale_intercept)
+    return one
+
+
 def scale_of(one: Dataset) -> SignalScale:
     (scale,) = scales_of(one)
     return scale
@@ -69,9 +76,7 @@ def test_the_same_signal_of_philips_compares_whatever_the_display_is_scaled_by()
 
 
 def test_a_scale_of_philips_needs_no_rescale_beside_it() -> None:
-    one = of_philips(0.5)
-    one.private_block(0x2005, "Philips MR Imaging DD 001").add_new(0x0D, "FL", 100.0)
-    assert scale_of(one) == SignalScale(2, -200, ScaleSource.PHILIPS)
+    assert scale_of(offset_by_philips(100.0)) == SignalScale(2, -200, ScaleSource.PHILIPS)
 
 
 def test_the_same_element_of_another_creator_is_not_of_philips() -> None:
@@ -109,7 +114,10 @@ def test_of_an_enhanced_object_each_frame_has_its_scale() -> None:
         (rescaled(None, 5), "Rescale Intercept without Rescale Slope"),
         (of_philips(0, 1, 0), "Scale Slope of Philips of 0"),
         (rescaled(1, 1e300), "Rescale Intercept of 1e\\+300, beside any signal"),
-        (of_philips(1, 1e-9, 1e9), "Scale Intercept of Philips of .*, beside any signal"),
+        (rescaled(1, 1e8), "Rescale Intercept of 1e\\+08, beside any signal"),
+        (rescaled(0.001, -1e4), "Rescale Intercept of -10000, beside any signal"),
+        (of_philips(1, 1, 1e7), "Rescale Intercept of 1e\\+07, beside any signal"),
+        (offset_by_philips(1e7), "Scale Intercept of Philips of 1e\\+07, beside any signal"),
     ],
 )
 def test_a_scale_that_makes_no_signal_is_refused(one: Dataset, words: str) -> None:

@@ -196,3 +196,26 @@ def test_a_phase_with_a_slice_less_has_another_grid() -> None:
     assert difference_of_grids(stacked_at(*range(8)), stacked_at(*range(7))) == (
         "7 slices of 8 x 10 instead of 8 slices of 8 x 10"
     )
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (
+            {"orientation": (np.cos(9e-4), np.sin(9e-4), 0.0, -np.sin(9e-4), np.cos(9e-4), 0.0)},
+            "a corner lies 0.4 mm elsewhere",
+        ),
+        ({"spacing": (1.0, 1.0009)}, "a corner lies 0.3 mm elsewhere"),
+        ({"step_mm": 2.9975, "first": (0.0, 0.0, 0.13)}, "a corner lies 0.1 mm elsewhere"),
+        ({"spacing": (1.0, 1.0002)}, ""),
+    ],
+)
+def test_every_corner_lies_within_a_tenth_of_a_millimetre(
+    other: dict[str, object], why: str
+) -> None:
+    large = STACKED.of(
+        rows=300, columns=300, spacing=(1.0, 1.0), count=16, step_mm=3.0, first=(0.0, 0.0, 0.0)
+    )
+    pre, post = (stack_of(planes_at(one, *range(16))) for one in (large, large.of(**other)))
+    assert difference_of_grids(pre, post) == why
+    assert difference_of_grids(post, pre) == why

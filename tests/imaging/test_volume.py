@@ -99,6 +99,24 @@ def test_signal_is_rescaled_and_may_be_signed(tmp_path: Path) -> None:
     assert np.unique(volume_of(read(paths)).array).tolist() == [86.0]
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [(1.0, 0.0), (0.1234567, -50.0), (2.442002442, 0.0), (0.0071, -29.05), (0.01, 8e4)],
+)
+def test_signal_is_rounded_once_and_no_two_stored_values_become_one(
+    slope: float, intercept: float, tmp_path: Path
+) -> None:
+    stored = np.arange(4096, dtype=np.uint16).reshape(2, 32, 64)
+    paths = []
+    for index, values in enumerate(stored):
+        one = with_pixels(header(STACKED, index), values)
+        one.RescaleSlope, one.RescaleIntercept = slope, intercept
+        paths.append(saved(one, tmp_path / f"{index}.dcm"))
+    signal = volume_of(read(paths)).array[::-1]  # from the head
+    np.testing.assert_array_equal(signal, (stored * slope + intercept).astype(np.float32))
+    assert np.unique(signal).size == 4096
+
+
 def test_padding_is_no_signal(tmp_path: Path) -> None:
     paths = []
     for index in range(2):

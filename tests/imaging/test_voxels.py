@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, permutations, product
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from node.trial.breast_mr.faults import Fault
 from node.trial.breast_mr.raster import Orientation, Raster
 from node.trial.breast_mr.signal import Scanner
 from node.trial.breast_mr.study import StudyPlan
+from node.trial.breast_mr.styles import STYLES, Family, Style
 
 Floats = NDArray[np.float64]
 SIGNAL = Signal(op="signal")
@@ -200,6 +202,28 @@ def test_a_generated_body_is_seen_as_it_is_at_the_grid_however_its_slices_lie(
         np.testing.assert_allclose(found.grid.direction, [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
 
 
+@pytest.mark.parametrize(
+    "style", [one for one in STYLES.values() if one.family is not Family.CLASSIC]
+)
+@pytest.mark.parametrize("orientation", Orientation)
+def test_frames_give_voxel_by_voxel_what_slices_one_by_one_give(
+    style: Style, orientation: Orientation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voxels, "_breasts_in", lambda _: None)  # which takes seconds
+    found = [
+        prepared(
+            phases_in(written(small_plan(style=one, orientation=orientation), tmp_path / str(n))),
+            *(SIGNAL, ORIENT, percentiles(0, 100)),
+        ).volumes
+        for n, one in enumerate((style, replace(style, family=Family.CLASSIC)))
+    ]
+    for role in ("pre", "post 1", "post 2"):
+        frames, slices = found[0][role], found[1][role]
+        np.testing.assert_allclose(frames.tensor, slices.tensor, atol=1e-5)
+        np.testing.assert_allclose(frames.grid.affine, slices.grid.affine, atol=1e-6)
+        assert frames.tensor.std() > 0.05
+
+
 def raster_of(grid: VolumeGeometry) -> Raster:
     through, down, across = (tuple(map(float, axis)) for axis in grid.direction.T)
     first, mm = tuple(map(float, grid.position)), tuple(map(float, grid.spacing))
@@ -217,6 +241,81 @@ def covered(plan: StudyPlan, grid: VolumeGeometry) -> NDArray[np.bool_]:
     at = plan.raster().indices(centres(grid).reshape(-1, 3))
     inside = ((at > 1) & (at < np.array(plan.shape) - 2)).all(axis=1)
     return np.asarray(inside.reshape(grid.shape))
+
+
+# Phases whose headers differ a little
+
+
+def of_stack(block: NDArray[np.uint16], name: str, **how: object) -> list[Slice]:
+    """Write a block as the slices of a stack as it is described."""
+    stacked = Stacked(count=len(block), name=name).of(**how)
+    paths = [
+        saved(with_pixels(header(stacked, at), values), FOLDERS[-1] / f"{next(NUMBERS)}.dcm")
+        for at, values in enumerate(block)
+    ]
+    return [one for path in paths for one in slices_of(path)]
+
+
+def turned_by(radians: float) -> tuple[float, ...]:
+    """Return the orientation of axial slices that are turned about the first row."""
+    return (1.0, 0.0, 0.0, 0.0, float(np.cos(radians)), float(np.sin(radians)))
+
+
+STEEP = {"first": (-10.0, -10.0, -10.0), "step_mm": 2.0, "spacing": (2.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "of_pre", "of_post", "operations"),
+    [
+        ((24, 9, 9), {"step_mm": 2.0}, {"step_mm": 2.0000001}, [size(16, 16, 16)]),
+        (
+            (16, 16, 16),
+            {**STEEP, "orientation": turned_by(np.pi / 4 - 2e-4)},
+            {**STEEP, "orientation": turned_by(np.pi / 4 + 2e-4)},
+            [size(16, 16, 16)],
+        ),
+        (
+            (8, 24, 24),
+            {"spacing": (1.0, 30.5007 / 24)},
+            {"spacing": (1.0, 30.503 / 24)},
+            [spacing(1.5, 1, 1), size(8, 24, 32)],
+        ),
+        (
+            (16, 32, 32),
+            {"first": (0.0, 0.0, 0.0), "step_mm": 1.0, "spacing": (1.0, 1.0)},
+            {"first": (0.08, 0.0, 0.0), "step_mm": 1.0, "spacing": (1.0, 1.0005)},
+            [size(8, 24, 32)],
+        ),
+    ],
+    ids=["coarse", "axes", "half a voxel", "beside"],
+)
+def test_phases_of_one_grid_get_the_same_whatever_late_digits_of_their_headers_say(
+    shape: tuple[int, int, int],
+    of_pre: dict[str, object],
+    of_post: dict[str, object],
+    operations: list[Operation],
+) -> None:
+    block = random_block(shape, highest=1000)
+    pre, post = of_stack(block, "a", **of_pre), of_stack(block, "b", **of_post)
+    for phases in ({"pre": pre, "post 1": post}, {"post 1": post, "pre": pre}):
+        found = prepared(phases, SIGNAL, ORIENT, *operations)
+        one, other = found.volumes["pre"], found.volumes["post 1"]
+        np.testing.assert_array_equal(other.tensor, one.tensor)
+        np.testing.assert_array_equal(other.grid.affine, one.grid.affine)
+        alone = prepared({"pre": pre}, SIGNAL, ORIENT, *operations).volumes["pre"]
+        np.testing.assert_array_equal(one.grid.affine, alone.grid.affine)
+        ((_, mm),) = found.displaced
+        assert mm is None or mm == pytest.approx(0, abs=0.01)
+
+
+def test_a_phase_without_another_before_it_is_measured_by_the_first() -> None:
+    block = random_block((8, 9, 9))
+    phases = {
+        "post 1": of_stack(block, "a", step_mm=2.0),
+        "post 2": of_stack(block, "b", step_mm=2.001),
+    }
+    found = prepared(phases, SIGNAL, ORIENT).volumes.values()
+    assert [one.grid.spacing[0] for one in found] == [pytest.approx(2.0, abs=1e-9)] * 2
 
 
 # Arithmetic
@@ -375,7 +474,9 @@ def test_what_cannot_be_measured_is_said_and_stops_nothing() -> None:
 def test_one_phase_in_its_own_resolution_is_in_memory(
     operations: list[Operation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # These work in cells of some millimetres, whatever the resolution is.
     monkeypatch.setattr(voxels, "displacement_of", lambda *_: Displacement((0, 0, 0), 1))
+    monkeypatch.setattr(voxels, "_breasts_in", lambda _: None)
     shape, mm = (40, 160, 160), (3.0, 1.5, 1.5)
     of_a_phase = int(np.prod(shape)) * 4
     names = ["pre", "post 1", "post 2", "post 3"]

@@ -260,12 +260,57 @@ def test_a_score_must_fit_the_manifest(changed: dict[str, Any], words: str) -> N
         score_in(answered(of_one(replace(SAID, **changed))), SOP_UID, MASK)
 
 
+def slices_of(roles: tuple[str, ...]) -> dict[str, int]:
+    return dict.fromkeys(roles, 24)
+
+
 def test_a_body_does_not_move_farther_than_a_magnet_is_long() -> None:
+    roles = ("post 1", "pre", "post 2")
     possible = replace(SCORE, displaced=(("post 1", 3.1), ("post 2", None)))
-    assert score_in(answered(possible), SOP_UID, MASK) == possible
+    assert score_in(answered(possible), SOP_UID, MASK, slices_of(roles)) == possible
     for mm in (-0.1, 1e300):
         with pytest.raises(ValueError, match="a displacement that cannot be"):
-            score_in(answered(replace(SCORE, displaced=(("post 1", mm),))), SOP_UID, MASK)
+            score_in(
+                answered(replace(SCORE, displaced=(("post 1", mm),))),
+                SOP_UID,
+                MASK,
+                slices_of(roles),
+            )
+
+
+@pytest.mark.parametrize(
+    ("roles", "said", "is_one"),
+    [
+        (("pre", "post 1"), ("post 1",), True),
+        (("pre", "post 1"), (), False),
+        (("pre", "post 1"), ("post 1", "post 1"), False),
+        (("pre", "post 1"), ("pre", "post 1"), False),
+        (("pre", "post 1"), ("post 1", "post 9"), False),
+        (("pre", "post 1", "post 2"), ("post 2",), False),
+        (("pre",), (), True),
+        (("post 1", "post 2"), (), True),
+        (("post 1", "post 2"), ("post 2",), False),
+        ((), (), True),
+        ((), ("post 1",), False),
+    ],
+)
+def test_each_phase_after_that_before_contrast_is_displaced_and_nothing_else(
+    roles: tuple[str, ...], said: tuple[str, ...], is_one: bool
+) -> None:
+    score = replace(SCORE, displaced=tuple((role, 1.0) for role in said))
+    if is_one:
+        assert score_in(answered(score), SOP_UID, MASK, slices_of(roles)) == score
+        return
+    with pytest.raises(ValueError, match="displacements of other phases than were read"):
+        score_in(answered(score), SOP_UID, MASK, slices_of(roles))
+
+
+def test_breasts_are_seen_in_a_phase_before_contrast_alone() -> None:
+    seen = replace(SCORE, breasts=Laterality.BOTH)
+    assert score_in(answered(seen), SOP_UID, MASK, slices_of(("pre",))) == seen
+    for roles in ((), ("post 1",)):
+        with pytest.raises(ValueError, match="breasts that nobody looked for"):
+            score_in(answered(seen), SOP_UID, MASK, slices_of(roles))
 
 
 @pytest.mark.parametrize("outputs", [(), (SAID, SAID)])
@@ -377,7 +422,7 @@ def test_a_score_of_an_earlier_ledger_is_read_and_written_with_the_word_that_cam
         '"depth_mm":null,"of_class":null}],"heat_map":null}]}'
     )
     assert score_json.loaded(text) == SCORE
-    since = ',"mirrored":[],"displaced":[],"stack":null,"remarks":[]}'
+    since = ',"mirrored":[],"displaced":[],"stack":null,"remarks":[],"breasts":null}'
     of_output = '"heat_map":null,"solids":[],"deciding":null}'
     expected = f"{text[:-1]}{since}".replace('"heat_map":null}', of_output)
     assert score_json.dumped(SCORE).decode() == expected

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from mr_models import uptake_model
+from imagecodecs import jpeg2k_encode
+from mr_models import PIXELS, uptake_model
 from mr_studies import small_plan, written
+from pydicom import dcmread, uid
+from pydicom.encaps import encapsulate
 
 from node import config
 from node.errors import ModelError, StudyError
-from node.imaging import volume
+from node.imaging import decoding, volume
 from node.imaging.source import PixelSource, opened
 from node.inference import Inference, child, inputs
 from node.inference.inputs import slices_by_role
 from node.inference.messages import Failure, Package, ScoreJob, Setup, score_in
-from node.manifest import Model
+from node.manifest import InputTensor, Model
 from node.packages.exams import selected
 from node.study import Unit
-from node.trial.breast_mr.styles import STYLES, Family
+from node.trial.breast_mr.styles import STYLES, Arrangement, Family
+
+PLAIN = PIXELS[: PIXELS.index('[[pixels]]\nop = "percentiles"')]
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +134,72 @@ def test_a_header_is_read_once_and_its_pixels_once(
         assert sorted(headers) == sorted(files)
         once_a_phase = [path for of in frames.values() for path in {path for path, _ in of}]
         assert sorted(pixels) == sorted(once_a_phase)
+
+
+@pytest.mark.parametrize("encode", [None, "jpeg 2000", "rle"])
+def test_a_frame_of_an_object_of_all_phases_is_decoded_once(
+    encode: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style = next(
+        one
+        for one in STYLES.values()
+        if one.family is Family.ENHANCED and one.arrangement is Arrangement.BY_PHASE
+    )
+    (path,) = written(small_plan(style=style), tmp_path / "study")
+    wanted = uptake_model(tmp_path, roles=("post 1", "post 2"), name="all", pixels=PLAIN)
+    (unit,) = selected(wanted, [path]).units
+    frames = {
+        role: [(one.instance.path, one.number) for one in of] for role, of in unit.volumes.items()
+    }
+    plain = inputs.prepared_phases(slices_by_role(frames), wanted.manifest)
+    if encode is not None:
+        one = dcmread(path)
+        if encode == "rle":
+            one.compress(uid.RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+        else:
+            frames_of_all = one.pixel_array
+            one.PixelData = encapsulate(
+                [bytes(jpeg2k_encode(x, level=0, reversible=True)) for x in frames_of_all]
+            )
+            one["PixelData"].is_undefined_length = True
+            one.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
+        one.save_as(path)
+
+    decoded = list[str]()
+
+    def counting(name: str) -> None:
+        real = getattr(decoding, name)
+
+        def count(*given: Any, **named: Any) -> Any:
+            decoded.append(name)
+            return real(*given, **named)
+
+        monkeypatch.setattr(decoding, name, count)
+
+    counting({None: "_native", "jpeg 2000": "_coded", "rle": "_rle"}[encode])
+    found = inputs.prepared_phases(slices_by_role(frames), wanted.manifest)
+    for role, one_volume in found.volumes.items():
+        np.testing.assert_array_equal(one_volume.tensor, plain.volumes[role].tensor)
+    assert len(decoded) == sum(map(len, frames.values())) == 32, "of 48"
+
+
+def test_joining_makes_each_tensor_once_and_no_zeros_that_nobody_needs() -> None:
+    shape = (1, 16, 64, 64)
+    volumes = {role: np.ones((1, *shape), np.float32) for role in ("pre", "post 1", "post 2")}
+    of_one = volumes["pre"].nbytes
+    (given,) = uptake_inputs(tuple(volumes))
+    tracemalloc.start()
+    try:
+        found = inputs.joined((given,), volumes, shape)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["phases"].shape == (1, 3, 16, 64, 64)
+    assert most < 3.2 * of_one
+    del volumes["post 1"]
+    blank = inputs.joined((given,), volumes, shape)["phases"]
+    assert [float(blank[0, at].max()) for at in range(3)] == [1, 0, 1]
+
+
+def uptake_inputs(roles: tuple[str, ...]) -> tuple[InputTensor, ...]:
+    return (InputTensor(tensor="phases", roles=roles, join="channels"),)

@@ -89,7 +89,7 @@ ALLOWED: tuple[Allowed, ...] = (
         "dciodvfy",
         OF_OUR_SCHEME,
         "our own scheme, declared in Coding Scheme Identification Sequence (0008,0110)",
-        kinds=("measurement-report", "measurement-report-3d", "mammography-cad"),
+        kinds=("measurement-report", "measurement-report-3d", "mammography-cad", "segmentation"),
     ),
     Allowed(
         "dciodvfy",
@@ -239,6 +239,12 @@ ALLOWED: tuple[Allowed, ...] = (
         r'has different code meaning \("square centimeter"\) than .*\("Square centimeter"\)',
         "the meaning is the manifest's; what the code is, value and scheme say (PS3.3 8.3)",
         ("mammography-cad",),
+    ),
+    Allowed(
+        "PixelMed",
+        r"Template 1402\w* VolumeMeasurementTemplate.*Code \(ml,UCUM,",
+        "the unit in which radiologists say volumes; CID 7462, without it, is extensible",
+        kinds=MEASUREMENT_REPORTS,
     ),
 )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import radiographs
+from outputs import mr_drafts
 from outputs.drafts import as_version_2, report_set
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
@@ -27,12 +28,15 @@ from radiographs import ALL, BOXES, CLASSES, LARGEST, SCORE
 from node.kinds import KINDS, sop_classes
 from node.outputs import verbatim
 from node.outputs.case import Draft
-from node.outputs.report_set import to_bytes
+from node.outputs.report_set import build_report_set, to_bytes
+from node.trial.breast_mr.body import THREE_LESIONS, WITHOUT_LESION
+from node.trial.breast_mr.raster import Orientation
+from node.trial.breast_mr.styles import STYLES
 
 from . import pixelmed as pixelmed_process
 from . import validators
 from .allowed_findings import unexpected
-from .cases import CASES
+from .cases import CASES, NUMBERS
 from .conftest import CHECKED, Checked
 from .sources import SOURCES
 from .validators import REPORTS, PixelMed, Validator, validators_of
@@ -133,6 +137,45 @@ def test_no_validator_finds_anything_unexpected_in_what_is_said_of_other_images(
         path.write_bytes(to_bytes(one.dataset))
         for name, look in validators_of(one.kind, pixelmed).items():
             found[f"{name} {one.kind}"] = unexpected(name, one.kind, "generated", look(path))
+    assert not {name: lines for name, lines in found.items() if lines}
+
+
+VOLUMES = {
+    "classic": mr_drafts.small_plan(body=THREE_LESIONS),
+    "classic of Siemens, sagittal": mr_drafts.small_plan(
+        style=STYLES["Siemens"], orientation=Orientation.SAGITTAL
+    ),
+    "enhanced": mr_drafts.small_plan(body=THREE_LESIONS, style=STYLES["enhanced"]),
+    "enhanced of Philips, reversed": mr_drafts.small_plan(
+        style=STYLES["Philips enhanced"], backwards=True, turned=True
+    ),
+    "legacy converted": mr_drafts.small_plan(style=STYLES["legacy converted"]),
+    "nothing enhances": mr_drafts.small_plan(body=WITHOUT_LESION),
+}
+OF_VOLUMES = ("segmentation", *NUMBERS)
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_no_validator_finds_anything_unexpected_in_what_is_said_of_volumes(
+    name: str, tmp_path: Path, pixelmed: PixelMed
+) -> None:
+    plan = VOLUMES[name]
+    draft = mr_drafts.mr_draft(plan, has_left_out=name != "nothing enhances")
+    draft = mr_drafts.with_volumes(draft, plan)
+    found: dict[str, list[str]] = {}
+    paths = [*mr_drafts.exam(plan).paths.values()]
+    made = build_report_set(draft, OF_VOLUMES)
+    # Without a segmentation beside it, a report says the same otherwise.
+    made += build_report_set(draft, ["measurement-report"])
+    assert {one.kind for one in made} >= set(NUMBERS)
+    for number, one in enumerate(made):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(to_bytes(one.dataset))
+        paths += [path] if number < len(made) - 1 else []
+        for validator, look in validators_of(one.kind, pixelmed).items():
+            lines = unexpected(validator, one.kind, "generated", look(path))
+            found.setdefault(f"{validator} {one.kind}", []).extend(lines)
+    found["dcentvfy"] = unexpected("dcentvfy", None, "generated", validators.dcentvfy(paths))
     assert not {name: lines for name, lines in found.items() if lines}
 
 

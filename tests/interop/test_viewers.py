@@ -166,7 +166,7 @@ def test_ohif_shows_what_is_said_of_a_volume_in_its_place(
     name: str, opened: Opened, subtests: pytest.Subtests
 ) -> None:
     plan = MR_PLANS[name]
-    draft = mr_drafts.mr_draft(plan)
+    draft = mr_drafts.with_volumes(mr_drafts.mr_draft(plan), plan)
     objects = report_set(draft, ["capture", "measurement-report", "segmentation"])
     screen = opened(objects, mr_drafts.exam(plan).objects)
     kinds = {one.SOPClassUID: one for one in objects}
@@ -189,12 +189,16 @@ def assert_solids_marked(screen: Reader, report: Dataset, draft: Draft) -> None:
     assert len(marks) == len(lain.solids)
     for mark, (place, solid) in zip(marks, lain.solids.items(), strict=True):
         at = most_telling(solid, lain.voxels[place])
-        sop_uid, frame = result.stack.slices[at]
+        assert result.contrasted is not None
+        sop_uid, frame = result.contrasted.slices[at]
         assert (mark.sop_uid, mark.frame) == (sop_uid, frame or 1)
         expected = np.asarray(outline_on(lain.voxels[place].on(at)))
         assert np.abs(np.asarray(mark.points) - expected).max() < 1, "in pixels of the image"
     first = next(iter(lain.solids.values()))
     assert f"{first.measurements[0].value:.2f} ml" in screen.text("Volume")
+    screen.next_region()
+    screen.screenshot("report, next region")
+    assert screen.image().sop_uid == marks[1].sop_uid, "slices of one series are all reached"
 
 
 def assert_solids_segmented(screen: Reader, one: Dataset, draft: Draft) -> None:

@@ -20,17 +20,18 @@ from node.domains.breast_mr.phases import MrPhase, read
 from node.imaging.solid_bits import packed
 from node.imaging.stack import stack_of
 from node.imaging.volume import slices_of, volume_of
+from node.imaging.volume_pictures import volume_picture
 from node.outputs.case import Draft
+from node.outputs.volume_panels import decisive_places
 from node.result import (
     Code,
-    Curve,
     Measurement,
-    PhaseRead,
     Result,
     SliceStack,
     Solid,
+    UptakeCurve,
 )
-from node.study import Instance, Laterality, StudyVersion
+from node.study import Instance, Laterality, PhaseRead, StudyVersion
 from node.trial.breast_mr.body import Body
 from node.trial.breast_mr.phase_times import PhaseTimes
 from node.trial.breast_mr.signal import enhancement
@@ -122,7 +123,7 @@ def mr_draft(plan: StudyPlan | None = None, *, has_left_out: bool = True) -> Dra
 def mr_result(of: Exam, *, has_left_out: bool = True) -> Result:
     pre, early, *_ = of.phases
     stack = stack_in(of, pre)
-    solids, curves = list[Solid](), list[Curve]()
+    solids, curves = list[Solid](), list[UptakeCurve]()
     for side in of.plan.body.sides:
         mask = lesions_of(of, side)
         ml = volume_ml(of, mask)
@@ -203,7 +204,7 @@ def _solid(
     )
 
 
-def _curve(of: Exam, side: Laterality) -> Curve:
+def _curve(of: Exam, side: Laterality) -> UptakeCurve:
     body: Body = of.plan.body
     first = next(n for n, lesion in enumerate(body.lesions) if body.side_of(lesion) is side)
     from node.trial.breast_mr.anatomy import rim_of
@@ -211,7 +212,7 @@ def _curve(of: Exam, side: Laterality) -> Curve:
     schedule = of.plan.schedule
     seconds = [schedule.middle_s(phase) for phase in range(1, schedule.phases)]
     points = tuple((s, 100 * float(enhancement(body, s)[rim_of(first)])) for s in seconds)
-    return Curve(f"{side} breast enhancing volume", side, points)
+    return UptakeCurve(f"{side} breast enhancing volume", side, points)
 
 
 def _slices(of: Exam, phase: MrPhase) -> list[Any]:
@@ -259,3 +260,11 @@ def _instance(dataset: Dataset, path: Path) -> Instance:
         digest="0",
         body_part="BREAST",
     )
+
+
+def with_volumes(draft: Draft, plan: StudyPlan | None = None) -> Draft:
+    """Return the draft with the pictures that captures are drawn on, as a child draws them."""
+    of, result = exam(plan), draft.results[0]
+    before, after = (_slices(of, phase) for phase in of.phases[:2])
+    volume = volume_picture(before, after, decisive_places(result))
+    return replace(draft, volumes={result.model.name: volume})

@@ -87,7 +87,7 @@ def test_remarks_on_all_stand_before_the_tables(site: Site, exam: Sequence[Datas
 
 def test_a_knee_is_said_to_be_none_to_read_and_has_no_phases(site: Site) -> None:
     shown = section(page_of(site, knee_mr("knee")))
-    assert "Not read MR of KNEE: Body Part Examined" in words_of(shown)
+    assert "Not read as breast MRI: MR of KNEE: Body Part Examined" in words_of(shown)
     assert shown.count("<table") == 1
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.phases import PRE, Reading
@@ -31,10 +32,18 @@ def awaited_phases(reading: Reading, facts: Sequence[Facts], expected: int) -> A
     return Awaited(
         _WHAT,
         there=tuple(name for name in phases if name not in partial) if counts else (),
-        missing=(*partial.values(), *phase_names(total)[len(phases) :]),
+        missing=(*partial.values(), *_not_there(phases, total)),
         in_words=_in_words([name for name in phases if name not in partial], partial, total),
         is_uncounted=not counts,
+        is_relative=not all(map(_states_slices, phases.values())),
     )
+
+
+def _not_there(phases: Collection[str], total: int) -> tuple[str, ...]:
+    """Return the phases that have not come; those of which the headers give no number are last."""
+    count = max(total - len(phases), 0)
+    names = (name for name in phase_names(total + len(phases)) if name not in phases)
+    return tuple(islice(names, count))
 
 
 def nothing_read(why: str, expected: int) -> Awaited:
@@ -59,7 +68,7 @@ def _partial(phases: Mapping[str, Sequence[Facts]]) -> dict[str, str]:
     counted, no more. A maker may state how many there are.
     """
     places = {name: {_place(one) for one in images} for name, images in phases.items()}
-    stated = max((one.locations or 0 for images in phases.values() for one in images), default=0)
+    stated = max(map(_states_slices, phases.values()), default=0)
     most = max(map(len, places.values()), default=0)
     found = {}
     for name, own in places.items():
@@ -68,6 +77,11 @@ def _partial(phases: Mapping[str, Sequence[Facts]]) -> dict[str, str]:
         if len(own) < wanted:
             found[name] = f"{name} ({len(own)} of {wanted} slices)"
     return found
+
+
+def _states_slices(images: Sequence[Facts]) -> int:
+    """Return how many slices a maker says that a phase has, 0 if none does."""
+    return max((one.locations or 0 for one in images), default=0)
 
 
 def _place(one: Facts) -> _Place:

@@ -48,6 +48,9 @@ _WORDS: tuple[tuple[str, Callable[[Facts], str]], ...] = (
 )
 
 
+_NOT_KEPT = "what coil, protocol and description of some objects say was not kept"
+
+
 @dataclass(frozen=True, slots=True)
 class ExaminedPart:
     """Of what a study is."""
@@ -58,6 +61,8 @@ class ExaminedPart:
     """In words that may leave the node."""
     contradiction: str = ""
     """Why nobody can say it, in words."""
+    is_open: bool = False
+    """Whether something may say otherwise that was not kept: only the files tell."""
 
     @property
     def is_breast(self) -> bool:
@@ -65,8 +70,12 @@ class ExaminedPart:
         return self.term == _BREAST and not self.contradiction
 
 
-def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
-    """Return of what the images of a study are, whatever their order."""
+def body_part_of(everything: Collection[Facts]) -> ExaminedPart:
+    """Return of what the images of a study are, whatever their order.
+
+    Objects that are no images of slices say nothing of them, unless there is nothing else.
+    """
+    facts = tuple(one for one in everything if one.is_readable) or tuple(everything)
     said = sorted({one.body_part for one in facts})
     coils = sorted({one.coil_by for one in facts if _COIL.search(one.coil)})
     breasts = [part for part in said if _BREASTS.search(part)]
@@ -87,6 +96,8 @@ def body_part_of(facts: Collection[Facts]) -> ExaminedPart:
 
 def not_a_breast(part: ExaminedPart) -> str:
     """Return of what a study is that is of no breast, and what that rests on."""
+    if part.is_open:
+        return f"MR, and of which body part is not known: {part.rests_on}"
     said = f"of {body_part_in_words(part.term)}" if part.term else "that does not say its body part"
     return f"MR {said}: {part.rests_on}"
 
@@ -117,7 +128,12 @@ def _unnamed(facts: Collection[Facts], said: list[str], coils: list[str]) -> Exa
     as_said = f"Body Part Examined is {region}" if region else "Body Part Examined is missing"
     if coils:
         return ExaminedPart(_BREAST, f"{coils[0]} (a breast coil); {as_said}")
-    return _by_words(facts, as_said) or ExaminedPart(
+    found = _by_words(facts, as_said)
+    if not (found and (found.is_breast or found.contradiction)) and not all(
+        one.is_kept for one in facts
+    ):
+        return ExaminedPart(region, f"{as_said}, and {_NOT_KEPT}", is_open=True)
+    return found or ExaminedPart(
         region, f"{as_said}, and neither coil, protocol nor description names the breast"
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.series import SeriesKind, Taken, directions, fat_suppression, taken
-from node.domains.breast_mr.splitting import Split, split
+from node.domains.breast_mr.splitting import MOST_PHASES, TOO_MANY, Split, split
 from node.errors import StudyError
 
 
@@ -67,16 +67,23 @@ def _as_series(is_taken: Taken, images: Sequence[Facts]) -> Taken:
 
 def dynamic(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Split], tuple[str, ...]]:
     """Choose the series that have phases, with those; raise StudyError in words if none do."""
+    candidates = [
+        piece for piece in pieces if piece.taken.may_be_phase and piece.taken.kind is SeriesKind.T1
+    ]
+    if len(candidates) > MOST_PHASES:
+        raise StudyError(f"{len(candidates)} T1-weighted series: {TOO_MANY}")
     groups: list[list[Piece]] = []
-    for piece in pieces:
-        if piece.taken.may_be_phase and piece.taken.kind is SeriesKind.T1:
-            home = next((group for group in groups if _alike(group[0], piece)), None)
-            if home is None:
-                groups.append([piece])
-            else:
-                home.append(piece)
+    for piece in candidates:
+        home = next((group for group in groups if _alike(group[0], piece)), None)
+        if home is None:
+            groups.append([piece])
+        else:
+            home.append(piece)
     chosen, doubts = _largest(groups)
     splits = [_split(piece) for piece in chosen]
+    found = sum(len(one.phases) for one in splits)
+    if found > MOST_PHASES:
+        raise StudyError(f"{found} phases in {len(chosen)} series: {TOO_MANY}")
     return chosen, splits, (*doubts, *(doubt for one in splits for doubt in one.doubts))
 
 

@@ -24,18 +24,27 @@ _SIDES = {"R breast": Laterality.RIGHT, "L breast": Laterality.LEFT}
 
 
 def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]) -> Combined:
-    """Say of the exam, or of a breast, what was said of it, or of each phase after contrast."""
-    evaluations, remarks = list[Evaluation](), list[str]()
+    """Say of the exam, or of a breast, what was said of it, or of each phase after contrast.
+
+    Of a breast that is not seen in the images nothing is said, whatever the network answers.
+    """
+    evaluations, unseen = list[Evaluation](), list[str]()
+    breasts = dict.fromkeys(scores[unit.key].breasts for unit in units)
+    remarks = [_SEEN[one] for one in breasts if one in _SEEN]
     for place, output in enumerate(model.manifest.outputs):
         of_output = [scores[unit.key].outputs[place] for unit in units]
+        side = _SIDES.get(output.about or "")
+        if side is not None and not breasts.keys() <= {side, Laterality.BOTH}:
+            unseen += [_unseen(side, shown) for shown in breasts]
+            continue
         if isinstance(output, ScoreOutput | ClassesOutput):
             evaluations += _said_of_exam(model, output, units, of_output)
             remarks += _deciding(model, output, units, of_output)
         elif isinstance(output, NumberOutput):
             evaluations += _measured(model, output, units, of_output)
     lain = solids_of(model, units, scores)
-    gaps = tuple(dict.fromkeys(gap for unit in units for gap in lacking(model, unit)))
-    return replace(lain, evaluations=tuple(evaluations), remarks=tuple(remarks), gaps=gaps)
+    gaps = dict.fromkeys([*unseen, *(gap for unit in units for gap in lacking(model, unit))])
+    return replace(lain, evaluations=tuple(evaluations), remarks=tuple(remarks), gaps=tuple(gaps))
 
 
 def _measured(
@@ -94,6 +103,19 @@ def _telling(unit: Unit, score: OutputScore) -> tuple[str, ...]:
         return _middle_slices(unit)
     _, volume = first_volume(unit)
     return (volume[score.deciding.nearest].instance.sop_uid,)
+
+
+_SEEN: Mapping[Laterality | None, str] = {
+    Laterality.RIGHT: "One breast only is seen in the images, the right one.",
+    Laterality.LEFT: "One breast only is seen in the images, the left one.",
+    None: "Which breasts the images show could not be seen in them.",
+}
+_SIDE_WORDS = {Laterality.RIGHT: "right", Laterality.LEFT: "left"}
+
+
+def _unseen(side: Laterality, shown: Laterality | None) -> str:
+    why = "it could not be seen which there are" if shown is None else "it is not in the images"
+    return f"Nothing is said of the {_SIDE_WORDS[side]} breast: {why}."
 
 
 def _middle_slices(unit: Unit) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ class Facts:
     series_number: int | None = None
     is_readable: bool = True
     """Whether it is an MR Image, Enhanced MR or Legacy Converted Enhanced MR."""
+    why_not_asked: str = ""
+    """Why its frames were not asked, in words: then nothing is known of what they show."""
     maker: str = ""
     """GE, SIEMENS or PHILIPS, by Manufacturer (0008,0070)."""
 
@@ -106,6 +108,11 @@ class Facts:
     protocol: str = ""
     series_description: str = ""
     study_description: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all is known that is asked; of what came before that was kept, its body part."""
+        return bool(self.sop_uid) and not self.why_not_asked
 
 
 _FIELDS = {field.name: field for field in fields(Facts)}

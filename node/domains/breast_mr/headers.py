@@ -21,7 +21,9 @@ from node.domains.contradictions import why_slices_contradictory
 from node.errors import StudyError
 from node.imaging.planes import ENHANCED, SLICED, Plane, planes_of
 
-_MOST_FRAMES = 100_000
+MOST_FRAMES = 10_000
+"""Of one object that is asked frame by frame, half a millisecond each, while its sender waits for
+the answer. A dynamic series of a breast has some thousands."""
 _LONGEST_COIL = 128
 
 
@@ -29,6 +31,8 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
     """Return what an object says: one for a slice, one for each frame of an enhanced object."""
     with untrusted.quietly():
         is_readable = text(header, "SOPClassUID") in SLICED
+        if (frames := _frames(header)) > MOST_FRAMES:
+            return (_of_too_many(header, frames),)
         try:
             planes: tuple[Plane, ...] = planes_of(header)
             no_plane = ""
@@ -41,7 +45,7 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
             asked = AskedHeader(header, held_by(common))
             return (_facts(asked, None, planes[0] if planes else None, no_plane, is_readable),)
         held = held_by([*_groups(items(header, "SharedFunctionalGroupsSequence")[:1]), *common])
-        own = items(header, "PerFrameFunctionalGroupsSequence")[:_MOST_FRAMES] or [Dataset()]
+        own = items(header, "PerFrameFunctionalGroupsSequence") or [Dataset()]
         return tuple(
             _facts(
                 AskedHeader(header, held, held_by(_groups([groups]))),
@@ -52,6 +56,36 @@ def facts_of(header: Dataset) -> tuple[Facts, ...]:
             )
             for number, groups in enumerate(own, 1)
         )
+
+
+def _frames(header: Dataset) -> int:
+    """Return how many frames an enhanced object has: as it says, or as there are groups."""
+    if text(header, "SOPClassUID") not in ENHANCED:
+        return 1
+    said = max(untrusted.numbers(header, "NumberOfFrames"), default=0)
+    if said > MOST_FRAMES:
+        return int(said)
+    return max(int(said), len(items(header, "PerFrameFunctionalGroupsSequence")))
+
+
+def _of_too_many(header: Dataset, frames: int) -> Facts:
+    """Return what is listed of an object whose frames are not asked."""
+    said = str(frames) if frames < 10**12 else f"{frames:.3g}"
+    shared = _groups(items(header, "SharedFunctionalGroupsSequence")[:1])
+    asked = AskedHeader(header, held_by([*shared, header]))
+    coil, coil_by = _coil(asked)
+    return Facts(
+        sop_uid=text(header, "SOPInstanceUID"),
+        series_uid=text(header, "SeriesInstanceUID"),
+        series_number=asked.whole("SeriesNumber"),
+        why_not_asked=f"{said} frames in one object, and no more than {MOST_FRAMES} are read",
+        body_part=body_part(header) or _region_of_frame(asked),
+        coil=coil,
+        coil_by=coil_by,
+        protocol=asked.text("ProtocolName"),
+        series_description=asked.text("SeriesDescription"),
+        study_description=asked.text("StudyDescription"),
+    )
 
 
 def _groups(found: list[Dataset]) -> tuple[Dataset, ...]:

@@ -15,7 +15,7 @@ from node.domains.breast_mr.choosing import Piece, dynamic, earlier_unlike, piec
 from node.domains.breast_mr.contrast import Injection, injection
 from node.domains.breast_mr.facts import Facts
 from node.domains.breast_mr.series import SeriesKind, fat_suppression
-from node.domains.breast_mr.splitting import Split, order_in_space
+from node.domains.breast_mr.splitting import MOST_PHASES, Split, order_in_space
 from node.domains.breast_mr.timing import Timed, Timing, timed
 from node.errors import StudyError
 
@@ -77,14 +77,21 @@ class Reading:
     """What the time of the injection rests on."""
     stated: int | None = None
     """How many phases the headers of the dynamic series say there are, None if they do not."""
+    uncertain: str = ""
+    """Why it is not known which phases are missing, in words; "" if all are there, or numbered."""
     earlier: int = 0
     """How many of those found lie before the one that is taken for pre, and have no name."""
     doubts: tuple[str, ...] = ()
     refusal: str = ""
 
 
-def read(facts: Iterable[Facts]) -> Reading:
-    """Return what a study is, of the facts of all its objects, in any order."""
+def read(facts: Iterable[Facts], others: Iterable[Facts] = ()) -> Reading:
+    """Return what a study is, of the facts of all its objects, in any order.
+
+    `others` are of images that are not to be read: they say of what the study is, and no more.
+    """
+    facts = tuple(facts)
+    part = body_part_of((*facts, *others))
     known: dict[tuple[str, int | None], Facts] = {}
     for one in facts:
         same = known.setdefault((one.sop_uid, one.frame), one)
@@ -92,16 +99,24 @@ def read(facts: Iterable[Facts]) -> Reading:
             known[one.sop_uid, one.frame] = min(same, one, key=repr)
     everything = sorted(known.values(), key=lambda one: (one.series_uid, *order_in_space(one)))
     pieces = pieces_of(everything)
-    part = body_part_of(everything)
     reading = Reading(part, tuple(_series(piece) for piece in pieces))
     try:
         if part.contradiction:
             raise StudyError(part.contradiction)
         if not part.is_breast:
             raise StudyError(not_a_breast(part))
+        _require_asked(pieces)
         return _with_phases(reading, pieces)
     except StudyError as error:
         return replace(reading, refusal=str(error))
+
+
+def _require_asked(pieces: Sequence[Piece]) -> None:
+    """Raise StudyError if frames of an object were not asked: they may be the dynamic series."""
+    for piece in pieces:
+        for why in filter(None, (one.why_not_asked for one in piece.images)):
+            number = "without number" if piece.number is None else piece.number
+            raise StudyError(f"series {number}: {why}")
 
 
 def series_of(facts: Iterable[Facts]) -> tuple[MrSeries, ...]:
@@ -129,11 +144,30 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
     divided = {pieces.index(p): one.rests_on for p, one in zip(chosen, splits, strict=True)}
     timing = timed(splits)
     given = injection(timing.phases)
-    phases = _named(timing, given)
-    stated = _stated(chosen, splits)
-    doubts = (*doubts, *timing.doubts, *given.doubts, *_doubts(timing, given, phases))
+    stated, not_believed = _stated(chosen, splits)
+    numbers = _numbers(timing, stated)
+    if given.is_guess and numbers and numbers[0] > 1:
+        raise StudyError(
+            f"the first phase is Temporal Position {numbers[0]} of {stated}, and nothing says that "
+            "it is before the contrast agent: that phase may be missing"
+        )
+    phases = _named(timing, given, numbers)
+    doubts = (
+        *doubts,
+        *not_believed,
+        *timing.doubts,
+        *given.doubts,
+        *_doubts(timing, given, phases),
+    )
+    gaps = [] if numbers else _gaps(phases)
+    doubts = (*doubts, *gaps)
     if stated is not None and stated != len(timing.phases):
-        doubts = (*doubts, f"{stated} phases stated, {len(timing.phases)} found")
+        words = f"{stated} phases stated, {len(timing.phases)} found"
+        lacking = [number for number in range(1, stated + 1) if number not in numbers]
+        named = ", ".join(map(str, lacking[:_MOST_NAMED]))
+        more = f": Temporal Position {named} missing" if numbers else ""
+        doubts = (*doubts, f"{words}{more}")
+    is_short = stated is not None and stated > len(timing.phases) and not numbers
     if given.is_guess and (first_s := phases[0].start_s) is not None:
         unlike = earlier_unlike(pieces, chosen, first_s)
         doubts = (*doubts, *(f"series {name}, {_UNLIKE}" for name in unlike))
@@ -145,6 +179,9 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
         injected_s=given.at_s,
         injected_by=given.rests_on,
         stated=stated,
+        uncertain=f"{stated} phases stated, {len(timing.phases)} found; {gaps[0]}"
+        if is_short and gaps
+        else "",
         earlier=len(timing.phases) - len(phases),
         doubts=tuple(dict.fromkeys(doubts)),
     )
@@ -153,10 +190,29 @@ def _with_phases(reading: Reading, pieces: list[Piece]) -> Reading:
 _UNLIKE = "T1-weighted and acquired before, is not read: it is not alike"
 
 
-def _named(timing: Timing, given: Injection) -> tuple[MrPhase, ...]:
-    """Name the phases, from the last one before the agent on."""
+_MOST_NAMED = 5
+"""Of phases that are missing."""
+
+
+def _numbers(timing: Timing, stated: int | None) -> tuple[int, ...]:
+    """Return the Temporal Position of each phase, where some of those stated are not there.
+
+    () if they do not number the phases of the whole scan.
+    """
+    if stated is None or stated <= len(timing.phases):
+        return ()
+    said = [{one.temporal_position for one in phase.images} for phase in timing.phases]
+    numbers = tuple(one for each in said if len(each) == 1 for one in each if one is not None)
+    is_rising = all(a < b for a, b in pairwise(numbers))
+    fits = len(numbers) == len(said) and is_rising and numbers[0] >= 1 and numbers[-1] <= stated
+    return numbers if fits else ()
+
+
+def _named(timing: Timing, given: Injection, numbers: Sequence[int]) -> tuple[MrPhase, ...]:
+    """Name the phases, from the last one before the agent on; by their numbers if some lack."""
     used = timing.phases[given.before - 1 :]
-    names = [PRE, *(f"post {number}" for number in range(1, len(used)))]
+    numbers = numbers[given.before - 1 :] or range(len(used))
+    names = [PRE, *(f"post {number - numbers[0]}" for number in numbers[1:])]
     return tuple(_phase(name, one, given) for name, one in zip(names, used, strict=True))
 
 
@@ -191,18 +247,19 @@ def _with_names(
     return tuple(named)
 
 
-def _stated(chosen: list[Piece], splits: list[Split]) -> int | None:
-    """Return how many phases the headers state, None if they do not.
+def _stated(chosen: list[Piece], splits: list[Split]) -> tuple[int | None, tuple[str, ...]]:
+    """Return how many phases the headers state, None if they do not; and what is not believed.
 
     Number of Temporal Positions (0020,0105) is of the whole scan where each series says the same
     and has positions of its own. Where series count from 1 again, each speaks for itself, and one
     that does not say it has what came of it.
     """
-    counts = [
-        max((one.temporal_positions or 0 for one in piece.images), default=0) for piece in chosen
-    ]
+    said = [{one.temporal_positions or 0 for one in piece.images} for piece in chosen]
+    counts = [max((one for one in each if one <= MOST_PHASES), default=0) for each in said]
+    beyond = sorted({one for each in said for one in each if one > MOST_PHASES})
+    doubts = tuple(_not_believed(one) for one in beyond[:1])
     if max(counts, default=0) < 2:
-        return None
+        return None, doubts
     found = [len(one.phases) for one in splits]
     positions = [
         {one.temporal_position for one in piece.images if one.temporal_position is not None}
@@ -210,8 +267,15 @@ def _stated(chosen: list[Piece], splits: list[Split]) -> int | None:
     ]
     are_their_own = len(set().union(*positions)) == sum(map(len, positions))
     if len(set(counts)) == 1 and are_their_own and sum(found) <= counts[0]:
-        return counts[0]
-    return sum(map(max, counts, found))
+        return counts[0], doubts
+    total = sum(map(max, counts, found))
+    return (total, doubts) if total <= MOST_PHASES else (None, (*doubts, _not_believed(total)))
+
+
+def _not_believed(stated: int) -> str:
+    """Return it as stated; what is longer than an Integer String may be, in short."""
+    words = str(stated) if stated < 10**12 else f"{stated:.3g}"
+    return f"{words} phases stated: not believed"
 
 
 _LONGEST_S = 1800.0
@@ -233,7 +297,6 @@ def _doubts(timing: Timing, given: Injection, phases: Sequence[MrPhase]) -> list
     starts = [phase.start_s for phase in phases if phase.start_s is not None]
     if starts and starts[-1] - starts[0] > _LONGEST_S:
         doubts.append(f"{(starts[-1] - starts[0]) / 60:.0f} minutes between first and last phase")
-    doubts += _gaps(phases)
     if timing.is_in_turn:
         doubts.append("phases overlap in time: slices were acquired in turn")
     return doubts

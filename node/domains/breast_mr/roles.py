@@ -29,6 +29,8 @@ def chosen_phases(reading: Reading, wanted: ManifestUnit) -> tuple[ChosenPhases,
 
     In the order of the roles; where every phase after contrast takes a role in turn, in theirs.
     """
+    if reading.uncertain and wanted.missing == "refuse":
+        raise StudyError(f"it is not known which phase is missing: {reading.uncertain}")
     cast = dict[str, MrPhase]()
     lacking = list[str]()
     for role in wanted.roles:

@@ -35,19 +35,22 @@ def is_in_scope(shown: Shown, wanted: Input) -> bool:
 
 
 def why_not_in_scope(shown: Collection[Shown], _: Input) -> str:
-    """Return of what else than the breast a study is; "" if it is, or if that is contradictory.
+    """Return of what else than the breast a study is; "" if it is, or if nobody can say that.
 
-    What contradicts itself is answered, with the contradiction: it may be a breast.
+    What contradicts itself is answered, with the contradiction: it may be a breast. So may be what
+    came when nobody kept what it says: the analysis reads the files.
     """
     part = body_part_of(tuple(facts_in(shown)))
-    return "" if part.is_breast or part.contradiction else not_a_breast(part)
+    may_be = part.is_breast or part.contradiction or part.is_open
+    return "" if may_be else not_a_breast(part)
 
 
 def facts_in(shown: Collection[Shown]) -> Iterator[Facts]:
     """Yield what MR objects say; of one that came when that was not kept, its body part."""
     for one in shown:
         if one.modality == _MODALITY:
-            unsaid = Facts("", "", body_part=one.body_part, is_readable=False)
+            is_readable = one.sop_class in SLICED
+            unsaid = Facts("", "", body_part=one.body_part, is_readable=is_readable)
             yield from _kept_of(one) or (unsaid,)
 
 
@@ -67,15 +70,15 @@ def awaited(shown: Collection[Shown], wanted: Sequence[Input]) -> Awaited:
     """
     expected = max((one.expected_phases or 0 for one in wanted), default=0)
     classes = {sop_class for one in wanted for sop_class in one.sop_classes}.intersection(SLICED)
-    kept = [
-        _kept_of(one) for one in shown if one.modality == _MODALITY and one.sop_class in classes
-    ]
+    images = [one for one in shown if one.modality == _MODALITY and one.sop_class in SLICED]
+    kept = [_kept_of(one) for one in images if one.sop_class in classes]
     if not kept:
         return nothing_read("none of its objects is of a class that is read", expected)
     if not all(kept):
         return nothing_read("objects came when what they say of them was not kept", expected)
     facts = [fact for of_object in kept for fact in of_object]
-    return awaited_phases(read_phases(facts), facts, expected)
+    others = facts_in([one for one in images if one.sop_class not in classes])
+    return awaited_phases(read_phases(facts, others), facts, expected)
 
 
 def told(shown: Collection[Shown]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -16,11 +17,12 @@ from node.domains.domain import Selection
 from node.domains.naming import class_words, image_name
 from node.errors import StudyError
 from node.imaging.planes import SLICED, planes_of
-from node.imaging.stack import stack_of
+from node.imaging.stack import Stack, stack_of
 from node.manifest import Input, ManifestUnit
 from node.result import Refusal
 from node.study import IMAGE, Frame, Instance, PhaseRead, Unit
 
+_MODALITY = "MR"
 EXAM_NAME = "Exam"
 """What a result calls what was read."""
 
@@ -30,31 +32,54 @@ def units(
 ) -> Selection:
     """Take the MR images, one by one: what they are of, `grouped` finds out.
 
-    Those of a class that can be read and that this model does not read are refused; what is no
-    image of a slice appears nowhere.
+    Those of a class that can be read and that this model does not read are refused, class by class:
+    what stands in a thousand lines is read by nobody. What is no image of a slice appears nowhere.
     """
-    images, refused = list[Unit](), list[Refusal]()
+    images, others = list[Unit](), defaultdict[str, list[str]](list)
     for one in instances:
-        if one.modality != wanted.modality or one.sop_class not in SLICED:
+        if not _is_image(one):
             continue
-        name = image_name(one.shown, headers[one.sop_uid])
         if one.sop_class in wanted.sop_classes:
-            images.append(Unit({IMAGE: one}, name))
+            images.append(Unit({IMAGE: one}, image_name(one.shown, headers[one.sop_uid])))
         else:
-            reason = f"{class_words(one.sop_class)}, which this model does not read"
-            refused.append(Refusal(one.sop_uid, name, reason))
+            others[one.sop_class].append(one.sop_uid)
+    refused = (
+        Refusal(
+            uids[0],
+            EXAM_NAME,
+            f"{_counted(uids)} {class_words(of)}, which this model does not read",
+        )
+        for of, uids in others.items()
+    )
     return Selection(tuple(images), tuple(refused))
+
+
+def _is_image(one: Instance) -> bool:
+    """Whether it is of slices: what else an MR study has says nothing of it."""
+    return one.modality == _MODALITY and one.sop_class in SLICED
+
+
+def _counted(uids: Sequence[str]) -> str:
+    return f"{len(uids)} object{'s' * (len(uids) > 1)} of"
 
 
 def grouped(
     selection: Selection,
     wanted: ManifestUnit,
-    _: Sequence[Instance],
+    instances: Sequence[Instance],
     headers: Mapping[str, Dataset],
 ) -> Selection:
-    """Make units of the phases that are wanted, each a volume; or refuse them with the reason."""
+    """Make units of the phases that are wanted, each a volume; or refuse them with the reason.
+
+    Where there are some, what is of classes that are not read is like all that is no phase: passed
+    over without a word.
+    """
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
-    reading = read_phases(fact for uid in of_uid for fact in facts_of(headers[uid]))
+    others = [one.sop_uid for one in instances if _is_image(one) and one.sop_uid not in of_uid]
+    reading = read_phases(
+        (fact for uid in of_uid for fact in facts_of(headers[uid])),
+        (fact for uid in others for fact in facts_of(headers[uid])),
+    )
     try:
         if reading.refusal:
             raise StudyError(reading.refusal)
@@ -62,22 +87,30 @@ def grouped(
     except StudyError as error:
         refused = [Refusal(uid, EXAM_NAME, str(error)) for uid in _first_of(reading, of_uid)]
         return Selection((), (*selection.refused, *refused))
-    units_of = (_unit(one, reading, selection, headers) for one in chosen)
-    return replace(selection, units=tuple(units_of))
+    planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
+    stacks = {
+        phase.name: stack_of([planes(uid)[(number or 1) - 1] for uid, number in phase.images])
+        for phase in reading.phases
+    }
+    units_of = (_unit(one, reading, selection, stacks) for one in chosen)
+    refused = [one for one in selection.refused if one.what != EXAM_NAME]
+    return replace(selection, units=tuple(units_of), refused=tuple(refused))
 
 
 def _unit(
     chosen: ChosenPhases,
     reading: Reading,
     selection: Selection,
-    headers: Mapping[str, Dataset],
+    stacks: Mapping[str, Stack],
 ) -> Unit:
     """Return what is read at once: slices of each phase in the order of space, and its time."""
     of_uid = {unit.sop_uid: unit.instance for unit in selection.units}
     posts = {phase.name: phase for phase in reading.phases if phase.name != PRE}
     volumes, followed = (
         {
-            role: tuple(Frame(of_uid[uid], number) for uid, number in phase.images)
+            role: tuple(
+                Frame(of_uid[plane.sop_uid], plane.frame) for plane in stacks[phase.name].planes
+            )
             for role, phase in cast.items()
         }
         for cast in (chosen.cast, posts)
@@ -89,7 +122,7 @@ def _unit(
         )
         for cast in (chosen.cast, posts)
     )
-    of_stacks = _of_stacks(volumes.values(), headers)
+    of_stacks = _of_stacks([stacks[phase.name] for phase in chosen.cast.values()])
     of_images = _of_images(selection, volumes)
     doubts = dict.fromkeys((*reading.doubts, *chosen.lacking, *of_stacks, *of_images))
     name = f"{EXAM_NAME} {chosen.name}" if chosen.name else EXAM_NAME
@@ -117,14 +150,13 @@ def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ..
     return (next(of_phases, next(iter(of_uid))),) if of_uid else ()
 
 
-def _of_stacks(
-    volumes: Iterable[tuple[Frame, ...]], headers: Mapping[str, Dataset]
-) -> Iterator[str]:
+def _of_stacks(stacks: Collection[Stack]) -> Iterator[str]:
     """Yield what is doubtful of how the slices of each phase lie; what is amiss, others refuse."""
-    planes = cache(lambda uid: planes_of(headers[uid]))  # an object of many frames is asked once
-    for volume in volumes:
-        of_volume = [planes(one.instance.sop_uid)[(one.number or 1) - 1] for one in volume]
-        yield from stack_of(of_volume).doubts
+    for stack in stacks:
+        yield from stack.doubts
+    spaces = {plane.frame_of_reference for stack in stacks for plane in stack.planes}
+    if len(stacks) > 1 and spaces == {""}:
+        yield "Frame of Reference UID missing, so that nothing says that phases lie in one space"
 
 
 def _of_images(selection: Selection, volumes: Mapping[str, tuple[Frame, ...]]) -> list[str]:

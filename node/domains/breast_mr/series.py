@@ -105,6 +105,8 @@ def taken(facts: Facts) -> Taken:
     """Return what an image shows."""
     if not facts.is_readable:
         return Taken(SeriesKind.OTHER, "no MR Image, Enhanced MR or Legacy Converted Enhanced MR")
+    if facts.why_not_asked:
+        return Taken(SeriesKind.OTHER, facts.why_not_asked)
     return _by_diffusion(facts) or _by_type(facts) or _by_words(facts) or _by_weighting(facts)
 
 

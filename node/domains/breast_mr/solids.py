@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from node.domains.domain import Combined
-from node.imaging.voxels import PRE_CONTRAST
 from node.manifest import Model, NumberOutput, SolidsOutput
 from node.result import (
     Code,
-    Curve,
     Measurement,
     SliceStack,
     Solid,
     SolidSaid,
     UnitScore,
+    UptakeCurve,
 )
-from node.study import Frame, Unit
+from node.study import PRE_CONTRAST, Frame, Unit
 
 MILLILITER = Code("ml", "UCUM", "milliliter")
 
@@ -28,7 +27,7 @@ def solids_of(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScor
         if score.stack is None:
             continue
         _, rows, columns = score.stack
-        solids, curves = list[Solid](), list[Curve]()
+        solids, curves = list[Solid](), list[UptakeCurve]()
         for output, said in zip(model.manifest.outputs, score.outputs, strict=True):
             if isinstance(output, SolidsOutput):
                 solids += [_solid(one, output) for one in said.solids]
@@ -83,7 +82,7 @@ def _solid(one: SolidSaid, output: SolidsOutput) -> Solid:
     )
 
 
-def _curve(one: SolidSaid, output: SolidsOutput, unit: Unit) -> Curve:
+def _curve(one: SolidSaid, output: SolidsOutput, unit: Unit) -> UptakeCurve:
     """Return enhancement over time, of the phases whose times are known."""
     middles = {phase.name: phase.middle_s for phase in unit.followed_phases}
     points = tuple(
@@ -91,7 +90,7 @@ def _curve(one: SolidSaid, output: SolidsOutput, unit: Unit) -> Curve:
         for name, percent in one.percents
         if (middle := middles.get(name)) is not None
     )
-    return Curve(label_of(one, output), one.side, points)
+    return UptakeCurve(label_of(one, output), one.side, points)
 
 
 def _contrasted(unit: Unit, rows: int, columns: int) -> SliceStack | None:

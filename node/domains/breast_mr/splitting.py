@@ -16,6 +16,14 @@ from node.errors import StudyError
 
 Images = tuple[Facts, ...]
 
+MOST_PHASES = 200
+"""Of a study. A breast has some five to ten, of the fastest sequences some dozens; Number of
+Temporal Positions may be any number of ten digits, and each phase that is waited for, or compared
+with every other, costs memory and time on each machine of a site, and after each restart again."""
+
+
+TOO_MANY = f"no breast has more than {MOST_PHASES} phases"
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -54,21 +62,29 @@ def split(facts: Sequence[Facts]) -> Split:
     count = max(map(len, places))
     if count == 1:
         return Split((tuple(images),))
+    if count > MOST_PHASES:
+        raise StudyError(f"{count} images of each slice: {TOO_MANY}")
     found = [(key, phases) for key in _KEYS if (phases := _divided(images, places, key, count))]
     if not found:
         found = [(key, phases) for key in _KEYS if (phases := _ranked(places, key))][:1]
     if not found:
         raise StudyError(_why_not(places, count))
     key, phases = found[0]
+    return Split(phases, key.name, _doubts(found))
+
+
+def _doubts(found: Sequence[tuple[_Key, tuple[Images, ...]]]) -> tuple[str, ...]:
+    """Return which keys divide a series otherwise than the first; StudyError if that binds."""
+    (key, phases), *others = found
     doubts = []
-    for other, differently in found[1:]:
+    for other, differently in others:
         if phases == differently:
             continue
         same = "in another order" if set(phases) == set(differently) else "differently"
         if other.is_binding:
             raise StudyError(f"{key.name} and {other.name} divide the series {same}")
         doubts.append(f"{other.name} divides the series {same} than {key.name}")
-    return Split(phases, key.name, tuple(doubts))
+    return tuple(doubts)
 
 
 def order_in_space(one: Facts) -> tuple[object, ...]:

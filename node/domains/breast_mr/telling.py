@@ -188,7 +188,7 @@ def _of_study(told: ToldStudy) -> list[ToldRow]:
     if told.body_part.is_breast:
         rows.append(("body part", f"{told.body_part.term} ({told.body_part.rests_on})"))
     if told.refusal:
-        rows.append(("not read", told.refusal))
+        rows.append(("not read", f"as breast MRI: {told.refusal}"))
     if told.not_kept:
         rows.append(("not told", _not_kept_in_words(told)))
     return rows

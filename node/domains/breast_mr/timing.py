@@ -49,6 +49,7 @@ def timed(splits: Sequence[Split]) -> Timing:
                 continue
             raise StudyError(f"{disagreeing} and {name} order the phases differently")
         ordered = sorted(zip(known, phases, strict=True), key=lambda pair: pair[0])
+        _require_near(ordered[-1][0] - ordered[0][0], name)
         doubts = [f"times are of {name}, not of the acquisition"] if name in _MADE_LATER else []
         is_in_turn = name not in _MADE_LATER and any(
             _are_in_turn(one, before, clock)
@@ -58,6 +59,19 @@ def timed(splits: Sequence[Split]) -> Timing:
         lasting = _lasting([(phase, start) for start, phase in ordered])
         return Timing(lasting, name, tuple(doubts), is_in_turn)
     return _without_clock(splits, phases)
+
+
+FARTHEST_APART_S = 6 * 3600.0
+"""From the first phase to the last: nobody lies in a magnet for so long. Times over midnight that
+have no date, or that of the study, lie nearly a day apart, and would be in the wrong order."""
+
+
+def _require_near(apart_s: float, clock: str) -> None:
+    if apart_s > FARTHEST_APART_S:
+        raise StudyError(
+            f"phases lie {apart_s / 3600:.0f} hours apart by {clock}: over midnight without dates, "
+            "or not of one examination"
+        )
 
 
 def _without_clock(splits: Sequence[Split], phases: list[Timed]) -> Timing:

@@ -18,9 +18,9 @@ from node.trial.breast_mr.body import Body, Lesion, Millimetres
 from node.trial.breast_mr.raster import Raster
 from node.trial.breast_mr.solids import (
     FAR_MM,
+    BodySolid,
     Inside,
     Sampled,
-    Solid,
     ellipsoid,
     trunk,
     tube,
@@ -90,7 +90,7 @@ def paint(body: Body, raster: Raster, *, only: Lesion | None = None) -> NDArray[
 
 def _paint_shape(
     labels: NDArray[np.uint8],
-    shape: Solid,
+    shape: BodySolid,
     first: NDArray[np.float32],
     steps: NDArray[np.float32],
     begin: tuple[int, int, int],
@@ -113,7 +113,7 @@ def _paint_shape(
 
 
 def _box(
-    body: Body, raster: Raster, shape: Solid
+    body: Body, raster: Raster, shape: BodySolid
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Return between which indices a shape can lie."""
     corners = np.array(list(product(*zip(shape.low, shape.high, strict=True))))
@@ -123,7 +123,7 @@ def _box(
     return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
-def _shapes(body: Body) -> Iterator[Solid]:
+def _shapes(body: Body) -> Iterator[BodySolid]:
     """Yield what a body is made of, what lies behind first."""
     yield from _chest()
     for side in body.sides:
@@ -132,13 +132,13 @@ def _shapes(body: Body) -> Iterator[Solid]:
         yield from _lesion(number, lesion)
 
 
-def _chest() -> Iterator[Solid]:
+def _chest() -> Iterator[BodySolid]:
     yield trunk(Tissue.SKIN, 163, 112, 110)
     yield trunk(Tissue.FAT, 160.5, 109.5, 110)
     yield trunk(Tissue.MUSCLE, 148, 98, 112)
     yield trunk(Tissue.FAT, 134, 85, 113)
     ribs = trunk(Tissue.BONE, 133, 84, 113)
-    yield Solid(
+    yield BodySolid(
         Tissue.BONE,
         ribs.low,
         ribs.high,
@@ -158,7 +158,7 @@ def _chest() -> Iterator[Solid]:
     yield ellipsoid(Tissue.BONE, (0, 17, 20), (16, 6, FAR_MM))
 
 
-def _breast(side: Laterality, body: Body) -> Iterator[Solid]:
+def _breast(side: Laterality, body: Body) -> Iterator[BodySolid]:
     sign = 1 if side is Laterality.LEFT else -1
     # No two breasts are alike: the left one is the smaller.
     size = 0.97 if side is Laterality.LEFT else 1.0
@@ -175,7 +175,7 @@ def _breast(side: Laterality, body: Body) -> Iterator[Solid]:
         yield ellipsoid(Tissue.IMPLANT, (at, -9, -2), (48.6, 29.6, 46.6), over=(Tissue.CAPSULE,))
 
 
-def _vessel(begin: Millimetres, end: Millimetres, radius: float) -> Iterator[Solid]:
+def _vessel(begin: Millimetres, end: Millimetres, radius: float) -> Iterator[BodySolid]:
     """Yield a vessel that winds from the chest wall forwards."""
     along = np.linspace(0, 1, 9)[:, np.newaxis]
     points = np.array(begin) * (1 - along) + np.array(end) * along
@@ -184,7 +184,7 @@ def _vessel(begin: Millimetres, end: Millimetres, radius: float) -> Iterator[Sol
         yield tube(Tissue.VESSEL, (tuple(here), tuple(there)), radius, over=_BREAST)
 
 
-def _gland(at: float, size: float, density: float) -> Iterator[Solid]:
+def _gland(at: float, size: float, density: float) -> Iterator[BodySolid]:
     """Yield four kinds of gland, each where the one before it is and a cloud is brighter."""
     low, high = (at - 56.0, -84.0, -54.0), (at + 56.0, 14.0, 54.0)
 
@@ -204,7 +204,7 @@ def _gland(at: float, size: float, density: float) -> Iterator[Solid]:
         )
 
     for number, level in enumerate((0.0, 0.3, 0.62, 0.95)):
-        yield Solid(
+        yield BodySolid(
             Tissue.GLAND_1 + number,
             low,
             high,
@@ -221,7 +221,7 @@ def _clouds(x: Sampled, y: Sampled, z: Sampled) -> Sampled:
     return np.asarray(0.65 * coarse + 0.35 * fine)
 
 
-def _lesion(number: int, lesion: Lesion) -> Iterator[Solid]:
+def _lesion(number: int, lesion: Lesion) -> Iterator[BodySolid]:
     reach = 1 + lesion.lobes
     low = tuple(c - reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
     high = tuple(c + reach * r for c, r in zip(lesion.centre, lesion.radii_mm, strict=True))
@@ -241,14 +241,14 @@ def _lesion(number: int, lesion: Lesion) -> Iterator[Solid]:
 
         return inside
 
-    yield Solid(rim_of(number), low, high, within(1.0))  # type: ignore[arg-type]
-    yield Solid(core_of(number), low, high, within(0.5))  # type: ignore[arg-type]
+    yield BodySolid(rim_of(number), low, high, within(1.0))  # type: ignore[arg-type]
+    yield BodySolid(core_of(number), low, high, within(0.5))  # type: ignore[arg-type]
 
 
-def _mound(label: Tissue, at: float, size: float, inset: float) -> Solid:
+def _mound(label: Tissue, at: float, size: float, inset: float) -> BodySolid:
     """Return a breast: fuller than an ellipsoid, on the chest wall of a prone woman."""
     wide, high, long = 68 * size - inset, 69 * size - inset, 98 * size - inset
-    return Solid(
+    return BodySolid(
         label,
         (at - wide, 15 - long, -high),
         (at + wide, 40, high),

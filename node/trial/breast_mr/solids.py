@@ -23,7 +23,7 @@ FAR_MM = 400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Solid:
+class BodySolid:
     """Something to paint: where it can be (a box in the body), and over which tissues."""
 
     label: int
@@ -33,9 +33,9 @@ class Solid:
     over: tuple[int, ...] = ()
 
 
-def trunk(label: int, wide: float, deep: float, middle: float) -> Solid:
+def trunk(label: int, wide: float, deep: float, middle: float) -> BodySolid:
     """Return a column about the long axis, a little squarer than an ellipse."""
-    return Solid(
+    return BodySolid(
         label,
         (-wide, middle - deep, -FAR_MM),
         (wide, middle + deep, FAR_MM),
@@ -43,10 +43,12 @@ def trunk(label: int, wide: float, deep: float, middle: float) -> Solid:
     )
 
 
-def ellipsoid(label: int, at: Millimetres, radii: Millimetres, over: tuple[int, ...] = ()) -> Solid:
+def ellipsoid(
+    label: int, at: Millimetres, radii: Millimetres, over: tuple[int, ...] = ()
+) -> BodySolid:
     """Return an ellipsoid along the body's axes."""
     a, b, c = radii
-    return Solid(
+    return BodySolid(
         label,
         (at[0] - a, at[1] - b, at[2] - c),
         (at[0] + a, at[1] + b, at[2] + c),
@@ -59,7 +61,7 @@ def ellipsoid(label: int, at: Millimetres, radii: Millimetres, over: tuple[int, 
 
 def tube(
     label: int, ends: tuple[Millimetres, Millimetres], radius: float, over: tuple[int, ...] = ()
-) -> Solid:
+) -> BodySolid:
     """Return a straight tube with round ends."""
     begin, end = np.array(ends[0]), np.array(ends[1])
     way = end - begin
@@ -72,4 +74,4 @@ def tube(
         return np.asarray(across < radius**2)
 
     low, high = np.minimum(begin, end) - radius, np.maximum(begin, end) + radius
-    return Solid(label, tuple(low.tolist()), tuple(high.tolist()), inside, over)
+    return BodySolid(label, tuple(low.tolist()), tuple(high.tolist()), inside, over)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from node.domains.breast_mr.body_part import body_part_of
+from node.domains.breast_mr.facts import Facts
 
 from .studies import facts, image, one_each, reading
 
@@ -100,3 +101,43 @@ def test_the_coil_of_another_part_speaks_where_nothing_else_does_and_against_wor
     found = body_part_of(facts([image(**knee, ProtocolName="breast dyn")]))
     assert found.contradiction == "Protocol Name says BREAST, and Receive Coil Name KNEE"
     assert not found.is_breast
+
+
+def not_kept(body_part: str) -> Facts:
+    return Facts("", "", body_part=body_part)
+
+
+@pytest.mark.parametrize("body_part", ["", "CHEST", "THORAX"])
+def test_what_was_not_kept_may_say_that_it_is_a_breast(body_part: str) -> None:
+    found = body_part_of([not_kept(body_part)])
+    assert (found.is_open, found.is_breast) == (True, False)
+    said = f"is {body_part}" if body_part else "is missing"
+    assert found.rests_on == (
+        f"Body Part Examined {said}, and what coil, protocol and description of some objects say "
+        "was not kept"
+    )
+    shoulder = facts([image(BodyPartExamined=None, StudyDescription="MR SHOULDER LEFT")])
+    assert body_part_of([*shoulder, not_kept(body_part)]).is_open
+
+
+def test_what_body_part_examined_or_what_was_kept_decides_is_not_open() -> None:
+    for some, part in (
+        ([not_kept("KNEE")], "KNEE"),
+        ([not_kept("KNEE"), not_kept("")], "KNEE"),
+        ([not_kept("BREAST"), not_kept("CHEST")], "BREAST"),
+        ([not_kept("CHEST"), *facts([image(BodyPartExamined="CHEST", **COIL)])], "BREAST"),
+    ):
+        found = body_part_of(some)
+        assert (found.term, found.is_open) == (part, False)
+
+
+RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
+
+
+def test_what_is_no_image_of_slices_says_nothing_beside_images() -> None:
+    raw = facts([image(9, SOPClassUID=RAW_DATA, BodyPartExamined="HEAD")])
+    assert body_part_of([*facts([image()]), *raw]).is_breast
+    assert body_part_of(raw).term == "HEAD"
+    found = reading([*one_each(), image(9, SOPClassUID=RAW_DATA, BodyPartExamined="HEAD")])
+    assert (len(found.phases), found.refusal) == (3, "")
+    assert found.series[-1].kind == "other"

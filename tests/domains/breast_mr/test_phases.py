@@ -15,6 +15,7 @@ from pydicom import Dataset
 
 from node.domains.breast_mr.phases import Reading
 from node.domains.breast_mr.series import SeriesKind
+from node.domains.breast_mr.timing import FARTHEST_APART_S
 
 from .studies import (
     SLICES,
@@ -428,3 +429,52 @@ def test_the_injection_of_an_enhanced_object_is_in_the_profile_of_its_agent() ->
     found = reading([one])
     assert found.injected_by == "Contrast/Bolus Start Time"
     assert [phase.after_s for phase in found.phases] == [-85.0, 5.0, 95.0]
+
+
+BEFORE_MIDNIGHT = ("235830", "000015", "000145", "000315")
+
+
+def over_midnight(**changes: Any) -> list[Dataset]:
+    return [
+        one
+        for number, time in enumerate(BEFORE_MIDNIGHT)
+        for one in stack(
+            5 + number,
+            AcquisitionTime=time,
+            **{name: dates[number > 0] for name, dates in changes.items()},
+        )
+    ]
+
+
+def test_a_date_tells_that_a_phase_after_midnight_is_later() -> None:
+    found = reading(over_midnight(AcquisitionDate=("20260310", "20260311")))
+    assert found.refusal == ""
+    assert found.phases[0].series_uids == (over_midnight()[0].SeriesInstanceUID,)
+    assert [
+        one.start_s - (found.phases[0].start_s or 0) for one in found.phases if one.start_s
+    ] == [
+        0,
+        105,
+        195,
+        285,
+    ]
+
+
+def test_times_over_midnight_without_dates_are_refused_and_not_put_into_a_wrong_order() -> None:
+    for missing in (None, "20260310"):
+        found = reading(over_midnight(AcquisitionDate=(missing, missing)))
+        assert found.phases == ()
+        assert found.refusal == (
+            "phases lie 24 hours apart by Acquisition Time: over midnight without dates, "
+            "or not of one examination"
+        )
+
+
+@pytest.mark.parametrize("apart_s", [FARTHEST_APART_S, FARTHEST_APART_S + 1])
+def test_phases_lie_no_more_than_hours_apart(apart_s: float) -> None:
+    images = [
+        one
+        for number, start in enumerate((0, 90, apart_s))
+        for one in stack(5 + number, AcquisitionTime=clock(start))
+    ]
+    assert bool(reading(images).refusal) == (apart_s > FARTHEST_APART_S)

@@ -63,7 +63,7 @@ def test_a_study_with_all_phases_that_a_model_expects_is_whole_of_whatever_maker
 ) -> None:
     objects = made(planned(style, schedule=FIVE, beside=style in ("standard", "GE")))
     assert found(objects, 6) == Awaited(
-        "phases", phase_names(6), in_words="pre + 5 of 5 posts", is_uncounted=False
+        "phases", phase_names(6), in_words="pre + 5 of 5 posts", is_relative="GE" not in style
     )
 
 
@@ -84,7 +84,7 @@ def test_of_several_models_the_one_that_expects_most_is_waited_for() -> None:
 def test_phases_that_the_headers_count_are_waited_for_though_no_model_expects_them() -> None:
     objects = made(planned(schedule=FIVE, fault=Fault.MISSING_PHASE))
     one = found(objects)
-    assert (one.in_words, one.missing) == ("pre + 4 of 5 posts", ("post 5",))
+    assert (one.in_words, one.missing) == ("pre + 4 of 5 posts", ("post 2",))
     assert found(objects, 3) == one, "the headers count more than the model"
     assert found(objects, 8).in_words == "pre + 4 of 7 posts"
 
@@ -98,7 +98,7 @@ def test_more_phases_than_expected_must_be_whole_too() -> None:
 
 def test_where_nobody_counts_phases_only_what_there_is_is_said() -> None:
     one = found(made(planned("Siemens", schedule=FOUR)))
-    assert one == Awaited("phases", in_words="pre + 4 posts", is_uncounted=True)
+    assert one == Awaited("phases", in_words="pre + 4 posts", is_uncounted=True, is_relative=True)
     shorter = found(made(planned("Siemens", schedule=FOUR))[:-3])
     assert shorter.there == ()
     assert shorter.in_words == f"pre + 3 posts, post 4 ({SLICES - 3} of {SLICES} slices)"
@@ -266,3 +266,29 @@ def test_what_contradicts_itself_about_it_is_answered_and_waits_for_quiet() -> N
     assert one.in_words == (
         "no phases read: Body Part Examined says KNEE, and Receive Coil Name a breast coil"
     )
+
+
+@pytest.mark.parametrize("details", ["", '{"of another release": 1}'])
+@pytest.mark.parametrize("body_part", ["CHEST", None])
+def test_what_came_when_nobody_kept_what_it_says_may_be_a_breast(
+    body_part: str | None, details: str
+) -> None:
+    objects = shown(made(planned(schedule=FIVE, body_part=body_part)))
+    assert why_not_in_scope([replace(one, details=details) for one in objects], wants()) == ""
+    some = [replace(one, details=details) if n % 2 else one for n, one in enumerate(objects)]
+    assert why_not_in_scope(some, wants()) == ""
+
+
+def test_raw_data_beside_a_breast_puts_it_out_of_no_scope_and_alone_says_what_it_is_of() -> None:
+    raw = Shown("MR", "1.2.840.10008.5.1.4.1.1.66", "KNEE")
+    whole = shown(made(planned(schedule=FIVE)))
+    assert why_not_in_scope([*whole, raw], wants()) == ""
+    assert is_whole(awaited([*whole, raw], [wants(6)]))
+    assert why_not_in_scope([raw], wants()) == "MR of KNEE: Body Part Examined"
+
+
+def test_images_of_a_class_that_no_model_reads_say_of_what_the_study_is() -> None:
+    whole = shown(made(planned(schedule=FIVE)))
+    knee = Shown("MR", uid.EnhancedMRImageStorage, "KNEE")
+    one = awaited([*whole, knee], [wants(6, [uid.MRImageStorage])])
+    assert one.in_words == "no phases read: Body Part Examined says KNEE, and BREAST"

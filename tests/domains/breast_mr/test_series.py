@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, uid
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from node.domains.breast_mr import habits
 from node.domains.breast_mr.facts import as_text, from_text
-from node.domains.breast_mr.headers import facts_of
+from node.domains.breast_mr.headers import MOST_FRAMES, facts_of
 from node.domains.breast_mr.phases import read, series_of
-from node.domains.breast_mr.series import SeriesKind
+from node.domains.breast_mr.series import SeriesKind, Taken, taken
 from node.errors import StudyError
 
-from .studies import SAGITTAL, enhanced, facts, image, stack
+from .studies import SAGITTAL, enhanced, facts, image, one_each, stack
 
 SPIN = {"ScanningSequence": "SE", "RepetitionTime": 4000}
 
@@ -209,3 +211,39 @@ def test_a_series_of_thousands_of_slices_is_read_in_a_moment() -> None:
         for p in range(8)
     ]
     assert len(read(many).phases) == 8
+
+
+def test_an_object_of_more_frames_than_are_asked_is_listed_and_its_study_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.domains.breast_mr.headers.MOST_FRAMES", 12)
+    assert len(facts_of(enhanced(phases=(0, 90, 180)))) == 12
+    large = enhanced(phases=(0, 90, 180, 270))
+    (one,) = from_text(as_text(facts_of(large)))
+    words = "16 frames in one object, and no more than 12 are read"
+    assert taken(one) == Taken(SeriesKind.OTHER, words)
+    found = read([*facts(one_each()), one])
+    assert found.part.is_breast
+    assert (found.phases, found.refusal) == ((), f"series 9: {words}")
+
+
+@pytest.mark.parametrize("said", [20_000, None, 1])
+def test_of_so_many_frames_none_is_asked(said: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = enhanced()
+    large.NumberOfFrames = said
+    large.PerFrameFunctionalGroupsSequence = [Dataset()] * 20_000
+    monkeypatch.setattr("node.domains.breast_mr.headers.planes_of", lambda _: 1 / 0)
+    monkeypatch.setattr("node.domains.breast_mr.headers._facts", lambda *_: 1 / 0)
+    (one,) = facts_of(large)
+    assert (
+        one.why_not_asked == f"20000 frames in one object, and no more than {MOST_FRAMES} are read"
+    )
+    assert len(as_text([one])) < 1000
+
+
+def test_a_number_of_frames_that_no_object_has_is_said_in_short() -> None:
+    large = enhanced()
+    del large.NumberOfFrames
+    large[0x00280008] = RawDataElement(Tag(0x00280008), "IS", 5, b"1e300", 0, False, True)
+    (one,) = facts_of(large)
+    assert one.why_not_asked.startswith("1e+300 frames")

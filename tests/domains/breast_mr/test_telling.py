@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 
 from node.domains.breast_mr.facts import Facts
+from node.domains.breast_mr.scope import facts_in, why_not_in_scope
 from node.domains.breast_mr.series import SeriesKind
 from node.domains.breast_mr.telling import (
     ToldStudy,
@@ -31,6 +32,7 @@ from node.trial.breast_mr.styles import STYLES
 
 from . import studies
 from .generated import SLICES, made, planned, received
+from .test_scope import wants
 
 COLUMN = 13
 
@@ -122,8 +124,8 @@ def test_an_enhanced_object_is_told_frame_by_frame() -> None:
 def test_what_is_doubtful_comes_last() -> None:
     plan = planned(fault=Fault.MISSING_PHASE, schedule=PhaseTimes(posts=5))
     *_, last, doubt = lines_of(made(plan))
-    assert doubt == "doubt        6 phases stated, 5 found"
-    assert last.startswith("doubt        180 s from post 1 to post 2 and 90 s between the others")
+    assert doubt == "doubt        6 phases stated, 5 found: Temporal Position 3 missing"
+    assert last.startswith("post 5")
 
 
 def test_why_a_study_is_not_read_stands_before_its_series() -> None:
@@ -131,14 +133,14 @@ def test_why_a_study_is_not_read_stands_before_its_series() -> None:
     first, second, *rest = lines_told(studies.facts(same))
     assert first == "body part    BREAST (Body Part Examined)"
     assert second.startswith(
-        "not read     series 1: 2 images of each slice, and nothing says which"
+        "not read     as breast MRI: series 1: 2 images of each slice, and nothing says which"
     )
     assert [line[:COLUMN].strip() for line in rest] == ["series 1"]
 
 
 def test_a_knee_is_first_said_to_be_none_and_its_series_are_told_all_the_same() -> None:
     first, *rest = lines_of(knee_mr("knee"))
-    assert first == "not read     MR of KNEE: Body Part Examined"
+    assert first == "not read     as breast MRI: MR of KNEE: Body Part Examined"
     assert [line[:COLUMN].strip() for line in rest] == ["series 1", "series 2"]
 
 
@@ -146,7 +148,8 @@ def test_a_contradiction_about_the_body_part_comes_first() -> None:
     objects = studies.one_each(BodyPartExamined="KNEE", ReceiveCoilName="BREAST 8")
     first, *rest = lines_told(studies.facts(objects))
     assert first == (
-        "not read     Body Part Examined says KNEE, and Receive Coil Name a breast coil"
+        "not read     as breast MRI: Body Part Examined says KNEE, and Receive Coil Name a breast "
+        "coil"
     )
     assert len(rest) == 3
     part = told(objects).body_part
@@ -178,6 +181,40 @@ def test_of_what_came_before_facts_were_kept_that_is_said_in_one_line() -> None:
         "4 objects came before what they say was kept: what they show is not known"
     )
     assert next(line for line in some if line.startswith("series")).startswith("series 6")
+
+
+def test_of_what_is_not_kept_nothing_is_made_up() -> None:
+    objects = studies.one_each(BodyPartExamined="CHEST", ReceiveCoilName="BREAST 8")
+    shown = [replace(shown_by(one), details="") for one in objects]
+    found = told_of_facts(facts_in(shown))
+    assert found is not None
+    assert (found.body_part.is_breast, found.refusal) == (False, "")
+    assert found.body_part.rests_on == (
+        "Body Part Examined is CHEST, and what coil, protocol and description of some objects say "
+        "was not kept"
+    )
+    raw = Shown("MR", "1.2.840.10008.5.1.4.1.1.66", "CHEST")
+    other = studies.one_each(BodyPartExamined="CHEST")
+    lines = told_of([*map(shown_by, other[1:]), replace(shown_by(other[0]), details=""), raw])
+    assert words_of(lines, "not read").startswith(
+        "as breast MRI: MR, and of which body part is not known: Body Part Examined is CHEST, and "
+    )
+
+
+def test_two_parts_of_what_was_not_kept_are_both_heard() -> None:
+    shown = [replace(shown_by(one), details="") for one in studies.one_each()]
+    shown[1] = replace(shown[1], body_part="KNEE")
+    found = told_of_facts(facts_in(shown))
+    assert found is not None
+    assert found.body_part.rests_on == "Body Part Examined says KNEE, and BREAST"
+
+
+def test_raw_data_of_another_part_is_listed_and_costs_its_neighbours_nothing() -> None:
+    raw = studies.image(99, SOPClassUID="1.2.840.10008.5.1.4.1.1.66", BodyPartExamined="HEAD")
+    lines = lines_of([*studies.one_each(), raw])
+    assert words_of(lines, "series 99").startswith("other")
+    assert words_of(lines, "phases").startswith("3: pre to post 2")
+    assert not any(line.startswith("not read") for line in lines)
 
 
 def test_a_series_without_a_number_has_a_question_mark() -> None:
@@ -216,23 +253,29 @@ FREE_TEXT = {
     "ReceiveCoilName": "{} breast 8",
     "SequenceName": "{}",
     "ContrastBolusAgent": "{} 7 ml",
+    "BodyPartExamined": "{}",
 }
+CODES = ("BodyPartExamined",)
+"""Which are written in capitals."""
 
 
 @pytest.mark.parametrize("keyword", FREE_TEXT)
 @pytest.mark.parametrize("part", ["BREAST", "CHEST", None])
 def test_no_free_text_of_a_header_is_told(keyword: str, part: str | None) -> None:
     said: dict[str, Any] = {
-        keyword: FREE_TEXT[keyword].format(SECRET),
         "BodyPartExamined": part,
+        keyword: FREE_TEXT[keyword].format(SECRET.upper() if keyword in CODES else SECRET),
     }
     for objects in (
         studies.one_each(**said),
         studies.one_each(ScanningSequence=None, **said),
         [studies.enhanced(**said)],
     ):
-        lines = lines_told(studies.facts(objects))
-        assert lines
+        lines = (
+            *lines_told(studies.facts(objects)),
+            why_not_in_scope([shown_by(one) for one in objects], wants()),
+        )
+        assert lines[:-1]
         assert SECRET.lower() not in "\n".join(lines).lower()
 
 
@@ -302,7 +345,7 @@ FACTS = st.builds(
     position=PLACES,
     orientation=st.sampled_from([(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)]),
     locations=FEW,
-    body_part=st.sampled_from(["", "BREAST", "CHEST", "KNEE"]),
+    body_part=st.sampled_from(["", "BREAST", "CHEST", "KNEE", SECRET.upper(), f"{SECRET} BREAST"]),
     coil=FREE,
     coil_by=st.just("Receive Coil Name"),
     protocol=FREE,

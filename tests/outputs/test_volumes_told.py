@@ -1,0 +1,335 @@
+"""What reports and captures say of volumes: the numbers, the side, the slices, the times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from node.kinds import KINDS
+from node.outputs import summary_page, volume_panels, wording
+from node.outputs.case import Draft
+from node.outputs.report_set import to_bytes
+from node.outputs.solid_segmentation import lain_of
+from node.outputs.volume_pages import volume_pages
+from node.outputs.volume_panels import decisive_places, panelled, slice_name, volume_said
+from node.result import Result, UptakeCurve
+from node.study import Laterality, PhaseRead
+from node.trial.breast_mr.body import BODIES, THREE_LESIONS, WITHOUT_LESION
+from node.trial.breast_mr.raster import Orientation
+from node.trial.breast_mr.study import StudyPlan
+from node.trial.breast_mr.styles import STYLES
+from outputs.drafts import report_set, with_result
+from outputs.mr_drafts import mr_draft, small_plan, with_volumes
+
+THREE = small_plan(body=THREE_LESIONS)
+ENHANCED = small_plan(body=THREE_LESIONS, style=STYLES["enhanced"])
+NONE = small_plan(body=WITHOUT_LESION)
+BOTH = ["segmentation", "measurement-report"]
+
+
+def report(draft: Draft, kinds: list[str]) -> Dataset:
+    (made,) = [one for one in report_set(draft, kinds) if one.Modality == "SR"]
+    return made
+
+
+def items(tree: Dataset) -> Iterator[Dataset]:
+    for item in tree.get("ContentSequence", []):
+        yield item
+        yield from items(item)
+
+
+def named(tree: Dataset, meaning: str) -> list[Dataset]:
+    return [i for i in items(tree) if i.ConceptNameCodeSequence[0].CodeMeaning == meaning]
+
+
+def value(item: Dataset) -> tuple[str, str]:
+    [measured] = item.MeasuredValueSequence
+    return str(measured.NumericValue), measured.MeasurementUnitsCodeSequence[0].CodeValue
+
+
+def template(group: Dataset) -> str:
+    return str(group.ContentTemplateSequence[0].TemplateIdentifier)
+
+
+# Reports
+
+
+@pytest.mark.parametrize("plan", [THREE, ENHANCED], ids=["classic", "enhanced"])
+def test_each_solid_has_an_outline_and_a_volume_under_one_identifier(plan: StudyPlan) -> None:
+    draft = mr_draft(plan)
+    made = report(draft, BOTH)
+    groups = named(made, "Measurement Group")
+    result = draft.results[0]
+    assert [template(group) for group in groups] == ["1410", "1411"] * len(result.solids)
+    for number, solid in enumerate(result.solids):
+        outlined, measured = groups[2 * number : 2 * number + 2]
+        uids = {named(group, "Tracking Unique Identifier")[0].UID for group in (outlined, measured)}
+        assert len(uids) == 1
+        [volume] = named(measured, "Volume")
+        assert value(volume) == (wording.written_number(solid.measurements[0]), "ml")
+        sides = [item.ConceptCodeSequence[0].CodeMeaning for item in named(measured, "Laterality")]
+        expected = {Laterality.RIGHT: ["Right"], Laterality.LEFT: ["Left"], None: []}
+        assert sides == expected[solid.laterality]
+
+
+@pytest.mark.parametrize("plan", [THREE, ENHANCED], ids=["classic", "enhanced"])
+def test_the_volume_refers_to_its_segment_and_to_the_decisive_slices(plan: StudyPlan) -> None:
+    draft = mr_draft(plan)
+    segmentation, made = report_set(draft, BOTH)
+    result = draft.results[0]
+    assert result.stack is not None
+    segments = {item.TrackingUID: item for item in segmentation.SegmentSequence}
+    volumes = [g for g in named(made, "Measurement Group") if template(g) == "1411"]
+    for solid, group in zip(result.solids, volumes, strict=True):
+        [segment] = named(group, "Referenced Segment")
+        [reference] = segment.ReferencedSOPSequence
+        assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+        [uid] = named(group, "Tracking Unique Identifier")
+        assert segments[uid.UID].SegmentNumber == reference.ReferencedSegmentNumber
+        assert segments[uid.UID].TrackingID == named(group, "Tracking Identifier")[0].TextValue
+        slices = [
+            (ref.ReferencedSOPInstanceUID, ref.get("ReferencedFrameNumber"))
+            for item in named(group, "Source image for segmentation")
+            for ref in item.ReferencedSOPSequence
+        ]
+        if solid.decisive:
+            assert slices == [result.stack.slices[place] for place in solid.decisive]
+        assert slices
+    [study] = made.CurrentRequestedProcedureEvidenceSequence
+    evidence = {
+        reference.ReferencedSOPInstanceUID: series.SeriesInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    }
+    assert evidence[segmentation.SOPInstanceUID] == segmentation.SeriesInstanceUID
+    assert set(result.analysed) <= set(evidence)
+
+
+def test_the_outline_is_on_the_phase_that_shows_it_and_encloses_its_voxels() -> None:
+    draft = mr_draft(ENHANCED)
+    result, made = draft.results[0], report(draft, BOTH)
+    lain = lain_of(draft, result)
+    assert lain is not None and result.contrasted is not None
+    outlines = [g for g in named(made, "Measurement Group") if template(g) == "1410"]
+    for place, group in enumerate(outlines):
+        [region] = named(group, "Image Region")
+        [source] = region.ContentSequence[0].ReferencedSOPSequence
+        at = result.contrasted.slices.index(
+            (source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber)
+        )
+        points = np.array(region.GraphicData).reshape(-1, 2)
+        assert (points[0] == points[-1]).all()
+        rows, columns = np.nonzero(lain.voxels[place].on(at))
+        assert points.min(axis=0)[0] >= columns.min() and points.max(axis=0)[1] <= rows.max() + 1
+        [area] = named(group, "Area")
+        spacing = lain.planes[at].spacing
+        assert 0 < float(value(area)[0]) <= len(rows) * spacing[0] * spacing[1] + 1
+
+
+def test_without_a_segmentation_the_report_is_whole() -> None:
+    draft = mr_draft(THREE)
+    made = report(draft, ["measurement-report"])
+    assert not named(made, "Referenced Segment")
+    groups = named(made, "Measurement Group")
+    assert [template(group) for group in groups] == ["1410"] * 3
+    [derived] = named(made, "Derived Imaging Measurements")
+    volumes = named(derived, "Volume")
+    said = [wording.written_number(s.measurements[0]) for s in draft.results[0].solids]
+    assert [value(volume)[0] for volume in volumes] == said
+    for volume in volumes:
+        assert named(volume, "Source of Measurement"), "the decisive slices"
+    sides = [
+        item.ConceptCodeSequence[0].CodeMeaning
+        for volume in volumes
+        for item in named(volume, "Laterality")
+    ]
+    assert sides == ["Right", "Left"]
+
+
+def test_nothing_that_enhances_is_said_in_words_with_the_numbers() -> None:
+    draft = mr_draft(NONE, has_left_out=False)
+    made = report(draft, BOTH)
+    assert made.ConceptNameCodeSequence[0].CodeMeaning == "Diagnostic Imaging Report"
+    assert [value(volume) for volume in named(made, "Volume")] == [("0.00", "ml")] * 2
+    lines = [item.TextValue for item in named(made, "Finding")]
+    assert "R breast enhancing volume, Volume: 0.00 ml" in lines
+
+
+def said(draft: Draft) -> str:
+    [impression] = named(report(draft, BOTH), "Impression")
+    return str(impression.TextValue)
+
+
+def test_the_times_of_the_phases_are_said_with_what_they_rest_on() -> None:
+    draft = mr_draft(THREE)
+    words = said(draft)
+    assert "Processed 2 phases of 24 slices." in words
+    assert "Phase pre: 24 slices, middle 70 s before the injection." in words
+    assert "Phase early (post 1): 24 slices, middle 65 s after the injection." in words
+    assert "Times rest on: Contrast Start Time." in words
+    assert "Enhancement of L breast enhancing volume: " in words
+    assert "% at 65 s" in words
+    phases = (PhaseRead("pre", "pre", 24, None, ""),)
+    unknown = said(with_result(draft, phases=phases, curves=()))
+    assert "Phase pre: 24 slices, time not known." in unknown
+    assert "rest on" not in unknown and "Enhancement of" not in unknown
+
+
+def test_every_kind_is_built_of_every_body_or_is_none() -> None:
+    for body in BODIES.values():
+        draft = mr_draft(small_plan(body=body))
+        made = report_set(draft, KINDS)
+        assert {one.Modality for one in made} >= {"SR", "OT", "DOC", "SEG"}
+
+
+# Captures
+
+
+def captures(draft: Draft) -> list[Dataset]:
+    return report_set(draft, ["capture"])
+
+
+@pytest.mark.parametrize("plan", [THREE, ENHANCED], ids=["classic", "enhanced"])
+def test_a_volume_has_a_summary_a_projection_its_slices_and_curves(plan: StudyPlan) -> None:
+    draft = with_volumes(mr_draft(plan), plan)
+    made = captures(draft)
+    whats = [one.DerivationDescription for one in made]
+    assert whats == [
+        f"Breast MR Enhancement 1.0.0: {what}. Not for measurement."
+        for what in (
+            "summary page",
+            "projection with marks",
+            "decisive slices with outlines",
+            "enhancement over time",
+        )
+    ]
+    assert [one.InstanceNumber for one in made] == [1, 2, 3, 4]
+    assert len({one.SeriesInstanceUID for one in made}) == 1
+    slices = made[2]
+    named_images = {item.ReferencedSOPInstanceUID for item in slices.SourceImageSequence}
+    result = draft.results[0]
+    assert result.contrasted is not None
+    shown = {result.contrasted.slices[place][0] for place in decisive_places(result)}
+    assert named_images == shown
+    again = captures(with_volumes(mr_draft(plan), plan))
+    assert [to_bytes(one) for one in made] == [to_bytes(one) for one in again]
+
+
+def test_where_nothing_counts_there_are_no_slices_and_no_curves() -> None:
+    draft = with_volumes(mr_draft(NONE, has_left_out=False), NONE)
+    made = captures(draft)
+    assert [one.InstanceNumber for one in made] == [1, 2], "summary and projection"
+
+
+def test_a_volume_that_could_not_be_drawn_leaves_its_numbers() -> None:
+    draft = mr_draft(THREE)
+    assert panelled(draft, draft.results[0]) is None
+    pages = [page.what for page in volume_pages(draft, draft.results[0])]
+    assert pages == ["enhancement over time"]
+    words = column(draft)
+    assert any("L breast enhancing volume" in word for word in words)
+
+
+def column(draft: Draft) -> list[str]:
+    _, rows = summary_page.fitted(draft, (732, 1140))
+    return [text for row in rows for text in (row.left, row.right) if text]
+
+
+def test_the_summary_names_volumes_sides_and_times() -> None:
+    words = column(with_volumes(mr_draft(THREE), THREE))
+    together = " ".join(words)
+    for solid in mr_draft(THREE).results[0].solids:
+        assert wording.quantity(solid.measurements[0]) in together
+        assert wording.solid_label(solid) in together
+    assert "not counted" in together
+    assert "Phase early (post 1)" in together and "after the injection" in together
+
+
+def test_solids_in_turn_are_shown_those_first_that_say_most() -> None:
+    result = mr_draft(THREE).results[0]
+    right, left, wall = result.solids
+    turned = replace(
+        result,
+        solids=(replace(right, decisive=(9, 1)), replace(left, decisive=(4, 9, 3)), wall),
+    )
+    assert decisive_places(turned, 2) == (4, 9)
+    assert decisive_places(turned, 3) == (1, 4, 9)
+    assert decisive_places(turned) == (1, 3, 4, 9)
+    only_left_out = replace(result, solids=(replace(wall, decisive=(7, 2)),))
+    assert decisive_places(only_left_out) == (7,)
+
+
+def test_a_slice_is_called_as_a_reader_finds_it() -> None:
+    wanted = {
+        "axial, series 5, image": small_plan(),
+        "sagittal, L breast, series 5, image": small_plan(orientation=Orientation.SAGITTAL),
+        "oblique axial, series 5, image": small_plan(orientation=Orientation.OBLIQUE),
+        "coronal, series 5, image": small_plan(orientation=Orientation.CORONAL),
+        "axial, series 4, frame": small_plan(style=STYLES["enhanced"]),
+    }
+    for name, plan in wanted.items():
+        draft = with_volumes(mr_draft(plan), plan)
+        shown = panelled(draft, draft.results[0])
+        assert shown is not None
+        place, *_ = decisive_places(shown.result)
+        assert slice_name(shown, place).startswith(f"{name} ")
+
+
+def test_slices_stand_so_that_they_are_largest() -> None:
+    across = {}
+    for name, orientation in (("axial", Orientation.AXIAL), ("sagittal", Orientation.SAGITTAL)):
+        plan = small_plan(orientation=orientation)
+        draft = with_volumes(mr_draft(plan), plan)
+        shown = panelled(draft, draft.results[0])
+        assert shown is not None
+        across[name] = [volume_panels.tiles(shown, n, (1920, 1000), 24) for n in (1, 2, 3, 4, 6)]
+    assert across["axial"] == [1, 1, 2, 2, 3]
+    assert across["sagittal"][2] == 3, "two breasts need not be seen beside each other"
+
+
+def test_what_was_left_out_differs_in_colour_and_rhythm_and_is_said_not_to_count() -> None:
+    result: Result = mr_draft(THREE).results[0]
+    *counted, wall = result.solids
+    inks = {volume_panels.ink_of_solid(solid) for solid in counted}
+    assert len(inks) == 1
+    ink = volume_panels.ink_of_solid(wall)
+    assert ink.colour != next(iter(inks)).colour and ink.dashes
+    assert volume_said(wall).endswith("ml, not counted")
+
+
+def test_the_lesion_of_a_side_is_drawn_on_that_side_of_the_picture() -> None:
+    """Whichever way the stack lies, the left breast is on the right of the page."""
+    for changes in (
+        {},
+        {"orientation": Orientation.SAGITTAL},
+        {"backwards": True, "turned": True},
+        {"style": STYLES["enhanced"], "orientation": Orientation.CORONAL},
+    ):
+        plan = small_plan(**changes)
+        draft = with_volumes(mr_draft(plan, has_left_out=False), plan)
+        shown = panelled(draft, draft.results[0])
+        assert shown is not None and shown.projection is not None
+        (page,) = [p for p in volume_pages(draft, shown.result) if "projection" in p.what]
+        pixels = page.draw()[summary_page.TOP : -300].astype(int)
+        blue = (pixels[..., 2] - pixels[..., 0]) > 90
+        assert blue.any()
+        columns = np.nonzero(blue.any(axis=0))[0]
+        assert columns.min() > pixels.shape[1] // 2
+
+
+def test_curves_of_any_times_and_heights_are_drawn() -> None:
+    draft = mr_draft(THREE)
+    for points in (
+        ((65.0, 120.0),),
+        ((10.0, -20.0), (5000.0, 900.0)),
+        ((65.0, 0.0), (65.5, 0.0)),
+        ((0.0, 33.0), (30.0, 2000.0)),
+    ):
+        curve = UptakeCurve("L breast", Laterality.LEFT, points)
+        told = with_result(draft, curves=(curve, curve, curve, curve, curve))
+        (page,) = volume_pages(told, told.results[0])
+        assert page.draw().std() > 5
