@@ -6,9 +6,11 @@ SKIN_MM at the surface and the nipple. Left and right are the patient's (LPS), w
 the volume and wherever the body lies in it.
 
 Of the tests' generated bodies (tests/imaging/test_breast_region.py: two breasts or one, implants,
-shifted by 40 mm, turned by 10 degrees, in five ways of slicing, fat suppressed or not), at least
-95 % of the fat and gland of each breast that is not within SKIN_MM of the surface has its label,
-and at least 98 % of each lesion; none of heart, liver and vessels of the chest has.
+shifted by 40 mm, turned by 10 degrees, sliced in four directions, fat suppressed or not, voxels of
+3.5 mm), at least 95 % of the fat and of the gland of each breast has its label, but for the skin's
+shell and a voxel beneath it and the nipple; and at least 98 % of each lesion that is not in the
+skin's. None of heart, liver, lungs and vessels of the chest has a breast's label or the skin's.
+No real volume has been looked at.
 """
 
 from __future__ import annotations
