@@ -6,9 +6,11 @@ SKIN_MM at the surface and the nipple. Left and right are the patient's (LPS), w
 the volume and wherever the body lies in it.
 
 Of the tests' generated bodies (tests/imaging/test_breast_region.py: two breasts or one, implants,
-shifted by 40 mm, turned by 10 degrees, in five ways of slicing, fat suppressed or not), at least
-95 % of the fat and gland of each breast that is not within SKIN_MM of the surface has its label,
-and at least 98 % of each lesion; none of heart, liver and vessels of the chest has.
+shifted by 40 mm, turned by 10 degrees, sliced in four directions, fat suppressed or not, voxels of
+3.5 mm), at least 95 % of the fat and of the gland of each breast has its label, but for the skin's
+shell and a voxel beneath it and the nipple; and at least 98 % of each lesion that is not in the
+skin's. None of heart, liver, lungs and vessels of the chest has a breast's label or the skin's.
+No real volume has been looked at.
 """
 
 from __future__ import annotations
@@ -60,8 +62,14 @@ _LEAST_MM = 15.0
 """What protrudes less is no breast: as the midline's."""
 _LEAST_TISSUE = 0.3
 """Share of the cells around one that are brighter than air, if it is not of a lung."""
+_ALL_AROUND = 0.75
+"""A cell as dark as air with so much tissue around it is noise in dark fat."""
 _FAR_MM = 30.0
 """Distances along the chest are measured so far."""
+_FEWEST_CELLS = 3.5
+"""Of a nipple, among the 27 about one of its cells."""
+_AHEAD_MM = 30.0
+"""What is as dark as air, and so near to the foremost of the image, is air."""
 _SEED_MM = 10.0
 """What is so near to the rearmost of the body is of it, where no chest wall is in the image."""
 _SMALLEST_ML = 20.0
@@ -186,7 +194,8 @@ def _fields(
         before[at] = chest.before_mm(left, deep, head)
         inside[at] = footprint.at(left, head)
         back[at] = deep
-    is_body = _body(cells, air, before, back)
+    share = share_around(cells.means > air)
+    is_body = _body((cells.means <= air) & (share < _ALL_AROUND), before, back)
     body = depth_mm(is_body, cells.spacing, NIPPLE_WIDE_MM)
     breast = np.minimum(np.minimum(before, inside), np.float32(BACKWARDS_MM) - back)
     nipples = _nipples(is_body & (breast > 0), body, cells.spacing)
@@ -194,31 +203,33 @@ def _fields(
     reaches = np.minimum(before + np.float32(CHEST_WALL_MM), inside)
     behind = np.minimum(reaches, np.float32(BACKWARDS_MM + CHEST_WALL_MM) - back)
     # Noise in lungs is no tissue, but most of what is around a vessel of the chest may be lung.
-    tissue = share_around(cells.means > air) - np.float32(_LEAST_TISSUE)
+    tissue = share - np.float32(_LEAST_TISSUE)
     np.minimum(behind, tissue * np.float32(CHEST_WALL_MM), out=behind)
     return _Fields(body, beneath, breast, before, behind)
 
 
-def _body(cells: Cells, air: float, before: Float32, back: Float32) -> Bools:
+def _body(is_air: Bools, before: Float32, back: Float32) -> Bools:
     """Return what is of the body: dark or not, if air before the body does not reach it.
 
     So implants are, and fat that is as dark as air.
     """
-    is_air = cells.means <= air
-    first = reached(is_air & (before > 0) & (back < back[is_air].min() + 30), is_air & (before > 0))
-    solid = ~first
-    deepest = max(0.0, float(before[solid].min()) + _SEED_MM)
+    in_front = is_air & (before > 0)
+    foremost = float(np.min(back, where=in_front, initial=np.inf))
+    solid = ~reached(in_front & (back < foremost + _AHEAD_MM), in_front)
+    deepest = max(0.0, float(np.min(before, where=solid, initial=np.inf)) + _SEED_MM)
     return reached(solid & (before <= deepest), solid)
 
 
 def _nipples(breast: Bools, body: Float32, spacing: tuple[float, ...]) -> Float32:
     """Return how far each cell is from what protrudes of a nipple, in mm.
 
-    That is what an opening with a ball takes away (Serra 1982).
+    That is what an opening with a ball takes away (Serra 1982); and not a cell of noise alone.
     """
     half = NIPPLE_WIDE_MM / 2
     away = distance_mm(body > half, spacing, half + NIPPLE_WIDE_MM)
-    return distance_mm(breast & (away > half + _NIPPLE_LONG_MM), spacing, NIPPLE_WIDE_MM)
+    protruding = breast & (away > half + _NIPPLE_LONG_MM)
+    protruding &= share_around(protruding) > _FEWEST_CELLS / 27
+    return distance_mm(protruding, spacing, NIPPLE_WIDE_MM)
 
 
 def _labels(
