@@ -16,7 +16,7 @@ from node.imaging.volume import Slice, slices_of
 from node.imaging.voxels import Phases, PreparedPhases, naming_phase, prepare_phases
 from node.inference.session import Session, Tensor, only_input
 from node.manifest import InputTensor, Manifest
-from node.study import IMAGE, View
+from node.study import IMAGE, PRE_CONTRAST, View
 
 
 def prepared_image(path: Path, view: View | None, manifest: Manifest) -> tuple[Image, Prepared]:
@@ -56,10 +56,21 @@ def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
     wanted = manifest.sees_region
     prepared = prepare_phases(phases, manifest.operations, with_region=wanted)
     domain = domain_of(manifest)
+    _require_still(prepared, manifest.unit.most_displaced_mm)
     for role, one in prepared.volumes.items():
         with naming_phase(role):
             domain.require_plausible(one.tensor, manifest)
     return prepared
+
+
+def _require_still(prepared: PreparedPhases, most_mm: float | None) -> None:
+    """Raise StudyError if the body moved too far for a model that takes no more."""
+    for role, mm in prepared.displaced if most_mm is not None else ():
+        if mm is None:
+            raise StudyError(f"{role}: how far it moved since {PRE_CONTRAST} cannot be measured")
+        if mm > most_mm:
+            words = f"moved by {mm:.1f} mm since {PRE_CONTRAST}"
+            raise StudyError(f"{role}: {words}, more than the {most_mm:g} mm that this model takes")
 
 
 def inputs_of(manifest: Manifest, session: Session) -> tuple[InputTensor, ...]:

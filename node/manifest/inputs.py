@@ -127,7 +127,7 @@ def view_called(name: str) -> View:
 class ManifestUnit(GrownSection):
     """What the network reads at once, and answers once."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"early", "late", "optional"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"early", "late", "optional", "most_displaced_mm"})
 
     of: PartOfStudy
     roles: tuple[RoleName, ...] = ()
@@ -143,6 +143,9 @@ class ManifestUnit(GrownSection):
     """When the phase "late" was acquired."""
     optional: tuple[RoleName, ...] = ()
     """Phases without which the others are read all the same: the network gets zeros there."""
+    most_displaced_mm: Annotated[float, Field(gt=0, le=100)] | None = None
+    """If the body moved farther between the phase before contrast and another, or it cannot be
+    measured how far, the exam is not analysed."""
 
     @property
     def is_of_volumes(self) -> bool:
@@ -197,6 +200,11 @@ class ManifestUnit(GrownSection):
                 yield (role,), "missing: when? { middle_s = 150, within_s = 60 }"
             elif moment is not None and role not in self.roles:
                 yield (role,), f'has no effect: "{role}" is none of the roles'
+        yield from self._amiss_in_leaving_out()
+
+    def _amiss_in_leaving_out(self) -> Iterator[tuple[Place, str]]:
+        if self.most_displaced_mm is not None and "pre" not in self.roles:
+            yield ("most_displaced_mm",), 'is measured against "pre", which is none of the roles'
         for i, role in enumerate(self.optional):
             if role not in self.roles:
                 yield ("optional", i), f'"{role}" is none of the roles'

@@ -177,8 +177,12 @@ class Manifest(GrownSection):
 
     @property
     def looks_for(self) -> tuple[result.Code, ...]:
-        """What it detects, found or not."""
-        return tuple(dict.fromkeys(code for one in self.outputs for code in one.looks_for))
+        """What it detects, found or not; what is measured is not looked for."""
+        is_measured = self.intended_use == "measurement"
+        outputs = (
+            one for one in self.outputs if not (is_measured and isinstance(one, SolidsOutput))
+        )
+        return tuple(dict.fromkeys(code for one in outputs for code in one.looks_for))
 
     @property
     def operations(self) -> Operations:

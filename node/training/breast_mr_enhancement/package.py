@@ -1,0 +1,147 @@
+"""Manifest of models/breast-mr-enhancement."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from node.training.breast_mr_enhancement.graph import PARTS, SIZE, build_enhancement
+
+ENHANCEMENT_PACKAGE = "breast-mr-enhancement"
+MOST_DISPLACED_MM = 2.0
+EARLY_S, EARLY_WITHIN_S = 150, 60
+LATE_S, LATE_WITHIN_S = 450, 120
+
+_WORDS = {
+    "enhancing": (
+        "enhancing volume above threshold",
+        "ENH-VOLUME",
+        "Enhancing volume above threshold",
+    ),
+    "washout": ("of it signal falls again (washout)", "ENH-WASHOUT", "Enhancing volume, washout"),
+    "plateau": ("of it signal stays (plateau)", "ENH-PLATEAU", "Enhancing volume, plateau"),
+    "persistent": (
+        "of it signal rises on (persistent)",
+        "ENH-PERSIST",
+        "Enhancing volume, persistent",
+    ),
+    "thin": ("enhancing, thin as vessels", "ENH-THIN", "Enhancing, thin as vessels"),
+    "skin": ("enhancing skin and nipple", "ENH-SKIN", "Enhancing skin and nipple"),
+    "chest wall": ("enhancing chest wall", "ENH-WALL", "Enhancing chest wall"),
+}
+"""Label, code and meaning of each part."""
+_OF_CURVES = ("washout", "plateau", "persistent")
+_LEFT_OUT = ("thin", "skin", "chest wall")
+
+_HEAD = """\
+# Written by `python -m node.training.breast_mr_enhancement`.
+name = "breast-mr-enhancement"
+title = "Breast MR Enhancement"
+version = "1.0.0"
+manufacturer = "DICOM AI Node Project"
+device_uid = "2.25.268471133490586247906871533294718220466"
+status = "research"
+intended_use = "measurement"
+domain = "breast_mr"
+statement = "{statement}"
+
+[licence]
+code = "Apache-2.0"
+weights = "Apache-2.0"
+
+[weights]
+file = "model.onnx"
+sha256 = "{sha256}"
+
+[input]
+modality = "MR"
+sop_classes = [
+    "1.2.840.10008.5.1.4.1.1.4",    # MR Image
+    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR Image
+    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image
+]
+
+[unit]
+of = "exam"
+roles = ["pre", "early", "late"]
+early = {{ middle_s = {early}, within_s = {early_within} }}
+late = {{ middle_s = {late}, within_s = {late_within} }}
+optional = ["late"]
+most_displaced_mm = {moved}
+"""
+_INPUT = """
+[[inputs]]
+tensor = "{name}"
+roles = ["{name}"]
+"""
+_PIXELS = """
+[[pixels]]
+op = "signal"
+
+[[pixels]]
+op = "orient"
+axes = "HPL"
+
+[[pixels]]
+op = "spacing"
+mm = [1, 1, 1]
+
+[[pixels]]
+op = "size"
+slices = {0}
+rows = {1}
+columns = {2}
+about = "breasts"
+
+[[outputs]]
+name = "enhancement"
+kind = "solids"
+tensor = "masks"
+split = "breasts"
+curve = true
+decimals = 1
+"""
+_STATEMENT = (
+    "Volume whose signal rose by at least 70 % early after contrast, inside the breasts, whatever"
+    " it is: normal tissue counts, too. No tumour volume, and not the functional tumour volume of"
+    " the I-SPY trials."
+)
+
+
+def write_enhancement(folder: Path) -> None:
+    """Write network and manifest, the same bytes every time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = build_enhancement().SerializeToString()
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "manifest.toml").write_text(manifest_of(content), "utf-8")
+
+
+def manifest_of(network: bytes) -> str:
+    """Return the manifest of a network."""
+    head = _HEAD.format(
+        statement=_STATEMENT,
+        sha256=hashlib.sha256(network).hexdigest(),
+        early=EARLY_S,
+        early_within=EARLY_WITHIN_S,
+        late=LATE_S,
+        late_within=LATE_WITHIN_S,
+        moved=MOST_DISPLACED_MM,
+    )
+    inputs = "".join(_INPUT.format(name=name) for name in ("pre", "early", "late", "region"))
+    return head + inputs + _PIXELS.format(*SIZE) + "".join(map(_part, PARTS))
+
+
+def _part(name: str) -> str:
+    label, code, meaning = _WORDS[name]
+    lines = [
+        "",
+        "[[outputs.parts]]",
+        f'label = "{label}"',
+        f'finding = {{ value = "{code}", scheme = "99AINODE", meaning = "{meaning}" }}',
+        'volume = { value = "118565006", scheme = "SCT", meaning = "Volume" }',
+    ]
+    if name in _OF_CURVES:
+        lines.append('needs = ["late"]')
+    if name in _LEFT_OUT:
+        lines.append("left_out = true")
+    return "\n".join([*lines, ""])
