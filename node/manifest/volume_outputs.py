@@ -56,6 +56,8 @@ class SolidPart(Section):
     """A rule took it away from what is measured: it is reported and drawn, and counts nowhere."""
     needs: tuple[RoleName, ...] = ()
     """Roles without a phase of which there is no such part."""
+    of: Ascii | None = None
+    """Label of an earlier part that it is of: its volume is said of that, and it is not drawn."""
 
 
 class SolidsOutput(OutputWords):
@@ -109,6 +111,14 @@ class SolidsOutput(OutputWords):
     def _parts_can_be_told_apart(self) -> Self:
         problems = list[tuple[Place, str]]()
         for at, one in enumerate(self.parts):
+            whole = {other.label for other in self.parts[:at] if other.of is None}
+            if one.of is not None and one.of not in whole:
+                words = f'"{one.of}" is no part before it that stands for itself'
+                problems.append((("parts", at, "of"), words))
+            if one.of is not None and one.left_out:
+                problems.append(
+                    (("parts", at, "left_out"), "is of parts that stand for themselves")
+                )
             if one.label in {other.label for other in self.parts[:at]}:
                 problems.append((("parts", at, "label"), f'"{one.label}" is there twice'))
         if self.curve and self.followed is None:

@@ -30,7 +30,7 @@ def solids_of(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScor
         solids, curves = list[Solid](), list[UptakeCurve]()
         for output, said in zip(model.manifest.outputs, score.outputs, strict=True):
             if isinstance(output, SolidsOutput):
-                solids += [_solid(one, output) for one in said.solids]
+                solids += _solids(said.solids, output)
                 curves += [_curve(one, output, unit) for one in said.solids if one.percents]
         return Combined(
             stack=_stack(unit.volumes[PRE_CONTRAST], rows, columns),
@@ -67,14 +67,30 @@ def label_of(one: SolidSaid, output: SolidsOutput) -> str:
     return f"{whose} {output.parts[one.part].label}"
 
 
-def _solid(one: SolidSaid, output: SolidsOutput) -> Solid:
+def _solids(said: Sequence[SolidSaid], output: SolidsOutput) -> Iterator[Solid]:
+    """Yield the parts that stand for themselves, each with the volumes of what is of it."""
+    for one in said:
+        label = output.parts[one.part].label
+        if output.parts[one.part].of is None:
+            of_it = [
+                other
+                for other in said
+                if output.parts[other.part].of == label and other.side == one.side
+            ]
+            yield _solid(one, of_it, output)
+
+
+def _solid(one: SolidSaid, of_it: Sequence[SolidSaid], output: SolidsOutput) -> Solid:
     part = output.parts[one.part]
-    volume = Measurement(part.volume.as_code(), one.ml, MILLILITER, output.decimals)
+    volumes = (
+        Measurement(output.parts[each.part].volume.as_code(), each.ml, MILLILITER, output.decimals)
+        for each in (one, *of_it)
+    )
     return Solid(
         label=label_of(one, output),
         kind=part.finding.as_code(),
         laterality=one.side,
-        measurements=(volume,),
+        measurements=tuple(volumes),
         bits=one.bits,
         decisive=one.decisive,
         is_left_out=part.left_out,

@@ -18,13 +18,9 @@ _WORDS = {
         "ENH-VOLUME",
         "Enhancing volume above threshold",
     ),
-    "washout": ("of it signal falls again (washout)", "ENH-WASHOUT", "Enhancing volume, washout"),
-    "plateau": ("of it signal stays (plateau)", "ENH-PLATEAU", "Enhancing volume, plateau"),
-    "persistent": (
-        "of it signal rises on (persistent)",
-        "ENH-PERSIST",
-        "Enhancing volume, persistent",
-    ),
+    "washout": ("washout", "ENH-WASHOUT", "Of it washout (signal falls)"),
+    "plateau": ("plateau", "ENH-PLATEAU", "Of it plateau (signal stays)"),
+    "persistent": ("persistent", "ENH-PERSIST", "Of it persistent (signal rises)"),
     "thin": ("enhancing, thin as vessels", "ENH-THIN", "Enhancing, thin as vessels"),
     "skin": ("enhancing skin and nipple", "ENH-SKIN", "Enhancing skin and nipple"),
     "chest wall": ("enhancing chest wall", "ENH-WALL", "Enhancing chest wall"),
@@ -138,10 +134,14 @@ def _part(name: str) -> str:
         "[[outputs.parts]]",
         f'label = "{label}"',
         f'finding = {{ value = "{code}", scheme = "99AINODE", meaning = "{meaning}" }}',
-        'volume = { value = "118565006", scheme = "SCT", meaning = "Volume" }',
     ]
     if name in _OF_CURVES:
-        lines.append('needs = ["late"]')
+        lines.append(
+            f'volume = {{ value = "{code}-ML", scheme = "99AINODE", meaning = "{meaning}" }}'
+        )
+        lines += [f'of = "{_WORDS["enhancing"][0]}"', 'needs = ["late"]']
+    else:
+        lines.append('volume = { value = "118565006", scheme = "SCT", meaning = "Volume" }')
     if name in _LEFT_OUT:
         lines.append("left_out = true")
     return "\n".join([*lines, ""])
