@@ -43,4 +43,4 @@ class Network:
     def volume_picture(
         self, before: Sequence[Frame], after: Sequence[Frame], places: Sequence[int]
     ) -> VolumePicture:
-        raise NotImplementedError
+        raise AssertionError("this network reads images, and none of its results has solids")

@@ -192,7 +192,8 @@ class Settler:
             names = self._scopes_of_held.of(arrival).names
         except SQLAlchemyError:
             raise
-        except Exception:  # noqa: BLE001 - was told when it was held for it
+        except Exception:
+            log.debug("Study %s still cannot be judged", arrival.study_uid, exc_info=True)
             return [
                 model
                 for model in self._ranking

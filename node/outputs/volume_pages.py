@@ -199,9 +199,8 @@ def _grid_lines(canvas: Canvas, axes: _Axes) -> None:
         _, y = axes.at(0, percent)
         canvas.rule(left, right, round(y))
         canvas.text_right((left - 16, round(y) - 18), f"{percent} %", _TYPE, BODY)
-    every = next(
-        s for s in (60, 120, 300, 600, 3600) if (axes.seconds[1] - axes.seconds[0]) / s <= 14
-    )
+    span = axes.seconds[1] - axes.seconds[0]
+    every = next((s for s in (60, 120, 300, 600) if span / s <= 14), 3600)
     for seconds in range(round(axes.seconds[0]), round(axes.seconds[1]) + 1, every):
         x, _ = axes.at(seconds, 0)
         canvas.line(((x, float(bottom)), (x, bottom + 10.0)), Stroke(Ink(RULE), 2, 0))

@@ -855,11 +855,11 @@ def test_a_database_that_is_locked_at_the_end_of_an_analysis_is_no_crash_of_the_
     is_locked = threading.Event()
     picture = Network.picture
 
-    def lock_at_the_end(self: Network, instance: Instance) -> Picture:
+    def lock_at_the_end(self: Network, instance: Instance, frame: int | None = None) -> Picture:
         if not is_locked.is_set():
             locks.enter_context(locked(works.desk.ledger))
             is_locked.set()
-        return picture(self, instance)
+        return picture(self, instance, frame)
 
     with locks:
         monkeypatch.setattr(Network, "picture", lock_at_the_end)

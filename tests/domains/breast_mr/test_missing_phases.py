@@ -36,7 +36,11 @@ def counted(series: int, positions: Sequence[int], count: int | None, begin: int
     ("series", "stated", "missing"),
     [
         ([((n,), 6) for n in range(1, 7)], 6, ""),
-        ([((n,), 6) for n in (1, 2, 4, 5, 6)], 6, "6 phases stated, 5 found"),
+        (
+            [((n,), 6) for n in (1, 2, 4, 5, 6)],
+            6,
+            "6 phases stated, 5 found: Temporal Position 3 missing",
+        ),
         ([((1,), 6), ((2, 3, 4, 5, 6), 6)], 6, ""),
         ([((1,), 1), ((1, 2, 3, 4, 5), 5)], 6, ""),
         ([((1,), None), ((1, 2, 3, 4, 5), 5)], 6, ""),
