@@ -65,7 +65,9 @@ def prepared_phases(phases: Phases, manifest: Manifest) -> PreparedPhases:
 
 def _require_still(prepared: PreparedPhases, most_mm: float | None) -> None:
     """Raise StudyError if the body moved too far for a model that takes no more."""
-    for role, mm in prepared.displaced if most_mm is not None else ():
+    if most_mm is None:
+        return
+    for role, mm in prepared.displaced:
         if mm is None:
             raise StudyError(f"{role}: how far it moved since {PRE_CONTRAST} cannot be measured")
         if mm > most_mm:
