@@ -227,6 +227,9 @@ class Solid:
     """Places, from 0, of the slices of the stack that say most about it, the first most."""
     is_left_out: bool = False
     """A rule took it away from what is measured: it is reported and drawn, and counts nowhere."""
+    of_it: tuple[str, ...] = ()
+    """What the measurements behind the first are of, each in a word: "washout"; () if nothing says
+    that shorter than their concepts."""
     output: str = ""
     """The name that the manifest gives the output that says it."""
 
@@ -288,6 +291,7 @@ class Result:
     """The same slices of the phase that shows the solids: pictures are of what it adds to `stack`.
     None if there is none."""
     solids: tuple[Solid, ...] = ()
+    """What counts first."""
     phases: tuple[PhaseRead, ...] = ()
     """Those that were read, in order."""
     curves: tuple[UptakeCurve, ...] = ()

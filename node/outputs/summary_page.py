@@ -43,16 +43,14 @@ from node.outputs.marked_view import (
     shortened,
 )
 from node.outputs.marking import Pen, draw_marks, ink_of, marks_on, placed
+from node.outputs.volume_legend import ink_of_solid, sign_of_solid, volume_said
 from node.outputs.volume_panels import (
     Panelled,
     draw_projection,
     draw_slice,
     draw_standing_slice,
-    ink_of_solid,
     panelled,
     places_shown,
-    sign_of_solid,
-    volume_said,
 )
 from node.result import Finding, Pictured, Result
 from node.study import View
@@ -555,18 +553,23 @@ def _measured(draft: Draft, result: Result, size: int, room: int) -> Iterator[li
 
 
 def _solids(result: Result, size: int, room: int) -> Iterator[list[Row]]:
-    """Yield the rows of each solid: what it is called, and below it what was measured."""
+    """Yield the rows of each solid: what it is called, how large it is, and below it the rest."""
     for place, solid in enumerate(result.solids):
         ink = ink_of_solid(solid)
-        sign = sign_of_solid(result, place)
-        head = Row("", above=0.35, ink=ink, sign=sign)
-        label = wording.solid_label(solid)
-        lines = wrap(label, size, room - _indented(head, size))
-        rows = [replace(head, left=lines[0])]
-        rows += [Row(line, ink=ink, sign=" ") for line in lines[1:]]
-        for said in wrap(volume_said(solid), size, room - _indented(head, size)):
-            colour = BODY if solid.is_left_out else WHITE
-            rows.append(Row("", said, right_colour=colour, ink=ink, sign=" "))
+        head = Row("", above=0.35, ink=ink, sign=sign_of_solid(result, place))
+        left = room - _indented(head, size)
+        label, value = wording.ascii_text(solid.label), volume_said(solid)
+        colour = BODY if solid.is_left_out else WHITE
+        below = replace(head, above=0, sign=" ", right_colour=colour)
+        if width(label, size) + width(value, size) + size <= left:
+            rows = [replace(head, left=label, right=value, right_colour=colour)]
+        else:
+            lines = wrap(label, size, left)
+            rows = [replace(head, left=lines[0])]
+            rows += [replace(below, left=line) for line in lines[1:]]
+            rows += [replace(below, right=line) for line in wrap(value, size, left)]
+        for line in wrap(wording.of_solid(solid), size, left):
+            rows.append(replace(below, right=line, right_colour=BODY))
         yield rows
 
 

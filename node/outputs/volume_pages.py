@@ -27,10 +27,9 @@ from node.outputs.canvas import (
 )
 from node.outputs.case import Draft
 from node.outputs.summary_page import BOTTOM, MARGIN, PAGE, PROJECTED, TOP, framed
+from node.outputs.volume_legend import LEFT_OUT_INK, draw_legend, legend_height
 from node.outputs.volume_panels import (
-    LEFT_OUT_INK,
     Panelled,
-    draw_legend,
     draw_projection,
     draw_slice,
     panelled,
@@ -41,7 +40,6 @@ from node.outputs.volume_panels import (
 from node.result import Result, UptakeCurve
 from node.study import Laterality
 
-LEGEND_ROWS = 4
 CURVE_INKS = tuple(ink for ink in INKS if ink is not LEFT_OUT_INK)
 """None that elsewhere says that something was left out."""
 _TYPE = 28
@@ -101,7 +99,7 @@ def _projection(shown: Panelled) -> NDArray[np.uint8]:
     legend = _legend_box(shown.result)
     note = _note(canvas, OF_PROJECTION, legend[1])
     draw_projection(canvas, shown, (MARGIN, TOP + 16, PAGE[0] - MARGIN, note - 16))
-    draw_legend(canvas, shown.result, legend, _TYPE)
+    draw_legend(canvas, shown.result, legend)
     return canvas.pixels()
 
 
@@ -121,16 +119,14 @@ def _slices(shown: Panelled) -> NDArray[np.uint8]:
             TOP + 16 + number // across * (high + gap),
         )
         draw_slice(canvas, shown, place, (left, top, left + wide, top + high))
-    draw_legend(canvas, shown.result, legend, _TYPE)
+    draw_legend(canvas, shown.result, legend)
     return canvas.pixels()
 
 
 def _legend_box(result: Result) -> Box:
     """Return where the legend stands, at the bottom of the page."""
-    count = len(result.solids)
-    rows = min(LEGEND_ROWS, count if count <= 3 else ceil(count / 2))
-    height = rows * round(_TYPE * 1.45)
-    return (MARGIN, BOTTOM - 16 - height, PAGE[0] - MARGIN, BOTTOM - 16)
+    top = BOTTOM - 16 - legend_height(result)
+    return (MARGIN, top, PAGE[0] - MARGIN, BOTTOM - 16)
 
 
 def _note(canvas: Canvas, words: str, bottom: int) -> int:
@@ -162,7 +158,7 @@ def _curves(draft: Draft, result: Result) -> NDArray[np.uint8]:
     curves = [curve for curve in result.curves if curve.points][: len(CURVE_INKS)]
     step = round(_TYPE * 1.45)
     bottom = BOTTOM - 16 - step * len(curves)
-    note = _note(canvas, OF_CURVES, bottom)
+    note = _note(canvas, " ".join(filter(None, [OF_CURVES, wording.times_rest_on(result)])), bottom)
     axes = _axes(curves, result, (MARGIN + 150, TOP + 90, PAGE[0] - MARGIN - 40, note - 110))
     _grid_lines(canvas, axes)
     _phases(canvas, axes, result)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset
 
 from node.kinds import KINDS
-from node.outputs import summary_page, volume_panels, wording
+from node.manifest import SolidsOutput
+from node.manifest.package import load_model
+from node.outputs import summary_page, volume_legend, volume_panels, wording
+from node.outputs.canvas import Canvas, width
 from node.outputs.case import Draft
+from node.outputs.marking import Marked, Pen, Placed, overlap, sign_boxes
 from node.outputs.report_set import to_bytes
 from node.outputs.solid_segmentation import lain_of
+from node.outputs.volume_legend import volume_said
 from node.outputs.volume_pages import volume_pages
-from node.outputs.volume_panels import decisive_places, panelled, slice_name, volume_said
-from node.result import Result, UptakeCurve
+from node.outputs.volume_panels import decisive_places, panelled, slice_name
+from node.result import Code, Finding, Measurement, Region, Result, UptakeCurve
 from node.study import Laterality, PhaseRead
 from node.trial.breast_mr.body import BODIES, THREE_LESIONS, WITHOUT_LESION
 from node.trial.breast_mr.raster import Orientation
@@ -96,6 +102,7 @@ def test_the_volume_refers_to_its_segment_and_to_the_decisive_slices(plan: Study
             for item in named(group, "Source image for segmentation")
             for ref in item.ReferencedSOPSequence
         ]
+        assert not solid.is_left_out or len(slices) == 1
         if solid.decisive:
             assert slices == [result.stack.slices[place] for place in solid.decisive]
         assert slices
@@ -148,6 +155,33 @@ def test_without_a_segmentation_the_report_is_whole() -> None:
         for item in named(volume, "Laterality")
     ]
     assert sides == ["Right", "Left"]
+
+
+@pytest.mark.parametrize("plan", [THREE, ENHANCED], ids=["classic", "enhanced"])
+@pytest.mark.parametrize("kinds", [BOTH, ["measurement-report"]], ids=["with SEG", "alone"])
+def test_the_library_lists_the_images_that_are_referred_to_and_no_others(
+    plan: StudyPlan, kinds: list[str]
+) -> None:
+    draft = mr_draft(plan)
+    made = report(draft, kinds)
+    (library,) = named(made, "Image Library")
+
+    def images(tree: Dataset) -> set[str]:
+        found = (i for i in items(tree) if i.ValueType == "IMAGE")
+        uids = {r.ReferencedSOPInstanceUID for i in found for r in i.ReferencedSOPSequence}
+        return uids & draft.headers.keys()
+
+    elsewhere = set().union(*(images(part) for part in made.ContentSequence if part is not library))
+    assert images(library) == elsewhere
+    slices = [slice_ for slice_ in items(library) if slice_.ValueType == "IMAGE"]
+    assert len(slices) == len(elsewhere), "each once"
+    (study,) = made.CurrentRequestedProcedureEvidenceSequence
+    evidence = {
+        one.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for one in series.ReferencedSOPSequence
+    }
+    assert elsewhere | set(draft.results[0].analysed) <= evidence
 
 
 def test_nothing_that_enhances_is_said_in_words_with_the_numbers() -> None:
@@ -244,9 +278,102 @@ def test_the_summary_names_volumes_sides_and_times() -> None:
     together = " ".join(words)
     for solid in mr_draft(THREE).results[0].solids:
         assert wording.quantity(solid.measurements[0]) in together
-        assert wording.solid_label(solid) in together
+        assert solid.label in together
     assert "not counted" in together
     assert "Phase early (post 1)" in together and "after the injection" in together
+
+
+PACKAGE = Path(__file__).parents[2] / "models"
+
+
+def as_of_package(draft: Draft, *, copies: int = 1) -> Draft:
+    """Return the draft with a solid of each side for all parts of the package, left out first."""
+    (output,) = load_model("breast-mr-enhancement", PACKAGE).manifest.outputs
+    assert isinstance(output, SolidsOutput)
+    parts = [one for one in output.parts if one.of is None] * copies
+    of_it = [one for one in output.parts if one.of is not None]
+    right, left, wall = draft.results[0].solids
+    solids = []
+    for part in sorted(parts, key=lambda one: not one.left_out):
+        for side, like in ((Laterality.RIGHT, right), (Laterality.LEFT, left)):
+            of = [] if part.left_out else of_it
+            numbers = [(part, 1234.5), *((one, 411.5) for one in of)]
+            made = replace(
+                like,
+                label=f"{side} breast {part.label}",
+                laterality=side,
+                measurements=tuple(
+                    Measurement(one.volume.as_code(), ml, like.measurements[0].unit, 1)
+                    for one, ml in numbers
+                ),
+                of_it=tuple(one.label for one in of),
+                is_left_out=part.left_out,
+                bits=wall.bits if part.left_out else like.bits,
+            )
+            solids.append(made)
+    return with_result(draft, solids=tuple(solids))
+
+
+def test_the_legend_says_volumes_alone_and_what_counts_first() -> None:
+    result = as_of_package(mr_draft(THREE)).results[0]
+    made, more = volume_legend.entries(result, 14)
+    assert more == 0 and len(made) == 8
+    assert [(one.sign, one.label, one.said) for one in made[:2]] == [
+        ("7", "R breast enhancing volume above threshold", "1234.5 ml"),
+        ("8", "L breast enhancing volume above threshold", "1234.5 ml"),
+    ]
+    assert {one.said for one in made[2:]} == {"1234.5 ml, not counted"}
+
+
+def test_a_legend_without_room_says_how_many_are_not_in_it() -> None:
+    result = as_of_package(mr_draft(THREE), copies=2).results[0]
+    made, more = volume_legend.entries(result, 14)
+    assert (len(made), more) == (13, 3)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_legend_stays_within_its_place_and_no_name_meets_a_number(copies: int) -> None:
+    result = as_of_package(mr_draft(THREE), copies=copies).results[0]
+    canvas = Canvas(summary_page.PAGE)
+    box = (64, 900, 1984, 900 + volume_legend.legend_height(result))
+    volume_legend.draw_legend(canvas, result, box)
+    lit = np.asarray(canvas.pixels().max(axis=2) > 0)
+    outside = lit.copy()
+    outside[box[1] - 4 : box[3] + 4, box[0] - 4 : box[2] + 4] = False
+    assert lit.any() and not outside.any()
+    middle = (box[0] + box[2]) // 2
+    assert not lit[:, middle - 20 : middle + 20].any(), "columns do not meet"
+    longest = max(volume_legend.entries(result, 14)[0], key=lambda one: len(one.label))
+    room = (1920 - 48) // 2 - round(2.7 * 28) - 60
+    assert width(longest.label, 28) + 28 + width(longest.said, 28) <= room, "nothing is cut"
+
+
+def test_what_a_volume_is_made_of_stands_on_the_summary_and_in_the_text() -> None:
+    draft = as_of_package(mr_draft(THREE))
+    words = column(draft)
+    of_it = "washout 411.5, plateau 411.5, persistent 411.5 ml"
+    assert words.count(of_it) == 2
+    solid = draft.results[0].solids[-1]
+    assert wording.measured_solid(solid) == (
+        f"L breast enhancing volume above threshold, Volume: 1234.5 ml ({of_it})"
+    )
+    assert wording.of_solid(replace(solid, of_it=())).startswith("Of it washout (signal falls) 411")
+
+
+def test_no_sign_lies_on_a_letter_or_on_the_scale_bar() -> None:
+    """A sign beside a mark at the lower edge goes where nothing else is written."""
+    letter = (480, 940, 530, 1000)
+    mark = Marked(
+        Finding("x", Code("x", "99T", "x"), None, Region("", ((47, 94), (48, 94), (48, 95)))),
+        "8",
+        0,
+    )
+    beside = Placed((0, 0, 1000, 1000), (10, 10))
+    (before,) = sign_boxes(Canvas((1000, 1000)), [mark], beside, (Pen(2.4, 1, 30), 0))
+    kept_free = replace(beside, kept_free=(letter, before or letter))
+    (after,) = sign_boxes(Canvas((1000, 1000)), [mark], kept_free, (Pen(2.4, 1, 30), 0))
+    assert before is not None and after is not None
+    assert not overlap(after, letter) and not overlap(after, before)
 
 
 def test_solids_in_turn_are_shown_those_first_that_say_most() -> None:
@@ -294,9 +421,9 @@ def test_slices_stand_so_that_they_are_largest() -> None:
 def test_what_was_left_out_differs_in_colour_and_rhythm_and_is_said_not_to_count() -> None:
     result: Result = mr_draft(THREE).results[0]
     *counted, wall = result.solids
-    inks = {volume_panels.ink_of_solid(solid) for solid in counted}
+    inks = {volume_legend.ink_of_solid(solid) for solid in counted}
     assert len(inks) == 1
-    ink = volume_panels.ink_of_solid(wall)
+    ink = volume_legend.ink_of_solid(wall)
     assert ink.colour != next(iter(inks)).colour and ink.dashes
     assert volume_said(wall).endswith("ml, not counted")
 

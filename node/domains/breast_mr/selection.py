@@ -141,7 +141,8 @@ def _rests_on(phase: MrPhase, reading: Reading) -> str:
     """Return what the time of a phase rests on; "" if it has none."""
     if phase.middle_s is None:
         return ""
-    return f"injection by {reading.injected_by}, start by {reading.ordered_by}, {phase.lasts_by}"
+    lasts = f", length by {phase.lasts_by}" if phase.lasts_by else ""
+    return f"injection by {reading.injected_by}, start by {reading.ordered_by}{lasts}"
 
 
 def _first_of(reading: Reading, of_uid: Mapping[str, Instance]) -> tuple[str, ...]:

@@ -35,14 +35,15 @@ def solids_of(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScor
         return Combined(
             stack=_stack(unit.volumes[PRE_CONTRAST], rows, columns),
             contrasted=_contrasted(unit, rows, columns),
-            solids=tuple(solids),
+            solids=tuple(sorted(solids, key=lambda one: one.is_left_out)),
             curves=tuple(curves),
         )
     return Combined()
 
 
 def lacking(model: Model, unit: Unit) -> Iterator[str]:
-    """Yield what is not said of a unit, for a phase that it needs and that is not there."""
+    """Yield what is not said of a unit, for phases that it needs and that are not there."""
+    without = dict[tuple[str, ...], list[str]]()
     for output in model.manifest.outputs:
         named = list[tuple[str, tuple[str, ...]]]()
         if isinstance(output, NumberOutput):
@@ -50,9 +51,13 @@ def lacking(model: Model, unit: Unit) -> Iterator[str]:
         elif isinstance(output, SolidsOutput):
             named = [(part.label, part.needs) for part in output.parts]
         for label, needs in named:
-            missing = [role for role in needs if role not in unit.volumes]
+            missing = tuple(role for role in needs if role not in unit.volumes)
             if missing:
-                yield f"{unit.name}: {label} is not given, without {' and '.join(missing)}."
+                without.setdefault(missing, []).append(label)
+    for missing, labels in without.items():
+        *others, last = labels
+        these = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        yield f"{unit.name}: {these} not given, without {' and '.join(missing)}."
 
 
 def first_volume(unit: Unit) -> tuple[str, tuple[Frame, ...]]:
@@ -94,6 +99,7 @@ def _solid(one: SolidSaid, of_it: Sequence[SolidSaid], output: SolidsOutput) -> 
         bits=one.bits,
         decisive=one.decisive,
         is_left_out=part.left_out,
+        of_it=tuple(output.parts[other.part].label for other in of_it),
         output=output.name,
     )
 
