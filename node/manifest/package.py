@@ -59,6 +59,7 @@ from node.manifest.together import (
     amiss_in_places,
     amiss_in_tensors,
     amiss_in_triage,
+    amiss_in_triage_of_phases,
     amiss_in_what_points_are_about,
     completed,
     narrower,
@@ -316,6 +317,8 @@ class Manifest(GrownSection):
             yield ("unit",), f"missing: {words}"
             return
         yield from self._amiss_in_looking_at_pre()
+        if self.triage:
+            yield from amiss_in_triage_of_phases(self.input, self.unit)
 
     def _amiss_in_looking_at_pre(self) -> Iterator[tuple[Place, str]]:
         has_voxels = not any(isinstance(one, Mip) for one in self.operations)
@@ -349,7 +352,7 @@ class Manifest(GrownSection):
 
     def _said_of_mammograms(self) -> Iterator[Place]:
         """Yield words that say something else than where they are left out."""
-        if self.triage:
+        if self.triage and self.domain != "breast_mr":
             yield ("triage",)
         yield from self._said_beside_defaults(OF_MAMMOGRAMS)
         if self.unit.of != "image" and self.domain != "breast_mr":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from node.manifest.inputs import Input, ManifestUnit, PartOfStudy
+from node.manifest.inputs import EACH_POST, Input, ManifestUnit, PartOfStudy
 from node.manifest.output_words import Combination, ImageShape, TensorShape
 from node.manifest.outputs import ClassesOutput, Output, ScoreOutput, tensor_shapes_of
 from node.manifest.triage import ManifestPoint, ManifestTriage
@@ -229,6 +229,22 @@ def amiss_in_expected(wanted: Input, unit: ManifestUnit) -> Iterator[str]:
         yield (
             f"without {named}, which nobody would miss: an exam of which only one side was seen "
             "must not be called routine"
+        )
+
+
+def amiss_in_triage_of_phases(wanted: Input, unit: ManifestUnit) -> Iterator[tuple[Place, str]]:
+    """Yield why a breast MRI of which something was not seen could be called routine."""
+    if "pre" not in unit.roles:
+        yield (
+            ("unit", "roles"),
+            'without "pre" nobody sees whether both breasts are in the images, and '
+            'intended_use = "triage" must not call an exam of one routine',
+        )
+    if unit.is_repeated and wanted.expected_phases is None:
+        yield (
+            ("input", "expected_phases"),
+            f'missing: without it nobody knows that a phase of "{EACH_POST}" is missing, and '
+            'intended_use = "triage" must not call such an exam routine',
         )
 
 

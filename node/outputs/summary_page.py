@@ -117,23 +117,30 @@ def draw_summary(draft: Draft) -> NDArray[np.uint8]:
 
 
 def framed(draft: Draft, what: str) -> Canvas:
-    """Return an empty page with what stands above and below on every page; `what` is on it."""
+    """Return an empty page with what stands above and below on every page; `what` is on it.
+
+    Beside the models stands the study's triage level, which on the summary has a place of its own.
+    """
     canvas = Canvas(PAGE)
-    _header(canvas, draft)
-    canvas.text_right((PAGE[0] - MARGIN, 150), what, 34, WHITE)
+    room = PAGE[0] - MARGIN - _header(canvas, draft, has_level=True) - 48
+    size = fitting_size(what, 34, room, 20)
+    canvas.text_right((PAGE[0] - MARGIN, 150), shorten(what, size, room), size, WHITE)
     _footer(canvas, draft)
     return canvas
 
 
-def _header(canvas: Canvas, draft: Draft) -> None:
+def _header(canvas: Canvas, draft: Draft, *, has_level: bool = False) -> int:
+    """Write what was done, by whom and when; return where the second line ends."""
     right = PAGE[0] - MARGIN
     size = 30
-    labels = ["AI generated - not verified"]
-    labels += filter(None, [wording.status_label(draft.results)])
-    x = right - sum(width(label, size) + 27 for label in labels) - 28 * (len(labels) - 1)
+    labels = [("AI generated - not verified", WARNING)]
+    labels += [(label, WARNING) for label in [wording.status_label(draft.results)] if label]
+    if has_level and draft.level is not None:
+        labels.insert(0, (f"AI triage: {draft.level}", LEVEL_COLOURS[draft.level]))
+    x = right - sum(width(label, size) + 27 for label, _ in labels) - 28 * (len(labels) - 1)
     room = x - MARGIN - 40
-    for label in labels:
-        x = canvas.tag((x, 66), label, size) + 28
+    for label, colour in labels:
+        x = canvas.tag((x, 66), label, size, colour) + 28
     titles = [
         ", ".join(shortened(r.model.title, letters) for r in draft.results)
         for letters in (64, 40, 28, 16)
@@ -145,8 +152,9 @@ def _header(canvas: Canvas, draft: Draft) -> None:
     x = canvas.text((MARGIN, 150), when, 34, BODY)
     replaced = wording.version(draft)
     if replaced:
-        canvas.text((x + 48, 150), replaced, 34, WARNING)
+        x = canvas.text((x + 48, 150), replaced, 34, WARNING)
     canvas.rule(MARGIN, right, TOP - 8)
+    return x
 
 
 def _footer(canvas: Canvas, draft: Draft) -> None:

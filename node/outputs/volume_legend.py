@@ -26,8 +26,8 @@ from node.result import Result, Solid
 
 COUNTED_INK: Ink = INKS[0]
 LEFT_OUT_INK: Ink = INKS[1]
-TYPE = 28
-MOST_ROWS = 7
+LEGEND_TYPE = 28
+MOST_LEGEND_ROWS = 7
 _IN_ONE_COLUMN = 3
 _GAP = 48
 """Between two columns."""
@@ -83,7 +83,7 @@ def entries(result: Result, room: int) -> tuple[list[Entry], int]:
 def legend_rows(result: Result) -> int:
     """Return how many lines the legend has."""
     count = len(result.solids)
-    return count if count <= _IN_ONE_COLUMN else min(MOST_ROWS, ceil(count / 2))
+    return count if count <= _IN_ONE_COLUMN else min(MOST_LEGEND_ROWS, ceil(count / 2))
 
 
 def legend_height(result: Result) -> int:
@@ -105,26 +105,30 @@ def draw_legend(canvas: Canvas, result: Result, box: Box) -> None:
         _draw_entry(canvas, entry, at, room)
     if more:
         at = (box[0] + len(made) // rows * (room + _GAP), box[1] + len(made) % rows * _line())
-        canvas.text(at, f"... and {more} more, which the report names", TYPE, WARNING)
+        canvas.text(at, f"... and {more} more, which the report names", LEGEND_TYPE, WARNING)
 
 
 def _draw_entry(canvas: Canvas, entry: Entry, at: tuple[int, int], room: int) -> None:
     left, y = at
-    middle = y + TYPE * 0.62
-    canvas.line(((float(left), middle), (left + TYPE * 2.2, middle)), Stroke(entry.ink, 3, 0))
-    x = left + round(TYPE * 2.7)
+    middle = y + LEGEND_TYPE * 0.62
+    canvas.line(
+        ((float(left), middle), (left + LEGEND_TYPE * 2.2, middle)), Stroke(entry.ink, 3, 0)
+    )
+    x = left + round(LEGEND_TYPE * 2.7)
     if entry.sign:
-        x = max(canvas.text((x, y), entry.sign, TYPE, entry.ink.colour) + 10, x + _sign_room())
-    begin = canvas.text_right((left + room, y), entry.said, TYPE, WHITE)
-    free = begin - x - TYPE
-    size = fitting_size(entry.label, TYPE, free, _SMALLEST)
-    canvas.text((x, y + (TYPE - size) // 2), shorten(entry.label, size, free), size, BODY)
+        x = max(
+            canvas.text((x, y), entry.sign, LEGEND_TYPE, entry.ink.colour) + 10, x + _sign_room()
+        )
+    begin = canvas.text_right((left + room, y), entry.said, LEGEND_TYPE, WHITE)
+    free = begin - x - LEGEND_TYPE
+    size = fitting_size(entry.label, LEGEND_TYPE, free, _SMALLEST)
+    canvas.text((x, y + (LEGEND_TYPE - size) // 2), shorten(entry.label, size, free), size, BODY)
 
 
 def _line() -> int:
-    return round(TYPE * 1.45)
+    return round(LEGEND_TYPE * 1.45)
 
 
 def _sign_room() -> int:
     """Return how much room signs of two digits take, so that names stand below one another."""
-    return width("00", TYPE) + 10
+    return width("00", LEGEND_TYPE) + 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from node.domains.breast_mr.selection import EXAM_NAME
@@ -15,7 +15,15 @@ from node.domains.evaluation import (
     evaluated,
     label_of,
 )
-from node.manifest import UNCOMBINED, ClassesOutput, Model, NumberOutput, ScoreOutput, part_of
+from node.manifest import (
+    EACH_POST,
+    UNCOMBINED,
+    ClassesOutput,
+    Model,
+    NumberOutput,
+    ScoreOutput,
+    part_of,
+)
 from node.manifest.voxels import Slices
 from node.result import Evaluation, OutputScore, UnitScore
 from node.study import Laterality, Unit, View
@@ -44,7 +52,33 @@ def combine(model: Model, units: Sequence[Unit], scores: Mapping[str, UnitScore]
             evaluations += _measured(model, output, units, of_output)
     lain = solids_of(model, units, scores)
     gaps = dict.fromkeys([*unseen, *(gap for unit in units for gap in lacking(model, unit))])
-    return replace(lain, evaluations=tuple(evaluations), remarks=tuple(remarks), gaps=tuple(gaps))
+    return replace(
+        lain,
+        evaluations=tuple(evaluations),
+        remarks=tuple(remarks),
+        gaps=tuple(gaps),
+        missing=tuple(dict.fromkeys([*_phases_missing(model, units), *_sides_missing(breasts)])),
+    )
+
+
+def _phases_missing(model: Model, units: Sequence[Unit]) -> Iterator[str]:
+    """Yield what the model would have read: roles without a phase, and phases that did not come."""
+    wanted, expected = model.manifest.unit, model.manifest.input.expected_phases
+    for role in wanted.roles:
+        if role != EACH_POST and any(role not in unit.volumes for unit in units):
+            yield f"{role} phase"
+    if wanted.is_repeated:
+        read = {unit.name.removeprefix(EXAM_NAME).strip() for unit in units}
+        yield from (f"post {at}" for at in range(1, expected or 0) if f"post {at}" not in read)
+
+
+def _sides_missing(breasts: Collection[Laterality | None]) -> Iterator[str]:
+    """Yield which breasts were not seen: of one alone nobody can say that the other has nothing."""
+    for shown in breasts:
+        if shown is None:
+            yield "both breasts (which there are could not be seen)"
+        elif shown is not Laterality.BOTH:
+            yield from (name for name, side in _SIDES.items() if side is not shown)
 
 
 def _measured(
