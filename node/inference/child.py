@@ -20,7 +20,7 @@ from node.imaging.grey import Float32
 from node.imaging.image import open_image
 from node.imaging.preparation import picture
 from node.imaging.volume import Slice
-from node.imaging.volume_pictures import frame_picture, volume_picture
+from node.imaging.volume_pictures import slice_pictures, volume_picture
 from node.imaging.voxels import require_comparable
 from node.inference.answers import OnImage, read_output
 from node.inference.following import with_percents
@@ -42,6 +42,7 @@ from node.inference.messages import (
     Setup,
     ShownFrame,
     ShownImage,
+    SlicesPictureJob,
     VolumePictureJob,
     answered,
     question_in,
@@ -230,8 +231,6 @@ def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumeP
         case ScoreJob():
             return networks.score(job)
         case PictureJob():
-            if job.frame is not None:
-                return frame_picture(job.path, job.frame)
             return picture(open_image(job.path))
         case VolumePictureJob():
             frames = {
@@ -240,6 +239,9 @@ def _result(networks: _Networks, job: ImageJob) -> UnitScore | Picture | VolumeP
             }
             slices = slices_by_role(frames)
             return volume_picture(slices["before"], slices.get("after", ()), job.places)
+        case SlicesPictureJob():
+            asked = {str(at): [(one.path, one.number)] for at, one in enumerate(job.frames)}
+            return slice_pictures([one for (one,) in slices_by_role(asked).values()])
         case PixelDigestJob():
             return pixel_digest(job.path)
 

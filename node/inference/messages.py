@@ -134,8 +134,6 @@ class PictureJob:
 
     path: File
     sop_uid: str
-    frame: int | None = None
-    """From 1, of an object of many."""
     kind: Literal["picture"] = "picture"
 
 
@@ -154,6 +152,16 @@ class VolumePictureJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SlicesPictureJob:
+    """Draw slices of several phases on one scale of grey."""
+
+    frames: tuple[ShownFrame, ...]
+    sop_uid: str
+    """Of the first, for the log."""
+    kind: Literal["picture of slices"] = "picture of slices"
+
+
+@dataclass(frozen=True, slots=True)
 class PixelDigestJob:
     """Digest the decoded pixels of an object."""
 
@@ -162,7 +170,7 @@ class PixelDigestJob:
     kind: Literal["pixel digest"] = "pixel digest"
 
 
-ImageJob = ScoreJob | PictureJob | VolumePictureJob | PixelDigestJob
+ImageJob = ScoreJob | PictureJob | VolumePictureJob | SlicesPictureJob | PixelDigestJob
 Question = Setup | ImageJob
 _QUESTION = TypeAdapter[Question](Annotated[Question, Field(discriminator="kind")])
 
@@ -333,7 +341,10 @@ def picture_in(message: Message) -> Picture | Failure:
 def volume_picture_in(
     message: Message, places: Sequence[int], has_projection: bool
 ) -> VolumePicture | Failure:
-    """Return the answer to a VolumePictureJob of these slices, of one phase or of two."""
+    """Return the answer to a VolumePictureJob of these slices, of one phase or of two.
+
+    Or to a SlicesPictureJob of as many, without projection.
+    """
     head = _DRAWN_VOLUME.validate_json(message.head)
     if isinstance(head, Failure):
         return head

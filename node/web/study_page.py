@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from node.dicom.body_part import body_part_in_words
+from node.domains.breast_mr.telling import ToldStudy, phases_in_brief
 from node.ledger import InstanceState, Mode, Remembering, WebRole, words_of_message
 from node.outputs import wording
 from node.overview import (
@@ -159,6 +160,7 @@ def study_view(request: Request) -> Response:
     row = study_row(study, backend)
     is_operator = person.role == WebRole.OPERATOR
     models = leading_first(study.models) if is_operator else delivering(study.models)
+    told = told_of_study(backend.ledger, study)
     return render(
         request,
         "study.html",
@@ -166,7 +168,7 @@ def study_view(request: Request) -> Response:
         parts=node_parts(backend.ledger, backend.config),
         row=row,
         done=_DONE.get(request.query_params.get("done", ""), ""),
-        facts=[(words, value) for words, value in _facts(study, row) if value],
+        facts=[(words, value) for words, value in _facts(study, row, told) if value],
         next_step=_next_step(study, person),
         buttons=[_Button(one, ACTIONS_IN_WORDS[one]) for one in possible_actions(study, person)],
         captures=list(_pictures(backend, study_uid, objects)),
@@ -179,7 +181,7 @@ def study_view(request: Request) -> Response:
         may_download=person.may_download,
         why_no_download=_why_no_download(backend, person),
         steps=list(_steps(study, objects)),
-        mri=mri_in_words(told_of_study(backend.ledger, study)),
+        mri=mri_in_words(told),
         damaged=wording.refused_as_damaged(study.damaged),
         instances=[_came(one, study) for one in objects.instances],
         history=study.history,
@@ -196,13 +198,16 @@ def object_view(request: Request) -> Response:
     return FileResponse(path, media_type="application/dicom", filename=f"{sop_uid}.dcm")
 
 
-def _facts(study: StudyOverview, row: StudyRow) -> Iterator[tuple[str, str]]:
+def _facts(
+    study: StudyOverview, row: StudyRow, told: ToldStudy | None
+) -> Iterator[tuple[str, str]]:
     yield "Patient ID", row.patient_id
     yield "Accession number", row.accession_number
     yield "Description", row.description
     yield "Study date", row.study_date
     yield "Modality", row.modalities
-    yield "Images", f"{row.images}: {row.views}" if row.views else str(row.images)
+    shown = row.views or ("" if told is None else phases_in_brief(told))
+    yield "Images", f"{row.images}: {shown}" if shown else str(row.images)
     yield "Came from", study.sender
     yield "Why it started", f"{row.reason} (version {study.version})" if row.reason else ""
 

@@ -38,6 +38,7 @@ from node.inference.messages import (
     Setup,
     ShownFrame,
     ShownImage,
+    SlicesPictureJob,
     answered,
     asked,
     digest_in,
@@ -453,6 +454,7 @@ volumes = st.dictionaries(st.text(), st.lists(frames, max_size=3).map(tuple))
 @given(
     st.builds(ScoreJob, images, st.text(), st.text(), volumes)
     | st.builds(PictureJob, paths, st.text())
+    | st.builds(SlicesPictureJob, st.lists(frames, max_size=3).map(tuple), st.text())
     | st.builds(PixelDigestJob, paths, st.text())
 )
 def test_every_question_comes_back_as_it_was(question: Question) -> None:
