@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from node.kinds import KINDS
@@ -16,13 +18,23 @@ from node.manifest.package import load_model
 from node.outputs import summary_page, volume_legend, volume_panels, wording
 from node.outputs.canvas import Canvas, width
 from node.outputs.case import Draft
+from node.outputs.marked_view import LEVEL_COLOURS
 from node.outputs.marking import Marked, Pen, Placed, overlap, sign_boxes
 from node.outputs.report_set import to_bytes
 from node.outputs.solid_segmentation import lain_of
 from node.outputs.volume_legend import volume_said
 from node.outputs.volume_pages import volume_pages
 from node.outputs.volume_panels import decisive_places, panelled, slice_name
-from node.result import Code, Finding, Measurement, Region, Result, UptakeCurve
+from node.result import (
+    Code,
+    Finding,
+    Measurement,
+    Priority,
+    Region,
+    Result,
+    Triage,
+    UptakeCurve,
+)
 from node.study import Laterality, PhaseRead
 from node.trial.breast_mr.body import BODIES, THREE_LESIONS, WITHOUT_LESION
 from node.trial.breast_mr.raster import Orientation
@@ -460,3 +472,32 @@ def test_curves_of_any_times_and_heights_are_drawn() -> None:
         told = with_result(draft, curves=(curve, curve, curve, curve, curve))
         (page,) = volume_pages(told, told.results[0])
         assert page.draw().std() > 5
+
+
+def test_every_page_of_a_volume_shows_the_level_and_nothing_in_its_head_overlaps() -> None:
+    result = mr_draft(THREE).results[0]
+    triage = Triage(Priority.URGENT, "at or above the operating point high")
+    levelled = with_volumes(mr_draft(THREE), THREE)
+    levelled = replace(levelled, results=(replace(result, triage=triage),))
+    levelled = replace(levelled, decided_by=levelled.results[0])
+    orange = np.array(LEVEL_COLOURS[Priority.URGENT])
+
+    def has_level(page: NDArray[np.uint8]) -> bool:
+        return bool((page[: summary_page.TOP] == orange).all(axis=2).any())
+
+    pages = list(volume_pages(levelled, levelled.results[0]))
+    assert len(pages) == 3 and all(has_level(page.draw()) for page in pages)
+    plain = with_volumes(mr_draft(THREE), THREE)
+    assert not any(has_level(page.draw()) for page in volume_pages(plain, plain.results[0]))
+
+
+def test_what_a_page_shows_leaves_room_for_the_version_that_it_replaces() -> None:
+    draft = mr_draft(THREE)
+    version = replace(draft.version, number=12, replaces=datetime(2026, 1, 9, 8, 30, tzinfo=UTC))
+    later = replace(draft, version=version)
+    said = wording.version(later)
+    when = f"AI analysis of {wording.moment(later)}"
+    end = summary_page.MARGIN + width(when, 34) + 48 + width(said, 34)
+    band = summary_page.framed(later, summary_page.PROJECTED).pixels()[150:200]
+    assert not band[:, end + 8 : end + 40].any(), "a gap between the two"
+    assert band[:, end + 40 :].any()
