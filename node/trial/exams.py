@@ -119,7 +119,7 @@ PLANS = (
     Plan(
         letter="E",
         label="disc drawn in",
-        title="Sent last, with a bright disc drawn into two views",
+        title="Begun last, with a bright disc drawn into two views",
         patient=Patient("DEMO-0005", "DEMO^DISC DRAWN IN", "19650305"),
         woman=1,
         views=phantom.EXAM,

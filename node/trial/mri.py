@@ -6,11 +6,12 @@ the right whose signal rises so slowly that early it stays below the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import EnhancedMRImageStorage
 
 from node.result import Result
 from node.study import Laterality
@@ -32,7 +33,8 @@ STUDY = StudyPlan(
             Lesion((-62.0, -38.0, -14.0), (6.0, 5.0, 5.5), Uptake.PERSISTENT, 0.9),
         ),
     ),
-    style=STYLES["GE, a series per phase"],
+    # An object per phase instead of one per slice: a spectator does not wait for hundreds of them.
+    style=STYLES["enhanced, a series per phase"],
     shape=(64, 128, 160),
     patient=PATIENT,
 )
@@ -40,10 +42,15 @@ STUDY = StudyPlan(
 MRI = Plan(
     letter="F",
     label="breast MRI",
-    title="A breast MRI: six phases, with localiser, T2 and diffusion beside them",
+    title="A breast MRI: six phases, one after the other, with localiser and T2 beside them",
     patient=PATIENT,
     modality="MR",
 )
+
+BESIDE = (1, 2, 21)
+"""Series Numbers of what is sent of all that lies beside the phases: localiser, T2, projections."""
+EVERY_S = 0.5
+"""From one phase to the next, as from a scanner that sends them as they are made."""
 
 ENHANCES_FROM = 0.7
 """What `breast-mr-enhancement` calls enhancing: 70 % above the signal before contrast."""
@@ -84,17 +91,31 @@ class ComparedVolume:
 
 def write_mri(folder: Path, run: str) -> Exam:
     """Write the exam as Part 10 files, in a folder of its own; `run` is as of `write_exams`."""
-    datasets = breast_mr(f"{run} {MRI.letter}", STUDY)
+    made = breast_mr(f"{run} {MRI.letter}", STUDY)
+    datasets = [d for d in made if _is_phase(d) or d.SeriesNumber in BESIDE]
     for dataset in datasets:
         dataset.StudyDescription = "DEMO breast MRI, generated"
         dataset.ImageComments = "DEMO: generated; shows nobody"
     paths = phantom.save(datasets, folder / MRI.letter)
-    names = {str(d.SOPInstanceUID): f"{_series(d)}, image {d.InstanceNumber}" for d in datasets}
-    return Exam(MRI, str(datasets[0].StudyInstanceUID), ((0.0, tuple(paths)),), names)
+    names = {str(d.SOPInstanceUID): f"{d.SeriesDescription} {d.InstanceNumber}" for d in datasets}
+    bursts = _bursts(zip(datasets, paths, strict=True))
+    return Exam(MRI, str(datasets[0].StudyInstanceUID), bursts, names)
 
 
-def _series(dataset: Dataset) -> str:
-    return f"series {dataset.SeriesNumber} ({dataset.SeriesDescription})"
+def _is_phase(dataset: Dataset) -> bool:
+    return bool(dataset.SOPClassUID == EnhancedMRImageStorage)
+
+
+def _bursts(objects: Iterable[tuple[Dataset, Path]]) -> tuple[tuple[float, tuple[Path, ...]], ...]:
+    """Return associations: each phase after contrast begins one, and waits before it."""
+    bursts: list[list[Path]] = [[]]
+    phases = 0
+    for dataset, path in objects:
+        phases += _is_phase(dataset)
+        if _is_phase(dataset) and phases > 1:
+            bursts.append([])
+        bursts[-1].append(path)
+    return tuple((EVERY_S if number else 0.0, tuple(burst)) for number, burst in enumerate(bursts))
 
 
 def compared(result: Result, study: StudyPlan = STUDY) -> Sequence[ComparedVolume]:
