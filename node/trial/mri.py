@@ -118,7 +118,7 @@ def _bursts(objects: Iterable[tuple[Dataset, Path]]) -> tuple[tuple[float, tuple
     return tuple((EVERY_S if number else 0.0, tuple(burst)) for number, burst in enumerate(bursts))
 
 
-def compared(result: Result, study: StudyPlan = STUDY) -> Sequence[ComparedVolume]:
+def compared(result: Result) -> Sequence[ComparedVolume]:
     """Return what the truth is of each breast, beside what a model says; nothing of other models.
 
     The truth asks the body alone, and no image: `node.trial.breast_mr.truth`.
@@ -126,7 +126,7 @@ def compared(result: Result, study: StudyPlan = STUDY) -> Sequence[ComparedVolum
     early = next((one.name for one in result.phases if one.role == EARLY), "")
     if not early.startswith("post "):
         return ()
-    truth = study.truth(int(early.removeprefix("post ")), ENHANCES_FROM)
+    truth = STUDY.truth(int(early.removeprefix("post ")), ENHANCES_FROM)
     return [
         ComparedVolume(
             side,
@@ -134,7 +134,7 @@ def compared(result: Result, study: StudyPlan = STUDY) -> Sequence[ComparedVolum
             _said_ml(result, side),
             sum(one.side is side and not one.volume_ml for one in truth.lesions),
         )
-        for side in study.body.sides
+        for side in STUDY.body.sides
     ]
 
 
