@@ -56,7 +56,7 @@ class Answered:
 def _coarse() -> Iterator[None]:
     """The exam is generated with large voxels here, which takes less time."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mri, "STUDY", replace(mri.STUDY, shape=SHAPE))
+        patched.setattr(mri, "MRI_STUDY", replace(mri.MRI_STUDY, shape=SHAPE))
         yield
 
 
@@ -116,7 +116,7 @@ def test_the_truth_is_of_what_the_package_calls_enhancing() -> None:
 
 
 def test_what_was_said_of_each_breast_stands_beside_its_truth(answered: Answered) -> None:
-    truth = mri.STUDY.truth(2, mri.ENHANCES_FROM)
+    truth = mri.MRI_STUDY.truth(2, mri.ENHANCES_FROM)
     right, left = mri.compared(answered.result)
     assert (right.side, left.side) == (Laterality.RIGHT, Laterality.LEFT)
     for one in (right, left):

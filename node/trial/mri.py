@@ -22,9 +22,9 @@ from node.trial.breast_mr.styles import STYLES
 from node.trial.exams import Exam, Plan
 from node.trial.phantom import Patient
 
-PATIENT = Patient("DEMO-0006", "DEMO^BREAST MRI", "19660306")
+MRI_PATIENT = Patient("DEMO-0006", "DEMO^BREAST MRI", "19660306")
 
-STUDY = StudyPlan(
+MRI_STUDY = StudyPlan(
     body=replace(
         USUAL,
         lesions=(
@@ -36,14 +36,14 @@ STUDY = StudyPlan(
     # An object per phase instead of one per slice: a spectator does not wait for hundreds of them.
     style=STYLES["enhanced, a series per phase"],
     shape=(64, 128, 160),
-    patient=PATIENT,
+    patient=MRI_PATIENT,
 )
 
 MRI = Plan(
     letter="F",
     label="breast MRI",
     title="A breast MRI: six phases, one after the other, with localiser and T2 beside them",
-    patient=PATIENT,
+    patient=MRI_PATIENT,
     modality="MR",
 )
 
@@ -91,7 +91,7 @@ class ComparedVolume:
 
 def write_mri(folder: Path, run: str) -> Exam:
     """Write the exam as Part 10 files, in a folder of its own; `run` is as of `write_exams`."""
-    made = breast_mr(f"{run} {MRI.letter}", STUDY)
+    made = breast_mr(f"{run} {MRI.letter}", MRI_STUDY)
     datasets = [d for d in made if _is_phase(d) or d.SeriesNumber in BESIDE]
     for dataset in datasets:
         dataset.StudyDescription = "DEMO breast MRI, generated"
@@ -126,7 +126,7 @@ def compared(result: Result) -> Sequence[ComparedVolume]:
     early = next((one.name for one in result.phases if one.role == EARLY), "")
     if not early.startswith("post "):
         return ()
-    truth = STUDY.truth(int(early.removeprefix("post ")), ENHANCES_FROM)
+    truth = MRI_STUDY.truth(int(early.removeprefix("post ")), ENHANCES_FROM)
     return [
         ComparedVolume(
             side,
@@ -134,7 +134,7 @@ def compared(result: Result) -> Sequence[ComparedVolume]:
             _said_ml(result, side),
             sum(one.side is side and not one.volume_ml for one in truth.lesions),
         )
-        for side in STUDY.body.sides
+        for side in MRI_STUDY.body.sides
     ]
 
 
